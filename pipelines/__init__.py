@@ -1,0 +1,1 @@
+"""Shardmill's data preparation: images to balanced, normalized, sharded TFRecords with a contract."""

@@ -1,0 +1,116 @@
+"""`python -m pipelines prepare | inspect | verify | sample`. Exit status: 0 done, 1 failed, 2 usage, 3 data rejected."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Sequence
+
+from pipelines import options
+from pipelines.config import ConfigError
+
+DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
+# Errors of ours, whose message is a sentence for the user; Beam wraps some in its own.
+_OURS = ("SourceError", "BalanceError", "DataRejected", "Incomplete", "ContractError", "StorageError", "ConfigError")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    args, rest = options.parse(sys.argv[1:] if argv is None else argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its notices are not ours
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    try:
+        return {"prepare": _prepare, "inspect": _inspect, "verify": _verify, "sample": _sample}[args.command](args, rest)
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again to go on where it stopped.", file=sys.stderr)
+        return FAILED
+    except ConfigError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return USAGE
+    except Exception as e:
+        return _failed(e)
+
+
+def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
+    config = options.prepare_config(args)
+    from pipelines import source
+
+    source.check(config)  # before seconds of imports
+    from pipelines import prepare, tables
+
+    result = prepare.prepare(config, beam_flags, args.runner)
+    print(tables.summary_table(result.contract, result.summary))
+    print(f"Dataset: {config.output}\nReport:  {os.path.join(config.output, 'report.html')}")
+    return DONE
+
+
+def _inspect(args: argparse.Namespace, _: list[str]) -> int:
+    from pipelines import inspect
+
+    print(inspect.describe_json(args.directory) if args.json else inspect.describe(args.directory))
+    if args.images:
+        inspect.contact_sheet(args.directory, args.images, split=args.split)
+        print(f"Contact sheet: {args.images}", file=sys.stderr)
+    return DONE
+
+
+def _verify(args: argparse.Namespace, _: list[str]) -> int:
+    from pipelines import contract, verify
+
+    problems = verify.verify(args.directory)
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"{len(problems)} problem(s) found in {args.directory}.", file=sys.stderr)
+        return FAILED
+    splits = contract.load(args.directory).splits
+    shards = sum(len(split.shards) for split in splits.values())
+    print(f"Whole: {sum(s.records for s in splits.values())} records in {shards} shards agree with the contract.")
+    return DONE
+
+
+def _sample(args: argparse.Namespace, _: list[str]) -> int:
+    from pipelines import sample
+
+    sample.draw(args.output, args.count, args.seed)
+    print(f"Sample images: {args.output}")
+    return DONE
+
+
+def _failed(error: Exception) -> int:
+    kind = next((k.__name__ for k in type(error).__mro__ if k.__name__ in _OURS), "")
+    text = str(error)
+    if not kind and (found := re.findall(rf"\b({'|'.join(_OURS)}): (.+)", text)):
+        kind, text = found[-1]  # a worker's traceback in text: its last line is the cause
+    text = re.sub(r" \[while running '.*?'\]", "", text, flags=re.DOTALL).strip()
+    if kind:
+        print(f"error: {text}", file=sys.stderr)
+    elif isinstance(error, OSError):
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
+    else:
+        logging.error("The job failed.", exc_info=error)
+    return REJECTED if kind == "DataRejected" else USAGE if kind == "ConfigError" else FAILED
+
+
+def _leave(status: int) -> None:
+    """Ends the process with this status, whatever the interpreter's shutdown would do.
+
+    After a TensorFlow Transform analysis the interpreter's own exit ends in a segmentation fault inside protobuf's C
+    code, when all work is done and closed; the status would say failure after a success.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    try:
+        code = main()
+    except SystemExit as e:  # argparse
+        code = e.code if isinstance(e.code, int) else USAGE
+    _leave(code)

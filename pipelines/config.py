@@ -1,0 +1,135 @@
+"""The configuration of `prepare`: one frozen dataclass, checked when made. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pipelines import contract, hashing
+
+BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
+# Strengths: degrees, fractions of the side, fractions of the scale, fractions of the gray range, factors around 1.
+AUGMENT_DEFAULTS = {
+    "flip": 1.0,  # 1: half of the copies are mirrored left to right
+    "rotate": 10.0,  # at most so many degrees either way
+    "shift": 0.08,  # at most this fraction of the side, each axis
+    "scale": 0.1,  # zoom by a factor within 1 +- this
+    "brightness": 0.1,  # add up to this fraction of 255
+    "contrast": 0.15,  # stretch around mid-gray by a factor within 1 +- this
+    "color": 0.15,  # saturation by a factor within 1 +- this
+    "erase": 0.0,  # blank a rectangle of at most this fraction of the area; off by default
+}
+# What the shard bytes do not depend on. Everything else is part of the digest that decides whether a resume is one.
+_NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "thumbnails")
+
+
+class ConfigError(ValueError):
+    """An option or a combination of options that cannot be; the message names it, what it got and what it takes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareConfig:
+    """The options of `python -m pipelines prepare`, in the form the pipeline uses. See `--help` for their meaning."""
+
+    input: str
+    output: str
+    name: str = ""
+    layout: str = "auto"
+    size: tuple[int, int] = (128, 128)  # height, width in pixels
+    resize: str = "stretch"
+    filter: str = "area"
+    background: tuple[int, int, int] = (255, 255, 255)
+    normalize: str = "zscore"
+    splits: Mapping[str, float] = dataclasses.field(
+        default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
+    )
+    balance: str = "none"
+    temperature: float = 1.0
+    target: int = 0  # records a class with balance=uniform; 0: as many as the largest class has
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    max_copies: int = 10  # records an image at most, the original included
+    augment: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(AUGMENT_DEFAULTS))
+    encoding: str = "float16"
+    jpeg_quality: int = 95
+    shards: int = 0  # a split; 0: by shard_size
+    shard_size: int = 128 << 20  # bytes a shard at most, about
+    seed: int = 0
+    max_reject_rate: float = 0.01
+    max_pixels: int = 64 << 20
+    max_file_bytes: int = 256 << 20
+    allow_outside: bool = False
+    workers: int = 0  # decoding threads; 0: all cores
+    thumbnails: int = 4  # pictures a class and split in the report
+
+    def __post_init__(self) -> None:
+        _one_of("--layout", self.layout, ("auto", "class", "split"))
+        _one_of("--resize", self.resize, contract.RESIZE_MODES)
+        _one_of("--filter", self.filter, contract.FILTERS)
+        _one_of("--normalize", self.normalize, contract.NORMALIZATIONS)
+        _one_of("--balance", self.balance, BALANCES)
+        _one_of("--encoding", self.encoding, contract.ENCODINGS)
+        _between("--size", min(self.size), 1, 8192)
+        _between("--size", max(self.size), 1, 8192)
+        _between("--max-copies", self.max_copies, 1, 999)
+        _between("--jpeg-quality", self.jpeg_quality, 1, 100)
+        _between("--max-reject-rate", self.max_reject_rate, 0, 1)
+        _between("--temperature", self.temperature, 1e-6, float("inf"))
+        _between("--shards", self.shards, 0, 99_999)
+        _between("--workers", self.workers, 0, 1024)
+        for option in ("shard_size", "max_pixels", "max_file_bytes"):
+            _between(f"--{option.replace('_', '-')}", getattr(self, option), 1, 1 << 50)
+        for value in self.background:
+            _between("--background", value, 0, 255)
+        if not self.input or not self.output:
+            raise ConfigError("--input and --output should name a folder, a manifest or a glob, and a folder.")
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.dataset_name):
+            raise ConfigError(f"--name should be letters, digits and _ (TFDS's rule). Received: {self.dataset_name!r}")
+        self._check_splits()
+        self._check_maps()
+
+    def _check_splits(self) -> None:
+        if "train" not in self.splits or self.splits["train"] <= 0:
+            raise ConfigError(f"--splits should give train a share above 0. Received: {dict(self.splits)}")
+        for name, share in self.splits.items():
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
+                raise ConfigError(f"--splits: a name should be letters, digits and _. Received: {name!r}")
+            _between(f"--splits {name}", share, 0, 1)
+        if abs(sum(self.splits.values()) - 1) > 1e-6:
+            raise ConfigError(f"--splits should add up to 1. Received: {dict(self.splits)}")
+
+    def _check_maps(self) -> None:
+        for name, strength in self.augment.items():
+            _one_of("--augment", name, tuple(AUGMENT_DEFAULTS))
+            _between(f"--augment {name}", strength, 0, 180 if name == "rotate" else 1)
+        if self.balance == "counts" and not self.counts:
+            raise ConfigError("--balance counts should name the classes: counts=cat:500,dog:500.")
+        for label, count in self.counts.items():
+            _between(f"--balance counts, {label}", count, 0, 1 << 40)
+
+    @property
+    def dataset_name(self) -> str:
+        """NAME in the shards' names: as given, or made of the output folder's."""
+        return self.name or re.sub(r"\W+", "_", os.path.basename(self.output.rstrip("/"))).strip("_") or "dataset"
+
+    def digest(self) -> str:
+        """SHA-256 over the options that the shard bytes depend on."""
+        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IN_DIGEST}
+        return hashing.text_digest(json.dumps({**values, "name": self.dataset_name}, sort_keys=True))
+
+    def settings(self) -> dict[str, Any]:
+        """All options as plain JSON values."""
+        return {**dataclasses.asdict(self), "name": self.dataset_name}
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{option} should be one of {', '.join(allowed)}. Received: {value!r}")
+
+
+def _between(option: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{option} should be between {low:g} and {high:g}. Received: {value!r}")

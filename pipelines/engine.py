@@ -1,0 +1,53 @@
+"""Which Beam runner runs the job, said plainly, and the check of Beam's own options.
+
+Since Beam 2.68 the name DirectRunner prefers Prism, a Go program that is fetched from the network, and falls back
+silently. Here it means the in-process FnApiRunner: no network, all cores through the threads of each stage.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.config import ConfigError
+
+LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")
+REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
+
+
+def options(flags: Sequence[str]) -> PipelineOptions:
+    """Beam's options from the command line's remaining flags.
+
+    Raises:
+      ConfigError: a flag that Beam does not know (Beam itself only warns), or one with a bad value.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(parser)  # noqa: SLF001 - Beam offers no public list of its flags
+    _, unknown = parser.parse_known_args(list(flags))
+    if unknown:
+        raise ConfigError(
+            f"Unknown option {unknown[0]!r}: neither `prepare` nor Apache Beam has it. See `prepare --help`; Beam's "
+            "options are at https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options."
+        )
+    return PipelineOptions(list(flags))
+
+
+def runner(name: str) -> tuple[object, str]:
+    """The runner to give to beam.Pipeline, and the name of what really runs."""
+    if name in REFUSED:
+        raise ConfigError(f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner or FlinkRunner.")
+    if name in LOCAL:
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+        return FnApiRunner(), "FnApiRunner (in this process)"
+    return name, name
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ConfigError(f"A Beam option cannot be used: {message}.")
+
+

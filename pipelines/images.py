@@ -1,0 +1,393 @@
+"""Encoded bytes to 8-bit RGB pixels of one size: the one definition of decoding and resizing.
+
+`to_pixels` is built of TensorFlow ops only. It makes the records, sits in the TensorFlow Transform graph beside them
+and is exported with the model, so serving cannot drift from training.
+
+TensorFlow's own decoders are exact for JPEG (with `INTEGER_ACCURATE`: equal to Pillow's), PNG and WebP, and wrong
+without an error for much of BMP and GIF, and there are none for TIFF and AVIF. Sources of those four formats, and
+animated WebP, are therefore turned losslessly into PNG by `canonical` (Pillow) before they reach the graph; the
+graph refuses their raw bytes with a sentence rather than decode them differently.
+
+Policies, applied and counted:
+  EXIF orientation   applied (JPEG, PNG, WebP in the graph; TIFF, AVIF by `canonical`)
+  alpha              composited over `background`
+  gray, palette      repeated into, or looked up as, RGB
+  16 bit             value / 257, rounded (65535 -> 255): the whole range is kept, nothing saturates
+  CMYK               R = C * K / 255 on Adobe's inverted values; no colour management
+  animation          the first frame
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import warnings
+from collections.abc import Callable
+
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+_GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
+_SUBJECT_TO_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+_ORIENTATION = 0x0112
+_MAX_SEGMENTS = 256  # a JPEG's headers end long before; only hostile files have more
+
+
+class ImageError(ValueError):
+    """An image that cannot be used. `reason` is a short stable word, the message a sentence."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpec:
+    """What every image becomes: uint8 (height, width, 3), and how.
+
+    resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background.
+    filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
+    background: RGB 0..255, under alpha and around padding.
+    """
+
+    height: int
+    width: int
+    resize: str = "stretch"
+    filter: str = "area"
+    background: tuple[int, int, int] = (255, 255, 255)
+
+
+@dataclasses.dataclass(frozen=True)
+class Header:
+    """What the first bytes say. width and height are in pixels with the EXIF orientation applied."""
+
+    format: str  # "jpeg", "png", ...
+    width: int
+    height: int
+    orientation: int  # EXIF, 1..8
+    conversions: tuple[str, ...]  # policies that apply, see the module docstring
+    in_graph: bool  # False: the bytes must pass `canonical` first
+
+
+def read_header(data: bytes, max_pixels: int) -> Header:
+    """Tells format, size and policies from the content, without decoding pixels.
+
+    Raises:
+      ImageError: empty, not one of FORMATS, a broken header, or more than `max_pixels`.
+    """
+    if not data:
+        raise ImageError("empty", "The file is empty.")
+    image = _open(data)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError("broken-header", f"The header says {width}x{height} pixels.")
+    if width * height > max_pixels:
+        raise ImageError("too-many-pixels", f"{width}x{height} is more than the allowed {max_pixels} pixels.")
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # Pillow raises many kinds on damaged EXIF; a picture without a legible one is upright
+        orientation = 1
+    orientation = orientation if orientation in range(1, 9) else 1
+    if orientation >= 5:
+        width, height = height, width
+    format_ = "JPEG" if image.format == "MPO" else str(image.format)
+    try:
+        animated = format_ != "JPEG" and bool(getattr(image, "is_animated", False))
+    except Exception as e:  # Pillow walks the frames to answer; damaged ones raise nearly anything
+        raise ImageError("broken-header", f"{format_}: {type(e).__name__}: {e}") from e
+    conversions = _conversions(image, orientation, animated)
+    in_graph = format_ in _GRAPH_FORMATS and not animated
+    return Header(format_.lower(), width, height, orientation, conversions, in_graph)
+
+
+def canonical(data: bytes, max_pixels: int = 64 << 20) -> bytes:
+    """Encoded bytes of any of FORMATS -> bytes that the graph reads: unchanged, or losslessly as PNG.
+
+    Raises:
+      ImageError: as `read_header`, or the pixels cannot be decoded.
+    """
+    header = read_header(data, max_pixels)
+    if header.in_graph:
+        return data
+    image = _open(data)
+    try:
+        image.seek(0)
+        upright = ImageOps.exif_transpose(image)
+        out = io.BytesIO()
+        _eight_bit(upright).save(out, "PNG", compress_level=1)
+    except ImageError:
+        raise
+    except Exception as e:  # decoders raise nearly anything on damaged data
+        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
+    return out.getvalue()
+
+
+def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """JPEG, PNG or WebP bytes, a string scalar -> uint8 (spec.height, spec.width, 3).
+
+    Raises:
+      tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data.
+    """
+    head = tf.io.decode_raw(tf.strings.substr(tf.strings.join([encoded, b"\0" * 32]), 0, 32), tf.uint8)
+    is_jpeg = tf.logical_and(tf.equal(head[0], 0xFF), tf.equal(head[1], 0xD8))
+    is_png = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"\x89PNG"), tf.uint8)))
+    pixels = tf.cond(
+        is_jpeg,
+        lambda: _decode_jpeg(encoded),
+        lambda: tf.cond(
+            is_png,
+            lambda: _decode_png(encoded, tf.equal(head[24], 16), spec.background),
+            lambda: _decode_webp(encoded, head, spec.background),
+        ),
+    )
+    return resize(orient(pixels, _orientation(encoded, is_jpeg, is_png)), spec)
+
+
+def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`to_pixels` for images with this header: the same ops, without asking in the graph what the header says.
+
+    JPEG runs op by op: for these few large ops a traced function's dispatch costs more than it saves.
+    """
+    return _decoder(header.format if header.in_graph else "png", header.orientation if header.in_graph else 1, spec)
+
+
+@functools.lru_cache(maxsize=256)
+def _decoder(format_: str, orientation: int, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    if format_ != "jpeg":
+        return tf.function(lambda b: to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)])
+    return lambda encoded: resize(orient(_decode_jpeg(encoded), orientation), spec)
+
+
+def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """uint8 (h, w, 3) -> uint8 (spec.height, spec.width, 3): antialiased, rounded half to even, never truncated."""
+    if spec.resize == "crop":
+        pixels = _crop_to_aspect(pixels, spec)
+    if spec.resize != "pad":
+        return tf.ensure_shape(_resample(pixels, (spec.height, spec.width), spec.filter), (spec.height, spec.width, 3))
+    shape = tf.shape(pixels)
+    height, width = _fitted(shape[0], shape[1], spec)
+    small = _resample(pixels, (height, width), spec.filter)
+    top, left = (spec.height - height) // 2, (spec.width - width) // 2
+    background = tf.constant(spec.background, tf.uint8)
+    paddings = [[top, spec.height - height - top], [left, spec.width - width - left], [0, 0]]
+    inside = tf.pad(tf.ones_like(small[..., :1], tf.bool), paddings)
+    padded = tf.where(inside, tf.pad(small, paddings), background)
+    return tf.ensure_shape(padded, (spec.height, spec.width, 3))
+
+
+def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
+    """Applies an EXIF orientation 1..8 to (h, w, c): afterwards row 0 is the visual top, column 0 the visual left."""
+    if isinstance(orientation, int):
+        pixels = tf.transpose(pixels, (1, 0, 2)) if orientation >= 5 else pixels
+        axes = [a for a, set_ in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))) if orientation in set_]
+        return tf.reverse(pixels, axes) if axes else pixels
+
+    def member(values: tuple[int, ...]) -> tf.Tensor:
+        return tf.reduce_any(tf.equal(orientation, tf.constant(values)))
+
+    def upright() -> tf.Tensor:
+        x = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
+        x = tf.cond(member((3, 4, 7, 8)), lambda: tf.reverse(x, [0]), lambda: x)
+        return tf.cond(member((2, 3, 6, 7)), lambda: tf.reverse(x, [1]), lambda: x)
+
+    return tf.cond(tf.equal(orientation, 1), lambda: pixels, upright)
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of damaged metadata and of sizes we limit ourselves
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as e:
+        raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}: {type(e).__name__}: {e}") from e
+
+
+def _conversions(image: Image.Image, orientation: int, animated: bool) -> tuple[str, ...]:
+    mode = image.mode
+    found = {
+        "exif-orientation": orientation != 1,
+        "first-frame": animated,
+        "alpha": "A" in mode or "transparency" in image.info,
+        "palette": mode in ("P", "PA"),
+        "gray": mode in ("1", "L", "LA", *_SUBJECT_TO_DEEP),
+        "cmyk": mode == "CMYK",
+        "16-bit": mode in _SUBJECT_TO_DEEP or (image.format == "PNG" and _png_depth(image) == 16),
+    }
+    return tuple(name for name, applies in found.items() if applies)
+
+
+def _png_depth(image: Image.Image) -> int:
+    stream = image.fp
+    if stream is None:
+        return 8
+    position = stream.tell()
+    stream.seek(24)
+    depth = stream.read(1)
+    stream.seek(position)
+    return depth[0] if depth else 8
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Any Pillow image -> L, LA, RGB or RGBA of 8 bits; what `_rgb` in the graph does with PNG's own kinds follows."""
+    if image.mode == "F":
+        raise ImageError("unsupported-pixels", "Floating-point pixels have no stated range; convert them first.")
+    if image.mode in _SUBJECT_TO_DEEP:
+        import numpy as np
+
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError("unsupported-pixels", "32-bit pixels beyond 0..65535 have no stated range.")
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image if "transparency" not in image.info else image.convert("RGBA")
+    return image.convert("RGBA" if "transparency" in image.info or image.mode in ("PA", "La", "RGBa") else "RGB")
+
+
+def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+    # INTEGER_ACCURATE is the slow integer DCT: equal to Pillow's, no slower here, and the same on every machine.
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_png(encoded: tf.Tensor, deep: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    # channels=0 (as stored): asking for 4 fills the alpha of 1-, 2- and 4-bit images with a wrong value.
+    return tf.cond(
+        deep,
+        lambda: _rgb(tf.io.decode_png(encoded, channels=0, dtype=tf.uint16), background),
+        lambda: _rgb(tf.io.decode_png(encoded, channels=0), background),
+    )
+
+
+def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    riff = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"RIFF"), tf.uint8)))
+    webp = tf.reduce_all(tf.equal(head[8:12], tf.constant(list(b"WEBP"), tf.uint8)))
+    check = tf.debugging.Assert(
+        tf.logical_and(riff, webp),
+        ["Expected JPEG, PNG or WebP bytes. Convert others first: pipelines.images.canonical(bytes)."],
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        extended = tf.equal(head[15], ord("X"))
+        has_alpha = tf.where(extended, tf.bitwise.bitwise_and(head[20], 0x10) > 0, tf.equal(head[15], ord("L")))
+        # VP8L states alpha in bit 28 of its header; VP8 has none.
+        lossless_alpha = tf.bitwise.bitwise_and(head[24], 0x10) > 0
+        has_alpha = tf.where(extended, has_alpha, tf.logical_and(has_alpha, lossless_alpha))
+
+    def decode(channels: int) -> tf.Tensor:
+        image = tf.image.decode_webp(encoded, channels=channels)
+        return _rgb(tf.reshape(image, tf.shape(image)[-3:]), background)
+
+    return tf.cond(has_alpha, lambda: decode(4), lambda: decode(3))
+
+
+def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    """uint8 or uint16 (h, w, 1..4) as stored -> uint8 (h, w, 3), composited over the background."""
+    top = tf.constant(float(pixels.dtype.max), tf.float32)
+    channels = tf.shape(pixels)[2]
+
+    def opaque() -> tf.Tensor:
+        return tf.cond(channels < 3, lambda: tf.tile(pixels[..., :1], (1, 1, 3)), lambda: pixels[..., :3])
+
+    def composite() -> tf.Tensor:
+        alpha = tf.cast(pixels[..., -1:], tf.float32) / top
+        over = tf.constant(background, tf.float32) * (top / 255.0)
+        mixed = tf.cast(opaque(), tf.float32) * alpha + over * (1.0 - alpha)
+        return tf.saturate_cast(tf.round(mixed), pixels.dtype)
+
+    has_alpha = tf.equal(channels % 2, 0)
+    rgb = tf.cond(has_alpha, composite, opaque)
+    if pixels.dtype == tf.uint16:
+        rgb = tf.cast((tf.cast(rgb, tf.int32) + 128) // 257, tf.uint8)
+    rgb.set_shape((None, None, 3))
+    return rgb
+
+
+def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
+    if filter_ == "area":
+        values = tf.image.resize(pixels, size, method="area")
+    else:
+        values = tf.image.resize(pixels, size, method="bilinear", antialias=True)
+    return tf.saturate_cast(tf.round(values), tf.uint8)
+
+
+def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """The largest size of the source's aspect inside the target, rounded half up, at least 1. Integers throughout."""
+    h, w = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    tall = h * spec.width >= w * spec.height
+    fit_h = tf.where(tall, tf.constant(spec.height, tf.int64), (2 * h * spec.width + w) // (2 * w))
+    fit_w = tf.where(tall, (2 * w * spec.height + h) // (2 * h), tf.constant(spec.width, tf.int64))
+    return tf.cast(tf.maximum(fit_h, 1), tf.int32), tf.cast(tf.maximum(fit_w, 1), tf.int32)
+
+
+def _crop_to_aspect(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """The largest centred window of the target's aspect, in whole source pixels."""
+    h, w = tf.cast(tf.shape(pixels)[0], tf.int64), tf.cast(tf.shape(pixels)[1], tf.int64)
+    tall = h * spec.width >= w * spec.height
+    keep_h = tf.where(tall, (2 * w * spec.height + spec.width) // (2 * spec.width), h)
+    keep_w = tf.where(tall, w, (2 * h * spec.width + spec.height) // (2 * spec.height))
+    keep_h, keep_w = tf.clip_by_value(keep_h, 1, h), tf.clip_by_value(keep_w, 1, w)
+    top, left = (h - keep_h) // 2, (w - keep_w) // 2
+    return pixels[top : top + keep_h, left : left + keep_w]
+
+
+def _orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
+    """The EXIF orientation in JPEG, PNG or WebP bytes, int32 1..8; 1 where there is none or it is illegible."""
+    # Zeros behind the end let every bounded look-ahead below stay in range.
+    data = tf.cast(tf.io.decode_raw(tf.strings.join([encoded, b"\0" * 64]), tf.uint8), tf.int32)
+    end = tf.shape(data)[0] - 64
+
+    def at(position: tf.Tensor, offset: int) -> tf.Tensor:
+        return data[tf.clip_by_value(position, 0, end) + offset]
+
+    def number(position: tf.Tensor, offset: int, count: int, big: tf.Tensor | bool) -> tf.Tensor:
+        octets = [at(position, offset + i) for i in range(count)]
+        high_first = functools.reduce(lambda a, b: a * 256 + b, octets)
+        low_first = functools.reduce(lambda a, b: a * 256 + b, octets[::-1])
+        return tf.where(big, high_first, low_first)
+
+    def text(position: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
+        return tf.reduce_all([tf.equal(at(position, offset + i), c) for i, c in enumerate(expected)])
+
+    def jpeg_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        exif = tf.logical_and(text(p, 0, b"\xff\xe1"), text(p, 4, b"Exif\0\0"))
+        last = tf.logical_or(tf.not_equal(at(p, 0), 0xFF), tf.equal(at(p, 1), 0xDA))
+        return exif, p + 10, tf.where(last, end, p + 2 + number(p, 2, 2, True))
+
+    def png_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return text(p, 4, b"eXIf"), p + 8, p + 12 + tf.maximum(number(p, 0, 4, True), 0)
+
+    def webp_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        length = tf.maximum(number(p, 4, 4, False), 0)
+        prefix = tf.where(text(p, 8, b"Exif\0\0"), 6, 0)  # some writers keep JPEG's prefix
+        return text(p, 0, b"EXIF"), p + 8 + prefix, p + 8 + length + length % 2
+
+    def step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        return tf.cond(is_jpeg, lambda: jpeg_step(p), lambda: tf.cond(is_png, lambda: png_step(p), lambda: webp_step(p)))
+
+    def body(p: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        exif, start, following = step(p)
+        following = tf.where(following > p, following, end)  # a length that overflows ends the search
+        return tf.where(exif, end, following), tf.where(exif, start, found)
+
+    start = tf.where(is_jpeg, 2, tf.where(is_png, 8, 12))
+    _, tiff = tf.while_loop(
+        lambda p, found: tf.logical_and(p < end, found < 0), body, (start, tf.constant(-1)), maximum_iterations=_MAX_SEGMENTS
+    )
+    return tf.cond(tiff >= 0, lambda: _tiff_orientation(tiff, end, text, number), lambda: tf.constant(1))
+
+
+def _tiff_orientation(tiff: tf.Tensor, end: tf.Tensor, text: Callable, number: Callable) -> tf.Tensor:
+    """Reads tag 0x0112 of the first IFD of the TIFF structure at `tiff`."""
+    big = text(tiff, 0, b"MM")
+    ifd = tiff + tf.clip_by_value(number(tiff, 4, 4, big), 0, end)
+    count = tf.where(ifd < end, number(ifd, 0, 2, big), 0)
+
+    def body(i: tf.Tensor, value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        entry = ifd + 2 + 12 * i
+        hit = tf.logical_and(tf.equal(number(entry, 0, 2, big), _ORIENTATION), entry < end)
+        return i + 1, tf.where(hit, number(entry, 8, 2, big), value)
+
+    _, value = tf.while_loop(
+        lambda i, value: tf.logical_and(i < count, value < 0), body, (tf.constant(0), tf.constant(-1)), maximum_iterations=512
+    )
+    return tf.where(tf.logical_and(value >= 1, value <= 8), value, 1)

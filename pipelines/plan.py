@@ -1,0 +1,95 @@
+"""What is to be written: decided once per run from the class counts, small enough for every worker to hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+
+from pipelines import balance, hashing
+from pipelines.config import PrepareConfig
+from pipelines.shards import Item, file_name
+from pipelines.source import Ref
+
+MIN_SHARD_RECORDS = 256
+USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """labels in id order; per split: images and records per label and the number of shards; copies per train label."""
+
+    labels: tuple[str, ...]
+    natural: dict[str, dict[str, int]]
+    records: dict[str, int]
+    shards: dict[str, int]
+    copies: dict[str, balance.Copies]
+
+    def copies_of(self, ref: Ref, seed: int) -> int:
+        """How many records an image becomes; 0: it is left out."""
+        if ref.split != "train":
+            return 1
+        return self.copies[ref.label].of(hashing.position(seed, "balance", ref.key))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+
+
+def make_plan(histograms: Mapping[tuple[str, str], balance.RankHistogram], config: PrepareConfig) -> Plan:
+    """(split, label) -> the histogram of its images' balance positions, made into the plan.
+
+    Raises:
+      BalanceError: nothing to train on, or a balance that these classes cannot have.
+    """
+    natural: dict[str, dict[str, int]] = {}
+    for (split, label), histogram in sorted(histograms.items()):
+        natural.setdefault(split, {})[label] = histogram.total
+    if "train" not in natural:
+        raise balance.BalanceError(
+            "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest."
+        )
+    train = {label: h for (split, label), h in histograms.items() if split == "train"}
+    copies = balance.plan_copies(train, config)
+    records = {split: sum(counts.values()) for split, counts in natural.items() if split != "train"}
+    records["train"] = sum(
+        copies[label].base * count + _below(train[label], copies[label].threshold)
+        for label, count in natural["train"].items()
+    )
+    shards = {split: shard_count(count, config) for split, count in records.items()}
+    labels = tuple(sorted({label for counts in natural.values() for label in counts}))
+    return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)
+
+
+def shard_count(records: int, config: PrepareConfig) -> int:
+    """Shards of a split: as configured, or so that none exceeds --shard-size by estimate and none is tiny."""
+    if config.shards:
+        return config.shards
+    by_size = math.ceil(records * record_bytes(config) / config.shard_size)
+    return max(1, by_size, min(USUAL_SHARDS, records // MIN_SHARD_RECORDS))
+
+
+def record_bytes(config: PrepareConfig) -> int:
+    """Bytes a record takes: exact to some tens for the raw encodings, estimated for JPEG (1.5 bits a value) and PNG."""
+    values = config.size[0] * config.size[1] * 3
+    per_value = {"float32": 4.0, "float16": 2.0, "uint8": 1.0, "png": 0.7, "jpeg": 0.2}[config.encoding]
+    return int(values * per_value) + 120
+
+
+def items_of(ref: Ref, plan: Plan, config: PrepareConfig) -> Iterator[tuple[tuple[str, int], Item]]:
+    """((split, shard), item) of every record that an image becomes. Hash ranges map to shards, so order is global."""
+    for copy in range(plan.copies_of(ref, config.seed)):
+        position = hashing.position(config.seed, "order", ref.key, copy)
+        yield (ref.split, position * plan.shards[ref.split] // hashing.POSITIONS), Item(position, ref, copy)
+
+
+def shard_names(plan: Plan, config: PrepareConfig) -> dict[str, list[str]]:
+    """The file names of every split's shards."""
+    return {
+        split: [file_name(config.dataset_name, split, i, total) for i in range(total)]
+        for split, total in plan.shards.items()
+    }
+
+
+def _below(histogram: balance.RankHistogram, threshold: int) -> int:
+    return sum(weight for position, weight in histogram.ordered() if position < threshold)

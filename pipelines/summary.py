@@ -1,0 +1,96 @@
+"""What a run of `prepare` saw and did, in numbers: the source of the summary table, of `stats/` and of the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassCounts:
+    """One class in one split. natural = stored - copies + unused: every image is accounted for."""
+
+    natural: int = 0  # readable images that belong to the split
+    stored: int = 0  # records in the shards, copies included
+    copies: int = 0  # of these, augmented copies
+    unused: int = 0  # left out by undersampling
+
+
+@dataclasses.dataclass(frozen=True)
+class Rejected:
+    """One input that was not written."""
+
+    uri: str
+    label: str
+    split: str  # "" where the input was rejected before splits were assigned
+    digest: str  # SHA-256 in hex, "" where it could not be read
+    stage: str  # "list", "fingerprint", "plan" or "decode"
+    reason: str  # a short stable word, such as "truncated"; the key of `Summary.rejected`
+    detail: str  # the sentence
+
+
+@dataclasses.dataclass(frozen=True)
+class Duplicates:
+    """Inputs of equal content (equal SHA-256): `members` holds (uri, label, split) of each."""
+
+    digest: str
+    members: tuple[tuple[str, str, str], ...]
+
+    @property
+    def conflicting(self) -> bool:
+        """The same picture under more than one label: at least one of the labels is wrong."""
+        return len({label for _, label, _ in self.members}) > 1
+
+    @property
+    def straddling(self) -> bool:
+        """In more than one split (only where the input came with its own splits): leakage."""
+        return len({split for _, _, split in self.members}) > 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Thumbnail:
+    """One record as a picture: the source (EXIF applied, before resizing) beside what is stored, JPEG in base64."""
+
+    uri: str
+    label: str
+    split: str
+    copy: int  # 0: the original; above: an augmented copy
+    width: int  # of the source, in pixels, EXIF applied
+    height: int
+    source_jpeg: str
+    stored_jpeg: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """Totals of one run. read = sum over splits of natural + sum of rejected."""
+
+    read: int  # inputs listed
+    classes: dict[str, dict[str, ClassCounts]]  # split -> label -> counts
+    rejected: dict[str, int]  # reason -> count
+    rejects: tuple[Rejected, ...]  # the first of them, in order of uri; all are in rejects/
+    formats: dict[str, int]  # "jpeg" -> images written as originals
+    conversions: dict[str, int]  # policy applied ("exif-orientation", "alpha", "cmyk", ...) -> images
+    widths: dict[int, int]  # source width in pixels, rounded down to 16 -> images
+    heights: dict[int, int]
+    file_bytes: dict[int, int]  # source size in bytes, rounded down to a power of two -> images
+    pixel_histogram: dict[str, list[list[int]]]  # split -> 3 channels x 256 gray levels, of stored originals
+    duplicate_groups: int
+    conflicting_groups: int
+    straddling_groups: int
+    duplicates: tuple[Duplicates, ...]  # conflicting ones first, then by digest; at most a few hundred
+    thumbnails: tuple[Thumbnail, ...]  # a few per split and class, originals and copies
+    settings: dict[str, Any]  # the configuration as given, one key an option
+    engine: dict[str, Any]  # runner, workers, seconds, images_per_second
+    warnings: tuple[str, ...]  # sentences: a class missing from a split, images enlarged, ...
+
+    @property
+    def written(self) -> int:
+        return sum(c.stored for labels in self.classes.values() for c in labels.values())
+
+    def to_json(self) -> str:
+        """Without the pictures: what `stats/summary.json` holds."""
+        data = dataclasses.asdict(self)
+        del data["thumbnails"]
+        return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,86 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from trainer.__main__ import main
+from trainer.config import TrainConfig, TrainerError
+
+
+def test_defaults_round_trip_as_json():
+    config = TrainConfig(data="d", output="o")
+    assert TrainConfig(**json.loads(config.to_json())) == config
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "--epochs should be from 1 to 100000. Received: 0."),
+        ({"batch_size": 0}, "--batch-size should be from 1 to"),
+        ({"seed": -1}, "--seed should be from 0 to 2147483647. Received: -1."),
+        ({"learning_rate": float("nan")}, "--learning-rate should be above 0 and at most 100. Received: nan."),
+        ({"learning_rate": 0}, "--learning-rate should be above 0"),
+        ({"class_weight": "some"}, "--class-weight should be one of none, balanced. Received: 'some'."),
+        ({"epochs": "3"}, "--epochs should be of type int. Received: '3'."),
+        ({"epochs": True}, "--epochs should be of type int. Received: True."),
+        ({"flip": 1}, "--flip should be of type bool. Received: 1."),
+        ({"model": ""}, "--model should not be empty."),
+        ({"output": "gs://b/o"}, "--output should be a local directory. Received: 'gs://b/o'."),
+        ({"patience": 2, "validation": "none"}, "--patience needs a validation split."),
+    ],
+)
+def test_a_value_out_of_range_is_named(changes, message):
+    with pytest.raises(TrainerError) as error:
+        TrainConfig(**{"data": "d", "output": "o", **changes})
+    assert message in str(error.value)
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys, contextlib, io\nfrom trainer.__main__ import main\n"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit): main(['train', '--help'])\n"
+        "print(sorted({'tensorflow', 'keras', 'numpy', 'matplotlib'} & set(sys.modules)))"
+    )
+    began = time.perf_counter()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+    assert time.perf_counter() - began < 5  # milliseconds on an idle machine; TensorFlow alone would take longer
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["train", "--data", "d"], "--output"),
+        (["train", "--data", "d", "--output", "o", "--bogus", "1"], "--bogus"),
+        (["train", "--data", "d", "--output", "o", "--epoch", "1"], "--epoch"),  # no abbreviations
+        (["train", "--data", "d", "--output", "o", "--class-weight", "x"], "--class-weight"),
+        (["evaluate", "--data", "d"], "--model"),
+        (["evaluate", "--data", "d", "--model", "m", "--batch-size", "0"], "--batch-size"),
+        (["nothing"], "nothing"),
+        ([], "COMMAND"),
+    ],
+)
+def test_usage_errors_exit_with_2(argv, said, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(argv)
+    assert stopped.value.code == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_wrong_data_directory_is_one_sentence_without_a_trace(tmp_path, capsys):
+    assert main(["train", "--data", str(tmp_path / "no"), "--output", str(tmp_path / "o")]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("train: No readable contract.json in")
+    assert "Traceback" not in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "o").exists()
+
+
+def test_flags_take_dashes_and_underscores(tmp_path, capsys):
+    for spelling in ("--batch-size=0", "--batch_size=0"):
+        assert main(["train", "--data", "d_d", "--output", "o", spelling]) == 1
+        assert "--batch-size should be from 1" in capsys.readouterr().err
+    assert main(["train", "--data", str(tmp_path / "a_b"), "--output", "o"]) == 1
+    assert "a_b" in capsys.readouterr().err  # a value keeps its underscores

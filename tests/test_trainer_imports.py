@@ -1,0 +1,18 @@
+import json
+import subprocess
+import sys
+
+CODE = """
+import json, sys
+import trainer.__main__, trainer.train, trainer.evaluate, trainer.export, trainer.alignment, trainer.dataset
+loaded = {name.split(".")[0] for name in sys.modules}
+of_pipelines = sorted(name for name in sys.modules if name.startswith("pipelines."))
+print(json.dumps([sorted(loaded & {"apache_beam", "tensorflow_transform", "tf_keras"}), of_pipelines]))
+"""
+
+
+def test_the_trainer_loads_neither_beam_nor_transform():
+    out = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout
+    heavy, of_pipelines = json.loads(out.splitlines()[-1])
+    assert heavy == []
+    assert of_pipelines == ["pipelines.contract"]

@@ -1,0 +1,1 @@
+"""Shardmill's trainer: builds its input and its model from a dataset's contract."""

@@ -1,0 +1,223 @@
+"""Does the model agree with how the data was made? Each refusal names both sides and the way out.
+
+Two directions: `check_model` holds a network against the contract of the dataset it is to be trained on, and
+`check_contracts` holds the contract that a model was trained under against that of a dataset to be evaluated.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer.config import TrainerError
+
+MIN_SPAN = 0.5  # values squeezed into less than this were scaled twice: a right scaling gives 1 (unit) to about 5
+
+# What the published weights of keras.applications were trained on, from each network's preprocess_input (Keras 3.15).
+# "none": the network normalizes 0..255 itself. caffe (BGR minus means) is no normalization of a contract.
+PRETRAINED_RANGE = {
+    "ResNet50V2": "symmetric",
+    "ResNet101V2": "symmetric",
+    "ResNet152V2": "symmetric",
+    "ResNet": "caffe",
+    "VGG": "caffe",
+    "DenseNet": "imagenet",
+    "MobileNetV3": "symmetric",
+    "EfficientNetV2B": "imagenet",
+    "EfficientNetV2": "symmetric",
+    "EfficientNet": "none",
+    "ConvNeXt": "imagenet",
+    "InceptionV3": "symmetric",
+    "InceptionResNetV2": "symmetric",
+    "Xception": "symmetric",
+    "MobileNet": "symmetric",
+    "NASNet": "symmetric",
+}
+OWN_PREPROCESSING = ("MobileNetV3", "EfficientNet", "ConvNeXt")  # right on 0..255 too
+
+
+class AlignmentError(TrainerError):
+    """The model and the data disagree."""
+
+
+def check_model(network: keras.Model, contract: Contract) -> None:
+    """Raises AlignmentError where input shape, channels, dtype, value range or outputs disagree with the contract."""
+    if len(network.inputs) != 1 or len(network.outputs) != 1:
+        raise AlignmentError(
+            f"Model {network.name!r} has {len(network.inputs)} inputs and {len(network.outputs)} outputs. "
+            "The contract gives one image and one label: build a model with one of each."
+        )
+    _check_input(network, contract)
+    classes = len(contract.labels)
+    shape = tuple(network.outputs[0].shape)
+    if len(shape) != 2 or shape[1] != classes:
+        raise AlignmentError(
+            f"Model {network.name!r} gives outputs of shape {shape}; the contract has {classes} classes "
+            f"({_some(contract.labels)}): give it a last layer of {classes} units, one a class."
+        )
+    _check_range(network, contract)
+
+
+def _check_input(network: keras.Model, contract: Contract) -> None:
+    wanted, given = tuple(network.inputs[0].shape)[1:], contract.image_shape
+    if len(wanted) != 3:
+        raise AlignmentError(
+            f"Model {network.name!r} takes inputs of shape {wanted}; the contract's images are {given}."
+        )
+    if wanted[2] not in (None, given[2]):
+        hint = " It looks channels first." if wanted[0] == given[2] else ""
+        raise AlignmentError(
+            f"Model {network.name!r} takes {wanted[2]} channels ({wanted}); the contract's images have {given[2]} "
+            f"({given}, {contract.channel_order}, channels last).{hint} Build the model for {given}."
+        )
+    if any(w not in (None, g) for w, g in zip(wanted, given, strict=True)):
+        raise AlignmentError(
+            f"Model {network.name!r} takes images of shape {wanted}; the contract's are {given}: build the model for "
+            f"{given}, or prepare with --size {wanted[0]}x{wanted[1]}."
+        )
+    dtype = str(network.inputs[0].dtype)
+    if dtype != contract.dtype:
+        raise AlignmentError(
+            f"Model {network.name!r} takes {dtype}; the contract's images are {contract.dtype} in "
+            f"{_range(contract.value_range)}: give its Input dtype {contract.dtype!r}."
+        )
+
+
+def _check_range(network: keras.Model, contract: Contract) -> None:
+    """Compares what reaches the first trained layer with what the contract promises the model."""
+    mode, promised = contract.normalization.mode, contract.value_range
+    reached = range_at_first_weights(network, contract.image_shape, promised)
+    own = not np.allclose(reached, promised, rtol=1e-3, atol=1e-3)
+    if mode == "none":
+        if not own and not _starts_with_normalization(network):
+            warnings.warn(
+                f"The dataset holds 0..255 (normalize none) and model {network.name!r} does not scale its input: "
+                "expect slow or no learning. Prepare with --normalize zscore.",
+                stacklevel=3,
+            )
+        return
+    if own and (mode != "unit" or abs(reached[1] - reached[0]) < MIN_SPAN):
+        raise AlignmentError(
+            f"Model {network.name!r} scales its input itself (Rescaling, Normalization or arithmetic before its first "
+            f"trained layer); the contract's images are normalized already ({mode}, {_range(promised)}), and would "
+            f"reach that layer as {_range(reached)}: take that layer out, or prepare with --normalize none."
+        )
+
+
+def range_at_first_weights(
+    network: keras.Model, shape: tuple[int, int, int], values: tuple[float, float]
+) -> tuple[float, float]:
+    """What images of the constant values (low, high) are when they reach the first layer that trains.
+
+    It is measured and not read off layer names, so that Rescaling, Normalization, `x / 255` and a Lambda all count.
+    Only the centre pixel is read: padding brings zeros to the border. Layers past the first trained one do not count,
+    so a Rescaling inside a residual branch is no finding. A subclassed model, which has no graph, gives `values`.
+    """
+    images = np.stack([np.full(shape, v, np.float32) for v in values])
+    seen = _before_first_weights(network, images)
+    if seen.ndim == 4:
+        seen = seen[:, seen.shape[1] // 2, seen.shape[2] // 2, :]
+    seen = seen.reshape(2, -1)
+    return float(seen[0].min()), float(seen[1].max())
+
+
+def _before_first_weights(network: Any, images: np.ndarray) -> np.ndarray:
+    """The activations that enter the first layer with trainable weights; descends into nested models."""
+    first = next((layer for layer in network.layers if layer.trainable_weights), None)
+    if first is None or not hasattr(network, "inputs") or network.inputs is None:
+        return images
+    try:
+        entry = first.input if not isinstance(first, keras.Model) else first._inbound_nodes[-1].input_tensors[0]
+        before = keras.Model(network.inputs, entry)
+        seen = images if entry is network.inputs[0] else np.asarray(before(images, training=False))
+    except (ValueError, AttributeError, IndexError):  # no graph (subclassed), or a layer that is used several times
+        return images
+    return _before_first_weights(first, seen) if isinstance(first, keras.Model) else seen
+
+
+def _starts_with_normalization(network: Any) -> bool:
+    first = next((layer for layer in network.layers if layer.trainable_weights), None)
+    if isinstance(first, keras.Model):
+        return _starts_with_normalization(first)
+    return isinstance(first, (keras.layers.BatchNormalization, keras.layers.LayerNormalization))
+
+
+def check_weights_range(name: str, path: str, contract: Contract) -> None:
+    """Raises AlignmentError where weights were trained on another range of values than the contract's.
+
+    An earlier run's weights have that run's contract beside them; published weights of `keras.applications` have a
+    known range. Nothing is known of other files, and nothing is refused.
+    """
+    folder = os.path.dirname(path) or "."
+    if os.path.isfile(os.path.join(folder, contracts.FILE_NAME)):
+        trained = contracts.load(folder)
+        if _normalization(trained) != _normalization(contract):
+            raise AlignmentError(
+                f"The weights in {path!r} were trained on images normalized {_describe(trained)}; the dataset's are "
+                f"{_describe(contract)}: prepare the dataset the same way, or start from random weights."
+            )
+        return
+    wanted = next((mode for prefix, mode in PRETRAINED_RANGE.items() if name.startswith(prefix)), None)
+    mode = contract.normalization.mode
+    if ":" in name or wanted in (None, mode) or (mode == "none" and name.startswith(OWN_PREPROCESSING)):
+        return
+    if wanted == "caffe":
+        raise AlignmentError(
+            f"Published weights of {name} want BGR pixels minus channel means; the contract's images are RGB, "
+            f"{_describe(contract)}: choose another network, such as ResNet50V2 or MobileNetV2, or leave --weights out."
+        )
+    raise AlignmentError(
+        f"Published weights of {name} want images normalized {wanted!r}; the contract's are {_describe(contract)}: "
+        f"prepare with --normalize {wanted}, or leave --weights out."
+    )
+
+
+def check_contracts(trained: Contract, data: Contract) -> None:
+    """Raises AlignmentError where a model trained under one contract cannot be judged on another's images."""
+    if trained.image_shape != data.image_shape:
+        raise AlignmentError(
+            f"The model was trained on images of shape {trained.image_shape}; the dataset's are {data.image_shape}: "
+            f"prepare it with --size {trained.image_shape[0]}x{trained.image_shape[1]}."
+        )
+    if trained.labels != data.labels:
+        raise AlignmentError(
+            f"The model was trained on {len(trained.labels)} classes ({_some(trained.labels)}); the dataset has "
+            f"{len(data.labels)} ({_some(data.labels)}): their names and order have to be the same."
+        )
+    if _normalization(trained) != _normalization(data):
+        raise AlignmentError(
+            f"The model was trained on images normalized {_describe(trained)}; the dataset's are {_describe(data)}: "
+            "evaluate on the dataset it was trained on, or prepare both with the same fixed --normalize."
+        )
+    for what in ("resize", "decode"):
+        if dict(getattr(trained, what)) != dict(getattr(data, what)):
+            warnings.warn(
+                f"The model's images and the dataset's were made with another {what} policy: "
+                f"{dict(getattr(trained, what))} against {dict(getattr(data, what))}.",
+                stacklevel=2,
+            )
+
+
+def _normalization(contract: Contract) -> tuple[Any, ...]:
+    n = contract.normalization
+    return n.scale, n.offset, contract.channel_order  # the map itself: `unit` under two names is still the same map
+
+
+def _describe(contract: Contract) -> str:
+    scale = ", ".join(f"{s:.4g}" for s in contract.normalization.scale)
+    offset = ", ".join(f"{o:.4g}" for o in contract.normalization.offset)
+    return f"{contract.normalization.mode!r} ({_range(contract.value_range)}; scale {scale}; offset {offset})"
+
+
+def _range(values: tuple[float, float]) -> str:
+    return f"{values[0]:.4g}..{values[1]:.4g}"
+
+
+def _some(labels: tuple[str, ...], limit: int = 12) -> str:
+    return ", ".join(labels[:limit]) + (f", … {len(labels) - limit} more" if len(labels) > limit else "")

@@ -1,0 +1,101 @@
+"""The trainer's options: one frozen dataclass, checked when made, saved as config.json beside what it produced.
+
+The command line is made from the fields below, so that an option is stated once. Standard library only: `--help` and
+a wrong flag must not wait for TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from typing import Any
+
+CLASS_WEIGHTS = ("none", "balanced")
+NO_VALIDATION = "none"
+MAX_SEED = 2**31 - 1  # what tf.data, NumPy and Keras all take
+
+
+class TrainerError(ValueError):
+    """A user's mistake or unusable input; the message says what was expected, what came, and what to do."""
+
+
+def _option(default: Any, text: str, **extra: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text, **extra})
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides what a training run does. Two runs of equal configs on one machine agree exactly.
+
+    Raises:
+      TrainerError: a value is out of its range; the message names the option.
+    """
+
+    data: str = _option(dataclasses.MISSING, "directory of a prepared dataset", metavar="DIR")
+    output: str = _option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
+    model: str = _option(
+        "cnn",
+        "cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, "
+        "where function(contract) returns a keras.Model",
+    )
+    weights: str = _option(
+        "", "start from these weights: an earlier run's model.keras, or a .weights.h5 or .h5 file", metavar="PATH"
+    )
+    epochs: int = _option(15, "passes over the train split")
+    batch_size: int = _option(32, "images a step")
+    learning_rate: float = _option(1e-3, "of the Adam optimizer")
+    class_weight: str = _option(
+        "none",
+        "balanced: weigh each class by records / (classes * records of the class) of the shards as stored, "
+        "so that shards that are balanced already are not corrected twice",
+        choices=CLASS_WEIGHTS,
+    )
+    flip: bool = _option(True, "flip every second training image left to right, drawn anew every epoch")
+    validation: str = _option("validation", "split that chooses the best epoch; none keeps the last epoch's weights")
+    patience: int = _option(0, "stop after this many epochs without a better validation; 0: never")
+    steps: int = _option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
+    seed: int = _option(0, "of the initial weights, the order of the records and the flips")
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check_type(field.name, getattr(self, field.name), str(field.type))
+        for name in ("data", "output", "model", "validation"):
+            if not getattr(self, name):
+                raise TrainerError(f"{flag(name)} should not be empty.")
+        if "://" in self.output:
+            raise TrainerError(
+                f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
+            )
+        if self.class_weight not in CLASS_WEIGHTS:
+            raise TrainerError(
+                f"--class-weight should be one of {', '.join(CLASS_WEIGHTS)}. Received: {self.class_weight!r}."
+            )
+        for name, low, high in (
+            ("epochs", 1, 100_000),
+            ("batch_size", 1, 1 << 20),
+            ("patience", 0, 100_000),
+            ("steps", 0, MAX_SEED),
+            ("seed", 0, MAX_SEED),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")
+        if not (math.isfinite(self.learning_rate) and 0 < self.learning_rate <= 100):
+            raise TrainerError(f"--learning-rate should be above 0 and at most 100. Received: {self.learning_rate}.")
+        if self.patience and self.validation == NO_VALIDATION:
+            raise TrainerError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
+
+    def to_json(self) -> str:
+        """The text of config.json: sorted keys, one option a line."""
+        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def flag(name: str) -> str:
+    """The command-line spelling of a field: batch_size -> --batch-size."""
+    return "--" + name.replace("_", "-")
+
+
+def _check_type(name: str, value: Any, kind: str) -> None:
+    allowed = {"str": str, "int": int, "float": (int, float), "bool": bool}[kind]
+    if not isinstance(value, allowed) or (kind != "bool" and isinstance(value, bool)):
+        raise TrainerError(f"{flag(name)} should be of type {kind}. Received: {value!r}.")

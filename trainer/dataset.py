@@ -1,0 +1,144 @@
+"""Reading a prepared dataset: shards to batches of normalized images.
+
+from trainer import dataset
+train = dataset.load("OUT", "train", 32, shuffle=True, seed=0)     # (images, labels) batches, one epoch
+test = dataset.load("OUT", "test", 32)                             # in shard order
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract, ContractError
+
+OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
+SHUFFLE_BYTES = 256 << 20  # of serialized records held for shuffling: bounded by memory, and not by image size
+
+
+def load(
+    directory: str | os.PathLike[str],
+    split: str,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    seed: int | None = None,
+    drop_remainder: bool = False,
+    dequantize: bool = True,
+) -> tf.data.Dataset:
+    """One pass over a split, each record exactly once; iterate again for the next epoch.
+
+    Args:
+      directory: of the prepared dataset.
+      split: such as "train"; the contract names those that exist.
+      batch_size: images a batch; the last batch holds what remains, unless `drop_remainder`.
+      shuffle: another order every epoch. Without it: shard order, which is the hash order of the keys, not sorted by
+        class.
+      seed: with it, the orders are the same in every run; without it, each run draws its own.
+      dequantize: False leaves the raw encodings as they are stored, uint8 or float16, for `Dequantize` to
+        convert inside the compiled step: a quarter or half of the bytes over the wire.
+
+    Returns:
+      Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and where the
+      contract is weighted (images, labels, weights float32 (B,)).
+
+    Raises:
+      ContractError: no dataset, no such split, an empty split, or shards that are missing or not of the recorded size.
+    """
+    contract = contracts.load(directory)
+    paths = checked_shards(contract, os.fspath(directory), split)
+    files = tf.data.Dataset.from_tensor_slices(paths)  # path
+    if shuffle:  # first the files, so that the record buffer below sees another mixture of them every epoch
+        files = files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True)
+    records = files.interleave(  # serialized tf.train.Example
+        tf.data.TFRecordDataset,
+        cycle_length=min(OPEN_SHARDS, len(paths)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=not shuffle or seed is not None,
+    )
+    # Known from the contract: progress bars and step counts need it, and a shard cut at a record boundary is noticed.
+    records = records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
+    if shuffle:  # bytes, before parsing: moving a string costs a pointer, moving a tensor costs the pixels
+        records = records.shuffle(_shuffle_buffer(contract, split), seed=seed, reshuffle_each_iteration=True)
+    batches = records.batch(batch_size, drop_remainder=drop_remainder)  # (B,) serialized
+    # Batch first, then parse: one vectorized op for B records instead of B small ones.
+    examples = batches.map(_parser(contract, dequantize), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return examples.prefetch(tf.data.AUTOTUNE)
+
+
+def wire_dtype(contract: Contract) -> str:
+    """The dtype of the images of `load(..., dequantize=False)`."""
+    return contracts.RAW_DTYPES.get(contract.encoding, contract.dtype)
+
+
+def checked_shards(contract: Contract, directory: str, split: str) -> list[str]:
+    """Full paths of the split's shards that hold records, after comparing each file's size with the contract's.
+
+    A size costs one `stat`; it catches the shard that was not copied or was cut short, which TensorFlow would report
+    in the middle of an epoch, or at a record boundary not at all. `python -m pipelines verify` compares the digests.
+    """
+    shards = contract.split(split).shards
+    for shard in shards:
+        path = os.path.join(directory, shard.file)
+        size = _size(path)
+        if size != shard.bytes:
+            raise ContractError(
+                f"Shard {path} should have {shard.bytes} bytes by its contract. "
+                f"{'There is no such file' if size is None else f'It has {size}'}: copy or prepare the dataset again."
+            )
+    paths = [os.path.join(directory, shard.file) for shard in shards if shard.records]
+    if not paths:
+        raise ContractError(
+            f"Split {split!r} of {directory} holds no records: choose another split, or prepare with more images."
+        )
+    return paths
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a file, local or gs://; None where it cannot be found."""
+    try:
+        return int(tf.io.gfile.stat(path).length)
+    except tf.errors.OpError:
+        return None
+
+
+def _shuffle_buffer(contract: Contract, split: str) -> int:
+    """Records to hold: all of a small split; of a large one as many as fit SHUFFLE_BYTES."""
+    shards = contract.split(split).shards
+    records = sum(shard.records for shard in shards)
+    mean_bytes = max(1, sum(shard.bytes for shard in shards) // records)
+    return max(1, min(records, SHUFFLE_BYTES // mean_bytes))
+
+
+def _parser(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tuple[tf.Tensor, ...]]:
+    spec: dict[str, Any] = dict(contracts.feature_spec(contract))
+    spec.pop("key")  # of use to tools, not to a model
+    if not contract.weighted:
+        spec.pop("weight")
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.io.parse_example(serialized, spec)
+        images = _images(contract, batch["image"], dequantize)  # (B, H, W, 3)
+        # A wrong label trains silently on some kernels and crashes others: stop at the record, on every device.
+        in_range = tf.debugging.assert_less(batch["label"], tf.constant(len(contract.labels), tf.int64))
+        not_negative = tf.debugging.assert_non_negative(batch["label"])
+        with tf.control_dependencies([op for op in (in_range, not_negative) if op is not None]):
+            labels = tf.identity(batch["label"])
+        return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
+
+    return parse
+
+
+def _images(contract: Contract, encoded: tf.Tensor, dequantize: bool) -> tf.Tensor:
+    if dequantize or contract.encoding not in contracts.RAW_DTYPES:
+        images = contracts.images_from_records(contract, encoded)
+    else:
+        images = tf.io.decode_raw(encoded, contracts.RAW_DTYPES[contract.encoding], little_endian=True)
+    # The batch dimension comes from the records: bytes of another size fail here and never shift into the next image.
+    return tf.ensure_shape(
+        tf.reshape(images, (tf.shape(encoded)[0], *contract.image_shape)), (None, *contract.image_shape)
+    )

@@ -1,0 +1,158 @@
+"""What a classifier got right, from labels and probabilities: pure functions on NumPy arrays.
+
+A confusion matrix `m` is int64 (C, C): m[t, p] counts records of true class t that were given class p. "Undefined" is
+NaN here and null in metrics.json; it is never counted as 0 or 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+SMALLEST = 1e-7  # a probability below this counts as this much in the loss: Keras's own epsilon
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """int (N,) true ids and int (N,) predicted ids -> int64 (classes, classes). No records: all zeros."""
+    flat = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
+    return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
+
+
+def recall(matrix: np.ndarray) -> np.ndarray:
+    """float64 (C,): right ones / records of the class, m[c, c] / sum_p m[c, p]. NaN for a class without records."""
+    return _ratio(np.diag(matrix), matrix.sum(axis=1))
+
+
+def precision(matrix: np.ndarray) -> np.ndarray:
+    """float64 (C,): right ones / times given, m[c, c] / sum_t m[t, c]. NaN for a class that was never given."""
+    return _ratio(np.diag(matrix), matrix.sum(axis=0))
+
+
+def f1(matrix: np.ndarray) -> np.ndarray:
+    """float64 (C,): 2 m[c, c] / (records of c + times c was given), the harmonic mean of precision and recall.
+
+    NaN only for a class without records that was never given either; 0 where it has records and was never given.
+    """
+    return _ratio(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
+
+
+def accuracy(matrix: np.ndarray) -> float:
+    """Right ones / records. NaN without records."""
+    return float(_ratio(np.trace(matrix), matrix.sum()))
+
+
+def balanced_accuracy(matrix: np.ndarray) -> float:
+    """Mean recall over the classes that have records (Brodersen et al. 2010, "The balanced accuracy and its posterior
+    distribution"; scikit-learn's definition). Always answering one class gives 1/C. NaN without records.
+    """
+    return _mean(recall(matrix))
+
+
+def macro_f1(matrix: np.ndarray) -> float:
+    """Mean F1 over the classes that have records or were given (scikit-learn's definition). NaN without records."""
+    return _mean(f1(matrix))
+
+
+def majority_baseline(matrix: np.ndarray) -> tuple[int, float]:
+    """The commonest true class (the least id on a tie) and the accuracy of always answering it. NaN without records."""
+    support = matrix.sum(axis=1)
+    return int(support.argmax()), float(_ratio(support.max(), support.sum()))
+
+
+def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean of -ln(probability of the true class), in nats, unweighted. NaN without records.
+
+    labels: int (N,). probabilities: float (N, C), rows summing to 1.
+    """
+    if not len(labels):
+        return math.nan
+    given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(given, SMALLEST, 1.0)).mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """One model on one split."""
+
+    labels: tuple[str, ...]
+    matrix: np.ndarray  # int64 (C, C)
+    loss: float  # cross entropy, nats
+
+    @property
+    def records(self) -> int:
+        return int(self.matrix.sum())
+
+    def to_dict(self) -> dict[str, Any]:
+        """For metrics.json: plain numbers, null where undefined."""
+        columns = {
+            "precision": precision(self.matrix),
+            "recall": recall(self.matrix),
+            "f1": f1(self.matrix),
+            "support": self.matrix.sum(axis=1),
+            "predicted": self.matrix.sum(axis=0),
+        }
+        majority, rate = majority_baseline(self.matrix)
+        return {
+            "records": self.records,
+            "loss": _plain(self.loss),
+            "accuracy": _plain(accuracy(self.matrix)),
+            "majority_baseline": {"label": self.labels[majority], "accuracy": _plain(rate)},
+            "balanced_accuracy": _plain(balanced_accuracy(self.matrix)),
+            "macro_f1": _plain(macro_f1(self.matrix)),
+            "per_class": {
+                label: {name: _plain(values[i]) for name, values in columns.items()}
+                for i, label in enumerate(self.labels)
+            },
+            "confusion_matrix": self.matrix.tolist(),
+        }
+
+
+def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Scores:
+    """int (N,) true ids and float (N, C) probabilities -> Scores. The answer is the most probable class."""
+    predicted = probabilities.argmax(axis=1) if len(labels) else np.zeros(0, np.int64)
+    return Scores(
+        labels=tuple(names),
+        matrix=confusion_matrix(labels, predicted, len(names)),
+        loss=cross_entropy(labels, probabilities),
+    )
+
+
+def table(scores: Scores) -> str:
+    """Lines for a terminal: precision, recall and support of each class, then the whole beside the majority baseline."""
+    width = max(len("class"), *(len(label) for label in scores.labels))
+    lines = [f"{'class':<{width}}  precision  recall  support"]
+    columns = zip(
+        scores.labels, precision(scores.matrix), recall(scores.matrix), scores.matrix.sum(axis=1), strict=True
+    )
+    for label, p, r, n in columns:
+        lines.append(f"{label:<{width}}  {_cell(p):>9}  {_cell(r):>6}  {n:>7}")
+    majority, rate = majority_baseline(scores.matrix)
+    lines.append(
+        f"accuracy {_cell(accuracy(scores.matrix))} (always answering {scores.labels[majority]!r}: {_cell(rate)})  "
+        f"balanced accuracy {_cell(balanced_accuracy(scores.matrix))}  macro F1 {_cell(macro_f1(scores.matrix))}  "
+        f"loss {_cell(scores.loss)}"
+    )
+    return "\n".join(lines)
+
+
+def _ratio(part: Any, whole: Any) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(np.asarray(whole) == 0, np.nan, np.asarray(part, np.float64) / whole)
+
+
+def _mean(values: np.ndarray) -> float:
+    defined = values[~np.isnan(values)]
+    return float(defined.mean()) if defined.size else math.nan
+
+
+def _plain(value: Any) -> float | int | None:
+    number = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number
+
+
+def _cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

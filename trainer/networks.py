@@ -1,0 +1,56 @@
+"""The two networks that Shardmill brings along. Both end in logits, one a class."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers
+
+
+def small_cnn(image_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """A plain convolutional network of about 110,000 parameters: float32 (B, H, W, 3) normalized -> logits (B, classes).
+
+    Minutes of training on two CPU cores. No batch normalization, on purpose: it would re-normalize whatever it is fed
+    and so hide what the preparation of the data is worth.
+    """
+    inputs = keras.Input(image_shape, name="image")
+    x = inputs
+    for filters in (16, 32, 64, 128):
+        x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
+        if min(x.shape[1:3]) >= 4:  # tiny images: keep something to look at
+            x = layers.MaxPooling2D()(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = layers.Dropout(0.2)(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="cnn")
+
+
+def resnet20(image_shape: tuple[int, int, int], classes: int) -> keras.Model:
+    """ResNet-20 for small images (He et al. 2015, "Deep Residual Learning", section 4.2, option B shortcuts).
+
+    float32 (B, H, W, 3) normalized -> logits (B, classes); 0.27 million parameters. The paper's images are 32x32: from
+    96 pixels on, the stem strides by 2 and pools once, so that the stages work on maps of the paper's order.
+    """
+    inputs = keras.Input(image_shape, name="image")
+    large = min(image_shape[:2]) >= 96
+    x = _conv_bn(inputs, 16, stride=2 if large else 1)
+    x = layers.ReLU()(x)
+    if large:
+        x = layers.MaxPooling2D(3, strides=2, padding="same")(x)
+    for stage, filters in enumerate((16, 32, 64)):
+        for block in range(3):
+            x = _residual(x, filters, stride=2 if stage and not block else 1)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits")(x), name="resnet20")
+
+
+def _residual(x: keras.KerasTensor, filters: int, stride: int) -> keras.KerasTensor:
+    shortcut = x if stride == 1 and x.shape[-1] == filters else _conv_bn(x, filters, stride, kernel=1)
+    y = layers.ReLU()(_conv_bn(x, filters, stride))
+    y = _conv_bn(y, filters)
+    return layers.ReLU()(layers.Add()([y, shortcut]))
+
+
+def _conv_bn(x: keras.KerasTensor, filters: int, stride: int = 1, kernel: int = 3) -> keras.KerasTensor:
+    x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
+        x
+    )
+    return layers.BatchNormalization(momentum=0.9)(x)  # 0.99 lags behind the weights in runs of a few hundred steps
