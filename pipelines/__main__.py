@@ -1,4 +1,7 @@
-"""`python -m pipelines prepare | inspect | verify | sample`. Exit status: 0 done, 1 failed, 2 usage, 3 data rejected."""
+"""`python -m pipelines prepare | inspect | verify | sample`.
+
+Exit status: 0 done, 1 failed, 2 usage, 3 too much of the data rejected.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,15 @@ from pipelines.config import ConfigError
 
 DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
 # Errors of ours, whose message is a sentence for the user; Beam wraps some in its own.
-_OURS = ("SourceError", "BalanceError", "DataRejected", "Incomplete", "ContractError", "StorageError", "ConfigError")
+_OURS = (
+    "SourceError",
+    "BalanceError",
+    "DataRejectedError",
+    "IncompleteError",
+    "ContractError",
+    "StorageError",
+    "ConfigError",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     try:
-        return {"prepare": _prepare, "inspect": _inspect, "verify": _verify, "sample": _sample}[args.command](args, rest)
+        return {"prepare": _prepare, "inspect": _inspect, "verify": _verify, "sample": _sample}[args.command](
+            args, rest
+        )
     except KeyboardInterrupt:
         print("Interrupted. Run the same command again to go on where it stopped.", file=sys.stderr)
         return FAILED
@@ -37,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import source
+    from pipelines import listing
 
-    source.check(config)  # before seconds of imports
+    listing.check(config)  # before seconds of imports
     from pipelines import prepare, tables
 
     result = prepare.prepare(config, beam_flags, args.runner)
@@ -93,7 +106,7 @@ def _failed(error: Exception) -> int:
         print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
     else:
         logging.error("The job failed.", exc_info=error)
-    return REJECTED if kind == "DataRejected" else USAGE if kind == "ConfigError" else FAILED
+    return REJECTED if kind == "DataRejectedError" else USAGE if kind == "ConfigError" else FAILED
 
 
 def _leave(status: int) -> None:

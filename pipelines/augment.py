@@ -41,7 +41,7 @@ def draw(strengths: Mapping[str, float], seed: int, key: str, copy: int) -> Para
     `strengths` are those of `config.AUGMENT_DEFAULTS`; a missing name means 0. Python's Mersenne Twister is used
     because `random.random()` is documented to give the same sequence in every version.
     """
-    rng = random.Random(hashing.position(seed, "augment", key, copy))  # noqa: S311 - no secret
+    rng = random.Random(hashing.position(seed, "augment", key, copy))
 
     def within(name: str, unit: float = 1.0) -> float:
         return (2 * rng.random() - 1) * strengths.get(name, 0.0) * unit

@@ -25,7 +25,7 @@ def options(flags: Sequence[str]) -> PipelineOptions:
     """
     parser = _Parser(add_help=False, allow_abbrev=False)
     for kind in PipelineOptions.__subclasses__():
-        kind._add_argparse_args(parser)  # noqa: SLF001 - Beam offers no public list of its flags
+        kind._add_argparse_args(parser)
     _, unknown = parser.parse_known_args(list(flags))
     if unknown:
         raise ConfigError(
@@ -49,5 +49,3 @@ def runner(name: str) -> tuple[object, str]:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:  # type: ignore[override]
         raise ConfigError(f"A Beam option cannot be used: {message}.")
-
-

@@ -20,7 +20,7 @@ def position(seed: int, *parts: str | int) -> int:
 
 
 def record_key(source_key: str, copy: int) -> str:
-    """The fixed-length (contract.KEY_BYTES) key of a record: 16 hex digits of the source's key, '-', the copy number."""
+    """The fixed-length key of a record (contract.KEY_BYTES): 16 hex digits of the source's key, -, copy number."""
     return f"{position(0, 'key', source_key):016x}-{copy:03d}"
 
 

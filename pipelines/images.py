@@ -28,11 +28,11 @@ from collections.abc import Callable
 import tensorflow as tf
 from PIL import Image, ImageOps
 
+from pipelines import exif
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
-_SUBJECT_TO_DEEP = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-_ORIENTATION = 0x0112
-_MAX_SEGMENTS = 256  # a JPEG's headers end long before; only hostile files have more
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
 class ImageError(ValueError):
@@ -86,7 +86,7 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     if width * height > max_pixels:
         raise ImageError("too-many-pixels", f"{width}x{height} is more than the allowed {max_pixels} pixels.")
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(exif.TAG, 1)
     except Exception:  # Pillow raises many kinds on damaged EXIF; a picture without a legible one is upright
         orientation = 1
     orientation = orientation if orientation in range(1, 9) else 1
@@ -142,7 +142,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
             lambda: _decode_webp(encoded, head, spec.background),
         ),
     )
-    return resize(orient(pixels, _orientation(encoded, is_jpeg, is_png)), spec)
+    return resize(orient(pixels, exif.orientation(encoded, is_jpeg, is_png)), spec)
 
 
 def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -211,15 +211,15 @@ def _conversions(image: Image.Image, orientation: int, animated: bool) -> tuple[
         "first-frame": animated,
         "alpha": "A" in mode or "transparency" in image.info,
         "palette": mode in ("P", "PA"),
-        "gray": mode in ("1", "L", "LA", *_SUBJECT_TO_DEEP),
+        "gray": mode in ("1", "L", "LA", *_DEEP_MODES),
         "cmyk": mode == "CMYK",
-        "16-bit": mode in _SUBJECT_TO_DEEP or (image.format == "PNG" and _png_depth(image) == 16),
+        "16-bit": mode in _DEEP_MODES or (image.format == "PNG" and _png_depth(image) == 16),
     }
     return tuple(name for name, applies in found.items() if applies)
 
 
 def _png_depth(image: Image.Image) -> int:
-    stream = image.fp
+    stream = getattr(image, "fp", None)
     if stream is None:
         return 8
     position = stream.tell()
@@ -233,7 +233,7 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     """Any Pillow image -> L, LA, RGB or RGBA of 8 bits; what `_rgb` in the graph does with PNG's own kinds follows."""
     if image.mode == "F":
         raise ImageError("unsupported-pixels", "Floating-point pixels have no stated range; convert them first.")
-    if image.mode in _SUBJECT_TO_DEEP:
+    if image.mode in _DEEP_MODES:
         import numpy as np
 
         values = np.asarray(image).astype(np.int64)
@@ -328,66 +328,3 @@ def _crop_to_aspect(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     keep_h, keep_w = tf.clip_by_value(keep_h, 1, h), tf.clip_by_value(keep_w, 1, w)
     top, left = (h - keep_h) // 2, (w - keep_w) // 2
     return pixels[top : top + keep_h, left : left + keep_w]
-
-
-def _orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation in JPEG, PNG or WebP bytes, int32 1..8; 1 where there is none or it is illegible."""
-    # Zeros behind the end let every bounded look-ahead below stay in range.
-    data = tf.cast(tf.io.decode_raw(tf.strings.join([encoded, b"\0" * 64]), tf.uint8), tf.int32)
-    end = tf.shape(data)[0] - 64
-
-    def at(position: tf.Tensor, offset: int) -> tf.Tensor:
-        return data[tf.clip_by_value(position, 0, end) + offset]
-
-    def number(position: tf.Tensor, offset: int, count: int, big: tf.Tensor | bool) -> tf.Tensor:
-        octets = [at(position, offset + i) for i in range(count)]
-        high_first = functools.reduce(lambda a, b: a * 256 + b, octets)
-        low_first = functools.reduce(lambda a, b: a * 256 + b, octets[::-1])
-        return tf.where(big, high_first, low_first)
-
-    def text(position: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
-        return tf.reduce_all([tf.equal(at(position, offset + i), c) for i, c in enumerate(expected)])
-
-    def jpeg_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        exif = tf.logical_and(text(p, 0, b"\xff\xe1"), text(p, 4, b"Exif\0\0"))
-        last = tf.logical_or(tf.not_equal(at(p, 0), 0xFF), tf.equal(at(p, 1), 0xDA))
-        return exif, p + 10, tf.where(last, end, p + 2 + number(p, 2, 2, True))
-
-    def png_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return text(p, 4, b"eXIf"), p + 8, p + 12 + tf.maximum(number(p, 0, 4, True), 0)
-
-    def webp_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        length = tf.maximum(number(p, 4, 4, False), 0)
-        prefix = tf.where(text(p, 8, b"Exif\0\0"), 6, 0)  # some writers keep JPEG's prefix
-        return text(p, 0, b"EXIF"), p + 8 + prefix, p + 8 + length + length % 2
-
-    def step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return tf.cond(is_jpeg, lambda: jpeg_step(p), lambda: tf.cond(is_png, lambda: png_step(p), lambda: webp_step(p)))
-
-    def body(p: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        exif, start, following = step(p)
-        following = tf.where(following > p, following, end)  # a length that overflows ends the search
-        return tf.where(exif, end, following), tf.where(exif, start, found)
-
-    start = tf.where(is_jpeg, 2, tf.where(is_png, 8, 12))
-    _, tiff = tf.while_loop(
-        lambda p, found: tf.logical_and(p < end, found < 0), body, (start, tf.constant(-1)), maximum_iterations=_MAX_SEGMENTS
-    )
-    return tf.cond(tiff >= 0, lambda: _tiff_orientation(tiff, end, text, number), lambda: tf.constant(1))
-
-
-def _tiff_orientation(tiff: tf.Tensor, end: tf.Tensor, text: Callable, number: Callable) -> tf.Tensor:
-    """Reads tag 0x0112 of the first IFD of the TIFF structure at `tiff`."""
-    big = text(tiff, 0, b"MM")
-    ifd = tiff + tf.clip_by_value(number(tiff, 4, 4, big), 0, end)
-    count = tf.where(ifd < end, number(ifd, 0, 2, big), 0)
-
-    def body(i: tf.Tensor, value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        entry = ifd + 2 + 12 * i
-        hit = tf.logical_and(tf.equal(number(entry, 0, 2, big), _ORIENTATION), entry < end)
-        return i + 1, tf.where(hit, number(entry, 8, 2, big), value)
-
-    _, value = tf.while_loop(
-        lambda i, value: tf.logical_and(i < count, value < 0), body, (tf.constant(0), tf.constant(-1)), maximum_iterations=512
-    )
-    return tf.where(tf.logical_and(value >= 1, value <= 8), value, 1)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from pipelines import contract
-from pipelines.config import AUGMENT_DEFAULTS, BALANCES, ConfigError, PrepareConfig
+from pipelines.config import AUGMENT_DEFAULTS, ConfigError, PrepareConfig
 
 _DEFAULTS = {
     f.name: f.default if f.default is not dataclasses.MISSING else None for f in dataclasses.fields(PrepareConfig)
@@ -44,7 +44,7 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         allow_abbrev=False,
         description="Decodes, resizes, balances and normalizes labelled images into sharded TFRecords with a contract.",
         epilog=(
-            "All options of Apache Beam pipelines pass through (--direct_num_workers, --flink_master, --project, ...).\n"
+            "Apache Beam's own options pass through (--direct_num_workers, --flink_master, --project, ...).\n"
             "An option that neither knows is an error. Exit status: 0 done, 1 failed, 2 usage, 3 too much bad data."
         ),
     )
@@ -81,7 +81,7 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     classes.add_argument("--splits", type=_shares, default="train=0.8,validation=0.1,test=0.1", metavar="NAME=SHARE,…",
         help="stratified by class; equal images and equal groups stay together; given splits are kept")  # fmt: skip
     classes.add_argument("--balance", type=_balance, default="none", metavar="MODE",
-        help=f"train only: {', '.join(BALANCES[:3])}, uniform=N, temperature=T, counts=CLASS:N,… (default: none)")  # fmt: skip
+        help="train only: none, uniform, uniform=N, sqrt, temperature=T, counts=CLASS:N,… (default: none)")  # fmt: skip
     classes.add_argument("--max-copies", type=int, default=d["max_copies"], metavar="N",
         help="records an image at most, the original included (default: 10)")  # fmt: skip
     classes.add_argument("--augment", type=_augment, default="default", metavar="LIST",
@@ -92,7 +92,9 @@ def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument("--shard-size", type=_bytes, default="128M", metavar="SIZE", help="at most, about (default: 128M)")
     run.add_argument("--seed", type=int, default=d["seed"], help="of splits, order and augmentation (default: 0)")
     run.add_argument("--workers", type=int, default=d["workers"], help="decoding threads (default: one a core)")
-    run.add_argument("--runner", default="DirectRunner", help="the Beam runner (default: DirectRunner, in this process)")
+    run.add_argument(
+        "--runner", default="DirectRunner", help="the Beam runner (default: DirectRunner, in this process)"
+    )
 
 
 def prepare_config(args: argparse.Namespace) -> PrepareConfig:

@@ -5,26 +5,15 @@ Every stage is a pure function of another module under a thin wrapper; the eleme
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import hashlib
-import itertools
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
-from apache_beam.pvalue import AsDict, AsList, AsSingleton, TaggedOutput
+from apache_beam.pvalue import AsDict, AsList, AsSingleton
 
-from pipelines import balance, hashing, images, plan, progress, records, shards, source, storage, transform
+from pipelines import balance, listing, shards, stages, transform
 from pipelines.config import PrepareConfig
-from pipelines.source import Ref, Source
-from pipelines.summary import Duplicates, Rejected
-
-# Sources listed in one element: Beam's cost per element is then small beside the reading of the files.
-BATCH = 64
 
 
 def build(pipeline: beam.Pipeline, config: PrepareConfig, work: shards.Work) -> None:
@@ -32,43 +21,45 @@ def build(pipeline: beam.Pipeline, config: PrepareConfig, work: shards.Work) -> 
     listed = (
         pipeline
         | "Input" >> beam.Create([config.input])
-        | "ListImages" >> beam.FlatMap(list_batches, config).with_outputs("rejected", main="batches")
+        | "ListImages" >> beam.FlatMap(stages.list_batches, config).with_outputs("rejected", main="batches")
     )
     read = (
         listed.batches  # list[Source], at most BATCH
         | "SpreadBatches" >> beam.Reshuffle()
-        | "Fingerprint" >> beam.ParDo(Fingerprint(config)).with_outputs("rejected", main="refs")
+        | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config)).with_outputs("rejected", main="refs")
     )
     units = _form_units(read.refs, config)  # (unit, [Ref]): images that must stay together
     cuts = (
         units
-        | "UnitPositions" >> beam.FlatMap(unit_position, config)  # (label, (position, images))
-        | "RankUnits" >> beam.CombinePerKey(Ranks())  # (label, RankHistogram)
+        | "UnitPositions" >> beam.FlatMap(stages.unit_position, config)  # (label, (position, images))
+        | "RankUnits" >> beam.CombinePerKey(stages.Ranks())  # (label, RankHistogram)
         | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, balance.split_cuts(ranks, config.splits)))
     )
-    assigned = units | "AssignSplit" >> beam.FlatMap(assign_split, config, AsDict(cuts)).with_outputs(
+    assigned = units | "AssignSplit" >> beam.FlatMap(stages.assign_split, config, AsDict(cuts)).with_outputs(
         "duplicates", main="refs"
     )  # Ref with its split
     the_plan = AsSingleton(
         assigned.refs
-        | "ImagePositions" >> beam.Map(lambda r: ((r.split, r.label), (hashing.position(config.seed, "balance", r.key), 1)))
-        | "RankImages" >> beam.CombinePerKey(Ranks())  # ((split, label), RankHistogram)
+        | "ImagePositions" >> beam.Map(stages.image_position, config)  # ((split, label), (position, 1))
+        | "RankImages" >> beam.CombinePerKey(stages.Ranks())  # ((split, label), RankHistogram)
         | "GatherRanks" >> beam.combiners.ToDict()
-        | "PlanBalance" >> beam.Map(make_plan, config, work)  # Plan
+        | "PlanBalance" >> beam.Map(stages.make_plan, config, work)  # Plan
     )
-    items = assigned.refs | "AssignShard" >> beam.FlatMap(assign_shard, config, the_plan).with_outputs(
+    items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, config, the_plan).with_outputs(
         "unused", main="items"
     )  # ((split, shard), Item)
-    every_shard = pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(every_shard_key, the_plan)
+    every_shard = (
+        pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
+    )
     accounts = (
         (items.items, every_shard)
         | "WithEmptyShards" >> beam.Flatten()
         | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [Item])
-        | "WriteShard" >> beam.ParDo(WriteShard(config, work), the_plan)  # the shard's account, a dict
+        | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's account, a dict
     )
     transform_fn = _analyze(pipeline, accounts, the_plan, config, work)
     affine = AsSingleton(transform_fn | "ReadAffine" >> beam.Map(transform.read_affine))  # (scale, offset)
-    accounts | "FinishShard" >> beam.ParDo(FinishShard(config, work), affine)
+    accounts | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work), affine)
     _write_lines(work, "rejects", (listed.rejected, read.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
@@ -77,14 +68,14 @@ def build(pipeline: beam.Pipeline, config: PrepareConfig, work: shards.Work) -> 
 def _form_units(refs: beam.PCollection, config: PrepareConfig) -> beam.PCollection:
     """(unit, [Ref]): equal content is one unit; where a manifest names groups, so is every group they connect."""
     by_digest = refs | "KeyByDigest" >> beam.Map(lambda r: (r.digest, r)) | "GroupEqual" >> beam.GroupByKey()
-    if not source.has_groups(config):
+    if not listing.has_groups(config):
         return by_digest
     # Only content that bridges groups is gathered in one place: a handful, since it is equal files in two groups.
-    bridges = by_digest | "FindBridges" >> beam.FlatMap(bridge)  # [group, ...]
+    bridges = by_digest | "FindBridges" >> beam.FlatMap(stages.bridge)  # [group, ...]
     merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(balance.components))
     return (
         by_digest
-        | "KeyByGroup" >> beam.FlatMap(key_by_group, merged)  # (group or digest, Ref)
+        | "KeyByGroup" >> beam.FlatMap(stages.key_by_group, merged)  # (group or digest, Ref)
         | "GroupUnits" >> beam.GroupByKey()
     )
 
@@ -93,11 +84,11 @@ def _analyze(
     pipeline: beam.Pipeline, accounts: beam.PCollection, the_plan: AsSingleton, config: PrepareConfig, work: shards.Work
 ) -> beam.PCollection:
     """Runs TensorFlow Transform over a row per label and shard, and saves its graph. Returns the graph's path."""
-    moments = accounts | "PixelSums" >> beam.FlatMap(train_moments)  # one small row a train shard
+    moments = accounts | "PixelSums" >> beam.FlatMap(stages.train_moments)  # one small row a train shard
     rows = (
         pipeline
         | "StartAnalysis" >> beam.Create([None])
-        | "AnalysisRows" >> beam.FlatMap(lambda _, p, m: transform.analysis_rows(p.labels, m), the_plan, AsList(moments))
+        | "AnalysisRows" >> beam.FlatMap(stages.analysis_rows, the_plan, AsList(moments))
     )
     transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
         transform.make_preprocessing_fn(config)
@@ -112,190 +103,3 @@ def _write_lines(work: shards.Work, name: str, elements: beam.PCollection) -> No
         | f"{name}ToJson" >> beam.Map(lambda e: json.dumps(dataclasses.asdict(e), ensure_ascii=False))
         | f"Write_{name}" >> beam.io.WriteToText(work.path(name, "part"), file_name_suffix=".jsonl")
     )
-
-
-# ---------------------------------------------------------------- stages
-
-
-def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
-    """Lists the input: batches of sources, and rejects aside."""
-    batch: list[Source] = []
-    for item in source.list_sources(config):
-        if isinstance(item, Rejected):
-            yield TaggedOutput("rejected", item)
-        elif not item.label.isprintable() or not item.label.strip():
-            detail = "A label should be printable text."
-            yield TaggedOutput("rejected", Rejected(item.uri, repr(item.label), "", "", "list", "bad-label", detail))
-        else:
-            batch.append(item)
-            if len(batch) == BATCH:
-                yield batch
-                batch = []
-    if batch:
-        yield batch
-
-
-class _Threaded(beam.DoFn):
-    """A DoFn with a thread pool: TensorFlow's decoders and the file system release the interpreter lock."""
-
-    def __init__(self, config: PrepareConfig, work: shards.Work | None = None):
-        self._config = config
-        self._work = work
-
-    def setup(self) -> None:
-        self._threads = self._config.workers or os.cpu_count() or 1
-        self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="shardmill")
-
-    def teardown(self) -> None:
-        self._pool.shutdown()
-
-
-class Fingerprint(_Threaded):
-    """Reads each file once: digest and header. list[Source] -> Ref, and rejects aside."""
-
-    def process(self, batch: list[Source]) -> Iterator[Any]:
-        for result in self._pool.map(lambda s: fingerprint(s, self._config), batch):
-            yield TaggedOutput("rejected", result) if isinstance(result, Rejected) else result
-        progress.advance(len(batch))
-
-
-def fingerprint(item: Source, config: PrepareConfig) -> Ref | Rejected:
-    """A source whose bytes have been seen, or why it cannot be used. Decodes no pixels."""
-    digest = ""
-    try:
-        data = storage.read_input(item.uri, config.max_file_bytes)
-        digest = hashlib.sha256(data).hexdigest()
-        images.read_header(data, config.max_pixels)
-    except (storage.StorageError, images.ImageError) as e:
-        return Rejected(item.uri, item.label, item.split, digest, "fingerprint", e.reason, str(e))
-    return Ref(*item, digest)
-
-
-def bridge(digest_to_refs: tuple[str, Iterable[Ref]]) -> Iterator[list[str]]:
-    """The groups that equal content connects, where there is more than one."""
-    digest, refs = digest_to_refs
-    groups = sorted({ref.group or digest for ref in refs})
-    if len(groups) > 1:
-        yield groups
-
-
-def key_by_group(
-    digest_to_refs: tuple[str, Iterable[Ref]], merged: Mapping[str, str]
-) -> Iterator[tuple[str, Ref]]:
-    """(unit, Ref): the unit is the group, its merged group, or the content itself."""
-    digest, refs = digest_to_refs
-    for ref in refs:
-        group = ref.group or digest
-        yield merged.get(group, group), ref
-
-
-def unit_position(unit_to_refs: tuple[str, Iterable[Ref]], config: PrepareConfig) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(the unit's label, (its place on the hash line, its number of images)), unless its split is given."""
-    unit, refs = unit_to_refs[0], list(unit_to_refs[1])
-    if not any(ref.split for ref in refs):
-        yield unit_label(refs), (hashing.position(config.seed, "split", unit), len(refs))
-
-
-def unit_label(refs: list[Ref]) -> str:
-    """The label that a unit counts for when splits are stratified: its most frequent one, the first by name of equals."""
-    labels = sorted(ref.label for ref in refs)
-    return max(dict.fromkeys(labels), key=labels.count)
-
-
-def assign_split(
-    unit_to_refs: tuple[str, Iterable[Ref]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
-) -> Iterator[Any]:
-    """Refs with their split, and the equal ones among them aside. Given splits stay; the rest of a unit follows."""
-    unit, refs = unit_to_refs[0], sorted(unit_to_refs[1])
-    given = [ref.split for ref in refs if ref.split]
-    if given:
-        split = given[0]
-    else:
-        split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
-    placed = [ref._replace(split=ref.split or split) for ref in refs]
-    yield from placed
-    for digest, equal in itertools.groupby(sorted(placed, key=lambda r: (r.digest, r.key)), key=lambda r: r.digest):
-        members = tuple((r.uri, r.label, r.split) for r in equal)
-        if len(members) > 1:
-            yield TaggedOutput("duplicates", Duplicates(digest, members))
-
-
-def make_plan(
-    histograms: Mapping[tuple[str, str], balance.RankHistogram], config: PrepareConfig, work: shards.Work
-) -> plan.Plan:
-    """Makes the plan and notes it for the publisher."""
-    made = plan.make_plan(histograms, config)
-    storage.write_text(work.path("plan.json"), made.to_json())
-    progress.begin("preparing", sum(made.records.values()))
-    return made
-
-
-def assign_shard(ref: Ref, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
-    """((split, shard), Item) of every record; images that the balance leaves out go aside."""
-    found = False
-    for item in plan.items_of(ref, the_plan, config):
-        found = True
-        yield item
-    if not found:
-        yield TaggedOutput("unused", Rejected(ref.uri, ref.label, ref.split, ref.digest, "plan", "undersampled", ""))
-
-
-def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, int], None]]:
-    """Every shard once, so that one without records is written too: an empty file, as its name's count demands."""
-    for split, total in the_plan.shards.items():
-        for index in range(total):
-            yield (split, index), None
-
-
-class WriteShard(_Threaded):
-    """((split, shard), [Item or None]) -> the shard's account; see `shards.write_shard`."""
-
-    def process(
-        self, shard_to_items: tuple[tuple[str, int], Iterable[shards.Item | None]], the_plan: plan.Plan
-    ) -> Iterator[dict[str, Any]]:
-        (split, index), items = shard_to_items
-        file = shards.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
-        yield shards.write_shard(
-            file,
-            split,
-            [item for item in items if item is not None],
-            the_plan.labels,
-            self._config,
-            self._work,
-            self._pool,
-            window=shards.WINDOW * self._threads,
-            picture=index == 0,  # shards are in hash order: the first holds a fair sample of its split
-        )
-
-
-class FinishShard(_Threaded):
-    """A shard's account -> its file's name, count, size and digest; see `shards.finish_shard`."""
-
-    def process(self, account: dict[str, Any], affine: tuple[tuple[float, ...], tuple[float, ...]]) -> Iterator[dict]:
-        yield shards.finish_shard(account, affine, self._config, self._work, self._pool)
-
-
-def train_moments(account: Mapping[str, Any]) -> Iterator[dict[str, list[int]]]:
-    """The pixel sums of a train shard's originals."""
-    if account["split"] == "train":
-        yield records.moments(records.as_levels(account["levels"]))
-
-
-class Ranks(beam.CombineFn):
-    """Values (position, weight) -> RankHistogram."""
-
-    def create_accumulator(self) -> balance.RankHistogram:
-        return balance.RankHistogram()
-
-    def add_input(self, histogram: balance.RankHistogram, element: tuple[int, int]) -> balance.RankHistogram:
-        histogram.add(*element)
-        return histogram
-
-    def merge_accumulators(self, histograms: Iterable[balance.RankHistogram]) -> balance.RankHistogram:
-        merged = balance.RankHistogram()
-        for histogram in histograms:
-            merged.merge(histogram)
-        return merged
-
-    def extract_output(self, histogram: balance.RankHistogram) -> balance.RankHistogram:
-        return histogram

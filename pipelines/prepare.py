@@ -12,10 +12,10 @@ import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 
 from pipelines import contract as contracts
-from pipelines import engine, pipeline, progress, publish, shards, source, storage
+from pipelines import engine, listing, pipeline, progress, publish, shards, storage, tally
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.contract import Contract
-from pipelines.summary import Summary
+from pipelines.summary import Rejected, Summary
 
 # Parts of the work directory that a rerun must not find: their number differs from run to run.
 _LINES = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json")
@@ -34,11 +34,11 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
 
     Raises:
       ConfigError, SourceError, BalanceError: the options or the input cannot be used; nothing was changed.
-      DataRejected: too much of the input is bad; nothing was published.
-      Incomplete: the runner ended without all results; nothing was published.
+      DataRejectedError: too much of the input is bad; nothing was published.
+      IncompleteError: the runner ended without all results; nothing was published.
     """
     started = time.monotonic()
-    source.check(config)
+    listing.check(config)
     options = engine.options(beam_flags)
     the_runner, runner_name = engine.runner(runner)
     work = _open_work(config)
@@ -49,13 +49,13 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
         with tft_beam.Context(temp_dir=work.path("tft")):
             pipeline.build(job, config, work)
             job.run().wait_until_finish()
-    plan = publish.read_plan(work)
+    plan = tally.read_plan(work)
     seconds = time.monotonic() - started
     records = sum(plan.records.values())
-    summary, rejected, unused = publish.summarize(
+    summary, rejected, unused = tally.summarize(
         config, work, plan, {"runner": runner_name, "seconds": seconds, "images_per_second": records / seconds}
     )
-    publish.check_rejects(summary, config, _keep_rejects(work, rejected))
+    tally.check_rejects(summary, config, _keep_rejects(work, rejected))
     contract = publish.make_contract(config, work, plan, summary)
     publish.publish(config, work, contract, summary, rejected, unused)
     return Result(contract, summary)
@@ -92,7 +92,7 @@ def _earlier_digest(note: str) -> str:
         return ""
 
 
-def _keep_rejects(work: shards.Work, rejected: Sequence[publish.Rejected]) -> str:
+def _keep_rejects(work: shards.Work, rejected: Sequence[Rejected]) -> str:
     """Writes the rejects where they can be read even if nothing is published; returns the path."""
     path = work.path("rejected.jsonl")
     storage.write_text(path, "".join(json.dumps(dataclasses.asdict(r), ensure_ascii=False) + "\n" for r in rejected))

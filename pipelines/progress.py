@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 _lock = threading.Lock()
 _done = 0
@@ -42,7 +43,7 @@ def line(done: int, total: int, seconds: float, stage: str) -> str:
 
 
 @contextmanager
-def shown(stream: object = None, every: float = 10.0) -> Iterator[None]:
+def shown(stream: TextIO | None = None, every: float = 10.0) -> Iterator[None]:
     """Shows progress while the body runs: one line rewritten on a terminal, plain lines elsewhere."""
     out = sys.stderr if stream is None else stream
     terminal = bool(getattr(out, "isatty", lambda: False)())
@@ -56,7 +57,7 @@ def shown(stream: object = None, every: float = 10.0) -> Iterator[None]:
             if now != stage:
                 stage, since = now, time.monotonic() - (0.5 if terminal else every)
             text = line(done, total, time.monotonic() - since, stage)
-            print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=out, flush=True)  # type: ignore[call-overload]
+            print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=out, flush=True)
 
     thread = threading.Thread(target=show, daemon=True, name="progress")
     thread.start()
@@ -66,4 +67,4 @@ def shown(stream: object = None, every: float = 10.0) -> Iterator[None]:
         stop.set()
         thread.join()
         if terminal:
-            print(f"\r{'':<78}\r", end="", file=out, flush=True)  # type: ignore[call-overload]
+            print(f"\r{'':<78}\r", end="", file=out, flush=True)

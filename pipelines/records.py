@@ -132,11 +132,9 @@ def file_size_bin(size: int) -> int:
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:
     """The record as a picture beside its source; None where the source cannot be read any more."""
     try:
-        source = Image.open(
-            io.BytesIO(storage.read_input(ref.uri, config.max_file_bytes)), formats=images.FORMATS
-        )
-        source.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
-        source = ImageOps.exif_transpose(source)
+        opened = Image.open(io.BytesIO(storage.read_input(ref.uri, config.max_file_bytes)), formats=images.FORMATS)
+        opened.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
+        source: Image.Image = ImageOps.exif_transpose(opened)
         source.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
         shown = source.convert("RGBA")
     except Exception:  # only a picture for the report: the record itself is not touched by what Pillow thinks of it

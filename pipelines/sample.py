@@ -16,6 +16,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -29,14 +30,18 @@ from PIL import Image, ImageDraw, ImageFilter
 LABELS = ("sound", "cracked")
 RARE_EVERY = 10  # every tenth image is cracked: 9:1
 SIDES = (80, 320)  # least and greatest side of an image, in pixels
-MARKER = ".sample.json"  # hidden, and no image: listings by folder pass it over
 VERSION = 1  # of the drawing; a directory drawn by another version is drawn again
 
 Plane = NDArray[np.float32]  # (H, W), or (H, W, 3) RGB, about 0..1
 Points = list[tuple[float, float]]
 
-SHELLS = ((0.95, 0.93, 0.88), (0.90, 0.78, 0.62), (0.72, 0.48, 0.33), (0.58, 0.36, 0.25), (0.72, 0.80, 0.76))
-STRAW = ((0.80, 0.68, 0.40), (0.55, 0.42, 0.22), (0.30, 0.22, 0.14))
+SHELLS = np.array(
+    ((0.95, 0.93, 0.88), (0.90, 0.78, 0.62), (0.72, 0.48, 0.33), (0.58, 0.36, 0.25), (0.72, 0.80, 0.76)), np.float32
+)
+STRAW = np.array(((0.80, 0.68, 0.40), (0.55, 0.42, 0.22), (0.30, 0.22, 0.14)), np.float32)
+WOOD, PULP, STEEL, DIRT = np.array(
+    ((0.62, 0.42, 0.26), (0.62, 0.60, 0.55), (0.80, 0.84, 0.88), (0.35, 0.27, 0.18)), np.float32
+)
 # How a file departs from a plain RGB one, by its index modulo 50. Alike for both classes.
 ODD_FORMS = {3: "gray", 10: "gray", 17: "exif", 20: "exif", 24: "exif", 31: "palette", 38: "alpha", 40: "alpha"}
 
@@ -78,28 +83,40 @@ def draw(directory: str | os.PathLike[str], count: int = 1500, seed: int = 0) ->
         raise ValueError(f"count should be at least 1 and seed 0..2**32-1. Received: count={count}, seed={seed}")
     target = Path(os.path.abspath(directory))
     wanted = {"count": count, "seed": seed, "version": VERSION}
+    marker = target.parent / f".{target.name}.sample.json"  # beside it: inside, it would be an input among others
     if target.exists():
-        if _marker(target) == wanted:
+        if _read(marker) == wanted:
             return
-        if _marker(target) is None and any(target.iterdir()):
+        if not _drawn_here(target):
             raise FileExistsError(f"{target} holds files that are not sample data. Name a new or an empty directory.")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
         _draw_all(partial, count, seed)
-        (partial / MARKER).write_text(json.dumps(wanted) + "\n", encoding="utf-8")
         partial.chmod(0o755)  # mkdtemp makes it private
-        shutil.rmtree(target, ignore_errors=True)
+        marker.unlink(missing_ok=True)
+        if target.exists():
+            shutil.rmtree(target)
         partial.rename(target)
+        marker.write_text(json.dumps(wanted) + "\n", encoding="utf-8")  # last: without it, the images are redrawn
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _marker(directory: Path) -> dict[str, int] | None:
+def _read(marker: Path) -> dict[str, int] | None:
     try:
-        return json.loads((directory / MARKER).read_text(encoding="utf-8"))
+        found: dict[str, int] = json.loads(marker.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return found
+
+
+def _drawn_here(directory: Path) -> bool:
+    """Nothing but what this module draws, so that it may be replaced."""
+    names = re.compile(rf"({'|'.join(LABELS)})(/egg-\d{{5,}}\.(jpg|png))?")
+    return directory.is_dir() and all(
+        names.fullmatch(p.relative_to(directory).as_posix()) for p in directory.rglob("*")
+    )
 
 
 def _draw_all(directory: Path, count: int, seed: int) -> None:
@@ -130,8 +147,12 @@ def _scene(rng: np.random.RandomState, height: int, width: int, cracked: bool) -
     image = GROUNDS[rng.randint(len(GROUNDS))](rng, height, width)
     light = rng.uniform(-0.6, 0.6, 2)
     mask, normal_z, lit = _shade(egg, height, width, light)
-    shadow, _, _ = _shade(dataclasses.replace(egg, x=egg.x - light[0] * egg.short * 0.35,
-                                              y=egg.y - light[1] * egg.short * 0.35), height, width, light)
+    shadow, _, _ = _shade(
+        dataclasses.replace(egg, x=egg.x - light[0] * egg.short * 0.35, y=egg.y - light[1] * egg.short * 0.35),
+        height,
+        width,
+        light,
+    )
     image *= (1 - shadow * rng.uniform(0.2, 0.6))[..., None]
     skin = _skin(rng, egg, height, width) * (0.45 + 0.25 * normal_z + rng.uniform(0.25, 0.45) * lit)[..., None]
     if cracked:
@@ -139,7 +160,7 @@ def _scene(rng: np.random.RandomState, height: int, width: int, cracked: bool) -
     image += (skin - image) * mask[..., None]
     for _ in range(rng.randint(0, 2)):  # hairs and straw on eggs of both classes
         line = _lines(_hair(rng, egg), height, width) * rng.uniform(0.5, 0.9)
-        image += (np.float32(STRAW[rng.randint(3)]) * rng.uniform(0.3, 1.1) - image) * line[..., None]
+        image += (STRAW[rng.randint(3)] * rng.uniform(0.3, 1.1) - image) * line[..., None]
     return _expose(rng, image), mask
 
 
@@ -158,10 +179,10 @@ def _shade(egg: Egg, height: int, width: int, light: NDArray[np.float64]) -> tup
     u = (x * c + y * s) / np.float32(egg.long)
     v = (y * c - x * s) / (np.float32(egg.short) * np.maximum(1 + np.float32(egg.taper) * u, np.float32(0.3)))
     square = u * u + v * v
-    mask = np.clip((1 - square) * np.float32(egg.short / 2), 0, 1)  # about one pixel wide
-    z = np.sqrt(np.maximum(1 - square, 0))
+    mask: Plane = np.clip((1 - square) * np.float32(egg.short / 2), 0, 1)  # about one pixel wide
+    z: Plane = np.sqrt(np.maximum(1 - square, 0))
     a, b = light[0] * c + light[1] * s, light[1] * c - light[0] * s
-    lit = np.clip(u * np.float32(a) + v * np.float32(b) + z * np.float32(0.7), 0, 1)
+    lit: Plane = np.clip(u * np.float32(a) + v * np.float32(b) + z * np.float32(0.7), 0, 1)
     return mask, z, lit
 
 
@@ -172,14 +193,14 @@ def _noise(rng: np.random.RandomState, height: int, width: int, rows: float, col
 
 
 def _skin(rng: np.random.RandomState, egg: Egg, height: int, width: int) -> Plane:
-    skin = np.float32(SHELLS[rng.randint(len(SHELLS))]) * (0.9 + 0.2 * _noise(rng, height, width, 4, 4))[..., None]
+    skin: Plane = SHELLS[rng.randint(len(SHELLS))] * (0.9 + 0.2 * _noise(rng, height, width, 4, 4))[..., None]
     if rng.random_sample() < 0.5:  # speckles
         grain = _noise(rng, height, width, height / egg.short * 24, width / egg.short * 24)
         spots = np.clip((grain - np.float32(rng.uniform(0.75, 0.9))) * 8, 0, 1) * np.float32(rng.uniform(0.2, 0.6))
         skin *= (1 - spots)[..., None]
     if rng.random_sample() < 0.4:  # a smudge of dirt
         dirt = np.clip((_noise(rng, height, width, 5, 5) - np.float32(0.7)) * 3, 0, 0.7)
-        skin += (np.float32((0.35, 0.27, 0.18)) - skin) * dirt[..., None]
+        skin += (DIRT - skin) * dirt[..., None]
     return skin
 
 
@@ -229,7 +250,8 @@ def _lines(drawing: tuple[list[Points], float], height: int, width: int) -> Plan
 
 def _wood(rng: np.random.RandomState, height: int, width: int) -> Plane:
     grain = 0.65 + 0.35 * _noise(rng, height, width, 3, width / 4) * _noise(rng, height, width, 2, 8)
-    return np.float32((0.62, 0.42, 0.26)) * (grain * np.float32(rng.uniform(0.7, 1.2)))[..., None]
+    image: Plane = WOOD * (grain * np.float32(rng.uniform(0.7, 1.2)))[..., None]
+    return image
 
 
 def _felt(rng: np.random.RandomState, height: int, width: int) -> Plane:
@@ -239,14 +261,16 @@ def _felt(rng: np.random.RandomState, height: int, width: int) -> Plane:
 
 def _carton(rng: np.random.RandomState, height: int, width: int) -> Plane:
     pulp = 0.6 + 0.4 * _noise(rng, height, width, 3, 3) + 0.12 * _noise(rng, height, width, height / 2, width / 2)
-    return np.float32((0.62, 0.60, 0.55)) * pulp[..., None]
+    image: Plane = PULP * pulp[..., None]
+    return image
 
 
 def _rollers(rng: np.random.RandomState, height: int, width: int) -> Plane:
     along = np.arange(width, dtype=np.float32) * np.float32(rng.uniform(3, 7) / width) + np.float32(rng.random_sample())
     profile = 2 * (along - np.floor(along)) - 1
     steel = np.repeat((0.2 + 0.6 * (1 - profile * profile))[None, :], height, axis=0)
-    return np.float32((0.80, 0.84, 0.88)) * (steel + 0.1 * _noise(rng, height, width, height / 4, 3))[..., None]
+    image: Plane = STEEL * (steel + 0.1 * _noise(rng, height, width, height / 4, 3))[..., None]
+    return image
 
 
 def _straw(rng: np.random.RandomState, height: int, width: int) -> Plane:
@@ -255,7 +279,7 @@ def _straw(rng: np.random.RandomState, height: int, width: int) -> Plane:
     side = min(height, width)
     for _ in range(70):
         x, y, dx, dy = rng.random_sample(4) * (width, height, side, side) - (0, 0, side / 2, side / 2)
-        shade = 255 * np.array(STRAW[rng.randint(2)]) * rng.uniform(0.6, 1.1)
+        shade = 255 * STRAW[rng.randint(2)] * rng.uniform(0.6, 1.1)
         ends = [(round(x - dx), round(y - dy)), (round(x + dx), round(y + dy))]
         pen.line(ends, fill=(int(shade[0]), int(shade[1]), int(shade[2])), width=max(1, side // 40))
     return np.asarray(canvas, dtype=np.float32) * np.float32(1 / 255)

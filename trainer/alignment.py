@@ -134,7 +134,7 @@ def _before_first_weights(network: Any, images: np.ndarray) -> np.ndarray:
         return images
     try:
         entry = first.input if not isinstance(first, keras.Model) else first._inbound_nodes[-1].input_tensors[0]
-        before = keras.Model(network.inputs, entry)
+        before = keras.Model(network.inputs[0], entry)
         seen = images if entry is network.inputs[0] else np.asarray(before(images, training=False))
     except (ValueError, AttributeError, IndexError):  # no graph (subclassed), or a layer that is used several times
         return images

@@ -7,6 +7,7 @@ test = dataset.load("OUT", "test", 32)                             # in shard or
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -122,23 +123,30 @@ def _parser(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tuple
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = tf.io.parse_example(serialized, spec)
-        images = _images(contract, batch["image"], dequantize)  # (B, H, W, 3)
-        # A wrong label trains silently on some kernels and crashes others: stop at the record, on every device.
-        in_range = tf.debugging.assert_less(batch["label"], tf.constant(len(contract.labels), tf.int64))
-        not_negative = tf.debugging.assert_non_negative(batch["label"])
-        with tf.control_dependencies([op for op in (in_range, not_negative) if op is not None]):
-            labels = tf.identity(batch["label"])
+        with tf.control_dependencies(_record_checks(contract, batch)):
+            images = _images(contract, tf.identity(batch["image"]), dequantize)  # (B, H, W, 3)
+            labels = tf.identity(batch["label"])  # (B,)
         return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
 
     return parse
 
 
+def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]:
+    """Ops that stop at a record that breaks the contract.
+
+    A label beyond the head trains silently on some kernels and crashes others. Bytes for two images would reshape into
+    two, and a reshape that only TensorFlow's shape inference thinks redundant is removed by Grappler: so the length.
+    """
+    classes = tf.constant(len(contract.labels), tf.int64)
+    checks = [tf.debugging.assert_less(batch["label"], classes), tf.debugging.assert_non_negative(batch["label"])]
+    if contract.encoding in contracts.RAW_DTYPES:
+        size = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
+        checks.append(tf.debugging.assert_equal(tf.strings.length(batch["image"]), size))
+    return [op for op in checks if op is not None]  # None where TensorFlow could tell while tracing
+
+
 def _images(contract: Contract, encoded: tf.Tensor, dequantize: bool) -> tf.Tensor:
     if dequantize or contract.encoding not in contracts.RAW_DTYPES:
-        images = contracts.images_from_records(contract, encoded)
-    else:
-        images = tf.io.decode_raw(encoded, contracts.RAW_DTYPES[contract.encoding], little_endian=True)
-    # The batch dimension comes from the records: bytes of another size fail here and never shift into the next image.
-    return tf.ensure_shape(
-        tf.reshape(images, (tf.shape(encoded)[0], *contract.image_shape)), (None, *contract.image_shape)
-    )
+        return contracts.images_from_records(contract, encoded)
+    flat = tf.io.decode_raw(encoded, contracts.RAW_DTYPES[contract.encoding], little_endian=True)
+    return tf.reshape(flat, (-1, *contract.image_shape))

@@ -1,0 +1,49 @@
+"""What there is to read: a folder per class, split folders, a glob or a manifest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from pipelines import folders, manifest, storage
+from pipelines.config import PrepareConfig
+from pipelines.source import MANIFEST_SUFFIXES, Source, SourceError, is_manifest
+from pipelines.summary import Rejected
+
+
+def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """Everything under the configured input.
+
+    Raises:
+      SourceError: there is no such input, a manifest cannot be read, or it names no image at all.
+    """
+    if is_manifest(config.input):
+        yield from manifest.list_rows(config)
+    elif any(c in config.input for c in "*?["):
+        if not os.path.isdir(config.input):
+            yield from folders.list_glob(config.input)
+            return
+        yield from folders.list_folder(config)
+    else:
+        yield from folders.list_folder(config)
+
+
+def check(config: PrepareConfig) -> None:
+    """Fails at once, with a sentence, where the input is not there; cheap enough to call before anything heavy."""
+    path = config.input
+    if storage.is_remote(path) or any(c in path for c in "*?["):
+        return
+    if is_manifest(path):
+        if not os.path.isfile(path):
+            raise SourceError(f"No manifest {path!r}: expected a CSV, JSONL or Parquet file with path and label.")
+    elif not os.path.isdir(path):
+        what = "a file that is no manifest" if os.path.exists(path) else "nothing"
+        raise SourceError(
+            f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
+            f"There is {what} at {path!r}."
+        )
+
+
+def has_groups(config: PrepareConfig) -> bool:
+    """Whether the input can hold groups: only manifests name them."""
+    return is_manifest(config.input)

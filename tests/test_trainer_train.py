@@ -1,0 +1,250 @@
+import csv
+import dataclasses
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from trainer_fixtures import make_contract, write_dataset
+
+from pipelines import contract as contracts
+from pipelines.contract import ContractError, Split
+from trainer import dataset, evaluate, outputs
+from trainer import model as models
+from trainer import train as training
+from trainer.__main__ import main
+from trainer.config import TrainConfig, TrainerError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("train") / "data"
+    write_dataset(path, encoding="uint8")
+    return path
+
+
+def quiet(config):
+    lines = []
+    return training.train(config, say=lines.append), lines
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    """(directory, metrics, lines) of a run that learns bright-on-top against bright-at-the-bottom."""
+    directory = tmp_path_factory.mktemp("run") / "out"
+    metrics, lines = quiet(TrainConfig(str(data), str(directory), epochs=4, batch_size=8))
+    return directory, metrics, lines
+
+
+def test_it_learns_and_says_so(run):
+    _, metrics, lines = run
+    assert metrics["splits"]["test"]["balanced_accuracy"] == 1
+    assert metrics["splits"]["test"]["majority_baseline"] == {"label": "ok", "accuracy": 9 / 12}
+    assert metrics["splits"]["test"]["confusion_matrix"] == [[9, 0], [0, 3]]
+    epochs = [line for line in lines if line.startswith("epoch ")]
+    assert len(epochs) == 4
+    assert all("val balanced accuracy" in line and "images/s" in line for line in epochs)
+    text = "\n".join(lines)
+    assert f"kept the weights of epoch {metrics['epochs']['kept']}: the best balanced accuracy on 'validation'" in text
+    assert "broken      1.000   1.000        3" in text
+
+
+def test_what_a_run_leaves(run, data):
+    directory, metrics, _ = run
+    assert json.loads((directory / "metrics.json").read_text()) == metrics
+    assert contracts.load(directory) == contracts.load(data)
+    assert TrainConfig(**json.loads((directory / "config.json").read_text())).epochs == 4
+    rows = list(csv.DictReader((directory / "history.csv").open()))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    pictures = {path.name for path in (directory / "plots").iterdir()}
+    splits = ("validation", "test")
+    assert pictures == {"curves.png", *(f"{kind}-{s}.png" for kind in ("confusion", "recall") for s in splits)}
+    assert all((directory / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    assert len(list((directory / "logs").rglob("events.out.tfevents.*"))) == 2
+    assert not list(directory.glob("*.tmp"))
+
+
+def test_the_kept_weights_are_the_best_of_validation(run):
+    directory, metrics, _ = run
+    rows = list(csv.DictReader((directory / "history.csv").open()))
+    ranks = [(float(row["val_balanced_accuracy"]), -float(row["val_loss"])) for row in rows]
+    kept = metrics["epochs"]["kept"]
+    assert ranks.index(max(ranks)) == kept - 1
+    validation = metrics["splits"]["validation"]
+    assert validation["balanced_accuracy"] == pytest.approx(ranks[kept - 1][0], abs=1e-6)
+    assert validation["loss"] == pytest.approx(-ranks[kept - 1][1], abs=1e-4)
+
+
+def test_evaluate_repeats_the_numbers_from_the_files(run, data, tmp_path, capsys):
+    directory, metrics, _ = run
+    for split in ("test", "validation"):
+        assert evaluate.evaluate(directory, data, split).to_dict() == metrics["splits"][split]
+    file = tmp_path / "e.json"
+    argv = ["evaluate", "--model", str(directory), "--data", str(data), "--split", "validation", "--output", str(file)]
+    assert main(argv) == 0
+    assert "accuracy 1.000 (always answering 'ok': 0.500)" in capsys.readouterr().out
+    assert json.loads(file.read_text())["splits"]["validation"] == metrics["splits"]["validation"]
+
+
+def test_another_encoding_of_the_same_images_gives_the_same_answers(run, tmp_path):
+    write_dataset(tmp_path / "png", encoding="png")
+    assert evaluate.evaluate(run[0], tmp_path / "png").matrix.tolist() == [[9, 0], [0, 3]]
+
+
+def test_a_dataset_that_disagrees_is_refused(run, tmp_path, capsys):
+    write_dataset(tmp_path / "unit", mode="unit")
+    assert main(["evaluate", "--model", str(run[0]), "--data", str(tmp_path / "unit")]) == 1
+    err = capsys.readouterr().err
+    assert "evaluate: The model was trained on images normalized 'zscore' (-2..1.984" in err
+    assert "the dataset's are 'unit' (0..1" in err
+    assert main(["evaluate", "--model", str(run[0]), "--data", str(tmp_path / "unit"), "--split", "x"]) == 1
+
+
+def test_no_model_there(data, tmp_path, capsys):
+    assert main(["evaluate", "--model", str(tmp_path), "--data", str(data)]) == 1
+    assert "has no model.keras, contract.json, metrics.json: train first." in capsys.readouterr().err
+
+
+def test_two_runs_of_one_seed_agree_and_of_another_differ(data, tmp_path):
+    def once(name, seed):
+        quiet(TrainConfig(str(data), str(tmp_path / name), epochs=2, batch_size=8, seed=seed))
+        weights = keras.models.load_model(tmp_path / name / "model.keras", compile=False).get_weights()
+        rows = list(csv.DictReader((tmp_path / name / "history.csv").open()))
+        return (tmp_path / name / "metrics.json").read_bytes(), weights, [row["loss"] for row in rows]
+
+    (metrics, weights, losses), (again, same, same_losses), (_, _, others) = once("a", 5), once("b", 5), once("c", 6)
+    assert metrics == again
+    assert losses == same_losses != others
+    for one, two in zip(weights, same, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_flips_are_fresh_every_epoch_and_repeat_with_the_seed():
+    def epochs(seed):
+        layer = keras.layers.RandomFlip("horizontal", seed=seed)
+        images = tf.reshape(tf.range(64.0), (32, 1, 2, 1))
+        return [(layer(images, training=True).numpy() == images.numpy()).all(axis=(1, 2, 3)).tolist() for _ in range(2)]
+
+    one = epochs(0)
+    assert one == epochs(0)
+    assert one[0] != one[1]
+    assert 5 < sum(one[0]) < 27
+
+
+@pytest.mark.parametrize(("encoding", "flip"), [("uint8", True), ("float16", False), ("jpeg", True)])
+def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip):
+    contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (3, 2)})
+    network = models.build("cnn", contract)
+    config = TrainConfig(str(tmp_path / "d"), "o", flip=flip)
+    model = training._training_model(config, contract, network)
+    stored, _ = next(iter(dataset.load(tmp_path / "d", "train", 5, dequantize=False)))
+    images, _ = next(iter(dataset.load(tmp_path / "d", "train", 5)))
+    np.testing.assert_allclose(model(stored, training=False), network(images, training=False), atol=1e-5)
+
+
+def test_class_weights_by_hand():
+    counts = {"ok": 9, "broken": 3}
+    split = Split(counts, counts, {"ok": 0, "broken": 0}, ())
+    contract = make_contract(splits={"train": split})
+    assert training.class_weights(contract) == [12 / (2 * 9), 12 / (2 * 3)]
+    contract = make_contract(labels=("ok", "broken", "lost"), splits={"train": split})
+    assert training.class_weights(contract) == [12 / (2 * 9), 12 / (2 * 3), 0.0]
+
+
+def test_class_weights_multiply_the_records_weights(tmp_path):
+    contract = write_dataset(tmp_path / "d", splits={"train": (9, 3)}, weighted=True)
+    config = TrainConfig(str(tmp_path / "d"), "o", class_weight="balanced")
+    plain = dataset.load(tmp_path / "d", "train", 12)
+    (_, labels, own), (_, _, both) = next(iter(plain)), next(iter(training._weighted(config, contract, plain)))
+    factors = np.where(labels.numpy() == 0, 12 / 18, 2.0).astype(np.float32)
+    np.testing.assert_allclose(both, own * factors)
+
+
+def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_path):
+    config = TrainConfig(
+        str(data), str(tmp_path / "o"), epochs=2, steps=1, batch_size=4, validation="none", flip=False,
+        class_weight="balanced", weights=str(run[0] / "model.keras"),
+    )  # fmt: skip
+    metrics, lines = quiet(config)
+    assert metrics["epochs"] == {"asked": 2, "run": 2, "kept": 2}
+    assert metrics["splits"]["test"]["balanced_accuracy"] > 0.9  # it began with weights that know the answer
+    assert any("kept the weights of epoch 2: the last one" in line for line in lines)
+
+
+def test_early_stopping(run, data, tmp_path):
+    config = TrainConfig(
+        str(data), str(tmp_path / "o"), epochs=9, patience=2, learning_rate=1e-12, weights=str(run[0] / "model.keras")
+    )
+    metrics, _ = quiet(config)
+    assert metrics["epochs"]["run"] == metrics["epochs"]["kept"] + 2 < 9
+
+
+def test_a_loss_that_is_no_number_stops_the_run(data, tmp_path):
+    config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5, learning_rate=100.0, model="cnn")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
+        with pytest.raises(TrainerError, match="The loss became nan in epoch 1: use a --learning-rate below 100.0"):
+            quiet(config)
+    assert not (tmp_path / "o" / "metrics.json").exists()
+    with pytest.raises(TrainerError, match="has no model.keras, metrics.json: train first"):
+        outputs.finished(tmp_path / "o")
+
+
+def test_output_directories(run, data, tmp_path):
+    contract = contracts.load(data)
+    other = tmp_path / "papers"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(TrainerError, match="holds something else: choose another directory"):
+        outputs.begin(other, "{}", contract)
+    with pytest.raises(TrainerError, match="holds something else"):
+        outputs.begin(data, "{}", contract)
+    with pytest.raises(TrainerError, match="is a file"):
+        outputs.begin(other / "thesis.txt", "{}", contract)
+    copy = tmp_path / "run"
+    shutil.copytree(run[0], copy)
+    outputs.begin(copy, "{}", contract)  # an earlier run: cleared
+    assert sorted(path.name for path in copy.iterdir()) == ["config.json", "contract.json"]
+
+
+def test_splits_are_checked_before_training(data, tmp_path):
+    with pytest.raises(ContractError, match="No split 'valid' in dataset"):
+        quiet(TrainConfig(str(data), str(tmp_path / "o"), validation="valid"))
+    with pytest.raises(TrainerError, match="a split that is not trained on"):
+        quiet(TrainConfig(str(data), str(tmp_path / "o"), validation="train"))
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_damaged_record_is_one_sentence(data, tmp_path, capsys):
+    bad = tmp_path / "bad"
+    shutil.copytree(data, bad)
+    contract = contracts.load(bad)
+    shard = bad / contract.splits["train"].shards[0].file
+    damaged = bytearray(shard.read_bytes())
+    damaged[len(damaged) // 2] ^= 0xFF
+    shard.write_bytes(damaged)
+    argv = ["train", "--data", str(bad), "--output", str(tmp_path / "o"), "--epochs", "1"]
+    assert main(argv) == 1
+    err = capsys.readouterr().err
+    assert "train: a shard holds a damaged record" in err
+    assert "pipelines verify" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "o" / "metrics.json").exists()
+
+
+def test_three_classes_one_of_them_absent_from_test(tmp_path):
+    write_dataset(
+        tmp_path / "d", labels=("a", "b", "c"), splits={"train": (8, 8, 4), "validation": (2, 2, 2), "test": (3, 3, 0)}
+    )
+    metrics, _ = quiet(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), epochs=1))
+    absent = metrics["splits"]["test"]["per_class"]["c"]
+    assert (absent["support"], absent["recall"]) == (0, None)
+    assert len(metrics["splits"]["test"]["confusion_matrix"]) == 3
+
+
+def test_contract_copies_are_whole(run):
+    assert dataclasses.asdict(contracts.load(run[0]))["labels"] == ("ok", "broken")
