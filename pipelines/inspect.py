@@ -87,7 +87,7 @@ def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list
             raise ContractError(f"ledger/{entry.file}.jsonl has the label {entry.label!r}, which the contract has not.")
         by_label[entry.label].append(entry)
     for label, members in by_label.items():
-        random.Random(zlib.crc32(label.encode("utf-8", "backslashreplace")) ^ seed).shuffle(members)  # noqa: S311
+        random.Random(zlib.crc32(label.encode("utf-8", "backslashreplace")) ^ seed).shuffle(members)
     turns = itertools.zip_longest(*by_label.values())
     chosen = list(itertools.islice((e for turn in turns for e in turn if e is not None), count))
     return sorted(chosen, key=lambda e: c.labels.index(e.label))  # stable: a class stands together

@@ -28,8 +28,7 @@ def test_bytes_through_the_saved_model_equal_records_through_the_network(made):
     n = contract.normalization
     red = np.rint((images.numpy()[:, 0, 0, 0] - n.offset[0]) / n.scale[0]).astype(int)
     encoded = [
-        bytes(tf.io.encode_png(picture(index, label)).numpy())
-        for index, label in zip(red, labels.numpy(), strict=True)
+        bytes(tf.io.encode_png(picture(index, label)).numpy()) for index, label in zip(red, labels.numpy(), strict=True)
     ]
     assert len(encoded) == 17
     assert export.parity(saved, network, encoded, images.numpy()) < 1e-3  # float16 records

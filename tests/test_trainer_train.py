@@ -1,5 +1,4 @@
 import csv
-import dataclasses
 import json
 import shutil
 
@@ -15,6 +14,7 @@ from trainer import dataset, evaluate, outputs
 from trainer import model as models
 from trainer import train as training
 from trainer.__main__ import main
+from trainer.callbacks import Progress
 from trainer.config import TrainConfig, TrainerError
 
 
@@ -108,18 +108,14 @@ def test_no_model_there(data, tmp_path, capsys):
     assert "has no model.keras, contract.json, metrics.json: train first." in capsys.readouterr().err
 
 
-def test_two_runs_of_one_seed_agree_and_of_another_differ(data, tmp_path):
-    def once(name, seed):
-        quiet(TrainConfig(str(data), str(tmp_path / name), epochs=2, batch_size=8, seed=seed))
-        weights = keras.models.load_model(tmp_path / name / "model.keras", compile=False).get_weights()
-        rows = list(csv.DictReader((tmp_path / name / "history.csv").open()))
-        return (tmp_path / name / "metrics.json").read_bytes(), weights, [row["loss"] for row in rows]
-
-    (metrics, weights, losses), (again, same, same_losses), (_, _, others) = once("a", 5), once("b", 5), once("c", 6)
-    assert metrics == again
-    assert losses == same_losses != others
-    for one, two in zip(weights, same, strict=True):
-        np.testing.assert_array_equal(one, two)
+def test_two_runs_of_one_config_agree_exactly(run, data, tmp_path):
+    quiet(TrainConfig(str(data), str(tmp_path), epochs=4, batch_size=8))
+    assert (tmp_path / "metrics.json").read_bytes() == (run[0] / "metrics.json").read_bytes()
+    one, two = (models.load(directory / "model.keras").get_weights() for directory in (run[0], tmp_path))
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+    one, two = (list(csv.DictReader((directory / "history.csv").open())) for directory in (run[0], tmp_path))
+    assert [row["loss"] for row in one] == [row["loss"] for row in two]
 
 
 def test_flips_are_fresh_every_epoch_and_repeat_with_the_seed():
@@ -174,21 +170,29 @@ def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_p
     assert any("kept the weights of epoch 2: the last one" in line for line in lines)
 
 
-def test_early_stopping(run, data, tmp_path):
-    config = TrainConfig(
-        str(data), str(tmp_path / "o"), epochs=9, patience=2, learning_rate=1e-12, weights=str(run[0] / "model.keras")
-    )
-    metrics, _ = quiet(config)
-    assert metrics["epochs"]["run"] == metrics["epochs"]["kept"] + 2 < 9
+def test_early_stopping_and_the_best_weights(tmp_path):
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    progress = Progress(network, 9, images=4, patience=2, file=tmp_path / "h.csv", say=lambda line: None)
+    progress.set_model(network)
+    network.stop_training = False
+    stopped = []
+    for epoch, (score, loss) in enumerate([(0.5, 1.0), (0.75, 1.0), (0.75, 0.5), (0.75, 0.6), (0.7, 0.1)]):
+        progress.on_epoch_begin(epoch)
+        network.set_weights([np.full((1, 1), epoch + 1.0), np.zeros(1)])
+        progress.on_epoch_end(epoch, {"loss": 1.0, "val_loss": loss, "val_balanced_accuracy": score})
+        stopped.append(network.stop_training)
+    assert stopped == [False, False, False, False, True]  # two epochs without a better one
+    progress.on_train_end()
+    assert progress.best_epoch == 3  # of equal balanced accuracy the lower loss, of all equal the first
+    assert network.get_weights()[0].item() == 3
+    assert progress.history()["val_loss"] == [1.0, 1.0, 0.5, 0.6, 0.1]
 
 
-def test_a_loss_that_is_no_number_stops_the_run(data, tmp_path):
-    config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5, learning_rate=100.0, model="cnn")
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
-        with pytest.raises(TrainerError, match="The loss became nan in epoch 1: use a --learning-rate below 100.0"):
-            quiet(config)
+def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monkeypatch):
+    config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5)
+    monkeypatch.setattr(training.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
+    with pytest.raises(TrainerError, match="Training broke down in epoch 1: .* Use a --learning-rate below 0.001"):
+        quiet(config)
     assert not (tmp_path / "o" / "metrics.json").exists()
     with pytest.raises(TrainerError, match="has no model.keras, metrics.json: train first"):
         outputs.finished(tmp_path / "o")
@@ -244,7 +248,3 @@ def test_three_classes_one_of_them_absent_from_test(tmp_path):
     absent = metrics["splits"]["test"]["per_class"]["c"]
     assert (absent["support"], absent["recall"]) == (0, None)
     assert len(metrics["splits"]["test"]["confusion_matrix"]) == 3
-
-
-def test_contract_copies_are_whole(run):
-    assert dataclasses.asdict(contracts.load(run[0]))["labels"] == ("ok", "broken")

@@ -45,7 +45,7 @@ class Progress(keras.callbacks.Callback):
     """Prints a line and appends a row an epoch; keeps the network's best weights and puts them back at the end.
 
     Best: the highest validation balanced accuracy, of equals the lowest validation loss. Without a validation split the
-    last epoch is the best. Stops the run when the loss is no longer a number, or after `patience` epochs without a best.
+    last epoch is the best. Stops the run when the loss or a weight is no longer a number, or after `patience` epochs without a best.
     """
 
     def __init__(
@@ -56,7 +56,8 @@ class Progress(keras.callbacks.Callback):
             network, epochs, images, patience, file, say,
         )  # fmt: skip
         self.rows: list[dict[str, float]] = []
-        self.best_epoch = 0
+        self.best_epoch = 0  # counted from 1; 0 until an epoch was kept
+        self.broken = False  # the loss or a weight is NaN or infinite
         self._best: tuple[float, float] = (-math.inf, -math.inf)
         self._weights: list[np.ndarray] = []
         self._began = self._trained = 0.0
@@ -75,7 +76,7 @@ class Progress(keras.callbacks.Callback):
         self._write()
         better = self._keep_if_better(epoch + 1, values)
         self.say(self._line(row, better))
-        if not math.isfinite(values["loss"]) or (self.patience and epoch + 1 - self.best_epoch >= self.patience):
+        if self.broken or (self.patience and epoch + 1 - self.best_epoch >= self.patience):
             self.model.stop_training = True
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -87,13 +88,16 @@ class Progress(keras.callbacks.Callback):
         return {name: [row[name] for row in self.rows] for name in self.rows[0]} if self.rows else {}
 
     def _keep_if_better(self, epoch: int, values: dict[str, float]) -> bool:
-        if not math.isfinite(values["loss"]):
+        weights = self.network.get_weights()
+        # The loss alone does not tell: ReLU kernels turn NaN into 0, and a network of NaN weights gives a finite loss.
+        self.broken = not (math.isfinite(values["loss"]) and all(np.isfinite(w).all() for w in weights))
+        if self.broken:
             return False
         rank = (values.get("val_balanced_accuracy", float(epoch)), -values.get("val_loss", 0.0))
         if not rank > self._best:
             return False
         self._best, self.best_epoch = rank, epoch
-        self._weights = self.network.get_weights()
+        self._weights = weights
         return True
 
     def _line(self, row: dict[str, float], better: bool) -> str:

@@ -127,10 +127,11 @@ def _fit(
         verbose=0,
         callbacks=[progress, keras.callbacks.TensorBoard(run.logs, write_graph=False)],
     )
-    if not progress.best_epoch:
+    if progress.broken:
         raise TrainerError(
-            f"The loss became {progress.rows[-1]['loss']} in epoch {len(progress.rows)}: use a --learning-rate below "
-            f"{config.learning_rate}, or prepare with --normalize zscore."
+            f"Training broke down in epoch {len(progress.rows)}: the loss ({progress.rows[-1]['loss']:.4g}) or a weight "
+            f"is not a finite number. Use a --learning-rate below {config.learning_rate:g}, or prepare with "
+            "--normalize zscore."
         )
     return progress
 

@@ -1,0 +1,103 @@
+# Shardmill: `make help` lists what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# Where to work, and with what. `make all DATA=/path/to/folder OUT=/path` prepares and trains on your own images.
+OUT ?= build/run
+DATA ?= build/sample
+SIZE ?= 64x64
+BALANCE ?= uniform
+EPOCHS ?= 12
+PREPARE_FLAGS ?=
+TRAIN_FLAGS ?=
+SPLIT ?= test
+
+# The first of these that is Python 3.11 to 3.13; PYTHON=/path/to/python chooses another.
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
+VENV := .venv
+RUN := $(VENV)/bin/python
+NEEDED_MB := 6000
+
+.PHONY: help all sample prepare verify train evaluate inspect test lint format lock clean check
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@echo "  Variables: DATA=$(DATA) OUT=$(OUT) SIZE=$(SIZE) BALANCE=$(BALANCE) EPOCHS=$(EPOCHS)"
+
+all: evaluate  ## install, draw the sample (or take DATA=), prepare, verify, train, evaluate and say where all is
+	@$(RUN) -m trainer show --model $(OUT)/model --split $(SPLIT)
+	@echo
+	@echo "Model:   $(OUT)/model   (model.keras, saved_model/, metrics.json, plots)"
+	@echo "Report:  $(OUT)/data/report.html"
+	@echo "Shards:  $(OUT)/data"
+
+sample: $(VENV)/.run  ## draw the sample images into build/sample
+	$(RUN) -m pipelines sample --output build/sample
+
+prepare: $(VENV)/.run $(if $(filter build/sample,$(DATA)),sample)  ## prepare DATA into OUT/data
+	$(RUN) -m pipelines prepare --input $(DATA) --output $(OUT)/data --name dataset \
+		--size $(SIZE) --balance $(BALANCE) $(PREPARE_FLAGS)
+
+verify: prepare  ## prepare, then check every file, digest, record and count
+	$(RUN) -m pipelines verify $(OUT)/data
+
+train: verify  ## prepare, verify, then train into OUT/model
+	$(RUN) -m trainer train --data $(OUT)/data --output $(OUT)/model --epochs $(EPOCHS) $(TRAIN_FLAGS)
+
+evaluate: train  ## prepare, verify, train, then evaluate on SPLIT
+	$(RUN) -m trainer evaluate --model $(OUT)/model --data $(OUT)/data --split $(SPLIT)
+
+inspect: $(VENV)/.run  ## show what OUT/data holds, and draw its contact sheet
+	$(RUN) -m pipelines inspect $(OUT)/data --images $(OUT)/contact-sheet.png
+
+test: $(VENV)/.dev  ## run the tests (SHARDMILL_DATA=... adds those on real photographs)
+	$(RUN) -m pytest $(TEST_FLAGS)
+
+lint: $(VENV)/.dev  ## ruff (lint and format) and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.dev  ## let ruff mend and format the code
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lock:  ## resolve requirements*.in anew into the hash-locked requirements*.txt (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+		--custom-compile-command "make lock" requirements.in -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+		--custom-compile-command "make lock" requirements-dev.in -c requirements.txt -o requirements-dev.txt
+
+clean:  ## remove the environment and everything made
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+# ---- the environment: .run is what the programs need, .dev adds tests and checks
+
+check:
+	@[ -n "$(PYTHON)" ] || { echo "Shardmill needs Python 3.11, 3.12 or 3.13; found $$(python3 --version 2>&1 || echo none). Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Shardmill needs Python 3.11, 3.12 or 3.13; $(PYTHON) is $$($(PYTHON) --version 2>&1)." >&2; exit 1; }
+	@case "$$(uname -s)-$$(uname -m)" in Linux-x86_64|Darwin-arm64) ;; \
+		*) echo "Shardmill runs on Linux x86_64 and macOS arm64 (TensorFlow Transform has wheels for no other); this is $$(uname -s) $$(uname -m)." >&2; exit 1;; esac
+	@free=$$(df -Pm . | awk 'NR == 2 { print $$4 }'); [ -d $(VENV) ] || [ "$$free" -ge $(NEEDED_MB) ] || \
+		{ echo "Shardmill's environment and sample run need $(NEEDED_MB) MB of disk; $$free MB are free here." >&2; exit 1; }
+
+$(VENV)/bin/python: | check
+	@if command -v uv >/dev/null; then uv venv -q --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+
+define install
+	@echo "Installing $(1) (hash-locked) ..."
+	@if command -v uv >/dev/null; then uv pip install -q --python $(RUN) --require-hashes -r $(1); \
+	else $(RUN) -m pip install -q --disable-pip-version-check --require-hashes -r $(1); fi
+	@touch $@
+endef
+
+$(VENV)/.run: requirements.txt | $(VENV)/bin/python
+	$(call install,requirements.txt)
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run | $(VENV)/bin/python
+	$(call install,requirements-dev.txt)

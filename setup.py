@@ -1,0 +1,21 @@
+"""Installs both programs; also what a distributed Beam runner ships to its workers (--setup_file)."""
+
+import pathlib
+
+from setuptools import setup
+
+here = pathlib.Path(__file__).parent
+requirements = [line.split("#")[0].strip() for line in (here / "requirements.in").read_text().splitlines()]
+
+setup(
+    name="shardmill",
+    version="0.1.0",
+    description="Images to balanced, normalized, sharded TFRecords with a contract, and the trainer that enforces it",
+    long_description=(here / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11,<3.14",
+    packages=["pipelines", "trainer"],
+    package_data={"pipelines": ["*.j2"], "trainer": ["*.j2"]},
+    data_files=[("", ["requirements.in"])],
+    install_requires=[line for line in requirements if line],
+)
