@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Sequence
 
-from pipelines import options
+from pipelines import console, options
 from pipelines.config import ConfigError
 
 DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
@@ -26,14 +26,14 @@ _OURS = (
     "StorageError",
     "ConfigError",
 )
+# A full disk, a read-only folder: the system's sentence says what to do.
+_SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     args, rest = options.parse(sys.argv[1:] if argv is None else argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported; its notices are not ours
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    console.set_up()
     try:
         return {"prepare": _prepare, "inspect": _inspect, "verify": _verify, "sample": _sample}[args.command](
             args, rest
@@ -53,6 +53,7 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     from pipelines import listing
 
     listing.check(config)  # before seconds of imports
+    console.import_tensorflow()
     from pipelines import prepare, tables
 
     result = prepare.prepare(config, beam_flags, args.runner)
@@ -62,6 +63,7 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
 
 
 def _inspect(args: argparse.Namespace, _: list[str]) -> int:
+    console.import_tensorflow()
     from pipelines import inspect
 
     print(inspect.describe_json(args.directory) if args.json else inspect.describe(args.directory))
@@ -72,6 +74,7 @@ def _inspect(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _verify(args: argparse.Namespace, _: list[str]) -> int:
+    console.import_tensorflow()
     from pipelines import contract, verify
 
     problems = verify.verify(args.directory)
@@ -95,18 +98,28 @@ def _sample(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _failed(error: Exception) -> int:
-    kind = next((k.__name__ for k in type(error).__mro__ if k.__name__ in _OURS), "")
-    text = str(error)
-    if not kind and (found := re.findall(rf"\b({'|'.join(_OURS)}): (.+)", text)):
-        kind, text = found[-1]  # a worker's traceback in text: its last line is the cause
-    text = re.sub(r" \[while running '.*?'\]", "", text, flags=re.DOTALL).strip()
+    kind, text = _told(error)
     if kind:
         print(f"error: {text}", file=sys.stderr)
-    elif isinstance(error, OSError):
-        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)
     else:
-        logging.error("The job failed.", exc_info=error)
+        logging.error("The job failed: this is a defect of Shardmill or of a library.", exc_info=error)
     return REJECTED if kind == "DataRejectedError" else USAGE if kind == "ConfigError" else FAILED
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """(kind, sentence) of an error that a user can act on; ("", "") of any other.
+
+    Beam runs a stage's error through its own: as RuntimeError with the text, or a worker's traceback as text. The
+    last line of it that names a known kind is the cause.
+    """
+    text = re.sub(r" \[while running '.*?'\]", "", str(error), flags=re.DOTALL).strip()
+    kind = next((k.__name__ for k in type(error).__mro__ if k.__name__ in _OURS), "")
+    if kind:
+        return kind, text
+    if isinstance(error, OSError):
+        return "OSError", ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    found = re.findall(rf"\b({'|'.join((*_OURS, *_SYSTEM))}): (.+)", text)
+    return found[-1] if found else ("", "")
 
 
 def _leave(status: int) -> None:

@@ -78,7 +78,8 @@ def apply(pixels: np.ndarray, p: Parameters) -> np.ndarray:
     if p.erase is not None:
         h, w = out.shape[:2]
         top, left = round(p.erase[0] * h), round(p.erase[1] * w)
-        out[top : top + max(1, round(p.erase[2] * h)), left : left + max(1, round(p.erase[3] * w))] = 127
+        # Rounded down, so that never more than the stated fraction is lost.
+        out[top : top + int(p.erase[2] * h), left : left + int(p.erase[3] * w)] = 127
     return out
 
 

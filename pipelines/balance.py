@@ -123,7 +123,8 @@ def targets(counts: Mapping[str, int], config: PrepareConfig) -> dict[str, int]:
     """Records per class that the balance asks for, before --max-copies; `counts` are images per class.
 
     temperature T: proportional to count ** (1 / T), the largest class unchanged (sqrt: T = 2; none: T = 1; uniform:
-    T -> infinity), as in Arivazhagan et al. 2019, "Massively Multilingual Neural Machine Translation in the Wild".
+    T -> infinity), at least 1, as in Arivazhagan et al. 2019, "Massively Multilingual Neural Machine Translation in
+    the Wild".
     """
     largest = max(counts.values(), default=0)
     if config.balance == "none":
@@ -139,7 +140,7 @@ def targets(counts: Mapping[str, int], config: PrepareConfig) -> dict[str, int]:
             )
         return {label: config.counts.get(label, count) for label, count in counts.items()}
     exponent = 0.5 if config.balance == "sqrt" else 1 / config.temperature
-    return {label: round(largest * (count / largest) ** exponent) for label, count in counts.items()}
+    return {label: max(1, round(largest * (count / largest) ** exponent)) for label, count in counts.items()}
 
 
 def plan_copies(histograms: Mapping[str, RankHistogram], config: PrepareConfig) -> dict[str, Copies]:
@@ -164,7 +165,7 @@ def components(groups: Iterable[Sequence[str]]) -> dict[str, str]:
         return x
 
     for group in groups:
-        for other in group[1:]:
+        for other in group:
             a, b = sorted((find(group[0]), find(other)))
             parent[b] = a
     return {member: find(member) for member in list(parent)}

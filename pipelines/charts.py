@@ -59,6 +59,11 @@ def printable(text: str, keep: str = "") -> str:
     return _UNPRINTABLE.sub(lambda m: m.group() if m.group() in keep else f"\\u{ord(m.group()):04x}", text)
 
 
+def reading_order(splits: Iterable[str]) -> list[str]:
+    """The names of splits as people tell them: train first, test last, others between in the order given."""
+    return sorted(splits, key=lambda name: {"train": 0, "test": 2}.get(name, 1))
+
+
 def number(value: int) -> str:
     """1234567 -> 1,234,567."""
     return f"{value:,}"
@@ -154,8 +159,7 @@ def _scaled(bins: Sequence[tuple[str, int]]) -> list[Bin]:
 def channels(contract: Contract, histograms: Mapping[str, Sequence[Sequence[int]]]) -> list[Channel]:
     """The three channels, each with one path a split that has pixels, as shares so that splits compare."""
     n = contract.normalization
-    known = [name for name in contract.splits if name in histograms]
-    ordered = sorted(known, key=lambda split: split != "train")
+    ordered = [name for name in reading_order(contract.splits) if name in histograms]
     result = []
     for c, name in enumerate(CHANNELS):
         shares = {s: _shares(histograms[s][c]) for s in ordered if sum(histograms[s][c])}

@@ -79,6 +79,7 @@ class PrepareConfig:
         _between("--max-reject-rate", self.max_reject_rate, 0, 1)
         _between("--temperature", self.temperature, 1e-6, float("inf"))
         _between("--shards", self.shards, 0, 99_999)
+        _between("--seed", self.seed, -(1 << 63), (1 << 63) - 1)
         _between("--workers", self.workers, 0, 1024)
         for option in ("shard_size", "max_pixels", "max_file_bytes"):
             _between(f"--{option.replace('_', '-')}", getattr(self, option), 1, 1 << 50)
@@ -87,7 +88,7 @@ class PrepareConfig:
         if not self.input or not self.output:
             raise ConfigError("--input and --output should name a folder, a manifest or a glob, and a folder.")
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.dataset_name):
-            raise ConfigError(f"--name should be letters, digits and _ (TFDS's rule). Received: {self.dataset_name!r}")
+            raise ConfigError(f"--name should be a letter, then letters, digits and _. Received: {self.dataset_name!r}")
         self._check_splits()
         self._check_maps()
 
@@ -104,7 +105,9 @@ class PrepareConfig:
     def _check_maps(self) -> None:
         for name, strength in self.augment.items():
             _one_of("--augment", name, tuple(AUGMENT_DEFAULTS))
-            _between(f"--augment {name}", strength, 0, 180 if name == "rotate" else 1)
+            # A scale of 1 would allow a zoom factor of 0.
+            _between(f"--augment {name}", strength, 0, {"rotate": 180, "scale": 0.9}.get(name, 1))
+        _between("--balance uniform", self.target, 0, 1 << 40)
         if self.balance == "counts" and not self.counts:
             raise ConfigError("--balance counts should name the classes: counts=cat:500,dog:500.")
         for label, count in self.counts.items():
@@ -112,13 +115,17 @@ class PrepareConfig:
 
     @property
     def dataset_name(self) -> str:
-        """NAME in the shards' names: as given, or made of the output folder's."""
-        return self.name or re.sub(r"\W+", "_", os.path.basename(self.output.rstrip("/"))).strip("_") or "dataset"
+        """NAME in the shards' names: a letter, then letters, digits and _. As given, or made of the output folder's."""
+        if self.name:
+            return self.name
+        made = re.sub(r"[^A-Za-z0-9]+", "_", os.path.basename(self.output.rstrip("/"))).strip("_")
+        return made if made[:1].isalpha() else f"dataset_{made}".rstrip("_")
 
     def digest(self) -> str:
         """SHA-256 over the options that the shard bytes depend on."""
         values = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IN_DIGEST}
-        return hashing.text_digest(json.dumps({**values, "name": self.dataset_name}, sort_keys=True))
+        values |= {"name": self.dataset_name, "splits": list(self.splits.items())}  # the cuts follow the splits' order
+        return hashing.text_digest(json.dumps(values, sort_keys=True))
 
     def settings(self) -> dict[str, Any]:
         """All options as plain JSON values."""

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import posixpath
+import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.source import SPLIT_NAMES, Source, SourceError, reject
+from pipelines.source import SPLIT_NAMES, SPLIT_PATTERN, Source, SourceError, reject
 from pipelines.summary import Rejected
+
+Problem = tuple[str, str] | None  # (reason, sentence)
 
 
 def list_folder(config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """Everything below the folder: class/file, or split/class/file where the top folders are all names of splits."""
     root = config.input.rstrip("/") or "/"
     walk = _walk_remote(root) if storage.is_remote(root) else _walk_local(root, config.allow_outside)
     if config.layout == "auto":
@@ -22,34 +27,42 @@ def list_folder(config: PrepareConfig) -> Iterator[Source | Rejected]:
     else:
         split_layout = config.layout == "split"
     for key, problem in walk:
-        uri = storage.join(root, key)
-        if problem is not None:
-            yield reject(uri, *problem, label=key.split("/")[0] if "/" in key else "")
-            continue
-        parts = key.split("/")
-        depth = 2 if split_layout else 1
-        if any(part.startswith(".") for part in parts):
-            yield reject(uri, "hidden", "The name starts with a dot.")
-        elif len(parts) <= depth:
-            expected = "split/class/file" if split_layout else "class/file"
-            yield reject(uri, "no-label", f"Expected {expected} below the input.")
-        else:
-            split = SPLIT_NAMES.get(parts[0].lower(), parts[0]) if split_layout else ""
-            yield Source(key, uri, parts[depth - 1], split, "", 1.0)
+        yield _read_key(key, storage.join(root, key), problem, split_layout)
+
+
+def _read_key(key: str, uri: str, problem: Problem, split_layout: bool) -> Source | Rejected:
+    parts = key.split("/")
+    depth = 2 if split_layout else 1
+    label = parts[depth - 1] if len(parts) > depth else ""
+    split = SPLIT_NAMES.get(parts[0].lower(), parts[0]) if split_layout else ""
+    if any(part.startswith(".") for part in parts):
+        return reject(uri, "hidden", "The name starts with a dot.", label)
+    if problem is not None:
+        return reject(uri, *problem, label=label)
+    if len(parts) <= depth:
+        expected = "split/class/file" if split_layout else "class/file"
+        return reject(uri, "no-label", f"Expected {expected} below the input.")
+    if split_layout and not re.fullmatch(SPLIT_PATTERN, split):
+        return reject(uri, "bad-split", f"A split's name should be letters, digits and _. Received: {split!r}", label)
+    return Source(key, uri, label, split, "", 1.0)
 
 
 def _top_folders(root: str) -> list[str]:
     if storage.is_remote(root):
         return sorted({key.split("/")[0] for key, _ in _walk_remote(root) if "/" in key})
     try:
-        with os.scandir(root) as entries:
-            return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+        return sorted(name for name in os.listdir(root) if name[0] != "." and os.path.isdir(os.path.join(root, name)))
     except OSError as e:
         raise SourceError(f"The input folder {root!r} cannot be read: {e}.") from e
 
 
-def _walk_local(root: str, allow_outside: bool) -> Iterator[tuple[str, tuple[str, str] | None]]:
-    """(path relative to root, None or (reason, detail)) of everything that is not a plain folder, in order of name."""
+def _walk_local(
+    root: str, allow_outside: bool, may_hold: Callable[[str], bool] = lambda folder: True
+) -> Iterator[tuple[str, Problem]]:
+    """(path relative to root, None or its problem) of everything that is not a plain folder.
+
+    `may_hold` says of a folder's relative path whether to look into it. A folder's own path comes with a problem only.
+    """
     real_root = os.path.realpath(root)
     stack: list[tuple[str, frozenset[str]]] = [("", frozenset({real_root}))]
     while stack:
@@ -65,15 +78,13 @@ def _walk_local(root: str, allow_outside: bool) -> Iterator[tuple[str, tuple[str
         for entry in found:
             key = f"{folder}/{entry.name}" if folder else entry.name
             problem = _entry_problem(entry, real_root, above, allow_outside)
-            if problem is None and entry.is_dir():
-                stack.append((key, above | {os.path.realpath(entry.path)}))
-            else:
+            if problem is not None or not entry.is_dir():
                 yield key, problem
+            elif may_hold(key):
+                stack.append((key, above | {os.path.realpath(entry.path)}))
 
 
-def _entry_problem(
-    entry: os.DirEntry[str], real_root: str, above: frozenset[str], allow_outside: bool
-) -> tuple[str, str] | None:
+def _entry_problem(entry: os.DirEntry[str], real_root: str, above: frozenset[str], allow_outside: bool) -> Problem:
     try:
         entry.name.encode("utf-8")
     except UnicodeEncodeError:
@@ -85,8 +96,8 @@ def _entry_problem(
                 return "dangling-link", "The symbolic link leads nowhere."
             if not allow_outside and os.path.commonpath([real, real_root]) != real_root:
                 return "outside-input", "The symbolic link leaves the input; --allow-outside permits it."
-            if real in above:
-                return "looping-link", "The symbolic link leads back to a folder that contains it."
+        if entry.is_dir() and os.path.realpath(entry.path) in above:
+            return "looping-link", "A symbolic link leads back to a folder that contains it."
         mode = entry.stat().st_mode
     except OSError as e:
         return "unreadable", f"{type(e).__name__}: {e}"
@@ -96,24 +107,58 @@ def _entry_problem(
 
 
 def _walk_remote(root: str) -> Iterator[tuple[str, None]]:
-    from apache_beam.io.filesystems import FileSystems
-
     prefix = root.rstrip("/") + "/"
-    for metadata in FileSystems.match([prefix + "**"])[0].metadata_list:
-        if not metadata.path.endswith("/"):
-            yield metadata.path[len(prefix) :], None
+    for path in _match_remote(prefix + "**"):
+        if not path.endswith("/"):  # what some stores keep in the place of a folder
+            yield path[len(prefix) :], None
 
 
-def list_glob(pattern: str) -> Iterator[Source | Rejected]:
+def _match_remote(pattern: str) -> list[str]:
     from apache_beam.io.filesystems import FileSystems
 
-    found = sorted(m.path for m in FileSystems.match([pattern])[0].metadata_list)
-    if not found:
-        raise SourceError(f"--input {pattern!r} matches no file.")
+    try:
+        return sorted(m.path for m in FileSystems.match([pattern])[0].metadata_list)
+    except Exception as e:  # each remote client raises its own kinds
+        raise SourceError(f"The input {pattern!r} cannot be listed: {type(e).__name__}: {e}.") from e
+
+
+def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """What a glob matches: *, ? and [...] within a name, ** for any folders. The label is the file's folder.
+
+    A local one is not left to Beam, which omits names with a backslash and knows nothing of links and FIFOs.
+    """
+    pattern = config.input
     fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]
-    for uri in found:
+    if storage.is_remote(pattern):
+        found: Iterable[tuple[str, Problem]] = ((uri[len(fixed) + 1 :], None) for uri in _match_remote(pattern))
+    else:
+        fixed = fixed or ("/" if pattern.startswith("/") else "")
+        names = pattern[len(fixed) :].lstrip("/").split("/")
+        walk = _walk_local(fixed or ".", config.allow_outside, lambda key: _matches(names, key.split("/"), True))
+        found = ((key, problem) for key, problem in walk if _matches(names, key.split("/"), False))
+    empty = True
+    for key, problem in found:
+        empty = False
+        uri = storage.join(fixed, key)
         label = posixpath.basename(posixpath.dirname(uri))
-        if label:
-            yield Source(uri[len(fixed) :].lstrip("/"), uri, label, "", "", 1.0)
-        else:
+        if any(part.startswith(".") for part in key.split("/")):
+            yield reject(uri, "hidden", "The name starts with a dot.", label)
+        elif problem is not None:
+            yield reject(uri, *problem, label=label)
+        elif not label:
             yield reject(uri, "no-label", "A glob takes the label from the file's folder; there is none.")
+        else:
+            yield Source(key, uri, label, "", "", 1.0)
+    if empty:
+        raise SourceError(f"--input {pattern!r} matches no file.")
+
+
+def _matches(pattern: Sequence[str], names: Sequence[str], folder: bool) -> bool:
+    """Whether the names of a path match the pattern's or, for a folder, whether something below it may."""
+    if not names:
+        return folder or all(p == "**" for p in pattern)
+    if not pattern:
+        return False
+    if pattern[0] == "**":
+        return _matches(pattern[1:], names, folder) or _matches(pattern, names[1:], folder)
+    return fnmatch.fnmatchcase(names[0], pattern[0]) and _matches(pattern[1:], names[1:], folder)

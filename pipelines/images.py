@@ -32,6 +32,9 @@ from pipelines import exif
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
+# Pillow warns of damaged metadata and of sizes that we limit ourselves. Not warnings.catch_warnings around the calls:
+# it is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
@@ -79,20 +82,16 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     """
     if not data:
         raise ImageError("empty", "The file is empty.")
-    image = _open(data)
+    image = _open(data, max_pixels)
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError("broken-header", f"The header says {width}x{height} pixels.")
     if width * height > max_pixels:
         raise ImageError("too-many-pixels", f"{width}x{height} is more than the allowed {max_pixels} pixels.")
-    try:
-        orientation = image.getexif().get(exif.TAG, 1)
-    except Exception:  # Pillow raises many kinds on damaged EXIF; a picture without a legible one is upright
-        orientation = 1
-    orientation = orientation if orientation in range(1, 9) else 1
-    if orientation >= 5:
-        width, height = height, width
     format_ = "JPEG" if image.format == "MPO" else str(image.format)
+    orientation = exif.read_orientation(data, format_) if format_ in _GRAPH_FORMATS else _pillow_orientation(image)
+    if orientation >= 5 and format_ != "TIFF":  # of TIFF, Pillow tells the size with the orientation applied
+        width, height = height, width
     try:
         animated = format_ != "JPEG" and bool(getattr(image, "is_animated", False))
     except Exception as e:  # Pillow walks the frames to answer; damaged ones raise nearly anything
@@ -111,10 +110,10 @@ def canonical(data: bytes, max_pixels: int = 64 << 20) -> bytes:
     header = read_header(data, max_pixels)
     if header.in_graph:
         return data
-    image = _open(data)
+    image = _open(data, max_pixels)
     try:
         image.seek(0)
-        upright = ImageOps.exif_transpose(image)
+        upright = ImageOps.exif_transpose(image) if header.orientation != 1 else image
         out = io.BytesIO()
         _eight_bit(upright).save(out, "PNG", compress_level=1)
     except ImageError:
@@ -130,7 +129,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     Raises:
       tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data.
     """
-    head = tf.io.decode_raw(tf.strings.substr(tf.strings.join([encoded, b"\0" * 32]), 0, 32), tf.uint8)
+    head = _head(encoded)
     is_jpeg = tf.logical_and(tf.equal(head[0], 0xFF), tf.equal(head[1], 0xD8))
     is_png = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"\x89PNG"), tf.uint8)))
     pixels = tf.cond(
@@ -138,7 +137,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
         lambda: _decode_jpeg(encoded),
         lambda: tf.cond(
             is_png,
-            lambda: _decode_png(encoded, tf.equal(head[24], 16), spec.background),
+            lambda: _decode_png(encoded, head, spec.background),
             lambda: _decode_webp(encoded, head, spec.background),
         ),
     )
@@ -148,16 +147,25 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
 def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
     """`to_pixels` for images with this header: the same ops, without asking in the graph what the header says.
 
-    JPEG runs op by op: for these few large ops a traced function's dispatch costs more than it saves.
+    JPEG and plain PNG run op by op: for these few large ops a traced function's dispatch costs more than it saves.
     """
-    return _decoder(header.format if header.in_graph else "png", header.orientation if header.in_graph else 1, spec)
+    if not header.in_graph:
+        return _decoder("png", 1, False, spec)
+    plain = not {"alpha", "16-bit"} & set(header.conversions)
+    return _decoder(header.format, header.orientation, plain, spec)
 
 
 @functools.lru_cache(maxsize=256)
-def _decoder(format_: str, orientation: int, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
-    if format_ != "jpeg":
-        return tf.function(lambda b: to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)])
-    return lambda encoded: resize(orient(_decode_jpeg(encoded), orientation), spec)
+def _decoder(format_: str, orientation: int, plain: bool, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    if format_ == "jpeg":
+        return lambda encoded: resize(orient(_decode_jpeg(encoded), orientation), spec)
+    if format_ == "png" and plain:
+        return lambda encoded: resize(orient(tf.io.decode_png(encoded, channels=3), orientation), spec)
+    decode = _decode_png if format_ == "png" else _decode_webp
+    return tf.function(
+        lambda b: resize(orient(decode(b, _head(b), spec.background), orientation), spec),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
 
 
 def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
@@ -195,13 +203,24 @@ def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     return tf.cond(tf.equal(orientation, 1), lambda: pixels, upright)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    # Pillow has a limit of its own, which may not be the lower one. Two threads that set it set it to the same.
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of damaged metadata and of sizes we limit ourselves
-            return Image.open(io.BytesIO(data), formats=FORMATS)
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as e:
+        raise ImageError("too-many-pixels", f"{e} The limit is {max_pixels} (--max-pixels).") from e
     except Exception as e:
         raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}: {type(e).__name__}: {e}") from e
+
+
+def _pillow_orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(exif.TAG, 1)
+    except Exception:  # Pillow raises many kinds on damaged EXIF; a picture without a legible one is upright
+        return 1
+    return int(value) if value in range(1, 9) else 1
 
 
 def _conversions(image: Image.Image, orientation: int, animated: bool) -> tuple[str, ...]:
@@ -250,12 +269,29 @@ def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def _decode_png(encoded: tf.Tensor, deep: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
-    # channels=0 (as stored): asking for 4 fills the alpha of 1-, 2- and 4-bit images with a wrong value.
+def _head(encoded: tf.Tensor) -> tf.Tensor:
+    """The first 32 bytes, uint8, filled up with zeros."""
+    return tf.io.decode_raw(tf.strings.substr(tf.strings.join([encoded, b"\0" * 32]), 0, 32), tf.uint8)
+
+
+def _decode_png(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    depth, color_type = head[24], head[25]  # of the IHDR chunk, which comes first
+
+    def palette() -> tf.Tensor:
+        # channels=0: three or, with tRNS, four. Asking for 4 fills the alpha with a wrong value below 8 bits.
+        return tf.io.decode_png(encoded, channels=0)
+
+    def direct() -> tf.Tensor:
+        # channels=4: a tRNS colour becomes alpha, which channels=0 ignores. Where there is neither, the decoder fills
+        # in 2**depth - 1; and below 8 bits, where only tRNS can make a pixel transparent, alpha is all or nothing.
+        pixels = tf.io.decode_png(encoded, channels=4)
+        alpha = tf.where(tf.logical_and(depth < 8, pixels[..., 3:] > 0), tf.constant(255, tf.uint8), pixels[..., 3:])
+        return tf.concat([pixels[..., :3], alpha], -1)
+
     return tf.cond(
-        deep,
-        lambda: _rgb(tf.io.decode_png(encoded, channels=0, dtype=tf.uint16), background),
-        lambda: _rgb(tf.io.decode_png(encoded, channels=0), background),
+        tf.equal(depth, 16),
+        lambda: _rgb(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16), background),
+        lambda: _rgb(tf.cond(tf.equal(color_type, 3), palette, direct), background),
     )
 
 
@@ -275,31 +311,34 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int
 
     def decode(channels: int) -> tf.Tensor:
         image = tf.image.decode_webp(encoded, channels=channels)
-        return _rgb(tf.reshape(image, tf.shape(image)[-3:]), background)
+        return tf.reshape(
+            image, (*tf.unstack(tf.shape(image)[-3:-1]), channels)
+        )  # an animation of one frame has rank 4
 
-    return tf.cond(has_alpha, lambda: decode(4), lambda: decode(3))
+    return tf.cond(has_alpha, lambda: _rgb(decode(4), background), lambda: decode(3))
 
 
 def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
-    """uint8 or uint16 (h, w, 1..4) as stored -> uint8 (h, w, 3), composited over the background."""
-    top = tf.constant(float(pixels.dtype.max), tf.float32)
-    channels = tf.shape(pixels)[2]
+    """uint8 or uint16 (h, w, 3 or 4) -> uint8 (h, w, 3), composited over the background and rounded once."""
+    deep = pixels.dtype == tf.uint16
+    real = tf.float64 if deep else tf.float32  # enough to round what is never halfway as exact arithmetic would
+    top = pixels.dtype.max
+    alpha = tf.cast(pixels[..., 3:], real) / top  # (h, w, 1), or (h, w, 0) without alpha
 
     def opaque() -> tf.Tensor:
-        return tf.cond(channels < 3, lambda: tf.tile(pixels[..., :1], (1, 1, 3)), lambda: pixels[..., :3])
+        return _round(tf.cast(pixels[..., :3], real) / (top / 255)) if deep else pixels[..., :3]
 
     def composite() -> tf.Tensor:
-        alpha = tf.cast(pixels[..., -1:], tf.float32) / top
-        over = tf.constant(background, tf.float32) * (top / 255.0)
-        mixed = tf.cast(opaque(), tf.float32) * alpha + over * (1.0 - alpha)
-        return tf.saturate_cast(tf.round(mixed), pixels.dtype)
+        over = tf.cast(pixels[..., :3], real) / (top / 255)
+        return _round(over * alpha + tf.constant(background, real) * (1 - alpha))
 
-    has_alpha = tf.equal(channels % 2, 0)
-    rgb = tf.cond(has_alpha, composite, opaque)
-    if pixels.dtype == tf.uint16:
-        rgb = tf.cast((tf.cast(rgb, tf.int32) + 128) // 257, tf.uint8)
+    rgb = tf.cond(tf.reduce_all(alpha >= 1), opaque, composite)
     rgb.set_shape((None, None, 3))
     return rgb
+
+
+def _round(values: tf.Tensor) -> tf.Tensor:
+    return tf.saturate_cast(tf.round(values), tf.uint8)
 
 
 def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
@@ -307,7 +346,7 @@ def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], 
         values = tf.image.resize(pixels, size, method="area")
     else:
         values = tf.image.resize(pixels, size, method="bilinear", antialias=True)
-    return tf.saturate_cast(tf.round(values), tf.uint8)
+    return _round(values)
 
 
 def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:

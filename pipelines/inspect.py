@@ -30,7 +30,7 @@ def describe(directory: str | os.PathLike[str]) -> str:
     """
     c = contracts.load(directory)
     blocks = [_facts(c), _normalization(c)]
-    blocks += [f"{name}\n{_split_table(c, name)}" for name in c.splits]
+    blocks += [f"{name}\n{_split_table(c, name)}" for name in charts.reading_order(c.splits)]
     by_count = sorted(c.rejected.items(), key=lambda item: item[1], reverse=True)
     rejected = tables.table(("rejected", "inputs"), by_count)
     blocks.append(rejected if c.rejected else "rejected    none")
@@ -138,7 +138,8 @@ def _split_table(c: Contract, name: str) -> str:
     kinds = (split.natural, split.stored, split.copies)
     rows = [(label, *(counts.get(label, 0) for counts in kinds)) for label in c.labels]
     rows.append(("all", *(sum(counts.values()) for counts in kinds)))
-    note = f"{len(split.shards)} shards, {_bytes(c, name):,} bytes ({charts.byte_size(_bytes(c, name))})"
+    shards = "1 shard" if len(split.shards) == 1 else f"{len(split.shards):,} shards"
+    note = f"{shards}, {_bytes(c, name):,} bytes ({charts.byte_size(_bytes(c, name))})"
     return tables.table(("class", "natural", "stored", "of these copies"), rows) + "\n" + note
 
 

@@ -18,20 +18,32 @@ def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
       SourceError: there is no such input, a manifest cannot be read, or it names no image at all.
     """
     if is_manifest(config.input):
-        yield from manifest.list_rows(config)
-    elif any(c in config.input for c in "*?["):
-        if not os.path.isdir(config.input):
-            yield from folders.list_glob(config.input)
-            return
-        yield from folders.list_folder(config)
+        found = manifest.list_rows(config)
+    elif _is_glob(config.input):
+        found = folders.list_glob(config)
     else:
-        yield from folders.list_folder(config)
+        found = folders.list_folder(config)
+    empty = True
+    for item in found:
+        empty = False
+        yield item
+    if empty:
+        raise SourceError(f"The input {config.input!r} holds no file.")
+
+
+def _is_glob(path: str) -> bool:
+    """Whether to match the path; a folder may be called like a glob."""
+    return any(c in path for c in "*?[") and not os.path.isdir(path)
 
 
 def check(config: PrepareConfig) -> None:
     """Fails at once, with a sentence, where the input is not there; cheap enough to call before anything heavy."""
     path = config.input
-    if storage.is_remote(path) or any(c in path for c in "*?["):
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError as e:
+        raise SourceError(f"The path of --input should be UTF-8. Received: {path!r}") from e
+    if storage.is_remote(path) or (_is_glob(path) and not is_manifest(path)):
         return
     if is_manifest(path):
         if not os.path.isfile(path):

@@ -9,13 +9,16 @@ import json
 import math
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.source import SPLIT_NAMES, Source, SourceError, reject
+from pipelines.source import SPLIT_NAMES, SPLIT_PATTERN, Source, SourceError, reject
 from pipelines.summary import Rejected
+
+MAX_WEIGHT = 3e38  # records hold float32
 
 
 def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
@@ -23,19 +26,20 @@ def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
     rows = list(_rows(config.input))
     if not rows:
         raise SourceError(f"The manifest {config.input!r} has no rows.")
-    meanings: dict[str, collections.Counter[tuple[str, str]]] = collections.defaultdict(collections.Counter)
+    meanings: dict[str, set[tuple[Any, ...]]] = collections.defaultdict(set)
     parsed: list[tuple[Source | Rejected, int]] = []
     for number, row in enumerate(rows, start=1):
         item = _parse_row(row, number, base, config)
         parsed.append((item, number))
         if isinstance(item, Source):
-            meanings[item.key][item[2:4]] += 1
+            meanings[item.key].add(item[2:])
     seen: set[str] = set()
     for item, number in parsed:
         if isinstance(item, Rejected):
             yield item
         elif len(meanings[item.key]) > 1:
-            detail = f"Row {number}: this path stands under more than one label or split: {sorted(meanings[item.key])}."
+            found = sorted(meanings[item.key])
+            detail = f"Row {number}: this path has more than one label, split, group or weight: {found}."
             yield reject(item.uri, "contradictory-rows", detail, item.label)
         elif item.key in seen:
             yield reject(item.uri, "repeated-row", f"Row {number} repeats an earlier one.", item.label)
@@ -45,25 +49,55 @@ def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
 
 
 def _parse_row(row: Mapping[str, Any], number: int, base: str, config: PrepareConfig) -> Source | Rejected:
-    def text(column: str) -> str:
-        value = row.get(column)
-        return "" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value).strip()
+    values = {column: _text(row.get(column)) for column in ("path", "label", "split", "group", "weight")}
+    path, label, split = values["path"] or "", values["label"] or "", (values["split"] or "").lower()
 
-    path, label, split = text("path"), text("label"), text("split").lower()
+    def bad(expected: str) -> Rejected:
+        return reject(path or f"row {number}", "bad-row", f"Row {number} {expected}", label)
+
+    for column, value in values.items():
+        if value is None:
+            return bad(f"should have plain text or a number as its {column}. Received: {row[column]!r:.80}")
     if not path or not label:
-        return reject(path or f"row {number}", "bad-row", f"Row {number} should have a path and a label.", label)
+        return bad("should have a path and a label.")
+    if split and not re.fullmatch(SPLIT_PATTERN, split):
+        return bad(f"should have a split of letters, digits and _. Received: {split!r:.80}")
     try:
-        weight = float(text("weight") or 1.0)
+        weight = float(values["weight"] or 1.0)
     except ValueError:
         weight = math.nan
-    if not (math.isfinite(weight) and weight >= 0):
-        detail = f"Row {number}: weight should be a number of at least 0. Received: {row.get('weight')!r}"
-        return reject(path, "bad-row", detail, label)
-    uri = path if storage.is_remote(path) or os.path.isabs(path) else posixpath.normpath(posixpath.join(base, path))
-    if not config.allow_outside and not storage.is_remote(path) and _leaves(uri, base):
+    if not 0 <= weight <= MAX_WEIGHT:
+        return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row['weight']!r:.80}")
+    uri = _resolve(path, base)
+    if not config.allow_outside and not storage.is_remote(uri) and _leaves(uri, base):
         return reject(path, "outside-input", f"Row {number} leaves the manifest's folder; see --allow-outside.", label)
-    key = posixpath.normpath(path)
-    return Source(key, uri, label, SPLIT_NAMES.get(split, split), text("group"), weight)
+    return Source(_key(uri, base), uri, label, SPLIT_NAMES.get(split, split), values["group"] or "", weight)
+
+
+def _text(value: Any) -> str | None:
+    """A cell as text; None where it is something else, or text that no file name and no UTF-8 can hold."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, (str, int, float)):
+        return None
+    text = str(value).strip()
+    return None if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text) else text
+
+
+def _resolve(path: str, base: str) -> str:
+    if storage.is_remote(path) or os.path.isabs(path):
+        return path
+    if storage.is_remote(base):
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{posixpath.normpath(posixpath.join(rest, path))}"
+    return posixpath.normpath(posixpath.join(base, path))
+
+
+def _key(uri: str, base: str) -> str:
+    """The path relative to the manifest's folder where it is below that, however the row spells it."""
+    if storage.is_remote(uri):
+        return uri.removeprefix(base.rstrip("/") + "/")
+    return posixpath.relpath(uri, base or ".")
 
 
 def _leaves(uri: str, base: str) -> bool:
@@ -102,7 +136,10 @@ def _check_columns(path: str, columns: Iterable[str]) -> None:
 
 
 def _json_row(line: str, number: int) -> Mapping[str, Any]:
-    row = json.loads(line)
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as e:
+        raise SourceError(f"Line {number} of the manifest is not JSON: {e}. Received: {line[:80]!r}") from e
     if not isinstance(row, dict):
         raise SourceError(f"Line {number} of the manifest should be a JSON object. Received: {line[:80]!r}")
     return row

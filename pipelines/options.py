@@ -113,7 +113,7 @@ def _size(text: str) -> tuple[int, int]:
 
 def _color(text: str) -> tuple[int, ...]:
     parts = text.split(",")
-    if len(parts) != 3 or not all(p.strip().isdigit() for p in parts):
+    if len(parts) != 3 or not all(p.strip().isdecimal() for p in parts):
         raise argparse.ArgumentTypeError(f"should be R,G,B, each 0..255. Received: {text!r}")
     return tuple(int(p) for p in parts)
 
@@ -160,8 +160,8 @@ def _augment(text: str) -> dict[str, float]:
     strengths: dict[str, float] = {}
     for part in text.split(","):
         name, _, value = part.partition("=")
-        if name.strip() not in AUGMENT_DEFAULTS:
-            raise argparse.ArgumentTypeError(f"knows {', '.join(AUGMENT_DEFAULTS)}. Received: {name!r}")
+        if name.strip() not in AUGMENT_DEFAULTS or name.strip() in strengths:
+            raise argparse.ArgumentTypeError(f"knows {', '.join(AUGMENT_DEFAULTS)}, each once. Received: {name!r}")
         default = AUGMENT_DEFAULTS[name.strip()] or 0.1
         strengths[name.strip()] = _number(value, float) if value else default
     return strengths

@@ -56,6 +56,8 @@ def make_plan(histograms: Mapping[tuple[str, str], balance.RankHistogram], confi
         copies[label].base * count + _below(train[label], copies[label].threshold)
         for label, count in natural["train"].items()
     )
+    if not records["train"]:
+        raise balance.BalanceError(f"--balance {config.balance} leaves split 'train' without a record.")
     shards = {split: shard_count(count, config) for split, count in records.items()}
     labels = tuple(sorted({label for counts in natural.values() for label in counts}))
     return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)

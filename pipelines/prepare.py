@@ -17,6 +17,8 @@ from pipelines.config import ConfigError, PrepareConfig
 from pipelines.contract import Contract
 from pipelines.summary import Rejected, Summary
 
+_log = logging.getLogger(__name__)
+
 # Parts of the work directory that a rerun must not find: their number differs from run to run.
 _LINES = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json")
 
@@ -42,7 +44,7 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     options = engine.options(beam_flags)
     the_runner, runner_name = engine.runner(runner)
     work = _open_work(config)
-    logging.info("Runs on %s.", runner_name)
+    _log.info("Runs on %s.", runner_name)
     progress.begin("reading", 0)
     with progress.shown():
         job = beam.Pipeline(runner=the_runner, options=options)
@@ -74,11 +76,11 @@ def _open_work(config: PrepareConfig) -> shards.Work:
     if shards.Work.DIRECTORY in present:
         before = _earlier_digest(note)
         if before == digest:
-            logging.info("Goes on with an interrupted run: shards that are done stay.")
+            _log.info("Goes on with an interrupted run: shards that are done stay.")
             for name in _LINES:
                 storage.remove(work.path(name))
         else:
-            logging.info("An interrupted run with other options is thrown away: it cannot be gone on with.")
+            _log.info("An interrupted run with other options is thrown away: it cannot be gone on with.")
             storage.remove(work.root)
     storage.make_directory(work.root)
     storage.write_text(note, json.dumps({"config_digest": digest}))

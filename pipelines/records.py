@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import hashlib
 import io
-import math
 
 import numpy as np
 import tensorflow as tf
@@ -126,7 +125,7 @@ def moments(levels: np.ndarray) -> dict[str, list[int]]:
 
 def file_size_bin(size: int) -> int:
     """The size rounded down to a power of two."""
-    return 1 << int(math.log2(max(size, 1)))
+    return 1 << (max(size, 1).bit_length() - 1)
 
 
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:

@@ -46,10 +46,12 @@ def render(contract: Contract, summary: Summary) -> str:
         finalize=_finalize,
     )
     environment.filters.update(n=charts.number, size=charts.byte_size, g=charts.general, tail=tail)
-    splits = {name: summary.classes.get(name, {}) for name in contract.splits}
+    names = charts.reading_order(contract.splits)
+    splits = {name: summary.classes.get(name, {}) for name in names}
     return environment.get_template("report.html.j2").render(
         contract=contract,
         summary=summary,
+        splits=[(name, contract.splits[name]) for name in names],
         sentence=sentence(contract, summary),
         headline=headline(contract, summary),
         pictures=strips(summary.thumbnails),
@@ -88,7 +90,8 @@ def sentence(contract: Contract, summary: Summary) -> str:
     originals = sum(c.stored - c.copies for labels in summary.classes.values() for c in labels.values())
     copies = summary.written - originals
     low, high = (charts.short(end) for end in contract.value_range)
-    ending = f", and {plural(copies, 'augmented copy', 'augmented copies')} even out the classes." if copies else "."
+    verb = "evens" if copies == 1 else "even"
+    ending = f", and {plural(copies, 'augmented copy', 'augmented copies')} {verb} out the classes." if copies else "."
     return (
         f"{charts.number(originals)} images in {plural(len(contract.labels), 'class', 'classes')}, resized to "
         f"{width} × {height} pixels and stored as {contract.encoding} in {plural(len(contract.splits), 'split')}; "
@@ -132,7 +135,8 @@ def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]
     for t in kept:
         groups.setdefault((t.split, t.label, t.uri), []).append(t)
     result: dict[str, dict[str, list[Strip]]] = {}
-    for (split, label, uri), members in groups.items():
+    names = charts.reading_order({split: None for split, _, _ in groups})
+    for (split, label, uri), members in sorted(groups.items(), key=lambda item: (names.index(item[0][0]), item[0][1])):
         strip = Strip(split, label, uri, tuple(sorted(members, key=lambda t: t.copy)))
         result.setdefault(split, {}).setdefault(label, []).append(strip)
     return result

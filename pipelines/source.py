@@ -14,6 +14,7 @@ SPLIT_NAMES = {
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
     "test": "test", "testing": "test", "eval": "test",
 }  # fmt: skip
+SPLIT_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"  # TFDS's rule; a split's name becomes part of its shards' names
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 # Listed and reported, but no fault of the data: they do not count towards --max-reject-rate.
 HARMLESS = ("hidden", "no-label", "repeated-row")
@@ -56,5 +57,8 @@ def reject(uri: str, reason: str, detail: str, label: str = "") -> Rejected:
 
 
 def printable(text: str) -> str:
-    """Text that UTF-8 can hold: bytes of a name that are not UTF-8 are shown as escapes."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """Text that UTF-8 can hold: bytes of a name that are not UTF-8, and lone surrogates, are shown as escapes."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # surrogates that stand for no byte: from JSON, never from a file system
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")

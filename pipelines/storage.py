@@ -62,13 +62,16 @@ def _read_local(path: str, limit: int) -> bytes:
     except (OSError, ValueError) as e:
         raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
     try:
-        with open(descriptor, "rb", buffering=0) as file:
+        with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise StorageError("not-a-file", "Not a regular file.")
             if status.st_size > limit:
                 raise StorageError("too-large", f"{status.st_size} bytes; the limit is {limit} (--max-file-bytes).")
-            return file.read(limit + 1)
+            data = file.read(status.st_size + 1)
+            if len(data) != status.st_size:
+                raise StorageError("changed", "The file's size changed while it was read.")
+            return data
     except StorageError:
         raise
     except OSError as e:
@@ -77,17 +80,21 @@ def _read_local(path: str, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[IO[bytes]]:
-    """A binary file that appears under `path` whole or not at all."""
+    """A binary file that appears under `path` whole or not at all: after an error there is nothing, or what was."""
     temporary = f"{path}.tmp-{os.getpid()}"
     if is_remote(path):
         with _beam().create(temporary, compression_type=_uncompressed()) as file:
             yield file
     else:
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(temporary, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            remove(temporary)
+            raise
     rename(temporary, path)
 
 
@@ -127,7 +134,7 @@ def copy(source: str, target: str) -> None:
             _beam().delete([target])
         _beam().copy([source], [target])
         return
-    make_directory(os.path.dirname(target))
+    make_directory(os.path.dirname(target) or ".")
     remove(target)
     try:
         os.link(source, target)

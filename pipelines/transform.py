@@ -83,7 +83,10 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
 def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
     """uint8 (B, H, W, 3) -> float32 of the same shape: what reading the record back gives, its rounding included."""
     if config.encoding == "jpeg":
-        pixels = tf.map_fn(lambda p: contract.decode_image("jpeg", encode_image(p, config)), pixels)
+        shape = pixels.shape[1:]
+        pixels = tf.map_fn(
+            lambda p: tf.ensure_shape(contract.decode_image("jpeg", encode_image(p, config)), shape), pixels
+        )
     normalized = tf.cast(pixels, tf.float32) * scale + offset
     return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if config.encoding == "float16" else normalized
 

@@ -99,7 +99,7 @@ def test_its_own_scaling_is_right_for_raw_pixels_and_useful_on_unit():
         warnings.simplefilter("error")
         alignment.check_model(network(layers.Rescaling(1 / 255)), of_mode("none"))
         alignment.check_model(network(layers.Rescaling(2.0, offset=-1.0)), of_mode("unit"))
-        alignment.check_model(networks.resnet20((8, 8, 3), 2), of_mode("zscore"))
+        alignment.check_model(networks.resnet20((8, 8, 3), 2), of_mode("none"))  # batch norm after the first layer
 
 
 def test_scaling_inside_the_network_is_not_its_input():
@@ -170,7 +170,7 @@ def test_the_known_ranges_are_those_of_preprocess_input():
 
 def test_weights_of_an_earlier_run_carry_their_contract(tmp_path):
     write_dataset(tmp_path, mode="unit", splits={"train": (1, 1)})
-    with pytest.raises(AlignmentError, match="were trained on images normalized 'unit'.*the dataset's are 'zscore'"):
+    with pytest.raises(AlignmentError, match=r"were trained on images normalized 'unit'.*the dataset's are 'zscore'"):
         alignment.check_weights_range("cnn", str(tmp_path / "model.keras"), of_mode("zscore"))
     alignment.check_weights_range("cnn", str(tmp_path / "model.keras"), of_mode("unit"))
 

@@ -76,6 +76,19 @@ def test_a_transform_graph_that_is_not_the_records_is_refused(made, tmp_path):
         export.check(str(tmp_path / "saved"), network, contract, images.numpy())
 
 
+def test_only_an_earlier_saved_model_is_replaced(made, tmp_path):
+    data, contract, network, _ = made
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "letter.txt").write_text("dear")
+    with pytest.raises(TrainerError, match="holds something else: choose another directory"):
+        export.write(network, str(data), contract, str(home))
+    assert (home / "letter.txt").read_text() == "dear"
+    for _ in range(2):
+        export.write(network, str(data), contract, str(tmp_path / "new" / "saved"))
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["saved"]
+
+
 def test_softmax_outputs_are_not_softmaxed_again():
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
     given = export.probabilities_function(network)(tf.constant([[3.0]]))

@@ -51,7 +51,7 @@ def test_its_own_preprocessing_is_left_out_for_normalized_images_and_kept_for_ra
 
 def test_preprocessing_that_cannot_be_left_out_is_refused():
     contract = make_contract(image_shape=(32, 32, 3))
-    with pytest.raises(TrainerError, match="scales its input itself .* normalized already .zscore"):
+    with pytest.raises(TrainerError, match=r"scales its input itself .* normalized already .zscore"):
         models.build("EfficientNetB0", contract)
 
 
@@ -69,7 +69,7 @@ def test_too_small_an_image_for_a_network_is_told():
 
 
 def test_one_class_cannot_be_trained_on():
-    with pytest.raises(TrainerError, match="at least two classes. Dataset 'tiny' has 1: ok"):
+    with pytest.raises(TrainerError, match=r"at least two classes. Dataset 'tiny' has 1: ok"):
         models.build("cnn", make_contract(labels=("ok",)))
 
 
@@ -91,7 +91,7 @@ def test_a_function_of_ones_own(mine):
     network = models.build(f"{mine}:net", make_contract(labels=LABELS))
     assert network.output_shape == (None, 3)
     assert not models.gives_logits(network)
-    with pytest.raises(TrainerError, match="should return a keras.Model. It returned a int"):
+    with pytest.raises(TrainerError, match=r"should return a keras.Model. It returned a int"):
         models.build(f"{mine}:wrong", make_contract())
     with pytest.raises(TrainerError, match="should name an importable module and a function in it"):
         models.build(f"{mine}:absent", make_contract())

@@ -191,10 +191,10 @@ def test_early_stopping_and_the_best_weights(tmp_path):
 def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monkeypatch):
     config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5)
     monkeypatch.setattr(training.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
-    with pytest.raises(TrainerError, match="Training broke down in epoch 1: .* Use a --learning-rate below 0.001"):
+    with pytest.raises(TrainerError, match=r"Training broke down in epoch 1: .* Use a --learning-rate below 0.001"):
         quiet(config)
     assert not (tmp_path / "o" / "metrics.json").exists()
-    with pytest.raises(TrainerError, match="has no model.keras, metrics.json: train first"):
+    with pytest.raises(TrainerError, match=r"has no model.keras, metrics.json: train first"):
         outputs.finished(tmp_path / "o")
 
 
@@ -209,6 +209,10 @@ def test_output_directories(run, data, tmp_path):
         outputs.begin(data, "{}", contract)
     with pytest.raises(TrainerError, match="is a file"):
         outputs.begin(other / "thesis.txt", "{}", contract)
+    (other / "config.json").write_text('{"model_type": "bert"}')  # another program's
+    with pytest.raises(TrainerError, match="holds something else"):
+        outputs.begin(other, "{}", contract)
+    assert (other / "thesis.txt").read_text() == "mine"
     copy = tmp_path / "run"
     shutil.copytree(run[0], copy)
     outputs.begin(copy, "{}", contract)  # an earlier run: cleared

@@ -142,10 +142,12 @@ def _before_first_weights(network: Any, images: np.ndarray) -> np.ndarray:
 
 
 def _starts_with_normalization(network: Any) -> bool:
-    first = next((layer for layer in network.layers if layer.trainable_weights), None)
-    if isinstance(first, keras.Model):
-        return _starts_with_normalization(first)
-    return isinstance(first, (keras.layers.BatchNormalization, keras.layers.LayerNormalization))
+    """True if one of the first two trained layers normalizes, as convolution and batch norm do: scale is no matter."""
+    trained = [layer for layer in network.layers if layer.trainable_weights]
+    if trained and isinstance(trained[0], keras.Model):
+        return _starts_with_normalization(trained[0])
+    kinds = (keras.layers.BatchNormalization, keras.layers.LayerNormalization, keras.layers.GroupNormalization)
+    return any(isinstance(layer, kinds) for layer in trained[:2])
 
 
 def check_weights_range(name: str, path: str, contract: Contract) -> None:

@@ -45,7 +45,8 @@ class Progress(keras.callbacks.Callback):
     """Prints a line and appends a row an epoch; keeps the network's best weights and puts them back at the end.
 
     Best: the highest validation balanced accuracy, of equals the lowest validation loss. Without a validation split the
-    last epoch is the best. Stops the run when the loss or a weight is no longer a number, or after `patience` epochs without a best.
+    last epoch is the best. Stops the run when the loss or a weight is no longer a number, or after `patience` epochs
+    without a better one.
     """
 
     def __init__(

@@ -96,6 +96,6 @@ def flag(name: str) -> str:
 
 
 def _check_type(name: str, value: Any, kind: str) -> None:
-    allowed = {"str": str, "int": int, "float": (int, float), "bool": bool}[kind]
-    if not isinstance(value, allowed) or (kind != "bool" and isinstance(value, bool)):
+    allowed: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
+    if not isinstance(value, allowed[kind]) or (kind != "bool" and isinstance(value, bool)):
         raise TrainerError(f"{flag(name)} should be of type {kind}. Received: {value!r}.")

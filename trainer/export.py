@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from typing import Any
 
 import keras
@@ -54,13 +55,24 @@ def probabilities_function(network: keras.Model) -> Any:
 
 
 def write(network: keras.Model, data: str, contract: Contract, path: str) -> None:
-    """Writes the SavedModel to `path`, replacing an earlier one only when the new one is whole."""
+    """Writes the SavedModel to `path`, replacing an earlier one only when the new one is whole.
+
+    Raises:
+      TrainerError: something else is there; nothing of it is touched.
+    """
+    if os.path.lexists(path) and not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise TrainerError(
+            f"The SavedModel should go to a new directory or replace an earlier SavedModel. {path!r} holds something "
+            "else: choose another directory."
+        )
     serving = Serving(network, data, contract)
-    temporary = f"{path}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
-    tf.saved_model.save(serving, temporary, signatures={"serving_default": serving.serve})
-    shutil.rmtree(path, ignore_errors=True)
-    os.replace(temporary, path)
+    parent = os.path.dirname(os.path.abspath(path))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as temporary:  # same disk: a rename, not a copy
+        whole = os.path.join(temporary, "saved_model")
+        tf.saved_model.save(serving, whole, signatures={"serving_default": serving.serve})
+        shutil.rmtree(path, ignore_errors=True)
+        os.replace(whole, path)
 
 
 def parity(path: str, network: keras.Model, encoded: list[bytes], images: np.ndarray) -> float:
@@ -98,5 +110,5 @@ def check(path: str, network: keras.Model, contract: Contract, images: np.ndarra
 
 def _png(contract: Contract, image: np.ndarray) -> bytes:
     n = contract.normalization
-    pixels = (image - np.float32(n.offset)) / np.float32(n.scale)
+    pixels = (image - np.asarray(n.offset)) / np.asarray(n.scale)
     return bytes(tf.io.encode_png(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).numpy())

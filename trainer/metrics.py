@@ -122,7 +122,7 @@ def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -
 
 
 def table(scores: Scores) -> str:
-    """Lines for a terminal: precision, recall and support of each class, then the whole beside the majority baseline."""
+    """Lines for a terminal: precision, recall, support of each class, then the whole beside the majority baseline."""
     width = max(len("class"), *(len(label) for label in scores.labels))
     lines = [f"{'class':<{width}}  precision  recall  support"]
     columns = zip(
@@ -139,9 +139,9 @@ def table(scores: Scores) -> str:
     return "\n".join(lines)
 
 
-def _ratio(part: Any, whole: Any) -> Any:
+def _ratio(part: Any, whole: Any) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.asarray(whole) == 0, np.nan, np.asarray(part, np.float64) / whole)
+        return np.asarray(np.where(np.asarray(whole) == 0, np.nan, np.asarray(part, np.float64) / whole))
 
 
 def _mean(values: np.ndarray) -> float:

@@ -10,7 +10,6 @@ from typing import Any
 
 import keras
 
-from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer import alignment, networks
 from trainer.config import TrainerError
@@ -149,6 +148,3 @@ def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
-
-
-__all__ = ["BUILT_IN", "build", "contracts", "gives_logits", "load"]

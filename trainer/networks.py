@@ -7,7 +7,7 @@ from keras import layers
 
 
 def small_cnn(image_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """A plain convolutional network of about 110,000 parameters: float32 (B, H, W, 3) normalized -> logits (B, classes).
+    """A plain network of about 98,000 parameters: float32 (B, H, W, 3) normalized -> logits (B, classes).
 
     Minutes of training on two CPU cores. No batch normalization, on purpose: it would re-normalize whatever it is fed
     and so hide what the preparation of the data is worth.

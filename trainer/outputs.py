@@ -6,6 +6,7 @@ metrics.json is removed first and written last: where it is, the run is whole.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer.config import TrainerError
+from trainer.config import TrainConfig, TrainerError
 
 
 class Run:
@@ -36,7 +37,7 @@ def begin(directory: str | os.PathLike[str], config_json: str, contract: Contrac
     run = Run(directory)
     if run.directory.exists() and not run.directory.is_dir():
         raise TrainerError(f"--output should be a directory. {str(directory)!r} is a file.")
-    if run.directory.is_dir() and any(run.directory.iterdir()) and not run.config.is_file():
+    if run.directory.is_dir() and any(run.directory.iterdir()) and not _is_run(run.config):
         raise TrainerError(
             f"--output should be empty, new, or an earlier training run. {str(directory)!r} holds something else: "
             "choose another directory."
@@ -50,6 +51,15 @@ def begin(directory: str | os.PathLike[str], config_json: str, contract: Contrac
     write_text(run.config, config_json)
     write_text(run.contract, contract.to_json())
     return run
+
+
+def _is_run(config: Path) -> bool:
+    """Many programs have a config.json and a folder called plots: only one that reads back as ours may be replaced."""
+    try:
+        TrainConfig(**json.loads(config.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+    return True
 
 
 def finished(directory: str | os.PathLike[str]) -> Run:

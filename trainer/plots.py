@@ -91,4 +91,6 @@ def _plain_axes(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(path, dpi=110, metadata={"Software": None})  # without the version: equal runs, equal files
+    figure.savefig(
+        path, dpi=110, bbox_inches="tight", metadata={"Software": None}
+    )  # without the version: equal runs, equal files

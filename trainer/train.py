@@ -129,8 +129,8 @@ def _fit(
     )
     if progress.broken:
         raise TrainerError(
-            f"Training broke down in epoch {len(progress.rows)}: the loss ({progress.rows[-1]['loss']:.4g}) or a weight "
-            f"is not a finite number. Use a --learning-rate below {config.learning_rate:g}, or prepare with "
+            f"Training broke down in epoch {len(progress.rows)}: the loss ({progress.rows[-1]['loss']:.4g}) or a "
+            f"weight is not a finite number. Use a --learning-rate below {config.learning_rate:g}, or prepare with "
             "--normalize zscore."
         )
     return progress

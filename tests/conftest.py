@@ -1,0 +1,92 @@
+"""Shared by all tests: one folder of drawn photographs, one prepared dataset, and the real photographs if there."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+# Before TensorFlow is imported: as the commands do, see pipelines/console.py.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import numpy as np
+import pytest
+from PIL import Image
+
+_STATUS = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leaves with pytest's own status: after a TFT analysis the interpreter's shutdown ends in a crash in protobuf."""
+    if "tensorflow_transform" in sys.modules and _STATUS in config.stash:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[_STATUS])
+
+
+def draw_photo(path: pathlib.Path, seed: int, size: tuple[int, int], **save: object) -> None:
+    """A smooth random picture of (width, height): noise of a few pixels, enlarged."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    small.resize(size, Image.Resampling.BICUBIC).save(path, **save)
+
+
+# 24 ants, 8 bees and 5 cats; one bee is also an ant, two cats are equal, and one file is no image.
+CLASSES = {"ant": 23, "bee": 7, "cat": 4}
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder of class folders: JPEGs of mixed sizes, a PNG with alpha, a GIF, a turned JPEG, equal files, a text."""
+    root = tmp_path_factory.mktemp("photos")
+    seed = 0
+    for label, count in CLASSES.items():
+        for i in range(count):
+            seed += 1
+            nested = "more/" if i % 5 == 4 else ""
+            draw_photo(root / label / f"{nested}{i:02d}.jpg", seed, (40 + 3 * i, 70 - 2 * i), quality=90)
+    (root / "ant/of-a-bee.jpg").write_bytes((root / "bee/00.jpg").read_bytes())
+    (root / "bee/again.jpg").write_bytes((root / "bee/00.jpg").read_bytes())
+    (root / "cat/twin.jpg").write_bytes((root / "cat/00.jpg").read_bytes())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw_photo(root / "ant/turned.jpg", 101, (64, 40), exif=exif)
+    draw_photo(root / "ant/picture.gif", 102, (50, 50))
+    alpha = Image.new("RGBA", (40, 40), (255, 0, 0, 128))
+    alpha.save(root / "ant/clear.png")
+    (root / "bee/notes.txt").write_text("not an image")
+    return root
+
+
+@pytest.fixture(scope="session")
+def prepared(photos: pathlib.Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+    """(directory, Result, config) of one run of the whole pipeline over `photos`, balanced, float16, z-scored."""
+    from pipelines import prepare
+    from pipelines.config import PrepareConfig
+
+    out = tmp_path_factory.mktemp("prepared") / "insects"
+    config = PrepareConfig(
+        input=str(photos), output=str(out), size=(24, 32), balance="uniform", shards=2, max_reject_rate=0.1, workers=2
+    )
+    return out, prepare.prepare(config), config
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Iterator[pathlib.Path]:
+    """The folder of real photographs and hostile files that SHARDMILL_DATA names."""
+    path = os.environ.get("SHARDMILL_DATA", "")
+    if not path:
+        pytest.skip("SHARDMILL_DATA is not set: no real photographs to test on")
+    if not os.path.isdir(path):
+        pytest.fail(f"SHARDMILL_DATA={path!r} is not a folder")
+    yield pathlib.Path(path)
