@@ -29,7 +29,6 @@ help:  ## list the targets
 	@echo "  Variables: DATA=$(DATA) OUT=$(OUT) SIZE=$(SIZE) BALANCE=$(BALANCE) EPOCHS=$(EPOCHS)"
 
 all: evaluate  ## install, draw the sample (or take DATA=), prepare, verify, train, evaluate and say where all is
-	@$(RUN) -m trainer show --model $(OUT)/model --split $(SPLIT)
 	@echo
 	@echo "Model:   $(OUT)/model   (model.keras, saved_model/, metrics.json, plots)"
 	@echo "Report:  $(OUT)/data/report.html"

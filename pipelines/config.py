@@ -63,7 +63,7 @@ class PrepareConfig:
     max_file_bytes: int = 256 << 20
     allow_outside: bool = False
     workers: int = 0  # decoding threads; 0: all cores
-    thumbnails: int = 4  # pictures a class and split in the report
+    thumbnails: int = 2  # sources a class and split that the report shows
 
     def __post_init__(self) -> None:
         _one_of("--layout", self.layout, ("auto", "class", "split"))

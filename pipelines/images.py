@@ -210,7 +210,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as e:
-        raise ImageError("too-many-pixels", f"{e} The limit is {max_pixels} (--max-pixels).") from e
+        raise ImageError("too-many-pixels", f"More than the allowed {max_pixels} pixels: {e}") from e
     except Exception as e:
         raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}: {type(e).__name__}: {e}") from e
 

@@ -76,6 +76,7 @@ def write_shard(
     if (known := _known(account_path, digest, work.path("staged", file))) is not None:
         progress.advance(len(ordered))
         return known
+    copied = {item.ref.label for item in ordered if item.copy}
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
     staged = work.path("staged", file)
@@ -87,7 +88,9 @@ def write_shard(
                 continue
             writer.write(record)
             ledger.write(_ledger_line(item))
-            account.add(item, decoded, config.thumbnails if picture else 0, config)
+            account.add(item, decoded, config)
+            if picture and (item.copy > 0) == (item.ref.label in copied):
+                account.picture(item, decoded, config)
     originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in ordered if not i.copy]
     result = {
         "task_digest": digest,
@@ -158,12 +161,12 @@ class _Account:
         self._levels = np.zeros((3, 256), np.int64)
         self._rejects: dict[str, Rejected] = {}
         self._thumbnails: list[dict[str, Any]] = []
-        self._pictured: collections.Counter[tuple[str, bool]] = collections.Counter()
+        self._pictured: collections.Counter[str] = collections.Counter()
 
     def reject(self, rejected: Rejected) -> None:
         self._rejects[rejected.uri] = rejected  # once, however many copies were wanted
 
-    def add(self, item: Item, decoded: records.Decoded, pictures: int, config: PrepareConfig) -> None:
+    def add(self, item: Item, decoded: records.Decoded, config: PrepareConfig) -> None:
         label, copy = item.ref.label, item.copy
         self._counts["stored"][label] += 1
         if copy:
@@ -177,11 +180,15 @@ class _Account:
             self._counts["widths"][header.width // 16 * 16] += 1
             self._counts["heights"][header.height // 16 * 16] += 1
             self._counts["file_bytes"][records.file_size_bin(decoded.file_bytes)] += 1
-        kind = (label, copy > 0)
-        if self._pictured[kind] < (pictures + 1) // 2 and len(self._thumbnails) < MAX_THUMBNAILS:
+
+    def picture(self, item: Item, decoded: records.Decoded, config: PrepareConfig) -> None:
+        """Keeps a few sources of each class as pictures; where one is a copy, its original and the copy."""
+        if self._pictured[item.ref.label] >= config.thumbnails or len(self._thumbnails) >= MAX_THUMBNAILS:
+            return
+        self._pictured[item.ref.label] += 1
+        for copy in sorted({0, item.copy}):
             picture = records.thumbnail(decoded, item.ref, copy, str(self._fixed["split"]), config)
             if picture is not None:
-                self._pictured[kind] += 1
                 self._thumbnails.append(dataclasses.asdict(picture))
 
     def result(self) -> dict[str, Any]:
