@@ -35,6 +35,7 @@ _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
 # Pillow warns of damaged metadata and of sizes that we limit ourselves. Not warnings.catch_warnings around the calls:
 # it is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+_WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
@@ -97,7 +98,8 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     except Exception as e:  # Pillow walks the frames to answer; damaged ones raise nearly anything
         raise ImageError("broken-header", f"{format_}: {type(e).__name__}: {e}") from e
     conversions = _conversions(image, orientation, animated)
-    in_graph = format_ in _GRAPH_FORMATS and not animated
+    moving_webp = data[12:16] == b"VP8X" and bool(data[20] & _WEBP_ANIMATION)  # of one frame, perhaps
+    in_graph = format_ in _GRAPH_FORMATS and not animated and not (format_ == "WEBP" and moving_webp)
     return Header(format_.lower(), width, height, orientation, conversions, in_graph)
 
 
@@ -298,24 +300,18 @@ def _decode_png(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int,
 def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
     riff = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"RIFF"), tf.uint8)))
     webp = tf.reduce_all(tf.equal(head[8:12], tf.constant(list(b"WEBP"), tf.uint8)))
+    extended = tf.reduce_all(tf.equal(head[12:16], tf.constant(list(b"VP8X"), tf.uint8)))
+    animated = tf.logical_and(extended, tf.bitwise.bitwise_and(head[20], _WEBP_ANIMATION) > 0)
     check = tf.debugging.Assert(
-        tf.logical_and(riff, webp),
-        ["Expected JPEG, PNG or WebP bytes. Convert others first: pipelines.images.canonical(bytes)."],
+        tf.logical_and(tf.logical_and(riff, webp), tf.logical_not(animated)),
+        ["Expected JPEG, PNG or WebP bytes, not animated. Convert others first: pipelines.images.canonical(bytes)."],
     )
     with tf.control_dependencies([check] if check is not None else []):
-        extended = tf.equal(head[15], ord("X"))
-        has_alpha = tf.where(extended, tf.bitwise.bitwise_and(head[20], 0x10) > 0, tf.equal(head[15], ord("L")))
-        # VP8L states alpha in bit 28 of its header; VP8 has none.
-        lossless_alpha = tf.bitwise.bitwise_and(head[24], 0x10) > 0
-        has_alpha = tf.where(extended, has_alpha, tf.logical_and(has_alpha, lossless_alpha))
-
-    def decode(channels: int) -> tf.Tensor:
-        image = tf.image.decode_webp(encoded, channels=channels)
-        return tf.reshape(
-            image, (*tf.unstack(tf.shape(image)[-3:-1]), channels)
-        )  # an animation of one frame has rank 4
-
-    return tf.cond(has_alpha, lambda: _rgb(decode(4), background), lambda: decode(3))
+        checked = tf.identity(encoded)
+    # channels=0 (as stored) because only libwebp tells whether there is alpha: the header's flag may be wrong. Never on
+    # an animation: TensorFlow 2.21 then writes beyond its buffer and the process ends.
+    image = tf.image.decode_webp(checked, channels=0)  # (1, h, w, 3 or 4)
+    return _rgb(tf.reshape(image, tf.shape(image)[-3:]), background)
 
 
 def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:

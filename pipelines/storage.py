@@ -62,20 +62,22 @@ def _read_local(path: str, limit: int) -> bytes:
     except (OSError, ValueError) as e:
         raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
     try:
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise StorageError("not-a-file", "Not a regular file.")
-            if status.st_size > limit:
-                raise StorageError("too-large", f"{status.st_size} bytes; the limit is {limit} (--max-file-bytes).")
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StorageError("not-a-file", "Not a regular file.")
+        if status.st_size > limit:
+            raise StorageError("too-large", f"{status.st_size} bytes; the limit is {limit} (--max-file-bytes).")
+        with open(descriptor, "rb", closefd=False) as file:
             data = file.read(status.st_size + 1)
-            if len(data) != status.st_size:
-                raise StorageError("changed", "The file's size changed while it was read.")
-            return data
+        if len(data) != status.st_size:
+            raise StorageError("changed", "The file's size changed while it was read.")
+        return data
     except StorageError:
         raise
     except OSError as e:
         raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

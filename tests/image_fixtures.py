@@ -74,11 +74,11 @@ def jpeg_exif(jpeg: bytes, structure: bytes) -> bytes:
     return jpeg_with(jpeg, segment(0xE1, b"Exif\0\0" + structure))
 
 
-def webp_with(webp: bytes, *chunks: bytes, flags: int = 0x08) -> bytes:
-    """A simple WebP made extended (VP8X), with chunks behind the picture."""
-    image = Image.open(io.BytesIO(webp))
-    size = struct.pack("<I", image.width - 1)[:3] + struct.pack("<I", image.height - 1)[:3]
-    body = b"WEBP" + riff(b"VP8X", bytes([flags, 0, 0, 0]) + size) + webp[12:] + b"".join(chunks)
+def webp_with(webp: bytes, *chunks: bytes, flags: int = 0x08, size: tuple[int, int] | None = None) -> bytes:
+    """A simple WebP made extended (VP8X), with chunks behind the picture; size (width, height), else the picture's."""
+    width, height = size or Image.open(io.BytesIO(webp)).size
+    stated = struct.pack("<I", width - 1)[:3] + struct.pack("<I", height - 1)[:3]
+    body = b"WEBP" + riff(b"VP8X", bytes([flags, 0, 0, 0]) + stated) + webp[12:] + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pathlib
 import struct
@@ -29,14 +30,17 @@ def in_graph(data: bytes, spec: ImageSpec) -> np.ndarray:
     return _graphs[spec](tf.constant(data)).numpy()
 
 
-def pixels_of(data: bytes, spec: ImageSpec) -> np.ndarray:
-    """The pixels of a source, which have to be equal on the three ways that there are to them."""
+def pixels_of(data: bytes, spec: ImageSpec, traced: bool = True) -> np.ndarray:
+    """The pixels of a source, which have to be equal as the records hold them and as the exported graph makes them.
+
+    Tracing takes two seconds for each spec: a test of the arithmetic alone does without.
+    """
     header = images.read_header(data, MAX_PIXELS)
     encoded = images.canonical(data, MAX_PIXELS)
     assert (encoded == data) == header.in_graph
     hinted = images.decoder(header, spec)(tf.constant(encoded)).numpy()
-    np.testing.assert_array_equal(in_graph(encoded, spec), hinted)
-    np.testing.assert_array_equal(images.to_pixels(tf.constant(encoded), spec).numpy(), hinted)
+    again = in_graph(encoded, spec) if traced else images.to_pixels(tf.constant(encoded), spec).numpy()
+    np.testing.assert_array_equal(again, hinted)
     assert hinted.dtype == np.uint8
     assert hinted.shape == (spec.height, spec.width, 3)
     return hinted
@@ -67,7 +71,7 @@ SIZES = [
 def test_area_is_the_exact_average_of_the_full_jpeg_decode(source, target):
     data = fx.encode(noise(*source), "JPEG", quality=90)
 
-    got = pixels_of(data, ImageSpec(*target))
+    got = pixels_of(data, ImageSpec(*target), traced=target == (16, 16))
 
     assert_rounded(got, fx.area_average(fx.decode(data), *target))
 
@@ -87,7 +91,7 @@ def test_bilinear_equals_pillows_within_one_level(source, target):
     data = fx.encode(noise(*source), "PNG")
     expected = Image.fromarray(fx.decode(data)).resize(target[::-1], Image.Resampling.BILINEAR)
 
-    got = pixels_of(data, ImageSpec(*target, filter="bilinear"))
+    got = pixels_of(data, ImageSpec(*target, filter="bilinear"), traced=target == (16, 16))
 
     assert np.abs(got.astype(int) - np.asarray(expected)).max() <= 1
 
@@ -102,7 +106,7 @@ def test_crop_averages_the_central_window(source, target):
     top, left = (height - keep_h) // 2, (width - keep_w) // 2
     window = picture[top : top + keep_h, left : left + keep_w]
 
-    got = pixels_of(fx.encode(picture, "PNG"), ImageSpec(*target, resize="crop"))
+    got = pixels_of(fx.encode(picture, "PNG"), ImageSpec(*target, resize="crop"), traced=False)
 
     assert_rounded(got, fx.area_average(window, *target))
 
@@ -117,7 +121,7 @@ def test_pad_keeps_the_aspect_and_fills_with_the_background(source, target, insi
     expected = np.broadcast_to(np.array(BACKGROUND, float), (*target, 3)).copy()
     expected[top : top + height, left : left + width] = fx.area_average(picture, height, width)
 
-    got = pixels_of(fx.encode(picture, "PNG"), ImageSpec(*target, resize="pad", background=BACKGROUND))
+    got = pixels_of(fx.encode(picture, "PNG"), ImageSpec(*target, resize="pad", background=BACKGROUND), traced=False)
 
     assert_rounded(got, expected)
 
@@ -300,15 +304,11 @@ def test_exif_of_random_bytes_is_read_alike(format_, noise_bytes, order):
 @example(b"", b"\xff\xd8\xff\xff")  # never ends with try_recover_truncated
 def test_random_bytes_end_in_pixels_or_one_kind_of_error(prefix, tail):
     spec = ImageSpec(2, 3)
-    try:
+    with contextlib.suppress(tf.errors.InvalidArgumentError):
         assert in_graph(prefix + tail, spec).shape == (2, 3, 3)
-    except tf.errors.InvalidArgumentError:
-        pass
-    try:
+    with contextlib.suppress(ImageError, tf.errors.InvalidArgumentError):
         header = images.read_header(prefix + tail, MAX_PIXELS)
         images.decoder(header, spec)(tf.constant(images.canonical(prefix + tail, MAX_PIXELS)))
-    except (ImageError, tf.errors.InvalidArgumentError):
-        pass
 
 
 def over(rgb: tuple[int, int, int], alpha: float) -> list[int]:
@@ -363,14 +363,20 @@ PNG_KINDS = {
 }  # fmt: skip
 
 
+def row_of(data: bytes, count: int) -> list[list[int]]:
+    """The pixels of a picture of one row. Each is repeated, which area does exactly: one spec serves any width."""
+    pixels = pixels_of(data, ImageSpec(1, 60, background=BACKGROUND))[0].reshape(count, -1, 3)
+    assert (pixels == pixels[:, :1]).all()
+    return pixels[:, 0].tolist()
+
+
 @pytest.mark.parametrize("kind", PNG_KINDS)
 def test_every_kind_of_png(kind):
     data, expected, conversions = PNG_KINDS[kind]
 
     header = images.read_header(data, MAX_PIXELS)
-    got = pixels_of(data, ImageSpec(1, len(expected), background=BACKGROUND))
 
-    assert got[0].tolist() == expected
+    assert row_of(data, len(expected)) == expected
     # Pillow opens 16-bit gray with alpha as RGBA, which hides only that it was gray.
     assert set(header.conversions) | ({"gray"} & set(conversions.split())) == set(conversions.split())
 
@@ -384,9 +390,7 @@ def as_image(mode: str, *values: object) -> Image.Image:
 def test_webp_alpha_is_composited():
     data = fx.encode(as_image("RGBA", (*RED, 255), (*BLUE, 51), (9, 9, 9, 0)), "WEBP", lossless=True, exact=True)
 
-    got = pixels_of(data, ImageSpec(1, 3, background=BACKGROUND))
-
-    assert got[0].tolist() == [RED, over((200, 100, 0), 0.2), [*BACKGROUND]]
+    assert row_of(data, 3) == [RED, over((200, 100, 0), 0.2), [*BACKGROUND]]
     assert images.read_header(data, MAX_PIXELS).conversions == ("alpha",)
 
 
@@ -394,9 +398,7 @@ def test_webp_alpha_is_composited():
 def test_extended_webp_without_alpha(flags):
     plain = fx.encode(as_image("RGB", tuple(RED), tuple(BLUE)), "WEBP", lossless=True)
 
-    got = pixels_of(fx.webp_with(plain, flags=flags), ImageSpec(1, 2, background=BACKGROUND))
-
-    assert got[0].tolist() == [RED, BLUE]
+    assert row_of(fx.webp_with(plain, flags=flags), 2) == [RED, BLUE]
 
 
 def test_cmyk_jpeg_of_adobe():
@@ -444,7 +446,7 @@ def test_every_kind_that_pillow_reads(kind):
     data, expected = PILLOW_KINDS[kind]
 
     assert not images.read_header(data, MAX_PIXELS).in_graph
-    assert pixels_of(data, ImageSpec(1, len(expected), background=BACKGROUND))[0].tolist() == expected
+    assert row_of(data, len(expected)) == expected
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
@@ -485,9 +487,22 @@ def test_the_graph_refuses_other_formats_with_a_sentence(data):
 
 
 def test_the_graph_refuses_an_animated_webp():
+    """TensorFlow's decoder writes beyond its buffer on one: it must not come so far."""
     frames = [Image.new("RGB", (3, 2), color) for color in ((255, 0, 0), (0, 255, 0))]
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        in_graph(fx.encode(frames[0], "WEBP", save_all=True, append_images=frames[1:]), ImageSpec(2, 2))
+    data = fx.encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
+
+    for decode in (in_graph, lambda b, s: images.to_pixels(tf.constant(b), s)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="not animated"):
+            decode(data, ImageSpec(2, 2))
+
+
+def test_a_webp_animation_of_one_frame_is_read_by_pillow():
+    still = fx.encode(as_image("RGB", tuple(RED), tuple(BLUE)), "WEBP", lossless=True)
+    frame = bytes(6) + b"\1\0\0" + b"\0\0\0" + bytes(4) + still[12:]  # x, y, width - 1, height - 1, duration, flags
+    data = fx.webp_with(still[:12], fx.riff(b"ANIM", bytes(6)), fx.riff(b"ANMF", frame), flags=0x02, size=(2, 1))
+
+    assert not images.read_header(data, MAX_PIXELS).in_graph
+    assert row_of(data, 2) == [RED, BLUE]
 
 
 @pytest.mark.parametrize(
@@ -513,10 +528,10 @@ def huge_png(width: int, height: int) -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(1025, 1024), (60_000, 60_000), (2_000_000, 1)])
 def test_too_many_pixels_are_refused_from_the_header(width, height):
-    with pytest.raises(ImageError, match="more than the allowed|More than the allowed") as raised:
+    with pytest.raises(ImageError, match="ore than the allowed") as raised:
         images.read_header(huge_png(width, height), MAX_PIXELS)
     assert raised.value.reason == "too-many-pixels"
-    with pytest.raises(ImageError, match="than the allowed"):
+    with pytest.raises(ImageError, match="ore than the allowed"):
         images.canonical(huge_png(width, height), MAX_PIXELS)
 
 
@@ -575,26 +590,27 @@ def test_a_jpeg_with_extra_pictures_is_its_first_picture():
 
 
 def test_hostile_files_of_others_are_rejected_in_two_ways_only(real_data: pathlib.Path):
-    """Of some 270 files no reader raises anything but its own errors, and who decodes a file at all decodes it alike."""
+    """No reader raises anything but its own errors, and the graph decodes what the hinted decoder does, and alike."""
     spec = ImageSpec(24, 32)
-    decoded = rejected = 0
+    reasons: set[str] = set()
+    decoded = undecodable = 0
     for path in sorted(p for p in (real_data / "odd").rglob("*") if p.is_file()):
         data = path.read_bytes()
         try:
             header = images.read_header(data, 16 << 20)
             encoded = images.canonical(data, 16 << 20)
         except ImageError as e:
-            assert e.reason in {"empty", "not-an-image", "too-many-pixels", "undecodable", "broken-header"}, path
-            rejected += 1
+            reasons.add(e.reason)
             continue
         try:
             hinted = images.decoder(header, spec)(tf.constant(encoded)).numpy()
         except tf.errors.OpError:
             with pytest.raises(tf.errors.InvalidArgumentError):
                 in_graph(encoded, spec)
-            rejected += 1
+            undecodable += 1
             continue
         np.testing.assert_array_equal(in_graph(encoded, spec), hinted, err_msg=str(path))
         decoded += 1
     assert decoded > 80
-    assert rejected > 80
+    assert undecodable > 10
+    assert reasons == {"empty", "not-an-image", "too-many-pixels", "undecodable", "broken-header"}

@@ -1,0 +1,146 @@
+"""Every option's good and bad values; a message names its option, what it got and what it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pipelines.config import AUGMENT_DEFAULTS, ConfigError, PrepareConfig
+
+
+def config(**options) -> PrepareConfig:
+    return PrepareConfig(**{"input": "in", "output": "out/birds", **options})
+
+
+GOOD = [
+    {"layout": "split"}, {"resize": "pad"}, {"filter": "bilinear"}, {"normalize": "none"}, {"encoding": "png"},
+    {"size": (1, 8192)}, {"background": (0, 0, 255)}, {"max_copies": 1}, {"max_copies": 999},
+    {"jpeg_quality": 1}, {"jpeg_quality": 100}, {"max_reject_rate": 0}, {"max_reject_rate": 1},
+    {"balance": "temperature", "temperature": 5}, {"balance": "counts", "counts": {"a": 0}},
+    {"balance": "uniform", "target": 7}, {"shards": 99_999}, {"shard_size": 1}, {"workers": 1024},
+    {"seed": -(1 << 63)}, {"seed": (1 << 63) - 1}, {"splits": {"train": 1.0}}, {"splits": {"train": 0.5, "test": 0.5}},
+    {"splits": {"train": 0.7, "validation": 0.2, "test": 0.1}}, {"splits": {"train": 1.0, "test": 0.0}},
+    {"augment": {}}, {"augment": dict.fromkeys(AUGMENT_DEFAULTS, 0)}, {"augment": {"rotate": 180, "scale": 0.9}},
+    {"max_pixels": 1, "max_file_bytes": 1}, {"name": "a1_B"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("options", GOOD, ids=str)
+def test_good_values(options):
+    made = config(**options)
+    assert {name: getattr(made, name) for name in options} == options
+
+
+BAD = [
+    ({"layout": "flat"}, "--layout should be one of auto, class, split. Received: 'flat'"),
+    ({"resize": "zoom"}, "--resize should be one of stretch, crop, pad. Received: 'zoom'"),
+    ({"filter": "nearest"}, "--filter should be one of area, bilinear. Received: 'nearest'"),
+    ({"normalize": "max"}, "--normalize should be one of"),
+    ({"balance": "even"}, "--balance should be one of"),
+    ({"encoding": "webp"}, "--encoding should be one of"),
+    ({"size": (0, 5)}, "--size should be between 1 and 8192. Received: 0"),
+    ({"size": (5, 8193)}, "--size should be between 1 and 8192. Received: 8193"),
+    ({"background": (0, 256, 0)}, "--background should be between 0 and 255. Received: 256"),
+    ({"background": (-1, 0, 0)}, "--background should be between 0 and 255. Received: -1"),
+    ({"max_copies": 0}, "--max-copies should be between 1 and 999. Received: 0"),
+    ({"max_copies": 1000}, "--max-copies should be between 1 and 999. Received: 1000"),
+    ({"jpeg_quality": 101}, "--jpeg-quality should be between 1 and 100"),
+    ({"max_reject_rate": 1.5}, "--max-reject-rate should be between 0 and 1. Received: 1.5"),
+    ({"max_reject_rate": float("nan")}, "--max-reject-rate should be between 0 and 1. Received: nan"),
+    ({"temperature": 0}, "--temperature should be between"),
+    ({"temperature": float("nan")}, "--temperature should be between"),
+    ({"target": -5}, "--balance uniform should be between 0 and"),
+    ({"shards": -1}, "--shards should be between 0 and 99999"),
+    ({"shards": 100_000}, "--shards should be between 0 and 99999"),
+    ({"workers": -1}, "--workers should be between 0 and 1024"),
+    ({"seed": 1 << 63}, "--seed should be between"),
+    ({"seed": -(10**80)}, "--seed should be between"),
+    ({"shard_size": 0}, "--shard-size should be between 1 and"),
+    ({"max_pixels": 0}, "--max-pixels should be between 1 and"),
+    ({"max_file_bytes": 0}, "--max-file-bytes should be between 1 and"),
+    ({"input": ""}, "--input and --output should name"),
+    ({"output": ""}, "--input and --output should name"),
+    ({"name": "a-b"}, "--name should be a letter, then letters, digits and _. Received: 'a-b'"),
+    ({"name": "1a"}, "--name should be a letter"),
+    ({"name": "a\n"}, "--name should be a letter"),
+    ({"splits": {"test": 1.0}}, "--splits should give train a share above 0"),
+    ({"splits": {"train": 0.0, "test": 1.0}}, "--splits should give train a share above 0"),
+    ({"splits": {"train": 0.8, "test": 0.1}}, "--splits should add up to 1"),
+    ({"splits": {"train": 1.5, "test": -0.5}}, "--splits train should be between 0 and 1. Received: 1.5"),
+    ({"splits": {"train": 0.5, "te/st": 0.5}}, "--splits: a name should be letters, digits and _. Received: 'te/st'"),
+    ({"splits": {"train": float("nan")}}, "--splits"),
+    ({"augment": {"blur": 1}}, "--augment should be one of flip"),
+    ({"augment": {"flip": 1.1}}, "--augment flip should be between 0 and 1. Received: 1.1"),
+    ({"augment": {"rotate": 181}}, "--augment rotate should be between 0 and 180"),
+    ({"augment": {"scale": 1}}, "--augment scale should be between 0 and 0.9"),  # 1 would zoom by 0
+    ({"augment": {"erase": -0.1}}, "--augment erase should be between 0 and 1"),
+    ({"balance": "counts"}, "--balance counts should name the classes"),
+    ({"balance": "counts", "counts": {"cat": -1}}, "--balance counts, cat should be between 0 and"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("options", "message"), BAD, ids=lambda v: str(v)[:50])
+def test_bad_values(options, message):
+    with pytest.raises(ConfigError) as raised:
+        config(**options)
+    assert str(raised.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("out/birds", "birds"),
+        ("out/birds/", "birds"),
+        ("gs://bucket/my-birds.v2", "my_birds_v2"),
+        ("out/2024-photos", "dataset_2024_photos"),
+        ("out/données", "donn_es"),
+        ("out/鳥", "dataset"),
+        ("/", "dataset"),
+        (".", "dataset"),
+    ],
+)
+def test_the_name_is_made_of_the_folders(output, name):
+    assert config(output=output).dataset_name == name
+    assert config(output=output, name="given").dataset_name == "given"
+
+
+CHANGES = [
+    {"layout": "split"}, {"size": (128, 64)}, {"size": (64, 128)}, {"resize": "pad"}, {"filter": "bilinear"},
+    {"background": (0, 0, 0)}, {"normalize": "unit"}, {"splits": {"train": 0.9, "test": 0.1}},
+    # The same shares in another order are other cuts.
+    {"splits": {"test": 0.1, "validation": 0.1, "train": 0.8}},
+    {"balance": "uniform"}, {"balance": "uniform", "target": 5}, {"balance": "temperature", "temperature": 2.0},
+    {"balance": "counts", "counts": {"a": 1}}, {"balance": "counts", "counts": {"a": 2}}, {"max_copies": 3},
+    {"augment": {"flip": 1.0}}, {"encoding": "uint8"}, {"jpeg_quality": 90}, {"shards": 3}, {"shard_size": 1 << 20},
+    {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_file_bytes": 5}, {"allow_outside": True},
+]  # fmt: skip
+
+
+def test_the_digest_changes_with_every_option_that_matters():
+    digests = [config(**options).digest() for options in [{}, *CHANGES]]
+
+    assert len(set(digests)) == len(digests)
+    assert {name for options in CHANGES for name in options} | NEUTRAL.keys() == {
+        f.name for f in dataclasses.fields(PrepareConfig)
+    }
+
+
+NEUTRAL = {"input": "elsewhere", "output": "other/birds", "workers": 3, "max_reject_rate": 0.5, "thumbnails": 9}
+
+
+@pytest.mark.parametrize("option", NEUTRAL)
+def test_the_digest_does_not_change_with_what_does_not_matter(option):
+    assert config(**{option: NEUTRAL[option]}).digest() == config().digest()
+
+
+def test_the_digest_does_not_depend_on_the_order_of_a_mapping_without_one():
+    one, other = ({"a": 1, "b": 2}, {"b": 2, "a": 1})
+    assert config(balance="counts", counts=one).digest() == config(balance="counts", counts=other).digest()
+
+
+def test_settings_hold_every_option_and_the_name():
+    settings = config(seed=3).settings()
+
+    assert set(settings) == {f.name for f in dataclasses.fields(PrepareConfig)}
+    assert (settings["seed"], settings["name"]) == (3, "birds")

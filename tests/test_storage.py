@@ -1,0 +1,241 @@
+"""Files: read with limits, written whole or not at all; the remote side on Beam's in-memory stand-in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import storage
+from pipelines.storage import StorageError
+
+
+def test_read_input(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+
+    assert storage.read_input(str(path), 5) == b"12345"
+    with pytest.raises(StorageError, match=r"5 bytes; the limit is 4 \(--max-file-bytes\)") as raised:
+        storage.read_input(str(path), 4)
+    assert raised.value.reason == "too-large"
+
+
+def test_an_empty_file_is_read(tmp_path):
+    (tmp_path / "a").touch()
+    assert storage.read_input(str(tmp_path / "a"), 4) == b""
+
+
+def test_a_large_limit_costs_no_memory(tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    assert storage.read_input(str(tmp_path / "a"), 1 << 50) == b"x"
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: None, "missing"),
+        (lambda p: p.mkdir(), "not-a-file"),
+        (os.mkfifo, "not-a-file"),  # opening it must not wait for a writer
+        (lambda p: p.symlink_to(p), "unreadable"),
+        (lambda p: p.symlink_to("nowhere"), "missing"),
+        (lambda p: p.symlink_to("/dev/zero"), "not-a-file"),
+    ],
+)
+def test_what_is_no_regular_file_is_refused(make, reason, tmp_path):
+    make(tmp_path / "a")
+    with pytest.raises(StorageError) as raised:
+        storage.read_input(str(tmp_path / "a"), 100)
+    assert raised.value.reason == reason
+
+
+@pytest.mark.parametrize(("name", "reason"), [("a\0b", "unreadable"), ("x" * 300, "unreadable")])
+def test_names_that_cannot_be_are_refused(name, reason):
+    with pytest.raises(StorageError) as raised:
+        storage.read_input(name, 100)
+    assert raised.value.reason == reason
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    path.write_bytes(b"12345")
+    whole = os.fstat
+
+    def fstat_then_grow(descriptor):
+        status = whole(descriptor)
+        path.open("ab").write(b"more")
+        return status
+
+    monkeypatch.setattr(storage.os, "fstat", fstat_then_grow)
+    with pytest.raises(StorageError) as raised:
+        storage.read_input(str(path), 100)
+    assert raised.value.reason == "changed"
+
+
+@pytest.mark.parametrize("name", ["näme", "new\nline", "back\\slash", "st*r[1]", "\udcff"])
+def test_any_name_can_be_written_read_and_removed(name, tmp_path):
+    path = storage.join(str(tmp_path), "sub", name)
+
+    storage.write_text(path, "größe \udcff")
+
+    assert storage.read_text(path) == "größe \\udcff"
+    assert storage.children(str(tmp_path / "sub")) == [name]
+    storage.remove(path)
+    assert not storage.exists(path)
+    storage.remove(path)
+
+
+def test_writing_replaces_whole(tmp_path):
+    path = str(tmp_path / "a")
+    storage.write_text(path, "old")
+    with storage.writing(path) as file:
+        file.write(b"new")
+        file.flush()
+        assert storage.read_text(path) == "old"
+    assert storage.read_text(path) == "new"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_writing_that_fails_leaves_what_was_and_nothing_else(tmp_path):
+    path = str(tmp_path / "a")
+    storage.write_text(path, "old")
+
+    with pytest.raises(ZeroDivisionError), storage.writing(path) as file:
+        file.write(b"half" * (1 // 0 if file.write(b"half") else 1))
+
+    assert storage.read_text(path) == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_writing_into_a_file_as_if_it_were_a_folder(tmp_path):
+    (tmp_path / "a").touch()
+    with pytest.raises(OSError, match=r"File exists|Not a directory"), storage.writing(str(tmp_path / "a" / "b")):
+        pass
+
+
+@pytest.mark.parametrize("linkable", [True, False])
+def test_copy(linkable, tmp_path, monkeypatch):
+    if not linkable:
+        monkeypatch.setattr(storage.os, "link", _fail)
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"old")
+
+    storage.copy(str(tmp_path / "a"), str(tmp_path / "b"))
+    storage.copy(str(tmp_path / "a"), str(tmp_path / "new" / "c"))
+
+    assert (tmp_path / "b").read_bytes() == (tmp_path / "new" / "c").read_bytes() == b"1"
+    assert (os.stat(tmp_path / "a").st_nlink == 3) == linkable
+
+
+def _fail(*_):
+    raise OSError("no links here")
+
+
+def test_copy_and_write_in_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    storage.write_text("a", "1")
+    storage.copy("a", "b")
+    assert storage.read_text("b") == "1"
+
+
+def test_trees(tmp_path):
+    storage.write_text(str(tmp_path / "t" / "x" / "a"), "1")
+    storage.move_tree(str(tmp_path / "t"), str(tmp_path / "u"))
+    (tmp_path / "link").symlink_to(tmp_path / "u")
+
+    storage.remove(str(tmp_path / "link"))  # the link, not what it leads to
+
+    assert storage.children(str(tmp_path / "u")) == ["x"]
+    assert storage.children(str(tmp_path / "absent")) == []
+    storage.remove(str(tmp_path / "u"))
+    assert storage.children(str(tmp_path)) == []
+
+
+def test_digest_and_size(tmp_path):
+    data = bytes(range(256)) * 5000  # more than one chunk
+    (tmp_path / "a").write_bytes(data)
+
+    assert storage.digest_and_size(str(tmp_path / "a")) == (hashlib.sha256(data).hexdigest(), 1_280_000)
+
+
+@pytest.mark.parametrize(
+    ("base", "parts", "expected"),
+    [
+        ("a", ("b", "c"), "a/b/c"),
+        ("a/", ("b",), "a/b"),
+        ("gs://bucket/", ("b", "c"), "gs://bucket/b/c"),
+        ("gs://bucket/x", ("b",), "gs://bucket/x/b"),
+    ],
+)
+def test_join(base, parts, expected):
+    assert storage.join(base, *parts) == expected
+
+
+class Store:
+    """Stands in for Beam's FileSystems: a dictionary of files."""
+
+    def __init__(self, **files: bytes):
+        self.files = {f"gs://b/{name}": content for name, content in files.items()}
+
+    def open(self, path, compression_type):
+        import io
+
+        return io.BytesIO(self.files[path])
+
+    def create(self, path, compression_type):
+        import io
+
+        class File(io.BytesIO):
+            def close(file):  # noqa: N805
+                if not file.closed:
+                    self.files[path] = file.getvalue()
+                super().close()
+
+        return File()
+
+    def exists(self, path):
+        return path in self.files
+
+    def delete(self, paths):
+        for path in paths:
+            del self.files[path]
+
+    def rename(self, sources, targets):
+        for source, target in zip(sources, targets, strict=True):
+            assert target not in self.files, "some stores refuse to rename over a file"
+            self.files[target] = self.files.pop(source)
+
+    def copy(self, sources, targets):
+        for source, target in zip(sources, targets, strict=True):
+            self.files[target] = self.files[source]
+
+
+def test_remote_files(monkeypatch):
+    store = Store(a=b"12345")
+    monkeypatch.setattr(storage, "_beam", lambda: store)
+    monkeypatch.setattr(storage, "_uncompressed", lambda: None)
+
+    assert storage.read_input("gs://b/a", 5) == b"12345"
+    with pytest.raises(StorageError, match="More than 4 bytes") as too_large:
+        storage.read_input("gs://b/a", 4)
+    with pytest.raises(StorageError, match="KeyError") as absent:
+        storage.read_input("gs://b/none", 4)
+    storage.write_text("gs://b/a", "new")
+    storage.copy("gs://b/a", "gs://b/c")
+    storage.copy("gs://b/a", "gs://b/c")
+
+    assert (too_large.value.reason, absent.value.reason) == ("too-large", "unreadable")
+    assert store.files == {"gs://b/a": b"new", "gs://b/c": b"new"}
+    assert storage.digest_and_size("gs://b/a") == (hashlib.sha256(b"new").hexdigest(), 3)
+    storage.remove("gs://b/a")
+    assert not storage.exists("gs://b/a")
+    assert storage.read_text("gs://b/c") == "new"
+
+
+def test_local_files_need_no_beam():
+    program = (
+        "import sys; from pipelines import storage; storage.children('.'); assert 'apache_beam' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
