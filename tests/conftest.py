@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
 
 # Before TensorFlow is imported: as the commands do, see pipelines/console.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -82,11 +81,11 @@ def prepared(photos: pathlib.Path, tmp_path_factory: pytest.TempPathFactory):  #
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Iterator[pathlib.Path]:
+def real_data() -> pathlib.Path:
     """The folder of real photographs and hostile files that SHARDMILL_DATA names."""
     path = os.environ.get("SHARDMILL_DATA", "")
     if not path:
         pytest.skip("SHARDMILL_DATA is not set: no real photographs to test on")
     if not os.path.isdir(path):
         pytest.fail(f"SHARDMILL_DATA={path!r} is not a folder")
-    yield pathlib.Path(path)
+    return pathlib.Path(path)

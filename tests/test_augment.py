@@ -41,15 +41,11 @@ def test_equal_seed_key_and_copy_give_equal_pixels(seed, key, copy):
 
 
 def test_the_draw_never_changes():
-    drawn = augment.draw(ALL, 7, "cat/1.jpg", 2)
+    """A golden value: the same on every machine and version, since published data sets hold such copies."""
+    drawn = augment.draw({"rotate": 10.0, "scale": 0.1, "flip": 1.0}, 7, "cat/1.jpg", 2)
 
-    assert drawn == augment.draw(ALL, 7, "cat/1.jpg", 2)
-    assert drawn.flip is False
-    assert drawn.angle == pytest.approx(GOLDEN["angle"], abs=1e-12)
-    assert drawn.zoom == pytest.approx(GOLDEN["zoom"], abs=1e-12)
-
-
-GOLDEN = {"angle": 0.0, "zoom": 1.0}
+    expected = dataclasses.replace(IDENTITY, angle=-0.16873296288444617, zoom=1.0096412743127807)
+    assert dataclasses.astuple(drawn) == pytest.approx(dataclasses.astuple(expected), abs=1e-15)
 
 
 def test_another_copy_key_or_seed_is_another_picture():
@@ -106,7 +102,9 @@ def test_zoom_by_two_shows_the_centre():
     grown = applied(flat, zoom=2.0)
 
     assert (grown[1:-1, 1:-1] == 200).all()
-    assert (applied(flat, zoom=0.5)[:4] == 0).all()
+    small = applied(flat, zoom=0.5)
+    assert (small[5:7, 7:9] == 200).all()
+    assert (small[2:4, 3:13] == 0).all()
 
 
 @pytest.mark.parametrize("levels", [40.0, -40.0, 12.25])

@@ -186,19 +186,7 @@ def test_names_that_are_not_utf8(tmp_path):
     assert rejects == {f"{tmp_path}/cat/\\xff.jpg": "name-not-utf8", f"{tmp_path}/d\\xfeg": "name-not-utf8"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every folder")
-def test_a_folder_that_cannot_be_read(tmp_path):
-    touch(tmp_path, "cat/1", "dog/2")
-    (tmp_path / "dog").chmod(0)
-    try:
-        sources, rejects = listed(tmp_path)
-    finally:
-        (tmp_path / "dog").chmod(0o700)
-    assert [s.key for s in sources] == ["cat/1"]
-    assert rejects == {f"{tmp_path}/dog": "unreadable"}
-
-
-def test_a_folder_that_vanishes_while_it_is_listed(tmp_path, monkeypatch):
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
     touch(tmp_path, "cat/1", "dog/2")
     scan = os.scandir
 
@@ -245,7 +233,7 @@ def test_check_lets_pass_what_may_be_there(path, tmp_path):
 
 def test_an_absent_folder_is_an_error_when_it_is_listed_too(tmp_path):
     for path in ("absent", "absent/*.jpg"):
-        with pytest.raises(SourceError, match="cannot be read: .*No such file"):
+        with pytest.raises(SourceError, match=r"cannot be read: .*No such file"):
             listed(tmp_path / path)
 
 
@@ -509,10 +497,8 @@ def test_a_remote_manifest(monkeypatch):
     assert rejects == {"gs://bucket/in/b/1.jpg": "repeated-row"}
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v),
-    max_leaves=4,
-)  # fmt: skip
+scalars = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
+json_values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=4)
 
 
 @given(

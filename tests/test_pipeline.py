@@ -165,7 +165,9 @@ def test_records_stand_in_hash_order_across_shards(prepared):
     out, result, config = prepared
     for split in result.contract.splits:
         positions = [
-            hashing.position(config.seed, "order", os.path.relpath(r["ledger"]["uri"], config.input), r["ledger"]["copy"])
+            hashing.position(
+                config.seed, "order", os.path.relpath(r["ledger"]["uri"], config.input), r["ledger"]["copy"]
+            )
             for r in read_split(out, result.contract, split)
         ]
         assert positions == sorted(positions)
@@ -288,7 +290,10 @@ def test_a_folder_without_images_is_an_error_and_not_an_empty_dataset(tmp_path):
 def test_manifest_groups_given_splits_and_weights(photos, tmp_path):
     """Groups connected by equal images are one unit; a given split stays; weights reach the records."""
     rows = [{"path": f"ant/{i:02d}.jpg", "label": "ant", "group": f"g{i // 4}"} for i in range(20) if i % 5 != 4]
-    rows += [{"path": "bee/00.jpg", "label": "bee", "group": "g0"}, {"path": "bee/again.jpg", "label": "bee", "group": "g3"}]
+    rows += [
+        {"path": "bee/00.jpg", "label": "bee", "group": "g0"},
+        {"path": "bee/again.jpg", "label": "bee", "group": "g3"},
+    ]
     rows += [{"path": f"bee/{i:02d}.jpg", "label": "bee", "split": "val", "weight": 2.5} for i in (1, 2, 3)]
     rows += [{"path": f"cat/{i:02d}.jpg", "label": "cat"} for i in range(4)]
     manifest = photos / "rows.jsonl"
