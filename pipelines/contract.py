@@ -221,6 +221,18 @@ def normalize(contract: Contract, pixels: tf.Tensor) -> tf.Tensor:
 def images_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor:
     """The `image` feature of a batch of records, string of shape (B,) -> float32 normalized (B, H, W, 3).
 
+    Raises, when run:
+      tf.errors.InvalidArgumentError: a record's image has not the contract's size.
+    """
+    import tensorflow as tf
+
+    images = stored_from_records(contract, image_bytes)
+    return normalize(contract, images) if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
+
+
+def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor:
+    """As `images_from_records`, but as stored: normalized float16 or float32, or 8-bit pixels not yet normalized.
+
     For the raw encodings this is one vectorized op for the batch; `jpeg` and `png` decode image by image.
     """
     import tensorflow as tf
@@ -228,14 +240,13 @@ def images_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
     shape = contract.image_shape
     if contract.encoding in RAW_DTYPES:
         flat = tf.io.decode_raw(image_bytes, RAW_DTYPES[contract.encoding], little_endian=True)
-        images = tf.reshape(flat, (-1, *shape))
-        return normalize(contract, images) if contract.encoding == "uint8" else tf.cast(images, tf.float32)
-    pixels = tf.map_fn(
+        # Not the reshape alone: records of twice the length would silently become twice the images.
+        return tf.reshape(tf.ensure_shape(flat, (None, math.prod(shape))), (-1, *shape))
+    return tf.map_fn(
         lambda b: tf.ensure_shape(decode_image(contract.encoding, b), shape),
         image_bytes,
         fn_output_signature=tf.TensorSpec(shape, tf.uint8),
     )
-    return normalize(contract, pixels)
 
 
 def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:

@@ -40,7 +40,7 @@ def load(
       shuffle: another order every epoch. Without it: shard order, which is the hash order of the keys, not sorted by
         class.
       seed: with it, the orders are the same in every run; without it, each run draws its own.
-      dequantize: False leaves the raw encodings as they are stored, uint8 or float16, for `Dequantize` to
+      dequantize: False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to
         convert inside the compiled step: a quarter or half of the bytes over the wire.
 
     Returns:
@@ -73,7 +73,7 @@ def load(
 
 def wire_dtype(contract: Contract) -> str:
     """The dtype of the images of `load(..., dequantize=False)`."""
-    return contracts.RAW_DTYPES.get(contract.encoding, contract.dtype)
+    return contracts.RAW_DTYPES.get(contract.encoding, "uint8")
 
 
 def checked_shards(contract: Contract, directory: str, split: str) -> list[str]:
@@ -146,7 +146,5 @@ def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]
 
 
 def _images(contract: Contract, encoded: tf.Tensor, dequantize: bool) -> tf.Tensor:
-    if dequantize or contract.encoding not in contracts.RAW_DTYPES:
-        return contracts.images_from_records(contract, encoded)
-    flat = tf.io.decode_raw(encoded, contracts.RAW_DTYPES[contract.encoding], little_endian=True)
-    return tf.reshape(flat, (-1, *contract.image_shape))
+    read = contracts.images_from_records if dequantize else contracts.stored_from_records
+    return read(contract, encoded)
