@@ -11,7 +11,6 @@ Every length is clipped to the data, so that hostile bytes end the search and ne
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Literal
 
@@ -21,6 +20,7 @@ TAG = 0x0112
 _SHORT, _LONG = 3, 4  # TIFF's types of 2 and 4 bytes
 _MAX_SEGMENTS = 256  # a file's headers end long before; only hostile ones have more
 _MAX_ENTRIES = 512
+_WINDOW = 16  # bytes looked at in one place: a whole TIFF entry, or the start of any segment
 
 
 def read_orientation(data: bytes, format_: str) -> int:
@@ -77,47 +77,21 @@ def _read_tiff(data: bytes, tiff: int) -> int:
 
 def orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
     """The EXIF orientation in JPEG, PNG or WebP bytes, int32 1..8; 1 where there is none or it is illegible."""
-    # Zeros behind the end let every bounded look-ahead below stay in range.
-    data = tf.io.decode_raw(tf.strings.join([encoded, b"\0" * 64]), tf.uint8)
-    end = tf.shape(data)[0] - 64
+    # Zeros behind the end let every window stay in range.
+    data = tf.io.decode_raw(tf.strings.join([encoded, b"\0" * _WINDOW]), tf.uint8)
+    end = tf.shape(data)[0] - _WINDOW
 
-    def at(position: tf.Tensor, offset: int) -> tf.Tensor:
-        return tf.cast(data[tf.clip_by_value(position, 0, end) + offset], tf.int32)
-
-    def number(position: tf.Tensor, offset: int, count: int, big: tf.Tensor | bool) -> tf.Tensor:
-        """An unsigned number; one of 2**31 or more, which leads beyond any data, becomes the greatest int32."""
-        octets = [at(position, offset + i) for i in range(count)]
-        high_first = functools.reduce(lambda a, b: a * 256 + b, octets)
-        low_first = functools.reduce(lambda a, b: a * 256 + b, octets[::-1])
-        value = tf.where(big, high_first, low_first)
-        return tf.where(value < 0, tf.int32.max, value)
-
-    def text(position: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
-        return tf.reduce_all([tf.equal(at(position, offset + i), c) for i, c in enumerate(expected)])
-
-    def jpeg_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        exif = tf.logical_and(text(p, 0, b"\xff\xe1"), text(p, 4, b"Exif\0\0"))
-        last = tf.logical_or(tf.not_equal(at(p, 0), 0xFF), tf.equal(at(p, 1), 0xDA))
-        fill = text(p, 0, b"\xff\xff")
-        return exif, p + 10, tf.where(last, end, tf.where(fill, p + 1, p + 2 + number(p, 2, 2, True)))
-
-    def png_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return text(p, 4, b"eXIf"), p + 8, p + 12 + number(p, 0, 4, True)
-
-    def webp_step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        length = number(p, 4, 4, False)
-        prefix = tf.where(text(p, 8, b"Exif\0\0"), 6, 0)  # some writers keep JPEG's prefix
-        return text(p, 0, b"EXIF"), p + 8 + prefix, p + 8 + length + length % 2
-
-    def step(p: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        return tf.cond(
-            is_jpeg, lambda: jpeg_step(p), lambda: tf.cond(is_png, lambda: png_step(p), lambda: webp_step(p))
-        )
+    def window(position: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.slice(data, [tf.clip_by_value(position, 0, end)], [_WINDOW]), tf.int32)
 
     def body(p: tf.Tensor, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        exif, start, following = step(p)
-        following = tf.where(following > p, following, end)  # a length that overflows ends the search
-        return tf.where(exif, end, following), tf.where(exif, start, found)
+        w = window(p)
+        exif, skip, length = tf.cond(
+            is_jpeg, lambda: _jpeg_segment(w), lambda: tf.cond(is_png, lambda: _png_chunk(w), lambda: _webp_chunk(w))
+        )
+        # A length that overflows, or the segment after which there is no EXIF, ends the search.
+        following = tf.where(tf.logical_and(length > 0, p + length > p), p + length, end)
+        return tf.where(exif, end, following), tf.where(exif, p + skip, found)
 
     start = tf.where(is_jpeg, 2, tf.where(is_png, 8, 12))
     _, tiff = tf.while_loop(
@@ -126,22 +100,54 @@ def orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor, is_png: tf.Tensor) -> tf
         (start, tf.constant(-1)),
         maximum_iterations=_MAX_SEGMENTS,
     )
-    return tf.cond(tiff >= 0, lambda: _tiff_orientation(tiff, end, text, number), lambda: tf.constant(1))
+    return tf.cond(tiff >= 0, lambda: _tiff_orientation(tiff, end, window), lambda: tf.constant(1))
 
 
-def _tiff_orientation(tiff: tf.Tensor, end: tf.Tensor, text: Callable, number: Callable) -> tf.Tensor:
+def _unsigned(w: tf.Tensor, offset: int, count: int, big: tf.Tensor | bool) -> tf.Tensor:
+    """An unsigned number; one of 2**31 or more, which leads beyond any data, becomes the greatest int32."""
+    low_first = [1, 1 << 8, 1 << 16, 1 << 24][:count]
+    weights = tf.where(big, tf.constant(low_first[::-1]), tf.constant(low_first))
+    value = tf.reduce_sum(w[offset : offset + count] * weights)  # wraps to a negative number where it overflows
+    return tf.where(value < 0, tf.int32.max, value)
+
+
+def _reads(w: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
+    return tf.reduce_all(tf.equal(w[offset : offset + len(expected)], tf.constant(list(expected))))
+
+
+def _jpeg_segment(w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """(is it EXIF, offset of the TIFF structure, bytes to the next segment or 0 at the last)."""
+    exif = tf.logical_and(_reads(w, 0, b"\xff\xe1"), _reads(w, 4, b"Exif\0\0"))
+    last = tf.logical_or(tf.not_equal(w[0], 0xFF), tf.equal(w[1], 0xDA))
+    fill = tf.logical_and(tf.equal(w[0], 0xFF), tf.equal(w[1], 0xFF))
+    length = tf.where(last, 0, tf.where(fill, 1, 2 + _unsigned(w, 2, 2, True)))
+    return exif, tf.constant(10), length
+
+
+def _png_chunk(w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    return _reads(w, 4, b"eXIf"), tf.constant(8), 12 + _unsigned(w, 0, 4, True)
+
+
+def _webp_chunk(w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    length = _unsigned(w, 4, 4, False)
+    skip = tf.where(_reads(w, 8, b"Exif\0\0"), 14, 8)  # some writers keep JPEG's prefix
+    return _reads(w, 0, b"EXIF"), skip, 8 + length + length % 2
+
+
+def _tiff_orientation(tiff: tf.Tensor, end: tf.Tensor, window: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
     """Reads tag 0x0112 of the first IFD of the TIFF structure at `tiff`."""
-    big = text(tiff, 0, b"MM\0*")
-    legible = tf.logical_or(big, text(tiff, 0, b"II*\0"))
-    ifd = tiff + tf.minimum(number(tiff, 4, 4, big), end)
-    count = tf.where(legible, number(ifd, 0, 2, big), 0)
+    head = window(tiff)
+    big = _reads(head, 0, b"MM\0*")
+    legible = tf.logical_or(big, _reads(head, 0, b"II*\0"))
+    ifd = tiff + tf.minimum(_unsigned(head, 4, 4, big), end)
+    count = tf.where(legible, _unsigned(window(ifd), 0, 2, big), 0)
 
     def body(i: tf.Tensor, value: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        entry = ifd + 2 + 12 * i
-        kind = number(entry, 2, 2, big)
-        long = tf.where(tf.equal(kind, _LONG), number(entry, 8, 4, big), 0)
-        found = tf.where(tf.equal(kind, _SHORT), number(entry, 8, 2, big), long)
-        return i + 1, tf.where(tf.equal(number(entry, 0, 2, big), TAG), found, value)
+        entry = window(ifd + 2 + 12 * i)
+        kind = _unsigned(entry, 2, 2, big)
+        long = tf.where(tf.equal(kind, _LONG), _unsigned(entry, 8, 4, big), 0)
+        found = tf.where(tf.equal(kind, _SHORT), _unsigned(entry, 8, 2, big), long)
+        return i + 1, tf.where(tf.equal(_unsigned(entry, 0, 2, big), TAG), found, value)
 
     _, value = tf.while_loop(
         lambda i, value: tf.logical_and(i < count, value < 0),

@@ -156,6 +156,12 @@ def test_erasing_blanks_one_rectangle():
     np.testing.assert_array_equal(erased, expected)
 
 
+def test_erasing_rounds_down():
+    erased = applied(np.zeros((5, 5, 3), np.uint8), erase=(0.0, 0.0, 0.3, 0.55))  # 1.5 by 2.75 pixels
+
+    assert np.argwhere(erased[..., 0] == 127).tolist() == [[0, 0], [0, 1]]
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.fixed_dictionaries({n: st.floats(0, 0.9) for n in AUGMENT_DEFAULTS}), st.integers(1, 10**6))
 def test_parameters_stay_within_their_strengths(strengths, copy):
