@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from pipelines.fields import FieldError, Fields
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -34,6 +35,7 @@ RESIZE_MODES = ("stretch", "crop", "pad")
 FILTERS = ("area", "bilinear")
 KEY_BYTES = 20  # 16 hex digits of the source key's hash, '-', 3 digits of the copy number
 MAX_CONTRACT_BYTES = 64 << 20
+MAX_SIDE = 8192  # pixels
 
 
 class ContractError(ValueError):
@@ -158,21 +160,17 @@ def from_json(text: str) -> Contract:
         data = json.loads(text)
     except (ValueError, RecursionError) as e:
         raise ContractError(f"contract.json is not valid JSON ({e}). Prepare the dataset again.") from e
-    if not isinstance(data, dict):
-        raise ContractError(f"contract.json should hold an object. It holds a {type(data).__name__}.")
-    version = data.get("format_version")
-    if version != FORMAT_VERSION:
-        raise ContractError(
-            f"contract.json should have format_version {FORMAT_VERSION}. It has {version!r}: "
-            "prepare the dataset again, or use the Shardmill that made it."
-        )
     try:
-        contract = _build(data)
-    except ContractError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as e:
-        raise ContractError(f"contract.json is malformed: {type(e).__name__} {e}. Prepare the dataset again.") from e
-    _check(contract)
+        fields = Fields(data)
+        if not isinstance(data.get("format_version"), int) or repr(data["format_version"]) != repr(FORMAT_VERSION):
+            raise FieldError(
+                f"format_version should be {FORMAT_VERSION}. Received: {data.get('format_version')!r}: use the "
+                "Shardmill that made it, or this one to prepare the dataset again"
+            )
+        contract = _build(fields)
+        _check(contract)
+    except FieldError as e:
+        raise ContractError(f"contract.json: {e}. If nobody changed it, prepare the dataset again.") from e
     return contract
 
 
@@ -240,8 +238,8 @@ def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
     shape = contract.image_shape
     if contract.encoding in RAW_DTYPES:
         flat = tf.io.decode_raw(image_bytes, RAW_DTYPES[contract.encoding], little_endian=True)
-        # Not the reshape alone: records of twice the length would silently become twice the images.
-        return tf.reshape(tf.ensure_shape(flat, (None, math.prod(shape))), (-1, *shape))
+        # The batch is named, not -1: records of twice the length would silently become twice the images.
+        return tf.reshape(flat, (tf.shape(image_bytes)[0], *shape))
     return tf.map_fn(
         lambda b: tf.ensure_shape(decode_image(contract.encoding, b), shape),
         image_bytes,
@@ -289,83 +287,70 @@ def _open(path: str) -> Any:
     return tf.io.gfile.GFile(path, "r")
 
 
-def _build(data: dict[str, Any]) -> Contract:
-    splits = {
-        str(name): Split(
-            natural=_counts(s["natural"]),
-            stored=_counts(s["stored"]),
-            copies=_counts(s["copies"]),
-            shards=tuple(Shard(*_typed(d, file=str, records=int, bytes=int, sha256=str)) for d in s["shards"]),
-        )
-        for name, s in data["splits"].items()
-    }
-    n = data["normalization"]
-    normalization = Normalization(
-        str(n["mode"]), *(_triple(n[field], field) for field in ("mean", "std", "scale", "offset"))
-    )
-    plain = {f.name for f in dataclasses.fields(Contract)} - {"splits", "normalization", "image_shape", "labels"}
-    values = {name: data[name] for name in plain}
-    _typed(values, name=str, encoding=str, seed=int, weighted=bool, channel_order=str, dtype=str, source_digest=str)
-    _typed(values, resize=dict, decode=dict, balance=dict, augmentation=dict, versions=dict, rejected=dict)
+def _build(fields: Fields) -> Contract:
     return Contract(
-        splits=splits,
-        normalization=normalization,
-        image_shape=tuple(_typed({"n": n}, n=int)[0] for n in data["image_shape"]),  # type: ignore[arg-type]
-        labels=tuple(_typed({"label": label}, label=str)[0] for label in data["labels"]),
-        **values,
+        name=fields.text("name"),
+        image_shape=_shape(fields),
+        encoding=fields.one_of("encoding", ENCODINGS),
+        labels=fields.texts("labels"),
+        splits={name: _split(split) for name, split in fields.parts("splits").items()},
+        normalization=_normalization(fields.part("normalization")),
+        resize=fields.plain("resize"),
+        decode=fields.plain("decode"),
+        balance=fields.plain("balance"),
+        augmentation=fields.plain("augmentation"),
+        seed=fields.whole("seed", least=None),
+        weighted=fields.truth("weighted"),
+        config_digest=fields.digest("config_digest"),
+        source_digest=fields.digest("source_digest"),
+        transform_digest=fields.digest("transform_digest"),
+        rejected=fields.counts("rejected"),
+        versions=fields.plain("versions"),
+        channel_order=fields.one_of("channel_order", ("RGB",)),
+        dtype=fields.one_of("dtype", ("float32",)),
     )
 
 
-def _typed(values: Mapping[str, Any], **types: type) -> list[Any]:
-    for name, kind in types.items():
-        if not isinstance(values[name], kind) or (kind is int and isinstance(values[name], bool)):
-            raise ContractError(f"contract.json: {name} should be {kind.__name__}. Received: {values[name]!r:.80}")
-    return [values[name] for name in types]
+def _shape(fields: Fields) -> tuple[int, int, int]:
+    height, width, channels = fields.three_numbers("image_shape")
+    sides_fit = all(side.is_integer() and 1 <= side <= MAX_SIDE for side in (height, width))
+    if not sides_fit or channels != 3:
+        raise FieldError(f"image_shape should be (H, W, 3). Received: {(height, width, channels)}")
+    return int(height), int(width), 3
 
 
-def _counts(value: Mapping[str, Any]) -> dict[str, int]:
-    for label, count in value.items():
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise ContractError(f"contract.json: the count of {label!r} should be a whole number. Received: {count!r}")
-    return dict(value)
+def _split(fields: Fields) -> Split:
+    shards = [
+        Shard(item.text("file"), item.whole("records"), item.whole("bytes"), item.digest("sha256"))
+        for item in fields.items("shards")
+    ]
+    return Split(fields.counts("natural"), fields.counts("stored"), fields.counts("copies"), tuple(shards))
 
 
-def _triple(value: Sequence[Any], field: str) -> tuple[float, float, float]:
-    numbers = [float(v) for v in value]
-    if len(numbers) != 3 or not all(math.isfinite(v) for v in numbers):
-        raise ContractError(f"contract.json: {field} should be three finite numbers. Received: {value!r:.80}")
-    return numbers[0], numbers[1], numbers[2]
+def _normalization(fields: Fields) -> Normalization:
+    made = Normalization(
+        fields.one_of("mode", NORMALIZATIONS),
+        *(fields.three_numbers(name) for name in ("mean", "std", "scale", "offset")),
+    )
+    if min(made.std) < 0 or 0 in made.scale:
+        raise FieldError("normalization.std should be at least 0, and normalization.scale not 0")
+    return made
 
 
 def _check(contract: Contract) -> None:
-    shape = contract.image_shape
-    if len(shape) != 3 or shape[2] != 3 or min(shape) < 1:
-        raise ContractError(f"contract.json: image_shape should be (H, W, 3). Received: {shape}")
-    for field, value, allowed in (
-        ("encoding", contract.encoding, ENCODINGS),
-        ("normalization.mode", contract.normalization.mode, NORMALIZATIONS),
-        ("dtype", contract.dtype, ("float32",)),
-        ("channel_order", contract.channel_order, ("RGB",)),
-    ):
-        if value not in allowed:
-            raise ContractError(f"contract.json: {field} should be one of {', '.join(allowed)}. Received: {value!r}")
-    if len(set(contract.labels)) != len(contract.labels) or not contract.labels:
-        raise ContractError(f"contract.json: labels should be distinct and at least one. Received: {contract.labels!r}")
+    """The fields against one another."""
+    files = [shard.file for split in contract.splits.values() for shard in split.shards]
+    if len(set(files)) != len(files):
+        raise FieldError("splits: two shards should not have one file")
+    for file in files:
+        if not file or os.path.basename(file) != file or file.startswith(".") or "\0" in file:
+            raise FieldError(f"splits: a shard's file should be a plain name. Received: {file!r}")
     for name, split in contract.splits.items():
-        _check_split(name, split, set(contract.labels))
-
-
-def _check_split(name: str, split: Split, labels: set[str]) -> None:
-    unknown = (set(split.natural) | set(split.stored) | set(split.copies)) - labels
-    if unknown:
-        raise ContractError(f"contract.json: split {name!r} counts labels that are not in `labels`: {sorted(unknown)}")
-    if sum(split.stored.values()) != split.records:
-        raise ContractError(
-            f"contract.json: split {name!r} stores {sum(split.stored.values())} records by class "
-            f"but its shards hold {split.records}."
-        )
-    for shard in split.shards:
-        if os.path.basename(shard.file) != shard.file or shard.file.startswith("."):
-            raise ContractError(f"contract.json: a shard's file should be a plain name. Received: {shard.file!r}")
-        if len(shard.sha256) != 64 or shard.records < 0 or shard.bytes < 0:
-            raise ContractError(f"contract.json: shard {shard.file!r} has a bad digest, count or size.")
+        unknown = (set(split.natural) | set(split.stored) | set(split.copies)) - set(contract.labels)
+        if unknown:
+            raise FieldError(f"splits.{name} counts labels that are not in `labels`: {sorted(unknown)}")
+        if any(count > split.stored.get(label, 0) for label, count in split.copies.items()):
+            raise FieldError(f"splits.{name}.copies should be part of stored. Received: {dict(split.copies)}")
+        stored = sum(split.stored.values())
+        if stored != split.records:
+            raise FieldError(f"splits.{name} stores {stored} records by class but its shards hold {split.records}")

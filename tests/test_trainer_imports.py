@@ -15,4 +15,4 @@ def test_the_trainer_loads_neither_beam_nor_transform():
     out = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout
     heavy, of_pipelines = json.loads(out.splitlines()[-1])
     assert heavy == []
-    assert of_pipelines == ["pipelines.contract"]
+    assert of_pipelines == ["pipelines.contract", "pipelines.fields"]  # fields: what the contract checks itself with
