@@ -50,9 +50,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import listing
+    from pipelines import engine, listing
 
-    listing.check(config)  # before seconds of imports
+    listing.check(config)  # this and the flags before seconds of imports
+    engine.check_runner(args.runner)
+    if beam_flags:
+        engine.options(beam_flags)
     console.import_tensorflow()
     from pipelines import prepare, tables
 

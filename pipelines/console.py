@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 
 
@@ -24,7 +23,6 @@ def set_up() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # a failure is told once, by the command itself
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # of damaged metadata: what matters of it is a reject
     logging.getLogger("absl").setLevel(logging.ERROR)  # TFT's advice on formats for large analyses; ours is tiny
 
 

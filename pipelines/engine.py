@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-
-from apache_beam.options.pipeline_options import PipelineOptions
+from typing import TYPE_CHECKING
 
 from pipelines.config import ConfigError
+
+if TYPE_CHECKING:
+    from apache_beam.options.pipeline_options import PipelineOptions
 
 LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")
 REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
@@ -23,6 +25,8 @@ def options(flags: Sequence[str]) -> PipelineOptions:
     Raises:
       ConfigError: a flag that Beam does not know (Beam itself only warns), or one with a bad value.
     """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     parser = _Parser(add_help=False, allow_abbrev=False)
     for kind in PipelineOptions.__subclasses__():
         kind._add_argparse_args(parser)
@@ -35,15 +39,31 @@ def options(flags: Sequence[str]) -> PipelineOptions:
     return PipelineOptions(list(flags))
 
 
-def runner(name: str) -> tuple[object, str]:
-    """The runner to give to beam.Pipeline, and the name of what really runs."""
+def check_runner(name: str) -> None:
+    """Raises ConfigError for a runner that is known not to do the job. Imports nothing."""
     if name in REFUSED:
         raise ConfigError(f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner or FlinkRunner.")
+
+
+def runner(name: str) -> tuple[object, str]:
+    """The runner to give to beam.Pipeline, and the name of what really runs.
+
+    Raises:
+      ConfigError: it is refused, or Beam has no such runner.
+    """
+    check_runner(name)
     if name in LOCAL:
         from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
         return FnApiRunner(), "FnApiRunner (in this process)"
-    return name, name
+    from apache_beam.runners.runner import create_runner
+
+    try:
+        return create_runner(name), name
+    except (ValueError, ImportError, AttributeError) as e:
+        raise ConfigError(
+            f"--runner {name!r} cannot be used: {str(e).rstrip('.')}. DirectRunner runs in this process."
+        ) from e
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,46 +5,20 @@ and is exported with the model, so serving cannot drift from training.
 
 TensorFlow's own decoders are exact for JPEG (with `INTEGER_ACCURATE`: equal to Pillow's), PNG and WebP, and wrong
 without an error for much of BMP and GIF, and there are none for TIFF and AVIF. Sources of those four formats, and
-animated WebP, are therefore turned losslessly into PNG by `canonical` (Pillow) before they reach the graph; the
+animated WebP, are therefore turned losslessly into PNG by `formats.canonical` (Pillow) before they reach the graph; the
 graph refuses their raw bytes with a sentence rather than decode them differently.
-
-Policies, applied and counted:
-  EXIF orientation   applied (JPEG, PNG, WebP in the graph; TIFF, AVIF by `canonical`)
-  alpha              composited over `background`
-  gray, palette      repeated into, or looked up as, RGB
-  16 bit             value / 257, rounded (65535 -> 255): the whole range is kept, nothing saturates
-  CMYK               R = C * K / 255 on Adobe's inverted values; no colour management
-  animation          the first frame
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import io
-import warnings
 from collections.abc import Callable
 
 import tensorflow as tf
-from PIL import Image, ImageOps
 
 from pipelines import exif
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
-_GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
-# Pillow warns of damaged metadata and of sizes that we limit ourselves. Not warnings.catch_warnings around the calls:
-# it is not safe in threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-_WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
-_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
-
-
-class ImageError(ValueError):
-    """An image that cannot be used. `reason` is a short stable word, the message a sentence."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+from pipelines.formats import WEBP_ANIMATION, Header
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,68 +35,6 @@ class ImageSpec:
     resize: str = "stretch"
     filter: str = "area"
     background: tuple[int, int, int] = (255, 255, 255)
-
-
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What the first bytes say. width and height are in pixels with the EXIF orientation applied."""
-
-    format: str  # "jpeg", "png", ...
-    width: int
-    height: int
-    orientation: int  # EXIF, 1..8
-    conversions: tuple[str, ...]  # policies that apply, see the module docstring
-    in_graph: bool  # False: the bytes must pass `canonical` first
-
-
-def read_header(data: bytes, max_pixels: int) -> Header:
-    """Tells format, size and policies from the content, without decoding pixels.
-
-    Raises:
-      ImageError: empty, not one of FORMATS, a broken header, or more than `max_pixels`.
-    """
-    if not data:
-        raise ImageError("empty", "The file is empty.")
-    image = _open(data, max_pixels)
-    width, height = image.size
-    if width < 1 or height < 1:
-        raise ImageError("broken-header", f"The header says {width}x{height} pixels.")
-    if width * height > max_pixels:
-        raise ImageError("too-many-pixels", f"{width}x{height} is more than the allowed {max_pixels} pixels.")
-    format_ = "JPEG" if image.format == "MPO" else str(image.format)
-    orientation = exif.read_orientation(data, format_) if format_ in _GRAPH_FORMATS else _pillow_orientation(image)
-    if orientation >= 5 and format_ != "TIFF":  # of TIFF, Pillow tells the size with the orientation applied
-        width, height = height, width
-    try:
-        animated = format_ != "JPEG" and bool(getattr(image, "is_animated", False))
-    except Exception as e:  # Pillow walks the frames to answer; damaged ones raise nearly anything
-        raise ImageError("broken-header", f"{format_}: {type(e).__name__}: {e}") from e
-    conversions = _conversions(image, orientation, animated)
-    moving_webp = data[12:16] == b"VP8X" and bool(data[20] & _WEBP_ANIMATION)  # of one frame, perhaps
-    in_graph = format_ in _GRAPH_FORMATS and not animated and not (format_ == "WEBP" and moving_webp)
-    return Header(format_.lower(), width, height, orientation, conversions, in_graph)
-
-
-def canonical(data: bytes, max_pixels: int = 64 << 20) -> bytes:
-    """Encoded bytes of any of FORMATS -> bytes that the graph reads: unchanged, or losslessly as PNG.
-
-    Raises:
-      ImageError: as `read_header`, or the pixels cannot be decoded.
-    """
-    header = read_header(data, max_pixels)
-    if header.in_graph:
-        return data
-    image = _open(data, max_pixels)
-    try:
-        image.seek(0)
-        upright = ImageOps.exif_transpose(image) if header.orientation != 1 else image
-        out = io.BytesIO()
-        _eight_bit(upright).save(out, "PNG", compress_level=1)
-    except ImageError:
-        raise
-    except Exception as e:  # decoders raise nearly anything on damaged data
-        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
-    return out.getvalue()
 
 
 def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
@@ -205,67 +117,6 @@ def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     return tf.cond(tf.equal(orientation, 1), lambda: pixels, upright)
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
-    # Pillow has a limit of its own, which may not be the lower one. Two threads that set it set it to the same.
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels
-    try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.DecompressionBombError as e:
-        raise ImageError("too-many-pixels", f"More than the allowed {max_pixels} pixels: {e}") from e
-    except Exception as e:
-        raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}: {type(e).__name__}: {e}") from e
-
-
-def _pillow_orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(exif.TAG, 1)
-    except Exception:  # Pillow raises many kinds on damaged EXIF; a picture without a legible one is upright
-        return 1
-    return int(value) if value in range(1, 9) else 1
-
-
-def _conversions(image: Image.Image, orientation: int, animated: bool) -> tuple[str, ...]:
-    mode = image.mode
-    found = {
-        "exif-orientation": orientation != 1,
-        "first-frame": animated,
-        "alpha": "A" in mode or "transparency" in image.info,
-        "palette": mode in ("P", "PA"),
-        "gray": mode in ("1", "L", "LA", *_DEEP_MODES),
-        "cmyk": mode == "CMYK",
-        "16-bit": mode in _DEEP_MODES or (image.format == "PNG" and _png_depth(image) == 16),
-    }
-    return tuple(name for name, applies in found.items() if applies)
-
-
-def _png_depth(image: Image.Image) -> int:
-    stream = getattr(image, "fp", None)
-    if stream is None:
-        return 8
-    position = stream.tell()
-    stream.seek(24)
-    depth = stream.read(1)
-    stream.seek(position)
-    return depth[0] if depth else 8
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Any Pillow image -> L, LA, RGB or RGBA of 8 bits; what `_rgb` in the graph does with PNG's own kinds follows."""
-    if image.mode == "F":
-        raise ImageError("unsupported-pixels", "Floating-point pixels have no stated range; convert them first.")
-    if image.mode in _DEEP_MODES:
-        import numpy as np
-
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError("unsupported-pixels", "32-bit pixels beyond 0..65535 have no stated range.")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if image.mode in ("L", "LA", "RGB", "RGBA"):
-        return image if "transparency" not in image.info else image.convert("RGBA")
-    return image.convert("RGBA" if "transparency" in image.info or image.mode in ("PA", "La", "RGBa") else "RGB")
-
-
 def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
     # INTEGER_ACCURATE is the slow integer DCT: equal to Pillow's, no slower here, and the same on every machine.
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
@@ -301,10 +152,10 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int
     riff = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"RIFF"), tf.uint8)))
     webp = tf.reduce_all(tf.equal(head[8:12], tf.constant(list(b"WEBP"), tf.uint8)))
     extended = tf.reduce_all(tf.equal(head[12:16], tf.constant(list(b"VP8X"), tf.uint8)))
-    animated = tf.logical_and(extended, tf.bitwise.bitwise_and(head[20], _WEBP_ANIMATION) > 0)
+    animated = tf.logical_and(extended, tf.bitwise.bitwise_and(head[20], WEBP_ANIMATION) > 0)
     check = tf.debugging.Assert(
         tf.logical_and(tf.logical_and(riff, webp), tf.logical_not(animated)),
-        ["Expected JPEG, PNG or WebP bytes, not animated. Convert others first: pipelines.images.canonical(bytes)."],
+        ["Expected JPEG, PNG or WebP bytes, not animated. Convert others first: pipelines.formats.canonical(bytes)."],
     )
     with tf.control_dependencies([check] if check is not None else []):
         checked = tf.identity(encoded)

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines import augment, contract, hashing, images, storage, transform
+from pipelines import augment, contract, formats, hashing, images, storage, transform
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref
 from pipelines.summary import Rejected, Thumbnail
@@ -25,7 +25,7 @@ class Decoded:
     """A source after decoding and resizing. pixels: uint8 (H, W, 3)."""
 
     pixels: np.ndarray
-    header: images.Header
+    header: formats.Header
     file_bytes: int
 
 
@@ -39,10 +39,10 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
         data = storage.read_input(ref.uri, config.max_file_bytes)
         if hashlib.sha256(data).hexdigest() != ref.digest:
             return rejected("changed", "The file changed while the job ran.")
-        header = images.read_header(data, config.max_pixels)
-        encoded = data if header.in_graph else images.canonical(data, config.max_pixels)
+        header = formats.read_header(data, config.max_pixels)
+        encoded = data if header.in_graph else formats.canonical(data, config.max_pixels)
         pixels = images.decoder(header, transform.image_spec(config))(tf.constant(encoded))
-    except (storage.StorageError, images.ImageError) as e:
+    except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except tf.errors.OpError as e:
         return rejected("undecodable", _first_sentence(e))
@@ -131,9 +131,9 @@ def file_size_bin(size: int) -> int:
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:
     """The record as a picture beside its source; None where the source cannot be read any more."""
     try:
-        opened = Image.open(io.BytesIO(storage.read_input(ref.uri, config.max_file_bytes)), formats=images.FORMATS)
+        opened = Image.open(io.BytesIO(storage.read_input(ref.uri, config.max_file_bytes)), formats=formats.FORMATS)
         opened.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
-        source: Image.Image = ImageOps.exif_transpose(opened)
+        source = formats.eight_bit(ImageOps.exif_transpose(opened))
         source.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
         shown = source.convert("RGBA")
     except Exception:  # only a picture for the report: the record itself is not touched by what Pillow thinks of it

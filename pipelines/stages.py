@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from pipelines import balance, hashing, images, listing, plan, progress, records, shards, storage, transform
+from pipelines import balance, formats, hashing, listing, plan, progress, records, shards, storage, transform
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source
 from pipelines.summary import Duplicates, Rejected
@@ -68,8 +68,8 @@ def fingerprint(item: Source, config: PrepareConfig) -> Ref | Rejected:
     try:
         data = storage.read_input(item.uri, config.max_file_bytes)
         digest = hashlib.sha256(data).hexdigest()
-        images.read_header(data, config.max_pixels)
-    except (storage.StorageError, images.ImageError) as e:
+        formats.read_header(data, config.max_pixels)
+    except (storage.StorageError, formats.ImageError) as e:
         return Rejected(item.uri, item.label, item.split, digest, "fingerprint", e.reason, str(e))
     return Ref(*item, digest)
 

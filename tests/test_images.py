@@ -15,8 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from pipelines import exif, images
-from pipelines.images import ImageError, ImageSpec
+from pipelines import exif, formats, images
+from pipelines.formats import ImageError
+from pipelines.images import ImageSpec
 
 MAX_PIXELS = 1 << 20
 BACKGROUND = (0, 100, 200)
@@ -35,8 +36,8 @@ def pixels_of(data: bytes, spec: ImageSpec, traced: bool = True) -> np.ndarray:
 
     Tracing takes two seconds for each spec: a test of the arithmetic alone does without.
     """
-    header = images.read_header(data, MAX_PIXELS)
-    encoded = images.canonical(data, MAX_PIXELS)
+    header = formats.read_header(data, MAX_PIXELS)
+    encoded = formats.canonical(data, MAX_PIXELS)
     assert (encoded == data) == header.in_graph
     hinted = images.decoder(header, spec)(tf.constant(encoded)).numpy()
     again = in_graph(encoded, spec) if traced else images.to_pixels(tf.constant(encoded), spec).numpy()
@@ -181,7 +182,7 @@ def test_exif_orientations(format_, orientation, order):
     expected = fx.upright(orientation)
     height, width = expected.shape[:2]
 
-    header = images.read_header(data, MAX_PIXELS)
+    header = formats.read_header(data, MAX_PIXELS)
     got = pixels_of(data, ImageSpec(height, width))
 
     block = 16 if format_ == "JPEG" else 1
@@ -200,7 +201,7 @@ def test_orientations_that_pillow_applies(format_, orientation):
     expected = fx.upright(orientation)
     height, width = expected.shape[:2]
 
-    header = images.read_header(data, MAX_PIXELS)
+    header = formats.read_header(data, MAX_PIXELS)
     got = pixels_of(data, ImageSpec(height, width))
 
     assert (header.height, header.width, header.orientation) == (height * 16, width * 16, orientation)
@@ -307,8 +308,8 @@ def test_random_bytes_end_in_pixels_or_one_kind_of_error(prefix, tail):
     with contextlib.suppress(tf.errors.InvalidArgumentError):
         assert in_graph(prefix + tail, spec).shape == (2, 3, 3)
     with contextlib.suppress(ImageError, tf.errors.InvalidArgumentError):
-        header = images.read_header(prefix + tail, MAX_PIXELS)
-        images.decoder(header, spec)(tf.constant(images.canonical(prefix + tail, MAX_PIXELS)))
+        header = formats.read_header(prefix + tail, MAX_PIXELS)
+        images.decoder(header, spec)(tf.constant(formats.canonical(prefix + tail, MAX_PIXELS)))
 
 
 def over(rgb: tuple[int, int, int], alpha: float) -> list[int]:
@@ -374,7 +375,7 @@ def row_of(data: bytes, count: int) -> list[list[int]]:
 def test_every_kind_of_png(kind):
     data, expected, conversions = PNG_KINDS[kind]
 
-    header = images.read_header(data, MAX_PIXELS)
+    header = formats.read_header(data, MAX_PIXELS)
 
     assert row_of(data, len(expected)) == expected
     # Pillow opens 16-bit gray with alpha as RGBA, which hides only that it was gray.
@@ -391,7 +392,7 @@ def test_webp_alpha_is_composited():
     data = fx.encode(as_image("RGBA", (*RED, 255), (*BLUE, 51), (9, 9, 9, 0)), "WEBP", lossless=True, exact=True)
 
     assert row_of(data, 3) == [RED, over((200, 100, 0), 0.2), [*BACKGROUND]]
-    assert images.read_header(data, MAX_PIXELS).conversions == ("alpha",)
+    assert formats.read_header(data, MAX_PIXELS).conversions == ("alpha",)
 
 
 @pytest.mark.parametrize("flags", [0x00, 0x10])  # the second says alpha where there is none
@@ -408,14 +409,14 @@ def test_cmyk_jpeg_of_adobe():
 
     got = pixels_of(data, ImageSpec(1, 1))
 
-    assert images.read_header(data, MAX_PIXELS).conversions == ("cmyk",)
+    assert formats.read_header(data, MAX_PIXELS).conversions == ("cmyk",)
     assert np.abs(got[0, 0].astype(int) - [191, 127 * 191 // 255, 0]).max() <= 1
 
 
 def test_gray_jpeg():
     data = fx.encode(np.full((16, 16), 77, np.uint8), "JPEG", quality=100)
 
-    assert images.read_header(data, MAX_PIXELS).conversions == ("gray",)
+    assert formats.read_header(data, MAX_PIXELS).conversions == ("gray",)
     assert pixels_of(data, ImageSpec(1, 1)).tolist() == [[[77] * 3]]
 
 
@@ -445,7 +446,7 @@ PILLOW_KINDS = {
 def test_every_kind_that_pillow_reads(kind):
     data, expected = PILLOW_KINDS[kind]
 
-    assert not images.read_header(data, MAX_PIXELS).in_graph
+    assert not formats.read_header(data, MAX_PIXELS).in_graph
     assert row_of(data, len(expected)) == expected
 
 
@@ -463,7 +464,7 @@ def test_the_first_frame_of_an_animation(format_):
     frames = [Image.new("RGB", (3, 2), color) for color in ((255, 0, 0), (0, 255, 0), (0, 0, 255))]
     data = fx.encode(frames[0], format_, save_all=True, append_images=frames[1:], duration=50, lossless=True)
 
-    header = images.read_header(data, MAX_PIXELS)
+    header = formats.read_header(data, MAX_PIXELS)
 
     assert "first-frame" in header.conversions
     assert not header.in_graph
@@ -501,7 +502,7 @@ def test_a_webp_animation_of_one_frame_is_read_by_pillow():
     frame = bytes(6) + b"\1\0\0" + b"\0\0\0" + bytes(4) + still[12:]  # x, y, width - 1, height - 1, duration, flags
     data = fx.webp_with(still[:12], fx.riff(b"ANIM", bytes(6)), fx.riff(b"ANMF", frame), flags=0x02, size=(2, 1))
 
-    assert not images.read_header(data, MAX_PIXELS).in_graph
+    assert not formats.read_header(data, MAX_PIXELS).in_graph
     assert row_of(data, 2) == [RED, BLUE]
 
 
@@ -515,7 +516,7 @@ def test_a_webp_animation_of_one_frame_is_read_by_pillow():
 )
 def test_pixels_without_a_stated_range_are_refused(data, message):
     with pytest.raises(ImageError, match=message) as raised:
-        images.canonical(data)
+        formats.canonical(data)
     assert raised.value.reason == "unsupported-pixels"
 
 
@@ -529,16 +530,16 @@ def huge_png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize(("width", "height"), [(1025, 1024), (60_000, 60_000), (2_000_000, 1)])
 def test_too_many_pixels_are_refused_from_the_header(width, height):
     with pytest.raises(ImageError, match="ore than the allowed") as raised:
-        images.read_header(huge_png(width, height), MAX_PIXELS)
+        formats.read_header(huge_png(width, height), MAX_PIXELS)
     assert raised.value.reason == "too-many-pixels"
     with pytest.raises(ImageError, match="ore than the allowed"):
-        images.canonical(huge_png(width, height), MAX_PIXELS)
+        formats.canonical(huge_png(width, height), MAX_PIXELS)
 
 
 def test_the_limit_is_inclusive_and_ours_not_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
 
-    header = images.read_header(huge_png(100, 100), 10_000)
+    header = formats.read_header(huge_png(100, 100), 10_000)
 
     assert (header.width, header.height) == (100, 100)
 
@@ -546,7 +547,7 @@ def test_the_limit_is_inclusive_and_ours_not_pillows(monkeypatch):
 def test_a_png_header_is_read_without_decoding():
     broken = fx.PNG_MAGIC + fx.png(4, 8, 0, [b"1234"])[8:33] + fx.chunk(b"IDAT", b"no zlib data")
 
-    assert images.read_header(broken, MAX_PIXELS).width == 4
+    assert formats.read_header(broken, MAX_PIXELS).width == 4
 
 
 @pytest.mark.parametrize(
@@ -562,7 +563,7 @@ def test_a_png_header_is_read_without_decoding():
     ],
 )
 def test_what_is_no_image_is_refused(data, reason):
-    for function in (images.read_header, images.canonical):
+    for function in (formats.read_header, formats.canonical):
         with pytest.raises(ImageError) as raised:
             function(data, MAX_PIXELS)
         assert raised.value.reason == reason
@@ -571,11 +572,11 @@ def test_what_is_no_image_is_refused(data, reason):
 @pytest.mark.parametrize("format_", ["GIF", "TIFF", "AVIF"])
 def test_damaged_pixels_of_pillows_formats_are_refused(format_):
     data = fx.encode(noise(40, 40), format_)
-    header = images.read_header(data, MAX_PIXELS)
+    header = formats.read_header(data, MAX_PIXELS)
     assert (header.format, header.width) == (format_.lower(), 40)
 
     with pytest.raises(ImageError):
-        images.canonical(data[: len(data) // 2], MAX_PIXELS)
+        formats.canonical(data[: len(data) // 2], MAX_PIXELS)
 
 
 def test_a_jpeg_with_extra_pictures_is_its_first_picture():
@@ -583,7 +584,7 @@ def test_a_jpeg_with_extra_pictures_is_its_first_picture():
     out = io.BytesIO()
     first.save(out, "MPO", save_all=True, append_images=[second])
 
-    header = images.read_header(out.getvalue(), MAX_PIXELS)
+    header = formats.read_header(out.getvalue(), MAX_PIXELS)
 
     assert (header.format, header.in_graph, header.conversions) == ("jpeg", True, ())
     assert np.abs(pixels_of(out.getvalue(), ImageSpec(1, 1))[0, 0].astype(int) - [200, 0, 0]).max() <= 2
@@ -597,8 +598,8 @@ def test_hostile_files_of_others_are_rejected_in_two_ways_only(real_data: pathli
     for path in sorted(p for p in (real_data / "odd").rglob("*") if p.is_file()):
         data = path.read_bytes()
         try:
-            header = images.read_header(data, 16 << 20)
-            encoded = images.canonical(data, 16 << 20)
+            header = formats.read_header(data, 16 << 20)
+            encoded = formats.canonical(data, 16 << 20)
         except ImageError as e:
             reasons.add(e.reason)
             continue

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import augment, balance, contract, hashing, images, prepare, records, shards, transform
+from pipelines import augment, balance, contract, formats, hashing, images, prepare, records, shards, transform
 from pipelines.config import ConfigError, PrepareConfig
+from pipelines.source import SourceError
 from pipelines.tally import DataRejectedError
 
 
@@ -89,7 +90,7 @@ def test_every_stored_pixel_is_what_its_source_says(prepared):
             ledger = row["ledger"]
             data = pathlib.Path(ledger["uri"]).read_bytes()
             assert hashlib.sha256(data).hexdigest() == ledger["digest"]
-            pixels = images.to_pixels(tf.constant(images.canonical(data)), spec).numpy()
+            pixels = images.to_pixels(tf.constant(formats.canonical(data)), spec).numpy()
             if ledger["copy"]:
                 seen_copies += 1
                 key = os.path.relpath(ledger["uri"], config.input)
@@ -105,7 +106,7 @@ def test_the_transform_graph_gives_exactly_the_records(prepared):
     c = result.contract
     _, graph = contract.load_transform(out)
     rows = [r for split in c.splits for r in read_split(out, c, split) if not r["ledger"]["copy"]]
-    sources = [images.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes()) for r in rows]
+    sources = [formats.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes()) for r in rows]
     np.testing.assert_array_equal(
         graph(tf.constant(sources)).numpy(),
         contract.images_from_records(c, tf.constant([r["image"] for r in rows])).numpy(),
@@ -129,7 +130,7 @@ def test_statistics_are_those_of_the_train_originals(prepared):
     spec = transform.image_spec(config)
     pixels = np.stack(
         [
-            images.to_pixels(tf.constant(images.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes())), spec)
+            images.to_pixels(tf.constant(formats.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes())), spec)
             for r in originals
         ]
     ).astype(np.float64)
@@ -258,7 +259,7 @@ def test_every_encoding_reads_back_as_the_same_tensor(prepared, tmp_path, encodi
             np.testing.assert_array_equal(read.astype(np.float16).astype(np.float32), half)
         _, graph = contract.load_transform(target)
         originals = [i for i, r in enumerate(ours) if not r["ledger"]["copy"]]
-        sources = [images.canonical(pathlib.Path(ours[i]["ledger"]["uri"]).read_bytes()) for i in originals]
+        sources = [formats.canonical(pathlib.Path(ours[i]["ledger"]["uri"]).read_bytes()) for i in originals]
         np.testing.assert_array_equal(graph(tf.constant(sources)).numpy(), read[originals])
 
 
@@ -282,8 +283,12 @@ def test_an_output_with_other_things_in_it_is_refused(photos, tmp_path):
 
 def test_a_folder_without_images_is_an_error_and_not_an_empty_dataset(tmp_path):
     (tmp_path / "in/class").mkdir(parents=True)
+    config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), max_reject_rate=1)
+    with pytest.raises(SourceError, match="holds no file"):
+        prepare.prepare(config)
+    (tmp_path / "in/class/notes.txt").write_text("not an image")
     with pytest.raises(balance.BalanceError, match="No readable image in split 'train'"):
-        prepare.prepare(PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out")))
+        prepare.prepare(config)
     assert not (tmp_path / "out/contract.json").exists()
 
 
