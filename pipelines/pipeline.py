@@ -28,6 +28,7 @@ def build(pipeline: beam.Pipeline, config: PrepareConfig, work: shards.Work) -> 
         | "SpreadBatches" >> beam.Reshuffle()
         | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config)).with_outputs("rejected", main="refs")
     )
+    _count_listed(listed, work)
     units = _form_units(read.refs, config)  # (unit, [Ref]): images that must stay together
     cuts = (
         units
@@ -63,6 +64,16 @@ def build(pipeline: beam.Pipeline, config: PrepareConfig, work: shards.Work) -> 
     _write_lines(work, "rejects", (listed.rejected, read.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
+
+
+def _count_listed(listed: beam.DoOutputsTuple, work: shards.Work) -> None:
+    """Notes how many inputs were listed: what the sum of everything written and rejected is held against."""
+    (
+        (listed.batches | "Sizes" >> beam.Map(len), listed.rejected | "One" >> beam.Map(lambda _: 1))
+        | "AllListed" >> beam.Flatten()
+        | "CountListed" >> beam.CombineGlobally(sum)
+        | "NoteListed" >> beam.Map(stages.note_listed, work)
+    )
 
 
 def _form_units(refs: beam.PCollection, config: PrepareConfig) -> beam.PCollection:

@@ -12,7 +12,7 @@ import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 
 from pipelines import contract as contracts
-from pipelines import engine, listing, pipeline, progress, publish, shards, storage, tally
+from pipelines import engine, listing, pipeline, progress, publish, shards, stages, storage, tally
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.contract import Contract
 from pipelines.summary import Rejected, Summary
@@ -20,7 +20,7 @@ from pipelines.summary import Rejected, Summary
 _log = logging.getLogger(__name__)
 
 # Parts of the work directory that a rerun must not find: their number differs from run to run.
-_LINES = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json")
+_LINES = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", stages.LISTED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from pipelines.summary import Duplicates, Rejected
 
 # Sources listed in one element: Beam's cost per element is then small beside the reading of the files.
 BATCH = 64
+LISTED = "listed"  # the note of how many there were
 
 
 def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
@@ -37,6 +38,11 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
                 batch = []
     if batch:
         yield batch
+
+
+def note_listed(count: int, work: shards.Work) -> None:
+    """Keeps the number of inputs for `tally.summarize`."""
+    storage.write_text(work.path(LISTED), str(count))
 
 
 class _Threaded(beam.DoFn):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines import plan as plans
-from pipelines import records, shards, source, storage
+from pipelines import records, shards, source, stages, storage
 from pipelines.config import PrepareConfig
 from pipelines.summary import ClassCounts, Duplicates, Rejected, Summary, Thumbnail
 
@@ -37,7 +37,7 @@ def summarize(
     """Adds up what the job left: the summary, all rejects, and the images that the balance left out.
 
     Raises:
-      IncompleteError: a shard's account is missing.
+      IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
     """
     accounts = list(read_accounts(config, work, plan))
     rejects = {(r.uri, r.reason, r.detail): r for r in _lines(work, "rejects")}
@@ -51,8 +51,14 @@ def summarize(
     duplicates = sorted(_duplicates(work), key=lambda d: (not d.conflicting, d.digest))
     totals = {n: sum((collections.Counter(a[n]) for a in accounts), collections.Counter()) for n in _COUNTED}
     natural = sum(c.natural for labels in classes.values() for c in labels.values())
+    read = int(storage.read_text(work.path(stages.LISTED)))
+    if read != natural + len(rejected):
+        raise IncompleteError(
+            f"{read} inputs were listed, but {natural} images and {len(rejected)} rejects came of them: "
+            f"{read - natural - len(rejected)} are unexplained. Nothing was published."
+        )
     summary = Summary(
-        read=natural + len(rejected),
+        read=read,
         classes=classes,
         rejected=dict(sorted(collections.Counter(r.reason for r in rejected).items())),
         rejects=tuple(rejected[:MAX_LISTED]),

@@ -43,8 +43,6 @@ def _stray_files(directory: str, contract: Contract) -> Iterator[str]:
     for file in storage.children(directory):
         if ".tfrecord-" in file and file not in named:
             yield f"{file} is not in the contract: a stale or foreign shard. Remove it."
-        if file == ".shardmill":
-            yield f"{file} is left of a run that did not finish; the dataset itself is the one before it."
 
 
 def _shard_problems(directory: str, shard: Shard) -> Iterator[str]:

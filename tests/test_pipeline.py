@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import augment, balance, contract, formats, hashing, images, prepare, records, shards, transform
+from pipelines import augment, balance, contract, formats, hashing, images, prepare, records, shards, stages, transform
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.source import SourceError
-from pipelines.tally import DataRejectedError
+from pipelines.tally import DataRejectedError, IncompleteError
 
 
 def digests(directory: pathlib.Path) -> dict[str, str]:
@@ -323,3 +323,19 @@ def test_manifest_groups_given_splits_and_weights(photos, tmp_path):
         assert weights[f"bee/{i:02d}.jpg"] == 2.5
     assert c.splits["validation"].natural["bee"] >= 3
     assert weights["cat/00.jpg"] == 1.0
+
+
+def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
+    """Whatever the reason: what was listed has to come out as an image or as a reject."""
+    fingerprint = stages.fingerprint
+
+    class Loses(stages.Fingerprint):
+        def process(self, batch):
+            yield from (fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
+
+    monkeypatch.setattr(stages, "Fingerprint", Loses)
+    with pytest.raises(
+        IncompleteError, match="41 inputs were listed, but 39 images .* 2 are unexplained"
+    ):
+        prepare.prepare(PrepareConfig(input=str(photos), output=str(tmp_path / "out"), size=(8, 8)))
+    assert not (tmp_path / "out/contract.json").exists()
