@@ -334,8 +334,6 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
             yield from (fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
 
     monkeypatch.setattr(stages, "Fingerprint", Loses)
-    with pytest.raises(
-        IncompleteError, match="41 inputs were listed, but 39 images .* 2 are unexplained"
-    ):
+    with pytest.raises(IncompleteError, match=r"41 inputs were listed, but 39 images .* 2 are unexplained"):
         prepare.prepare(PrepareConfig(input=str(photos), output=str(tmp_path / "out"), size=(8, 8)))
     assert not (tmp_path / "out/contract.json").exists()
