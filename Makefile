@@ -37,21 +37,21 @@ all: evaluate  ## install, draw the sample (or take DATA=), prepare, verify, tra
 sample: $(VENV)/.run  ## draw the sample images into build/sample
 	$(RUN) -m pipelines sample --output build/sample
 
-prepare: $(VENV)/.run $(if $(filter build/sample,$(DATA)),sample)  ## prepare DATA into OUT/data
-	$(RUN) -m pipelines prepare --input $(DATA) --output $(OUT)/data --name dataset \
+prepare: $(VENV)/.run $(if $(filter-out build/sample,$(DATA)),,sample)  ## prepare DATA into OUT/data
+	$(RUN) -m pipelines prepare --input "$(DATA)" --output "$(OUT)/data" --name dataset \
 		--size $(SIZE) --balance $(BALANCE) $(PREPARE_FLAGS)
 
 verify: prepare  ## prepare, then check every file, digest, record and count
-	$(RUN) -m pipelines verify $(OUT)/data
+	$(RUN) -m pipelines verify "$(OUT)/data"
 
 train: verify  ## prepare, verify, then train into OUT/model
-	$(RUN) -m trainer train --data $(OUT)/data --output $(OUT)/model --epochs $(EPOCHS) $(TRAIN_FLAGS)
+	$(RUN) -m trainer train --data "$(OUT)/data" --output "$(OUT)/model" --epochs $(EPOCHS) $(TRAIN_FLAGS)
 
 evaluate: train  ## prepare, verify, train, then evaluate on SPLIT
-	$(RUN) -m trainer evaluate --model $(OUT)/model --data $(OUT)/data --split $(SPLIT)
+	$(RUN) -m trainer evaluate --model "$(OUT)/model" --data "$(OUT)/data" --split $(SPLIT)
 
 inspect: $(VENV)/.run  ## show what OUT/data holds, and draw its contact sheet
-	$(RUN) -m pipelines inspect $(OUT)/data --images $(OUT)/contact-sheet.png
+	$(RUN) -m pipelines inspect "$(OUT)/data" --images "$(OUT)/contact-sheet.png"
 
 test: $(VENV)/.dev  ## run the tests (SHARDMILL_DATA=... adds those on real photographs)
 	$(RUN) -m pytest $(TEST_FLAGS)

@@ -18,6 +18,7 @@ from pipelines.config import ConfigError
 DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
 # Errors of ours, whose message is a sentence for the user; Beam wraps some in its own.
 _OURS = (
+    "NothingUsableError",
     "SourceError",
     "BalanceError",
     "DataRejectedError",
@@ -39,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             args, rest
         )
     except KeyboardInterrupt:
-        print("Interrupted. Run the same command again to go on where it stopped.", file=sys.stderr)
-        return FAILED
+        return _interrupted()
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return USAGE
@@ -50,9 +50,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import engine, listing
+    from pipelines import engine, listing, workspace
 
-    listing.check(config)  # this and the flags before seconds of imports
+    listing.check(config)  # this, the output and the flags before seconds of imports
+    workspace.check_output(config)
     engine.check_runner(args.runner)
     if beam_flags:
         engine.options(beam_flags)
@@ -78,13 +79,13 @@ def _inspect(args: argparse.Namespace, _: list[str]) -> int:
 
 def _verify(args: argparse.Namespace, _: list[str]) -> int:
     console.import_tensorflow()
-    from pipelines import contract, verify
+    from pipelines import contract, tables, verify
 
     problems = verify.verify(args.directory)
     for problem in problems:
         print(problem)
     if problems:
-        print(f"{len(problems)} problem(s) found in {args.directory}.", file=sys.stderr)
+        print(f"{args.directory} is not whole: {tables.plural(len(problems), 'problem')}.", file=sys.stderr)
         return FAILED
     splits = contract.load(args.directory).splits
     shards = sum(len(split.shards) for split in splits.values())
@@ -100,13 +101,22 @@ def _sample(args: argparse.Namespace, _: list[str]) -> int:
     return DONE
 
 
+def _interrupted() -> int:
+    print("Interrupted. Run the same command again to go on where it stopped.", file=sys.stderr)
+    return FAILED
+
+
 def _failed(error: Exception) -> int:
+    if "KeyboardInterrupt" in str(error):  # Beam wraps what interrupts a stage in a RuntimeError
+        return _interrupted()
     kind, text = _told(error)
     if kind:
         print(f"error: {text}", file=sys.stderr)
     else:
         logging.error("The job failed: this is a defect of Shardmill or of a library.", exc_info=error)
-    return REJECTED if kind == "DataRejectedError" else USAGE if kind == "ConfigError" else FAILED
+    return (
+        REJECTED if kind in ("DataRejectedError", "NothingUsableError") else USAGE if kind == "ConfigError" else FAILED
+    )
 
 
 def _told(error: Exception) -> tuple[str, str]:

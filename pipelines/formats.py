@@ -18,7 +18,7 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines import exif
 
@@ -110,7 +110,9 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Image.DecompressionBombError as e:
         raise ImageError("too-many-pixels", f"More than the allowed {max_pixels} pixels: {e}") from e
     except Exception as e:
-        raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}: {type(e).__name__}: {e}") from e
+        # Pillow's own sentence for this names a memory address, and rejects should be the same in every run.
+        why = "" if isinstance(e, UnidentifiedImageError) else f": {type(e).__name__}: {e}"
+        raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}{why}") from e
 
 
 def _pillow_orientation(image: Image.Image) -> int:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import collections
+import itertools
 import os
 from collections.abc import Iterator
 
 from pipelines import folders, manifest, storage
 from pipelines.config import PrepareConfig
-from pipelines.source import MANIFEST_SUFFIXES, Source, SourceError, is_manifest
+from pipelines.source import MANIFEST_SUFFIXES, NothingUsableError, Source, SourceError, is_manifest, reject
 from pipelines.summary import Rejected
+
+LOOKED_AT = 1000  # inputs, before anything heavy is imported
 
 
 def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
@@ -43,9 +47,11 @@ def check(config: PrepareConfig) -> None:
         path.encode("utf-8")
     except UnicodeEncodeError as e:
         raise SourceError(f"The path of --input should be UTF-8. Received: {path!r}") from e
-    if storage.is_remote(path) or (_is_glob(path) and not is_manifest(path)):
+    if storage.is_remote(path):
         return
-    if is_manifest(path):
+    if _is_glob(path) and not is_manifest(path):
+        pass
+    elif is_manifest(path):
         if not os.path.isfile(path):
             raise SourceError(f"No manifest {path!r}: expected a CSV, JSONL or Parquet file with path and label.")
     elif not os.path.isdir(path):
@@ -54,6 +60,25 @@ def check(config: PrepareConfig) -> None:
             f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
             f"There is {what} at {path!r}."
         )
+    _check_first(config)
+
+
+def _check_first(config: PrepareConfig) -> None:
+    """Lists the beginning of the input, and fails if not one of it is an image with a label."""
+    rejects: list[Rejected] = []
+    for item in itertools.islice(list_sources(config), LOOKED_AT):
+        if isinstance(item, Rejected):
+            rejects.append(item)
+        elif not storage.is_remote(item.uri) and not os.path.lexists(item.uri):
+            rejects.append(reject(item.uri, "missing", "There is no such file.", item.label))
+        else:
+            return
+    common = collections.Counter(r.reason for r in rejects).most_common(3)
+    raise NothingUsableError(
+        f"None of the first {len(rejects)} inputs in {config.input!r} can be used: "
+        f"{', '.join(f'{reason} {count}' for reason, count in common)}. "
+        f"For example {rejects[0].uri!r}: {rejects[0].detail}"
+    )
 
 
 def has_groups(config: PrepareConfig) -> bool:

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import re
 from collections.abc import Sequence
+from typing import NoReturn
 
 from pipelines import contract
 from pipelines.config import AUGMENT_DEFAULTS, ConfigError, PrepareConfig
@@ -15,9 +16,16 @@ _DEFAULTS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line; the whole usage is what --help is for."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}. See {self.prog} --help.\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands. `prepare` leaves what it does not know to Beam."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="python -m pipelines", description="Prepare labelled images as sharded, normalized, balanced TFRecords."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -36,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_prepare(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     p = commands.add_parser(
         "prepare",
         help="prepare a dataset from a folder, a manifest or a glob",

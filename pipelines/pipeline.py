@@ -12,11 +12,12 @@ import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 from apache_beam.pvalue import AsDict, AsList, AsSingleton
 
-from pipelines import balance, listing, shards, stages, transform
+from pipelines import balance, listing, stages, transform
 from pipelines.config import PrepareConfig
+from pipelines.workspace import Work
 
 
-def build(pipeline: beam.Pipeline, config: PrepareConfig, work: shards.Work) -> None:
+def build(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     """Adds the job to `pipeline`; call inside `tft_beam.Context`. Its results are files below `work`."""
     listed = (
         pipeline
@@ -66,7 +67,7 @@ def build(pipeline: beam.Pipeline, config: PrepareConfig, work: shards.Work) -> 
     _write_lines(work, "unused", items.unused)
 
 
-def _count_listed(listed: beam.DoOutputsTuple, work: shards.Work) -> None:
+def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> None:
     """Notes how many inputs were listed: what the sum of everything written and rejected is held against."""
     (
         (listed.batches | "Sizes" >> beam.Map(len), listed.rejected | "One" >> beam.Map(lambda _: 1))
@@ -92,7 +93,11 @@ def _form_units(refs: beam.PCollection, config: PrepareConfig) -> beam.PCollecti
 
 
 def _analyze(
-    pipeline: beam.Pipeline, accounts: beam.PCollection, the_plan: AsSingleton, config: PrepareConfig, work: shards.Work
+    pipeline: beam.Pipeline,
+    accounts: beam.PCollection,
+    the_plan: AsSingleton,
+    config: PrepareConfig,
+    work: Work,
 ) -> beam.PCollection:
     """Runs TensorFlow Transform over a row per label and shard, and saves its graph. Returns the graph's path."""
     moments = accounts | "PixelSums" >> beam.FlatMap(stages.train_moments)  # one small row a train shard
@@ -108,7 +113,7 @@ def _analyze(
     return transform_fn[0]
 
 
-def _write_lines(work: shards.Work, name: str, elements: beam.PCollection) -> None:
+def _write_lines(work: Work, name: str, elements: beam.PCollection) -> None:
     (
         elements
         | f"{name}ToJson" >> beam.Map(lambda e: json.dumps(dataclasses.asdict(e), ensure_ascii=False))

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pipelines import balance, hashing
 from pipelines.config import PrepareConfig
 from pipelines.shards import Item, file_name
-from pipelines.source import Ref
+from pipelines.source import NothingUsableError, Ref
 
 MIN_SHARD_RECORDS = 256
 USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
@@ -40,14 +40,16 @@ def make_plan(histograms: Mapping[tuple[str, str], balance.RankHistogram], confi
     """(split, label) -> the histogram of its images' balance positions, made into the plan.
 
     Raises:
-      BalanceError: nothing to train on, or a balance that these classes cannot have.
+      NothingUsableError: no image to train on.
+      BalanceError: a balance that these classes cannot have.
     """
     natural: dict[str, dict[str, int]] = {}
     for (split, label), histogram in sorted(histograms.items()):
         natural.setdefault(split, {})[label] = histogram.total
     if "train" not in natural:
-        raise balance.BalanceError(
-            "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest."
+        raise NothingUsableError(
+            "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest; "
+            f"read: {', '.join(f'{sum(c.values())} in {split}' for split, c in natural.items()) or 'none at all'}."
         )
     train = {label: h for (split, label), h in histograms.items() if split == "train"}
     copies = balance.plan_copies(train, config)

@@ -16,17 +16,18 @@ from google.protobuf import text_format
 
 from pipelines import contract as contracts
 from pipelines import plan as plans
-from pipelines import records, report, shards, sidecars, source, storage, tally, transform
+from pipelines import records, report, sidecars, source, storage, tally, transform
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
 from pipelines.summary import Rejected, Summary
+from pipelines.workspace import Work
 
 LIBRARIES = ("tensorflow", "tensorflow-transform", "apache-beam", "numpy", "pillow")
 _DIRECTORIES = ("stats", "transform_fn", "transformed_metadata", "ledger", "rejects")
 _FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
 
 
-def make_contract(config: PrepareConfig, work: shards.Work, plan: plans.Plan, summary: Summary) -> Contract:
+def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: Summary) -> Contract:
     """The contract of what lies finished below `work`.
 
     Raises:
@@ -82,7 +83,7 @@ def make_contract(config: PrepareConfig, work: shards.Work, plan: plans.Plan, su
 
 
 def publish(
-    config: PrepareConfig, work: shards.Work, contract: Contract, summary: Summary,
+    config: PrepareConfig, work: Work, contract: Contract, summary: Summary,
     rejected: Sequence[Rejected], unused: Sequence[Rejected],
 ) -> None:  # fmt: skip
     """Puts the dataset in place of what the output held, contract.json last."""
@@ -133,7 +134,7 @@ def _place(path: str, target: str) -> None:
     storage.rename(path, target)
 
 
-def _note(work: shards.Work, file: str, records: int) -> dict[str, Any]:
+def _note(work: Work, file: str, records: int) -> dict[str, Any]:
     try:
         note = json.loads(storage.read_text(work.path("shards", f"{file}.json")))
     except (OSError, ValueError) as e:
@@ -145,7 +146,7 @@ def _note(work: shards.Work, file: str, records: int) -> dict[str, Any]:
     return dict(note)
 
 
-def _normalization(config: PrepareConfig, work: shards.Work, summary: Summary) -> Normalization:
+def _normalization(config: PrepareConfig, work: Work, summary: Summary) -> Normalization:
     levels = records.as_levels(summary.pixel_histogram["train"])
     sums = records.moments(levels)
     mean, std = transform.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])

@@ -20,6 +20,7 @@ from pipelines import hashing, progress, records, storage
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref
 from pipelines.summary import Rejected
+from pipelines.workspace import Work
 
 # Part of every task digest: raise it when the bytes of a record change for the same options.
 RECORD_VERSION = 1
@@ -34,18 +35,6 @@ class Item(NamedTuple):
     position: int
     ref: Ref
     copy: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Work:
-    """Where a run keeps what is not yet published: one directory below the output, named in DIRECTORY."""
-
-    root: str
-
-    DIRECTORY = ".shardmill"
-
-    def path(self, *parts: str) -> str:
-        return storage.join(self.root, *parts)
 
 
 def file_name(name: str, split: str, index: int, total: int) -> str:

@@ -24,6 +24,10 @@ class SourceError(ValueError):
     """The input as a whole cannot be used; the message says what was expected and what is there."""
 
 
+class NothingUsableError(SourceError):
+    """Not one image with a label can be read; the message says why."""
+
+
 class Source(NamedTuple):
     """One listed image. `key` is its path relative to the input, so that moving the folder changes nothing."""
 

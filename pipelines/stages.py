@@ -12,14 +12,14 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from pipelines import balance, formats, hashing, listing, plan, progress, records, shards, storage, transform
+from pipelines import balance, formats, hashing, listing, plan, progress, records, shards, storage, transform, workspace
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source
 from pipelines.summary import Duplicates, Rejected
+from pipelines.workspace import Work
 
 # Sources listed in one element: Beam's cost per element is then small beside the reading of the files.
 BATCH = 64
-LISTED = "listed"  # the note of how many there were
 
 
 def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
@@ -40,9 +40,9 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
         yield batch
 
 
-def note_listed(count: int, work: shards.Work) -> None:
+def note_listed(count: int, work: Work) -> None:
     """Keeps the number of inputs for `tally.summarize`."""
-    storage.write_text(work.path(LISTED), str(count))
+    storage.write_text(work.path(workspace.LISTED), str(count))
 
 
 class _Threaded(beam.DoFn):
@@ -135,7 +135,7 @@ def image_position(ref: Ref, config: PrepareConfig) -> tuple[tuple[str, str], tu
 
 
 def make_plan(
-    histograms: Mapping[tuple[str, str], balance.RankHistogram], config: PrepareConfig, work: shards.Work
+    histograms: Mapping[tuple[str, str], balance.RankHistogram], config: PrepareConfig, work: Work
 ) -> plan.Plan:
     """Makes the plan and notes it for the publisher."""
     made = plan.make_plan(histograms, config)
@@ -164,7 +164,7 @@ def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, i
 class WriteShard(_Threaded):
     """((split, shard), [Item or None]) -> the shard's account; see `shards.write_shard`."""
 
-    def __init__(self, config: PrepareConfig, work: shards.Work):
+    def __init__(self, config: PrepareConfig, work: Work):
         super().__init__(config)
         self._work = work
 
@@ -189,7 +189,7 @@ class WriteShard(_Threaded):
 class FinishShard(_Threaded):
     """A shard's account -> its file's name, count, size and digest; see `shards.finish_shard`."""
 
-    def __init__(self, config: PrepareConfig, work: shards.Work):
+    def __init__(self, config: PrepareConfig, work: Work):
         super().__init__(config)
         self._work = work
 

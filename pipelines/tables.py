@@ -19,6 +19,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
+def plural(count: int, noun: str) -> str:
+    """ "1 shard", "1,200 shards"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def summary_table(contract: Contract, summary: Summary) -> str:
     """What `prepare` prints at its end: read, written, rejected, and every class before and after, per split."""
     rows = [
@@ -30,15 +35,17 @@ def summary_table(contract: Contract, summary: Summary) -> str:
         total = [sum(getattr(c, f) for c in counts.values()) for f in ("natural", "stored", "copies", "unused")]
         rows.append((f"{split}, all", total[0], total[1] - total[2], total[2], total[3], total[1]))
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items()) or "none"
+    shards = sum(len(split.shards) for split in contract.splits.values())
     lines = [
         table(("split/class", "images", "originals", "copies", "left out", "records"), rows),
         "",
-        f"Read {summary.read:,}, rejected {sum(summary.rejected.values()):,} ({rejected}), wrote {summary.written:,} "
-        f"records in {sum(len(s.shards) for s in contract.splits.values())} shards.",
+        f"Read {summary.read:,}, rejected {sum(summary.rejected.values()):,} ({rejected}), wrote "
+        f"{plural(summary.written, 'record')} in {plural(shards, 'shard')}.",
     ]
     if summary.duplicate_groups:
         lines.append(
-            f"Equal images: {summary.duplicate_groups} groups, {summary.conflicting_groups} under conflicting labels."
+            f"Equal images: {plural(summary.duplicate_groups, 'group')}, "
+            f"{summary.conflicting_groups} under conflicting labels."
         )
     lines += [f"warning: {warning}" for warning in summary.warnings]
     seconds = summary.engine["seconds"]

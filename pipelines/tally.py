@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pipelines import plan as plans
-from pipelines import records, shards, source, stages, storage
+from pipelines import records, source, storage, workspace
 from pipelines.config import PrepareConfig
 from pipelines.summary import ClassCounts, Duplicates, Rejected, Summary, Thumbnail
+from pipelines.workspace import Work
 
 MAX_LISTED = 300  # rejects and duplicates that the summary and the report name; all are in rejects/
 
@@ -24,7 +25,7 @@ class IncompleteError(RuntimeError):
     """The job ended without some of its results; nothing was published."""
 
 
-def read_plan(work: shards.Work) -> plans.Plan:
+def read_plan(work: Work) -> plans.Plan:
     """The plan that the job noted."""
     data = json.loads(storage.read_text(work.path("plan.json")))
     copies = {label: plans.balance.Copies(**c) for label, c in data.pop("copies").items()}
@@ -32,7 +33,7 @@ def read_plan(work: shards.Work) -> plans.Plan:
 
 
 def summarize(
-    config: PrepareConfig, work: shards.Work, plan: plans.Plan, engine: Mapping[str, Any]
+    config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]
 ) -> tuple[Summary, list[Rejected], list[Rejected]]:
     """Adds up what the job left: the summary, all rejects, and the images that the balance left out.
 
@@ -51,7 +52,7 @@ def summarize(
     duplicates = sorted(_duplicates(work), key=lambda d: (not d.conflicting, d.digest))
     totals = {n: sum((collections.Counter(a[n]) for a in accounts), collections.Counter()) for n in _COUNTED}
     natural = sum(c.natural for labels in classes.values() for c in labels.values())
-    read = int(storage.read_text(work.path(stages.LISTED)))
+    read = int(storage.read_text(work.path(workspace.LISTED)))
     if read != natural + len(rejected):
         raise IncompleteError(
             f"{read} inputs were listed, but {natural} images and {len(rejected)} rejects came of them: "
@@ -85,17 +86,19 @@ def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
     harmless = sum(summary.rejected.get(reason, 0) for reason in source.HARMLESS)
     bad, total = sum(summary.rejected.values()) - harmless, summary.read - harmless
     if bad > config.max_reject_rate * total:
-        reasons = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items())
+        reasons = ", ".join(f"{r} {n}" for r, n in summary.rejected.items() if r not in source.HARMLESS)
+        first = ", ".join(r.uri for r in [r for r in summary.rejects if r.reason not in source.HARMLESS][:3])
         raise DataRejectedError(
             f"{bad} of {total} inputs were rejected ({bad / total:.1%}); --max-reject-rate allows "
-            f"{config.max_reject_rate:.1%}. Reasons: {reasons}. Each is listed in {where}. Nothing was published."
+            f"{config.max_reject_rate:.1%}. Reasons: {reasons}; first: {first}. Each is listed in {where}. "
+            "Nothing was published."
         )
 
 
 _COUNTED = ("formats", "conversions", "widths", "heights", "file_bytes")
 
 
-def read_accounts(config: PrepareConfig, work: shards.Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
+def read_accounts(config: PrepareConfig, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
     for files in plans.shard_names(plan, config).values():
         for file in files:
             try:
@@ -127,14 +130,14 @@ def _levels(accounts: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]
     return {split: levels.tolist() for split, levels in result.items()}
 
 
-def _lines(work: shards.Work, name: str) -> Iterator[Rejected]:
+def _lines(work: Work, name: str) -> Iterator[Rejected]:
     for file in storage.children(work.path(name)):
         for line in storage.read_text(work.path(name, file)).split("\n"):
             if line:
                 yield Rejected(**json.loads(line))
 
 
-def _duplicates(work: shards.Work) -> Iterator[Duplicates]:
+def _duplicates(work: Work) -> Iterator[Duplicates]:
     for file in storage.children(work.path("duplicates")):
         for line in storage.read_text(work.path("duplicates", file)).split("\n"):
             if line:
@@ -147,13 +150,16 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         missing = [label for label in plan.labels if not counts[label].natural]
         if missing:
             yield f"Split {split} has no image of: {', '.join(missing[:20])}."
-    for split in set(config.splits) - set(summary.classes):
+    if len(plan.labels) == 1:
+        yield f"There is one class only, {plan.labels[0]}: nothing can be told from it."
+    for split in sorted(set(config.splits) - set(summary.classes)):
         if config.splits[split] > 0:
             yield f"Split {split} is empty."
     if summary.conflicting_groups:
+        conflict = summary.duplicates[0]
         yield (
             f"{summary.conflicting_groups} pictures stand under more than one label: "
-            "at least one label of each is wrong."
+            f"at least one label of each is wrong. The report names them; the first is {conflict.members[0][0]}."
         )
     if summary.straddling_groups:
         yield f"{summary.straddling_groups} pictures are in more than one of the given splits: the test set leaks."

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines import contract
 
@@ -81,12 +84,56 @@ def test_an_absent_input_fails_at_once(tmp_path):
     assert time.monotonic() - started < 5  # before anything heavy is imported
 
 
-def test_a_read_only_output_is_one_sentence(photos, tmp_path):
+def test_an_output_that_is_a_file_or_lies_in_the_input_is_refused(photos, tmp_path):
     (tmp_path / "data").write_text("a file where the folder should be")
     done = run("prepare", "--input", str(photos), "--output", str(tmp_path / "data"), "--size=8")
+    assert (done.returncode, done.stderr) == (2, f"error: --output '{tmp_path}/data' is a file. Name a folder.\n")
+    done = run("prepare", "--input", str(photos), "--output", str(photos / "ant"), "--size=8")
+    assert done.returncode == 2
+    assert "lies in the input" in done.stderr
+
+
+def test_a_full_disk_is_one_sentence(photos, tmp_path):
+    """A file system of 64 kB, mounted where this may be done, runs full while shards are written."""
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        done = run("prepare", "--input", str(photos), "--output", str(small / "data"), "--max-reject-rate=0.1")
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
+    assert "No space left on device" in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path):
+    """Ctrl-C while shards are written: one sentence, although Beam wraps it, and nothing published."""
+    for label in ("a", "b"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        for i in range(300):
+            noise = np.random.default_rng(i).integers(0, 256, (600, 800, 3), dtype=np.uint8)
+            if i < 3:
+                Image.fromarray(noise).save(tmp_path / "in" / label / f"{i}.jpg", quality=95)
+            else:
+                data = (tmp_path / "in" / label / f"{i % 3}.jpg").read_bytes()
+                (tmp_path / "in" / label / f"{i}.jpg").write_bytes(data + b"%d" % i)
+    out = tmp_path / "data"
+    command = [sys.executable, "-m", "pipelines", "prepare", "--input", str(tmp_path / "in"), "--output", str(out),
+               "--shards=20", "--workers=1"]  # fmt: skip
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    deadline = time.monotonic() + 120
+    while not list(out.glob(".shardmill/staged/*.json")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1, errors
+    assert errors.splitlines()[-1] == "Interrupted. Run the same command again to go on where it stopped."
+    assert "Traceback" not in errors
+    assert not (out / "contract.json").exists()
 
 
 @pytest.mark.parametrize("command", [[], ["prepare"], ["inspect"], ["verify"], ["sample"]])

@@ -224,11 +224,28 @@ def test_check_says_what_is_not_there(path, message, tmp_path):
         listing.check(config(tmp_path / path))
 
 
-@pytest.mark.parametrize("path", ["cat", "a[1]", "rows.jsonl", "*/x", "[ab]/*"])
-def test_check_lets_pass_what_may_be_there(path, tmp_path):
-    touch(tmp_path, "cat/1", "a[1]/2", "rows.jsonl")
-    listing.check(config(tmp_path / path))
-    listing.check(config("gs://bucket/folder"))
+@pytest.mark.parametrize(
+    ("path", "reasons"),
+    [
+        ("in/cat", "no-label 2"),  # the class folder itself, in place of the folder that holds it
+        ("in/*/*.png", ""),
+        ("rows.jsonl", "outside-input 1, bad-row 1"),
+    ],
+)
+def test_check_says_why_nothing_can_be_used(path, reasons, tmp_path):
+    touch(tmp_path, "in/cat/1", "in/cat/2")
+    (tmp_path / "rows.jsonl").write_text('{"path": "../elsewhere", "label": "cat"}\n{"path": "in/cat/1"}\n')
+    with pytest.raises(SourceError) as raised:
+        listing.check(config(tmp_path / path))
+    assert (f"can be used: {reasons}. For example" if reasons else "matches no file") in str(raised.value)
+
+
+@pytest.mark.parametrize("path", [".", "a[1]", "rows.jsonl", "c*/*", "[ac]*/x/*"])
+def test_check_lets_pass_what_has_images(path, tmp_path):
+    touch(tmp_path, "cat/1", "a[1]/x/2")
+    (tmp_path / "rows.jsonl").write_text('{"path": "cat/1", "label": "cat"}\n')
+    assert listing.check(config(tmp_path / path)) is None
+    assert listing.check(config("gs://bucket/folder")) is None  # asked when the job runs
 
 
 def test_an_absent_folder_is_an_error_when_it_is_listed_too(tmp_path):

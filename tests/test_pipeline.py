@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import augment, balance, contract, formats, hashing, images, prepare, records, shards, stages, transform
+from pipelines import augment, contract, formats, hashing, images, prepare, records, shards, stages, transform
 from pipelines.config import ConfigError, PrepareConfig
-from pipelines.source import SourceError
+from pipelines.source import NothingUsableError, SourceError
 from pipelines.tally import DataRejectedError, IncompleteError
 
 
@@ -287,7 +287,7 @@ def test_a_folder_without_images_is_an_error_and_not_an_empty_dataset(tmp_path):
     with pytest.raises(SourceError, match="holds no file"):
         prepare.prepare(config)
     (tmp_path / "in/class/notes.txt").write_text("not an image")
-    with pytest.raises(balance.BalanceError, match="No readable image in split 'train'"):
+    with pytest.raises(NothingUsableError, match="No readable image in split 'train'"):
         prepare.prepare(config)
     assert not (tmp_path / "out/contract.json").exists()
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipelines import balance, hashing, plan
 from pipelines.config import PrepareConfig
-from pipelines.source import Ref
+from pipelines.source import NothingUsableError, Ref
 
 
 def config(**options) -> PrepareConfig:
@@ -87,7 +87,7 @@ def test_other_splits_are_never_copied_or_left_out():
 
 
 def test_nothing_to_train_on():
-    with pytest.raises(balance.BalanceError, match="No readable image in split 'train'"):
+    with pytest.raises(NothingUsableError, match="No readable image in split 'train'"):
         plan.make_plan(histograms([ref(1, split="test")]), config())
 
 

@@ -220,7 +220,7 @@ def test_output_directories(run, data, tmp_path):
 
 
 def test_splits_are_checked_before_training(data, tmp_path):
-    with pytest.raises(ContractError, match="No split 'valid' in dataset"):
+    with pytest.raises(TrainerError, match=r"no split 'valid' to choose the best epoch by; .* has test, train"):
         quiet(TrainConfig(str(data), str(tmp_path / "o"), validation="valid"))
     with pytest.raises(TrainerError, match="a split that is not trained on"):
         quiet(TrainConfig(str(data), str(tmp_path / "o"), validation="train"))

@@ -69,6 +69,8 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
         f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
         f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
     )
+    for warning in _absent_classes(contract):
+        say(f"warning: {warning}")
     progress = _fit(config, contract, network, run, say)
     network.save(run.model)
     export.write(network, config.data, contract, str(run.saved_model))
@@ -85,9 +87,27 @@ def _check_splits(config: TrainConfig, contract: Contract) -> None:
     """Every shard that the run will read is there, before the first minute is spent."""
     if TRAIN_SPLIT in (config.validation,):
         raise TrainerError("--validation should be a split that is not trained on. Received: 'train'.")
+    if config.validation not in (*contract.splits, NO_VALIDATION):
+        raise TrainerError(
+            f"There is no split {config.validation!r} to choose the best epoch by; {config.data} has "
+            f"{', '.join(contract.splits)}. Name another with --validation; none keeps the last epoch."
+        )
     wanted = {TRAIN_SPLIT, config.validation} - {NO_VALIDATION}
     for split in sorted(wanted | set(_evaluated(contract))):
         dataset.checked_shards(contract, config.data, split)
+
+
+def _absent_classes(contract: Contract) -> list[str]:
+    """A sentence for each split that cannot tell how well some class is recognized."""
+    sentences = []
+    for name, split in contract.splits.items():
+        absent = [label for label in contract.labels if not split.stored.get(label, 0)]
+        if absent:
+            sentences.append(
+                f"split {name!r} has no record of {', '.join(absent[:20])}: "
+                + ("the model cannot learn it." if name == TRAIN_SPLIT else "its scores leave that class out.")
+            )
+    return sentences
 
 
 def _start_keras(seed: int) -> None:

@@ -1,0 +1,73 @@
+"""Where a run works before anything is published, and what may be published where. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+
+from pipelines import contract as contracts
+from pipelines import storage
+from pipelines.config import ConfigError, PrepareConfig
+
+_log = logging.getLogger(__name__)
+
+LISTED = "listed"  # the note of how many inputs there were
+# What a rerun must not find: the number of these files differs from run to run.
+_NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """Where a run keeps what is not yet published: one directory below the output, named in DIRECTORY."""
+
+    root: str
+
+    DIRECTORY = ".shardmill"
+
+    def path(self, *parts: str) -> str:
+        return storage.join(self.root, *parts)
+
+
+def check_output(config: PrepareConfig) -> None:
+    """Raises ConfigError for an output that holds something else than a dataset, or that lies in the input."""
+    out, source = config.output, config.input
+    if not storage.is_remote(out) and not storage.is_remote(source) and os.path.isdir(source):
+        real_out, real_in = os.path.realpath(out), os.path.realpath(source)
+        if os.path.commonpath([real_out, real_in]) == real_in:
+            raise ConfigError(f"--output {out!r} lies in the input {source!r}: its files would be inputs next time.")
+    if not storage.is_remote(out) and os.path.lexists(out) and not os.path.isdir(out):
+        raise ConfigError(f"--output {out!r} is a file. Name a folder.")
+    present = storage.children(out)
+    if present and not {contracts.FILE_NAME, Work.DIRECTORY} & set(present):
+        raise ConfigError(
+            f"--output {out!r} is not empty and holds no Shardmill dataset. Name a new folder, or empty this one."
+        )
+
+
+def open_work(config: PrepareConfig) -> Work:
+    """The work directory: a new one, or that of an interrupted run with the same options, whose shards are kept."""
+    check_output(config)
+    present = storage.children(config.output)
+    work = Work(storage.join(config.output, Work.DIRECTORY))
+    note, digest = work.path("run.json"), config.digest()
+    if Work.DIRECTORY in present:
+        before = _earlier_digest(note)
+        if before == digest:
+            _log.info("Goes on with an unfinished run of the same options: what is done and still fits stays.")
+            for name in _NOT_KEPT:
+                storage.remove(work.path(name))
+        else:
+            _log.info("An unfinished run with other options is thrown away: it cannot be gone on with.")
+            storage.remove(work.root)
+    storage.make_directory(work.root)
+    storage.write_text(note, json.dumps({"config_digest": digest}))
+    return work
+
+
+def _earlier_digest(note: str) -> str:
+    try:
+        return str(json.loads(storage.read_text(note))["config_digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
