@@ -9,7 +9,7 @@ import tensorflow as tf
 from trainer_fixtures import make_contract, write_dataset
 
 from pipelines import contract as contracts
-from pipelines.contract import ContractError, Split
+from pipelines.contract import Split
 from trainer import dataset, evaluate, outputs
 from trainer import model as models
 from trainer import train as training
