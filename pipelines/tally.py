@@ -41,11 +41,9 @@ def summarize(
       IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
     """
     accounts = list(read_accounts(config, work, plan))
-    rejects = {(r.uri, r.reason, r.detail): r for r in _lines(work, "rejects")}
-    for account in accounts:
-        for row in account["rejects"]:
-            rejects[row["uri"], row["reason"], ""] = Rejected(**row)
-    rejected = sorted(rejects.values(), key=lambda r: (r.uri, r.stage, r.detail))
+    # Once for each source, although every shard that wanted a copy of it says so.
+    undecoded = {(row["uri"], row["label"]): Rejected(**row) for account in accounts for row in account["rejects"]}
+    rejected = sorted([*_lines(work, "rejects"), *undecoded.values()], key=lambda r: (r.uri, r.stage, r.detail))
     unused = sorted(_lines(work, "unused"), key=lambda r: r.uri)
     left_out = collections.Counter((r.split, r.label) for r in unused)
     classes = _classes(plan, accounts, left_out)

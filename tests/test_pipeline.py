@@ -337,3 +337,22 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
     with pytest.raises(IncompleteError, match=r"41 inputs were listed, but 39 images .* 2 are unexplained"):
         prepare.prepare(PrepareConfig(input=str(photos), output=str(tmp_path / "out"), size=(8, 8)))
     assert not (tmp_path / "out/contract.json").exists()
+
+
+def test_an_image_that_cannot_be_decoded_is_one_reject_however_many_copies(photos, tmp_path):
+    """Its header is good, so it is found out when shards are written; nine copies in two shards are one reject."""
+    shutil.copytree(photos, tmp_path / "in")
+    damaged = tmp_path / "in/cat/01.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:-200])
+    config = PrepareConfig(
+        input=str(tmp_path / "in"), output=str(tmp_path / "out"), size=(8, 8), balance="uniform", shards=2,
+        max_reject_rate=0.1, splits={"train": 1.0},
+    )  # fmt: skip
+    result = prepare.prepare(config)
+    assert result.summary.rejected == {"not-an-image": 1, "undecodable": 1}
+    found = {os.path.basename(r.uri): (r.stage, r.label) for r in result.summary.rejects}
+    assert found == {"01.jpg": ("decode", "cat"), "notes.txt": ("fingerprint", "bee")}
+    assert result.summary.read == 41
+    assert result.contract.splits["train"].natural["cat"] == 4
+    lines = (tmp_path / "out/rejects/rejected.jsonl").read_text().splitlines()
+    assert sorted(json.loads(line)["reason"] for line in lines) == ["not-an-image", "undecodable"]
