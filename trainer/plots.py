@@ -67,7 +67,8 @@ def recalls(scores: Scores, split: str) -> Figure:
     values = np.nan_to_num(metrics.recall(scores.matrix))
     bars = axes.barh(scores.labels, values, color=BLUE)
     support = scores.matrix.sum(axis=1)
-    axes.bar_label(bars, [f" {v:.2f} of {n}" if n else " no records" for v, n in zip(values, support, strict=True)])
+    texts = [f"{v:.2f} (n = {n})" if n else "no records" for v, n in zip(values, support, strict=True)]
+    axes.bar_label(bars, texts, padding=6, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=5)
     mean = metrics.balanced_accuracy(scores.matrix)
     if not np.isnan(mean):
         axes.axvline(mean, color=ORANGE, linestyle="--", label=f"balanced accuracy {mean:.3f}")
