@@ -194,6 +194,9 @@ class _Account:
         }
 
 
+_Made = tuple[records.Decoded | Rejected, bytes]
+
+
 def _in_order(
     items: Sequence[Item],
     split: str,
@@ -202,28 +205,39 @@ def _in_order(
     pool: concurrent.futures.Executor,
     window: int,
 ) -> Iterator[tuple[Item, records.Decoded | Rejected, bytes]]:
-    """Makes records in parallel and yields them in order; each source is decoded once, however many copies it has."""
+    """Makes records in parallel and yields them in order; each source is decoded once, however many copies it has.
+
+    A source and the first record of it are one task: were they two, every second thread would wait for the first.
+    """
     uses = collections.Counter(item.ref.key for item in items)
-    sources: dict[str, concurrent.futures.Future[records.Decoded | Rejected]] = {}
-    queue: collections.deque[tuple[Item, concurrent.futures.Future[bytes]]] = collections.deque()
+    sources: dict[str, concurrent.futures.Future[_Made]] = {}
+    queue: collections.deque[tuple[Item, concurrent.futures.Future[_Made]]] = collections.deque()
     upcoming = iter(items)
 
-    def make(item: Item, source: concurrent.futures.Future[records.Decoded | Rejected]) -> bytes:
-        # The pool is first in, first out, and the source was submitted before: waiting for it cannot deadlock.
-        decoded = source.result()
+    def make(item: Item, decoded: records.Decoded | Rejected) -> _Made:
         if isinstance(decoded, Rejected):
-            return b""
-        return records.make_example(decoded, item.ref, item.copy, label_ids[item.ref.label], config)
+            return decoded, b""
+        return decoded, records.make_example(decoded, item.ref, item.copy, label_ids[item.ref.label], config)
+
+    def first(item: Item) -> _Made:
+        return make(item, records.load(item.ref, split, config))
+
+    def again(item: Item, source: concurrent.futures.Future[_Made]) -> _Made:
+        # The pool is first in, first out, and the source was submitted before: waiting for it cannot deadlock.
+        return make(item, source.result()[0])
 
     while True:
         while len(queue) < window and (item := next(upcoming, None)) is not None:
-            if item.ref.key not in sources:
-                sources[item.ref.key] = pool.submit(records.load, item.ref, split, config)
-            queue.append((item, pool.submit(make, item, sources[item.ref.key])))
+            key = item.ref.key
+            if key in sources:
+                queue.append((item, pool.submit(again, item, sources[key])))
+            else:
+                sources[key] = pool.submit(first, item)
+                queue.append((item, sources[key]))
         if not queue:
             return
-        item, record = queue.popleft()
-        yield item, sources[item.ref.key].result(), record.result()
+        item, made = queue.popleft()
+        yield item, *made.result()
         uses[item.ref.key] -= 1
         if not uses[item.ref.key]:
             del sources[item.ref.key]
