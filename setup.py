@@ -16,6 +16,5 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=["pipelines", "trainer"],
     package_data={"pipelines": ["*.j2"], "trainer": ["*.j2"]},
-    data_files=[("", ["requirements.in"])],
     install_requires=[line for line in requirements if line],
 )
