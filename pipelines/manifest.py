@@ -22,6 +22,7 @@ MAX_WEIGHT = 3e38  # records hold float32
 
 
 def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """Every row as a source or a reject; rows that repeat or contradict one another are rejects, never a choice."""
     base = posixpath.dirname(config.input)
     rows = list(_rows(config.input))
     if not rows:

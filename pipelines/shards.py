@@ -156,6 +156,7 @@ class _Account:
         self._rejects[rejected.uri] = rejected  # once, however many copies were wanted
 
     def add(self, item: Item, decoded: records.Decoded, config: PrepareConfig) -> None:
+        """Counts a written record, and the source of it where it is an original."""
         label, copy = item.ref.label, item.copy
         self._counts["stored"][label] += 1
         if copy:
@@ -181,6 +182,7 @@ class _Account:
                 self._thumbnails.append(dataclasses.asdict(picture))
 
     def result(self) -> dict[str, Any]:
+        """All of it as plain JSON values."""
         counts = {n: dict(self._counts[n]) for n in ("stored", "copies", "formats", "conversions")}
         sizes = {n: {str(k): v for k, v in self._counts[n].items()} for n in ("widths", "heights", "file_bytes")}
         return {

@@ -97,6 +97,7 @@ _COUNTED = ("formats", "conversions", "widths", "heights", "file_bytes")
 
 
 def read_accounts(config: PrepareConfig, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
+    """The accounts of all planned shards; IncompleteError where one is missing."""
     for files in plans.shard_names(plan, config).values():
         for file in files:
             try:
