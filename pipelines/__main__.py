@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _interrupted()
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
+        return FAILED  # the outcome was not told to the end
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return USAGE

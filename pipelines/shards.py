@@ -60,16 +60,16 @@ def write_shard(
       It is also kept beside the staged shard, with the ledger (one line a record: key, uri, label, digest, copy).
     """
     ordered = sorted(items)
-    account_path = work.path("staged", f"{file}.json")
+    account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
     digest = _task_digest(file, ordered, labels, config)
-    if (known := _known(account_path, digest, work.path("staged", file))) is not None:
+    if (known := _known(account_path, digest, work.path("staged", file), ledger_path)) is not None:
         progress.advance(len(ordered))
         return known
     copied = {item.ref.label for item in ordered if item.copy}
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
     staged = work.path("staged", file)
-    with storage.writing(work.path("ledger", f"{file}.jsonl")) as ledger, _RecordWriter(staged) as writer:
+    with storage.writing(ledger_path) as ledger, _RecordWriter(staged) as writer:
         for item, decoded, record in _in_order(ordered, split, label_ids, config, pool, window):
             progress.advance(1)
             if isinstance(decoded, Rejected):
@@ -263,9 +263,9 @@ def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config
     return hashing.text_digest(json.dumps([file, config.digest(), versions, list(labels), content]))
 
 
-def _known(note_path: str, digest: str, file_path: str) -> dict[str, Any] | None:
-    """What an earlier run noted of the same task, if its file is still there."""
-    if not (storage.exists(note_path) and storage.exists(file_path)):
+def _known(note_path: str, digest: str, *file_paths: str) -> dict[str, Any] | None:
+    """What an earlier run noted of the same task, if its files are still there (publishing moves them)."""
+    if not all(storage.exists(path) for path in (note_path, *file_paths)):
         return None
     try:
         note = json.loads(storage.read_text(note_path))

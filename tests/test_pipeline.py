@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import augment, contract, formats, hashing, images, prepare, records, shards, stages, transform
+from pipelines import augment, contract, formats, hashing, images, prepare, records, shards, stages, storage, transform
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.source import NothingUsableError, SourceError
 from pipelines.tally import DataRejectedError, IncompleteError
@@ -356,3 +356,27 @@ def test_an_image_that_cannot_be_decoded_is_one_reject_however_many_copies(photo
     assert result.contract.splits["train"].natural["cat"] == 4
     lines = (tmp_path / "out/rejects/rejected.jsonl").read_text().splitlines()
     assert sorted(json.loads(line)["reason"] for line in lines) == ["not-an-image", "undecodable"]
+
+
+def test_a_run_that_died_while_publishing_is_mended_by_the_next(prepared, tmp_path, monkeypatch):
+    """Everything was moved but the contract: no dataset to a reader, and the same bytes after a rerun."""
+    out, _, config = prepared
+    again = dataclasses.replace(config, output=str(tmp_path / "insects"))
+    write_text = storage.write_text
+
+    def dies_at_the_contract(path, text):
+        if path.endswith("contract.json"):
+            raise OSError(5, "Input/output error")
+        write_text(path, text)
+
+    monkeypatch.setattr(storage, "write_text", dies_at_the_contract)
+    with pytest.raises(OSError, match="Input/output error"):
+        prepare.prepare(again)
+    monkeypatch.undo()
+    assert digests(tmp_path / "insects") == digests(out)  # moved already
+    with pytest.raises(contract.ContractError, match="did not finish"):
+        contract.load(tmp_path / "insects")
+    prepare.prepare(again)
+    assert digests(tmp_path / "insects") == digests(out)
+    ledgers = [{p.name: p.read_text() for p in (d / "ledger").iterdir()} for d in (tmp_path / "insects", out)]
+    assert ledgers[0] == ledgers[1]
