@@ -90,7 +90,7 @@ $(VENV)/bin/python: | check
 
 define install
 	@echo "Installing $(1) (hash-locked) ..."
-	@if command -v uv >/dev/null; then uv pip install -q --python $(RUN) --require-hashes -r $(1); \
+	@if command -v uv >/dev/null; then uv pip install -q --compile-bytecode --python $(RUN) --require-hashes -r $(1); \
 	else $(RUN) -m pip install -q --disable-pip-version-check --require-hashes -r $(1); fi
 	@touch $@
 endef

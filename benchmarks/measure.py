@@ -2,7 +2,7 @@
 
 CPU-seconds are user plus system of the whole process tree: the steadiest figure on a shared machine. Peak memory is
 the largest sum over the tree, sampled ten times a second, of what each process holds for itself plus its part of what
-it shares (PSS); where the system does not tell that, of resident sets.
+it shares (PSS, which Linux tells).
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -59,24 +58,64 @@ def collect(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
 
 def run(*commands: Sequence[str], env: dict[str, str] | None = None) -> Cost:
     """The cost of commands run side by side; stops with their last lines if one fails."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    started = time.monotonic()
     environment = {**os.environ, **(env or {})}
     running = [
         subprocess.Popen(c, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         for c in commands
     ]
-    peak, done = [0.0], threading.Event()
-    watcher = threading.Thread(target=_watch, args=([p.pid for p in running], peak, done), daemon=True)
-    watcher.start()
+    watch = _Watch([psutil.Process(p.pid) for p in running])
+    watch.start()
     for process in running:
         _, errors = process.communicate()
         if process.returncode:
             sys.exit(f"{' '.join(process.args)[:300]} failed ({process.returncode}):\n{errors.decode()[-2000:]}")
     wall = time.monotonic() - started
-    done.set()
-    watcher.join()
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, peak[0])
+    watch.stop()
+    return Cost(wall, sum(watch.cpu.values()), watch.peak)
+
+
+class _Watch(threading.Thread):
+    """Looks at whole process trees ten times a second.
+
+    The system's own account of ended children leaves out those that nobody waited for; this one adds up what each
+    process had used when last seen, at most a tenth of a second before its end.
+    """
+
+    def __init__(self, roots: list[psutil.Process]):
+        super().__init__(daemon=True)
+        self._roots = roots
+        self._done = threading.Event()
+        self.cpu: dict[tuple[int, float], float] = {}
+        self.peak = 0.0
+
+    def run(self) -> None:
+        while not self._done.wait(SAMPLE_SECONDS):
+            self._look()
+
+    def stop(self) -> None:
+        self._done.set()
+        self.join()
+
+    def _look(self) -> None:
+        total = 0.0
+        for process in self._tree():
+            try:
+                times = process.cpu_times()
+                self.cpu[process.pid, process.create_time()] = times.user + times.system
+                total += process.memory_full_info().pss / 1e6
+            except psutil.Error:
+                continue
+        self.peak = max(self.peak, total)
+
+    def _tree(self) -> list[psutil.Process]:
+        tree = list(self._roots)
+        for root in self._roots:
+            try:
+                tree += root.children(recursive=True)
+            except psutil.Error:
+                continue
+        return tree
 
 
 def middle(values: Sequence[float]) -> float:
@@ -86,25 +125,3 @@ def middle(values: Sequence[float]) -> float:
 def spread(values: Sequence[float]) -> str:
     """median (least to greatest)"""
     return f"{middle(values):.3g} ({min(values):.3g} to {max(values):.3g})"
-
-
-def _watch(pids: list[int], peak: list[float], done: threading.Event) -> None:
-    while not done.wait(SAMPLE_SECONDS):
-        peak[0] = max(peak[0], sum(_tree_megabytes(pid) for pid in pids))
-
-
-def _tree_megabytes(pid: int) -> float:
-    total = 0.0
-    try:
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return 0.0
-    for process in tree:
-        try:
-            # PSS costs the kernel a walk over the pages: only where there is something shared to divide.
-            info = process.memory_full_info() if len(tree) > 1 else process.memory_info()
-            total += getattr(info, "pss", info.rss) / 1e6
-        except psutil.Error:
-            continue
-    return total

@@ -53,15 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import engine, listing, workspace
+    from pipelines import engine, listing, workers, workspace
 
+    sys.setswitchinterval(0.0005)  # seconds: while libraries load in one thread, the others have workers to feed
     listing.check(config)  # this, the output and the flags before seconds of imports
     workspace.check_output(config)
     engine.check_runner(args.runner)
     if beam_flags:
         engine.options(beam_flags)
-    console.import_tensorflow()
-    from pipelines import prepare, tables
+    workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads Beam
+    with console.quick_imports():
+        from pipelines import prepare, tables
 
     result = prepare.prepare(config, beam_flags, args.runner)
     print(tables.summary_table(result.contract, result.summary))

@@ -12,6 +12,7 @@ from typing import Any
 from pipelines import contract, hashing
 
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
+QUALITIES = ("exact", "fast")
 # Strengths: degrees, fractions of the side, fractions of the scale, fractions of the gray range, factors around 1.
 AUGMENT_DEFAULTS = {
     "flip": 1.0,  # 1: half of the copies are mirrored left to right
@@ -24,7 +25,7 @@ AUGMENT_DEFAULTS = {
     "erase": 0.0,  # blank a rectangle of at most this fraction of the area; off by default
 }
 # What the shard bytes do not depend on. Everything else is part of the digest that decides whether a resume is one.
-_NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "thumbnails")
+_NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "thumbnails")
 
 
 class ConfigError(ValueError):
@@ -42,6 +43,7 @@ class PrepareConfig:
     size: tuple[int, int] = (128, 128)  # height, width in pixels
     resize: str = "stretch"
     filter: str = "area"
+    quality: str = "exact"
     background: tuple[int, int, int] = (255, 255, 255)
     normalize: str = "zscore"
     splits: Mapping[str, float] = dataclasses.field(
@@ -62,13 +64,15 @@ class PrepareConfig:
     max_pixels: int = 64 << 20
     max_file_bytes: int = 256 << 20
     allow_outside: bool = False
-    workers: int = 0  # decoding threads; 0: all cores
+    image_timeout: float = 60.0  # seconds that reading or decoding one image may take
+    workers: int = 0  # decoding processes; 0: one a core
     thumbnails: int = 2  # sources a class and split that the report shows
 
     def __post_init__(self) -> None:
         _one_of("--layout", self.layout, ("auto", "class", "split"))
         _one_of("--resize", self.resize, contract.RESIZE_MODES)
         _one_of("--filter", self.filter, contract.FILTERS)
+        _one_of("--quality", self.quality, QUALITIES)
         _one_of("--normalize", self.normalize, contract.NORMALIZATIONS)
         _one_of("--balance", self.balance, BALANCES)
         _one_of("--encoding", self.encoding, contract.ENCODINGS)
@@ -80,6 +84,7 @@ class PrepareConfig:
         _between("--temperature", self.temperature, 1e-6, float("inf"))
         _between("--shards", self.shards, 0, 99_999)
         _between("--seed", self.seed, -(1 << 63), (1 << 63) - 1)
+        _between("--image-timeout", self.image_timeout, 0.001, 86_400)
         _between("--workers", self.workers, 0, 1024)
         for option in ("shard_size", "max_pixels", "max_file_bytes"):
             _between(f"--{option.replace('_', '-')}", getattr(self, option), 1, 1 << 50)

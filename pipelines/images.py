@@ -18,6 +18,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from pipelines import exif
+from pipelines.config import PrepareConfig
 from pipelines.formats import WEBP_ANIMATION, Header
 
 
@@ -28,6 +29,8 @@ class ImageSpec:
     resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background.
     filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
     background: RGB 0..255, under alpha and around padding.
+    quality: "exact", or "fast": a JPEG at least twice the size is halved, quartered or cut to an eighth while it is
+      decoded (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
     """
 
     height: int
@@ -35,6 +38,16 @@ class ImageSpec:
     resize: str = "stretch"
     filter: str = "area"
     background: tuple[int, int, int] = (255, 255, 255)
+    quality: str = "exact"
+
+    def ratios(self) -> tuple[int, ...]:
+        """By what a JPEG's sides may be divided while it is decoded, in falling order."""
+        return (8, 4, 2, 1) if self.quality == "fast" else (1,)
+
+
+def image_spec(config: PrepareConfig) -> ImageSpec:
+    """What the options make of every image."""
+    return ImageSpec(*config.size, config.resize, config.filter, config.background, config.quality)
 
 
 def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
@@ -46,16 +59,17 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     head = _head(encoded)
     is_jpeg = tf.logical_and(tf.equal(head[0], 0xFF), tf.equal(head[1], 0xD8))
     is_png = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"\x89PNG"), tf.uint8)))
+    orientation = exif.orientation(encoded, is_jpeg, is_png)
     pixels = tf.cond(
         is_jpeg,
-        lambda: _decode_jpeg(encoded),
+        lambda: _decode_any_jpeg(encoded, orientation, spec),
         lambda: tf.cond(
             is_png,
             lambda: _decode_png(encoded, head, spec.background),
             lambda: _decode_webp(encoded, head, spec.background),
         ),
     )
-    return resize(orient(pixels, exif.orientation(encoded, is_jpeg, is_png)), spec)
+    return resize(orient(pixels, orientation), spec)
 
 
 def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -66,13 +80,16 @@ def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]
     if not header.in_graph:
         return _decoder("png", 1, False, spec)
     plain = not {"alpha", "16-bit"} & set(header.conversions)
-    return _decoder(header.format, header.orientation, plain, spec)
+    ratio = next(r for r in spec.ratios() if r == 1 or _shrinks_by(r, header.height, header.width, spec))
+    return _decoder(header.format, header.orientation, plain, spec, ratio)
 
 
 @functools.lru_cache(maxsize=256)
-def _decoder(format_: str, orientation: int, plain: bool, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+def _decoder(
+    format_: str, orientation: int, plain: bool, spec: ImageSpec, ratio: int = 1
+) -> Callable[[tf.Tensor], tf.Tensor]:
     if format_ == "jpeg":
-        return lambda encoded: resize(orient(_decode_jpeg(encoded), orientation), spec)
+        return lambda encoded: resize(orient(_decode_jpeg(encoded, ratio), orientation), spec)
     if format_ == "png" and plain:
         return lambda encoded: resize(orient(tf.io.decode_png(encoded, channels=3), orientation), spec)
     decode = _decode_png if format_ == "png" else _decode_webp
@@ -99,6 +116,13 @@ def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     return tf.ensure_shape(padded, (spec.height, spec.width, 3))
 
 
+def encode_image(pixels: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
+    """uint8 (H, W, 3) -> JPEG (4:4:4: at training sizes halved chroma is visible) or PNG bytes."""
+    if config.encoding == "png":
+        return tf.io.encode_png(pixels)
+    return tf.io.encode_jpeg(pixels, quality=config.jpeg_quality, chroma_downsampling=False)
+
+
 def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     """Applies an EXIF orientation 1..8 to (h, w, c): afterwards row 0 is the visual top, column 0 the visual left."""
     if isinstance(orientation, int):
@@ -117,9 +141,29 @@ def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     return tf.cond(tf.equal(orientation, 1), lambda: pixels, upright)
 
 
-def _decode_jpeg(encoded: tf.Tensor) -> tf.Tensor:
+def _decode_jpeg(encoded: tf.Tensor, ratio: int) -> tf.Tensor:
     # INTEGER_ACCURATE is the slow integer DCT: equal to Pillow's, no slower here, and the same on every machine.
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE", ratio=ratio)
+
+
+def _decode_any_jpeg(encoded: tf.Tensor, orientation: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """`_decode_jpeg` with the ratio that the header allows, asked for in the graph."""
+    ratios = spec.ratios()
+    if len(ratios) == 1:
+        return _decode_jpeg(encoded, ratios[0])
+    stored = tf.io.extract_jpeg_shape(encoded)
+    height, width = stored[0], stored[1]
+    turned = orientation >= 5
+    seen_height, seen_width = tf.where(turned, width, height), tf.where(turned, height, width)
+    allowed = tf.stack([_shrinks_by(r, seen_height, seen_width, spec) for r in ratios[:-1]] + [tf.constant(True)])
+    first = tf.argmax(tf.cast(allowed, tf.int32), output_type=tf.int32)
+    return tf.switch_case(first, [functools.partial(_decode_jpeg, encoded, ratio) for ratio in ratios])
+
+
+def _shrinks_by(ratio: int, height: int | tf.Tensor, width: int | tf.Tensor, spec: ImageSpec) -> bool | tf.Tensor:
+    """Whether resizing an upright image of this size divides its sides by `ratio` or more."""
+    tall, wide = height >= ratio * spec.height, width >= ratio * spec.width
+    return tall | wide if spec.resize == "pad" else tall & wide
 
 
 def _head(encoded: tf.Tensor) -> tf.Tensor:

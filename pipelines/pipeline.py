@@ -1,6 +1,8 @@
 """The whole graph of `prepare`, top-down. References are shuffled, pixels never: see docs/design.md.
 
-Every stage is a pure function of another module under a thin wrapper; the element type stands beside each stage.
+Every stage is a pure function of another module under a thin wrapper; the element type stands beside each stage. The
+graph is two jobs, `write` and `finish`: the second needs TensorFlow Transform, which loads and builds its graph while
+the first decodes.
 """
 
 from __future__ import annotations
@@ -9,16 +11,15 @@ import dataclasses
 import json
 
 import apache_beam as beam
-import tensorflow_transform.beam as tft_beam
 from apache_beam.pvalue import AsDict, AsList, AsSingleton
 
-from pipelines import balance, listing, stages, transform
+from pipelines import balance, listing, stages
 from pipelines.config import PrepareConfig
 from pipelines.workspace import Work
 
 
-def build(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
-    """Adds the job to `pipeline`; call inside `tft_beam.Context`. Its results are files below `work`."""
+def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
+    """The job from inputs to staged shards. Its results are files below `work`."""
     listed = (
         pipeline
         | "Input" >> beam.Create([config.input])
@@ -53,18 +54,46 @@ def build(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     every_shard = (
         pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
     )
-    accounts = (
+    _ = (
         (items.items, every_shard)
         | "WithEmptyShards" >> beam.Flatten()
         | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [Item])
-        | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's account, a dict
+        | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's file name
     )
-    transform_fn = _analyze(pipeline, accounts, the_plan, config, work)
-    affine = AsSingleton(transform_fn | "ReadAffine" >> beam.Map(transform.read_affine))  # (scale, offset)
-    accounts | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work), affine)
     _write_lines(work, "rejects", (listed.rejected, read.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
+
+
+def finish(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
+    """The job from staged shards and their accounts to statistics, the transform graph and finished shards.
+
+    Call inside `tft_beam.Context`.
+    """
+    import tensorflow_transform.beam as tft_beam  # seconds to import, while `write` runs: see prepare.py
+
+    from pipelines import transform
+
+    accounts = (
+        pipeline
+        | "Start" >> beam.Create([None])
+        | "StagedFiles" >> beam.FlatMap(stages.staged_files, config, work)  # file name
+        | "SpreadFiles" >> beam.Reshuffle()
+        | "ReadAccount" >> beam.Map(stages.read_account, work)  # the shard's account, a dict
+    )
+    moments = accounts | "PixelSums" >> beam.FlatMap(stages.train_moments)  # one small row a train shard
+    rows = (
+        pipeline
+        | "StartAnalysis" >> beam.Create([None])
+        | "AnalysisRows" >> beam.FlatMap(stages.analysis_rows, work, AsList(moments))
+    )
+    transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
+        transform.make_preprocessing_fn(config)
+    )
+    transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(work.path("transform"))
+    affine = transform_fn[0] | "ReadAffine" >> beam.Map(transform.read_affine)  # (scale, offset)
+    affine | "NoteAffine" >> beam.Map(stages.note_affine, work)
+    accounts | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work), AsSingleton(affine))
 
 
 def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> None:
@@ -90,27 +119,6 @@ def _form_units(refs: beam.PCollection, config: PrepareConfig) -> beam.PCollecti
         | "KeyByGroup" >> beam.FlatMap(stages.key_by_group, merged)  # (group or digest, Ref)
         | "GroupUnits" >> beam.GroupByKey()
     )
-
-
-def _analyze(
-    pipeline: beam.Pipeline,
-    accounts: beam.PCollection,
-    the_plan: AsSingleton,
-    config: PrepareConfig,
-    work: Work,
-) -> beam.PCollection:
-    """Runs TensorFlow Transform over a row per label and shard, and saves its graph. Returns the graph's path."""
-    moments = accounts | "PixelSums" >> beam.FlatMap(stages.train_moments)  # one small row a train shard
-    rows = (
-        pipeline
-        | "StartAnalysis" >> beam.Create([None])
-        | "AnalysisRows" >> beam.FlatMap(stages.analysis_rows, the_plan, AsList(moments))
-    )
-    transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
-        transform.make_preprocessing_fn(config)
-    )
-    transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(work.path("transform"))
-    return transform_fn[0]
 
 
 def _write_lines(work: Work, name: str, elements: beam.PCollection) -> None:

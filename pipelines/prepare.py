@@ -1,4 +1,4 @@
-"""Runs the job: check, build, run, count, publish. `prepare(config)` is what the command line and tests call."""
+"""Runs the two jobs: check, build, run, count, publish. `prepare(config)` is what the command line and tests call."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import apache_beam as beam
-import tensorflow_transform.beam as tft_beam
 
-from pipelines import engine, listing, pipeline, progress, publish, storage, tally, workspace
+from pipelines import console, engine, listing, pipeline, progress, publish, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract
 from pipelines.summary import Rejected, Summary
@@ -38,16 +38,18 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     started = time.monotonic()
     listing.check(config)
     workspace.check_output(config)
+    workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads the rest
     options = engine.options(beam_flags)
     the_runner, runner_name = engine.runner(runner)
     work = workspace.open_work(config)
     _log.info("Runs on %s.", runner_name)
     progress.begin("reading", 0)
-    with progress.shown():
+    with progress.shown(), ThreadPoolExecutor(1) as beside:
+        built = beside.submit(_finishing_job, config, work, the_runner, options)
         job = beam.Pipeline(runner=the_runner, options=options)
-        with tft_beam.Context(temp_dir=work.path("tft")):
-            pipeline.build(job, config, work)
-            job.run().wait_until_finish()
+        pipeline.write(job, config, work)
+        job.run().wait_until_finish()
+        _run(built)
     plan = tally.read_plan(work)
     seconds = time.monotonic() - started
     records = sum(plan.records.values())
@@ -58,6 +60,24 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     contract = publish.make_contract(config, work, plan, summary)
     publish.publish(config, work, contract, summary, rejected, unused)
     return Result(contract, summary)
+
+
+def _finishing_job(
+    config: PrepareConfig, work: workspace.Work, the_runner: object, options: object
+) -> beam.Pipeline:  # fmt: skip
+    """Imports TensorFlow Transform and builds the second job: as long as decoding some thousands of images takes."""
+    with console.quick_imports():
+        console.import_tensorflow()
+        import tensorflow_transform.beam as tft_beam
+
+    job = beam.Pipeline(runner=the_runner, options=options)
+    with tft_beam.Context(temp_dir=work.path("tft")):
+        pipeline.finish(job, config, work)
+    return job
+
+
+def _run(built: Future[beam.Pipeline]) -> None:
+    built.result().run().wait_until_finish()
 
 
 def _keep_rejects(work: workspace.Work, rejected: Sequence[Rejected]) -> str:

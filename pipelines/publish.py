@@ -15,8 +15,8 @@ from typing import Any
 from google.protobuf import text_format
 
 from pipelines import contract as contracts
+from pipelines import gray, report, sidecars, source, storage, tally, workspace
 from pipelines import plan as plans
-from pipelines import records, report, sidecars, source, storage, tally, transform
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
 from pipelines.summary import Rejected, Summary
@@ -45,7 +45,6 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
             shards=tuple(Shard(n["file"], n["records"], n["bytes"], n["sha256"]) for n in notes),
         )
     weighted = source.is_manifest(config.input) and any(a["weighted"] for a in accounts.values())
-    spec = transform.image_spec(config)
     return Contract(
         name=config.dataset_name,
         image_shape=(*config.size, 3),
@@ -53,15 +52,16 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         labels=plan.labels,
         splits=splits,
         normalization=_normalization(config, work, summary),
-        resize={"mode": spec.resize, "filter": spec.filter, "antialias": True, "rounding": "half to even"},
+        resize={"mode": config.resize, "filter": config.filter, "antialias": True, "rounding": "half to even"},
         decode={
-            "background": list(spec.background),
+            "background": list(config.background),
             "exif_orientation": "applied",
             "alpha": "composited over background",
             "sixteen_bit": "value / 257, rounded",
             "cmyk": "C * K / 255 on inverted values",
             "animation": "first frame",
             "jpeg_dct": "INTEGER_ACCURATE",
+            "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",
             "jpeg_quality": config.jpeg_quality if config.encoding == "jpeg" else None,
         },
         balance={
@@ -147,11 +147,11 @@ def _note(work: Work, file: str, records: int) -> dict[str, Any]:
 
 
 def _normalization(config: PrepareConfig, work: Work, summary: Summary) -> Normalization:
-    levels = records.as_levels(summary.pixel_histogram["train"])
-    sums = records.moments(levels)
-    mean, std = transform.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
-    scale, offset = transform.read_affine(work.path("transform", "transform_fn"))
-    return Normalization(config.normalize, mean, std, scale, offset)  # type: ignore[arg-type]
+    levels = gray.as_levels(summary.pixel_histogram["train"])
+    sums = gray.moments(levels)
+    mean, std = gray.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
+    scale, offset = json.loads(storage.read_text(work.path(workspace.AFFINE)))
+    return Normalization(config.normalize, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
 
 
 def _json_lines(rows: Sequence[Rejected]) -> str:

@@ -11,13 +11,12 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines import augment, contract, formats, hashing, images, storage, transform
+from pipelines import augment, formats, hashing, images, storage
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref
 from pipelines.summary import Rejected, Thumbnail
 
 THUMBNAIL_SIDE = 160
-_LEVELS = np.arange(256, dtype=np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,7 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
             return rejected("changed", "The file changed while the job ran.")
         header = formats.read_header(data, config.max_pixels)
         encoded = data if header.in_graph else formats.canonical(data, config.max_pixels)
-        pixels = images.decoder(header, transform.image_spec(config))(tf.constant(encoded))
+        pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except tf.errors.OpError as e:
@@ -59,7 +58,7 @@ def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) 
 def image_bytes(pixels: np.ndarray, config: PrepareConfig) -> bytes:
     """The `image` feature while staged: 8-bit pixels as they are, or as JPEG or PNG where that is the encoding."""
     if config.encoding in ("jpeg", "png"):
-        return bytes(transform.encode_image(tf.constant(pixels), config).numpy())
+        return bytes(images.encode_image(tf.constant(pixels), config).numpy())
     return pixels.tobytes()
 
 
@@ -79,53 +78,6 @@ def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, config: P
     """The staged record of copy number `copy`."""
     image = image_bytes(stored_pixels(decoded, ref, copy, config), config)
     return example(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
-
-
-def normalization_table(scale: tuple[float, ...], offset: tuple[float, ...], encoding: str) -> np.ndarray:
-    """(3, 256) of the encoding's dtype: every 8-bit value of every channel, normalized as contract.normalize does."""
-    levels = np.arange(256, dtype=np.float32)
-    table = levels * np.asarray(scale, np.float32)[:, None] + np.asarray(offset, np.float32)[:, None]
-    return table.astype(contract.RAW_DTYPES[encoding])
-
-
-def finish_example(staged: bytes, table: np.ndarray) -> bytes:
-    """A staged record with 8-bit pixels -> the record with normalized values, little-endian."""
-    message = tf.train.Example.FromString(staged)
-    value = message.features.feature["image"].bytes_list
-    pixels = np.frombuffer(value.value[0], np.uint8).reshape(-1, 3)
-    out = np.empty(pixels.shape, table.dtype)
-    for channel in range(3):
-        np.take(table[channel], pixels[:, channel], out=out[:, channel])
-    value.value[0] = out.astype(out.dtype.newbyteorder("<"), copy=False).tobytes()
-    return bytes(message.SerializeToString(deterministic=True))
-
-
-def histogram(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) -> int64 (3, 256): how often each gray level occurs in each channel."""
-    flat = pixels.reshape(-1, 3).astype(np.intp)
-    return np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)])
-
-
-def as_levels(histogram_lists: list[list[int]]) -> np.ndarray:
-    """A histogram as JSON holds it -> int64 (3, 256)."""
-    return np.asarray(histogram_lists, np.int64)
-
-
-def moments(levels: np.ndarray) -> dict[str, list[int]]:
-    """Exact integer sums from a (3, 256) histogram: the columns that TensorFlow Transform analyzes.
-
-    They fit 64 bits for 8.6e9 images of 128 x 128 (2**63 / (128 * 128 * 255 ** 2)).
-    """
-    return {
-        "pixel_count": [int(levels[0].sum())],
-        "pixel_sum": [int(v) for v in levels @ _LEVELS],
-        "pixel_square_sum": [int(v) for v in levels @ (_LEVELS * _LEVELS)],
-    }
-
-
-def file_size_bin(size: int) -> int:
-    """The size rounded down to a power of two."""
-    return 1 << (max(size, 1).bit_length() - 1)
 
 
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:

@@ -9,23 +9,29 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
-from pipelines import hashing, progress, records, storage
+from pipelines import gray, hashing, progress, storage
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref
 from pipelines.summary import Rejected
+from pipelines.workers import TaskLostError, Workers
 from pipelines.workspace import Work
+
+if TYPE_CHECKING:
+    from pipelines.tasks import Made
 
 # Part of every task digest: raise it when the bytes of a record change for the same options.
 RECORD_VERSION = 1
-# Sources in flight for each thread: enough to hide an uneven decode, few enough to stay small (8 x 49 kB at 128x128).
-WINDOW = 8
+# Records in flight for each worker, and how many are asked for at a time: enough to hide an uneven decode and this
+# process's own work, few enough to stay small (32 x 49 kB at 128x128).
+WINDOW, BATCH = 32, 4
 MAX_THUMBNAILS = 120
 
 
@@ -49,8 +55,7 @@ def write_shard(
     labels: Sequence[str],
     config: PrepareConfig,
     work: Work,
-    pool: concurrent.futures.Executor,
-    window: int,
+    workers: Workers,
     picture: bool = False,
 ) -> dict[str, Any]:
     """Decodes and stages the shard's records as 8-bit pixels (or JPEG, PNG) and tells what is in it.
@@ -62,30 +67,31 @@ def write_shard(
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
     digest = _task_digest(file, ordered, labels, config)
-    if (known := _known(account_path, digest, work.path("staged", file), ledger_path)) is not None:
+    staged = work.path("staged", file)
+    if (known := _known(account_path, digest, staged, ledger_path)) is not None:
         progress.advance(len(ordered))
         return known
-    copied = {item.ref.label for item in ordered if item.copy}
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
-    staged = work.path("staged", file)
-    with storage.writing(ledger_path) as ledger, _RecordWriter(staged) as writer:
-        for item, decoded, record in _in_order(ordered, split, label_ids, config, pool, window):
+    shown = _Pictures(ordered, split, config, workers) if picture else None
+    with storage.writing(ledger_path) as ledger, storage.writing(staged) as writer:
+        for item, made, record in _in_order(ordered, split, label_ids, config, workers):
             progress.advance(1)
-            if isinstance(decoded, Rejected):
-                account.reject(decoded)
+            if isinstance(made, Rejected):
+                account.reject(made)
                 continue
             writer.write(record)
             ledger.write(_ledger_line(item))
-            account.add(item, decoded, config)
-            if picture and (item.copy > 0) == (item.ref.label in copied):
-                account.picture(item, decoded, config)
+            account.add(item, made, config)
+            if shown is not None:
+                shown.add(item)
     originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in ordered if not i.copy]
     result = {
         "task_digest": digest,
         "source_digest": hashing.multiset_digest(originals),
         "weighted": any(i.ref.weight != 1.0 for i in ordered),
         **account.result(),
+        "thumbnails": shown.result() if shown is not None else [],
     }
     storage.write_text(account_path, json.dumps(result))
     return result
@@ -96,7 +102,7 @@ def finish_shard(
     affine: tuple[tuple[float, ...], tuple[float, ...]],
     config: PrepareConfig,
     work: Work,
-    pool: concurrent.futures.Executor,
+    workers: Workers,
 ) -> dict[str, Any]:
     """Staged shard -> finished shard: normalized and encoded where the encoding holds floats, else moved as it is.
 
@@ -110,35 +116,15 @@ def finish_shard(
         return known
     staged = work.path("staged", file)
     if config.encoding in ("float16", "float32"):
-        table = records.normalization_table(*affine, config.encoding)
-        with _RecordWriter(target) as writer:
-            source = (bytes(r.numpy()) for r in tf.data.TFRecordDataset(staged))
-            for batch in _batches(source, 64):
-                for record in pool.map(lambda r: records.finish_example(r, table), batch):
-                    writer.write(record)
+        workers.submit("finish", (affine, config.encoding), [(staged, target)])[
+            0
+        ].result()  # our own bytes: no deadline
     else:
         storage.copy(staged, target)
     sha256, size = storage.digest_and_size(target)
     result = {"file": file, "split": account["split"], "records": account["records"], "bytes": size, "sha256": sha256}
     storage.write_text(note, json.dumps({**result, "task_digest": digest}))
     return result
-
-
-class _RecordWriter:
-    """A TFRecord file that appears whole or not at all. TensorFlow writes the framing and its CRCs in C++."""
-
-    def __init__(self, path: str):
-        self._path, self._temporary = path, f"{path}.tmp"
-        storage.make_directory(path.rpartition("/")[0])
-
-    def __enter__(self) -> tf.io.TFRecordWriter:
-        self._writer = tf.io.TFRecordWriter(self._temporary)
-        return self._writer
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._writer.close()
-        if kind is None:
-            storage.rename(self._temporary, self._path)
 
 
 class _Account:
@@ -149,37 +135,25 @@ class _Account:
         self._counts: dict[str, collections.Counter[Any]] = collections.defaultdict(collections.Counter)
         self._levels = np.zeros((3, 256), np.int64)
         self._rejects: dict[str, Rejected] = {}
-        self._thumbnails: list[dict[str, Any]] = []
-        self._pictured: collections.Counter[str] = collections.Counter()
 
     def reject(self, rejected: Rejected) -> None:
         self._rejects[rejected.uri] = rejected  # once, however many copies were wanted
 
-    def add(self, item: Item, decoded: records.Decoded, config: PrepareConfig) -> None:
+    def add(self, item: Item, made: Made, config: PrepareConfig) -> None:
         """Counts a written record, and the source of it where it is an original."""
         label, copy = item.ref.label, item.copy
         self._counts["stored"][label] += 1
         if copy:
             self._counts["copies"][label] += 1
         else:
-            header = decoded.header
-            self._levels += records.histogram(decoded.pixels)
+            header = made.header
+            self._levels += np.frombuffer(made.levels, np.int64).reshape(3, 256)
             self._counts["formats"][header.format] += 1
             self._counts["conversions"].update(header.conversions)
             self._counts["conversions"]["enlarged"] += header.height < config.size[0] or header.width < config.size[1]
             self._counts["widths"][header.width // 16 * 16] += 1
             self._counts["heights"][header.height // 16 * 16] += 1
-            self._counts["file_bytes"][records.file_size_bin(decoded.file_bytes)] += 1
-
-    def picture(self, item: Item, decoded: records.Decoded, config: PrepareConfig) -> None:
-        """Keeps a few sources of each class as pictures; where one is a copy, its original and the copy."""
-        if self._pictured[item.ref.label] >= config.thumbnails or len(self._thumbnails) >= MAX_THUMBNAILS:
-            return
-        self._pictured[item.ref.label] += 1
-        for copy in sorted({0, item.copy}):
-            picture = records.thumbnail(decoded, item.ref, copy, str(self._fixed["split"]), config)
-            if picture is not None:
-                self._thumbnails.append(dataclasses.asdict(picture))
+            self._counts["file_bytes"][gray.file_size_bin(made.file_bytes)] += 1
 
     def result(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
@@ -192,57 +166,83 @@ class _Account:
             **sizes,
             "levels": self._levels.tolist(),
             "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
-            "thumbnails": self._thumbnails,
         }
 
 
-_Made = tuple[records.Decoded | Rejected, bytes]
+class _Pictures:
+    """A few sources of each class as pictures for the report; where a class has copies, its original and a copy."""
+
+    def __init__(self, items: Sequence[Item], split: str, config: PrepareConfig, workers: Workers):
+        self._split, self._config, self._workers = split, config, workers
+        self._copied = {item.ref.label for item in items if item.copy}
+        self._taken: collections.Counter[str] = collections.Counter()
+        self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
+
+    def add(self, item: Item) -> None:
+        label = item.ref.label
+        if (item.copy > 0) != (label in self._copied) or self._taken[label] >= self._config.thumbnails:
+            return
+        copies = sorted({0, item.copy})
+        if len(copies) * len(self._made) < MAX_THUMBNAILS:
+            self._taken[label] += 1
+            shared = (self._split, self._config)
+            self._made += self._workers.submit("thumbnails", shared, [(item.ref, copies)], self._config.image_timeout)
+
+    def result(self) -> list[dict[str, Any]]:
+        shown = []
+        for made in self._made:
+            try:
+                shown += made.result()
+            except TaskLostError:  # only a picture for the report: its record is written
+                continue
+        return shown
 
 
 def _in_order(
-    items: Sequence[Item],
-    split: str,
-    label_ids: Mapping[str, int],
-    config: PrepareConfig,
-    pool: concurrent.futures.Executor,
-    window: int,
-) -> Iterator[tuple[Item, records.Decoded | Rejected, bytes]]:
-    """Makes records in parallel and yields them in order; each source is decoded once, however many copies it has.
+    items: Sequence[Item], split: str, label_ids: Mapping[str, int], config: PrepareConfig, workers: Workers
+) -> Iterator[tuple[Item, Made | Rejected, bytes]]:
+    """Makes records in parallel and yields them in order, framed.
 
-    A source and the first record of it are one task: were they two, every second thread would wait for the first.
+    Each source is read and decoded once, when its first record is near; its other records wait here for their place.
     """
-    uses = collections.Counter(item.ref.key for item in items)
-    sources: dict[str, concurrent.futures.Future[_Made]] = {}
-    queue: collections.deque[tuple[Item, concurrent.futures.Future[_Made]]] = collections.deque()
+    copies: dict[str, list[int]] = collections.defaultdict(list)
+    for item in items:
+        copies[item.ref.key].append(item.copy)
+    window = WINDOW * workers.count
+    sources: dict[str, concurrent.futures.Future[Any]] = {}
     upcoming = iter(items)
-
-    def make(item: Item, decoded: records.Decoded | Rejected) -> _Made:
-        if isinstance(decoded, Rejected):
-            return decoded, b""
-        return decoded, records.make_example(decoded, item.ref, item.copy, label_ids[item.ref.label], config)
-
-    def first(item: Item) -> _Made:
-        return make(item, records.load(item.ref, split, config))
-
-    def again(item: Item, source: concurrent.futures.Future[_Made]) -> _Made:
-        # The pool is first in, first out, and the source was submitted before: waiting for it cannot deadlock.
-        return make(item, source.result()[0])
-
+    near: collections.deque[Item] = collections.deque()
     while True:
-        while len(queue) < window and (item := next(upcoming, None)) is not None:
-            key = item.ref.key
-            if key in sources:
-                queue.append((item, pool.submit(again, item, sources[key])))
-            else:
-                sources[key] = pool.submit(first, item)
-                queue.append((item, sources[key]))
-        if not queue:
+        if len(near) <= window - BATCH:
+            batch = list(itertools.islice(upcoming, BATCH))
+            near += batch
+            new = {i.ref.key: (i.ref, tuple(copies[i.ref.key]), label_ids[i.ref.label]) for i in batch}
+            new = {key: asked for key, asked in new.items() if key not in sources}
+            futures = workers.submit("make", (split, config), new.values(), config.image_timeout)
+            sources.update(zip(new, futures, strict=True))
+        if not near:
             return
-        item, made = queue.popleft()
-        yield item, *made.result()
-        uses[item.ref.key] -= 1
-        if not uses[item.ref.key]:
-            del sources[item.ref.key]
+        first = near.popleft()
+        made = _outcome(sources[first.ref.key], first.ref, split)
+        wanted = copies[first.ref.key]
+        if isinstance(made, Rejected):
+            yield first, made, b""
+        else:
+            # Taken out of the result as it is used, so that a record is held no longer than until its place.
+            place = len(made.framed) - len(wanted)
+            yield first, made, made.framed[place]
+            made.framed[place] = b""
+        del wanted[0]
+        if not wanted:
+            del sources[first.ref.key]
+
+
+def _outcome(source: concurrent.futures.Future[Any], ref: Ref, split: str) -> Made | Rejected:
+    try:
+        made: Made | Rejected = source.result()
+    except TaskLostError as e:
+        return Rejected(ref.uri, ref.label, split, ref.digest, "decode", e.reason, str(e))
+    return made
 
 
 def _ledger_line(item: Item) -> bytes:
@@ -259,7 +259,7 @@ def _ledger_line(item: Item) -> bytes:
 
 def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config: PrepareConfig) -> str:
     content = [[i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy] for i in items]
-    versions = [RECORD_VERSION, tf.__version__]
+    versions = [RECORD_VERSION, metadata.version("tensorflow")]
     return hashing.text_digest(json.dumps([file, config.digest(), versions, list(labels), content]))
 
 
@@ -272,14 +272,3 @@ def _known(note_path: str, digest: str, *file_paths: str) -> dict[str, Any] | No
     except (OSError, ValueError):  # half-written or foreign: make the shard again
         return None
     return note if isinstance(note, dict) and note.get("task_digest") == digest else None
-
-
-def _batches(items: Iterable[bytes], size: int) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

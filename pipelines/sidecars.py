@@ -9,10 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from pipelines import transform
 from pipelines.contract import RAW_DTYPES, Contract
 from pipelines.summary import Summary
 
@@ -26,11 +24,6 @@ def tfds_files(contract: Contract) -> dict[str, str]:
         "features.json": _json(_features(contract)),
         "label.labels.txt": "".join(f"{label}\n" for label in contract.labels),
     }
-
-
-def schema_text() -> str:
-    """schema.pbtxt: the schema of the columns that go into the transform graph."""
-    return str(text_format.MessageToString(transform.raw_metadata().schema))
 
 
 def statistics(contract: Contract, summary: Summary, split: str) -> statistics_pb2.DatasetFeatureStatisticsList:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import itertools
-import os
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from pipelines import balance, formats, hashing, listing, plan, progress, records, shards, storage, transform, workspace
+from pipelines import balance, gray, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source
 from pipelines.summary import Duplicates, Rejected
+from pipelines.workers import TaskLostError
 from pipelines.workspace import Work
 
 # Sources listed in one element: Beam's cost per element is then small beside the reading of the files.
-BATCH = 64
+BATCH = 256
+# Sources that a worker fingerprints at a time: what is asked and answered is then small beside the reading.
+PART = 16
 
 
 def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
@@ -45,39 +47,31 @@ def note_listed(count: int, work: Work) -> None:
     storage.write_text(work.path(workspace.LISTED), str(count))
 
 
-class _Threaded(beam.DoFn):
-    """A DoFn with a thread pool: TensorFlow's decoders and the file system release the interpreter lock."""
+class Fingerprint(beam.DoFn):
+    """Reads each file once: digest and header. list[Source] -> Ref, and rejects aside."""
 
     def __init__(self, config: PrepareConfig):
         self._config = config
 
     def setup(self) -> None:
-        self._threads = self._config.workers or os.cpu_count() or 1
-        self._pool = concurrent.futures.ThreadPoolExecutor(self._threads, thread_name_prefix="shardmill")
-
-    def teardown(self) -> None:
-        self._pool.shutdown()
-
-
-class Fingerprint(_Threaded):
-    """Reads each file once: digest and header. list[Source] -> Ref, and rejects aside."""
+        self._workers = workers.shared(workers.usual_count(self._config.workers))
 
     def process(self, batch: list[Source]) -> Iterator[Any]:
-        for result in self._pool.map(lambda s: fingerprint(s, self._config), batch):
+        futures: list[concurrent.futures.Future[Ref | Rejected]] = []
+        for start in range(0, len(batch), PART):
+            part = [(source,) for source in batch[start : start + PART]]
+            futures += self._workers.submit("fingerprint", (self._config,), part, self._config.image_timeout)
+        for source, future in zip(batch, futures, strict=True):
+            result = _fingerprint(source, future)
             yield TaggedOutput("rejected", result) if isinstance(result, Rejected) else result
         progress.advance(len(batch))
 
 
-def fingerprint(item: Source, config: PrepareConfig) -> Ref | Rejected:
-    """A source whose bytes have been seen, or why it cannot be used. Decodes no pixels."""
-    digest = ""
+def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejected]) -> Ref | Rejected:
     try:
-        data = storage.read_input(item.uri, config.max_file_bytes)
-        digest = hashlib.sha256(data).hexdigest()
-        formats.read_header(data, config.max_pixels)
-    except (storage.StorageError, formats.ImageError) as e:
-        return Rejected(item.uri, item.label, item.split, digest, "fingerprint", e.reason, str(e))
-    return Ref(*item, digest)
+        return future.result()
+    except TaskLostError as e:
+        return Rejected(source.uri, source.label, source.split, "", "fingerprint", e.reason, str(e))
 
 
 def bridge(digest_to_refs: tuple[str, Iterable[Ref]]) -> Iterator[list[str]]:
@@ -161,51 +155,73 @@ def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, i
             yield (split, index), None
 
 
-class WriteShard(_Threaded):
+class WriteShard(beam.DoFn):
     """((split, shard), [Item or None]) -> the shard's account; see `shards.write_shard`."""
 
     def __init__(self, config: PrepareConfig, work: Work):
-        super().__init__(config)
-        self._work = work
+        self._config, self._work = config, work
+
+    def setup(self) -> None:
+        self._workers = workers.shared(workers.usual_count(self._config.workers))
 
     def process(
         self, shard_to_items: tuple[tuple[str, int], Iterable[shards.Item | None]], the_plan: plan.Plan
-    ) -> Iterator[dict[str, Any]]:
+    ) -> Iterator[str]:
         (split, index), items = shard_to_items
         file = shards.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
-        yield shards.write_shard(
+        shards.write_shard(
             file,
             split,
             [item for item in items if item is not None],
             the_plan.labels,
             self._config,
             self._work,
-            self._pool,
-            window=shards.WINDOW * self._threads,
+            self._workers,
             picture=index == 0,  # shards are in hash order: the first holds a fair sample of its split
         )
+        yield file
 
 
-class FinishShard(_Threaded):
+def read_account(file: str, work: Work) -> dict[str, Any]:
+    """The account that `WriteShard` left of a shard."""
+    account: dict[str, Any] = json.loads(storage.read_text(work.path("staged", f"{file}.json")))
+    return account
+
+
+class FinishShard(beam.DoFn):
     """A shard's account -> its file's name, count, size and digest; see `shards.finish_shard`."""
 
     def __init__(self, config: PrepareConfig, work: Work):
-        super().__init__(config)
-        self._work = work
+        self._config, self._work = config, work
+
+    def setup(self) -> None:
+        self._workers = workers.shared(workers.usual_count(self._config.workers))
 
     def process(self, account: dict[str, Any], affine: tuple[tuple[float, ...], tuple[float, ...]]) -> Iterator[dict]:
-        yield shards.finish_shard(account, affine, self._config, self._work, self._pool)
+        yield shards.finish_shard(account, affine, self._config, self._work, self._workers)
 
 
 def train_moments(account: Mapping[str, Any]) -> Iterator[dict[str, list[int]]]:
     """The pixel sums of a train shard's originals."""
     if account["split"] == "train":
-        yield records.moments(records.as_levels(account["levels"]))
+        yield gray.moments(gray.as_levels(account["levels"]))
 
 
-def analysis_rows(_: None, the_plan: plan.Plan, moments: Iterable[Mapping[str, list[int]]]) -> Iterator[dict[str, Any]]:
+def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:
+    """The names of the shards that the plan demands."""
+    return [file for files in plan.shard_names(tally.read_plan(work), config).values() for file in files]
+
+
+def analysis_rows(_: None, work: Work, moments: Iterable[Mapping[str, list[int]]]) -> Iterator[dict[str, Any]]:
     """The rows that TensorFlow Transform analyzes; see `transform.analysis_rows`."""
-    return transform.analysis_rows(the_plan.labels, moments)
+    from pipelines import transform  # TensorFlow, which the other stages do without
+
+    return transform.analysis_rows(tally.read_plan(work).labels, moments)
+
+
+def note_affine(affine: tuple[tuple[float, ...], tuple[float, ...]], work: Work) -> None:
+    """Keeps (scale, offset) for the contract."""
+    storage.write_text(work.path(workspace.AFFINE), json.dumps(affine))
 
 
 class Ranks(beam.CombineFn):

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pipelines import gray, source, storage, workspace
 from pipelines import plan as plans
-from pipelines import records, source, storage, workspace
 from pipelines.config import PrepareConfig
 from pipelines.summary import ClassCounts, Duplicates, Rejected, Summary, Thumbnail
 from pipelines.workspace import Work
@@ -124,7 +124,7 @@ def _classes(
 def _levels(accounts: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]:
     result: dict[str, Any] = {}
     for account in accounts:
-        levels = records.as_levels(account["levels"])
+        levels = gray.as_levels(account["levels"])
         result[account["split"]] = result.get(account["split"], 0) + levels
     return {split: levels.tolist() for split, levels in result.items()}
 

@@ -8,6 +8,7 @@ serving preprocessing: decode, resize, normalize and round as the records were.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -34,10 +35,6 @@ def raw_metadata() -> dataset_metadata.DatasetMetadata:
     return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec()))
 
 
-def image_spec(config: PrepareConfig) -> images.ImageSpec:
-    return images.ImageSpec(*config.size, config.resize, config.filter, config.background)
-
-
 def analysis_rows(labels: Sequence[str], moments: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """The rows to analyze: the labels with their rank, and the pixel sums of the train originals, one a shard."""
     zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
@@ -54,12 +51,12 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
     Outputs: `image` float32 (B, H, W, 3) exactly as a reader of the record sees it; `label` int64 (B,), -1 for an
     unknown one; `scale` and `offset` float32 (B, 3), the affine of the contract, the same in every row.
     """
-    spec = image_spec(config)
+    spec = images.image_spec(config)
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         scale, offset = _affine(inputs, config.normalize)
         pixels = tf.map_fn(
-            lambda b: images.to_pixels(b, spec),
+            _to_pixels(spec),
             inputs["image"],
             fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8),
         )
@@ -80,29 +77,24 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
     return preprocessing_fn
 
 
+@functools.cache
+def _to_pixels(spec: images.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`images.to_pixels` traced once: TensorFlow Transform runs `preprocessing_fn` five times.
+
+    Kept here and not in `preprocessing_fn`, which Beam pickles.
+    """
+    return tf.function(lambda b: images.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)])
+
+
 def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
     """uint8 (B, H, W, 3) -> float32 of the same shape: what reading the record back gives, its rounding included."""
     if config.encoding == "jpeg":
         shape = pixels.shape[1:]
         pixels = tf.map_fn(
-            lambda p: tf.ensure_shape(contract.decode_image("jpeg", encode_image(p, config)), shape), pixels
+            lambda p: tf.ensure_shape(contract.decode_image("jpeg", images.encode_image(p, config)), shape), pixels
         )
     normalized = tf.cast(pixels, tf.float32) * scale + offset
     return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if config.encoding == "float16" else normalized
-
-
-def encode_image(pixels: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
-    """uint8 (H, W, 3) -> JPEG (4:4:4: at training sizes halved chroma is visible) or PNG bytes."""
-    if config.encoding == "png":
-        return tf.io.encode_png(pixels)
-    return tf.io.encode_jpeg(pixels, quality=config.jpeg_quality, chroma_downsampling=False)
-
-
-def statistics(count: int, sums: Sequence[int], square_sums: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-    """Mean and biased standard deviation per channel, in gray levels, from exact integer sums; 0 where count is 0."""
-    n = max(count, 1)
-    mean = tuple(s / n for s in sums)
-    return mean, tuple(max(q / n - m * m, 0.0) ** 0.5 for q, m in zip(square_sums, mean, strict=True))
 
 
 def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.Tensor]:

@@ -14,8 +14,9 @@ from pipelines.config import ConfigError, PrepareConfig
 _log = logging.getLogger(__name__)
 
 LISTED = "listed"  # the note of how many inputs there were
+AFFINE = "affine.json"  # (scale, offset), as the transform graph has them
 # What a rerun must not find: the number of these files differs from run to run.
-_NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED)
+_NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE)
 
 
 @dataclasses.dataclass(frozen=True)

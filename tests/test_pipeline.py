@@ -14,7 +14,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import augment, contract, formats, hashing, images, prepare, records, shards, stages, storage, transform
+from pipelines import (
+    augment,
+    contract,
+    formats,
+    hashing,
+    images,
+    prepare,
+    shards,
+    stages,
+    storage,
+    tasks,
+    workers,
+)
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.source import NothingUsableError, SourceError
 from pipelines.tally import DataRejectedError, IncompleteError
@@ -83,7 +95,7 @@ def test_balance_touches_the_train_split_only(prepared):
 def test_every_stored_pixel_is_what_its_source_says(prepared):
     out, result, config = prepared
     c = result.contract
-    spec = transform.image_spec(config)
+    spec = images.image_spec(config)
     seen_copies = 0
     for split in c.splits:
         for row in read_split(out, c, split):
@@ -127,7 +139,7 @@ def test_statistics_are_those_of_the_train_originals(prepared):
     out, result, config = prepared
     c = result.contract
     originals = [r for r in read_split(out, c, "train") if not r["ledger"]["copy"]]
-    spec = transform.image_spec(config)
+    spec = images.image_spec(config)
     pixels = np.stack(
         [
             images.to_pixels(tf.constant(formats.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes())), spec)
@@ -210,8 +222,13 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeyp
     assert len([p for p in kept if p.parent.name == "shards"]) == 4  # two shards and their notes
     monkeypatch.undo()
 
-    loaded = []
-    monkeypatch.setattr(records, "load", lambda ref, *_: loaded.append(ref) or pytest.fail("decoded again"))
+    submit, asked = workers.Workers.submit, []
+
+    def counts(self, task, *args):
+        asked.append(task)
+        return submit(self, task, *args)
+
+    monkeypatch.setattr(workers.Workers, "submit", counts)
     moved_times = {}
     publish = prepare.publish.publish
 
@@ -222,7 +239,9 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeyp
     monkeypatch.setattr(prepare.publish, "publish", spy)
     prepare.prepare(again)
     assert moved_times == kept
-    assert not loaded
+    assert "fingerprint" in asked
+    assert "make" not in asked  # nothing is decoded again
+    assert asked.count("finish") == len(contract.load(out).splits) * 2 - 2  # two of them were finished before
     assert digests(tmp_path / "insects") == digests(out)
     assert not work.exists()
 
@@ -327,11 +346,10 @@ def test_manifest_groups_given_splits_and_weights(photos, tmp_path):
 
 def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
     """Whatever the reason: what was listed has to come out as an image or as a reject."""
-    fingerprint = stages.fingerprint
 
     class Loses(stages.Fingerprint):
         def process(self, batch):
-            yield from (fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
+            yield from (tasks.fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
 
     monkeypatch.setattr(stages, "Fingerprint", Loses)
     with pytest.raises(IncompleteError, match=r"41 inputs were listed, but 39 images .* 2 are unexplained"):

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines import augment, contract, hashing, records
+from pipelines import augment, contract, finishing, gray, hashing, records
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref
 from pipelines.summary import Rejected
@@ -88,11 +88,11 @@ def test_examples_parse_back(image, label, weight, key):
 def test_finished_records_hold_what_the_contract_says_bit_for_bit(encoding, mode):
     made = contract_of(encoding, mode)
     levels = (np.arange(264) % 256).astype(np.uint8).repeat(3).reshape(-1, *SHAPE)  # every level of every channel
-    table = records.normalization_table(made.normalization.scale, made.normalization.offset, encoding)
+    table = finishing.normalization_table(made.normalization.scale, made.normalization.offset, encoding)
     for pixels in [*levels, picture(), 255 - picture()]:
         staged = records.example(pixels.tobytes(), 7, 0.25, "key")
 
-        finished = parse(records.finish_example(staged, table))
+        finished = parse(finishing.finish_example(staged, table))
 
         exact = contract.normalize(made, tf.constant(pixels)).numpy()
         expected = exact.astype(encoding)
@@ -104,7 +104,7 @@ def test_finished_records_hold_what_the_contract_says_bit_for_bit(encoding, mode
 
 def test_every_level_of_every_channel_is_in_the_table():
     made = contract_of("float32", "imagenet")
-    table = records.normalization_table(made.normalization.scale, made.normalization.offset, "float32")
+    table = finishing.normalization_table(made.normalization.scale, made.normalization.offset, "float32")
     levels = np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 3))
 
     eager = contract.normalize(made, tf.constant(levels)).numpy()
@@ -116,10 +116,10 @@ def test_every_level_of_every_channel_is_in_the_table():
 
 
 def test_finishing_is_deterministic():
-    table = records.normalization_table((0.5,) * 3, (0.0,) * 3, "float16")
+    table = finishing.normalization_table((0.5,) * 3, (0.0,) * 3, "float16")
     staged = records.example(picture().tobytes(), 1, 1.0, "k")
 
-    assert records.finish_example(staged, table) == records.finish_example(staged, table)
+    assert finishing.finish_example(staged, table) == finishing.finish_example(staged, table)
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "png", "jpeg", "float16"])
@@ -238,24 +238,24 @@ def test_copy_0_is_the_original_and_others_are_drawn_from_the_hash():
 def test_histogram_and_moments_are_exact():
     pixels = np.array([[[0, 1, 255], [0, 2, 255]], [[5, 3, 255], [0, 4, 254]]], np.uint8)
 
-    levels = records.histogram(pixels)
+    levels = gray.histogram(pixels)
 
     assert (levels.shape, levels.dtype) == ((3, 256), np.int64)
     assert [levels[0, 0], levels[0, 5], levels[1, 3], levels[2, 255], levels[2, 254]] == [3, 1, 1, 3, 1]
     assert levels.sum() == 12
-    assert records.moments(levels) == {
+    assert gray.moments(levels) == {
         "pixel_count": [4],
         "pixel_sum": [5, 10, 3 * 255 + 254],
         "pixel_square_sum": [25, 30, 3 * 255**2 + 254**2],
     }
-    np.testing.assert_array_equal(records.as_levels(levels.tolist()), levels)
+    np.testing.assert_array_equal(gray.as_levels(levels.tolist()), levels)
 
 
 @given(st.integers(0, 99))
 def test_moments_against_numpy(seed):
     pixels = picture(seed).astype(object)  # Python's integers: exact
 
-    moments = records.moments(records.histogram(picture(seed)))
+    moments = gray.moments(gray.histogram(picture(seed)))
 
     assert moments["pixel_sum"] == pixels.sum((0, 1)).tolist()
     assert moments["pixel_square_sum"] == (pixels**2).sum((0, 1)).tolist()
@@ -265,7 +265,7 @@ def test_moments_of_billions_of_images_do_not_overflow():
     levels = np.zeros((3, 256), np.int64)
     levels[:, 255] = 8 * 10**9 * 128 * 128
 
-    assert records.moments(levels)["pixel_square_sum"] == [8 * 10**9 * 128 * 128 * 255**2] * 3
+    assert gray.moments(levels)["pixel_square_sum"] == [8 * 10**9 * 128 * 128 * 255**2] * 3
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_moments_of_billions_of_images_do_not_overflow():
     [(0, 1), (1, 1), (2, 2), (3, 2), (1023, 512), (1024, 1024), ((1 << 49) - 1, 1 << 48), (1 << 49, 1 << 49)],
 )
 def test_file_sizes_are_rounded_down_to_powers_of_two(size, rounded):
-    assert records.file_size_bin(size) == rounded
+    assert gray.file_size_bin(size) == rounded
 
 
 def test_thumbnails_show_the_source_upright_over_the_background_beside_the_record(tmp_path):

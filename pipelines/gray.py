@@ -1,0 +1,44 @@
+"""Gray levels: the histograms that a dataset's statistics are exact sums of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_LEVELS = np.arange(256, dtype=np.int64)
+
+
+def histogram(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) -> int64 (3, 256): how often each gray level occurs in each channel."""
+    flat = pixels.reshape(-1, 3).astype(np.intp)
+    return np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)])
+
+
+def as_levels(histogram_lists: list[list[int]]) -> np.ndarray:
+    """A histogram as JSON holds it -> int64 (3, 256)."""
+    return np.asarray(histogram_lists, np.int64)
+
+
+def moments(levels: np.ndarray) -> dict[str, list[int]]:
+    """Exact integer sums from a (3, 256) histogram: the columns that TensorFlow Transform analyzes.
+
+    They fit 64 bits for 8.6e9 images of 128 x 128 (2**63 / (128 * 128 * 255 ** 2)).
+    """
+    return {
+        "pixel_count": [int(levels[0].sum())],
+        "pixel_sum": [int(v) for v in levels @ _LEVELS],
+        "pixel_square_sum": [int(v) for v in levels @ (_LEVELS * _LEVELS)],
+    }
+
+
+def statistics(count: int, sums: Sequence[int], square_sums: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+    """Mean and biased standard deviation per channel, in gray levels, from exact integer sums; 0 where count is 0."""
+    n = max(count, 1)
+    mean = tuple(s / n for s in sums)
+    return mean, tuple(max(q / n - m * m, 0.0) ** 0.5 for q, m in zip(square_sums, mean, strict=True))
+
+
+def file_size_bin(size: int) -> int:
+    """The size rounded down to a power of two."""
+    return 1 << (max(size, 1).bit_length() - 1)

@@ -1,0 +1,73 @@
+"""What worker processes do, by name: see `workers.py`. Everything that opens an input's bytes is here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from pipelines import finishing, formats, gray, images, records, storage, tfrecord
+from pipelines.config import PrepareConfig
+from pipelines.source import Ref, Source
+from pipelines.summary import Rejected, Thumbnail
+
+
+class Made(NamedTuple):
+    """The records of one source in one shard, and what is to be counted of it.
+
+    framed: as they stand in a TFRecord file, in the order of the copies asked for.
+    levels: int64 (3, 256), the pixel histogram, as bytes; empty where the original is not among the records.
+    """
+
+    framed: list[bytes]
+    header: formats.Header
+    file_bytes: int
+    levels: bytes
+
+
+def warm_up() -> None:
+    """Lets TensorFlow start its threads and find its kernels before the first image waits for it."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
+    spec = images.ImageSpec(4, 4)
+    images.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
+
+
+def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
+    """Reads a file once: its digest, and its header by content. Decodes no pixels."""
+    digest = ""
+    try:
+        data = storage.read_input(source.uri, config.max_file_bytes)
+        digest = hashlib.sha256(data).hexdigest()
+        formats.read_header(data, config.max_pixels)
+    except (storage.StorageError, formats.ImageError) as e:
+        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
+    return Ref(*source, digest)
+
+
+def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: PrepareConfig) -> Made | Rejected:
+    """Reads, checks, decodes and resizes one source, once, and makes the records of these copies (0: the original)."""
+    decoded = records.load(ref, split, config)
+    if isinstance(decoded, Rejected):
+        return decoded
+    framed = [tfrecord.framed(records.make_example(decoded, ref, copy, label_id, config)) for copy in copies]
+    counted = gray.histogram(decoded.pixels).tobytes() if 0 in copies else b""
+    return Made(framed, decoded.header, decoded.file_bytes, counted)
+
+
+def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfig) -> list[dict[str, object]]:
+    """Pictures for the report of one source as it became these copies; none where it cannot be shown."""
+    decoded = records.load(ref, split, config)
+    if isinstance(decoded, Rejected):
+        return []
+    made: list[Thumbnail | None] = [records.thumbnail(decoded, ref, copy, split, config) for copy in copies]
+    return [dataclasses.asdict(picture) for picture in made if picture is not None]
+
+
+def finish(staged: str, target: str, affine: finishing.Affine, encoding: str) -> None:
+    """Normalizes a staged shard of 8-bit pixels: see `finishing.finish`."""
+    finishing.finish(staged, target, affine, encoding)

@@ -1,0 +1,55 @@
+"""The real tasks, but for pictures whose names ask for a fault; and tasks that do what a bad decoder does."""
+
+import os
+import signal
+import time
+
+from pipelines import tasks
+from pipelines.tasks import finish, thumbnails, warm_up  # noqa: F401
+
+
+def fingerprint(source, config):
+    _fault(source.key, "fingerprint")
+    return tasks.fingerprint(source, config)
+
+
+def make(ref, copies, label_id, split, config):
+    _fault(ref.key, "make")
+    return tasks.make(ref, copies, label_id, split, config)
+
+
+def echo(value):
+    return value, os.getpid()
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+
+
+def die(_):
+    os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def leave(_):
+    os._exit(0)
+
+
+def half_an_answer(_):
+    """Damages the stream of answers, as a worker that is killed in the middle of one does."""
+    for descriptor in range(3, 64):
+        try:
+            os.write(descriptor, b"\x80\x05\x95\xff")
+        except OSError:
+            continue
+    os._exit(1)
+
+
+def fail(text):
+    raise ValueError(text)
+
+
+def _fault(key, stage):
+    if f"hangs-in-{stage}" in key:
+        time.sleep(3600)
+    if f"crashes-in-{stage}" in key:
+        os.kill(os.getpid(), signal.SIGSEGV)

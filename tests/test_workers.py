@@ -1,0 +1,154 @@
+"""Worker processes: answers in order, faults that cost one item, and nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import conftest
+import psutil
+import pytest
+
+from pipelines import prepare, stages, workers
+from pipelines.config import PrepareConfig
+from pipelines.workers import TaskLostError, WorkerError, Workers
+
+
+@pytest.fixture(scope="module")
+def two() -> Workers:
+    return Workers(2, "faulty_tasks")
+
+
+def test_answers_come_for_each_item_in_order(two):
+    futures = [f for start in range(0, 90, 9) for f in two.submit("echo", (), [(i,) for i in range(start, start + 9)])]
+    answers = [future.result() for future in futures]
+    assert [value for value, _ in answers] == list(range(90))
+    assert 1 <= len({process for _, process in answers}) <= 2
+
+
+def test_no_items_are_no_request(two):
+    assert two.submit("echo", (), []) == []
+    assert two.submit("echo", (), [("next",)])[0].result()[0] == "next"
+
+
+def test_shared_arguments_follow_the_items_own(two):
+    with pytest.raises(WorkerError, match="takes 1 positional argument but 2 were given"):
+        two.submit("echo", ("shared",), [("own",)])[0].result()
+
+
+@pytest.mark.parametrize("fault", ["die", "leave", "half_an_answer"])
+def test_a_worker_that_dies_costs_one_item(two, fault):
+    before = two.submit("echo", (), [("before",)])
+    lost = two.submit(fault, (), [(0,)])
+    after = two.submit("echo", (), [(i,) for i in range(20)])
+    with pytest.raises(TaskLostError, match="crashed or ran out of memory") as told:
+        lost[0].result()
+    assert told.value.reason == "crashed"
+    assert before[0].result()[0] == "before"
+    assert [future.result()[0] for future in after] == list(range(20))
+
+
+def test_of_a_request_of_many_items_only_the_one_is_lost(two):
+    futures = two.submit("sleep", (), [(0,), (0,), (3600,), (0,)], deadline=0.5)
+    outcomes = [future.exception() for future in futures]
+    assert [type(e) for e in outcomes] == [type(None), type(None), TaskLostError, type(None)]
+    assert outcomes[2].reason == "timeout"
+    assert str(outcomes[2]) == "It took longer than 0.5 seconds (--image-timeout)."
+
+
+def test_time_in_the_queue_is_not_counted(two):
+    """Six items of 0.3 s by two workers: the last waits longer than its deadline for its turn."""
+    for future in [f for _ in range(6) for f in two.submit("sleep", (), [(0.3,)], deadline=0.6)]:
+        assert future.result() is None
+
+
+def test_the_process_of_a_lost_worker_is_gone():
+    [future] = Workers(1, "faulty_tasks").submit("echo", (), [(0,)])
+    process = psutil.Process(future.result()[1])
+    alone = Workers(1, "faulty_tasks")
+    [first] = alone.submit("echo", (), [(0,)])
+    hung = psutil.Process(first.result()[1])
+    assert alone.submit("sleep", (), [(3600,)], deadline=0.2)[0].exception().reason == "timeout"
+    psutil.wait_procs([hung], timeout=10)
+    assert not hung.is_running()
+    assert process.is_running()
+
+
+def test_an_exception_in_a_task_is_told_with_its_trace(two):
+    with pytest.raises(WorkerError, match=r"(?s)Task 'fail' failed .*Traceback.*ValueError: seventeen"):
+        two.submit("fail", (), [("seventeen",)])[0].result()
+
+
+def test_workers_that_cannot_start_say_why():
+    with pytest.raises(WorkerError, match=r"(?s)No worker process can be started.*No module named 'no_such_tasks'"):
+        Workers(1, "no_such_tasks").submit("echo", (), [(0,)])[0].result()
+
+
+def test_a_killed_zygote_is_replaced():
+    pair = Workers(2, "faulty_tasks")
+    pair.submit("echo", (), [(0,)])[0].result()
+    os.kill(workers._zygote("faulty_tasks")._process.pid, signal.SIGKILL)
+    workers._zygote("faulty_tasks")._process.wait()
+    futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
+    assert [f.exception().reason for f in futures] == ["crashed"] * 3
+    assert pair.submit("echo", (), [("still",)])[0].result()[0] == "still"
+
+
+def test_no_worker_outlives_the_program():
+    """Whatever ends it: even one that is stuck in a task."""
+    code = (
+        "from pipelines.workers import Workers; w = Workers(1, 'faulty_tasks'); "
+        "print(w.submit('echo', (), [(0,)])[0].result()[1], flush=True); w.submit('sleep', (), [(3600,)]); input()"
+    )
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    worker = psutil.Process(int(program.stdout.readline()))
+    time.sleep(0.2)
+    program.kill()
+    program.communicate()
+    gone, _ = psutil.wait_procs([worker], timeout=10)
+    assert gone
+
+
+def test_forks_are_of_a_process_with_one_thread():
+    """Anything else is not safe to fork."""
+    Workers(1, "pipelines.tasks").submit("fingerprint", (None,), [])
+    [ready] = Workers(1, "faulty_tasks").submit("echo", (), [(0,)])
+    ready.result()
+    assert psutil.Process(workers._zygote("faulty_tasks")._process.pid).num_threads() == 1
+
+
+def test_usual_count():
+    assert workers.usual_count(3) == 3
+    assert workers.usual_count(0) == len(os.sched_getaffinity(0))
+
+
+def test_a_decoder_that_hangs_or_dies_costs_one_image(tmp_path, monkeypatch):
+    names = [f"{fault}-in-{stage}" for fault in ("hangs", "crashes") for stage in ("fingerprint", "make")]
+    for i, name in enumerate([*names, *(f"good-{i}" for i in range(26))]):
+        conftest.draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{name}.jpg", i, (40, 30))
+    faulty = Workers(2, "faulty_tasks")
+    monkeypatch.setattr(stages.workers, "shared", lambda _: faulty)
+    config = PrepareConfig(
+        input=str(tmp_path / "in"),
+        output=str(tmp_path / "out"),
+        size=(8, 8),
+        max_reject_rate=0.2,
+        image_timeout=1.0,
+        splits={"train": 1.0},
+    )
+    result = prepare.prepare(config)
+    assert sum(result.contract.splits["train"].stored.values()) == 26
+    told = {os.path.basename(r.uri).removesuffix(".jpg"): (r.stage, r.reason) for r in result.summary.rejects}
+    assert told == {
+        "hangs-in-fingerprint": ("fingerprint", "timeout"),
+        "hangs-in-make": ("decode", "timeout"),
+        "crashes-in-fingerprint": ("fingerprint", "crashed"),
+        "crashes-in-make": ("decode", "crashed"),
+    }
