@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--slope", type=int, nargs=2, default=[2000, 16000], metavar=("FROM", "TO"))
     parser.add_argument("--encoding", default="uint8")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for the photographs, kept for the next time")
-    parser.add_argument("--megabytes", type=int, default=0, help="run `prepare` under this limit of address space")
+    parser.add_argument("--megabytes", type=int, default=0, help="run `prepare` in a control group with so much memory")
     args, flags = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as temporary:
         work = pathlib.Path(temporary)
@@ -47,7 +47,7 @@ def main() -> None:
                     bare.setdefault(count, []).append(measure.run(*commands))
                 command = [*prepare.ours(folder, work / "out", args.encoding), *flags]
                 if args.megabytes:
-                    command = ["prlimit", f"--as={args.megabytes << 20}", *command]
+                    command = measure.limited(command, args.megabytes)
                 ours.setdefault(count, []).append(measure.run(command))
                 shutil.rmtree(work / "out")
             print(f"{count:>7}  " + " ".join(

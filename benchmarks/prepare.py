@@ -26,7 +26,7 @@ paths = open(paths[0]).read().split("\\n")
 with tf.io.TFRecordWriter(out) as writer:
     for path in paths:
         image = tf.io.decode_jpeg(open(path, "rb").read(), channels=3, dct_method="INTEGER_ACCURATE")
-        pixels = tf.saturate_cast(tf.round(tf.image.resize(image, (128, 128), method="area")), tf.uint8)
+        pixels = tf.cast(tf.round(tf.image.resize(image, (128, 128), method="area")), tf.uint8)
         feature = {"image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[pixels.numpy().tobytes()]))}
         writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
 """

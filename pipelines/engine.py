@@ -1,7 +1,7 @@
 """Which Beam runner runs the job, said plainly, and the check of Beam's own options.
 
 Since Beam 2.68 the name DirectRunner prefers Prism, a Go program that is fetched from the network, and falls back
-silently. Here it means the in-process FnApiRunner: no network, all cores through the threads of each stage.
+silently. Here it means the in-process FnApiRunner: no network, all cores through the worker processes.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ Policies, applied and counted:
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import warnings
 
@@ -21,6 +20,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines import exif
+from pipelines.source import Header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
@@ -37,18 +37,6 @@ class ImageError(ValueError):
     def __init__(self, reason: str, message: str):
         super().__init__(message)
         self.reason = reason
-
-
-@dataclasses.dataclass(frozen=True)
-class Header:
-    """What the first bytes say. width and height are in pixels with the EXIF orientation applied."""
-
-    format: str  # "jpeg", "png", ...
-    width: int
-    height: int
-    orientation: int  # EXIF, 1..8
-    conversions: tuple[str, ...]  # policies that apply, see the module docstring
-    in_graph: bool  # False: the bytes must pass `canonical` first
 
 
 def read_header(data: bytes, max_pixels: int) -> Header:

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 _LEVELS = np.arange(256, dtype=np.int64)
 
 
 def histogram(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) -> int64 (3, 256): how often each gray level occurs in each channel."""
-    flat = pixels.reshape(-1, 3).astype(np.intp)
-    return np.stack([np.bincount(flat[:, c], minlength=256) for c in range(3)])
+    """uint8 (H, W, 3) -> uint32 (3, 256): how often each gray level occurs in each channel."""
+    # Pillow counts twice as fast as numpy.bincount.
+    counts = Image.frombuffer("RGB", pixels.shape[1::-1], np.ascontiguousarray(pixels), "raw", "RGB", 0, 1).histogram()
+    return np.array(counts, np.uint32).reshape(3, 256)
+
+
+def add_up(histograms: Sequence[bytes]) -> np.ndarray:
+    """Bytes of `histogram`s -> their sum, int64 (3, 256)."""
+    rows = np.frombuffer(b"".join(histograms), np.uint32).reshape(-1, 3, 256)
+    return rows.sum(axis=0, dtype=np.int64)
 
 
 def as_levels(histogram_lists: list[list[int]]) -> np.ndarray:

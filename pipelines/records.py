@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from pipelines import augment, formats, hashing, images, storage
 from pipelines.config import PrepareConfig
-from pipelines.source import Ref
+from pipelines.source import Header, Ref
 from pipelines.summary import Rejected, Thumbnail
 
 THUMBNAIL_SIDE = 160
@@ -24,8 +24,7 @@ class Decoded:
     """A source after decoding and resizing. pixels: uint8 (H, W, 3)."""
 
     pixels: np.ndarray
-    header: formats.Header
-    file_bytes: int
+    header: Header
 
 
 def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
@@ -38,14 +37,14 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
         data = storage.read_input(ref.uri, config.max_file_bytes)
         if hashlib.sha256(data).hexdigest() != ref.digest:
             return rejected("changed", "The file changed while the job ran.")
-        header = formats.read_header(data, config.max_pixels)
+        header = Header(*ref.header) if ref.header else formats.read_header(data, config.max_pixels)
         encoded = data if header.in_graph else formats.canonical(data, config.max_pixels)
         pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except tf.errors.OpError as e:
         return rejected("undecodable", _first_sentence(e))
-    return Decoded(np.asarray(pixels), header, len(data))
+    return Decoded(np.asarray(pixels), header)
 
 
 def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) -> np.ndarray:

@@ -15,11 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from pipelines import gray, hashing, progress, storage
 from pipelines.config import PrepareConfig
-from pipelines.source import Ref
+from pipelines.source import Header, Ref
 from pipelines.summary import Rejected
 from pipelines.workers import TaskLostError, Workers
 from pipelines.workspace import Work
@@ -82,7 +80,7 @@ def write_shard(
                 continue
             writer.write(record)
             ledger.write(_ledger_line(item))
-            account.add(item, made, config)
+            account.add(item, made)
             if shown is not None:
                 shown.add(item)
     originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in ordered if not i.copy]
@@ -90,7 +88,7 @@ def write_shard(
         "task_digest": digest,
         "source_digest": hashing.multiset_digest(originals),
         "weighted": any(i.ref.weight != 1.0 for i in ordered),
-        **account.result(),
+        **account.result(config.size),
         "thumbnails": shown.result() if shown is not None else [],
     }
     storage.write_text(account_path, json.dumps(result))
@@ -128,43 +126,42 @@ def finish_shard(
 
 
 class _Account:
-    """Adds up what a shard holds."""
+    """Adds up what a shard holds. Counting is left to the end: it is many times faster for all at once."""
 
     def __init__(self, file: str, split: str):
-        self._fixed = {"file": file, "split": split}
-        self._counts: dict[str, collections.Counter[Any]] = collections.defaultdict(collections.Counter)
-        self._levels = np.zeros((3, 256), np.int64)
+        self._file, self._split = file, split
+        self._stored: list[Item] = []
+        self._levels: list[bytes] = []
         self._rejects: dict[str, Rejected] = {}
 
     def reject(self, rejected: Rejected) -> None:
         self._rejects[rejected.uri] = rejected  # once, however many copies were wanted
 
-    def add(self, item: Item, made: Made, config: PrepareConfig) -> None:
-        """Counts a written record, and the source of it where it is an original."""
-        label, copy = item.ref.label, item.copy
-        self._counts["stored"][label] += 1
-        if copy:
-            self._counts["copies"][label] += 1
-        else:
-            header = made.header
-            self._levels += np.frombuffer(made.levels, np.int64).reshape(3, 256)
-            self._counts["formats"][header.format] += 1
-            self._counts["conversions"].update(header.conversions)
-            self._counts["conversions"]["enlarged"] += header.height < config.size[0] or header.width < config.size[1]
-            self._counts["widths"][header.width // 16 * 16] += 1
-            self._counts["heights"][header.height // 16 * 16] += 1
-            self._counts["file_bytes"][gray.file_size_bin(made.file_bytes)] += 1
+    def add(self, item: Item, made: Made) -> None:
+        """Notes a written record, and the gray levels of an original."""
+        self._stored.append(item)
+        if not item.copy:
+            self._levels.append(made.levels)
 
-    def result(self) -> dict[str, Any]:
-        """All of it as plain JSON values."""
-        counts = {n: dict(self._counts[n]) for n in ("stored", "copies", "formats", "conversions")}
-        sizes = {n: {str(k): v for k, v in self._counts[n].items()} for n in ("widths", "heights", "file_bytes")}
+    def result(self, size: tuple[int, int]) -> dict[str, Any]:
+        """All of it as plain JSON values. `size` is the target's height and width."""
+        count = collections.Counter
+        originals = [item.ref for item in self._stored if not item.copy]
+        headers = [Header(*ref.header) for ref in originals]
+        conversions = count(name for header in headers for name in header.conversions)
+        conversions["enlarged"] = sum(h.height < size[0] or h.width < size[1] for h in headers)
         return {
-            **self._fixed,
-            "records": sum(counts["stored"].values()),
-            **counts,
-            **sizes,
-            "levels": self._levels.tolist(),
+            "file": self._file,
+            "split": self._split,
+            "records": len(self._stored),
+            "stored": count(item.ref.label for item in self._stored),
+            "copies": count(item.ref.label for item in self._stored if item.copy),
+            "formats": count(header.format for header in headers),
+            "conversions": conversions,
+            "widths": count(str(header.width // 16 * 16) for header in headers),
+            "heights": count(str(header.height // 16 * 16) for header in headers),
+            "file_bytes": count(str(gray.file_size_bin(ref.file_bytes)) for ref in originals),
+            "levels": gray.add_up(self._levels).tolist(),
             "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
         }
 
@@ -245,6 +242,9 @@ def _outcome(source: concurrent.futures.Future[Any], ref: Ref, split: str) -> Ma
     return made
 
 
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _ledger_line(item: Item) -> bytes:
     ref = item.ref
     line = {
@@ -254,7 +254,7 @@ def _ledger_line(item: Item) -> bytes:
         "digest": ref.digest,
         "copy": item.copy,
     }
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return _as_json(line).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config: PrepareConfig) -> str:

@@ -5,7 +5,7 @@ Everything that is listed becomes a reference or a reject with a reason: nothing
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipelines.summary import Rejected
 
@@ -39,8 +39,25 @@ class Source(NamedTuple):
     weight: float
 
 
+class Header(NamedTuple):
+    """What an image's first bytes say; see `formats.read_header`.
+
+    width and height are in pixels with the EXIF orientation applied.
+    """
+
+    format: str  # "jpeg", "png", ...
+    width: int
+    height: int
+    orientation: int  # EXIF, 1..8
+    conversions: tuple[str, ...]  # policies that apply, see formats.py's docstring
+    in_graph: bool  # False: the bytes must pass `formats.canonical` first
+
+
 class Ref(NamedTuple):
-    """A source whose bytes were seen once: `digest` is their SHA-256 in hex."""
+    """A source whose bytes were seen once: `digest` is their SHA-256 in hex.
+
+    `header` holds the fields of its Header, () where not known: a plain tuple is what a runner passes on cheapest.
+    """
 
     key: str
     uri: str
@@ -49,6 +66,8 @@ class Ref(NamedTuple):
     group: str
     weight: float
     digest: str
+    file_bytes: int = 0
+    header: tuple[Any, ...] = ()
 
 
 def is_manifest(path: str) -> bool:

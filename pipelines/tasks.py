@@ -19,12 +19,10 @@ class Made(NamedTuple):
     """The records of one source in one shard, and what is to be counted of it.
 
     framed: as they stand in a TFRecord file, in the order of the copies asked for.
-    levels: int64 (3, 256), the pixel histogram, as bytes; empty where the original is not among the records.
+    levels: `gray.histogram` as bytes; empty where the original is not among the records.
     """
 
     framed: list[bytes]
-    header: formats.Header
-    file_bytes: int
     levels: bytes
 
 
@@ -43,10 +41,10 @@ def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
     try:
         data = storage.read_input(source.uri, config.max_file_bytes)
         digest = hashlib.sha256(data).hexdigest()
-        formats.read_header(data, config.max_pixels)
+        header = formats.read_header(data, config.max_pixels)
     except (storage.StorageError, formats.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
-    return Ref(*source, digest)
+    return Ref(*source, digest, len(data), tuple(header))
 
 
 def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: PrepareConfig) -> Made | Rejected:
@@ -56,7 +54,7 @@ def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: Pre
         return decoded
     framed = [tfrecord.framed(records.make_example(decoded, ref, copy, label_id, config)) for copy in copies]
     counted = gray.histogram(decoded.pixels).tobytes() if 0 in copies else b""
-    return Made(framed, decoded.header, decoded.file_bytes, counted)
+    return Made(framed, counted)
 
 
 def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfig) -> list[dict[str, object]]:

@@ -83,7 +83,9 @@ def _to_pixels(spec: images.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
 
     Kept here and not in `preprocessing_fn`, which Beam pickles.
     """
-    return tf.function(lambda b: images.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)])
+    return tf.function(
+        lambda b: images.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+    )
 
 
 def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: PrepareConfig) -> tf.Tensor:

@@ -113,7 +113,7 @@ CHANGES = [
     {"balance": "uniform"}, {"balance": "uniform", "target": 5}, {"balance": "temperature", "temperature": 2.0},
     {"balance": "counts", "counts": {"a": 1}}, {"balance": "counts", "counts": {"a": 2}}, {"max_copies": 3},
     {"augment": {"flip": 1.0}}, {"encoding": "uint8"}, {"jpeg_quality": 90}, {"shards": 3}, {"shard_size": 1 << 20},
-    {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_file_bytes": 5}, {"allow_outside": True},
+    {"quality": "fast"}, {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_file_bytes": 5}, {"allow_outside": True},
 ]  # fmt: skip
 
 
@@ -126,7 +126,14 @@ def test_the_digest_changes_with_every_option_that_matters():
     }
 
 
-NEUTRAL = {"input": "elsewhere", "output": "other/birds", "workers": 3, "max_reject_rate": 0.5, "thumbnails": 9}
+NEUTRAL = {
+    "input": "elsewhere",
+    "output": "other/birds",
+    "workers": 3,
+    "max_reject_rate": 0.5,
+    "thumbnails": 9,
+    "image_timeout": 5.0,
+}
 
 
 @pytest.mark.parametrize("option", NEUTRAL)

@@ -246,6 +246,31 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeyp
     assert not work.exists()
 
 
+def test_a_source_is_decoded_once_for_each_shard_that_holds_it(prepared, tmp_path, monkeypatch):
+    """However many copies of it the shard holds; each image is fingerprinted once."""
+    out, result, config = prepared
+    submit, asked = workers.Workers.submit, collections.Counter()
+
+    def counts(self, task, shared, items, deadline=None):
+        items = list(items)
+        for item in items:
+            asked[task, getattr(item[0], "key", "")] += 1
+        return submit(self, task, shared, items, deadline)
+
+    monkeypatch.setattr(workers.Workers, "submit", counts)
+    prepare.prepare(dataclasses.replace(config, output=str(tmp_path / "insects")))
+    holding = collections.Counter()
+    records_of = collections.Counter()
+    for ledger in (out / "ledger").iterdir():
+        uris = [json.loads(line)["uri"] for line in ledger.read_text().splitlines()]
+        holding.update(set(uris))
+        records_of.update(uris)
+    decoded = {f"{config.input}/{key}": n for (task, key), n in asked.items() if task == "make"}
+    assert decoded == dict(holding)
+    assert max(records_of.values()) > 2 >= max(decoded.values())
+    assert {n for (task, _), n in asked.items() if task == "fingerprint"} == {1}
+
+
 def test_other_options_replace_the_dataset_whole(prepared, tmp_path):
     """Fewer shards, another encoding: nothing of the old dataset is left, and a foreign file stays."""
     out, _, config = prepared
