@@ -113,7 +113,8 @@ CHANGES = [
     {"balance": "uniform"}, {"balance": "uniform", "target": 5}, {"balance": "temperature", "temperature": 2.0},
     {"balance": "counts", "counts": {"a": 1}}, {"balance": "counts", "counts": {"a": 2}}, {"max_copies": 3},
     {"augment": {"flip": 1.0}}, {"encoding": "uint8"}, {"jpeg_quality": 90}, {"shards": 3}, {"shard_size": 1 << 20},
-    {"quality": "fast"}, {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_file_bytes": 5}, {"allow_outside": True},
+    {"quality": "fast"}, {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_file_bytes": 5},
+    {"allow_outside": True},
 ]  # fmt: skip
 
 

@@ -248,7 +248,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeyp
 
 def test_a_source_is_decoded_once_for_each_shard_that_holds_it(prepared, tmp_path, monkeypatch):
     """However many copies of it the shard holds; each image is fingerprinted once."""
-    out, result, config = prepared
+    out, _, config = prepared
     submit, asked = workers.Workers.submit, collections.Counter()
 
     def counts(self, task, shared, items, deadline=None):
