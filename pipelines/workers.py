@@ -10,6 +10,7 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import pickle
 import queue
@@ -100,7 +101,7 @@ class Workers:
         sent: collections.deque[_Request] = collections.deque()
         while True:
             try:
-                worker = worker or _zygote(self._module).fork()
+                worker = worker or _fork(self._module)
                 while len(sent) < AHEAD:
                     try:
                         requests = self._waiting.get(block=not sent)
@@ -113,9 +114,9 @@ class Workers:
                 worker = None
                 if sent:
                     sent.popleft().outcome.set_exception(e)
-                again, sent = list(sent), collections.deque()
-                if again:
-                    self._waiting.put(again)
+                for _, again in itertools.groupby(sent, key=lambda r: (r.task, id(r.shared))):
+                    self._waiting.put(list(again))
+                sent.clear()
             except Exception as e:  # no worker can be started: whoever waits is told
                 worker = None
                 for request in sent or self._waiting.get():
@@ -224,6 +225,14 @@ class _Zygote:
     def _told(self) -> str:
         self._said.seek(0)
         return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
+
+
+def _fork(module: str) -> _Worker:
+    """A new worker; asks a second zygote where the first was killed meanwhile."""
+    try:
+        return _zygote(module).fork()
+    except WorkerError:
+        return _zygote(module).fork()
 
 
 _zygotes: dict[str, _Zygote] = {}

@@ -240,7 +240,7 @@ def test_histogram_and_moments_are_exact():
 
     levels = gray.histogram(pixels)
 
-    assert (levels.shape, levels.dtype) == ((3, 256), np.int64)
+    assert (levels.shape, levels.dtype) == ((3, 256), np.uint32)
     assert [levels[0, 0], levels[0, 5], levels[1, 3], levels[2, 255], levels[2, 254]] == [3, 1, 1, 3, 1]
     assert levels.sum() == 12
     assert gray.moments(levels) == {
@@ -249,6 +249,8 @@ def test_histogram_and_moments_are_exact():
         "pixel_square_sum": [25, 30, 3 * 255**2 + 254**2],
     }
     np.testing.assert_array_equal(gray.as_levels(levels.tolist()), levels)
+    np.testing.assert_array_equal(gray.add_up([levels.tobytes()] * 3), 3 * levels.astype(np.int64))
+    assert gray.add_up([]).tolist() == [[0] * 256] * 3
 
 
 @given(st.integers(0, 99))

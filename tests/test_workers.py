@@ -1,7 +1,6 @@
 """Worker processes: answers in order, faults that cost one item, and nothing left behind."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -57,6 +56,13 @@ def test_of_a_request_of_many_items_only_the_one_is_lost(two):
     assert str(outcomes[2]) == "It took longer than 0.5 seconds (--image-timeout)."
 
 
+def test_requests_of_other_kinds_that_wait_behind_a_lost_one_keep_their_kind(two):
+    lost = two.submit("sleep", (), [(3600,)], deadline=0.5) + two.submit("sleep", (), [(3600,)], deadline=0.5)
+    behind = [(two.submit("echo", (), [(i,)]), two.submit("sleep", (), [(0,)])) for i in range(9)]
+    assert [future.exception().reason for future in lost] == ["timeout", "timeout"]
+    assert [(echo.result()[0], sleep.result()) for [echo], [sleep] in behind] == [(i, None) for i in range(9)]
+
+
 def test_time_in_the_queue_is_not_counted(two):
     """Six items of 0.3 s by two workers: the last waits longer than its deadline for its turn."""
     for future in [f for _ in range(6) for f in two.submit("sleep", (), [(0.3,)], deadline=0.6)]:
@@ -88,8 +94,9 @@ def test_workers_that_cannot_start_say_why():
 def test_a_killed_zygote_is_replaced():
     pair = Workers(2, "faulty_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
-    os.kill(workers._zygote("faulty_tasks")._process.pid, signal.SIGKILL)
-    workers._zygote("faulty_tasks")._process.wait()
+    killed = workers._zygote("faulty_tasks")._process
+    killed.kill()
+    killed.wait()
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
     assert [f.exception().reason for f in futures] == ["crashed"] * 3
     assert pair.submit("echo", (), [("still",)])[0].result()[0] == "still"
