@@ -36,7 +36,8 @@ def options(flags: Sequence[str]) -> PipelineOptions:
             f"Unknown option {unknown[0]!r}: neither `prepare` nor Apache Beam has it. See `prepare --help`; Beam's "
             "options are at https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options."
         )
-    return PipelineOptions(list(flags))
+    # The graph is fixed and the tests run it: inferring types again in every run takes half a second.
+    return PipelineOptions(list(flags), pipeline_type_check=False)
 
 
 def check_runner(name: str) -> None:

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines import exif
@@ -73,7 +74,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     return resize(orient(pixels, orientation), spec)
 
 
-def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
     """`to_pixels` for images with this header: the same ops, without asking in the graph what the header says.
 
     JPEG and plain PNG run op by op: for these few large ops a traced function's dispatch costs more than it saves.
@@ -88,16 +89,28 @@ def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]
 @functools.lru_cache(maxsize=256)
 def _decoder(
     format_: str, orientation: int, plain: bool, spec: ImageSpec, ratio: int = 1
-) -> Callable[[tf.Tensor], tf.Tensor]:
+) -> Callable[[tf.Tensor], np.ndarray]:
+    read: Callable[[tf.Tensor], tf.Tensor] | None = None
     if format_ == "jpeg":
-        return lambda encoded: resize(orient(_decode_jpeg(encoded, ratio), orientation), spec)
-    if format_ == "png" and plain:
-        return lambda encoded: resize(orient(tf.io.decode_png(encoded, channels=3), orientation), spec)
-    decode = _decode_png if format_ == "png" else _decode_webp
-    return tf.function(
-        lambda b: resize(orient(decode(b, _head(b), spec.background), orientation), spec),
-        input_signature=[tf.TensorSpec([], tf.string)],
-    )
+        read = functools.partial(_decode_jpeg, ratio=ratio)
+    elif format_ == "png" and plain:
+        read = functools.partial(tf.io.decode_png, channels=3)
+    if read is None:
+        decode = _decode_png if format_ == "png" else _decode_webp
+        traced = tf.function(
+            lambda b: resize(orient(decode(b, _head(b), spec.background), orientation), spec),
+            input_signature=[tf.TensorSpec([], tf.string)],
+        )
+        return lambda encoded: traced(encoded).numpy()
+    if spec.resize == "pad":
+        return lambda encoded: resize(orient(read(encoded), orientation), spec).numpy()
+    crop = _crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
+
+    def decode_now(encoded: tf.Tensor) -> np.ndarray:
+        values = _filtered(crop(orient(read(encoded), orientation), spec), (spec.height, spec.width), spec.filter)
+        return np.rint(values.numpy()).astype(np.uint8)  # as `_round`, at a third of the cost of dispatching it
+
+    return decode_now
 
 
 def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
@@ -235,11 +248,14 @@ def _round(values: tf.Tensor) -> tf.Tensor:
 
 
 def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
+    return _round(_filtered(pixels, size, filter_))
+
+
+def _filtered(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
+    """uint8 (h, w, 3) -> float32 of the size, not rounded."""
     if filter_ == "area":
-        values = tf.image.resize(pixels, size, method="area")
-    else:
-        values = tf.image.resize(pixels, size, method="bilinear", antialias=True)
-    return _round(values)
+        return tf.squeeze(tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, 0), size=size), 0)
+    return tf.image.resize(pixels, size, method="bilinear", antialias=True)
 
 
 def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:

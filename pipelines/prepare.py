@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 
 import apache_beam as beam
 
@@ -45,11 +46,15 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     _log.info("Runs on %s.", runner_name)
     progress.begin("reading", 0)
     with progress.shown(), ThreadPoolExecutor(1) as beside:
-        built = beside.submit(_finishing_job, config, work, the_runner, options)
-        job = beam.Pipeline(runner=the_runner, options=options)
-        pipeline.write(job, config, work)
-        job.run().wait_until_finish()
-        _run(built)
+        written = threading.Event()
+        built = beside.submit(_finishing_job, config, work, the_runner, options, written)
+        try:
+            job = beam.Pipeline(runner=the_runner, options=options)
+            pipeline.write(job, config, work)
+            job.run().wait_until_finish()
+        finally:
+            written.set()
+        built.result().run().wait_until_finish()
     plan = tally.read_plan(work)
     seconds = time.monotonic() - started
     records = sum(plan.records.values())
@@ -63,9 +68,14 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
 
 
 def _finishing_job(
-    config: PrepareConfig, work: workspace.Work, the_runner: object, options: object
-) -> beam.Pipeline:  # fmt: skip
-    """Imports TensorFlow Transform and builds the second job: as long as decoding some thousands of images takes."""
+    config: PrepareConfig, work: workspace.Work, the_runner: object, options: object, written: threading.Event
+) -> beam.Pipeline:
+    """Imports TensorFlow Transform and builds the second job: as long as decoding some thousands of images takes.
+
+    Not before the plan is made: until then this process has work that decoding waits for, and after it next to none.
+    """
+    while not written.wait(0.02) and not storage.exists(work.path("plan.json")):
+        continue
     with console.quick_imports():
         console.import_tensorflow()
         import tensorflow_transform.beam as tft_beam
@@ -74,10 +84,6 @@ def _finishing_job(
     with tft_beam.Context(temp_dir=work.path("tft")):
         pipeline.finish(job, config, work)
     return job
-
-
-def _run(built: Future[beam.Pipeline]) -> None:
-    built.result().run().wait_until_finish()
 
 
 def _keep_rejects(work: workspace.Work, rejected: Sequence[Rejected]) -> str:

@@ -44,7 +44,7 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
         return rejected(e.reason, str(e))
     except tf.errors.OpError as e:
         return rejected("undecodable", _first_sentence(e))
-    return Decoded(np.asarray(pixels), header)
+    return Decoded(pixels, header)
 
 
 def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) -> np.ndarray:

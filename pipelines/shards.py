@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RECORD_VERSION = 1
 # Records in flight for each worker, and how many are asked for at a time: enough to hide an uneven decode and this
 # process's own work, few enough to stay small (32 x 49 kB at 128x128).
-WINDOW, BATCH = 32, 4
+WINDOW, BATCH = 32, 8
 MAX_THUMBNAILS = 120
 
 

@@ -27,7 +27,7 @@ from typing import Any
 from pipelines import zygote
 
 START_SECONDS = 300.0  # for importing TensorFlow on a busy machine
-AHEAD = 8  # requests a worker has before it answers: what it does not wait for
+AHEAD = 12  # requests a worker has before it answers: what it does not wait for
 BUFFER = 1 << 18  # bytes of answers read at a time
 CRASHED = "The process that decoded it ended: it crashed or ran out of memory."
 ENVIRONMENT = {
@@ -63,6 +63,7 @@ class _Request:
     own: tuple[Any, ...]
     deadline: float | None
     outcome: Future[Any]
+    last: bool  # of those submitted together
 
 
 class Workers:
@@ -90,7 +91,11 @@ class Workers:
           Futures that raise TaskLostError ("timeout" or "crashed": another worker does the rest of the items), or
           WorkerError (the task raised, or no worker can be started).
         """
-        requests = [_Request(task, shared, item, deadline, Future()) for item in items]
+        listed = list(items)
+        requests = [
+            _Request(task, shared, item, deadline, Future(), number == len(listed))
+            for number, item in enumerate(listed, 1)
+        ]
         if requests:
             self._waiting.put(requests)
         return [request.outcome for request in requests]
@@ -99,6 +104,7 @@ class Workers:
         """Sends requests ahead of their answers, so that the worker never waits for this process to wake up."""
         worker: _Worker | None = None
         sent: collections.deque[_Request] = collections.deque()
+        answered: list[tuple[_Request, Any]] = []  # told together: waking who waits costs more than an answer
         while True:
             try:
                 worker = worker or _fork(self._module)
@@ -109,9 +115,12 @@ class Workers:
                         break
                     sent += requests
                     worker.send(requests)
-                done, result = worker.receive(sent[0].deadline)
+                answered.append((sent[0], worker.receive(sent[0].deadline)))
+                if sent.popleft().last:
+                    _tell(answered)
             except TaskLostError as e:
                 worker = None
+                _tell(answered)
                 if sent:
                     sent.popleft().outcome.set_exception(e)
                 for _, again in itertools.groupby(sent, key=lambda r: (r.task, id(r.shared))):
@@ -119,16 +128,20 @@ class Workers:
                 sent.clear()
             except Exception as e:  # no worker can be started: whoever waits is told
                 worker = None
+                _tell(answered)
                 for request in sent or self._waiting.get():
                     request.outcome.set_exception(e)
                 sent.clear()
-            else:
-                request = sent.popleft()
-                if done:
-                    request.outcome.set_result(result)
-                else:
-                    text = f"Task {request.task!r} failed in a worker process:\n{result}"
-                    request.outcome.set_exception(WorkerError(text))
+
+
+def _tell(answered: list[tuple[_Request, Any]]) -> None:
+    for request, (done, result) in answered:
+        if done:
+            request.outcome.set_result(result)
+        else:
+            text = f"Task {request.task!r} failed in a worker process:\n{result}"
+            request.outcome.set_exception(WorkerError(text))
+    answered.clear()
 
 
 class _Worker:
