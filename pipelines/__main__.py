@@ -55,7 +55,6 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
     from pipelines import engine, listing, workers, workspace
 
-    sys.setswitchinterval(0.0005)  # seconds: while libraries load in one thread, the others have workers to feed
     listing.check(config)  # this, the output and the flags before seconds of imports
     workspace.check_output(config)
     engine.check_runner(args.runner)

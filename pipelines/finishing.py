@@ -6,8 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import contract, storage, tfrecord
-
-Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
+from pipelines.shards import Affine
 
 
 def finish(staged: str, target: str, affine: Affine, encoding: str) -> None:

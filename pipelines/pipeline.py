@@ -1,8 +1,8 @@
 """The whole graph of `prepare`, top-down. References are shuffled, pixels never: see docs/design.md.
 
 Every stage is a pure function of another module under a thin wrapper; the element type stands beside each stage. The
-graph is two jobs, `write` and `finish`: the second needs TensorFlow Transform, which loads and builds its graph while
-the first decodes.
+graph is three jobs. `write` is the work. `analyze`, TensorFlow Transform's part, needs a row of each shard and runs in
+a process of its own, which loads and builds while `write` decodes; `normalize` follows where records hold floats.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ import dataclasses
 import json
 
 import apache_beam as beam
-from apache_beam.pvalue import AsDict, AsList, AsSingleton
+from apache_beam.pvalue import AsDict, AsSingleton
 
 from pipelines import balance, listing, stages
 from pipelines.config import PrepareConfig
+from pipelines.shards import FLOATS, Affine
 from pipelines.workspace import Work
 
 
 def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
-    """The job from inputs to staged shards. Its results are files below `work`."""
+    """The job from inputs to staged shards, or to finished ones if no float is to be stored."""
     listed = (
         pipeline
         | "Input" >> beam.Create([config.input])
@@ -54,46 +55,45 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     every_shard = (
         pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
     )
-    _ = (
+    staged = (
         (items.items, every_shard)
         | "WithEmptyShards" >> beam.Flatten()
         | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [Item])
         | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's file name
     )
+    if config.encoding not in FLOATS:
+        staged | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work, None))
     _write_lines(work, "rejects", (listed.rejected, read.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
 
 
-def finish(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
-    """The job from staged shards and their accounts to statistics, the transform graph and finished shards.
-
-    Call inside `tft_beam.Context`.
-    """
-    import tensorflow_transform.beam as tft_beam  # seconds to import, while `write` runs: see prepare.py
+def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
+    """The job from staged shards' accounts to statistics and the transform graph; call inside `tft_beam.Context`."""
+    import tensorflow_transform.beam as tft_beam  # seconds to import: only the process of this job does
 
     from pipelines import transform
 
-    accounts = (
-        pipeline
-        | "Start" >> beam.Create([None])
-        | "StagedFiles" >> beam.FlatMap(stages.staged_files, config, work)  # file name
-        | "SpreadFiles" >> beam.Reshuffle()
-        | "ReadAccount" >> beam.Map(stages.read_account, work)  # the shard's account, a dict
-    )
-    moments = accounts | "PixelSums" >> beam.FlatMap(stages.train_moments)  # one small row a train shard
     rows = (
         pipeline
-        | "StartAnalysis" >> beam.Create([None])
-        | "AnalysisRows" >> beam.FlatMap(stages.analysis_rows, work, AsList(moments))
+        | "Start" >> beam.Create([None])
+        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, config, work)  # a row a label and a train shard
     )
     transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
         transform.make_preprocessing_fn(config)
     )
     transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(work.path("transform"))
-    affine = transform_fn[0] | "ReadAffine" >> beam.Map(transform.read_affine)  # (scale, offset)
-    affine | "NoteAffine" >> beam.Map(stages.note_affine, work)
-    accounts | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work), AsSingleton(affine))
+
+
+def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine: Affine) -> None:
+    """The job from staged shards of 8-bit pixels to finished ones of normalized floats."""
+    (
+        pipeline
+        | "Start" >> beam.Create([None])
+        | "StagedFiles" >> beam.FlatMap(stages.staged_files, config, work)  # file name
+        | "SpreadFiles" >> beam.Reshuffle()
+        | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work, affine))
+    )
 
 
 def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> None:

@@ -1,18 +1,16 @@
-"""Runs the two jobs: check, build, run, count, publish. `prepare(config)` is what the command line and tests call."""
+"""Runs the jobs: check, build, run, count, publish. `prepare(config)` is what the command line and tests call."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import logging
-import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import apache_beam as beam
 
-from pipelines import console, engine, listing, pipeline, progress, publish, storage, tally, workers, workspace
+from pipelines import engine, listing, pipeline, progress, publish, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract
 from pipelines.summary import Rejected, Summary
@@ -44,17 +42,19 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     the_runner, runner_name = engine.runner(runner)
     work = workspace.open_work(config)
     _log.info("Runs on %s.", runner_name)
+    analyst = workers.shared(1, "analyst")
+    analyst.submit("build_analysis", (config, work), [()])
     progress.begin("reading", 0)
-    with progress.shown(), ThreadPoolExecutor(1) as beside:
-        written = threading.Event()
-        built = beside.submit(_finishing_job, config, work, the_runner, options, written)
-        try:
+    with progress.shown():
+        job = beam.Pipeline(runner=the_runner, options=options)
+        pipeline.write(job, config, work)
+        job.run().wait_until_finish()
+        affine = _analyze(analyst, config, work)
+        storage.write_text(work.path(workspace.AFFINE), json.dumps(affine))
+        if config.encoding in shards.FLOATS:
             job = beam.Pipeline(runner=the_runner, options=options)
-            pipeline.write(job, config, work)
+            pipeline.normalize(job, config, work, affine)
             job.run().wait_until_finish()
-        finally:
-            written.set()
-        built.result().run().wait_until_finish()
     plan = tally.read_plan(work)
     seconds = time.monotonic() - started
     records = sum(plan.records.values())
@@ -67,23 +67,16 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     return Result(contract, summary)
 
 
-def _finishing_job(
-    config: PrepareConfig, work: workspace.Work, the_runner: object, options: object, written: threading.Event
-) -> beam.Pipeline:
-    """Imports TensorFlow Transform and builds the second job: as long as decoding some thousands of images takes.
-
-    Not before the plan is made: until then this process has work that decoding waits for, and after it next to none.
-    """
-    while not written.wait(0.02) and not storage.exists(work.path("plan.json")):
-        continue
-    with console.quick_imports():
-        console.import_tensorflow()
-        import tensorflow_transform.beam as tft_beam
-
-    job = beam.Pipeline(runner=the_runner, options=options)
-    with tft_beam.Context(temp_dir=work.path("tft")):
-        pipeline.finish(job, config, work)
-    return job
+def _analyze(analyst: workers.Workers, config: PrepareConfig, work: workspace.Work) -> shards.Affine:
+    [analyzed] = analyst.submit("run_analysis", (config, work), [()])
+    try:
+        affine: shards.Affine = analyzed.result()
+    except workers.TaskLostError as e:
+        raise tally.IncompleteError(
+            "The process of the analysis ended: it was killed or ran out of memory. Run the same command again: it "
+            "goes on from there."
+        ) from e
+    return affine
 
 
 def _keep_rejects(work: workspace.Work, rejected: Sequence[Rejected]) -> str:

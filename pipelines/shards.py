@@ -13,7 +13,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pipelines import gray, hashing, progress, storage
 from pipelines.config import PrepareConfig
@@ -22,15 +22,14 @@ from pipelines.summary import Rejected
 from pipelines.workers import TaskLostError, Workers
 from pipelines.workspace import Work
 
-if TYPE_CHECKING:
-    from pipelines.tasks import Made
-
 # Part of every task digest: raise it when the bytes of a record change for the same options.
 RECORD_VERSION = 1
 # Records in flight for each worker, and how many are asked for at a time: enough to hide an uneven decode and this
 # process's own work, few enough to stay small (32 x 49 kB at 128x128).
 WINDOW, BATCH = 32, 8
 MAX_THUMBNAILS = 120
+FLOATS = ("float16", "float32")
+Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
 
 
 class Item(NamedTuple):
@@ -39,6 +38,19 @@ class Item(NamedTuple):
     position: int
     ref: Ref
     copy: int
+
+
+class Made(NamedTuple):
+    """The records of one source in one shard, and what is to be counted of it.
+
+    Here and not in tasks.py, which makes it: who unpickles it would import TensorFlow with that.
+
+    framed: as they stand in a TFRecord file, in the order of the copies asked for.
+    levels: `gray.histogram` as bytes; empty where the original is not among the records.
+    """
+
+    framed: list[bytes]
+    levels: bytes
 
 
 def file_name(name: str, split: str, index: int, total: int) -> str:
@@ -95,14 +107,20 @@ def write_shard(
     return result
 
 
+def read_account(file: str, work: Work) -> dict[str, Any]:
+    """The account that `write_shard` left of a shard."""
+    account: dict[str, Any] = json.loads(storage.read_text(work.path("staged", f"{file}.json")))
+    return account
+
+
 def finish_shard(
     account: Mapping[str, Any],
-    affine: tuple[tuple[float, ...], tuple[float, ...]],
+    affine: Affine | None,
     config: PrepareConfig,
     work: Work,
     workers: Workers,
 ) -> dict[str, Any]:
-    """Staged shard -> finished shard: normalized and encoded where the encoding holds floats, else moved as it is.
+    """Staged shard -> finished shard: normalized by `affine` where the encoding is one of FLOATS, else as it is.
 
     Returns:
       {"file", "split", "records", "bytes", "sha256"} of the finished file.
@@ -113,7 +131,7 @@ def finish_shard(
     if (known := _known(note, digest, target)) is not None:
         return known
     staged = work.path("staged", file)
-    if config.encoding in ("float16", "float32"):
+    if config.encoding in FLOATS:
         workers.submit("finish", (affine, config.encoding), [(staged, target)])[
             0
         ].result()  # our own bytes: no deadline

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures
 import itertools
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from pipelines import balance, gray, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
+from pipelines import balance, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source
 from pipelines.summary import Duplicates, Rejected
@@ -19,7 +18,7 @@ from pipelines.workers import TaskLostError
 from pipelines.workspace import Work
 
 # Sources listed in one element: Beam's cost per element is then small beside the reading of the files.
-BATCH = 256
+BATCH = 1024
 # Sources that a worker fingerprints at a time: what is asked and answered is then small beside the reading.
 PART = 16
 
@@ -182,46 +181,23 @@ class WriteShard(beam.DoFn):
         yield file
 
 
-def read_account(file: str, work: Work) -> dict[str, Any]:
-    """The account that `WriteShard` left of a shard."""
-    account: dict[str, Any] = json.loads(storage.read_text(work.path("staged", f"{file}.json")))
-    return account
-
-
 class FinishShard(beam.DoFn):
-    """A shard's account -> its file's name, count, size and digest; see `shards.finish_shard`."""
+    """A staged shard's file -> its finished file's name, count, size and digest; see `shards.finish_shard`."""
 
-    def __init__(self, config: PrepareConfig, work: Work):
-        self._config, self._work = config, work
+    def __init__(self, config: PrepareConfig, work: Work, affine: shards.Affine | None):
+        self._config, self._work, self._affine = config, work, affine
 
     def setup(self) -> None:
         self._workers = workers.shared(workers.usual_count(self._config.workers))
 
-    def process(self, account: dict[str, Any], affine: tuple[tuple[float, ...], tuple[float, ...]]) -> Iterator[dict]:
-        yield shards.finish_shard(account, affine, self._config, self._work, self._workers)
-
-
-def train_moments(account: Mapping[str, Any]) -> Iterator[dict[str, list[int]]]:
-    """The pixel sums of a train shard's originals."""
-    if account["split"] == "train":
-        yield gray.moments(gray.as_levels(account["levels"]))
+    def process(self, file: str) -> Iterator[dict[str, Any]]:
+        account = shards.read_account(file, self._work)
+        yield shards.finish_shard(account, self._affine, self._config, self._work, self._workers)
 
 
 def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:
     """The names of the shards that the plan demands."""
     return [file for files in plan.shard_names(tally.read_plan(work), config).values() for file in files]
-
-
-def analysis_rows(_: None, work: Work, moments: Iterable[Mapping[str, list[int]]]) -> Iterator[dict[str, Any]]:
-    """The rows that TensorFlow Transform analyzes; see `transform.analysis_rows`."""
-    from pipelines import transform  # TensorFlow, which the other stages do without
-
-    return transform.analysis_rows(tally.read_plan(work).labels, moments)
-
-
-def note_affine(affine: tuple[tuple[float, ...], tuple[float, ...]], work: Work) -> None:
-    """Keeps (scale, offset) for the contract."""
-    storage.write_text(work.path(workspace.AFFINE), json.dumps(affine))
 
 
 class Ranks(beam.CombineFn):

@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import sys
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any
 
 import tensorflow as tf
 
-from pipelines import finishing, formats, gray, images, records, storage, tfrecord
+from pipelines import console, finishing, formats, gray, images, records, storage, tfrecord
 from pipelines.config import PrepareConfig
+from pipelines.shards import Affine, Made
 from pipelines.source import Ref, Source
 from pipelines.summary import Rejected, Thumbnail
-
-
-class Made(NamedTuple):
-    """The records of one source in one shard, and what is to be counted of it.
-
-    framed: as they stand in a TFRecord file, in the order of the copies asked for.
-    levels: `gray.histogram` as bytes; empty where the original is not among the records.
-    """
-
-    framed: list[bytes]
-    levels: bytes
+from pipelines.workspace import Work
 
 
 def warm_up() -> None:
@@ -66,6 +58,27 @@ def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfi
     return [dataclasses.asdict(picture) for picture in made if picture is not None]
 
 
-def finish(staged: str, target: str, affine: finishing.Affine, encoding: str) -> None:
+def finish(staged: str, target: str, affine: Affine, encoding: str) -> None:
     """Normalizes a staged shard of 8-bit pixels: see `finishing.finish`."""
     finishing.finish(staged, target, affine, encoding)
+
+
+def build_analysis(config: PrepareConfig, work: Work) -> None:
+    """Loads what the analysis needs and builds its job, so that `run_analysis` only has to run it."""
+    _analysis().build(config, work)
+
+
+def run_analysis(config: PrepareConfig, work: Work) -> Affine:
+    """Runs the job and returns the (scale, offset) of the transform graph that it wrote."""
+    affine: Affine = _analysis().run(config, work)
+    return affine
+
+
+def _analysis() -> Any:
+    """Beam and TensorFlow Transform, which only one worker has use of."""
+    if sys.modules.get("tf_keras") is None:
+        sys.modules.pop("tf_keras", None)  # which the zygote bars, and TensorFlow Transform loads
+    with console.quick_imports():
+        from pipelines import analysis
+
+    return analysis

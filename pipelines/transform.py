@@ -9,15 +9,17 @@ serving preprocessing: decode, resize, normalize and round as the records were.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from pipelines import contract, images
+from pipelines import contract, gray, images, shards, tally
 from pipelines.config import PrepareConfig
+from pipelines.plan import shard_names
+from pipelines.workspace import Work
 
 # Deng et al.'s ImageNet statistics as torchvision and keras.applications ("torch" mode) state them, times 255.
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
@@ -35,14 +37,16 @@ def raw_metadata() -> dataset_metadata.DatasetMetadata:
     return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec()))
 
 
-def analysis_rows(labels: Sequence[str], moments: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def analysis_rows(_: None, config: PrepareConfig, work: Work) -> Iterator[dict[str, Any]]:
     """The rows to analyze: the labels with their rank, and the pixel sums of the train originals, one a shard."""
+    plan = tally.read_plan(work)
     zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
-    for rank, label in enumerate(labels):
+    for rank, label in enumerate(plan.labels):
         # TFT orders a vocabulary by weight: the first label weighs most, so ids are in the labels' own order.
-        yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(labels) - rank]}
-    for row in moments:
-        yield {"image": _ONE_PIXEL, "label": labels[0].encode(), **zero, **row}
+        yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
+    for file in shard_names(plan, config)["train"]:
+        levels = gray.as_levels(shards.read_account(file, work)["levels"])
+        yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **gray.moments(levels)}
 
 
 def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:

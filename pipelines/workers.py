@@ -179,8 +179,9 @@ class _Worker:
 
 
 @functools.cache
-def shared(count: int) -> Workers:
-    """The workers of this process, started at the first call and ended with the process."""
+def shared(count: int, role: str = "decoders") -> Workers:
+    """The workers of this process for one role, started at the first call and ended with the process."""
+    del role  # part of the cache's key
     return Workers(count)
 
 
