@@ -139,21 +139,5 @@ def _told(error: Exception) -> tuple[str, str]:
     return found[-1] if found else ("", "")
 
 
-def _leave(status: int) -> None:
-    """Ends the process with this status, whatever the interpreter's shutdown would do.
-
-    After a TensorFlow Transform analysis the interpreter's own exit ends in a segmentation fault inside protobuf's C
-    code, when all work is done and closed; the status would say failure after a success.
-    """
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
-
-
 if __name__ == "__main__":
-    try:
-        code = main()
-    except SystemExit as e:  # argparse
-        code = e.code if isinstance(e.code, int) else USAGE
-    _leave(code)
+    sys.exit(main())
