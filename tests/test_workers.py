@@ -9,8 +9,9 @@ import conftest
 import psutil
 import pytest
 
-from pipelines import prepare, stages, workers
+from pipelines import prepare, workers
 from pipelines.config import PrepareConfig
+from pipelines.tally import IncompleteError
 from pipelines.workers import TaskLostError, WorkerError, Workers
 
 
@@ -141,7 +142,8 @@ def test_a_decoder_that_hangs_or_dies_costs_one_image(tmp_path, monkeypatch):
     for i, name in enumerate([*names, *(f"good-{i}" for i in range(26))]):
         conftest.draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{name}.jpg", i, (40, 30))
     faulty = Workers(2, "faulty_tasks")
-    monkeypatch.setattr(stages.workers, "shared", lambda _: faulty)
+    shared = workers.shared
+    monkeypatch.setattr(workers, "shared", lambda count, role="": shared(count, role) if role else faulty)
     config = PrepareConfig(
         input=str(tmp_path / "in"),
         output=str(tmp_path / "out"),
@@ -159,3 +161,24 @@ def test_a_decoder_that_hangs_or_dies_costs_one_image(tmp_path, monkeypatch):
         "crashes-in-fingerprint": ("fingerprint", "crashed"),
         "crashes-in-make": ("decode", "crashed"),
     }
+
+
+def test_an_analysis_that_is_killed_is_a_sentence_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    for i in range(20):
+        conftest.draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{i}.jpg", i, (40, 30))
+    config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), size=(8, 8))
+    submit = Workers.submit
+
+    def killed(self, task, *args):
+        return (
+            submit(Workers(1, "faulty_tasks"), "die", (), [(0,)])
+            if task == "run_analysis"
+            else submit(self, task, *args)
+        )
+
+    monkeypatch.setattr(Workers, "submit", killed)
+    with pytest.raises(IncompleteError, match="killed or ran out of memory"):
+        prepare.prepare(config)
+    assert not (tmp_path / "out/contract.json").exists()
+    monkeypatch.undo()
+    assert sum(s.records for s in prepare.prepare(config).contract.splits.values()) == 20
