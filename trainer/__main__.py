@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer train | evaluate | export`.
+"""The command line: `python -m trainer train | evaluate | export | bench`.
 
 Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
 """
@@ -8,15 +8,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import json
 import os
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
+from trainer import bench
 from trainer.config import TrainConfig, TrainerError, flag
 
 FAILED = 1
@@ -31,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
     try:
-        {"train": _train, "evaluate": _evaluate, "export": _export}[command](arguments)
+        {"train": _train, "evaluate": _evaluate, "export": _export, "bench": _bench}[command](arguments)
     except (TrainerError, ContractError) as e:
         print(f"{command}: {e}", file=sys.stderr)
         return FAILED
@@ -86,6 +89,21 @@ def _export(arguments: dict[str, Any]) -> None:
     print(f"written to {arguments['output']}")
 
 
+def _bench(arguments: dict[str, Any]) -> None:
+    config = bench.BenchConfig(**arguments)
+    bench.check_split(config, contracts.load(config.data))
+    with _quiet_start():
+        from trainer import outputs, timing
+
+    found, about = timing.run(config, say=lambda line: print(line, flush=True))
+    verdict = bench.judge(found)
+    print(f"\n{bench.table(found)}\n\n{verdict.sentence}", *verdict.advice, sep="\n- ")
+    if config.json:
+        content = bench.to_dict(config, found, verdict, about)
+        outputs.write_text(Path(config.json), json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        print(f"\nwritten to {config.json}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainer", description="Trains image classifiers on datasets made by `python -m pipelines`."
@@ -94,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     train = _command(commands, "train", "train on a prepared dataset, evaluate, export")
     for field in dataclasses.fields(TrainConfig):
         _add_option(train, field)
+    measure = _command(commands, "bench", "tell whether training waits for its input, and what to change")
+    for field in dataclasses.fields(bench.BenchConfig):
+        _add_option(measure, field)
     evaluate = _command(commands, "evaluate", "score a trained model on a split")
     export = _command(commands, "export", "write the SavedModel of a trained model again")
     for command in (evaluate, export):

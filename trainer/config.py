@@ -20,7 +20,8 @@ class TrainerError(ValueError):
     """A user's mistake or unusable input; the message says what was expected, what came, and what to do."""
 
 
-def _option(default: Any, text: str, **extra: Any) -> Any:
+def option(default: Any, text: str, **extra: Any) -> Any:
+    """A field of a config: its default (dataclasses.MISSING: required), its help, and `metavar` or `choices`."""
     return dataclasses.field(default=default, metadata={"help": text, **extra})
 
 
@@ -32,34 +33,34 @@ class TrainConfig:
       TrainerError: a value is out of its range; the message names the option.
     """
 
-    data: str = _option(dataclasses.MISSING, "directory of a prepared dataset", metavar="DIR")
-    output: str = _option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
-    model: str = _option(
+    data: str = option(dataclasses.MISSING, "directory of a prepared dataset", metavar="DIR")
+    output: str = option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
+    model: str = option(
         "cnn",
         "cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, "
         "where function(contract) returns a keras.Model",
     )
-    weights: str = _option(
+    weights: str = option(
         "", "start from these weights: an earlier run's model.keras, or a .weights.h5 or .h5 file", metavar="PATH"
     )
-    epochs: int = _option(15, "passes over the train split")
-    batch_size: int = _option(32, "images a step")
-    learning_rate: float = _option(1e-3, "of the Adam optimizer")
-    class_weight: str = _option(
+    epochs: int = option(15, "passes over the train split")
+    batch_size: int = option(32, "images a step")
+    learning_rate: float = option(1e-3, "of the Adam optimizer")
+    class_weight: str = option(
         "none",
         "balanced: weigh each class by records / (classes * records of the class) of the shards as stored, "
         "so that shards that are balanced already are not corrected twice",
         choices=CLASS_WEIGHTS,
     )
-    flip: bool = _option(True, "flip every second training image left to right, drawn anew every epoch")
-    validation: str = _option("validation", "split that chooses the best epoch; none keeps the last epoch's weights")
-    patience: int = _option(0, "stop after this many epochs without a better validation; 0: never")
-    steps: int = _option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
-    seed: int = _option(0, "of the initial weights, the order of the records and the flips")
+    flip: bool = option(True, "flip every second training image left to right, drawn anew every epoch")
+    validation: str = option("validation", "split that chooses the best epoch; none keeps the last epoch's weights")
+    patience: int = option(0, "stop after this many epochs without a better validation; 0: never")
+    steps: int = option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
+    seed: int = option(0, "of the initial weights, the order of the records and the flips")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check_type(field.name, getattr(self, field.name), str(field.type))
+            check_type(field.name, getattr(self, field.name), str(field.type))
         for name in ("data", "output", "model", "validation"):
             if not getattr(self, name):
                 raise TrainerError(f"{flag(name)} should not be empty.")
@@ -95,7 +96,8 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def _check_type(name: str, value: Any, kind: str) -> None:
+def check_type(name: str, value: Any, kind: str) -> None:
+    """Raises TrainerError unless `value` is of the type that the field's annotation spells: str, int, float, bool."""
     allowed: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
     if not isinstance(value, allowed[kind]) or (kind != "bool" and isinstance(value, bool)):
         raise TrainerError(f"{flag(name)} should be of type {kind}. Received: {value!r}.")

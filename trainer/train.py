@@ -62,7 +62,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     """
     contract = contracts.load(config.data)
     _check_splits(config, contract)
-    _start_keras(config.seed)
+    start_keras(config.seed)
     network = models.build(config.model, contract, config.weights)
     run = outputs.begin(config.output, config.to_json(), contract)
     say(
@@ -110,8 +110,12 @@ def _absent_classes(contract: Contract) -> list[str]:
     return sentences
 
 
-def _start_keras(seed: int) -> None:
-    """The same numbers every time, whatever the user's ~/.keras/keras.json says."""
+def start_keras(seed: int) -> None:
+    """The same numbers every time, whatever the user's ~/.keras/keras.json says.
+
+    Raises:
+      TrainerError: Keras runs on something else than TensorFlow.
+    """
     if keras.backend.backend() != "tensorflow":
         raise TrainerError(
             f"The trainer needs Keras on TensorFlow. It runs on {keras.backend.backend()!r}: "
@@ -139,7 +143,7 @@ def _fit(
     if config.validation != NO_VALIDATION:
         validation = dataset.load(config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False)
     progress = Progress(network, config.epochs, images, config.patience, run.history, say)
-    _training_model(config, contract, network).fit(
+    training_model(config, contract, network).fit(
         batches,
         validation_data=validation,
         epochs=config.epochs,
@@ -156,8 +160,11 @@ def _fit(
     return progress
 
 
-def _training_model(config: TrainConfig, contract: Contract, network: keras.Model) -> keras.Model:
-    """The network behind what only training needs; the layers in front hold no weights."""
+def training_model(config: TrainConfig, contract: Contract, network: keras.Model) -> keras.Model:
+    """The network behind what only training needs, compiled; the layers in front hold no weights.
+
+    Takes the batches of `dataset.load(..., dequantize=False)`.
+    """
     front = [keras.Input(contract.image_shape, dtype=dataset.wire_dtype(contract)), Dequantize(contract)]
     if config.flip:  # on the device, drawn anew for every image of every step, the same draws for the same seed
         front.append(keras.layers.RandomFlip("horizontal", seed=config.seed))

@@ -1,0 +1,245 @@
+"""Measures the loader, the model, and both together, as one training process has them.
+
+Every step is waited for before the next batch is asked for: then the time blocked in `next(iterator)` is time in which
+the device does nothing. Without that, a GPU still works on earlier steps while the host already waits for input, and
+the wait of the host says little.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer import dataset, train
+from trainer import model as models
+from trainer.bench import DEFAULT_MODEL, BenchConfig, Findings, Spread, check_split
+from trainer.config import TrainConfig, TrainerError
+from trainer.synthetic import CPU_SIDE, GPU_SIDE, MatrixStep
+
+PROFILED_STEPS = 10
+Batch = tuple[tf.Tensor, ...]
+Step = Callable[[Batch], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Means of some steps one after another, in seconds a step."""
+
+    waited: float  # in next(iterator)
+    worked: float
+    cores: float  # that this process kept busy
+
+    @property
+    def step(self) -> float:
+        return self.waited + self.worked
+
+
+class Feed:
+    """Batches of one pass after another, each asked for when the one before was used, as `fit` does.
+
+    The first batch of a pass is dropped and its wait kept apart, in `starts`: it belongs to the pass, not to a step.
+    """
+
+    def __init__(self, batches: tf.data.Dataset) -> None:
+        self.starts: list[float] = []  # seconds to the first batch of each pass
+        self._batches = batches
+        self._iterator: Any = None
+
+    def take(self) -> tuple[Batch, float]:
+        """The next batch, and the seconds that it was waited for."""
+        if self._iterator is None:
+            self.restart()
+        began = time.perf_counter()
+        batch = next(self._iterator, None)
+        if batch is None:  # the end of a pass
+            self.restart()
+            began = time.perf_counter()
+            batch = next(self._iterator)
+        return batch, time.perf_counter() - began
+
+    def restart(self) -> None:
+        """Begins a pass and waits for its first batch."""
+        self._iterator = None  # gives the threads and buffers of the last pass back
+        began = time.perf_counter()
+        self._iterator = iter(self._batches)
+        next(self._iterator)
+        self.starts.append(time.perf_counter() - began)
+
+
+def measure(feed: Feed, step: Step, seconds: float) -> Window:
+    """Feeds the step for about this long, and for two steps at least."""
+    waited = worked = 0.0
+    steps = 0
+    end, cpu, passes = time.perf_counter() + seconds, time.process_time(), len(feed.starts)
+    while True:
+        batch, wait = feed.take()
+        began = time.perf_counter()
+        step(batch)
+        now = time.perf_counter()
+        waited += wait
+        worked += now - began
+        steps += 1
+        if now >= end and steps >= 2:
+            wall = waited + worked + sum(feed.starts[passes:])
+            return Window(waited / steps, worked / steps, (time.process_time() - cpu) / wall)
+
+
+def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findings, dict[str, Any]]:
+    """Measures what `config` asks for; writes nothing, but the trace if that is asked for.
+
+    Args:
+      config: what to measure.
+      say: takes the lines of progress.
+
+    Returns:
+      The findings, and what they were measured on: "devices", "network", "parameters", "step_flops", "versions".
+
+    Raises:
+      TrainerError, ContractError: the dataset or the model cannot be used, or there is no trace to write.
+    """
+    contract = contracts.load(config.data)
+    check_split(config, contract)
+    accelerators = [device for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
+    cores = _cores()
+    if config.synthetic and not accelerators:
+        _one_core_for_the_step(say)
+    setup = TrainConfig(
+        data=config.data, output="not written", model=config.model or DEFAULT_MODEL, batch_size=config.batch_size
+    )
+    train.start_keras(setup.seed)
+    say(f"devices: {', '.join([*map(_device_name, accelerators), f'CPU with {cores} cores'])}")
+    batches = dataset.load(
+        config.data, config.split, config.batch_size, shuffle=True, seed=setup.seed, drop_remainder=True,
+        dequantize=False,
+    )  # fmt: skip
+    batch = _batch_in_memory(contract, config.batch_size)
+    step, about = _synthetic_step(config, batch, say) if config.synthetic else _training_step(setup, contract, batch)
+    say(f"model: {about['network']}")
+    found = _findings(config, contract, batches, batch, step, say, cores=cores, accelerator=bool(accelerators))
+    if config.profile:
+        _write_trace(config.profile, Feed(batches), step)
+        say(f"trace of {PROFILED_STEPS} steps written to {config.profile}")
+    about["devices"] = [*map(_device_name, accelerators), "CPU"]
+    about["versions"] = {"tensorflow": tf.__version__, "keras": train.keras.__version__}
+    return found, about
+
+
+def _findings(
+    config: BenchConfig,
+    contract: Contract,
+    batches: tf.data.Dataset,
+    batch: Batch,
+    step: Step,
+    say: Callable[[str], None],
+    **machine: Any,
+) -> Findings:
+    length = config.seconds / config.windows
+
+    def rates(windows: list[Window]) -> Spread:
+        return Spread.of([config.batch_size / w.step for w in windows])
+
+    def windows(name: str, feed: Feed, work: Step) -> list[Window]:
+        measure(feed, work, length)  # warm-up: tf.data tunes its threads and buffers, TensorFlow plans its memory
+        found = [measure(feed, work, length) for _ in range(config.windows)]
+        rate = rates(found)
+        say(f"{name}: {rate.median:,.0f} images/s ({rate.least:,.0f} to {rate.greatest:,.0f})")
+        return found
+
+    feed = Feed(batches)
+    loader = windows("loader alone", feed, lambda _: None)
+    if len(feed.starts) < 2:
+        feed.restart()
+    first, *later = feed.starts
+    del feed  # and with it its buffers
+    alone = windows("model alone", Feed(tf.data.Dataset.from_tensors(batch).repeat()), step)
+    feed = Feed(batches)
+    both = windows("both", feed, step)
+    call = Spread.of([w.waited for w in alone]).median  # of next() where a batch is always there
+    return Findings(
+        records=contract.split(config.split).records,
+        batch_size=config.batch_size,
+        encoding=contract.encoding,
+        loader=rates(loader),
+        loader_cores=Spread.of([w.cores for w in loader]).median,
+        first_batch_seconds=first,
+        pass_start_seconds=Spread.of(later).median,
+        model=rates(alone),
+        both=rates(both),
+        wait_share=Spread.of([max(0.0, w.waited - call) / w.step for w in both]),
+        **machine,
+    )
+
+
+def _training_step(setup: TrainConfig, contract: Contract, batch: Batch) -> tuple[Step, dict[str, Any]]:
+    """The compiled function that `fit` calls for every batch."""
+    network = models.build(setup.model, contract)
+    model = train.training_model(setup, contract, network)
+    model.train_on_batch(*batch)  # compiles
+
+    def step(batch: Batch) -> None:
+        float(model.train_function(iter([batch]))["loss"])  # a number on the host: the device has finished
+
+    what = f"{network.name}, {network.count_params():,} parameters"
+    return step, {"network": what, "parameters": network.count_params(), "step_flops": None}
+
+
+def _synthetic_step(config: BenchConfig, batch: Batch, say: Callable[[str], None]) -> tuple[Step, dict[str, Any]]:
+    step = MatrixStep(GPU_SIDE if tf.config.list_physical_devices("GPU") else CPU_SIDE)
+    if config.flops:
+        step.set_flops(config.flops)
+    else:
+        say(f"calibrating a step of {config.step_ms:g} ms")
+        step.set_milliseconds(config.step_ms, batch)
+    what = f"{step.repeats} products of {step.side}x{step.side} matrices, {step.flops / 1e9:.3g} GFLOP a step"
+    return step, {"network": what, "parameters": None, "step_flops": step.flops}
+
+
+def _batch_in_memory(contract: Contract, size: int) -> Batch:
+    """A batch as the loader gives them: random images as stored (B, H, W, 3), int64 labels (B,), weights if any."""
+    random = np.random.default_rng(0)
+    shape = (size, *contract.image_shape)
+    dtype = dataset.wire_dtype(contract)
+    images = random.integers(0, 256, shape, np.uint8) if dtype == "uint8" else random.standard_normal(shape, np.float32)
+    labels = random.integers(0, len(contract.labels), size, np.int64)
+    batch = (tf.constant(images.astype(dtype)), tf.constant(labels))
+    return (*batch, tf.ones(size)) if contract.weighted else batch
+
+
+def _write_trace(directory: str, feed: Feed, step: Step) -> None:
+    feed.take()  # the start of a pass would fill the picture
+    tf.profiler.experimental.start(directory)
+    try:
+        for number in range(PROFILED_STEPS):
+            with tf.profiler.experimental.Trace("train", step_num=number, _r=1):
+                step(feed.take()[0])
+    finally:
+        tf.profiler.experimental.stop()
+    if not any(file.stat().st_size for file in Path(directory).rglob("*.xplane.pb")):
+        raise TrainerError(f"TensorFlow wrote no trace to {directory!r}: is its disk full?")
+
+
+def _one_core_for_the_step(say: Callable[[str], None]) -> None:
+    """The matrix products then leave the other cores to the loader, as a GPU leaves all of them."""
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+    except RuntimeError:  # in a process that has used TensorFlow before; never on the command line
+        say("TensorFlow has started already: the step may use more than one core")
+
+
+def _cores() -> int:
+    """Those that this process may use, which in a container or under taskset are not all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device_name(device: Any) -> str:
+    details = tf.config.experimental.get_device_details(device) if device.device_type == "GPU" else {}
+    return f"{device.name.removeprefix('/physical_device:')} {details.get('device_name', '')}".strip()
