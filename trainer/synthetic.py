@@ -1,7 +1,8 @@
-"""A training step of known cost: products of one fixed matrix, as many as asked for, inside one compiled function.
+"""A training step of known cost: matrix products inside one compiled function, as many as asked for.
 
-It stands for a device of any speed. On a machine without a GPU it keeps one core busy, and sleeps nowhere: what the
-loader then has is what the step leaves.
+It stands for a device of any speed. On a machine without a GPU it keeps one core busy, and sleeps nowhere: the loader
+has what the step leaves. The products are few and large on purpose. Hundreds of small ones a step make TensorFlow's
+idle threads spin for the next one, which takes the cores that the loader should have.
 """
 
 from __future__ import annotations
@@ -12,28 +13,32 @@ from typing import Any
 
 import tensorflow as tf
 
-CPU_SIDE = 128  # a product in tens of microseconds: fine steps of cost
-GPU_SIDE = 2048  # large enough for a GPU to be busy with, and not with launching
-CALIBRATION_SECONDS = 0.03  # a step this long is timed well on any machine
-STEPS = 7  # timed to take a median
+CPU_SIDE = 512
+GPU_SIDE = 4096  # large enough for a GPU to be busy with, and not with launching
+MAX_ROWS = 4096  # of one product: tens of MB at most
+ROUNDS = 4  # of calibration, each closer
+STEPS = 5  # timed in a round, to take a median
 
 
 class MatrixStep:
-    """`step(batch)` multiplies `repeats` times and looks at every image of the batch; returns when that is done."""
+    """`step(batch)` multiplies as long as asked for and looks at every image of the batch; returns when that is done.
+
+    One product is (rows, side) x (side, side), float32; `repeats` of them follow one another.
+    """
 
     def __init__(self, side: int) -> None:
-        """`side`: of the square float32 matrix."""
         self.side = side
-        self.repeats = 0
-        # Orthogonal: thousands of products neither grow nor vanish, and denormal numbers would be slow.
+        self.rows = self.repeats = 1
+        # Orthogonal: any number of products neither grows nor vanishes, and denormal numbers would be slow.
         matrix = tf.linalg.qr(tf.random.stateless_normal((side, side), seed=(0, 0)))[0]
 
-        def run(images: tf.Tensor, repeats: tf.Tensor) -> tf.Tensor:
+        def run(images: tf.Tensor, rows: tf.Tensor, repeats: tf.Tensor) -> tf.Tensor:
             def product(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return i + 1, tf.matmul(matrix, x)
+                return i + 1, tf.ensure_shape(tf.matmul(x, matrix), (None, side))
 
             # Each product needs the one before: they can neither be run side by side nor left out.
-            _, x = tf.while_loop(lambda i, _: i < repeats, product, (0, tf.eye(side)), parallel_iterations=1)
+            x = tf.ensure_shape(tf.ones((rows, side)), (None, side))
+            _, x = tf.while_loop(lambda i, _: i < repeats, product, (0, x), parallel_iterations=1)
             # Some pixels of every image are used, so that no batch can be left in the loader unread.
             return x[0, 0] + tf.reduce_sum(tf.cast(images[:, ::16, ::16], tf.float32))
 
@@ -42,25 +47,23 @@ class MatrixStep:
     @property
     def flops(self) -> int:
         """Floating-point operations a step."""
-        return self.repeats * 2 * self.side**3
+        return self.repeats * self.rows * 2 * self.side**2
 
     def set_flops(self, flops: float) -> None:
-        """The next whole number of products, at least one."""
-        self.repeats = max(1, round(flops / (2 * self.side**3)))
+        """To the nearest number of rows, at least one."""
+        rows = max(1, round(flops / (2 * self.side**2)))
+        self.repeats = -(-rows // MAX_ROWS)
+        self.rows = round(rows / self.repeats)
 
     def set_milliseconds(self, milliseconds: float, batch: tuple[Any, ...]) -> None:
-        """Times the step on `batch` and chooses the number of products that takes about this long, at least one."""
-        self.repeats = 1
+        """Times the step on `batch` and chooses the rows for it to take about this long; at least one row."""
+        self.set_flops(256 * 2 * self.side**2)
         self(batch)  # compiles
-        while (long := self._seconds(batch)) < CALIBRATION_SECONDS:
-            self.repeats *= 2
-        repeats, self.repeats = self.repeats, 1
-        short = self._seconds(batch)
-        product = (long - short) / max(1, repeats - 1)
-        self.repeats = max(1, 1 + round((milliseconds / 1000 - short) / max(product, 1e-9)))
+        for _ in range(ROUNDS):
+            self.set_flops(self.flops * milliseconds / 1000 / self._seconds(batch))
 
     def __call__(self, batch: tuple[Any, ...]) -> None:
-        self._run(batch[0], tf.constant(self.repeats)).numpy()
+        self._run(batch[0], tf.constant(self.rows), tf.constant(self.repeats)).numpy()
 
     def _seconds(self, batch: tuple[Any, ...]) -> float:
         times = []

@@ -199,7 +199,7 @@ def _synthetic_step(config: BenchConfig, batch: Batch, say: Callable[[str], None
     else:
         say(f"calibrating a step of {config.step_ms:g} ms")
         step.set_milliseconds(config.step_ms, batch)
-    what = f"{step.repeats} products of {step.side}x{step.side} matrices, {step.flops / 1e9:.3g} GFLOP a step"
+    what = f"matrix products of {step.flops / 1e9:.3g} GFLOP a step"
     return step, {"network": what, "parameters": None, "step_flops": step.flops}
 
 
@@ -229,6 +229,8 @@ def _write_trace(directory: str, feed: Feed, step: Step) -> None:
 
 def _one_core_for_the_step(say: Callable[[str], None]) -> None:
     """The matrix products then leave the other cores to the loader, as a GPU leaves all of them."""
+    if tf.config.threading.get_intra_op_parallelism_threads() == 1:
+        return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(1)
     except RuntimeError:  # in a process that has used TensorFlow before; never on the command line
