@@ -71,8 +71,10 @@ class BenchConfig:
         given = [flag(name) for name in ("model", "step_ms", "flops") if getattr(self, name)]
         if len(given) > 1:
             raise TrainerError(f"Give one of --model, --step-ms and --flops. Received: {', '.join(given)}.")
-        if self.json and not os.path.isdir(os.path.dirname(os.path.abspath(self.json))):
+        if self.json and (os.path.isdir(self.json) or not os.path.isdir(os.path.dirname(os.path.abspath(self.json)))):
             raise TrainerError(f"--json should be a file in a folder that is there. Received: {self.json!r}.")
+        if "://" in self.profile or os.path.isfile(self.profile):
+            raise TrainerError(f"--profile should be a local folder to write to. Received: {self.profile!r}.")
 
     @property
     def synthetic(self) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -104,10 +105,13 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
       The findings, and what they were measured on: "devices", "network", "parameters", "step_flops", "versions".
 
     Raises:
-      TrainerError, ContractError: the dataset or the model cannot be used, or there is no trace to write.
+      TrainerError, ContractError: the dataset or the model cannot be used, or TensorFlow wrote no trace.
+      OSError: the folder for the trace cannot be made.
     """
     contract = contracts.load(config.data)
     check_split(config, contract)
+    if config.profile:
+        os.makedirs(config.profile, exist_ok=True)  # what cannot be written is told before the work
     accelerators = [device for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
     cores = _cores()
     if config.synthetic and not accelerators:
@@ -121,15 +125,15 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
         config.data, config.split, config.batch_size, shuffle=True, seed=setup.seed, drop_remainder=True,
         dequantize=False,
     )  # fmt: skip
-    batch = _batch_in_memory(contract, config.batch_size)
-    step, about = _synthetic_step(config, batch, say) if config.synthetic else _training_step(setup, contract, batch)
+    batch = batch_in_memory(contract, config.batch_size)
+    step, about = _synthetic_step(config, batch, say) if config.synthetic else _network_step(setup, contract, batch)
     say(f"model: {about['network']}")
     found = _findings(config, contract, batches, batch, step, say, cores=cores, accelerator=bool(accelerators))
     if config.profile:
         _write_trace(config.profile, Feed(batches), step)
         say(f"trace of {PROFILED_STEPS} steps written to {config.profile}")
     about["devices"] = [*map(_device_name, accelerators), "CPU"]
-    about["versions"] = {"tensorflow": tf.__version__, "keras": train.keras.__version__}
+    about["versions"] = {"tensorflow": tf.__version__, "keras": keras.__version__}
     return found, about
 
 
@@ -179,17 +183,21 @@ def _findings(
     )
 
 
-def _training_step(setup: TrainConfig, contract: Contract, batch: Batch) -> tuple[Step, dict[str, Any]]:
-    """The compiled function that `fit` calls for every batch."""
+def _network_step(setup: TrainConfig, contract: Contract, batch: Batch) -> tuple[Step, dict[str, Any]]:
     network = models.build(setup.model, contract)
-    model = train.training_model(setup, contract, network)
-    model.train_on_batch(*batch)  # compiles
+    step = training_step(train.training_model(setup, contract, network), batch)
+    what = f"{network.name}, {network.count_params():,} parameters"
+    return step, {"network": what, "parameters": network.count_params(), "step_flops": None}
+
+
+def training_step(model: keras.Model, batch: Batch) -> Step:
+    """The compiled function that `fit` calls for every batch, compiled on `batch`; returns when the device is done."""
+    model.train_on_batch(*batch)
 
     def step(batch: Batch) -> None:
         float(model.train_function(iter([batch]))["loss"])  # a number on the host: the device has finished
 
-    what = f"{network.name}, {network.count_params():,} parameters"
-    return step, {"network": what, "parameters": network.count_params(), "step_flops": None}
+    return step
 
 
 def _synthetic_step(config: BenchConfig, batch: Batch, say: Callable[[str], None]) -> tuple[Step, dict[str, Any]]:
@@ -203,7 +211,7 @@ def _synthetic_step(config: BenchConfig, batch: Batch, say: Callable[[str], None
     return step, {"network": what, "parameters": None, "step_flops": step.flops}
 
 
-def _batch_in_memory(contract: Contract, size: int) -> Batch:
+def batch_in_memory(contract: Contract, size: int) -> Batch:
     """A batch as the loader gives them: random images as stored (B, H, W, 3), int64 labels (B,), weights if any."""
     random = np.random.default_rng(0)
     shape = (size, *contract.image_shape)
