@@ -1,0 +1,147 @@
+"""One reader of images, timed on demand: what `benchmarks/loader.py` starts, each in a process of its own.
+
+    python benchmarks/readers.py KIND PATH
+
+It reads for WARM_UP seconds, prints the seconds from the end of its imports to the first batch, and then for each line
+on its input reads that many seconds and prints images, seconds and CPU-seconds (user and system, all threads). Epochs
+follow one another, with all that starting one takes. Every batch is 64 normalized float32 images of 128x128, in an
+order of its own in every epoch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+BATCH, SIDE, WORKERS = 64, 128, 2
+WARM_UP, UNCOUNTED = 3.0, 0.3  # seconds; of each reading the first part is what was read ahead while waiting
+MEAN, STD = (122.5, 114.25, 102.75), (60.5, 59.25, 61.0)  # gray levels; the cost does not depend on them
+
+MODULES = {
+    "shardmill": ["tensorflow", "trainer.dataset"],
+    "keras": ["tensorflow", "keras"],
+    "ffcv": ["ffcv.loader"],
+    "memcpy": ["numpy"],
+}
+
+Epoch = Callable[[], Iterable[object]]
+
+
+def shardmill(path: str) -> Epoch:
+    """`path` is a prepared dataset; as file:// it is read as a remote one."""
+    from trainer import dataset
+
+    batches = dataset.load(path, "train", BATCH, shuffle=True, seed=0)
+    return lambda: batches
+
+
+def keras(path: str) -> Epoch:
+    """image_dataset_from_directory over the folder of photographs, then normalized."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    scale, offset = (tf.constant(np.tile(np.float32(v), SIDE)) for v in ([1 / s for s in STD], MEAN))
+
+    def normalized(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = (tf.reshape(images, (-1, SIDE, SIDE * 3)) - offset) * scale
+        return tf.reshape(rows, (-1, SIDE, SIDE, 3)), labels
+
+    batches = keras.utils.image_dataset_from_directory(
+        path, image_size=(SIDE, SIDE), batch_size=BATCH, shuffle=True, seed=0, verbose=False
+    )
+    batches = batches.map(normalized, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    return lambda: batches
+
+
+def ffcv(path: str) -> Epoch:
+    """`path` is a .beton of raw images."""
+    import numpy as np
+    from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import NormalizeImage, Squeeze, ToTensor
+
+    images = [SimpleRGBImageDecoder(), NormalizeImage(np.array(MEAN), np.array(STD), np.float32), ToTensor()]
+    labels = [IntDecoder(), ToTensor(), Squeeze()]
+    loader = Loader(
+        path, batch_size=BATCH, num_workers=WORKERS, order=OrderOption.RANDOM, os_cache=True, drop_last=False, seed=0,
+        pipelines={"image": images, "label": labels},
+    )  # fmt: skip
+    return lambda: loader
+
+
+def memcpy(path: str) -> Epoch:
+    """The floor: batches of float32 images copied, one thread, from memory into memory that is used again."""
+    import numpy as np
+
+    source, target = (np.ones((BATCH, SIDE, SIDE, 3), np.float32) for _ in range(2))
+
+    def epoch() -> Iterator[object]:
+        for _ in range(125):
+            np.copyto(target, source)
+            yield target, None
+
+    return epoch
+
+
+def write_ffcv(folder: str) -> None:
+    """FOLDER/images.npy (uint8) and labels.npy -> FOLDER/images.beton."""
+    import numpy as np
+    from ffcv.fields import IntField, RGBImageField
+    from ffcv.writer import DatasetWriter
+
+    class Pairs:
+        images, labels = (np.load(os.path.join(folder, f"{name}.npy"), mmap_mode="r") for name in ("images", "labels"))
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+        def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+            return np.ascontiguousarray(self.images[i]), int(self.labels[i])
+
+    fields = {"image": RGBImageField(write_mode="raw"), "label": IntField()}
+    DatasetWriter(os.path.join(folder, "images.beton"), fields, num_workers=1).from_indexed_dataset(Pairs())
+
+
+def serve(epoch: Epoch, imported: float) -> None:
+    batches = (batch for _ in iter(int, 1) for batch in epoch())
+    next(batches)
+    print(time.perf_counter() - imported, flush=True)
+    _read(batches, WARM_UP)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        _read(batches, UNCOUNTED)
+        print(*_read(batches, float(line)), flush=True)
+
+
+def _read(batches: Iterator[object], seconds: float) -> tuple[int, float, float]:
+    before, start, images = _cpu(), time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        images += len(next(batches)[0])  # type: ignore[index]
+    return images, time.perf_counter() - start, _cpu() - before
+
+
+def _cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    kind, path = sys.argv[1:]
+    if kind == "write_ffcv":
+        write_ffcv(path)
+        return
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0", CUDA_VISIBLE_DEVICES="-1")
+    for module in MODULES[kind]:  # what importing takes is not the reader's
+        importlib.import_module(module)
+    imported = time.perf_counter()
+    serve({"shardmill": shardmill, "keras": keras, "ffcv": ffcv, "memcpy": memcpy}[kind](path), imported)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

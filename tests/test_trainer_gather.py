@@ -1,0 +1,318 @@
+"""Gathering from memory maps: the same tensors as a stream of the same shards gives, and every kind of damage named."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+import struct
+import subprocess
+import sys
+
+import google_crc32c
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trainer_fixtures import AFFINES, make_contract, normalization, record, write_dataset
+
+from pipelines import contract as contracts
+from pipelines.contract import ContractError, Shard, Split
+from trainer import dataset, gather, mapped
+from trainer.layout import Layout, LayoutError, varint
+
+RAW = sorted(contracts.RAW_DTYPES)
+COUNTS = (11, 6)
+
+
+def everything(directory, **options):
+    """All batches of the train split, each as a tuple of arrays."""
+    return [tuple(v.numpy() for v in batch) for batch in dataset.load(directory, "train", 4, **options)]
+
+
+def assert_same(one, other):
+    assert len(one) == len(other)
+    for batch, same in zip(one, other, strict=True):
+        for values, expected in zip(batch, same, strict=True):
+            assert values.dtype == expected.dtype
+            np.testing.assert_array_equal(values, expected)
+
+
+@pytest.fixture
+def streamed(monkeypatch):
+    """A function that reads as from a remote directory."""
+
+    def read(directory, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(mapped, "open_shards", lambda *_: None)
+            return everything(directory, **options)
+
+    return read
+
+
+@pytest.mark.parametrize("encoding", RAW)
+@pytest.mark.parametrize("dequantize", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_gathered_and_streamed_are_the_same(tmp_path, streamed, encoding, dequantize, weighted):
+    contract = write_dataset(
+        tmp_path / "d", encoding=encoding, mode="imagenet", splits={"train": COUNTS}, shards=3, weighted=weighted
+    )
+    assert mapped.open_shards(contract, str(tmp_path / "d"), "train") is not None
+    for drop_remainder in (True, False):
+        options = {"dequantize": dequantize, "drop_remainder": drop_remainder}
+        gathered = everything(tmp_path / "d", **options)
+        assert len(gathered) == (4 if drop_remainder else 5)
+        assert_same(gathered, streamed(tmp_path / "d", **options))
+
+
+def test_records_of_two_lengths_are_read_alike(tmp_path, streamed):
+    """Labels from 128 on take two bytes, so the records of a shard are not all of one length."""
+    names = [f"c{i:03d}" for i in range(200)]
+    counts = [0] * 200
+    counts[5], counts[150], counts[199] = 6, 5, 4
+    write_dataset(tmp_path / "d", encoding="uint8", labels=names, splits={"train": counts}, shards=2)
+    gathered = everything(tmp_path / "d")
+    assert collections.Counter(np.concatenate([b[1] for b in gathered]).tolist()) == {5: 6, 150: 5, 199: 4}
+    assert_same(gathered, streamed(tmp_path / "d"))
+
+
+def test_shards_without_records_are_left_out(tmp_path, streamed):
+    write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (2, 1)}, shards=5)
+    assert_same(everything(tmp_path / "d"), streamed(tmp_path / "d"))
+
+
+@pytest.mark.parametrize("encoding", ["jpeg", "png"])
+def test_compressed_images_are_streamed(tmp_path, encoding):
+    contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (2, 1)})
+    assert mapped.open_shards(contract, str(tmp_path / "d"), "train") is None
+
+
+def test_what_cannot_be_mapped_is_streamed(tmp_path, monkeypatch):
+    contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (2, 1)})
+    directory = str(tmp_path / "d")
+    assert mapped.open_shards(contract, f"gs://{directory}", "train") is None
+    for name, value in (("MAX_SHARDS", 1), ("_memory_bytes", lambda: 10)):
+        with monkeypatch.context() as patch:
+            patch.setattr(mapped, name, value)
+            assert mapped.open_shards(contract, directory, "train") is None
+    with monkeypatch.context() as patch:
+        patch.setattr(mapped.mmap, "mmap", lambda *_, **__: (_ for _ in ()).throw(OSError(19, "No such device")))
+        assert mapped.open_shards(contract, directory, "train") is None
+        assert len(everything(tmp_path / "d")) == 1
+
+
+@given(st.integers(1, 70), st.integers(1, 9), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_a_permutation_has_every_position_once(records, batch_size, seed):
+    for drop_remainder in (False, True):
+        if drop_remainder and records < batch_size:
+            continue
+        batches = dataset._permutation(records, batch_size, seed, drop_remainder)
+        epochs = [[b.tolist() for b in batches.as_numpy_iterator()] for _ in range(2)]
+        kept = records - records % batch_size if drop_remainder else records
+        for epoch in epochs:
+            flat = [position for batch in epoch for position in batch]
+            assert len(set(flat)) == len(flat) == kept
+            assert set(flat) <= set(range(records))
+            assert all(len(batch) == batch_size for batch in epoch[:-1])
+        assert batches.cardinality() == len(epochs[0])
+
+
+def test_shuffling_is_over_the_whole_split():
+    """The first batch of a hundred orders of 1,000 records is from everywhere."""
+    orders = dataset._permutation(1000, 10, 7, False)
+    firsts = np.concatenate([next(iter(orders)).numpy() for _ in range(100)])
+    counts = np.histogram(firsts, bins=10, range=(0, 1000))[0]
+    assert counts.min() > 60  # of 100 each
+    assert counts.max() < 140
+
+
+def test_order_takes_shards_in_turn():
+    assert gather.order([3, 1, 2], 16).tolist() == [0, 3, 4, 1, 5, 2]
+    assert gather.order([2, 2, 2], 2).tolist() == [0, 2, 1, 3, 4, 5]
+    assert gather.order([2], 1).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("mode", sorted(AFFINES))
+def test_numpy_normalizes_to_the_same_bits(mode):
+    contract = make_contract(encoding="uint8", normalization=normalization(mode), image_shape=(16, 16, 3))
+    pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, -1)
+    filled = np.empty(pixels.size, np.float32)
+    contracts.normalizer(contract)(filled, pixels.reshape(-1))
+    expected = contracts.normalize(contract, tf.constant(pixels)).numpy()
+    np.testing.assert_array_equal(filled.reshape(pixels.shape), expected)
+    n = contract.normalization
+    by_hand = np.float32(pixels) * np.float32(n.scale) + np.float32(n.offset)
+    np.testing.assert_array_equal(expected, by_hand)
+
+
+def test_every_record_is_checked_once_in_a_run(tmp_path, monkeypatch):
+    write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=2)
+    checked = collections.Counter()
+    check = mapped.Shard.check
+
+    def counts(self, number):
+        checked[self.path, number] += 1
+        check(self, number)
+
+    monkeypatch.setattr(mapped.Shard, "check", counts)
+    batches = dataset.load(tmp_path / "d", "train", 4, shuffle=True, seed=0)
+    for _ in range(3):
+        list(batches)
+    assert len(checked) == 17
+    assert set(checked.values()) == {1}
+
+
+def masked(data):
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def frame(data):
+    length = struct.pack("<Q", len(data))
+    return length + masked(length) + data + masked(data)
+
+
+def one_shard(directory, content, records):
+    """A dataset whose only shard holds these bytes, with a contract that agrees with their number."""
+    write_dataset(directory, encoding="uint8", splits={"train": (3, 0)}, shards=1)
+    contract = contracts.load(directory)
+    old = contract.splits["train"].shards[0]
+    (directory / old.file).write_bytes(content)
+    counts = {"ok": records, "broken": 0}
+    split = Split(counts, counts, {"ok": 0, "broken": 0}, (Shard(old.file, records, len(content), old.sha256),))
+    changed = dataclasses.replace(contract, splits={"train": split})
+    (directory / contracts.FILE_NAME).write_text(changed.to_json())
+
+
+GOOD = [record(make_contract(encoding="uint8"), i, 0) for i in range(4)]
+SIZE = len(frame(GOOD[0]))
+
+
+@pytest.mark.parametrize("place", [0, 9, 12, 60, 100, SIZE - 2])
+def test_a_flipped_bit_is_found_and_named(tmp_path, place):
+    """In a length, its checksum, the tags, the pixels, and the record's checksum."""
+    content = bytearray(b"".join(map(frame, GOOD)))
+    content[2 * SIZE + place] ^= 1
+    one_shard(tmp_path / "d", bytes(content), 4)
+    with pytest.raises(tf.errors.OpError, match=r"Shard .*tiny-train.*, record [0-9]: .*verify"):
+        everything(tmp_path / "d")
+
+
+@pytest.mark.parametrize("length", [1 << 40, 1 << 62, (1 << 64) - 1, SIZE])
+def test_a_crafted_length_is_found_and_ends_nothing(tmp_path, length):
+    """With a valid checksum of the length, TensorFlow's reader would ask for that much memory."""
+    header = struct.pack("<Q", length)
+    frames = [frame(g) for g in GOOD]
+    frames[1] = header + masked(header) + frames[1][12:]
+    one_shard(tmp_path / "d", b"".join(frames), 4)
+    with pytest.raises(tf.errors.OpError, match=r"record [0-9]"):
+        everything(tmp_path / "d")
+
+
+@pytest.mark.parametrize(("kept", "told"), [(3, 4), (4, 3), (2, 4)])
+def test_another_number_of_records_than_the_contract_tells_is_found(tmp_path, kept, told):
+    one_shard(tmp_path / "d", b"".join(map(frame, GOOD[:kept])), told)
+    with pytest.raises(tf.errors.OpError, match=r"should hold 3 records|the contract tells of 4 records"):
+        everything(tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        record(make_contract(encoding="uint8"), 3, 2),
+        record(make_contract(encoding="uint8"), 3, -1),
+        record(make_contract(encoding="uint8", image_shape=(8, 4, 3)), 3, 0),
+        b"",
+        b"not a record at all",
+        GOOD[0][:-1],
+        GOOD[0] + GOOD[1],
+    ],
+    ids=["label-beyond", "label-below", "half-an-image", "empty", "text", "cut", "two-in-one"],
+)
+def test_a_record_with_right_checksums_that_breaks_the_contract_is_named(tmp_path, bad):
+    one_shard(tmp_path / "d", b"".join(map(frame, [*GOOD[:3], bad])), 4)
+    with pytest.raises(tf.errors.OpError, match=r"tiny-train.*, record 3: "):
+        everything(tmp_path / "d")
+
+
+def test_the_layout_of_a_record():
+    contract = make_contract(encoding="uint8")
+    data = record(contract, 7, 1)
+    layout = Layout.of(data)
+    assert {name: stop - start for name, (start, stop) in layout.values.items()} == {
+        "image": 192, "key": 20, "label": 1, "weight": 4,
+    }  # fmt: skip
+    values = {name: data[start:stop] for name, (start, stop) in layout.values.items()}
+    assert values["key"] == b"0000000000000007-000"
+    assert values["weight"] == struct.pack("<f", 3.5)
+    assert values["label"] == b"\x01"
+    assert layout.fits(record(contract, 8, 0), 0)
+    assert not layout.fits(data.replace(b"label", b"lapel"), 0)
+
+
+@given(st.binary(max_size=80))
+def test_random_bytes_have_no_layout(data):
+    with pytest.raises(LayoutError):
+        Layout.of(data)
+
+
+@given(st.integers(0, len(GOOD[0]) - 1), st.binary(min_size=1, max_size=3))
+@settings(max_examples=300)
+def test_changed_records_have_a_layout_only_if_protobuf_reads_the_same(at, change):
+    data = GOOD[0][:at] + change + GOOD[0][at + len(change) :]
+    try:
+        layout = Layout.of(data)
+    except LayoutError:
+        return
+    features = tf.train.Example.FromString(data).features.feature
+    start, stop = layout.values["image"]
+    assert features["image"].bytes_list.value[0] == data[start:stop]
+    start, stop = layout.values["label"]
+    try:
+        label = varint(data[start:stop])
+    except LayoutError:  # more than one number
+        return
+    assert list(features["label"].int64_list.value) == [label]
+
+
+@given(st.integers(-(1 << 63), (1 << 63) - 1))
+def test_varints_are_those_of_protobuf(value):
+    data = tf.train.Int64List(value=[value]).SerializeToString()
+    if value:
+        assert varint(data[2:]) == value
+    with pytest.raises(LayoutError):
+        varint(data[2:] + b"\x01")
+
+
+@pytest.mark.parametrize("data", [b"", b"\x80", b"\xff" * 3])
+def test_no_varint(data):
+    with pytest.raises(LayoutError, match="should be one number"):
+        varint(data)
+
+
+def test_a_shard_of_the_wrong_count_is_told_before_any_memory_is_asked_for(tmp_path):
+    path = tmp_path / "shard"
+    path.write_bytes(frame(GOOD[0]))
+    with pytest.raises(ContractError, match="the contract tells of 5 records, and the file ends before this one"):
+        mapped.Shard(str(path), 5).place(0)
+
+
+def test_a_program_may_end_while_batches_are_read(tmp_path):
+    """TensorFlow's threads are in Python then; see `gather._Calls`."""
+    write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (200, 100)})
+    code = (
+        "from trainer import dataset\n"
+        f"batches = iter(dataset.load({str(tmp_path / 'd')!r}, 'train', 2, shuffle=True, seed=0).repeat())\n"
+        "for _ in range(20): next(batches)\n"
+        "print('read', flush=True)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (0, b"read\n"), ended.stderr[-2000:]

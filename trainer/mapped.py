@@ -1,0 +1,124 @@
+"""TFRecord files as memory maps: any record without reading those before it, with both checksums.
+
+A map is page cache, which the system takes back when it needs it: not memory of the process.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+
+import google_crc32c
+import numpy as np
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract, ContractError
+
+HEADER, FRAMING = 12, 16  # bytes of a TFRecord before its data (length and its CRC); before and after it (its CRC)
+MAX_SHARDS = 512  # each map keeps a file open, and 1,024 is a usual limit
+UNSEEN = 255
+
+
+class Shard:
+    """One mapped file. Its index costs nothing where all records have the length of the first, and else 8 bytes each.
+
+    path: of the file. map, bytes: its content, as a map and as a uint8 array over it.
+    kinds: a byte for each record, UNSEEN until its reader has checked it, then as the reader likes.
+    """
+
+    def __init__(self, path: str, records: int) -> None:
+        """Maps a file. Raises OSError or ValueError where that cannot be done."""
+        self.path = path
+        self.records = records
+        with open(path, "rb") as file:
+            self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.bytes = np.frombuffer(self.map, np.uint8)
+        self.kinds = bytearray([UNSEEN]) * records
+        self._starts: Sequence[int] | None = None  # of each record's header, and the end of the file
+
+    def place(self, number: int) -> tuple[int, int]:
+        """(start, stop) of a record's data in the file.
+
+        Raises:
+          ContractError: the lengths in the file do not lead from record to record to its end.
+        """
+        if self._starts is None:
+            frame = FRAMING + self._length(0, 0)
+            same = frame * self.records == len(self.map)
+            self._starts = range(0, len(self.map) + 1, frame) if same else self._walk()
+        return self._starts[number] + HEADER, self._starts[number + 1] - FRAMING + HEADER
+
+    def check(self, number: int) -> None:
+        """Compares both checksums of a record.
+
+        Raises:
+          ContractError: one does not agree; the message names the shard and the record.
+        """
+        if not self._header_agrees(number) and isinstance(self._starts, range):
+            self._starts = self._walk()  # there may be other lengths than the first, in a file of the same size
+        start, stop = self.place(number)
+        if not self._header_agrees(number) or self.map[stop : stop + 4] != _checksum(self.bytes[start:stop]):
+            raise self.error(number, "a checksum does not agree")
+
+    def error(self, number: int, what: str) -> ContractError:
+        """A sentence that names the shard, the record and what to do."""
+        return ContractError(
+            f"Shard {self.path}, record {number}: {what}. Find what is damaged with `python -m pipelines verify`, then "
+            "copy or prepare the dataset again."
+        )
+
+    def _header_agrees(self, number: int) -> bool:
+        start, stop = self.place(number)
+        length = struct.pack("<Q", stop - start)
+        return bool(self.map[start - HEADER : start] == length + _checksum(length))
+
+    def _walk(self) -> Sequence[int]:
+        starts = np.zeros(self.records + 1, np.int64)
+        at = 0
+        for number in range(self.records):
+            at += FRAMING + self._length(number, at)
+            starts[number + 1] = at
+        if at != len(self.map):
+            raise ContractError(
+                f"Shard {self.path} should hold {self.records} records by its contract. Received: {len(self.map) - at} "
+                "bytes after the last of them. Copy or prepare the dataset again."
+            )
+        return starts.tolist()
+
+    def _length(self, number: int, at: int) -> int:
+        left = len(self.map) - at - FRAMING
+        if left < 0:
+            raise self.error(number, f"the contract tells of {self.records} records, and the file ends before this one")
+        length = int(struct.unpack_from("<Q", self.map, at)[0])
+        if length > left:
+            raise self.error(number, f"its length should be at most the {left} bytes left. Received: {length}")
+        return length
+
+
+def open_shards(contract: Contract, directory: str, split: str) -> list[Shard] | None:
+    """Maps the shards of a split that hold records, in shard order; None where they should be read as streams.
+
+    That is where images are compressed, the directory is remote, the system cannot map the files, there are too many
+    of them, or they are larger together than the machine's memory: each record would then come from the disk alone.
+    """
+    shards = [shard for shard in contract.split(split).shards if shard.records]
+    if contract.encoding not in contracts.RAW_DTYPES or "://" in directory or len(shards) > MAX_SHARDS:
+        return None
+    if sum(shard.bytes for shard in shards) > _memory_bytes():
+        return None
+    try:
+        return [Shard(os.path.join(directory, shard.file), shard.records) for shard in shards]
+    except (OSError, ValueError):
+        return None
+
+
+def _checksum(data: bytes | np.ndarray) -> bytes:
+    """TFRecord's masked CRC-32C, as it is in the file."""
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
