@@ -80,8 +80,8 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     pixels.add_argument("--filter", default=d["filter"], choices=contract.FILTERS,
         help="both antialiased: area is the exact average over each target pixel (default: area)")  # fmt: skip
     pixels.add_argument("--quality", default=d["quality"], choices=QUALITIES,
-        help="fast: large JPEGs are shrunk by 2, 4 or 8 while they are decoded, which takes about half the time and "
-        "changes values by two gray levels on average (default: exact)")  # fmt: skip
+        help="fast: JPEGs of at least twice the size are shrunk by 2, 4 or 8 while they are decoded, which changes "
+        "values by one to two gray levels on average (default: exact)")  # fmt: skip
     pixels.add_argument("--background", type=_color, default="255,255,255", metavar="R,G,B",
         help="behind transparent pixels and around padding (default: 255,255,255)")  # fmt: skip
     pixels.add_argument("--normalize", default=d["normalize"], choices=contract.NORMALIZATIONS,
