@@ -13,7 +13,7 @@ import google_crc32c
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trainer_fixtures import AFFINES, make_contract, normalization, record, write_dataset
 
@@ -259,22 +259,24 @@ def test_random_bytes_have_no_layout(data):
 
 
 @given(st.integers(0, len(GOOD[0]) - 1), st.binary(min_size=1, max_size=3))
-@settings(max_examples=300)
+@example(249, b"\x80")  # a label without an end
+@settings(max_examples=1000)
 def test_changed_records_have_a_layout_only_if_protobuf_reads_the_same(at, change):
     data = GOOD[0][:at] + change + GOOD[0][at + len(change) :]
     try:
         layout = Layout.of(data)
+        values = {name: data[start:stop] for name, (start, stop) in layout.values.items()}
+        label = varint(values["label"])
     except LayoutError:
         return
-    features = tf.train.Example.FromString(data).features.feature
-    start, stop = layout.values["image"]
-    assert features["image"].bytes_list.value[0] == data[start:stop]
-    start, stop = layout.values["label"]
-    try:
-        label = varint(data[start:stop])
-    except LayoutError:  # more than one number
+    if len(values["weight"]) != 4:  # which the reader asks besides: see Assembler.check
         return
+    features = tf.train.Example.FromString(data).features.feature
+    assert features["image"].bytes_list.value[0] == values["image"]
     assert list(features["label"].int64_list.value) == [label]
+    np.testing.assert_equal(
+        np.float32(features["weight"].float_list.value[0]), np.frombuffer(values["weight"], "<f4")[0]
+    )
 
 
 @given(st.integers(-(1 << 63), (1 << 63) - 1))
