@@ -26,39 +26,39 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         | "Input" >> beam.Create([config.input])
         | "ListImages" >> beam.FlatMap(stages.list_batches, config).with_outputs("rejected", main="batches")
     )
+    total = _count_listed(listed, work)
     read = (
         listed.batches  # list[Source], at most BATCH
         | "SpreadBatches" >> beam.Reshuffle()
-        | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config)).with_outputs("rejected", main="refs")
+        | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config), total).with_outputs("rejected", main="refs")
     )
-    _count_listed(listed, work)
-    units = _form_units(read.refs, config)  # (unit, [Ref]): images that must stay together
+    units = _form_units(read.refs, config, total)  # (bucket, [Rows of (unit, Ref)]): units are images to keep together
     cuts = (
         units
-        | "UnitPositions" >> beam.FlatMap(stages.unit_position, config)  # (label, (position, images))
-        | "RankUnits" >> beam.CombinePerKey(stages.Ranks())  # (label, RankHistogram)
+        | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config)  # (label, RankHistogram)
+        | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())
         | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, balance.split_cuts(ranks, config.splits)))
     )
     assigned = units | "AssignSplit" >> beam.FlatMap(stages.assign_split, config, AsDict(cuts)).with_outputs(
         "duplicates", main="refs"
-    )  # Ref with its split
+    )  # Rows of Ref with its split
     the_plan = AsSingleton(
         assigned.refs
-        | "ImagePositions" >> beam.Map(stages.image_position, config)  # ((split, label), (position, 1))
-        | "RankImages" >> beam.CombinePerKey(stages.Ranks())  # ((split, label), RankHistogram)
+        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, config)  # ((split, label), RankHistogram)
+        | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
         | "GatherRanks" >> beam.combiners.ToDict()
         | "PlanBalance" >> beam.Map(stages.make_plan, config, work)  # Plan
     )
     items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, config, the_plan).with_outputs(
         "unused", main="items"
-    )  # ((split, shard), Item)
+    )  # ((split, shard), Rows of Item)
     every_shard = (
         pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
     )
     staged = (
         (items.items, every_shard)
         | "WithEmptyShards" >> beam.Flatten()
-        | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [Item])
+        | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [Rows of Item])
         | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's file name
     )
     if config.encoding not in FLOATS:
@@ -96,9 +96,9 @@ def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine
     )
 
 
-def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> None:
-    """Notes how many inputs were listed: what the sum of everything written and rejected is held against."""
-    (
+def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
+    """Counts and notes how many inputs were listed: what the sum of everything written and rejected is held against."""
+    return AsSingleton(
         (listed.batches | "Sizes" >> beam.Map(len), listed.rejected | "One" >> beam.Map(lambda _: 1))
         | "AllListed" >> beam.Flatten()
         | "CountListed" >> beam.CombineGlobally(sum)
@@ -106,19 +106,16 @@ def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> None:
     )
 
 
-def _form_units(refs: beam.PCollection, config: PrepareConfig) -> beam.PCollection:
-    """(unit, [Ref]): equal content is one unit; where a manifest names groups, so is every group they connect."""
-    by_digest = refs | "KeyByDigest" >> beam.Map(lambda r: (r.digest, r)) | "GroupEqual" >> beam.GroupByKey()
+def _form_units(refs: beam.PCollection, config: PrepareConfig, total: AsSingleton) -> beam.PCollection:
+    """(bucket, [Rows of (unit, Ref)]), whole units in each: equal content is one unit; where a manifest names groups,
+    so is every group they connect."""
+    by_content = refs | "GroupEqual" >> beam.GroupByKey()
     if not listing.has_groups(config):
-        return by_digest
+        return by_content
     # Only content that bridges groups is gathered in one place: a handful, since it is equal files in two groups.
-    bridges = by_digest | "FindBridges" >> beam.FlatMap(stages.bridge)  # [group, ...]
+    bridges = by_content | "FindBridges" >> beam.FlatMap(stages.bridges)  # [group, ...]
     merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(balance.components))
-    return (
-        by_digest
-        | "KeyByGroup" >> beam.FlatMap(stages.key_by_group, merged)  # (group or digest, Ref)
-        | "GroupUnits" >> beam.GroupByKey()
-    )
+    return by_content | "KeyByGroup" >> beam.FlatMap(stages.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
 
 
 def _write_lines(work: Work, name: str, elements: beam.PCollection) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -12,7 +14,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from pipelines import balance, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
-from pipelines.source import Ref, Source
+from pipelines.source import Ref, Rows, Source
 from pipelines.summary import Duplicates, Rejected
 from pipelines.workers import TaskLostError
 from pipelines.workspace import Work
@@ -21,6 +23,8 @@ from pipelines.workspace import Work
 BATCH = 1024
 # Sources that a worker fingerprints at a time: what is asked and answered is then small beside the reading.
 PART = 16
+# References in one element after they were shuffled, about.
+BUCKET = 1024
 
 
 def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
@@ -41,13 +45,14 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
         yield batch
 
 
-def note_listed(count: int, work: Work) -> None:
+def note_listed(count: int, work: Work) -> int:
     """Keeps the number of inputs for `tally.summarize`."""
     storage.write_text(work.path(workspace.LISTED), str(count))
+    return count
 
 
 class Fingerprint(beam.DoFn):
-    """Reads each file once: digest and header. list[Source] -> Ref, and rejects aside."""
+    """Reads each file once: digest and header. list[Source] -> (bucket, Rows of (digest, Ref)), and rejects aside."""
 
     def __init__(self, config: PrepareConfig):
         self._config = config
@@ -55,15 +60,20 @@ class Fingerprint(beam.DoFn):
     def setup(self) -> None:
         self._workers = workers.shared(workers.usual_count(self._config.workers))
 
-    def process(self, batch: list[Source]) -> Iterator[Any]:
+    def process(self, batch: list[Source], total: int) -> Iterator[Any]:
         futures: list[concurrent.futures.Future[Ref | Rejected]] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]
             futures += self._workers.submit("fingerprint", (self._config,), part, self._config.image_timeout)
+        refs: list[tuple[str, Ref]] = []
         for source, future in zip(batch, futures, strict=True):
             result = _fingerprint(source, future)
-            yield TaggedOutput("rejected", result) if isinstance(result, Rejected) else result
+            if isinstance(result, Rejected):
+                yield TaggedOutput("rejected", result)
+            else:
+                refs.append((result.digest, result))
         progress.advance(len(batch))
+        yield from in_buckets(refs, total)
 
 
 def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejected]) -> Ref | Rejected:
@@ -73,29 +83,47 @@ def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejecte
         return Rejected(source.uri, source.label, source.split, "", "fingerprint", e.reason, str(e))
 
 
-def bridge(digest_to_refs: tuple[str, Iterable[Ref]]) -> Iterator[list[str]]:
+def in_buckets(refs: Iterable[tuple[str, Ref]], total: int) -> Iterator[tuple[int, Rows]]:
+    """(unit, Ref) -> (bucket, Rows of them): a unit is in one bucket, and a bucket holds about BUCKET of `total`.
+
+    What comes of a unit does not depend on its bucket: buckets only keep the number of elements small.
+    """
+    buckets: dict[int, Rows] = collections.defaultdict(Rows)
+    count = max(1, total // BUCKET)
+    for unit, ref in refs:
+        buckets[hashing.position(0, "bucket", unit) % count].append((unit, ref))
+    yield from buckets.items()
+
+
+def units_of(bucket: tuple[int, Iterable[Rows]]) -> Iterator[tuple[str, list[Ref]]]:
+    """(unit, its refs in order) of each unit in a bucket."""
+    for unit, pairs in itertools.groupby(sorted(itertools.chain.from_iterable(bucket[1])), key=lambda pair: pair[0]):
+        yield unit, [ref for _, ref in pairs]
+
+
+def bridges(bucket: tuple[int, Iterable[Rows]]) -> Iterator[list[str]]:
     """The groups that equal content connects, where there is more than one."""
-    digest, refs = digest_to_refs
-    groups = sorted({ref.group or digest for ref in refs})
-    if len(groups) > 1:
-        yield groups
+    for digest, refs in units_of(bucket):
+        groups = sorted({ref.group or digest for ref in refs})
+        if len(groups) > 1:
+            yield groups
 
 
-def key_by_group(digest_to_refs: tuple[str, Iterable[Ref]], merged: Mapping[str, str]) -> Iterator[tuple[str, Ref]]:
-    """(unit, Ref): the unit is the group, its merged group, or the content itself."""
-    digest, refs = digest_to_refs
-    for ref in refs:
-        group = ref.group or digest
-        yield merged.get(group, group), ref
+def by_group(bucket: tuple[int, Iterable[Rows]], merged: Mapping[str, str], total: int) -> Iterator[tuple[int, Rows]]:
+    """(bucket, Rows of (unit, Ref)): the unit is the group, its merged group, or the content itself."""
+    pairs = ((ref.group or digest, ref) for digest, refs in units_of(bucket) for ref in refs)
+    yield from in_buckets(((merged.get(group, group), ref) for group, ref in pairs), total)
 
 
-def unit_position(
-    unit_to_refs: tuple[str, Iterable[Ref]], config: PrepareConfig
-) -> Iterator[tuple[str, tuple[int, int]]]:
-    """(the unit's label, (its place on the hash line, its number of images)), unless its split is given."""
-    unit, refs = unit_to_refs[0], list(unit_to_refs[1])
-    if not any(ref.split for ref in refs):
-        yield unit_label(refs), (hashing.position(config.seed, "split", unit), len(refs))
+def unit_ranks(
+    bucket: tuple[int, Iterable[Rows]], config: PrepareConfig
+) -> Iterator[tuple[str, balance.RankHistogram]]:
+    """(label, its units' places on the hash line, each weighing its images), but for units whose split is given."""
+    ranks: dict[str, balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
+    for unit, refs in units_of(bucket):
+        if not any(ref.split for ref in refs):
+            ranks[unit_label(refs)].add(hashing.position(config.seed, "split", unit), len(refs))
+    yield from ranks.items()
 
 
 def unit_label(refs: list[Ref]) -> str:
@@ -105,26 +133,39 @@ def unit_label(refs: list[Ref]) -> str:
 
 
 def assign_split(
-    unit_to_refs: tuple[str, Iterable[Ref]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
+    bucket: tuple[int, Iterable[Rows]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
 ) -> Iterator[Any]:
-    """Refs with their split, and the equal ones among them aside. Given splits stay; the rest of a unit follows."""
-    unit, refs = unit_to_refs[0], sorted(unit_to_refs[1])
-    given = [ref.split for ref in refs if ref.split]
-    if given:
-        split = given[0]
-    else:
-        split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
-    placed = [ref._replace(split=ref.split or split) for ref in refs]
-    yield from placed
-    for digest, equal in itertools.groupby(sorted(placed, key=lambda r: (r.digest, r.key)), key=lambda r: r.digest):
+    """Rows of Ref with their split, and the equal ones among them aside.
+
+    Given splits stay; the rest of a unit follows the first of them.
+    """
+    assigned = Rows()
+    for unit, refs in units_of(bucket):
+        given = [ref.split for ref in refs if ref.split]
+        if given:
+            split = given[0]
+        else:
+            split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
+        placed = [ref if ref.split else ref._replace(split=split) for ref in refs]
+        assigned += placed
+        if len(placed) > 1:
+            yield from (TaggedOutput("duplicates", equal) for equal in _equal(placed))
+    yield assigned
+
+
+def _equal(refs: list[Ref]) -> Iterator[Duplicates]:
+    for digest, equal in itertools.groupby(sorted(refs, key=lambda r: (r.digest, r.key)), key=lambda r: r.digest):
         members = tuple((r.uri, r.label, r.split) for r in equal)
         if len(members) > 1:
-            yield TaggedOutput("duplicates", Duplicates(digest, members))
+            yield Duplicates(digest, members)
 
 
-def image_position(ref: Ref, config: PrepareConfig) -> tuple[tuple[str, str], tuple[int, int]]:
-    """((split, label), (the image's place on the hash line, 1)): what the ranks for balancing are made of."""
-    return (ref.split, ref.label), (hashing.position(config.seed, "balance", ref.key), 1)
+def image_ranks(refs: Rows, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], balance.RankHistogram]]:
+    """((split, label), the places of its images on the hash line): what the ranks for balancing are made of."""
+    ranks: dict[tuple[str, str], balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
+    for ref in refs:
+        ranks[ref.split, ref.label].add(hashing.position(config.seed, "balance", ref.key))
+    yield from ranks.items()
 
 
 def make_plan(
@@ -137,25 +178,30 @@ def make_plan(
     return made
 
 
-def assign_shard(ref: Ref, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
-    """((split, shard), Item) of every record; images that the balance leaves out go aside."""
-    found = False
-    for item in plan.items_of(ref, the_plan, config):
-        found = True
-        yield item
-    if not found:
-        yield TaggedOutput("unused", Rejected(ref.uri, ref.label, ref.split, ref.digest, "plan", "undersampled", ""))
+def assign_shard(refs: Rows, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
+    """((split, shard), Rows of Item) of every record; images that the balance leaves out go aside."""
+    by_shard: dict[tuple[str, int], Rows] = collections.defaultdict(Rows)
+    for ref in refs:
+        found = False
+        for shard, item in plan.items_of(ref, the_plan, config):
+            found = True
+            by_shard[shard].append(item)
+        if not found:
+            yield TaggedOutput(
+                "unused", Rejected(ref.uri, ref.label, ref.split, ref.digest, "plan", "undersampled", "")
+            )
+    yield from by_shard.items()
 
 
-def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, int], None]]:
+def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, int], Rows]]:
     """Every shard once, so that one without records is written too: an empty file, as its name's count demands."""
     for split, total in the_plan.shards.items():
         for index in range(total):
-            yield (split, index), None
+            yield (split, index), Rows()
 
 
 class WriteShard(beam.DoFn):
-    """((split, shard), [Item or None]) -> the shard's account; see `shards.write_shard`."""
+    """((split, shard), [Rows of Item]) -> the shard's account; see `shards.write_shard`."""
 
     def __init__(self, config: PrepareConfig, work: Work):
         self._config, self._work = config, work
@@ -163,15 +209,13 @@ class WriteShard(beam.DoFn):
     def setup(self) -> None:
         self._workers = workers.shared(workers.usual_count(self._config.workers))
 
-    def process(
-        self, shard_to_items: tuple[tuple[str, int], Iterable[shards.Item | None]], the_plan: plan.Plan
-    ) -> Iterator[str]:
+    def process(self, shard_to_items: tuple[tuple[str, int], Iterable[Rows]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
         file = shards.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
         shards.write_shard(
             file,
             split,
-            [item for item in items if item is not None],
+            itertools.chain.from_iterable(items),
             the_plan.labels,
             self._config,
             self._work,
@@ -200,21 +244,18 @@ def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:
     return [file for files in plan.shard_names(tally.read_plan(work), config).values() for file in files]
 
 
-class Ranks(beam.CombineFn):
-    """Values (position, weight) -> RankHistogram."""
+class MergeRanks(beam.CombineFn):
+    """RankHistograms -> one."""
 
     def create_accumulator(self) -> balance.RankHistogram:
         return balance.RankHistogram()
 
-    def add_input(self, histogram: balance.RankHistogram, element: tuple[int, int]) -> balance.RankHistogram:
-        histogram.add(*element)
-        return histogram
-
-    def merge_accumulators(self, histograms: Iterable[balance.RankHistogram]) -> balance.RankHistogram:
-        merged = balance.RankHistogram()
-        for histogram in histograms:
-            merged.merge(histogram)
+    def add_input(self, merged: balance.RankHistogram, histogram: balance.RankHistogram) -> balance.RankHistogram:
+        merged.merge(histogram)
         return merged
 
-    def extract_output(self, histogram: balance.RankHistogram) -> balance.RankHistogram:
-        return histogram
+    def merge_accumulators(self, histograms: Iterable[balance.RankHistogram]) -> balance.RankHistogram:
+        return functools.reduce(self.add_input, histograms, balance.RankHistogram())
+
+    def extract_output(self, merged: balance.RankHistogram) -> balance.RankHistogram:
+        return merged

@@ -373,8 +373,9 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
     """Whatever the reason: what was listed has to come out as an image or as a reject."""
 
     class Loses(stages.Fingerprint):
-        def process(self, batch):
-            yield from (tasks.fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
+        def process(self, batch, total):
+            read = (tasks.fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
+            yield from stages.in_buckets(((ref.digest, ref) for ref in read), total)
 
     monkeypatch.setattr(stages, "Fingerprint", Loses)
     with pytest.raises(IncompleteError, match=r"41 inputs were listed, but 39 images .* 2 are unexplained"):
