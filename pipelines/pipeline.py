@@ -32,7 +32,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         | "SpreadBatches" >> beam.Reshuffle()
         | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config), total).with_outputs("rejected", main="refs")
     )
-    units = _form_units(read.refs, config, total)  # (bucket, [Rows of (unit, Ref)]): units are images to keep together
+    units = _form_units(read.refs, config, total)  # (bucket, [packed (unit, Ref)]): units are images to keep together
     cuts = (
         units
         | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config)  # (label, RankHistogram)
@@ -41,7 +41,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     )
     assigned = units | "AssignSplit" >> beam.FlatMap(stages.assign_split, config, AsDict(cuts)).with_outputs(
         "duplicates", main="refs"
-    )  # Rows of Ref with its split
+    )  # packed Refs with their split
     the_plan = AsSingleton(
         assigned.refs
         | "ImageRanks" >> beam.FlatMap(stages.image_ranks, config)  # ((split, label), RankHistogram)
@@ -51,14 +51,14 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     )
     items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, config, the_plan).with_outputs(
         "unused", main="items"
-    )  # ((split, shard), Rows of Item)
+    )  # ((split, shard), packed Items)
     every_shard = (
         pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
     )
     staged = (
         (items.items, every_shard)
         | "WithEmptyShards" >> beam.Flatten()
-        | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [Rows of Item])
+        | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [packed Items])
         | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's file name
     )
     if config.encoding not in FLOATS:
@@ -107,7 +107,7 @@ def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
 
 
 def _form_units(refs: beam.PCollection, config: PrepareConfig, total: AsSingleton) -> beam.PCollection:
-    """(bucket, [Rows of (unit, Ref)]), whole units in each: equal content is one unit; where a manifest names groups,
+    """(bucket, [packed (unit, Ref)]), whole units in each: equal content is one unit; where a manifest names groups,
     so is every group they connect."""
     by_content = refs | "GroupEqual" >> beam.GroupByKey()
     if not listing.has_groups(config):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
 import dataclasses
 import json
 import logging
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import apache_beam as beam
 
@@ -16,6 +19,8 @@ from pipelines.contract import Contract
 from pipelines.summary import Rejected, Summary
 
 _log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.2  # between looks whether the train shards are staged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +47,12 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     the_runner, runner_name = engine.runner(runner)
     work = workspace.open_work(config)
     _log.info("Runs on %s.", runner_name)
-    analyst = workers.shared(1, "analyst")
-    analyst.submit("build_analysis", (config, work), [()])
     progress.begin("reading", 0)
-    with progress.shown():
+    with progress.shown(), _analysis(config, work) as affine_of_train:
         job = beam.Pipeline(runner=the_runner, options=options)
         pipeline.write(job, config, work)
         job.run().wait_until_finish()
-        affine = _analyze(analyst, config, work)
+        affine = affine_of_train()
         storage.write_text(work.path(workspace.AFFINE), json.dumps(affine))
         if config.encoding in shards.FLOATS:
             job = beam.Pipeline(runner=the_runner, options=options)
@@ -67,7 +70,34 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     return Result(contract, summary)
 
 
-def _analyze(analyst: workers.Workers, config: PrepareConfig, work: workspace.Work) -> shards.Affine:
+@contextlib.contextmanager
+def _analysis(config: PrepareConfig, work: workspace.Work) -> Iterator[Callable[[], shards.Affine]]:
+    """Transform's job in a process of its own: built at once, run when the train shards are staged.
+
+    The other splits are still decoded then. What is given, called when all shards are staged, waits for the result.
+    """
+    analyst = workers.shared(1, "analyst")
+    analyst.submit("build_analysis", (config, work), [()])
+    ended = threading.Event()  # the job that stages shards, well or not
+    with concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
+        analyzed = thread.submit(_analyze, analyst, config, work, ended)
+
+        def wait() -> shards.Affine:
+            ended.set()
+            return analyzed.result()
+
+        try:
+            yield wait
+        finally:
+            ended.set()
+
+
+def _analyze(
+    analyst: workers.Workers, config: PrepareConfig, work: workspace.Work, ended: threading.Event
+) -> shards.Affine:
+    while not tally.train_is_staged(config, work):
+        if ended.wait(POLL_SECONDS) and not tally.train_is_staged(config, work):
+            raise tally.IncompleteError("The job ended without all shards of split train. Run it again.")
     [analyzed] = analyst.submit("run_analysis", (config, work), [()])
     try:
         affine: shards.Affine = analyzed.result()

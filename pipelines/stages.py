@@ -14,7 +14,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from pipelines import balance, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
-from pipelines.source import Ref, Rows, Source
+from pipelines.source import Ref, Source, pack, unpack
 from pipelines.summary import Duplicates, Rejected
 from pipelines.workers import TaskLostError
 from pipelines.workspace import Work
@@ -52,7 +52,7 @@ def note_listed(count: int, work: Work) -> int:
 
 
 class Fingerprint(beam.DoFn):
-    """Reads each file once: digest and header. list[Source] -> (bucket, Rows of (digest, Ref)), and rejects aside."""
+    """Reads each file once: digest and header. list[Source] -> (bucket, packed (digest, Ref)), and rejects aside."""
 
     def __init__(self, config: PrepareConfig):
         self._config = config
@@ -83,25 +83,26 @@ def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejecte
         return Rejected(source.uri, source.label, source.split, "", "fingerprint", e.reason, str(e))
 
 
-def in_buckets(refs: Iterable[tuple[str, Ref]], total: int) -> Iterator[tuple[int, Rows]]:
-    """(unit, Ref) -> (bucket, Rows of them): a unit is in one bucket, and a bucket holds about BUCKET of `total`.
+def in_buckets(refs: Iterable[tuple[str, Ref]], total: int) -> Iterator[tuple[int, bytes]]:
+    """(unit, Ref) -> (bucket, packed): a unit is in one bucket, and a bucket holds about BUCKET of `total`.
 
     What comes of a unit does not depend on its bucket: buckets only keep the number of elements small.
     """
-    buckets: dict[int, Rows] = collections.defaultdict(Rows)
+    buckets: dict[int, list[tuple[str, Ref]]] = collections.defaultdict(list)
     count = max(1, total // BUCKET)
     for unit, ref in refs:
         buckets[hashing.position(0, "bucket", unit) % count].append((unit, ref))
-    yield from buckets.items()
+    for bucket, pairs in buckets.items():
+        yield bucket, pack(pairs)
 
 
-def units_of(bucket: tuple[int, Iterable[Rows]]) -> Iterator[tuple[str, list[Ref]]]:
+def units_of(bucket: tuple[int, Iterable[bytes]]) -> Iterator[tuple[str, list[Ref]]]:
     """(unit, its refs in order) of each unit in a bucket."""
-    for unit, pairs in itertools.groupby(sorted(itertools.chain.from_iterable(bucket[1])), key=lambda pair: pair[0]):
+    for unit, pairs in itertools.groupby(sorted(unpack(bucket[1])), key=lambda pair: pair[0]):
         yield unit, [ref for _, ref in pairs]
 
 
-def bridges(bucket: tuple[int, Iterable[Rows]]) -> Iterator[list[str]]:
+def bridges(bucket: tuple[int, Iterable[bytes]]) -> Iterator[list[str]]:
     """The groups that equal content connects, where there is more than one."""
     for digest, refs in units_of(bucket):
         groups = sorted({ref.group or digest for ref in refs})
@@ -109,14 +110,14 @@ def bridges(bucket: tuple[int, Iterable[Rows]]) -> Iterator[list[str]]:
             yield groups
 
 
-def by_group(bucket: tuple[int, Iterable[Rows]], merged: Mapping[str, str], total: int) -> Iterator[tuple[int, Rows]]:
-    """(bucket, Rows of (unit, Ref)): the unit is the group, its merged group, or the content itself."""
+def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], total: int) -> Iterator[tuple[int, bytes]]:
+    """(bucket, packed (unit, Ref)): the unit is the group, its merged group, or the content itself."""
     pairs = ((ref.group or digest, ref) for digest, refs in units_of(bucket) for ref in refs)
     yield from in_buckets(((merged.get(group, group), ref) for group, ref in pairs), total)
 
 
 def unit_ranks(
-    bucket: tuple[int, Iterable[Rows]], config: PrepareConfig
+    bucket: tuple[int, Iterable[bytes]], config: PrepareConfig
 ) -> Iterator[tuple[str, balance.RankHistogram]]:
     """(label, its units' places on the hash line, each weighing its images), but for units whose split is given."""
     ranks: dict[str, balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
@@ -133,13 +134,13 @@ def unit_label(refs: list[Ref]) -> str:
 
 
 def assign_split(
-    bucket: tuple[int, Iterable[Rows]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
+    bucket: tuple[int, Iterable[bytes]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
 ) -> Iterator[Any]:
-    """Rows of Ref with their split, and the equal ones among them aside.
+    """Packed refs with their split, and the equal ones among them aside.
 
     Given splits stay; the rest of a unit follows the first of them.
     """
-    assigned = Rows()
+    assigned: list[Ref] = []
     for unit, refs in units_of(bucket):
         given = [ref.split for ref in refs if ref.split]
         if given:
@@ -150,7 +151,7 @@ def assign_split(
         assigned += placed
         if len(placed) > 1:
             yield from (TaggedOutput("duplicates", equal) for equal in _equal(placed))
-    yield assigned
+    yield pack(assigned)
 
 
 def _equal(refs: list[Ref]) -> Iterator[Duplicates]:
@@ -160,10 +161,10 @@ def _equal(refs: list[Ref]) -> Iterator[Duplicates]:
             yield Duplicates(digest, members)
 
 
-def image_ranks(refs: Rows, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], balance.RankHistogram]]:
+def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], balance.RankHistogram]]:
     """((split, label), the places of its images on the hash line): what the ranks for balancing are made of."""
     ranks: dict[tuple[str, str], balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
-    for ref in refs:
+    for ref in unpack([refs]):
         ranks[ref.split, ref.label].add(hashing.position(config.seed, "balance", ref.key))
     yield from ranks.items()
 
@@ -178,10 +179,10 @@ def make_plan(
     return made
 
 
-def assign_shard(refs: Rows, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
-    """((split, shard), Rows of Item) of every record; images that the balance leaves out go aside."""
-    by_shard: dict[tuple[str, int], Rows] = collections.defaultdict(Rows)
-    for ref in refs:
+def assign_shard(refs: bytes, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
+    """((split, shard), packed Items) of every record; images that the balance leaves out go aside."""
+    by_shard: dict[tuple[str, int], list[shards.Item]] = collections.defaultdict(list)
+    for ref in unpack([refs]):
         found = False
         for shard, item in plan.items_of(ref, the_plan, config):
             found = True
@@ -190,18 +191,22 @@ def assign_shard(refs: Rows, config: PrepareConfig, the_plan: plan.Plan) -> Iter
             yield TaggedOutput(
                 "unused", Rejected(ref.uri, ref.label, ref.split, ref.digest, "plan", "undersampled", "")
             )
-    yield from by_shard.items()
+    for shard, items in by_shard.items():
+        yield shard, pack(items)
 
 
-def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, int], Rows]]:
-    """Every shard once, so that one without records is written too: an empty file, as its name's count demands."""
-    for split, total in the_plan.shards.items():
+def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, int], bytes]]:
+    """Every shard once, so that one without records is written too: an empty file, as its name's count demands.
+
+    Those of train come first, and the local runner keeps to that order: the analysis waits for them.
+    """
+    for split, total in sorted(the_plan.shards.items(), key=lambda item: item[0] != "train"):
         for index in range(total):
-            yield (split, index), Rows()
+            yield (split, index), pack([])
 
 
 class WriteShard(beam.DoFn):
-    """((split, shard), [Rows of Item]) -> the shard's account; see `shards.write_shard`."""
+    """((split, shard), [packed Items]) -> the shard's account; see `shards.write_shard`."""
 
     def __init__(self, config: PrepareConfig, work: Work):
         self._config, self._work = config, work
@@ -209,19 +214,21 @@ class WriteShard(beam.DoFn):
     def setup(self) -> None:
         self._workers = workers.shared(workers.usual_count(self._config.workers))
 
-    def process(self, shard_to_items: tuple[tuple[str, int], Iterable[Rows]], the_plan: plan.Plan) -> Iterator[str]:
+    def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
         file = shards.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
         shards.write_shard(
             file,
             split,
-            itertools.chain.from_iterable(items),
+            unpack(items),
             the_plan.labels,
             self._config,
             self._work,
             self._workers,
             picture=index == 0,  # shards are in hash order: the first holds a fair sample of its split
         )
+        if split == "train":
+            storage.write_text(self._work.path(workspace.STAGED, file), "")
         yield file
 
 

@@ -32,6 +32,14 @@ def read_plan(work: Work) -> plans.Plan:
     return plans.Plan(**{**data, "labels": tuple(data["labels"]), "copies": copies})
 
 
+def train_is_staged(config: PrepareConfig, work: Work) -> bool:
+    """Whether this run has staged every shard of the train split."""
+    if not storage.exists(work.path("plan.json")):
+        return False
+    wanted = plans.shard_names(read_plan(work), config)["train"]
+    return set(wanted) <= set(storage.children(work.path(workspace.STAGED)))
+
+
 def summarize(
     config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]
 ) -> tuple[Summary, list[Rejected], list[Rejected]]:

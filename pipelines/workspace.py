@@ -15,8 +15,9 @@ _log = logging.getLogger(__name__)
 
 LISTED = "listed"  # the note of how many inputs there were
 AFFINE = "affine.json"  # (scale, offset), as the transform graph has them
+STAGED = "written"  # holds an empty file for each train shard that this run has staged
 # What a rerun must not find: the number of these files differs from run to run.
-_NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE)
+_NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE, STAGED)
 
 
 @dataclasses.dataclass(frozen=True)
