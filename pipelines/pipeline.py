@@ -28,7 +28,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     )
     total = _count_listed(listed, work)
     read = (
-        listed.batches  # list[Source], at most BATCH
+        listed.batches  # (number, packed Sources), at most BATCH
         | "SpreadBatches" >> beam.Reshuffle()
         | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config), total).with_outputs("rejected", main="refs")
     )
@@ -99,7 +99,10 @@ def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine
 def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
     """Counts and notes how many inputs were listed: what the sum of everything written and rejected is held against."""
     return AsSingleton(
-        (listed.batches | "Sizes" >> beam.Map(len), listed.rejected | "One" >> beam.Map(lambda _: 1))
+        (
+            listed.batches | "Sizes" >> beam.MapTuple(lambda number, _: number),
+            listed.rejected | "One" >> beam.Map(lambda _: 1),
+        )
         | "AllListed" >> beam.Flatten()
         | "CountListed" >> beam.CombineGlobally(sum)
         | "NoteListed" >> beam.Map(stages.note_listed, work)

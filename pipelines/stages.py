@@ -28,7 +28,7 @@ BUCKET = 1024
 
 
 def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
-    """Lists the input: batches of sources, and rejects aside."""
+    """Lists the input: (number, packed sources) of each batch, and rejects aside."""
     batch: list[Source] = []
     for item in listing.list_sources(config):
         if isinstance(item, Rejected):
@@ -39,10 +39,10 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
         else:
             batch.append(item)
             if len(batch) == BATCH:
-                yield batch
+                yield len(batch), pack(batch)
                 batch = []
     if batch:
-        yield batch
+        yield len(batch), pack(batch)
 
 
 def note_listed(count: int, work: Work) -> int:
@@ -52,7 +52,7 @@ def note_listed(count: int, work: Work) -> int:
 
 
 class Fingerprint(beam.DoFn):
-    """Reads each file once: digest and header. list[Source] -> (bucket, packed (digest, Ref)), and rejects aside."""
+    """Reads each file once: digest and header. Sources -> (bucket, packed (digest, Ref)), and rejects aside."""
 
     def __init__(self, config: PrepareConfig):
         self._config = config
@@ -60,7 +60,8 @@ class Fingerprint(beam.DoFn):
     def setup(self) -> None:
         self._workers = workers.shared(workers.usual_count(self._config.workers))
 
-    def process(self, batch: list[Source], total: int) -> Iterator[Any]:
+    def process(self, numbered: tuple[int, bytes], total: int) -> Iterator[Any]:
+        batch: list[Source] = list(unpack([numbered[1]]))
         futures: list[concurrent.futures.Future[Ref | Rejected]] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]

@@ -67,8 +67,7 @@ def _read_local(path: str, limit: int) -> bytes:
             raise StorageError("not-a-file", "Not a regular file.")
         if status.st_size > limit:
             raise StorageError("too-large", f"{status.st_size} bytes; the limit is {limit} (--max-file-bytes).")
-        with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(status.st_size + 1)
+        data = _read_to_end(descriptor, status.st_size)
         if len(data) != status.st_size:
             raise StorageError("changed", "The file's size changed while it was read.")
         return data
@@ -78,6 +77,14 @@ def _read_local(path: str, limit: int) -> bytes:
         raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
     finally:
         os.close(descriptor)
+
+
+def _read_to_end(descriptor: int, expected: int) -> bytes:
+    """What is left of a file, at most a byte more than expected: one call where the system reads it in one go."""
+    data = os.read(descriptor, expected + 1)
+    while len(data) <= expected and (more := os.read(descriptor, expected + 1 - len(data))):
+        data += more
+    return data
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from pipelines import (
     images,
     prepare,
     shards,
+    source,
     stages,
     storage,
     tasks,
@@ -373,7 +374,8 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
     """Whatever the reason: what was listed has to come out as an image or as a reject."""
 
     class Loses(stages.Fingerprint):
-        def process(self, batch, total):
+        def process(self, numbered, total):
+            batch = list(source.unpack([numbered[1]]))
             read = (tasks.fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
             yield from stages.in_buckets(((ref.digest, ref) for ref in read), total)
 
