@@ -23,6 +23,7 @@ _OURS = (
     "BalanceError",
     "DataRejectedError",
     "IncompleteError",
+    "BusyError",
     "ContractError",
     "StorageError",
     "ConfigError",

@@ -36,6 +36,7 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
 
     Raises:
       ConfigError, SourceError, BalanceError: the options or the input cannot be used; nothing was changed.
+      BusyError: another run is at work in the output; nothing was changed.
       DataRejectedError: too much of the input is bad; nothing was published.
       IncompleteError: the runner ended without all results; nothing was published.
     """
@@ -45,29 +46,35 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads the rest
     options = engine.options(beam_flags)
     the_runner, runner_name = engine.runner(runner)
-    work = workspace.open_work(config)
-    _log.info("Runs on %s.", runner_name)
+    with workspace.locked(config.output):
+        work = workspace.open_work(config)
+        _log.info("Runs on %s.", runner_name)
+        _run_jobs(config, work, lambda: beam.Pipeline(runner=the_runner, options=options))
+        plan = tally.read_plan(work)
+        seconds = time.monotonic() - started
+        records = sum(plan.records.values())
+        summary, rejected, unused = tally.summarize(
+            config, work, plan, {"runner": runner_name, "seconds": seconds, "images_per_second": records / seconds}
+        )
+        tally.check_rejects(summary, config, _keep_rejects(work, rejected))
+        contract = publish.make_contract(config, work, plan, summary)
+        publish.publish(config, work, contract, summary, rejected, unused)
+    return Result(contract, summary)
+
+
+def _run_jobs(config: PrepareConfig, work: workspace.Work, new_job: Callable[[], beam.Pipeline]) -> None:
+    """From the input to finished shards, and the affine that they are normalized by, below `work`."""
     progress.begin("reading", 0)
     with progress.shown(), _analysis(config, work) as affine_of_train:
-        job = beam.Pipeline(runner=the_runner, options=options)
+        job = new_job()
         pipeline.write(job, config, work)
         job.run().wait_until_finish()
         affine = affine_of_train()
         storage.write_text(work.path(workspace.AFFINE), json.dumps(affine))
         if config.encoding in shards.FLOATS:
-            job = beam.Pipeline(runner=the_runner, options=options)
+            job = new_job()
             pipeline.normalize(job, config, work, affine)
             job.run().wait_until_finish()
-    plan = tally.read_plan(work)
-    seconds = time.monotonic() - started
-    records = sum(plan.records.values())
-    summary, rejected, unused = tally.summarize(
-        config, work, plan, {"runner": runner_name, "seconds": seconds, "images_per_second": records / seconds}
-    )
-    tally.check_rejects(summary, config, _keep_rejects(work, rejected))
-    contract = publish.make_contract(config, work, plan, summary)
-    publish.publish(config, work, contract, summary, rejected, unused)
-    return Result(contract, summary)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """From a finished job to a dataset: count everything, then put it in place with contract.json as the last act.
 
 Until then the output holds what it held before, or no contract. So a directory is either whole or visibly incomplete.
+All that needs space on the disk is written before the old dataset is touched: afterwards only names change.
 """
 
 from __future__ import annotations
@@ -94,24 +95,24 @@ def publish(
         "rejects/rejected.jsonl": _json_lines(rejected),
         "rejects/unused.jsonl": _json_lines(unused),
         "report.html": report.render(contract, summary),
+        contracts.FILE_NAME: contract.to_json(),
     }
     for split in contract.splits:
         texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
+    beside, out = work.path("beside"), config.output
     for name, text in texts.items():
-        storage.write_text(work.path("beside", name), text)
-    out = config.output
+        storage.write_text(storage.join(beside, name), text)
+    files = [shard.file for part in contract.splits.values() for shard in part.shards]
+    for file in files:  # copied, which is linked: if this run ends here, the next one finds them
+        storage.copy(work.path("ledger", f"{file}.jsonl"), storage.join(beside, "ledger", f"{file}.jsonl"))
     withdraw(out)
-    for part in contract.splits.values():
-        for shard in part.shards:
-            storage.rename(work.path("shards", shard.file), storage.join(out, shard.file))
+    for file in files:
+        storage.rename(work.path("shards", file), storage.join(out, file))
     for name in ("transform_fn", "transformed_metadata"):
         storage.move_tree(work.path("transform", name), storage.join(out, name))
-    files = [shard.file for part in contract.splits.values() for shard in part.shards]
-    for file in files:
-        _place(work.path("ledger", f"{file}.jsonl"), storage.join(out, "ledger", f"{file}.jsonl"))
-    for name in texts:
-        _place(work.path("beside", name), storage.join(out, name))
-    storage.write_text(storage.join(out, contracts.FILE_NAME), contract.to_json())
+    for name in [*sorted({name.partition("/")[0] for name in texts} - {contracts.FILE_NAME}), "ledger"]:
+        storage.move_tree(storage.join(beside, name), storage.join(out, name))
+    storage.rename(storage.join(beside, contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))
     storage.remove(work.root)
 
 
@@ -127,11 +128,6 @@ def withdraw(out: str) -> None:
     for name in dict.fromkeys([*old, *stale, *_FILES, *_DIRECTORIES]):
         if name in names:
             storage.remove(storage.join(out, name))
-
-
-def _place(path: str, target: str) -> None:
-    storage.make_directory(target.rpartition("/")[0])
-    storage.rename(path, target)
 
 
 def _note(work: Work, file: str, records: int) -> dict[str, Any]:

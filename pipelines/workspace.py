@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import fcntl
 import json
 import logging
 import os
+from collections.abc import Iterator
 
 from pipelines import contract as contracts
 from pipelines import storage
@@ -18,6 +21,10 @@ AFFINE = "affine.json"  # (scale, offset), as the transform graph has them
 STAGED = "written"  # holds an empty file for each train shard that this run has staged
 # What a rerun must not find: the number of these files differs from run to run.
 _NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE, STAGED)
+
+
+class BusyError(RuntimeError):
+    """Another run is at work in the output."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +53,32 @@ def check_output(config: PrepareConfig) -> None:
         raise ConfigError(
             f"--output {out!r} is not empty and holds no Shardmill dataset. Name a new folder, or empty this one."
         )
+
+
+@contextlib.contextmanager
+def locked(output: str) -> Iterator[None]:
+    """Keeps a second run out of a local output directory, which is made if there is none; ends with the process.
+
+    Raises:
+      BusyError: another run is writing there.
+    """
+    if storage.is_remote(output):  # no locks there: whoever shares a bucket has to see to it
+        yield
+        return
+    storage.make_directory(output)
+    descriptor = os.open(output, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as e:
+            raise BusyError(
+                f"Another run is preparing {output!r}. Wait until it has ended, or choose another --output."
+            ) from e
+        except OSError as e:  # a file system without locks
+            _log.info("%s cannot be locked (%s): do not run twice on it.", output, e.strerror)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def open_work(config: PrepareConfig) -> Work:

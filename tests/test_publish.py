@@ -1,0 +1,179 @@
+"""Publishing: a reader finds the old dataset, the new one, or a directory that says that it is incomplete."""
+
+import dataclasses
+import errno
+import fcntl
+import os
+import pathlib
+import pickle
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from pipelines import contract, prepare, storage
+from pipelines.workspace import BusyError
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+# Publishes again and again in processes of its own, each killed right after one more change of the file system than
+# the one before, and prints what a reader finds then. Beside the test: forking needs a process without threads.
+KILLED = """
+import hashlib, os, pathlib, pickle, shutil, signal, sys
+from pipelines import publish, storage
+
+old, work, out = map(pathlib.Path, sys.argv[1:4])
+arguments = pickle.loads(pathlib.Path(sys.argv[4]).read_bytes())
+
+def content(folder):
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and ".shardmill" not in p.parts)
+    return [(str(p.relative_to(folder)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
+
+def kill_after(number):
+    made = 0
+    for module, name in ((os, "replace"), (os, "unlink"), (os, "link"), (shutil, "rmtree")):
+        def counted(*args, _call=getattr(module, name), **more):
+            nonlocal made
+            _call(*args, **more)
+            made += 1
+            if made == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+        setattr(module, name, counted)
+
+number, states, last = 0, [], None
+before = content(old)
+while last != 0:
+    number += 1
+    shutil.rmtree(out, ignore_errors=True)
+    shutil.copytree(old, out)
+    shutil.copytree(work, out / ".shardmill")
+    process = os.fork()
+    if not process:
+        kill_after(number)
+        publish.publish(*arguments)
+        os._exit(0)
+    last = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if last not in (0, -signal.SIGKILL):
+        sys.exit(f"publishing failed: {last}")
+    found = content(out)
+    states.append("old" if found == before else "incomplete" if not (out / "contract.json").exists() else found)
+after = content(out)
+print(" ".join(s if isinstance(s, str) else "new" if s == after else "mix" for s in states))
+"""
+
+
+class StoppedError(Exception):
+    """Instead of publishing."""
+
+
+@pytest.fixture(scope="module")
+def unpublished(prepared, tmp_path_factory):
+    """(output that holds `prepared`'s dataset and a finished run of another one, what that would be published with).
+
+    The other one has other shards and classes balanced otherwise.
+    """
+    old, _, config = prepared
+    out = tmp_path_factory.mktemp("publish") / "insects"
+    shutil.copytree(old, out)
+    new = dataclasses.replace(config, output=str(out), balance="none", shards=3, encoding="uint8")
+    arguments = []
+
+    def instead(*args):
+        arguments.append(args)
+        raise StoppedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare.publish, "publish", instead)
+        with pytest.raises(StoppedError):
+            prepare.prepare(new)
+    return out, arguments[0]
+
+
+def shard_digests(folder):
+    return {
+        file: storage.digest_and_size(str(folder / file))[0]
+        for split in contract.load(folder).splits.values()
+        for file in (shard.file for shard in split.shards)
+    }
+
+
+def test_killed_after_any_change_a_reader_finds_the_old_or_the_new_or_nothing_usable(prepared, unpublished, tmp_path):
+    unfinished, (config, work, *others) = unpublished
+    out = tmp_path / "out"
+    config = dataclasses.replace(config, output=str(out))
+    work = dataclasses.replace(work, root=str(out / ".shardmill"))
+    (tmp_path / "arguments").write_bytes(pickle.dumps((config, work, *others)))
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, prepared[0], unfinished / ".shardmill", out, tmp_path / "arguments"],
+        cwd=ROOT, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    states = done.stdout.split()
+    phases = list(dict.fromkeys(states))
+    assert phases == ["old", "incomplete", "new"]
+    assert states == sorted(states, key=phases.index)  # never back
+    shards = sum(len(split.shards) for split in contract.load(prepared[0]).splits.values())
+    assert states.count("incomplete") > 2 * shards  # each old one's removal, each new one's move
+    assert sorted(p.name for p in out.glob("*.tfrecord-*")) == sorted(shard_digests(out))  # and no old one beside them
+
+
+def test_a_run_killed_while_it_publishes_is_gone_on_with(unpublished, tmp_path, monkeypatch):
+    unfinished, (config, *_) = unpublished
+    out = tmp_path / "insects"
+    shutil.copytree(unfinished, out)
+    again = dataclasses.replace(config, output=str(out))
+    move, moved = storage.rename, []
+
+    def fails_at_the_second(source, target):
+        if ".tfrecord-" in target and os.path.dirname(target) == str(out):
+            if moved:
+                raise OSError(errno.EIO, "Input/output error")
+            moved.append(target)
+        move(source, target)
+
+    monkeypatch.setattr(storage, "rename", fails_at_the_second)
+    with pytest.raises(OSError, match="Input/output"):
+        prepare.prepare(again)
+    with pytest.raises(contract.ContractError):
+        contract.load(out)
+    monkeypatch.undo()
+    prepare.prepare(again)
+    prepare.prepare(dataclasses.replace(config, output=str(tmp_path / "whole/insects")))
+    assert shard_digests(out) == shard_digests(tmp_path / "whole/insects")
+    assert not (out / ".shardmill").exists()
+
+
+@pytest.mark.parametrize("file", ["contract.json", "report.html", "schema.pbtxt"])
+def test_a_disk_that_fills_while_publishing_leaves_the_old_dataset(prepared, unpublished, tmp_path, monkeypatch, file):
+    unfinished, (config, work, *others) = unpublished
+    out = tmp_path / "out"
+    shutil.copytree(unfinished, out)
+    write = storage.write_text
+
+    def full(path, text):
+        if os.path.basename(path) == file:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        write(path, text)
+
+    monkeypatch.setattr(storage, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        prepare.publish.publish(
+            dataclasses.replace(config, output=str(out)),
+            dataclasses.replace(work, root=str(out / ".shardmill")),
+            *others,
+        )
+    assert contract.load(out) == contract.load(prepared[0])
+    assert shard_digests(out) == shard_digests(prepared[0])
+
+
+def test_two_runs_do_not_share_an_output(prepared, tmp_path):
+    out, _, config = prepared
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match=r"Another run is preparing '.*insects'. Wait"):
+            prepare.prepare(config)
+    finally:
+        os.close(descriptor)
+    assert not (out / ".shardmill").exists()
