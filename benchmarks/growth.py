@@ -28,8 +28,11 @@ def main() -> None:
     parser.add_argument("--slope", type=int, nargs=2, default=[2000, 16000], metavar=("FROM", "TO"))
     parser.add_argument("--encoding", default="uint8")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for the photographs, kept for the next time")
+    parser.add_argument("--side", help="WIDTHxHEIGHT in pixels to enlarge the photographs to; default: as they are")
     parser.add_argument("--megabytes", type=int, default=0, help="run `prepare` in a control group with so much memory")
     args, flags = parser.parse_known_args()
+    width, _, height = (args.side or "").partition("x")
+    side = (int(width), int(height)) if args.side else None
     with tempfile.TemporaryDirectory() as temporary:
         work = pathlib.Path(temporary)
         imports = [measure.run([sys.executable, "-c", IMPORTS]) for _ in range(args.runs)]
@@ -39,8 +42,8 @@ def main() -> None:
         ours: dict[int, list[measure.Cost]] = {}
         bare: dict[int, list[measure.Cost]] = {}
         for count in sorted(args.counts):
-            folder = (args.keep or work) / f"photos-{count}"
-            paths = sorted(folder.glob("*/*.jpg")) if folder.is_dir() else measure.collect(folder, count)
+            folder = (args.keep or work) / f"photos-{args.side or ''}{count}"
+            paths = sorted(folder.glob("*/*.jpg")) if folder.is_dir() else measure.collect(folder, count, side)
             commands = prepare.bare_loop(paths, work)
             for _ in range(args.runs):
                 if count in args.slope:

@@ -8,6 +8,7 @@ it shares (PSS, which Linux tells).
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import pathlib
 import statistics
@@ -18,6 +19,7 @@ import time
 from collections.abc import Sequence
 
 import psutil
+from PIL import Image
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SAMPLE_SECONDS = 0.1
@@ -44,17 +46,29 @@ def photographs() -> list[pathlib.Path]:
     return found
 
 
-def collect(folder: pathlib.Path, count: int) -> list[pathlib.Path]:
-    """`count` JPEGs of distinct content: the real ones, repeated under other names with some bytes after the end."""
+def collect(folder: pathlib.Path, count: int, side: tuple[int, int] | None = None) -> list[pathlib.Path]:
+    """`count` JPEGs of distinct content: the real ones, repeated under other names with some bytes after the end.
+
+    side: width and height in pixels to enlarge them to, ten of them only; None: as they are.
+    """
     sources = photographs()
+    if side:
+        sources = sources[:: len(sources) // 10]
+    contents = {source: _enlarged(source, side) for source in sources} if side else {}
     made = []
     for i in range(count):
         source = sources[i % len(sources)]
         target = folder / source.parent.name / f"{i:06d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(source.read_bytes() + b"%06d" % i)
+        target.write_bytes((contents.get(source) or source.read_bytes()) + b"%06d" % i)
         made.append(target)
     return made
+
+
+def _enlarged(source: pathlib.Path, side: tuple[int, int]) -> bytes:
+    out = io.BytesIO()
+    Image.open(source).convert("RGB").resize(side, Image.Resampling.BICUBIC).save(out, "JPEG", quality=90)
+    return out.getvalue()
 
 
 def run(*commands: Sequence[str], env: dict[str, str] | None = None) -> Cost:
