@@ -6,6 +6,7 @@ Everything that is listed becomes a reference or a reject with a reason: nothing
 from __future__ import annotations
 
 import pickle
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -73,14 +74,17 @@ class Ref(NamedTuple):
 
 
 def pack(rows: Iterable[Any]) -> bytes:
-    """Rows of references as one value that a runner passes on: it costs a tenth of a reference that travels alone."""
-    return pickle.dumps(list(rows), pickle.HIGHEST_PROTOCOL)
+    """Rows of references as one value that a runner passes on: it costs a tenth of a reference that travels alone.
+
+    Compressed to a third, mostly digests: a local runner holds what it passes on several times, until the job ends.
+    """
+    return zlib.compress(pickle.dumps(list(rows), pickle.HIGHEST_PROTOCOL), level=1)
 
 
 def unpack(packed: Iterable[bytes]) -> Iterator[Any]:
     """The rows of some values of `pack`."""
     for rows in packed:
-        yield from pickle.loads(rows)  # noqa: S301 (of our own workers: Beam pickles what it passes on)
+        yield from pickle.loads(zlib.decompress(rows))  # noqa: S301 (our own workers': Beam pickles what it passes on)
 
 
 def is_manifest(path: str) -> bool:
