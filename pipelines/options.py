@@ -37,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("--split", default="train", help="the split to draw (default: train)")
     verify = commands.add_parser("verify", help="check every file, digest, record and count of a prepared dataset")
     verify.add_argument("directory", help="the dataset")
+    verify.add_argument("--source", nargs="?", const="", metavar="PATH",
+        help="also compare the inputs, by content, with those it was made of: PATH where they are not where they were")  # fmt: skip
+    verify.add_argument("--json", action="store_true", help="print JSON with every finding instead of the first lines")
     sample = commands.add_parser("sample", help="draw the project's own sample images")
     sample.add_argument("--output", required=True, help="the folder to make")
     sample.add_argument("--count", type=int, default=1500, help="images to draw (default: 1500)")

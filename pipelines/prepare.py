@@ -63,7 +63,7 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     )
     tally.check_rejects(summary, config, _keep_rejects(work, rejected))
     contract = publish.make_contract(config, work, plan, summary)
-    publish.publish(config, work, contract, summary, rejected, unused)
+    contract = publish.publish(config, work, contract, summary, rejected, unused)
     return Result(contract, summary)
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from pipelines import bindings, gray, report, sidecars, source, storage, tally, workspace
 from pipelines import contract as contracts
-from pipelines import gray, report, sidecars, source, storage, tally, workspace
 from pipelines import plan as plans
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
@@ -85,8 +85,8 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
 def publish(
     config: PrepareConfig, work: Work, contract: Contract, summary: Summary,
     rejected: Sequence[Rejected], unused: Sequence[Rejected],
-) -> None:  # fmt: skip
-    """Puts the dataset in place of what the output held, contract.json last."""
+) -> Contract:  # fmt: skip
+    """Puts the dataset in place of what the output held, contract.json last; returns what that says."""
     texts = {
         **sidecars.tfds_files(contract),
         "schema.pbtxt": text_format.MessageToString(sidecars.schema(contract)),
@@ -99,6 +99,7 @@ def publish(
         texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
     for name, text in texts.items():
         storage.write_text(work.path("beside", name), text)
+    contract = bindings.bind(contract, work, texts)
     out = config.output
     withdraw(out)
     for part in contract.splits.values():
@@ -113,6 +114,7 @@ def publish(
         _place(work.path("beside", name), storage.join(out, name))
     storage.write_text(storage.join(out, contracts.FILE_NAME), contract.to_json())
     storage.remove(work.root)
+    return contract
 
 
 def withdraw(out: str) -> None:

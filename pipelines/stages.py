@@ -29,9 +29,6 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
     for item in listing.list_sources(config):
         if isinstance(item, Rejected):
             yield TaggedOutput("rejected", item)
-        elif not item.label.isprintable() or not item.label.strip():
-            detail = "A label should be printable text."
-            yield TaggedOutput("rejected", Rejected(item.uri, repr(item.label), "", "", "list", "bad-label", detail))
         else:
             batch.append(item)
             if len(batch) == BATCH:
