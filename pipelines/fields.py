@@ -155,9 +155,9 @@ class Fields:
 def _all_finite(value: Any) -> bool:
     if isinstance(value, dict):
         return all(map(_all_finite, value.values()))
-    return (
-        all(map(_all_finite, value)) if isinstance(value, list) else not isinstance(value, float) or _is_finite(value)
-    )
+    if isinstance(value, list):
+        return all(map(_all_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _is_digest(value: Any) -> bool:

@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="check every file, digest, record and count of a prepared dataset")
     verify.add_argument("directory", help="the dataset")
     verify.add_argument("--source", nargs="?", const="", metavar="PATH",
-        help="also compare the inputs, by content, with those it was made of: PATH where they are not where they were")  # fmt: skip
+        help="also compare the inputs, by content, with those it was made of (PATH: where they are now)")  # fmt: skip
     verify.add_argument("--json", action="store_true", help="print JSON with every finding instead of the first lines")
     sample = commands.add_parser("sample", help="draw the project's own sample images")
     sample.add_argument("--output", required=True, help="the folder to make")

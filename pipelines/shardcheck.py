@@ -89,22 +89,19 @@ def _file_problems(
         elif read:
             counts.stored[contract.labels[read.label]] += 1
             counts.copies[contract.labels[read.label]] += not read.key.endswith("-000")
-    yield from _few(wrong, f"{shard.file}: {{}} more records are wrong.")
-    if listed is not None:
-        misplaced = list(_order_problems(shard.file, keys, listed))
-        yield from _few(misplaced, f"{shard.file}: {{}} more records are out of place.")
-        wrong += misplaced
-    changed = file.digest() != shard.sha256
+    misplaced = [] if listed is None else list(_order_problems(shard.file, keys, listed))
     if len(keys) != shard.records and whole:
-        wrong.append("")
-        yield f"{shard.file} should hold {shard.records} records. It holds {len(keys)}."
+        misplaced.append(f"{shard.file} should hold {shard.records} records. It holds {len(keys)}.")
     if listed is not None and len(listed) != shard.records:
-        wrong.append("")
-        yield f"ledger/{shard.file}.jsonl should name {shard.records} records. It names {len(listed)}."
+        misplaced.append(f"ledger/{shard.file}.jsonl should name {shard.records} records. It names {len(listed)}.")
+    yield from _few(wrong, f"{shard.file}: {{}} more records are wrong.")
+    yield from _few(misplaced, f"{shard.file}: {{}} more records are out of place.")
+    changed = file.digest() != shard.sha256  # to its end: reading may have stopped at a damaged length
     if file.size != shard.bytes:
         yield f"{shard.file} should have {shard.bytes} bytes. It has {file.size}."
     elif changed:
-        why = "" if wrong else " Every record in it is sound and in its place, so a program has written it anew."
+        sound = not wrong and not misplaced
+        why = " Every record in it is sound and in its place, so a program has written it anew." if sound else ""
         yield f"{shard.file} has another content than when it was written (SHA-256 differs).{why}"
 
 
@@ -137,12 +134,9 @@ def _order_problems(file: str, keys: Sequence[str], listed: Sequence[ledger.Line
     first = {key: i for i, key in reversed(list(enumerate(found)))}
     missing = [i for i, key in enumerate(wanted) if key not in first]
     if missing and missing[-1] == len(wanted) - 1 and len(found) == missing[0] == len(wanted) - len(missing):
-        yield (
-            f"{file} ends after record {missing[0] - 1}: {len(missing)} of {len(wanted)} records are cut off, "
-            f"the first of them{_name(listed[missing[0]])}."
-            if missing[0]
-            else f"{file} holds no record: all {len(wanted)} are missing."
-        )
+        until = f"can be read up to record {missing[0] - 1}" if missing[0] else "holds no record"
+        name = f"record {missing[0]}{_name(listed[missing[0]])}"
+        yield f"{file} {until}: {len(missing)} of {len(wanted)} are missing, from {name} on."
     else:
         for i in missing:
             yield f"{file}, record {i}{_name(listed[i])} is missing: dropped, or another is in its place."

@@ -38,7 +38,7 @@ def _checked(directory: str, whole: bool, drift: Drift | None) -> list[str]:
     lines = [f"Whole: {what}{files} agree with the contract." if whole else f"Checked {what}{files}."]
     if whole and not contract.files:
         lines.append(
-            "The contract is from before the other files were part of it: only those that follow from it were."
+            "Of the other files, those were checked that follow from the contract: it is from before it named them."
         )
     if drift is not None:
         compared = tables.plural(drift.compared - drift.not_comparable, "input")
