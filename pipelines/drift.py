@@ -23,6 +23,7 @@ from pipelines.summary import Rejected
 
 THREADS = 8  # that read and hash: most of the time they wait for a disk or a network
 MAX_SUMMARY_BYTES = 1 << 30
+_SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes": int}
 # Rejects for what a file or a row was, and not for what went wrong on the way: a change shows when they can be used.
 _LOST = ("timeout", "crashed")
 
@@ -63,7 +64,7 @@ def find(directory: str, path: str = "") -> Drift:
     """
     contract = contracts.load(directory)
     config = _config(directory, path)
-    known = _known(directory, contract, _base(_settings(directory).get("input", config.input)))
+    known = _known(directory, contract, _base(_settings(directory).get("input") or config.input))
     progress.begin("comparing", len(known))
     base = _base(config.input)
     sources: dict[str, Source] = {}
@@ -163,19 +164,19 @@ def _base(path: str) -> str:
 
 
 def _config(directory: str, path: str) -> PrepareConfig:
-    settings = _settings(directory)
-    kept = {name: settings[name] for name in ("layout", "allow_outside", "max_file_bytes") if name in settings}
-    source = path or settings.get("input", "")
+    kept = _settings(directory)
+    source = path or kept.get("input", "")
     if not source:
         raise SourceError("stats/summary.json does not say where the input is. Name it: --source PATH.")
-    return PrepareConfig(input=source, output=directory, **kept)
+    return PrepareConfig(**{**kept, "input": source, "output": directory})
 
 
 def _settings(directory: str) -> dict[str, Any]:
-    """The options that the dataset was prepared with; none where that cannot be read."""
+    """How the inputs were listed and read; less where that cannot be told."""
     try:
         with storage.reading(storage.join(directory, "stats", "summary.json")) as file:
             text = file.read(MAX_SUMMARY_BYTES).decode("utf-8")
-        return Fields(fields.parse(text)).plain("settings")
+        settings = Fields(fields.parse(text)).plain("settings")
     except (OSError, UnicodeDecodeError, FieldError):
         return {}
+    return {name: settings[name] for name, kind in _SETTINGS.items() if type(settings.get(name)) is kind}
