@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from pipelines import balance, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
+from pipelines import balance, duplicates, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source
 from pipelines.summary import Duplicates, Rejected
@@ -90,8 +89,8 @@ def unit_position(
     unit_to_refs: tuple[str, Iterable[Ref]], config: PrepareConfig
 ) -> Iterator[tuple[str, tuple[int, int]]]:
     """(the unit's label, (its place on the hash line, its number of images)), unless its split is given."""
-    unit, refs = unit_to_refs[0], list(unit_to_refs[1])
-    if not any(ref.split for ref in refs):
+    unit, refs = unit_to_refs[0], duplicates.separate(unit_to_refs[1], config)[0]
+    if refs and not any(ref.split for ref in refs):
         yield unit_label(refs), (hashing.position(config.seed, "split", unit), len(refs))
 
 
@@ -104,19 +103,22 @@ def unit_label(refs: list[Ref]) -> str:
 def assign_split(
     unit_to_refs: tuple[str, Iterable[Ref]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
 ) -> Iterator[Any]:
-    """Refs with their split, and the equal ones among them aside. Given splits stay; the rest of a unit follows."""
-    unit, refs = unit_to_refs[0], sorted(unit_to_refs[1])
+    """Refs with their split, and the equal ones among them aside. Given splits stay; the rest of a unit follows.
+
+    With --duplicates drop, those that go are rejects; they decide nothing about the others.
+    """
+    unit, everything = unit_to_refs[0], sorted(unit_to_refs[1])
+    refs, rejected = duplicates.separate(everything, config)
     given = [ref.split for ref in refs if ref.split]
+    split = ""  # of a unit of which nothing is left
     if given:
         split = given[0]
-    else:
+    elif refs:
         split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
-    placed = [ref._replace(split=ref.split or split) for ref in refs]
-    yield from placed
-    for digest, equal in itertools.groupby(sorted(placed, key=lambda r: (r.digest, r.key)), key=lambda r: r.digest):
-        members = tuple((r.uri, r.label, r.split) for r in equal)
-        if len(members) > 1:
-            yield TaggedOutput("duplicates", Duplicates(digest, members))
+    yield from (ref._replace(split=ref.split or split) for ref in refs)
+    yield from (TaggedOutput("rejected", reject) for reject in rejected)
+    for equal in duplicates.groups(ref._replace(split=ref.split or split) for ref in everything):
+        yield TaggedOutput("duplicates", Duplicates(equal[0].digest, tuple((r.uri, r.label, r.split) for r in equal)))
 
 
 def image_position(ref: Ref, config: PrepareConfig) -> tuple[tuple[str, str], tuple[int, int]]:

@@ -14,6 +14,8 @@ import stat
 from collections.abc import Iterator
 from typing import IO, Any
 
+from pipelines import casing
+
 CHUNK = 1 << 20
 
 
@@ -58,7 +60,9 @@ def _read_local(path: str, limit: int) -> bytes:
         # O_NONBLOCK: opening a FIFO that nobody writes to returns instead of waiting for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as e:
-        raise StorageError("missing", "There is no such file.") from e
+        near = casing.nearby(path)
+        hint = f" There is {near!r}: the case of its name differs, or its Unicode form." if near else ""
+        raise StorageError("missing", f"There is no such file.{hint}") from e
     except (OSError, ValueError) as e:
         raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
     try:
