@@ -11,7 +11,7 @@ import os
 import posixpath
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
@@ -42,10 +42,15 @@ class Unlisted(NamedTuple):
 
 def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
     """Every row as a source or a reject; rows that repeat or contradict one another are rejects, never a choice."""
-    base = posixpath.dirname(config.input)
     rows = list(read_rows(config.input))
     if not rows:
         raise SourceError(f"The manifest {config.input!r} has no rows.")
+    yield from read_items(rows, config)
+
+
+def read_items(rows: Sequence[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """A source or a reject for each row, in their order."""
+    base = posixpath.dirname(config.input)
     meanings: dict[str, set[tuple[Any, ...]]] = collections.defaultdict(set)
     parsed: list[tuple[Source | Rejected, int]] = []
     for number, row in enumerate(rows, start=1):
