@@ -35,7 +35,8 @@ def lines(directory: str, shard_file: str) -> Iterator[Line]:
     """
     for number, found in _objects(directory, f"ledger/{shard_file}.jsonl"):
         try:
-            line = Line(*(found.text(n) for n in ("key", "uri", "label")), found.digest("digest"), found.whole("copy"))
+            key, uri, label = (found.text(name) for name in ("key", "uri", "label"))
+            line = Line(key, uri, label, found.digest("digest"), found.whole("copy"))
         except FieldError as e:
             raise LedgerError(f"ledger/{shard_file}.jsonl, line {number}: {e}.") from e
         yield line

@@ -35,7 +35,7 @@ class Unlisted(NamedTuple):
     complete: False if there were more files than were looked at.
     """
 
-    count: int = 0
+    images: int = 0
     first: str = ""
     complete: bool = True
 

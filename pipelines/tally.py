@@ -76,7 +76,7 @@ def summarize(
         settings=config.settings(),
         engine=dict(engine),
         warnings=(),
-        unlisted=aside.count,
+        unlisted=aside.images,
     )
     warnings = (*_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside))
     return dataclasses.replace(summary, warnings=warnings), rejected, unused
@@ -183,10 +183,10 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
 
 
 def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:
-    if aside.count or not aside.complete:
+    if aside.images or not aside.complete:
         least = "" if aside.complete else "At least "
         first = f"; the first is {source.printable(aside.first)}" if aside.first else ""
-        yield f"{least}{aside.count} images in the manifest's folder are not listed in it{first}."
+        yield f"{least}{aside.images} images in the manifest's folder are not listed in it{first}."
 
 
 def _is_local_manifest(config: PrepareConfig) -> bool:
