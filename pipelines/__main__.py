@@ -27,6 +27,8 @@ _OURS = (
     "ContractError",
     "StorageError",
     "ConfigError",
+    "LedgerError",
+    "DuplicatesError",
 )
 # A full disk, a read-only folder: the system's sentence says what to do.
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
@@ -83,19 +85,20 @@ def _inspect(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _verify(args: argparse.Namespace, _: list[str]) -> int:
-    console.import_tensorflow()
-    from pipelines import contract, tables, verify
+    from pipelines import drift, progress, verdict, verify
 
-    problems = verify.verify(args.directory)
-    for problem in problems:
-        print(problem)
-    if problems:
-        print(f"{args.directory} is not whole: {tables.plural(len(problems), 'problem')}.", file=sys.stderr)
-        return FAILED
-    splits = contract.load(args.directory).splits
-    shards = sum(len(split.shards) for split in splits.values())
-    print(f"Whole: {sum(s.records for s in splits.values())} records in {shards} shards agree with the contract.")
-    return DONE
+    with progress.shown():
+        problems = verify.verify(args.directory)
+        found = None if args.source is None else drift.find(args.directory, args.source)
+    told, summary = verdict.texts(args.directory, problems, found)
+    if args.json:
+        print(verdict.as_json(problems, found))
+    else:
+        print("\n".join(told))
+    if not problems and not (found and found.changes):
+        return DONE
+    print(summary, file=sys.stderr)
+    return FAILED
 
 
 def _sample(args: argparse.Namespace, _: list[str]) -> int:

@@ -13,6 +13,7 @@ from pipelines import contract, hashing
 
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
 QUALITIES = ("exact", "fast")
+DUPLICATES = ("keep", "drop", "fail")
 # Strengths: degrees, fractions of the side, fractions of the scale, fractions of the gray range, factors around 1.
 AUGMENT_DEFAULTS = {
     "flip": 1.0,  # 1: half of the copies are mirrored left to right
@@ -50,6 +51,7 @@ class PrepareConfig:
         default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
     )
     balance: str = "none"
+    duplicates: str = "keep"
     temperature: float = 1.0
     target: int = 0  # records a class with balance=uniform; 0: as many as the largest class has
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
@@ -75,6 +77,7 @@ class PrepareConfig:
         _one_of("--quality", self.quality, QUALITIES)
         _one_of("--normalize", self.normalize, contract.NORMALIZATIONS)
         _one_of("--balance", self.balance, BALANCES)
+        _one_of("--duplicates", self.duplicates, DUPLICATES)
         _one_of("--encoding", self.encoding, contract.ENCODINGS)
         _between("--size", min(self.size), 1, 8192)
         _between("--size", max(self.size), 1, 8192)
@@ -129,6 +132,8 @@ class PrepareConfig:
     def digest(self) -> str:
         """SHA-256 over the options that the shard bytes depend on."""
         values = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IN_DIGEST}
+        if self.duplicates != "drop":  # to keep them or to fail changes no shard
+            del values["duplicates"]
         values |= {"name": self.dataset_name, "splits": list(self.splits.items())}  # the cuts follow the splits' order
         return hashing.text_digest(json.dumps(values, sort_keys=True))
 

@@ -15,11 +15,14 @@ where `pixel` is the decoded and resized 8-bit image. `float16` records hold tha
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from pipelines import fields as checked
 from pipelines.fields import FieldError, Fields
 
 if TYPE_CHECKING:
@@ -95,7 +98,10 @@ class Normalization:
 
 @dataclasses.dataclass(frozen=True)
 class Contract:
-    """Everything a reader has to know of a prepared dataset. See `docs/dataset.md` for the JSON form."""
+    """Everything a reader has to know of a prepared dataset. See `docs/dataset.md` for the JSON form.
+
+    files: path -> SHA-256 of every file beside the shards; empty in contracts from before there was this field.
+    """
 
     name: str
     image_shape: tuple[int, int, int]
@@ -117,6 +123,7 @@ class Contract:
     channel_order: str = "RGB"
     dtype: str = "float32"
     format_version: int = FORMAT_VERSION
+    files: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -138,30 +145,34 @@ class Contract:
         total = sum(counts.values())
         return tuple(counts.get(label, 0) / total if total else 0.0 for label in self.labels)
 
-    def to_json(self) -> str:
-        """The text of contract.json: sorted keys, so that equal contracts are equal bytes."""
+    def to_json(self, sealed: bool = True) -> str:
+        """The text of contract.json: sorted keys, so that equal contracts are equal bytes.
+
+        sealed: with the SHA-256 of the text without it, as `contract_digest`; it shows damage, not forgery.
+        """
         data = dataclasses.asdict(self)
+        if not self.files:
+            del data["files"]
         data["value_range"] = list(self.value_range)
         for name in self.splits:
             data["splits"][name]["records"] = self.splits[name].records
             data["splits"][name]["priors"] = {
                 kind: dict(zip(self.labels, self.priors(name, kind), strict=True)) for kind in ("natural", "stored")
             }
-        return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        if sealed:
+            data["contract_digest"] = hashlib.sha256(_json(data).encode("utf-8", "backslashreplace")).hexdigest()
+        return _json(data)
 
 
 def from_json(text: str) -> Contract:
-    """Parses and checks the text of a contract.json.
+    """Parses and checks the text of a contract.json. Fields that it does not know are left alone.
 
     Raises:
       ContractError: not JSON, a field is missing or of the wrong form, the version is not this one, or the counts
         of a split do not add up.
     """
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as e:
-        raise ContractError(f"contract.json is not valid JSON ({e}). Prepare the dataset again.") from e
-    try:
+        data = checked.parse(text)
         fields = Fields(data)
         if not isinstance(data.get("format_version"), int) or repr(data["format_version"]) != repr(FORMAT_VERSION):
             raise FieldError(
@@ -181,6 +192,11 @@ def load(directory: str | os.PathLike[str]) -> Contract:
     Raises:
       ContractError: there is none (the dataset is incomplete, or this is no dataset), or it cannot be used.
     """
+    return from_json(read_text(directory))
+
+
+def read_text(directory: str | os.PathLike[str]) -> str:
+    """The text of DIRECTORY/contract.json; ContractError where there is none, or one of absurd size."""
     path = os.path.join(os.fspath(directory), FILE_NAME)
     try:
         with _open(path) as file:
@@ -192,7 +208,7 @@ def load(directory: str | os.PathLike[str]) -> Contract:
         ) from e
     if len(text) > MAX_CONTRACT_BYTES:
         raise ContractError(f"{path} is larger than {MAX_CONTRACT_BYTES >> 20} MiB: it is not a contract.")
-    return from_json(text)
+    return str(text)
 
 
 def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
@@ -309,10 +325,16 @@ def decode_image(encoding: str, encoded: tf.Tensor) -> tf.Tensor:
 
 def _open(path: str) -> Any:
     if "://" not in path:
-        return open(path, encoding="utf-8")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError("not a regular file")  # a FIFO would keep us waiting for ever
+        return open(path, encoding="utf-8", newline="")  # as it is, so that `verify` sees every byte
     import tensorflow as tf
 
     return tf.io.gfile.GFile(path, "r")
+
+
+def _json(data: Mapping[str, Any]) -> str:
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _build(fields: Fields) -> Contract:
@@ -336,6 +358,7 @@ def _build(fields: Fields) -> Contract:
         versions=fields.plain("versions"),
         channel_order=fields.one_of("channel_order", ("RGB",)),
         dtype=fields.one_of("dtype", ("float32",)),
+        files=fields.digests("files"),
     )
 
 
@@ -362,6 +385,8 @@ def _normalization(fields: Fields) -> Normalization:
     )
     if min(made.std) < 0 or 0 in made.scale:
         raise FieldError("normalization.std should be at least 0, and normalization.scale not 0")
+    if not all(math.isfinite(end) for end in made.value_range):
+        raise FieldError("normalization.scale and offset should map pixels 0..255 to finite numbers")
     return made
 
 

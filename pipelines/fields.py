@@ -2,13 +2,59 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
 
+MAX_DEPTH = 16  # of objects and lists in one another
+MAX_WHOLE = 1 << 63
+MAX_ITEMS = 1 << 20  # of a list or an object
+
 
 class FieldError(ValueError):
     """A field is missing or not of its form."""
+
+
+def parse(text: str) -> Any:
+    """JSON as every reader reads it alike.
+
+    Raises:
+      FieldError: it is not JSON, deeper than MAX_DEPTH, or it holds a field twice in one object or text that UTF-8
+        cannot hold.
+    """
+    try:
+        text.encode()
+        value = json.loads(text, object_pairs_hook=_distinct)
+    except FieldError:
+        raise
+    except (ValueError, RecursionError) as e:
+        raise FieldError(f"it is not valid JSON ({str(e)[:200]})") from e
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return value
+    raise FieldError(f"objects and lists should lie at most {MAX_DEPTH} deep in one another")
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """What an object or a list holds; text is looked at here, and holds nothing."""
+    if isinstance(value, dict):
+        yield from value
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+    elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+        raise FieldError(f"text should be such that UTF-8 can hold it. Received: {value!r:.80}")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise FieldError(f"an object should have each field once. Twice: {max(names, key=names.count)!r:.80}")
+    return values
 
 
 class Fields:
@@ -39,16 +85,16 @@ class Fields:
 
     def digest(self, name: str) -> str:
         value = self._get(name)
-        fits = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-        return str(self._checked(self._path + name, value, fits, "a SHA-256 of 64 hex digits"))
+        return str(self._checked(self._path + name, value, _is_digest(value), "a SHA-256 of 64 hex digits"))
 
     def truth(self, name: str) -> bool:
         value = self._get(name)
         return bool(self._checked(self._path + name, value, isinstance(value, bool), "true or false"))
 
     def whole(self, name: str, least: int | None = 0) -> int:
+        """At most MAX_WHOLE, and as far below 0 where there is no `least`."""
         value = self._get(name)
-        fits = _is_whole(value) and (least is None or value >= least)
+        fits = _is_whole(value) and (-MAX_WHOLE if least is None else least) <= value <= MAX_WHOLE
         expected = "a whole number" if least is None else f"a whole number from {least}"
         return int(self._checked(self._path + name, value, fits, expected))
 
@@ -62,16 +108,30 @@ class Fields:
         """At least one text, none empty, no two equal."""
         value = self._get(name)
         fits = isinstance(value, list) and bool(value) and all(isinstance(v, str) and v for v in value)
-        fits = fits and len(set(value)) == len(value)
+        fits = fits and len(set(value)) == len(value) <= MAX_ITEMS
         return tuple(self._checked(self._path + name, value, fits, "distinct names, at least one"))
 
     def counts(self, name: str) -> dict[str, int]:
         value = self._get(name)
-        fits = isinstance(value, dict) and all(_is_whole(v) and v >= 0 for v in value.values())
+        fits = isinstance(value, dict) and all(_is_whole(v) and 0 <= v <= MAX_WHOLE for v in value.values())
         return dict(self._checked(self._path + name, value, fits, "an object of whole numbers"))
 
+    def digests(self, name: str) -> dict[str, str]:
+        """An object of relative paths and the SHA-256 of each; empty where there is no such field."""
+        values = self._object(name) if name in self._values else {}
+        for path, digest in values.items():
+            plain = all(part not in ("", ".", "..") for part in path.split("/")) and "\0" not in path
+            self._checked(f"{self._path}{name}", path, plain, "an object whose names are relative paths")
+            self._checked(f"{self._path}{name}.{path}", digest, _is_digest(digest), "a SHA-256 of 64 hex digits")
+        return values
+
     def plain(self, name: str) -> dict[str, Any]:
-        """An object whose content is not looked at."""
+        """An object of which no more is asked than that its numbers are finite."""
+        value = self._object(name)
+        self._checked(self._path + name, value, _all_finite(value), "an object of finite numbers")
+        return value
+
+    def _object(self, name: str) -> dict[str, Any]:
         value = self._get(name)
         return dict(self._checked(self._path + name, value, isinstance(value, dict), "an object"))
 
@@ -80,15 +140,28 @@ class Fields:
 
     def parts(self, name: str) -> dict[str, Fields]:
         """An object of objects, at least one."""
-        values = self.plain(name)
+        values = self._object(name)
         self._checked(self._path + name, values, bool(values), "an object with at least one field")
         return {key: Fields(value, f"{self._path}{name}.{key}.") for key, value in values.items()}
 
     def items(self, name: str) -> Iterator[Fields]:
         """A list of objects."""
         value = self._get(name)
-        self._checked(self._path + name, value, isinstance(value, list), "a list")
+        fits = isinstance(value, list) and len(value) <= MAX_ITEMS
+        self._checked(self._path + name, value, fits, f"a list of at most {MAX_ITEMS}")
         return (Fields(item, f"{self._path}{name}[{i}].") for i, item in enumerate(value))
+
+
+def _all_finite(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_all_finite, value.values()))
+    if isinstance(value, list):
+        return all(map(_all_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
 
 
 def _is_whole(value: Any) -> bool:

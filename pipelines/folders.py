@@ -127,8 +127,7 @@ def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
 
     A local one is not left to Beam, which omits names with a backslash and knows nothing of links and FIFOs.
     """
-    pattern = config.input
-    fixed = pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]
+    pattern, fixed = config.input, glob_base(config.input)
     if storage.is_remote(pattern):
         found: Iterable[tuple[str, Problem]] = ((uri[len(fixed) + 1 :], None) for uri in _match_remote(pattern))
     else:
@@ -151,6 +150,11 @@ def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
             yield Source(key, uri, label, "", "", 1.0)
     if empty:
         raise SourceError(f"--input {pattern!r} matches no file.")
+
+
+def glob_base(pattern: str) -> str:
+    """The folder above the first name with *, ? or [."""
+    return pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]
 
 
 def _matches(pattern: Sequence[str], names: Sequence[str], folder: bool) -> bool:

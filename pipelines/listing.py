@@ -23,19 +23,22 @@ def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
     """
     if is_manifest(config.input):
         found = manifest.list_rows(config)
-    elif _is_glob(config.input):
+    elif is_glob(config.input):
         found = folders.list_glob(config)
     else:
         found = folders.list_folder(config)
     empty = True
     for item in found:
         empty = False
-        yield item
+        if isinstance(item, Source) and not (item.label.isprintable() and item.label.strip()):
+            yield Rejected(item.uri, repr(item.label), "", "", "list", "bad-label", "A label should be printable text.")
+        else:
+            yield item
     if empty:
         raise SourceError(f"The input {config.input!r} holds no file.")
 
 
-def _is_glob(path: str) -> bool:
+def is_glob(path: str) -> bool:
     """Whether to match the path; a folder may be called like a glob."""
     return any(c in path for c in "*?[") and not os.path.isdir(path)
 
@@ -49,7 +52,7 @@ def check(config: PrepareConfig) -> None:
         raise SourceError(f"The path of --input should be UTF-8. Received: {path!r}") from e
     if storage.is_remote(path):
         return
-    if _is_glob(path) and not is_manifest(path):
+    if is_glob(path) and not is_manifest(path):
         pass
     elif is_manifest(path):
         if not os.path.isfile(path):

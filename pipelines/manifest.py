@@ -10,8 +10,9 @@ import math
 import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
@@ -19,14 +20,37 @@ from pipelines.source import SPLIT_NAMES, SPLIT_PATTERN, Source, SourceError, re
 from pipelines.summary import Rejected
 
 MAX_WEIGHT = 3e38  # records hold float32
+MAX_BYTES = 8 << 30
+COLUMNS = ("path", "label", "split", "group", "weight")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
+)  # fmt: skip
+# Where looking for images that no row names stops: a manifest may lie at the top of anything.
+MOST_LOOKED_AT, LONGEST_LOOK = 2_000_000, 20.0  # files, seconds
+
+
+class Unlisted(NamedTuple):
+    """Images (by their extension) in the manifest's folder that no row names; first: the path of one, "" if none.
+
+    complete: False if there were more files than were looked at.
+    """
+
+    images: int = 0
+    first: str = ""
+    complete: bool = True
 
 
 def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
     """Every row as a source or a reject; rows that repeat or contradict one another are rejects, never a choice."""
-    base = posixpath.dirname(config.input)
-    rows = list(_rows(config.input))
+    rows = list(read_rows(config.input))
     if not rows:
         raise SourceError(f"The manifest {config.input!r} has no rows.")
+    yield from read_items(rows, config)
+
+
+def read_items(rows: Sequence[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """A source or a reject for each row, in their order."""
+    base = posixpath.dirname(config.input)
     meanings: dict[str, set[tuple[Any, ...]]] = collections.defaultdict(set)
     parsed: list[tuple[Source | Rejected, int]] = []
     for number, row in enumerate(rows, start=1):
@@ -50,7 +74,7 @@ def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
 
 
 def _parse_row(row: Mapping[str, Any], number: int, base: str, config: PrepareConfig) -> Source | Rejected:
-    values = {column: _text(row.get(column)) for column in ("path", "label", "split", "group", "weight")}
+    values = {column: _text(row.get(column)) for column in COLUMNS}
     path, label, split = values["path"] or "", values["label"] or "", (values["split"] or "").lower()
 
     def bad(expected: str) -> Rejected:
@@ -106,16 +130,49 @@ def _leaves(uri: str, base: str) -> bool:
     return os.path.commonpath([os.path.realpath(uri), real_base]) != real_base
 
 
-def _rows(path: str) -> Iterable[Mapping[str, Any]]:
+def unlisted(config: PrepareConfig) -> Unlisted:
+    """Looks through a local manifest's folder, unless none of its rows lies there. Hidden files do not count."""
+    base = os.path.abspath(posixpath.dirname(config.input) or ".")
+    try:
+        paths = [_text(row.get("path")) for row in read_rows(config.input)]
+    except SourceError:  # gone since it was read; the images that it named are done
+        return Unlisted()
+    listed = {os.path.abspath(_resolve(path, base)) for path in paths if path and not storage.is_remote(path)}
+    if not any(path.startswith(f"{base}/") for path in listed):
+        return Unlisted()
+    output, until = os.path.abspath(config.output), time.monotonic() + LONGEST_LOOK
+    count, looked_at, first = 0, 0, ""
+    for folder, folders, names in os.walk(base):
+        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.join(folder, f) != output)
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES) and path not in listed:
+                count, first = count + 1, first or path
+        looked_at += len(names)
+        if looked_at > MOST_LOOKED_AT or time.monotonic() > until:
+            return Unlisted(count, first, complete=False)
+    return Unlisted(count, first)
+
+
+def read_rows(path: str) -> Iterable[Mapping[str, Any]]:
+    """The rows of the manifest; SourceError where it cannot be read."""
+    try:
+        return parse(path, storage.read_input(path, MAX_BYTES))
+    except storage.StorageError as e:
+        raise SourceError(f"The manifest {path!r} cannot be read: {type(e).__name__}: {e}.") from e
+
+
+def parse(path: str, data: bytes) -> Iterable[Mapping[str, Any]]:
+    """The rows in the bytes of a manifest, in the format that its name says; SourceError where they are not in it."""
     try:
         if path.lower().endswith(".parquet"):
             import pyarrow.parquet
 
-            data = storage.read_input(path, 8 << 30)
-            table = pyarrow.parquet.read_table(io.BytesIO(data))
-            _check_columns(path, table.column_names)
-            return table.to_pylist()
-        text = storage.read_input(path, 8 << 30).decode("utf-8-sig")
+            file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+            names = file.schema_arrow.names
+            _check_columns(path, names)
+            return list(file.read(columns=[name for name in COLUMNS if name in names]).to_pylist())
+        text = data.decode("utf-8-sig")
         if path.lower().endswith(".csv"):
             reader = csv.DictReader(io.StringIO(text, newline=""))
             _check_columns(path, reader.fieldnames or [])
@@ -123,7 +180,7 @@ def _rows(path: str) -> Iterable[Mapping[str, Any]]:
         return [_json_row(line, i) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
     except SourceError:
         raise
-    except Exception as e:  # pyarrow, csv, codecs and storage each raise their own
+    except Exception as e:  # pyarrow, csv and codecs each raise their own
         raise SourceError(f"The manifest {path!r} cannot be read: {type(e).__name__}: {e}.") from e
 
 

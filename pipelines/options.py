@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipelines import contract
-from pipelines.config import AUGMENT_DEFAULTS, QUALITIES, ConfigError, PrepareConfig
+from pipelines.config import AUGMENT_DEFAULTS, DUPLICATES, QUALITIES, ConfigError, PrepareConfig
 
 _DEFAULTS = {
     f.name: f.default if f.default is not dataclasses.MISSING else None for f in dataclasses.fields(PrepareConfig)
@@ -37,6 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
     inspect.add_argument("--split", default="train", help="the split to draw (default: train)")
     verify = commands.add_parser("verify", help="check every file, digest, record and count of a prepared dataset")
     verify.add_argument("directory", help="the dataset")
+    verify.add_argument("--source", nargs="?", const="", metavar="PATH",
+        help="also compare the inputs, by content, with those it was made of (PATH: where they are now)")  # fmt: skip
+    verify.add_argument("--json", action="store_true", help="print JSON with every finding instead of the first lines")
     sample = commands.add_parser("sample", help="draw the project's own sample images")
     sample.add_argument("--output", required=True, help="the folder to make")
     sample.add_argument("--count", type=int, default=1500, help="images to draw (default: 1500)")
@@ -93,6 +96,9 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     classes = p.add_argument_group("splits and balance")
     classes.add_argument("--splits", type=_shares, default="train=0.8,validation=0.1,test=0.1", metavar="NAME=SHARE,…",
         help="stratified by class; equal images and equal groups stay together; given splits are kept")  # fmt: skip
+    classes.add_argument("--duplicates", default=d["duplicates"], choices=DUPLICATES,
+        help="images of equal content: keep them together in one split, drop all but the first (and all of those under "
+        "more than one label), or fail (default: keep)")  # fmt: skip
     classes.add_argument("--balance", type=_balance, default="none", metavar="MODE",
         help="train only: none, uniform, uniform=N, sqrt, temperature=T, counts=CLASS:N,… (default: none)")  # fmt: skip
     classes.add_argument("--max-copies", type=int, default=d["max_copies"], metavar="N",

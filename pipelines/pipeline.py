@@ -13,7 +13,7 @@ import json
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsSingleton
 
-from pipelines import balance, listing, stages
+from pipelines import balance, duplicates, listing, stages
 from pipelines.config import PrepareConfig
 from pipelines.shards import FLOATS, Affine
 from pipelines.workspace import Work
@@ -40,8 +40,14 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, balance.split_cuts(ranks, config.splits)))
     )
     assigned = units | "AssignSplit" >> beam.FlatMap(stages.assign_split, config, AsDict(cuts)).with_outputs(
-        "duplicates", main="refs"
+        "duplicates", "rejected", main="refs"
     )  # packed Refs with their split
+    if config.duplicates == "fail":
+        (
+            assigned.duplicates
+            | "CountEqual" >> beam.CombineGlobally(duplicates.First())
+            | "Refuse" >> beam.Map(duplicates.refuse)
+        )
     the_plan = AsSingleton(
         assigned.refs
         | "ImageRanks" >> beam.FlatMap(stages.image_ranks, config)  # ((split, label), RankHistogram)
@@ -63,7 +69,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     )
     if config.encoding not in FLOATS:
         staged | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work, None))
-    _write_lines(work, "rejects", (listed.rejected, read.rejected) | "AllRejected" >> beam.Flatten())
+    _write_lines(work, "rejects", (listed.rejected, read.rejected, assigned.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
 

@@ -57,8 +57,8 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
             config, work, plan, {"runner": runner_name, "seconds": seconds, "images_per_second": records / seconds}
         )
         tally.check_rejects(summary, config, _keep_rejects(work, rejected))
-        contract = publish.make_contract(config, work, plan, summary)
-        publish.publish(config, work, contract, summary, rejected, unused)
+        made = publish.make_contract(config, work, plan, summary)
+        contract = publish.publish(config, work, made, summary, rejected, unused)
     return Result(contract, summary)
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from pipelines import bindings, gray, report, sidecars, source, storage, tally, workspace
 from pipelines import contract as contracts
-from pipelines import gray, report, sidecars, source, storage, tally, workspace
 from pipelines import plan as plans
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
@@ -86,8 +86,8 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
 def publish(
     config: PrepareConfig, work: Work, contract: Contract, summary: Summary,
     rejected: Sequence[Rejected], unused: Sequence[Rejected],
-) -> None:  # fmt: skip
-    """Puts the dataset in place of what the output held, contract.json last."""
+) -> Contract:  # fmt: skip
+    """Puts the dataset in place of what the output held, contract.json last; returns what that says."""
     texts = {
         **sidecars.tfds_files(contract),
         "schema.pbtxt": text_format.MessageToString(sidecars.schema(contract)),
@@ -95,12 +95,12 @@ def publish(
         "rejects/rejected.jsonl": _json_lines(rejected),
         "rejects/unused.jsonl": _json_lines(unused),
         "report.html": report.render(contract, summary),
-        contracts.FILE_NAME: contract.to_json(),
     }
     for split in contract.splits:
         texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
+    contract = bindings.bind(contract, work, texts)
     beside, out = work.path("beside"), config.output
-    for name, text in texts.items():
+    for name, text in {**texts, contracts.FILE_NAME: contract.to_json()}.items():
         storage.write_text(storage.join(beside, name), text)
     files = [shard.file for part in contract.splits.values() for shard in part.shards]
     for file in files:  # copied, which is linked: if this run ends here, the next one finds them
@@ -110,10 +110,11 @@ def publish(
         storage.rename(work.path("shards", file), storage.join(out, file))
     for name in ("transform_fn", "transformed_metadata"):
         storage.move_tree(work.path("transform", name), storage.join(out, name))
-    for name in [*sorted({name.partition("/")[0] for name in texts} - {contracts.FILE_NAME}), "ledger"]:
+    for name in [*sorted({name.partition("/")[0] for name in texts}), "ledger"]:
         storage.move_tree(storage.join(beside, name), storage.join(out, name))
     storage.rename(storage.join(beside, contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))
     storage.remove(work.root)
+    return contract
 
 
 def withdraw(out: str) -> None:

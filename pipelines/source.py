@@ -20,7 +20,7 @@ SPLIT_NAMES = {
 SPLIT_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"  # TFDS's rule; a split's name becomes part of its shards' names
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 # Listed and reported, but no fault of the data: they do not count towards --max-reject-rate.
-HARMLESS = ("hidden", "no-label", "repeated-row")
+HARMLESS = ("hidden", "no-label", "repeated-row", "duplicate", "conflicting-labels")
 
 
 class SourceError(ValueError):

@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from pipelines import balance, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
+from pipelines import balance, duplicates, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source, pack, unpack
 from pipelines.summary import Duplicates, Rejected
@@ -33,9 +33,6 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
     for item in listing.list_sources(config):
         if isinstance(item, Rejected):
             yield TaggedOutput("rejected", item)
-        elif not item.label.isprintable() or not item.label.strip():
-            detail = "A label should be printable text."
-            yield TaggedOutput("rejected", Rejected(item.uri, repr(item.label), "", "", "list", "bad-label", detail))
         else:
             batch.append(item)
             if len(batch) == BATCH:
@@ -122,8 +119,9 @@ def unit_ranks(
 ) -> Iterator[tuple[str, balance.RankHistogram]]:
     """(label, its units' places on the hash line, each weighing its images), but for units whose split is given."""
     ranks: dict[str, balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
-    for unit, refs in units_of(bucket):
-        if not any(ref.split for ref in refs):
+    for unit, everything in units_of(bucket):
+        refs = duplicates.separate(everything, config)[0]
+        if refs and not any(ref.split for ref in refs):
             ranks[unit_label(refs)].add(hashing.position(config.seed, "split", unit), len(refs))
     yield from ranks.items()
 
@@ -139,27 +137,25 @@ def assign_split(
 ) -> Iterator[Any]:
     """Packed refs with their split, and the equal ones among them aside.
 
-    Given splits stay; the rest of a unit follows the first of them.
+    Given splits stay; the rest of a unit follows the first of them. With --duplicates drop, those that go are rejects;
+    they decide nothing about the others.
     """
     assigned: list[Ref] = []
-    for unit, refs in units_of(bucket):
+    for unit, everything in units_of(bucket):
+        refs, rejected = duplicates.separate(everything, config)
         given = [ref.split for ref in refs if ref.split]
+        split = ""  # of a unit of which nothing is left
         if given:
             split = given[0]
-        else:
+        elif refs:
             split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
-        placed = [ref if ref.split else ref._replace(split=split) for ref in refs]
-        assigned += placed
-        if len(placed) > 1:
-            yield from (TaggedOutput("duplicates", equal) for equal in _equal(placed))
+        assigned += [ref if ref.split else ref._replace(split=split) for ref in refs]
+        yield from (TaggedOutput("rejected", reject) for reject in rejected)
+        if len(everything) > 1:
+            for equal in duplicates.groups(ref._replace(split=ref.split or split) for ref in everything):
+                members = tuple((r.uri, r.label, r.split) for r in equal)
+                yield TaggedOutput("duplicates", Duplicates(equal[0].digest, members))
     yield pack(assigned)
-
-
-def _equal(refs: list[Ref]) -> Iterator[Duplicates]:
-    for digest, equal in itertools.groupby(sorted(refs, key=lambda r: (r.digest, r.key)), key=lambda r: r.digest):
-        members = tuple((r.uri, r.label, r.split) for r in equal)
-        if len(members) > 1:
-            yield Duplicates(digest, members)
 
 
 def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], balance.RankHistogram]]:

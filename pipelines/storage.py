@@ -14,6 +14,8 @@ import stat
 from collections.abc import Iterator
 from typing import IO, Any
 
+from pipelines import casing
+
 CHUNK = 1 << 20
 
 
@@ -58,7 +60,9 @@ def _read_local(path: str, limit: int) -> bytes:
         # O_NONBLOCK: opening a FIFO that nobody writes to returns instead of waiting for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as e:
-        raise StorageError("missing", "There is no such file.") from e
+        near = casing.nearby(path)
+        hint = f" There is {near!r}: the case of its name differs, or its Unicode form." if near else ""
+        raise StorageError("missing", f"There is no such file.{hint}") from e
     except (OSError, ValueError) as e:
         raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
     try:
@@ -183,10 +187,29 @@ def children(path: str) -> list[str]:
     return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
 
+def files_below(path: str) -> list[str]:
+    """The paths, relative to a directory and with /, of all files in it at any depth, sorted; none where it is not."""
+    if is_remote(path):
+        found = [m.path for m in _beam().match([path.rstrip("/") + "/**"])[0].metadata_list]
+        return sorted(f[len(path.rstrip("/")) + 1 :] for f in found if not f.endswith("/"))
+    walk = ((os.path.relpath(folder, path), names) for folder, _, names in os.walk(path))
+    return sorted(os.path.normpath(os.path.join(folder, name)) for folder, names in walk for name in names)
+
+
+def reading(path: str) -> IO[bytes]:
+    """A binary file to read; OSError where it is missing, unreadable, or of a kind that one could wait for for ever."""
+    if is_remote(path):
+        file: IO[bytes] = _beam().open(path, compression_type=_uncompressed())
+        return file
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise OSError("not a regular file")
+    return open(path, "rb")
+
+
 def digest_and_size(path: str) -> tuple[str, int]:
-    """SHA-256 in hex and the number of bytes, read in chunks."""
+    """SHA-256 in hex and the number of bytes, read in chunks; OSError as `reading`."""
     digest, size = hashlib.sha256(), 0
-    with _beam().open(path, compression_type=_uncompressed()) if is_remote(path) else open(path, "rb") as file:
+    with reading(path) as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             size += len(chunk)

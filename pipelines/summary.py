@@ -25,7 +25,7 @@ class Rejected:
     label: str
     split: str  # "" where the input was rejected before splits were assigned
     digest: str  # SHA-256 in hex, "" where it could not be read
-    stage: str  # "list", "fingerprint", "plan" or "decode"
+    stage: str  # "list", "fingerprint", "duplicates", "plan" or "decode"
     reason: str  # a short stable word, such as "truncated"; the key of `Summary.rejected`
     detail: str  # the sentence
 
@@ -84,6 +84,7 @@ class Summary:
     settings: dict[str, Any]  # the configuration as given, one key an option
     engine: dict[str, Any]  # runner, workers, seconds, images_per_second
     warnings: tuple[str, ...]  # sentences: a class missing from a split, images enlarged, ...
+    unlisted: int = 0  # images in the manifest's folder that it does not list; they are not part of what was read
 
     @property
     def written(self) -> int:

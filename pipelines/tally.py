@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines import gray, source, storage, workspace
+from pipelines import casing, gray, manifest, source, storage, workspace
 from pipelines import plan as plans
 from pipelines.config import PrepareConfig
 from pipelines.summary import ClassCounts, Duplicates, Rejected, Summary, Thumbnail
@@ -64,6 +64,7 @@ def summarize(
             f"{read} inputs were listed, but {natural} images and {len(rejected)} rejects came of them: "
             f"{read - natural - len(rejected)} are unexplained. Nothing was published."
         )
+    aside = manifest.unlisted(config) if _is_local_manifest(config) else manifest.Unlisted()
     summary = Summary(
         read=read,
         classes=classes,
@@ -83,8 +84,10 @@ def summarize(
         settings=config.settings(),
         engine=dict(engine),
         warnings=(),
+        unlisted=aside.images,
     )
-    return dataclasses.replace(summary, warnings=tuple(_warnings(summary, plan, config))), rejected, unused
+    warnings = (*_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside))
+    return dataclasses.replace(summary, warnings=warnings), rejected, unused
 
 
 def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
@@ -164,11 +167,12 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
             yield f"Split {split} is empty."
     if summary.conflicting_groups:
         conflict = summary.duplicates[0]
+        gone = " None of them is kept." if config.duplicates == "drop" else ""
         yield (
-            f"{summary.conflicting_groups} pictures stand under more than one label: "
-            f"at least one label of each is wrong. The report names them; the first is {conflict.members[0][0]}."
+            f"{summary.conflicting_groups} pictures stand under more than one label: at least one label of each is "
+            f"wrong.{gone} The report names them; the first is {conflict.members[0][0]}."
         )
-    if summary.straddling_groups:
+    if summary.straddling_groups and config.duplicates != "drop":
         yield f"{summary.straddling_groups} pictures are in more than one of the given splits: the test set leaks."
     enlarged, originals = summary.conversions.get("enlarged", 0), sum(summary.formats.values())
     if enlarged > 0.1 * originals:
@@ -177,3 +181,21 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         wanted = plan.copies.get(label)
         if wanted is not None and config.balance != "none" and wanted.base >= config.max_copies:
             yield f"Class {label} stays below its target: --max-copies {config.max_copies} was reached."
+
+
+def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
+    images = {label: sum(counts[label].natural for counts in summary.classes.values()) for label in plan.labels}
+    for group in casing.variants(plan.labels):
+        named = ", ".join(f"{label!r} ({images[label]} images)" for label in group)
+        yield f"These classes differ in case or Unicode form only, and stay {len(group)} classes: {named}."
+
+
+def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:
+    if aside.images or not aside.complete:
+        least = "" if aside.complete else "At least "
+        first = f"; the first is {source.printable(aside.first)}" if aside.first else ""
+        yield f"{least}{aside.images} images in the manifest's folder are not listed in it{first}."
+
+
+def _is_local_manifest(config: PrepareConfig) -> bool:
+    return source.is_manifest(config.input) and not storage.is_remote(config.input)

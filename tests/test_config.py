@@ -106,6 +106,7 @@ def test_the_name_is_made_of_the_folders(output, name):
 
 
 CHANGES = [
+    {"duplicates": "drop"},
     {"layout": "split"}, {"size": (128, 64)}, {"size": (64, 128)}, {"resize": "pad"}, {"filter": "bilinear"},
     {"background": (0, 0, 0)}, {"normalize": "unit"}, {"splits": {"train": 0.9, "test": 0.1}},
     # The same shares in another order are other cuts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import subprocess
@@ -82,6 +83,16 @@ def test_equal_contracts_are_equal_bytes():
     assert one.to_json() == other.to_json()
 
 
+def test_the_digest_is_of_the_text_without_it():
+    text = made(files={"a/b": "0" * 64}).to_json()
+    digest = json.loads(text)["contract_digest"]
+    without = text.replace(f'  "contract_digest": "{digest}",\n', "")
+    assert hashlib.sha256(without.encode()).hexdigest() == digest
+    assert made(files={"a/b": "0" * 64}).to_json(sealed=False) == without
+    assert '"files"' not in made().to_json()
+    assert contract.from_json(without) == contract.from_json(text)
+
+
 def test_load(tmp_path):
     (tmp_path / "contract.json").write_text(made().to_json(), encoding="utf-8")
 
@@ -109,6 +120,10 @@ def test_a_contract_of_absurd_size_is_not_parsed(tmp_path, monkeypatch):
         ("", "not valid JSON"),
         ("{", "not valid JSON"),
         ("[" * 100_000, "not valid JSON"),
+        ('{"a": ' * 17 + "1" + "}" * 17, "at most 16 deep"),
+        ('{"a": 1, "b": 2, "a": 3}', "should have each field once. Twice: 'a'"),
+        ('{"a": 1e999}', "format_version should be 1"),
+        ('{"a": ' + "9" * 5000 + "}", "not valid JSON"),
         ("[]", "it should be an object. Received: \\[\\]"),
         ("{}", "format_version should be 1. Received: None"),
         ('{"format_version": 2}', "format_version should be 1. Received: 2"),
@@ -208,6 +223,16 @@ MALFORMED = [
     ("rejected", {"empty": 1.5}, "rejected should be an object of whole numbers"),
     ("image_shape", [8, 10**9, 3], "image_shape should be"),
     ("splits.train.shards.0.file", 5, "file should be text"),
+    ("seed", 10**30, "seed should be a whole number"),
+    ("splits.train.shards.0.bytes", 10**30, "shards[0].bytes should be a whole number from 0"),
+    ("normalization.scale", [1e308, 1, 1], "should map pixels 0..255 to finite numbers"),
+    ("decode", {"background": [1, float("inf")]}, "decode should be an object of finite numbers"),
+    ("versions", {"a": {"b": float("nan")}}, "versions should be an object of finite numbers"),
+    ("labels", ["ok", "\ud800"], "text should be such that UTF-8 can hold it"),
+    ("files", [], "files should be an object"),
+    ("files", {"a": "b"}, "files.a should be a SHA-256"),
+    ("files", {"../a": "0" * 64}, "files should be an object whose names are relative paths"),
+    ("files", {"/a": "0" * 64}, "files should be an object whose names are relative paths"),
 ]
 
 

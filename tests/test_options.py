@@ -43,6 +43,7 @@ def test_the_defaults_are_the_configurations():
         (["--encoding", "uint8"], "encoding", "uint8"),
         (["--jpeg-quality", "80"], "jpeg_quality", 80),
         (["--splits", "train=0.9, test=0.1"], "splits", {"train": 0.9, "test": 0.1}),
+        (["--duplicates", "drop"], "duplicates", "drop"),
         (["--balance", "uniform"], "target", 0),
         (["--balance", "uniform=50"], "target", 50),
         (["--balance", "sqrt"], "balance", "sqrt"),
@@ -125,6 +126,13 @@ def test_other_commands():
     inspect, _ = options.parse(["inspect", "dir", "--json", "--images", "a.png", "--split", "test"])
     sample, _ = options.parse(["sample", "--output", "o"])
 
+    here, _ = options.parse(["verify", "dir", "--source"])
+    there, _ = options.parse(["verify", "dir", "--source", "x", "--json"])
+    plain, _ = options.parse(["verify", "dir"])
+
+    assert [(v.directory, v.source, v.json) for v in (here, there, plain)] == [
+        ("dir", "", False), ("dir", "x", True), ("dir", None, False),
+    ]  # fmt: skip
     assert (inspect.directory, inspect.json, inspect.images, inspect.split) == ("dir", True, "a.png", "test")
     assert (sample.output, sample.count, sample.seed) == ("o", 1500, 0)
 

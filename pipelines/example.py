@@ -1,0 +1,121 @@
+"""A serialized tf.train.Example of ours, read without TensorFlow: as much of protobuf's wire format as that takes.
+
+What protobuf itself would read differently from one reader to the next (a feature twice, several values) is an error.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # the number of bytes_list, float_list, int64_list in Feature
+_MASK = (1 << 64) - 1
+
+
+class ExampleError(ValueError):
+    """The bytes are not an Example of the four features with a value each."""
+
+
+class Example(NamedTuple):
+    """The values of a record; `image` as it is stored."""
+
+    image: bytes
+    label: int
+    weight: float
+    key: str
+
+
+def parse(record: bytes) -> Example:
+    """The four values of a record.
+
+    Raises:
+      ExampleError: another feature, one twice or none, several values or none, or bytes that are no such message.
+    """
+    values: dict[str, bytes | int] = {}
+    for entry in _messages(_one(record, 1, "features"), 1):
+        name = _one(entry, 1, "a feature's name").decode("utf-8", "replace")
+        if name not in _LISTS or name in values:
+            raise ExampleError(f"it should have the features {', '.join(_LISTS)}, each once. Received: {name!r:.80}")
+        values[name] = _value(name, _one(_one(entry, 2, name), _LISTS[name], name))
+    missing = [name for name in _LISTS if name not in values]
+    if missing:
+        raise ExampleError(f"it has no {missing[0]}")
+    image, label, weight, key = (values[name] for name in ("image", "label", "weight", "key"))
+    if not isinstance(image, bytes) or not isinstance(weight, bytes) or not isinstance(key, bytes):
+        raise ExampleError("its image, weight and key should be bytes")
+    return Example(image, int(label), struct.unpack("<f", weight)[0], key.decode("utf-8", "replace"))
+
+
+def _value(name: str, listed: bytes) -> bytes | int:
+    """The single value of a list; numbers may stand packed in one field or by themselves."""
+    found: list[bytes | int] = []
+    for number, value in _fields(listed):
+        if number != 1:
+            raise ExampleError(f"its {name} has the unknown field {number}")
+        if name in ("image", "key") or isinstance(value, int):
+            found.append(value)
+        elif name == "weight":
+            found += [value[i : i + 4] for i in range(0, len(value), 4)]
+        else:
+            at = 0
+            while at < len(value):
+                integer, at = _varint(value, at)
+                found.append(integer)
+    if len(found) != 1 or (name == "weight" and (not isinstance(found[0], bytes) or len(found[0]) != 4)):
+        raise ExampleError(f"its {name} should be one value. Received: {len(found)}")
+    first = found[0]
+    if (name == "label") != isinstance(first, int):
+        raise ExampleError(f"its {name} is of another kind")
+    return first - (1 << 64) if isinstance(first, int) and first >> 63 else first
+
+
+def _one(message: bytes, number: int, what: str) -> bytes:
+    """The bytes of a field that the message holds exactly once."""
+    found = [value for n, value in _fields(message) if n == number]
+    if len(found) != 1 or not isinstance(found[0], bytes):
+        raise ExampleError(f"it should hold {what} once")
+    return found[0]
+
+
+def _messages(message: bytes, number: int) -> Iterator[bytes]:
+    for n, value in _fields(message):
+        if n != number or not isinstance(value, bytes):
+            raise ExampleError(f"it has the unknown field {n}")
+        yield value
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
+    """(number, value) of every field: an integer for a varint, else the bytes."""
+    at = 0
+    while at < len(message):
+        tag, at = _varint(message, at)
+        kind = tag & 7
+        if kind == _VARINT:
+            integer, at = _varint(message, at)
+            yield tag >> 3, integer
+            continue
+        if kind == _BYTES:
+            length, at = _varint(message, at)
+        elif kind in (_FIXED64, _FIXED32):
+            length = 8 if kind == _FIXED64 else 4
+        else:
+            raise ExampleError(f"byte {at} begins no field")
+        if at + length > len(message):
+            raise ExampleError(f"a field of {length} bytes leads beyond its end")
+        yield tag >> 3, message[at : at + length]
+        at += length
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """(the integer, 0 <= i < 2**64, that stands at `at`, where it ends)."""
+    value = 0
+    for i in range(10):
+        if at + i >= len(data):
+            break
+        byte = data[at + i]
+        value |= (byte & 0x7F) << 7 * i
+        if byte < 0x80:
+            return value & _MASK, at + i + 1
+    raise ExampleError(f"a number at byte {at} does not end")
