@@ -21,15 +21,16 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
     epoch, step = divmod(fault // KINDS, steps)
     records = dataset.records_of_batch(config.data, "train", config.batch_size, config.seed, epoch, step)
     spec = contracts.feature_spec(contract)
-    batch = tf.io.parse_example(records, {name: spec[name] for name in ("key", "image")})
+    batch = tf.io.parse_example(records, {name: spec[name] for name in ("key", "image", "weight")})
     keys = [key.decode("utf-8", "replace") for key in batch["key"].numpy()]
     where = f"Training broke down in epoch {epoch + 1}, step {step + 1}: "
     if fault & INPUT:
         images = contracts.stored_from_records(contract, batch["image"])
-        finite = tf.reduce_all(tf.math.is_finite(images), axis=range(1, 4)).numpy()
-        guilty = [key for key, good in zip(keys, finite, strict=True) if not good]
+        finite = tf.reduce_all(tf.math.is_finite(tf.cast(images, tf.float32)), axis=range(1, 4))
+        finite &= tf.math.is_finite(batch["weight"])
+        guilty = [key for key, good in zip(keys, finite.numpy(), strict=True) if not good]
         return TrainerError(
-            f"{where}the input is not finite: NaN or infinite values in {_listed(guilty)} of the train split. "
+            f"{where}the input is not finite: NaN or infinite pixels or weights in {_listed(guilty)}. "
             "Prepare the dataset again."
         )
     return TrainerError(

@@ -98,6 +98,8 @@ def read(path: Path) -> Checkpoint:
         arrays: dict[str, list[np.ndarray]] = {}
         for one in header["arrays"]:
             dtype, shape = _dtype(one["dtype"]), tuple(map(int, one["shape"]))
+            if min(shape, default=0) < 0:
+                raise DamagedError(f"a side of an array should be at least 0. Received: {shape}")
             array = np.frombuffer(body, dtype, math.prod(shape), at).reshape(shape)
             arrays.setdefault(one["group"], []).append(array)
             at += array.nbytes

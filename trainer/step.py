@@ -84,7 +84,7 @@ class TrainedModel(keras.Sequential):
             loss = self.compute_loss(images, labels, scores, weights, training=True)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
-        self._note_fault(images, loss, gradients)
+        self._note_fault([images] if weights is None else [images, weights], loss, gradients)
         self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._count(labels, scores, loss)
         return {"loss": loss}
@@ -114,11 +114,12 @@ class TrainedModel(keras.Sequential):
         self.mean_loss.update_state(loss, sample_weight=tf.shape(labels)[0])
         self.balanced_accuracy.update_state(labels, scores)
 
-    def _note_fault(self, images: tf.Tensor, loss: tf.Tensor, gradients: list[Any]) -> None:
+    def _note_fault(self, inputs: list[tf.Tensor], loss: tf.Tensor, gradients: list[Any]) -> None:
         """One sum a gradient: squares would cost more and overflow. 8-bit images are always finite."""
         kinds = tf.where(tf.math.is_finite(loss), 0, LOSS)
-        if images.dtype.is_floating:
-            kinds += tf.where(tf.reduce_all(tf.math.is_finite(images)), 0, INPUT)
+        for values in inputs:
+            if values.dtype.is_floating:
+                kinds = tf.where(tf.reduce_all(tf.math.is_finite(values)), kinds, tf.bitwise.bitwise_or(kinds, INPUT))
         sums = [tf.reduce_sum(tf.convert_to_tensor(g)) for g in gradients if g is not None]
         kinds = tf.cast(kinds + tf.where(tf.math.is_finite(tf.add_n(sums)), 0, GRADIENT), tf.int64)
         found = tf.where(kinds > 0, tf.cast(self.optimizer.iterations, tf.int64) * KINDS + kinds, 0)
