@@ -2,20 +2,22 @@
 
     python benchmarks/soak_resume.py [--kills 20] [--seed 0] [--work /folder]
 
-Trains the small network on 600 drawn images, once to the end and once with SIGKILL after a random time, over and over,
-each time going on with --resume. Now and then the newest checkpoint is cut short as well, as a full disk would leave
-it. A line for each kill; exit status 1 unless model.keras, metrics.json and the history (but for the images/s) are equal
-in the end.
+Trains the small network on 600 drawn images, once to the end, and then with a SIGKILL at a random moment, over and
+over, each time going on with --resume; a run that reaches its end is compared, and another begins. Now and then the
+newest checkpoint is cut short as well. A line for each kill; exit status 1 unless the weights, metrics.json and the
+history (but for the images/s) are equal, exactly, in every run.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,30 +46,32 @@ def main() -> int:
 
 
 def soak(folder: pathlib.Path, kills: int, draw: random.Random) -> int:
-    """Returns the exit status: 0 where the two runs came to the same."""
+    """Returns the exit status: 0 where all runs came to the same."""
     data, whole, killed = folder / "data", folder / "whole", folder / "killed"
     write_dataset(data)
     start, length = training_seconds(data, whole)
     print(f"uninterrupted: {start:.1f} s until the first checkpoint, {length:.1f} s of training", flush=True)
     for number in range(1, kills + 1):
-        after = draw.uniform(0, length / 4)  # of training itself, so that some steps are done between two kills
-        status = train_and_kill(data, killed, start if number == 1 else start * draw.uniform(0.5, 1.0), after)
-        done = (killed / "metrics.json").exists()
-        cut = not done and draw.random() < CUT_RATE and cut_newest(killed)
-        print(f"kill {number:>3}: {status}, {where(killed)}{', then cut it short' if cut else ''}", flush=True)
-        if done:
-            break
-    finish = train(data, killed, "--resume")
+        said = train_and_kill(data, killed, draw.uniform(0, start + length / 2))
+        if not (killed / "metrics.json").exists() and draw.random() < CUT_RATE and cut_newest(killed):
+            said += ", and cut short"
+        print(f"kill {number:>3}: {said}", flush=True)
+        if (killed / "metrics.json").exists() and not same(whole, killed):
+            return 1
+    finish = subprocess.run(command(data, killed, "--resume"), cwd=ROOT, capture_output=True, text=True, check=False)
     if finish.returncode:
         print(f"the last resume failed:\n{finish.stderr[-2000:]}")
         return 1
+    return 0 if same(whole, killed) else 1
+
+
+def same(whole: pathlib.Path, killed: pathlib.Path) -> bool:
+    """Compares a run that came to its end, says so, and takes it away."""
     differences = compare(whole, killed)
-    print("\n".join(differences) or "equal: every weight, the metrics and the history")
-    return 1 if differences else 0
-
-
-def train(data: pathlib.Path, output: pathlib.Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(data, output, *more), cwd=ROOT, capture_output=True, text=True, check=False)
+    print("\n".join(differences) or "  equal: every weight, the metrics and the history", flush=True)
+    if not differences:
+        shutil.rmtree(killed)
+    return not differences
 
 
 def command(data: pathlib.Path, output: pathlib.Path, *more: str) -> list[str]:
@@ -89,29 +93,19 @@ def training_seconds(data: pathlib.Path, output: pathlib.Path) -> tuple[float, f
     return first, last - first
 
 
-def train_and_kill(data: pathlib.Path, output: pathlib.Path, start: float, after: float) -> str:
-    """Kills the run `after` seconds behind its first new checkpoint, or that long after `start` seconds, or not at all."""
-    before = newest(output)
+def train_and_kill(data: pathlib.Path, output: pathlib.Path, seconds: float) -> str:
+    """Goes on with the run and kills it so many seconds after its start, unless it has ended; says what happened."""
     process = subprocess.Popen(
         command(data, output, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    end = time.monotonic() + 2 * start + 60
-    while process.poll() is None and newest(output) == before and time.monotonic() < end:
-        time.sleep(0.01)
-    time.sleep(after)
-    if process.poll() is not None:
-        return f"ended by itself with status {process.returncode}"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    return f"killed {after:.2f} s into its steps"
-
-
-def newest(output: pathlib.Path) -> str:
-    return max((path.name for path in output.glob("checkpoints/*.checkpoint")), default="")
-
-
-def where(output: pathlib.Path) -> str:
-    return f"newest is {newest(output) or 'no checkpoint'}"
+    try:
+        process.wait(seconds)
+        return f"none, it ended with status {process.returncode}"
+    except subprocess.TimeoutExpired:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    newest = max((path.name for path in output.glob("checkpoints/*.checkpoint")), default="no checkpoint")
+    return f"after {seconds:.2f} s; the newest is {newest}"
 
 
 def cut_newest(output: pathlib.Path) -> bool:
@@ -139,8 +133,6 @@ def compare(one: pathlib.Path, other: pathlib.Path) -> list[str]:
 
 def members(path: pathlib.Path) -> dict[str, list[tuple[str, bytes]]]:
     """The arrays of a .keras file by name; HDF5's own bytes hold addresses and times."""
-    import io
-
     import h5py
 
     with zipfile.ZipFile(path) as archive:
