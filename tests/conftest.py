@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from collections.abc import Iterator
 
 # Before TensorFlow is imported: as the commands do, see pipelines/console.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -30,6 +31,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(config.stash[_STATUS])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_remembered_digests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What trainers remember of files goes to a folder of this session, and not to the user's cache."""
+    from trainer import remembered
+
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(remembered, "cache_file", lambda: folder / "digests.json")
+        yield
 
 
 def draw_photo(path: pathlib.Path, seed: int, size: tuple[int, int], **save: object) -> None:

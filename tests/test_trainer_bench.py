@@ -8,8 +8,9 @@ import pytest
 import tensorflow as tf
 from trainer_fixtures import write_dataset
 
-from trainer import bench, timing, train
+from trainer import bench, timing
 from trainer import model as models
+from trainer import step as steps
 from trainer.__main__ import main
 from trainer.bench import BenchConfig, Findings, Spread
 from trainer.config import TrainConfig, TrainerError
@@ -216,7 +217,7 @@ def test_the_model_is_trained_as_the_train_command_does(tmp_path):
     batch = timing.batch_in_memory(contract, 4)
     assert [t.dtype for t in batch] == [tf.uint8, tf.int64]
     network = models.build("cnn", contract)
-    step = timing.training_step(train.training_model(setup, contract, network), batch)
+    step = timing.training_step(steps.training_model(setup, contract, network), batch)
     before = network.get_weights()
     step(batch)
     assert any(np.any(old != new) for old, new in zip(before, network.get_weights(), strict=True))

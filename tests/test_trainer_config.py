@@ -14,6 +14,14 @@ def test_defaults_round_trip_as_json():
     assert TrainConfig(**json.loads(config.to_json())) == config
 
 
+def test_what_changes_nothing_in_the_result_does_not_make_configs_differ():
+    config = TrainConfig(data="d", output="o")
+    same = TrainConfig("d", "o", resume=True, checkpoint_minutes=1, checkpoint_steps=7, verify="off")
+    assert same == config
+    assert same.to_json() == config.to_json()
+    assert TrainConfig("d", "o", seed=1) != config
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -28,6 +36,9 @@ def test_defaults_round_trip_as_json():
         ({"flip": 1}, "--flip should be of type bool. Received: 1."),
         ({"model": ""}, "--model should not be empty."),
         ({"output": "gs://b/o"}, "--output should be a local directory. Received: 'gs://b/o'."),
+        ({"checkpoint_steps": -1}, "--checkpoint-steps should be from 0 to"),
+        ({"checkpoint_minutes": float("inf")}, "--checkpoint-minutes should be at least 0. Received: inf."),
+        ({"verify": "some"}, "--verify should be one of full, fast, off. Received: 'some'."),
         ({"patience": 2, "validation": "none"}, "--patience needs a validation split."),
     ],
 )

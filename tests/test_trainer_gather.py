@@ -20,6 +20,7 @@ from trainer_fixtures import AFFINES, make_contract, normalization, record, writ
 from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split
 from trainer import dataset, gather, mapped
+from trainer import order as orders
 from trainer.layout import Layout, LayoutError, varint
 
 RAW = sorted(contracts.RAW_DTYPES)
@@ -108,7 +109,8 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
     for drop_remainder in (False, True):
         if drop_remainder and records < batch_size:
             continue
-        batches = dataset._permutation(records, batch_size, seed, drop_remainder)
+        begins = orders.passes(seed, orders.from_zero())
+        batches = orders.permutation(begins, records, batch_size, drop_remainder)
         epochs = [[b.tolist() for b in batches.as_numpy_iterator()] for _ in range(2)]
         kept = records - records % batch_size if drop_remainder else records
         for epoch in epochs:
@@ -116,13 +118,13 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
             assert len(set(flat)) == len(flat) == kept
             assert set(flat) <= set(range(records))
             assert all(len(batch) == batch_size for batch in epoch[:-1])
-        assert batches.cardinality() == len(epochs[0])
+        assert orders.count(records, batch_size, drop_remainder) == len(epochs[0])
 
 
 def test_shuffling_is_over_the_whole_split():
     """The first batch of a hundred orders of 1,000 records is from everywhere."""
-    orders = dataset._permutation(1000, 10, 7, False)
-    firsts = np.concatenate([next(iter(orders)).numpy() for _ in range(100)])
+    batches = orders.permutation(orders.passes(7, orders.from_zero()), 1000, 10, False)
+    firsts = np.concatenate([next(iter(batches)).numpy() for _ in range(100)])
     counts = np.histogram(firsts, bins=10, range=(0, 1000))[0]
     assert counts.min() > 60  # of 100 each
     assert counts.max() < 140

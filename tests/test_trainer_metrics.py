@@ -80,7 +80,7 @@ def test_table():
 
 
 def test_the_running_metric_agrees_with_the_final_one():
-    from trainer.callbacks import BalancedAccuracy
+    from trainer.step import BalancedAccuracy
 
     rng = np.random.default_rng(0)
     labels, given = rng.integers(0, 3, 50), rng.random((50, 4)).astype(np.float32)  # class 3 has no records

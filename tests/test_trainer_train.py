@@ -12,10 +12,11 @@ from pipelines import contract as contracts
 from pipelines.contract import Split
 from trainer import dataset, evaluate, outputs
 from trainer import model as models
+from trainer import step as steps
 from trainer import train as training
 from trainer.__main__ import main
-from trainer.callbacks import Progress
 from trainer.config import TrainConfig, TrainerError
+from trainer.progress import Progress
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +136,7 @@ def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip)
     contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (3, 2)})
     network = models.build("cnn", contract)
     config = TrainConfig(str(tmp_path / "d"), "o", flip=flip)
-    model = training.training_model(config, contract, network)
+    model = steps.training_model(config, contract, network)
     stored, _ = next(iter(dataset.load(tmp_path / "d", "train", 5, dequantize=False)))
     images, _ = next(iter(dataset.load(tmp_path / "d", "train", 5)))
     np.testing.assert_allclose(model(stored, training=False), network(images, training=False), atol=1e-5)
@@ -172,17 +173,16 @@ def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_p
 
 def test_early_stopping_and_the_best_weights(tmp_path):
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    progress = Progress(network, 9, images=4, patience=2, file=tmp_path / "h.csv", say=lambda line: None)
-    progress.set_model(network)
-    network.stop_training = False
+    progress = Progress(network, 9, 4, 4, 2, outputs.Run(tmp_path), say=lambda line: None)
     stopped = []
     for epoch, (score, loss) in enumerate([(0.5, 1.0), (0.75, 1.0), (0.75, 0.5), (0.75, 0.6), (0.7, 0.1)]):
-        progress.on_epoch_begin(epoch)
+        progress.begin(0)
         network.set_weights([np.full((1, 1), epoch + 1.0), np.zeros(1)])
-        progress.on_epoch_end(epoch, {"loss": 1.0, "val_loss": loss, "val_balanced_accuracy": score})
-        stopped.append(network.stop_training)
+        progress.trained(1)
+        progress.end(epoch + 1, {"loss": 1.0, "val_loss": loss, "val_balanced_accuracy": score})
+        stopped.append(progress.exhausted())
     assert stopped == [False, False, False, False, True]  # two epochs without a better one
-    progress.on_train_end()
+    progress.put_back()
     assert progress.best_epoch == 3  # of equal balanced accuracy the lower loss, of all equal the first
     assert network.get_weights()[0].item() == 3
     assert progress.history()["val_loss"] == [1.0, 1.0, 0.5, 0.6, 0.1]
@@ -190,8 +190,8 @@ def test_early_stopping_and_the_best_weights(tmp_path):
 
 def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monkeypatch):
     config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5)
-    monkeypatch.setattr(training.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
-    with pytest.raises(TrainerError, match=r"Training broke down in epoch 1: .* Use a --learning-rate below 0.001"):
+    monkeypatch.setattr(steps.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
+    with pytest.raises(TrainerError, match=r"Training broke down in epoch 1, step 1: .* --learning-rate below 0.001"):
         quiet(config)
     assert not (tmp_path / "o" / "metrics.json").exists()
     with pytest.raises(TrainerError, match=r"has no model.keras, metrics.json: train first"):
@@ -235,7 +235,7 @@ def test_a_damaged_record_is_one_sentence(data, tmp_path, capsys):
     damaged = bytearray(shard.read_bytes())
     damaged[len(damaged) // 2] ^= 0xFF
     shard.write_bytes(damaged)
-    argv = ["train", "--data", str(bad), "--output", str(tmp_path / "o"), "--epochs", "1"]
+    argv = ["train", "--data", str(bad), "--output", str(tmp_path / "o"), "--epochs", "1", "--verify", "off"]
     assert main(argv) == 1
     err = capsys.readouterr().err
     assert "train: a shard holds a damaged record" in err

@@ -20,7 +20,7 @@ from typing import Any
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
 from trainer import bench
-from trainer.config import TrainConfig, TrainerError, flag
+from trainer.config import DEFAULT_VERIFY, VERIFY, VERIFY_HELP, TrainConfig, TrainerError, flag
 
 FAILED = 1
 
@@ -70,7 +70,9 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     with _quiet_start():
         from trainer import evaluate, metrics
 
-    result = evaluate.evaluate(arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"])
+    result = evaluate.evaluate(
+        arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"]
+    )
     print(f"{arguments['split']}, {result.records} records\n{metrics.table(result)}")
     if arguments["output"]:
         content = evaluate.report(arguments["model"], arguments["data"], arguments["split"], result)
@@ -122,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
     evaluate.add_argument("--split", default="test", help="split to score (default: test)")
     evaluate.add_argument("--batch-size", type=_positive, default=64, metavar="N", help="images a step (default: 64)")
+    evaluate.add_argument("--verify", choices=VERIFY, default=DEFAULT_VERIFY, help=f"{VERIFY_HELP} (default: fast)")
     evaluate.add_argument("--output", default="", metavar="FILE", help="also write the metrics to this JSON file")
     export.add_argument("--output", required=True, metavar="DIR", help="directory of the SavedModel to write")
     return parser

@@ -13,6 +13,12 @@ from typing import Any
 
 CLASS_WEIGHTS = ("none", "balanced")
 NO_VALIDATION = "none"
+VERIFY = ("full", "fast", "off")
+DEFAULT_VERIFY = "fast"
+VERIFY_HELP = (
+    "before TensorFlow opens the shards, compare their SHA-256 digests with the contract's; fast: only of files that "
+    "have changed since they were last compared (by size, time and inode); off: compare sizes only"
+)
 MAX_SEED = 2**31 - 1  # what tf.data, NumPy and Keras all take
 
 
@@ -20,9 +26,12 @@ class TrainerError(ValueError):
     """A user's mistake or unusable input; the message says what was expected, what came, and what to do."""
 
 
-def option(default: Any, text: str, **extra: Any) -> Any:
-    """A field of a config: its default (dataclasses.MISSING: required), its help, and `metavar` or `choices`."""
-    return dataclasses.field(default=default, metadata={"help": text, **extra})
+def option(default: Any, text: str, *, compare: bool = True, **extra: Any) -> Any:
+    """A field of a config: its default (dataclasses.MISSING: required), its help, and `metavar` or `choices`.
+
+    compare: False for what changes nothing in the result; it does not make two configs differ.
+    """
+    return dataclasses.field(default=default, compare=compare, metadata={"help": text, **extra})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +66,17 @@ class TrainConfig:
     patience: int = option(0, "stop after this many epochs without a better validation; 0: never")
     steps: int = option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
     seed: int = option(0, "of the initial weights, the order of the records and the flips")
+    resume: bool = option(
+        False,
+        "go on with an interrupted run in --output from its last checkpoint, to the very weights that it would have "
+        "come to; the other options have to be the same",
+        compare=False,
+    )
+    checkpoint_minutes: float = option(
+        5.0, "write a checkpoint this often inside an epoch, besides the one at its end; 0: only there", compare=False
+    )
+    checkpoint_steps: int = option(0, "also write a checkpoint every so many steps; 0: not", compare=False)
+    verify: str = option(DEFAULT_VERIFY, VERIFY_HELP, choices=VERIFY, compare=False)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -78,17 +98,26 @@ class TrainConfig:
             ("patience", 0, 100_000),
             ("steps", 0, MAX_SEED),
             ("seed", 0, MAX_SEED),
+            ("checkpoint_steps", 0, MAX_SEED),
         ):
             if not low <= getattr(self, name) <= high:
                 raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")
         if not (math.isfinite(self.learning_rate) and 0 < self.learning_rate <= 100):
             raise TrainerError(f"--learning-rate should be above 0 and at most 100. Received: {self.learning_rate}.")
+        if not (math.isfinite(self.checkpoint_minutes) and self.checkpoint_minutes >= 0):
+            raise TrainerError(f"--checkpoint-minutes should be at least 0. Received: {self.checkpoint_minutes}.")
+        if self.verify not in VERIFY:
+            raise TrainerError(f"--verify should be one of {', '.join(VERIFY)}. Received: {self.verify!r}.")
         if self.patience and self.validation == NO_VALIDATION:
             raise TrainerError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
 
     def to_json(self) -> str:
-        """The text of config.json: sorted keys, one option a line."""
-        return json.dumps(dataclasses.asdict(self), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+        """The text of config.json: sorted keys, one option a line. Equal configs are equal texts."""
+        return json.dumps(self.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+    def decisive(self) -> dict[str, Any]:
+        """The options that decide what comes out."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
 
 
 def flag(name: str) -> str:

@@ -9,8 +9,10 @@ Local shards of a raw encoding are gathered from memory maps (`mapped.py`, `gath
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+import secrets
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
 from trainer import mapped
+from trainer import order as orders
 from trainer.assembler import Assembler
 from trainer.gather import Gather, Parse, order
 
@@ -39,6 +42,7 @@ def load(
     seed: int | None = None,
     drop_remainder: bool = False,
     dequantize: bool = True,
+    start: orders.Start | None = None,
 ) -> tf.data.Dataset:
     """One pass over a split, each record exactly once; iterate again for the next epoch.
 
@@ -51,26 +55,21 @@ def load(
       seed: with it, the orders are the same in every run; without it, each run draws its own.
       dequantize: False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to
         convert inside the compiled step: a quarter or half of the bytes over the wire.
+      start: with `shuffle`, asked at the beginning of each pass for the number of the pass, which with the seed decides
+        its order, and how many of its batches to leave out. Without it: passes 0, 1, 2 ..., whole.
 
     Returns:
       Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and where the
       contract is weighted (images, labels, weights float32 (B,)).
 
     Raises:
-      ContractError: no dataset, no such split, an empty split, or shards that are missing or not of the recorded size.
+      ContractError: no dataset, no such split, an empty split, shards that are missing or not of the recorded size, or
+        local compressed ones whose records do not lie as they should.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is not there. Every checksum is compared at least once in a run.
     """
     contract = contracts.load(directory)
-    paths = checked_shards(contract, os.fspath(directory), split)
-    shards = mapped.open_shards(contract, os.fspath(directory), split)
-    if shards is None:
-        batches = _serialized(contract, split, paths, shuffle, seed).batch(batch_size, drop_remainder=drop_remainder)
-    elif shuffle:
-        batches = _permutation(contract.split(split).records, batch_size, seed, drop_remainder)
-    else:
-        positions = tf.data.Dataset.from_tensor_slices(order([shard.records for shard in shards], OPEN_SHARDS))
-        batches = positions.batch(batch_size, drop_remainder=drop_remainder)
+    shards, batches = _batches(contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start)
     # Batch first, then read: one call for B records instead of B small ones.
     if contract.encoding not in contracts.RAW_DTYPES:
         parsed = batches.map(_parser(contract, dequantize), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -79,6 +78,26 @@ def load(
     call = Parse(assembler) if shards is None else Gather(assembler, shards)
     read = _reader(contract, call, assembler.dtypes, dequantize)
     return batches.map(read, num_parallel_calls=CALLS, deterministic=True).prefetch(AHEAD)
+
+
+def records_of_batch(
+    directory: str | os.PathLike[str], split: str, batch_size: int, seed: int, number: int, batch: int
+) -> list[bytes]:
+    """The serialized records of one batch of a shuffled pass, as `load` with this seed gives them in its pass `number`.
+
+    Both are counted from 0. Raises what `load` raises.
+    """
+    contract = contracts.load(directory)
+    shards, batches = _batches(
+        contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch)
+    )
+    found = next(iter(batches)).numpy()
+    return list(found) if shards is None else mapped.records(shards, found)
+
+
+def is_gathered(directory: str | os.PathLike[str], split: str) -> bool:
+    """Whether the split is gathered from memory maps, and not streamed: the two have different orders."""
+    return mapped.open_shards(contracts.load(directory), os.fspath(directory), split) is not None
 
 
 def wire_dtype(contract: Contract) -> str:
@@ -117,49 +136,63 @@ def _size(path: str) -> int | None:
         return None
 
 
-def _permutation(records: int, batch_size: int, seed: int | None, drop_remainder: bool) -> tf.data.Dataset:
-    """Batches of positions int64 (B,): every record once, in an order of its own every epoch.
+def _batches(
+    contract: Contract,
+    directory: str,
+    split: str,
+    batch_size: int,
+    shuffle: bool,
+    seed: int | None,
+    drop_remainder: bool,
+    start: orders.Start | None,
+) -> tuple[list[mapped.Shard] | None, tf.data.Dataset]:
+    """The maps of the shards and batches of positions in them, int64 (B,); or None and serialized records, string (B,).
 
-    The order is computed where it is needed, from two random numbers an epoch, and takes no memory.
+    The number of batches is known, unless `start` may leave some out.
     """
-    batches = records // batch_size if drop_remainder else math.ceil(records / batch_size)
+    paths = checked_shards(contract, directory, split)
+    shards = mapped.open_shards(contract, directory, split)
+    if shards is None and "://" not in directory:  # TensorFlow's reader believes the lengths in a file
+        for shard in contract.split(split).shards:
+            mapped.check_framing(os.path.join(directory, shard.file), shard.records)
+    if not shuffle:
+        if shards is None:
+            return None, _stream(contract, split, paths).batch(batch_size, drop_remainder=drop_remainder)
+        positions = tf.data.Dataset.from_tensor_slices(order([shard.records for shard in shards], OPEN_SHARDS))
+        return shards, positions.batch(batch_size, drop_remainder=drop_remainder)
+    records = contract.split(split).records
+    begins = orders.passes(secrets.randbits(31) if seed is None else seed, start or orders.from_zero())
+    if shards is None:
+        stream = functools.partial(_stream, contract, split, paths)
+        buffer = _shuffle_buffer(contract, split)
+        batches = orders.buffered(begins, stream, buffer, batch_size, drop_remainder)
+    else:
+        batches = orders.permutation(begins, records, batch_size, drop_remainder)
+    if start is None:  # progress bars and step counts need it
+        count = orders.count(records, batch_size, drop_remainder)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
+    return shards, batches
 
-    def number(epoch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.range(batches, dtype=tf.int64), tf.tile(tf.cast(epoch, tf.uint32)[None, :], (batches, 1))
 
-    def positions(index: tf.Tensor, epoch: tf.Tensor) -> tf.Tensor:
-        first = index * batch_size
-        places = tf.range(first, tf.minimum(first + batch_size, tf.constant(records, tf.int64)))
-        shuffled = tf.random.experimental.index_shuffle(places, epoch, tf.constant(records - 1, tf.int64))
-        return tf.ensure_shape(shuffled, (batch_size if drop_remainder else None,))
-
-    epochs = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
-    numbered = epochs.take(1).map(number).unbatch()
-    return numbered.apply(tf.data.experimental.assert_cardinality(batches)).map(positions)
-
-
-def _serialized(contract: Contract, split: str, paths: list[str], shuffle: bool, seed: int | None) -> tf.data.Dataset:
-    """Serialized records, read side by side from OPEN_SHARDS shards."""
+def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | None = None) -> tf.data.Dataset:
+    """Serialized records, read side by side from OPEN_SHARDS shards; with a seed, of shards in a random order."""
 
     def side_by_side(files: tf.data.Dataset) -> tf.data.Dataset:
         return files.interleave(
             tf.data.TFRecordDataset,
             cycle_length=min(OPEN_SHARDS, len(paths)),
             num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=not shuffle or seed is not None,
+            deterministic=True,
         )
 
     files = tf.data.Dataset.from_tensor_slices(paths)
-    if shuffle:  # first the files, so that the record buffer below sees another mixture of them every epoch
-        records = side_by_side(files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=True))
+    if seed is not None:  # so that the record buffer behind this sees another mixture of them every pass
+        records = side_by_side(files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False))
     else:
         groups = files.batch(OPEN_SHARDS)  # an order that is easily told: see `gather.order`
         records = groups.flat_map(lambda group: side_by_side(tf.data.Dataset.from_tensor_slices(group)))
-    # Known from the contract: progress bars and step counts need it, and a shard cut at a record boundary is noticed.
-    records = records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
-    if shuffle:  # bytes, before parsing: moving a string costs a pointer, moving a tensor costs the pixels
-        records = records.shuffle(_shuffle_buffer(contract, split), seed=seed, reshuffle_each_iteration=True)
-    return records
+    # Known from the contract: a shard cut at a record boundary is noticed.
+    return records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
 
 
 def _reader(contract: Contract, call: Gather | Parse, dtypes: list[tf.DType], dequantize: bool) -> Read:

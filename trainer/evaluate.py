@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from trainer import alignment, dataset, export, metrics, outputs
+from trainer import alignment, dataset, export, integrity, metrics, outputs
 from trainer import model as models
+from trainer.config import DEFAULT_VERIFY
 from trainer.metrics import Scores
 
 EVALUATION_BATCH = 64
@@ -24,8 +25,9 @@ def evaluate(
     data: str | os.PathLike[str],
     split: str = "test",
     batch_size: int = EVALUATION_BATCH,
+    verify: str = DEFAULT_VERIFY,
 ) -> Scores:
-    """Scores a finished run on a split that was prepared the same way.
+    """Scores a finished run on a split that was prepared the same way. `verify`: of `integrity.check`.
 
     Raises:
       TrainerError: no model there, or its contract and the dataset's disagree (both sides are named).
@@ -34,6 +36,7 @@ def evaluate(
     run = outputs.finished(model_directory)
     trained, contract = contracts.load(run.directory), contracts.load(data)
     alignment.check_contracts(trained, contract)
+    integrity.check(contract, os.fspath(data), [split], verify)
     batches = dataset.load(data, split, batch_size)
     network = models.load(run.model)
     alignment.check_model(network, contract)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import google_crc32c
 import numpy as np
@@ -45,7 +45,7 @@ class Shard:
           ContractError: the lengths in the file do not lead from record to record to its end.
         """
         if self._starts is None:
-            frame = FRAMING + self._length(0, 0)
+            frame = FRAMING + int.from_bytes(self.map[:8], "little")
             same = frame * self.records == len(self.map)
             self._starts = range(0, len(self.map) + 1, frame) if same else self._walk()
         return self._starts[number] + HEADER, self._starts[number + 1] - FRAMING + HEADER
@@ -64,10 +64,7 @@ class Shard:
 
     def error(self, number: int, what: str) -> ContractError:
         """A sentence that names the shard, the record and what to do."""
-        return ContractError(
-            f"Shard {self.path}, record {number}: {what}. Find what is damaged with `python -m pipelines verify`, then "
-            "copy or prepare the dataset again."
-        )
+        return error(self.path, number, what)
 
     def _header_agrees(self, number: int) -> bool:
         start, stop = self.place(number)
@@ -75,26 +72,7 @@ class Shard:
         return bool(self.map[start - HEADER : start] == length + _checksum(length))
 
     def _walk(self) -> Sequence[int]:
-        starts = np.zeros(self.records + 1, np.int64)
-        at = 0
-        for number in range(self.records):
-            at += FRAMING + self._length(number, at)
-            starts[number + 1] = at
-        if at != len(self.map):
-            raise ContractError(
-                f"Shard {self.path} should hold {self.records} records by its contract. Received: {len(self.map) - at} "
-                "bytes after the last of them. Copy or prepare the dataset again."
-            )
-        return starts.tolist()
-
-    def _length(self, number: int, at: int) -> int:
-        left = len(self.map) - at - FRAMING
-        if left < 0:
-            raise self.error(number, f"the contract tells of {self.records} records, and the file ends before this one")
-        length = int(struct.unpack_from("<Q", self.map, at)[0])
-        if length > left:
-            raise self.error(number, f"its length should be at most the {left} bytes left. Received: {length}")
-        return length
+        return walk(self.path, self.records, len(self.map), lambda at: self.map[at : at + 8])
 
 
 def open_shards(contract: Contract, directory: str, split: str) -> list[Shard] | None:
@@ -112,6 +90,62 @@ def open_shards(contract: Contract, directory: str, split: str) -> list[Shard] |
         return [Shard(os.path.join(directory, shard.file), shard.records) for shard in shards]
     except (OSError, ValueError):
         return None
+
+
+def records(shards: Sequence[Shard], positions: np.ndarray) -> list[bytes]:
+    """The serialized records at positions int64 (B,), counted through the shards."""
+    firsts = np.cumsum([0, *(shard.records for shard in shards)])
+    found = []
+    for position in positions.tolist():
+        which = int(np.searchsorted(firsts, position, side="right")) - 1
+        start, stop = shards[which].place(position - int(firsts[which]))
+        found.append(shards[which].map[start:stop])
+    return found
+
+
+def check_framing(path: str, records: int) -> None:
+    """Follows the lengths in a local file, without reading the records.
+
+    TensorFlow's reader asks for as much memory as a length says, and a crafted one ends the process.
+
+    Raises:
+      ContractError: the lengths do not lead from record to record to the end of the file.
+      OSError: the file cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        walk(path, records, os.fstat(file.fileno()).st_size, lambda at: os.pread(file.fileno(), 8, at))
+
+
+def walk(path: str, records: int, size: int, read: Callable[[int], bytes]) -> list[int]:
+    """Where each record of a file begins, and the file's end. `read`: the 8 bytes at a place.
+
+    Raises:
+      ContractError: the lengths do not lead from record to record to the end of the file.
+    """
+    starts, at = [0], 0
+    for number in range(records):
+        left = size - at - FRAMING
+        if left < 0:
+            raise error(path, number, f"the contract tells of {records} records, and the file ends before this one")
+        length = int.from_bytes(read(at), "little")
+        if length > left:
+            raise error(path, number, f"its length should be at most the {left} bytes left. Received: {length}")
+        at += FRAMING + length
+        starts.append(at)
+    if at != size:
+        raise ContractError(
+            f"Shard {path} should hold {records} records by its contract. Received: {size - at} "
+            "bytes after the last of them. Copy or prepare the dataset again."
+        )
+    return starts
+
+
+def error(path: str, number: int, what: str) -> ContractError:
+    """A sentence that names the shard, the record and what to do."""
+    return ContractError(
+        f"Shard {path}, record {number}: {what}. Find what is damaged with `python -m pipelines verify`, then "
+        "copy or prepare the dataset again."
+    )
 
 
 def _checksum(data: bytes | np.ndarray) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 
 from pipelines.contract import Contract
 from trainer import alignment, networks
@@ -144,6 +145,8 @@ def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
             f"The weights in {path!r} do not fit {target.name} ({_first_line(e)}): "
             "use weights of the same network, for the same image shape and number of classes."
         ) from e
+    if not all(np.isfinite(array).all() for array in target.get_weights()):
+        raise TrainerError(f"The weights in {path!r} should be finite numbers: take those of a run that did not fail.")
 
 
 def _first_line(error: BaseException) -> str:

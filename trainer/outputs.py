@@ -5,12 +5,14 @@ metrics.json is removed first and written last: where it is, the run is whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
@@ -30,10 +32,15 @@ class Run:
         self.contract = self.directory / contracts.FILE_NAME
         self.plots = self.directory / "plots"
         self.logs = self.directory / "logs"
+        self.checkpoints = self.directory / "checkpoints"  # gone when the run is whole
 
 
-def begin(directory: str | os.PathLike[str], config_json: str, contract: Contract) -> Run:
-    """Makes the directory ready: an earlier run in it is taken away, anything else is refused."""
+def check(directory: str | os.PathLike[str]) -> Run:
+    """The run that may be written to this directory; changes nothing.
+
+    Raises:
+      TrainerError: it is a file, or holds something else than a training run.
+    """
     run = Run(directory)
     if run.directory.exists() and not run.directory.is_dir():
         raise TrainerError(f"--output should be a directory. {str(directory)!r} is a file.")
@@ -42,15 +49,26 @@ def begin(directory: str | os.PathLike[str], config_json: str, contract: Contrac
             f"--output should be empty, new, or an earlier training run. {str(directory)!r} holds something else: "
             "choose another directory."
         )
+    return run
+
+
+def begin(directory: str | os.PathLike[str], config_json: str, contract: Contract) -> Run:
+    """Makes the directory ready: an earlier run in it is taken away, anything else is refused."""
+    run = check(directory)
     run.directory.mkdir(parents=True, exist_ok=True)
     run.metrics.unlink(missing_ok=True)
-    for folder in (run.saved_model, run.plots, run.logs):  # old event files and plots would pass for this run's
+    for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # old ones would pass for this run's
         shutil.rmtree(folder, ignore_errors=True)
     for file in (run.model, run.history):
         file.unlink(missing_ok=True)
     write_text(run.config, config_json)
     write_text(run.contract, contract.to_json())
     return run
+
+
+def drop_checkpoints(run: Run) -> None:
+    """Once metrics.json is there, nothing goes on from them."""
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
 def _is_run(config: Path) -> bool:
@@ -91,6 +109,57 @@ def versions(*modules: Any) -> dict[str, str]:
 
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of `path` once it is whole and on the disk; nothing is left of a failure.
+
+    Raises:
+      OSError: the disk is full, the folder is read-only, and the like; `path` is as it was.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # or a loss of power may leave the new name on an empty file
+        os.replace(temporary, path)
+    except BaseException as e:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(e, OSError) and e.filename is None:  # write() does not tell which file it was
+            e.filename = str(path)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around libraries that write `path`: their own kinds of error become one sentence.
+
+    Raises:
+      TrainerError: it could not be written.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except (OSError, tf.errors.OpError, RuntimeError) as e:  # RuntimeError: h5py, where a file cannot be closed
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
+        raise TrainerError(
+            f"{str(path)!r} cannot be written ({reason}): make room or choose another --output; with --resume the run "
+            "goes on from its last checkpoint."
+        ) from e
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts a rename on the disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

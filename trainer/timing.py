@@ -24,6 +24,7 @@ from trainer import dataset, train
 from trainer import model as models
 from trainer.bench import DEFAULT_MODEL, BenchConfig, Findings, Spread, check_split
 from trainer.config import TrainConfig, TrainerError
+from trainer.step import TrainedModel, training_model
 from trainer.synthetic import CPU_SIDE, GPU_SIDE, MatrixStep
 
 PROFILED_STEPS = 10
@@ -185,18 +186,19 @@ def _findings(
 
 def _network_step(setup: TrainConfig, contract: Contract, batch: Batch) -> tuple[Step, dict[str, Any]]:
     network = models.build(setup.model, contract)
-    step = training_step(train.training_model(setup, contract, network), batch)
+    step = training_step(training_model(setup, contract, network), batch)
     what = f"{network.name}, {network.count_params():,} parameters"
     return step, {"network": what, "parameters": network.count_params(), "step_flops": None}
 
 
-def training_step(model: keras.Model, batch: Batch) -> Step:
-    """The compiled function that `fit` calls for every batch, compiled on `batch`; returns when the device is done."""
-    model.train_on_batch(*batch)
+def training_step(model: TrainedModel, batch: Batch) -> Step:
+    """The step of training, compiled on `batch`; returns when the device is done."""
+    train_step = tf.function(model.train_step, reduce_retracing=True)
 
     def step(batch: Batch) -> None:
-        float(model.train_function(iter([batch]))["loss"])  # a number on the host: the device has finished
+        float(train_step(batch)["loss"])  # a number on the host: the device has finished
 
+    step(batch)
     return step
 
 

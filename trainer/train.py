@@ -7,8 +7,10 @@ metrics = train(TrainConfig(data="OUT", output="RUN", epochs=3))
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,31 +21,16 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import dataset, evaluate, export, outputs, plots
+from trainer import blame, checkpoints, dataset, evaluate, export, integrity, loop, outputs, plots, resume
 from trainer import metrics as measures
 from trainer import model as models
-from trainer.callbacks import BalancedAccuracy, Progress
+from trainer.checkpoints import Checkpoint
 from trainer.config import NO_VALIDATION, TrainConfig, TrainerError
 from trainer.metrics import Scores
+from trainer.progress import Progress
+from trainer.step import training_model
 
 TRAIN_SPLIT = "train"
-
-
-class Dequantize(keras.layers.Layer):
-    """Images as stored, uint8 or float16 or float32 (B, H, W, 3) -> float32 normalized as the contract says.
-
-    Runs inside the compiled step, on the device that trains: the bytes cross in their smallest form. It is part of the
-    training step only; the saved network takes normalized images.
-    """
-
-    def __init__(self, contract: Contract, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._contract = contract
-
-    def call(self, images: tf.Tensor) -> tf.Tensor:
-        if images.dtype == tf.uint8:
-            return contracts.normalize(self._contract, images)
-        return tf.cast(images, tf.float32)
 
 
 def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, Any]:
@@ -54,32 +41,59 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
       say: takes the lines of progress, one an epoch, and the table at the end.
 
     Returns:
-      The content of metrics.json. Equal for equal configs, datasets, machines and versions.
+      The content of metrics.json. Equal for equal configs, datasets, machines and versions, also where the run was
+      interrupted and went on with `resume`.
 
     Raises:
-      TrainerError, ContractError: the dataset, the model or the output directory cannot be used, or the loss became
-        NaN or infinite. An output directory without metrics.json is a run that did not finish.
+      TrainerError, ContractError: the dataset, the model or the output directory cannot be used, or a number of the
+        training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
     """
     contract = contracts.load(config.data)
     _check_splits(config, contract)
+    integrity.check(contract, config.data, _read_splits(config, contract), config.verify, say)
+    run, about = outputs.check(config.output), resume.fingerprint(config, contract)
+    if config.resume and run.metrics.is_file():
+        return _finished(config, contract, run, about, say)
+    checkpoint = resume.find(run, about, say) if config.resume else None
     start_keras(config.seed)
-    network = models.build(config.model, contract, config.weights)
-    run = outputs.begin(config.output, config.to_json(), contract)
+    network = models.build(config.model, contract, "" if checkpoint else config.weights)
+    if not config.resume and not run.metrics.is_file() and checkpoints.found(run.checkpoints):
+        say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
+    if not checkpoint:
+        outputs.begin(config.output, config.to_json(), contract)
     say(
         f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
         f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
     )
     for warning in _absent_classes(contract):
         say(f"warning: {warning}")
-    progress = _fit(config, contract, network, run, say)
-    network.save(run.model)
-    export.write(network, config.data, contract, str(run.saved_model))
+    progress = _fit(config, contract, network, run, about, checkpoint, say)
+    with outputs.writing(run.model):
+        network.save(run.model)
+    with outputs.writing(run.saved_model):
+        export.write(network, config.data, contract, str(run.saved_model))
     scores = _evaluate(config, contract, network)
     difference = _check_export(config, contract, network, run)
-    plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
+    with outputs.writing(run.plots):
+        plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     result = _metrics(config, contract, network, progress, scores)
-    outputs.write_text(run.metrics, json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    with outputs.writing(run.metrics):
+        outputs.write_text(run.metrics, json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    outputs.drop_checkpoints(run)
     _summary(run, scores, progress.best_epoch, difference, config.validation, say)
+    return result
+
+
+def _finished(
+    config: TrainConfig, contract: Contract, run: outputs.Run, about: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """What --resume does with a run that is whole: nothing, if it is the run that was asked for."""
+    result: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+    earlier = TrainConfig(**json.loads(run.config.read_text(encoding="utf-8")))
+    was = resume.fingerprint(dataclasses.replace(earlier, data=config.data), contracts.load(run.directory))
+    resume.refuse_other(config.output, was | {"versions": result.get("versions", {})}, about)
+    outputs.drop_checkpoints(run)  # a run that was killed in its last moment
+    say(f"the run in {config.output!r} is finished: epoch {result['epochs']['kept']} of {config.epochs} was kept")
     return result
 
 
@@ -92,9 +106,12 @@ def _check_splits(config: TrainConfig, contract: Contract) -> None:
             f"There is no split {config.validation!r} to choose the best epoch by; {config.data} has "
             f"{', '.join(contract.splits)}. Name another with --validation; none keeps the last epoch."
         )
-    wanted = {TRAIN_SPLIT, config.validation} - {NO_VALIDATION}
-    for split in sorted(wanted | set(_evaluated(contract))):
+    for split in _read_splits(config, contract):
         dataset.checked_shards(contract, config.data, split)
+
+
+def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:
+    return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(_evaluated(contract)))
 
 
 def _absent_classes(contract: Contract) -> list[str]:
@@ -129,53 +146,40 @@ def start_keras(seed: int) -> None:
 
 
 def _fit(
-    config: TrainConfig, contract: Contract, network: keras.Model, run: outputs.Run, say: Callable[[str], None]
+    config: TrainConfig,
+    contract: Contract,
+    network: keras.Model,
+    run: outputs.Run,
+    about: dict[str, Any],
+    checkpoint: Checkpoint | None,
+    say: Callable[[str], None],
 ) -> Progress:
-    batches = _weighted(
-        config,
-        contract,
-        dataset.load(config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False),
-    )
-    images = contract.split(TRAIN_SPLIT).records
-    if config.steps:
-        batches, images = batches.take(config.steps), min(images, config.steps * config.batch_size)
+    """Trains from the checkpoint, or from the beginning, and leaves the best weights in the network."""
+    position, steps = loop.Position(), blame.steps_of_epoch(config, contract)
+    batches = dataset.load(
+        config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
+        start=position.start,
+    )  # fmt: skip
     validation = None
     if config.validation != NO_VALIDATION:
         validation = dataset.load(config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False)
-    progress = Progress(network, config.epochs, images, config.patience, run.history, say)
-    training_model(config, contract, network).fit(
-        batches,
-        validation_data=validation,
-        epochs=config.epochs,
-        shuffle=False,  # the records come shuffled
-        verbose=0,
-        callbacks=[progress, keras.callbacks.TensorBoard(run.logs, write_graph=False)],
-    )
-    if progress.broken:
-        raise TrainerError(
-            f"Training broke down in epoch {len(progress.rows)}: the loss ({progress.rows[-1]['loss']:.4g}) or a "
-            f"weight is not a finite number. Use a --learning-rate below {config.learning_rate:g}, or prepare with "
-            "--normalize zscore."
-        )
+    records = contract.split(TRAIN_SPLIT).records
+    progress = Progress(network, config.epochs, config.batch_size, records, config.patience, run, say)
+    model = training_model(config, contract, network)
+    saver = resume.Saver(config, run, about, model, position, progress, steps)
+    shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
+    if checkpoint:
+        saver.restore(checkpoint)
+
+    def broke(fault: int) -> None:
+        raise blame.breakdown(config, contract, steps, fault)
+
+    loop.run(
+        model, _weighted(config, contract, batches), validation, config.epochs, steps, position, progress,
+        saver.after_step, broke,
+    )  # fmt: skip
+    progress.put_back()
     return progress
-
-
-def training_model(config: TrainConfig, contract: Contract, network: keras.Model) -> keras.Model:
-    """The network behind what only training needs, compiled; the layers in front hold no weights.
-
-    Takes the batches of `dataset.load(..., dequantize=False)`.
-    """
-    front = [keras.Input(contract.image_shape, dtype=dataset.wire_dtype(contract)), Dequantize(contract)]
-    if config.flip:  # on the device, drawn anew for every image of every step, the same draws for the same seed
-        front.append(keras.layers.RandomFlip("horizontal", seed=config.seed))
-    training = keras.Sequential([*front, network])
-    training.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=models.gives_logits(network)),
-        metrics=[BalancedAccuracy(len(contract.labels))],
-        jit_compile=False,
-    )
-    return training
 
 
 def _weighted(config: TrainConfig, contract: Contract, batches: tf.data.Dataset) -> tf.data.Dataset:

@@ -1,0 +1,151 @@
+"""The training step: the network behind what only training needs, and a note of the first step that broke down."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer import dataset
+from trainer import model as models
+from trainer.config import TrainConfig
+
+INPUT, LOSS, GRADIENT = 1, 2, 4  # what of a step is not finite
+KINDS = 8
+
+
+class Dequantize(keras.layers.Layer):
+    """Images as stored, uint8 or float16 or float32 (B, H, W, 3) -> float32 normalized as the contract says.
+
+    Runs inside the compiled step, on the device that trains: the bytes cross in their smallest form. It is part of the
+    training step only; the saved network takes normalized images.
+    """
+
+    def __init__(self, contract: Contract, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._contract = contract
+
+    def call(self, images: tf.Tensor) -> tf.Tensor:
+        if images.dtype == tf.uint8:
+            return contracts.normalize(self._contract, images)
+        return tf.cast(images, tf.float32)
+
+
+class BalancedAccuracy(keras.metrics.Metric):
+    """Mean recall over the classes seen, unweighted: `metrics.balanced_accuracy` as a running Keras metric.
+
+    Takes int labels (B,) and scores (B, C), logits or probabilities. Keeps a (C, C) confusion matrix in float32, which
+    counts exactly up to 2**24 records a cell.
+    """
+
+    def __init__(self, classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.classes = classes
+        self.matrix = self.add_variable((classes, classes), initializer="zeros", name="matrix")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        del sample_weight  # a record counts once, whatever it weighs in the loss
+        true = ops.one_hot(ops.reshape(y_true, (-1,)), self.classes, dtype="float32")
+        given = ops.one_hot(ops.argmax(y_pred, axis=-1), self.classes, dtype="float32")
+        self.matrix.assign_add(ops.matmul(ops.transpose(true), given))
+
+    def result(self) -> Any:
+        support = ops.sum(self.matrix, axis=1)
+        recall = ops.diagonal(self.matrix) / ops.maximum(support, 1.0)
+        return ops.sum(recall) / ops.maximum(ops.sum(ops.cast(support > 0, "float32")), 1.0)
+
+    def reset_state(self) -> None:
+        self.matrix.assign(ops.zeros((self.classes, self.classes)))
+
+
+class TrainedModel(keras.Sequential):
+    """A network with what only training needs. Takes the batches of `dataset.load(..., dequantize=False)`.
+
+    fault: int64 (), 0 while all numbers are finite, else KINDS * the number of steps before the first that were not,
+      plus INPUT, LOSS, GRADIENT. It stays on the device: reading it waits for the step.
+    """
+
+    def __init__(self, layers: list[Any], classes: int) -> None:
+        super().__init__(layers)
+        self.fault = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self.mean_loss = keras.metrics.Mean("mean_loss")
+        self.balanced_accuracy = BalancedAccuracy(classes)
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """One step of the optimizer; gives the loss of the batch."""
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            scores = self(images, training=True)
+            loss = self.compute_loss(images, labels, scores, weights, training=True)
+        variables = self.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        self._note_fault([images] if weights is None else [images, weights], loss, gradients)
+        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        self._count(labels, scores, loss)
+        return {"loss": loss}
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Counts a batch in the metrics; gives its loss."""
+        images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        scores = self(images, training=False)
+        loss = self.compute_loss(images, labels, scores, weights, training=False)
+        self._count(labels, scores, loss)
+        return {"loss": loss}
+
+    def results(self) -> dict[str, float]:
+        """The metrics over the batches since they were reset."""
+        return {"balanced_accuracy": float(self.balanced_accuracy.result()), "loss": float(self.mean_loss.result())}
+
+    def reset(self) -> None:
+        """Begins to count anew."""
+        self.mean_loss.reset_state()
+        self.balanced_accuracy.reset_state()
+
+    def metric_variables(self) -> list[keras.Variable]:
+        """What a half counted epoch consists of."""
+        return [*self.mean_loss.variables, *self.balanced_accuracy.variables]
+
+    def _count(self, labels: tf.Tensor, scores: tf.Tensor, loss: tf.Tensor) -> None:
+        self.mean_loss.update_state(loss, sample_weight=tf.shape(labels)[0])
+        self.balanced_accuracy.update_state(labels, scores)
+
+    def _note_fault(self, inputs: list[tf.Tensor], loss: tf.Tensor, gradients: list[Any]) -> None:
+        """One sum a gradient: squares would cost more and overflow. 8-bit images are always finite."""
+        kinds = tf.where(tf.math.is_finite(loss), 0, LOSS)
+        for values in inputs:
+            if values.dtype.is_floating:
+                kinds = tf.where(tf.reduce_all(tf.math.is_finite(values)), kinds, tf.bitwise.bitwise_or(kinds, INPUT))
+        sums = [tf.reduce_sum(tf.convert_to_tensor(g)) for g in gradients if g is not None]
+        kinds = tf.cast(kinds + tf.where(tf.math.is_finite(tf.add_n(sums)), 0, GRADIENT), tf.int64)
+        found = tf.where(kinds > 0, tf.cast(self.optimizer.iterations, tf.int64) * KINDS + kinds, 0)
+        self.fault.assign(tf.where(self.fault == 0, found, self.fault))
+
+
+def training_model(config: TrainConfig, contract: Contract, network: keras.Model) -> TrainedModel:
+    """The network behind what only training needs, compiled; the layers in front hold no weights."""
+    front = [keras.Input(contract.image_shape, dtype=dataset.wire_dtype(contract)), Dequantize(contract)]
+    if config.flip:  # on the device, drawn anew for every image of every step, the same draws for the same seed
+        front.append(keras.layers.RandomFlip("horizontal", seed=config.seed))
+    training = TrainedModel([*front, network], len(contract.labels))
+    training.compile(
+        optimizer=keras.optimizers.Adam(config.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=models.gives_logits(network)),
+        jit_compile=False,
+    )
+    training.optimizer.build(training.trainable_variables)  # so that a checkpoint can be put back before a step
+    return training
+
+
+def compiled(step: Callable[[Any], dict[str, tf.Tensor]]) -> Callable[[Any], dict[str, tf.Tensor]]:
+    """`train_step` or `test_step` as one function of an iterator over batches: the batch never comes to Python."""
+
+    @tf.function(reduce_retracing=True)
+    def run(batches: Any) -> dict[str, tf.Tensor]:
+        return step(next(batches))
+
+    return run
