@@ -26,7 +26,6 @@ from pipelines import fields as checked
 from pipelines.fields import FieldError, Fields
 
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
 
 FORMAT_VERSION = 1
@@ -234,26 +233,6 @@ def normalize(contract: Contract, pixels: tf.Tensor) -> tf.Tensor:
     shape = tf.shape(pixels)
     rows = tf.reshape(tf.cast(pixels, tf.float32), tf.concat([shape[:-2], (width * 3,)], axis=0))
     return tf.ensure_shape(tf.reshape(rows * scale + offset, shape), pixels.shape)
-
-
-def normalizer(contract: Contract) -> Callable[[np.ndarray, np.ndarray], None]:
-    """`normalize` of one image in NumPy: the same operations in the same order, so the same bits.
-
-    Returns:
-      A function that fills its first argument, float32 (H * W * 3,), with the normalized values of its second, 8-bit
-      pixels (H * W * 3,). Image by image, because one fits a processor's cache and a batch does not.
-    """
-    import numpy as np
-
-    area = contract.image_shape[0] * contract.image_shape[1]
-    scale, offset = (np.tile(np.asarray(v, np.float32), area) for v in _affine(contract))
-
-    def fill(normalized: np.ndarray, pixels: np.ndarray) -> None:
-        np.copyto(normalized, pixels)
-        np.multiply(normalized, scale, out=normalized)
-        np.add(normalized, offset, out=normalized)  # a sum of its own: fused with the product it would round once
-
-    return fill
 
 
 def _affine(contract: Contract) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

@@ -1,7 +1,4 @@
-"""Batches from serialized records of a raw encoding, without parsing them: copied, and normalized on the way.
-
-The image lies in its record as the network wants it, or one product and one sum away.
-"""
+"""Batches from serialized records of a raw encoding, without parsing them: the image lies in its record as it is."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import math
 import mmap
 import threading
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -35,25 +32,20 @@ class Record(NamedTuple):
 class Assembler:
     """Turns records into batches; several threads may use it at once."""
 
-    def __init__(self, contract: Contract, dequantize: bool) -> None:
+    def __init__(self, contract: Contract) -> None:
         stored = np.dtype(contracts.RAW_DTYPES[contract.encoding])
         self._shape = contract.image_shape
         self._classes = len(contract.labels)
         self._weighted = contract.weighted
         self._sizes = {"image": math.prod(self._shape) * stored.itemsize, "weight": 4}  # bytes
         self._dtype: np.dtype = stored
-        self._row: np.dtype = np.dtype(np.uint8)  # a row as bytes: a record's numbers may lie at odd addresses
-        self._fill: Callable[[np.ndarray, np.ndarray], None] = np.copyto
-        if dequantize and stored == np.uint8:
-            self._dtype = self._row = np.dtype("float32")
-            self._fill = contracts.normalizer(contract)
         self._layouts: list[Layout] = []  # of the records seen so far
         self._lock = threading.Lock()
         self._buffers = _Buffers()
 
     @property
     def dtypes(self) -> list[tf.DType]:
-        """Of images (float32 if dequantized from uint8, else as stored), labels, and weights if there are any."""
+        """Of images as stored, labels, and weights if there are any."""
         return [tf.as_dtype(self._dtype), tf.int64, *([tf.float32] if self._weighted else [])]
 
     def check(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
@@ -79,12 +71,12 @@ class Assembler:
         needed = size * math.prod(self._shape) * self._dtype.itemsize
         memory = self._buffers.take(needed)
         images = memory[:needed]
-        rows = images.view(self._row).reshape(size, -1)
+        rows = images.reshape(size, -1)  # as bytes: a record's numbers may lie at odd addresses
         labels, weights = np.empty(size, np.int64), np.empty(size, np.float32)
         for row, (buffer, array, at, layout) in enumerate(records):
             values = self._layouts[layout].values
             first, last = values["image"]
-            self._fill(rows[row], array[at + first : at + last])
+            rows[row] = array[at + first : at + last]
             first, last = values["label"]
             labels[row] = varint(buffer[at + first : at + last])
             if self._weighted:

@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
-from trainer import mapped
+from trainer import compiled, mapped
 from trainer import order as orders
 from trainer.assembler import Assembler
 from trainer.gather import Gather, Parse, order
@@ -74,7 +74,7 @@ def load(
     if contract.encoding not in contracts.RAW_DTYPES:
         parsed = batches.map(_parser(contract, dequantize), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return parsed.prefetch(tf.data.AUTOTUNE)
-    assembler = Assembler(contract, dequantize)
+    assembler = Assembler(contract)
     call = Parse(assembler) if shards is None else Gather(assembler, shards)
     read = _reader(contract, call, assembler.dtypes, dequantize)
     return batches.map(read, num_parallel_calls=CALLS, deterministic=True).prefetch(AHEAD)
@@ -196,15 +196,22 @@ def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | 
 
 
 def _reader(contract: Contract, call: Gather | Parse, dtypes: list[tf.DType], dequantize: bool) -> Read:
+    finish = _finisher(contract, dequantize)
+
     def read(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Not stateful: what it gives depends on the batch alone, so calls run side by side where training is to be
         # reproducible too.
         images, *others = tf.numpy_function(call, [batch], dtypes, stateful=False)
-        images = tf.cast(images, tf.float32) if dequantize else images
         images = tf.ensure_shape(images, (batch.shape[0], *contract.image_shape))
-        return (images, *(tf.ensure_shape(values, batch.shape) for values in others))
+        return (finish(images), *(tf.ensure_shape(values, batch.shape) for values in others))
 
     return read
+
+
+def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    compiled.keep_memory()
+    finish: Callable[[tf.Tensor], tf.Tensor] = compiled.dequantizer(contract) if dequantize else tf.identity
+    return finish
 
 
 def _shuffle_buffer(contract: Contract, split: str) -> int:
@@ -220,11 +227,12 @@ def _parser(contract: Contract, dequantize: bool) -> Read:
     spec.pop("key")  # of use to tools, not to a model
     if not contract.weighted:
         spec.pop("weight")
+    finish = _finisher(contract, dequantize)
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = tf.io.parse_example(serialized, spec)
         with tf.control_dependencies(_record_checks(contract, batch)):
-            images = _images(contract, tf.identity(batch["image"]), dequantize)  # (B, H, W, 3)
+            images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, 3)
             labels = tf.identity(batch["label"])  # (B,)
         return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
 
@@ -243,8 +251,3 @@ def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]
         size = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
         checks.append(tf.debugging.assert_equal(tf.strings.length(batch["image"]), size))
     return [op for op in checks if op is not None]  # None where TensorFlow could tell while tracing
-
-
-def _images(contract: Contract, encoded: tf.Tensor, dequantize: bool) -> tf.Tensor:
-    read = contracts.images_from_records if dequantize else contracts.stored_from_records
-    return read(contract, encoded)
