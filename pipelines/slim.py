@@ -34,8 +34,8 @@ def slim(data: bytes, max_pixels: int, max_frames: int) -> tuple[bytes, int]:
         return _without_exif(data), 1
     if data[:4] == b"\x89PNG":
         _check_chunks(data)
-    elif data[:4] == b"RIFF" and data[12:16] == b"VP8X":
-        width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        width, height = _webp_size(data)
         if width * height > max_pixels:
             raise TooMuchError("too-many-pixels", f"{width}x{height} is more than the allowed {max_pixels} pixels.")
     elif data[:2] in (b"II", b"MM"):
@@ -98,6 +98,16 @@ def _check_chunks(data: bytes) -> None:
             return
         p += 12 + int.from_bytes(data[p : p + 4], "big")
     raise TooMuchError("too-much-metadata", f"It has more than {MAX_CHUNKS} chunks before its pixels.")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of the canvas (RFC 9649, 2.5 to 2.7): libwebp's decoder of animations allocates it when made."""
+    if data[12:16] == b"VP8X":
+        return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
+    if data[12:16] == b"VP8L":
+        sides = int.from_bytes(data[21:25], "little")
+        return 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
+    return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
 
 
 def _tiff_pages(data: bytes, most: int) -> int:
