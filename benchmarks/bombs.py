@@ -17,6 +17,7 @@ import tempfile
 import time
 
 import measure
+import prepare
 
 sys.path.insert(0, str(measure.ROOT / "tests"))
 sys.path.insert(0, str(measure.ROOT))
@@ -74,15 +75,15 @@ def main() -> None:
             for with_bombs in (False, True):
                 if with_bombs:
                     shutil.copytree(work / "bombs", work / "in/bomb")
-                command = [sys.executable, "-m", "pipelines", "prepare", "--input", str(work / "in"), "--output",
-                           str(work / "out"), "--name", "x", "--encoding", "uint8", "--max-reject-rate", "1"]  # fmt: skip
+                command = [*prepare.ours(work / "in", work / "out", "uint8")[:-1], "1"]  # --max-reject-rate
                 peaks[with_bombs].append(measure.run(command).peak)
                 rejected = json.loads((work / "out/contract.json").read_text())["rejected"]
                 shutil.rmtree(work / "out")
                 shutil.rmtree(work / "in/bomb", ignore_errors=True)
         print(f"rejected: {rejected}")
-        print(f"{args.count} photographs: peak MB {measure.spread(peaks[False])}; with the bombs "
-              f"{measure.spread(peaks[True])}: {measure.middle(peaks[True]) - measure.middle(peaks[False]):.0f} more")  # fmt: skip
+        more = measure.middle(peaks[True]) - measure.middle(peaks[False])
+        print(f"{args.count} photographs: peak MB {measure.spread(peaks[False])}")
+        print(f"with the bombs: {measure.spread(peaks[True])}, {more:.0f} more")
 
 
 if __name__ == "__main__":

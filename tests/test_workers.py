@@ -207,10 +207,8 @@ def test_the_programs_own_memory_is_not_bounded():
 @linux
 def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tmp_path):
     """100 million bytes as RGB: 50 kB of PNG, and 400 kB of a TIFF that Pillow reads."""
-    files = {
-        "large.png": fx.flat_png(6000, 6000),
-        "large.tif": fx.encode(Image.new("RGB", (6000, 6000)), "TIFF", compression="tiff_lzw"),
-    }
+    flat = Image.new("RGB", (6000, 6000))
+    files = {"large.png": fx.flat_png(6000, 6000), "large.tif": fx.encode(flat, "TIFF", compression="tiff_lzw")}
     conftest.draw_photo(tmp_path / "small.jpg", 1, (40, 30))
     config = PrepareConfig(input="in", output="out", size=(8, 8), image_memory=64 << 20)
     alone = Workers(1)
