@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines import augment, formats, hashing, images, storage
+from pipelines import augment, formats, hashing, images, memory, storage
 from pipelines.config import PrepareConfig
 from pipelines.source import Header, Ref
 from pipelines.summary import Rejected, Thumbnail
@@ -39,8 +39,9 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
             return rejected("changed", "The file changed while the job ran.")
         limits = config.max_pixels, config.max_frames
         header = Header(*ref.header) if ref.header else formats.read_header(data, *limits)
-        encoded = data if header.in_graph else formats.canonical(data, *limits)
-        pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
+        with memory.turn(header.width * header.height, config.image_timeout / 4):
+            encoded = data if header.in_graph else formats.canonical(data, *limits)
+            pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except (MemoryError, tf.errors.ResourceExhaustedError):

@@ -52,6 +52,18 @@ def hoard(megabytes, allowed):
         return "MemoryError"
 
 
+def hold_turn(pixels, seconds, wait):
+    with memory.turn(pixels, wait):
+        started = time.monotonic()
+        time.sleep(seconds)
+    return started, time.monotonic()
+
+
+def die_in_turn():
+    with memory.turn(memory.LARGE + 1, 9):
+        die(0)
+
+
 def fail(text):
     raise ValueError(text)
 

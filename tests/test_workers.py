@@ -1,5 +1,6 @@
 """Worker processes: answers in order, faults that cost one item, and nothing left behind."""
 
+import itertools
 import os
 import resource
 import subprocess
@@ -226,3 +227,20 @@ def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tm
 def test_a_bound_that_nothing_fits_in_is_refused():
     with pytest.raises(ConfigError, match="--image-memory should be between"):
         PrepareConfig(input="in", output="out", image_memory=1 << 20)
+
+
+@linux
+def test_large_images_take_turns_and_small_ones_do_not_wait():
+    pair = [Workers(1, "faulty_tasks"), Workers(1, "faulty_tasks")]
+    large = memory.LARGE + 1
+
+    def held(pixels: int, seconds: float, wait: float) -> list[tuple[float, float]]:
+        asked = [alone.submit("hold_turn", (), [(pixels, seconds, wait)] * 2) for alone in pair]
+        return sorted(future.result() for futures in asked for future in futures)
+
+    lost = pair[0].submit("die_in_turn", (), [()])[0]  # whose turn ends with it
+    assert lost.exception().reason == "crashed"
+    assert all(after[0] >= before[1] for before, after in itertools.pairwise(held(large, 0.2, 9)))
+    for pixels, wait in ((memory.LARGE, 9), (large, 0.01)):  # at the limit, or tired of waiting
+        first, second, *_ = held(pixels, 0.5, wait)
+        assert second[0] < first[1]
