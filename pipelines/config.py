@@ -26,7 +26,7 @@ AUGMENT_DEFAULTS = {
     "erase": 0.0,  # blank a rectangle of at most this fraction of the area; off by default
 }
 # What the shard bytes do not depend on. Everything else is part of the digest that decides whether a resume is one.
-_NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "thumbnails")
+_NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "image_memory", "thumbnails")
 
 
 class ConfigError(ValueError):
@@ -64,9 +64,11 @@ class PrepareConfig:
     seed: int = 0
     max_reject_rate: float = 0.01
     max_pixels: int = 64 << 20
+    max_frames: int = 1000  # of an animation or a TIFF; only the first is used
     max_file_bytes: int = 256 << 20
     allow_outside: bool = False
     image_timeout: float = 60.0  # seconds that reading or decoding one image may take
+    image_memory: int = 1 << 30  # bytes that one image may take in its worker
     workers: int = 0  # decoding processes; 0: one a core
     thumbnails: int = 2  # sources a class and split that the report shows
 
@@ -89,8 +91,9 @@ class PrepareConfig:
         _between("--seed", self.seed, -(1 << 63), (1 << 63) - 1)
         _between("--image-timeout", self.image_timeout, 0.001, 86_400)
         _between("--workers", self.workers, 0, 1024)
-        for option in ("shard_size", "max_pixels", "max_file_bytes"):
+        for option in ("shard_size", "max_pixels", "max_frames", "max_file_bytes"):
             _between(f"--{option.replace('_', '-')}", getattr(self, option), 1, 1 << 50)
+        _between("--image-memory", self.image_memory, 16 << 20, 1 << 50)
         for value in self.background:
             _between("--background", value, 0, 255)
         if not self.input or not self.output:

@@ -1,6 +1,7 @@
 """Which images there are: format, size and conversions told by content, and what the graph cannot read made PNG.
 
-The Python side of decoding, on Pillow. `images.py` is the other side: TensorFlow ops only.
+The Python side of decoding, on Pillow. `images.py` is the other side: TensorFlow ops only. Reading a header is bounded
+in time and memory by the limits and not by what the file claims: see `slim.py`.
 
 Policies, applied and counted:
   EXIF orientation   applied (JPEG, PNG, WebP in the graph; TIFF, AVIF by `canonical`)
@@ -19,15 +20,18 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipelines import exif
+from pipelines import exif, slim
 from pipelines.source import Header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
+MAX_PIXELS, MAX_FRAMES = 64 << 20, 1000
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
+_BAND = 1 << 18  # pixels divided at a time
 # Pillow warns of damaged metadata and of sizes that we limit ourselves. Not warnings.catch_warnings around the calls:
 # it is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+_PILLOWS_TEXT_LIMITS = ("Decompressed data too large", "Too much memory used in text chunks")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
@@ -39,15 +43,24 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def read_header(data: bytes, max_pixels: int) -> Header:
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> Header:
     """Tells format, size and policies from the content, without decoding pixels.
 
     Raises:
-      ImageError: empty, not one of FORMATS, a broken header, or more than `max_pixels`.
+      ImageError: empty, not one of FORMATS, a broken header, or more than a limit.
     """
+    return _read(data, max_pixels, max_frames)[0]
+
+
+def _read(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.Image]:
+    """The header and, not decoded yet, the picture: of a GIF only the first."""
     if not data:
         raise ImageError("empty", "The file is empty.")
-    image = _open(data, max_pixels)
+    try:
+        lean, frames = slim.slim(data, max_pixels, max_frames)
+    except slim.TooMuchError as e:
+        raise ImageError(e.reason, str(e)) from e
+    image = _open(lean, max_pixels)
     width, height = image.size
     if width < 1 or height < 1:
         raise ImageError("broken-header", f"The header says {width}x{height} pixels.")
@@ -57,35 +70,37 @@ def read_header(data: bytes, max_pixels: int) -> Header:
     orientation = exif.read_orientation(data, format_) if format_ in _GRAPH_FORMATS else _pillow_orientation(image)
     if orientation >= 5 and format_ != "TIFF":  # of TIFF, Pillow tells the size with the orientation applied
         width, height = height, width
-    try:
-        animated = format_ != "JPEG" and bool(getattr(image, "is_animated", False))
-    except Exception as e:  # Pillow walks the frames to answer; damaged ones raise nearly anything
-        raise ImageError("broken-header", f"{format_}: {type(e).__name__}: {e}") from e
+    if format_ in ("PNG", "WEBP", "AVIF"):  # whose header says how many; Pillow does not walk them
+        frames = int(getattr(image, "n_frames", 1))
+    if frames > max_frames:
+        raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
+    animated = format_ != "JPEG" and frames > 1
     conversions = _conversions(image, orientation, animated)
     moving_webp = data[12:16] == b"VP8X" and bool(data[20] & WEBP_ANIMATION)  # of one frame, perhaps
     in_graph = format_ in _GRAPH_FORMATS and not animated and not (format_ == "WEBP" and moving_webp)
-    return Header(format_.lower(), width, height, orientation, conversions, in_graph)
+    return Header(format_.lower(), width, height, orientation, conversions, in_graph), image
 
 
-def canonical(data: bytes, max_pixels: int = 64 << 20) -> bytes:
+def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> bytes:
     """Encoded bytes of any of FORMATS -> bytes that the graph reads: unchanged, or losslessly as PNG.
 
     Raises:
       ImageError: as `read_header`, or the pixels cannot be decoded.
     """
-    header = read_header(data, max_pixels)
+    header, image = _read(data, max_pixels, max_frames)
     if header.in_graph:
         return data
-    image = _open(data, max_pixels)
+    out = io.BytesIO()
     try:
         image.seek(0)
         upright = ImageOps.exif_transpose(image) if header.orientation != 1 else image
-        out = io.BytesIO()
         eight_bit(upright).save(out, "PNG", compress_level=1)
-    except ImageError:
+    except (ImageError, MemoryError):
         raise
     except Exception as e:  # decoders raise nearly anything on damaged data
         raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
+    finally:
+        image.close()  # a TIFF is part of a cycle: its pixels would stay until the next collection of garbage
     return out.getvalue()
 
 
@@ -97,7 +112,11 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as e:
         raise ImageError("too-many-pixels", f"More than the allowed {max_pixels} pixels: {e}") from e
+    except MemoryError:
+        raise
     except Exception as e:
+        if any(sentence in str(e) for sentence in _PILLOWS_TEXT_LIMITS):
+            raise ImageError("too-much-metadata", f"{e} (in a text chunk or a profile).") from e
         # Pillow's own sentence for this names a memory address, and rejects should be the same in every run.
         why = "" if isinstance(e, UnidentifiedImageError) else f": {type(e).__name__}: {e}"
         raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}{why}") from e
@@ -141,10 +160,21 @@ def eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         raise ImageError("unsupported-pixels", "Floating-point pixels have no stated range; convert them first.")
     if image.mode in _DEEP_MODES:
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError("unsupported-pixels", "32-bit pixels beyond 0..65535 have no stated range.")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        return Image.fromarray(_divided(image))
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         return image if "transparency" not in image.info else image.convert("RGBA")
     return image.convert("RGBA" if "transparency" in image.info or image.mode in ("PA", "La", "RGBa") else "RGB")
+
+
+def _divided(image: Image.Image) -> np.ndarray:
+    """A deep gray image -> uint8 (h, w), rounded; a band of rows at a time, since the whole in 64 bits is large."""
+    width, height = image.size
+    out = np.empty((height, width), np.uint8)
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        values = np.asarray(band).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError("unsupported-pixels", "32-bit pixels beyond 0..65535 have no stated range.")
+        out[top : top + rows] = (values + 128) // 257
+    return out

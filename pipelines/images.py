@@ -23,6 +23,8 @@ from pipelines.config import PrepareConfig
 from pipelines.formats import WEBP_ANIMATION
 from pipelines.source import Header
 
+_BAND = 1 << 18  # pixels composited at a time
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSpec:
@@ -231,7 +233,30 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int
 
 
 def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
-    """uint8 or uint16 (h, w, 3 or 4) -> uint8 (h, w, 3), composited over the background and rounded once."""
+    """uint8 or uint16 (h, w, 3 or 4) -> uint8 (h, w, 3), composited over the background and rounded once.
+
+    A band of rows at a time where it is large: the floats of a whole picture take 12 to 24 times its bytes.
+    """
+    shape = tf.shape(pixels)
+    rows = tf.maximum(_BAND // tf.maximum(shape[1], 1), 1)
+
+    def banded() -> tf.Tensor:
+        count = (shape[0] + rows - 1) // rows
+        bands = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=(None, None, 3))
+        _, bands = tf.while_loop(
+            lambda i, _: i < count,
+            lambda i, bands: (i + 1, bands.write(i, _band_rgb(pixels[i * rows : (i + 1) * rows], background))),
+            (tf.constant(0), bands),
+            parallel_iterations=1,
+        )
+        return bands.concat()
+
+    rgb = tf.cond(shape[0] <= rows, lambda: _band_rgb(pixels, background), banded)
+    rgb.set_shape((None, None, 3))
+    return rgb
+
+
+def _band_rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
     deep = pixels.dtype == tf.uint16
     real = tf.float64 if deep else tf.float32  # enough to round what is never halfway as exact arithmetic would
     top = pixels.dtype.max

@@ -72,10 +72,14 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     what.add_argument("--max-reject-rate", type=float, default=d["max_reject_rate"], metavar="RATE",
         help="fail, publishing nothing, if more than this part of the inputs is bad (default: 0.01)")  # fmt: skip
     what.add_argument("--max-pixels", type=int, default=d["max_pixels"], help="reject larger images (default: 64 Mi)")
+    what.add_argument("--max-frames", type=int, default=d["max_frames"],
+        help="reject animations and TIFFs of more; only the first is used (default: 1000)")  # fmt: skip
     what.add_argument("--max-file-bytes", type=int, default=d["max_file_bytes"],
         help="reject larger files, unread (default: 256 Mi)")  # fmt: skip
     what.add_argument("--image-timeout", type=float, default=d["image_timeout"], metavar="SECONDS",
         help="reject an image that takes longer to read or decode (default: 60)")  # fmt: skip
+    what.add_argument("--image-memory", type=_bytes, default="1G", metavar="SIZE",
+        help="reject an image that takes more; each worker may take so much (default: 1G)")  # fmt: skip
     pixels = p.add_argument_group("pixels")
     pixels.add_argument("--size", type=_size, default="128x128", metavar="HxW", help="(default: 128x128)")
     pixels.add_argument("--resize", default=d["resize"], choices=contract.RESIZE_MODES,

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines import augment, formats, hashing, images, storage
+from pipelines import augment, formats, hashing, images, memory, storage
 from pipelines.config import PrepareConfig
 from pipelines.source import Header, Ref
 from pipelines.summary import Rejected, Thumbnail
@@ -37,14 +37,23 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
         data = storage.read_input(ref.uri, config.max_file_bytes)
         if hashlib.sha256(data).hexdigest() != ref.digest:
             return rejected("changed", "The file changed while the job ran.")
-        header = Header(*ref.header) if ref.header else formats.read_header(data, config.max_pixels)
-        encoded = data if header.in_graph else formats.canonical(data, config.max_pixels)
-        pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
+        limits = config.max_pixels, config.max_frames
+        header = Header(*ref.header) if ref.header else formats.read_header(data, *limits)
+        with memory.turn(header.width * header.height, config.image_timeout / 4):
+            encoded = data if header.in_graph else formats.canonical(data, *limits)
+            pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        return rejected("out-of-memory", out_of_memory(config))
     except tf.errors.OpError as e:
         return rejected("undecodable", _first_sentence(e))
     return Decoded(pixels, header)
+
+
+def out_of_memory(config: PrepareConfig) -> str:
+    """The sentence for an image that took more than it may."""
+    return f"It takes more than {config.image_memory} bytes of memory (--image-memory)."
 
 
 def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) -> np.ndarray:

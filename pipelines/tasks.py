@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines import console, finishing, formats, gray, images, records, storage, tfrecord
+from pipelines import console, finishing, formats, gray, images, memory, records, storage, tfrecord
 from pipelines.config import PrepareConfig
 from pipelines.shards import Affine, Made
 from pipelines.source import Ref, Source
@@ -25,22 +25,28 @@ def warm_up() -> None:
     encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
     spec = images.ImageSpec(4, 4)
     images.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
+    memory.allow()
 
 
 def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
     """Reads a file once: its digest, and its header by content. Decodes no pixels."""
+    memory.bound(config.image_memory)
     digest = ""
     try:
         data = storage.read_input(source.uri, config.max_file_bytes)
         digest = hashlib.sha256(data).hexdigest()
-        header = formats.read_header(data, config.max_pixels)
+        header = formats.read_header(data, config.max_pixels, config.max_frames)
     except (storage.StorageError, formats.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
+    except MemoryError:
+        detail = records.out_of_memory(config)
+        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "out-of-memory", detail)
     return Ref(*source, digest, len(data), tuple(header))
 
 
 def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: PrepareConfig) -> Made | Rejected:
     """Reads, checks, decodes and resizes one source, once, and makes the records of these copies (0: the original)."""
+    memory.bound(config.image_memory)
     decoded = records.load(ref, split, config)
     if isinstance(decoded, Rejected):
         return decoded
@@ -51,6 +57,7 @@ def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: Pre
 
 def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfig) -> list[dict[str, object]]:
     """Pictures for the report of one source as it became these copies; none where it cannot be shown."""
+    memory.bound(config.image_memory)
     decoded = records.load(ref, split, config)
     if isinstance(decoded, Rejected):
         return []

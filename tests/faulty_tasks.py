@@ -4,7 +4,7 @@ import os
 import signal
 import time
 
-from pipelines import tasks
+from pipelines import memory, tasks
 from pipelines.tasks import finish, thumbnails, warm_up  # noqa: F401
 
 
@@ -42,6 +42,26 @@ def half_an_answer(_):
         except OSError:
             continue
     os._exit(1)
+
+
+def hoard(megabytes, allowed):
+    memory.bound(allowed << 20)
+    try:
+        return len(bytearray(megabytes << 20)) >> 20
+    except MemoryError:
+        return "MemoryError"
+
+
+def hold_turn(pixels, seconds, wait):
+    with memory.turn(pixels, wait):
+        started = time.monotonic()
+        time.sleep(seconds)
+    return started, time.monotonic()
+
+
+def die_in_turn():
+    with memory.turn(memory.LARGE + 1, 9):
+        die(0)
 
 
 def fail(text):

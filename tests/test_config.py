@@ -58,6 +58,7 @@ BAD = [
     ({"seed": -(10**80)}, "--seed should be between"),
     ({"shard_size": 0}, "--shard-size should be between 1 and"),
     ({"max_pixels": 0}, "--max-pixels should be between 1 and"),
+    ({"max_frames": 0}, "--max-frames should be between 1 and"),
     ({"max_file_bytes": 0}, "--max-file-bytes should be between 1 and"),
     ({"input": ""}, "--input and --output should name"),
     ({"output": ""}, "--input and --output should name"),
@@ -114,7 +115,7 @@ CHANGES = [
     {"balance": "uniform"}, {"balance": "uniform", "target": 5}, {"balance": "temperature", "temperature": 2.0},
     {"balance": "counts", "counts": {"a": 1}}, {"balance": "counts", "counts": {"a": 2}}, {"max_copies": 3},
     {"augment": {"flip": 1.0}}, {"encoding": "uint8"}, {"jpeg_quality": 90}, {"shards": 3}, {"shard_size": 1 << 20},
-    {"quality": "fast"}, {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_file_bytes": 5},
+    {"quality": "fast"}, {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_frames": 5}, {"max_file_bytes": 5},
     {"allow_outside": True},
 ]  # fmt: skip
 
@@ -135,6 +136,7 @@ NEUTRAL = {
     "max_reject_rate": 0.5,
     "thumbnails": 9,
     "image_timeout": 5.0,
+    "image_memory": 1 << 28,
 }
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import pathlib
 import struct
+import time
 
 import image_fixtures as fx
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image, features
+from PIL import EpsImagePlugin, Image, features
 
-from pipelines import exif, formats, images
+from pipelines import exif, formats, images, slim
 from pipelines.formats import ImageError
 from pipelines.images import ImageSpec
 
@@ -666,4 +667,88 @@ def test_hostile_files_of_others_are_rejected_in_two_ways_only(real_data: pathli
         decoded += 1
     assert decoded > 80
     assert undecodable > 10
-    assert reasons == {"empty", "not-an-image", "too-many-pixels", "undecodable", "broken-header"}
+    assert reasons == {"empty", "not-an-image", "too-many-pixels", "undecodable"}
+
+
+def test_each_bomb_is_told_in_under_a_second():
+    for name, (data, reason) in fx.bombs().items():
+        started = time.monotonic()
+        try:
+            formats.canonical(data)
+            told = ""
+        except ImageError as e:
+            told = e.reason
+        assert (name, told) == (name, reason)
+        assert time.monotonic() - started < 1, name
+
+
+@pytest.mark.parametrize("format_", ["GIF", "TIFF", "WEBP", "PNG", "AVIF"])
+def test_the_limit_of_frames_is_inclusive(format_):
+    frames = [Image.fromarray(noise(8, 8, seed)) for seed in range(3)]
+    data = fx.encode(frames[0], format_, save_all=True, append_images=frames[1:], duration=50)
+
+    assert "first-frame" in formats.read_header(data, MAX_PIXELS, max_frames=3).conversions
+    with pytest.raises(ImageError, match=r"more than the allowed 2 frames \(--max-frames\)") as raised:
+        formats.read_header(data, MAX_PIXELS, max_frames=2)
+    assert raised.value.reason == "too-many-frames"
+
+
+def test_frames_are_followed_and_not_opened():
+    assert slim.slim(fx.tiff_file(1, 1, 5), 9, 9)[1] == 5
+    assert slim.slim(fx.tiff_file(1, 1, 50), 9, 9)[1] == 10  # one more than the limit, and no further
+    ring = bytearray(fx.tiff_file(1, 1, 1))
+    ring[-4:] = ring[4:8]  # the directory follows itself
+    assert slim.slim(bytes(ring), 9, 9)[1] == 1
+    movie = fx.gif(4, 4, fx.gif_comment(5000), fx.gif_frame(4, 4), b"?", fx.gif_frame(4, 4), fx.gif_frame(4, 4))
+    assert slim.slim(movie, 9, 9) == (fx.gif(4, 4, fx.gif_frame(4, 4)), 3)
+    for length in range(len(movie)):  # wherever it is cut
+        assert slim.slim(movie[:length], 9, 9)[1] <= 3
+
+
+def test_only_jpegs_of_many_exif_segments_are_shortened():
+    assert slim.slim(turned("JPEG", fx.tiff(6)), 9, 9)[0] == turned("JPEG", fx.tiff(6))
+    many = fx.jpeg_with(JPEG, *[EXIF_6] * 50)
+    assert slim.slim(many, 9, 9)[0] == JPEG
+    assert formats.read_header(many, MAX_PIXELS).orientation == 6
+
+
+@pytest.mark.parametrize("kind", ["rgba-8", "rgba-16", "rgb-16", "gray-8-tRNS", "palette-8-tRNS"])
+def test_bands_change_no_pixel(kind, monkeypatch):
+    """A picture of 23 rows in bands of 3, opaque ones among transparent ones."""
+    width, depth, color, *_ = struct.unpack(">I4xBB", PNG_KINDS[kind][0][16:26])
+    rng = np.random.default_rng(1)
+    size = {0: 1, 2: 3, 3: 1, 6: 4}[color] * depth // 8 * width
+    top = 2 if color == 3 else 256
+    rows = [rng.integers(0, top, size, dtype=np.uint8).tobytes() for _ in range(23)]
+    rows[4:9] = [bytes([top - 1]) * size] * 5
+    before = [fx.chunk(b"PLTE", bytes(6)), TRNS] if color == 3 else []
+    data = fx.png(width, depth, color, rows, *before)
+    whole = pixels_of(data, ImageSpec(23, width, background=BACKGROUND), traced=False)
+    monkeypatch.setattr(images, "_BAND", 3 * width)
+    images._decoder.cache_clear()
+    np.testing.assert_array_equal(pixels_of(data, ImageSpec(23, width, background=BACKGROUND), traced=False), whole)
+    images._decoder.cache_clear()
+
+
+def test_deep_gray_is_divided_in_bands_alike(monkeypatch):
+    levels = np.random.default_rng(2).integers(0, 65536, (9, 5), dtype=np.uint16)
+    monkeypatch.setattr(formats, "_BAND", 10)
+    got = pixels_of(fx.encode(levels, "TIFF"), ImageSpec(9, 5), traced=False)
+    np.testing.assert_array_equal(got[..., 0], np.rint(levels / 257))
+
+
+@pytest.mark.parametrize("format_", ["EPS", "PDF"])
+def test_no_program_is_started(format_, tmp_path, monkeypatch):
+    """Pillow has Ghostscript draw PostScript: with the formats left open, this test fails."""
+    (tmp_path / "gs").write_text(f"#!/bin/sh\necho >> {tmp_path}/started\nexit 1\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", None)  # what an earlier look for it found
+    data = fx.text_file(format_)
+    with pytest.raises(ImageError, match="Not one of JPEG"):
+        formats.canonical(data)
+    assert not (tmp_path / "started").exists()
+    if format_ == "EPS":
+        with contextlib.suppress(Exception):
+            Image.open(io.BytesIO(data)).load()
+        assert (tmp_path / "started").exists()

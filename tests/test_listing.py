@@ -11,7 +11,7 @@ import sys
 import pyarrow
 import pyarrow.parquet
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines import folders, listing, manifest, source
@@ -518,6 +518,7 @@ scalars = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
 json_values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=4)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(
     st.lists(st.dictionaries(st.sampled_from(["path", "label", "split", "group", "weight"]), json_values), min_size=1)
 )
@@ -546,3 +547,34 @@ def test_listing_a_local_folder_needs_no_beam(tmp_path):
     paths = [str(tmp_path), f"{tmp_path}/*/*"]
     done = subprocess.run([sys.executable, "-c", program, *paths], timeout=60, check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("pattern", ["", "/*/*", "/**", "/*/*/*"])
+def test_no_chain_of_links_leaves_the_input(pattern, tmp_path):
+    """A folder linked inside, in it a link to a link that leaves: what counts is where the whole path leads."""
+    touch(tmp_path / "outside", "deep/secret.jpg")
+    root = touch(tmp_path / "in", "cat/1.jpg", "cat/more/2.jpg", "links/3.jpg")
+    (root / "links/out").symlink_to("../../outside")
+    (root / "cat/inside").symlink_to("../links")
+    (root / "cat/more/again").symlink_to("../inside/out/deep")
+
+    sources, rejects = listed(f"{root}{pattern}")
+
+    assert not [s for s in sources if "secret" in s.key]
+    assert all(os.path.realpath(s.uri).startswith(f"{root}/") for s in sources)
+    assert set(rejects.values()) == {"outside-input"}
+
+
+def test_a_manifests_row_through_a_linked_folder_leaves_too(tmp_path):
+    touch(tmp_path / "outside", "deep/secret.jpg")
+    root = touch(tmp_path / "in", "cat/1.jpg")
+    (root / "out").symlink_to("../outside")
+    (root / "out-again").symlink_to("out/deep")
+    paths = ["cat/1.jpg", "out/deep/secret.jpg", "out-again/secret.jpg", "cat/../out/deep/secret.jpg"]
+    path = write(root / "m.jsonl", [{"path": p, "label": "cat"} for p in paths])
+
+    sources, rejects = listed(path)
+
+    assert [s.key for s in sources] == ["cat/1.jpg"]
+    assert rejects == dict.fromkeys(paths[1:], "outside-input")
+    assert len(listed(path, allow_outside=True)[0]) == 3

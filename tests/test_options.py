@@ -32,6 +32,8 @@ def test_the_defaults_are_the_configurations():
         (["--allow-outside"], "allow_outside", True),
         (["--max-reject-rate", "0.5"], "max_reject_rate", 0.5),
         (["--max-pixels", "99"], "max_pixels", 99),
+        (["--max-frames", "99"], "max_frames", 99),
+        (["--image-memory", "256M"], "image_memory", 256 << 20),
         (["--max-file-bytes", "99"], "max_file_bytes", 99),
         (["--size", "64x96"], "size", (64, 96)),
         (["--size", "64×96"], "size", (64, 96)),

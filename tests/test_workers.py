@@ -1,16 +1,21 @@
 """Worker processes: answers in order, faults that cost one item, and nothing left behind."""
 
+import itertools
 import os
+import resource
 import subprocess
 import sys
 import time
 
 import conftest
+import image_fixtures as fx
 import psutil
 import pytest
+from PIL import Image
 
-from pipelines import prepare, workers
-from pipelines.config import PrepareConfig
+from pipelines import memory, prepare, workers
+from pipelines.config import ConfigError, PrepareConfig
+from pipelines.source import Source
 from pipelines.tally import IncompleteError
 from pipelines.workers import TaskLostError, WorkerError, Workers
 
@@ -182,3 +187,60 @@ def test_an_analysis_that_is_killed_is_a_sentence_and_the_next_run_goes_on(tmp_p
     assert not (tmp_path / "out/contract.json").exists()
     monkeypatch.undo()
     assert sum(s.records for s in prepare.prepare(config).contract.splits.values()) == 20
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's writable memory")
+
+
+@linux
+def test_a_worker_gets_no_more_memory_than_it_may(two):
+    asked = [(50, 100), (150, 100), (50, 100), (150, 300), (400, 300)]
+    answers = [f.result() for f in two.submit("hoard", (), asked)]
+    assert answers == [50, "MemoryError", 50, 150, "MemoryError"]
+
+
+def test_the_programs_own_memory_is_not_bounded():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    memory.bound(1 << 20)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@linux
+def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tmp_path):
+    """100 million bytes as RGB: 50 kB of PNG, and 400 kB of a TIFF that Pillow reads."""
+    flat = Image.new("RGB", (6000, 6000))
+    files = {"large.png": fx.flat_png(6000, 6000), "large.tif": fx.encode(flat, "TIFF", compression="tiff_lzw")}
+    conftest.draw_photo(tmp_path / "small.jpg", 1, (40, 30))
+    config = PrepareConfig(input="in", output="out", size=(8, 8), image_memory=64 << 20)
+    alone = Workers(1)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        for path, reason in ((name, "out-of-memory"), ("small.jpg", "")):
+            source = Source(path, str(tmp_path / path), "cat", "", "", 1.0)
+            ref = alone.submit("fingerprint", (config,), [(source,)])[0].result()
+            made = alone.submit("make", ("train", config), [(ref, (0,), 0)])[0].result()
+            assert getattr(made, "reason", "") == reason
+            if reason:
+                assert made.detail == "It takes more than 67108864 bytes of memory (--image-memory)."
+
+
+def test_a_bound_that_nothing_fits_in_is_refused():
+    with pytest.raises(ConfigError, match="--image-memory should be between"):
+        PrepareConfig(input="in", output="out", image_memory=1 << 20)
+
+
+@linux
+def test_large_images_take_turns_and_small_ones_do_not_wait():
+    pair = [Workers(1, "faulty_tasks"), Workers(1, "faulty_tasks")]
+    large = memory.LARGE + 1
+
+    def held(pixels: int, seconds: float, wait: float) -> list[tuple[float, float]]:
+        asked = [alone.submit("hold_turn", (), [(pixels, seconds, wait)] * 2) for alone in pair]
+        return sorted(future.result() for futures in asked for future in futures)
+
+    lost = pair[0].submit("die_in_turn", (), [()])[0]  # whose turn ends with it
+    assert lost.exception().reason == "crashed"
+    assert all(after[0] >= before[1] for before, after in itertools.pairwise(held(large, 0.2, 9)))
+    for pixels, wait in ((memory.LARGE, 9), (large, 0.01)):  # at the limit, or tired of waiting
+        first, second, *_ = held(pixels, 0.5, wait)
+        assert second[0] < first[1]
