@@ -14,6 +14,7 @@ EPOCHS ?= 12
 PREPARE_FLAGS ?=
 TRAIN_FLAGS ?=
 SPLIT ?= test
+MINUTES ?= 20
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
@@ -22,7 +23,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 NEEDED_MB := 6000
 
-.PHONY: help all sample prepare verify train evaluate inspect test lint format lock clean check
+.PHONY: help all sample prepare verify train evaluate inspect test soak lint format lock clean check
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -55,6 +56,9 @@ inspect: $(VENV)/.run  ## show what OUT/data holds, and draw its contact sheet
 
 test: $(VENV)/.dev  ## run the tests (SHARDMILL_DATA=... adds those on real photographs)
 	$(RUN) -m pytest $(TEST_FLAGS)
+
+soak: $(VENV)/.dev  ## look for rare faults for MINUTES: fuzz, kill, resume, compare (needs SHARDMILL_DATA)
+	$(RUN) benchmarks/soak.py --minutes $(MINUTES)
 
 lint: $(VENV)/.dev  ## ruff (lint and format) and mypy
 	$(VENV)/bin/ruff check .

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import os
 import resource
 import sys
 import tempfile
@@ -19,13 +20,14 @@ from collections.abc import Iterator
 LARGE = 32 << 20  # pixels above which workers take turns: one picture of these can take most of a gigabyte
 _PAGE = resource.getpagesize()
 _turn = tempfile.TemporaryFile()  # noqa: SIM115 (opened before workers are forked, and shared by them)
-_bounded = False
+_statm = -1  # of a worker process that bounds itself
 
 
 def allow() -> None:
     """From now on `bound` works in this process: called in workers only, never in the program itself."""
-    global _bounded
-    _bounded = sys.platform == "linux"
+    global _statm
+    if sys.platform == "linux":
+        _statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def bound(extra: int) -> None:
@@ -33,9 +35,8 @@ def bound(extra: int) -> None:
 
     More than now and not than at its start: of what large images leave behind, the heap keeps some for the next ones.
     """
-    if _bounded:
-        with open("/proc/self/statm", "rb") as file:
-            held = int(file.read().split()[5]) * _PAGE
+    if _statm >= 0:
+        held = int(os.pread(_statm, 200, 0).split()[5]) * _PAGE
         resource.setrlimit(resource.RLIMIT_DATA, (held + extra, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
@@ -45,7 +46,7 @@ def turn(pixels: int, seconds: float) -> Iterator[None]:
 
     The system ends the turn of a worker that dies. What the picture leaves in the heap is given back.
     """
-    if not _bounded or pixels <= LARGE:
+    if _statm < 0 or pixels <= LARGE:
         yield
         return
     end = time.monotonic() + seconds

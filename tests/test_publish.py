@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from pipelines import contract, prepare, storage
+from pipelines.source import SourceError
 from pipelines.workspace import BusyError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -177,3 +178,46 @@ def test_two_runs_do_not_share_an_output(prepared, tmp_path):
     finally:
         os.close(descriptor)
     assert not (out / ".shardmill").exists()
+
+
+def test_an_input_that_vanishes_leaves_the_old_dataset(prepared, tmp_path, monkeypatch):
+    old, _, config = prepared
+    out, photos = tmp_path / "out", tmp_path / "photos"
+    shutil.copytree(old, out)
+    gone = dataclasses.replace(config, input=str(photos), output=str(out), name="other")
+    with pytest.raises(SourceError, match="There is nothing at"):
+        prepare.prepare(gone)
+    shutil.copytree(config.input, photos)
+    check = prepare.listing.check
+
+    def vanishes_after_the_check(config):
+        check(config)
+        shutil.rmtree(photos)
+
+    monkeypatch.setattr(prepare.listing, "check", vanishes_after_the_check)
+    with pytest.raises(Exception, match=r"SourceError|There is no|holds no file"):  # as Beam wraps it
+        prepare.prepare(gone)
+    assert contract.load(out) == contract.load(old)
+    assert shard_digests(out) == shard_digests(old)
+
+
+def test_a_read_only_output_is_one_sentence_and_keeps_its_dataset(prepared, tmp_path):
+    old, _, config = prepared
+    out = tmp_path / "out"
+    out.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", out], capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not allowed here")
+    try:
+        shutil.copytree(old, out, dirs_exist_ok=True)
+        subprocess.run(["mount", "-o", "remount,ro", out], check=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "pipelines", "prepare", "--input", config.input, "--output", out],
+            cwd=ROOT, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1].startswith("error: ")
+        assert "Read-only file system" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+        assert shard_digests(out) == shard_digests(old)
+    finally:
+        subprocess.run(["umount", out], check=True)
