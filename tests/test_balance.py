@@ -126,7 +126,8 @@ def test_splits_get_their_share_to_within_one_item(items, weights):
 
 
 def round_half_up(value: float) -> int:
-    return int(value + 0.5 + 1e-9)
+    whole = int(value)  # value + 0.5 would itself be rounded: up, just below a half
+    return whole + (value - whole >= 0.5)
 
 
 @given(st.dictionaries(positions, st.integers(1, 30), min_size=2, max_size=20), st.floats(0.01, 0.99))

@@ -14,7 +14,7 @@ from conftest import draw_photo
 
 from pipelines import balance, duplicates, prepare, stages, verify
 from pipelines.config import ConfigError, PrepareConfig
-from pipelines.source import Ref
+from pipelines.source import Ref, pack, unpack
 from pipelines.summary import Duplicates
 
 
@@ -57,20 +57,25 @@ def test_otherwise_all_stay(mode):
     assert duplicates.separate(UNIT, config(mode)) == (sorted(UNIT), [])
 
 
+def bucket(refs: list[Ref]) -> tuple[int, list[bytes]]:
+    """One bucket of units that equal content makes."""
+    return 0, [pack((r.digest, r) for r in refs)]
+
+
 def test_what_is_dropped_weighs_nothing_in_the_splits():
-    ((label, (_, images)),) = stages.unit_position(("1", UNIT[:2]), config())
-    assert (label, images) == ("bee", 1)
-    assert list(stages.unit_position(("2", UNIT[2:5]), config())) == []
+    ((label, ranks),) = stages.unit_ranks(bucket(UNIT[:2]), config())
+    assert (label, ranks.total) == ("bee", 1)
+    assert list(stages.unit_ranks(bucket(UNIT[2:5]), config())) == []
 
 
 def placed(refs: list[Ref], cuts: dict[str, list[tuple[int, str]]], mode: str = "drop") -> tuple[dict, dict]:
     """(key -> split of those that stay, tag -> elements) of one unit."""
-    out = list(stages.assign_split((refs[0].digest, refs), config(mode), cuts))
+    out = list(stages.assign_split(bucket(refs), config(mode), cuts))
     aside = collections.defaultdict(list)
     for element in out:
-        if not isinstance(element, Ref):
+        if not isinstance(element, bytes):
             aside[element.tag].append(element.value)
-    return {r.key: r.split for r in out if isinstance(r, Ref)}, aside
+    return {r.key: r.split for r in unpack(e for e in out if isinstance(e, bytes))}, aside
 
 
 def test_a_unit_of_which_nothing_stays_needs_no_cut():
