@@ -47,8 +47,8 @@ before = content(old)
 while last != 0:
     number += 1
     shutil.rmtree(out, ignore_errors=True)
-    shutil.copytree(old, out)
-    shutil.copytree(work, out / ".shardmill")
+    shutil.copytree(old, out, copy_function=os.link)
+    shutil.copytree(work, out / ".shardmill", copy_function=os.link)
     process = os.fork()
     if not process:
         kill_after(number)
@@ -119,32 +119,6 @@ def test_killed_after_any_change_a_reader_finds_the_old_or_the_new_or_nothing_us
     assert sorted(p.name for p in out.glob("*.tfrecord-*")) == sorted(shard_digests(out))  # and no old one beside them
 
 
-def test_a_run_killed_while_it_publishes_is_gone_on_with(unpublished, tmp_path, monkeypatch):
-    unfinished, (config, *_) = unpublished
-    out = tmp_path / "insects"
-    shutil.copytree(unfinished, out)
-    again = dataclasses.replace(config, output=str(out))
-    move, moved = storage.rename, []
-
-    def fails_at_the_second(source, target):
-        if ".tfrecord-" in target and os.path.dirname(target) == str(out):
-            if moved:
-                raise OSError(errno.EIO, "Input/output error")
-            moved.append(target)
-        move(source, target)
-
-    monkeypatch.setattr(storage, "rename", fails_at_the_second)
-    with pytest.raises(OSError, match="Input/output"):
-        prepare.prepare(again)
-    with pytest.raises(contract.ContractError):
-        contract.load(out)
-    monkeypatch.undo()
-    prepare.prepare(again)
-    prepare.prepare(dataclasses.replace(config, output=str(tmp_path / "whole/insects")))
-    assert shard_digests(out) == shard_digests(tmp_path / "whole/insects")
-    assert not (out / ".shardmill").exists()
-
-
 @pytest.mark.parametrize("file", ["contract.json", "report.html", "schema.pbtxt"])
 def test_a_disk_that_fills_while_publishing_leaves_the_old_dataset(prepared, unpublished, tmp_path, monkeypatch, file):
     unfinished, (config, work, *others) = unpublished
@@ -195,7 +169,7 @@ def test_an_input_that_vanishes_leaves_the_old_dataset(prepared, tmp_path, monke
         shutil.rmtree(photos)
 
     monkeypatch.setattr(prepare.listing, "check", vanishes_after_the_check)
-    with pytest.raises(Exception, match=r"SourceError|There is no|holds no file"):  # as Beam wraps it
+    with pytest.raises(Exception, match="cannot be read"):  # as Beam wraps it
         prepare.prepare(gone)
     assert contract.load(out) == contract.load(old)
     assert shard_digests(out) == shard_digests(old)
