@@ -135,7 +135,7 @@ def main() -> None:
     if kind == "write_ffcv":
         write_ffcv(path)
         return
-    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", TF_ENABLE_ONEDNN_OPTS="0", CUDA_VISIBLE_DEVICES="-1")
+    os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
     for module in MODULES[kind]:  # what importing takes is not the reader's
         importlib.import_module(module)
     imported = time.perf_counter()
