@@ -32,8 +32,10 @@ def passes(seed: int, start: Start) -> tf.data.Dataset:
         number, skip = start()
         return np.random.SeedSequence([seed, number]).generate_state(2, np.uint32), np.int64(skip)
 
-    def begin(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        words, skip = tf.numpy_function(draw, [], [tf.uint32, tf.int64])
+    def begin(once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Called "not stateful", with an argument that is no constant: where training is to be reproducible, tf.data
+        # takes all its threads and buffers from a dataset with anything stateful in it.
+        words, skip = tf.numpy_function(lambda _: draw(), [once], [tf.uint32, tf.int64], stateful=False)
         return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ())
 
     return tf.data.Dataset.from_tensors(0).map(begin)
