@@ -74,12 +74,13 @@ def soak(work: pathlib.Path, kills: int, draw: random.Random) -> None:
         wanted[name] = digests(work / "whole" / name)
     print(f"uninterrupted: {', '.join(f'{name} {s:.1f} s' for name, s in seconds.items())}", flush=True)
     run(command("a", folders[0], out, draw))
-    name = "b"
-    for number in range(1, kills + 1):
+    name, number = "b", 0
+    while number < kills:
         old = "a" if name == "b" else "b"
         # Twice as often in the last third, where shards are finished and published.
         moment = seconds[name] * draw.choice([draw.random(), draw.uniform(2 / 3, 1.1)])
         killed = kill_after(command(name, folders[0], out, draw), moment)
+        number += bool(killed)
         state = state_of(out, wanted)
         if killed and state == old and (out / ".shardmill").exists() and draw.random() < 0.3:
             killed += ", and half a file cut"

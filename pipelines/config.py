@@ -26,7 +26,7 @@ AUGMENT_DEFAULTS = {
     "erase": 0.0,  # blank a rectangle of at most this fraction of the area; off by default
 }
 # What the shard bytes do not depend on. Everything else is part of the digest that decides whether a resume is one.
-_NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "image_memory", "thumbnails")
+NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "image_memory", "thumbnails")
 
 
 class ConfigError(ValueError):
@@ -134,7 +134,7 @@ class PrepareConfig:
 
     def digest(self) -> str:
         """SHA-256 over the options that the shard bytes depend on."""
-        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in _NOT_IN_DIGEST}
+        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_IN_DIGEST}
         if self.duplicates != "drop":  # to keep them or to fail changes no shard
             del values["duplicates"]
         values |= {"name": self.dataset_name, "splits": list(self.splits.items())}  # the cuts follow the splits' order

@@ -9,10 +9,11 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import NOT_IN_DIGEST, ConfigError, PrepareConfig
 
 _log = logging.getLogger(__name__)
 
@@ -87,22 +88,35 @@ def open_work(config: PrepareConfig) -> Work:
     present = storage.children(config.output)
     work = Work(storage.join(config.output, Work.DIRECTORY))
     note, digest = work.path("run.json"), config.digest()
+    settings = json.loads(json.dumps(config.settings()))  # as they are read back
     if Work.DIRECTORY in present:
-        before = _earlier_digest(note)
-        if before == digest:
+        before = _earlier(note)
+        if before.get("config_digest") == digest:
             _log.info("Goes on with an unfinished run of the same options: what is done and still fits stays.")
             for name in _NOT_KEPT:
                 storage.remove(work.path(name))
         else:
-            _log.info("An unfinished run with other options is thrown away: it cannot be gone on with.")
+            differing = (
+                ", ".join(_differing(before.get("settings"), settings)) or "its note is damaged or of another version"
+            )
+            _log.info("Starts over: the unfinished run in %s had other options (%s).", config.output, differing)
             storage.remove(work.root)
     storage.make_directory(work.root)
-    storage.write_text(note, json.dumps({"config_digest": digest}))
+    storage.write_text(note, json.dumps({"config_digest": digest, "settings": settings}))
     return work
 
 
-def _earlier_digest(note: str) -> str:
+def _earlier(note: str) -> dict[str, Any]:
     try:
-        return str(json.loads(storage.read_text(note))["config_digest"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        earlier = json.loads(storage.read_text(note))
+    except (OSError, ValueError):
+        return {}
+    return earlier if isinstance(earlier, dict) else {}
+
+
+def _differing(before: Any, now: dict[str, Any]) -> list[str]:
+    """ "--size [64, 64]" of each option that the shards depend on and that was another one."""
+    if not isinstance(before, dict):
+        return []
+    names = [name for name in now if name not in NOT_IN_DIGEST and before.get(name) != now[name]]
+    return [f"--{name.replace('_', '-')} {json.dumps(before.get(name))}" for name in names]
