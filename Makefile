@@ -22,6 +22,9 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 VENV := .venv
 RUN := $(VENV)/bin/python
 NEEDED_MB := 6000
+PIP_FLAGS := --disable-pip-version-check --require-hashes
+LOCK_FLAGS := -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock"
 
 .PHONY: help all sample prepare verify train evaluate inspect test soak lint format lock clean check
 
@@ -70,10 +73,9 @@ format: $(VENV)/.dev  ## let ruff mend and format the code
 	$(VENV)/bin/ruff format .
 
 lock:  ## resolve requirements*.in anew into the hash-locked requirements*.txt (needs uv)
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
-		--custom-compile-command "make lock" requirements.in -o requirements.txt
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
-		--custom-compile-command "make lock" requirements-dev.in -c requirements.txt -o requirements-dev.txt
+	uv pip compile $(LOCK_FLAGS) requirements-pip.in -o requirements-pip.txt
+	uv pip compile $(LOCK_FLAGS) requirements.in -o requirements.txt
+	uv pip compile $(LOCK_FLAGS) requirements-dev.in -c requirements.txt -o requirements-dev.txt
 
 clean:  ## remove the environment and everything made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
@@ -90,12 +92,13 @@ check:
 		{ echo "Shardmill's environment and sample run need $(NEEDED_MB) MB of disk; $$free MB are free here." >&2; exit 1; }
 
 $(VENV)/bin/python: | check
-	@if command -v uv >/dev/null; then uv venv -q --python $(PYTHON) $(VENV); else $(PYTHON) -m venv $(VENV); fi
+	@if command -v uv >/dev/null; then uv venv -q --python $(PYTHON) $(VENV); \
+	else $(PYTHON) -m venv $(VENV) && $(RUN) -m pip install -q $(PIP_FLAGS) -r requirements-pip.txt; fi
 
 define install
 	@echo "Installing $(1) (hash-locked) ..."
 	@if command -v uv >/dev/null; then uv pip install -q --compile-bytecode --python $(RUN) --require-hashes -r $(1); \
-	else $(RUN) -m pip install -q --disable-pip-version-check --require-hashes -r $(1); fi
+	else $(RUN) -m pip install -q $(PIP_FLAGS) -r $(1); fi
 	@touch $@
 endef
 
