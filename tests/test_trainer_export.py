@@ -7,6 +7,7 @@ from trainer_fixtures import picture, write_dataset
 from pipelines import contract as contracts
 from trainer import dataset, export
 from trainer import model as models
+from trainer.calibration import Calibration, softmax
 from trainer.config import TrainerError
 
 
@@ -93,3 +94,24 @@ def test_softmax_outputs_are_not_softmaxed_again():
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
     given = export.probabilities_function(network)(tf.constant([[3.0]]))
     np.testing.assert_allclose(given, network(tf.constant([[3.0]])))
+
+
+def test_the_probabilities_are_the_calibrated_ones(made, tmp_path):
+    data, contract, network, plain = made
+    images = next(iter(dataset.load(data, "test", 17)))[0].numpy()
+    path = str(tmp_path / "saved")
+    export.write(network, str(data), contract, path, Calibration(0.05))
+    assert export.check(path, network, contract, images, 0.05) < 1e-2
+    with pytest.raises(TrainerError, match="disagrees with the trained network"):
+        export.check(path, network, contract, images)
+    encoded = tf.constant([export._png(contract, image) for image in images])
+    one, other = (tf.saved_model.load(p).signatures["serving_default"](image_bytes=encoded) for p in (plain, path))
+    np.testing.assert_array_equal(one["label_id"], other["label_id"])
+    scaled = softmax(np.log(one["probabilities"].numpy()), 0.05)
+    np.testing.assert_allclose(other["probabilities"], scaled, atol=1e-4)
+
+
+def test_a_temperature_for_a_network_that_ends_in_softmax():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Softmax()])
+    given = export.probabilities_function(network, 2.0)(tf.constant([[0.0, 2 * np.log(3)]], tf.float32))
+    np.testing.assert_allclose(given, [[0.25, 0.75]], rtol=1e-6)

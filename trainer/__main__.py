@@ -83,11 +83,12 @@ def _evaluate(arguments: dict[str, Any]) -> None:
 def _export(arguments: dict[str, Any]) -> None:
     contract = contracts.load(arguments["data"])
     with _quiet_start():
-        from trainer import alignment, export, model, outputs
+        from trainer import alignment, calibration, export, model, outputs
 
     run = outputs.finished(arguments["model"])
     alignment.check_contracts(contracts.load(run.directory), contract)
-    export.write(model.load(run.model), arguments["data"], contract, arguments["output"])
+    fitted = calibration.read(run.directory)
+    export.write(model.load(run.model), arguments["data"], contract, arguments["output"], fitted)
     print(f"written to {arguments['output']}")
 
 

@@ -7,15 +7,14 @@ import os
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
-import tensorflow as tf
-
 from pipelines import contract as contracts
-from trainer import alignment, dataset, export, integrity, metrics, outputs
+from pipelines.contract import Contract
+from trainer import alignment, calibration, integrity, metrics, outputs, predictions, threshold
 from trainer import model as models
+from trainer.calibration import Calibration, Threshold
 from trainer.config import DEFAULT_VERIFY
 from trainer.metrics import Scores
+from trainer.predictions import Predictions
 
 EVALUATION_BATCH = 64
 
@@ -37,21 +36,26 @@ def evaluate(
     trained, contract = contracts.load(run.directory), contracts.load(data)
     alignment.check_contracts(trained, contract)
     integrity.check(contract, os.fspath(data), [split], verify)
-    batches = dataset.load(data, split, batch_size)
     network = models.load(run.model)
     alignment.check_model(network, contract)
-    return scores(network, batches, contract.labels)
+    return scores(predictions.predict(network, data, split, batch_size))
 
 
-def scores(network: keras.Model, batches: tf.data.Dataset, names: tuple[str, ...]) -> Scores:
-    """Runs the network over (images, labels[, weights]) batches of normalized images. Every record counts once."""
-    probabilities = tf.function(export.probabilities_function(network), reduce_retracing=True)
-    labels: list[np.ndarray] = []
-    given: list[np.ndarray] = []
-    for images, batch_labels, *_ in batches:
-        labels.append(batch_labels.numpy())
-        given.append(probabilities(images).numpy())
-    return metrics.score(np.concatenate(labels), np.concatenate(given), names)
+def scores(found: Predictions) -> Scores:
+    """The numbers of the plain answers."""
+    return metrics.score(found.labels, found.probabilities(), found.names)
+
+
+def calibrate(found: Predictions, split: str, contract: Contract) -> Calibration:
+    """Fits the temperature, and for two classes the threshold on the probabilities that come of it."""
+    temperature = calibration.fit_temperature(found.logits, found.labels)
+    chosen = None
+    if len(contract.labels) == 2:
+        label_id = threshold.positive(contract)
+        probability = threshold.choose(found.labels == label_id, found.probabilities(temperature)[:, label_id])
+        if probability is not None:
+            chosen = Threshold(contract.labels[label_id], label_id, probability)
+    return Calibration(temperature, chosen, split, len(found.labels))
 
 
 def report(model_directory: str, data: str, split: str, result: Scores) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import IO, Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from trainer import calibration
 from trainer.config import TrainConfig, TrainerError
 
 
@@ -26,6 +27,7 @@ class Run:
         self.directory = Path(directory)
         self.model = self.directory / "model.keras"
         self.saved_model = self.directory / "saved_model"
+        self.calibration = self.directory / calibration.FILE_NAME
         self.metrics = self.directory / "metrics.json"
         self.history = self.directory / "history.csv"
         self.config = self.directory / "config.json"
@@ -59,7 +61,7 @@ def begin(directory: str | os.PathLike[str], config_json: str, contract: Contrac
     run.metrics.unlink(missing_ok=True)
     for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # old ones would pass for this run's
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.model, run.history):
+    for file in (run.model, run.history, run.calibration):
         file.unlink(missing_ok=True)
     write_text(run.config, config_json)
     write_text(run.contract, contract.to_json())

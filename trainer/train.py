@@ -21,12 +21,14 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import blame, checkpoints, dataset, evaluate, export, integrity, loop, outputs, plots, resume
+from trainer import blame, checkpoints, dataset, evaluate, export, integrity, loop, outputs, plots, predictions, resume
 from trainer import metrics as measures
 from trainer import model as models
+from trainer.calibration import UNCALIBRATED, Calibration
 from trainer.checkpoints import Checkpoint
 from trainer.config import NO_VALIDATION, TrainConfig, TrainerError
 from trainer.metrics import Scores
+from trainer.predictions import Predictions
 from trainer.progress import Progress
 from trainer.step import training_model
 
@@ -70,10 +72,17 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     progress = _fit(config, contract, network, run, about, checkpoint, say)
     with outputs.writing(run.model):
         network.save(run.model)
+    found = {
+        split: predictions.predict(network, config.data, split, evaluate.EVALUATION_BATCH)
+        for split in _evaluated(contract)
+    }
+    calibration = _calibrate(config, contract, found)
+    with outputs.writing(run.calibration):
+        outputs.write_text(run.calibration, calibration.to_json())
     with outputs.writing(run.saved_model):
-        export.write(network, config.data, contract, str(run.saved_model))
-    scores = _evaluate(config, contract, network)
-    difference = _check_export(config, contract, network, run)
+        export.write(network, config.data, contract, str(run.saved_model), calibration)
+    scores = {split: evaluate.scores(p) for split, p in found.items()}
+    difference = _check_export(config, contract, network, run, calibration)
     with outputs.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     result = _metrics(config, contract, network, progress, scores)
@@ -211,17 +220,19 @@ def _evaluated(contract: Contract) -> list[str]:
     return [name for name, split in sorted(contract.splits.items()) if name != TRAIN_SPLIT and split.records]
 
 
-def _evaluate(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[str, Scores]:
-    return {
-        split: evaluate.scores(network, dataset.load(config.data, split, evaluate.EVALUATION_BATCH), contract.labels)
-        for split in _evaluated(contract)
-    }
+def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Predictions]) -> Calibration:
+    """On the validation split; nothing is fitted without one, for the others are to judge it."""
+    if config.validation not in found:
+        return UNCALIBRATED
+    return evaluate.calibrate(found[config.validation], config.validation, contract)
 
 
-def _check_export(config: TrainConfig, contract: Contract, network: keras.Model, run: outputs.Run) -> float:
+def _check_export(
+    config: TrainConfig, contract: Contract, network: keras.Model, run: outputs.Run, calibration: Calibration
+) -> float:
     split = (_evaluated(contract) or [TRAIN_SPLIT])[0]
     images = next(iter(dataset.load(config.data, split, export.PARITY_RECORDS)))[0].numpy()
-    return export.check(str(run.saved_model), network, contract, images)
+    return export.check(str(run.saved_model), network, contract, images, calibration.temperature)
 
 
 def _metrics(

@@ -1,0 +1,171 @@
+"""How far probabilities can be believed, and the one number that mends them: temperature scaling.
+
+A model that is right in 7 of 10 answers given with probability 0.9 is overconfident. Dividing its logits by a
+temperature, fitted on the validation split, changes the probabilities and no answer (Guo et al. 2017, "On calibration
+of modern neural networks"). Pure functions on NumPy arrays, and a run's `calibration.json`, which exports read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from trainer.config import TrainerError
+
+FILE_NAME = "calibration.json"
+BINS = 15  # of equal width, as in Guo et al. 2017
+LEAST, GREATEST = 0.05, 100.0  # temperatures; at either end the fit has nothing to go by
+STEPS, PRECISION = 100, 1e-9  # of the fit; Newton needs some eight steps
+
+
+class Bin(NamedTuple):
+    """The answers given with a probability in (low, high]; NaN where there are none."""
+
+    low: float
+    high: float
+    records: int
+    confidence: float  # mean probability of the answer
+    accuracy: float  # share of right answers
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """The probability from which on a binary classifier answers `label`, of id `label_id`."""
+
+    label: str
+    label_id: int
+    probability: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What was fitted on a split, `split`, of so many records. Without one: temperature 1, which changes nothing."""
+
+    temperature: float = 1.0
+    threshold: Threshold | None = None
+    split: str = ""
+    records: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of calibration.json."""
+        return dataclasses.asdict(self)
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+UNCALIBRATED = Calibration()
+
+
+def read(directory: str | os.PathLike[str]) -> Calibration:
+    """The calibration of a run; one that changes nothing where the run has none, as before there was this file.
+
+    Raises:
+      TrainerError: the file is not what a training run writes.
+    """
+    path = Path(directory) / FILE_NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        threshold = data["threshold"]
+        made = Calibration(
+            float(data["temperature"]),
+            None if threshold is None else Threshold(**threshold),
+            str(data["split"]),
+            int(data["records"]),
+        )
+    except FileNotFoundError:
+        return UNCALIBRATED
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise TrainerError(
+            f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}): train again."
+        ) from e
+    if not LEAST <= made.temperature <= GREATEST:
+        raise TrainerError(
+            f"The temperature in {str(path)!r} should be from {LEAST} to {GREATEST}. Received: {made.temperature}: "
+            "train again."
+        )
+    return made
+
+
+def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """float (N, C) logits, or logarithms of probabilities -> float64 (N, C) probabilities of logits / temperature."""
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature under which the labels are likeliest, by Newton's method inside of a bracket.
+
+    In 1 / temperature the cross entropy is convex, and one number is sought. The targets are those of Platt 1999
+    ("Probabilistic outputs for support vector machines"): with N records and C classes not 1 and 0 but (N + 1) /
+    (N + C) and 1 / (N + C), so that a few records that are all right do not ask for certainty.
+
+    Args:
+      logits: float (N, C). labels: int (N,), true ids.
+
+    Returns:
+      From LEAST to GREATEST; 1 without records, or where the logits of a record do not differ.
+    """
+    records, classes = np.shape(logits)
+    if not records:
+        return 1.0
+    scores = np.asarray(logits, np.float64)
+    scores = scores - scores.mean(axis=1, keepdims=True)
+    target = float(scores[np.arange(records), labels].mean()) * records / (records + classes)  # their mean is 0
+    low, high, factor = 1 / GREATEST, 1 / LEAST, 1.0
+    for _ in range(STEPS):
+        slope, curvature = _derivatives(scores, target, factor)
+        if slope == 0:
+            break
+        low, high = (low, factor) if slope > 0 else (factor, high)
+        step = factor - slope / curvature if curvature > 0 else math.nan
+        following = step if low < step < high else math.sqrt(low * high)
+        done = abs(following - factor) <= PRECISION * factor
+        factor = following
+        if done:
+            break
+    return float(min(max(1 / factor, LEAST), GREATEST))
+
+
+def _derivatives(scores: np.ndarray, target: float, factor: float) -> tuple[float, float]:
+    """First and second derivative of the mean cross entropy by the factor, 1 / temperature."""
+    probabilities = softmax(scores, 1 / factor)
+    means = (probabilities * scores).sum(axis=1)
+    variances = (probabilities * scores**2).sum(axis=1) - means**2
+    return float(means.mean()) - target, float(variances.mean())
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> list[Bin]:
+    """The answers by the probability that they were given with, in `bins` of equal width."""
+    confidence = probabilities.max(axis=1, initial=0.0)
+    right = probabilities.argmax(axis=1) == labels if len(labels) else np.zeros(0, bool)
+    which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        mean = np.bincount(which, confidence, bins) / counts
+        share = np.bincount(which, right.astype(np.float64), bins) / counts
+    return [Bin(i / bins, (i + 1) / bins, int(counts[i]), float(mean[i]), float(share[i])) for i in range(bins)]
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """The expected calibration error: |accuracy - confidence| averaged over all answers. NaN without records."""
+    records = sum(b.records for b in bins)
+    if not records:
+        return math.nan
+    return sum(b.records * abs(b.accuracy - b.confidence) for b in bins if b.records) / records
+
+
+def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Mean over records of the summed squares of probability - truth (Brier 1950): 0 to 2. NaN without records."""
+    if not len(labels):
+        return math.nan
+    wrong = np.array(probabilities, np.float64)
+    wrong[np.arange(len(labels)), labels] -= 1
+    return float((wrong**2).sum(axis=1).mean())
