@@ -3,13 +3,15 @@
     python benchmarks/fuzz.py --inputs 100000 --target all
 
 Inputs are mutations of good ones: flipped and replaced bytes, cuts, repeats, splices of two, and for JSON other values
-in any place. The n-th input of a seed is always the same. With SHARDMILL_DATA set, its folder `odd` is mutated too. An
-exception of another kind ends with status 1 and saves the input.
+in any place. One that leads through lines of the program or of Pillow that no input led through before is changed
+further (`guide.py`). The n-th input of a seed is always the same. With SHARDMILL_DATA set, its folder `odd` is mutated
+too. An exception of another kind ends with status 1 and saves the input.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import io
 import json
@@ -23,7 +25,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
+import guide
+import PIL
 from PIL import Image
 
 from pipelines import contract, formats, manifest
@@ -31,7 +36,9 @@ from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
 from pipelines.source import SourceError
 
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_SEED_BYTES = 64 << 10  # larger files of `odd` are cut: headers come first
+FURTHER = 0.5  # of the inputs are changes of such ones that led to new lines
 INTERESTING = (0, 1, 0x7F, 0x80, 0xFE, 0xFF)
 VALUES: tuple[Any, ...] = (
     None, True, 0, -1, 1, 1.5, 1e308, -1e308, 10**30, 10**400, float("nan"), float("inf"), "", "a", "\0", "\ud800",
@@ -56,15 +63,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(name: str, inputs: int, seed: int, save: pathlib.Path) -> int:
     """Fuzzes one target, tells what came of it, and returns the number of inputs that raised something else."""
     seeds, mutate, read, expected = TARGETS[name]
-    good = seeds()
+    good, found = seeds(), []
+    lines = guide.Guide([ROOT / "pipelines", pathlib.Path(PIL.__file__).parent])
     accepted = refused = failed = 0
     slowest = 0.0
     started = time.perf_counter()
     for index in range(inputs):
-        data = mutate(random.Random(f"{seed} {name} {index}"), good)
+        rng = random.Random(f"{seed} {name} {index}")
+        data = mutate(rng, found if found and rng.random() < FURTHER else good)
         begun = time.perf_counter()
         try:
-            read(data)
+            with lines.watching():
+                read(data)
             accepted += 1
         except expected:
             refused += 1
@@ -75,10 +85,13 @@ def run(name: str, inputs: int, seed: int, save: pathlib.Path) -> int:
             path.write_bytes(data)
             print(f"{path}:\n{traceback.format_exc()}", file=sys.stderr)
         slowest = max(slowest, time.perf_counter() - begun)
+        if lines.is_new() and len(data) <= MAX_SEED_BYTES:
+            found.append(data)
     rate = inputs / (time.perf_counter() - started)
     print(
-        f"{name}: {inputs:,} inputs from {len(good)} seeds, {accepted:,} accepted, {refused:,} refused, {failed:,} "
-        f"raised something else; {rate:,.0f}/s, the slowest {1000 * slowest:.0f} ms",
+        f"{name}: {inputs:,} inputs from {len(good)} seeds and {len(found)} that led further, {accepted:,} accepted, "
+        f"{refused:,} refused, {failed:,} raised something else; {len(lines.arcs):,} steps from line to line; "
+        f"{rate:,.0f}/s, the slowest {1000 * slowest:.0f} ms",
         flush=True,
     )
     return failed
@@ -115,7 +128,10 @@ def mutate_json(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
     """Half of the time a JSON text with other values in it, else other bytes."""
     if rng.random() < 0.5:
         return mutate_bytes(rng, seeds)
-    lines = [json.loads(line) for line in rng.choice(seeds).split(b"\0")]
+    try:
+        lines = [json.loads(line) for line in rng.choice(seeds).split(b"\0")]
+    except ValueError:  # a change of a change: JSON no longer
+        return mutate_bytes(rng, seeds)
     for _ in range(rng.choice((1, 1, 2, 3))):
         _replace(rng, rng.choice(lines))
     text = "\0".join(json.dumps(line, ensure_ascii=rng.random() < 0.5) for line in lines)
@@ -135,10 +151,10 @@ def _replace(rng: random.Random, value: Any) -> None:
             continue
         if rng.random() < 0.2:
             del value[key]
-        elif rng.random() < 0.2 and isinstance(inner, (int, float)):
+        elif rng.random() < 0.2 and isinstance(inner, (int, float)) and abs(inner) < 1e308:
             value[key] = inner * rng.choice((-1, 0, 2, 0.5, 1e300))
         else:
-            value[key] = rng.choice(VALUES)
+            value[key] = copy.deepcopy(rng.choice(VALUES))  # it may be changed in its turn
         return
 
 

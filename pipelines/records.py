@@ -48,12 +48,19 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
         return rejected("out-of-memory", out_of_memory(config))
     except tf.errors.OpError as e:
         return rejected("undecodable", _first_sentence(e))
+    except Exception as e:  # whatever a stranger's bytes lead to is one reject and no end of the run
+        return rejected("unexpected-error", unexpected(e))
     return Decoded(pixels, header)
 
 
 def out_of_memory(config: PrepareConfig) -> str:
     """The sentence for an image that took more than it may."""
     return f"It takes more than {config.image_memory} bytes of memory (--image-memory)."
+
+
+def unexpected(error: Exception) -> str:
+    """The sentence for an image that led to an error that no reader of images should raise."""
+    return f"Reading it led to {type(error).__name__}: {str(error)[:300]}. Please report this with the file."
 
 
 def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) -> np.ndarray:

@@ -122,6 +122,6 @@ def _tiff_pages(data: bytes, most: int) -> int:
             seen.add(at)
             (entries,) = struct.unpack_from(order + count, data, at)
             (at,) = struct.unpack_from(order + offset, data, at + struct.calcsize(order + count) + entry * entries)
-    except struct.error:  # beyond the end
+    except (struct.error, OverflowError):  # beyond the end, or beyond what can be one
         pass
     return max(len(seen), 1)

@@ -41,6 +41,9 @@ def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
     except MemoryError:
         detail = records.out_of_memory(config)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "out-of-memory", detail)
+    except Exception as e:  # whatever a stranger's bytes lead to is one reject and no end of the run
+        detail = records.unexpected(e)
+        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "unexpected-error", detail)
     return Ref(*source, digest, len(data), tuple(header))
 
 

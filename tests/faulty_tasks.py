@@ -1,21 +1,25 @@
 """The real tasks, but for pictures whose names ask for a fault; and tasks that do what a bad decoder does."""
 
+import contextlib
 import os
 import signal
 import time
+from unittest import mock
 
-from pipelines import memory, tasks
+from pipelines import formats, memory, storage, tasks
 from pipelines.tasks import finish, thumbnails, warm_up  # noqa: F401
 
 
 def fingerprint(source, config):
     _fault(source.key, "fingerprint")
-    return tasks.fingerprint(source, config)
+    with _surprise(formats, "read_header", "surprises-in-fingerprint" in source.key):
+        return tasks.fingerprint(source, config)
 
 
 def make(ref, copies, label_id, split, config):
     _fault(ref.key, "make")
-    return tasks.make(ref, copies, label_id, split, config)
+    with _surprise(storage, "read_input", "surprises-in-make" in ref.key):
+        return tasks.make(ref, copies, label_id, split, config)
 
 
 def echo(value):
@@ -66,6 +70,17 @@ def die_in_turn():
 
 def fail(text):
     raise ValueError(text)
+
+
+@contextlib.contextmanager
+def _surprise(module, name, wanted):
+    """A reader of images raises what no reader of images should."""
+
+    def raises(*_):
+        raise OverflowError("too large to convert")
+
+    with mock.patch.object(module, name, raises) if wanted else contextlib.nullcontext():
+        yield
 
 
 def _fault(key, stage):

@@ -54,3 +54,20 @@ def test_any_bytes_are_read_or_refused(target, data):
     _, _, read, expected = fuzz.TARGETS[target]
     with contextlib.suppress(expected):
         read(b"m.csv\0" + data if target == "manifest" else data)
+
+
+def test_what_leads_through_new_lines_is_told(tmp_path):
+    (tmp_path / "reader.py").write_text(
+        "def read(data):\n    if data[0] == 1:\n        if data[1] == 2:\n            return 'deep'\n    return 'flat'\n"
+    )
+    spec = importlib.util.spec_from_file_location("reader", tmp_path / "reader.py")
+    reader = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reader)
+    guide = fuzz.guide.Guide([tmp_path])
+    told = []
+    for data in (b"\0\0", b"\5\5", b"\1\0", b"\1\2", b"\1\2"):
+        with guide.watching():
+            reader.read(data)
+        told.append(guide.is_new())
+    assert told == [True, False, True, True, False]
+    assert {(first, last) for _, first, last in guide.arcs} == {(0, 2), (2, 5), (2, 3), (3, 5), (3, 4)}

@@ -699,6 +699,8 @@ def test_frames_are_followed_and_not_opened():
     ring = bytearray(fx.tiff_file(1, 1, 1))
     ring[-4:] = ring[4:8]  # the directory follows itself
     assert slim.slim(bytes(ring), 9, 9)[1] == 1
+    for offset in (1 << 20, 1 << 63, (1 << 64) - 1):  # of a BigTIFF: in 64 bits
+        assert slim.slim(b"II+\0\x08\0\0\0" + offset.to_bytes(8, "little"), 9, 9)[1] <= 1
     movie = fx.gif(4, 4, fx.gif_comment(5000), fx.gif_frame(4, 4), b"?", fx.gif_frame(4, 4), fx.gif_frame(4, 4))
     assert slim.slim(movie, 9, 9) == (fx.gif(4, 4, fx.gif_frame(4, 4)), 3)
     for length in range(len(movie)):  # wherever it is cut

@@ -142,8 +142,8 @@ def test_usual_count():
     assert workers.usual_count(0) == len(os.sched_getaffinity(0))
 
 
-def test_a_decoder_that_hangs_or_dies_costs_one_image(tmp_path, monkeypatch):
-    names = [f"{fault}-in-{stage}" for fault in ("hangs", "crashes") for stage in ("fingerprint", "make")]
+def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, monkeypatch):
+    names = [f"{fault}-in-{stage}" for fault in ("hangs", "crashes", "surprises") for stage in ("fingerprint", "make")]
     for i, name in enumerate([*names, *(f"good-{i}" for i in range(26))]):
         conftest.draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{name}.jpg", i, (40, 30))
     faulty = Workers(2, "faulty_tasks")
@@ -165,6 +165,8 @@ def test_a_decoder_that_hangs_or_dies_costs_one_image(tmp_path, monkeypatch):
         "hangs-in-make": ("decode", "timeout"),
         "crashes-in-fingerprint": ("fingerprint", "crashed"),
         "crashes-in-make": ("decode", "crashed"),
+        "surprises-in-fingerprint": ("fingerprint", "unexpected-error"),
+        "surprises-in-make": ("decode", "unexpected-error"),
     }
 
 
