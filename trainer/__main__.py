@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer train | evaluate | export | bench`.
+"""The command line: `python -m trainer train | evaluate | export | bench | doctor`.
 
 Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
 """
@@ -21,6 +21,7 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError
 from trainer import bench
 from trainer.config import DEFAULT_VERIFY, VERIFY, VERIFY_HELP, TrainConfig, TrainerError, flag
+from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 
 FAILED = 1
 
@@ -33,8 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
+    commands = {"train": _train, "evaluate": _evaluate, "export": _export, "bench": _bench, "doctor": _doctor}
     try:
-        {"train": _train, "evaluate": _evaluate, "export": _export, "bench": _bench}[command](arguments)
+        return commands[command](arguments) or 0
     except (TrainerError, ContractError) as e:
         print(f"{command}: {e}", file=sys.stderr)
         return FAILED
@@ -53,7 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return FAILED
-    return 0
 
 
 def _train(arguments: dict[str, Any]) -> None:
@@ -107,6 +108,20 @@ def _bench(arguments: dict[str, Any]) -> None:
         print(f"\nwritten to {config.json}")
 
 
+def _doctor(arguments: dict[str, Any]) -> int:
+    config = DoctorConfig(**arguments)
+    with _quiet_start():
+        from trainer.doctor import doctor
+    report = doctor.examine(config)
+    if config.json == STANDARD_OUTPUT:
+        print(doctor.to_json(report), end="")
+        return FAILED if report.failed else 0
+    print(report.text())
+    for path in filter(None, (config.json, config.html)):
+        print(f"\nwritten to {path}")
+    return FAILED if report.failed else 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainer", description="Trains image classifiers on datasets made by `python -m pipelines`."
@@ -118,6 +133,9 @@ def _parser() -> argparse.ArgumentParser:
     measure = _command(commands, "bench", "tell whether training waits for its input, and what to change")
     for field in dataclasses.fields(bench.BenchConfig):
         _add_option(measure, field)
+    examine = _command(commands, "doctor", "tell why the accuracy is low: look at data, model and a past training")
+    for field in dataclasses.fields(DoctorConfig):
+        _add_option(examine, field)
     evaluate = _command(commands, "evaluate", "score a trained model on a split")
     export = _command(commands, "export", "write the SavedModel of a trained model again")
     for command in (evaluate, export):

@@ -1,0 +1,124 @@
+"""Every fault that the doctor is to find, and set-ups in which it is to find nothing, over real photographs.
+
+    SHARDMILL_DATA=/folder python benchmarks/doctor_faults.py --write docs/doctor.md
+
+Faults are registered in `doctor_cases*.py`. Exit status 1 if one is missed or a healthy set-up is not left alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib
+import os
+import pathlib
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What came of a case."""
+
+    group: str
+    name: str
+    expects: tuple[str, ...]
+    found: tuple[str, ...]
+    broken: tuple[str, ...]  # checks that failed or ran out of time
+    seconds: float
+
+    @property
+    def right(self) -> bool:
+        if self.broken:
+            return False
+        return bool(set(self.expects) & set(self.found)) if self.expects else not self.found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="run the cases whose group or name contains this")
+    parser.add_argument("--write", default="", metavar="FILE", help="put the table between the marks of this file")
+    parser.add_argument("--folder", default="", help="keep what is prepared and trained here, for the next time")
+    options = parser.parse_args()
+    folder = options.folder or tempfile.mkdtemp(prefix="doctor-")
+    results = run(pathlib.Path(os.environ["SHARDMILL_DATA"]), pathlib.Path(folder), options.only)
+    text = table(results)
+    print(text)
+    if options.write:
+        path = pathlib.Path(options.write)
+        before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+        path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    return 0 if all(result.right for result in results) else 1
+
+
+def run(data: pathlib.Path, folder: pathlib.Path, only: str) -> list[Result]:
+    """The outcome of every case that is asked for."""
+    registry = importlib.import_module("doctor_registry")
+    for path in sorted(HERE.glob("doctor_cases*.py")):
+        importlib.import_module(path.stem)
+    room = registry.Room(data, folder)
+    results = []
+    for case in registry.CASES:
+        if only.lower() in f"{case.group}: {case.name}".lower():
+            results.append(examine(case, room))
+            print(line(results[-1]), file=sys.stderr, flush=True)
+    return results
+
+
+def examine(case, room) -> Result:  # type: ignore[no-untyped-def]
+    """One case, with all probes."""
+    import keras
+
+    from trainer.doctor import checkup, gather, probes
+
+    keras.backend.clear_session()
+    given = case.make(room)
+    started = time.monotonic()
+    report = checkup.run(gather.subject_of(**given), probes.all_probes())
+    seconds = time.monotonic() - started
+    broken = [f"{n}: {r}" for n, r in report.not_checked if "failed" in r or "within" in r or "were over" in r]
+    found = tuple(finding.id for finding in report.findings)
+    result = Result(case.group, case.name, case.expects, found, tuple(broken), seconds)
+    if not result.right:
+        print(report.text(), file=sys.stderr)
+    return result
+
+
+def line(result: Result) -> str:
+    """A row of the table."""
+    others = [id_ for id_ in dict.fromkeys(result.found) if id_ not in result.expects]
+    hit = [id_ for id_ in dict.fromkeys(result.found) if id_ in result.expects]
+    if result.expects:
+        outcome = f"found: `{hit[0]}`" if hit else "**missed**"
+    else:
+        outcome = "quiet" if not others else "**false alarm**"
+    if result.broken:
+        outcome += f"; **not checked: {'; '.join(result.broken)}**"
+    beside = ", ".join(f"`{id_}`" for id_ in others)
+    return f"| {result.group} | {result.name} | {outcome} | {beside} | {result.seconds:.0f} |"
+
+
+def table(results: list[Result]) -> str:
+    """The table and a sentence."""
+    faults = [r for r in results if r.expects]
+    quiet = [r for r in results if not r.expects]
+    lines = ["| group | set-up | outcome | also said | seconds |", "|---|---|---|---|---|"]
+    lines += [line(result) for result in results]
+    lines += [
+        "",
+        f"{sum(r.right for r in faults)} of {len(faults)} faults found; "
+        f"{sum(r.right for r in quiet)} of {len(quiet)} healthy set-ups left alone.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

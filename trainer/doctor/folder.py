@@ -1,0 +1,138 @@
+"""A folder of class folders, looked at lightly: names and sizes of all images, small copies of some."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from trainer.config import TrainerError
+from trainer.doctor.clock import Clock
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "valid": "validation",
+               "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
+SIDE = 64  # pixels of the small copies
+MAX_FILES = 1_000_000
+MAX_PIXELS = 64 << 20  # larger ones are counted as unreadable: a scan should not take gigabytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Photo:
+    """One image: path below the folder, split ("" without split folders), class name, (width, height), SHA-256.
+
+    small: uint8 (SIDE, SIDE, 3), stretched.
+    """
+
+    path: str
+    split: str
+    label: str
+    size: tuple[int, int]
+    digest: str
+    small: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+    """labels: class names in code-point order. counts: split -> images of each class, all files, by extension.
+
+    photos: those that were opened; an even choice of each class where the time was too short for all.
+    unreadable: path and reason of those that could not be.
+    """
+
+    root: str
+    labels: tuple[str, ...]
+    counts: dict[str, dict[str, int]]
+    photos: tuple[Photo, ...]
+    unreadable: tuple[tuple[str, str], ...]
+
+
+def is_folder_of_classes(path: str) -> bool:
+    """Whether there is any image in a folder below."""
+    return os.path.isdir(path) and next(_walk(path), None) is not None
+
+
+def scan(root: str, clock: Clock, max_photos: int) -> Folder:
+    """Lists all images below `root` and opens up to `max_photos` of them, turn by turn of each class.
+
+    Raises:
+      TrainerError: there is no such folder, or no image in a class folder.
+    """
+    listed = list(_walk(root))
+    if not listed:
+        raise TrainerError(
+            f"--data should be a folder of class folders of images, or a prepared dataset. {root!r} has neither images "
+            "in folders nor a contract.json."
+        )
+    counts: dict[str, dict[str, int]] = {}
+    for _, split, label in listed:
+        counts.setdefault(split, {}).setdefault(label, 0)
+        counts[split][label] += 1
+    photos: list[Photo] = []
+    unreadable: list[tuple[str, str]] = []
+    for path, split, label in _by_turns(listed):
+        if len(photos) >= max_photos or clock.over:
+            break
+        try:
+            photos.append(_open(root, path, split, label))
+        except Exception as e:  # a decoder raises nearly anything on a damaged file
+            unreadable.append((path, f"{type(e).__name__}: {e}"))
+    labels = tuple(sorted({label for _, _, label in listed}))
+    return Folder(root, labels, counts, tuple(sorted(photos, key=lambda p: p.path)), tuple(unreadable))
+
+
+def _walk(root: str) -> Iterator[tuple[str, str, str]]:
+    """(path below root, split, class) of every file that is named as an image and lies in a class folder."""
+    tops = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
+    by_split = bool(tops) and all(name.lower() in SPLIT_NAMES for name in tops)
+    depth = 2 if by_split else 1
+    found = 0
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        parts = Path(folder).relative_to(root).parts
+        if len(parts) < depth:
+            continue
+        for file in sorted(files):
+            if file.lower().endswith(EXTENSIONS) and not file.startswith("."):
+                split = SPLIT_NAMES[parts[0].lower()] if by_split else ""
+                yield os.path.join(*parts, file), split, parts[depth - 1]
+                found += 1
+                if found >= MAX_FILES:
+                    return
+
+
+def _by_turns(listed: list[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
+    """One of each class and split, then the next of each, in an order of the files' hashes: an even choice."""
+    groups: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
+    for item in listed:
+        groups.setdefault(item[1:], []).append(item)
+    for group in groups.values():
+        group.sort(key=lambda item: hashlib.blake2b(os.fsencode(item[0]), digest_size=8).digest())
+    longest = max(map(len, groups.values()))
+    for turn in range(longest):
+        for group in groups.values():
+            if turn < len(group):
+                yield group[turn]
+
+
+def _open(root: str, path: str, split: str, label: str) -> Photo:
+    full = os.path.join(root, path)
+    if not os.path.isfile(full):
+        raise OSError("not a regular file")  # a FIFO would keep us waiting for ever
+    with open(full, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with Image.open(full) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ValueError(f"{width}x{height} pixels")
+        if image.getexif().get(0x0112, 1) >= 5:  # turned by a quarter: see the EXIF standard's Orientation
+            width, height = height, width
+        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
+        turned = ImageOps.exif_transpose(image).convert("RGB")
+        small = turned.resize((SIDE, SIDE), Image.Resampling.BOX)
+    return Photo(path, split, label, (width, height), digest, np.asarray(small))

@@ -1,0 +1,58 @@
+"""The user's own functions: found by name from the current directory, called, and diagnosed where they raise."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from trainer.config import TrainerError
+
+
+class Named:
+    """The function that `module:function` names, imported when it is called.
+
+    Calling it raises:
+      TrainerError: there is no such module, or no such function in it.
+      Whatever the module raises when it is imported, and the function when it is called.
+    """
+
+    def __init__(self, name: str, option: str) -> None:
+        self.name, self.option = name, option
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.find()(*arguments)
+
+    def find(self) -> Callable[..., Any]:
+        """The function, not called."""
+        module_name, _, function_name = self.name.partition(":")
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        if not _exists(module_name):
+            raise TrainerError(
+                f"{self.option} {self.name}: there is no module {module_name!r} in {os.getcwd()!r} nor installed: run "
+                "from the folder that holds it, or set PYTHONPATH."
+            )
+        function = getattr(importlib.import_module(module_name), function_name, None)
+        if not callable(function):
+            raise TrainerError(f"{self.option} {self.name}: module {module_name!r} has no function {function_name!r}.")
+        return function  # type: ignore[no-any-return]
+
+
+def name_of(given: Any) -> str:
+    """What a message calls a function, path or object that was given."""
+    if isinstance(given, Named):
+        return f"{given.option} {given.name}"
+    if isinstance(given, str | os.PathLike):
+        return os.fspath(given)
+    return str(getattr(given, "__name__", type(given).__name__))
+
+
+def _exists(module_name: str) -> bool:
+    with contextlib.suppress(ImportError, ValueError, AttributeError):  # the parts before a dot are imported to look
+        return bool(module_name) and importlib.util.find_spec(module_name) is not None
+    return False

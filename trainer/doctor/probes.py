@@ -1,0 +1,11 @@
+"""All probes, in the order in which they are asked: the cheap ones first."""
+
+from __future__ import annotations
+
+from trainer.doctor import pixels
+from trainer.doctor.probe import Probe
+
+
+def all_probes() -> tuple[Probe, ...]:
+    """The quick ones first, so that what takes long never costs them their time."""
+    return (*pixels.PROBES,)

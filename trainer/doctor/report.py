@@ -1,0 +1,91 @@
+"""What the doctor found, as text and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import Any
+
+from trainer.doctor.finding import ERROR, LEVELS, Finding, ranked
+
+WIDTH = 110
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """findings: ranked. checked: what was looked at without a finding. not_checked: what could not be told, and why.
+
+    about: sentences on what was looked at. seconds: how long it took.
+    """
+
+    findings: tuple[Finding, ...]
+    checked: tuple[str, ...]
+    not_checked: tuple[tuple[str, str], ...]
+    about: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """True if there is a finding of level error."""
+        return any(finding.level == ERROR for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """One sentence."""
+        if not self.findings:
+            if not self.checked:
+                return "Nothing could be checked."
+            return f"Healthy: {_count(len(self.checked), 'check')}, nothing found."
+        counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
+        parts = [_count(n, {"info": "remark"}.get(level, level)) for level, n in counts.items() if n]
+        return f"Found {', '.join(parts)}."
+
+    def text(self) -> str:
+        """For a terminal: the verdict, the findings in order, what was checked and what was not."""
+        lines = [*self.about, "", self.verdict]
+        for number, finding in enumerate(self.findings, 1):
+            lines += ["", f"{number}. {finding.level.upper()} {finding.what}  [{finding.id}]"]
+            for name in ("evidence", "cost", "fix"):
+                lines += _wrapped(name, getattr(finding, name))
+        if self.checked:
+            lines += ["", "Checked, nothing found:" if self.findings else "Checked:"]
+            lines += _list(self.checked)
+        if self.not_checked:
+            by_reason: dict[str, list[str]] = {}
+            for name, reason in self.not_checked:
+                by_reason.setdefault(reason, []).append(name)
+            lines += ["", "Not checked:"]
+            lines += _list([f"{'; '.join(names)}: {reason}" for reason, names in by_reason.items()])
+        return "\n".join(lines).strip("\n")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the --json file."""
+        return {
+            "verdict": self.verdict,
+            "healthy": not self.findings and bool(self.checked),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "checked": list(self.checked),
+            "not_checked": [{"what": name, "reason": reason} for name, reason in self.not_checked],
+            "about": list(self.about),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def build(findings: list[Finding], **others: Any) -> Report:
+    return Report(findings=tuple(ranked(findings)), **others)
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"
+
+
+def _wrapped(name: str, text: str) -> list[str]:
+    head = f"   {name + ':':<10}"
+    return textwrap.wrap(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_long_words=False)
+
+
+def _list(items: Any) -> list[str]:
+    lines: list[str] = []
+    for item in items:
+        lines += textwrap.wrap(item, WIDTH, initial_indent="   - ", subsequent_indent="     ", break_long_words=False)
+    return lines

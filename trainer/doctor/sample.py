@@ -1,0 +1,146 @@
+"""Part of a dataset in memory: what one or more batches gave, as they were given."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.doctor.clock import Clock
+
+MAX_IMAGES = 2048
+MAX_BYTES = 512 << 20
+MAX_LABELS = 1 << 16  # labels are looked at beyond the images that are kept: order and counts show there
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """x: images, (B, H, W, C) usually; y: labels, (B,), (B, 1) or (B, classes); w: weights or None; all as given."""
+
+    x: np.ndarray
+    y: np.ndarray
+    w: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """The first batches of a pass.
+
+    batches: with their images.
+    labels_seen: labels in the order of the pass, of these batches and of those whose images were not kept.
+    complete: True if the pass ended by itself and all images are here.
+    """
+
+    batches: tuple[Batch, ...]
+    labels_seen: np.ndarray
+    complete: bool
+
+    @functools.cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The distinct shapes of one image, most frequent first."""
+        count: dict[tuple[int, ...], int] = {}
+        for batch in self.batches:
+            count[batch.x.shape[1:]] = count.get(batch.x.shape[1:], 0) + len(batch.x)
+        return tuple(sorted(count, key=lambda shape: -count[shape]))
+
+    @functools.cached_property
+    def images(self) -> np.ndarray:
+        """(N, H, W, C) as given; of several shapes, the images of the most frequent one."""
+        return np.concatenate([b.x for b in self._alike])
+
+    @functools.cached_property
+    def labels(self) -> np.ndarray:
+        """As given, of the images in `images`: (N,), (N, 1) or (N, classes)."""
+        return np.concatenate([b.y for b in self._alike])
+
+    @functools.cached_property
+    def ids(self) -> np.ndarray:
+        """int64 (N,): class ids, of integer, one-hot or binary labels."""
+        return class_ids(self.labels)
+
+    @property
+    def _alike(self) -> list[Batch]:
+        return [batch for batch in self.batches if batch.x.shape[1:] == self.shapes[0]]
+
+    def __len__(self) -> int:
+        return sum(len(batch.x) for batch in self.batches)
+
+
+def class_ids(labels: np.ndarray) -> np.ndarray:
+    """Labels in any usual form -> int64 (N,): (N, C > 1) by the greatest, others as they are, rounded."""
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        return np.argmax(labels.reshape(len(labels), -1), axis=-1).astype(np.int64)
+    flat = labels.reshape(len(labels), -1)[:, 0] if labels.ndim > 1 else labels
+    return np.rint(np.nan_to_num(flat.astype(np.float64), nan=-1, posinf=-1, neginf=-1)).astype(np.int64)
+
+
+def draw(dataset: Iterable[Any], clock: Clock, max_images: int = MAX_IMAGES, max_bytes: int = MAX_BYTES) -> Sample:
+    """The first batches of a pass over a dataset of (x, y) or (x, y, weight) batches.
+
+    Stops keeping images at the bounds, and the pass at MAX_LABELS labels or when the time is over. At least one batch
+    is drawn. Raises what the dataset raises, and DatasetError for elements that are no pairs of arrays.
+    """
+    batches: list[Batch] = []
+    labels: list[np.ndarray] = []
+    images = size = seen = 0
+    full = complete = False
+    iterator: Iterator[Any] = iter(dataset)
+    while True:
+        try:
+            batch = _batch(next(iterator))
+        except StopIteration:
+            complete = not full
+            break
+        labels.append(batch.y)
+        seen += len(batch.y)
+        full = full or images >= max_images or size + batch.x.nbytes > max_bytes > size > 0
+        if not full:
+            batches.append(batch)
+            images += len(batch.x)
+            size += batch.x.nbytes
+        if clock.over or seen >= MAX_LABELS:
+            break
+    return Sample(tuple(batches), _joined(labels), complete)
+
+
+class DatasetError(ValueError):
+    """An element of the dataset is not (images, labels); the message says what came."""
+
+
+def _batch(element: Any) -> Batch:
+    if not isinstance(element, tuple | list) or len(element) not in (2, 3):
+        raise DatasetError(f"(images, labels) batches were expected. An element is {_describe(element)}")
+    parts = [_array(part) for part in element]
+    x, y = parts[0], parts[1]
+    if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
+        raise DatasetError(
+            "batches of as many images as labels were expected. "
+            f"An element has images of shape {x.shape} and labels of shape {y.shape}"
+        )
+    return Batch(x, y, parts[2] if len(parts) == 3 else None)
+
+
+def _array(part: Any) -> np.ndarray:
+    if isinstance(part, dict | tuple | list):
+        raise DatasetError(f"one tensor of images and one of labels were expected. One of them is {_describe(part)}")
+    array = np.asarray(part.numpy() if hasattr(part, "numpy") else part)
+    if array.dtype == object or array.dtype.kind in "SU":
+        raise DatasetError(f"numbers were expected. An element holds {'text' if array.dtype.kind != 'O' else 'bytes'}")
+    return array
+
+
+def _describe(element: Any) -> str:
+    if isinstance(element, dict):
+        return f"a dict of {', '.join(map(repr, element))}"
+    if isinstance(element, tuple | list):
+        return f"a {type(element).__name__} of {len(element)}"
+    return f"a {type(element).__name__}" + (f" of shape {tuple(element.shape)}" if hasattr(element, "shape") else "")
+
+
+def _joined(labels: Sequence[np.ndarray]) -> np.ndarray:
+    if not labels:
+        return np.zeros((0,), np.int64)
+    return np.concatenate([class_ids(part) for part in labels])
