@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 
 RECORDS = {"train": 600, "validation": 60, "test": 60}
 OPTIONS = [
-    "--epochs", "4", "--batch-size", "4", "--class-weight", "balanced", "--checkpoint-steps", "5", "--verify", "off",
+    "--epochs", "4", "--batch-size", "4", "--loss", "weighted", "--checkpoint-steps", "5", "--verify", "off",
 ]  # fmt: skip
 CUT_RATE = 0.2  # of the kills
 

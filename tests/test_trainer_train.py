@@ -6,10 +6,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainer_fixtures import make_contract, write_dataset
+from trainer_fixtures import write_dataset
 
 from pipelines import contract as contracts
-from pipelines.contract import Split
 from trainer import dataset, evaluate, outputs
 from trainer import model as models
 from trainer import step as steps
@@ -142,28 +141,10 @@ def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip)
     np.testing.assert_allclose(model(stored, training=False), network(images, training=False), atol=1e-5)
 
 
-def test_class_weights_by_hand():
-    counts = {"ok": 9, "broken": 3}
-    split = Split(counts, counts, {"ok": 0, "broken": 0}, ())
-    contract = make_contract(splits={"train": split})
-    assert training.class_weights(contract) == [12 / (2 * 9), 12 / (2 * 3)]
-    contract = make_contract(labels=("ok", "broken", "lost"), splits={"train": split})
-    assert training.class_weights(contract) == [12 / (2 * 9), 12 / (2 * 3), 0.0]
-
-
-def test_class_weights_multiply_the_records_weights(tmp_path):
-    contract = write_dataset(tmp_path / "d", splits={"train": (9, 3)}, weighted=True)
-    config = TrainConfig(str(tmp_path / "d"), "o", class_weight="balanced")
-    plain = dataset.load(tmp_path / "d", "train", 12)
-    (_, labels, own), (_, _, both) = next(iter(plain)), next(iter(training._weighted(config, contract, plain)))
-    factors = np.where(labels.numpy() == 0, 12 / 18, 2.0).astype(np.float32)
-    np.testing.assert_allclose(both, own * factors)
-
-
 def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_path):
     config = TrainConfig(
         str(data), str(tmp_path / "o"), epochs=2, steps=1, batch_size=4, validation="none", flip=False,
-        class_weight="balanced", weights=str(run[0] / "model.keras"),
+        loss="weighted", weights=str(run[0] / "model.keras"),
     )  # fmt: skip
     metrics, lines = quiet(config)
     assert metrics["epochs"] == {"asked": 2, "run": 2, "kept": 2}

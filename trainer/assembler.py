@@ -60,11 +60,22 @@ class Assembler:
             first, last = values[name]
             if last - first != size:
                 raise LayoutError(f"its {name} should have {size} bytes. Received: {last - first}")
-        first, last = values["label"]
-        label = varint(buffer[start + first : start + last])
+        self._label(buffer, start, values["label"])
+        return number
+
+    def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
+        """The label of a record.
+
+        Raises:
+          LayoutError: it is not as Shardmill writes records, or its label breaks the contract.
+        """
+        return self._label(buffer, start, self._layouts[self._layout(buffer, start, stop)].values["label"])
+
+    def _label(self, buffer: mmap.mmap | bytes, start: int, place: tuple[int, int]) -> int:
+        label = varint(buffer[start + place[0] : start + place[1]])
         if not 0 <= label < self._classes:
             raise LayoutError(f"its label should be at least 0 and below {self._classes}. Received: {label}")
-        return number
+        return label
 
     def batch(self, size: int, records: Iterable[Record]) -> tuple[np.ndarray, ...]:
         """`size` checked records -> images (B, H, W, 3), labels int64 (B,)[, weights float32 (B,)]."""

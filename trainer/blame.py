@@ -19,7 +19,9 @@ NAMED_KEYS = 32
 def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -> TrainerError:
     """The error for a value of `TrainedModel.fault`, in a run of `steps` steps an epoch."""
     epoch, step = divmod(fault // KINDS, steps)
-    records = dataset.records_of_batch(config.data, "train", config.batch_size, config.seed, epoch, step)
+    records = dataset.records_of_batch(
+        config.data, "train", config.batch_size, config.seed, epoch, step, config.resample
+    )
     spec = contracts.feature_spec(contract)
     batch = tf.io.parse_example(records, {name: spec[name] for name in ("key", "image", "weight")})
     keys = [key.decode("utf-8", "replace") for key in batch["key"].numpy()]

@@ -11,8 +11,9 @@ import json
 import math
 from typing import Any
 
-CLASS_WEIGHTS = ("none", "balanced")
+LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
 NO_VALIDATION = "none"
+NATURAL = "none"  # of --resample: the classes as they are stored
 VERIFY = ("full", "fast", "off")
 DEFAULT_VERIFY = "fast"
 VERIFY_HELP = (
@@ -55,11 +56,19 @@ class TrainConfig:
     epochs: int = option(15, "passes over the train split")
     batch_size: int = option(32, "images a step")
     learning_rate: float = option(1e-3, "of the Adam optimizer")
-    class_weight: str = option(
-        "none",
-        "balanced: weigh each class by records / (classes * records of the class) of the shards as stored, "
-        "so that shards that are balanced already are not corrected twice",
-        choices=CLASS_WEIGHTS,
+    loss: str = option(
+        "ce",
+        "ce: cross-entropy; weighted: each class by records / (classes * records of the class); focal: less of what is "
+        "right already; logit-adjusted: for the best balanced accuracy. Classes count as often as they are trained on",
+        choices=LOSSES,
+    )
+    focal_gamma: float = option(2.0, "with --loss focal: how much less; 0 is cross-entropy")
+    label_smoothing: float = option(0.0, "spread this share of each target evenly over all classes")
+    resample: str = option(
+        NATURAL,
+        "over natural shards: uniform shows each class as often, temperature=T in proportion to count ** (1 / T); an "
+        "epoch stays as long as the split",
+        metavar="none|uniform|temperature=T",
     )
     flip: bool = option(True, "flip every second training image left to right, drawn anew every epoch")
     validation: str = option("validation", "split that chooses the best epoch; none keeps the last epoch's weights")
@@ -88,10 +97,9 @@ class TrainConfig:
             raise TrainerError(
                 f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
             )
-        if self.class_weight not in CLASS_WEIGHTS:
-            raise TrainerError(
-                f"--class-weight should be one of {', '.join(CLASS_WEIGHTS)}. Received: {self.class_weight!r}."
-            )
+        if self.loss not in LOSSES:
+            raise TrainerError(f"--loss should be one of {', '.join(LOSSES)}. Received: {self.loss!r}.")
+        resample_temperature(self.resample)
         for name, low, high in (
             ("epochs", 1, 100_000),
             ("batch_size", 1, 1 << 20),
@@ -99,6 +107,8 @@ class TrainConfig:
             ("steps", 0, MAX_SEED),
             ("seed", 0, MAX_SEED),
             ("checkpoint_steps", 0, MAX_SEED),
+            ("focal_gamma", 0, 10),
+            ("label_smoothing", 0, 0.99),
         ):
             if not low <= getattr(self, name) <= high:
                 raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")
@@ -123,6 +133,27 @@ class TrainConfig:
 def flag(name: str) -> str:
     """The command-line spelling of a field: batch_size -> --batch-size."""
     return "--" + name.replace("_", "-")
+
+
+def resample_temperature(text: str) -> float:
+    """The temperature that a --resample means: 1 for none, infinity for uniform.
+
+    Raises:
+      TrainerError: it is none of the forms.
+    """
+    name, equals, value = text.partition("=")
+    if not equals and name in (NATURAL, "uniform"):
+        return {NATURAL: 1.0, "uniform": math.inf}[name]
+    try:
+        temperature = float(value) if name == "temperature" else math.nan
+    except ValueError:
+        temperature = math.nan
+    if not (math.isfinite(temperature) and temperature >= 1):
+        raise TrainerError(
+            "--resample should be none, uniform or temperature=T with T from 1 (none) on; the larger, the more equal. "
+            f"Received: {text!r}."
+        )
+    return temperature
 
 
 def check_type(name: str, value: Any, kind: str) -> None:

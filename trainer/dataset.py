@@ -16,13 +16,16 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
 from trainer import compiled, mapped
 from trainer import order as orders
+from trainer import resample as resampling
 from trainer.assembler import Assembler
+from trainer.config import NATURAL, TrainerError
 from trainer.gather import Gather, Parse, order
 
 OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
@@ -43,6 +46,7 @@ def load(
     drop_remainder: bool = False,
     dequantize: bool = True,
     start: orders.Start | None = None,
+    resample: str = NATURAL,
 ) -> tf.data.Dataset:
     """One pass over a split, each record exactly once; iterate again for the next epoch.
 
@@ -57,6 +61,9 @@ def load(
         convert inside the compiled step: a quarter or half of the bytes over the wire.
       start: with `shuffle`, asked at the beginning of each pass for the number of the pass, which with the seed decides
         its order, and how many of its batches to leave out. Without it: passes 0, 1, 2 ..., whole.
+      resample: with `shuffle`, of the train split: "uniform" or "temperature=T" give rare classes more often and
+        frequent ones less, in passes of the same length; see `trainer.resample`. No record comes twice more often than
+        another of its class.
 
     Returns:
       Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and where the
@@ -65,11 +72,14 @@ def load(
     Raises:
       ContractError: no dataset, no such split, an empty split, shards that are missing or not of the recorded size, or
         local compressed ones whose records do not lie as they should.
+      TrainerError: `resample` is none of its forms, or without `shuffle`.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is not there. Every checksum is compared at least once in a run.
     """
     contract = contracts.load(directory)
-    shards, batches = _batches(contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start)
+    shards, batches = _batches(
+        contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start, resample
+    )
     # Batch first, then read: one call for B records instead of B small ones.
     if contract.encoding not in contracts.RAW_DTYPES:
         parsed = batches.map(_parser(contract, dequantize), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
@@ -81,7 +91,13 @@ def load(
 
 
 def records_of_batch(
-    directory: str | os.PathLike[str], split: str, batch_size: int, seed: int, number: int, batch: int
+    directory: str | os.PathLike[str],
+    split: str,
+    batch_size: int,
+    seed: int,
+    number: int,
+    batch: int,
+    resample: str = NATURAL,
 ) -> list[bytes]:
     """The serialized records of one batch of a shuffled pass, as `load` with this seed gives them in its pass `number`.
 
@@ -89,7 +105,7 @@ def records_of_batch(
     """
     contract = contracts.load(directory)
     shards, batches = _batches(
-        contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch)
+        contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch), resample
     )
     found = next(iter(batches)).numpy()
     return list(found) if shards is None else mapped.records(shards, found)
@@ -145,6 +161,7 @@ def _batches(
     seed: int | None,
     drop_remainder: bool,
     start: orders.Start | None,
+    resample: str,
 ) -> tuple[list[mapped.Shard] | None, tf.data.Dataset]:
     """The maps of the shards and batches of positions in them, int64 (B,); or None and serialized records, string (B,).
 
@@ -155,23 +172,42 @@ def _batches(
     if shards is None and "://" not in directory:  # TensorFlow's reader believes the lengths in a file
         for shard in contract.split(split).shards:
             mapped.check_framing(os.path.join(directory, shard.file), shard.records)
+    if resample != NATURAL and not shuffle:
+        raise TrainerError(f"A resampled pass has no order without shuffle. Received: resample={resample!r}.")
     if not shuffle:
         if shards is None:
             return None, _stream(contract, split, paths).batch(batch_size, drop_remainder=drop_remainder)
         positions = tf.data.Dataset.from_tensor_slices(order([shard.records for shard in shards], OPEN_SHARDS))
         return shards, positions.batch(batch_size, drop_remainder=drop_remainder)
-    records = contract.split(split).records
+    records, quotas = contract.split(split).records, resampling.epoch_counts(contract, resample, split)
     begins = orders.passes(secrets.randbits(31) if seed is None else seed, start or orders.from_zero())
     if shards is None:
-        stream = functools.partial(_stream, contract, split, paths)
+        stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(_stream, contract, split, paths)
+        if resample != NATURAL:
+            stream = orders.repeated(stream, resampling.counts(contract, split), quotas)
         buffer = _shuffle_buffer(contract, split)
         batches = orders.buffered(begins, stream, buffer, batch_size, drop_remainder)
+    elif resample != NATURAL:
+        batches = orders.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
     else:
         batches = orders.permutation(begins, records, batch_size, drop_remainder)
     if start is None:  # progress bars and step counts need it
         count = orders.count(records, batch_size, drop_remainder)
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return shards, batches
+
+
+def _by_class(contract: Contract, split: str, shards: list[mapped.Shard]) -> list[np.ndarray]:
+    """Of each class, by label id, the positions of its records, int64 (n,)."""
+    labels = Gather(Assembler(contract), shards).labels()
+    members = [np.flatnonzero(labels == label) for label in range(len(contract.labels))]
+    found, expected = [len(positions) for positions in members], resampling.counts(contract, split)
+    if found != expected:
+        raise ContractError(
+            f"Split {split!r} should hold {expected} records of its classes by its contract. Received: {found}. Find "
+            "what is damaged with `python -m pipelines verify`, then copy or prepare the dataset again."
+        )
+    return members
 
 
 def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | None = None) -> tf.data.Dataset:

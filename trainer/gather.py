@@ -38,6 +38,21 @@ class Gather:
         with _calls:
             return self._assembler.batch(len(positions), self._records(positions))
 
+    def labels(self) -> np.ndarray:
+        """int64 (N,): the label of every record, read from a few bytes of each.
+
+        Raises:
+          ContractError: a record breaks the contract; the message names the shard and the record.
+        """
+        found = np.empty(self._firsts[-1], np.int64)
+        for shard, first in zip(self._shards, self._firsts.tolist(), strict=False):
+            for number in range(shard.records):
+                try:
+                    found[first + number] = self._assembler.label(shard.map, *shard.place(number))
+                except LayoutError as e:
+                    raise shard.error(number, str(e)) from e
+        return found
+
     def _records(self, positions: np.ndarray) -> Iterator[Record]:
         which = np.searchsorted(self._firsts, positions, side="right") - 1
         numbers = positions - self._firsts[which]

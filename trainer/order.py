@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -41,24 +41,91 @@ def passes(seed: int, start: Start) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensors(0).map(begin)
 
 
-def permutation(begins: tf.data.Dataset, records: int, batch_size: int, drop_remainder: bool) -> tf.data.Dataset:
+def permutation(
+    begins: tf.data.Dataset, records: int, batch_size: int, drop_remainder: bool, with_words: bool = False
+) -> tf.data.Dataset:
     """Batches of positions int64 (B,): every record once, in an order of its own every pass.
 
     A position is computed where it is needed, from the numbers of the pass: the order takes no memory, and leaving out
-    batches takes no time.
+    batches takes no time. `with_words`: each beside the two random numbers of its pass.
     """
     batches = count(records, batch_size, drop_remainder)
 
     def number(words: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(skip, batches).map(lambda index: (index, words))
 
-    def positions(index: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    def positions(index: tf.Tensor, words: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         first = index * batch_size
         places = tf.range(first, tf.minimum(first + batch_size, tf.constant(records, tf.int64)))
         shuffled = tf.random.experimental.index_shuffle(places, words, tf.constant(records - 1, tf.int64))
-        return tf.ensure_shape(shuffled, (batch_size if drop_remainder else None,))
+        shuffled = tf.ensure_shape(shuffled, (batch_size if drop_remainder else None,))
+        return (shuffled, words) if with_words else shuffled
 
     return begins.flat_map(number).map(positions)
+
+
+def drawn(
+    begins: tf.data.Dataset, members: Sequence[np.ndarray], quotas: Sequence[int], batch_size: int, drop_remainder: bool
+) -> tf.data.Dataset:
+    """Batches of positions int64 (B,): of each class as many records as its quota, mixed, drawn anew every pass.
+
+    A class is walked through in random orders, one after another: no record comes twice more than another of its class.
+    Like `permutation`, it computes a position where it is needed.
+
+    Args:
+      begins: of `passes`.
+      members: of each class, the positions of its records, int64 (n,).
+      quotas: records of each class in a pass; 0 where a class has none.
+      batch_size, drop_remainder: as for `dataset.load`.
+    """
+    sizes = tf.constant([len(positions) for positions in members], tf.int64)
+    firsts, ends = tf.cumsum(sizes, exclusive=True), tf.cumsum(tf.constant(quotas, tf.int64))
+    positions = tf.constant(np.concatenate(members), tf.int64)  # by class; captured by the graph and not copied into it
+
+    def pick(slots: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+        which = tf.searchsorted(ends, slots, side="right")  # the class of each slot
+        draw = slots - tf.gather(ends - tf.constant(quotas, tf.int64), which)
+        size = tf.gather(sizes, which)
+        walk = tf.cast(draw // size, tf.uint32) * tf.constant(0x9E3779B1, tf.uint32)  # a large prime
+        seeds = tf.stack([tf.cast(which, tf.uint32), tf.fill(tf.shape(which), words[0]), words[1] + walk], axis=1)
+        # The raw op: `tf.random.experimental.index_shuffle` of TensorFlow 2.21 cannot take a seed for each index.
+        inside = tf.raw_ops.RandomIndexShuffle(index=draw % size, seed=seeds, max_index=size - 1, rounds=4)
+        return tf.gather(positions, tf.gather(firsts, which) + inside)
+
+    slots = permutation(begins, sum(quotas), batch_size, drop_remainder, with_words=True)
+    return slots.map(lambda batch, words: tf.ensure_shape(pick(batch, words), batch.shape))
+
+
+def repeated(
+    records: Callable[[tf.Tensor], tf.data.Dataset], counts: Sequence[int], quotas: Sequence[int]
+) -> Callable[[tf.Tensor], tf.data.Dataset]:
+    """A stream in which each class has as many records as its quota: some come several times in a row, or not at all.
+
+    The j-th record of a class of n, with quota q, comes floor(((j + 1) q + u) / n) - floor((j q + u) / n) times, with u
+    drawn for the pass from 0..n-1: q in all, evenly over the class. One pass over the records is read.
+
+    Args:
+      records: from a seed int64 () to the serialized records of one pass, string (), with a feature `label`.
+      counts: records of each class. quotas: as for `drawn`.
+    """
+    n, q = (tf.constant(np.maximum(values, 1), tf.int64) for values in (counts, quotas))
+    spec = {"label": tf.io.FixedLenFeature([], tf.int64)}
+
+    def stream(seed: tf.Tensor) -> tf.data.Dataset:
+        start = tf.random.stateless_uniform((len(counts),), tf.stack([seed, 1]), dtype=tf.float64)
+        offset = tf.cast(start * tf.cast(n, tf.float64), tf.int64)
+
+        def step(done: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor]]:
+            label = tf.io.parse_single_example(record, spec)["label"]
+            before = done[label]
+            after = before + q[label]
+            times = (after + offset[label]) // n[label] - (before + offset[label]) // n[label]
+            return tf.tensor_scatter_nd_update(done, [[label]], [after]), (record, times)
+
+        counted = records(seed).scan(tf.zeros(len(counts), tf.int64), step)
+        return counted.flat_map(lambda record, times: tf.data.Dataset.from_tensors(record).repeat(times))
+
+    return stream
 
 
 def buffered(

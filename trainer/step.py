@@ -11,7 +11,7 @@ from keras import ops
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import dataset
+from trainer import dataset, losses, resample
 from trainer import model as models
 from trainer.config import TrainConfig
 
@@ -73,15 +73,17 @@ class TrainedModel(keras.Sequential):
     def __init__(self, layers: list[Any], classes: int) -> None:
         super().__init__(layers)
         self.fault = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self.classes = classes
         self.mean_loss = keras.metrics.Mean("mean_loss")
         self.balanced_accuracy = BalancedAccuracy(classes)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the optimizer; gives the loss of the batch."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
+        targets = self._targets(labels, weights)
         with tf.GradientTape() as tape:
             scores = self(images, training=True)
-            loss = self.compute_loss(images, labels, scores, weights, training=True)
+            loss = self.compute_loss(images, targets, scores, training=True)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
         self._note_fault([images] if weights is None else [images, weights], loss, gradients)
@@ -93,7 +95,7 @@ class TrainedModel(keras.Sequential):
         """Counts a batch in the metrics; gives its loss."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         scores = self(images, training=False)
-        loss = self.compute_loss(images, labels, scores, weights, training=False)
+        loss = self.compute_loss(images, self._targets(labels, weights), scores, training=False)
         self._count(labels, scores, loss)
         return {"loss": loss}
 
@@ -109,6 +111,11 @@ class TrainedModel(keras.Sequential):
     def metric_variables(self) -> list[keras.Variable]:
         """What a half counted epoch consists of."""
         return [*self.mean_loss.variables, *self.balanced_accuracy.variables]
+
+    def _targets(self, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        """float32 (B, C): each record's weight, on its class."""
+        targets = tf.one_hot(labels, self.classes)
+        return targets if weights is None else targets * weights[:, None]
 
     def _count(self, labels: tf.Tensor, scores: tf.Tensor, loss: tf.Tensor) -> None:
         self.mean_loss.update_state(loss, sample_weight=tf.shape(labels)[0])
@@ -134,7 +141,13 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     training = TrainedModel([*front, network], len(contract.labels))
     training.compile(
         optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=models.gives_logits(network)),
+        loss=losses.ClassLoss(
+            config.loss,
+            resample.priors(contract, config.resample),
+            from_logits=models.gives_logits(network),
+            gamma=config.focal_gamma,
+            smoothing=config.label_smoothing,
+        ),
         jit_compile=False,
     )
     training.optimizer.build(training.trainable_variables)  # so that a checkpoint can be put back before a step

@@ -21,7 +21,8 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import blame, checkpoints, dataset, evaluate, export, integrity, loop, outputs, plots, predictions, resume
+from trainer import blame, checkpoints, dataset, evaluate, export, integrity, loop, outputs, plots, predictions
+from trainer import resample, resume
 from trainer import metrics as measures
 from trainer import model as models
 from trainer.calibration import UNCALIBRATED, Calibration
@@ -52,6 +53,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     """
     contract = contracts.load(config.data)
     _check_splits(config, contract)
+    warnings = [*resample.check(config, contract), *_absent_classes(contract)]
     integrity.check(contract, config.data, _read_splits(config, contract), config.verify, say)
     run, about = outputs.check(config.output), resume.fingerprint(config, contract)
     if config.resume and run.metrics.is_file():
@@ -67,7 +69,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
         f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
         f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
     )
-    for warning in _absent_classes(contract):
+    for warning in warnings:
         say(f"warning: {warning}")
     progress = _fit(config, contract, network, run, about, checkpoint, say)
     with outputs.writing(run.model):
@@ -167,7 +169,7 @@ def _fit(
     position, steps = loop.Position(), blame.steps_of_epoch(config, contract)
     batches = dataset.load(
         config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
-        start=position.start,
+        start=position.start, resample=config.resample,
     )  # fmt: skip
     validation = None
     if config.validation != NO_VALIDATION:
@@ -184,36 +186,11 @@ def _fit(
         raise blame.breakdown(config, contract, steps, fault)
 
     loop.run(
-        model, _weighted(config, contract, batches), validation, config.epochs, steps, position, progress,
+        model, batches, validation, config.epochs, steps, position, progress,
         saver.after_step, broke,
     )  # fmt: skip
     progress.put_back()
     return progress
-
-
-def _weighted(config: TrainConfig, contract: Contract, batches: tf.data.Dataset) -> tf.data.Dataset:
-    """Multiplies the records' weights, if any, by those of their classes."""
-    if config.class_weight == "none":
-        return batches
-    weights = tf.constant(class_weights(contract), tf.float32)  # (C,)
-
-    def weigh(images: tf.Tensor, labels: tf.Tensor, *own: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        by_class = tf.gather(weights, labels)
-        return images, labels, by_class * own[0] if own else by_class
-
-    return batches.map(weigh)
-
-
-def class_weights(contract: Contract) -> list[float]:
-    """records / (classes * records of the class) of the train shards as stored; 0 for a class without records.
-
-    The mean weight of a record is 1, so the learning rate keeps its meaning (King and Zeng 2001; scikit-learn's
-    "balanced").
-    """
-    stored = contract.split(TRAIN_SPLIT).stored
-    counts = [stored.get(label, 0) for label in contract.labels]
-    present = sum(1 for count in counts if count)
-    return [sum(counts) / (present * count) if count else 0.0 for count in counts]
 
 
 def _evaluated(contract: Contract) -> list[str]:
