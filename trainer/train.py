@@ -21,8 +21,20 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import blame, checkpoints, dataset, evaluate, export, integrity, loop, outputs, plots, predictions
-from trainer import resample, resume
+from trainer import (
+    blame,
+    checkpoints,
+    dataset,
+    evaluate,
+    export,
+    integrity,
+    loop,
+    outputs,
+    plots,
+    predictions,
+    resample,
+    resume,
+)
 from trainer import metrics as measures
 from trainer import model as models
 from trainer.calibration import UNCALIBRATED, Calibration
