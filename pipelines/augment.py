@@ -1,6 +1,6 @@
 """Augmented copies: parameters drawn from a hash, then pure arithmetic on the resized pixels.
 
-A copy is never a plain duplicate. Its parameters depend on (seed, key, copy number) alone, so that every runner,
+Unless all strengths are 0 a copy is not a plain duplicate. Its parameters depend on (seed, key, copy number) alone, so that every runner,
 worker count and order draws the same picture.
 """
 

@@ -56,6 +56,7 @@ class PrepareConfig:
     target: int = 0  # records a class with balance=uniform; 0: as many as the largest class has
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     max_copies: int = 10  # records an image at most, the original included
+    # What copies undergo; empty: nothing, they are plain duplicates.
     augment: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(AUGMENT_DEFAULTS))
     encoding: str = "float16"
     jpeg_quality: int = 95

@@ -30,7 +30,8 @@ _BAND = 1 << 18  # pixels composited at a time
 class ImageSpec:
     """What every image becomes: uint8 (height, width, 3), and how.
 
-    resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background.
+    resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes no
+      pixel: the centre is cut out where the image is larger, and padded where it is smaller.
     filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
     background: RGB 0..255, under alpha and around padding.
     quality: "exact", or "fast": a JPEG at least twice the size is halved, quartered or cut to an eighth while it is
@@ -46,7 +47,7 @@ class ImageSpec:
 
     def ratios(self) -> tuple[int, ...]:
         """By what a JPEG's sides may be divided while it is decoded, in falling order."""
-        return (8, 4, 2, 1) if self.quality == "fast" else (1,)
+        return (8, 4, 2, 1) if self.quality == "fast" and self.resize != "none" else (1,)
 
 
 def image_spec(config: PrepareConfig) -> ImageSpec:
@@ -104,7 +105,7 @@ def _decoder(
             input_signature=[tf.TensorSpec([], tf.string)],
         )
         return lambda encoded: traced(encoded).numpy()
-    if spec.resize == "pad":
+    if spec.resize in ("pad", "none"):
         return lambda encoded: resize(orient(read(encoded), orientation), spec).numpy()
     crop = _crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
     # Tensors, made once: with a Python value among its arguments an op takes TensorFlow's slow path.
@@ -125,11 +126,18 @@ def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     """uint8 (h, w, 3) -> uint8 (spec.height, spec.width, 3): antialiased, rounded half to even, never truncated."""
     if spec.resize == "crop":
         pixels = _crop_to_aspect(pixels, spec)
-    if spec.resize != "pad":
+    if spec.resize in ("stretch", "crop"):
         return tf.ensure_shape(_resample(pixels, (spec.height, spec.width), spec.filter), (spec.height, spec.width, 3))
+    if spec.resize == "none":
+        return _padded(_central(pixels, spec), spec)
     shape = tf.shape(pixels)
-    height, width = _fitted(shape[0], shape[1], spec)
-    small = _resample(pixels, (height, width), spec.filter)
+    return _padded(_resample(pixels, _fitted(shape[0], shape[1], spec), spec.filter), spec)
+
+
+def _padded(small: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """uint8 (h, w, 3) of at most the target's size -> of the target's size, centred on the background."""
+    shape = tf.shape(small)
+    height, width = shape[0], shape[1]
     top, left = (spec.height - height) // 2, (spec.width - width) // 2
     background = tf.constant(spec.background, tf.uint8)
     paddings = [[top, spec.height - height - top], [left, spec.width - width - left], [0, 0]]
@@ -297,6 +305,14 @@ def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Te
     fit_h = tf.where(tall, tf.constant(spec.height, tf.int64), (2 * h * spec.width + w) // (2 * w))
     fit_w = tf.where(tall, (2 * w * spec.height + h) // (2 * h), tf.constant(spec.width, tf.int64))
     return tf.cast(tf.maximum(fit_h, 1), tf.int32), tf.cast(tf.maximum(fit_w, 1), tf.int32)
+
+
+def _central(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """The centred window of at most the target's size."""
+    h, w = tf.shape(pixels)[0], tf.shape(pixels)[1]
+    keep_h, keep_w = tf.minimum(h, spec.height), tf.minimum(w, spec.width)
+    top, left = (h - keep_h) // 2, (w - keep_w) // 2
+    return pixels[top : top + keep_h, left : left + keep_w]
 
 
 def _crop_to_aspect(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:

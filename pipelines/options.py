@@ -83,7 +83,8 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     pixels = p.add_argument_group("pixels")
     pixels.add_argument("--size", type=_size, default="128x128", metavar="HxW", help="(default: 128x128)")
     pixels.add_argument("--resize", default=d["resize"], choices=contract.RESIZE_MODES,
-        help="change the aspect, cut the centre, or pad with the background (default: stretch)")  # fmt: skip
+        help="change the aspect, cut the centre, pad with the background, or none: the pixels as they are, cut or padded "
+        "to the size around their centre, to compare with (default: stretch)")  # fmt: skip
     pixels.add_argument("--filter", default=d["filter"], choices=contract.FILTERS,
         help="both antialiased: area is the exact average over each target pixel (default: area)")  # fmt: skip
     pixels.add_argument("--quality", default=d["quality"], choices=QUALITIES,
@@ -108,7 +109,7 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     classes.add_argument("--max-copies", type=int, default=d["max_copies"], metavar="N",
         help="records an image at most, the original included (default: 10)")  # fmt: skip
     classes.add_argument("--augment", type=_augment, default="default", metavar="LIST",
-        help="what copies undergo: default, or a list of "
+        help="what copies undergo: default, none (copies are plain duplicates, to compare with), or a list of "
         + ", ".join(f"{name}={value:g}" for name, value in AUGMENT_DEFAULTS.items()))  # fmt: skip
     run = p.add_argument_group("shards and run")
     run.add_argument("--shards", type=int, default=d["shards"], metavar="N", help="a split (default: by --shard-size)")
@@ -180,6 +181,8 @@ def _balance(text: str) -> tuple[str, dict[str, object]]:
 def _augment(text: str) -> dict[str, float]:
     if text == "default":
         return dict(AUGMENT_DEFAULTS)
+    if text == "none":
+        return {}
     strengths: dict[str, float] = {}
     for part in text.split(","):
         name, _, value = part.partition("=")

@@ -53,7 +53,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         labels=plan.labels,
         splits=splits,
         normalization=_normalization(config, work, summary),
-        resize={"mode": config.resize, "filter": config.filter, "antialias": True, "rounding": "half to even"},
+        resize=_resize(config),
         decode={
             "background": list(config.background),
             "exif_orientation": "applied",
@@ -81,6 +81,13 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         rejected=summary.rejected,
         versions={"python": platform.python_version(), **{n: metadata.version(n) for n in LIBRARIES}},
     )
+
+
+def _resize(config: PrepareConfig) -> dict[str, Any]:
+    """The policy in words."""
+    if config.resize == "none":
+        return {"mode": "none", "placement": "centre, cut or padded with the background"}
+    return {"mode": config.resize, "filter": config.filter, "antialias": True, "rounding": "half to even"}
 
 
 def publish(

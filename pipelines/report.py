@@ -53,6 +53,7 @@ def render(contract: Contract, summary: Summary) -> str:
         summary=summary,
         splits=[(name, contract.splits[name]) for name in names],
         sentence=sentence(contract, summary),
+        copy_kind=copy_kind(contract),
         headline=headline(contract, summary),
         pictures=strips(summary.thumbnails),
         pictures_left_out=max(0, len(summary.thumbnails) - MOST_PICTURES),
@@ -91,12 +92,19 @@ def sentence(contract: Contract, summary: Summary) -> str:
     copies = summary.written - originals
     low, high = (charts.short(end) for end in contract.value_range)
     verb = "evens" if copies == 1 else "even"
-    ending = f", and {plural(copies, 'augmented copy', 'augmented copies')} {verb} out the classes." if copies else "."
+    kind = copy_kind(contract)
+    ending = f", and {plural(copies, f'{kind} copy', f'{kind} copies')} {verb} out the classes." if copies else "."
+    sized = "resized" if contract.resize.get("mode") != "none" else "cut or padded"
     return (
-        f"{charts.number(originals)} images in {plural(len(contract.labels), 'class', 'classes')}, resized to "
+        f"{charts.number(originals)} images in {plural(len(contract.labels), 'class', 'classes')}, {sized} to "
         f"{width} × {height} pixels and stored as {contract.encoding} in {plural(len(contract.splits), 'split')}; "
         f"a model sees RGB values from {low} to {high} ({contract.normalization.mode}){ending}"
     )
+
+
+def copy_kind(contract: Contract) -> str:
+    """What the copies of this dataset are."""
+    return "augmented" if any(contract.augmentation.values()) else "plain"
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -128,6 +128,30 @@ def test_pad_keeps_the_aspect_and_fills_with_the_background(source, target, insi
     assert_rounded(got, expected)
 
 
+@pytest.mark.parametrize(
+    ("source", "target", "taken", "inside"),  # taken: top, left of the source; inside: top, left in the target
+    [
+        ((20, 41), (16, 16), (2, 12), (0, 0)),  # cut
+        ((7, 5), (16, 10), (0, 0), (4, 2)),  # padded
+        ((7, 40), (10, 16), (0, 12), (1, 0)),  # both
+        ((8, 8), (8, 8), (0, 0), (0, 0)),
+    ],
+)
+def test_none_keeps_the_pixels_as_they_are(source, target, taken, inside):
+    picture = noise(*source)
+    height, width = min(source[0], target[0]), min(source[1], target[1])
+    expected = np.broadcast_to(np.array(BACKGROUND, np.uint8), (*target, 3)).copy()
+    expected[inside[0] : inside[0] + height, inside[1] : inside[1] + width] = picture[
+        taken[0] : taken[0] + height, taken[1] : taken[1] + width
+    ]
+
+    got = pixels_of(
+        fx.encode(picture, "PNG"), ImageSpec(*target, resize="none", background=BACKGROUND), traced=source == (7, 40)
+    )
+
+    np.testing.assert_array_equal(got, expected)
+
+
 def columns(*levels: int, rows: int = 1) -> np.ndarray:
     """uint8 (rows, n, 3) gray."""
     return np.tile(np.array(levels, np.uint8)[None, :, None], (rows, 1, 3))
@@ -617,6 +641,7 @@ def test_fast_decoding_of_whole_blocks_loses_nothing(orientation):
         ("stretch", 64, 64, 1), ("stretch", 127, 300, 1), ("stretch", 128, 128, 2), ("stretch", 255, 300, 2),
         ("stretch", 256, 256, 4), ("stretch", 600, 511, 4), ("stretch", 512, 4000, 8), ("crop", 128, 127, 1),
         ("crop", 128, 600, 2), ("pad", 64, 128, 2), ("pad", 127, 127, 1), ("pad", 10, 300, 4),
+        ("none", 512, 512, 1),
     ],
 )  # fmt: skip
 def test_fast_decoding_never_goes_below_the_target(resize, height, width, ratio, monkeypatch):

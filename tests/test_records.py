@@ -217,6 +217,15 @@ def decoded(pixels: np.ndarray) -> records.Decoded:
     return records.Decoded(pixels, None)  # type: ignore[arg-type]
 
 
+def test_copies_without_augmentation_are_plain_duplicates():
+    ref = Ref("cat/1", "uri", "cat", "train", "", 1.0, "")
+    original, copy = (
+        parse(records.make_example(decoded(picture()), ref, n, 9, config(augment={}))) for n in (0, 4)
+    )  # fmt: skip
+    assert copy["image"] == original["image"] == picture().tobytes()
+    assert copy["key"] != original["key"]
+
+
 def test_copy_0_is_the_original_and_others_are_drawn_from_the_hash():
     options = config(seed=5, augment={"flip": 1.0, "brightness": 0.5})
     ref = Ref("cat/1", "uri", "cat", "train", "", 2.0, "")

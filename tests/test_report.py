@@ -49,6 +49,15 @@ class Page(html.parser.HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
+def test_page_says_what_copies_and_sizes_are() -> None:
+    plain = dataclasses.replace(fixtures.contract(), augmentation={}, resize={"mode": "none"})
+    text = Page(report.render(plain, fixtures.summary())).text
+    assert "cut or padded to 2 × 2 pixels" in text
+    assert "and 1 plain copy evens out the classes." in text
+    assert "copy 1, plain" in text
+    assert "augmented" not in text
+
+
 def test_page_says_the_numbers_that_the_fixture_holds() -> None:
     page = Page(report.render(fixtures.contract(), fixtures.summary()))
     assert page.open == []
