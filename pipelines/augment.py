@@ -1,7 +1,7 @@
 """Augmented copies: parameters drawn from a hash, then pure arithmetic on the resized pixels.
 
-Unless all strengths are 0 a copy is not a plain duplicate. Its parameters depend on (seed, key, copy number) alone, so that every runner,
-worker count and order draws the same picture.
+A copy is no plain duplicate, unless all strengths are 0. Its parameters depend on (seed, key, copy number) alone, so
+that every runner, worker count and order draws the same picture.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ _BAND = 1 << 18  # pixels composited at a time
 class ImageSpec:
     """What every image becomes: uint8 (height, width, 3), and how.
 
-    resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes no
-      pixel: the centre is cut out where the image is larger, and padded where it is smaller.
+    resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes
+      no pixel: the centre is cut out where the image is larger, and padded where it is smaller.
     filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
     background: RGB 0..255, under alpha and around padding.
     quality: "exact", or "fast": a JPEG at least twice the size is halved, quartered or cut to an eighth while it is

@@ -83,8 +83,8 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     pixels = p.add_argument_group("pixels")
     pixels.add_argument("--size", type=_size, default="128x128", metavar="HxW", help="(default: 128x128)")
     pixels.add_argument("--resize", default=d["resize"], choices=contract.RESIZE_MODES,
-        help="change the aspect, cut the centre, pad with the background, or none: the pixels as they are, cut or padded "
-        "to the size around their centre, to compare with (default: stretch)")  # fmt: skip
+        help="change the aspect, cut the centre, pad with the background, or none: the pixels as they are, cut or "
+        "padded to the size around their centre, to compare with (default: stretch)")  # fmt: skip
     pixels.add_argument("--filter", default=d["filter"], choices=contract.FILTERS,
         help="both antialiased: area is the exact average over each target pixel (default: area)")  # fmt: skip
     pixels.add_argument("--quality", default=d["quality"], choices=QUALITIES,

@@ -80,8 +80,8 @@ def test_good_values(flags, option, value):
         ["--balance", "temperature"], ["--balance", "temperature=hot"], ["--balance", "counts"],
         ["--balance", "counts=cat"], ["--balance", "counts=cat:5,cat:6"], ["--balance", "counts=cat:1.5"],
         ["--balance", "uniform=all"], ["--max-copies", "many"], ["--augment", "blur"], ["--augment", "flip=much"],
-        ["--augment", ""], ["--augment", "flip,flip=0.5"], ["--augment", "none,flip"], ["--shards", "few"], ["--shard-size", "64T"],
-        ["--shard-size", "-1M"], ["--seed", "x"], ["--workers", "all"],
+        ["--augment", "none,flip"], ["--augment", ""], ["--augment", "flip,flip=0.5"], ["--shards", "few"],
+        ["--shard-size", "64T"], ["--shard-size", "-1M"], ["--seed", "x"], ["--workers", "all"],
     ],
     ids=" ".join,
 )  # fmt: skip

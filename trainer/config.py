@@ -47,7 +47,7 @@ class TrainConfig:
     output: str = option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
     model: str = option(
         "cnn",
-        "cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, "
+        "cnn (also with half or double its filters: cnn-half, cnn-double), resnet20, a keras.applications network such as MobileNetV2, or module:function, "
         "where function(contract) returns a keras.Model",
     )
     weights: str = option(
