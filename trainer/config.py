@@ -47,8 +47,8 @@ class TrainConfig:
     output: str = option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
     model: str = option(
         "cnn",
-        "cnn (also with half or double its filters: cnn-half, cnn-double), resnet20, a keras.applications network such as MobileNetV2, or module:function, "
-        "where function(contract) returns a keras.Model",
+        "cnn (cnn-half, cnn-double: of half and double the filters), resnet20, a keras.applications network such as "
+        "MobileNetV2, or module:function, where function(contract) returns a keras.Model",
     )
     weights: str = option(
         "", "start from these weights: an earlier run's model.keras, or a .weights.h5 or .h5 file", metavar="PATH"

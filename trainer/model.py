@@ -28,7 +28,8 @@ def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
     """The network called `name` for this dataset: float32 (B, H, W, 3) as the contract normalizes -> (B, classes).
 
     Args:
-      name: "cnn", "cnn-half", "cnn-double", "resnet20", a network of `keras.applications`, or "module:function", called with the contract.
+      name: "cnn", "cnn-half", "cnn-double", "resnet20", a network of `keras.applications`, or "module:function", called
+        with the contract.
       weights: a file to start from; "" for random weights.
 
     Raises:
