@@ -14,7 +14,7 @@ setup(
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
-    packages=["pipelines", "trainer", "trainer.doctor"],
-    package_data={"pipelines": ["*.j2"], "trainer": ["*.j2"], "trainer.doctor": ["*.j2"]},
+    packages=["pipelines", "trainer", "trainer.ablation", "trainer.doctor"],
+    package_data={name: ["*.j2"] for name in ("pipelines", "trainer", "trainer.ablation", "trainer.doctor")},
     install_requires=[line for line in requirements if line],
 )

@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer train | evaluate | export | bench | doctor`.
+"""The command line: `python -m trainer train | evaluate | export | bench | doctor | ablate`.
 
 Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
 """
@@ -20,6 +20,7 @@ from typing import Any
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
 from trainer import bench
+from trainer.ablation.config import AblateConfig, check_data
 from trainer.config import DEFAULT_VERIFY, VERIFY, VERIFY_HELP, TrainConfig, TrainerError, flag
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 
@@ -34,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
-    commands = {"train": _train, "evaluate": _evaluate, "export": _export, "bench": _bench, "doctor": _doctor}
+    commands = {
+        "train": _train, "evaluate": _evaluate, "export": _export, "bench": _bench, "doctor": _doctor,
+        "ablate": _ablate,
+    }  # fmt: skip
     try:
         return commands[command](arguments) or 0
     except (TrainerError, ContractError) as e:
@@ -122,6 +126,18 @@ def _doctor(arguments: dict[str, Any]) -> int:
     return FAILED if report.failed else 0
 
 
+def _ablate(arguments: dict[str, Any]) -> None:
+    config = AblateConfig(**arguments)
+    check_data(config)
+    with _quiet_start():
+        from trainer.ablation import report, run
+
+    study = run.ablate(config, say=lambda line: print(line, flush=True))
+    print(f"\n{report.text(study)}")
+    for suffix in ("html", "md", "png", "json"):
+        print(f"written to {Path(config.output) / f'ablation.{suffix}'}")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trainer", description="Trains image classifiers on datasets made by `python -m pipelines`."
@@ -136,6 +152,9 @@ def _parser() -> argparse.ArgumentParser:
     examine = _command(commands, "doctor", "tell why the accuracy is low: look at data, model and a past training")
     for field in dataclasses.fields(DoctorConfig):
         _add_option(examine, field)
+    ablate = _command(commands, "ablate", "tell what each step of preparing and training is worth on your images")
+    for field in dataclasses.fields(AblateConfig):
+        _add_option(ablate, field)
     evaluate = _command(commands, "evaluate", "score a trained model on a split")
     export = _command(commands, "export", "write the SavedModel of a trained model again")
     for command in (evaluate, export):

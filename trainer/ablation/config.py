@@ -1,0 +1,125 @@
+"""The options of `python -m trainer ablate`. Standard library only: `--help` must not wait for TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import re
+import shlex
+
+from pipelines import contract as contracts
+from trainer.ablation.variants import VARIANTS, Variant
+from trainer.config import TrainerError, check_type, flag, option
+
+ALL = "all"
+# What the variants set themselves, or what an option of `ablate` says.
+OURS = ("--input", "--output", "--name", "--size", "--splits", "--resize", "--normalize", "--encoding", "--balance",
+        "--augment", "--seed")  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class AblateConfig:
+    """What to compare, and on what.
+
+    Raises:
+      TrainerError: a value is out of its range; the message names the option.
+    """
+
+    data: str = option(
+        dataclasses.MISSING,
+        "raw images: a folder of class folders, a manifest or a glob, as for prepare",
+        metavar="PATH",
+    )
+    output: str = option(
+        "ablation", "directory for the datasets, the runs and the report", metavar="DIR", compare=False
+    )
+    seeds: int = option(3, "trainings of each variant, with seeds 0, 1, ...", compare=False)
+    epochs: int = option(12, "passes over the train images; balanced variants train as many steps as the others")
+    variants: str = option(
+        ALL, f"{ALL}, or some of {', '.join(v.name for v in VARIANTS)}: comma-separated", metavar="LIST", compare=False
+    )
+    size: str = option("64x64", "HxW of the prepared images", metavar="HxW")
+    splits: str = option(
+        "train=0.6,validation=0.2,test=0.2",
+        "as for prepare; the rare class needs images in the test split for its recall to mean anything",
+        metavar="NAME=SHARE,…",
+    )
+    model: str = option("cnn", "network, as for the train command; half and double capacity are known of cnn only")
+    batch_size: int = option(32, "images a step")
+    learning_rate: float = option(1e-3, "of the Adam optimizer")
+    prepare_flags: str = option(
+        "", 'further flags of prepare, as one text, such as "--allow-outside --max-reject-rate 0.1"', metavar="TEXT"
+    )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_type(field.name, getattr(self, field.name), str(field.type))
+        for name in ("data", "output", "model", "splits"):
+            if not getattr(self, name):
+                raise TrainerError(f"{flag(name)} should not be empty.")
+        if "://" in self.output or os.path.isfile(self.output):
+            raise TrainerError(f"--output should be a local directory. Received: {self.output!r}.")
+        for name, low, high in (("seeds", 1, 1000), ("epochs", 1, 100_000), ("batch_size", 1, 1 << 20)):
+            if not low <= getattr(self, name) <= high:
+                raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")
+        if not (math.isfinite(self.learning_rate) and 0 < self.learning_rate <= 100):
+            raise TrainerError(f"--learning-rate should be above 0 and at most 100. Received: {self.learning_rate}.")
+        if not re.fullmatch(r"[1-9]\d{0,3}[xX×][1-9]\d{0,3}", self.size):
+            raise TrainerError(f"--size should be HxW, such as 64x64. Received: {self.size!r}.")
+        taken = [f for f in self.more_flags() if f.partition("=")[0] in OURS]
+        if taken:
+            raise TrainerError(f"--prepare-flags should leave {', '.join(taken)} to the ablation. Drop it.")
+        self.chosen()
+
+    def more_flags(self) -> list[str]:
+        """`prepare_flags` as a list."""
+        try:
+            return shlex.split(self.prepare_flags)
+        except ValueError as e:
+            raise TrainerError(f"--prepare-flags cannot be read ({e}). Received: {self.prepare_flags!r}.") from e
+
+    def chosen(self) -> list[Variant]:
+        """The variants to train, in the order in which they build on one another."""
+        known = {v.name: v for v in VARIANTS}
+        names = list(known) if self.variants == ALL else [n.strip() for n in self.variants.split(",")]
+        unknown = [name for name in names if name not in known]
+        if unknown or len(set(names)) < len(names):
+            raise TrainerError(
+                f"--variants should be {ALL}, or some of {', '.join(known)}, each once. Received: {self.variants!r}."
+            )
+        chosen = [v for v in VARIANTS if v.name in names]
+        without = [v.name for v in chosen if v.network and self.model != "cnn"]
+        if without and self.variants != ALL:
+            raise TrainerError(f"{', '.join(without)} should go with --model cnn. Received: {self.model!r}.")
+        return [v for v in chosen if v.name not in without]
+
+    def decisive(self) -> dict[str, object]:
+        """The options that decide what a run of a variant comes to; `data` as an absolute path."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
+        return values | {"data": self.data if "://" in self.data else os.path.abspath(self.data)}
+
+
+def check_data(config: AblateConfig) -> None:
+    """Refuses, in milliseconds, what `prepare` could not read.
+
+    Raises:
+      TrainerError: there is nothing at --data, or it is a dataset that is prepared already, or --output lies in it.
+    """
+    if "://" in config.data or any(c in config.data for c in "*?["):
+        return
+    if not os.path.exists(config.data):
+        raise TrainerError(
+            f"--data should be a folder of class folders, a manifest or a glob. There is no {config.data!r}."
+        )
+    if os.path.isfile(os.path.join(config.data, contracts.FILE_NAME)):
+        raise TrainerError(
+            f"--data should be the raw images: ablate prepares them in several ways. {config.data!r} is a dataset that "
+            "is prepared already. Name the folder or the manifest that it was made of."
+        )
+    output, data = os.path.realpath(config.output), os.path.realpath(config.data)
+    if os.path.isdir(data) and os.path.commonpath([output, data]) == data:
+        raise TrainerError(
+            f"--output {config.output!r} should not lie in the images {config.data!r}: its files would be images next "
+            "time. Name another directory."
+        )

@@ -1,0 +1,104 @@
+"""The ablation from beginning to end."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pipelines import contract as contracts
+from trainer import outputs
+from trainer.ablation import prepared, report, runs
+from trainer.ablation.config import AblateConfig, check_data
+from trainer.ablation.runs import Outcome
+from trainer.ablation.study import Setting, Study
+from trainer.ablation.variants import Variant
+from trainer.config import TrainerError, flag
+
+OPTIONS = "ablation-options.json"
+
+
+def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
+    """Prepares, trains, compares; writes ablation.json, .png, .md and .html after every round of seeds.
+
+    What is finished is kept: the same command goes on, and more --seeds or other --variants add to what is there.
+
+    Raises:
+      TrainerError, ContractError: the data, an option or what lies in --output cannot be used, or training broke down.
+    """
+    check_data(config)
+    _begin(config)
+    variants = config.chosen()
+    directories = prepared.prepare(config, [v.preparation for v in variants], say)
+    prepared.check_alike(directories, prepared.records)
+    first = next(iter(directories.values()))
+    setting = _setting(config, first)
+    images = prepared.train_images(first)
+    outcomes: list[Outcome] = []
+    jobs = [(variant, seed) for seed in range(config.seeds) for variant in variants]
+    for number, (variant, seed) in enumerate(jobs, 1):
+        say(f"training {number}/{len(jobs)}, {variant.name}, seed {seed}{_left(outcomes, jobs[number - 1 :])}")
+        outcomes.append(runs.run(config, variant, seed, directories[variant.preparation.name], images, setting.rare))
+        if variant is variants[-1]:  # whatever happens next: these are compared
+            _write(config, Study.of(setting, variants, outcomes))
+    return Study.of(setting, variants, outcomes)
+
+
+def _begin(config: AblateConfig) -> None:
+    """The output directory, new or of an ablation with the same options."""
+    directory, note = Path(config.output), Path(config.output) / OPTIONS
+    if note.is_file():
+        earlier = json.loads(note.read_text(encoding="utf-8"))
+        differing = [name for name, value in config.decisive().items() if earlier.get(name) != value]
+        if differing:
+            said = ", ".join(f"{flag(name)} {json.dumps(earlier.get(name), ensure_ascii=False)}" for name in differing)
+            raise TrainerError(
+                f"--output {config.output!r} holds an ablation with {said}. Give the same, or another --output."
+            )
+        return
+    if directory.is_dir() and any(directory.iterdir()):
+        raise TrainerError(
+            f"--output {config.output!r} should be empty, new, or an earlier ablation. It holds something else: choose "
+            "another directory."
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    outputs.write_text(note, json.dumps(config.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _setting(config: AblateConfig, directory: str) -> Setting:
+    contract = contracts.load(directory)
+    rare = runs.rarest(contract)
+    majority, baseline = runs.baseline(contract, rare)
+    return Setting(
+        data=os.path.basename(os.path.normpath(config.data)) or config.data,
+        labels=contract.labels,
+        train_images=dict(contract.split(prepared.TRAIN).natural),
+        test_images=dict(contract.split(prepared.TEST).natural),
+        rare=rare,
+        majority=majority,
+        baseline=baseline,
+        options=config.decisive(),
+    )
+
+
+def _left(done: list[Outcome], jobs: list[tuple[Variant, int]]) -> str:
+    """Expected time of these jobs, by how long trainings of their variants took, else by the mean of all."""
+    took: dict[str, float] = {
+        o.variant: o.seconds for o in done
+    }  # of the latest: the first one of all loads TensorFlow
+    if not took:
+        return ""
+    mean = sum(took.values()) / len(took)
+    seconds = sum(took.get(variant.name, mean) for variant, _ in jobs)
+    return f"; about {seconds / 60:.0f} min left" if seconds >= 90 else f"; about {seconds:.0f} s left"
+
+
+def _write(config: AblateConfig, study: Study) -> None:
+    directory = Path(config.output)
+    content = json.dumps(study.to_dict(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    with outputs.replacing(directory / "ablation.png") as file:
+        file.write(report.png(study))
+    outputs.write_text(directory / "ablation.md", report.markdown(study))
+    outputs.write_text(directory / "ablation.html", report.page(study))
+    outputs.write_text(directory / "ablation.json", content)
