@@ -21,9 +21,9 @@ from trainer.ablation.variants import Preparation
 from trainer.config import TrainerError
 
 TRAIN, TEST = "train", "test"
-ORIGINAL = b"-000"  # the end of the key of a record that is no copy
+ORIGINAL = "-000"  # the end of the key of a record that is no copy
 
-Records = frozenset[tuple[bytes, int]]  # (key, label id)
+Records = frozenset[tuple[str, int]]  # (key, label id)
 
 
 def prepare(config: AblateConfig, preparations: Iterable[Preparation], say: Callable[[str], None]) -> dict[str, str]:
@@ -155,18 +155,10 @@ def _originals(directory: str, split: str, read: Callable[[str, str], Records]) 
 
 def records(directory: str, split: str) -> Records:
     """Key and label id of every record."""
-    import tensorflow as tf
+    from trainer import predictions
 
-    from trainer import dataset
-
-    contract = contracts.load(directory)
-    whole = contracts.feature_spec(contract)
-    spec = {name: whole[name] for name in ("key", "label")}
-    paths = dataset.checked_shards(contract, directory, split)
-    batches = tf.data.TFRecordDataset(paths).batch(256).map(lambda b: tf.io.parse_example(b, spec))
-    return frozenset(
-        (key, int(label)) for b in batches for key, label in zip(b["key"].numpy(), b["label"].numpy(), strict=True)
-    )
+    keys, labels = predictions.keys(directory, split)
+    return frozenset(zip(keys, map(int, labels), strict=True))
 
 
 def train_images(directory: str) -> int:

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainer.ablation import verdict
+from trainer.ablation.scoring import METRICS
 from trainer.ablation.study import Study
-from trainer.ablation.verdict import METRICS
 
 BLUE, ORANGE = "#2f6db3", "#d9772b"
 
@@ -25,7 +25,7 @@ def rows(study: Study) -> list[list[str]]:
     table.append([f"always answering {study.setting.majority!r}", *(_number(base[m]) for m in METRICS), ""])
     for variant in study.variants:
         cells = [_cell(study.mean(variant.name, m), study.spread(variant.name, m)) for m in METRICS]
-        table.append([variant.title, *cells, str(len(study.scores[variant.name]))])
+        table.append([variant.title, *cells, str(len(study.outcomes[variant.name]))])
     return table
 
 
@@ -37,7 +37,7 @@ def text(study: Study) -> str:
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))]).rstrip()
         for row in table
     ]
-    comparisons = study.comparisons()
+    comparisons = study.comparisons
     told = [verdict.summary(comparisons), *(f"- {c.sentence()}" for c in comparisons), verdict.RULE]
     return "\n".join([study.setting.sentence(), "", *lines, "", *told])
 
@@ -46,7 +46,7 @@ def markdown(study: Study) -> str:
     """The same as Markdown."""
     head, *body = ([cell.replace("|", "\\|") for cell in row] for row in rows(study))
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *body)]
-    comparisons = study.comparisons()
+    comparisons = study.comparisons
     told = [verdict.summary(comparisons), "", *(f"- {c.sentence()}" for c in comparisons), "", verdict.RULE]
     return "\n".join([study.setting.sentence(), "", *lines, "", *told, ""])
 
@@ -58,7 +58,7 @@ def page(study: Study) -> str:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     head, *body = rows(study)
-    comparisons = study.comparisons()
+    comparisons = study.comparisons
     return environment.get_template("page.html.j2").render(
         study=study,
         head=head,

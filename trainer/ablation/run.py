@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+import tensorflow as tf
 
 from pipelines import contract as contracts
 from trainer import outputs
@@ -22,24 +25,26 @@ OPTIONS = "ablation-options.json"
 def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
     """Prepares, trains, compares; writes ablation.json, .png, .md and .html after every round of seeds.
 
-    What is finished is kept: the same command goes on, and more --seeds or other --variants add to what is there.
+    What is finished is kept: the same command goes on, and more --seeds or other --variants use what is there. The
+    report is of the variants that are asked for.
 
     Raises:
       TrainerError, ContractError: the data, an option or what lies in --output cannot be used, or training broke down.
     """
+    tf.get_logger().setLevel(logging.ERROR)  # it warns of functions traced again, which each training's are
     check_data(config)
     _begin(config)
     variants = config.chosen()
     directories = prepared.prepare(config, [v.preparation for v in variants], say)
     prepared.check_alike(directories, prepared.records)
     first = next(iter(directories.values()))
-    setting = _setting(config, first)
+    setting = Setting(_name(config), contracts.load(first), runs.truth(first), config.decisive())
     images = prepared.train_images(first)
     outcomes: list[Outcome] = []
     jobs = [(variant, seed) for seed in range(config.seeds) for variant in variants]
     for number, (variant, seed) in enumerate(jobs, 1):
         say(f"training {number}/{len(jobs)}, {variant.name}, seed {seed}{_left(outcomes, jobs[number - 1 :])}")
-        outcomes.append(runs.run(config, variant, seed, directories[variant.preparation.name], images, setting.rare))
+        outcomes.append(runs.run(config, variant, seed, directories[variant.preparation.name], images))
         if variant is variants[-1]:  # whatever happens next: these are compared
             _write(config, Study.of(setting, variants, outcomes))
     return Study.of(setting, variants, outcomes)
@@ -66,20 +71,8 @@ def _begin(config: AblateConfig) -> None:
     outputs.write_text(note, json.dumps(config.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def _setting(config: AblateConfig, directory: str) -> Setting:
-    contract = contracts.load(directory)
-    rare = runs.rarest(contract)
-    majority, baseline = runs.baseline(contract, rare)
-    return Setting(
-        data=os.path.basename(os.path.normpath(config.data)) or config.data,
-        labels=contract.labels,
-        train_images=dict(contract.split(prepared.TRAIN).natural),
-        test_images=dict(contract.split(prepared.TEST).natural),
-        rare=rare,
-        majority=majority,
-        baseline=baseline,
-        options=config.decisive(),
-    )
+def _name(config: AblateConfig) -> str:
+    return os.path.basename(os.path.normpath(config.data)) or config.data
 
 
 def _left(done: list[Outcome], jobs: list[tuple[Variant, int]]) -> str:

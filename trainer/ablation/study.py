@@ -1,66 +1,99 @@
-"""What an ablation found: the scores of all trainings, their mean and spread, and what they support."""
+"""What an ablation found: the answers of all trainings, their scores, and what these support."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from trainer.ablation import verdict
+import numpy as np
+
+from pipelines.contract import Contract
+from trainer.ablation import scoring, verdict
+from trainer.ablation.prepared import TRAIN
 from trainer.ablation.runs import Outcome
+from trainer.ablation.scoring import METRICS
 from trainer.ablation.variants import Variant
-from trainer.ablation.verdict import METRICS, Comparison
+from trainer.ablation.verdict import Comparison
 
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """On what was compared.
-
-    train_images, test_images: by class, before balancing. rare: the class with the fewest train images.
-    majority: the class with the most; baseline: what always answering it scores on the test split.
+    """On what was compared: a name for the data, the contract of one of its datasets (the splits are those of all),
+    int (N,) true ids of the test images, and the options.
     """
 
     data: str
-    labels: tuple[str, ...]
-    train_images: Mapping[str, int]
-    test_images: Mapping[str, int]
-    rare: str
-    majority: str
-    baseline: Mapping[str, float]
+    contract: Contract
+    truth: np.ndarray
     options: Mapping[str, Any]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.contract.labels
+
+    @property
+    def rare(self) -> str:
+        """The class with the fewest train images that has some, before balancing; of equals the first."""
+        natural = self.contract.split(TRAIN).natural
+        return min((label for label in self.labels if natural.get(label, 0)), key=lambda label: natural[label])
+
+    @property
+    def majority(self) -> str:
+        """The class with the most train images."""
+        natural = self.contract.split(TRAIN).natural
+        return max(self.labels, key=lambda label: natural.get(label, 0))
+
+    @functools.cached_property
+    def baseline(self) -> dict[str, float]:
+        """What always answering the majority scores."""
+        return self.scores(np.full(len(self.truth), self.labels.index(self.majority)))
+
+    def scores(self, answers: np.ndarray) -> dict[str, float]:
+        return scoring.scores(self.truth, answers, len(self.labels), self.labels.index(self.rare))
 
     def sentence(self) -> str:
         """What every variant had in common."""
-        images, tested = sum(self.train_images.values()), sum(self.test_images.values())
         o = self.options
+        images = sum(self.contract.split(TRAIN).natural.values())
+        rare = int((self.truth == self.labels.index(self.rare)).sum())
         return (
             f"{o['model']} at {o['size']}, {o['epochs']} epochs' worth of steps over {images:,} train images; all are "
-            f"scored on the same {tested:,} test images in their natural distribution, {self.test_images[self.rare]:,} "
-            f"of them of the rare class {self.rare!r}."
+            f"scored on the same {len(self.truth):,} test images in their natural distribution, {rare:,} of them of "
+            f"the rare class {self.rare!r}."
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """The trainings that are finished: `scores` of each variant, by seed."""
+    """The trainings that are finished: variant -> seed -> outcome."""
 
     setting: Setting
     variants: tuple[Variant, ...]
-    scores: Mapping[str, Mapping[int, Mapping[str, float]]]
+    outcomes: Mapping[str, Mapping[int, Outcome]]
 
     @classmethod
     def of(cls, setting: Setting, variants: Sequence[Variant], outcomes: Sequence[Outcome]) -> Study:
-        scores: dict[str, dict[int, Mapping[str, float]]] = {}
-        for outcome in outcomes:
-            scores.setdefault(outcome.variant, {})[outcome.seed] = outcome.scores
-        return cls(setting, tuple(v for v in variants if v.name in scores), scores)
+        """Variants without any outcome are left out."""
+        found: dict[str, dict[int, Outcome]] = {}
+        for outcome in sorted(outcomes, key=lambda o: o.seed):
+            found.setdefault(outcome.variant, {})[outcome.seed] = outcome
+        return cls(setting, tuple(v for v in variants if v.name in found), found)
+
+    @functools.cached_property
+    def scores(self) -> dict[str, dict[int, dict[str, float]]]:
+        """Variant -> seed -> score of each of METRICS."""
+        return {
+            name: {seed: self.setting.scores(outcome.answers) for seed, outcome in seeds.items()}
+            for name, seeds in self.outcomes.items()
+        }
 
     def values(self, variant: str, metric: str) -> list[float]:
         """Of all its seeds, in their order."""
-        found = self.scores[variant]
-        return [found[seed][metric] for seed in sorted(found)]
+        return [scores[metric] for scores in self.scores[variant].values()]
 
     def mean(self, variant: str, metric: str) -> float:
         return statistics.fmean(self.values(variant, metric))
@@ -70,48 +103,60 @@ class Study:
         values = self.values(variant, metric)
         return statistics.stdev(values) if len(values) > 1 else math.nan
 
+    @functools.cached_property
     def comparisons(self) -> list[Comparison]:
         """Each variant with the one it is compared with, where both are there, over the seeds that both have."""
-        found = []
-        for variant in self.variants:
-            if variant.against not in self.scores:
-                continue
-            seeds = sorted(set(self.scores[variant.name]) & set(self.scores[variant.against]))
-            ours, theirs = ([self.scores[name][s] for s in seeds] for name in (variant.name, variant.against))
-            if seeds:
-                found.append(verdict.compare(variant.name, variant.against, variant.change, ours, theirs))
-        return found
+        pairs = [(v, sorted(set(self.outcomes[v.name]) & set(self.outcomes.get(v.against, {})))) for v in self.variants]
+        return [self._compare(variant, seeds) for variant, seeds in pairs if seeds]
+
+    def _compare(self, variant: Variant, seeds: Sequence[int]) -> Comparison:
+        ours, theirs = (
+            np.stack([self.outcomes[name][seed].answers for seed in seeds]) for name in (variant.name, variant.against)
+        )
+        classes, rare = len(self.setting.labels), self.setting.labels.index(self.setting.rare)
+        resampled = scoring.differences(self.setting.truth, ours, theirs, classes, rare)
+        one, two = self.scores[variant.name], self.scores[variant.against]
+        effects = {m: verdict.effect([one[s][m] - two[s][m] for s in seeds], resampled[m]) for m in METRICS}
+        return Comparison(variant.name, variant.against, variant.change, effects)
 
     def to_dict(self) -> dict[str, Any]:
         """For ablation.json: plain values, null where undefined."""
-        comparisons = self.comparisons()
+        setting = self.setting
         return {
-            "setting": dataclasses.asdict(self.setting),
-            "variants": {
-                v.name: {
-                    "title": v.title,
-                    "against": v.against,
-                    "prepare": list(v.preparation.flags),
-                    "training": dict(v.training) | ({"model": v.network} if v.network else {}),
-                    "seeds": {str(seed): _plain(scores) for seed, scores in sorted(self.scores[v.name].items())},
-                    "mean": _plain({m: self.mean(v.name, m) for m in METRICS}),
-                    "spread": _plain({m: self.spread(v.name, m) for m in METRICS}),
-                }
-                for v in self.variants
+            "setting": {
+                "data": setting.data,
+                "options": dict(setting.options),
+                "source_digest": setting.contract.source_digest,
+                "images": {name: dict(split.natural) for name, split in setting.contract.splits.items()},
+                "test_records": len(setting.truth),
+                "rare": setting.rare,
+                "majority": setting.majority,
+                "baseline": _plain(setting.baseline),
             },
+            "variants": {variant.name: self._variant(variant) for variant in self.variants},
             "comparisons": [
-                {
-                    "variant": c.variant,
-                    "against": c.against,
-                    "effects": {
-                        m: _plain(dataclasses.asdict(e)) | {"supported": e.supported} for m, e in c.effects.items()
-                    },
-                    "sentence": c.sentence(),
-                }
-                for c in comparisons
+                {"variant": c.variant, "against": c.against, "sentence": c.sentence(), "effects": {
+                    m: _plain(dataclasses.asdict(e)) | {"supported": e.supported} for m, e in c.effects.items()}}
+                for c in self.comparisons
             ],
-            "summary": verdict.summary(comparisons),
+            "summary": verdict.summary(self.comparisons),
             "rule": verdict.RULE,
+        }  # fmt: skip
+
+    def _variant(self, variant: Variant) -> dict[str, Any]:
+        network = {"model": variant.network} if variant.network else {}
+        seeds = self.outcomes[variant.name]
+        return {
+            "title": variant.title,
+            "against": variant.against,
+            "prepare": list(variant.preparation.flags),
+            "training": dict(variant.training) | network,
+            "seeds": {
+                str(seed): _plain(scores) | {"kept_epoch": seeds[seed].kept_epoch}
+                for seed, scores in self.scores[variant.name].items()
+            },
+            "mean": _plain({m: self.mean(variant.name, m) for m in METRICS}),
+            "spread": _plain({m: self.spread(variant.name, m) for m in METRICS}),
         }
 
 

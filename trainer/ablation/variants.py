@@ -52,12 +52,12 @@ AUGMENTED = Preparation(
 VARIANTS = (
     Variant("raw", "raw pixels 0–255, cut or padded", RAW),
     Variant("resized", "resized, pixels 0–255", RESIZED, "raw", "resizing the whole picture instead of cutting it"),
-    Variant("unit", "+ scaled to 0–1", UNIT, "resized", "dividing by 255"),
-    Variant("zscore", "+ normalized (z-score)", ZSCORE, "resized", "normalizing by mean and deviation"),
-    Variant("copied", "z-score + balanced, plain copies", COPIED, "zscore", "balancing by plain copies"),
-    Variant("augmented", "z-score + balanced, augmented copies", AUGMENTED, "copied", "augmenting these copies"),
+    Variant("unit", "resized, scaled to 0–1", UNIT, "resized", "dividing by 255"),
+    Variant("zscore", "resized, z-score", ZSCORE, "resized", "normalizing by mean and deviation"),
+    Variant("copied", "z-score, balanced, plain copies", COPIED, "zscore", "balancing by plain copies"),
+    Variant("augmented", "z-score, balanced, augmented copies", AUGMENTED, "copied", "augmenting these copies"),
     Variant(
-        "weighted", "z-score + class weights", ZSCORE, "zscore", "class weights", training={"class_weight": "balanced"}
+        "weighted", "z-score, class weights", ZSCORE, "zscore", "class weights", training={"class_weight": "balanced"}
     ),
     Variant("half", "augmented, half the filters", AUGMENTED, "augmented", "halving the filters", network="cnn-half"),
     Variant(
