@@ -51,10 +51,10 @@ def test_every_variant_differs_from_its_reference_in_one_thing():
 
 def test_the_list_of_the_table():
     assert [v.name for v in VARIANTS] == [
-        "raw", "resized", "unit", "zscore", "copied", "augmented", "weighted", "half", "double",
+        "raw", "resized", "unit", "zscore", "copied", "augmented", "weighted", "adjusted", "half", "double",
     ]  # fmt: skip
     on_zscore = [v.name for v in VARIANTS if v.preparation.name == "zscore"]
-    assert on_zscore == ["zscore", "weighted"]  # one dataset
+    assert on_zscore == ["zscore", "weighted", "adjusted"]  # one dataset
 
 
 def test_all_variants_train_as_many_steps():
@@ -96,7 +96,7 @@ def test_options_that_cannot_be(options, message):
 
 
 def test_capacity_is_left_out_for_other_networks():
-    assert [v.name for v in config(model="resnet20").chosen()][-1] == "weighted"
+    assert [v.name for v in config(model="resnet20").chosen()][-1] == "adjusted"
     assert [v.name for v in config(variants="zscore, raw").chosen()] == ["raw", "zscore"]
 
 
@@ -378,7 +378,7 @@ def finished(tmp_path_factory):
 
 
 def small(root, **options):
-    given = {"epochs": 1, "size": "8x8", "variants": "zscore,weighted"} | options
+    given = {"epochs": 1, "size": "8x8", "variants": "zscore,adjusted"} | options
     return config(data=str(root / "list.csv"), output=str(root / "out"), **given)
 
 
@@ -387,7 +387,7 @@ def test_it_prepares_once_and_trains_each(finished):
     assert [line.partition(";")[0] for line in lines] == [
         "dataset 1/1, zscore: prepare --resize stretch --normalize zscore --balance none",
         "training 1/2, zscore, seed 0",
-        "training 2/2, weighted, seed 0",
+        "training 2/2, adjusted, seed 0",
     ]
     assert {path.name for path in (root / "out").iterdir()} == {
         "ablation-options.json", "ablation.html", "ablation.json", "ablation.md", "ablation.png", "data", "runs",

@@ -56,8 +56,14 @@ VARIANTS = (
     Variant("zscore", "resized, z-score", ZSCORE, "resized", "normalizing by mean and deviation"),
     Variant("copied", "z-score, balanced, plain copies", COPIED, "zscore", "balancing by plain copies"),
     Variant("augmented", "z-score, balanced, augmented copies", AUGMENTED, "copied", "augmenting these copies"),
+    Variant("weighted", "z-score, class weights", ZSCORE, "zscore", "class weights", training={"loss": "weighted"}),
     Variant(
-        "weighted", "z-score, class weights", ZSCORE, "zscore", "class weights", training={"class_weight": "balanced"}
+        "adjusted",
+        "z-score, logit adjustment",
+        ZSCORE,
+        "zscore",
+        "logit adjustment",
+        training={"loss": "logit-adjusted"},
     ),
     Variant("half", "augmented, half the filters", AUGMENTED, "augmented", "halving the filters", network="cnn-half"),
     Variant(
