@@ -127,7 +127,7 @@ def compare(one: pathlib.Path, other: pathlib.Path) -> list[str]:
     if json.loads((one / "metrics.json").read_text()) != json.loads((other / "metrics.json").read_text()):
         differences.append("DIFFERENT: metrics.json")
     if history(one) != history(other):
-        differences.append("DIFFERENT: history.csv")
+        differences.append("DIFFERENT: metrics.csv")
     return differences
 
 
@@ -150,7 +150,7 @@ def members(path: pathlib.Path) -> dict[str, list[tuple[str, bytes]]]:
 
 
 def history(output: pathlib.Path) -> list[dict[str, str]]:
-    with (output / "history.csv").open(newline="") as file:
+    with (output / "metrics.csv").open(newline="") as file:
         return [{k: v for k, v in row.items() if k != "images_per_second"} for row in csv.DictReader(file)]
 
 

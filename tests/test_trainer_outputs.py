@@ -73,7 +73,7 @@ def test_a_full_disk_is_one_sentence_at_every_stage(data, tmp_path, monkeypatch,
     assert not list(out.rglob("*.tmp"))
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "history.csv", "config.json"])
+@pytest.mark.parametrize("name", ["metrics.json", "metrics.csv", "config.yaml", "versions.json"])
 def test_a_full_disk_while_texts_are_written(data, tmp_path, monkeypatch, capsys, name):
     write_text = outputs.write_text
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from trainer_fixtures import write_dataset
 
-from trainer import checkpoints, resume
+from trainer import checkpoints, configfile, resume
 from trainer import model as models
 from trainer import train as training
 from trainer.__main__ import main
@@ -75,10 +75,10 @@ def killed(data, out, step, monkeypatch, **changes):
 
 def outcome(out):
     """Everything that a run leaves and that does not tell the time."""
-    rows = list(csv.DictReader((out / "history.csv").open(newline="")))
+    rows = list(csv.DictReader((out / "metrics.csv").open(newline="")))
     for row in rows:
         del row["images_per_second"]
-    config = json.loads((out / "config.json").read_text()) | {"output": ""}
+    config = TrainConfig(**configfile.read(out / "config.yaml", TrainConfig) | {"output": "o"})
     files = [(out / name).read_bytes() for name in ("metrics.json", "contract.json")]
     return models.load(out / "model.keras").get_weights(), rows, config, files
 

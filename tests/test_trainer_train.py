@@ -1,5 +1,6 @@
 import csv
 import json
+import platform
 import shutil
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 from trainer_fixtures import write_dataset
 
 from pipelines import contract as contracts
-from trainer import dataset, evaluate, outputs
+from trainer import configfile, dataset, evaluate, outputs
 from trainer import model as models
 from trainer import step as steps
 from trainer import train as training
@@ -55,8 +56,14 @@ def test_what_a_run_leaves(run, data):
     directory, metrics, _ = run
     assert json.loads((directory / "metrics.json").read_text()) == metrics
     assert contracts.load(directory) == contracts.load(data)
-    assert TrainConfig(**json.loads((directory / "config.json").read_text())).epochs == 4
-    rows = list(csv.DictReader((directory / "history.csv").open()))
+    assert TrainConfig(**configfile.read(directory / "config.yaml", TrainConfig)) == TrainConfig(
+        str(data), str(directory), epochs=4, batch_size=8
+    )
+    about = json.loads((directory / "versions.json").read_text())
+    assert about["dataset"] == metrics["dataset"]
+    assert about["versions"].items() > metrics["versions"].items()
+    assert about["versions"]["python"] == platform.python_version()
+    rows = list(csv.DictReader((directory / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     pictures = {path.name for path in (directory / "plots").iterdir()}
@@ -69,7 +76,7 @@ def test_what_a_run_leaves(run, data):
 
 def test_the_kept_weights_are_the_best_of_validation(run):
     directory, metrics, _ = run
-    rows = list(csv.DictReader((directory / "history.csv").open()))
+    rows = list(csv.DictReader((directory / "metrics.csv").open()))
     ranks = [(float(row["val_balanced_accuracy"]), -float(row["val_loss"])) for row in rows]
     kept = metrics["epochs"]["kept"]
     assert ranks.index(max(ranks)) == kept - 1
@@ -114,7 +121,7 @@ def test_two_runs_of_one_config_agree_exactly(run, data, tmp_path):
     one, two = (models.load(directory / "model.keras").get_weights() for directory in (run[0], tmp_path))
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first, second)
-    one, two = (list(csv.DictReader((directory / "history.csv").open())) for directory in (run[0], tmp_path))
+    one, two = (list(csv.DictReader((directory / "metrics.csv").open())) for directory in (run[0], tmp_path))
     assert [row["loss"] for row in one] == [row["loss"] for row in two]
 
 
@@ -180,24 +187,24 @@ def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monk
 
 
 def test_output_directories(run, data, tmp_path):
-    contract = contracts.load(data)
+    contract, config = contracts.load(data), TrainConfig("d", "o")
     other = tmp_path / "papers"
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
     with pytest.raises(TrainerError, match="holds something else: choose another directory"):
-        outputs.begin(other, "{}", contract)
+        outputs.begin(other, config, contract, {})
     with pytest.raises(TrainerError, match="holds something else"):
-        outputs.begin(data, "{}", contract)
+        outputs.begin(data, config, contract, {})
     with pytest.raises(TrainerError, match="is a file"):
-        outputs.begin(other / "thesis.txt", "{}", contract)
-    (other / "config.json").write_text('{"model_type": "bert"}')  # another program's
+        outputs.begin(other / "thesis.txt", config, contract, {})
+    (other / "config.yaml").write_text("model_type: bert\n")  # another program's
     with pytest.raises(TrainerError, match="holds something else"):
-        outputs.begin(other, "{}", contract)
+        outputs.begin(other, config, contract, {})
     assert (other / "thesis.txt").read_text() == "mine"
     copy = tmp_path / "run"
     shutil.copytree(run[0], copy)
-    outputs.begin(copy, "{}", contract)  # an earlier run: cleared
-    assert sorted(path.name for path in copy.iterdir()) == ["config.json", "contract.json"]
+    outputs.begin(copy, config, contract, {})  # an earlier run: cleared
+    assert sorted(path.name for path in copy.iterdir()) == ["config.yaml", "contract.json", "versions.json"]
 
 
 def test_splits_are_checked_before_training(data, tmp_path):

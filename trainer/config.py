@@ -1,4 +1,4 @@
-"""The trainer's options: one frozen dataclass, checked when made, saved as config.json beside what it produced.
+"""The trainer's options: one frozen dataclass, checked when made, saved as config.yaml beside what it produced.
 
 The command line is made from the fields below, so that an option is stated once. Standard library only: `--help` and
 a wrong flag must not wait for TensorFlow.
@@ -7,7 +7,6 @@ a wrong flag must not wait for TensorFlow.
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from typing import Any
 
@@ -120,10 +119,6 @@ class TrainConfig:
             raise TrainerError(f"--verify should be one of {', '.join(VERIFY)}. Received: {self.verify!r}.")
         if self.patience and self.validation == NO_VALIDATION:
             raise TrainerError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
-
-    def to_json(self) -> str:
-        """The text of config.json: sorted keys, one option a line. Equal configs are equal texts."""
-        return json.dumps(self.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide what comes out."""

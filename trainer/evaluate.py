@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -71,4 +70,4 @@ def report(model_directory: str, data: str, split: str, result: Scores) -> dict[
 
 def write_report(path: str, content: dict[str, Any]) -> None:
     """Writes the JSON whole or not at all."""
-    outputs.write_text(Path(path), json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    outputs.write_text(Path(path), outputs.to_json(content))

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import calibration
+from trainer import calibration, configfile
 from trainer.config import TrainConfig, TrainerError
 
 
@@ -29,8 +29,9 @@ class Run:
         self.saved_model = self.directory / "saved_model"
         self.calibration = self.directory / calibration.FILE_NAME
         self.metrics = self.directory / "metrics.json"
-        self.history = self.directory / "history.csv"
-        self.config = self.directory / "config.json"
+        self.history = self.directory / "metrics.csv"  # a row an epoch
+        self.config = self.directory / "config.yaml"
+        self.about = self.directory / "versions.json"
         self.contract = self.directory / contracts.FILE_NAME
         self.plots = self.directory / "plots"
         self.logs = self.directory / "logs"
@@ -54,8 +55,11 @@ def check(directory: str | os.PathLike[str]) -> Run:
     return run
 
 
-def begin(directory: str | os.PathLike[str], config_json: str, contract: Contract) -> Run:
-    """Makes the directory ready: an earlier run in it is taken away, anything else is refused."""
+def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Contract, versions: dict[str, str]) -> Run:
+    """Makes the directory ready: an earlier run in it is taken away, anything else is refused.
+
+    It then holds what the run is made of: options, versions, the dataset's digests and its contract.
+    """
     run = check(directory)
     run.directory.mkdir(parents=True, exist_ok=True)
     run.metrics.unlink(missing_ok=True)
@@ -63,7 +67,8 @@ def begin(directory: str | os.PathLike[str], config_json: str, contract: Contrac
         shutil.rmtree(folder, ignore_errors=True)
     for file in (run.model, run.history, run.calibration):
         file.unlink(missing_ok=True)
-    write_text(run.config, config_json)
+    write_text(run.config, configfile.text(config))
+    write_text(run.about, to_json({"versions": versions, "dataset": dataset_digests(contract)}))
     write_text(run.contract, contract.to_json())
     return run
 
@@ -74,10 +79,10 @@ def drop_checkpoints(run: Run) -> None:
 
 
 def _is_run(config: Path) -> bool:
-    """Many programs have a config.json and a folder called plots: only one that reads back as ours may be replaced."""
+    """Many programs have a config.yaml and a folder called plots: only one that reads back as ours may be replaced."""
     try:
-        TrainConfig(**json.loads(config.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        TrainConfig(**configfile.read(config, TrainConfig))
+    except (TrainerError, TypeError):
         return False
     return True
 
@@ -107,6 +112,11 @@ def dataset_digests(contract: Contract) -> dict[str, str]:
 
 def versions(*modules: Any) -> dict[str, str]:
     return {module.__name__: str(module.__version__) for module in modules}
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """The text of a JSON file: equal contents are equal texts."""
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def write_text(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ from pipelines.contract import Contract
 from trainer import (
     blame,
     checkpoints,
+    configfile,
     dataset,
     evaluate,
     export,
@@ -76,7 +78,8 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     if not config.resume and not run.metrics.is_file() and checkpoints.found(run.checkpoints):
         say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
     if not checkpoint:
-        outputs.begin(config.output, config.to_json(), contract)
+        versions = {"python": platform.python_version(), "system": platform.platform()}
+        outputs.begin(config.output, config, contract, versions | outputs.versions(tf, keras, np))
     say(
         f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
         f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
@@ -101,7 +104,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     result = _metrics(config, contract, network, progress, scores)
     with outputs.writing(run.metrics):
-        outputs.write_text(run.metrics, json.dumps(result, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        outputs.write_text(run.metrics, outputs.to_json(result))
     outputs.drop_checkpoints(run)
     _summary(run, scores, progress.best_epoch, difference, config.validation, say)
     return result
@@ -112,7 +115,7 @@ def _finished(
 ) -> dict[str, Any]:
     """What --resume does with a run that is whole: nothing, if it is the run that was asked for."""
     result: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
-    earlier = TrainConfig(**json.loads(run.config.read_text(encoding="utf-8")))
+    earlier = TrainConfig(**configfile.read(run.config, TrainConfig))
     was = resume.fingerprint(dataclasses.replace(earlier, data=config.data), contracts.load(run.directory))
     resume.refuse_other(config.output, was | {"versions": result.get("versions", {})}, about)
     outputs.drop_checkpoints(run)  # a run that was killed in its last moment
