@@ -243,7 +243,7 @@ def test_every_form_of_a_history(tmp_path, text):
 @pytest.mark.parametrize("text", ["", "a picture", "{", '{"a": "b"}', "[1, 2]"])
 def test_what_is_no_history(tmp_path, text):
     (tmp_path / "h").write_text(text)
-    with pytest.raises(TrainerError, match=r"Give history\.csv"):
+    with pytest.raises(TrainerError, match=r"Give metrics\.csv"):
         history.read(str(tmp_path / "h"))
 
 
@@ -350,7 +350,7 @@ def test_a_function_that_takes_the_contract(tmp_path):
 def test_a_run_brings_its_data_history_and_loss(tmp_path):
     contract = write_dataset(tmp_path / "data")
     config = TrainConfig(data=str(tmp_path / "data"), output=str(tmp_path / "run"))
-    run = outputs.begin(config.output, config.to_json(), contract)
+    run = outputs.begin(config.output, config, contract, {})
     cnn(2, shape=(8, 8, 3)).save(run.model)
     run.history.write_text("epoch,loss\n1,0.5\n")
     run.metrics.write_text("{}")

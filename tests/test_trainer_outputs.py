@@ -97,7 +97,7 @@ def test_a_limit_of_the_system_on_files_is_one_sentence(data, tmp_path, size):
         [sys.executable, "-m", "trainer", *argv(data, tmp_path / "o")],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
         cwd=ROOT,
-        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # a compiled module that is cut short is imported all the same
+        env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},  # cut short, a module is imported all the same
         capture_output=True,
         text=True,
         timeout=120,

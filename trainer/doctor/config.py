@@ -38,7 +38,7 @@ class DoctorConfig:
     )
     history: str = option(
         "",
-        "the course of a past training: history.csv of a run or of keras.callbacks.CSVLogger, or JSON of "
+        "the course of a past training: metrics.csv of a run or of keras.callbacks.CSVLogger, or JSON of "
         "History.history",
         metavar="FILE",
     )

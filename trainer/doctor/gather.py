@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +15,10 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from trainer import configfile, outputs
 from trainer import dataset as datasets
 from trainer import model as models
-from trainer import outputs
-from trainer.config import TrainerError
+from trainer.config import TrainConfig, TrainerError
 from trainer.doctor import diagnosis, folder, functions, history, sample
 from trainer.doctor.clock import Clock
 from trainer.doctor.config import DoctorConfig
@@ -271,9 +270,8 @@ def _run(model: Any) -> outputs.Run | None:
 def _data_of(run: outputs.Run) -> str:
     """The dataset that a run was trained on, if it is still there."""
     try:
-        text = run.config.read_text(encoding="utf-8")
-        data = str(json.loads(text)["data"])
-    except (OSError, ValueError, KeyError, TypeError):
+        data = str(configfile.read(run.config, TrainConfig)["data"])
+    except (TrainerError, KeyError):
         return ""
     return data if os.path.isfile(os.path.join(data, contracts.FILE_NAME)) else ""
 

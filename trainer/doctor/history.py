@@ -36,7 +36,7 @@ def read(path: str) -> History:
     return found
 
 
-_EXPECTED = "Give history.csv of a run, the file of keras.callbacks.CSVLogger, or json.dump(history.history, file)."
+_EXPECTED = "Give metrics.csv of a run, the file of keras.callbacks.CSVLogger, or json.dump(history.history, file)."
 
 
 def _as_rows(columns: Mapping[str, Any]) -> list[dict[str, Any]]:
