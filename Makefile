@@ -26,7 +26,12 @@ PIP_FLAGS := --disable-pip-version-check --require-hashes
 LOCK_FLAGS := -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
+ENGINES := build/engines
+BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
+FLINK_VERSION := 1.19.3
+
 .PHONY: help all sample prepare verify train evaluate inspect test soak lint format lock clean check
+.PHONY: flink spark prism flink-distribution flink-test spark-test prism-test
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -63,6 +68,24 @@ test: $(VENV)/.dev  ## run the tests (SHARDMILL_DATA=... adds those on real phot
 soak: $(VENV)/.dev  ## look for rare faults for MINUTES: fuzz, kill, resume, compare (needs SHARDMILL_DATA)
 	$(RUN) benchmarks/soak.py --minutes $(MINUTES)
 
+flink: $(ENGINES)/flink-job-server.jar  ## build what --runner FlinkRunner needs (needs Java and Maven)
+
+spark: $(ENGINES)/spark-job-server.jar  ## build what --runner SparkRunner needs (needs Java and Maven)
+
+prism: $(ENGINES)/prism  ## build what --runner PrismRunner needs (needs Go)
+
+flink-distribution: $(ENGINES)/flink-$(FLINK_VERSION)
+
+flink-test: $(VENV)/.dev flink flink-distribution  ## Flink, embedded and as a cluster that loses a machine: equal shards
+	$(RUN) tests/engines/flink.py $(ENGINES)/flink-$(FLINK_VERSION)
+
+spark-test: $(VENV)/.dev spark  ## Spark: equal shards
+	$(RUN) tests/engines/others.py spark
+
+prism-test: $(VENV)/.dev prism  ## Prism and several processes: equal shards; and the pipeline's tests on Prism
+	$(RUN) tests/engines/others.py prism processes
+	SHARDMILL_RUNNER=PrismRunner $(RUN) -m pytest tests/test_pipeline.py
+
 lint: $(VENV)/.dev  ## ruff (lint and format) and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -79,6 +102,30 @@ lock:  ## resolve requirements*.in anew into the hash-locked requirements*.txt (
 
 clean:  ## remove the environment and everything made
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+
+# ---- the engines: job servers by Maven, Prism by Go, Flink's distribution out of its Python package
+
+$(ENGINES)/%-job-server.jar: engines/%/pom.xml
+	@command -v java >/dev/null && command -v mvn >/dev/null || \
+		{ echo "Beam's job server for $* is built with Java 11 or 17 and Maven; java and mvn are not both on PATH." >&2; exit 1; }
+	@echo "Building the job server for $* (about a minute, once) ..."
+	@mkdir -p $(ENGINES)
+	@mvn -B -q -f $< -Dbuild.folder=$(abspath $(ENGINES))/making-$* package
+	@mv $(ENGINES)/making-$*/$*-job-server.jar $@ && rm -r $(ENGINES)/making-$*
+
+$(ENGINES)/prism: requirements.txt
+	@command -v go >/dev/null || { echo "Prism is built with Go, which is not on PATH." >&2; exit 1; }
+	@echo "Building Prism $(BEAM_VERSION) (minutes, once) ..."
+	@GOBIN=$(abspath $(ENGINES)) go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM_VERSION)
+	@touch $@
+
+$(ENGINES)/flink-$(FLINK_VERSION): | $(VENV)/bin/python
+	@echo "Fetching Flink $(FLINK_VERSION) ..."
+	@rm -rf $(ENGINES)/fetched && mkdir -p $(ENGINES)/fetched/jars
+	@$(PYTHON) -m pip download -q --disable-pip-version-check --no-deps -d $(ENGINES)/fetched apache-flink-libraries==$(FLINK_VERSION)
+	@tar -xzf $(ENGINES)/fetched/apache-flink-libraries-*.tar.gz -C $(ENGINES)/fetched
+	@mv $(ENGINES)/fetched/*/deps/lib/flink-dist-*.jar $(ENGINES)/fetched/*/deps/lib/log4j-*.jar $(ENGINES)/fetched/jars
+	@mv $(ENGINES)/fetched/jars $@ && rm -r $(ENGINES)/fetched
 
 # ---- the environment: .run is what the programs need, .dev adds tests and checks
 

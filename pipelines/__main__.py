@@ -1,4 +1,4 @@
-"""`python -m pipelines prepare | inspect | verify | sample`.
+"""`python -m pipelines prepare | inspect | verify | sample | worker-pool`.
 
 Exit status: 0 done, 1 failed, 2 usage, 3 too much of the data rejected.
 """
@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pipelines import console, options
 from pipelines.config import ConfigError
@@ -29,6 +29,7 @@ _OURS = (
     "ConfigError",
     "LedgerError",
     "DuplicatesError",
+    "EngineError",
 )
 # A full disk, a read-only folder: the system's sentence says what to do.
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
@@ -39,9 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, rest = options.parse(sys.argv[1:] if argv is None else argv)
     console.set_up()
     try:
-        return {"prepare": _prepare, "inspect": _inspect, "verify": _verify, "sample": _sample}[args.command](
-            args, rest
-        )
+        return _COMMANDS[args.command](args, rest)
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
@@ -56,11 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import engine, listing, workers, workspace
+    from pipelines import engine, listing, portable, workers, workspace
 
     listing.check(config)  # this, the output and the flags before seconds of imports
     workspace.check_output(config)
     engine.check_runner(args.runner)
+    portable.complete(args.runner, beam_flags)
     if beam_flags:
         engine.options(beam_flags)
     workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads Beam
@@ -109,6 +109,22 @@ def _sample(args: argparse.Namespace, _: list[str]) -> int:
     return DONE
 
 
+def _worker_pool(args: argparse.Namespace, _: list[str]) -> int:
+    from pipelines import pool
+
+    pool.serve(args.host, args.port)
+    return DONE
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
+    "prepare": _prepare,
+    "inspect": _inspect,
+    "verify": _verify,
+    "sample": _sample,
+    "worker-pool": _worker_pool,
+}
+
+
 def _interrupted() -> int:
     print("Interrupted. Run the same command again to go on where it stopped.", file=sys.stderr)
     return FAILED
@@ -133,14 +149,26 @@ def _told(error: Exception) -> tuple[str, str]:
     Beam runs a stage's error through its own: as RuntimeError with the text, or a worker's traceback as text. The
     last line of it that names a known kind is the cause.
     """
-    text = re.sub(r" \[while running '.*?'\]", "", str(error), flags=re.DOTALL).strip()
+    text = _plain(error)
     kind = next((k.__name__ for k in type(error).__mro__ if k.__name__ in _OURS), "")
+    if kind == "EngineError" and error.__cause__ is not None:  # one of ours, as text in Java's, says more
+        return _told_in(_plain(error.__cause__), _OURS) or (kind, text)
     if kind:
         return kind, text
     if isinstance(error, OSError):
         return "OSError", ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-    found = re.findall(rf"\b({'|'.join((*_OURS, *_SYSTEM))}): (.+)", text)
-    return found[-1] if found else ("", "")
+    return _told_in(text, (*_OURS, *_SYSTEM)) or ("", "")
+
+
+def _plain(error: BaseException) -> str:
+    """The error's text without the stages that Beam names in it."""
+    return re.sub(r" \[while running '.*?'\]", "", str(error), flags=re.DOTALL).strip()
+
+
+def _told_in(text: str, kinds: Sequence[str]) -> tuple[str, str] | None:
+    """(kind, sentence) of the last error of these kinds in a text."""
+    found: list[tuple[str, str]] = re.findall(rf"\b({'|'.join(kinds)}): (.+)", text)
+    return found[-1] if found else None
 
 
 if __name__ == "__main__":

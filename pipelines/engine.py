@@ -1,22 +1,110 @@
-"""Which Beam runner runs the job, said plainly, and the check of Beam's own options.
+"""Which Beam runner runs the jobs, said plainly, and the check of Beam's own options.
 
 Since Beam 2.68 the name DirectRunner prefers Prism, a Go program that is fetched from the network, and falls back
-silently. Here it means the in-process FnApiRunner: no network, all cores through the worker processes.
+silently. Here it means the in-process FnApiRunner: no network, all cores through the worker processes. `portable.py`
+says what Flink, Spark and Prism need.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from pipelines.config import ConfigError
+from pipelines import portable, storage
+from pipelines.config import ConfigError, PrepareConfig
+from pipelines.portable import LOCAL
 
 if TYPE_CHECKING:
+    import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")
 REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that the signal ended
+_SERVERS = ("FlinkJarJobServer", "SparkJarJobServer", "PrismJobServer")  # Beam logs what they print under these names
+
+
+class EngineError(RuntimeError):
+    """The engine ended a job that was not done; nothing was published."""
+
+
+@dataclasses.dataclass
+class Engine:
+    """A runner that is ready; its jobs share one job server, where there is one.
+
+    name: what really runs, for the log and the report.
+    counts_here: whether `progress.advance` in a stage reaches this process.
+    log: the file with what the job server said; "" where there is none.
+    """
+
+    name: str
+    counts_here: bool
+    log: str
+    _runner: Any
+    _options: PipelineOptions
+
+    def new_job(self) -> beam.Pipeline:
+        """An empty job for this engine."""
+        import apache_beam as beam
+
+        return beam.Pipeline(runner=self._runner, options=self._options)
+
+    def finish(self, job: beam.Pipeline) -> None:
+        """Runs a job to its end. Where this program is interrupted or terminated, so is the job.
+
+        Raises:
+          EngineError: the engine gave the job up. Its cause may be one of our own errors, as a text.
+        """
+        try:
+            result = job.run()
+            try:
+                result.wait_until_finish()
+            except (KeyboardInterrupt, SystemExit):
+                with contextlib.suppress(Exception):  # who is leaving says no more than that
+                    result.cancel()
+                raise
+        except Exception as e:
+            if not self.log:  # in this process: the error is the stage's own
+                raise
+            raise EngineError(
+                f"{self.name} gave the job up: {_first_line(e)} What it said is in {self.log}. Run the same command "
+                "again: it goes on from there."
+            ) from e
+
+
+@contextlib.contextmanager
+def started(name: str, flags: Sequence[str]) -> Iterator[Engine]:
+    """The runner of that name, with its job server running while the body does.
+
+    Raises:
+      ConfigError: it is refused, Beam has no such runner, or something that it needs is missing.
+    """
+    complete = portable.complete(name, flags)
+    beam_options = options(complete)
+    the_runner, shown = runner(name)
+    here = portable.counts_here(name, complete)
+    if name in LOCAL:
+        yield Engine(shown, here, "", the_runner, beam_options)
+        return
+    with _server_log() as log, _terminable(), _job_server(the_runner, beam_options, log):
+        yield Engine(shown, here, log, the_runner, beam_options)
+    os.unlink(log)  # kept where the body failed
+
+
+def located(config: PrepareConfig, name: str) -> PrepareConfig:
+    """The configuration with paths that mean the same in other processes; the dataset's name stays."""
+    if name in LOCAL:
+        return config
+    there = [path if storage.is_remote(path) else os.path.abspath(path) for path in (config.input, config.output)]
+    return dataclasses.replace(config, input=there[0], output=there[1], name=config.dataset_name)
 
 
 def options(flags: Sequence[str]) -> PipelineOptions:
@@ -43,10 +131,12 @@ def options(flags: Sequence[str]) -> PipelineOptions:
 def check_runner(name: str) -> None:
     """Raises ConfigError for a runner that is known not to do the job. Imports nothing."""
     if name in REFUSED:
-        raise ConfigError(f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner or FlinkRunner.")
+        raise ConfigError(
+            f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner, FlinkRunner, SparkRunner or PrismRunner."
+        )
 
 
-def runner(name: str) -> tuple[object, str]:
+def runner(name: str) -> tuple[Any, str]:
     """The runner to give to beam.Pipeline, and the name of what really runs.
 
     Raises:
@@ -65,6 +155,89 @@ def runner(name: str) -> tuple[object, str]:
         raise ConfigError(
             f"--runner {name!r} cannot be used: {str(e).rstrip('.')}. DirectRunner runs in this process."
         ) from e
+
+
+@contextlib.contextmanager
+def _job_server(the_runner: Any, beam_options: PipelineOptions, log: str) -> Iterator[None]:
+    """Starts the runner's job server once for all jobs; Beam would start one for each.
+
+    Raises:
+      EngineError: it did not come up.
+    """
+    from apache_beam.options.pipeline_options import PortableOptions
+
+    if not hasattr(the_runner, "default_job_server") or beam_options.view_as(PortableOptions).job_endpoint:
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    server = the_runner.default_job_server(beam_options)
+    try:
+        server.start()
+    except Exception as e:
+        raise EngineError(f"The job server did not start: {_first_line(e)} What it said is in {log}.") from e
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, before)  # Beam's handler would end the server before the job can be cancelled
+    the_runner.default_job_server = lambda _: server
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def _server_log() -> Iterator[str]:
+    """A file for what the job server and its engine say, and what Beam passes on of it: pages, in Java."""
+    descriptor, path = tempfile.mkstemp(prefix="shardmill-engine-", suffix=".log")
+    os.close(descriptor)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="replace")
+    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in _SERVERS]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+
+    def aside(record: logging.LogRecord) -> bool:  # Beam logs the job's messages by the root logger itself
+        if record.module not in ("portable_runner", "subprocess_server"):
+            return True
+        handler.emit(record)
+        return False
+
+    root.addFilter(aside)
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield path
+    finally:
+        root.removeFilter(aside)
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        handler.close()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the program as an error does, so that the job and the job server end too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: BaseException) -> str:
+    """The first line of an error that Java may have told in pages, as a sentence."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    return text[:400].rstrip(".") + "."
 
 
 class _Parser(argparse.ArgumentParser):

@@ -40,6 +40,10 @@ def build_parser() -> argparse.ArgumentParser:
     verify.add_argument("--source", nargs="?", const="", metavar="PATH",
         help="also compare the inputs, by content, with those it was made of (PATH: where they are now)")  # fmt: skip
     verify.add_argument("--json", action="store_true", help="print JSON with every finding instead of the first lines")
+    pool = commands.add_parser("worker-pool", help="start Python workers for the engine (Flink, Spark) on this machine")
+    pool.add_argument("--port", type=int, default=50000, help="(default: 50000, where prepare lets engines look)")
+    pool.add_argument("--host", default="localhost",
+        help="the address to listen on; whoever reaches it can run code here (default: localhost)")  # fmt: skip
     sample = commands.add_parser("sample", help="draw the project's own sample images")
     sample.add_argument("--output", required=True, help="the folder to make")
     sample.add_argument("--count", type=int, default=1500, help="images to draw (default: 1500)")
@@ -115,10 +119,12 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument("--shards", type=int, default=d["shards"], metavar="N", help="a split (default: by --shard-size)")
     run.add_argument("--shard-size", type=_bytes, default="128M", metavar="SIZE", help="at most, about (default: 128M)")
     run.add_argument("--seed", type=int, default=d["seed"], help="of splits, order and augmentation (default: 0)")
-    run.add_argument("--workers", type=int, default=d["workers"], help="decoding processes (default: one a core)")
     run.add_argument(
-        "--runner", default="DirectRunner", help="the Beam runner (default: DirectRunner, in this process)"
+        "--workers", type=int, default=d["workers"], help="decoding processes, on each machine (default: one a core)"
     )
+    run.add_argument("--runner", default="DirectRunner",
+        help="DirectRunner (in this process, the default), FlinkRunner, SparkRunner, PrismRunner or another of Beam's; "
+        "see docs/engines")  # fmt: skip
 
 
 def prepare_config(args: argparse.Namespace) -> PrepareConfig:

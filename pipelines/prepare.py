@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-import apache_beam as beam
-
 from pipelines import engine, listing, pipeline, progress, publish, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract
@@ -39,22 +37,22 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
       BusyError: another run is at work in the output; nothing was changed.
       DataRejectedError: too much of the input is bad; nothing was published.
       IncompleteError: the runner ended without all results; nothing was published.
+      EngineError: an engine outside of this process gave up; nothing was published.
     """
     started = time.monotonic()
+    config = engine.located(config, runner)
     listing.check(config)
     workspace.check_output(config)
     workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads the rest
-    options = engine.options(beam_flags)
-    the_runner, runner_name = engine.runner(runner)
-    with workspace.locked(config.output):
+    with workspace.locked(config.output), engine.started(runner, beam_flags) as the_engine:
         work = workspace.open_work(config)
-        _log.info("Runs on %s.", runner_name)
-        _run_jobs(config, work, lambda: beam.Pipeline(runner=the_runner, options=options))
+        _log.info("Runs on %s.", the_engine.name)
+        _run_jobs(config, work, the_engine)
         plan = tally.read_plan(work)
         seconds = time.monotonic() - started
         records = sum(plan.records.values())
         summary, rejected, unused = tally.summarize(
-            config, work, plan, {"runner": runner_name, "seconds": seconds, "images_per_second": records / seconds}
+            config, work, plan, {"runner": the_engine.name, "seconds": seconds, "images_per_second": records / seconds}
         )
         tally.check_rejects(summary, config, _keep_rejects(work, rejected))
         made = publish.make_contract(config, work, plan, summary)
@@ -62,19 +60,20 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     return Result(contract, summary)
 
 
-def _run_jobs(config: PrepareConfig, work: workspace.Work, new_job: Callable[[], beam.Pipeline]) -> None:
+def _run_jobs(config: PrepareConfig, work: workspace.Work, the_engine: engine.Engine) -> None:
     """From the input to finished shards, and the affine that they are normalized by, below `work`."""
     progress.begin("reading", 0)
-    with progress.shown(), _analysis(config, work) as affine_of_train:
-        job = new_job()
+    staged = None if the_engine.counts_here else lambda: tally.staged(config, work)
+    with progress.shown(shards=staged), _analysis(config, work) as affine_of_train:
+        job = the_engine.new_job()
         pipeline.write(job, config, work)
-        job.run().wait_until_finish()
+        the_engine.finish(job)
         affine = affine_of_train()
         storage.write_text(work.path(workspace.AFFINE), json.dumps(affine))
         if config.encoding in shards.FLOATS:
-            job = new_job()
+            job = the_engine.new_job()
             pipeline.normalize(job, config, work, affine)
-            job.run().wait_until_finish()
+            the_engine.finish(job)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """A progress line, fed from inside the workers: Beam's local runner blocks in `run()` and says nothing.
 
-The count is kept in this process. With several worker processes it is read from the accounts of finished shards.
+The count is kept in this process. Where the stages run in others, finished shards are counted instead.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -42,9 +42,19 @@ def line(done: int, total: int, seconds: float, stage: str) -> str:
     return text
 
 
+def _shards_line(done: int, total: int) -> str:
+    return f"preparing: {done:,} of {total:,} shards" if total else "reading"
+
+
 @contextmanager
-def shown(stream: TextIO | None = None, every: float = 10.0) -> Iterator[None]:
-    """Shows progress while the body runs: one line rewritten on a terminal, plain lines elsewhere."""
+def shown(
+    stream: TextIO | None = None, every: float = 10.0, shards: Callable[[], tuple[int, int]] | None = None
+) -> Iterator[None]:
+    """Shows progress while the body runs: one line rewritten on a terminal, plain lines elsewhere.
+
+    Args:
+      shards: tells how many shards there are already, and in all (0: not known); None: count images, in this process.
+    """
     out = sys.stderr if stream is None else stream
     terminal = bool(getattr(out, "isatty", lambda: False)())
     stop = threading.Event()
@@ -56,7 +66,7 @@ def shown(stream: TextIO | None = None, every: float = 10.0) -> Iterator[None]:
                 done, total, now = _done, _total, _stage
             if now != stage:
                 stage, since = now, time.monotonic() - (0.5 if terminal else every)
-            text = line(done, total, time.monotonic() - since, stage)
+            text = line(done, total, time.monotonic() - since, stage) if shards is None else _shards_line(*shards())
             print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=out, flush=True)
 
     thread = threading.Thread(target=show, daemon=True, name="progress")

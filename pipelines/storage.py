@@ -11,6 +11,7 @@ import hashlib
 import os
 import shutil
 import stat
+import uuid
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -94,7 +95,8 @@ def _read_to_end(descriptor: int, expected: int) -> bytes:
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` whole or not at all: after an error there is nothing, or what was."""
-    temporary = f"{path}.tmp-{os.getpid()}"
+    # One of its own: an engine may try a shard again while an attempt it gave up is still at it, here or elsewhere.
+    temporary = f"{path}.tmp-{uuid.uuid4().hex}"
     if is_remote(path):
         with _beam().create(temporary, compression_type=_uncompressed()) as file:
             yield file

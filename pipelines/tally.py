@@ -40,6 +40,15 @@ def train_is_staged(config: PrepareConfig, work: Work) -> bool:
     return set(wanted) <= set(storage.children(work.path(workspace.STAGED)))
 
 
+def staged(config: PrepareConfig, work: Work) -> tuple[int, int]:
+    """(shards that are staged, shards in all); (0, 0) before the plan is made."""
+    if not storage.exists(work.path("plan.json")):
+        return 0, 0
+    wanted = [file for files in plans.shard_names(read_plan(work), config).values() for file in files]
+    present = set(storage.children(work.path("staged")))
+    return sum(f"{file}.json" in present for file in wanted), len(wanted)
+
+
 def summarize(
     config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]
 ) -> tuple[Summary, list[Rejected], list[Rejected]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 import sys
@@ -31,6 +32,18 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(config.stash[_STATUS])
+
+
+@pytest.fixture(scope="session", autouse=True)
+def chosen_runner() -> Iterator[None]:
+    """Has `prepare` run on the Beam runner that SHARDMILL_RUNNER names: `make prism-test` does."""
+    name = os.environ.get("SHARDMILL_RUNNER")
+    with pytest.MonkeyPatch.context() as patch:
+        if name:
+            from pipelines import prepare
+
+            patch.setattr(prepare, "prepare", functools.partial(prepare.prepare, runner=name))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

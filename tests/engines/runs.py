@@ -1,0 +1,164 @@
+"""Runs of `prepare` as a user starts it, compared by the digests of their shards; and what they leave behind."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+
+import psutil
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+MARK = "SHARDMILL_ENGINE_TEST"  # in the environment of every process that comes of a test
+LIMIT = 900.0  # seconds that one run may take, on a machine with other work too
+SAMPLE = 400  # drawn images, where there are no photographs
+FLAGS = ("--name=photos", "--size=64x64", "--balance=uniform", "--shards=8", "--workers=2")
+
+
+class TestFailedError(Exception):
+    """What was to be shown was not seen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One finished run: seconds it took, the SHA-256 of each shard's bytes, and what it wrote to stderr."""
+
+    engine: str
+    seconds: float
+    shards: dict[str, str]
+    said: str
+
+    @property
+    def digest(self) -> str:
+        """One digest for all shards and their names."""
+        lines = "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(self.shards.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+
+class Bench:
+    """A folder of its own, the input, and the runs so far; says what it does."""
+
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.environment = {**os.environ, MARK: uuid.uuid4().hex}
+        self.runs: list[Run] = []
+        self.input = self._input()
+
+    def _input(self) -> pathlib.Path:
+        data = os.environ.get("SHARDMILL_DATA")
+        if data:
+            photographs = pathlib.Path(data) / "trashnet"
+            say(f"Input: the photographs in {photographs}.")
+            return photographs
+        say(f"Input: {SAMPLE} drawn images; SHARDMILL_DATA=/folder (with trashnet/ in it) takes photographs.")
+        drawn = self.folder / "sample"
+        command = [sys.executable, "-m", "pipelines", "sample", "--output", str(drawn), "--count", str(SAMPLE)]
+        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        return drawn
+
+    def start(self, name: str, *flags: str) -> tuple[subprocess.Popen[str], pathlib.Path]:
+        """Starts `prepare` for the engine called `name`; gives the process and its output folder."""
+        out = self.folder / name
+        command = [sys.executable, "-m", "pipelines", "prepare", f"--input={self.input}", f"--output={out}"]
+        process = subprocess.Popen(
+            [*command, *FLAGS, *flags],
+            cwd=ROOT,
+            env=self.environment,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=(self.folder / f"{name}.stderr").open("w"),
+        )
+        return process, out
+
+    def prepare(self, name: str, engine: str, *flags: str) -> Run:
+        """Runs `prepare` to its end and notes it."""
+        say(f"{engine}: prepare {' '.join(flags)}")
+        started = time.monotonic()
+        process, out = self.start(name, *flags)
+        return self.finished(process, out, engine, started)
+
+    def finished(self, process: subprocess.Popen[str], out: pathlib.Path, engine: str, started: float) -> Run:
+        """Waits for a run and notes it; TestFailedError where it fails."""
+        try:
+            status = process.wait(max(1.0, started + LIMIT - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            process.wait(60)
+            raise TestFailedError(f"{engine} took longer than {LIMIT:.0f} s.") from None
+        said = out.with_name(f"{out.name}.stderr").read_text()
+        if status:
+            raise TestFailedError(f"{engine}: prepare ended with status {status}:\n{said[-4000:]}")
+        shards = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.glob("*.tfrecord-*"))}
+        run = Run(engine, time.monotonic() - started, shards, said)
+        self.runs.append(run)
+        say(f"{engine}: {run.seconds:.1f} s, {len(shards)} shards, digest {run.digest[:16]}")
+        return run
+
+    def compare(self) -> None:
+        """TestFailedError unless every run made the same shards as the first."""
+        first = self.runs[0]
+        if not first.shards:
+            raise TestFailedError("The local run made no shard.")
+        for run in self.runs[1:]:
+            differing = [n for n in {**first.shards, **run.shards} if first.shards.get(n) != run.shards.get(n)]
+            if differing:
+                raise TestFailedError(f"{run.engine} and {first.engine} differ in {len(differing)} shards: {differing}")
+
+    def check_nothing_left(self, limit: float = 30.0) -> None:
+        """TestFailedError if a process of these runs outlives them for longer than `limit` seconds."""
+        until = time.monotonic() + limit
+        while left := self._processes():
+            if time.monotonic() > until:
+                raise TestFailedError(f"These processes were left behind: {left}")
+            time.sleep(0.5)
+        say("No process is left.")
+
+    def _processes(self) -> list[str]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == self.environment[MARK] and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+        return found
+
+    def kill_rest(self) -> None:
+        """Ends what a failed test has left."""
+        for line in self._processes():
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(int(line.split()[0])).kill()
+
+    def table(self) -> str:
+        """Engine, time and digest of every run."""
+        width = max(len(run.engine) for run in self.runs)
+        return "\n".join(f"  {r.engine:<{width}}  {r.seconds:7.1f} s  {r.digest}" for r in self.runs)
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+@contextlib.contextmanager
+def bench(title: str) -> Iterator[Bench]:
+    """A test of engines: compares what its body runs, shows it, and ends with status 1 where something was not seen."""
+    say(f"== {title}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Terminated."))  # who has a time limit leaves nothing behind
+    with tempfile.TemporaryDirectory(prefix="shardmill-engines-") as folder:
+        made = Bench(pathlib.Path(folder))
+        try:
+            yield made
+            made.compare()
+            made.check_nothing_left()
+        except TestFailedError as e:
+            sys.exit(f"FAILED: {e}")
+        finally:
+            made.kill_rest()
+        say(f"The shards of all {len(made.runs)} runs are equal, byte by byte:\n{made.table()}")
