@@ -7,8 +7,8 @@ dogs in train, 90 to 10 in validation, the other photographs in test). Each is p
 balanced with augmented and with plain copies. Then every way of `WAYS` is trained with every seed, and on trashnet each
 other option of the trainer once, with the first seed and the loss of the natural classes.
 
-A finished run is a line of WORK/runs.jsonl, so a broken off benchmark goes on where it was; --table prints the tables of
-the lines that are there.
+A finished run is a line of WORK/runs.jsonl, so a broken off benchmark goes on where it was; --table prints the tables
+of the lines that are there.
 """
 
 from __future__ import annotations
