@@ -33,7 +33,7 @@ RARE = {"trashnet": "trash", "dogcat": "dog"}
 PREPARED = {
     "natural": ["--balance", "none"],
     "augmented": ["--balance", "uniform"],
-    "copies": ["--balance", "uniform", "--augment", "flip=0"],  # of strength 0: plain copies
+    "copies": ["--balance", "uniform", "--augment", "none"],
 }
 WAYS = {  # name -> (prepared, options)
     "nothing": ("natural", {}),
