@@ -91,6 +91,10 @@ class TrainedModel(keras.Model):
         self.mean_loss = keras.metrics.Mean("mean_loss")
         self.balanced_accuracy = BalancedAccuracy(self.classes)
 
+    def build(self, _: Any) -> None:
+        """Nothing is left to build: the network is."""
+        self.built = True
+
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Images as stored (B, H, W, 3) -> scores (B, C), without augmentation."""
         return self.network(self.dequantize(images), training=training)
