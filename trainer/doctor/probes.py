@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from trainer.doctor import pixels
+from trainer.doctor import augmentation, classes, leaks, order, pixels
 from trainer.doctor.probe import Probe
 
 
 def all_probes() -> tuple[Probe, ...]:
     """The quick ones first, so that what takes long never costs them their time."""
-    return (*pixels.PROBES,)
+    return (*pixels.PROBES, *classes.PROBES, *order.PROBES, *leaks.PROBES, *augmentation.PROBES)
