@@ -21,6 +21,9 @@ sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parent / "tests")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import doctor_registry as registry  # noqa: E402 - found by the path above
+
+HEAD = ("| group | set-up | outcome | also said | seconds |", "|---|---|---|---|---|")
 BEGIN, END = "<!-- faults: begin -->", "<!-- faults: end -->"
 
 
@@ -53,15 +56,12 @@ def main() -> int:
     text = table(results)
     print(text)
     if options.write:
-        path = pathlib.Path(options.write)
-        before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-        path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        write(pathlib.Path(options.write), text, bool(options.only))
     return 0 if all(result.right for result in results) else 1
 
 
 def run(data: pathlib.Path, folder: pathlib.Path, only: str) -> list[Result]:
     """The outcome of every case that is asked for."""
-    registry = importlib.import_module("doctor_registry")
     for path in sorted(HERE.glob("doctor_cases*.py")):
         importlib.import_module(path.stem)
     room = registry.Room(data, folder)
@@ -92,6 +92,36 @@ def examine(case, room) -> Result:  # type: ignore[no-untyped-def]
     return result
 
 
+def write(path: pathlib.Path, text: str, some: bool) -> None:
+    """Puts the table into a file; of a run of some cases, only their rows are changed and the last line counts anew."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
+    there, _, after = rest.partition(END)
+    if some and there.strip():
+        rows = {key(row): row for row in there.splitlines() if is_row(row)}
+        rows |= {key(row): row for row in text.splitlines() if is_row(row)}
+        ordered = [rows[f"| {c.group} | {c.name} "] for c in registry.CASES if f"| {c.group} | {c.name} " in rows]
+        text = "\n".join([*HEAD, *ordered, "", summary(ordered)])
+    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", encoding="utf-8")
+
+
+def is_row(text: str) -> bool:
+    return text.startswith("|") and text not in HEAD
+
+
+def key(row: str) -> str:
+    return "|".join(row.split("|")[:3])
+
+
+def summary(rows: list[str]) -> str:
+    """Counts the outcomes in rows of the table."""
+    quiet = [row for row in rows if row.startswith("| healthy |")]
+    faults = [row for row in rows if not row.startswith("| healthy |")]
+    return (
+        f"{sum('**' not in row for row in faults)} of {len(faults)} faults found; "
+        f"{sum('**' not in row for row in quiet)} of {len(quiet)} healthy set-ups left alone."
+    )
+
+
 def line(result: Result) -> str:
     """A row of the table."""
     others = [id_ for id_ in dict.fromkeys(result.found) if id_ not in result.expects]
@@ -108,16 +138,8 @@ def line(result: Result) -> str:
 
 def table(results: list[Result]) -> str:
     """The table and a sentence."""
-    faults = [r for r in results if r.expects]
-    quiet = [r for r in results if not r.expects]
-    lines = ["| group | set-up | outcome | also said | seconds |", "|---|---|---|---|---|"]
-    lines += [line(result) for result in results]
-    lines += [
-        "",
-        f"{sum(r.right for r in faults)} of {len(faults)} faults found; "
-        f"{sum(r.right for r in quiet)} of {len(quiet)} healthy set-ups left alone.",
-    ]
-    return "\n".join(lines)
+    rows = [line(result) for result in results]
+    return "\n".join([*HEAD, *rows, "", summary(rows)])
 
 
 if __name__ == "__main__":

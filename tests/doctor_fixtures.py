@@ -17,6 +17,9 @@ from PIL import Image
 from trainer.doctor import checkup, gather
 from trainer.doctor.probe import Probe
 from trainer.doctor.report import Report
+from trainer.doctor.sample import Batch, Sample, class_ids
+from trainer.doctor.split import Split
+from trainer.doctor.subject import Subject
 
 CLASSES = {"trashnet": ("cardboard", "glass", "metal", "paper", "plastic", "trash"), "dogcat": ("cat", "dog")}
 # One of each pair of equal files under two labels, see the data's README: healthy sets should not have them.
@@ -76,6 +79,18 @@ def cnn(
 def doctor(*probes: Probe, **given: Any) -> Report:
     """The report of these probes on `gather.subject_of(**given)`."""
     return checkup.run(gather.subject_of(**given), probes)
+
+
+def subject(train: Any, validation: Any = None, **more: Any) -> Subject:
+    """A subject of (images, labels) arrays, as if a dataset had given them in two equal passes."""
+    splits = [None if s is None else in_memory(name, *s) for name, s in (("train", train), ("validation", validation))]
+    return Subject(**({"origin": "dataset", "train": splits[0], "validation": splits[1]} | more))
+
+
+def in_memory(name: str, images: np.ndarray, labels: np.ndarray) -> Split:
+    """A split whose one batch is all of it."""
+    sample = Sample((Batch(images, labels),), class_ids(labels), True)
+    return Split(name, sample, sample)
 
 
 def ids(report: Report) -> list[str]:

@@ -70,7 +70,7 @@ def subject_of(
     run = _run(model)
     data = data or (_data_of(run) if run is not None and dataset is None else "")
     if data:
-        subject = _with_data(subject, data, as_reference=dataset is not None)
+        subject = _with_data(subject, data, dataset is not None, model is not None)
     if run is not None:
         subject = _with_run(subject, run)
     elif model is not None:
@@ -78,13 +78,18 @@ def subject_of(
     return subject if dataset is None else _with_dataset(subject, dataset)
 
 
-def _with_data(subject: Subject, data: str, as_reference: bool) -> Subject:
+def _with_data(subject: Subject, data: str, as_reference: bool, model_given: bool) -> Subject:
     if "://" in data or os.path.isfile(os.path.join(data, contracts.FILE_NAME)):
         contract = contracts.load(data)
         subject = dataclasses.replace(subject, contract=contract, directory=data, labels=contract.labels)
         return subject if as_reference else _with_prepared(subject, contract, data)
     if not os.path.isdir(data):
         raise TrainerError(f"--data should be a folder of images or a prepared dataset. There is no folder {data!r}.")
+    if model_given and not as_reference:
+        raise TrainerError(
+            f"{data!r} is a folder of images; how they become the model's input is not known. Give your input with "
+            "--dataset, or prepare the folder with `python -m pipelines prepare`."
+        )
     found = folder.scan(data, Clock(FOLDER_SECONDS * subject.times), sample.MAX_IMAGES * subject.times)
     subject = dataclasses.replace(subject, folder=found, directory=data, labels=found.labels)
     if as_reference:

@@ -60,13 +60,13 @@ def constant(subject: Subject, clock: Clock) -> list[Finding]:
 
 def _constant(split: Split, clock: Clock) -> list[Finding]:
     images = split.sample.images
-    least, greatest = (np.empty(len(images)), np.empty(len(images)))
+    least, greatest = (np.full(len(images), np.nan) for _ in range(2))  # NaN for images that `finite` tells of
     for i, image in enumerate(images):
-        values = image[np.isfinite(image)] if image.dtype.kind == "f" else image
-        least[i], greatest[i] = (values.min(), values.max()) if values.size else (0, 0)
+        if image.dtype.kind != "f" or np.isfinite(image).all():
+            least[i], greatest[i] = image.min(), image.max()
         if i % 256 == 0:
             clock.check()
-    span = float(greatest.max() - least.min())
+    span = float(np.nanmax(greatest) - np.nanmin(least)) if np.isfinite(least).any() else 0.0
     flat = np.flatnonzero(greatest - least <= CONSTANT * span)
     if not len(flat):
         return []

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from trainer.doctor import augmentation, classes, leaks, order, pixels
+from trainer.doctor import against, duplicates, heads, learnable, pixels, scale, splits
 from trainer.doctor.probe import Probe
 
 
 def all_probes() -> tuple[Probe, ...]:
     """The quick ones first, so that what takes long never costs them their time."""
-    return (*pixels.PROBES, *classes.PROBES, *order.PROBES, *leaks.PROBES, *augmentation.PROBES)
+    return (
+        *pixels.PROBES,
+        *scale.PROBES,
+        *heads.PROBES,
+        *splits.PROBES,
+        *duplicates.PROBES,
+        *against.PROBES,
+        *learnable.PROBES,
+    )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from trainer.doctor.folder import Folder
 from trainer.doctor.history import History
 from trainer.doctor.outcome import NotApplicable
 from trainer.doctor.split import Split
+
+Value = TypeVar("Value")
 
 FOLDER, PREPARED, DATASET = "folder", "prepared", "dataset"  # where train and validation come from
 DEEPER = 5  # --deep: so many times the images and seconds
@@ -47,6 +50,7 @@ class Subject:
     history: History | None = None
     deep: bool = False
     problems: tuple[Finding, ...] = ()
+    _memo: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def has(self, need: str) -> bool:
         """Whether there is what a probe needs: one of probe.NEEDS."""
@@ -60,6 +64,12 @@ class Subject:
             "loss": self.model is not None and bool(getattr(self.model, "compiled", False)),
             "history": self.history is not None,
         }[need]
+
+    def once(self, name: str, make: Callable[[], Value]) -> Value:
+        """What `make` gives, made once for all probes that ask under this name."""
+        if name not in self._memo:
+            self._memo[name] = make()
+        return self._memo[name]  # type: ignore[no-any-return]
 
     @property
     def times(self) -> int:

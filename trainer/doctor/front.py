@@ -1,0 +1,98 @@
+"""What of an image reaches the first weights of a model, after the scaling that the model does itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+NORMALIZING = (
+    keras.layers.BatchNormalization,
+    keras.layers.LayerNormalization,
+    keras.layers.GroupNormalization,
+)
+SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
+
+
+@dataclasses.dataclass(frozen=True)
+class Front:
+    """values: float32 (n, ...), the images as they enter the first layer with weights.
+
+    known: False for a model without a graph (subclassed): then `values` are the images themselves.
+    normalizes: True if one of the first two layers with weights is a normalization that adapts while it trains, as
+      after a convolution: then scale is of little matter.
+    scaling: names of the Rescaling and Normalization layers before those weights.
+    """
+
+    values: np.ndarray
+    known: bool
+    normalizes: bool
+    scaling: tuple[str, ...]
+
+
+def look(model: Any, images: np.ndarray) -> Front:
+    """The front of a model for images (n, H, W, C) as the dataset gives them."""
+    layers = flat_layers(model)
+    weighted = [layer for layer in layers if has_weights(layer)]
+    scaling = tuple(layer.name for layer in _before(layers, weighted) if isinstance(layer, SCALING))
+    values, known = _values(model, images.astype(np.float32))
+    adapting = [layer for layer in weighted[:2] if isinstance(layer, NORMALIZING) and _adapts(layer)]
+    return Front(values, known, bool(adapting), scaling)
+
+
+def flat_layers(model: Any) -> list[Any]:
+    """The layers of a model and of the models in it, in order."""
+    found: list[Any] = []
+    for layer in getattr(model, "layers", []):
+        found += flat_layers(layer) if isinstance(layer, keras.Model) else [layer]
+    return found
+
+
+def has_weights(layer: Any) -> bool:
+    """True of layers with weights that training sets, frozen or not; a Normalization's are statistics of data."""
+    return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
+
+
+def _before(layers: list[Any], weighted: list[Any]) -> list[Any]:
+    return layers[: layers.index(weighted[0])] if weighted else layers
+
+
+def _adapts(layer: Any) -> bool:
+    """A frozen batch normalization applies what it remembers, whatever comes."""
+    return layer.trainable or not isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _values(model: Any, images: np.ndarray) -> tuple[np.ndarray, bool]:
+    """The activations that enter the first layer with weights; descends into nested models."""
+    first = next((layer for layer in getattr(model, "layers", []) if layer.weights and _weighty(layer)), None)
+    if first is None or not getattr(model, "inputs", None):
+        return images, False
+    try:
+        entry = first.input if not isinstance(first, keras.Model) else first._inbound_nodes[-1].input_tensors[0]
+        before = keras.Model(model.inputs[0], entry)
+        seen = images if entry is model.inputs[0] else np.asarray(before(images, training=False), np.float32)
+    except (ValueError, AttributeError, IndexError):  # a layer that is used several times has no one input
+        return images, False
+    return _values(first, seen) if isinstance(first, keras.Model) else (seen, True)
+
+
+def _weighty(layer: Any) -> bool:
+    return any(map(has_weights, flat_layers(layer))) if isinstance(layer, keras.Model) else has_weights(layer)
+
+
+def entering(model: Any, layer: Any, images: np.ndarray) -> np.ndarray | None:
+    """What enters a layer of the model or of a model nested in it, for images; None where there is no graph."""
+    try:
+        if layer in model.layers:
+            return np.asarray(keras.Model(model.inputs[0], layer.input)(images, training=False), np.float32)
+        for nested in model.layers:
+            if isinstance(nested, keras.Model) and layer in flat_layers(nested):
+                entry = nested._inbound_nodes[-1].input_tensors[0]
+                outer = keras.Model(model.inputs[0], entry)
+                seen = images if entry is model.inputs[0] else np.asarray(outer(images, training=False), np.float32)
+                return entering(nested, layer, seen)
+    except (ValueError, AttributeError, IndexError):
+        return None
+    return None
