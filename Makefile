@@ -15,6 +15,9 @@ PREPARE_FLAGS ?=
 TRAIN_FLAGS ?=
 SPLIT ?= test
 MINUTES ?= 20
+SEEDS ?= 3
+RATIO ?= 9
+STORY_EPOCHS ?= 20
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
@@ -30,7 +33,7 @@ ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
 FLINK_VERSION := 1.19.3
 
-.PHONY: help all sample prepare verify train evaluate inspect test soak lint format lock clean check
+.PHONY: help all sample prepare verify train evaluate inspect story test soak lint format lock clean check
 .PHONY: flink spark prism flink-distribution flink-test spark-test prism-test
 
 help:  ## list the targets
@@ -61,6 +64,20 @@ evaluate: train  ## prepare, verify, train, then evaluate on SPLIT
 
 inspect: $(VENV)/.run  ## show what OUT/data holds, and draw its contact sheet
 	$(RUN) -m pipelines inspect "$(OUT)/data" --images "$(OUT)/contact-sheet.png"
+
+# Classes that are all as large are made RATIO:1 in a folder of links; see examples/story/imbalance.py.
+story: $(VENV)/.run $(if $(filter-out build/sample,$(DATA)),,sample)  ## three programs on DATA, the doctor on each, the ablation
+	@mkdir -p "$(OUT)/story"
+	@photos="$$($(RUN) examples/story/imbalance.py "$(DATA)" "$(OUT)/story/photos" --ratio $(RATIO))"; \
+	for program in 1_raw 2_normalized 3_augmented; do \
+		echo; echo "==== examples/story/$$program.py, asked the doctor"; echo; \
+		DATA="$$photos" $(RUN) -m trainer doctor --dataset "examples.story.$$program:dataset" \
+			--model "examples.story.$$program:model" --data "$$photos" --html "$(OUT)/story/$$program.html" \
+			|| [ $$? = 1 ] || exit 1; \
+	done; \
+	echo; echo "==== What each change is worth"; echo; \
+	$(RUN) -m trainer ablate --data "$$photos" --output "$(OUT)/story/ablation" --seeds $(SEEDS) \
+		--epochs $(STORY_EPOCHS) --prepare-flags=--allow-outside
 
 test: $(VENV)/.dev  ## run the tests (SHARDMILL_DATA=... adds those on real photographs)
 	$(RUN) -m pytest $(TEST_FLAGS)

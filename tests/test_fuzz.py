@@ -58,7 +58,8 @@ def test_any_bytes_are_read_or_refused(target, data):
 
 def test_what_leads_through_new_lines_is_told(tmp_path):
     (tmp_path / "reader.py").write_text(
-        "def read(data):\n    if data[0] == 1:\n        if data[1] == 2:\n            return 'deep'\n    return 'flat'\n"
+        "def read(data):\n    if data[0] == 1:\n        if data[1] == 2:\n            return 'deep'\n"
+        "    return 'flat'\n"
     )
     spec = importlib.util.spec_from_file_location("reader", tmp_path / "reader.py")
     reader = importlib.util.module_from_spec(spec)

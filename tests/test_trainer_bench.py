@@ -217,7 +217,7 @@ def test_the_model_is_trained_as_the_train_command_does(tmp_path):
     batch = timing.batch_in_memory(contract, 4)
     assert [t.dtype for t in batch] == [tf.uint8, tf.int64]
     network = models.build("cnn", contract)
-    step = timing.training_step(steps.training_model(setup, contract, network), batch)
+    step = timing.training_step(steps.training_model(setup, contract, network, 1), batch)
     before = network.get_weights()
     step(batch)
     assert any(np.any(old != new) for old, new in zip(before, network.get_weights(), strict=True))

@@ -25,11 +25,11 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
     # In YAML's own reading off and no are false, 1e-3 is a text, 1:30 is 90 and 010 is 8.
     text = (
         "data: no\noutput: 1:30\nlearning-rate: 1e-3\nverify: off\nepochs: 010\nflip: off\n"
-        "weights:\nvalidation: 'none' # kept\n"
+        "init_weights:\nvalidation: 'none' # kept\n"
     )
     assert configfile.read(written(tmp_path / "c.yaml", text), TrainConfig) == {
         "data": "no", "output": "1:30", "learning_rate": 0.001, "verify": "off", "epochs": 10, "flip": False,
-        "weights": "", "validation": "none",
+        "init_weights": "", "validation": "none",
     }  # fmt: skip
     assert configfile.read(written(tmp_path / "empty.yaml", "# nothing\n"), TrainConfig) == {}
 

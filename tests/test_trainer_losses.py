@@ -91,7 +91,7 @@ def test_the_step_weighs_records_and_classes(tmp_path):
     """A weighted dataset: the loss of a step is the mean of class weight times own weight times cross-entropy."""
     contract = write_dataset(tmp_path / "d", splits={"train": (9, 3)}, weighted=True)
     network = models.build("cnn", contract)
-    model = training_model(TrainConfig(str(tmp_path / "d"), "o", loss="weighted"), contract, network)
+    model = training_model(TrainConfig(str(tmp_path / "d"), "o", loss="weighted"), contract, network, 1)
     batch = next(iter(dataset.load(tmp_path / "d", "train", 12)))
     images, labels, own = (part.numpy() for part in batch)
     p = softmax(network(images, training=False))[np.arange(12), labels]

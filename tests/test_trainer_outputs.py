@@ -175,7 +175,7 @@ def test_a_model_that_brings_code_along_is_refused_in_one_sentence(data, tmp_pat
     for line in (
         ["evaluate", "--data", str(data), "--model", str(tmp_path / "o")],
         ["export", "--data", str(data), "--model", str(tmp_path / "o"), "--output", str(tmp_path / "e")],
-        argv(data, tmp_path / "n", "--weights", str(tmp_path / "o" / "model.keras")),
+        argv(data, tmp_path / "n", "--init-weights", str(tmp_path / "o" / "model.keras")),
     ):
         assert main(line) == 1
         assert "in safe mode" in one_sentence(capsys.readouterr().err)

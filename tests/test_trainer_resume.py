@@ -147,6 +147,28 @@ def test_a_killed_streamed_run_comes_to_the_very_same_weights(tmp_path, monkeypa
     assert_same_outcome(tmp_path / "one", tmp_path / "two")
 
 
+# Everything that has a state, or depends on the step: an epoch with all but the head frozen, two after it.
+EVERYTHING = {
+    "freeze_epochs": 1, "head_learning_rate": 0.01, "schedule": "cosine", "warmup_epochs": 0.5, "weight_decay": 0.01,
+    "clip_norm": 1.0, "ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "augment_classes": "broken", "resample": "uniform",
+    "loss": "focal", "label_smoothing": 0.1,
+}  # fmt: skip
+
+
+def test_a_run_with_all_options_comes_to_the_very_same_weights(data, tmp_path, monkeypatch):
+    """Killed while the backbone is frozen and after it; `last.keras` agrees too."""
+    run(data, tmp_path / "one", **EVERYTHING)
+    killed(data, tmp_path / "two", 4, monkeypatch, **EVERYTHING)
+    killed(data, tmp_path / "two", 15, monkeypatch, resume=True, **EVERYTHING)
+    said = run(data, tmp_path / "two", resume=True, **EVERYTHING)[1]
+    assert "going on from step-000000000014.checkpoint" in said
+    assert_same_outcome(tmp_path / "one", tmp_path / "two")
+    one, two = (models.load(tmp_path / name / "last.keras") for name in ("one", "two"))
+    for weights, same in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, same)
+    assert all(layer.trainable for layer in two.layers)
+
+
 CHILD = """
 import os, signal, sys
 from trainer import resume

@@ -142,7 +142,7 @@ def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip)
     contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (3, 2)})
     network = models.build("cnn", contract)
     config = TrainConfig(str(tmp_path / "d"), "o", flip=flip)
-    model = steps.training_model(config, contract, network)
+    model = steps.training_model(config, contract, network, 1)
     stored, _ = next(iter(dataset.load(tmp_path / "d", "train", 5, dequantize=False)))
     images, _ = next(iter(dataset.load(tmp_path / "d", "train", 5)))
     np.testing.assert_allclose(model(stored, training=False), network(images, training=False), atol=1e-5)
@@ -151,7 +151,7 @@ def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip)
 def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_path):
     config = TrainConfig(
         str(data), str(tmp_path / "o"), epochs=2, steps=1, batch_size=4, validation="none", flip=False,
-        loss="weighted", weights=str(run[0] / "model.keras"),
+        loss="weighted", init_weights=str(run[0] / "model.keras"),
     )  # fmt: skip
     metrics, lines = quiet(config)
     assert metrics["epochs"] == {"asked": 2, "run": 2, "kept": 2}

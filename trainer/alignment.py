@@ -172,11 +172,12 @@ def check_weights_range(name: str, path: str, contract: Contract) -> None:
     if wanted == "caffe":
         raise AlignmentError(
             f"Published weights of {name} want BGR pixels minus channel means; the contract's images are RGB, "
-            f"{_describe(contract)}: choose another network, such as ResNet50V2 or MobileNetV2, or leave --weights out."
+            f"{_describe(contract)}: choose another network, such as ResNet50V2 or MobileNetV2, or leave "
+            "--init-weights out."
         )
     raise AlignmentError(
         f"Published weights of {name} want images normalized {wanted!r}; the contract's are {_describe(contract)}: "
-        f"prepare with --normalize {wanted}, or leave --weights out."
+        f"prepare with --normalize {wanted}, or leave --init-weights out."
     )
 
 

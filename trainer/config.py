@@ -10,6 +10,7 @@ import dataclasses
 import math
 from typing import Any
 
+SCHEDULES = ("constant", "cosine")
 LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
 NO_VALIDATION = "none"
 NATURAL = "none"  # of --resample: the classes as they are stored
@@ -19,6 +20,7 @@ VERIFY_HELP = (
     "before TensorFlow opens the shards, compare their SHA-256 digests with the contract's; fast: only of files that "
     "have changed since they were last compared (by size, time and inode); off: compare sizes only"
 )
+MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both may be 0 in float32
 MAX_SEED = 2**31 - 1  # what tf.data, NumPy and Keras all take
 
 
@@ -49,12 +51,26 @@ class TrainConfig:
         "cnn (cnn-half, cnn-double: of half and double the filters), resnet20, a keras.applications network such as "
         "MobileNetV2, or module:function, where function(contract) returns a keras.Model",
     )
-    weights: str = option(
-        "", "start from these weights: an earlier run's model.keras, or a .weights.h5 or .h5 file", metavar="PATH"
+    init_weights: str = option(
+        "",
+        "start from these weights: an earlier run's model.keras or last.keras, or a .weights.h5 or .h5 file; of a run "
+        "with other classes all but the head",
+        metavar="PATH",
+    )
+    freeze_epochs: int = option(0, "train only the head, which is the last Dense layer, in the first epochs")
+    head_learning_rate: float = option(
+        0.0, "of these first epochs, while --learning-rate is of those after them; 0: the same"
     )
     epochs: int = option(15, "passes over the train split")
     batch_size: int = option(32, "images a step")
-    learning_rate: float = option(1e-3, "of the Adam optimizer")
+    learning_rate: float = option(1e-3, "of the Adam optimizer; with a schedule, the highest")
+    schedule: str = option("constant", "cosine: take the learning rate down to 0 on half a cosine", choices=SCHEDULES)
+    warmup_epochs: float = option(0.0, "take the learning rate up from 0 in the first epochs, or a part of one")
+    weight_decay: float = option(0.0, "of AdamW, decoupled, for kernels only, not for biases and norms; 0.01 is usual")
+    clip_norm: float = option(0.0, "scale gradients down whose global norm is above this; 0: never")
+    ema: float = option(
+        0.0, "validate, choose and keep the exponential moving average of the weights, of this momentum; 0: off"
+    )
     loss: str = option(
         "ce",
         "ce: cross-entropy; weighted: each class by records / (classes * records of the class); focal: less of what is "
@@ -70,10 +86,20 @@ class TrainConfig:
         metavar="none|uniform|temperature=T",
     )
     flip: bool = option(True, "flip every second training image left to right, drawn anew every epoch")
+    rand_augment: float = option(0.0, "apply two operations of RandAugment, up to this strength, to 1; 0: off")
+    mixup: float = option(0.0, "blend images in pairs, with weights of Beta(X, X); 0.2 is usual; 0: off")
+    cutmix: float = option(
+        0.0,
+        "paste rectangles of images into others, of sizes of Beta(X, X); 1 is usual; 0: off. With --mixup, one of "
+        "the two each step",
+    )
+    augment_classes: str = option(
+        "", "flip and RandAugment only images of these classes, such as the rare one", metavar="NAME,NAME"
+    )
     validation: str = option("validation", "split that chooses the best epoch; none keeps the last epoch's weights")
     patience: int = option(0, "stop after this many epochs without a better validation; 0: never")
     steps: int = option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
-    seed: int = option(0, "of the initial weights, the order of the records and the flips")
+    seed: int = option(0, "of the initial weights, the order of the records and all that is drawn")
     resume: bool = option(
         False,
         "go on with an interrupted run in --output from its last checkpoint, to the very weights that it would have "
@@ -96,8 +122,11 @@ class TrainConfig:
             raise TrainerError(
                 f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
             )
-        if self.loss not in LOSSES:
-            raise TrainerError(f"--loss should be one of {', '.join(LOSSES)}. Received: {self.loss!r}.")
+        for name, choices in (("loss", LOSSES), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in choices:
+                raise TrainerError(
+                    f"{flag(name)} should be one of {', '.join(choices)}. Received: {getattr(self, name)!r}."
+                )
         resample_temperature(self.resample)
         for name, low, high in (
             ("epochs", 1, 100_000),
@@ -108,6 +137,15 @@ class TrainConfig:
             ("checkpoint_steps", 0, MAX_SEED),
             ("focal_gamma", 0, 10),
             ("label_smoothing", 0, 0.99),
+            ("freeze_epochs", 0, self.epochs),
+            ("head_learning_rate", 0, 100),
+            ("warmup_epochs", 0, self.epochs - self.freeze_epochs),
+            ("weight_decay", 0, 100),
+            ("clip_norm", 0, 1e9),
+            ("ema", 0, 0.99999),
+            ("rand_augment", 0, 1),
+            ("mixup", 0, 10),
+            ("cutmix", 0, 1),
         ):
             if not low <= getattr(self, name) <= high:
                 raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")
@@ -119,6 +157,28 @@ class TrainConfig:
             raise TrainerError(f"--verify should be one of {', '.join(VERIFY)}. Received: {self.verify!r}.")
         if self.patience and self.validation == NO_VALIDATION:
             raise TrainerError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        """Options that are of use only beside others, and weights that Beta's numbers would be too small for."""
+        for name in ("mixup", "cutmix"):
+            if 0 < getattr(self, name) < MIN_BETA:
+                raise TrainerError(f"{flag(name)} should be 0 or from {MIN_BETA} on. Received: {getattr(self, name)}.")
+        for name, given, needs in (
+            ("focal_gamma", self.focal_gamma != 2.0 and self.loss != "focal", "--loss focal"),
+            ("head_learning_rate", self.head_learning_rate and not self.freeze_epochs, "--freeze-epochs"),
+            (
+                "augment_classes",
+                self.augment_classes and not (self.flip or self.rand_augment),
+                "--flip or --rand-augment",
+            ),
+        ):
+            if given:
+                raise TrainerError(f"{flag(name)} is of use only with {needs}. Give both or none of them.")
+
+    def augmented_classes(self) -> list[str]:
+        """The names of --augment-classes; none: all classes."""
+        return [name.strip() for name in self.augment_classes.split(",") if name.strip()]
 
     def decisive(self) -> dict[str, Any]:
         """The options that decide what comes out."""

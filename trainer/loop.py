@@ -56,6 +56,8 @@ def run(
             broke(fault)
 
     while position.epoch < epochs and not progress.exhausted():
+        if model.enter(position.epoch):
+            train = compiled(model.train_step)
         progress.begin(position.step)
         iterator = iter(batches)
         while position.step < steps:
@@ -69,11 +71,13 @@ def run(
         values = model.results()
         progress.trained(steps)
         model.reset()
-        if validation is not None:
-            values |= {f"val_{name}": value for name, value in _validate(model, test, validation).items()}
         position.epoch, position.step = position.epoch + 1, 0
-        progress.end(position.epoch, values)
+        with model.averaged():
+            if validation is not None:
+                values |= {f"val_{name}": value for name, value in _validate(model, test, validation).items()}
+            progress.end(position.epoch, values)
         after_step(True)
+    model.enter(epochs)  # nothing stays frozen
 
 
 def _validate(model: TrainedModel, test: Callable, validation: tf.data.Dataset) -> dict[str, float]:

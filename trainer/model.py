@@ -6,6 +6,7 @@ import functools
 import importlib
 import inspect
 import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -136,10 +137,10 @@ def _from_applications(name: str, contract: Contract) -> tuple[keras.Model, kera
 def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
     """A .keras file holds a whole model; .h5 files of keras.applications hold the backbone only, `target`."""
     if not os.path.isfile(path):
-        raise TrainerError(f"--weights should be a .keras, .weights.h5 or .h5 file. There is no file {path!r}.")
+        raise TrainerError(f"--init-weights should be a .keras, .weights.h5 or .h5 file. There is no file {path!r}.")
     try:
         if path.endswith(".keras"):
-            network.set_weights(load(path).get_weights())
+            network.set_weights(_fitting(network, load(path).get_weights(), path))
         else:
             target.load_weights(path)
     except TrainerError:
@@ -151,6 +152,23 @@ def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
         ) from e
     if not all(np.isfinite(array).all() for array in target.get_weights()):
         raise TrainerError(f"The weights in {path!r} should be finite numbers: take those of a run that did not fail.")
+
+
+def _fitting(network: keras.Model, given: list[np.ndarray], path: str) -> list[np.ndarray]:
+    """The weights given, but of the network itself those of a last Dense layer of another number of classes."""
+    own = network.get_weights()
+    if len(own) != len(given) or not isinstance(network.layers[-1], keras.layers.Dense):
+        return given
+    head = len(own) - len(network.layers[-1].get_weights())
+    same = [a.shape == b.shape for a, b in zip(own, given, strict=True)]
+    if all(same) or not all(same[:head]) or given[-1].ndim != 1:
+        return given
+    warnings.warn(
+        f"the head of {path!r} is for {len(given[-1])} classes and this dataset has {len(own[-1])}: all but the head "
+        "begins with its weights.",
+        stacklevel=2,
+    )
+    return [*given[:head], *own[head:]]
 
 
 def _first_line(error: BaseException) -> str:

@@ -26,6 +26,7 @@ class Run:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
         self.model = self.directory / "model.keras"
+        self.last = self.directory / "last.keras"  # of the last epoch; model.keras is of the best
         self.saved_model = self.directory / "saved_model"
         self.calibration = self.directory / calibration.FILE_NAME
         self.metrics = self.directory / "metrics.json"
@@ -65,7 +66,7 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     run.metrics.unlink(missing_ok=True)
     for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # old ones would pass for this run's
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.model, run.history, run.calibration):
+    for file in (run.model, run.last, run.history, run.calibration):
         file.unlink(missing_ok=True)
     write_text(run.config, configfile.text(config))
     write_text(run.about, to_json({"versions": versions, "dataset": dataset_digests(contract)}))

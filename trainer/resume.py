@@ -1,8 +1,8 @@
 """What a checkpoint of a run holds, when it is written, and whether a run may go on from one.
 
-Weights, the state of the flips and of dropout, the optimizer, the half counted metrics, the best weights so far, the
-rows of the history and the position in the input: with these, the run comes to the very weights that it would have come
-to without the interruption.
+Weights, the state of augmentation and of dropout, the optimizers with their moving averages of weights, the half
+counted metrics, the best weights so far, the rows of the history and the position in the input: with these, the run
+comes to the very weights that it would have come to without the interruption.
 """
 
 from __future__ import annotations
@@ -94,11 +94,11 @@ class Saver:
         self._progress.restore(checkpoint.state["progress"], checkpoint.arrays.get("best", []))
 
     def _variables(self) -> dict[str, list[keras.Variable]]:
-        optimizer = self._model.optimizer.variables
+        optimizer = self._model.optimizer_variables()
         metrics = self._model.metric_variables()
         others = {id(v) for v in (*optimizer, *metrics)}
         model = [v for v in self._model.variables if id(v) not in others]  # the states of random seeds are among them
-        return {"model": model, "optimizer": list(optimizer), "metrics": metrics}
+        return {"model": model, "optimizer": optimizer, "metrics": metrics}
 
 
 def fingerprint(config: TrainConfig, contract: Contract) -> dict[str, Any]:

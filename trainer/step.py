@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import dataset, losses, resample
+from trainer import losses, resample, schedule
 from trainer import model as models
+from trainer.augmentation import Augmentation
 from trainer.config import TrainConfig
+from trainer.freezing import Backbone
 
 INPUT, LOSS, GRADIENT = 1, 2, 4  # what of a step is not finite
 KINDS = 8
@@ -63,31 +67,50 @@ class BalancedAccuracy(keras.metrics.Metric):
         self.matrix.assign(ops.zeros((self.classes, self.classes)))
 
 
-class TrainedModel(keras.Sequential):
+class TrainedModel(keras.Model):
     """A network with what only training needs. Takes the batches of `dataset.load(..., dequantize=False)`.
+
+    It has an optimizer for all weights, and where the rest is frozen at first, another for the head. Each has the
+    state of its own epochs only.
 
     fault: int64 (), 0 while all numbers are finite, else KINDS * the number of steps before the first that were not,
       plus INPUT, LOSS, GRADIENT. It stays on the device: reading it waits for the step.
     """
 
-    def __init__(self, layers: list[Any], classes: int) -> None:
-        super().__init__(layers)
+    def __init__(self, config: TrainConfig, contract: Contract, network: keras.Model) -> None:
+        super().__init__()
+        self.network = network
+        self.dequantize = Dequantize(contract)
+        self.augmentation = Augmentation(config, contract)
+        self.backbone = Backbone(network) if config.freeze_epochs else None
+        self.head_optimizer: keras.optimizers.Optimizer | None = None
+        self.freeze_epochs, self.averages = config.freeze_epochs, bool(config.ema)
+        self.frozen = False
         self.fault = tf.Variable(0, trainable=False, dtype=tf.int64)
-        self.classes = classes
+        self.classes = len(contract.labels)
         self.mean_loss = keras.metrics.Mean("mean_loss")
-        self.balanced_accuracy = BalancedAccuracy(classes)
+        self.balanced_accuracy = BalancedAccuracy(self.classes)
+
+    def build(self, _: Any) -> None:
+        """Nothing is left to build: the network is."""
+        self.built = True
+
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Images as stored (B, H, W, 3) -> scores (B, C), without augmentation."""
+        return self.network(self.dequantize(images), training=training)
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """One step of the optimizer; gives the loss of the batch."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        targets = self._targets(labels, weights)
+        inputs, targets = self.augmentation(self.dequantize(images), labels, self._targets(labels, weights))
+        optimizer = self.optimizer if self.head_optimizer is None or not self.frozen else self.head_optimizer
         with tf.GradientTape() as tape:
-            scores = self(images, training=True)
+            scores = self.network(inputs, training=True)
             loss = self.compute_loss(images, targets, scores, training=True)
         variables = self.trainable_variables
         gradients = tape.gradient(loss, variables)
         self._note_fault([images] if weights is None else [images, weights], loss, gradients)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._count(labels, scores, loss)
         return {"loss": loss}
 
@@ -107,6 +130,36 @@ class TrainedModel(keras.Sequential):
         """Begins to count anew."""
         self.mean_loss.reset_state()
         self.balanced_accuracy.reset_state()
+
+    def enter(self, epoch: int) -> bool:
+        """Freezes or unfreezes what is to be so in this epoch, counted from 0; whether the step is another than before.
+
+        A compiled step is then of no use any more: it trains what was to be trained when it was compiled.
+        """
+        frozen = epoch < self.freeze_epochs
+        if self.backbone is None or frozen == self.frozen:
+            return False
+        self.frozen = frozen
+        self.backbone.freeze() if frozen else self.backbone.unfreeze()
+        return True
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """With the moving averages in the place of the weights, where they are kept; not while the rest is frozen."""
+        if not self.averages or self.frozen or not int(self.optimizer.iterations.numpy()):
+            yield
+            return
+        variables = self.network.trainable_variables
+        weights = [np.asarray(v) for v in variables]
+        self.optimizer.finalize_variable_values(variables)
+        yield
+        for variable, value in zip(variables, weights, strict=True):
+            variable.assign(value)
+
+    def optimizer_variables(self) -> list[keras.Variable]:
+        """Moments, moving averages and counts of steps."""
+        head = self.head_optimizer.variables if self.head_optimizer is not None else []
+        return [*self.optimizer.variables, *head]
 
     def metric_variables(self) -> list[keras.Variable]:
         """What a half counted epoch consists of."""
@@ -129,18 +182,20 @@ class TrainedModel(keras.Sequential):
                 kinds = tf.where(tf.reduce_all(tf.math.is_finite(values)), kinds, tf.bitwise.bitwise_or(kinds, INPUT))
         sums = [tf.reduce_sum(tf.convert_to_tensor(g)) for g in gradients if g is not None]
         kinds = tf.cast(kinds + tf.where(tf.math.is_finite(tf.add_n(sums)), 0, GRADIENT), tf.int64)
-        found = tf.where(kinds > 0, tf.cast(self.optimizer.iterations, tf.int64) * KINDS + kinds, 0)
+        done = self.optimizer.iterations + (0 if self.head_optimizer is None else self.head_optimizer.iterations)
+        found = tf.where(kinds > 0, tf.cast(done, tf.int64) * KINDS + kinds, 0)
         self.fault.assign(tf.where(self.fault == 0, found, self.fault))
 
 
-def training_model(config: TrainConfig, contract: Contract, network: keras.Model) -> TrainedModel:
-    """The network behind what only training needs, compiled; the layers in front hold no weights."""
-    front = [keras.Input(contract.image_shape, dtype=dataset.wire_dtype(contract)), Dequantize(contract)]
-    if config.flip:  # on the device, drawn anew for every image of every step, the same draws for the same seed
-        front.append(keras.layers.RandomFlip("horizontal", seed=config.seed))
-    training = TrainedModel([*front, network], len(contract.labels))
+def training_model(config: TrainConfig, contract: Contract, network: keras.Model, steps: int) -> TrainedModel:
+    """The network behind what only training needs, compiled. steps: of an epoch, which schedules go by.
+
+    Raises:
+      TrainerError: --augment-classes or --freeze-epochs cannot be had of this dataset or network.
+    """
+    training = TrainedModel(config, contract, network)
     training.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
+        optimizer=schedule.optimizer(config, steps, network.trainable_variables),
         loss=losses.ClassLoss(
             config.loss,
             resample.priors(contract, config.resample),
@@ -150,7 +205,11 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
         ),
         jit_compile=False,
     )
-    training.optimizer.build(training.trainable_variables)  # so that a checkpoint can be put back before a step
+    # Built now, so that a checkpoint can be put back before a step.
+    training.optimizer.build(network.trainable_variables)
+    if training.backbone is not None:
+        training.head_optimizer = schedule.head_optimizer(config)
+        training.head_optimizer.build(training.backbone.head.trainable_variables)
     return training
 
 

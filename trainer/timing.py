@@ -186,7 +186,7 @@ def _findings(
 
 def _network_step(setup: TrainConfig, contract: Contract, batch: Batch) -> tuple[Step, dict[str, Any]]:
     network = models.build(setup.model, contract)
-    step = training_step(training_model(setup, contract, network), batch)
+    step = training_step(training_model(setup, contract, network, 1), batch)
     what = f"{network.name}, {network.count_params():,} parameters"
     return step, {"network": what, "parameters": network.count_params(), "step_flops": None}
 

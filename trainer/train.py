@@ -23,6 +23,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer import (
+    augmentation,
     blame,
     checkpoints,
     configfile,
@@ -67,14 +68,15 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     """
     contract = contracts.load(config.data)
     _check_splits(config, contract)
-    warnings = [*resample.check(config, contract), *_absent_classes(contract)]
+    augmentation.chosen(config, contract)  # names that are none are told before the work
+    warnings = [*resample.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract)]
     integrity.check(contract, config.data, _read_splits(config, contract), config.verify, say)
     run, about = outputs.check(config.output), resume.fingerprint(config, contract)
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about, say)
     checkpoint = resume.find(run, about, say) if config.resume else None
     start_keras(config.seed)
-    network = models.build(config.model, contract, "" if checkpoint else config.weights)
+    network = models.build(config.model, contract, "" if checkpoint else config.init_weights)
     if not config.resume and not run.metrics.is_file() and checkpoints.found(run.checkpoints):
         say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
     if not checkpoint:
@@ -191,7 +193,7 @@ def _fit(
         validation = dataset.load(config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False)
     records = contract.split(TRAIN_SPLIT).records
     progress = Progress(network, config.epochs, config.batch_size, records, config.patience, run, say)
-    model = training_model(config, contract, network)
+    model = training_model(config, contract, network, steps)
     saver = resume.Saver(config, run, about, model, position, progress, steps)
     shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
     if checkpoint:
@@ -204,6 +206,8 @@ def _fit(
         model, batches, validation, config.epochs, steps, position, progress,
         saver.after_step, broke,
     )  # fmt: skip
+    with outputs.writing(run.last), model.averaged():
+        network.save(run.last)
     progress.put_back()
     return progress
 
@@ -251,9 +255,10 @@ def _summary(
     for name, result in scores.items():
         say(f"\n{name}, {result.records} records\n{measures.table(result)}")
     say(f"\nserved from bytes and read from records: probabilities differ by at most {difference:.2g}")
-    width = max(len(path) for path in ("model", "saved model", "metrics", "plots", "TensorBoard"))
+    width = max(len(path) for path in ("model", "last epoch", "saved model", "metrics", "plots", "TensorBoard"))
     for what, path in (
         ("model", run.model),
+        ("last epoch", run.last),
         ("saved model", run.saved_model),
         ("metrics", run.metrics),
         ("plots", run.plots),

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from trainer.doctor import against, duplicates, heads, learnable, pixels, scale, splits
+from trainer.doctor import (
+    against,
+    augmentation,
+    classes,
+    duplicates,
+    heads,
+    leaks,
+    learnable,
+    order,
+    pixels,
+    scale,
+    splits,
+)
 from trainer.doctor.probe import Probe
 
 
@@ -12,8 +24,12 @@ def all_probes() -> tuple[Probe, ...]:
         *pixels.PROBES,
         *scale.PROBES,
         *heads.PROBES,
+        *classes.PROBES,
+        *order.PROBES,
         *splits.PROBES,
         *duplicates.PROBES,
+        *leaks.PROBES,
+        *augmentation.PROBES,
         *against.PROBES,
         *learnable.PROBES,
     )

@@ -1,0 +1,96 @@
+"""What training does to the images of a batch, drawn anew in every step, on the device that trains.
+
+All draws come from Keras's seed generators, whose states are in every checkpoint: two runs of one seed agree, two
+epochs differ, and a run that goes on draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+from keras import layers, ops
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer.config import TrainConfig, TrainerError
+
+OPERATIONS = 2  # of RandAugment, one after another: what its paper found to do on most data sets
+
+
+class Augmentation(layers.Layer):
+    """Flip and RandAugment, image by image; then mixup or cutmix, which blend images of a batch in pairs.
+
+    RandAugment works on gray levels 0..255, which its brightness, solarize, posterize and equalize are defined on, so
+    the normalization is undone and done again around it. All other steps are the same on normalized images.
+    """
+
+    def __init__(self, config: TrainConfig, contract: Contract) -> None:
+        super().__init__(name="augmentation", dtype="float32")
+        self._contract = contract
+        self._chosen = tf.constant(chosen(config, contract))  # (C,) the classes that flip and RandAugment are for
+        self.flip = layers.RandomFlip("horizontal", seed=config.seed, dtype="float32") if config.flip else None
+        self.rand_augment = self.mixup = self.cutmix = self.coin = None
+        if config.rand_augment:
+            self.rand_augment = layers.RandAugment(
+                (0, 255), OPERATIONS, config.rand_augment, seed=config.seed + 1, dtype="float32"
+            )
+        if config.mixup:
+            self.mixup = layers.MixUp(config.mixup, seed=config.seed + 2, dtype="float32")
+        if config.cutmix:  # both ends of the range, so that the weight comes from Beta(cutmix, cutmix) as in the paper
+            self.cutmix = layers.CutMix((config.cutmix, config.cutmix), seed=config.seed + 3, dtype="float32")
+        if config.mixup and config.cutmix:
+            self.coin = keras.random.SeedGenerator(config.seed + 4)
+
+    def call(self, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Normalized float32 (B, H, W, 3), int64 (B,), float32 (B, C) -> images and targets of the same shapes."""
+        changed = images
+        if self.rand_augment is not None:
+            pixels = self.rand_augment(gray_levels(self._contract, changed), training=True)
+            changed = contracts.normalize(self._contract, pixels)
+        if self.flip is not None:
+            changed = self.flip(changed, training=True)
+        if changed is not images:
+            images = tf.where(tf.gather(self._chosen, labels)[:, None, None, None], changed, images)
+        return self._mixed(images, targets)
+
+    def _mixed(self, images: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        batch = {"images": images, "labels": targets}
+        made = [mix(dict(batch), training=True) for mix in (self.mixup, self.cutmix) if mix is not None]
+        if not made:
+            return images, targets
+        if len(made) == 2:  # one of the two for each step
+            heads = keras.random.uniform((), seed=self.coin) < 0.5
+            made = [{name: ops.where(heads, made[0][name], made[1][name]) for name in batch}]
+        return made[0]["images"], made[0]["labels"]
+
+
+def gray_levels(contract: Contract, images: tf.Tensor) -> tf.Tensor:
+    """Normalized images (B, H, W, 3) -> the 8-bit pixels that they were made of, float32 0..255."""
+    affine = contract.normalization
+    width = images.shape[2]
+    scale, offset = (tf.constant(values * width, tf.float32) for values in (affine.scale, affine.offset))
+    rows = tf.reshape(images, (-1, images.shape[1], 3 * width))  # see `contracts.normalize`
+    return tf.clip_by_value(tf.round(tf.reshape((rows - offset) / scale, tf.shape(images))), 0.0, 255.0)
+
+
+def chosen(config: TrainConfig, contract: Contract) -> list[bool]:
+    """Of each class, by label id, whether flip and RandAugment are for it: those of --augment-classes, or all.
+
+    Raises:
+      TrainerError: a class that the dataset does not have.
+    """
+    names = config.augmented_classes()
+    unknown = [name for name in names if name not in contract.labels]
+    if unknown:
+        raise TrainerError(
+            f"--augment-classes should be classes of the dataset ({', '.join(contract.labels[:20])}"
+            f"{', ...' if len(contract.labels) > 20 else ''}). Received: {', '.join(unknown)}."
+        )
+    return [not names or label in names for label in contract.labels]
+
+
+def warnings(config: TrainConfig) -> list[str]:
+    """What of these options works, but not as one may think."""
+    if config.augment_classes and (config.mixup or config.cutmix):
+        return ["--augment-classes is for flip and --rand-augment; --mixup and --cutmix blend images of all classes."]
+    return []
