@@ -76,6 +76,16 @@ def test_bins_and_calibration_error_by_hand():
     assert math.isnan(calibration.calibration_error(calibration.reliability(np.zeros(0, int), np.zeros((0, 2)))))
 
 
+def test_the_error_by_chance():
+    # Answers of probability 0.5 land in one bin: |K / N - 1/2| for K of a binomial distribution, by its exact mean.
+    halves = np.full((16, 2), 0.5)
+    exact = sum(math.comb(16, k) * abs(k / 16 - 0.5) for k in range(17)) / 2**16
+    assert calibration.error_by_chance(halves, draws=20_000) == pytest.approx(exact, rel=0.02)
+    assert calibration.error_by_chance(np.eye(3)) == 0  # certain and right
+    assert calibration.error_by_chance(np.full((100_000, 2), 0.5), draws=5) < 0.01
+    assert math.isnan(calibration.error_by_chance(np.zeros((0, 2))))
+
+
 def test_brier_by_hand():
     assert calibration.brier(np.array([0, 1]), np.array([[0.75, 0.25], [1.0, 0.0]])) == (2 * 0.25**2 + 2) / 2
     assert math.isnan(calibration.brier(np.zeros(0, int), np.zeros((0, 2))))

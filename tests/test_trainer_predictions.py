@@ -1,12 +1,12 @@
-"""Which record got which answer: keys stand beside the images and labels that they belong to."""
+"""Which record got which answer: keys and pixels stand beside the labels that they belong to."""
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from trainer_fixtures import write_dataset
+from trainer_fixtures import picture, write_dataset
 
-from trainer import predictions
+from trainer import inference
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def network():
 def test_keys_stand_beside_their_records(tmp_path, network, encoding, shards):
     """Gathered and streamed, and more shards than are read side by side."""
     contract = write_dataset(tmp_path / "d", encoding=encoding, mode="none", splits={"test": (30, 15)}, shards=shards)
-    found = predictions.predict(network, tmp_path / "d", "test", 7)
+    found = inference.predict(network, tmp_path / "d", "test", 7)
     assert found.names == contract.labels
     numbers = found.logits[:, 0].astype(int)
     assert sorted(numbers) == list(range(45))
@@ -31,3 +31,14 @@ def test_keys_stand_beside_their_records(tmp_path, network, encoding, shards):
     assert np.bincount(found.labels).tolist() == [30, 15]
     assert found.answers().tolist() == [1 if n < 0 else 0 for n in numbers]
     np.testing.assert_allclose(found.probabilities(2.0)[:, 0], 1 / (1 + np.exp(-numbers / 2)), atol=1e-12)
+
+
+@pytest.mark.parametrize(("encoding", "mode"), [("float16", "zscore"), ("uint8", "imagenet"), ("png", "none")])
+def test_the_pixels_of_some_records(tmp_path, encoding, mode):
+    write_dataset(tmp_path / "d", encoding=encoding, mode=mode, splits={"test": (6, 5)})
+    keys, labels = inference.keys(tmp_path / "d", "test")
+    positions = np.array([10, 0, 4])
+    images = inference.pixels(tmp_path / "d", "test", positions, 4)
+    for position, image in zip(positions, images, strict=True):
+        np.testing.assert_array_equal(image, picture(int(keys[position][:16], 16), labels[position]))
+    assert inference.pixels(tmp_path / "d", "test", np.zeros(0, np.int64), 4) == []

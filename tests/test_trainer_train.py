@@ -7,10 +7,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from trainer_fixtures import write_dataset
+from trainer_fixtures import picture, write_dataset
 
 from pipelines import contract as contracts
-from trainer import configfile, dataset, evaluate, outputs
+from trainer import calibration, configfile, dataset, evaluate, outputs
 from trainer import model as models
 from trainer import step as steps
 from trainer import train as training
@@ -49,7 +49,7 @@ def test_it_learns_and_says_so(run):
     assert all("val balanced accuracy" in line and "images/s" in line for line in epochs)
     text = "\n".join(lines)
     assert f"kept the weights of epoch {metrics['epochs']['kept']}: the best balanced accuracy on 'validation'" in text
-    assert "broken      1.000   1.000        3" in text
+    assert "broken      1.000   1.000  0.439-1.000  1.000  1.000  1.000        3" in text
 
 
 def test_what_a_run_leaves(run, data):
@@ -68,10 +68,50 @@ def test_what_a_run_leaves(run, data):
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     pictures = {path.name for path in (directory / "plots").iterdir()}
     splits = ("validation", "test")
-    assert pictures == {"curves.png", *(f"{kind}-{s}.png" for kind in ("confusion", "recall") for s in splits)}
+    kinds = ("confusion", "recall", "probabilities")
+    assert pictures == {"curves.png", *(f"{kind}-{s}.png" for kind in kinds for s in splits)}
     assert all((directory / "plots" / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
-    assert len(list((directory / "logs").rglob("events.out.tfevents.*"))) == 2
+    logs = {path.parent.name for path in (directory / "logs").rglob("events.out.tfevents.*")}
+    assert logs == {"train", "validation", "evaluation-validation", "evaluation-test"}
+    assert (directory / "evaluation.html").is_file()
+    assert {path.name for path in directory.glob("*.csv")} == {
+        "metrics.csv", "predictions-validation.csv", "predictions-test.csv",
+    }  # fmt: skip
     assert not list(directory.glob("*.tmp"))
+
+
+def test_what_a_run_says_is_what_its_export_serves(run, data):
+    directory, metrics, _ = run
+    fitted = calibration.read(directory)
+    assert (fitted.split, fitted.records) == ("validation", 12)
+    assert fitted.temperature != 1
+    assert fitted.threshold.label == "broken"
+    assert metrics["splits"]["test"]["calibration"]["temperature"] == fitted.temperature
+    assert metrics["splits"]["test"]["decision"]["threshold"] == fitted.threshold.probability
+    rows = list(csv.DictReader((directory / "predictions-test.csv").open()))
+    assert [row["label"] for row in rows].count("ok") == 9
+    ids = [int(row["key"][:16], 16) for row in rows]
+    pictures = [picture(i, ("ok", "broken").index(row["label"])) for i, row in zip(ids, rows, strict=True)]
+    encoded = tf.constant([tf.io.encode_png(pixels).numpy() for pixels in pictures])
+    served = tf.saved_model.load(directory / "saved_model").signatures["serving_default"](image_bytes=encoded)
+    said = [[float(row[f"probability of {name}"]) for name in ("ok", "broken")] for row in rows]
+    np.testing.assert_allclose(served["probabilities"], said, atol=1e-5)
+    assert [label.decode() for label in served["label"].numpy()] == [row["predicted"] for row in rows]
+
+
+def test_tensorboard_shows_the_evaluation(run):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    directory, metrics, _ = run
+    found = EventAccumulator(str(directory / "logs" / "evaluation-test")).Reload()
+    kinds = {tag: found.SummaryMetadata(tag).plugin_data.plugin_name for tag in found.Tags()["tensors"]}
+    assert {tag for tag, kind in kinds.items() if kind == "images"} == {"confusion", "probabilities", "recall"}
+    scalars = [tag for tag, kind in kinds.items() if kind == "scalars"]
+    values = {tag: tf.make_ndarray(found.Tensors(tag)[0].tensor_proto).item() for tag in scalars}
+    assert values["evaluation/majority_baseline"] == 0.75
+    assert values["evaluation/balanced_accuracy"] == 1
+    assert values["recall/broken"] == 1
+    assert found.Tensors("evaluation/accuracy")[0].step == metrics["epochs"]["kept"] - 1
 
 
 def test_the_kept_weights_are_the_best_of_validation(run):
@@ -88,11 +128,11 @@ def test_the_kept_weights_are_the_best_of_validation(run):
 def test_evaluate_repeats_the_numbers_from_the_files(run, data, tmp_path, capsys):
     directory, metrics, _ = run
     for split in ("test", "validation"):
-        assert evaluate.evaluate(directory, data, split).to_dict() == metrics["splits"][split]
+        assert evaluate.splits([evaluate.evaluate(directory, data, split)])[split] == metrics["splits"][split]
     file = tmp_path / "e.json"
     argv = ["evaluate", "--model", str(directory), "--data", str(data), "--split", "validation", "--output", str(file)]
     assert main(argv) == 0
-    assert "accuracy 1.000 (always answering 'ok': 0.500)" in capsys.readouterr().out
+    assert "accuracy           1.000 1.000-1.000  (always answering 'ok': 0.500)" in capsys.readouterr().out
     assert json.loads(file.read_text())["splits"]["validation"] == metrics["splits"]["validation"]
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer train | evaluate | export | bench | doctor | ablate`.
+"""The command line: `python -m trainer train | evaluate | compare | export | bench | doctor | ablate`.
 
 Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
 """
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(_parser().parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
     command = arguments.pop("command")
     commands = {
-        "train": _train, "evaluate": _evaluate, "export": _export, "bench": _bench, "doctor": _doctor,
-        "ablate": _ablate,
+        "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "bench": _bench,
+        "doctor": _doctor, "ablate": _ablate,
     }  # fmt: skip
     return guarded(command, lambda: commands[command](arguments))
 
@@ -42,16 +42,28 @@ def _train(arguments: dict[str, Any]) -> None:
 def _evaluate(arguments: dict[str, Any]) -> None:
     contracts.load(arguments["data"])
     with quiet_start():
-        from trainer import evaluate, metrics
+        from trainer import evaluate, scoretable
 
     result = evaluate.evaluate(
         arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"]
     )
-    print(f"{arguments['split']}, {result.records} records\n{metrics.table(result)}")
+    print(f"{arguments['split']}, {result.records} records\n{scoretable.table(result)}")
     if arguments["output"]:
-        content = evaluate.report(arguments["model"], arguments["data"], arguments["split"], result)
-        evaluate.write_report(arguments["output"], content)
-        print(f"written to {arguments['output']}")
+        for path in evaluate.write(arguments["output"], arguments["model"], arguments["data"], result):
+            print(f"written to {path}")
+
+
+def _compare(arguments: dict[str, Any]) -> None:
+    from trainer import compare, comparison, outputs  # without TensorFlow: the predictions are enough
+
+    found = compare.compare(arguments["runs"], arguments["split"])
+    print(comparison.text(found))
+    if arguments["json"]:
+        outputs.write_text(Path(arguments["json"]), outputs.to_json(comparison.to_dict(found)))
+    if arguments["html"]:
+        outputs.write_text(Path(arguments["html"]), comparison.html(found))
+    for path in filter(None, (arguments["json"], arguments["html"])):
+        print(f"written to {path}")
 
 
 def _export(arguments: dict[str, Any]) -> None:
@@ -121,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
     ablate = _command(commands, "ablate", "tell what each step of preparing and training is worth on your images")
     options.add(ablate, AblateConfig)
     evaluate = _command(commands, "evaluate", "score a trained model on a split")
+    compare = _command(commands, "compare", "set runs side by side on the same records, with paired tests")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directories of training runs or evaluations")
+    compare.add_argument("--split", default="test", help="split whose predictions to compare (default: test)")
+    compare.add_argument("--json", default="", metavar="FILE", help="also write the numbers to this file")
+    compare.add_argument("--html", default="", metavar="FILE", help="also write a page to this file")
     export = _command(commands, "export", "write the SavedModel of a trained model again")
     for command in (evaluate, export):
         command.add_argument("--model", required=True, metavar="DIR", help="--output directory of a training run")
@@ -130,7 +147,11 @@ def _parser() -> argparse.ArgumentParser:
         "--batch-size", type=options.positive, default=64, metavar="N", help="images a step (default: 64)"
     )
     evaluate.add_argument("--verify", choices=VERIFY, default=DEFAULT_VERIFY, help=f"{VERIFY_HELP} (default: fast)")
-    evaluate.add_argument("--output", default="", metavar="FILE", help="also write the metrics to this JSON file")
+    evaluate.add_argument(
+        "--output", default="", metavar="PATH",
+        help="also write metrics.json, evaluation.html and the predictions to this directory; or to FILE.json the "
+        "metrics alone",
+    )  # fmt: skip
     export.add_argument("--output", required=True, metavar="DIR", help="directory of the SavedModel to write")
     return parser
 

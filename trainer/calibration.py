@@ -162,6 +162,21 @@ def calibration_error(bins: list[Bin]) -> float:
     return sum(b.records * abs(b.accuracy - b.confidence) for b in bins if b.records) / records
 
 
+def error_by_chance(probabilities: np.ndarray, draws: int = 100, seed: int = 0) -> float:
+    """The mean calibration error of answers that are right exactly as often as their probabilities say.
+
+    With few records bins are noisy, and the error of a perfectly calibrated model is far from 0: an error is worth
+    noting only above this. NaN without records.
+    """
+    confidence = probabilities.max(axis=1, initial=0.0)
+    rng, errors = np.random.default_rng(seed), []
+    for _ in range(draws):  # whether right: as two classes, of which the first is the answer
+        wrong = (rng.random(len(confidence)) >= confidence).astype(np.int64)
+        as_two = np.stack([confidence, np.zeros_like(confidence)], axis=1)
+        errors.append(calibration_error(reliability(wrong, as_two)))
+    return float(np.mean(errors))
+
+
 def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean over records of the summed squares of probability - truth (Brier 1950): 0 to 2. NaN without records."""
     if not len(labels):

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import alignment, calibration, integrity, metrics, outputs, predictions, threshold
+from trainer import (
+    alignment,
+    calibration,
+    inference,
+    integrity,
+    mistakes,
+    outputs,
+    page,
+    predictions,
+    threshold,
+)  # fmt: skip
 from trainer import model as models
+from trainer.assessment import Assessment
 from trainer.calibration import Calibration, Threshold
+from trainer.cautions import cautions
 from trainer.config import DEFAULT_VERIFY
-from trainer.metrics import Scores
 from trainer.predictions import Predictions
 
 EVALUATION_BATCH = 64
@@ -24,7 +36,7 @@ def evaluate(
     split: str = "test",
     batch_size: int = EVALUATION_BATCH,
     verify: str = DEFAULT_VERIFY,
-) -> Scores:
+) -> Assessment:
     """Scores a finished run on a split that was prepared the same way. `verify`: of `integrity.check`.
 
     Raises:
@@ -37,12 +49,8 @@ def evaluate(
     integrity.check(contract, os.fspath(data), [split], verify)
     network = models.load(run.model)
     alignment.check_model(network, contract)
-    return scores(predictions.predict(network, data, split, batch_size))
-
-
-def scores(found: Predictions) -> Scores:
-    """The numbers of the plain answers."""
-    return metrics.score(found.labels, found.probabilities(), found.names)
+    fitted = calibration.read(run.directory)
+    return Assessment(split, inference.predict(network, data, split, batch_size), fitted)
 
 
 def calibrate(found: Predictions, split: str, contract: Contract) -> Calibration:
@@ -57,17 +65,51 @@ def calibrate(found: Predictions, split: str, contract: Contract) -> Calibration
     return Calibration(temperature, chosen, split, len(found.labels))
 
 
-def report(model_directory: str, data: str, split: str, result: Scores) -> dict[str, Any]:
+def report(model_directory: str | os.PathLike[str], data: str, result: Assessment) -> dict[str, Any]:
     """The numbers of an evaluation with what they are of, for a file."""
     contract = contracts.load(data)
     return {
         "model": os.fspath(model_directory),
         "dataset": outputs.dataset_digests(contract),
         "labels": list(contract.labels),
-        "splits": {split: result.to_dict()},
+        "splits": splits([result]),
     }
 
 
-def write_report(path: str, content: dict[str, Any]) -> None:
-    """Writes the JSON whole or not at all."""
-    outputs.write_text(Path(path), outputs.to_json(content))
+def splits(assessments: Sequence[Assessment]) -> dict[str, Any]:
+    """The part of metrics.json that is about splits."""
+    return {found.split: found.to_dict() | {"cautions": cautions(found)} for found in assessments}
+
+
+def write(path: str, model_directory: str, data: str, result: Assessment) -> list[Path]:
+    """Writes the report: to a name that ends in .json the numbers alone, else to a directory with page and predictions.
+
+    Returns:
+      What was written.
+    """
+    content = outputs.to_json(report(model_directory, data, result))
+    if path.endswith(".json"):
+        outputs.write_text(Path(path), content)
+        return [Path(path)]
+    directory = Path(path)
+    directory.mkdir(parents=True, exist_ok=True)
+    written = write_files(directory, f"{Path(model_directory).resolve().name} on {result.split}", {}, [result], data)
+    outputs.write_text(directory / "metrics.json", content)
+    return [directory / "metrics.json", *written]
+
+
+def write_files(
+    directory: Path, title: str, facts: dict[str, str], assessments: Sequence[Assessment], data: str
+) -> list[Path]:
+    """Writes evaluation.html and the predictions of every split."""
+    contract = contracts.load(data)
+    digests = outputs.dataset_digests(contract)
+    facts = {"dataset": contract.name, "contract (SHA-256)": digests["contract_sha256"], **facts}
+    pictures = {found.split: mistakes.worst(found, data, EVALUATION_BATCH) for found in assessments}
+    ordered = sorted(assessments, key=lambda found: (found.split != "test", found.split))
+    texts = {outputs.PAGE: page.render(title, facts, ordered, pictures)}
+    for found in assessments:
+        texts[predictions.file_name(found.split)] = predictions.to_csv(found.predictions, found.fitted.temperature)
+    for name, text in texts.items():
+        outputs.write_text(directory / name, text)
+    return [directory / name for name in texts]

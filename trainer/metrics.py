@@ -63,6 +63,12 @@ def majority_baseline(matrix: np.ndarray) -> tuple[int, float]:
     return int(support.argmax()), float(_ratio(support.max(), support.sum()))
 
 
+def chance(matrix: np.ndarray) -> float:
+    """The balanced accuracy of always answering one class: 1 / the classes that have records. NaN without records."""
+    present = int((matrix.sum(axis=1) > 0).sum())
+    return 1 / present if present else math.nan
+
+
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean of -ln(probability of the true class), in nats, unweighted. NaN without records.
 
@@ -72,6 +78,12 @@ def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
         return math.nan
     given = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.clip(given, SMALLEST, 1.0)).mean())
+
+
+def plain(value: Any) -> float | int | None:
+    """A number for JSON: of Python's own types, None where it is not finite."""
+    number = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(number, float) and not math.isfinite(number) else number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,13 +110,13 @@ class Scores:
         majority, rate = majority_baseline(self.matrix)
         return {
             "records": self.records,
-            "loss": _plain(self.loss),
-            "accuracy": _plain(accuracy(self.matrix)),
-            "majority_baseline": {"label": self.labels[majority], "accuracy": _plain(rate)},
-            "balanced_accuracy": _plain(balanced_accuracy(self.matrix)),
-            "macro_f1": _plain(macro_f1(self.matrix)),
+            "loss": plain(self.loss),
+            "accuracy": plain(accuracy(self.matrix)),
+            "majority_baseline": {"label": self.labels[majority], "accuracy": plain(rate)},
+            "balanced_accuracy": plain(balanced_accuracy(self.matrix)),
+            "macro_f1": plain(macro_f1(self.matrix)),
             "per_class": {
-                label: {name: _plain(values[i]) for name, values in columns.items()}
+                label: {name: plain(values[i]) for name, values in columns.items()}
                 for i, label in enumerate(self.labels)
             },
             "confusion_matrix": self.matrix.tolist(),
@@ -121,24 +133,6 @@ def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -
     )
 
 
-def table(scores: Scores) -> str:
-    """Lines for a terminal: precision, recall, support of each class, then the whole beside the majority baseline."""
-    width = max(len("class"), *(len(label) for label in scores.labels))
-    lines = [f"{'class':<{width}}  precision  recall  support"]
-    columns = zip(
-        scores.labels, precision(scores.matrix), recall(scores.matrix), scores.matrix.sum(axis=1), strict=True
-    )
-    for label, p, r, n in columns:
-        lines.append(f"{label:<{width}}  {_cell(p):>9}  {_cell(r):>6}  {n:>7}")
-    majority, rate = majority_baseline(scores.matrix)
-    lines.append(
-        f"accuracy {_cell(accuracy(scores.matrix))} (always answering {scores.labels[majority]!r}: {_cell(rate)})  "
-        f"balanced accuracy {_cell(balanced_accuracy(scores.matrix))}  macro F1 {_cell(macro_f1(scores.matrix))}  "
-        f"loss {_cell(scores.loss)}"
-    )
-    return "\n".join(lines)
-
-
 def _ratio(part: Any, whole: Any) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(np.asarray(whole) == 0, np.nan, np.asarray(part, np.float64) / whole))
@@ -147,12 +141,3 @@ def _ratio(part: Any, whole: Any) -> np.ndarray:
 def _mean(values: np.ndarray) -> float:
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else math.nan
-
-
-def _plain(value: Any) -> float | int | None:
-    number = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(number, float) and not math.isfinite(number) else number
-
-
-def _cell(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"

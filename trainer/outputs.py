@@ -16,8 +16,10 @@ from typing import IO, Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import calibration, configfile
+from trainer import calibration, configfile, predictions
 from trainer.config import TrainConfig, TrainerError
+
+PAGE = "evaluation.html"
 
 
 class Run:
@@ -30,6 +32,7 @@ class Run:
         self.saved_model = self.directory / "saved_model"
         self.calibration = self.directory / calibration.FILE_NAME
         self.metrics = self.directory / "metrics.json"
+        self.page = self.directory / PAGE
         self.history = self.directory / "metrics.csv"  # a row an epoch
         self.config = self.directory / "config.yaml"
         self.about = self.directory / "versions.json"
@@ -66,7 +69,8 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     run.metrics.unlink(missing_ok=True)
     for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # old ones would pass for this run's
         shutil.rmtree(folder, ignore_errors=True)
-    for file in (run.model, run.last, run.history, run.calibration):
+    found = run.directory.glob(predictions.file_name("*"))
+    for file in (run.model, run.last, run.history, run.calibration, run.page, *found):
         file.unlink(missing_ok=True)
     write_text(run.config, configfile.text(config))
     write_text(run.about, to_json({"versions": versions, "dataset": dataset_digests(contract)}))

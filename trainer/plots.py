@@ -9,20 +9,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trainer import metrics
-from trainer.metrics import Scores
+from trainer import calibration, metrics
+from trainer.assessment import Assessment
 
 BLUE, ORANGE, GRAY = "#2f6db3", "#d9772b", "#8a8f98"
 MAX_WRITTEN_CLASSES = 20  # above this the numbers in the cells cannot be read
+MAX_CURVES = 8  # above this the lines cannot be told apart
 
 
-def write_all(folder: Path, history: Mapping[str, Sequence[float]], scores: Mapping[str, Scores], best: int) -> None:
-    """curves.png, and for each split confusion-SPLIT.png and recall-SPLIT.png. `best`: epoch kept, counted from 1."""
+def write_all(
+    folder: Path, history: Mapping[str, Sequence[float]], scores: Mapping[str, Assessment], best: int
+) -> None:
+    """curves.png, and for each split confusion-, recall- and probabilities-SPLIT.png. `best`: epoch kept, from 1."""
     folder.mkdir(parents=True, exist_ok=True)
     _save(curves(history, best), folder / "curves.png")
     for split, result in scores.items():
         _save(confusion(result, split), folder / f"confusion-{split}.png")
         _save(recalls(result, split), folder / f"recall-{split}.png")
+        _save(probabilities(result, split), folder / f"probabilities-{split}.png")
 
 
 def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
@@ -39,7 +43,7 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
     return figure
 
 
-def confusion(scores: Scores, split: str) -> Figure:
+def confusion(scores: Assessment, split: str) -> Figure:
     """The confusion matrix in records and, beside it, in shares of each true class."""
     size = min(14.0, max(4.0, 0.5 * len(scores.labels) + 3))
     figure = Figure(figsize=(2 * size, size), layout="constrained")
@@ -60,7 +64,7 @@ def confusion(scores: Scores, split: str) -> Figure:
     return figure
 
 
-def recalls(scores: Scores, split: str) -> Figure:
+def recalls(scores: Assessment, split: str) -> Figure:
     """Recall of each class with its support, beside the mean, which is the balanced accuracy."""
     figure = Figure(figsize=(7, max(2.2, 0.4 * len(scores.labels) + 1.4)), layout="constrained")
     axes = figure.subplots()
@@ -76,6 +80,34 @@ def recalls(scores: Scores, split: str) -> Figure:
     axes.set(xlim=(0, 1.15), xlabel=f"recall on {split}")
     axes.invert_yaxis()
     _plain_axes(axes)
+    return figure
+
+
+def probabilities(scores: Assessment, split: str) -> Figure:
+    """ROC and precision-recall curves of each class, of many those with the least area, and the reliability plot."""
+    figure = Figure(figsize=(13, 4.3), layout="constrained")
+    roc, precision_recall, reliability = figure.subplots(1, 3)
+    known = [(label, c) for label, c in zip(scores.labels, scores.curves, strict=True) if c is not None]
+    for label, c in sorted(known, key=lambda pair: pair[1].average_precision)[:MAX_CURVES]:
+        roc.plot(c.false_positive_rate, c.true_positive_rate, label=f"{label}: AUC {c.auc:.3f}", linewidth=1.2)
+        precision_recall.step(c.recall, c.precision, label=f"{label}: AP {c.average_precision:.3f}", linewidth=1.2)
+    roc.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
+    roc.set(xlabel="false positive rate", ylabel="true positive rate", title=f"{split}: ROC")
+    precision_recall.set(xlabel="recall", ylabel="precision", title="precision and recall", ylim=(0, 1.03))
+    reliability.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
+    for before, color, marker in ((True, GRAY, "o"), (False, BLUE, "s")):
+        bins = [b for b in scores.reliability(before) if b.records]
+        error = calibration.calibration_error(bins)
+        name = "as trained" if before else f"temperature {scores.fitted.temperature:.3g}"
+        reliability.plot(
+            [b.confidence for b in bins], [b.accuracy for b in bins],
+            color=color, marker=marker, markersize=4, label=f"{name}: ECE {error:.3f}",
+        )  # fmt: skip
+    reliability.set(xlabel="probability of the answer", ylabel="share of right answers", title="reliability")
+    for axes in (roc, precision_recall, reliability):
+        _plain_axes(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
     return figure
 
 

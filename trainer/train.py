@@ -25,25 +25,26 @@ from pipelines.contract import Contract
 from trainer import (
     augmentation,
     blame,
+    board,
     checkpoints,
     configfile,
     dataset,
     evaluate,
     export,
+    inference,
     integrity,
     loop,
     outputs,
     plots,
-    predictions,
     resample,
     resume,
+    scoretable,
 )
-from trainer import metrics as measures
 from trainer import model as models
+from trainer.assessment import Assessment
 from trainer.calibration import UNCALIBRATED, Calibration
 from trainer.checkpoints import Checkpoint
 from trainer.config import NO_VALIDATION, TrainConfig, TrainerError
-from trainer.metrics import Scores
 from trainer.predictions import Predictions
 from trainer.progress import Progress
 from trainer.step import training_model
@@ -92,7 +93,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     with outputs.writing(run.model):
         network.save(run.model)
     found = {
-        split: predictions.predict(network, config.data, split, evaluate.EVALUATION_BATCH)
+        split: inference.predict(network, config.data, split, evaluate.EVALUATION_BATCH)
         for split in _evaluated(contract)
     }
     calibration = _calibrate(config, contract, found)
@@ -100,10 +101,14 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
         outputs.write_text(run.calibration, calibration.to_json())
     with outputs.writing(run.saved_model):
         export.write(network, config.data, contract, str(run.saved_model), calibration)
-    scores = {split: evaluate.scores(p) for split, p in found.items()}
+    scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
     difference = _check_export(config, contract, network, run, calibration)
     with outputs.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
+    with outputs.writing(run.logs):
+        board.write(run.logs, run.plots, list(scores.values()), progress.best_epoch - 1)
+    with outputs.writing(run.page):
+        _write_page(config, network, run, progress, scores)
     result = _metrics(config, contract, network, progress, scores)
     with outputs.writing(run.metrics):
         outputs.write_text(run.metrics, outputs.to_json(result))
@@ -231,8 +236,19 @@ def _check_export(
     return export.check(str(run.saved_model), network, contract, images, calibration.temperature)
 
 
+def _write_page(
+    config: TrainConfig, network: keras.Model, run: outputs.Run, progress: Progress, scores: dict[str, Assessment]
+) -> None:
+    facts = {
+        "network": f"{config.model}, {network.count_params():,} parameters",
+        "seed": str(config.seed),
+        "epochs": f"{len(progress.rows)}, of which the weights of number {progress.best_epoch} were kept",
+    }
+    evaluate.write_files(run.directory, run.directory.resolve().name, facts, list(scores.values()), config.data)
+
+
 def _metrics(
-    config: TrainConfig, contract: Contract, network: keras.Model, progress: Progress, scores: dict[str, Scores]
+    config: TrainConfig, contract: Contract, network: keras.Model, progress: Progress, scores: dict[str, Assessment]
 ) -> dict[str, Any]:
     return {
         "model": config.model,
@@ -242,25 +258,33 @@ def _metrics(
         "dataset": outputs.dataset_digests(contract),
         "labels": list(contract.labels),
         "train_records": contract.split(TRAIN_SPLIT).records,
-        "splits": {split: result.to_dict() for split, result in scores.items()},
+        "splits": evaluate.splits(list(scores.values())),
         "versions": outputs.versions(tf, keras, np),
     }
 
 
 def _summary(
-    run: outputs.Run, scores: dict[str, Scores], best: int, difference: float, split: str, say: Callable[[str], None]
+    run: outputs.Run,
+    scores: dict[str, Assessment],
+    best: int,
+    difference: float,
+    split: str,
+    say: Callable[[str], None],
 ) -> None:
     chosen = f"the best balanced accuracy on {split!r}" if split != NO_VALIDATION else "the last one"
     say(f"kept the weights of epoch {best}: {chosen}")
     for name, result in scores.items():
-        say(f"\n{name}, {result.records} records\n{measures.table(result)}")
+        say(f"\n{name}, {result.records} records\n{scoretable.table(result)}")
     say(f"\nserved from bytes and read from records: probabilities differ by at most {difference:.2g}")
-    width = max(len(path) for path in ("model", "last epoch", "saved model", "metrics", "plots", "TensorBoard"))
+    width = max(
+        len(path) for path in ("model", "last epoch", "saved model", "metrics", "evaluation", "plots", "TensorBoard")
+    )
     for what, path in (
         ("model", run.model),
         ("last epoch", run.last),
         ("saved model", run.saved_model),
         ("metrics", run.metrics),
+        ("evaluation", run.page),
         ("plots", run.plots),
         ("TensorBoard", run.logs),
     ):

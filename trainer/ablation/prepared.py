@@ -155,9 +155,9 @@ def _originals(directory: str, split: str, read: Callable[[str, str], Records]) 
 
 def records(directory: str, split: str) -> Records:
     """Key and label id of every record."""
-    from trainer import predictions
+    from trainer import inference
 
-    keys, labels = predictions.keys(directory, split)
+    keys, labels = inference.keys(directory, split)
     return frozenset(zip(keys, map(int, labels), strict=True))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer import evaluate, outputs, predictions
+from trainer import evaluate, inference, outputs
 from trainer import model as models
 from trainer.ablation.config import AblateConfig
 from trainer.ablation.prepared import TEST
@@ -65,12 +65,12 @@ def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: in
         for warning in warned:  # such as that raw pixels are a bad idea, which is what the variant is to show
             print(f"warning: {warning.message}", file=log)
     network = models.load(outputs.finished(options.output).model)
-    found = predictions.predict(network, data, TEST, evaluate.EVALUATION_BATCH)
+    found = inference.predict(network, data, TEST, evaluate.EVALUATION_BATCH)
     answers = found.answers()[np.argsort(found.keys)]
     return Outcome(variant.name, seed, answers, metrics["epochs"]["kept"], time.monotonic() - began)
 
 
 def truth(data: str) -> np.ndarray:
     """int64 (N,), the class of each test image, in the order of the records' keys."""
-    keys, labels = predictions.keys(data, TEST)
+    keys, labels = inference.keys(data, TEST)
     return np.asarray(labels)[np.argsort(keys)]
