@@ -5,7 +5,8 @@
 The datasets: trashnet as it is (the rarest of six classes is 5 %), and dogcat made 9 to 1 by a manifest (450 cats to 50
 dogs in train, 90 to 10 in validation, the other photographs in test). Each is prepared three times: as it is, and
 balanced with augmented and with plain copies. Then every way of `WAYS` is trained with every seed, and on trashnet each
-other option of the trainer once, with the first seed and the loss of the natural classes.
+other option of the trainer once, with the first seed and the loss of the natural classes. Balanced shards have more
+records and so more steps in an epoch; `LONGER` gives others as many.
 
 A finished run is a line of WORK/runs.jsonl, so a broken off benchmark goes on where it was; --table prints the tables
 of the lines that are there.
@@ -43,6 +44,11 @@ WAYS = {  # name -> (prepared, options)
     "resampling": ("natural", {"resample": "uniform"}),
     "balanced shards, augmented": ("augmented", {}),
     "balanced shards, plain copies": ("copies", {}),
+}
+LONGER = {  # the same for as many steps as balanced shards have in these epochs
+    "nothing, as many steps": ("natural", {}),
+    "logit adjustment, as many steps": ("natural", {"loss": "logit-adjusted"}),
+    "resampling, as many steps": ("natural", {"resample": "uniform"}),
 }
 COSINE = {"schedule": "cosine", "warmup_epochs": 1.0}
 OPTIONS = {
@@ -115,6 +121,10 @@ def runs(seeds: int) -> Iterator[tuple[str, str, int, str, dict]]:
                 yield name, way, seed, kind, options
     for way, options in OPTIONS.items():
         yield "trashnet", way, 0, "natural", options
+    for seed in range(seeds):
+        for name in RARE:
+            for way, (kind, options) in LONGER.items():
+                yield name, way, seed, kind, options
 
 
 def train(work: pathlib.Path, lines: pathlib.Path, epochs: int, seeds: int) -> None:
@@ -131,18 +141,29 @@ def train(work: pathlib.Path, lines: pathlib.Path, epochs: int, seeds: int) -> N
         began, cpu, output = time.perf_counter(), time.process_time(), work / "run"
         shutil.rmtree(output, ignore_errors=True)
         chosen = {**options, **({"init_weights": str(kept)} if "init_weights" in options else {})}
+        passes = longer(work, name, epochs) if way in LONGER else epochs
         config = TrainConfig(
-            str(work / f"{name}-{kind}"), str(output), epochs=epochs, seed=seed, verify="off", checkpoint_minutes=0.0,
+            str(work / f"{name}-{kind}"), str(output), epochs=passes, seed=seed, verify="off", checkpoint_minutes=0.0,
             **chosen,
         )  # fmt: skip
         metrics = run(config, say=lambda line: None)
         if (name, way, seed) == ("dogcat", "resampling", 0):
             shutil.copy(output / "model.keras", kept)
-        line = result(metrics, RARE[name]) | {"run": [name, way, seed], "epochs": epochs}
+        line = result(metrics, RARE[name]) | {"run": [name, way, seed], "epochs": passes}
         line |= {"seconds": round(time.perf_counter() - began, 1), "cpu_seconds": round(time.process_time() - cpu, 1)}
         with lines.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
         print(json.dumps(line), flush=True)
+
+
+def longer(work: pathlib.Path, name: str, epochs: int) -> int:
+    """Epochs of the natural shards that have as many records as these of the balanced ones."""
+    from pipelines import contract
+
+    natural, balanced = (
+        contract.load(work / f"{name}-{kind}").split("train").records for kind in ("natural", "augmented")
+    )
+    return round(epochs * balanced / natural)
 
 
 def result(metrics: dict, rare: str) -> dict:
@@ -164,7 +185,7 @@ def tables(found: list[dict]) -> str:
         by_way[line["run"][0], line["run"][1]].append(line)
     text = ["| | " + " | ".join(f"{name}: balanced accuracy | recall of {rare}" for name, rare in RARE.items()) + " |"]
     text.append("|---|" + "---|" * (2 * len(RARE)))
-    for way in WAYS:
+    for way in (*WAYS, *LONGER):
         cells = [spread([r[key] for r in by_way[name, way]]) for name in RARE
                  for key in ("balanced_accuracy", "rare_recall")]  # fmt: skip
         text.append(f"| {way} | " + " | ".join(cells) + " |")
