@@ -8,6 +8,7 @@ escapes all of them, and characters that could turn the text around or break the
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import pathlib
 import re
@@ -47,6 +48,7 @@ class Row:
     average_precision: float
 
 
+@functools.cache
 def environment() -> jinja2.Environment:
     """Escapes all that is not markup, and fails at a name that is not there."""
     made = jinja2.Environment(
