@@ -27,10 +27,9 @@ def photos(room: Room, collection: str, each: int, start: int = 0) -> tuple[np.n
     return make.photos(room.data, collection, each, SIDE, start)
 
 
-def pair(room: Room, collection: str = "trashnet", each: int = 60, other: int = 20) -> list[Any]:
-    """[train images, train labels, validation images, validation labels], uint8."""
-    train = photos(room, collection, each)
-    return [*train, *photos(room, collection, other, each if collection == "dogcat" else 54 - other)]
+def pair(room: Room, collection: str = "trashnet", each: int = 36, other: int = 16) -> list[Any]:
+    """[train images, train labels, validation images, validation labels], uint8; the smallest class has 54 photos."""
+    return [*photos(room, collection, each), *photos(room, collection, other, each)]
 
 
 def given(parts: list[Any], change: Any = unit, other: Any = None, model: Any = None, **more: Any) -> Given:

@@ -14,7 +14,7 @@ from trainer.doctor.outcome import NotApplicable
 from trainer.doctor.probe import Probe
 from trainer.doctor.subject import FOLDER, Subject
 
-MOST = 1500  # images: seconds grow with the cube
+MOST = 1000  # images: seconds grow with the cube
 CHANCE = 2.5  # standard errors above guessing; shuffled labels reach more in 0.6 % of cases
 EFFECT = 0.12  # above guessing, what simple features reach at least on photographs: dogs against cats 0.23
 # Wrong labels (Northcutt et al. 2021, "Confident Learning"), with limits that put precision first:
