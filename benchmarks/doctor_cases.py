@@ -415,6 +415,11 @@ def _(room: Room) -> Given:
     return {"dataset": lambda: from_files(paths, labels, reader("area", False)), "model": net(2), "data": root}
 
 
+@fault(INPUT, "panoramas and portraits prepared with --resize stretch", "aspect-destroyed")
+def _(room: Room) -> Given:
+    return {"data": room.prepared(panoramas(room), "--size", "64x64"), "model": "cnn"}
+
+
 @fault(INPUT, "train 0..1, validation 0..255", "splits-differ-normalization")
 def _(room: Room) -> Given:
     return given(pair(room), unit, floats)

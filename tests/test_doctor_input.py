@@ -1,14 +1,18 @@
 """Faults of the images themselves, between train and validation, and against what they were made of."""
 
+import dataclasses
+import json
 import shutil
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from doctor_fixtures import CLASSES, CONTRADICTORY, ids, in_memory, only, photos, subject, unit
+from conftest import draw_photo
+from doctor_fixtures import CLASSES, CONTRADICTORY, doctor, ids, in_memory, only, photos, subject, unit
 from PIL import Image
+from trainer_fixtures import write_dataset
 
-from trainer.doctor import against, checkup, folder, pixels, reference, splits
+from trainer.doctor import against, aspect, checkup, folder, pixels, reference, splits
 from trainer.doctor.clock import Clock
 
 
@@ -207,7 +211,40 @@ def beside(waste_folder, images, labels):
 def test_images_and_labels_that_agree_with_the_folder(waste_folder, waste, change):
     report = beside(waste_folder, change(waste[0]), waste[1])
     assert ids(report) == []
-    assert len(report.checked) == 3
+    assert len(report.checked) == 2
+
+
+def test_photos_that_are_stretched(waste_folder, waste):
+    root, found = waste_folder
+
+    def ask(photos_):
+        made = subject(
+            (unit(waste[0]), waste[1]), folder=dataclasses.replace(found, photos=photos_), directory=str(root),
+            labels=found.labels,
+        )  # fmt: skip
+        object.__setattr__(made.train, "dataset", ())
+        return checkup.run(made, aspect.PROBES)
+
+    report = ask(found.photos)
+    assert ids(report) == []
+    assert report.checked
+    wide = tuple(dataclasses.replace(p, size=(2000, 500)) if i % 6 == 0 else p for i, p in enumerate(found.photos))
+    finding = only(ask(wide), "aspect-destroyed")
+    assert "17% of 48 photos looked at" in finding.evidence
+
+
+def test_a_prepared_dataset_is_judged_by_its_photos(tmp_path):
+    contract = write_dataset(tmp_path / "data", splits={"train": (20, 20)}, shards=1)
+    for i in range(40):
+        draw_photo(tmp_path / f"{i}.jpg", i, (120, 30) if i % 5 == 0 else (40, 30))
+    lines = [json.dumps({"uri": str(tmp_path / f"{i}.jpg")}) for i in range(40)]
+    ledger = tmp_path / "data/ledger" / f"{contract.splits['train'].shards[0].file}.jsonl"
+    ledger.parent.mkdir()
+    ledger.write_text("\n".join(lines) + "\n")
+    finding = only(doctor(*aspect.PROBES, data=str(tmp_path / "data")), "aspect-destroyed")
+    assert "20% of 40 photos looked at" in finding.evidence
+    ledger.write_text("\n".join(line for i, line in enumerate(lines) if i % 5) + "\n")
+    assert ids(doctor(*aspect.PROBES, data=str(tmp_path / "data"))) == []
 
 
 @pytest.mark.parametrize("change", [unit, lambda x: (unit(x) - 0.5) / 0.2])

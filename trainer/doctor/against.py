@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, MATRIX, WARNING, Chart, Finding
+from trainer.doctor.finding import ERROR, MATRIX, Chart, Finding
 from trainer.doctor.gallery import label_name
 from trainer.doctor.outcome import NotApplicable
 from trainer.doctor.probe import Probe
@@ -14,8 +14,6 @@ from trainer.doctor.subject import Subject
 
 COLORED = 0.3  # correlation of red less blue between the two pictures: less is too gray to tell
 MOSTLY = 0.8  # of the pairs have to say the same
-SQUEEZED = 2.0  # an object's width against its height changes by more than this
-SQUEEZED_SHARE = 0.1  # of the images; of 1,399 photos of dogs and cats, 0.6 % are so long or so high
 AGREE = 0.9  # of the labels: a cleaned set may differ from its folder in some
 
 
@@ -57,35 +55,6 @@ def _tint_correlation(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
     return np.where(lengths > 1e-3, (a * b).sum(axis=1) / np.maximum(lengths, 1e-3), 0.0)
-
-
-def aspect(subject: Subject, clock: Clock) -> list[Finding]:
-    """Photos that are stretched so far that what is on them changes its shape."""
-    found = pairs(subject, clock)
-    shape = subject.splits[0].sample.shapes[0]
-    if found.sizes is None or len(shape) != 3:
-        raise NotApplicable("the sizes of the photos are not known: give the folder with --data")
-    ratios = (found.sizes[:, 0] / found.sizes[:, 1]) / (shape[1] / shape[0])
-    squeezed = float(np.mean(np.abs(np.log(ratios)) > np.log(SQUEEZED)))
-    if squeezed < SQUEEZED_SHARE:
-        return []
-    low, middle, high = np.percentile(found.sizes[:, 0] / found.sizes[:, 1], [5, 50, 95])
-    return [
-        Finding(
-            id="aspect-destroyed",
-            level=WARNING,
-            what="Photos are stretched to another shape, so that what is on them changes its shape",
-            evidence=f"{squeezed:.0%} of {len(ratios)} images that were found again change their ratio of width "
-            "to height "
-            f"by more than {SQUEEZED:g} times; the photos' ratios are {low:.2f} to {high:.2f} (5 to 95 %, median "
-            f"{middle:.2f}), all resized to {shape[1] / shape[0]:.2f}.",
-            cost="Circles become ellipses of every kind: commonly 1 to 5 points of accuracy where shape tells "
-            "the classes.",
-            fix="tf.image.resize_with_pad(image, height, width, antialias=True), or crop the middle first; "
-            "`python -m pipelines prepare --resize pad` or `crop`.",
-            impact=0.3,
-        )
-    ]
 
 
 def labels(subject: Subject, clock: Clock) -> list[Finding]:
@@ -164,6 +133,5 @@ def _chart(found: Pairs, names: tuple[str, ...]) -> Chart:
 
 PROBES = (
     Probe("order of the channels against --data", channel_order, ("dataset",), 10),
-    Probe("aspect ratio against --data", aspect, ("dataset",), 10),
     Probe("labels against --data", labels, ("dataset",), 10),
 )

@@ -120,6 +120,20 @@ def _by_turns(listed: list[tuple[str, str, str]]) -> Iterator[tuple[str, str, st
                 yield group[turn]
 
 
+def size_of(path: str) -> tuple[int, int]:
+    """(width, height) as the photo is to be looked at, from its header; raises what Pillow and the system raise."""
+    if not os.path.isfile(path):
+        raise OSError("not a regular file")  # a FIFO would keep us waiting for ever
+    with Image.open(path) as image:
+        return _upright(image)
+
+
+def _upright(image: Image.Image) -> tuple[int, int]:
+    """Width and height, exchanged where the EXIF Orientation turns the image by a quarter."""
+    width, height = image.size
+    return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
+
+
 def _open(root: str, path: str, split: str, label: str) -> Photo:
     full = os.path.join(root, path)
     if not os.path.isfile(full):
@@ -130,9 +144,8 @@ def _open(root: str, path: str, split: str, label: str) -> Photo:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width}x{height} pixels")
-        if image.getexif().get(0x0112, 1) >= 5:  # turned by a quarter: see the EXIF standard's Orientation
-            width, height = height, width
+        size = _upright(image)
         image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
         turned = ImageOps.exif_transpose(image).convert("RGB")
         small = turned.resize((SIDE, SIDE), Image.Resampling.BOX)
-    return Photo(path, split, label, (width, height), digest, np.asarray(small))
+    return Photo(path, split, label, size, digest, np.asarray(small))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from trainer.doctor import (
     against,
+    aspect,
     augmentation,
     classes,
     duplicates,
@@ -30,6 +31,7 @@ def all_probes() -> tuple[Probe, ...]:
         *duplicates.PROBES,
         *leaks.PROBES,
         *augmentation.PROBES,
+        *aspect.PROBES,
         *against.PROBES,
         *learnable.PROBES,
     )
