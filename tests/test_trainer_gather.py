@@ -15,13 +15,15 @@ import pytest
 import tensorflow as tf
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from trainer_fixtures import AFFINES, make_contract, normalization, record, write_dataset
+from trainer_fixtures import AFFINES, make_contract, normalization, picture, record, write_dataset
 
 from pipelines import contract as contracts
+from pipelines import records
 from pipelines.contract import ContractError, Shard, Split
 from trainer import compiled, dataset, gather, mapped
 from trainer import order as orders
-from trainer.layout import Layout, LayoutError, varint
+from trainer.layout import Layout, LayoutError, expected, to_varint, varint
+from trainer.rows import Rows
 
 RAW = sorted(contracts.RAW_DTYPES)
 COUNTS = (11, 6)
@@ -35,9 +37,9 @@ def everything(directory, **options):
 def assert_same(one, other):
     assert len(one) == len(other)
     for batch, same in zip(one, other, strict=True):
-        for values, expected in zip(batch, same, strict=True):
-            assert values.dtype == expected.dtype
-            np.testing.assert_array_equal(values, expected)
+        for values, others in zip(batch, same, strict=True):
+            assert values.dtype == others.dtype
+            np.testing.assert_array_equal(values, others)
 
 
 @pytest.fixture
@@ -71,10 +73,31 @@ def test_records_of_two_lengths_are_read_alike(tmp_path, streamed):
     """Labels from 128 on take two bytes, so the records of a shard are not all of one length."""
     names = [f"c{i:03d}" for i in range(200)]
     counts = [0] * 200
-    counts[5], counts[150], counts[199] = 6, 5, 4
-    write_dataset(tmp_path / "d", encoding="uint8", labels=names, splits={"train": counts}, shards=2)
+    counts[5], counts[127], counts[128], counts[199] = 6, 3, 2, 4
+    write_dataset(tmp_path / "d", encoding="uint8", labels=names, splits={"train": counts}, shards=2, weighted=True)
     gathered = everything(tmp_path / "d")
-    assert collections.Counter(np.concatenate([b[1] for b in gathered]).tolist()) == {5: 6, 150: 5, 199: 4}
+    assert collections.Counter(np.concatenate([b[1] for b in gathered]).tolist()) == {5: 6, 127: 3, 128: 2, 199: 4}
+    assert sorted(np.concatenate([b[2] for b in gathered]).tolist()) == [i / 2 for i in range(15)]
+    assert_same(gathered, streamed(tmp_path / "d"))
+
+
+def test_records_that_are_written_in_another_way_are_read_alike(tmp_path, streamed):
+    """Features in another order, as protobuf may write its maps: among records that are as expected."""
+    contract = make_contract(encoding="uint8", weighted=True)
+    frames = []
+    for index in range(6):
+        example = tf.train.Example.FromString(record(contract, index, index % 2))
+        names = ["weight", "key", "label", "image"] if index % 3 == 1 else ["image", "key", "label", "weight"]
+        parts = [tf.train.Features(feature={n: example.features.feature[n]}).SerializeToString() for n in names]
+        body = b"".join(parts)
+        frames.append(frame(b"\x0a" + to_varint(len(body)) + body))
+    one_shard(tmp_path / "d", b"".join(frames), 6, weighted=True)
+    gathered = everything(tmp_path / "d")
+    images, labels, weights = (np.concatenate(values) for values in zip(*gathered, strict=True))
+    assert labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert weights.tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+    drawn = np.stack([picture(i, i % 2) for i in range(6)])
+    np.testing.assert_array_equal(images, contracts.normalize(contract, tf.constant(drawn)))
     assert_same(gathered, streamed(tmp_path / "d"))
 
 
@@ -116,6 +139,7 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
         for epoch in epochs:
             flat = [position for batch in epoch for position in batch]
             assert len(set(flat)) == len(flat) == kept
+            assert all(batch == sorted(batch) for batch in epoch)  # the records of a shard side by side
             assert set(flat) <= set(range(records))
             assert all(len(batch) == batch_size for batch in epoch[:-1])
         assert orders.count(records, batch_size, drop_remainder) == len(epochs[0])
@@ -188,9 +212,9 @@ def frame(data):
     return length + masked(length) + data + masked(data)
 
 
-def one_shard(directory, content, records):
+def one_shard(directory, content, records, weighted=False):
     """A dataset whose only shard holds these bytes, with a contract that agrees with their number."""
-    write_dataset(directory, encoding="uint8", splits={"train": (3, 0)}, shards=1)
+    write_dataset(directory, encoding="uint8", splits={"train": (3, 0)}, shards=1, weighted=weighted)
     contract = contracts.load(directory)
     old = contract.splits["train"].shards[0]
     (directory / old.file).write_bytes(content)
@@ -266,6 +290,43 @@ def test_the_layout_of_a_record():
     assert not layout.fits(data.replace(b"label", b"lapel"), 0)
 
 
+@pytest.mark.parametrize(("classes", "labels"), [(1, [0]), (128, [127]), (129, [0, 128]), (20000, [1, 200, 19999])])
+def test_expected_layouts_are_those_that_prepare_writes(classes, labels):
+    contract = make_contract(encoding="uint8", labels=tuple(f"{i:05d}" for i in range(classes)))
+    found = [Layout.of(records.example(bytes(range(192)), label, 2.5, "0123456789abcdef-001")) for label in labels]
+    assert expected(contract) == found
+
+
+def test_what_is_cut_out_of_rows():
+    """By hand: three bytes before the record, and a row that is longer than it."""
+    contract = make_contract(encoding="uint8", labels=tuple(f"{i:05d}" for i in range(20000)), weighted=True)
+    rows = Rows(contract, 3, 1)
+    given = [(7, 0.5), (300, 1.5), (17000, -2.0)]
+    data = [records.example(bytes([label % 256]) * 192, label, weight, "k" * 20) for label, weight in given]
+    batch = tf.constant([list((b"...." + d)[1:].ljust(rows.width, b"\xff")) for d in data], tf.uint8)
+    labels, weights = rows.numbers(batch)
+    assert labels.numpy().tolist() == [7, 300, 17000]
+    assert weights.numpy().tolist() == [0.5, 1.5, -2.0]
+    images = compiled.cutter(contract, rows.image, False)(batch).numpy()
+    assert images.shape == (3, 8, 8, 3)
+    assert [np.unique(image).tolist() for image in images] == [[7], [300 % 256], [17000 % 256]]
+    sizes = tf.constant([len(d) for d in data])
+    assert bool(rows.fit(batch, sizes))
+    assert not bool(rows.fit(batch, sizes + tf.constant([0, 1, 0])))
+    for at in (3, 10, 3 + len(data[0]) - 5):  # tags and lengths
+        broken = batch.numpy()
+        broken[0, at] ^= 1
+        assert not bool(rows.fit(tf.constant(broken), sizes)), at
+
+
+def test_a_label_beyond_the_contract_fits_nothing():
+    contract = make_contract(encoding="uint8")
+    data = [records.example(bytes(192), label, 1.0, "k" * 20) for label in (0, 1, 2, 127)]
+    rows = Rows(contract)
+    fits = [bool(rows.fit(tf.constant([list(d)], tf.uint8), tf.constant([len(d)]))) for d in data]
+    assert fits == [True, True, False, False]
+
+
 @given(st.binary(max_size=80))
 def test_random_bytes_have_no_layout(data):
     with pytest.raises(LayoutError):
@@ -298,6 +359,8 @@ def test_varints_are_those_of_protobuf(value):
     data = tf.train.Int64List(value=[value]).SerializeToString()
     if value:
         assert varint(data[2:]) == value
+    if value > 0:
+        assert to_varint(value) == data[2:]
     with pytest.raises(LayoutError):
         varint(data[2:] + b"\x01")
 

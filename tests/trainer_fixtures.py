@@ -113,7 +113,7 @@ def record(contract: Contract, index: int, label: int) -> bytes:
         "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[index / 2])),
         "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"%016x-000" % index])),
     }
-    return bytes(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    return bytes(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))
 
 
 class Transform(tf.Module):

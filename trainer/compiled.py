@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import math
 import sys
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from pipelines import contract as contracts
 from pipelines.contract import Contract
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
@@ -19,25 +21,48 @@ MOST = 2**31 - 1
 def dequantizer(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function from images as stored, uint8 or float16 or float32 (B, H, W, 3), to normalized float32 of that shape.
 
-    To the same bits as `contract.normalize`, for a third of its time. The compiler makes one operation of a product and
-    a sum, which would round once instead of twice; a product of 8 and 24 bits is exact in 64, and so is rounded by
-    itself.
+    To the same bits as `contract.normalize`, for a third of its time.
     """
+    return tf.function(_normalization(contract), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+
+
+def cutter(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from rows uint8 (B, width), in which the image begins at byte `first`, to images (B, H, W, 3).
+
+    They are as stored, or with `dequantize` normalized, float32, in the pass that cuts them out.
+    """
+    dtype = tf.as_dtype(contracts.RAW_DTYPES[contract.encoding])
+    size = math.prod(contract.image_shape) * dtype.size
+
+    def cut(rows: tf.Tensor) -> tf.Tensor:
+        found = rows[:, first : first + size]
+        if dtype == tf.uint8:
+            return tf.reshape(found, (-1, *contract.image_shape))
+        return tf.bitcast(tf.reshape(found, (-1, *contract.image_shape, dtype.size)), dtype)
+
+    if not dequantize:
+        return cut
+    normalize = _normalization(contract)
+    return tf.function(lambda rows: normalize(cut(rows)), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+
+
+def _normalization(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
     height, width, channels = contract.image_shape
     # Row by row: a broadcast over a last axis of 3 is slower than over one of W * 3.
     scale, offset = (
         tf.constant([v * width], tf.float32) for v in (contract.normalization.scale, contract.normalization.offset)
     )
 
-    @tf.function(jit_compile=True, autograph=False)
-    def dequantize(images: tf.Tensor) -> tf.Tensor:
+    def normalized(images: tf.Tensor) -> tf.Tensor:
         if images.dtype != tf.uint8:
             return tf.cast(images, tf.float32)
         rows = tf.reshape(images, (-1, height, width * channels))
-        products = tf.cast(tf.cast(rows, tf.float64) * tf.cast(scale, tf.float64), tf.float32)
+        # The compiler makes one operation of a product and a sum, which rounds once instead of twice. The maximum
+        # changes no number and keeps them apart.
+        products = tf.maximum(tf.cast(rows, tf.float32) * scale, tf.float32.min)
         return tf.reshape(products + offset, (-1, height, width, channels))
 
-    return dequantize  # type: ignore[no-any-return]
+    return normalized
 
 
 @functools.cache

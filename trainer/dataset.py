@@ -21,15 +21,15 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
-from trainer import compiled, mapped
+from trainer import compiled, gather, mapped
 from trainer import order as orders
 from trainer import resample as resampling
-from trainer.assembler import Assembler
 from trainer.config import NATURAL, TrainerError
-from trainer.gather import Gather, Parse, order
+from trainer.rows import Rows
 
 OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
 SHUFFLE_BYTES = 256 << 20  # of serialized records held for shuffling: bounded by memory, and not by image size
+BLOCK_BYTES = 1 << 19  # of records that a thread reads at a time from a shard that is shuffled
 CALLS = 4  # batches made at once from raw encodings: more would wait for one another's interpreter lock
 AHEAD = 2  # of these, batches ready before they are asked for
 
@@ -84,9 +84,7 @@ def load(
     if contract.encoding not in contracts.RAW_DTYPES:
         parsed = batches.map(_parser(contract, dequantize), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return parsed.prefetch(tf.data.AUTOTUNE)
-    assembler = Assembler(contract)
-    call = Parse(assembler) if shards is None else Gather(assembler, shards)
-    read = _reader(contract, call, assembler.dtypes, dequantize)
+    read = _unframer(contract, dequantize) if shards is None else _gatherer(contract, shards, dequantize)
     return batches.map(read, num_parallel_calls=CALLS, deterministic=True).prefetch(AHEAD)
 
 
@@ -177,7 +175,7 @@ def _batches(
     if not shuffle:
         if shards is None:
             return None, _stream(contract, split, paths).batch(batch_size, drop_remainder=drop_remainder)
-        positions = tf.data.Dataset.from_tensor_slices(order([shard.records for shard in shards], OPEN_SHARDS))
+        positions = tf.data.Dataset.from_tensor_slices(gather.order([shard.records for shard in shards], OPEN_SHARDS))
         return shards, positions.batch(batch_size, drop_remainder=drop_remainder)
     records, quotas = contract.split(split).records, resampling.epoch_counts(contract, resample, split)
     begins = orders.passes(secrets.randbits(31) if seed is None else seed, start or orders.from_zero())
@@ -199,7 +197,7 @@ def _batches(
 
 def _by_class(contract: Contract, split: str, shards: list[mapped.Shard]) -> list[np.ndarray]:
     """Of each class, by label id, the positions of its records, int64 (n,)."""
-    labels = Gather(Assembler(contract), shards).labels()
+    labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()
     members = [np.flatnonzero(labels == label) for label in range(len(contract.labels))]
     found, expected = [len(positions) for positions in members], resampling.counts(contract, split)
     if found != expected:
@@ -213,9 +211,9 @@ def _by_class(contract: Contract, split: str, shards: list[mapped.Shard]) -> lis
 def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | None = None) -> tf.data.Dataset:
     """Serialized records, read side by side from OPEN_SHARDS shards; with a seed, of shards in a random order."""
 
-    def side_by_side(files: tf.data.Dataset) -> tf.data.Dataset:
+    def side_by_side(files: tf.data.Dataset, read: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
         return files.interleave(
-            tf.data.TFRecordDataset,
+            read,
             cycle_length=min(OPEN_SHARDS, len(paths)),
             num_parallel_calls=tf.data.AUTOTUNE,
             deterministic=True,
@@ -223,25 +221,57 @@ def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | 
 
     files = tf.data.Dataset.from_tensor_slices(paths)
     if seed is not None:  # so that the record buffer behind this sees another mixture of them every pass
-        records = side_by_side(files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False))
+        # Threads hand on many records at a time: one by one they cost as much as reading them.
+        block = max(1, BLOCK_BYTES // _mean_bytes(contract, split))
+        shuffled = files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
+        records = side_by_side(shuffled, lambda file: tf.data.TFRecordDataset(file).batch(block)).unbatch()
     else:
         groups = files.batch(OPEN_SHARDS)  # an order that is easily told: see `gather.order`
-        records = groups.flat_map(lambda group: side_by_side(tf.data.Dataset.from_tensor_slices(group)))
+        records = groups.flat_map(
+            lambda group: side_by_side(tf.data.Dataset.from_tensor_slices(group), tf.data.TFRecordDataset)
+        )
     # Known from the contract: a shard cut at a record boundary is noticed.
     return records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
 
 
-def _reader(contract: Contract, call: Gather | Parse, dtypes: list[tf.DType], dequantize: bool) -> Read:
-    finish = _finisher(contract, dequantize)
+def _gatherer(contract: Contract, shards: list[mapped.Shard], dequantize: bool) -> Read:
+    """From positions to batches."""
+    rows = Rows(contract, *gather.FRAME)
+    call = gather.Gather(rows, shards)
+    unpack = _unpacker(contract, rows, dequantize)
 
-    def read(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # Not stateful: what it gives depends on the batch alone, so calls run side by side where training is to be
+    def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Not stateful: what it gives depends on the positions alone, so calls run side by side where training is to be
         # reproducible too.
-        images, *others = tf.numpy_function(call, [batch], dtypes, stateful=False)
-        images = tf.ensure_shape(images, (batch.shape[0], *contract.image_shape))
-        return (finish(images), *(tf.ensure_shape(values, batch.shape) for values in others))
+        batch = tf.numpy_function(call, [positions], tf.uint8, stateful=False)
+        return unpack(tf.ensure_shape(batch, (positions.shape[0], rows.width)))
 
     return read
+
+
+def _unframer(contract: Contract, dequantize: bool) -> Read:
+    """From serialized records to batches. Those that are not written as we do are parsed, which takes twice as long."""
+    rows = Rows(contract)
+    unpack, parse = _unpacker(contract, rows, dequantize), _parser(contract, dequantize)
+
+    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.io.decode_raw(serialized, tf.uint8, fixed_length=rows.width)
+        batch = tf.ensure_shape(batch, (serialized.shape[0], rows.width))
+        fit = rows.fit(batch, tf.strings.length(serialized))
+        made: tuple[tf.Tensor, ...] = tf.cond(fit, lambda: unpack(batch), lambda: parse(serialized))
+        return made
+
+    return read
+
+
+def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
+    compiled.keep_memory()
+    images = compiled.cutter(contract, rows.image, dequantize)
+
+    def unpack(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (tf.ensure_shape(images(batch), (batch.shape[0], *contract.image_shape)), *rows.numbers(batch))
+
+    return unpack
 
 
 def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -252,10 +282,12 @@ def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.
 
 def _shuffle_buffer(contract: Contract, split: str) -> int:
     """Records to hold: all of a small split; of a large one as many as fit SHUFFLE_BYTES."""
-    shards = contract.split(split).shards
-    records = sum(shard.records for shard in shards)
-    mean_bytes = max(1, sum(shard.bytes for shard in shards) // records)
-    return max(1, min(records, SHUFFLE_BYTES // mean_bytes))
+    return max(1, min(contract.split(split).records, SHUFFLE_BYTES // _mean_bytes(contract, split)))
+
+
+def _mean_bytes(contract: Contract, split: str) -> int:
+    """Of a split's records."""
+    return max(1, sum(shard.bytes for shard in contract.split(split).shards) // contract.split(split).records)
 
 
 def _parser(contract: Contract, dequantize: bool) -> Read:

@@ -1,4 +1,4 @@
-"""What the input pipeline calls for each batch of a raw encoding: records of mapped shards by position, or serialized.
+"""What the input pipeline calls for each batch of a raw encoding: records of mapped shards, by position.
 
 Gathering from maps is a global shuffle for the price of a copy.
 """
@@ -6,16 +6,19 @@ Gathering from maps is a global shuffle for the price of a copy.
 from __future__ import annotations
 
 import atexit
+import itertools
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from pipelines.contract import ContractError
-from trainer.assembler import Assembler, Record
+from trainer.buffers import Buffers
 from trainer.layout import LayoutError
-from trainer.mapped import UNSEEN, Shard
+from trainer.mapped import FRAMING, HEADER, Shard
+from trainer.rows import FITS, UNSEEN, Rows
+
+FRAME = HEADER, FRAMING - HEADER  # bytes of a row before and after its record
 
 
 class Gather:
@@ -24,19 +27,29 @@ class Gather:
     A record is checked when it is first read, and not again in later epochs: its checksums, its layout, its label.
     """
 
-    def __init__(self, assembler: Assembler, shards: Sequence[Shard]) -> None:
-        self._assembler = assembler
+    def __init__(self, rows: Rows, shards: Sequence[Shard]) -> None:
+        self._rows = rows
         self._shards = shards
         self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
+        self._buffers = Buffers()
 
-    def __call__(self, positions: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Positions int64 (B,), counted through the shards -> images (B, H, W, 3), labels (B,)[, weights (B,)].
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Positions int64 (B,), counted through the shards -> uint8 (B, width), rows for `Rows(contract, *FRAME)`.
 
         Raises:
           ContractError: a record is damaged or breaks the contract; the message names the shard and the record.
         """
         with _calls:
-            return self._assembler.batch(len(positions), self._records(positions))
+            which = np.searchsorted(self._firsts, positions, side="right") - 1
+            numbers = positions - self._firsts[which]
+            needed = len(positions) * self._rows.width
+            memory = self._buffers.take(needed)
+            batch = memory[:needed].reshape(len(positions), self._rows.width)
+            # One call for neighbours of one shard: each hands the interpreter's lock to another thread and back.
+            edges = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(positions)]
+            for start, stop in itertools.pairwise(edges):
+                self._copy(self._shards[which[start]], numbers[start:stop], batch[start:stop])
+            return self._buffers.lend(memory, batch)
 
     def labels(self) -> np.ndarray:
         """int64 (N,): the label of every record, read from a few bytes of each.
@@ -48,48 +61,35 @@ class Gather:
         for shard, first in zip(self._shards, self._firsts.tolist(), strict=False):
             for number in range(shard.records):
                 try:
-                    found[first + number] = self._assembler.label(shard.map, *shard.place(number))
+                    found[first + number] = self._rows.label(shard.map, *shard.place(number))
                 except LayoutError as e:
                     raise shard.error(number, str(e)) from e
         return found
 
-    def _records(self, positions: np.ndarray) -> Iterator[Record]:
-        which = np.searchsorted(self._firsts, positions, side="right") - 1
-        numbers = positions - self._firsts[which]
-        for shard, number in zip(map(self._shards.__getitem__, which.tolist()), numbers.tolist(), strict=True):
-            if shard.kinds[number] == UNSEEN:
+    def _copy(self, shard: Shard, numbers: np.ndarray, batch: np.ndarray) -> None:
+        kinds = shard.kinds[numbers]
+        if not kinds.all():
+            for number in numbers[kinds == UNSEEN].tolist():
                 self._check(shard, number)
-            yield Record(shard.map, shard.bytes, shard.place(number)[0], shard.kinds[number])
+            kinds = shard.kinds[numbers]
+        frames = shard.frames
+        if frames is not None and frames.shape[1] == batch.shape[1] and (kinds == FITS).all():
+            np.take(frames, numbers, axis=0, out=batch, mode="clip")  # another mode would copy the batch twice
+            return
+        for row, number, kind in zip(batch, numbers.tolist(), kinds.tolist(), strict=True):
+            start, stop = shard.place(number)
+            if kind == FITS:
+                frame = shard.bytes[start - HEADER : stop]
+                row[: len(frame)] = frame
+            else:
+                self._rows.put(row, shard.map[start:stop])
 
     def _check(self, shard: Shard, number: int) -> None:
         shard.check(number)
         try:
-            shard.kinds[number] = self._assembler.check(shard.map, *shard.place(number))
+            shard.kinds[number] = self._rows.kind(shard.map, *shard.place(number))
         except LayoutError as e:
             raise shard.error(number, str(e)) from e
-
-
-class Parse:
-    """Copies serialized records into batches; whoever read them has compared their checksums."""
-
-    def __init__(self, assembler: Assembler) -> None:
-        self._assembler = assembler
-
-    def __call__(self, serialized: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Records, bytes (B,) -> images (B, H, W, 3), labels (B,)[, weights (B,)].
-
-        Raises:
-          ContractError: a record breaks the contract.
-        """
-        with _calls:
-            return self._assembler.batch(len(serialized), map(self._record, serialized))
-
-    def _record(self, data: bytes) -> Record:
-        try:
-            layout = self._assembler.check(data, 0, len(data))
-        except LayoutError as e:
-            raise ContractError(f"A record breaks the contract: {e}. Find it with `python -m pipelines verify`.") from e
-        return Record(data, np.frombuffer(data, np.uint8), 0, layout)
 
 
 def order(shards: Sequence[int], together: int) -> np.ndarray:

@@ -7,7 +7,13 @@ in every record of one length. `Layout.of` walks one record; `Layout.fits` compa
 from __future__ import annotations
 
 import dataclasses
+import math
 import mmap
+
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
 
 _FIRST = 0x0A  # the tag of field 1 with a length: `features`, a map's entry and its key, a list's values
 _SECOND = 0x12  # of field 2: a map entry's value
@@ -66,6 +72,32 @@ class Layout:
     def fits(self, buffer: mmap.mmap | bytes, at: int) -> bool:
         """Whether the record of `size` bytes at `at` has its values at these places."""
         return all(buffer[at + start : at + stop] == expected for start, stop, expected in self.between)
+
+
+def expected(contract: Contract) -> list[Layout]:
+    """How Shardmill writes the records of a raw encoding: a layout for each number of bytes that a label may take."""
+    pixels = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
+    layouts = []
+    for bits in range(0, max(1, (len(contract.labels) - 1).bit_length()), 7):
+        feature = {
+            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(pixels)])),
+            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1 << bits])),
+            "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[1.0])),
+            "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(contracts.KEY_BYTES)])),
+        }
+        message = tf.train.Example(features=tf.train.Features(feature=feature))
+        layouts.append(Layout.of(message.SerializeToString(deterministic=True)))
+    # Longer by one byte, a record's length may take a byte more, before the image: rare enough to leave it out.
+    return [layout for layout in layouts if layout.values["image"] == layouts[-1].values["image"]]
+
+
+def to_varint(value: int) -> bytes:
+    """A number from 0 on as protobuf writes it: seven bits a byte, the lowest first; the eighth tells of another."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])
 
 
 def varint(data: bytes) -> int:

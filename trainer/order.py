@@ -42,32 +42,36 @@ def passes(seed: int, start: Start) -> tf.data.Dataset:
 
 
 def permutation(
-    begins: tf.data.Dataset, records: int, batch_size: int, drop_remainder: bool, with_words: bool = False
+    begins: tf.data.Dataset,
+    records: int,
+    batch_size: int,
+    drop_remainder: bool,
+    pick: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = lambda slots, _: slots,
 ) -> tf.data.Dataset:
-    """Batches of positions int64 (B,): every record once, in an order of its own every pass.
+    """Batches of positions int64 (B,), ascending in each: every record once, in an order of its own every pass.
 
     A position is computed where it is needed, from the numbers of the pass: the order takes no memory, and leaving out
-    batches takes no time. `with_words`: each beside the two random numbers of its pass.
+    batches takes no time. Ascending, the records of one shard are copied in one call, and a disk reads forwards.
+    `pick`: what position stands for each of so many slots, int64 (B,), given the two random numbers of the pass.
     """
     batches = count(records, batch_size, drop_remainder)
 
-    def number(words: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.range(skip, batches).map(lambda index: (index, words))
-
-    def positions(index: tf.Tensor, words: tf.Tensor) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+    def positions(index: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         first = index * batch_size
-        places = tf.range(first, tf.minimum(first + batch_size, tf.constant(records, tf.int64)))
-        shuffled = tf.random.experimental.index_shuffle(places, words, tf.constant(records - 1, tf.int64))
-        shuffled = tf.ensure_shape(shuffled, (batch_size if drop_remainder else None,))
-        return (shuffled, words) if with_words else shuffled
+        slots = tf.range(first, tf.minimum(first + batch_size, tf.constant(records, tf.int64)))
+        shuffled = tf.random.experimental.index_shuffle(slots, words, tf.constant(records - 1, tf.int64))
+        return tf.ensure_shape(tf.sort(pick(shuffled, words)), (batch_size if drop_remainder else None,))
 
-    return begins.flat_map(number).map(positions)
+    def one(words: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.range(skip, batches).map(lambda index: positions(index, words))
+
+    return begins.flat_map(one)
 
 
 def drawn(
     begins: tf.data.Dataset, members: Sequence[np.ndarray], quotas: Sequence[int], batch_size: int, drop_remainder: bool
 ) -> tf.data.Dataset:
-    """Batches of positions int64 (B,): of each class as many records as its quota, mixed, drawn anew every pass.
+    """Batches of positions int64 (B,), ascending in each: of each class as many records as its quota, mixed, drawn anew every pass.
 
     A class is walked through in random orders, one after another: no record comes twice more than another of its class.
     Like `permutation`, it computes a position where it is needed.
@@ -92,8 +96,7 @@ def drawn(
         inside = tf.raw_ops.RandomIndexShuffle(index=draw % size, seed=seeds, max_index=size - 1, rounds=4)
         return tf.gather(positions, tf.gather(firsts, which) + inside)
 
-    slots = permutation(begins, sum(quotas), batch_size, drop_remainder, with_words=True)
-    return slots.map(lambda batch, words: tf.ensure_shape(pick(batch, words), batch.shape))
+    return permutation(begins, sum(quotas), batch_size, drop_remainder, pick)
 
 
 def repeated(
