@@ -1,10 +1,11 @@
-"""A serialized tf.train.Example of ours, read without TensorFlow: as much of protobuf's wire format as that takes.
+"""A serialized tf.train.Example of ours, written and read by hand: as much of protobuf's wire format as that takes.
 
 What protobuf itself would read differently from one reader to the next (a feature twice, several values) is an error.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -25,6 +26,33 @@ class Example(NamedTuple):
     label: int
     weight: float
     key: str
+
+
+def serialize(image: bytes, label: int, weight: float, key: str) -> bytes:
+    """A record, to the byte as protobuf writes it deterministically (features by name), at a tenth of its cost.
+
+    label: from 0 on. weight: at most the greatest float32.
+    """
+    name = key.encode()
+    head, middle, tail = _around(len(image), len(name), label)
+    return b"".join((head, image, middle, name, tail, struct.pack("<f", weight)))
+
+
+@functools.lru_cache(maxsize=4096)
+def _around(image_size: int, key_size: int, label: int) -> tuple[bytes, bytes, bytes]:
+    """What stands before the image, between it and the key, and between that and the weight's four bytes."""
+
+    def before(name: str, size: int) -> bytes:
+        """All of a feature but its value, of `size` bytes."""
+        prefix = _prefix(1, size)  # of the list's one value; then the list, the feature, and the map's entry
+        prefix = _prefix(_LISTS[name], len(prefix) + size) + prefix
+        prefix = _prefix(1, len(name)) + name.encode() + _prefix(2, len(prefix) + size) + prefix
+        return _prefix(1, len(prefix) + size) + prefix
+
+    number = _to_varint(label)
+    image, key = before("image", image_size), before("key", key_size)
+    tail = before("label", len(number)) + number + before("weight", 4)
+    return _prefix(1, len(image) + image_size + len(key) + key_size + len(tail) + 4) + image, key, tail
 
 
 def parse(record: bytes) -> Example:
@@ -106,6 +134,20 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
             raise ExampleError(f"a field of {length} bytes leads beyond its end")
         yield tag >> 3, message[at : at + length]
         at += length
+
+
+def _prefix(number: int, size: int) -> bytes:
+    """What stands before `size` bytes in field `number`."""
+    return _to_varint(number << 3 | _BYTES) + _to_varint(size)
+
+
+def _to_varint(value: int) -> bytes:
+    """Of a number that is not negative: seven bits a byte, the lowest first; the eighth tells of another."""
+    data = bytearray()
+    while value >= 0x80:
+        data.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*data, value])
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines import augment, formats, hashing, images, memory, storage
+from pipelines import augment, example, formats, hashing, images, memory, storage
 from pipelines.config import PrepareConfig
 from pipelines.source import Header, Ref
 from pipelines.summary import Rejected, Thumbnail
@@ -77,22 +77,10 @@ def image_bytes(pixels: np.ndarray, config: PrepareConfig) -> bytes:
     return pixels.tobytes()
 
 
-def example(image: bytes, label_id: int, weight: float, key: str) -> bytes:
-    """A serialized tf.train.Example. Deterministic: the order of a protobuf map is otherwise not."""
-    feature = {
-        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
-        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label_id])),
-        "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[weight])),
-        "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
-    }
-    message = tf.train.Example(features=tf.train.Features(feature=feature))
-    return bytes(message.SerializeToString(deterministic=True))
-
-
 def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, config: PrepareConfig) -> bytes:
     """The staged record of copy number `copy`."""
     image = image_bytes(stored_pixels(decoded, ref, copy, config), config)
-    return example(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
+    return example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
 
 
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:

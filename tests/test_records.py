@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines import augment, contract, finishing, gray, hashing, records
+from pipelines import augment, contract, example, finishing, gray, hashing, records
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref
 from pipelines.summary import Rejected
@@ -72,15 +72,29 @@ def test_an_examples_bytes():
         + entry(b"weight", field(2, field(1, np.float32(0.5).tobytes()))),
     )
 
-    assert records.example(image, 3, 0.5, "k") == expected
+    assert example.serialize(image, 3, 0.5, "k") == expected
 
 
-@given(st.binary(max_size=50), st.integers(0, 2**40), st.floats(0, 2.0**127, width=32), st.text("0123456789abcdef-"))
-@settings(max_examples=50, deadline=None)
-def test_examples_parse_back(image, label, weight, key):
-    assert parse(records.example(image, label, weight, key)) == {
-        "image": image, "label": label, "weight": weight, "key": key.encode(),
-    }  # fmt: skip
+@given(
+    st.one_of(st.integers(0, 300), st.integers(16_000, 17_000), st.integers(2_000_000, 2_200_000)),
+    st.integers(0, 2**40),
+    st.floats(0, 2.0**127, width=32),
+    st.text("0123456789abcdef-é", max_size=150),
+)
+@settings(max_examples=100, deadline=None)
+def test_examples_are_to_the_byte_as_protobuf_writes_them(size, label, weight, key):
+    """Of all lengths around those where a length takes a byte more, and read back."""
+    image = bytes(range(256)) * (size // 256) + bytes(size % 256)
+    feature = {
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[weight])),
+        "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
+    }
+    message = tf.train.Example(features=tf.train.Features(feature=feature))
+    made = example.serialize(image, label, weight, key)
+    assert made == message.SerializeToString(deterministic=True)
+    assert parse(made) == {"image": image, "label": label, "weight": weight, "key": key.encode()}
 
 
 @pytest.mark.parametrize("mode", sorted(trainer_fixtures.AFFINES))
@@ -90,7 +104,7 @@ def test_finished_records_hold_what_the_contract_says_bit_for_bit(encoding, mode
     levels = (np.arange(264) % 256).astype(np.uint8).repeat(3).reshape(-1, *SHAPE)  # every level of every channel
     table = finishing.normalization_table(made.normalization.scale, made.normalization.offset, encoding)
     for pixels in [*levels, picture(), 255 - picture()]:
-        staged = records.example(pixels.tobytes(), 7, 0.25, "key")
+        staged = example.serialize(pixels.tobytes(), 7, 0.25, "key")
 
         finished = parse(finishing.finish_example(staged, table))
 
@@ -117,7 +131,7 @@ def test_every_level_of_every_channel_is_in_the_table():
 
 def test_finishing_is_deterministic():
     table = finishing.normalization_table((0.5,) * 3, (0.0,) * 3, "float16")
-    staged = records.example(picture().tobytes(), 1, 1.0, "k")
+    staged = example.serialize(picture().tobytes(), 1, 1.0, "k")
 
     assert finishing.finish_example(staged, table) == finishing.finish_example(staged, table)
 

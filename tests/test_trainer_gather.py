@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from trainer_fixtures import AFFINES, make_contract, normalization, picture, record, write_dataset
 
 from pipelines import contract as contracts
-from pipelines import records
+from pipelines import example as examples
 from pipelines.contract import ContractError, Shard, Split
 from trainer import compiled, dataset, gather, mapped
 from trainer import order as orders
@@ -293,7 +293,7 @@ def test_the_layout_of_a_record():
 @pytest.mark.parametrize(("classes", "labels"), [(1, [0]), (128, [127]), (129, [0, 128]), (20000, [1, 200, 19999])])
 def test_expected_layouts_are_those_that_prepare_writes(classes, labels):
     contract = make_contract(encoding="uint8", labels=tuple(f"{i:05d}" for i in range(classes)))
-    found = [Layout.of(records.example(bytes(range(192)), label, 2.5, "0123456789abcdef-001")) for label in labels]
+    found = [Layout.of(examples.serialize(bytes(range(192)), label, 2.5, "0123456789abcdef-001")) for label in labels]
     assert expected(contract) == found
 
 
@@ -302,7 +302,7 @@ def test_what_is_cut_out_of_rows():
     contract = make_contract(encoding="uint8", labels=tuple(f"{i:05d}" for i in range(20000)), weighted=True)
     rows = Rows(contract, 3, 1)
     given = [(7, 0.5), (300, 1.5), (17000, -2.0)]
-    data = [records.example(bytes([label % 256]) * 192, label, weight, "k" * 20) for label, weight in given]
+    data = [examples.serialize(bytes([label % 256]) * 192, label, weight, "k" * 20) for label, weight in given]
     batch = tf.constant([list((b"...." + d)[1:].ljust(rows.width, b"\xff")) for d in data], tf.uint8)
     labels, weights = rows.numbers(batch)
     assert labels.numpy().tolist() == [7, 300, 17000]
@@ -321,7 +321,7 @@ def test_what_is_cut_out_of_rows():
 
 def test_a_label_beyond_the_contract_fits_nothing():
     contract = make_contract(encoding="uint8")
-    data = [records.example(bytes(192), label, 1.0, "k" * 20) for label in (0, 1, 2, 127)]
+    data = [examples.serialize(bytes(192), label, 1.0, "k" * 20) for label in (0, 1, 2, 127)]
     rows = Rows(contract)
     fits = [bool(rows.fit(tf.constant([list(d)], tf.uint8), tf.constant([len(d)]))) for d in data]
     assert fits == [True, True, False, False]

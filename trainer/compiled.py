@@ -29,7 +29,7 @@ def dequantizer(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
 def cutter(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function from rows uint8 (B, width), in which the image begins at byte `first`, to images (B, H, W, 3).
 
-    They are as stored, or with `dequantize` normalized, float32, in the pass that cuts them out.
+    They are as stored, or with `dequantize` normalized, float32; 8-bit ones in the pass that cuts them out.
     """
     dtype = tf.as_dtype(contracts.RAW_DTYPES[contract.encoding])
     size = math.prod(contract.image_shape) * dtype.size
@@ -42,6 +42,9 @@ def cutter(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Ten
 
     if not dequantize:
         return cut
+    if dtype != tf.uint8:  # the compiler puts a number together byte by byte: a copy costs less
+        convert = dequantizer(contract)
+        return lambda rows: convert(cut(rows))
     normalize = _normalization(contract)
     return tf.function(lambda rows: normalize(cut(rows)), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 

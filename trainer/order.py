@@ -71,7 +71,7 @@ def permutation(
 def drawn(
     begins: tf.data.Dataset, members: Sequence[np.ndarray], quotas: Sequence[int], batch_size: int, drop_remainder: bool
 ) -> tf.data.Dataset:
-    """Batches of positions int64 (B,), ascending in each: of each class as many records as its quota, mixed, drawn anew every pass.
+    """Batches of positions int64 (B,), ascending in each: of each class as many as its quota, drawn anew every pass.
 
     A class is walked through in random orders, one after another: no record comes twice more than another of its class.
     Like `permutation`, it computes a position where it is needed.
