@@ -10,18 +10,16 @@ Local shards of a raw encoding are gathered from memory maps (`mapped.py`, `gath
 from __future__ import annotations
 
 import functools
-import math
 import os
 import secrets
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
-from trainer import compiled, gather, mapped
+from trainer import gather, mapped, unpack
 from trainer import order as orders
 from trainer import resample as resampling
 from trainer.config import NATURAL, TrainerError
@@ -30,10 +28,8 @@ from trainer.rows import Rows
 OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
 SHUFFLE_BYTES = 256 << 20  # of serialized records held for shuffling: bounded by memory, and not by image size
 BLOCK_BYTES = 1 << 19  # of records that a thread reads at a time from a shard that is shuffled
-CALLS = 4  # batches made at once from raw encodings: more would wait for one another's interpreter lock
-AHEAD = 2  # of these, batches ready before they are asked for
-
-Read = Callable[..., tuple[tf.Tensor, ...]]
+CALLS = 4  # batches of raw encodings made at once: more are not faster
+AHEAD = 2  # batches ready before they are asked for
 
 
 def load(
@@ -81,11 +77,13 @@ def load(
         contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start, resample
     )
     # Batch first, then read: one call for B records instead of B small ones.
-    if contract.encoding not in contracts.RAW_DTYPES:
-        parsed = batches.map(_parser(contract, dequantize), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return parsed.prefetch(tf.data.AUTOTUNE)
-    read = _unframer(contract, dequantize) if shards is None else _gatherer(contract, shards, dequantize)
-    return batches.map(read, num_parallel_calls=CALLS, deterministic=True).prefetch(AHEAD)
+    if shards is not None:
+        read = unpack.gathered(contract, shards, dequantize)
+    else:
+        read = unpack.streamed(contract, dequantize)
+    auto = tf.data.AUTOTUNE  # for decoding; copying has little to tune
+    calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
+    return batches.map(read, num_parallel_calls=calls, deterministic=True).prefetch(ahead)
 
 
 def records_of_batch(
@@ -234,52 +232,6 @@ def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | 
     return records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
 
 
-def _gatherer(contract: Contract, shards: list[mapped.Shard], dequantize: bool) -> Read:
-    """From positions to batches."""
-    rows = Rows(contract, *gather.FRAME)
-    call = gather.Gather(rows, shards)
-    unpack = _unpacker(contract, rows, dequantize)
-
-    def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # Not stateful: what it gives depends on the positions alone, so calls run side by side where training is to be
-        # reproducible too.
-        batch = tf.numpy_function(call, [positions], tf.uint8, stateful=False)
-        return unpack(tf.ensure_shape(batch, (positions.shape[0], rows.width)))
-
-    return read
-
-
-def _unframer(contract: Contract, dequantize: bool) -> Read:
-    """From serialized records to batches. Those that are not written as we do are parsed, which takes twice as long."""
-    rows = Rows(contract)
-    unpack, parse = _unpacker(contract, rows, dequantize), _parser(contract, dequantize)
-
-    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        batch = tf.io.decode_raw(serialized, tf.uint8, fixed_length=rows.width)
-        batch = tf.ensure_shape(batch, (serialized.shape[0], rows.width))
-        fit = rows.fit(batch, tf.strings.length(serialized))
-        made: tuple[tf.Tensor, ...] = tf.cond(fit, lambda: unpack(batch), lambda: parse(serialized))
-        return made
-
-    return read
-
-
-def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
-    compiled.keep_memory()
-    images = compiled.cutter(contract, rows.image, dequantize)
-
-    def unpack(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        return (tf.ensure_shape(images(batch), (batch.shape[0], *contract.image_shape)), *rows.numbers(batch))
-
-    return unpack
-
-
-def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    compiled.keep_memory()
-    finish: Callable[[tf.Tensor], tf.Tensor] = compiled.dequantizer(contract) if dequantize else tf.identity
-    return finish
-
-
 def _shuffle_buffer(contract: Contract, split: str) -> int:
     """Records to hold: all of a small split; of a large one as many as fit SHUFFLE_BYTES."""
     return max(1, min(contract.split(split).records, SHUFFLE_BYTES // _mean_bytes(contract, split)))
@@ -288,34 +240,3 @@ def _shuffle_buffer(contract: Contract, split: str) -> int:
 def _mean_bytes(contract: Contract, split: str) -> int:
     """Of a split's records."""
     return max(1, sum(shard.bytes for shard in contract.split(split).shards) // contract.split(split).records)
-
-
-def _parser(contract: Contract, dequantize: bool) -> Read:
-    spec: dict[str, Any] = dict(contracts.feature_spec(contract))
-    spec.pop("key")  # of use to tools, not to a model
-    if not contract.weighted:
-        spec.pop("weight")
-    finish = _finisher(contract, dequantize)
-
-    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        batch = tf.io.parse_example(serialized, spec)
-        with tf.control_dependencies(_record_checks(contract, batch)):
-            images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, 3)
-            labels = tf.identity(batch["label"])  # (B,)
-        return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
-
-    return parse
-
-
-def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]:
-    """Ops that stop at a record that breaks the contract.
-
-    A label beyond the head trains silently on some kernels and crashes others. Bytes for two images would reshape into
-    two, and a reshape that only TensorFlow's shape inference thinks redundant is removed by Grappler: so the length.
-    """
-    classes = tf.constant(len(contract.labels), tf.int64)
-    checks = [tf.debugging.assert_less(batch["label"], classes), tf.debugging.assert_non_negative(batch["label"])]
-    if contract.encoding in contracts.RAW_DTYPES:
-        size = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
-        checks.append(tf.debugging.assert_equal(tf.strings.length(batch["image"]), size))
-    return [op for op in checks if op is not None]  # None where TensorFlow could tell while tracing

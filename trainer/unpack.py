@@ -1,0 +1,98 @@
+"""What the input pipeline does with each batch: positions in mapped shards, or serialized records, to tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer import compiled, gather, mapped
+from trainer.rows import Rows
+
+Read = Callable[..., tuple[tf.Tensor, ...]]
+
+
+def gathered(contract: Contract, shards: list[mapped.Shard], dequantize: bool) -> Read:
+    """A function from positions int64 (B,) to (images, labels[, weights]), as `dataset.load` describes them."""
+    rows = Rows(contract, *gather.FRAME)
+    call = gather.Gather(rows, shards)
+    unpack = _unpacker(contract, rows, dequantize)
+
+    def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Not stateful: what it gives depends on the positions alone, so calls run side by side where training is to be
+        # reproducible too.
+        batch = tf.numpy_function(call, [positions], tf.uint8, stateful=False)
+        return unpack(tf.ensure_shape(batch, (positions.shape[0], rows.width)))
+
+    return read
+
+
+def streamed(contract: Contract, dequantize: bool) -> Read:
+    """A function from serialized records, string (B,), to (images, labels[, weights]).
+
+    Compressed images are parsed; so are raw ones in a batch of which one is not written as Shardmill does.
+    """
+    if contract.encoding not in contracts.RAW_DTYPES:
+        return _parser(contract, dequantize)
+    rows = Rows(contract)
+    unpack, parse = _unpacker(contract, rows, dequantize), _parser(contract, dequantize)
+
+    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.io.decode_raw(serialized, tf.uint8, fixed_length=rows.width)
+        batch = tf.ensure_shape(batch, (serialized.shape[0], rows.width))
+        fit = rows.fit(batch, tf.strings.length(serialized))
+        made: tuple[tf.Tensor, ...] = tf.cond(fit, lambda: unpack(batch), lambda: parse(serialized))
+        return made
+
+    return read
+
+
+def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
+    compiled.keep_memory()
+    images = compiled.cutter(contract, rows.image, dequantize)
+
+    def unpack(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (tf.ensure_shape(images(batch), (batch.shape[0], *contract.image_shape)), *rows.numbers(batch))
+
+    return unpack
+
+
+def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    compiled.keep_memory()
+    finish: Callable[[tf.Tensor], tf.Tensor] = compiled.dequantizer(contract) if dequantize else tf.identity
+    return finish
+
+
+def _parser(contract: Contract, dequantize: bool) -> Read:
+    spec: dict[str, Any] = dict(contracts.feature_spec(contract))
+    spec.pop("key")  # of use to tools, not to a model
+    if not contract.weighted:
+        spec.pop("weight")
+    finish = _finisher(contract, dequantize)
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.io.parse_example(serialized, spec)
+        with tf.control_dependencies(_record_checks(contract, batch)):
+            images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, 3)
+            labels = tf.identity(batch["label"])  # (B,)
+        return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
+
+    return parse
+
+
+def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]:
+    """Ops that stop at a record that breaks the contract.
+
+    A label beyond the head trains silently on some kernels and crashes others. Bytes for two images would reshape into
+    two, and a reshape that only TensorFlow's shape inference thinks redundant is removed by Grappler: so the length.
+    """
+    classes = tf.constant(len(contract.labels), tf.int64)
+    checks = [tf.debugging.assert_less(batch["label"], classes), tf.debugging.assert_non_negative(batch["label"])]
+    if contract.encoding in contracts.RAW_DTYPES:
+        size = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
+        checks.append(tf.debugging.assert_equal(tf.strings.length(batch["image"]), size))
+    return [op for op in checks if op is not None]  # None where TensorFlow could tell while tracing
