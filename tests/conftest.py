@@ -13,9 +13,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
+import hypothesis
 import numpy as np
 import pytest
 from PIL import Image
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # how fast an example is depends on the machine
+hypothesis.settings.load_profile("untimed")
 
 _STATUS = pytest.StashKey[int]()
 
