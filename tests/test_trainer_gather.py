@@ -344,7 +344,7 @@ def test_changed_records_have_a_layout_only_if_protobuf_reads_the_same(at, chang
         label = varint(values["label"])
     except LayoutError:
         return
-    if len(values["weight"]) != 4:  # which the reader asks besides: see Assembler.check
+    if len(values["weight"]) != 4:  # which the reader asks besides: see Rows.kind
         return
     features = tf.train.Example.FromString(data).features.feature
     assert features["image"].bytes_list.value[0] == values["image"]
