@@ -91,8 +91,8 @@ def test_a_file_that_is_not_there_or_no_text(tmp_path):
 
 def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path):
     file = written(tmp_path / "c.yaml", "data: d\noutput: o\nepochs: 3\nseed: 4\n")
-    config = options.merged(TrainConfig, {"config": file, "epochs": 5, "flip": False}, {"data": "other", "model": "x"})
-    assert config == TrainConfig("d", "o", epochs=5, seed=4, flip=False, model="x")
+    config = options.merged(TrainConfig, {"config": file, "epochs": 5, "flip": False})
+    assert config == TrainConfig("d", "o", epochs=5, seed=4, flip=False)
 
 
 def test_what_neither_flags_nor_file_give(tmp_path, capsys):

@@ -32,24 +32,33 @@ def add_with_file(parser: argparse.ArgumentParser, kind: type) -> None:
         _add_option(parser, field, required=False, default=argparse.SUPPRESS)
 
 
-def merged(kind: type[Config], arguments: dict[str, Any], given: dict[str, Any] | None = None) -> Config:
-    """The config that flags, then the file of --config, then `given`, then the defaults say.
+def values(kind: type, arguments: dict[str, Any]) -> dict[str, Any]:
+    """What the file of --config says, and the flags, which go before it; raises as `configfile.read`."""
+    flags = dict(arguments)
+    file = flags.pop("config", "")
+    return (configfile.read(file, kind) if file else {}) | flags
+
+
+def made(kind: type[Config], given: dict[str, Any]) -> Config:
+    """The config of these values, and of the defaults.
 
     Raises:
-      UsageError: an option without a default is in none of them.
-      TrainerError: the file cannot be used, or a value is out of its range.
+      UsageError: an option without a default is not given.
+      TrainerError: a value is out of its range.
     """
-    values = dict(arguments)
-    file = values.pop("config", "")
-    values = (given or {}) | (configfile.read(file, kind) if file else {}) | values
     missing = [
         flag(field.name)
         for field in dataclasses.fields(kind)  # type: ignore[arg-type]
-        if field.default is dataclasses.MISSING and field.name not in values
+        if field.default is dataclasses.MISSING and field.name not in given
     ]
     if missing:
         raise UsageError(f"the following arguments are required: {', '.join(missing)}")
-    return kind(**values)
+    return kind(**given)
+
+
+def merged(kind: type[Config], arguments: dict[str, Any]) -> Config:
+    """The config that flags, then the file of --config, then the defaults say; raises as `values` and `made`."""
+    return made(kind, values(kind, arguments))
 
 
 class UsageError(Exception):
@@ -58,8 +67,10 @@ class UsageError(Exception):
 
 def dashes(argv: Sequence[str]) -> list[str]:
     """--batch_size=8 -> --batch-size=8; values are left alone."""
-    result = []
-    for argument in argv:
+    result: list[str] = []
+    for i, argument in enumerate(argv):
+        if argument == "--":  # what follows are values
+            return [*result, *argv[i:]]
         name, equals, value = argument.partition("=")
         result.append((name.replace("_", "-") if name.startswith("--") else name) + equals + value)
     return result

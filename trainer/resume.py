@@ -38,8 +38,10 @@ class Saver:
         position: Position,
         progress: Progress,
         steps: int,
+        saved: Callable[[], None],
     ) -> None:
-        """about: of `fingerprint`. steps: of an epoch."""
+        """about: of `fingerprint`. steps: of an epoch. saved: called when a checkpoint is written."""
+        self._saved = saved
         self._config, self._run, self._about, self._steps = config, run, about, steps
         self._model, self._position, self._progress = model, position, progress
         self._written = time.monotonic()
@@ -71,6 +73,7 @@ class Saver:
         number = self._position.epoch * self._steps + self._position.step
         with outputs.writing(self._run.checkpoints):
             checkpoints.write(self._run.checkpoints, number, state, {**arrays, "best": self._progress.weights})
+        self._saved()
         self._written = time.monotonic()
 
     def restore(self, checkpoint: Checkpoint) -> None:

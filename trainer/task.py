@@ -1,0 +1,108 @@
+"""`python -m trainer.task`: training as a job of Vertex AI starts it. The options are those of `train`.
+
+What the job's environment names is where things go, on a disk or in a bucket (gs://):
+
+  AIP_MODEL_DIR             the SavedModel, when training is done
+  AIP_TENSORBOARD_LOG_DIR   TensorBoard's logs, after every epoch
+  AIP_CHECKPOINT_DIR        the run directory, after every checkpoint; a job that is started again goes on from it
+  AIP_TRAINING_DATA_URI     the prepared dataset, where --data is not given
+
+The run itself is written to a local folder, --output or a temporary one. An --output in a bucket is such a place, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pipelines import contract as contracts
+from pipelines.contract import ContractError
+from trainer import options
+from trainer.config import TrainConfig, TrainerError
+from trainer.console import guarded, quiet_start
+
+
+class Job(NamedTuple):
+    """What to train, and the places of the environment; "" for none."""
+
+    config: TrainConfig
+    run: str
+    model: str
+    logs: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Trains, and returns the exit code."""
+    text, _, places = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer.task",
+        description=text.replace("`", ""),
+        epilog=places,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    options.add_with_file(parser, TrainConfig)
+    arguments = vars(parser.parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
+    return guarded("task", lambda: run(job(arguments, os.environ)))
+
+
+def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
+    """The job that flags, --config and the environment describe.
+
+    Raises:
+      TrainerError: AIP_TRAINING_DATA_URI names no prepared dataset, or as `options.made`.
+    """
+    values, data = options.values(TrainConfig, arguments), environment.get("AIP_TRAINING_DATA_URI", "")
+    if data:
+        values.setdefault("data", data)
+    output = values.get("output", "")
+    if not output or "://" in output:
+        values["output"] = tempfile.mkdtemp(prefix="shardmill-run-")
+    config = options.made(TrainConfig, values)
+    try:
+        contracts.load(config.data)
+    except ContractError as e:
+        if config.data != data:
+            raise
+        raise TrainerError(
+            "AIP_TRAINING_DATA_URI should be a directory that `python -m pipelines prepare` wrote. Received: "
+            f"{data!r}. Vertex AI's own managed datasets are lists of files: prepare them first, and give the result "
+            "as --data."
+        ) from e
+    place = output if "://" in output else environment.get("AIP_CHECKPOINT_DIR", "")
+    return Job(config, place, environment.get("AIP_MODEL_DIR", ""), environment.get("AIP_TENSORBOARD_LOG_DIR", ""))
+
+
+def run(task: Job) -> None:
+    """Goes on with what lies at the job's places, or begins; brings there what comes of it."""
+    with quiet_start():
+        from trainer import outputs
+        from trainer.places import Mirror
+        from trainer.train import train
+    directory = outputs.Run(task.config.output)
+    kept = [Mirror(task.config.output, task.run)] if task.run else []
+    logs = [Mirror(str(directory.logs), task.logs)] if task.logs else []
+    config = task.config
+    if kept and kept[0].pull():
+        config = dataclasses.replace(config, resume=True)
+
+    def push() -> None:
+        for mirror in (*logs, *kept):
+            mirror.push()
+
+    train(config, say=lambda line: print(line, flush=True), saved=push)
+    push()
+    if task.model:
+        Mirror(str(directory.saved_model), task.model).push()
+    for what, place in (("run", task.run), ("SavedModel", task.model), ("TensorBoard", task.logs)):
+        if place:
+            print(f"{what} copied to {place}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
