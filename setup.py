@@ -5,7 +5,12 @@ import pathlib
 from setuptools import setup
 
 here = pathlib.Path(__file__).parent
-requirements = [line.split("#")[0].strip() for line in (here / "requirements.in").read_text().splitlines()]
+
+
+def requirements(name: str) -> list[str]:
+    lines = (line.split("#")[0].strip() for line in (here / name).read_text().splitlines())
+    return [line for line in lines if line]
+
 
 setup(
     name="shardmill",
@@ -16,5 +21,6 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=["pipelines", "trainer", "trainer.ablation", "trainer.doctor"],
     package_data={name: ["*.j2"] for name in ("pipelines", "trainer", "trainer.ablation", "trainer.doctor")},
-    install_requires=[line for line in requirements if line],
+    install_requires=requirements("requirements.in"),
+    extras_require={"onnx": requirements("requirements-onnx.in")},
 )

@@ -128,6 +128,11 @@ class Contract:
     def value_range(self) -> tuple[float, float]:
         return self.normalization.value_range
 
+    @property
+    def digest(self) -> str:
+        """The `contract_digest` of contract.json: SHA-256 in hex of its text without that field."""
+        return hashlib.sha256(self.to_json(sealed=False).encode("utf-8", "backslashreplace")).hexdigest()
+
     def split(self, name: str) -> Split:
         """The split called `name`; ContractError names those that exist."""
         if name not in self.splits:
@@ -159,7 +164,7 @@ class Contract:
                 kind: dict(zip(self.labels, self.priors(name, kind), strict=True)) for kind in ("natural", "stored")
             }
         if sealed:
-            data["contract_digest"] = hashlib.sha256(_json(data).encode("utf-8", "backslashreplace")).hexdigest()
+            data["contract_digest"] = self.digest
         return _json(data)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer train | evaluate | compare | export | bench | doctor | ablate`.
+"""The command line: `python -m trainer train | evaluate | compare | export | predict | bench | doctor | ablate`.
 
 Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
 """
@@ -14,7 +14,7 @@ from typing import Any
 from pipelines import contract as contracts
 from trainer import bench, options
 from trainer.ablation.config import AblateConfig, check_data
-from trainer.config import DEFAULT_VERIFY, VERIFY, VERIFY_HELP, TrainConfig
+from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
 from trainer.console import FAILED, guarded, quiet_start
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 
@@ -24,8 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(_parser().parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
     command = arguments.pop("command")
     commands = {
-        "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "bench": _bench,
-        "doctor": _doctor, "ablate": _ablate,
+        "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,
+        "bench": _bench, "doctor": _doctor, "ablate": _ablate,
     }  # fmt: skip
     return guarded(command, lambda: commands[command](arguments))
 
@@ -74,8 +74,17 @@ def _export(arguments: dict[str, Any]) -> None:
     run = outputs.finished(arguments["model"])
     alignment.check_contracts(contracts.load(run.directory), contract)
     fitted = calibration.read(run.directory)
-    export.write(model.load(run.model), arguments["data"], contract, arguments["output"], fitted)
-    print(f"written to {arguments['output']}")
+    network, kind = model.load(run.model), arguments["format"]
+    found = export.write(network, arguments["data"], contract, arguments["output"], fitted, kind)
+    print(f"written to {arguments['output']}; {found.sentence()}")
+
+
+def _predict(arguments: dict[str, Any]) -> int:
+    with quiet_start():
+        from trainer import predict
+
+    failed = predict.predict(arguments["model"], arguments["files"], arguments["json"])
+    return FAILED if failed else 0
 
 
 def _bench(arguments: dict[str, Any]) -> None:
@@ -138,7 +147,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--split", default="test", help="split whose predictions to compare (default: test)")
     compare.add_argument("--json", default="", metavar="FILE", help="also write the numbers to this file")
     compare.add_argument("--html", default="", metavar="FILE", help="also write a page to this file")
-    export = _command(commands, "export", "write the SavedModel of a trained model again")
+    export = _command(commands, "export", "write a trained model for serving: SavedModel, TFLite or ONNX")
     for command in (evaluate, export):
         command.add_argument("--model", required=True, metavar="DIR", help="--output directory of a training run")
         command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
@@ -152,7 +161,21 @@ def _parser() -> argparse.ArgumentParser:
         help="also write metrics.json, evaluation.html and the predictions to this directory; or to FILE.json the "
         "metrics alone",
     )  # fmt: skip
-    export.add_argument("--output", required=True, metavar="DIR", help="directory of the SavedModel to write")
+    export.add_argument("--format", choices=EXPORT_FORMATS, default=EXPORT_FORMATS[0], help=EXPORT_HELP)
+    export.add_argument(
+        "--output",
+        required=True,
+        metavar="PATH",
+        help="directory of the SavedModel, or .tflite or .onnx file, to write",
+    )
+    predict = _command(commands, "predict", "tell the labels of image files")
+    predict.add_argument(
+        "--model", required=True, metavar="DIR", help="a finished training run, or an exported SavedModel"
+    )
+    predict.add_argument(
+        "--json", action="store_true", help="a JSON object a line, with the probability of every label"
+    )
+    predict.add_argument("files", nargs="+", metavar="FILE", help="images, folders of them, or - for a list on stdin")
     return parser
 
 

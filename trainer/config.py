@@ -21,6 +21,11 @@ VERIFY_HELP = (
     "have changed since they were last compared (by size, time and inode); off: compare sizes only"
 )
 MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both may be 0 in float32
+EXPORT_FORMATS = ("savedmodel", "tflite", "onnx")
+EXPORT_HELP = (
+    "savedmodel: encoded image bytes in, label and probabilities out; tflite, onnx: uint8 pixels of the contract's "
+    "size in, probabilities out; onnx needs requirements-onnx.in (default: savedmodel)"
+)
 MAX_SEED = 2**31 - 1  # what tf.data, NumPy and Keras all take
 
 

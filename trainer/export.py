@@ -1,139 +1,139 @@
-"""The model as it is served: encoded image bytes in, label and probabilities out, with the dataset's own preprocessing.
+"""Writes a trained model in the form that it is served in, if it gives the answers that it should.
 
-The preprocessing is the TensorFlow Transform graph that made the records, so that serving cannot drift from training;
-`parity` measures that it did not.
+SavedModel: encoded image bytes in; label and probabilities out. TFLite and ONNX: pixels in; probabilities out. All
+carry the contract's digest and the names of the labels.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import model as models
+from trainer import converted, outputs, parity
 from trainer.calibration import UNCALIBRATED, Calibration
 from trainer.config import TrainerError
+from trainer.parity import Parity, Samples
+from trainer.serving import PixelServing, Serving, probabilities_function
 
-# The float16 encoding rounds a value by up to 2**-11 of itself: what that moves a probability by is well below this.
-TOLERANCE = 0.01
-PARITY_RECORDS = 16
-SMALLEST = 1e-37  # a probability counts as at least this much in its logarithm: above float32's subnormal numbers
-
-
-class Serving(tf.Module):
-    """What is exported: `serve(image_bytes)`, with the network's variables and the transform graph's resources."""
-
-    def __init__(self, network: keras.Model, data: str, contract: Contract, calibration: Calibration) -> None:
-        super().__init__(name="serving")
-        self.transform, self._images = contracts.load_transform(data)
-        self.parameters = [variable.value for variable in network.variables]  # tracked: saved with the module
-        self.labels = tf.constant(contract.labels)
-        self._probabilities = probabilities_function(network, calibration.temperature)
-
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")])
-    def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """string (B,) -> label string (B,), label_id int64 (B,), probabilities float32 (B, C) in order of the ids."""
-        probabilities = self._probabilities(self._images(image_bytes))
-        ids = tf.argmax(probabilities, axis=-1)
-        return {"label": tf.gather(self.labels, ids), "label_id": ids, "probabilities": probabilities}
+ABOUT = os.path.join("assets.extra", converted.ABOUT)  # where TensorFlow Serving has files that are not the graph's
 
 
-def logits_function(network: keras.Model) -> Any:
-    """The network as a function of normalized images, float32 (B, H, W, 3) -> float32 (B, C), whose softmax it answers.
+class Format(NamedTuple):
+    """How a kind of export is written, and how it answers samples: probabilities float32 (N, C)."""
 
-    Logits, or where the network ends in softmax the logarithms of its probabilities.
-    """
-    logits = models.gives_logits(network)
-
-    def function(images: tf.Tensor) -> tf.Tensor:
-        outputs = tf.cast(network(images, training=False), tf.float32)
-        return outputs if logits else tf.math.log(tf.maximum(outputs, SMALLEST))
-
-    return function
-
-
-def probabilities_function(network: keras.Model, temperature: float = 1.0) -> Any:
-    """The network as a function of normalized images, float32 (B, H, W, 3) -> probabilities float32 (B, C).
-
-    temperature: of the run's calibration.
-    """
-    logits = logits_function(network)
-
-    def probabilities(images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(logits(images) / temperature)
-
-    return probabilities
+    write: Callable[[keras.Model, str, Contract, Calibration, Path], None]
+    answer: Callable[[Path, Samples], np.ndarray]
+    suffix: str  # of the file; "" for a directory
 
 
 def write(
-    network: keras.Model, data: str, contract: Contract, path: str, calibration: Calibration = UNCALIBRATED
-) -> None:
-    """Writes the SavedModel to `path`, replacing an earlier one only when the new one is whole.
+    network: keras.Model,
+    data: str,
+    contract: Contract,
+    path: str,
+    calibration: Calibration = UNCALIBRATED,
+    kind: str = "savedmodel",
+) -> Parity:
+    """Writes the model to `path`, replacing an earlier one only when the new one is whole and passed the gate.
 
     Its probabilities are the calibrated ones. Its labels are the network's: a temperature does not change them.
 
+    Args:
+      network: trained on `data`, a dataset of `contract`.
+      path: a directory for "savedmodel", a file for "tflite" and "onnx".
+
+    Returns:
+      What the gate measured.
+
     Raises:
-      TrainerError: something else is there; nothing of it is touched.
+      TrainerError: something else is at `path`, or the answers differ too much; nothing there is touched.
     """
-    if os.path.lexists(path) and not os.path.isfile(os.path.join(path, "saved_model.pb")):
-        raise TrainerError(
-            f"The SavedModel should go to a new directory or replace an earlier SavedModel. {path!r} holds something "
-            "else: choose another directory."
-        )
-    serving = Serving(network, data, contract, calibration)
+    form = FORMATS[kind]
+    _check_path(path, kind, form.suffix)
+    drawn = parity.samples(data, contract)
+    expected = probabilities_function(network, calibration.temperature)(tf.constant(drawn.images)).numpy()
     parent = os.path.dirname(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as temporary:  # same disk: a rename, not a copy
-        whole = os.path.join(temporary, "saved_model")
-        tf.saved_model.save(serving, whole, signatures={"serving_default": serving.serve})
-        shutil.rmtree(path, ignore_errors=True)
-        os.replace(whole, path)
-
-
-def parity(
-    path: str, network: keras.Model, encoded: list[bytes], images: np.ndarray, temperature: float = 1.0
-) -> float:
-    """The greatest |difference| of a probability between bytes through the SavedModel and images through the network.
-
-    Args:
-      path: of the SavedModel.
-      encoded: B encoded images.
-      images: float32 (B, H, W, 3), what the records hold of the same images.
-      temperature: that the SavedModel should have.
-    """
-    serve = tf.saved_model.load(path).signatures["serving_default"]
-    served = serve(image_bytes=tf.constant(encoded))["probabilities"].numpy()
-    return float(np.abs(served - probabilities_function(network, temperature)(tf.constant(images)).numpy()).max())
-
-
-def check(path: str, network: keras.Model, contract: Contract, images: np.ndarray, temperature: float = 1.0) -> float:
-    """Parity on a few records: their pixels are recovered, written as PNG, and sent through the SavedModel.
-
-    Images of the contract's size pass decode and resize unchanged, so every encoding has to agree. `images` is float32
-    (B, H, W, 3) from `dataset.load`; the first PARITY_RECORDS are used.
-
-    Raises:
-      TrainerError: the difference is above TOLERANCE.
-    """
-    images = images[:PARITY_RECORDS]
-    difference = parity(path, network, [_png(contract, image) for image in images], images, temperature)
-    if not difference <= TOLERANCE:
-        raise TrainerError(
-            f"The SavedModel in {path!r} disagrees with the trained network by {difference:.3g} in a probability "
-            f"(at most {TOLERANCE} is due to rounding): the dataset's transform graph does not give its records. "
-            "Prepare the dataset again."
+        whole = Path(temporary, "new")
+        form.write(network, data, contract, calibration, whole)
+        found = parity.judge(
+            form.answer(whole, drawn), expected, drawn, parity.tolerance(kind, contract, network, drawn)
         )
-    return difference
+        parity.refuse(found, path)
+        if os.path.lexists(path):
+            os.replace(path, Path(temporary, "old"))
+        os.replace(whole, path)
+    return found
 
 
-def _png(contract: Contract, image: np.ndarray) -> bytes:
-    n = contract.normalization
-    pixels = (image - np.asarray(n.offset)) / np.asarray(n.scale)
-    return bytes(tf.io.encode_png(np.clip(np.rint(pixels), 0, 255).astype(np.uint8)).numpy())
+def about(contract: Contract, calibration: Calibration) -> dict[str, Any]:
+    """What an export says of itself, for JSON."""
+    return {
+        "contract_digest": contract.digest,
+        "dataset": contract.name,
+        "labels": list(contract.labels),
+        "image_shape": list(contract.image_shape),
+        "channel_order": contract.channel_order,
+        "resize": dict(contract.resize),
+        "decode": dict(contract.decode),
+        "temperature": calibration.temperature,
+        "threshold": calibration.to_dict()["threshold"],
+    }
+
+
+def _write_savedmodel(
+    network: keras.Model, data: str, contract: Contract, calibration: Calibration, path: Path
+) -> None:
+    serving = Serving(network, data, contract, calibration)
+    signatures = {"serving_default": serving.serve, "about": serving.about}
+    tf.saved_model.save(serving, str(path), signatures=signatures)
+    extra = path / ABOUT
+    extra.parent.mkdir()
+    outputs.write_text(extra, outputs.to_json(about(contract, calibration)))
+
+
+def _answer_savedmodel(path: Path, drawn: Samples) -> np.ndarray:
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return np.asarray(serve(image_bytes=tf.constant(drawn.encoded))["probabilities"])
+
+
+def _write_pixels(write: Callable[[PixelServing, dict[str, Any], Path], None]) -> Callable[..., None]:
+    def written(network: keras.Model, _: str, contract: Contract, calibration: Calibration, path: Path) -> None:
+        write(PixelServing(network, contract, calibration), about(contract, calibration), path)
+
+    return written
+
+
+def _check_path(path: str, kind: str, suffix: str) -> None:
+    if not path.endswith(suffix):
+        raise TrainerError(f"--output should be a file that ends in {suffix}. Received: {path!r}.")
+    same = os.path.isfile(path) if suffix else os.path.isfile(os.path.join(path, "saved_model.pb"))
+    if os.path.lexists(path) and not same:
+        raise TrainerError(
+            f"An export should go to a new path or replace an earlier one of its kind ({kind}). {path!r} holds "
+            "something else: choose another path."
+        )
+
+
+FORMATS = {
+    "savedmodel": Format(_write_savedmodel, _answer_savedmodel, ""),
+    "tflite": Format(
+        _write_pixels(converted.write_tflite),
+        lambda path, drawn: converted.answer_tflite(path, drawn.pixels),
+        ".tflite",
+    ),
+    "onnx": Format(
+        _write_pixels(converted.write_onnx),
+        lambda path, drawn: converted.answer_onnx(path, drawn.pixels),
+        ".onnx",
+    ),
+}

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from trainer import dataset, export
+from trainer import dataset, serving
 from trainer.config import TrainerError
 from trainer.gather import order
 from trainer.predictions import Predictions
@@ -23,7 +23,7 @@ def predict(network: keras.Model, data: str | os.PathLike[str], split: str, batc
     Raises what `dataset.load` raises, and
       TrainerError: the shards changed meanwhile.
     """
-    function = tf.function(export.logits_function(network), reduce_retracing=True)
+    function = tf.function(serving.logits_function(network), reduce_retracing=True)
     labels: list[np.ndarray] = []
     logits: list[np.ndarray] = []
     for images, batch_labels, *_ in dataset.load(data, split, batch_size):

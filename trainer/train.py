@@ -45,6 +45,7 @@ from trainer.assessment import Assessment
 from trainer.calibration import UNCALIBRATED, Calibration
 from trainer.checkpoints import Checkpoint
 from trainer.config import NO_VALIDATION, TrainConfig, TrainerError
+from trainer.parity import Parity
 from trainer.predictions import Predictions
 from trainer.progress import Progress
 from trainer.step import training_model
@@ -52,12 +53,15 @@ from trainer.step import training_model
 TRAIN_SPLIT = "train"
 
 
-def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, Any]:
+def train(
+    config: TrainConfig, say: Callable[[str], None] = print, saved: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
     """Trains, evaluates on every split but train, and writes all of it to `config.output`.
 
     Args:
       config: what to do.
       say: takes the lines of progress, one an epoch, and the table at the end.
+      saved: called after each checkpoint, for who keeps a copy of the run elsewhere.
 
     Returns:
       The content of metrics.json. Equal for equal configs, datasets, machines and versions, also where the run was
@@ -89,7 +93,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     )
     for warning in warnings:
         say(f"warning: {warning}")
-    progress = _fit(config, contract, network, run, about, checkpoint, say)
+    progress = _fit(config, contract, network, run, about, checkpoint, say, saved)
     with outputs.writing(run.model):
         network.save(run.model)
     found = {
@@ -100,9 +104,8 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     with outputs.writing(run.calibration):
         outputs.write_text(run.calibration, calibration.to_json())
     with outputs.writing(run.saved_model):
-        export.write(network, config.data, contract, str(run.saved_model), calibration)
+        served = export.write(network, config.data, contract, str(run.saved_model), calibration)
     scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
-    difference = _check_export(config, contract, network, run, calibration)
     with outputs.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     with outputs.writing(run.logs):
@@ -113,7 +116,7 @@ def train(config: TrainConfig, say: Callable[[str], None] = print) -> dict[str, 
     with outputs.writing(run.metrics):
         outputs.write_text(run.metrics, outputs.to_json(result))
     outputs.drop_checkpoints(run)
-    _summary(run, scores, progress.best_epoch, difference, config.validation, say)
+    _summary(run, scores, progress.best_epoch, served, config.validation, say)
     return result
 
 
@@ -186,6 +189,7 @@ def _fit(
     about: dict[str, Any],
     checkpoint: Checkpoint | None,
     say: Callable[[str], None],
+    saved: Callable[[], None],
 ) -> Progress:
     """Trains from the checkpoint, or from the beginning, and leaves the best weights in the network."""
     position, steps = loop.Position(), blame.steps_of_epoch(config, contract)
@@ -199,7 +203,7 @@ def _fit(
     records = contract.split(TRAIN_SPLIT).records
     progress = Progress(network, config.epochs, config.batch_size, records, config.patience, run, say)
     model = training_model(config, contract, network, steps)
-    saver = resume.Saver(config, run, about, model, position, progress, steps)
+    saver = resume.Saver(config, run, about, model, position, progress, steps, saved)
     shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
     if checkpoint:
         saver.restore(checkpoint)
@@ -226,14 +230,6 @@ def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Predict
     if config.validation not in found:
         return UNCALIBRATED
     return evaluate.calibrate(found[config.validation], config.validation, contract)
-
-
-def _check_export(
-    config: TrainConfig, contract: Contract, network: keras.Model, run: outputs.Run, calibration: Calibration
-) -> float:
-    split = (_evaluated(contract) or [TRAIN_SPLIT])[0]
-    images = next(iter(dataset.load(config.data, split, export.PARITY_RECORDS)))[0].numpy()
-    return export.check(str(run.saved_model), network, contract, images, calibration.temperature)
 
 
 def _write_page(
@@ -267,7 +263,7 @@ def _summary(
     run: outputs.Run,
     scores: dict[str, Assessment],
     best: int,
-    difference: float,
+    served: Parity,
     split: str,
     say: Callable[[str], None],
 ) -> None:
@@ -275,7 +271,7 @@ def _summary(
     say(f"kept the weights of epoch {best}: {chosen}")
     for name, result in scores.items():
         say(f"\n{name}, {result.records} records\n{scoretable.table(result)}")
-    say(f"\nserved from bytes and read from records: probabilities differ by at most {difference:.2g}")
+    say(f"\nserved as a SavedModel, {served.sentence()}")
     width = max(
         len(path) for path in ("model", "last epoch", "saved model", "metrics", "evaluation", "plots", "TensorBoard")
     )
