@@ -7,14 +7,18 @@ from trainer.doctor import (
     aspect,
     augmentation,
     classes,
+    curves,
     duplicates,
     heads,
     leaks,
     learnable,
+    memorize,
+    modes,
     order,
     pixels,
     scale,
     splits,
+    start,
 )
 from trainer.doctor.probe import Probe
 
@@ -26,6 +30,7 @@ def all_probes() -> tuple[Probe, ...]:
         *scale.PROBES,
         *heads.PROBES,
         *classes.PROBES,
+        *curves.PROBES,
         *order.PROBES,
         *splits.PROBES,
         *duplicates.PROBES,
@@ -33,5 +38,8 @@ def all_probes() -> tuple[Probe, ...]:
         *augmentation.PROBES,
         *aspect.PROBES,
         *against.PROBES,
+        *modes.PROBES,
+        *start.PROBES,
+        *memorize.PROBES,
         *learnable.PROBES,
     )

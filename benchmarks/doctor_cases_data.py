@@ -1,0 +1,207 @@
+"""Faults in data: balance, splits, order, leaks, augmentation; and two more healthy set-ups with augmentation."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import tensorflow as tf
+from doctor_cases import SIDE, SPARSE, given, net, pair
+from doctor_fixtures import batches, unit
+from doctor_registry import Given, Room, fault, healthy
+
+DATA = "data"
+RARE = 5
+
+
+def dataset(parts, change=None, other=None, size=32):  # type: ignore[no-untyped-def]
+    """(train, validation) of 0..1; `change` of the shuffled train images before they are batched, `other` of "
+    "validation."""
+    x, y, vx, vy = parts
+    train = tf.data.Dataset.from_tensor_slices((unit(x), y)).shuffle(len(x))
+    validation = tf.data.Dataset.from_tensor_slices((unit(vx), vy))
+    train = change(train) if change else train
+    return train.batch(size), (other(validation) if other else validation).batch(size)
+
+
+def thinned(room: Room, keep: int, label: int = RARE):  # type: ignore[no-untyped-def]
+    """The parts of trashnet with only `keep` train images of one class."""
+    x, y, vx, vy = pair(room)
+    chosen = np.flatnonzero((y != label) | (np.cumsum(y == label) <= keep))
+    return [x[chosen], y[chosen], vx, vy]
+
+
+def nine_to_one(room: Room):  # type: ignore[no-untyped-def]
+    x, y, vx, vy = pair(room, "dogcat", 270, 90)
+    keep, other = ((labels == 0) | (np.cumsum(labels == 1) <= (labels == 0).sum() // 9) for labels in (y, vy))
+    return [x[keep], y[keep], vx[other], vy[other]]
+
+
+@fault(DATA, "dogcat 9:1", "imbalance")
+def _(room: Room) -> Given:
+    return given(nine_to_one(room), model=net(2))
+
+
+@fault(DATA, "dogcat 9:1 with a history of 90 % accuracy", "accuracy-is-majority")
+def _(room: Room) -> Given:
+    past = {"loss": (0.5, 0.4, 0.35), "val_loss": (0.4, 0.35, 0.34), "val_accuracy": (0.88, 0.9, 0.9)}
+    return given(nine_to_one(room), model=net(2), past=past)
+
+
+@fault(DATA, "a trained model that answers the majority only", "answers-one-class")
+def _(room: Room) -> Given:
+    model = net(2)
+    model.layers[-1].bias.assign([20.0, 0.0])
+    model.optimizer.iterations.assign(500)
+    return given(nine_to_one(room), model=model)
+
+
+@fault(DATA, "a class that training has not", "class-missing")
+def _(room: Room) -> Given:
+    return given(thinned(room, 0, label=3))
+
+
+@fault(DATA, "a class that validation has not", "class-missing")
+def _(room: Room) -> Given:
+    x, y, vx, vy = pair(room)
+    return given([x, y, vx[vy != 2], vy[vy != 2]])
+
+
+@fault(DATA, "six images of a class", "few-images")
+def _(room: Room) -> Given:
+    return given(thinned(room, 6))
+
+
+@fault(DATA, "train images that are in validation too", "duplicates-across-splits")
+def _(room: Room) -> Given:
+    x, y, vx, vy = pair(room)
+    return given([x, y, np.concatenate([vx, x[:12]]), np.concatenate([vy, y[:12]])])
+
+
+@fault(DATA, "the same, recompressed and brighter", "near-duplicates-across-splits")
+def _(room: Room) -> Given:
+    x, y, vx, vy = pair(room)
+    again = np.stack([tf.io.decode_jpeg(tf.io.encode_jpeg(image, quality=60)).numpy() for image in x[:12]])
+    again = np.clip(again.astype(np.float32) * 0.9 + 10, 0, 255).astype(np.uint8)
+    return given([x, y, np.concatenate([vx, again]), np.concatenate([vy, y[:12]])])
+
+
+@fault(DATA, "the same, mirrored", "near-duplicates-across-splits")
+def _(room: Room) -> Given:
+    x, y, vx, vy = pair(room)
+    return given([x, y, np.concatenate([vx, x[:12, :, ::-1]]), np.concatenate([vy, y[:12]])])
+
+
+def by_class(parts):  # type: ignore[no-untyped-def]
+    x, y, vx, vy = parts
+    order = np.argsort(y, kind="stable")
+    return [x[order], y[order], vx, vy]
+
+
+@fault(DATA, "sorted by class, not shuffled", "sorted-input")
+def _(room: Room) -> Given:
+    x, y, vx, vy = by_class(pair(room))
+    return {"dataset": (batches(unit(x), y, 32, shuffle=False), batches(unit(vx), vy, 32)), "model": net(6)}
+
+
+@fault(DATA, "shuffled through a buffer smaller than a class", "sorted-input")
+def _(room: Room) -> Given:
+    x, y, vx, vy = by_class(pair(room))
+    train = tf.data.Dataset.from_tensor_slices((unit(x), y)).shuffle(16).batch(32)
+    return {"dataset": (train, batches(unit(vx), vy, 32)), "model": net(6)}
+
+
+@fault(DATA, "mixed once, the same order every epoch", "order-fixed")
+def _(room: Room) -> Given:
+    x, y, vx, vy = pair(room)
+    return {"dataset": (batches(unit(x), y, 32, shuffle=False), batches(unit(vx), vy, 32)), "model": net(6)}
+
+
+@fault(DATA, "repeated without end", "repeats")
+def _(room: Room) -> Given:
+    train, validation = dataset(pair(room))
+    return {"dataset": (train.repeat(), validation), "model": net(6)}
+
+
+@fault(DATA, "repeated five times an epoch", "repeats")
+def _(room: Room) -> Given:
+    return {"dataset": dataset(pair(room), lambda d: d.repeat(5)), "model": net(6)}
+
+
+def python_flip(image, label):  # type: ignore[no-untyped-def]
+    if random.random() < 0.5:
+        image = tf.image.flip_left_right(image)
+    return image, label
+
+
+def flip(image, label):  # type: ignore[no-untyped-def]
+    return tf.image.random_flip_left_right(image), label
+
+
+@fault(DATA, "a flip whose coin is Python's random.random()", "augmentation-frozen")
+def _(room: Room) -> Given:
+    return {"dataset": dataset(pair(room), lambda d: d.map(python_flip)), "model": net(6)}
+
+
+@fault(DATA, "noise of numpy.random in a map", "augmentation-frozen")
+def _(room: Room) -> Given:
+    def noisy(image, label):  # type: ignore[no-untyped-def]
+        return image + np.random.normal(0, 0.05, (SIDE, SIDE, 3)).astype(np.float32), label
+
+    return {"dataset": dataset(pair(room), lambda d: d.map(noisy)), "model": net(6)}
+
+
+@fault(DATA, "a cache behind the augmentation", "augmentation-frozen")
+def _(room: Room) -> Given:
+    return {"dataset": dataset(pair(room), lambda d: d.map(flip).cache()), "model": net(6)}
+
+
+@fault(DATA, "validation augmented too", "augmentation-in-validation")
+def _(room: Room) -> Given:
+    return {"dataset": dataset(pair(room), lambda d: d.map(flip), lambda d: d.map(flip)), "model": net(6)}
+
+
+@fault(DATA, "augments all images of a batch that holds a rare one", "augmentation-all-classes")
+def _(room: Room) -> Given:
+    def augment(images, labels):  # type: ignore[no-untyped-def]
+        if tf.reduce_any(labels == RARE):
+            images = tf.image.random_brightness(images, 0.2)
+        return images, labels
+
+    train, validation = dataset(thinned(room, 20))
+    return {"dataset": (train.map(augment), validation), "model": net(6)}
+
+
+@fault(DATA, "brightness in gray levels on images of 0..1", "augmentation-destroys")
+def _(room: Room) -> Given:
+    def bright(image, label):  # type: ignore[no-untyped-def]
+        return tf.clip_by_value(tf.image.random_brightness(image, 32.0), 0.0, 1.0), label
+
+    return {"dataset": dataset(pair(room), lambda d: d.map(bright)), "model": net(6)}
+
+
+@healthy("trashnet, cache before random flip and brightness, prefetched")
+def _(room: Room) -> Given:
+    def jitter(image, label):  # type: ignore[no-untyped-def]
+        return tf.image.random_brightness(image, 0.1), label
+
+    train, validation = dataset(pair(room), lambda d: d.cache().map(flip, num_parallel_calls=2).map(jitter))
+    return {"dataset": (train.prefetch(2), validation.cache()), "model": net(6)}
+
+
+@healthy("trashnet 3:1, only the rare class augmented, with a history that goes well")
+def _(room: Room) -> Given:
+    def augment(image, label):  # type: ignore[no-untyped-def]
+        if label == RARE:
+            image = tf.image.random_flip_left_right(image)
+        return image, label
+
+    loss = tuple(1.8 * 0.88**i for i in range(12))
+    past = {
+        "loss": loss,
+        "val_loss": tuple(v + 0.15 for v in loss),
+        "val_accuracy": tuple(0.2 + 0.04 * i for i in range(12)),
+    }
+    model = net(6)
+    model.compile("adam", SPARSE, metrics=["accuracy"])
+    return {"dataset": dataset(thinned(room, 20), lambda d: d.map(augment)), "model": model, "past": past}
