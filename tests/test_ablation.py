@@ -264,10 +264,12 @@ def test_sentences():
     )
     assert one.sentence().endswith("balanced accuracy +0.050 in one seed, of which nothing can be claimed")
     assert verdict.summary([bought, cost, unclear]) == (
-        "Balanced accuracy was bought by more (+0.200); some of it was lost by less (-0.200); for other the spread "
-        "supports no claim."
+        "Balanced accuracy was bought by more (+0.200); balanced accuracy was lost by less (-0.200); for other the "
+        "spread supports no claim on either."
     )
-    assert verdict.summary([cost]) == "Balanced accuracy was lost by less (-0.200)."
+    assert verdict.summary([unclear, one]) == "The spread supports no claim for any of these changes."
+    rare = dataclasses.replace(unclear, effects={**unclear.effects, "rare_recall": verdict.Effect(0.3, 0.1, 0.5)})
+    assert verdict.summary([rare]) == "Recall of the rare class was bought by other (+0.300)."
     assert verdict.summary([]) == ""
 
 

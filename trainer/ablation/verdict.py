@@ -17,7 +17,7 @@ import numpy as np
 
 from trainer.ablation.scoring import METRICS
 
-CHIEF = "balanced_accuracy"
+CHIEF, RARE = "balanced_accuracy", "rare_recall"
 RULE = (
     "Rule: a change is said to have bought or cost something where two 95 % intervals of the difference leave out 0: "
     "over seeds (Student's t, trainings of one seed paired) and over test images (bootstrap within classes). In "
@@ -92,18 +92,21 @@ class Comparison:
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
-    """One sentence: which change bought balanced accuracy, which cost some, and of which nothing can be said."""
-    chief = [(c.change, c.effects[CHIEF]) for c in comparisons]
-    bought = [f"{change} ({e.mean:+.3f})" for change, e in chief if e.supported and e.mean > 0]
-    cost = [f"{change} ({e.mean:+.3f})" for change, e in chief if e.supported and e.mean < 0]
-    unclear = [change for change, e in chief if not e.supported]
+    """One sentence: which change bought or cost balanced accuracy or recall of the rare class, and of which nothing can
+    be said.
+    """
     parts = []
-    if bought:
-        parts.append(f"{METRICS[CHIEF]} was bought by {_list(bought)}")
-    if cost:
-        parts.append(f"{METRICS[CHIEF] if not bought else 'some of it'} was lost by {_list(cost)}")
-    if unclear:
-        parts.append(f"for {_list(unclear)} the spread supports no claim")
+    for metric in (CHIEF, RARE):
+        found = [(c.change, c.effects[metric]) for c in comparisons if c.effects[metric].supported]
+        for verb, sign in (("bought", 1), ("lost", -1)):
+            named = [f"{change} ({e.mean:+.3f})" for change, e in found if e.mean * sign > 0]
+            if named:
+                parts.append(f"{METRICS[metric]} was {verb} by {_list(named)}")
+    silent = [c.change for c in comparisons if not (c.effects[CHIEF].supported or c.effects[RARE].supported)]
+    if silent and not parts:
+        parts.append("the spread supports no claim for any of these changes")
+    elif silent:
+        parts.append(f"for {_list(silent)} the spread supports no claim on either")
     text = "; ".join(parts)
     return text[:1].upper() + text[1:] + "." if text else ""
 
