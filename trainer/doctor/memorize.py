@@ -24,6 +24,7 @@ STEPS = 80
 LEAST_STEPS = 30
 LEARNS = 0.9  # of the loss of guessing: a network that learns at all comes below in STEPS steps
 STUCK = 0.99
+MOVES = 0.97  # of its beginning: a loss that began far above guessing and falls is on its way
 # What other learning rates are tried: one of them suits most networks and optimizers.
 TRIED = (1e-3, 1e-2, 1e-4, 1e-1)
 KNOWS = 0.5  # a loss below this share of guessing: the model knows these images already
@@ -38,7 +39,7 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
     if twin.start < KNOWS * twin.chance < math.inf:
         return []
     losses = _train(twin, None, level, clock)
-    if _reached(losses, level) <= STUCK:
+    if _reached(losses, level) <= STUCK or _reached(losses, twin.start) <= MOVES:
         return []
     for look in (_without_gradient, _dead):
         found = look(twin)
