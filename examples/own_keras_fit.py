@@ -26,7 +26,8 @@ def main(directory: str, epochs: int = 3) -> keras.callbacks.History:
             keras.layers.Dense(len(contract.labels)),
         ]
     )
-    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), ["accuracy"])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
     print("always answering the commonest class:", max(contract.priors("validation", "stored")))
     return model.fit(train, validation_data=validation, epochs=epochs, verbose=2)
 
