@@ -6,6 +6,7 @@ program that runs here beside the contract. It needs Pillow, and neither Beam no
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from trainer.outputs import Run
 BATCH = 32
 MAX_BYTES = 256 << 20  # of a file, as `prepare --max-file-bytes` has it
 STANDARD_INPUT = "-"
+_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[")
 
 
 class Model(NamedTuple):
@@ -110,7 +112,8 @@ def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
     """An answer for each file, in the order of the files."""
     batch: list[tuple[str, bytes | str]] = []
     for path in paths:
-        batch.append((path, _read(path)))
+        with _silent():
+            batch.append((path, _read(path)))
         if len(batch) == BATCH:
             yield from _answered(model, batch)
             batch = []
@@ -161,7 +164,8 @@ def _read(path: str) -> bytes | str:
 
 def _answered(model: Model, batch: list[tuple[str, bytes | str]]) -> Iterator[Answer]:
     good = [content for _, content in batch if isinstance(content, bytes)]
-    given = iter(_served(model, good))
+    with _silent():
+        given = iter(_served(model, good))
     for path, content in batch:
         if isinstance(content, str):
             yield Answer(path, None, content)
@@ -183,7 +187,24 @@ def _served(model: Model, encoded: list[bytes]) -> list[np.ndarray | str]:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    """The first line that says what was wrong: TensorFlow begins with where in the graph it was."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(_WHERE)]
+    return (told or [type(error).__name__])[0][:200]
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps from stderr what libtiff, libjpeg and TensorFlow write there of a damaged file: it gets its one line."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def _shown(path: str) -> str:
