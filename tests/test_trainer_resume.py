@@ -24,7 +24,8 @@ from trainer.__main__ import main
 from trainer.config import TrainConfig, TrainerError
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record; 3 epochs.
-OPTIONS = {"epochs": 3, "batch_size": 4, "loss": "weighted", "checkpoint_steps": 2, "verify": "off"}
+OPTIONS = {"epochs": 3, "batch_size": 4, "loss": "weighted", "checkpoint_steps": 2, "verify": "off",
+           "steps_per_execution": 1}  # fmt: skip
 SPLITS = {"train": (14, 7), "validation": (4, 3), "test": (3, 2)}
 LAST = 18
 
@@ -189,7 +190,8 @@ def test_a_process_that_is_killed(data, whole, tmp_path):
     """SIGKILL, in a process of its own; what it leaves on the disk is gone on from."""
     out = tmp_path / "run"
     argv = ["train", "--data", str(data), "--output", str(out), "--epochs", "3", "--batch-size", "4",
-            "--loss", "weighted", "--checkpoint-steps", "2", "--verify", "off"]  # fmt: skip
+            "--loss", "weighted", "--checkpoint-steps", "2", "--verify", "off",
+            "--steps-per-execution", "1"]  # fmt: skip
     dead = subprocess.run(
         [sys.executable, "-c", CHILD, "8", *argv],
         env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[1])},

@@ -76,7 +76,7 @@ def latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
             return read(path)
         except DamagedError as e:
             say(f"warning: checkpoint {path.name} is damaged ({e}) and is left out")
-            path.unlink()  # or it would count as the newest of those that are kept
+            path.unlink(missing_ok=True)  # or it would count as the newest of those that are kept
     return None
 
 

@@ -12,6 +12,9 @@ from typing import Any
 
 SCHEDULES = ("constant", "cosine")
 LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
+PRECISIONS = ("none", "float16", "bfloat16")
+JIT = ("auto", "on", "off")
+STRATEGIES = ("one", "mirrored", "multiworker")
 NO_VALIDATION = "none"
 NATURAL = "none"  # of --resample: the classes as they are stored
 VERIFY = ("full", "fast", "off")
@@ -67,7 +70,7 @@ class TrainConfig:
         0.0, "of these first epochs, while --learning-rate is of those after them; 0: the same"
     )
     epochs: int = option(15, "passes over the train split")
-    batch_size: int = option(32, "images a step")
+    batch_size: int = option(32, "images a step, of all devices together")
     learning_rate: float = option(1e-3, "of the Adam optimizer; with a schedule, the highest")
     schedule: str = option("constant", "cosine: take the learning rate down to 0 on half a cosine", choices=SCHEDULES)
     warmup_epochs: float = option(0.0, "take the learning rate up from 0 in the first epochs, or a part of one")
@@ -105,6 +108,35 @@ class TrainConfig:
     patience: int = option(0, "stop after this many epochs without a better validation; 0: never")
     steps: int = option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
     seed: int = option(0, "of the initial weights, the order of the records and all that is drawn")
+    strategy: str = option(
+        "one",
+        "mirrored: on all GPUs of this machine, each with its part of every batch; multiworker: on the machines that "
+        "TF_CONFIG names, each started with the same options; both come to the curve of one device",
+        choices=STRATEGIES,
+    )
+    mixed_precision: str = option(
+        "none",
+        "compute in this type and keep the weights in float32; float16 (with loss scaling) for GPUs from 2017 on, "
+        "bfloat16 for those from 2020 on and for processors that have it. The model that is saved, evaluated and "
+        "exported computes in float32",
+        choices=PRECISIONS,
+    )
+    jit: str = option(
+        "auto",
+        "compile the training step with XLA; auto: on a GPU, where XLA can compile this step",
+        choices=JIT,
+    )
+    deterministic: bool = option(
+        True,
+        "the same numbers in every run; without it some operations of a GPU are faster, XLA knows more of them, and "
+        "runs and resumed runs on a GPU agree only roughly",
+    )
+    steps_per_execution: int = option(
+        0,
+        "steps that one call of a compiled function runs; never beyond a checkpoint or an epoch, and the weights stay "
+        "the same. 0: as many as take a tenth of a second, at most 16",
+        compare=False,
+    )
     resume: bool = option(
         False,
         "go on with an interrupted run in --output from its last checkpoint, to the very weights that it would have "
@@ -127,7 +159,13 @@ class TrainConfig:
             raise TrainerError(
                 f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
             )
-        for name, choices in (("loss", LOSSES), ("schedule", SCHEDULES)):
+        for name, choices in (
+            ("loss", LOSSES),
+            ("schedule", SCHEDULES),
+            ("strategy", STRATEGIES),
+            ("mixed_precision", PRECISIONS),
+            ("jit", JIT),
+        ):
             if getattr(self, name) not in choices:
                 raise TrainerError(
                     f"{flag(name)} should be one of {', '.join(choices)}. Received: {getattr(self, name)!r}."
@@ -151,6 +189,7 @@ class TrainConfig:
             ("rand_augment", 0, 1),
             ("mixup", 0, 10),
             ("cutmix", 0, 1),
+            ("steps_per_execution", 0, 10_000),
         ):
             if not low <= getattr(self, name) <= high:
                 raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")

@@ -43,6 +43,7 @@ def load(
     dequantize: bool = True,
     start: orders.Start | None = None,
     resample: str = NATURAL,
+    share: tuple[int, int] | None = None,
 ) -> tf.data.Dataset:
     """One pass over a split, each record exactly once; iterate again for the next epoch.
 
@@ -60,6 +61,9 @@ def load(
       resample: with `shuffle`, of the train split: "uniform" or "temperature=T" give rare classes more often and
         frequent ones less, in passes of the same length; see `trainer.resample`. No record comes twice more often than
         another of its class.
+      share: (number, of how many): reads only this part of each batch, of which no other number has a record, and gives
+        pairs of (the batch as below, how many records of it count, int32 ()). Where a batch has fewer records than
+        there are parts, one without a record is given the batch's first, which counts nothing.
 
     Returns:
       Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and where the
@@ -77,13 +81,28 @@ def load(
         contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start, resample
     )
     # Batch first, then read: one call for B records instead of B small ones.
+    if share:
+        batches = batches.map(functools.partial(_share, *share))
     if shards is not None:
         read = unpack.gathered(contract, shards, dequantize)
     else:
         read = unpack.streamed(contract, dequantize)
     auto = tf.data.AUTOTUNE  # for decoding; copying has little to tune
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
-    return batches.map(read, num_parallel_calls=calls, deterministic=True).prefetch(ahead)
+    made = batches.map(_counted(read) if share else read, num_parallel_calls=calls, deterministic=True)
+    return made.prefetch(ahead)
+
+
+def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Part `number` of a batch of positions or records (B,), and how many are in it; one, if none."""
+    size = tf.shape(batch)[0]
+    start, stop = number * size // parts, (number + 1) * size // parts
+    first = tf.minimum(start, size - 1)
+    return tf.ensure_shape(batch[first : tf.maximum(stop, first + 1)], (None,)), stop - start
+
+
+def _counted(read: Callable[..., Any]) -> Callable[[tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]:
+    return lambda batch, records: (read(batch), records)
 
 
 def records_of_batch(

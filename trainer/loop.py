@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 
 import tensorflow as tf
 
+from trainer.execution import Pace, Run
 from trainer.progress import Progress
-from trainer.step import TrainedModel, compiled
+from trainer.step import TrainedModel
 
 CHECK_STEPS = 16  # between looks at `fault`: each waits for the device, and no step after a fault counts
 
@@ -27,6 +29,8 @@ class Position:
 
 def run(
     model: TrainedModel,
+    training: Callable[[], Run],
+    test: Run,
     batches: tf.data.Dataset,
     validation: tf.data.Dataset | None,
     epochs: int,
@@ -35,20 +39,24 @@ def run(
     progress: Progress,
     after_step: Callable[[bool], None],
     broke: Callable[[int], None],
+    pace: Pace,
 ) -> None:
     """Trains from `position` to the end, or until `progress` stops it.
 
     Args:
       model: with weights, optimizer and metrics as they should be at `position`.
+      training: compiles `model.train_step`, as the model is at the time.
+      test: `model.test_step`, compiled.
       batches: each pass begins at `position`.
       validation: one pass a epoch; None for none.
       epochs, steps: how many, and steps in each epoch.
       position: moved on with every step.
       progress: told of every epoch.
-      after_step: called after each step with False, and after each epoch with True; writes checkpoints.
+      after_step: called after each call of `pace` with False, and after each epoch with True; writes checkpoints.
       broke: called with `model.fault` when that is not 0; raises.
+      pace: how many steps to run at once.
     """
-    train, test = compiled(model.train_step), compiled(model.test_step)
+    train = training()
 
     def check() -> None:
         fault = int(model.fault.numpy())
@@ -57,14 +65,18 @@ def run(
 
     while position.epoch < epochs and not progress.exhausted():
         if model.enter(position.epoch):
-            train = compiled(model.train_step)
+            train = training()
         progress.begin(position.step)
+        model.done.assign(position.epoch * steps + position.step)
         iterator = iter(batches)
         while position.step < steps:
-            train(iterator)
-            position.step += 1
-            if position.step % CHECK_STEPS == 0 or position.step == steps:
+            count, began = pace.steps(position.step, steps), time.perf_counter()
+            train(iterator, tf.constant(count))
+            position.step += count
+            waits = position.step % CHECK_STEPS < count or position.step == steps
+            if waits:
                 check()
+            pace.took(count, time.perf_counter() - began, waits)
             if position.step < steps:
                 after_step(False)
         del iterator  # gives its threads and buffers back before validation
@@ -80,10 +92,10 @@ def run(
     model.enter(epochs)  # nothing stays frozen
 
 
-def _validate(model: TrainedModel, test: Callable, validation: tf.data.Dataset) -> dict[str, float]:
-    iterator = iter(validation)
-    for _ in range(int(validation.cardinality())):
-        test(iterator)
+def _validate(model: TrainedModel, test: Run, validation: tf.data.Dataset) -> dict[str, float]:
+    iterator, batches = iter(validation), int(validation.cardinality())
+    for first in range(0, batches, CHECK_STEPS):
+        test(iterator, tf.constant(min(CHECK_STEPS, batches - first)))
     values = model.results()
     model.reset()
     return values

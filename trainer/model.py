@@ -41,18 +41,23 @@ def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
             f"Training needs at least two classes. Dataset {contract.name!r} has {len(contract.labels)}: "
             f"{', '.join(contract.labels)}. Prepare it with a folder for each class."
         )
-    if name in BUILT_IN:
-        network = BUILT_IN[name](contract.image_shape, len(contract.labels))
-        target = network
-    elif ":" in name:
-        network = target = _from_function(name, contract)
-    else:
-        network, target = _from_applications(name, contract)
+    network, target = make(name, contract)
     alignment.check_model(network, contract)
     if weights:
         alignment.check_weights_range(name, weights, contract)
         _load_weights(network, target, weights)
     return network
+
+
+def make(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
+    """The network unchecked, of random weights, and its part that published weight files without a head hold."""
+    if name in BUILT_IN:
+        network = BUILT_IN[name](contract.image_shape, len(contract.labels))
+        return network, network
+    if ":" in name:
+        network = _from_function(name, contract)
+        return network, network
+    return _from_applications(name, contract)
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
@@ -78,9 +83,7 @@ def gives_logits(network: keras.Model) -> bool:
     Raises:
       TrainerError: the output layer ends in something else, such as a sigmoid.
     """
-    layer: Any = network
-    while isinstance(layer, keras.Model) and layer.layers:
-        layer = layer.layers[-1]
+    layer = output_layer(network)
     if isinstance(layer, keras.layers.Softmax):
         return False
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
@@ -90,6 +93,14 @@ def gives_logits(network: keras.Model) -> bool:
             f"{activation}. Give one output a class, also for two classes."
         )
     return activation == "linear"
+
+
+def output_layer(network: keras.Model) -> Any:
+    """The last layer, of the innermost model."""
+    layer: Any = network
+    while isinstance(layer, keras.Model) and layer.layers:
+        layer = layer.layers[-1]
+    return layer
 
 
 def _from_function(name: str, contract: Contract) -> keras.Model:

@@ -30,10 +30,10 @@ class Progress:
         batch_size: int,
         records: int,
         patience: int,
-        run: outputs.Run,
+        run: outputs.Run | None,
         say: Callable[[str], None],
     ) -> None:
-        """records: of the train split, which an epoch does not go beyond. say: takes the lines."""
+        """records: of the train split, which an epoch does not go beyond. run: None to write nothing."""
         self.network, self.epochs, self.batch_size, self.records, self.patience = (
             network, epochs, batch_size, records, patience,
         )  # fmt: skip
@@ -104,7 +104,7 @@ class Progress:
         return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s"])
 
     def _write(self) -> None:
-        if not self.rows:
+        if not self.rows or self.run is None:
             return
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, list(self.rows[0]))
@@ -114,6 +114,8 @@ class Progress:
 
     def _log(self, row: dict[str, float]) -> None:
         """Under the names that Keras gives them."""
+        if self.run is None:
+            return
         with outputs.writing(self.run.logs):
             for name, value in row.items():
                 if name in ("epoch", "images_per_second"):

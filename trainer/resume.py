@@ -32,7 +32,7 @@ class Saver:
     def __init__(
         self,
         config: TrainConfig,
-        run: outputs.Run,
+        run: outputs.Run | None,
         about: dict[str, Any],
         model: TrainedModel,
         position: Position,
@@ -40,7 +40,7 @@ class Saver:
         steps: int,
         saved: Callable[[], None],
     ) -> None:
-        """about: of `fingerprint`. steps: of an epoch. saved: called when a checkpoint is written."""
+        """run: None to write nothing. about: of `fingerprint`. steps: of an epoch. saved: called after a checkpoint."""
         self._saved = saved
         self._config, self._run, self._about, self._steps = config, run, about, steps
         self._model, self._position, self._progress = model, position, progress
@@ -54,11 +54,13 @@ class Saver:
             self.save()
 
     def save(self) -> None:
-        """Writes a checkpoint.
+        """Writes a checkpoint, if this process is the one that writes.
 
         Raises:
           TrainerError: a weight is not a finite number, or the file cannot be written.
         """
+        if self._run is None:
+            return
         arrays = {group: [np.asarray(v) for v in variables] for group, variables in self._variables().items()}
         if int(self._model.fault.numpy()):
             return  # the loop looks at it soon; what is on disk is from before
@@ -104,7 +106,7 @@ class Saver:
         return {"model": model, "optimizer": optimizer, "metrics": metrics}
 
 
-def fingerprint(config: TrainConfig, contract: Contract) -> dict[str, Any]:
+def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[str, Any]:
     """What has to be the same for a run to go on exactly."""
     options = {name: value for name, value in config.decisive().items() if name not in NOT_DECISIVE}
     gathered = dataset.is_gathered(config.data, "train")
@@ -112,8 +114,16 @@ def fingerprint(config: TrainConfig, contract: Contract) -> dict[str, Any]:
         "options": options,
         "dataset": outputs.dataset_digests(contract)["contract_sha256"],
         "reading": "from memory maps" if gathered else "as streams",
+        "replicas": replicas,
         "versions": outputs.versions(tf, keras, np),
     }
+
+
+def step_of(checkpoint: Checkpoint | None) -> int:
+    """Where a run goes on: a number that differs from checkpoint to checkpoint; 0 at the beginning."""
+    if checkpoint is None:
+        return 0
+    return int(checkpoint.path.stem.removeprefix("step-"))
 
 
 def find(run: outputs.Run, about: dict[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
@@ -149,6 +159,8 @@ def refuse_other(directory: str, was: dict[str, Any], now: dict[str, Any]) -> No
         found.append("the dataset (its contract is another)")
     if was["reading"] != now["reading"]:
         found.append(f"how shards are read (was {was['reading']}, is {now['reading']})")
+    if was.get("replicas", 1) != now["replicas"]:
+        found.append(f"how many replicas (was {was.get('replicas', 1)}, is {now['replicas']})")
     found += [
         f"{name} (was {was['versions'].get(name)}, is {version})"
         for name, version in now["versions"].items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,7 +13,7 @@ from keras import ops
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import losses, resample, schedule
+from trainer import losses, precision, replicas, resample, schedule
 from trainer import model as models
 from trainer.augmentation import Augmentation
 from trainer.config import TrainConfig
@@ -50,13 +50,23 @@ class BalancedAccuracy(keras.metrics.Metric):
     def __init__(self, classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:
         super().__init__(name=name, **kwargs)
         self.classes = classes
-        self.matrix = self.add_variable((classes, classes), initializer="zeros", name="matrix")
+        self.matrix = self.add_variable(
+            (classes, classes), initializer="zeros", aggregation="only_first_replica", name="matrix"
+        )
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         del sample_weight  # a record counts once, whatever it weighs in the loss
+        self.add(self.confusion(y_true, y_pred))
+
+    def confusion(self, y_true: Any, y_pred: Any) -> Any:
+        """How often which class was given for which: float32 (C, C)."""
         true = ops.one_hot(ops.reshape(y_true, (-1,)), self.classes, dtype="float32")
         given = ops.one_hot(ops.argmax(y_pred, axis=-1), self.classes, dtype="float32")
-        self.matrix.assign_add(ops.matmul(ops.transpose(true), given))
+        return ops.matmul(ops.transpose(true), given)
+
+    def add(self, matrix: Any) -> None:
+        """Counts what `confusion` gave, the same on every replica."""
+        self.matrix.assign_add(matrix)
 
     def result(self) -> Any:
         support = ops.sum(self.matrix, axis=1)
@@ -67,6 +77,13 @@ class BalancedAccuracy(keras.metrics.Metric):
         self.matrix.assign(ops.zeros((self.classes, self.classes)))
 
 
+class RunningMean(keras.metrics.Mean):
+    """A mean of values that are the same on every replica: it can be read without asking the others."""
+
+    def add_variable(self, *args: Any, **kwargs: Any) -> Any:
+        return super().add_variable(*args, **{**kwargs, "aggregation": "only_first_replica"})
+
+
 class TrainedModel(keras.Model):
     """A network with what only training needs. Takes the batches of `dataset.load(..., dequantize=False)`.
 
@@ -75,6 +92,7 @@ class TrainedModel(keras.Model):
 
     fault: int64 (), 0 while all numbers are finite, else KINDS * the number of steps before the first that were not,
       plus INPUT, LOSS, GRADIENT. It stays on the device: reading it waits for the step.
+    done: int64 (), steps before the next one; the loop sets it where it begins.
     """
 
     def __init__(self, config: TrainConfig, contract: Contract, network: keras.Model) -> None:
@@ -86,9 +104,11 @@ class TrainedModel(keras.Model):
         self.head_optimizer: keras.optimizers.Optimizer | None = None
         self.freeze_epochs, self.averages = config.freeze_epochs, bool(config.ema)
         self.frozen = False
-        self.fault = tf.Variable(0, trainable=False, dtype=tf.int64)
+        same = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        self.fault = tf.Variable(0, trainable=False, dtype=tf.int64, aggregation=same)
+        self.done = tf.Variable(0, trainable=False, dtype=tf.int64, aggregation=same)
         self.classes = len(contract.labels)
-        self.mean_loss = keras.metrics.Mean("mean_loss")
+        self.mean_loss = RunningMean("mean_loss")
         self.balanced_accuracy = BalancedAccuracy(self.classes)
 
     def build(self, _: Any) -> None:
@@ -99,27 +119,33 @@ class TrainedModel(keras.Model):
         """Images as stored (B, H, W, 3) -> scores (B, C), without augmentation."""
         return self.network(self.dequantize(images), training=training)
 
-    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """One step of the optimizer; gives the loss of the batch."""
+    def train_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """One step of the optimizer; gives the loss of the batch. records: of `replicas.divided`."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         inputs, targets = self.augmentation(self.dequantize(images), labels, self._targets(labels, weights))
         optimizer = self.optimizer if self.head_optimizer is None or not self.frozen else self.head_optimizer
         with tf.GradientTape() as tape:
             scores = self.network(inputs, training=True)
             loss = self.compute_loss(images, targets, scores, training=True)
+            objective = optimizer.scale_loss(loss)  # the loss itself, but where float16 needs it larger
         variables = self.trainable_variables
-        gradients = tape.gradient(loss, variables)
-        self._note_fault([images] if weights is None else [images, weights], loss, gradients)
+        gradients = tape.gradient(objective, variables)
+        broken = _not_finite([images] if weights is None else [images, weights])
+        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.confusion(labels, scores), broken]
+        (loss, *gradients), (count, matrix, broken) = replicas.together(records, [loss, *gradients], counts)
+        self._note_fault(broken, loss, gradients, precision.overflows(optimizer))
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._count(labels, scores, loss)
+        self._count(loss, count, matrix)
         return {"loss": loss}
 
-    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """Counts a batch in the metrics; gives its loss."""
+    def test_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
+        """Counts a batch in the metrics; gives its loss. records: of `replicas.divided`."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         scores = self(images, training=False)
         loss = self.compute_loss(images, self._targets(labels, weights), scores, training=False)
-        self._count(labels, scores, loss)
+        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.confusion(labels, scores)]
+        (loss,), (count, matrix) = replicas.together(records, [loss], counts)
+        self._count(loss, count, matrix)
         return {"loss": loss}
 
     def results(self) -> dict[str, float]:
@@ -170,21 +196,28 @@ class TrainedModel(keras.Model):
         targets = tf.one_hot(labels, self.classes)
         return targets if weights is None else targets * weights[:, None]
 
-    def _count(self, labels: tf.Tensor, scores: tf.Tensor, loss: tf.Tensor) -> None:
-        self.mean_loss.update_state(loss, sample_weight=tf.shape(labels)[0])
-        self.balanced_accuracy.update_state(labels, scores)
+    def _count(self, loss: tf.Tensor, count: tf.Tensor, matrix: tf.Tensor) -> None:
+        self.mean_loss.update_state(loss, sample_weight=count)
+        self.balanced_accuracy.add(matrix)
 
-    def _note_fault(self, inputs: list[tf.Tensor], loss: tf.Tensor, gradients: list[Any]) -> None:
-        """One sum a gradient: squares would cost more and overflow. 8-bit images are always finite."""
-        kinds = tf.where(tf.math.is_finite(loss), 0, LOSS)
-        for values in inputs:
-            if values.dtype.is_floating:
-                kinds = tf.where(tf.reduce_all(tf.math.is_finite(values)), kinds, tf.bitwise.bitwise_or(kinds, INPUT))
+    def _note_fault(self, broken: tf.Tensor, loss: tf.Tensor, gradients: list[Any], skips: tf.Tensor | bool) -> None:
+        """broken: above 0 if the input is. skips: the optimizer leaves steps out whose gradients are not finite.
+
+        One sum a gradient: squares would cost more and overflow.
+        """
+        kinds = tf.where(tf.math.is_finite(loss), 0, LOSS) + tf.where(broken > 0, INPUT, 0)
         sums = [tf.reduce_sum(tf.convert_to_tensor(g)) for g in gradients if g is not None]
-        kinds = tf.cast(kinds + tf.where(tf.math.is_finite(tf.add_n(sums)), 0, GRADIENT), tf.int64)
-        done = self.optimizer.iterations + (0 if self.head_optimizer is None else self.head_optimizer.iterations)
-        found = tf.where(kinds > 0, tf.cast(done, tf.int64) * KINDS + kinds, 0)
+        good = tf.math.is_finite(tf.add_n(sums)) | skips
+        kinds = tf.cast(kinds + tf.where(good, 0, GRADIENT), tf.int64)
+        found = tf.where(kinds > 0, self.done * KINDS + kinds, 0)
         self.fault.assign(tf.where(self.fault == 0, found, self.fault))
+        self.done.assign_add(1)
+
+
+def _not_finite(inputs: list[tf.Tensor]) -> tf.Tensor:
+    """float32 (): how many of the inputs hold NaN or infinity. 8-bit images are always finite."""
+    floating = [values for values in inputs if values.dtype.is_floating]
+    return tf.add_n([tf.zeros(()), *(1 - tf.cast(tf.reduce_all(tf.math.is_finite(v)), tf.float32) for v in floating)])
 
 
 def training_model(config: TrainConfig, contract: Contract, network: keras.Model, steps: int) -> TrainedModel:
@@ -195,7 +228,7 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     """
     training = TrainedModel(config, contract, network)
     training.compile(
-        optimizer=schedule.optimizer(config, steps, network.trainable_variables),
+        optimizer=precision.scaled(config, schedule.optimizer(config, steps, network.trainable_variables)),
         loss=losses.ClassLoss(
             config.loss,
             resample.priors(contract, config.resample),
@@ -208,16 +241,6 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     # Built now, so that a checkpoint can be put back before a step.
     training.optimizer.build(network.trainable_variables)
     if training.backbone is not None:
-        training.head_optimizer = schedule.head_optimizer(config)
+        training.head_optimizer = precision.scaled(config, schedule.head_optimizer(config))
         training.head_optimizer.build(training.backbone.head.trainable_variables)
     return training
-
-
-def compiled(step: Callable[[Any], dict[str, tf.Tensor]]) -> Callable[[Any], dict[str, tf.Tensor]]:
-    """`train_step` or `test_step` as one function of an iterator over batches: the batch never comes to Python."""
-
-    @tf.function(reduce_retracing=True)
-    def run(batches: Any) -> dict[str, tf.Tensor]:
-        return step(next(batches))
-
-    return run

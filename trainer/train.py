@@ -30,12 +30,15 @@ from trainer import (
     configfile,
     dataset,
     evaluate,
+    execution,
     export,
     inference,
     integrity,
     loop,
     outputs,
     plots,
+    precision,
+    replicas,
     resample,
     resume,
     scoretable,
@@ -45,6 +48,7 @@ from trainer.assessment import Assessment
 from trainer.calibration import UNCALIBRATED, Calibration
 from trainer.checkpoints import Checkpoint
 from trainer.config import NO_VALIDATION, TrainConfig, TrainerError
+from trainer.execution import Pace
 from trainer.parity import Parity
 from trainer.predictions import Predictions
 from trainer.progress import Progress
@@ -64,36 +68,50 @@ def train(
       saved: called after each checkpoint, for who keeps a copy of the run elsewhere.
 
     Returns:
-      The content of metrics.json. Equal for equal configs, datasets, machines and versions, also where the run was
-      interrupted and went on with `resume`.
+      The content of metrics.json; of several workers only on the first, and {} on the others. Equal for equal configs,
+      datasets, machines and versions, also where the run was interrupted and went on with `resume`.
 
     Raises:
       TrainerError, ContractError: the dataset, the model or the output directory cannot be used, or a number of the
         training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
     """
     contract = contracts.load(config.data)
+    used = replicas.strategy(config.strategy)
+    replicas.check(config, used)
+    worker, of = replicas.workers(used)
+    if worker:
+        say(f"worker {worker + 1} of {of}: the first one reports and writes")
+        say = _silent
     _check_splits(config, contract)
     augmentation.chosen(config, contract)  # names that are none are told before the work
-    warnings = [*resample.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract)]
+    warnings = [
+        *resample.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
+        *precision.warnings(config),
+    ]  # fmt: skip
     integrity.check(contract, config.data, _read_splits(config, contract), config.verify, say)
-    run, about = outputs.check(config.output), resume.fingerprint(config, contract)
+    run, about = outputs.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about, say)
     checkpoint = resume.find(run, about, say) if config.resume else None
-    start_keras(config.seed)
+    replicas.agree(used, resume.step_of(checkpoint))
+    start_keras(config.seed, config.deterministic)
     network = models.build(config.model, contract, "" if checkpoint else config.init_weights)
     if not config.resume and not run.metrics.is_file() and checkpoints.found(run.checkpoints):
         say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
-    if not checkpoint:
+    if not checkpoint and not worker:
         versions = {"python": platform.python_version(), "system": platform.platform()}
         outputs.begin(config.output, config, contract, versions | outputs.versions(tf, keras, np))
     say(
         f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
         f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
+        + (f", on {used.num_replicas_in_sync} replicas of {of} workers" if config.strategy != "one" else "")
     )
     for warning in warnings:
         say(f"warning: {warning}")
-    progress = _fit(config, contract, network, run, about, checkpoint, say, saved)
+    progress = _fit(config, contract, network, used, run, about, checkpoint, say, saved)
+    if worker:
+        replicas.wait_for_all(used)
+        return {}
     with outputs.writing(run.model):
         network.save(run.model)
     found = {
@@ -117,7 +135,12 @@ def train(
         outputs.write_text(run.metrics, outputs.to_json(result))
     outputs.drop_checkpoints(run)
     _summary(run, scores, progress.best_epoch, served, config.validation, say)
+    replicas.wait_for_all(used)
     return result
+
+
+def _silent(line: str) -> None:
+    """Says nothing: of several workers one reports."""
 
 
 def _finished(
@@ -126,7 +149,8 @@ def _finished(
     """What --resume does with a run that is whole: nothing, if it is the run that was asked for."""
     result: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
     earlier = TrainConfig(**configfile.read(run.config, TrainConfig))
-    was = resume.fingerprint(dataclasses.replace(earlier, data=config.data), contracts.load(run.directory))
+    moved = dataclasses.replace(earlier, data=config.data)
+    was = resume.fingerprint(moved, contracts.load(run.directory), about["replicas"])
     resume.refuse_other(config.output, was | {"versions": result.get("versions", {})}, about)
     outputs.drop_checkpoints(run)  # a run that was killed in its last moment
     say(f"the run in {config.output!r} is finished: epoch {result['epochs']['kept']} of {config.epochs} was kept")
@@ -163,8 +187,8 @@ def _absent_classes(contract: Contract) -> list[str]:
     return sentences
 
 
-def start_keras(seed: int) -> None:
-    """The same numbers every time, whatever the user's ~/.keras/keras.json says.
+def start_keras(seed: int, deterministic: bool = True) -> None:
+    """The same numbers every time, if `deterministic`, whatever the user's ~/.keras/keras.json says.
 
     Raises:
       TrainerError: Keras runs on something else than TensorFlow.
@@ -178,13 +202,15 @@ def start_keras(seed: int) -> None:
     keras.config.set_floatx("float32")
     keras.utils.clear_session()  # layer names, and with them the seeds drawn from names, start again
     keras.utils.set_random_seed(seed)
-    tf.config.experimental.enable_op_determinism()
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
 
 
 def _fit(
     config: TrainConfig,
     contract: Contract,
     network: keras.Model,
+    used: tf.distribute.Strategy,
     run: outputs.Run,
     about: dict[str, Any],
     checkpoint: Checkpoint | None,
@@ -195,29 +221,48 @@ def _fit(
     position, steps = loop.Position(), blame.steps_of_epoch(config, contract)
     batches = dataset.load(
         config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
-        start=position.start, resample=config.resample,
+        start=position.start, resample=config.resample, share=replicas.share(used),
     )  # fmt: skip
     validation = None
     if config.validation != NO_VALIDATION:
-        validation = dataset.load(config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False)
+        validation = dataset.load(
+            config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False, share=replicas.share(used)
+        )
     records = contract.split(TRAIN_SPLIT).records
-    progress = Progress(network, config.epochs, config.batch_size, records, config.patience, run, say)
-    model = training_model(config, contract, network, steps)
-    saver = resume.Saver(config, run, about, model, position, progress, steps, saved)
-    shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
+    trained = network
+    with used.scope():
+        if config.mixed_precision != "none" or config.strategy != "one":
+            trained = precision.twin(config, contract, network)
+        model = training_model(config, contract, trained, steps)
+    replicas.prepare(model, used)
+    writes = None if replicas.workers(used)[0] else run
+    progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, writes, say)
+    saver = resume.Saver(config, writes, about, model, position, progress, steps, saved)
+    if writes:
+        shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
     if checkpoint:
         saver.restore(checkpoint)
+    replicas.part_seeds(model, used)
+    jit = config.strategy == "one" and execution.use_xla(
+        config.jit, model, batches.element_spec, config.batch_size, say
+    )
 
     def broke(fault: int) -> None:
         raise blame.breakdown(config, contract, steps, fault)
 
-    loop.run(
-        model, batches, validation, config.epochs, steps, position, progress,
-        saver.after_step, broke,
-    )  # fmt: skip
-    with outputs.writing(run.last), model.averaged():
-        network.save(run.last)
+    with replicas.one_sentence_if_one_is_gone(used):
+        loop.run(
+            model, lambda: execution.compiled(replicas.divided(model.train_step, used), jit),
+            execution.compiled(replicas.divided(model.test_step, used)), batches, validation, config.epochs, steps,
+            position, progress, saver.after_step, broke, Pace(config.steps_per_execution, [config.checkpoint_steps]),
+        )  # fmt: skip
+    with model.averaged():
+        precision.hand_over(trained, network)
+    if writes:
+        with outputs.writing(run.last):
+            network.save(run.last)
     progress.put_back()
+    precision.hand_over(trained, network)
     return progress
 
 

@@ -1,0 +1,56 @@
+"""What the processes of tests/test_trainer_strategy.py run: one training, on virtual devices or as a worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+
+import keras
+
+
+def plain(contract):
+    """A network without anything random."""
+    inputs = keras.Input(contract.image_shape)
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def normalizing(contract):
+    """With statistics over the batch."""
+    inputs = keras.Input(contract.image_shape)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=2)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))))
+
+
+def main(devices: int, runs: list[dict]) -> None:
+    """Trains as each of `runs` says; "kill": [epoch, step] kills the process there."""
+    import tensorflow as tf
+
+    if devices > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    from trainer import resume, train
+    from trainer.config import TrainConfig
+
+    train.plots.write_all = train.export.write = lambda *_: None  # no part of this, and half of the time
+    train._check_export = lambda *_: 0.0
+    for options in runs:
+        kill = options.pop("kill", None)
+        after_step = resume.Saver.after_step
+
+        def dies(self, epoch_ended, kill=kill, after_step=after_step):
+            after_step(self, epoch_ended)
+            if [self._position.epoch, self._position.step] == kill:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        resume.Saver.after_step = dies
+        try:
+            train.train(TrainConfig(**options), say=lambda line: print(line, flush=True))
+        finally:
+            resume.Saver.after_step = after_step
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))
