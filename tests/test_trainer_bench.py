@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.tsl.profiler.protobuf import xplane_pb2
 from trainer_fixtures import write_dataset
 
 from trainer import bench, timing
@@ -22,6 +23,7 @@ def findings(loader: float, model: float, wait: float, **changes: object) -> Fin
     both = min(loader, model)
     base = Findings(
         records=10**12, batch_size=256, encoding="uint8", cores=8, accelerator=True,
+        cache="none", mixed_precision="bfloat16", xla=True,
         loader=Spread(loader, loader * 0.9, loader * 1.1), loader_cores=3.0, first_batch_seconds=2.0,
         pass_start_seconds=0.5, model=Spread(model, model, model), both=Spread(both, both, both),
         wait_share=Spread(wait, wait / 2, min(1.0, 2 * wait)),
@@ -77,6 +79,7 @@ def test_the_wait_decides(wait, kind):
         ({"encoding": "float32"}, "a quarter of the bytes"),
         ({"encoding": "float16"}, "half of the bytes"),
         ({"encoding": "jpeg"}, "nothing to decode"),
+        ({"encoding": "jpeg"}, "--cache memory"),
         ({"loader_cores": 0.2}, "a faster disk"),
         ({"loader_cores": 6.5}, "more cores"),
         ({"batch_size": 32}, "raise --batch-size (now 32)"),
@@ -85,6 +88,18 @@ def test_the_wait_decides(wait, kind):
 def test_the_advice_follows_from_what_was_found(changes, said):
     assert not any(said in line for line in bench.judge(findings(2000, 8000, 0.75)).advice)
     assert any(said in line for line in bench.judge(findings(2000, 8000, 0.75, **changes)).advice)
+
+
+def test_the_advice_names_the_options_that_are_left():
+    def said(**changes):
+        return " ".join(bench.judge(findings(24000, 8000, 0.004, **changes)).advice)
+
+    assert "--mixed-precision bfloat16" in said(mixed_precision="none")
+    assert "--jit on" in said(xla=False)
+    assert "--mixed" not in said() and "--jit" not in said()  # noqa: PT018
+    assert "--mixed" not in said(mixed_precision="none", accelerator=False)  # it would be slower
+    fed = bench.judge(findings(2000, 8000, 0.75, encoding="jpeg", cache="memory"))
+    assert not any("--cache" in line for line in fed.advice)
 
 
 def test_a_small_split_waits_at_the_start_of_every_pass():
@@ -185,7 +200,11 @@ def test_a_window_counts_waiting_and_working_apart():
 
 @pytest.mark.parametrize(
     ("argv", "encoding", "weighted"),
-    [([], "uint8", True), (["--step-ms", "1"], "float16", False), (["--flops", "1e6"], "png", False)],
+    [
+        (["--mixed-precision", "bfloat16"], "uint8", True),
+        (["--step-ms", "1"], "float16", False),
+        (["--flops", "1e6", "--cache", "memory"], "png", False),
+    ],
 )
 def test_the_command_measures_and_writes_what_it_found(tmp_path, capsys, argv, encoding, weighted):
     write_dataset(tmp_path / "d", encoding=encoding, weighted=weighted)
@@ -201,8 +220,12 @@ def test_the_command_measures_and_writes_what_it_found(tmp_path, capsys, argv, e
     assert 0 <= content["wait_share"]["median"] <= content["wait_share"]["greatest"] < 1
     assert content["ratio"] == pytest.approx(content["loader_rate"] / content["model"]["median"])
     assert (content["records"], content["batch_size"], content["encoding"]) == (32, 4, encoding)
-    assert (content["parameters"] is None) == bool(argv)
-    assert (content["step_flops"] is None) != bool(argv)
+    synthetic = "--mixed-precision" not in argv
+    assert (content["parameters"] is None) == synthetic
+    assert (content["step_flops"] is None) != synthetic
+    assert (content["cache"], content["mixed_precision"], content["xla"]) == (
+        "memory" if "--cache" in argv else "none", "none" if synthetic else "bfloat16", False,
+    )  # fmt: skip
     assert content["devices"][-1] == "CPU"
     assert content["options"]["seconds"] == 0.1
     assert {"cores", "loader_cores", "first_batch_seconds", "pass_start_seconds", "stretch", "epoch_wait_share",
@@ -229,7 +252,11 @@ def test_profile_writes_a_trace(tmp_path):
     assert main(["bench", "--data", str(tmp_path / "d"), *few, "--profile", str(tmp_path / "trace")]) == 0
     traces = list((tmp_path / "trace" / "plugins" / "profile").rglob("*.xplane.pb"))
     assert len(traces) == 1
-    assert traces[0].stat().st_size > 0
+    space = xplane_pb2.XSpace.FromString(traces[0].read_bytes())  # what TensorBoard's profile plugin reads
+    events = {plane.event_metadata[event.metadata_id].name for plane in space.planes for line in plane.lines
+              for event in line.events}  # fmt: skip
+    assert sum(name.startswith("train") for name in events) > 0
+    assert any("MatMul" in name for name in events)
 
 
 def test_help_shows_defaults_and_loads_nothing_heavy():

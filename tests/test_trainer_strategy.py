@@ -188,6 +188,8 @@ def test_what_does_not_go_together_is_refused(data, tmp_path):
         replicas.check(TrainConfig("d", "o", strategy="mirrored", batch_size=3), Four())
     with pytest.raises(TrainerError, match="--jit on goes with --strategy one only"):
         replicas.check(TrainConfig("d", "o", strategy="mirrored", jit="on"), Four())
+    with pytest.raises(TrainerError, match="--freeze-epochs goes with --strategy one only"):
+        replicas.check(TrainConfig("d", "o", strategy="mirrored", freeze_epochs=1), Four())
     config, contract = TrainConfig(str(data), "o"), contracts.load(data)
     one, two = resume.fingerprint(config, contract, 1), resume.fingerprint(config, contract, 2)
     with pytest.raises(TrainerError, match=r"Different: how many replicas \(was 2, is 1\)"):

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.contract import RAW_DTYPES, Contract
-from trainer.config import TrainerError, check_type, flag, option
+from trainer.config import CACHES, JIT, NO_CACHE, PRECISIONS, TrainerError, check_type, flag, option
 
 COMPUTE_BOUND = 0.02  # of a step spent waiting: less is lost in the noise of any machine
 INPUT_BOUND = 0.10  # more than this and the input is what to work on
@@ -42,6 +42,13 @@ class BenchConfig:
         0.0,
         "instead of a network: multiply matrices of this many floating-point operations a step, such as 5e9. 0: off",
     )
+    mixed_precision: str = option("none", "of the network, as for the train command", choices=PRECISIONS)
+    jit: str = option("auto", "of the network, as for the train command", choices=JIT)
+    cache: str = option(
+        NO_CACHE,
+        "as for the train command; the loader is then measured with all images decoded, as from the second epoch on",
+        choices=CACHES,
+    )
     seconds: float = option(3.0, "how long to measure each of the three: loader, model, both")
     windows: int = option(5, "parts of that time; medians are taken over them")
     profile: str = option(
@@ -68,6 +75,11 @@ class BenchConfig:
             value = getattr(self, name)
             if not (math.isfinite(value) and low <= value <= high):
                 raise TrainerError(f"{flag(name)} should be from {low:g} to {high:g}. Received: {value}.")
+        for name, choices in (("mixed_precision", PRECISIONS), ("jit", JIT), ("cache", CACHES)):
+            if getattr(self, name) not in choices:
+                raise TrainerError(
+                    f"{flag(name)} should be one of {', '.join(choices)}. Received: {getattr(self, name)!r}."
+                )
         given = [flag(name) for name in ("model", "step_ms", "flops") if getattr(self, name)]
         if len(given) > 1:
             raise TrainerError(f"Give one of --model, --step-ms and --flops. Received: {', '.join(given)}.")
@@ -126,6 +138,9 @@ class Findings:
     encoding: str
     cores: int  # that this process may use
     accelerator: bool  # a device besides the CPU was found
+    cache: str  # of the decoded images
+    mixed_precision: str
+    xla: bool  # compiled the step
     loader: Spread  # alone, between the first and the last batch of a pass
     loader_cores: float  # cores that were busy meanwhile
     first_batch_seconds: float  # from asking for the data to the first batch, files not read before
@@ -198,6 +213,8 @@ def _pass_start(found: Findings) -> list[str]:
 
 def _feed_faster(found: Findings) -> list[str]:
     advice = []
+    if found.encoding not in RAW_DTYPES and found.cache == NO_CACHE:
+        advice.append("--cache memory, or --cache disk for many runs: each image is decoded once, and then copied")
     if found.encoding not in RAW_DTYPES:
         advice.append("prepare with --encoding uint8: nothing to decode in every epoch, for more bytes on disk")
     elif found.encoding != "uint8":
@@ -222,6 +239,10 @@ def _compute_less(found: Findings) -> list[str]:
     advice = []
     if found.ratio > 1.05:
         advice.append(f"the loader could feed a device up to {found.ratio:.3g} times as fast")
+    if found.accelerator and found.mixed_precision == "none":
+        advice.append("--mixed-precision bfloat16, or float16 on GPUs before 2020: half of the memory traffic")
+    if found.accelerator and not found.xla:
+        advice.append("--jit on: XLA fuses what lies between convolutions (it may need --no-deterministic)")
     if not found.accelerator:
         advice.append("train on a GPU: none was found, and the loader would have all cores to itself")
     if found.batch_size < 128:

@@ -20,7 +20,7 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
     """The error for a value of `TrainedModel.fault`, in a run of `steps` steps an epoch."""
     epoch, step = divmod(fault // KINDS, steps)
     records = dataset.records_of_batch(
-        config.data, "train", config.batch_size, config.seed, epoch, step, config.resample
+        config.data, "train", config.batch_size, config.seed, epoch, step, config.resample, config.cache
     )
     spec = contracts.feature_spec(contract)
     batch = tf.io.parse_example(records, {name: spec[name] for name in ("key", "image", "weight")})

@@ -15,6 +15,8 @@ LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
 PRECISIONS = ("none", "float16", "bfloat16")
 JIT = ("auto", "on", "off")
 STRATEGIES = ("one", "mirrored", "multiworker")
+CACHES = ("none", "memory", "disk")
+NO_CACHE = "none"
 NO_VALIDATION = "none"
 NATURAL = "none"  # of --resample: the classes as they are stored
 VERIFY = ("full", "fast", "off")
@@ -108,6 +110,13 @@ class TrainConfig:
     patience: int = option(0, "stop after this many epochs without a better validation; 0: never")
     steps: int = option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
     seed: int = option(0, "of the initial weights, the order of the records and all that is drawn")
+    cache: str = option(
+        NO_CACHE,
+        "decode each image of jpeg and png shards once and keep it in memory, or on the disk for later runs "
+        "(~/.cache/shardmill/decoded, or in $XDG_CACHE_HOME); other shards hold nothing to decode",
+        choices=CACHES,
+        compare=False,
+    )
     strategy: str = option(
         "one",
         "mirrored: on all GPUs of this machine, each with its part of every batch; multiworker: on the machines that "
@@ -165,6 +174,7 @@ class TrainConfig:
             ("strategy", STRATEGIES),
             ("mixed_precision", PRECISIONS),
             ("jit", JIT),
+            ("cache", CACHES),
         ):
             if getattr(self, name) not in choices:
                 raise TrainerError(

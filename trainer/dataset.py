@@ -19,10 +19,10 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
-from trainer import gather, mapped, unpack
+from trainer import decoded, gather, mapped, unpack
 from trainer import order as orders
 from trainer import resample as resampling
-from trainer.config import NATURAL, TrainerError
+from trainer.config import NATURAL, NO_CACHE, TrainerError
 from trainer.rows import Rows
 
 OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
@@ -44,6 +44,7 @@ def load(
     start: orders.Start | None = None,
     resample: str = NATURAL,
     share: tuple[int, int] | None = None,
+    cache: str = NO_CACHE,
 ) -> tf.data.Dataset:
     """One pass over a split, each record exactly once; iterate again for the next epoch.
 
@@ -64,6 +65,8 @@ def load(
       share: (number, of how many): reads only this part of each batch, of which no other number has a record, and gives
         pairs of (the batch as below, how many records of it count, int32 ()). Where a batch has fewer records than
         there are parts, one without a record is given the batch's first, which counts nothing.
+      cache: "memory" or "disk": decode compressed images once, see `trainer.decoded`; they are then shuffled as
+        gathered ones are. Raw images have nothing to decode, and are read as ever.
 
     Returns:
       Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and where the
@@ -78,12 +81,14 @@ def load(
     """
     contract = contracts.load(directory)
     shards, batches = _batches(
-        contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start, resample
+        contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start, resample, cache
     )
     # Batch first, then read: one call for B records instead of B small ones.
     if share:
         batches = batches.map(functools.partial(_share, *share))
-    if shards is not None:
+    if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
+        read = unpack.decoded_once(contract, decoded.open_store(contract, split, shards, cache), dequantize)
+    elif shards is not None:
         read = unpack.gathered(contract, shards, dequantize)
     else:
         read = unpack.streamed(contract, dequantize)
@@ -113,6 +118,7 @@ def records_of_batch(
     number: int,
     batch: int,
     resample: str = NATURAL,
+    cache: str = NO_CACHE,
 ) -> list[bytes]:
     """The serialized records of one batch of a shuffled pass, as `load` with this seed gives them in its pass `number`.
 
@@ -120,15 +126,15 @@ def records_of_batch(
     """
     contract = contracts.load(directory)
     shards, batches = _batches(
-        contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch), resample
+        contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch), resample, cache
     )
     found = next(iter(batches)).numpy()
     return list(found) if shards is None else mapped.records(shards, found)
 
 
-def is_gathered(directory: str | os.PathLike[str], split: str) -> bool:
-    """Whether the split is gathered from memory maps, and not streamed: the two have different orders."""
-    return mapped.open_shards(contracts.load(directory), os.fspath(directory), split) is not None
+def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_CACHE) -> bool:
+    """Whether the split is gathered from memory maps, or a cache, and not streamed: they have different orders."""
+    return mapped.open_shards(contracts.load(directory), os.fspath(directory), split, cache != NO_CACHE) is not None
 
 
 def wire_dtype(contract: Contract) -> str:
@@ -177,13 +183,19 @@ def _batches(
     drop_remainder: bool,
     start: orders.Start | None,
     resample: str,
+    cache: str,
 ) -> tuple[list[mapped.Shard] | None, tf.data.Dataset]:
     """The maps of the shards and batches of positions in them, int64 (B,); or None and serialized records, string (B,).
 
     The number of batches is known, unless `start` may leave some out.
     """
     paths = checked_shards(contract, directory, split)
-    shards = mapped.open_shards(contract, directory, split)
+    shards = mapped.open_shards(contract, directory, split, cache != NO_CACHE)
+    if shards is None and cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:
+        raise TrainerError(
+            f"--cache {cache} needs local shards, {mapped.MAX_SHARDS} at most and no larger than the memory. Received: "
+            f"{directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache out."
+        )
     if shards is None and "://" not in directory:  # TensorFlow's reader believes the lengths in a file
         for shard in contract.split(split).shards:
             mapped.check_framing(os.path.join(directory, shard.file), shard.records)

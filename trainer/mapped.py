@@ -84,14 +84,16 @@ class Shard:
         return walk(self.path, self.records, len(self.map), lambda at: self.map[at : at + 8])
 
 
-def open_shards(contract: Contract, directory: str, split: str) -> list[Shard] | None:
+def open_shards(contract: Contract, directory: str, split: str, compressed: bool = False) -> list[Shard] | None:
     """Maps the shards of a split that hold records, in shard order; None where they should be read as streams.
 
-    That is where images are compressed, the directory is remote, the system cannot map the files, there are too many
-    of them, or they are larger together than the machine's memory: each record would then come from the disk alone.
+    That is where images are compressed (unless `compressed`), the directory is remote, the system cannot map the files,
+    there are too many of them, or they are larger together than the machine's memory: each record would then come from
+    the disk alone.
     """
     shards = [shard for shard in contract.split(split).shards if shard.records]
-    if contract.encoding not in contracts.RAW_DTYPES or "://" in directory or len(shards) > MAX_SHARDS:
+    raw = contract.encoding in contracts.RAW_DTYPES
+    if not (raw or compressed) or "://" in directory or len(shards) > MAX_SHARDS:
         return None
     if sum(shard.bytes for shard in shards) > _memory_bytes():
         return None

@@ -75,6 +75,11 @@ def check(config: TrainConfig, used: tf.distribute.Strategy) -> None:
             f"--batch-size is that of all replicas together and should be at least {count}, one record each. "
             f"Received: {config.batch_size}."
         )
+    if config.strategy != "one" and config.freeze_epochs:
+        raise TrainerError(
+            "--freeze-epochs goes with --strategy one only: train the head on one device, then start from its weights "
+            "with --init-weights."
+        )
     if config.strategy != "one" and config.jit == "on":
         raise TrainerError("--jit on goes with --strategy one only: XLA cannot compile sums over devices here.")
 

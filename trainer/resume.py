@@ -109,7 +109,7 @@ class Saver:
 def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[str, Any]:
     """What has to be the same for a run to go on exactly."""
     options = {name: value for name, value in config.decisive().items() if name not in NOT_DECISIVE}
-    gathered = dataset.is_gathered(config.data, "train")
+    gathered = dataset.is_gathered(config.data, "train", config.cache)
     return {
         "options": options,
         "dataset": outputs.dataset_digests(contract)["contract_sha256"],

@@ -20,10 +20,10 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import dataset, train
+from trainer import dataset, execution, precision, train
 from trainer import model as models
 from trainer.bench import DEFAULT_MODEL, BenchConfig, Findings, Spread, check_split
-from trainer.config import TrainConfig, TrainerError
+from trainer.config import NO_CACHE, TrainConfig, TrainerError
 from trainer.step import TrainedModel, training_model
 from trainer.synthetic import CPU_SIDE, GPU_SIDE, MatrixStep
 
@@ -118,18 +118,27 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
     if config.synthetic and not accelerators:
         _one_core_for_the_step(say)
     setup = TrainConfig(
-        data=config.data, output="not written", model=config.model or DEFAULT_MODEL, batch_size=config.batch_size
-    )
+        data=config.data, output="not written", model=config.model or DEFAULT_MODEL, batch_size=config.batch_size,
+        mixed_precision=config.mixed_precision, jit=config.jit, cache=config.cache,
+    )  # fmt: skip
     train.start_keras(setup.seed)
     say(f"devices: {', '.join([*map(_device_name, accelerators), f'CPU with {cores} cores'])}")
     batches = dataset.load(
         config.data, config.split, config.batch_size, shuffle=True, seed=setup.seed, drop_remainder=True,
-        dequantize=False,
+        dequantize=False, cache=config.cache,
     )  # fmt: skip
+    if config.cache != NO_CACHE:
+        for _ in batches:  # fills it
+            pass
     batch = batch_in_memory(contract, config.batch_size)
-    step, about = _synthetic_step(config, batch, say) if config.synthetic else _network_step(setup, contract, batch)
+    step, about = (
+        _synthetic_step(config, batch, say) if config.synthetic else _network_step(setup, contract, batch, say)
+    )
     say(f"model: {about['network']}")
-    found = _findings(config, contract, batches, batch, step, say, cores=cores, accelerator=bool(accelerators))
+    found = _findings(
+        config, contract, batches, batch, step, say, cores=cores, accelerator=bool(accelerators), cache=config.cache,
+        mixed_precision=config.mixed_precision, xla=about.pop("xla"),
+    )  # fmt: skip
     if config.profile:
         _write_trace(config.profile, Feed(batches), step)
         say(f"trace of {PROFILED_STEPS} steps written to {config.profile}")
@@ -184,16 +193,22 @@ def _findings(
     )
 
 
-def _network_step(setup: TrainConfig, contract: Contract, batch: Batch) -> tuple[Step, dict[str, Any]]:
+def _network_step(
+    setup: TrainConfig, contract: Contract, batch: Batch, say: Callable[[str], None]
+) -> tuple[Step, dict[str, Any]]:
     network = models.build(setup.model, contract)
-    step = training_step(training_model(setup, contract, network, 1), batch)
+    if setup.mixed_precision != "none":
+        network = precision.twin(setup, contract, network)
+    model = training_model(setup, contract, network, 1)
+    xla = execution.use_xla(setup.jit, model, [tf.TensorSpec.from_tensor(t) for t in batch], setup.batch_size, say)
+    step = training_step(model, batch, xla)
     what = f"{network.name}, {network.count_params():,} parameters"
-    return step, {"network": what, "parameters": network.count_params(), "step_flops": None}
+    return step, {"network": what, "parameters": network.count_params(), "step_flops": None, "xla": xla}
 
 
-def training_step(model: TrainedModel, batch: Batch) -> Step:
+def training_step(model: TrainedModel, batch: Batch, xla: bool = False) -> Step:
     """The step of training, compiled on `batch`; returns when the device is done."""
-    train_step = tf.function(model.train_step, reduce_retracing=True)
+    train_step = tf.function(model.train_step, reduce_retracing=True, jit_compile=xla or None)
 
     def step(batch: Batch) -> None:
         float(train_step(batch)["loss"])  # a number on the host: the device has finished
@@ -210,7 +225,7 @@ def _synthetic_step(config: BenchConfig, batch: Batch, say: Callable[[str], None
         say(f"calibrating a step of {config.step_ms:g} ms")
         step.set_milliseconds(config.step_ms, batch)
     what = f"matrix products of {step.flops / 1e9:.3g} GFLOP a step"
-    return step, {"network": what, "parameters": None, "step_flops": step.flops}
+    return step, {"network": what, "parameters": None, "step_flops": step.flops, "xla": False}
 
 
 def batch_in_memory(contract: Contract, size: int) -> Batch:

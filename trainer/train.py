@@ -222,11 +222,17 @@ def _fit(
     batches = dataset.load(
         config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
         start=position.start, resample=config.resample, share=replicas.share(used),
+        cache=config.cache,
     )  # fmt: skip
     validation = None
     if config.validation != NO_VALIDATION:
         validation = dataset.load(
-            config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False, share=replicas.share(used)
+            config.data,
+            config.validation,
+            evaluate.EVALUATION_BATCH,
+            dequantize=False,
+            share=replicas.share(used),
+            cache=config.cache,
         )
     records = contract.split(TRAIN_SPLIT).records
     trained = network

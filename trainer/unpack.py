@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import compiled, gather, mapped
+from trainer import compiled, decoded, gather, mapped
 from trainer.rows import Rows
 
 Read = Callable[..., tuple[tf.Tensor, ...]]
@@ -47,6 +47,22 @@ def streamed(contract: Contract, dequantize: bool) -> Read:
         fit = rows.fit(batch, tf.strings.length(serialized))
         made: tuple[tf.Tensor, ...] = tf.cond(fit, lambda: unpack(batch), lambda: parse(serialized))
         return made
+
+    return read
+
+
+def decoded_once(contract: Contract, store: decoded.Store, dequantize: bool) -> Read:
+    """As `gathered`, of compressed images; decodes those that the store does not hold yet."""
+    parse, finish = _parser(contract, False), _finisher(contract, dequantize)
+    dtypes = [tf.uint8, tf.int64, *([tf.float32] if contract.weighted else [])]
+
+    def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Not stateful, as above: what is in the store already never changes what comes out.
+        serialized, absent = tf.numpy_function(store.absent, [positions], [tf.string, tf.int64], stateful=False)
+        parsed = parse(tf.ensure_shape(serialized, (None,)))
+        images, *others = tf.numpy_function(store.take, [positions, absent, *parsed], dtypes, stateful=False)
+        images = tf.ensure_shape(images, (positions.shape[0], *contract.image_shape))
+        return (finish(images), *(tf.ensure_shape(values, (positions.shape[0],)) for values in others))
 
     return read
 
