@@ -16,6 +16,7 @@ from trainer import step as steps
 from trainer import train as training
 from trainer.config import TrainConfig, TrainerError
 from trainer.execution import MOST_STEPS, Pace
+from trainer.parity import Parity
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record.
 OPTIONS = {"model": f"{__name__}:small", "epochs": 2, "batch_size": 4, "verify": "off", "checkpoint_minutes": 0.0}
@@ -39,14 +40,15 @@ def data(tmp_path_factory):
 def without_pictures_and_export(monkeypatch):
     """They are no part of this and take half of the time."""
     monkeypatch.setattr(training.plots, "write_all", lambda *_: None)
-    monkeypatch.setattr(training.export, "write", lambda *_: None)
-    monkeypatch.setattr(training, "_check_export", lambda *_: 0.0)
+    monkeypatch.setattr(training.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+    monkeypatch.setattr(training.board, "write", lambda *_: None)
+    monkeypatch.setattr(training, "_write_page", lambda *_: None)
 
 
 def run(data, out, **changes):
     lines = []
     training.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
-    rows = list(csv.DictReader((out / "history.csv").open(newline="")))
+    rows = list(csv.DictReader((out / "metrics.csv").open(newline="")))
     for row in rows:
         del row["images_per_second"]
     return models.load(out / "model.keras"), rows, "\n".join(lines)

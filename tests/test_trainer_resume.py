@@ -22,6 +22,7 @@ from trainer import model as models
 from trainer import train as training
 from trainer.__main__ import main
 from trainer.config import TrainConfig, TrainerError
+from trainer.parity import Parity
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record; 3 epochs.
 OPTIONS = {"epochs": 3, "batch_size": 4, "loss": "weighted", "checkpoint_steps": 2, "verify": "off",
@@ -48,8 +49,9 @@ def without_pictures_and_export():
     """They are no part of this and take half of the time."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training.plots, "write_all", lambda *_: None)
-        patch.setattr(training.export, "write", lambda *_: None)
-        patch.setattr(training, "_check_export", lambda *_: 0.0)
+        patch.setattr(training.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+        patch.setattr(training.board, "write", lambda *_: None)
+        patch.setattr(training, "_write_page", lambda *_: None)
         yield
 
 

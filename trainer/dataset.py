@@ -13,6 +13,7 @@ import functools
 import os
 import secrets
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from trainer.config import TrainConfig, TrainerError
 
+_begun: list[str] = []  # the strategies of several devices that this process has trained with
 SEED_STRIDE = 1_000_003  # between the random draws of replicas: flips and dropout differ from part to part
 
 
@@ -25,14 +26,22 @@ def strategy(name: str) -> tf.distribute.Strategy:
     """What --strategy names. Comes before anything else of TensorFlow: a cluster is joined first.
 
     Raises:
-      TrainerError: "multiworker" without a TF_CONFIG that tells of the cluster and of this worker.
+      TrainerError: "multiworker" without a TF_CONFIG that tells of the cluster and of this worker, or a second training
+        on several devices in one process: TensorFlow would take its messages for those of the first.
     """
     if name == "one":
         return tf.distribute.get_strategy()
+    if _begun:
+        raise TrainerError(
+            f"--strategy {name} trains once a process: start each training in a process of its own, or use "
+            "--strategy one."
+        )
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        _begun.append(name)
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     _check_cluster(os.environ.get("TF_CONFIG", ""))
+    _begun.append(name)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
