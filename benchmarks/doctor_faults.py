@@ -47,7 +47,11 @@ class Result:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", default="", help="run the cases whose group or name contains this")
+    parser.add_argument(
+        "--only",
+        default="",
+        help="run the cases whose group or name contains this, or one of these, separated by commas",
+    )
     parser.add_argument("--write", default="", metavar="FILE", help="put the table between the marks of this file")
     parser.add_argument("--folder", default="", help="keep what is prepared and trained here, for the next time")
     parser.add_argument(
@@ -74,7 +78,7 @@ def run(data: pathlib.Path, folder: pathlib.Path, only: str, patience: float) ->
     room = registry.Room(data, folder)
     results = []
     for case in registry.CASES:
-        if only.lower() in f"{case.group}: {case.name}".lower():
+        if any(part in f"{case.group}: {case.name}".lower() for part in only.lower().split(",")):
             results.append(examine(case, room, patience))
             print(line(results[-1]), file=sys.stderr, flush=True)
     return results
