@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import pathlib
+import re
 import socket
 import subprocess
 import time
@@ -17,7 +18,7 @@ from runs import TestFailedError, say
 
 SLOTS = 2  # of a TaskManager: one alone can hold a job of parallelism 2
 OPENED = ("java.lang", "java.lang.invoke", "java.net", "java.nio", "java.text", "java.time", "java.util")
-START_SECONDS = 120
+START_SECONDS, STARTS = 600, 5  # on a machine with other work too
 
 
 def configuration(folder: pathlib.Path, rpc: int, rest: int) -> dict[str, Any]:
@@ -39,12 +40,17 @@ def configuration(folder: pathlib.Path, rpc: int, rest: int) -> dict[str, Any]:
         "taskmanager.memory.task.heap.size": "384m",
         "taskmanager.memory.task.off-heap.size": "128m",
         "taskmanager.memory.managed.size": "128m",
+        "taskmanager.memory.jvm-metaspace.size": "256m",
+        "taskmanager.memory.jvm-overhead.min": "192m",
+        "taskmanager.memory.jvm-overhead.max": "192m",
         "taskmanager.memory.network.min": "64m",
         "taskmanager.memory.network.max": "64m",
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 5,
         "restart-strategy.fixed-delay.delay": "2 s",
         "heartbeat.timeout": 30000,
+        "pekko.ask.timeout": "120 s",  # a busy machine is no failure
+        "web.timeout": 120000,
         "io.tmp.dirs": str(folder / "tmp"),
     }
 
@@ -72,26 +78,38 @@ class Cluster:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, task_managers: int) -> None:
-        """Starts everything; returns when all slots are there."""
-        self._java("jobmanager", "-Xmx600m", "runtime.entrypoint.StandaloneSessionClusterEntrypoint")
+        """Starts everything, one after the other; returns when all slots are there."""
+        entry = "runtime.entrypoint.StandaloneSessionClusterEntrypoint"
+        self._start("jobmanager", 0, "-Xmx600m", entry)
         for number in range(1, task_managers + 1):
             name = f"taskmanager-{number}"
             identity = ("-D", f"taskmanager.resource-id={name}")
-            self._java(name, "-Xmx512m", "runtime.taskexecutor.TaskManagerRunner", *identity)
-        until = time.monotonic() + START_SECONDS
-        while self.overview().get("slots-total") != task_managers * SLOTS:
-            dead = [name for name, process in self._processes.items() if process.poll() is not None]
-            if dead or time.monotonic() > until:
-                told = "\n".join(self.log(name)[-2000:] for name in dead or self._processes)
-                raise TestFailedError(f"The Flink cluster did not come up ({', '.join(dead) or 'too slow'}):\n{told}")
-            time.sleep(0.5)
+            self._start(name, number * SLOTS, "-Xmx512m", "runtime.taskexecutor.TaskManagerRunner", *identity)
         say(f"Flink {self.overview()['flink-version']} session cluster: 1 JobManager, {task_managers} TaskManagers.")
+
+    def _start(self, name: str, slots: int, *command: str) -> None:
+        """Starts one process and waits until the cluster has so many slots.
+
+        It is started again where it gives up: no option changes the 10 s in which its network has to be there.
+        """
+        until, starts = time.monotonic() + START_SECONDS, 0
+        while self.overview().get("slots-total", -1) < slots:
+            if name not in self._processes or self._processes[name].poll() is not None:
+                if starts == STARTS:
+                    raise TestFailedError(f"Flink's {name} ended at each start:\n{self.complaints(name)}")
+                self._java(name, *command)
+                starts += 1
+            if time.monotonic() > until:
+                raise TestFailedError(f"Flink's {name} did not come up:\n{self.complaints(name)}")
+            time.sleep(0.5)
 
     def _java(self, name: str, heap: str, main: str, *arguments: str) -> None:
         command = [
             "java",
             heap,
-            "-XX:MaxMetaspaceSize=300m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",  # it lives for a minute
+            "-XX:MaxMetaspaceSize=256m",
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED),
             f"-Dlog4j.configurationFile={self._folder / 'log4j.properties'}",
             "-cp",
@@ -111,9 +129,11 @@ class Cluster:
         self._processes[name].kill()
         self._processes[name].wait()
 
-    def log(self, name: str) -> str:
-        """What a process has said."""
-        return (self._folder / f"{name}.log").read_text(errors="replace")
+    def complaints(self, name: str) -> str:
+        """The errors that a process has told, without Java's pages."""
+        lines = (self._folder / f"{name}.log").read_text(errors="replace").splitlines()
+        told = [line for line in lines if re.search(r" (ERROR|FATAL) |Exception|Error:", line)]
+        return "\n".join(told[:20] or lines[-5:])
 
     def get(self, path: str) -> dict[str, Any]:
         """An answer of the REST interface; {} where there is none."""

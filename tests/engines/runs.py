@@ -21,7 +21,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 MARK = "SHARDMILL_ENGINE_TEST"  # in the environment of every process that comes of a test
 LIMIT = 900.0  # seconds that one run may take, on a machine with other work too
 SAMPLE = 400  # drawn images, where there are no photographs
-FLAGS = ("--name=photos", "--size=64x64", "--balance=uniform", "--shards=8", "--workers=2")
+# No image is too slow on a machine with other work too.
+FLAGS = ("--name=photos", "--size=64x64", "--balance=uniform", "--shards=8", "--workers=2", "--image-timeout=600")
 
 
 class TestFailedError(Exception):
