@@ -1,4 +1,4 @@
-"""What each option of speed and scale is worth on this machine: images/s of training, as a ratio to none of them.
+"""What each option of speed and scale is worth on this machine: images/s and CPU time, as ratios to none of them.
 
     python benchmarks/options.py DATA [--jpeg DATA] [--model cnn] [--batch-size 32] [--rounds 5] [--steps 16]
 
@@ -101,20 +101,28 @@ def _loader(arguments: argparse.Namespace, cache: str) -> Callable[[], None]:
 
 
 def _report(made: dict[str, Callable[[], None]], rounds: int, images: int) -> None:
+    """Images/s, and CPU-seconds for 1,000 images, which other load on the machine disturbs less; and their ratios."""
     rates: dict[str, list[float]] = {name: [] for name in made}
+    costs: dict[str, list[float]] = {name: [] for name in made}
     for _ in range(rounds):
         for name, work in made.items():
-            began = time.perf_counter()
+            began, cpu = time.perf_counter(), time.process_time()
             work()
+            costs[name].append(1000 * (time.process_time() - cpu) / images)
             rates[name].append(images / (time.perf_counter() - began))
-    first = next(iter(rates))
-    for name, found in rates.items():
-        ratios = sorted(rate / base for rate, base in zip(found, rates[first], strict=True))
+    first = next(iter(made))
+    for name in made:
         print(
-            f"{name:<34} {statistics.median(found):>8,.0f} images/s  "
-            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f}) of {first}",
+            f"{name:<32} {statistics.median(rates[name]):>7,.0f} images/s, {_ratio(rates[name], rates[first])}; "
+            f"{statistics.median(costs[name]):.2f} CPU-s/1k, {_ratio(costs[name], costs[first])}",
             flush=True,
         )
+
+
+def _ratio(found: list[float], base: list[float]) -> str:
+    """Round by round: median (least to greatest)."""
+    ratios = sorted(one / other for one, other in zip(found, base, strict=True))
+    return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ def test_an_overflow_of_float16_halves_the_scale_and_only_a_true_one_stops(data)
 def test_a_killed_float16_run_goes_on_to_the_same_float32_model(data, tmp_path, monkeypatch):
     options = {"mixed_precision": "float16", "steps_per_execution": 2, "checkpoint_steps": 2}
     one, rows, said = run(data, tmp_path / "one", **options)
-    assert "warning: --mixed-precision float16 without a GPU is slower than none" in said
+    assert "warning: --mixed-precision float16 without a GPU is several times slower" in said
     assert {layer.dtype_policy.name for layer in one._flatten_layers()} == {"float32"}
     after_step = resume.Saver.after_step
 

@@ -59,11 +59,12 @@ def warnings(config: TrainConfig) -> list[str]:
         return []
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
-        other = ": try bfloat16" if config.mixed_precision == "float16" else ""
-        return [
-            f"--mixed-precision {config.mixed_precision} without a GPU is slower than none on most processors{other}; "
-            "`python -m trainer bench` tells."
-        ]
+        if config.mixed_precision == "bfloat16":
+            return [
+                "--mixed-precision bfloat16 without a GPU is faster only on processors that compute with it "
+                "(AVX512_BF16, AMX): `python -m trainer bench` tells."
+            ]
+        return ["--mixed-precision float16 without a GPU is several times slower than none: use bfloat16, or none."]
     needed = GPU_FROM[config.mixed_precision]
     found = [tf.config.experimental.get_device_details(gpu).get("compute_capability") for gpu in gpus]
     return [
