@@ -18,7 +18,7 @@ from runs import TestFailedError, say
 
 SLOTS = 2  # of a TaskManager: one alone can hold a job of parallelism 2
 OPENED = ("java.lang", "java.lang.invoke", "java.net", "java.nio", "java.text", "java.time", "java.util")
-START_SECONDS, STARTS = 600, 5  # on a machine with other work too
+START_SECONDS = 600  # on a machine with other work too
 
 
 def configuration(folder: pathlib.Path, rpc: int, rest: int) -> dict[str, Any]:
@@ -78,30 +78,20 @@ class Cluster:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, task_managers: int) -> None:
-        """Starts everything, one after the other; returns when all slots are there."""
-        entry = "runtime.entrypoint.StandaloneSessionClusterEntrypoint"
-        self._start("jobmanager", 0, "-Xmx600m", entry)
+        """Starts everything; returns when all slots are there."""
+        self._java("jobmanager", "-Xmx600m", "runtime.entrypoint.StandaloneSessionClusterEntrypoint")
         for number in range(1, task_managers + 1):
             name = f"taskmanager-{number}"
             identity = ("-D", f"taskmanager.resource-id={name}")
-            self._start(name, number * SLOTS, "-Xmx512m", "runtime.taskexecutor.TaskManagerRunner", *identity)
-        say(f"Flink {self.overview()['flink-version']} session cluster: 1 JobManager, {task_managers} TaskManagers.")
-
-    def _start(self, name: str, slots: int, *command: str) -> None:
-        """Starts one process and waits until the cluster has so many slots.
-
-        It is started again where it gives up: no option changes the 10 s in which its network has to be there.
-        """
-        until, starts = time.monotonic() + START_SECONDS, 0
-        while self.overview().get("slots-total", -1) < slots:
-            if name not in self._processes or self._processes[name].poll() is not None:
-                if starts == STARTS:
-                    raise TestFailedError(f"Flink's {name} ended at each start:\n{self.complaints(name)}")
-                self._java(name, *command)
-                starts += 1
-            if time.monotonic() > until:
-                raise TestFailedError(f"Flink's {name} did not come up:\n{self.complaints(name)}")
+            self._java(name, "-Xmx512m", "runtime.taskexecutor.TaskManagerRunner", *identity)
+        until = time.monotonic() + START_SECONDS
+        while self.overview().get("slots-total") != task_managers * SLOTS:
+            dead = [name for name, process in self._processes.items() if process.poll() is not None]
+            if dead or time.monotonic() > until:
+                told = "\n".join(f"{name}:\n{self.complaints(name)}" for name in dead or self._processes)
+                raise TestFailedError(f"The Flink cluster did not come up ({'ended' if dead else 'too slow'}):\n{told}")
             time.sleep(0.5)
+        say(f"Flink {self.overview()['flink-version']} session cluster: 1 JobManager, {task_managers} TaskManagers.")
 
     def _java(self, name: str, heap: str, main: str, *arguments: str) -> None:
         command = [
@@ -111,6 +101,7 @@ class Cluster:
             "-XX:TieredStopAtLevel=1",  # it lives for a minute
             "-XX:MaxMetaspaceSize=256m",
             *(f"--add-opens=java.base/{package}=ALL-UNNAMED" for package in OPENED),
+            "-Dpekko.remote.classic.startup-timeout=300s",  # 10 s, and Flink has no option for it
             f"-Dlog4j.configurationFile={self._folder / 'log4j.properties'}",
             "-cp",
             f"{self._libraries}/*",
