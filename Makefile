@@ -9,7 +9,9 @@ SHELL := /bin/bash
 OUT ?= build/run
 DATA ?= build/sample
 SIZE ?= 64x64
-BALANCE ?= uniform
+# A rare class is shown as often as the others while training; BALANCE=uniform prepares more records of it instead.
+BALANCE ?= none
+RESAMPLE ?= $(if $(filter none,$(BALANCE)),uniform,none)
 EPOCHS ?= 12
 PREPARE_FLAGS ?=
 TRAIN_FLAGS ?=
@@ -38,7 +40,7 @@ FLINK_VERSION := 1.19.3
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
-	@echo "  Variables: DATA=$(DATA) OUT=$(OUT) SIZE=$(SIZE) BALANCE=$(BALANCE) EPOCHS=$(EPOCHS)"
+	@echo "  Variables: DATA=$(DATA) OUT=$(OUT) SIZE=$(SIZE) BALANCE=$(BALANCE) RESAMPLE=$(RESAMPLE) EPOCHS=$(EPOCHS)"
 
 all: evaluate  ## install, draw the sample (or take DATA=), prepare, verify, train, evaluate and say where all is
 	@echo
@@ -57,7 +59,7 @@ verify: prepare  ## prepare, then check every file, digest, record and count
 	$(RUN) -m pipelines verify "$(OUT)/data"
 
 train: verify  ## prepare, verify, then train into OUT/model
-	$(RUN) -m trainer train --data "$(OUT)/data" --output "$(OUT)/model" --epochs $(EPOCHS) $(TRAIN_FLAGS)
+	$(RUN) -m trainer train --data "$(OUT)/data" --output "$(OUT)/model" --epochs $(EPOCHS) --resample $(RESAMPLE) $(TRAIN_FLAGS)
 
 evaluate: train  ## prepare, verify, train, then evaluate on SPLIT
 	$(RUN) -m trainer evaluate --model "$(OUT)/model" --data "$(OUT)/data" --split $(SPLIT)
