@@ -12,6 +12,8 @@ from doctor_fixtures import batches, unit
 from doctor_registry import Given, Room, fault, healthy
 from keras import layers
 
+from trainer import networks
+
 TRAINING = "model and training"
 SHAPE = (SIDE, SIDE, 3)
 
@@ -192,8 +194,8 @@ def _(room: Room) -> Given:
 @healthy("trashnet, a network that was trained for a while, with its history")
 def _(room: Room) -> Given:
     parts = pair(room)
-    model = residual()
-    model.compile(keras.optimizers.Adam(3e-3), SPARSE, metrics=["accuracy"])
+    model = networks.small_cnn(SHAPE, 6)
+    model.compile(keras.optimizers.Adam(2e-3), SPARSE, metrics=["accuracy"])
     x, y, vx, vy = parts
     past = model.fit(unit(x), y, 32, epochs=15, validation_data=(unit(vx), vy), verbose=0).history
     return given(parts, model=model, past={name: tuple(np.asarray(v, float)) for name, v in past.items()})

@@ -16,7 +16,7 @@ from trainer.doctor.subject import Subject
 EPOCHS = 5  # fewer tell nothing of a course
 RISES = 1.3  # validation loss at the end over its least
 APART = 2.0  # validation loss over training loss at the end
-GUESSING = 0.9  # of ln(classes)
+GUESSING = 0.95  # of ln(classes)
 FLAT = 0.03  # of the loss, that the last third of the epochs changed
 SLOW = 0.1  # of the first loss, that all epochs changed
 STEADY = 0.5  # of the mean fall of an epoch, that the last ones still have
