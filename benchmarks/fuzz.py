@@ -132,6 +132,8 @@ def mutate_json(rng: random.Random, seeds: Sequence[bytes]) -> bytes:
         lines = [json.loads(line) for line in rng.choice(seeds).split(b"\0")]
     except ValueError:  # a change of a change: JSON no longer
         return mutate_bytes(rng, seeds)
+    if not all(isinstance(line, (dict, list)) for line in lines):
+        return mutate_bytes(rng, seeds)
     for _ in range(rng.choice((1, 1, 2, 3))):
         _replace(rng, rng.choice(lines))
     text = "\0".join(json.dumps(line, ensure_ascii=rng.random() < 0.5) for line in lines)

@@ -124,7 +124,10 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     out = tmp_path / "data"
     command = [sys.executable, "-m", "pipelines", "prepare", "--input", str(tmp_path / "in"), "--output", str(out),
                "--shards=20", "--workers=1"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     deadline = time.monotonic() + 120
     while not list(out.glob(".shardmill/staged/*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)

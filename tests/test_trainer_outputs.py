@@ -51,10 +51,23 @@ def full_for_tensorflow(*_, **__):
     raise tf.errors.ResourceExhaustedError(None, None, "/x/y; No space left on device\nmore")
 
 
+def full_at(name):
+    """A disk that is full when the model of this name is saved."""
+    save = keras.Model.save
+
+    def at(network, path, *args, **more):
+        if pathlib.Path(path).name == name:
+            full()
+        return save(network, path, *args, **more)
+
+    return at
+
+
 STAGES = {
     "checkpoints": (checkpoints, "write", full),
     "logs": (tf.summary, "create_file_writer", full_for_tensorflow),
-    "model.keras": (keras.Model, "save", full),
+    "last.keras": (keras.Model, "save", full_at("last.keras")),
+    "model.keras": (keras.Model, "save", full_at("model.keras")),
     "saved_model": (tf.saved_model, "save", full_for_tensorflow),
     "plots": (training.plots, "write_all", full),
 }
