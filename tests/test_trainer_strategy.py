@@ -24,6 +24,9 @@ from trainer.config import TrainConfig, TrainerError
 # 21 records in batches of 4: the last of an epoch's 6 has one record, so that one of two replicas has none.
 SPLITS = {"train": (14, 7), "validation": (4, 3), "test": (3, 2)}
 PLAIN, NORMALIZING = "strategy_fixtures:plain", "strategy_fixtures:normalizing"
+# The same on any number of devices, because it comes after the sum of the gradients; clipping at this norm bites.
+CONTROL = {"clip_norm": 0.05, "ema": 0.9, "weight_decay": 0.01, "schedule": "cosine", "loss": "logit-adjusted"}
+RANDOM = {"flip": True, "checkpoint_steps": 2, "mixup": 0.2, "cutmix": 1.0, "ema": 0.9}
 HERE = pathlib.Path(__file__).parent
 
 
@@ -65,17 +68,17 @@ def weights(out):
 def finished(data, tmp_path_factory):
     """The folder of all runs, and what each process said: one device, two devices, two workers, side by side."""
     root = tmp_path_factory.mktemp("runs")
-    random = {"flip": True, "checkpoint_steps": 2, "steps_per_execution": 2}
     mirrored = {"strategy": "mirrored"}
+    workers = {"strategy": "multiworker", "checkpoint_steps": 4}
     ports = free_ports(2)
     cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     processes = {
-        "one": start(1, [options(data, root / "one"), options(data, root / "one-bn", model=NORMALIZING)]),
-        "two": start(2, [options(data, root / "two", **mirrored, steps_per_execution=3)]),
+        "one": start(1, [options(data, root / "one", **CONTROL), options(data, root / "one-bn", model=NORMALIZING)]),
+        "two": start(2, [options(data, root / "two", **mirrored, **CONTROL, steps_per_execution=3)]),
         "two-bn": start(2, [options(data, root / "two-bn", **mirrored, model=NORMALIZING)]),
-        "random": start(2, [options(data, root / "random", **mirrored, **random)]),
-        "killed": start(2, [options(data, root / "killed", **mirrored, **random, kill=[1, 2])]),
-        **{f"worker-{i}": start(1, [options(data, root / "workers", strategy="multiworker", checkpoint_steps=4)],
+        "random": start(2, [options(data, root / "random", **mirrored, **RANDOM, steps_per_execution=2)]),
+        "killed": start(2, [options(data, root / "killed", **mirrored, **RANDOM, steps_per_execution=2, kill=[1, 2])]),
+        **{f"worker-{i}": start(1, [options(data, root / "workers", **workers, **CONTROL)],
                                 TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}))
            for i in range(2)},
     }  # fmt: skip
@@ -115,9 +118,9 @@ def test_two_workers_come_to_the_curve_of_one_and_only_the_first_writes(finished
 
 
 def test_a_killed_run_on_two_devices_goes_on_to_the_same_bits(data, finished, tmp_path):
-    """With flips, which each replica draws for itself."""
+    """With flips and mixtures, which each replica draws for itself."""
     root, _ = finished
-    again = options(data, root / "killed", strategy="mirrored", flip=True, checkpoint_steps=2, resume=True)
+    again = options(data, root / "killed", strategy="mirrored", **RANDOM, resume=True)
     process = start(2, [again])
     said = process.communicate(timeout=900)[0]
     assert process.returncode == 0, said
