@@ -43,12 +43,14 @@ def configuration(folder: pathlib.Path, rpc: int, rest: int) -> dict[str, Any]:
         "taskmanager.memory.jvm-metaspace.size": "256m",
         "taskmanager.memory.jvm-overhead.min": "192m",
         "taskmanager.memory.jvm-overhead.max": "192m",
-        "taskmanager.memory.network.min": "64m",
-        "taskmanager.memory.network.max": "64m",
+        # Each of the job's many shuffles asks for so many buffers of 32 kB; the default, 512, is for terabytes.
+        "taskmanager.network.sort-shuffle.min-buffers": 64,
+        "taskmanager.memory.network.min": "160m",
+        "taskmanager.memory.network.max": "160m",
         "restart-strategy.type": "fixed-delay",
         "restart-strategy.fixed-delay.attempts": 5,
         "restart-strategy.fixed-delay.delay": "2 s",
-        "heartbeat.timeout": 30000,
+        "heartbeat.timeout": 120000,
         "pekko.ask.timeout": "120 s",  # a busy machine is no failure
         "web.timeout": 120000,
         "io.tmp.dirs": str(folder / "tmp"),
