@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from trainer_fixtures import write_dataset
 
@@ -35,6 +35,8 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
 
 
 @settings(max_examples=30)
+@example("\x85", 1e-3, True, 0)
+@example("a\x85b\u2028 \u2029é\n", 1e-3, True, 0)
 @given(
     st.text(st.characters(codec="utf-8"), min_size=1),
     st.floats(1e-300, 100, exclude_min=True),

@@ -18,6 +18,7 @@ from trainer.config import TrainerError
 MAX_BYTES = 1 << 20
 NOT_SAVED = ("resume",)  # a run that is repeated begins at its beginning
 HEADER = "# The options of this run. To repeat it: python -m trainer train --config FILE --output NEW\n"
+BREAKS = ("\x85", "\u2028", "\u2029")  # what else YAML takes for the end of a line
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
@@ -25,7 +26,9 @@ def text(config: Any) -> str:
     """A config dataclass as YAML, one option a line in the order of the fields. `read` gives it back."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     kept = {name: value for name, value in values.items() if name not in NOT_SAVED}
-    return HEADER + str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=1000))
+    # PyYAML writes these as they are between quotes, and reads them as a space: they need escapes.
+    readable = not any(sign in str(value) for value in kept.values() for sign in BREAKS)
+    return HEADER + str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=readable, width=1000))
 
 
 def read(path: str | os.PathLike[str], kind: type) -> dict[str, Any]:
