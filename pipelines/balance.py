@@ -143,15 +143,11 @@ def targets(counts: Mapping[str, int], config: PrepareConfig) -> dict[str, int]:
     return {label: max(1, round(largest * (count / largest) ** exponent)) for label, count in counts.items()}
 
 
-def plan_copies(histograms: Mapping[str, RankHistogram], config: PrepareConfig) -> dict[str, Copies]:
-    """Copies per class of the train split, from the histograms of its images' positions."""
-    counts = {label: histogram.total for label, histogram in histograms.items()}
-    plan = {}
-    for label, target in targets(counts, config).items():
-        target = min(target, config.max_copies * counts[label])
-        base, extra = divmod(target, counts[label]) if counts[label] else (0, 0)
-        plan[label] = Copies(base, histograms[label].threshold(extra) if extra else 0)
-    return plan
+def copies_for(target: int, histogram: RankHistogram, config: PrepareConfig) -> Copies:
+    """What makes `target` records, or as many as --max-copies allows, of a class with these images' positions."""
+    images = histogram.total
+    base, extra = divmod(min(target, config.max_copies * images), images) if images else (0, 0)
+    return Copies(base, histogram.threshold(extra) if extra else 0)
 
 
 def components(groups: Iterable[Sequence[str]]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 
 from pipelines import contract as contracts
-from pipelines import sidecars, storage
+from pipelines import ledger, sidecars, storage
 from pipelines.contract import Contract
 from pipelines.workspace import Work
 
@@ -23,10 +23,12 @@ def bind(contract: Contract, work: Work, texts: Mapping[str, str]) -> Contract:
     """
     files = {name: hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest() for name, text in texts.items()}
     found = {name: work.path("transform", *name.split("/")) for name in storage.files_below(work.path("transform"))}
+    found |= {f"rejects/{name}": work.path(name) for name in (ledger.REJECTED, ledger.UNUSED)}
     for split in contract.splits.values():
         for shard in split.shards:
             found[f"ledger/{shard.file}.jsonl"] = work.path("ledger", f"{shard.file}.jsonl")
-    files |= {name: storage.digest_and_size(path)[0] for name, path in found.items()}
+    digests = storage.each(lambda path: storage.digest_and_size(path)[0], found.values(), work.root)
+    files |= dict(zip(found, digests, strict=True))
     return dataclasses.replace(contract, files=files)
 
 

@@ -9,7 +9,7 @@ fail  the run ends before anything is published
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -19,6 +19,7 @@ from pipelines.source import Ref
 from pipelines.summary import Duplicates, Rejected
 
 MOST_NAMED = 3
+MOST_MEMBERS = 100
 
 
 class DuplicatesError(ValueError):
@@ -32,6 +33,21 @@ def groups(refs: Iterable[Ref]) -> Iterator[list[Ref]]:
         members = list(equal)
         if len(members) > 1:
             yield members
+
+
+def told(equal: Sequence[Ref]) -> Duplicates:
+    """What is told of refs of equal content: at most MOST_MEMBERS of them, under as many labels and splits as may be.
+
+    A million copies of one picture would else be a line of 100 MB.
+    """
+    members = [(ref.uri, ref.label, ref.split) for ref in equal]
+    if len(members) <= MOST_MEMBERS:
+        return Duplicates(equal[0].digest, tuple(members))
+    first = {(label, split): number for number, (_, label, split) in reversed(list(enumerate(members)))}
+    chosen = dict.fromkeys(sorted(first.values())[:MOST_MEMBERS])
+    chosen.update(dict.fromkeys(range(MOST_MEMBERS)))
+    kept = sorted(list(chosen)[:MOST_MEMBERS])
+    return Duplicates(equal[0].digest, tuple(members[number] for number in kept), len(members) - len(kept))
 
 
 def separate(refs: Iterable[Ref], config: PrepareConfig) -> tuple[list[Ref], list[Rejected]]:

@@ -69,7 +69,8 @@ def check(config: PrepareConfig) -> None:
 def _check_first(config: PrepareConfig) -> None:
     """Lists the beginning of the input, and fails if not one of it is an image with a label."""
     rejects: list[Rejected] = []
-    for item in itertools.islice(list_sources(config), LOOKED_AT):
+    some = manifest.first_items(config, LOOKED_AT) if is_manifest(config.input) else list_sources(config)
+    for item in itertools.islice(some, LOOKED_AT):
         if isinstance(item, Rejected):
             rejects.append(item)
         elif not storage.is_remote(item.uri) and not os.path.lexists(item.uri):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import collections
+import codecs
 import csv
 import io
+import itertools
 import json
 import math
 import os
 import posixpath
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipelines import storage
@@ -42,35 +43,43 @@ class Unlisted(NamedTuple):
 
 def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
     """Every row as a source or a reject; rows that repeat or contradict one another are rejects, never a choice."""
-    rows = list(read_rows(config.input))
-    if not rows:
+    empty = True
+    for item in read_items(read_rows(config.input), config):
+        empty = False
+        yield item
+    if empty:
         raise SourceError(f"The manifest {config.input!r} has no rows.")
-    yield from read_items(rows, config)
 
 
-def read_items(rows: Sequence[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
-    """A source or a reject for each row, in their order."""
+def read_items(rows: Iterable[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """A source or a reject for each row, in their order. Holds them all: what contradicts a row may come last."""
     base = posixpath.dirname(config.input)
-    meanings: dict[str, set[tuple[Any, ...]]] = collections.defaultdict(set)
-    parsed: list[tuple[Source | Rejected, int]] = []
-    for number, row in enumerate(rows, start=1):
-        item = _parse_row(row, number, base, config)
-        parsed.append((item, number))
+    first: dict[str, int] = {}  # key -> its first row
+    others: dict[str, set[tuple[Any, ...]]] = {}  # key -> what its rows say, where that differs
+    parsed: list[Source | Rejected] = []
+    for number, row in enumerate(rows):
+        item = _parse_row(row, number + 1, base, config)
+        parsed.append(item)
         if isinstance(item, Source):
-            meanings[item.key].add(item[2:])
-    seen: set[str] = set()
-    for item, number in parsed:
+            earlier = parsed[first.setdefault(item.key, number)]
+            if earlier[2:] != item[2:]:  # type: ignore[index]
+                others.setdefault(item.key, {earlier[2:]}).add(item[2:])  # type: ignore[index]
+    for number, item in enumerate(parsed):
         if isinstance(item, Rejected):
             yield item
-        elif len(meanings[item.key]) > 1:
-            found = sorted(meanings[item.key])
-            detail = f"Row {number}: this path has more than one label, split, group or weight: {found}."
+        elif item.key in others:
+            found = sorted(others[item.key])
+            detail = f"Row {number + 1}: this path has more than one label, split, group or weight: {found}."
             yield reject(item.uri, "contradictory-rows", detail, item.label)
-        elif item.key in seen:
-            yield reject(item.uri, "repeated-row", f"Row {number} repeats an earlier one.", item.label)
+        elif first[item.key] != number:
+            yield reject(item.uri, "repeated-row", f"Row {number + 1} repeats an earlier one.", item.label)
         else:
-            seen.add(item.key)
             yield item
+
+
+def first_items(config: PrepareConfig, most: int) -> Iterator[Source | Rejected]:
+    """The first rows as sources or rejects, without a look at the others."""
+    yield from read_items(itertools.islice(read_rows(config.input), most), config)
 
 
 def _parse_row(row: Mapping[str, Any], number: int, base: str, config: PrepareConfig) -> Source | Rejected:
@@ -154,34 +163,49 @@ def unlisted(config: PrepareConfig) -> Unlisted:
     return Unlisted(count, first)
 
 
-def read_rows(path: str) -> Iterable[Mapping[str, Any]]:
+def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
     """The rows of the manifest; SourceError where it cannot be read."""
     try:
-        return parse(path, storage.read_input(path, MAX_BYTES))
+        data = storage.read_input(path, MAX_BYTES)
     except storage.StorageError as e:
         raise SourceError(f"The manifest {path!r} cannot be read: {type(e).__name__}: {e}.") from e
+    yield from parse(path, data)
 
 
-def parse(path: str, data: bytes) -> Iterable[Mapping[str, Any]]:
+def parse(path: str, data: bytes) -> Iterator[Mapping[str, Any]]:
     """The rows in the bytes of a manifest, in the format that its name says; SourceError where they are not in it."""
     try:
         if path.lower().endswith(".parquet"):
-            import pyarrow.parquet
-
-            file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
-            names = file.schema_arrow.names
-            _check_columns(path, names)
-            return list(file.read(columns=[name for name in COLUMNS if name in names]).to_pylist())
-        text = data.decode("utf-8-sig")
+            yield from _parquet_rows(path, data)
+            return
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
         if path.lower().endswith(".csv"):
-            reader = csv.DictReader(io.StringIO(text, newline=""))
+            reader = csv.DictReader(text)
             _check_columns(path, reader.fieldnames or [])
-            return list(reader)
-        return [_json_row(line, i) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
+            yield from reader
+            return
+        lines = enumerate(_lines(data), start=1)
+        yield from (_json_row(line, number) for number, line in lines if line.strip())
     except SourceError:
         raise
     except Exception as e:  # pyarrow, csv and codecs each raise their own
         raise SourceError(f"The manifest {path!r} cannot be read: {type(e).__name__}: {e}.") from e
+
+
+def _parquet_rows(path: str, data: bytes) -> Iterator[Mapping[str, Any]]:
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+    names = file.schema_arrow.names
+    _check_columns(path, names)
+    for batch in file.iter_batches(columns=[name for name in COLUMNS if name in names]):
+        yield from batch.to_pylist()
+
+
+def _lines(data: bytes) -> Iterator[str]:
+    """Lines of UTF-8 that end with a line feed and with nothing else that Python takes for an end of line."""
+    for line in io.BytesIO(data.removeprefix(codecs.BOM_UTF8)):
+        yield line.decode("utf-8").removesuffix("\n")
 
 
 def _check_columns(path: str, columns: Iterable[str]) -> None:

@@ -48,11 +48,21 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
             | "CountEqual" >> beam.CombineGlobally(duplicates.First())
             | "Refuse" >> beam.Map(duplicates.refuse)
         )
-    the_plan = AsSingleton(
+    ranks = (
         assigned.refs
         | "ImageRanks" >> beam.FlatMap(stages.image_ranks, config)  # ((split, label), RankHistogram)
         | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
-        | "GatherRanks" >> beam.combiners.ToDict()
+    )
+    targets = AsSingleton(
+        ranks
+        | "Totals" >> beam.MapTuple(lambda key, histogram: (key, histogram.total))
+        | "GatherTotals" >> beam.combiners.ToDict()
+        | "Targets" >> beam.Map(stages.targets, config)  # {label: records in train}
+    )
+    the_plan = AsSingleton(
+        ranks
+        | "ShareOut" >> beam.Map(stages.share_of, config, targets)  # ((split, label), Share)
+        | "GatherShares" >> beam.combiners.ToDict()
         | "PlanBalance" >> beam.Map(stages.make_plan, config, work)  # Plan
     )
     items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, config, the_plan).with_outputs(

@@ -6,14 +6,25 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from pipelines import balance, hashing
-from pipelines.config import PrepareConfig
+from pipelines.config import ConfigError, PrepareConfig
 from pipelines.shards import Item, file_name
 from pipelines.source import NothingUsableError, Ref
 
 MIN_SHARD_RECORDS = 256
 USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
+# In all splits: contract.json takes some 400 bytes for each, and readers take no larger one than MAX_CONTRACT_BYTES.
+MAX_SHARDS = 100_000
+
+
+class Share(NamedTuple):
+    """What becomes of one class in one split. copies: of train's classes."""
+
+    images: int
+    records: int
+    copies: balance.Copies = balance.Copies(1, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,31 +47,43 @@ class Plan:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
 
 
-def make_plan(histograms: Mapping[tuple[str, str], balance.RankHistogram], config: PrepareConfig) -> Plan:
-    """(split, label) -> the histogram of its images' balance positions, made into the plan.
+def share_of(target: int | None, histogram: balance.RankHistogram, config: PrepareConfig) -> Share:
+    """The share of a class with these images' balance positions. target: its records; None: as many as images."""
+    if target is None:
+        return Share(histogram.total, histogram.total)
+    copies = balance.copies_for(target, histogram, config)
+    records = copies.base * histogram.total + _below(histogram, copies.threshold)
+    return Share(histogram.total, records, copies)
+
+
+def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) -> Plan:
+    """(split, label) -> its share, made into the plan.
 
     Raises:
       NothingUsableError: no image to train on.
-      BalanceError: a balance that these classes cannot have.
+      BalanceError: a balance that leaves nothing to train on.
+      ConfigError: more than MAX_SHARDS.
     """
     natural: dict[str, dict[str, int]] = {}
-    for (split, label), histogram in sorted(histograms.items()):
-        natural.setdefault(split, {})[label] = histogram.total
+    for (split, label), share in sorted(shares.items()):
+        natural.setdefault(split, {})[label] = share.images
     if "train" not in natural:
         raise NothingUsableError(
             "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest; "
             f"read: {', '.join(f'{sum(c.values())} in {split}' for split, c in natural.items()) or 'none at all'}."
         )
-    train = {label: h for (split, label), h in histograms.items() if split == "train"}
-    copies = balance.plan_copies(train, config)
-    records = {split: sum(counts.values()) for split, counts in natural.items() if split != "train"}
-    records["train"] = sum(
-        copies[label].base * count + _below(train[label], copies[label].threshold)
-        for label, count in natural["train"].items()
-    )
+    records = dict.fromkeys(natural, 0)
+    for (split, _), share in shares.items():
+        records[split] += share.records
     if not records["train"]:
         raise balance.BalanceError(f"--balance {config.balance} leaves split 'train' without a record.")
     shards = {split: shard_count(count, config) for split, count in records.items()}
+    if sum(shards.values()) > MAX_SHARDS:
+        raise ConfigError(
+            f"{sum(records.values()):,} records would be {sum(shards.values()):,} shards. There should be at most "
+            f"{MAX_SHARDS:,}, so that contract.json stays readable: use a larger --shard-size or smaller --shards."
+        )
+    copies = {label: share.copies for (split, label), share in sorted(shares.items()) if split == "train"}
     labels = tuple(sorted({label for counts in natural.values() for label in counts}))
     return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)
 

@@ -11,10 +11,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from pipelines import engine, listing, pipeline, progress, publish, shards, storage, tally, workers, workspace
+from pipelines import engine, ledger, listing, pipeline, progress, publish, shards, storage, tally, workers, workspace
+from pipelines import plan as plans
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract
-from pipelines.summary import Rejected, Summary
+from pipelines.summary import Summary
 
 _log = logging.getLogger(__name__)
 
@@ -51,12 +52,12 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
         plan = tally.read_plan(work)
         seconds = time.monotonic() - started
         records = sum(plan.records.values())
-        summary, rejected, unused = tally.summarize(
+        summary, totals = tally.summarize(
             config, work, plan, {"runner": the_engine.name, "seconds": seconds, "images_per_second": records / seconds}
         )
-        tally.check_rejects(summary, config, _keep_rejects(work, rejected))
-        made = publish.make_contract(config, work, plan, summary)
-        contract = publish.publish(config, work, made, summary, rejected, unused)
+        tally.check_rejects(summary, config, work.path(ledger.REJECTED))
+        made = publish.make_contract(config, work, plan, summary, totals)
+        contract = publish.publish(config, work, made, summary)
     return Result(contract, summary)
 
 
@@ -101,9 +102,18 @@ def _analysis(config: PrepareConfig, work: workspace.Work) -> Iterator[Callable[
 def _analyze(
     analyst: workers.Workers, config: PrepareConfig, work: workspace.Work, ended: threading.Event
 ) -> shards.Affine:
-    while not tally.train_is_staged(config, work):
-        if ended.wait(POLL_SECONDS) and not tally.train_is_staged(config, work):
-            raise tally.IncompleteError("The job ended without all shards of split train. Run it again.")
+    def wait_for(done: Callable[[], bool]) -> None:
+        look = time.monotonic()
+        while not done():
+            # A look at many shards, or at remote ones, takes long: a tenth of the time at most.
+            pause = max(POLL_SECONDS, 9 * (time.monotonic() - look))
+            if ended.wait(pause) and not done():
+                raise tally.IncompleteError("The job ended without all shards of split train. Run it again.")
+            look = time.monotonic()
+
+    wait_for(lambda: tally.is_planned(work))
+    train = plans.shard_names(tally.read_plan(work), config)["train"]
+    wait_for(lambda: tally.are_staged(train, work))
     [analyzed] = analyst.submit("run_analysis", (config, work), [()])
     try:
         affine: shards.Affine = analyzed.result()
@@ -113,10 +123,3 @@ def _analyze(
             "goes on from there."
         ) from e
     return affine
-
-
-def _keep_rejects(work: workspace.Work, rejected: Sequence[Rejected]) -> str:
-    """Writes the rejects where they can be read even if nothing is published; returns the path."""
-    path = work.path("rejected.jsonl")
-    storage.write_text(path, "".join(json.dumps(dataclasses.asdict(r), ensure_ascii=False) + "\n" for r in rejected))
-    return path

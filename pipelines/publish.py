@@ -6,21 +6,21 @@ All that needs space on the disk is written before the old dataset is touched: a
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
 from google.protobuf import text_format
 
-from pipelines import bindings, gray, report, sidecars, source, storage, tally, workspace
+from pipelines import bindings, gray, ledger, report, sidecars, source, storage, tally, workspace
 from pipelines import contract as contracts
 from pipelines import plan as plans
-from pipelines.config import PrepareConfig
+from pipelines.accounts import Totals
+from pipelines.config import ConfigError, PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
-from pipelines.summary import Rejected, Summary
+from pipelines.summary import Summary
 from pipelines.workspace import Work
 
 LIBRARIES = ("tensorflow", "tensorflow-transform", "apache-beam", "numpy", "pillow")
@@ -28,16 +28,15 @@ _DIRECTORIES = ("stats", "transform_fn", "transformed_metadata", "ledger", "reje
 _FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
 
 
-def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: Summary) -> Contract:
+def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: Summary, totals: Totals) -> Contract:
     """The contract of what lies finished below `work`.
 
     Raises:
       IncompleteError: a finished shard is missing or holds another number of records than its account says.
     """
-    accounts = {a["file"]: a for a in tally.read_accounts(config, work, plan)}
     splits = {}
     for name, files in plans.shard_names(plan, config).items():
-        notes = [_note(work, file, accounts[file]["records"]) for file in files]
+        notes = storage.each(lambda file: _note(work, file, totals.records[file]), files, work.root)
         counts = summary.classes[name]
         splits[name] = Split(
             natural={label: c.natural for label, c in counts.items()},
@@ -45,7 +44,6 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
             copies={label: c.copies for label, c in counts.items()},
             shards=tuple(Shard(n["file"], n["records"], n["bytes"], n["sha256"]) for n in notes),
         )
-    weighted = source.is_manifest(config.input) and any(a["weighted"] for a in accounts.values())
     return Contract(
         name=config.dataset_name,
         image_shape=(*config.size, 3),
@@ -74,9 +72,9 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         },
         augmentation=dict(config.augment),
         seed=config.seed,
-        weighted=weighted,
+        weighted=source.is_manifest(config.input) and totals.weighted,
         config_digest=config.digest(),
-        source_digest=f"{sum(int(a['source_digest'], 16) for a in accounts.values()) % (1 << 256):064x}",
+        source_digest=f"{totals.source_digest:064x}",
         transform_digest=storage.digest_and_size(work.path("transform", "transform_fn", "saved_model.pb"))[0],
         rejected=summary.rejected,
         versions={"python": platform.python_version(), **{n: metadata.version(n) for n in LIBRARIES}},
@@ -90,38 +88,59 @@ def _resize(config: PrepareConfig) -> dict[str, Any]:
     return {"mode": config.resize, "filter": config.filter, "antialias": True, "rounding": "half to even"}
 
 
-def publish(
-    config: PrepareConfig, work: Work, contract: Contract, summary: Summary,
-    rejected: Sequence[Rejected], unused: Sequence[Rejected],
-) -> Contract:  # fmt: skip
-    """Puts the dataset in place of what the output held, contract.json last; returns what that says."""
+def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summary) -> Contract:
+    """Puts the dataset in place of what the output held, contract.json last; returns what that says.
+
+    Raises:
+      ConfigError: so many shards and classes that no reader would take the contract. Nothing was published.
+    """
+    texts = _texts(contract, summary)
+    contract = bindings.bind(contract, work, texts)
+    texts[contracts.FILE_NAME] = contract.to_json()
+    _check_size(texts[contracts.FILE_NAME])
+    files = [shard.file for part in contract.splits.values() for shard in part.shards]
+    _write_beside(work, texts, files)
+    withdraw(config.output)
+    _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, config.output)
+    storage.remove(work.root)
+    return contract
+
+
+def _texts(contract: Contract, summary: Summary) -> dict[str, str]:
+    """Path -> text of what lies beside the shards, but for the contract, ledgers and rejects."""
     texts = {
         **sidecars.tfds_files(contract),
         "schema.pbtxt": text_format.MessageToString(sidecars.schema(contract)),
         "stats/summary.json": summary.to_json(),
-        "rejects/rejected.jsonl": _json_lines(rejected),
-        "rejects/unused.jsonl": _json_lines(unused),
         "report.html": report.render(contract, summary),
     }
     for split in contract.splits:
         texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
-    contract = bindings.bind(contract, work, texts)
-    beside, out = work.path("beside"), config.output
-    for name, text in {**texts, contracts.FILE_NAME: contract.to_json()}.items():
-        storage.write_text(storage.join(beside, name), text)
-    files = [shard.file for part in contract.splits.values() for shard in part.shards]
-    for file in files:  # copied, which is linked: if this run ends here, the next one finds them
+    return texts
+
+
+def _write_beside(work: Work, texts: Mapping[str, str], files: Sequence[str]) -> None:
+    """All that needs space. What the job left is linked where that can be: if this run ends here, the next finds it."""
+    beside = work.path("beside")
+    for name, text in texts.items():
+        storage.write_text(storage.join(beside, *name.split("/")), text)
+    for name in (ledger.REJECTED, ledger.UNUSED):
+        storage.copy(work.path(name), storage.join(beside, "rejects", name))
+
+    def copy(file: str) -> None:
         storage.copy(work.path("ledger", f"{file}.jsonl"), storage.join(beside, "ledger", f"{file}.jsonl"))
-    withdraw(out)
-    for file in files:
-        storage.rename(work.path("shards", file), storage.join(out, file))
+
+    list(storage.each(copy, files, work.root))
+
+
+def _move_in(work: Work, names: Sequence[str], files: Sequence[str], out: str) -> None:
+    """Shards, the transform and what lies beside them, the contract last."""
+    list(storage.each(lambda file: storage.rename(work.path("shards", file), storage.join(out, file)), files, out))
     for name in ("transform_fn", "transformed_metadata"):
         storage.move_tree(work.path("transform", name), storage.join(out, name))
-    for name in [*sorted({name.partition("/")[0] for name in texts}), "ledger"]:
-        storage.move_tree(storage.join(beside, name), storage.join(out, name))
-    storage.rename(storage.join(beside, contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))
-    storage.remove(work.root)
-    return contract
+    for name in [*(name for name in names if name != contracts.FILE_NAME), "ledger", "rejects"]:
+        storage.move_tree(work.path("beside", name), storage.join(out, name))
+    storage.rename(work.path("beside", contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))
 
 
 def withdraw(out: str) -> None:
@@ -133,9 +152,9 @@ def withdraw(out: str) -> None:
     storage.remove(storage.join(out, contracts.FILE_NAME))
     names = storage.children(out)
     stale = [n for n in names if ".tfrecord-" in n and n.rpartition("-of-")[2].isdigit()]
-    for name in dict.fromkeys([*old, *stale, *_FILES, *_DIRECTORIES]):
-        if name in names:
-            storage.remove(storage.join(out, name))
+    present = set(names)
+    gone = [name for name in dict.fromkeys([*old, *stale, *_FILES, *_DIRECTORIES]) if name in present]
+    list(storage.each(lambda name: storage.remove(storage.join(out, name)), gone, out))
 
 
 def _note(work: Work, file: str, records: int) -> dict[str, Any]:
@@ -158,5 +177,10 @@ def _normalization(config: PrepareConfig, work: Work, summary: Summary) -> Norma
     return Normalization(config.normalize, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
 
 
-def _json_lines(rows: Sequence[Rejected]) -> str:
-    return "".join(json.dumps(dataclasses.asdict(row), ensure_ascii=False) + "\n" for row in rows)
+def _check_size(text: str) -> None:
+    if len(text) > contracts.MAX_CONTRACT_BYTES:
+        raise ConfigError(
+            f"contract.json would have {len(text) >> 20} MiB and be refused: at most "
+            f"{contracts.MAX_CONTRACT_BYTES >> 20} MiB are read. Use a larger --shard-size or fewer classes. "
+            "Nothing was published."
+        )

@@ -28,6 +28,7 @@ RECORD_VERSION = 1
 # process's own work, few enough to stay small (32 x 49 kB at 128x128).
 WINDOW, BATCH = 32, 8
 MAX_THUMBNAILS = 120
+COUNTED = 1024  # histograms of images, 3 kB each, that are added up at a time
 FLOATS = ("float16", "float32")
 Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
 
@@ -150,6 +151,7 @@ class _Account:
         self._file, self._split = file, split
         self._stored: list[Item] = []
         self._levels: list[bytes] = []
+        self._sum = gray.add_up([])
         self._rejects: dict[str, Rejected] = {}
 
     def reject(self, rejected: Rejected) -> None:
@@ -160,6 +162,9 @@ class _Account:
         self._stored.append(item)
         if not item.copy:
             self._levels.append(made.levels)
+            if len(self._levels) == COUNTED:
+                self._sum += gray.add_up(self._levels)
+                self._levels.clear()
 
     def result(self, size: tuple[int, int]) -> dict[str, Any]:
         """All of it as plain JSON values. `size` is the target's height and width."""
@@ -179,7 +184,7 @@ class _Account:
             "widths": count(str(header.width // 16 * 16) for header in headers),
             "heights": count(str(header.height // 16 * 16) for header in headers),
             "file_bytes": count(str(gray.file_size_bin(ref.file_bytes)) for ref in originals),
-            "levels": gray.add_up(self._levels).tolist(),
+            "levels": (self._sum + gray.add_up(self._levels)).tolist(),
             "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
         }
 

@@ -15,7 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 from pipelines import balance, duplicates, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source, pack, unpack
-from pipelines.summary import Duplicates, Rejected
+from pipelines.summary import Rejected
 from pipelines.workers import TaskLostError
 from pipelines.workspace import Work
 
@@ -128,8 +128,8 @@ def unit_ranks(
 
 def unit_label(refs: list[Ref]) -> str:
     """The label that a unit counts for in stratifying: its most frequent one, of equals the first by name."""
-    labels = sorted(ref.label for ref in refs)
-    return max(dict.fromkeys(labels), key=labels.count)
+    counts = collections.Counter(ref.label for ref in refs)
+    return min(counts, key=lambda label: (-counts[label], label))
 
 
 def assign_split(
@@ -153,9 +153,9 @@ def assign_split(
         yield from (TaggedOutput("rejected", reject) for reject in rejected)
         if len(everything) > 1:
             for equal in duplicates.groups(ref._replace(split=ref.split or split) for ref in everything):
-                members = tuple((r.uri, r.label, r.split) for r in equal)
-                yield TaggedOutput("duplicates", Duplicates(equal[0].digest, members))
-    yield pack(assigned)
+                yield TaggedOutput("duplicates", duplicates.told(equal))
+    for start in range(0, len(assigned), BUCKET):  # a unit may be large: all of it in one element would be, too
+        yield pack(assigned[start : start + BUCKET])
 
 
 def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], balance.RankHistogram]]:
@@ -166,11 +166,23 @@ def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str,
     yield from ranks.items()
 
 
-def make_plan(
-    histograms: Mapping[tuple[str, str], balance.RankHistogram], config: PrepareConfig, work: Work
-) -> plan.Plan:
+def targets(totals: Mapping[tuple[str, str], int], config: PrepareConfig) -> dict[str, int]:
+    """(split, label) -> images, made into the records that each label of train should have."""
+    train = {label: count for (split, label), count in totals.items() if split == "train"}
+    return balance.targets(train, config) if train else {}
+
+
+def share_of(
+    ranked: tuple[tuple[str, str], balance.RankHistogram], config: PrepareConfig, wanted: Mapping[str, int]
+) -> tuple[tuple[str, str], plan.Share]:
+    """((split, label), its share of the plan): so the histograms, megabytes each, are never together in one place."""
+    (split, label), ranks = ranked
+    return (split, label), plan.share_of(wanted[label] if split == "train" else None, ranks, config)
+
+
+def make_plan(shares: Mapping[tuple[str, str], plan.Share], config: PrepareConfig, work: Work) -> plan.Plan:
     """Makes the plan and notes it for the publisher."""
-    made = plan.make_plan(histograms, config)
+    made = plan.make_plan(shares, config)
     storage.write_text(work.path("plan.json"), made.to_json())
     progress.begin("preparing", sum(made.records.values()))
     return made

@@ -6,18 +6,23 @@ Apache Beam is imported only for remote paths.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
-from typing import IO, Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import IO, Any, TypeVar
 
 from pipelines import casing
 
 CHUNK = 1 << 20
+AT_ONCE = 32  # requests to a remote system
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class StorageError(OSError):
@@ -206,6 +211,17 @@ def reading(path: str) -> IO[bytes]:
     if os.path.lexists(path) and not os.path.isfile(path):
         raise OSError("not a regular file")
     return open(path, "rb")
+
+
+def each(function: Callable[[T], R], items: Iterable[T], where: str) -> Iterator[R]:
+    """function(item) of each item, in order; where `where` is remote, many at once: a request is mostly waiting."""
+    if not is_remote(where):
+        yield from map(function, items)
+        return
+    left = iter(items)
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        while some := list(itertools.islice(left, 8 * AT_ONCE)):
+            yield from pool.map(function, some)
 
 
 def digest_and_size(path: str) -> tuple[str, int]:

@@ -32,10 +32,14 @@ class Rejected:
 
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """Inputs of equal content (equal SHA-256): `members` holds (uri, label, split) of each."""
+    """Inputs of equal content (equal SHA-256): `members` holds (uri, label, split) of each.
+
+    more: how many there are beside these, where there are too many to name.
+    """
 
     digest: str
     members: tuple[tuple[str, str, str], ...]
+    more: int = 0
 
     @property
     def conflicting(self) -> bool:

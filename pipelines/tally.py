@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import heapq
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from pipelines import casing, gray, manifest, source, storage, workspace
+from pipelines import casing, ledger, manifest, source, storage, unwritten, workspace
 from pipelines import plan as plans
+from pipelines.accounts import Totals
 from pipelines.config import PrepareConfig
-from pipelines.summary import ClassCounts, Duplicates, Rejected, Summary, Thumbnail
+from pipelines.summary import ClassCounts, Duplicates, Summary
 from pipelines.workspace import Work
-
-MAX_LISTED = 300  # rejects and duplicates that the summary and the report name; all are in rejects/
 
 
 class DataRejectedError(Exception):
@@ -32,71 +33,73 @@ def read_plan(work: Work) -> plans.Plan:
     return plans.Plan(**{**data, "labels": tuple(data["labels"]), "copies": copies})
 
 
-def train_is_staged(config: PrepareConfig, work: Work) -> bool:
-    """Whether this run has staged every shard of the train split."""
-    if not storage.exists(work.path("plan.json")):
-        return False
-    wanted = plans.shard_names(read_plan(work), config)["train"]
-    return set(wanted) <= set(storage.children(work.path(workspace.STAGED)))
+def is_planned(work: Work) -> bool:
+    """Whether the job has noted its plan."""
+    return storage.exists(work.path("plan.json"))
+
+
+def are_staged(files: Collection[str], work: Work) -> bool:
+    """Whether this run has staged all of these shards of the train split."""
+    return set(files) <= set(storage.children(work.path(workspace.STAGED)))
 
 
 def staged(config: PrepareConfig, work: Work) -> tuple[int, int]:
     """(shards that are staged, shards in all); (0, 0) before the plan is made."""
-    if not storage.exists(work.path("plan.json")):
+    if not is_planned(work):
         return 0, 0
     wanted = [file for files in plans.shard_names(read_plan(work), config).values() for file in files]
     present = set(storage.children(work.path("staged")))
     return sum(f"{file}.json" in present for file in wanted), len(wanted)
 
 
-def summarize(
-    config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]
-) -> tuple[Summary, list[Rejected], list[Rejected]]:
-    """Adds up what the job left: the summary, all rejects, and the images that the balance left out.
+def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]) -> tuple[Summary, Totals]:
+    """Adds up what the job left: the summary, and the sum of the shards' accounts.
+
+    All rejects are left below `work` in ledger.REJECTED, and the images that the balance left out in ledger.UNUSED.
+    None of them is held in memory, and no account.
 
     Raises:
       IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
     """
-    accounts = list(read_accounts(config, work, plan))
-    # Once for each source, although every shard that wanted a copy of it says so.
-    undecoded = {(row["uri"], row["label"]): Rejected(**row) for account in accounts for row in account["rejects"]}
-    rejected = sorted([*_lines(work, "rejects"), *undecoded.values()], key=lambda r: (r.uri, r.stage, r.detail))
-    unused = sorted(_lines(work, "unused"), key=lambda r: r.uri)
-    left_out = collections.Counter((r.split, r.label) for r in unused)
-    classes = _classes(plan, accounts, left_out)
-    duplicates = sorted(_duplicates(work), key=lambda d: (not d.conflicting, d.digest))
-    totals = {n: sum((collections.Counter(a[n]) for a in accounts), collections.Counter()) for n in _COUNTED}
+    totals = Totals()
+    undecoded = totals.take(read_accounts(config, work, plan))
+    rejected = unwritten.write(
+        itertools.chain(unwritten.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED)
+    )
+    unused = unwritten.write(unwritten.read(work.path("unused")), work.path(ledger.UNUSED))
+    classes = _classes(plan, totals, unused.classes)
+    equal = _count_duplicates(work)
     natural = sum(c.natural for labels in classes.values() for c in labels.values())
     read = int(storage.read_text(work.path(workspace.LISTED)))
-    if read != natural + len(rejected):
+    if read != natural + rejected.total:
         raise IncompleteError(
-            f"{read} inputs were listed, but {natural} images and {len(rejected)} rejects came of them: "
-            f"{read - natural - len(rejected)} are unexplained. Nothing was published."
+            f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
+            f"{read - natural - rejected.total} are unexplained. Nothing was published."
         )
     aside = manifest.unlisted(config) if _is_local_manifest(config) else manifest.Unlisted()
     summary = Summary(
         read=read,
         classes=classes,
-        rejected=dict(sorted(collections.Counter(r.reason for r in rejected).items())),
-        rejects=tuple(rejected[:MAX_LISTED]),
-        formats=dict(sorted(totals["formats"].items())),
-        conversions={k: v for k, v in sorted(totals["conversions"].items()) if v},
-        widths={int(k): v for k, v in sorted(totals["widths"].items(), key=lambda i: int(i[0]))},
-        heights={int(k): v for k, v in sorted(totals["heights"].items(), key=lambda i: int(i[0]))},
-        file_bytes={int(k): v for k, v in sorted(totals["file_bytes"].items(), key=lambda i: int(i[0]))},
-        pixel_histogram=_levels(accounts),
-        duplicate_groups=len(duplicates),
-        conflicting_groups=sum(d.conflicting for d in duplicates),
-        straddling_groups=sum(d.straddling for d in duplicates),
-        duplicates=tuple(duplicates[:MAX_LISTED]),
-        thumbnails=tuple(Thumbnail(**t) for a in accounts for t in a["thumbnails"]),
+        rejected=dict(sorted(rejected.reasons.items())),
+        rejects=rejected.first,
+        formats=dict(sorted(totals.counted["formats"].items())),
+        conversions={k: v for k, v in sorted(totals.counted["conversions"].items()) if v},
+        widths=_by_number(totals.counted["widths"]),
+        heights=_by_number(totals.counted["heights"]),
+        file_bytes=_by_number(totals.counted["file_bytes"]),
+        pixel_histogram={split: levels.tolist() for split, levels in totals.levels.items()},
+        duplicate_groups=equal.groups,
+        conflicting_groups=equal.conflicting,
+        straddling_groups=equal.straddling,
+        duplicates=equal.first,
+        thumbnails=tuple(totals.thumbnails),
         settings=config.settings(),
         engine=dict(engine),
         warnings=(),
         unlisted=aside.images,
     )
     warnings = (*_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside))
-    return dataclasses.replace(summary, warnings=warnings), rejected, unused
+    return dataclasses.replace(summary, warnings=warnings), totals
 
 
 def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
@@ -113,55 +116,57 @@ def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
         )
 
 
-_COUNTED = ("formats", "conversions", "widths", "heights", "file_bytes")
-
-
 def read_accounts(config: PrepareConfig, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
     """The accounts of all planned shards; IncompleteError where one is missing."""
-    for files in plans.shard_names(plan, config).values():
-        for file in files:
-            try:
-                yield json.loads(storage.read_text(work.path("staged", f"{file}.json")))
-            except (OSError, ValueError) as e:
-                raise IncompleteError(f"The job left no account of shard {file} ({e}). Run it again.") from e
+
+    def account(file: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(storage.read_text(work.path("staged", f"{file}.json"))))
+        except (OSError, ValueError) as e:
+            raise IncompleteError(f"The job left no account of shard {file} ({e}). Run it again.") from e
+
+    files = itertools.chain.from_iterable(plans.shard_names(plan, config).values())
+    return storage.each(account, files, work.root)
 
 
 def _classes(
-    plan: plans.Plan, accounts: Sequence[Mapping[str, Any]], unused: Mapping[tuple[str, str], int]
+    plan: plans.Plan, totals: Totals, unused: Mapping[tuple[str, str], int]
 ) -> dict[str, dict[str, ClassCounts]]:
     result: dict[str, dict[str, ClassCounts]] = {}
     for split in plan.shards:
-        mine = [a for a in accounts if a["split"] == split]
         result[split] = {}
         for label in plan.labels:
-            stored = sum(a["stored"].get(label, 0) for a in mine)
-            copies = sum(a["copies"].get(label, 0) for a in mine)
+            stored, copies = totals.stored[split][label], totals.copies[split][label]
             left_out = unused.get((split, label), 0)
             result[split][label] = ClassCounts(stored - copies + left_out, stored, copies, left_out)
     return result
 
 
-def _levels(accounts: Sequence[Mapping[str, Any]]) -> dict[str, list[list[int]]]:
-    result: dict[str, Any] = {}
-    for account in accounts:
-        levels = gray.as_levels(account["levels"])
-        result[account["split"]] = result.get(account["split"], 0) + levels
-    return {split: levels.tolist() for split, levels in result.items()}
+def _by_number(counts: Mapping[str, int]) -> dict[int, int]:
+    return {int(k): v for k, v in sorted(counts.items(), key=lambda item: int(item[0]))}
 
 
-def _lines(work: Work, name: str) -> Iterator[Rejected]:
-    for file in storage.children(work.path(name)):
-        for line in storage.read_text(work.path(name, file)).split("\n"):
-            if line:
-                yield Rejected(**json.loads(line))
+class _Equal(NamedTuple):
+    """Groups of equal inputs: how many, and the first, conflicting ones first, then by content."""
+
+    groups: int
+    conflicting: int
+    straddling: int
+    first: tuple[Duplicates, ...]
 
 
-def _duplicates(work: Work) -> Iterator[Duplicates]:
-    for file in storage.children(work.path("duplicates")):
-        for line in storage.read_text(work.path("duplicates", file)).split("\n"):
-            if line:
-                data = json.loads(line)
-                yield Duplicates(data["digest"], tuple((m[0], m[1], m[2]) for m in data["members"]))
+def _count_duplicates(work: Work) -> _Equal:
+    counts: collections.Counter[str] = collections.Counter()
+
+    def counted() -> Iterator[Duplicates]:
+        for line in unwritten.lines(work.path("duplicates")):
+            data = json.loads(line)
+            group = Duplicates(data["digest"], tuple((m[0], m[1], m[2]) for m in data["members"]), data["more"])
+            counts.update(groups=1, conflicting=group.conflicting, straddling=group.straddling)
+            yield group
+
+    first = heapq.nsmallest(unwritten.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
+    return _Equal(counts["groups"], counts["conflicting"], counts["straddling"], tuple(first))
 
 
 def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iterator[str]:

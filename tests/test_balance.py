@@ -217,8 +217,9 @@ def stored(count: int, copies: Copies) -> list[int]:
 def test_copies_fill_up_in_hash_order(target, max_copies, expected):
     histogram = histogram_of([0, 10, 20, 30])
     options = config(balance="counts", counts={"ant": target}, max_copies=max_copies)
+    assert balance.targets({"ant": 4}, options) == {"ant": target}
 
-    assert stored(4, balance.plan_copies({"ant": histogram}, options)["ant"]) == expected
+    assert stored(4, balance.copies_for(target, histogram, options)) == expected
 
 
 @given(
@@ -230,10 +231,9 @@ def test_copies_meet_the_target_exactly_and_differ_by_one(classes, options, max_
     settings_ = config(**options, max_copies=max_copies)
     counts = {label: len(items) for label, items in classes.items()}
 
-    plan = balance.plan_copies({label: histogram_of(items) for label, items in classes.items()}, settings_)
-
     for label, wanted in balance.targets(counts, settings_).items():
-        each = [plan[label].of(p) for p in classes[label]]
+        copies = balance.copies_for(wanted, histogram_of(classes[label]), settings_)
+        each = [copies.of(p) for p in classes[label]]
         assert sum(each) == min(wanted, max_copies * counts[label])
         assert max(each) - min(each) <= 1
         assert max(each) <= max_copies

@@ -86,6 +86,34 @@ def test_a_unit_of_which_nothing_stays_needs_no_cut():
     assert aside["duplicates"] == [Duplicates("2" * 64, members)]
 
 
+def test_of_many_equal_images_some_are_named_and_the_others_counted():
+    equal = [ref(f"bee/{i:03d}", "7") for i in range(duplicates.MOST_MEMBERS + 20)]
+    told = duplicates.told(equal)
+    assert [uri for uri, _, _ in told.members] == [r.uri for r in equal[:-20]]
+    assert (told.more, told.conflicting, told.straddling) == (20, False, False)
+    assert duplicates.told(equal[:-20]) == Duplicates(equal[0].digest, told.members, 0)
+
+    odd = [*equal, ref("cat/0", "7", "test")]  # the last: it is named, since it is the only one of its kind
+    told = duplicates.told(odd)
+    assert [uri for uri, _, _ in told.members] == [r.uri for r in [*equal[:-21], odd[-1]]]
+    assert (told.more, told.conflicting, told.straddling) == (21, True, True)
+
+
+def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
+    equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * stages.BUCKET + 1)]
+    out = list(stages.assign_split(bucket(equal), config("keep"), {"bee": [(balance.POSITIONS, "train")]}))
+    parts = [list(unpack([element])) for element in out if isinstance(element, bytes)]
+    assert [len(part) for part in parts] == [stages.BUCKET, stages.BUCKET, 1]
+    assert [(r.key, r.split) for part in parts for r in part] == [(r.key, "train") for r in equal]
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"), [(["b", "a", "b"], "b"), (["b", "a"], "a"), (["a", "c", "b", "c", "b"], "b"), (["z"], "z")]
+)
+def test_a_unit_counts_for_its_most_frequent_label_and_of_equals_for_the_first(labels, expected):
+    assert stages.unit_label([ref(f"{label}/{i}", str(i)) for i, label in enumerate(labels)]) == expected
+
+
 def test_the_one_that_stays_takes_its_own_split_along():
     cuts = {"bee": [(balance.POSITIONS, "train")]}
     assert placed(UNIT[:2], cuts)[0] == {"bee/1": "train"}

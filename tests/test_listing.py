@@ -405,6 +405,15 @@ def test_manifests_that_cannot_be_read(name, content, message, tmp_path):
         listed(tmp_path / name)
 
 
+def test_the_check_before_a_run_reads_the_first_rows_only(tmp_path):
+    (tmp_path / "0.jpg").touch()
+    rows = [json.dumps({"path": f"{i}.jpg", "label": "cat"}) for i in range(listing.LOOKED_AT)]
+    (tmp_path / "m.jsonl").write_text("\n".join([*rows, "no JSON"]))
+    listing.check(PrepareConfig(input=str(tmp_path / "m.jsonl"), output="out"))
+    with pytest.raises(SourceError, match=f"Line {listing.LOOKED_AT + 1} of the manifest is not JSON"):
+        listed(tmp_path / "m.jsonl")
+
+
 def test_an_absent_manifest(tmp_path):
     with pytest.raises(SourceError, match="There is no such file"):
         listed(tmp_path / "none.csv")

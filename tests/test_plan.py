@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import balance, hashing, plan
-from pipelines.config import PrepareConfig
+from pipelines import balance, hashing, plan, stages
+from pipelines.config import ConfigError, PrepareConfig
 from pipelines.source import NothingUsableError, Ref
 
 
@@ -29,6 +29,12 @@ def histograms(refs, seed: int = 0) -> dict[tuple[str, str], balance.RankHistogr
     return made
 
 
+def made_of(ranks, settings_) -> plan.Plan:
+    """As the graph makes it: totals, targets, shares, plan."""
+    wanted = stages.targets({key: histogram.total for key, histogram in ranks.items()}, settings_)
+    return plan.make_plan(dict(stages.share_of(item, settings_, wanted) for item in ranks.items()), settings_)
+
+
 @settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.sampled_from(["owl", "emu"]), st.sampled_from(["train", "test"])), min_size=1, max_size=60),
@@ -40,7 +46,7 @@ def test_the_plan_counts_what_items_of_yields(rows, options, shards, seed):
     refs = [ref(i, label, split) for i, (label, split) in enumerate([*rows, ("owl", "train")])]
     settings_ = config(shards=shards, seed=seed, **options)
 
-    made = plan.make_plan(histograms(refs, seed), settings_)
+    made = made_of(histograms(refs, seed), settings_)
     items = [(key, item) for r in refs for key, item in plan.items_of(r, made, settings_)]
 
     assert made.shards == dict.fromkeys(made.records, shards)
@@ -63,7 +69,7 @@ def test_the_plan_counts_what_items_of_yields(rows, options, shards, seed):
 def test_order_is_global_over_the_shards():
     settings_ = config(shards=4)
     refs = [ref(i) for i in range(200)]
-    made = plan.make_plan(histograms(refs), settings_)
+    made = made_of(histograms(refs), settings_)
 
     by_shard = collections.defaultdict(list)
     for r in refs:
@@ -79,7 +85,7 @@ def test_other_splits_are_never_copied_or_left_out():
     refs = [ref(i) for i in range(9)] + [ref(20, "emu"), ref(21, "emu", "test"), ref(22, "owl", "test")]
     settings_ = config(balance="uniform", target=3, shards=1)
 
-    made = plan.make_plan(histograms(refs), settings_)
+    made = made_of(histograms(refs), settings_)
 
     assert made.records == {"test": 2, "train": 6}
     assert [made.copies_of(r, 0) for r in refs[-3:]] == [3, 1, 1]
@@ -88,12 +94,12 @@ def test_other_splits_are_never_copied_or_left_out():
 
 def test_nothing_to_train_on():
     with pytest.raises(NothingUsableError, match="No readable image in split 'train'"):
-        plan.make_plan(histograms([ref(1, split="test")]), config())
+        made_of(histograms([ref(1, split="test")]), config())
 
 
 def test_a_balance_that_leaves_nothing_to_train_on():
     with pytest.raises(balance.BalanceError, match="--balance counts leaves split 'train' without a record"):
-        plan.make_plan(histograms([ref(1)]), config(balance="counts", counts={"owl": 0}))
+        made_of(histograms([ref(1)]), config(balance="counts", counts={"owl": 0}))
 
 
 @pytest.mark.parametrize(
@@ -111,8 +117,21 @@ def test_shard_count(records, options, expected):
     assert plan.shard_count(records, config(**options)) == expected
 
 
+def test_more_shards_than_a_contract_can_name_are_refused_before_anything_is_decoded():
+    million = {("test", "owl"): plan.Share(1_000_000, 1_000_000), ("train", "owl"): plan.Share(1, 1)}
+    most = plan.MAX_SHARDS
+    assert plan.make_plan(million, config(shards=most // 2)).shards == {"test": most // 2, "train": most // 2}
+    with pytest.raises(
+        ConfigError, match=r"1,000,001 records would be 100,002 shards\. There should be at most 100,000"
+    ):
+        plan.make_plan(million, config(shards=most // 2 + 1))
+    # 98,424 bytes a record: one to a shard.
+    with pytest.raises(ConfigError, match=r"would be 1,000,001 shards\..*use a larger --shard-size"):
+        plan.make_plan(million, config(shard_size=98_424))
+
+
 def test_shard_names_are_those_that_tfds_reads():
-    made = plan.make_plan(histograms([ref(1), ref(2, split="test")]), config(shards=2))
+    made = made_of(histograms([ref(1), ref(2, split="test")]), config(shards=2))
 
     assert plan.shard_names(made, config()) == {
         "test": ["birds-test.tfrecord-00000-of-00002", "birds-test.tfrecord-00001-of-00002"],
@@ -121,7 +140,7 @@ def test_shard_names_are_those_that_tfds_reads():
 
 
 def test_the_plans_json_holds_all_of_it():
-    made = plan.make_plan(histograms([ref(1, "Eule, größer")]), config(shards=1))
+    made = made_of(histograms([ref(1, "Eule, größer")]), config(shards=1))
 
     assert json.loads(made.to_json()) == {
         "labels": ["Eule, größer"],

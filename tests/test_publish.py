@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from pipelines import contract, prepare, storage
+from pipelines.config import ConfigError
 from pipelines.source import SourceError
 from pipelines.workspace import BusyError
 
@@ -138,6 +139,22 @@ def test_a_disk_that_fills_while_publishing_leaves_the_old_dataset(prepared, unp
             dataclasses.replace(work, root=str(out / ".shardmill")),
             *others,
         )
+    assert contract.load(out) == contract.load(prepared[0])
+    assert shard_digests(out) == shard_digests(prepared[0])
+
+
+def test_a_contract_that_no_reader_would_take_leaves_the_old_dataset(prepared, unpublished, tmp_path, monkeypatch):
+    unfinished, (config, work, *others) = unpublished
+    out = tmp_path / "out"
+    shutil.copytree(unfinished, out)
+    monkeypatch.setattr(contract, "MAX_CONTRACT_BYTES", 1 << 10)
+    with pytest.raises(ConfigError, match=r"contract\.json would have .* MiB and be refused.*larger --shard-size"):
+        prepare.publish.publish(
+            dataclasses.replace(config, output=str(out)),
+            dataclasses.replace(work, root=str(out / ".shardmill")),
+            *others,
+        )
+    monkeypatch.undo()
     assert contract.load(out) == contract.load(prepared[0])
     assert shard_digests(out) == shard_digests(prepared[0])
 

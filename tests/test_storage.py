@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -232,6 +233,30 @@ def test_remote_files(monkeypatch):
     storage.remove("gs://b/a")
     assert not storage.exists("gs://b/a")
     assert storage.read_text("gs://b/c") == "new"
+
+
+def test_remote_files_are_asked_for_many_at_once_and_come_in_order():
+    together = threading.Barrier(storage.AT_ONCE, timeout=60)  # breaks where fewer wait for one another
+
+    def ask(number: int) -> int:
+        together.wait()
+        if number == 2 * storage.AT_ONCE:
+            raise OSError("gone")
+        return number * number
+
+    some = range(2 * storage.AT_ONCE)
+    assert list(storage.each(ask, some, "gs://b/folder")) == [n * n for n in some]
+    with pytest.raises(OSError, match="gone"):
+        list(storage.each(ask, range(storage.AT_ONCE + 1, 2 * storage.AT_ONCE + 1), "gs://b/folder"))
+
+
+def test_local_files_are_asked_for_one_by_one():
+    """As they are wanted, in this thread: a full disk stops at the first file."""
+    asked = []
+    answers = storage.each(lambda n: asked.append((n, threading.get_ident())) or n, range(3), "/folder")
+    assert next(answers) == 0
+    assert asked == [(0, threading.get_ident())]
+    assert list(answers) == [1, 2]
 
 
 def test_local_files_need_no_beam():

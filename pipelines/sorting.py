@@ -1,0 +1,50 @@
+"""Sorts more than memory holds: sorted runs in a temporary file, merged as they are read."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import os
+import pickle
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+RUN = 100_000  # items that are sorted in memory
+BLOCK = 256  # of a run's items that are read at a time while runs are merged
+
+
+def ordered(items: Iterable[T], key: Callable[[T], Any], run: int = RUN, block: int = BLOCK) -> Iterator[T]:
+    """The items in order of their keys, in the memory of one run; equal ones in the order in which they came.
+
+    Where there are more, they wait in one temporary file, which has no name and ends with this process.
+    """
+    source = iter(items)
+    first = sorted(itertools.islice(source, run), key=key)
+    if len(first) < run:
+        yield from first
+        return
+    with tempfile.TemporaryFile() as file:
+        runs = [_write(first, file.fileno(), block)]
+        first.clear()
+        while more := sorted(itertools.islice(source, run), key=key):
+            runs.append(_write(more, file.fileno(), block))
+            more.clear()
+        yield from heapq.merge(*(_read(file.fileno(), blocks) for blocks in runs), key=key)
+
+
+def _write(items: list[Any], descriptor: int, block: int) -> list[tuple[int, int]]:
+    """Appends the items in blocks: where each begins, and its size."""
+    blocks = []
+    for start in range(0, len(items), block):
+        data = pickle.dumps(items[start : start + block], pickle.HIGHEST_PROTOCOL)
+        blocks.append((os.lseek(descriptor, 0, os.SEEK_END), len(data)))
+        with open(descriptor, "ab", closefd=False) as file:
+            file.write(data)
+    return blocks
+
+
+def _read(descriptor: int, blocks: Iterable[tuple[int, int]]) -> Iterator[Any]:
+    for offset, size in blocks:
+        yield from pickle.loads(os.pread(descriptor, size, offset))  # noqa: S301 (of this process)
