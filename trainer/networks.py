@@ -19,7 +19,7 @@ def small_cnn(image_shape: tuple[int, int, int], classes: int, width: float = 1.
     for filters in (16, 32, 64, 128):
         filters = round(filters * width)
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
-        if min(x.shape[1:3]) >= 4:  # tiny images: keep something to look at
+        if all(side is None or side >= 4 for side in x.shape[1:3]):  # tiny images: keep something to look at
             x = layers.MaxPooling2D()(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
