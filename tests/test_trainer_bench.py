@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from trainer import step as steps
 from trainer.__main__ import main
 from trainer.bench import BenchConfig, Findings, Spread
 from trainer.config import TrainConfig, TrainerError
-from trainer.synthetic import MAX_ROWS, MatrixStep
+from trainer.synthetic import MAX_ROWS, DeviceStep, MatrixStep, ProcessStep, core_of_its_own
 
 
 def findings(loader: float, model: float, wait: float, **changes: object) -> Findings:
@@ -173,15 +174,33 @@ def test_flops_set_the_products_of_a_step():
     assert step.flops == pytest.approx(2.5 * MAX_ROWS * 2 * 64**2, rel=1e-3)
     step.set_flops(0.1)
     assert (step.rows, step.repeats) == (1, 1)
-    step((tf.zeros((2, 8, 8, 3), tf.uint8),))
 
 
-def test_calibration_gives_longer_steps_more_work():
+@pytest.mark.parametrize("make", [lambda: DeviceStep(64), lambda: ProcessStep(side=64)])
+def test_calibration_gives_longer_steps_more_work(make):
     batch = (tf.zeros((4, 8, 8, 3), tf.uint8),)
-    short, long = MatrixStep(64), MatrixStep(64)
+    short, long = make(), make()
     short.set_milliseconds(1, batch)
     long.set_milliseconds(100, batch)
     assert long.flops > 3 * short.flops  # a hundred times, on an idle machine
+    short.close()
+    long.close()
+
+
+def test_a_process_that_multiplies_and_has_ended_is_told():
+    step = ProcessStep(side=8)
+    step.close()
+    with pytest.raises((RuntimeError, ValueError)):
+        step((tf.zeros((1, 8, 8, 3), tf.uint8),))
+
+
+def test_a_core_is_left_to_the_step_and_given_back():
+    before = os.sched_getaffinity(0)
+    with core_of_its_own() as core:
+        meanwhile = os.sched_getaffinity(0)
+        assert meanwhile == before - {core}
+        assert (core is None) == (len(before) == 1)
+    assert os.sched_getaffinity(0) == before
 
 
 def test_a_feed_goes_from_pass_to_pass_and_keeps_their_first_waits_apart():
@@ -248,7 +267,7 @@ def test_the_model_is_trained_as_the_train_command_does(tmp_path):
 
 def test_profile_writes_a_trace(tmp_path):
     write_dataset(tmp_path / "d")
-    few = ["--batch-size", "4", "--seconds", "0.05", "--windows", "1", "--flops", "1e5"]
+    few = ["--batch-size", "4", "--seconds", "0.05", "--windows", "1", "--model", "cnn"]
     assert main(["bench", "--data", str(tmp_path / "d"), *few, "--profile", str(tmp_path / "trace")]) == 0
     traces = list((tmp_path / "trace" / "plugins" / "profile").rglob("*.xplane.pb"))
     assert len(traces) == 1
@@ -256,7 +275,7 @@ def test_profile_writes_a_trace(tmp_path):
     events = {plane.event_metadata[event.metadata_id].name for plane in space.planes for line in plane.lines
               for event in line.events}  # fmt: skip
     assert sum(name.startswith("train") for name in events) > 0
-    assert any("MatMul" in name for name in events)
+    assert any("Conv2D" in name for name in events)
 
 
 def test_help_shows_defaults_and_loads_nothing_heavy():

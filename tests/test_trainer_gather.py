@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import gc
+import mmap
 import os
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
@@ -20,7 +23,7 @@ from trainer_fixtures import AFFINES, make_contract, normalization, picture, rec
 from pipelines import contract as contracts
 from pipelines import example as examples
 from pipelines.contract import ContractError, Shard, Split
-from trainer import compiled, dataset, gather, mapped
+from trainer import compiled, dataset, gather, mapped, region
 from trainer import order as orders
 from trainer.layout import Layout, LayoutError, expected, to_varint, varint
 from trainer.rows import Rows
@@ -183,6 +186,71 @@ def test_nothing_in_the_input_is_stateful(tmp_path, encoding):
         for wrapped in part._functions():
             found |= {op.type for op in wrapped.function.graph.get_operations()}
     assert found & {"PyFunc", "PyFuncStateless", "EagerPyFunc"} == {"PyFuncStateless"}
+
+
+def test_files_of_equal_rows_are_one_array(tmp_path):
+    """By hand: rows of 6,144 bytes begin at every second page of 4,096; and nothing stays mapped behind the array."""
+    counts = [1, 3, 2]
+    contents = [np.arange(n * 6144, dtype=np.int64).astype(np.uint8) + i for i, n in enumerate(counts)]
+    paths = [str(tmp_path / f"shard-{i}") for i in range(3)]
+    for path, content in zip(paths, contents, strict=True):
+        content.tofile(path)
+    rows, firsts = region.lay(paths, counts, 6144)
+    assert (6144 * firsts % mmap.PAGESIZE).tolist() == [0, 0, 0]
+    assert (np.diff(firsts) >= counts[:-1]).all()
+    for content, first, count in zip(contents, firsts, counts, strict=True):
+        assert rows[first : first + count].tobytes() == content.tobytes()
+    assert not rows.flags.writeable
+    taken = tf.numpy_function(lambda found=rows: found, [], tf.uint8)
+    assert paths[0] in Path("/proc/self/maps").read_text()
+    del rows, taken
+    gc.collect()
+    assert paths[0] not in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.parametrize("answer", [None, region.FAILED])
+def test_what_cannot_be_one_array_is_copied_record_by_record(tmp_path, monkeypatch, streamed, answer):
+    write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3, weighted=True)
+    whole = everything(tmp_path / "d")
+    monkeypatch.setattr(region, "_mmap", lambda: lambda *_: answer)
+    contract = contracts.load(tmp_path / "d")
+    shards = mapped.open_shards(contract, str(tmp_path / "d"), "train")
+    assert gather.Gather(Rows(contract, *gather.FRAME), shards).whole is None
+    assert_same(everything(tmp_path / "d"), whole)
+
+
+def test_a_file_of_another_size_or_none_is_no_array(tmp_path):
+    (tmp_path / "shard").write_bytes(bytes(4097))
+    assert region.lay([str(tmp_path / "shard")], [1], 4096) is None
+    with pytest.raises(OSError, match="no-shard"):
+        region.lay([str(tmp_path / "no-shard")], [1], 4096)
+
+
+def test_records_are_gathered_from_all_shards_at_once(tmp_path, monkeypatch):
+    contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3)
+    shards = mapped.open_shards(contract, str(tmp_path / "d"), "train")
+    records = gather.Gather(Rows(contract, *gather.FRAME), shards)
+    rows, fit, whole, labels, _ = records.find(np.array([0, 7, 16]))
+    assert fit
+    for row, data in zip(rows, mapped.records(shards, np.array([0, 7, 16])), strict=True):
+        assert whole[row, mapped.HEADER : mapped.HEADER + len(data)].tobytes() == data
+    assert labels.tolist() == [records.labels()[i] for i in (0, 7, 16)]
+    monkeypatch.setattr(gather.Gather, "__call__", lambda *_: pytest.fail("copied"))
+    assert len(everything(tmp_path / "d")) == 5
+
+
+def test_lengths_that_make_up_for_each_other_are_copied(tmp_path, streamed):
+    """A file of the size of four records that are as expected, in which two are a byte longer and shorter."""
+
+    def with_key(data, length):
+        example = tf.train.Example.FromString(data)
+        example.features.feature["key"].bytes_list.value[0] = b"k" * length
+        return example.SerializeToString(deterministic=True)
+
+    content = b"".join(map(frame, [GOOD[0], with_key(GOOD[1], 21), with_key(GOOD[2], 19), GOOD[3]]))
+    assert len(content) == 4 * SIZE
+    one_shard(tmp_path / "d", content, 4)
+    assert_same(everything(tmp_path / "d"), streamed(tmp_path / "d"))
 
 
 def test_every_record_is_checked_once_in_a_run(tmp_path, monkeypatch):

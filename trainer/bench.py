@@ -36,7 +36,7 @@ class BenchConfig:
     step_ms: float = option(
         0.0,
         "instead of a network: multiply matrices for this many milliseconds a step (calibrated first). Without a GPU "
-        "the products keep one core busy. 0: off",
+        "another process does, on a core of its own where there are several: the loader has the others. 0: off",
     )
     flops: float = option(
         0.0,

@@ -8,6 +8,7 @@ import functools
 import math
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -31,22 +32,35 @@ def cutter(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Ten
 
     They are as stored, or with `dequantize` normalized, float32; 8-bit ones in the pass that cuts them out.
     """
+    return _cutter(contract, first, dequantize, lambda rows: rows)
+
+
+def picker(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """As `cutter`, of many rows (R, width) those numbered int64 (B,); reads no others, and copies none as a whole."""
+    return _cutter(contract, first, dequantize, tf.gather)
+
+
+def _cutter(contract: Contract, first: int, dequantize: bool, pick: Callable[..., tf.Tensor]) -> Callable[..., Any]:
     dtype = tf.as_dtype(contracts.RAW_DTYPES[contract.encoding])
     size = math.prod(contract.image_shape) * dtype.size
+    normalize = _normalization(contract) if dequantize and dtype == tf.uint8 else tf.identity
 
-    def cut(rows: tf.Tensor) -> tf.Tensor:
-        found = rows[:, first : first + size]
-        if dtype == tf.uint8:
-            return tf.reshape(found, (-1, *contract.image_shape))
-        return tf.bitcast(tf.reshape(found, (-1, *contract.image_shape, dtype.size)), dtype)
+    def cut(*source: tf.Tensor) -> tf.Tensor:
+        found = pick(*source)[:, first : first + size]
+        return normalize(tf.reshape(found, (-1, *contract.image_shape))) if dtype == tf.uint8 else found
 
-    if not dequantize:
-        return cut
-    if dtype != tf.uint8:  # the compiler puts a number together byte by byte: a copy costs less
-        convert = dequantizer(contract)
-        return lambda rows: convert(cut(rows))
-    normalize = _normalization(contract)
-    return tf.function(lambda rows: normalize(cut(rows)), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
+    if pick is tf.gather or normalize is not tf.identity:  # one pass instead of two
+        cut = tf.function(cut, jit_compile=True, autograph=False)
+    if dtype == tf.uint8:
+        return cut  # type: ignore[no-any-return]
+    # The compiler puts a number together byte by byte: a copy costs less.
+    finish = dequantizer(contract) if dequantize else tf.identity
+
+    def images(*source: tf.Tensor) -> tf.Tensor:
+        pixels = tf.reshape(cut(*source), (-1, *contract.image_shape, dtype.size))
+        return finish(tf.bitcast(pixels, dtype))
+
+    return images
 
 
 def _normalization(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:

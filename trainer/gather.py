@@ -6,49 +6,74 @@ Gathering from maps is a global shuffle for the price of a copy.
 from __future__ import annotations
 
 import atexit
-import itertools
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
+from trainer import region
 from trainer.buffers import Buffers
 from trainer.layout import LayoutError
 from trainer.mapped import FRAMING, HEADER, Shard
-from trainer.rows import FITS, UNSEEN, Rows
+from trainer.rows import FITS, OTHER, UNSEEN, Rows
 
 FRAME = HEADER, FRAMING - HEADER  # bytes of a row before and after its record
 
 
 class Gather:
-    """Copies records of mapped shards into batches; several threads may call it at once.
+    """Records of mapped shards for batches; several threads may call it at once.
 
     A record is checked when it is first read, and not again in later epochs: its checksums, its layout, its label.
+
+    whole: the records of all shards with what frames them, as one array uint8 (R, width); None where they differ in
+      length or the system cannot map them so.
     """
 
     def __init__(self, rows: Rows, shards: Sequence[Shard]) -> None:
         self._rows = rows
         self._shards = shards
         self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
+        # Of each record, once it was seen.
+        self._kinds = np.full(self._firsts[-1], UNSEEN, np.uint8)
+        self._labels = np.empty(self._firsts[-1], np.int64)
+        self._weights = np.empty(self._firsts[-1], np.float32)
         self._buffers = Buffers()
+        self.whole, self._shifts = _whole(shards, rows.width)
 
-    def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """Positions int64 (B,), counted through the shards -> uint8 (B, width), rows for `Rows(contract, *FRAME)`.
+    def find(self, positions: np.ndarray) -> tuple[Any, ...]:
+        """Where records are in `whole`; TensorFlow takes that array over as it is.
+
+        Args:
+          positions: int64 (B,), counted through the shards.
+
+        Returns:
+          Their rows int64 (B,), whether all of them are as expected, else they are to be copied, bool (), `whole`,
+          labels int64 (B,), weights float32 (B,).
 
         Raises:
           ContractError: a record is damaged or breaks the contract; the message names the shard and the record.
         """
         with _calls:
             which = np.searchsorted(self._firsts, positions, side="right") - 1
-            numbers = positions - self._firsts[which]
+            fit = (self._seen(positions, which) == FITS).all()
+            return positions + self._shifts[which], fit, self.whole, self._labels[positions], self._weights[positions]
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Copies records: positions int64 (B,) -> uint8 (B, width), rows for `Rows(contract, *FRAME)`.
+
+        Raises as `find`.
+        """
+        with _calls:
+            which = np.searchsorted(self._firsts, positions, side="right") - 1
+            kinds = self._seen(positions, which)
             needed = len(positions) * self._rows.width
             memory = self._buffers.take(needed)
             batch = memory[:needed].reshape(len(positions), self._rows.width)
-            # One call for neighbours of one shard: each hands the interpreter's lock to another thread and back.
-            edges = [0, *(np.flatnonzero(np.diff(which)) + 1).tolist(), len(positions)]
-            for start, stop in itertools.pairwise(edges):
-                self._copy(self._shards[which[start]], numbers[start:stop], batch[start:stop])
+            numbers = positions - self._firsts[which]
+            for row, shard, number, kind in zip(batch, which.tolist(), numbers.tolist(), kinds.tolist(), strict=True):
+                self._copy(self._shards[shard], number, kind, row)
             return self._buffers.lend(memory, batch)
 
     def labels(self) -> np.ndarray:
@@ -66,30 +91,42 @@ class Gather:
                     raise shard.error(number, str(e)) from e
         return found
 
-    def _copy(self, shard: Shard, numbers: np.ndarray, batch: np.ndarray) -> None:
-        kinds = shard.kinds[numbers]
-        if not kinds.all():
-            for number in numbers[kinds == UNSEEN].tolist():
-                self._check(shard, number)
-            kinds = shard.kinds[numbers]
-        frames = shard.frames
-        if frames is not None and frames.shape[1] == batch.shape[1] and (kinds == FITS).all():
-            np.take(frames, numbers, axis=0, out=batch, mode="clip")  # another mode would copy the batch twice
-            return
-        for row, number, kind in zip(batch, numbers.tolist(), kinds.tolist(), strict=True):
+    def _seen(self, positions: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """What is known of records, after a look at those that were not seen yet. which: int64 (B,), their shards."""
+        kinds = self._kinds[positions]
+        if kinds.all():
+            return kinds
+        for i in np.flatnonzero(kinds == UNSEEN).tolist():
+            shard, number = self._shards[which[i]], int(positions[i] - self._firsts[which[i]])
+            shard.check(number)
             start, stop = shard.place(number)
-            if kind == FITS:
-                frame = shard.bytes[start - HEADER : stop]
-                row[: len(frame)] = frame
-            else:
-                self._rows.put(row, shard.map[start:stop])
+            try:
+                kind, label, weight = self._rows.read(shard.map, start, stop)
+            except LayoutError as e:
+                raise shard.error(number, str(e)) from e
+            # Records of several lengths may make a file of the same size.
+            astray = self.whole is not None and start != HEADER + number * self._rows.width
+            self._labels[positions[i]], self._weights[positions[i]] = label, weight
+            self._kinds[positions[i]] = OTHER if astray else kind  # last: other threads go by it
+        return self._kinds[positions]
 
-    def _check(self, shard: Shard, number: int) -> None:
-        shard.check(number)
-        try:
-            shard.kinds[number] = self._rows.kind(shard.map, *shard.place(number))
-        except LayoutError as e:
-            raise shard.error(number, str(e)) from e
+    def _copy(self, shard: Shard, number: int, kind: int, row: np.ndarray) -> None:
+        start, stop = shard.place(number)
+        if kind == FITS:
+            frame = shard.bytes[start - HEADER : stop]
+            row[: len(frame)] = frame
+        else:
+            self._rows.put(row, shard.map[start:stop])
+
+
+def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """The shards as one array, and for each what to add to a position for its row in it, int64 (F,)."""
+    records = [shard.records for shard in shards]
+    laid = region.lay([shard.path for shard in shards], records, width)
+    if laid is None:
+        return None, np.zeros(len(shards), np.int64)
+    whole, firsts = laid
+    return whole, firsts - np.cumsum([0, *records[:-1]])
 
 
 def order(shards: Sequence[int], together: int) -> np.ndarray:

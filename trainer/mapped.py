@@ -24,7 +24,6 @@ class Shard:
     """One mapped file. Its index costs nothing where all records have the length of the first, and else 8 bytes each.
 
     path: of the file. map, bytes: its content, as a map and as a uint8 array over it.
-    kinds: uint8 (N,), a number for each record, for its reader to note what it knows of it; 0 at first.
     """
 
     def __init__(self, path: str, records: int) -> None:
@@ -34,7 +33,6 @@ class Shard:
         with open(path, "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.bytes = np.frombuffer(self.map, np.uint8)
-        self.kinds = np.zeros(records, np.uint8)
         self._starts: Sequence[int] | None = None  # of each record's header, and the end of the file
 
     def place(self, number: int) -> tuple[int, int]:
@@ -48,16 +46,6 @@ class Shard:
             same = frame * self.records == len(self.map)
             self._starts = range(0, len(self.map) + 1, frame) if same else self._walk()
         return self._starts[number] + HEADER, self._starts[number + 1] - FRAMING + HEADER
-
-    @property
-    def frames(self) -> np.ndarray | None:
-        """Records with what frames them as a view uint8 (N, frame), where all have the length of the first.
-
-        For records that were checked: then the lengths are known.
-        """
-        if not isinstance(self._starts, range):
-            return None
-        return self.bytes.reshape(self.records, self._starts.step)
 
     def check(self, number: int) -> None:
         """Compares both checksums of a record.

@@ -1,13 +1,14 @@
 """Records of a raw encoding side by side as they stand in their file, and the values cut out of them.
 
 Shardmill writes every record of a dataset the same way, so that the image begins at the same byte of each. A batch is
-therefore whole records, copied in few calls; the image is cut out of them by the operation that normalizes it and would
-read it anyway.
+therefore made of whole records; the image is cut out of them by the operation that normalizes it and would read it
+anyway.
 """
 
 from __future__ import annotations
 
 import mmap
+import struct
 
 import numpy as np
 import tensorflow as tf
@@ -33,8 +34,8 @@ class Rows:
         # A label of one byte less moves what follows by one byte.
         self._weight = before + last.values["weight"][0] - (self._labels_at.stop - self._labels_at.start)
 
-    def kind(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
-        """FITS or OTHER, after comparing a record with the contract.
+    def read(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> tuple[int, int, float]:
+        """(FITS or OTHER, label, weight), after comparing a record with the contract.
 
         Raises:
           LayoutError: it is not an Example of our features, or its label or sizes break the contract.
@@ -45,11 +46,13 @@ class Rows:
             wanted, has = (b - a for a, b in (self._layouts[0].values[name], found[name]))
             if has != wanted:
                 raise LayoutError(f"its {name} should have {wanted} bytes. Received: {has}")
-        self._label_at(buffer, start, found["label"])
-        return FITS if layout else OTHER
+        label = self._label_at(buffer, start, found["label"])
+        first, last = found["weight"]
+        [weight] = struct.unpack("<f", buffer[start + first : start + last])
+        return FITS if layout else OTHER, label, weight
 
     def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
-        """The label of a record. Raises LayoutError as `kind`, but for sizes."""
+        """The label of a record. Raises LayoutError as `read`, but for sizes."""
         layout = self._known(buffer, start, stop) or Layout.of(buffer[start:stop])
         return self._label_at(buffer, start, layout.values["label"])
 

@@ -1,14 +1,20 @@
-"""A training step of known cost: matrix products inside one compiled function, as many as asked for.
+"""A training step of known cost: matrix products, as many as asked for. It stands for a device of any speed.
 
-It stands for a device of any speed. On a machine without a GPU it keeps one core busy, and sleeps nowhere: the loader
-has what the step leaves. The products are few and large on purpose. Hundreds of small ones a step make TensorFlow's
-idle threads spin for the next one, which takes the cores that the loader should have.
+Without a GPU a process of its own multiplies, on a core of its own where there are several. The trainer waits for it as
+it waits for a GPU, and sleeps nowhere: the step takes nothing from the loader, neither threads nor the interpreter's
+lock, and the loader takes nothing from the step.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
@@ -29,20 +35,6 @@ class MatrixStep:
     def __init__(self, side: int) -> None:
         self.side = side
         self.rows = self.repeats = 1
-        # Orthogonal: any number of products neither grows nor vanishes, and denormal numbers would be slow.
-        matrix = tf.linalg.qr(tf.random.stateless_normal((side, side), seed=(0, 0)))[0]
-
-        def run(images: tf.Tensor, rows: tf.Tensor, repeats: tf.Tensor) -> tf.Tensor:
-            def product(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return i + 1, tf.ensure_shape(tf.matmul(x, matrix), (None, side))
-
-            # Each product needs the one before: they can neither be run side by side nor left out.
-            x = tf.ensure_shape(tf.ones((rows, side)), (None, side))
-            _, x = tf.while_loop(lambda i, _: i < repeats, product, (0, x), parallel_iterations=1)
-            # Some pixels of every image are used, so that no batch can be left in the loader unread.
-            return x[0, 0] + tf.reduce_sum(tf.cast(images[:, ::16, ::16], tf.float32))
-
-        self._run = tf.function(run, reduce_retracing=True)
 
     @property
     def flops(self) -> int:
@@ -63,7 +55,10 @@ class MatrixStep:
             self.set_flops(self.flops * milliseconds / 1000 / self._seconds(batch))
 
     def __call__(self, batch: tuple[Any, ...]) -> None:
-        self._run(batch[0], tf.constant(self.rows), tf.constant(self.repeats)).numpy()
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Ends what the step needs."""
 
     def _seconds(self, batch: tuple[Any, ...]) -> float:
         times = []
@@ -72,3 +67,74 @@ class MatrixStep:
             self(batch)
             times.append(time.perf_counter() - began)
         return statistics.median(times)
+
+
+class DeviceStep(MatrixStep):
+    """The products as one compiled function on TensorFlow's first GPU."""
+
+    def __init__(self, side: int = GPU_SIDE) -> None:
+        super().__init__(side)
+        # Orthogonal: any number of products neither grows nor vanishes, and denormal numbers would be slow.
+        matrix = tf.linalg.qr(tf.random.stateless_normal((side, side), seed=(0, 0)))[0]
+
+        def run(images: tf.Tensor, rows: tf.Tensor, repeats: tf.Tensor) -> tf.Tensor:
+            def product(i: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                return i + 1, tf.ensure_shape(tf.matmul(x, matrix), (None, side))
+
+            # Each product needs the one before: they can neither be run side by side nor left out.
+            x = tf.ensure_shape(tf.ones((rows, side)), (None, side))
+            _, x = tf.while_loop(lambda i, _: i < repeats, product, (0, x), parallel_iterations=1)
+            return x[0, 0] + _glance(images)
+
+        self._run = tf.function(run, reduce_retracing=True)
+
+    def __call__(self, batch: tuple[Any, ...]) -> None:
+        self._run(batch[0], tf.constant(self.rows), tf.constant(self.repeats)).numpy()
+
+
+class ProcessStep(MatrixStep):
+    """The products in a process of their own, see `processor.py`; on core number `core` if one is given."""
+
+    def __init__(self, core: int | None = None, side: int = CPU_SIDE) -> None:
+        super().__init__(side)
+        program = str(Path(__file__).with_name("processor.py"))
+        arguments = [str(side), *([] if core is None else [str(core)])]
+        self._process = subprocess.Popen(  # noqa: S603 (our own code in our own interpreter)
+            [sys.executable, program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        self._glance = tf.function(_glance, reduce_retracing=True)
+
+    def __call__(self, batch: tuple[Any, ...]) -> None:
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("The process that multiplies has no pipes.")
+        self._process.stdin.write(b"%d %d\n" % (self.rows, self.repeats))
+        self._process.stdin.flush()
+        self._glance(batch[0])
+        if not self._process.stdout.readline():
+            raise RuntimeError("The process that multiplies has ended: it was killed or ran out of memory.")
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self._process.communicate()
+
+
+@contextlib.contextmanager
+def core_of_its_own() -> Iterator[int | None]:
+    """A core that nothing started from this thread meanwhile runs on; None where there is one only, or no way to say.
+
+    To be entered before TensorFlow starts its threads: those that run already may go on using all cores.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cores) < 2:
+        yield None
+        return
+    os.sched_setaffinity(0, cores[:-1])
+    try:
+        yield cores[-1]
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def _glance(images: tf.Tensor) -> tf.Tensor:
+    """A number made of some pixels of every image, so that no batch can be left in the loader unread."""
+    return tf.reduce_sum(tf.cast(images[:, ::16, ::16], tf.float32))

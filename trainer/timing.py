@@ -7,10 +7,11 @@ the wait of the host says little.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainer import model as models
 from trainer.bench import DEFAULT_MODEL, BenchConfig, Findings, Spread, check_split
 from trainer.config import NO_CACHE, TrainConfig, TrainerError
 from trainer.step import TrainedModel, training_model
-from trainer.synthetic import CPU_SIDE, GPU_SIDE, MatrixStep
+from trainer.synthetic import DeviceStep, MatrixStep, ProcessStep, core_of_its_own
 
 PROFILED_STEPS = 10
 Batch = tuple[tf.Tensor, ...]
@@ -114,9 +115,30 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
     if config.profile:
         os.makedirs(config.profile, exist_ok=True)  # what cannot be written is told before the work
     accelerators = [device for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
+    with _matrices(config, bool(accelerators)) as matrices:
+        return _run(config, contract, accelerators, matrices, say)
+
+
+@contextlib.contextmanager
+def _matrices(config: BenchConfig, accelerator: bool) -> Iterator[MatrixStep | None]:
+    """The step that stands for a network, if that is asked for."""
+    if not config.synthetic:
+        yield None
+    elif accelerator:
+        yield DeviceStep()
+    else:
+        with core_of_its_own() as core, contextlib.closing(ProcessStep(core)) as step:
+            yield step
+
+
+def _run(
+    config: BenchConfig,
+    contract: Contract,
+    accelerators: list[Any],
+    matrices: MatrixStep | None,
+    say: Callable[[str], None],
+) -> tuple[Findings, dict[str, Any]]:
     cores = _cores()
-    if config.synthetic and not accelerators:
-        _one_core_for_the_step(say)
     setup = TrainConfig(
         data=config.data, output="not written", model=config.model or DEFAULT_MODEL, batch_size=config.batch_size,
         mixed_precision=config.mixed_precision, jit=config.jit, cache=config.cache,
@@ -132,7 +154,7 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
             pass
     batch = batch_in_memory(contract, config.batch_size)
     step, about = (
-        _synthetic_step(config, batch, say) if config.synthetic else _network_step(setup, contract, batch, say)
+        _synthetic_step(config, matrices, batch, say) if matrices else _network_step(setup, contract, batch, say)
     )
     say(f"model: {about['network']}")
     found = _findings(
@@ -217,8 +239,9 @@ def training_step(model: TrainedModel, batch: Batch, xla: bool = False) -> Step:
     return step
 
 
-def _synthetic_step(config: BenchConfig, batch: Batch, say: Callable[[str], None]) -> tuple[Step, dict[str, Any]]:
-    step = MatrixStep(GPU_SIDE if tf.config.list_physical_devices("GPU") else CPU_SIDE)
+def _synthetic_step(
+    config: BenchConfig, step: MatrixStep, batch: Batch, say: Callable[[str], None]
+) -> tuple[Step, dict[str, Any]]:
     if config.flops:
         step.set_flops(config.flops)
     else:
@@ -250,16 +273,6 @@ def _write_trace(directory: str, feed: Feed, step: Step) -> None:
         tf.profiler.experimental.stop()
     if not any(file.stat().st_size for file in Path(directory).rglob("*.xplane.pb")):
         raise TrainerError(f"TensorFlow wrote no trace to {directory!r}: is its disk full?")
-
-
-def _one_core_for_the_step(say: Callable[[str], None]) -> None:
-    """The matrix products then leave the other cores to the loader, as a GPU leaves all of them."""
-    if tf.config.threading.get_intra_op_parallelism_threads() == 1:
-        return
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-    except RuntimeError:  # in a process that has used TensorFlow before; never on the command line
-        say("TensorFlow has started already: the step may use more than one core")
 
 
 def _cores() -> int:

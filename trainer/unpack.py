@@ -18,17 +18,34 @@ Read = Callable[..., tuple[tf.Tensor, ...]]
 
 def gathered(contract: Contract, shards: list[mapped.Shard], dequantize: bool) -> Read:
     """A function from positions int64 (B,) to (images, labels[, weights]), as `dataset.load` describes them."""
+    # Calls are not stateful: what they give depends on the positions alone, so they run side by side where training is
+    # to be reproducible too.
     rows = Rows(contract, *gather.FRAME)
-    call = gather.Gather(rows, shards)
+    records = gather.Gather(rows, shards)
     unpack = _unpacker(contract, rows, dequantize)
 
-    def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # Not stateful: what it gives depends on the positions alone, so calls run side by side where training is to be
-        # reproducible too.
-        batch = tf.numpy_function(call, [positions], tf.uint8, stateful=False)
+    def copied(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.numpy_function(records, [positions], tf.uint8, stateful=False)
         return unpack(tf.ensure_shape(batch, (positions.shape[0], rows.width)))
 
-    return read
+    if records.whole is None:
+        return copied
+    shape, images = records.whole.shape, compiled.picker(contract, rows.image, dequantize)
+
+    def picked(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        dtypes = [tf.int64, tf.bool, tf.uint8, tf.int64, tf.float32]
+        found = tf.numpy_function(records.find, [positions], dtypes, stateful=False)
+        # The array comes with each call, at no cost: tf.data would copy one that its function captured.
+        which, fit, whole = (tf.ensure_shape(v, s) for v, s in zip(found, (positions.shape, (), shape), strict=False))
+        numbers = [tf.ensure_shape(values, positions.shape) for values in found[3 : 5 if contract.weighted else 4]]
+
+        def pick() -> tuple[tf.Tensor, ...]:
+            return tf.ensure_shape(images(whole, which), (positions.shape[0], *contract.image_shape)), *numbers
+
+        made: tuple[tf.Tensor, ...] = tf.cond(fit, pick, lambda: copied(positions))
+        return made
+
+    return picked
 
 
 def streamed(contract: Contract, dequantize: bool) -> Read:
