@@ -51,6 +51,8 @@ class RankHistogram:
             self._drop_to(self.level + 1)
 
     def _drop_to(self, level: int) -> None:
+        if level == self.level:  # merging one image into many thousands must not cost all of them
+            return
         drop, old, self.level, self.bins = level - self.level, self.bins, level, {}
         for key, weight in old.items():
             self.bins[key >> drop] = self.bins.get(key >> drop, 0) + weight

@@ -54,11 +54,12 @@ def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
 def read_items(rows: Iterable[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
     """A source or a reject for each row, in their order. Holds them all: what contradicts a row may come last."""
     base = posixpath.dirname(config.input)
+    folders = _Folders(base)
     first: dict[str, int] = {}  # key -> its first row
     others: dict[str, set[tuple[Any, ...]]] = {}  # key -> what its rows say, where that differs
     parsed: list[Source | Rejected] = []
     for number, row in enumerate(rows):
-        item = _parse_row(row, number + 1, base, config)
+        item = _parse_row(row, number + 1, base, folders, config)
         parsed.append(item)
         if isinstance(item, Source):
             earlier = parsed[first.setdefault(item.key, number)]
@@ -82,7 +83,9 @@ def first_items(config: PrepareConfig, most: int) -> Iterator[Source | Rejected]
     yield from read_items(itertools.islice(read_rows(config.input), most), config)
 
 
-def _parse_row(row: Mapping[str, Any], number: int, base: str, config: PrepareConfig) -> Source | Rejected:
+def _parse_row(
+    row: Mapping[str, Any], number: int, base: str, folders: _Folders, config: PrepareConfig
+) -> Source | Rejected:
     values = {column: _text(row.get(column)) for column in COLUMNS}
     path, label, split = values["path"] or "", values["label"] or "", (values["split"] or "").lower()
 
@@ -103,7 +106,7 @@ def _parse_row(row: Mapping[str, Any], number: int, base: str, config: PrepareCo
     if not 0 <= weight <= MAX_WEIGHT:
         return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row['weight']!r:.80}")
     uri = _resolve(path, base)
-    if not config.allow_outside and not storage.is_remote(uri) and _leaves(uri, base):
+    if not config.allow_outside and not storage.is_remote(uri) and folders.left_by(uri):
         return reject(path, "outside-input", f"Row {number} leaves the manifest's folder; see --allow-outside.", label)
     return Source(_key(uri, base), uri, label, SPLIT_NAMES.get(split, split), values["group"] or "", weight)
 
@@ -134,9 +137,25 @@ def _key(uri: str, base: str) -> str:
     return posixpath.relpath(uri, base or ".")
 
 
-def _leaves(uri: str, base: str) -> bool:
-    real_base = os.path.realpath(base or ".")
-    return os.path.commonpath([os.path.realpath(uri), real_base]) != real_base
+class _Folders:
+    """Where links lead, looked up once for a folder and not for each of its files."""
+
+    def __init__(self, base: str) -> None:
+        self._real: dict[str, str] = {}
+        self._base = os.path.realpath(base or ".")
+
+    def left_by(self, uri: str) -> bool:
+        """Whether a local path leads out of the manifest's folder."""
+        folder, name = os.path.split(uri)
+        if name in ("", ".", ".."):
+            real = os.path.realpath(uri)
+        else:
+            if folder not in self._real:
+                self._real[folder] = os.path.realpath(folder)
+            real = os.path.join(self._real[folder], name)
+            if os.path.islink(real):
+                real = os.path.realpath(real)
+        return os.path.commonpath([real, self._base]) != self._base
 
 
 def unlisted(config: PrepareConfig) -> Unlisted:

@@ -242,7 +242,7 @@ class WriteShard(beam.DoFn):
 
 
 class FinishShard(beam.DoFn):
-    """A staged shard's file -> its finished file's name, count, size and digest; see `shards.finish_shard`."""
+    """A staged shard's file -> nothing; see `shards.finish_shard`. As many at once as there are workers."""
 
     def __init__(self, config: PrepareConfig, work: Work, affine: shards.Affine | None):
         self._config, self._work, self._affine = config, work, affine
@@ -250,9 +250,23 @@ class FinishShard(beam.DoFn):
     def setup(self) -> None:
         self._workers = workers.shared(workers.usual_count(self._config.workers))
 
-    def process(self, file: str) -> Iterator[dict[str, Any]]:
+    def start_bundle(self) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(self._workers.count, "finish")
+        self._finishing: list[concurrent.futures.Future[Any]] = []
+
+    def process(self, file: str) -> None:
+        self._finishing.append(self._pool.submit(self._finish, file))
+
+    def finish_bundle(self) -> None:
+        try:
+            for one in self._finishing:
+                one.result()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _finish(self, file: str) -> None:
         account = shards.read_account(file, self._work)
-        yield shards.finish_shard(account, self._affine, self._config, self._work, self._workers)
+        shards.finish_shard(account, self._affine, self._config, self._work, self._workers)
 
 
 def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:

@@ -30,6 +30,17 @@ def config(**options) -> PrepareConfig:
     return PrepareConfig(input="in", output="out", **options)
 
 
+def test_a_small_histogram_is_merged_in_place_and_not_by_a_copy_of_the_large_one():
+    """A class of a million images is merged from a thousand parts: each may cost its own size only."""
+    with mock.patch.object(balance, "MAX_BINS", 8):
+        large = histogram_of(range(0, 64, 4))
+        bins = large.bins
+        large.merge(histogram_of([1, 9]))
+        large.merge(RankHistogram())
+    assert large.bins is bins
+    assert (large.level, large.ordered()) == (3, [(0, 3), (8, 3), *((start, 2) for start in range(16, 64, 8))])
+
+
 @settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.one_of(positions, st.integers(0, 99)), st.integers(1, 5)), max_size=40),

@@ -532,7 +532,8 @@ json_values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.t
     st.lists(st.dictionaries(st.sampled_from(["path", "label", "split", "group", "weight"]), json_values), min_size=1)
 )
 def test_no_row_raises_and_none_is_lost(rows):
-    items = [manifest._parse_row(row, 1, "/base", config("/base/m.jsonl")) for row in rows]
+    folders = manifest._Folders("/base")
+    items = [manifest._parse_row(row, 1, "/base", folders, config("/base/m.jsonl")) for row in rows]
 
     for item in items:
         assert isinstance(item, (Source, Rejected))
@@ -579,11 +580,15 @@ def test_a_manifests_row_through_a_linked_folder_leaves_too(tmp_path):
     root = touch(tmp_path / "in", "cat/1.jpg")
     (root / "out").symlink_to("../outside")
     (root / "out-again").symlink_to("out/deep")
-    paths = ["cat/1.jpg", "out/deep/secret.jpg", "out-again/secret.jpg", "cat/../out/deep/secret.jpg"]
+    (root / "cat/out.jpg").symlink_to("../out/deep/secret.jpg")
+    (root / "cat/again.jpg").symlink_to("1.jpg")
+    paths = ["cat/1.jpg", "cat/again.jpg"]
+    paths += ["out/deep/secret.jpg", "out-again/secret.jpg", "cat/../out/deep/secret.jpg", "cat/out.jpg"]
+    paths += [f"{root}/cat/../../outside/deep/secret.jpg", f"{root}/.."]
     path = write(root / "m.jsonl", [{"path": p, "label": "cat"} for p in paths])
 
     sources, rejects = listed(path)
 
-    assert [s.key for s in sources] == ["cat/1.jpg"]
-    assert rejects == dict.fromkeys(paths[1:], "outside-input")
-    assert len(listed(path, allow_outside=True)[0]) == 3
+    assert [s.key for s in sources] == ["cat/1.jpg", "cat/again.jpg"]
+    assert rejects == dict.fromkeys(paths[2:], "outside-input")
+    assert len(listed(path, allow_outside=True)[0]) == 7  # one of the eight is named twice
