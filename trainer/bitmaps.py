@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from trainer.imagebytes import MAX_PIXELS, UNREADABLE, number, refuse_unless, tail_padded
+from trainer.imagebytes import MAX_PIXELS, number, refuse_unless, tail_padded, unreadable
 
 _HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes of the kinds of header
-_PLAIN, _BITFIELDS = 0, 3
+_PLAIN, _RUN_LENGTHS, _BITFIELDS = 0, (1, 2), 3
+_OTHER = "a BMP that is damaged, too large or of a rare kind"
 # Masks of red, green, blue and alpha in 32 bits -> the byte of each; 4 is a fifth byte, of 255.
 _LAYOUTS = {
     (0xFF0000, 0xFF00, 0xFF, 0): (2, 1, 0, 4),
@@ -50,7 +51,8 @@ def decode(encoded: tf.Tensor) -> tf.Tensor:
         & (width > 0) & (height > 0)
         & (tf.cast(width, tf.int64) * tf.cast(height, tf.int64) <= MAX_PIXELS)
     )  # fmt: skip
-    with tf.control_dependencies([refuse_unless(usable, UNREADABLE)]):
+    what = tf.where(_among(compression, _RUN_LENGTHS), "a run-length encoded BMP", _OTHER)
+    with tf.control_dependencies([refuse_unless(usable, unreadable(what))]):
         bits = tf.identity(bits)
     masks, behind_header = _masks(data, header, compression)
     colors, start = _palette(data, header, bits, old, behind_header)
@@ -89,7 +91,7 @@ def _palette(
     count = tf.where(bits <= 8, count, 0)
     # Pillow reads 8-bit pixels of a black and white palette as if they had one bit.
     sane = (count >= 0) & (count <= 65536) & (tf.not_equal(count, 2) | tf.equal(bits, 1))
-    with tf.control_dependencies([refuse_unless(sane, UNREADABLE)]):
+    with tf.control_dependencies([refuse_unless(sane, unreadable(_OTHER))]):
         count = tf.identity(count)
     stored = number(data, 10, 4)
     start = tf.where(stored > 0, stored, behind_header + entry * count)
@@ -138,7 +140,7 @@ def _sixteen(rows: tf.Tensor, width: tf.Tensor, masks: tf.Tensor, compression: t
     """5 bits a channel, or 6 of green: stretched to 0..255, rounded down."""
     wide = tf.equal(compression, _BITFIELDS) & _same(masks[:3], _MASKS_565)
     known = tf.equal(compression, _PLAIN) | wide | _same(masks[:3], _MASKS_555)
-    with tf.control_dependencies([refuse_unless(known, UNREADABLE)]):
+    with tf.control_dependencies([refuse_unless(known, unreadable(_OTHER))]):
         pairs = tf.cast(_pixels(rows, width, 2), tf.int32)
     value = pairs[..., 0] + pairs[..., 1] * 256
     green = tf.where(wide, 63, 31)
@@ -152,7 +154,7 @@ def _sixteen(rows: tf.Tensor, width: tf.Tensor, masks: tf.Tensor, compression: t
 
 def _twenty_four(rows: tf.Tensor, width: tf.Tensor, masks: tf.Tensor, compression: tf.Tensor) -> tf.Tensor:
     known = tf.equal(compression, _PLAIN) | _same(masks[:3], _MASKS_24)
-    with tf.control_dependencies([refuse_unless(known, UNREADABLE)]):
+    with tf.control_dependencies([refuse_unless(known, unreadable(_OTHER))]):
         return _opaque(_pixels(rows, width, 3)[..., ::-1])
 
 
@@ -160,7 +162,7 @@ def _thirty_two(rows: tf.Tensor, width: tf.Tensor, masks: tf.Tensor, compression
     signed = [[m - (1 << 32) if m >= 1 << 31 else m for m in layout] for layout in _LAYOUTS]
     same = tf.reduce_all(tf.equal(masks, tf.constant(signed, tf.int32)), axis=1)
     plain = tf.equal(compression, _PLAIN)
-    with tf.control_dependencies([refuse_unless(plain | tf.reduce_any(same), UNREADABLE)]):
+    with tf.control_dependencies([refuse_unless(plain | tf.reduce_any(same), unreadable(_OTHER))]):
         order = tf.where(plain, 0, tf.argmax(same, output_type=tf.int32))
     return tf.gather(_opaque(_pixels(rows, width, 4)), tf.constant(list(_LAYOUTS.values()))[order], axis=-1)
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 MAX_PIXELS = 64 << 20  # as `prepare --max-pixels` has it
 TAIL = 16  # zeros behind the data, so that a number can be read anywhere
-UNREADABLE = (
-    "The model reads JPEG, PNG, WebP (not animated), the first frame of GIF, and BMP (not RLE). Convert others first: "
-    "pipelines.formats.canonical(bytes), or use `python -m trainer predict`."
+_UNREADABLE = (
+    "The model reads JPEG, PNG, WebP (not animated), the first frame of GIF, and BMP (not RLE). Received: {}. "
+    "Convert it first: pipelines.formats.canonical(bytes), or use `python -m trainer predict`."
 )
 
 
@@ -43,13 +43,27 @@ def _checked(encoded: tf.Tensor) -> tf.Tensor:
         return tf.equal(tf.strings.substr(head, position, len(expected)), expected)
 
     moving = starts(12, b"VP8X") & tf.equal(tf.bitwise.bitwise_and(number(tail_padded(encoded), 20, 1), 2), 2)
-    webp = starts(0, b"RIFF") & starts(8, b"WEBP") & tf.logical_not(moving)
-    known = starts(0, b"\xff\xd8") | starts(0, b"\x89PNG") | webp
-    with tf.control_dependencies([refuse_unless(known, UNREADABLE)]):
+    webp = starts(0, b"RIFF") & starts(8, b"WEBP")
+    known = starts(0, b"\xff\xd8") | starts(0, b"\x89PNG") | (webp & tf.logical_not(moving))
+    what = tf.constant("bytes of no image that is known")
+    for name, is_it in (
+        ("no bytes", tf.equal(tf.strings.length(encoded), 0)),
+        ("an animated WebP", webp),
+        ("a TIFF", starts(0, b"II*\0") | starts(0, b"MM\0*")),
+        ("an AVIF or HEIC", starts(4, b"ftyp")),
+    ):
+        what = tf.where(is_it, name, what)
+    with tf.control_dependencies([refuse_unless(known, unreadable(what))]):
         return tf.identity(encoded)
 
 
-def refuse_unless(condition: tf.Tensor, sentence: str) -> tf.Operation:
+def unreadable(what: str | tf.Tensor) -> tf.Tensor:
+    """The sentence that says what is read, that this came, and what to do; string ()."""
+    before, after = _UNREADABLE.split("{}")
+    return tf.strings.join([before, what, after])
+
+
+def refuse_unless(condition: tf.Tensor, sentence: str | tf.Tensor) -> tf.Operation:
     """An op that stops the graph with the sentence."""
     return tf.debugging.Assert(condition, [sentence], summarize=1)
 
