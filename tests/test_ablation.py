@@ -241,13 +241,6 @@ def test_what_the_images_do_not_support_is_not_claimed():
     assert not verdict.effect([0.2], np.full(100, 0.2)).supported  # one seed
 
 
-@pytest.mark.parametrize(
-    ("freedom", "expected"), [(1, 12.7062), (10, 2.2281), (11, 2.2010), (30, 2.0423), (120, 1.9799)]
-)
-def test_quantiles_of_students_t(freedom, expected):
-    assert verdict.t_quantile(freedom) == pytest.approx(expected, abs=2e-4)
-
-
 def comparison(change, mean, low, high, other=0.0):
     chief = verdict.Effect(mean, low, high)
     effects = dict.fromkeys(scoring.METRICS, verdict.Effect(other, other - 1, other + 1)) | {"balanced_accuracy": chief}

@@ -120,12 +120,30 @@ def test_several_seeds_of_two_settings(tmp_path):
     (difference,) = found.differences
     assert difference.balanced_accuracy == pytest.approx(31 / 32 - 0.625)
     assert [(t.first[-3:], t.second[-6:]) for t in difference.tests] == [("ce0", "focal0"), ("ce1", "focal1")]
+    # By seed: 1 - 0.5 and 15/16 - 0.75; t is 12.7062 with one degree of freedom, their deviation 0.3125 / sqrt(2).
+    assert difference.seeds == 2
+    half = 12.7062 * 0.3125 / 2
+    assert difference.seeds_interval == pytest.approx((31 / 32 - 0.625 - half, 31 / 32 - 0.625 + half))
+    assert difference.balanced_interval.low > 0
+    assert comparison.verdict(difference) == "cannot be told apart"  # two seeds do not suffice
     text = comparison.text(found)
     assert "loss=ce     2     0.850 ± 0.071 (0.800-0.900)" in text
+    assert ", over 2 seeds -1.642 to +2.329" in text
     assert "note:" not in text
     content = json.loads(json.dumps(comparison.to_dict(found), allow_nan=False))
     assert content["settings"][1]["runs"] == [runs[1], runs[3]]
     assert content["differences"][0]["mcnemar"][0]["only_second"] == 2
+
+
+def test_seeds_that_agree_make_a_verdict_and_other_seeds_a_note(tmp_path):
+    runs = [write(tmp_path / f"{loss}{seed}", answers_, loss=loss, seed=seed)
+            for loss, answers_ in (("ce", "aaaaaaaaaa"), ("focal", "aaaaaaaabb")) for seed in range(3)]  # fmt: skip
+    (difference,) = compare.compare(runs, "test").differences
+    assert (difference.seeds_interval, comparison.verdict(difference)) == ((0.5, 0.5), "better")
+    assert comparison.verdict(compare.compare(runs[::-1], "test").differences[0]) == "worse"
+    other = compare.compare([*runs[:2], write(tmp_path / "a", "aaaaaaaabb", loss="focal", seed=7), runs[5]], "test")
+    assert other.differences[0].seeds_interval is None
+    assert comparison.note(other) == comparison.OTHER_SEEDS
 
 
 def test_seeds_alone_are_set_against_the_first(tmp_path):

@@ -63,3 +63,16 @@ def test_the_ends():
     assert all(intervals.percentiles(values) == (1, 1) for values in perfect)
     assert all(np.isnan(intervals.percentiles(v)).all() for v in intervals.bootstrap(np.zeros((2, 2), int)))
     assert intervals.percentiles(np.arange(101.0), 0.9) == pytest.approx((5, 95))
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"), [(1, 12.7062), (10, 2.2281), (11, 2.2010), (30, 2.0423), (120, 1.9799)]
+)
+def test_quantiles_of_students_t(freedom, expected):
+    assert intervals.t_quantile(freedom) == pytest.approx(expected, abs=2e-4)
+
+
+def test_student_by_hand():
+    # Mean 2, deviation 1, three values: 4.3027 / sqrt(3) to each side.
+    assert intervals.student([1, 2, 3]) == pytest.approx((2 - 2.4842, 2 + 2.4842), abs=1e-4)
+    assert intervals.student([0.25, 0.25]) == (0.25, 0.25)

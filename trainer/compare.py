@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer import answers, paired
+from trainer import answers, intervals, paired
 from trainer.answers import Answers
 from trainer.config import TrainerError
 from trainer.intervals import Interval
@@ -52,7 +52,11 @@ class Test:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A setting less the first setting: balanced accuracy and accuracy with paired 95 % intervals."""
+    """A setting less the first setting: balanced accuracy and accuracy with paired 95 % intervals over records.
+
+    seeds: how many runs of the two have equal seeds. seeds_interval: the 95 % interval of the balanced accuracy over
+    them, by Student's t for their differences; None of fewer than two.
+    """
 
     first: str
     second: str
@@ -60,6 +64,8 @@ class Difference:
     balanced_interval: Interval
     accuracy: float
     accuracy_interval: Interval
+    seeds: int
+    seeds_interval: Interval | None
     tests: tuple[Test, ...]
 
 
@@ -124,10 +130,12 @@ def _differences(settings: Sequence[Setting]) -> list[Difference]:
     for other, group_pairs in zip(settings[1:], pairs, strict=True):
         difference = other.right - first.right
         balanced, reach = paired.balanced_difference(difference, first.runs[0].labels)
+        of_seeds = [two.balanced_accuracy - one.balanced_accuracy for one, two in group_pairs]
         found.append(
             Difference(
                 first.name, other.name, balanced, reach, float(difference.mean()),
-                paired.accuracy_difference(difference), tuple(next(left) for _ in group_pairs),
+                paired.accuracy_difference(difference), len(of_seeds),
+                intervals.student(of_seeds) if len(of_seeds) > 1 else None, tuple(next(left) for _ in group_pairs),
             )
         )  # fmt: skip
     return found

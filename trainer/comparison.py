@@ -17,6 +17,10 @@ ONE_SEED = (
     "One run of a setting: intervals and tests are about these runs, and another seed may turn the difference. "
     "Train several seeds of each."
 )
+OTHER_SEEDS = (
+    "Settings without two runs of equal seeds: nothing here says how far other seeds may turn their difference. Train "
+    "both with the same seeds."
+)
 
 
 def text(found: Comparison) -> str:
@@ -40,7 +44,7 @@ def text(found: Comparison) -> str:
         lines += ["", *_columns(rows)]
     for difference in found.differences:
         lines += ["", *_difference(difference)]
-    return "\n".join([*lines, *(["", f"note: {ONE_SEED}"] if one_seed(found) else [])])
+    return "\n".join([*lines, *(["", f"note: {note(found)}"] if note(found) else [])])
 
 
 def to_dict(found: Comparison) -> dict[str, Any]:
@@ -74,6 +78,8 @@ def to_dict(found: Comparison) -> dict[str, Any]:
                 "second": d.second,
                 "balanced_accuracy": d.balanced_accuracy,
                 "balanced_accuracy_interval": list(d.balanced_interval),
+                "equal_seeds": d.seeds,
+                "balanced_accuracy_interval_over_seeds": list(d.seeds_interval) if d.seeds_interval else None,
                 "accuracy": d.accuracy,
                 "accuracy_interval": list(d.accuracy_interval),
                 "verdict": verdict(d),
@@ -91,7 +97,7 @@ def html(found: Comparison) -> str:
         found=found, label=label, rate=rate, chance=metrics.chance(found.runs[0].matrix), scores=SCORES,
         reach=[reach(run) for run in found.runs], spreads=[spreads(setting) for setting in found.settings],
         classes=list(found.runs[0].recalls), verdicts=[verdict(d) for d in found.differences],
-        note=ONE_SEED if one_seed(found) else "", scale=_scale(found.differences),
+        note=note(found), scale=_scale(found.differences),
     )  # fmt: skip
 
 
@@ -109,21 +115,30 @@ def spreads(setting: Setting) -> dict[str, Spread]:
 
 
 def verdict(difference: Difference) -> str:
-    """What the interval of the balanced accuracies says of the second setting."""
-    low, high = difference.balanced_interval
-    return "better" if low > 0 else "worse" if high < 0 else "cannot be told apart"
+    """What the balanced accuracies support: a difference only where every interval that there is leaves out 0."""
+    found = [interval for interval in (difference.balanced_interval, difference.seeds_interval) if interval]
+    if all(low > 0 for low, _ in found):
+        return "better"
+    if all(high < 0 for _, high in found):
+        return "worse"
+    return "cannot be told apart"
 
 
-def one_seed(found: Comparison) -> bool:
-    """Whether a difference rests on a single run of a setting."""
-    return len(found.settings) > 1 and any(len(setting.runs) == 1 for setting in found.settings)
+def note(found: Comparison) -> str:
+    """What the intervals leave out; "" for nothing."""
+    if len(found.settings) < 2:
+        return ""
+    if any(len(setting.runs) == 1 for setting in found.settings):
+        return ONE_SEED
+    return "" if all(d.seeds_interval for d in found.differences) else OTHER_SEEDS
 
 
 def _difference(found: Difference) -> list[str]:
     lines = [
         f"{found.second}, against {found.first}: {verdict(found)}",
-        f"  balanced accuracy {found.balanced_accuracy:+.3f} ({_signed(found.balanced_interval)})  "
-        f"accuracy {found.accuracy:+.3f} ({_signed(found.accuracy_interval)})",
+        f"  balanced accuracy {found.balanced_accuracy:+.3f}, 95 % over records {_signed(found.balanced_interval)}"
+        + (f", over {found.seeds} seeds {_signed(found.seeds_interval)}" if found.seeds_interval else ""),
+        f"  accuracy {found.accuracy:+.3f}, 95 % over records {_signed(found.accuracy_interval)}",
     ]
     for test in found.tests:
         adjusted = "" if math.isclose(test.p, test.adjusted) else f", {test.adjusted:.2g} for so many tests (Holm)"
@@ -136,7 +151,7 @@ def _difference(found: Difference) -> list[str]:
 
 def _scale(differences: Sequence[Difference]) -> float:
     """The greatest distance from 0 that a chart of the differences has to show."""
-    return max([0.05, *(abs(end) for d in differences for end in d.balanced_interval)])
+    return max([0.05, *(abs(end) for d in differences for end in (*d.balanced_interval, *(d.seeds_interval or ())))])
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from trainer import intervals
 from trainer.ablation.scoring import METRICS
 
 CHIEF, RARE = "balanced_accuracy", "rare_recall"
@@ -23,8 +24,6 @@ RULE = (
     "over seeds (Student's t, trainings of one seed paired) and over test images (bootstrap within classes). In "
     "brackets: the outer ends of both. Of a single seed nothing is claimed."
 )
-# Quantiles 0.975 of Student's t with 1, 2, ... degrees of freedom (any table, such as Abramowitz and Stegun 26.10).
-T_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,24 +45,9 @@ def effect(differences: Sequence[float], resampled: np.ndarray) -> Effect:
     mean = statistics.fmean(differences)
     if len(differences) < 2:
         return Effect(mean, math.nan, math.nan)
-    half = t_quantile(len(differences) - 1) * statistics.stdev(differences) / math.sqrt(len(differences))
+    seeds = intervals.student(differences)
     low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
-    return Effect(mean, min(mean - half, low), max(mean + half, high))
-
-
-def t_quantile(freedom: int) -> float:
-    """The 0.975 quantile of Student's t. From 11 degrees on by the expansion 26.7.5 of Abramowitz and Stegun (1964),
-    "Handbook of Mathematical Functions", there right to four digits.
-    """
-    if freedom <= len(T_975):
-        return T_975[freedom - 1]
-    z = statistics.NormalDist().inv_cdf(0.975)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-    )
-    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+    return Effect(mean, min(seeds.low, low), max(seeds.high, high))
 
 
 @dataclasses.dataclass(frozen=True)
