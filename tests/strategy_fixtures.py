@@ -31,12 +31,13 @@ def main(devices: int, runs: list[dict]) -> None:
     if devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-    from trainer import resume, train
+    from trainer import finish, resume, train
     from trainer.config import TrainConfig
     from trainer.parity import Parity
 
-    train.plots.write_all = train.board.write = train._write_page = lambda *_: None  # no part of this, half of the time
-    train.export.write = lambda *_: Parity(0.0, 0.0, 0, 0)
+    # No part of this, and half of the time.
+    finish.plots.write_all = finish.board.write = finish.write_page = lambda *_: None
+    finish.export.write = lambda *_: Parity(0.0, 0.0, 0, 0)
     for options in runs:
         kill = options.pop("kill", None)
         after_step = resume.Saver.after_step

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from trainer_fixtures import write_dataset
 
-from trainer import execution, precision, resume
+from trainer import execution, finish, precision, resume
 from trainer import model as models
 from trainer import step as steps
 from trainer import train as training
@@ -39,10 +39,10 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def without_pictures_and_export(monkeypatch):
     """They are no part of this and take half of the time."""
-    monkeypatch.setattr(training.plots, "write_all", lambda *_: None)
-    monkeypatch.setattr(training.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-    monkeypatch.setattr(training.board, "write", lambda *_: None)
-    monkeypatch.setattr(training, "_write_page", lambda *_: None)
+    monkeypatch.setattr(finish.plots, "write_all", lambda *_: None)
+    monkeypatch.setattr(finish.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+    monkeypatch.setattr(finish.board, "write", lambda *_: None)
+    monkeypatch.setattr(finish, "write_page", lambda *_: None)
 
 
 def run(data, out, **changes):

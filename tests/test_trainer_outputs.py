@@ -18,9 +18,8 @@ import tensorflow as tf
 from keras import layers
 from trainer_fixtures import make_contract, write_dataset
 
-from trainer import checkpoints, outputs
+from trainer import checkpoints, outputs, plots
 from trainer import model as models
-from trainer import train as training
 from trainer.__main__ import main
 
 ROOT = str(pathlib.Path(__file__).parents[1])
@@ -69,7 +68,7 @@ STAGES = {
     "last.keras": (keras.Model, "save", full_at("last.keras")),
     "model.keras": (keras.Model, "save", full_at("model.keras")),
     "saved_model": (tf.saved_model, "save", full_for_tensorflow),
-    "plots": (training.plots, "write_all", full),
+    "plots": (plots, "write_all", full),
 }
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from trainer_fixtures import write_dataset
 
-from trainer import checkpoints, configfile, resume
+from trainer import checkpoints, configfile, finish, resume
 from trainer import model as models
 from trainer import train as training
 from trainer.__main__ import main
@@ -48,10 +48,10 @@ def data(tmp_path_factory):
 def without_pictures_and_export():
     """They are no part of this and take half of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.plots, "write_all", lambda *_: None)
-        patch.setattr(training.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-        patch.setattr(training.board, "write", lambda *_: None)
-        patch.setattr(training, "_write_page", lambda *_: None)
+        patch.setattr(finish.plots, "write_all", lambda *_: None)
+        patch.setattr(finish.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+        patch.setattr(finish.board, "write", lambda *_: None)
+        patch.setattr(finish, "write_page", lambda *_: None)
         yield
 
 
@@ -296,7 +296,7 @@ def test_without_resume_an_unfinished_run_is_started_over(data, whole, tmp_path,
 
 def test_a_run_killed_after_its_last_step_only_writes_its_files(data, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(training.export, "write", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(finish.export, "write", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run(data, tmp_path / "run")
     _, said = run(data, tmp_path / "run", resume=True)

@@ -17,6 +17,7 @@ JIT = ("auto", "on", "off")
 STRATEGIES = ("one", "mirrored", "multiworker")
 CACHES = ("none", "memory", "disk")
 NO_CACHE = "none"
+TRAIN_SPLIT = "train"
 NO_VALIDATION = "none"
 NATURAL = "none"  # of --resample: the classes as they are stored
 VERIFY = ("full", "fast", "off")

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import platform
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -25,36 +23,26 @@ from pipelines.contract import Contract
 from trainer import (
     augmentation,
     blame,
-    board,
     checkpoints,
     configfile,
     dataset,
     evaluate,
     execution,
-    export,
-    inference,
+    finish,
     integrity,
     loop,
     outputs,
-    plots,
     precision,
     replicas,
     resample,
     resume,
-    scoretable,
 )
 from trainer import model as models
-from trainer.assessment import Assessment
-from trainer.calibration import UNCALIBRATED, Calibration
 from trainer.checkpoints import Checkpoint
-from trainer.config import NO_VALIDATION, TrainConfig, TrainerError
+from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.execution import Pace
-from trainer.parity import Parity
-from trainer.predictions import Predictions
 from trainer.progress import Progress
 from trainer.step import training_model
-
-TRAIN_SPLIT = "train"
 
 
 def train(
@@ -112,29 +100,7 @@ def train(
     if worker:
         replicas.wait_for_all(used)
         return {}
-    with outputs.writing(run.model):
-        network.save(run.model)
-    found = {
-        split: inference.predict(network, config.data, split, evaluate.EVALUATION_BATCH)
-        for split in _evaluated(contract)
-    }
-    calibration = _calibrate(config, contract, found)
-    with outputs.writing(run.calibration):
-        outputs.write_text(run.calibration, calibration.to_json())
-    with outputs.writing(run.saved_model):
-        served = export.write(network, config.data, contract, str(run.saved_model), calibration)
-    scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
-    with outputs.writing(run.plots):
-        plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
-    with outputs.writing(run.logs):
-        board.write(run.logs, run.plots, list(scores.values()), progress.best_epoch - 1)
-    with outputs.writing(run.page):
-        _write_page(config, network, run, progress, scores)
-    result = _metrics(config, contract, network, progress, scores)
-    with outputs.writing(run.metrics):
-        outputs.write_text(run.metrics, outputs.to_json(result))
-    outputs.drop_checkpoints(run)
-    _summary(run, scores, progress.best_epoch, served, config.validation, say)
+    result = finish.write(config, contract, network, run, progress, say)
     replicas.wait_for_all(used)
     return result
 
@@ -171,7 +137,7 @@ def _check_splits(config: TrainConfig, contract: Contract) -> None:
 
 
 def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:
-    return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(_evaluated(contract)))
+    return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(finish.evaluated(contract)))
 
 
 def _absent_classes(contract: Contract) -> list[str]:
@@ -270,69 +236,3 @@ def _fit(
     progress.put_back()
     precision.hand_over(trained, network)
     return progress
-
-
-def _evaluated(contract: Contract) -> list[str]:
-    return [name for name, split in sorted(contract.splits.items()) if name != TRAIN_SPLIT and split.records]
-
-
-def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Predictions]) -> Calibration:
-    """On the validation split; nothing is fitted without one, for the others are to judge it."""
-    if config.validation not in found:
-        return UNCALIBRATED
-    return evaluate.calibrate(found[config.validation], config.validation, contract)
-
-
-def _write_page(
-    config: TrainConfig, network: keras.Model, run: outputs.Run, progress: Progress, scores: dict[str, Assessment]
-) -> None:
-    facts = {
-        "network": f"{config.model}, {network.count_params():,} parameters",
-        "seed": str(config.seed),
-        "epochs": f"{len(progress.rows)}, of which the weights of number {progress.best_epoch} were kept",
-    }
-    evaluate.write_files(run.directory, run.directory.resolve().name, facts, list(scores.values()), config.data)
-
-
-def _metrics(
-    config: TrainConfig, contract: Contract, network: keras.Model, progress: Progress, scores: dict[str, Assessment]
-) -> dict[str, Any]:
-    return {
-        "model": config.model,
-        "parameters": network.count_params(),
-        "seed": config.seed,
-        "epochs": {"asked": config.epochs, "run": len(progress.rows), "kept": progress.best_epoch},
-        "dataset": outputs.dataset_digests(contract),
-        "labels": list(contract.labels),
-        "train_records": contract.split(TRAIN_SPLIT).records,
-        "splits": evaluate.splits(list(scores.values())),
-        "versions": outputs.versions(tf, keras, np),
-    }
-
-
-def _summary(
-    run: outputs.Run,
-    scores: dict[str, Assessment],
-    best: int,
-    served: Parity,
-    split: str,
-    say: Callable[[str], None],
-) -> None:
-    chosen = f"the best balanced accuracy on {split!r}" if split != NO_VALIDATION else "the last one"
-    say(f"kept the weights of epoch {best}: {chosen}")
-    for name, result in scores.items():
-        say(f"\n{name}, {result.records} records\n{scoretable.table(result)}")
-    say(f"\nserved as a SavedModel, {served.sentence()}")
-    width = max(
-        len(path) for path in ("model", "last epoch", "saved model", "metrics", "evaluation", "plots", "TensorBoard")
-    )
-    for what, path in (
-        ("model", run.model),
-        ("last epoch", run.last),
-        ("saved model", run.saved_model),
-        ("metrics", run.metrics),
-        ("evaluation", run.page),
-        ("plots", run.plots),
-        ("TensorBoard", run.logs),
-    ):
-        say(f"{what:<{width}}  {os.path.relpath(path) if not Path(run.directory).is_absolute() else path}")
