@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -66,26 +67,41 @@ def weights(out):
 
 @pytest.fixture(scope="module")
 def finished(data, tmp_path_factory):
-    """The folder of all runs, and what each process said: one device, two devices, two workers, side by side."""
+    """The folder of all runs, and what each process said: one device, two devices, two workers, side by side.
+
+    The second of the workers is killed in the second epoch; then both are started again.
+    """
     root = tmp_path_factory.mktemp("runs")
     mirrored = {"strategy": "mirrored"}
-    workers = {"strategy": "multiworker", "checkpoint_steps": 4}
-    ports = free_ports(2)
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
     processes = {
         "one": start(1, [options(data, root / "one", **CONTROL), options(data, root / "one-bn", model=NORMALIZING)]),
         "two": start(2, [options(data, root / "two", **mirrored, **CONTROL, steps_per_execution=3)]),
         "two-bn": start(2, [options(data, root / "two-bn", **mirrored, model=NORMALIZING)]),
         "random": start(2, [options(data, root / "random", **mirrored, **RANDOM, steps_per_execution=2)]),
         "killed": start(2, [options(data, root / "killed", **mirrored, **RANDOM, steps_per_execution=2, kill=[1, 2])]),
-        **{f"worker-{i}": start(1, [options(data, root / "workers", **workers, **CONTROL)],
-                                TF_CONFIG=json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}))
-           for i in range(2)},
+        **start_workers(data, root / "workers", "left", {"kill": [1, 2]}),
     }  # fmt: skip
+    said, codes = ended(processes)
+    expected = dict.fromkeys(processes, 0) | {"killed": -signal.SIGKILL, "left-0": 1, "left-1": -signal.SIGKILL}
+    assert codes == expected, said
+    more, codes = ended(start_workers(data, root / "workers", "worker", resume=True))
+    assert set(codes.values()) == {0}, more
+    return root, said | more
+
+
+def start_workers(data, out, name, of_second=(), **changes):
+    """Two workers; the second believes that it is slow: alone it would run fewer steps in a call than the first."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
+    both = options(data, out, strategy="multiworker", checkpoint_steps=4, **CONTROL, **changes)
+    runs = {**both, "seconds": 1e-4}, {**both, "seconds": 1.0, **dict(of_second)}
+    tasks = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+    return {f"{name}-{i}": start(1, [runs[i]], TF_CONFIG=tasks[i]) for i in range(2)}
+
+
+def ended(processes):
+    """What each of them said, and their exit statuses."""
     said = {name: process.communicate(timeout=900)[0] for name, process in processes.items()}
-    codes = {name: process.returncode for name, process in processes.items()}
-    assert codes == dict.fromkeys(processes, 0) | {"killed": -signal.SIGKILL}, said
-    return root, said
+    return said, {name: process.returncode for name, process in processes.items()}
 
 
 def free_ports(count):
@@ -110,11 +126,19 @@ def test_two_workers_come_to_the_curve_of_one_and_only_the_first_writes(finished
     assert_same_curve(root / "workers", root / "one")
     assert "on 2 replicas of 2 workers" in said["worker-0"]
     assert "worker 2 of 2: the first one reports and writes" in said["worker-1"]
-    assert "epoch 1/2" in said["worker-0"]
-    assert "epoch" not in said["worker-1"]
+    assert "epoch 1/2" in said["left-0"]
+    assert "epoch 2/2" in said["worker-0"]
+    assert "epoch 1/2" not in said["left-1"] + said["worker-1"]
+    assert "waiting until all 2 workers have started: 127.0.0.1:" in said["worker-0"]
     ours, theirs = (json.loads((root / name / "metrics.json").read_text()) for name in ("workers", "one"))
     assert ours["splits"]["test"]["confusion_matrix"] == theirs["splits"]["test"]["confusion_matrix"]
     assert not (root / "workers/checkpoints").exists()
+
+
+def test_when_a_worker_dies_the_other_one_says_so(finished):
+    _, said = finished
+    assert "Another worker of the cluster is gone: see what it said, then start all of them again" in said["left-0"]
+    assert "going on from step-000000000006.checkpoint: epoch 2, after 0 of its steps" in said["worker-0"]
 
 
 def test_a_killed_run_on_two_devices_goes_on_to_the_same_bits(data, finished, tmp_path):
@@ -188,6 +212,40 @@ def test_one_training_on_several_devices_a_process(monkeypatch):
     monkeypatch.setattr(replicas, "_begun", ["mirrored"])
     with pytest.raises(TrainerError, match=r"trains once a process: .* a process of its own"):
         replicas.strategy("mirrored")
+
+
+class Workers:
+    """As many workers as configs are given; each thinks that it is the first."""
+
+    def __init__(self, monkeypatch, data, *configs, steps=(0, 0), **changed):
+        self.num_replicas_in_sync, sent = len(configs), []
+        self.contract, self.changed = contracts.load(data), changed
+        monkeypatch.setattr(replicas, "workers", lambda used: (0, len(configs)))
+        monkeypatch.setattr(replicas, "_sum", lambda used, values: sent.append(values) or values)
+        for config, step in zip(configs, steps, strict=True):
+            with contextlib.suppress(TrainerError):
+                self.agree(config, step, **(changed if sent else {}))
+        total = np.sum(sent, axis=0).tolist()
+        monkeypatch.setattr(replicas, "_sum", lambda used, values: total)
+
+    def agree(self, config, step=0, **changed):
+        replicas.agree(self, config, resume.fingerprint(config, self.contract, 2) | changed, step)
+
+
+def test_workers_that_were_started_otherwise_are_refused_by_name(data, monkeypatch):
+    def config(**changes):
+        return TrainConfig(str(data), "o", strategy="multiworker", **changes)
+
+    own = config()
+    Workers(monkeypatch, data, own, config(verify="off")).agree(own)  # an option that changes nothing
+    with pytest.raises(TrainerError, match=r"Different on another one: --learning-rate \(here 0\.001\)\. Start all"):
+        Workers(monkeypatch, data, own, config(learning_rate=1e-4)).agree(own)
+    with pytest.raises(TrainerError, match=r"one: --steps-per-execution \(here 0\), --checkpoint-steps \(here 0\)"):
+        Workers(monkeypatch, data, own, config(steps_per_execution=4, checkpoint_steps=2)).agree(own)
+    with pytest.raises(TrainerError, match="another one: the dataset, versions of libraries"):
+        Workers(monkeypatch, data, own, own, dataset="another", versions={"keras": "0"}).agree(own)
+    with pytest.raises(TrainerError, match=r"found different checkpoints \(this one begins at step 8\)"):
+        Workers(monkeypatch, data, own, own, steps=(8, 4)).agree(own, 8)
 
 
 def test_what_does_not_go_together_is_refused(data, tmp_path):

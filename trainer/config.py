@@ -144,7 +144,7 @@ class TrainConfig:
     steps_per_execution: int = option(
         0,
         "steps that one call of a compiled function runs; never beyond a checkpoint or an epoch, and the weights stay "
-        "the same. 0: as many as take a tenth of a second, at most 16",
+        "the same. 0: as many as take a tenth of a second, at most 16; with --strategy multiworker 1",
         compare=False,
     )
     resume: bool = option(

@@ -17,6 +17,7 @@ from trainer.config import TrainerError
 from trainer.options import UsageError
 
 FAILED, USAGE = 1, 2
+_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[")
 
 
 def guarded(command: str, work: Callable[[], int | None]) -> int:
@@ -66,6 +67,13 @@ def quiet_start() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says what was wrong: TensorFlow begins with where in the graph it was."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(_WHERE)]
+    return (told or [type(error).__name__])[0][:200]
 
 
 def _is_bad_data(error: Exception) -> bool:

@@ -19,12 +19,12 @@ import tensorflow as tf
 from pipelines import formats
 from pipelines.formats import ImageError
 from trainer.config import TrainerError
+from trainer.console import first_line
 from trainer.outputs import Run
 
 BATCH = 32
 MAX_BYTES = 256 << 20  # of a file, as `prepare --max-file-bytes` has it
 STANDARD_INPUT = "-"
-_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[")
 
 
 class Model(NamedTuple):
@@ -157,7 +157,7 @@ def _read(path: str) -> bytes | str:
     except ImageError as e:
         return str(e)
     except (OSError, tf.errors.OpError) as e:
-        return getattr(e, "strerror", None) or _first_line(e)
+        return getattr(e, "strerror", None) or first_line(e)
     except MemoryError:
         return "it takes more memory to decode than there is"
 
@@ -182,15 +182,8 @@ def _served(model: Model, encoded: list[bytes]) -> list[np.ndarray | str]:
         return list(model.serve(encoded))
     except tf.errors.InvalidArgumentError as e:
         if len(encoded) == 1:
-            return [f"it cannot be decoded: {_first_line(e)}"]
+            return [f"it cannot be decoded: {first_line(e)}"]
         return [found for one in encoded for found in _served(model, [one])]
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line that says what was wrong: TensorFlow begins with where in the graph it was."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(_WHERE)]
-    return (told or [type(error).__name__])[0][:200]
 
 
 @contextlib.contextmanager

@@ -10,20 +10,28 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from trainer.config import TrainConfig, TrainerError
+from trainer.config import TrainConfig, TrainerError, flag
+from trainer.console import first_line
 
 _begun: list[str] = []  # the strategies of several devices that this process has trained with
+IN_STEP = ("steps_per_execution", "checkpoint_steps")  # no part of the result, but of how many steps a call runs
+MARK = 0xFFFFFF  # of what workers compare: a sum over 2**39 replicas still fits
 SEED_STRIDE = 1_000_003  # between the random draws of replicas: flips and dropout differ from part to part
 
 
-def strategy(name: str) -> tf.distribute.Strategy:
+def strategy(name: str, say: Callable[[str], None] = print) -> tf.distribute.Strategy:
     """What --strategy names. Comes before anything else of TensorFlow: a cluster is joined first.
+
+    Args:
+      name: of `config.STRATEGIES`.
+      say: is told which workers are waited for.
 
     Raises:
       TrainerError: "multiworker" without a TF_CONFIG that tells of the cluster and of this worker, or a second training
@@ -40,12 +48,14 @@ def strategy(name: str) -> tf.distribute.Strategy:
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         _begun.append(name)
         return tf.distribute.MirroredStrategy([device.name for device in devices])
-    _check_cluster(os.environ.get("TF_CONFIG", ""))
+    hosts = _hosts(os.environ.get("TF_CONFIG", ""))
+    say(f"waiting until all {len(hosts)} workers have started: {', '.join(hosts)}")
     _begun.append(name)
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def _check_cluster(text: str) -> None:
+def _hosts(text: str) -> list[str]:
+    """Where the workers of a TF_CONFIG are; raises TrainerError where that does not tell."""
     example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
     try:
         config = json.loads(text)
@@ -59,6 +69,7 @@ def _check_cluster(text: str) -> None:
             "--strategy multiworker needs TF_CONFIG in the environment of each worker, with a cluster of workers (and "
             f"a chief, if you like) and this one's task, such as {example}. Received: {text[:300]!r}."
         )
+    return [str(host) for name in sorted(jobs) for host in jobs[name]]
 
 
 def workers(used: tf.distribute.Strategy) -> tuple[int, int]:
@@ -74,6 +85,14 @@ def workers(used: tf.distribute.Strategy) -> tuple[int, int]:
 def share(used: tf.distribute.Strategy) -> tuple[int, int] | None:
     """Which share of each global batch this process reads, as `dataset.load` takes it; None for one device."""
     return workers(used) if used.num_replicas_in_sync > 1 else None
+
+
+def steps_at_once(config: TrainConfig, used: tf.distribute.Strategy) -> int:
+    """--steps-per-execution, or 0 to find out; of several workers the same on all, whatever the times of each are.
+
+    TensorFlow knows the messages of a loop by its turn: workers with loops of unlike lengths would wait for ever.
+    """
+    return config.steps_per_execution or (1 if workers(used)[1] > 1 else 0)
 
 
 def check(config: TrainConfig, used: tf.distribute.Strategy) -> None:
@@ -157,11 +176,35 @@ def together(
     return [None if value is None else next(found) / total for value in means], list(found)
 
 
-def agree(used: tf.distribute.Strategy, step: int) -> None:
-    """All workers have to begin at the same step. Raises TrainerError where they found other checkpoints."""
+def agree(used: tf.distribute.Strategy, config: TrainConfig, about: dict[str, Any], step: int) -> None:
+    """All workers have to train the same thing, and to begin at the same step.
+
+    Args:
+      used: joins the workers.
+      config: of this one.
+      about: of `resume.fingerprint`.
+      step: where this worker begins.
+
+    Raises:
+      TrainerError: another worker was started with other options, on another dataset or with other versions, which are
+        named; or it found another checkpoint.
+    """
     if workers(used)[1] == 1:
         return
-    if _sum(used, step) != step * used.num_replicas_in_sync:
+    options = about["options"] | {name: getattr(config, name) for name in IN_STEP}
+    own = {f"{flag(name)} (here {value!r})": value for name, value in options.items()}
+    own |= {"the dataset": about["dataset"], "versions of libraries": about["versions"]}
+    own |= {f"how shards are read (here {about['reading']})": about["reading"]}
+    marks = [zlib.crc32(json.dumps(value, sort_keys=True).encode()) & MARK for value in own.values()]
+    *sums, steps = _sum(used, [*marks, step])
+    count = used.num_replicas_in_sync
+    unlike = [name for name, mark, total in zip(own, marks, sums, strict=True) if total != mark * count]
+    if unlike:
+        raise TrainerError(
+            "--strategy multiworker needs the same options, dataset and versions on all workers. Different on another "
+            f"one: {', '.join(unlike)}. Start all of them with the same."
+        )
+    if steps != step * count:
         raise TrainerError(
             "--resume with --strategy multiworker needs an --output that all workers read: they found different "
             f"checkpoints (this one begins at step {step})."
@@ -178,21 +221,23 @@ def one_sentence_if_one_is_gone(used: tf.distribute.Strategy) -> Iterator[None]:
             raise
         raise TrainerError(
             "Another worker of the cluster is gone: see what it said, then start all of them again with --resume. "
-            f"({str(e).strip().splitlines()[0][:200]})"
+            f"({first_line(e)})"
         ) from e
 
 
 def wait_for_all(used: tf.distribute.Strategy) -> None:
     """Returns when every worker has come here: one that left early would end the others."""
     if workers(used)[1] > 1:
-        _sum(used, 1)
+        _sum(used, [1])
 
 
-def _sum(used: tf.distribute.Strategy, value: int) -> int:
-    """Over all replicas; waits for them."""
+def _sum(used: tf.distribute.Strategy, values: list[int]) -> list[int]:
+    """Over all replicas, each value for itself; waits for them."""
 
     def on_replica() -> tf.Tensor:
         context = tf.distribute.get_replica_context()
-        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(value, tf.int32))
+        return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.constant(values, tf.int64))
 
-    return int(used.experimental_local_results(tf.function(lambda: used.run(on_replica))())[0])
+    with one_sentence_if_one_is_gone(used):
+        summed = used.experimental_local_results(tf.function(lambda: used.run(on_replica))())[0]
+        return [int(value) for value in summed]

@@ -64,7 +64,7 @@ def train(
         training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
     """
     contract = contracts.load(config.data)
-    used = replicas.strategy(config.strategy)
+    used = replicas.strategy(config.strategy, say)
     replicas.check(config, used)
     worker, of = replicas.workers(used)
     if worker:
@@ -81,7 +81,7 @@ def train(
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about, say)
     checkpoint = resume.find(run, about, say) if config.resume else None
-    replicas.agree(used, resume.step_of(checkpoint))
+    replicas.agree(used, config, about, resume.step_of(checkpoint))
     start_keras(config.seed, config.deterministic)
     network = models.build(config.model, contract, "" if checkpoint else config.init_weights)
     if not config.resume and not run.metrics.is_file() and checkpoints.found(run.checkpoints):
@@ -226,7 +226,8 @@ def _fit(
         loop.run(
             model, lambda: execution.compiled(replicas.divided(model.train_step, used), jit),
             execution.compiled(replicas.divided(model.test_step, used)), batches, validation, config.epochs, steps,
-            position, progress, saver.after_step, broke, Pace(config.steps_per_execution, [config.checkpoint_steps]),
+            position, progress, saver.after_step, broke,
+            Pace(replicas.steps_at_once(config, used), [config.checkpoint_steps]),
         )  # fmt: skip
     with model.averaged():
         precision.hand_over(trained, network)
