@@ -3,6 +3,7 @@ import sys
 import time
 
 import pytest
+from trainer_fixtures import write_dataset
 
 from trainer.__main__ import main
 from trainer.config import TrainConfig, TrainerError
@@ -64,7 +65,10 @@ def test_help_loads_nothing_heavy():
     [
         (["train", "--data", "d"], "--output"),
         (["train", "--data", "d", "--output", "o", "--bogus", "1"], "--bogus"),
-        (["train", "--data", "d", "--output", "o", "--epoch", "1"], "--epoch"),  # no abbreviations
+        (
+            ["train", "--data", "d", "--output", "o", "--epoch", "1"],
+            "--epoch 1; did you mean --epochs?",
+        ),  # no abbreviations
         (["train", "--data", "d", "--output", "o", "--loss", "x"], "--loss"),
         (["evaluate", "--data", "d"], "--model"),
         (["evaluate", "--data", "d", "--model", "m", "--batch-size", "0"], "--batch-size"),
@@ -76,7 +80,28 @@ def test_usage_errors_exit_with_2(argv, said, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 2
-    assert said in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert said in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_wrong_output_or_model_directory_is_told_before_tensorflow_loads(tmp_path):
+    write_dataset(tmp_path / "d", splits={"train": (1, 1)})
+    (tmp_path / "mine.txt").write_text("not a run")
+    code = f"""if True:
+        import sys
+        from trainer.__main__ import main
+        data = ["--data", {str(tmp_path / "d")!r}]
+        for argv in (["train", "--output", {str(tmp_path)!r}], ["evaluate", "--model", "no"],
+                     ["export", "--output", "x", "--model", "no"]):
+            assert main([*argv, *data]) == 1
+        print("tensorflow" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    first, second, third = done.stderr.splitlines()
+    assert first.startswith("train: --output should be empty, new, or an earlier training run.")
+    assert second.startswith("evaluate: --model should be the --output directory of a finished training run.")
+    assert third.startswith("export: --model should be")
 
 
 def test_a_wrong_data_directory_is_one_sentence_without_a_trace(tmp_path, capsys):

@@ -31,8 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: dict[str, Any]) -> None:
+    from trainer import outputs
+
     config = options.merged(TrainConfig, arguments)
-    contracts.load(config.data)  # a wrong path is told in milliseconds, before TensorFlow
+    contracts.load(config.data)  # wrong paths are told in milliseconds, before TensorFlow
+    outputs.check(config.output)
     with quiet_start():
         from trainer.train import train
 
@@ -40,7 +43,10 @@ def _train(arguments: dict[str, Any]) -> None:
 
 
 def _evaluate(arguments: dict[str, Any]) -> None:
+    from trainer import outputs
+
     contracts.load(arguments["data"])
+    outputs.finished(arguments["model"])
     with quiet_start():
         from trainer import evaluate, scoretable
 
@@ -67,11 +73,13 @@ def _compare(arguments: dict[str, Any]) -> None:
 
 
 def _export(arguments: dict[str, Any]) -> None:
-    contract = contracts.load(arguments["data"])
-    with quiet_start():
-        from trainer import alignment, calibration, export, model, outputs
+    from trainer import outputs
 
+    contract = contracts.load(arguments["data"])
     run = outputs.finished(arguments["model"])
+    with quiet_start():
+        from trainer import alignment, calibration, export, model
+
     alignment.check_contracts(contracts.load(run.directory), contract)
     fitted = calibration.read(run.directory)
     network, kind = model.load(run.model), arguments["format"]
@@ -129,7 +137,7 @@ def _ablate(arguments: dict[str, Any]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="python -m trainer", description="Trains image classifiers on datasets made by `python -m pipelines`."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

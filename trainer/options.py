@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from trainer import configfile
 from trainer.config import flag
 
 Config = TypeVar("Config")
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line, without all options before it, and an unknown option's neighbour is named."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+        found, rest = super().parse_known_args(args, namespace)
+        if rest:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            near = difflib.get_close_matches(rest[0].partition("=")[0], known, 1)
+            self.error(f"unrecognized arguments: {' '.join(rest)}" + (f"; did you mean {near[0]}?" if near else ""))
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists all options)\n")
 
 
 def add(parser: argparse.ArgumentParser, kind: type) -> None:

@@ -39,7 +39,7 @@ class Job(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains, and returns the exit code."""
     text, _, places = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
+    parser = options.Parser(
         prog="python -m trainer.task",
         description=text.replace("`", ""),
         epilog=places,
