@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -234,8 +235,10 @@ def _terminable() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """The first line of an error that Java may have told in pages, as a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """What an engine says went wrong, as a sentence: the Python error that it passes on, else its own first line."""
+    said, _, traceback = str(error).partition("Traceback")
+    raised = [line for line in traceback.splitlines() if re.match(r"[A-Za-z_][\w.]*: ", line)]
+    lines = [line.strip() for line in (raised[-1:] or said.splitlines()) if line.strip()]
     text = lines[0] if lines else type(error).__name__
     return text[:400].rstrip(".") + "."
 

@@ -77,6 +77,16 @@ def test_an_error_of_ours_is_found_in_what_the_engine_says():
     assert __main__._failed(told.value) == __main__.REJECTED
 
 
+def test_another_error_in_a_stage_is_told_and_not_its_traceback():
+    text = (
+        'bundle inst003 stage-002 failed:Traceback (most recent call last):\n  File "a.py", line 3\n    a: int\n'
+        "KeyError: 3\n\nDuring handling of the above exception, another exception occurred:\n\n"
+        "OSError: [Errno 28] No space left on device [while running 'FinishShard']\n\n"
+    )
+    with pytest.raises(engine.EngineError, match=r"^FlinkRunner gave .* up: OSError: \[Errno 28\] No space left on "):
+        flink().finish(Job(RuntimeError(text)))
+
+
 def test_paths_mean_the_same_elsewhere_and_the_name_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
