@@ -20,6 +20,7 @@ MINUTES ?= 20
 SEEDS ?= 3
 RATIO ?= 9
 STORY_EPOCHS ?= 20
+IMAGE ?=
 
 # The first of these that is Python 3.11 to 3.13; PYTHON=/path/to/python chooses another.
 PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
@@ -36,7 +37,7 @@ BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements
 FLINK_VERSION := 1.19.3
 
 .PHONY: help all sample prepare verify train evaluate inspect story test soak lint format lock clean check
-.PHONY: flink spark prism flink-distribution flink-test spark-test prism-test
+.PHONY: flink spark prism flink-distribution flink-test spark-test prism-test dataflow
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -94,6 +95,13 @@ spark: $(ENGINES)/spark-job-server.jar  ## build what --runner SparkRunner needs
 prism: $(ENGINES)/prism  ## build what --runner PrismRunner needs (needs Go)
 
 flink-distribution: $(ENGINES)/flink-$(FLINK_VERSION)
+
+dataflow: | $(VENV)/bin/python  ## build the image IMAGE that workers of --runner DataflowRunner run (needs Docker)
+	@[ -n "$(IMAGE)" ] || { echo "Name the image: make dataflow IMAGE=REGION-docker.pkg.dev/PROJECT/REPOSITORY/shardmill:TAG" >&2; exit 1; }
+	@command -v docker >/dev/null || { echo "The image is built with Docker, which is not on PATH." >&2; exit 1; }
+	DOCKER_BUILDKIT=1 docker build --platform linux/amd64 --build-arg BEAM_VERSION=$(BEAM_VERSION) \
+		--build-arg PYTHON_VERSION=$$($(RUN) -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
+		-f engines/dataflow/Dockerfile -t $(IMAGE) .
 
 flink-test: $(VENV)/.dev flink flink-distribution  ## Flink, embedded and as a cluster that loses a machine: equal shards
 	$(RUN) tests/engines/flink.py $(ENGINES)/flink-$(FLINK_VERSION)

@@ -30,6 +30,7 @@ _OURS = (
     "LedgerError",
     "DuplicatesError",
     "EngineError",
+    "VersionsError",
 )
 # A full disk, a read-only folder: the system's sentence says what to do.
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
@@ -55,15 +56,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import engine, listing, portable, workers, workspace
+    from pipelines import engine, listing, workers, workspace
 
     listing.check(config)  # this, the output and the flags before seconds of imports
-    workspace.check_output(config)
     engine.check_runner(args.runner)
-    portable.complete(args.runner, beam_flags)
+    engine.located(config, args.runner)
+    engine.completed(args.runner, beam_flags)
     if beam_flags:
         engine.options(beam_flags)
-    workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads Beam
+    engine.check_buckets(config, args.runner, beam_flags)
+    workspace.check_output(config)
+    if args.runner not in engine.SERVICES:
+        workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads Beam
     with console.quick_imports():
         from pipelines import prepare, tables
 

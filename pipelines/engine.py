@@ -2,7 +2,7 @@
 
 Since Beam 2.68 the name DirectRunner prefers Prism, a Go program that is fetched from the network, and falls back
 silently. Here it means the in-process FnApiRunner: no network, all cores through the worker processes. `portable.py`
-says what Flink, Spark and Prism need.
+says what Flink, Spark and Prism need, `dataflow.py` what Dataflow does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines import portable, storage
+from pipelines import console, dataflow, portable, storage
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.portable import LOCAL
 
@@ -28,9 +28,13 @@ if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
+SERVICES = (dataflow.RUNNER,)  # where nothing is seen of this machine, and nothing is decoded on it
 REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that the signal ended
-_SERVERS = ("FlinkJarJobServer", "SparkJarJobServer", "PrismJobServer")  # Beam logs what they print under these names
+# The names under which Beam logs what job servers print and what Dataflow says.
+_SERVERS = ("FlinkJarJobServer", "SparkJarJobServer", "PrismJobServer", "apache_beam.runners.dataflow")
+
+_log = logging.getLogger(__name__)
 
 
 class EngineError(RuntimeError):
@@ -43,7 +47,7 @@ class Engine:
 
     name: what really runs, for the log and the report.
     counts_here: whether `progress.advance` in a stage reaches this process.
-    log: the file with what the job server said; "" where there is none.
+    log: the file with what the job server or the service said; "" where there is none.
     """
 
     name: str
@@ -65,7 +69,7 @@ class Engine:
           EngineError: the engine gave the job up. Its cause may be one of our own errors, as a text.
         """
         try:
-            result = job.run()
+            result = self._begin(job)
             try:
                 result.wait_until_finish()
             except (KeyboardInterrupt, SystemExit):
@@ -80,16 +84,28 @@ class Engine:
                 "again: it goes on from there."
             ) from e
 
+    def _begin(self, job: beam.Pipeline) -> Any:
+        """Runs the job, or has it run where `wait_until_finish` waits for it."""
+        if self.name not in SERVICES:
+            return job.run()
+        with console.native_notices_held():  # pip's, and of the program that builds the package
+            result = job.run()
+        _log.info("The job: %s", dataflow.page(result.job_id(), self._options))
+        return result
+
 
 @contextlib.contextmanager
-def started(name: str, flags: Sequence[str]) -> Iterator[Engine]:
+def started(name: str, flags: Sequence[str], output: str = "") -> Iterator[Engine]:
     """The runner of that name, with its job server running while the body does.
+
+    Args:
+      output: of the dataset, after which a service names the jobs.
 
     Raises:
       ConfigError: it is refused, Beam has no such runner, or something that it needs is missing.
     """
-    complete = portable.complete(name, flags)
-    beam_options = options(complete)
+    complete = completed(name, flags, output)
+    beam_options = options(complete, name)
     the_runner, shown = runner(name)
     here = portable.counts_here(name, complete)
     if name in LOCAL:
@@ -100,16 +116,36 @@ def started(name: str, flags: Sequence[str]) -> Iterator[Engine]:
     os.unlink(log)  # kept where the body failed
 
 
+def completed(name: str, flags: Sequence[str], output: str = "") -> list[str]:
+    """`flags` and what the runner of that name needs besides; see `portable.complete` and `dataflow.complete`."""
+    return dataflow.complete(flags, output) if name in SERVICES else portable.complete(name, flags)
+
+
 def located(config: PrepareConfig, name: str) -> PrepareConfig:
-    """The configuration with paths that mean the same in other processes; the dataset's name stays."""
+    """The configuration with paths that mean the same in other processes; the dataset's name stays.
+
+    Raises:
+      ConfigError: a path of this machine, for an engine that cannot see it.
+    """
     if name in LOCAL:
         return config
+    if name in SERVICES:
+        dataflow.check_paths(config)
     there = [path if storage.is_remote(path) else os.path.abspath(path) for path in (config.input, config.output)]
     return dataclasses.replace(config, input=there[0], output=there[1], name=config.dataset_name)
 
 
-def options(flags: Sequence[str]) -> PipelineOptions:
-    """Beam's options from the command line's remaining flags.
+def check_buckets(config: PrepareConfig, name: str, flags: Sequence[str]) -> None:
+    """Raises ConfigError for a bucket that a service cannot use; does nothing for engines that are no service."""
+    if name in SERVICES:
+        from apache_beam.io.filesystems import FileSystems
+
+        FileSystems.set_options(options(flags))  # whose credentials to use
+        dataflow.check_buckets(config, flags)
+
+
+def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:
+    """Beam's options from the command line's remaining flags, for the runner of that name.
 
     Raises:
       ConfigError: a flag that Beam does not know (Beam itself only warns), or one with a bad value.
@@ -125,15 +161,22 @@ def options(flags: Sequence[str]) -> PipelineOptions:
             f"Unknown option {unknown[0]!r}: neither `prepare` nor Apache Beam has it. See `prepare --help`; Beam's "
             "options are at https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options."
         )
+    kind = PipelineOptions
+    if runner_name in SERVICES:
+        from pipelines import request
+
+        request.hide_paths()
+        kind = request.SentOptions
     # The graph is fixed and the tests run it: inferring types again in every run takes half a second.
-    return PipelineOptions(list(flags), pipeline_type_check=False)
+    return kind(list(flags), pipeline_type_check=False)
 
 
 def check_runner(name: str) -> None:
     """Raises ConfigError for a runner that is known not to do the job. Imports nothing."""
     if name in REFUSED:
         raise ConfigError(
-            f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner, FlinkRunner, SparkRunner or PrismRunner."
+            f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner, FlinkRunner, SparkRunner, "
+            "PrismRunner or DataflowRunner."
         )
 
 
@@ -240,6 +283,8 @@ def _first_line(error: BaseException) -> str:
     raised = [line for line in traceback.splitlines() if re.match(r"[A-Za-z_][\w.]*: ", line)]
     lines = [line.strip() for line in (raised[-1:] or said.splitlines()) if line.strip()]
     text = lines[0] if lines else type(error).__name__
+    if text.endswith("Error:") and len(lines) > 1:  # Dataflow, whose cause comes after it
+        text = f"{text} {lines[-1]}"
     return text[:400].rstrip(".") + "."
 
 

@@ -123,8 +123,8 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--workers", type=int, default=d["workers"], help="decoding processes, on each machine (default: one a core)"
     )
     run.add_argument("--runner", default="DirectRunner",
-        help="DirectRunner (in this process, the default), FlinkRunner, SparkRunner, PrismRunner or another of Beam's; "
-        "see docs/engines")  # fmt: skip
+        help="DirectRunner (in this process, the default), FlinkRunner, SparkRunner, PrismRunner, DataflowRunner or "
+        "another of Beam's; see docs/engines")  # fmt: skip
 
 
 def prepare_config(args: argparse.Namespace) -> PrepareConfig:

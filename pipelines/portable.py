@@ -6,7 +6,6 @@ is fetched from a network here: Beam's own runners would, silently.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pathlib
@@ -22,6 +21,7 @@ from importlib import metadata
 from typing import Any
 
 from pipelines.config import ConfigError
+from pipelines.flags import Flags
 
 LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")  # names of Beam's runner in this process
 BUILT = pathlib.Path(__file__).resolve().parent.parent / "build" / "engines"  # where `make flink` and so on build
@@ -35,6 +35,10 @@ OPENED = tuple(
     for package in ("java.lang", "java.lang.invoke", "java.nio", "java.time", "java.util", "sun.nio.ch")
 )
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+_NAMES = (
+    "job_endpoint", "environment_type", "environment_config", "parallelism", "flink_master", "flink_job_server_jar",
+    "spark_master_url", "spark_job_server_jar", "prism_location", "direct_running_mode", "job_server_java_launcher",
+)  # fmt: skip
 
 
 def complete(runner: str, flags: Sequence[str]) -> list[str]:
@@ -43,7 +47,7 @@ def complete(runner: str, flags: Sequence[str]) -> list[str]:
     Raises:
       ConfigError: something that the engine needs is missing or cannot be reached; the message says what to do.
     """
-    given = _Flags(flags)
+    given = Flags(flags, _NAMES)
     if runner not in _COMPLETED:
         return list(flags)
     if given["job_endpoint"] not in (None, "embed"):
@@ -54,40 +58,13 @@ def complete(runner: str, flags: Sequence[str]) -> list[str]:
 
 def counts_here(runner: str, flags: Sequence[str]) -> bool:
     """Whether the stages run in this process, so that what they count is known here."""
-    given = _Flags(flags)
+    given = Flags(flags, _NAMES)
     if runner in LOCAL:
         return given["direct_running_mode"] != "multi_processing"
     return given["environment_type"] == "LOOPBACK"
 
 
-class _Flags:
-    """The values of the few flags that are looked at here; Beam's own parser takes a second to import."""
-
-    _NAMES = (
-        "job_endpoint", "environment_type", "environment_config", "parallelism", "flink_master",
-        "flink_job_server_jar", "spark_master_url", "spark_job_server_jar", "prism_location", "direct_running_mode",
-        "job_server_java_launcher",
-    )  # fmt: skip
-
-    def __init__(self, flags: Sequence[str]):
-        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-        for name in self._NAMES:
-            parser.add_argument(f"--{name}")
-        parser.add_argument("--job_server_jvm_properties", "--job_server_jvm_property", action="append", default=[])
-        try:
-            self._values: dict[str, Any] = vars(parser.parse_known_args(list(flags))[0])
-        except argparse.ArgumentError as e:
-            raise ConfigError(f"A Beam option cannot be used: {e}.") from e
-
-    def __getitem__(self, name: str) -> Any:
-        return self._values[name]
-
-    def lacking(self, **defaults: str | None) -> list[str]:
-        """--NAME=VALUE of those that were not given."""
-        return [f"--{n}={v}" for n, v in defaults.items() if v is not None and self._values[n] is None]
-
-
-def _flink(given: _Flags) -> list[str]:
+def _flink(given: Flags) -> list[str]:
     jar = _jar(given, "flink")
     added = given.lacking(flink_job_server_jar=jar) + _java(given)
     master = str(given["flink_master"] or "[local]")
@@ -99,7 +76,7 @@ def _flink(given: _Flags) -> list[str]:
     return added + _external(given, urllib.parse.urlsplit(_with_scheme(master)).hostname)
 
 
-def _spark(given: _Flags) -> list[str]:
+def _spark(given: Flags) -> list[str]:
     added = given.lacking(spark_job_server_jar=_jar(given, "spark")) + _java(given)
     master = str(given["spark_master_url"] or "local")
     if master.startswith("local"):
@@ -111,7 +88,7 @@ def _spark(given: _Flags) -> list[str]:
     return added + _external(given, url.hostname)
 
 
-def _prism(given: _Flags) -> list[str]:
+def _prism(given: Flags) -> list[str]:
     location = given["prism_location"]
     if location is None:
         version = metadata.version("apache-beam")
@@ -128,14 +105,14 @@ def _prism(given: _Flags) -> list[str]:
     return given.lacking(prism_location=location, environment_type="LOOPBACK")
 
 
-_COMPLETED: dict[str, Callable[[_Flags], list[str]]] = {
+_COMPLETED: dict[str, Callable[[Flags], list[str]]] = {
     "FlinkRunner": _flink,
     "SparkRunner": _spark,
     "PrismRunner": _prism,
 }
 
 
-def _jar(given: _Flags, engine: str) -> str:
+def _jar(given: Flags, engine: str) -> str:
     """The job server's jar, as given or as `make` builds it."""
     jar = given[f"{engine}_job_server_jar"]
     if jar is None:
@@ -151,7 +128,7 @@ def _jar(given: _Flags, engine: str) -> str:
     return str(jar)
 
 
-def _java(given: _Flags) -> list[str]:
+def _java(given: Flags) -> list[str]:
     """The flags of the job server's Java: bounded memory, and an end with this program, however it ends (Linux)."""
     launcher = given["job_server_java_launcher"] or "java"
     if not shutil.which(launcher):
@@ -167,7 +144,7 @@ def _java(given: _Flags) -> list[str]:
     return added + [f"--job_server_jvm_properties={value}" for value in properties]
 
 
-def _external(given: _Flags, host: str | None) -> list[str]:
+def _external(given: Flags, host: str | None) -> list[str]:
     """The flags for Python workers that the engine's processes find on their own machines."""
     kind = given["environment_type"]
     if kind not in (None, "EXTERNAL"):

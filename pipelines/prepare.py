@@ -20,6 +20,7 @@ from pipelines.summary import Summary
 _log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2  # between looks whether the train shards are staged
+REMOTE_POLL_SECONDS = 10.0  # in a bucket, where each look is a few paid requests
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,9 +44,11 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     started = time.monotonic()
     config = engine.located(config, runner)
     listing.check(config)
+    engine.check_buckets(config, runner, beam_flags)
     workspace.check_output(config)
-    workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads the rest
-    with workspace.locked(config.output), engine.started(runner, beam_flags) as the_engine:
+    if runner not in engine.SERVICES:
+        workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads the rest
+    with workspace.locked(config.output), engine.started(runner, beam_flags, config.output) as the_engine:
         work = workspace.open_work(config)
         _log.info("Runs on %s.", the_engine.name)
         _run_jobs(config, work, the_engine)
@@ -65,7 +68,7 @@ def _run_jobs(config: PrepareConfig, work: workspace.Work, the_engine: engine.En
     """From the input to finished shards, and the affine that they are normalized by, below `work`."""
     progress.begin("reading", 0)
     staged = None if the_engine.counts_here else lambda: tally.staged(config, work)
-    with progress.shown(shards=staged), _analysis(config, work) as affine_of_train:
+    with progress.shown(shards=staged, pause=_pause(work)), _analysis(config, work) as affine_of_train:
         job = the_engine.new_job()
         pipeline.write(job, config, work)
         the_engine.finish(job)
@@ -104,9 +107,9 @@ def _analyze(
 ) -> shards.Affine:
     def wait_for(done: Callable[[], bool]) -> None:
         look = time.monotonic()
-        while not done():
+        while not _asked(done, work, ended.is_set()):
             # A look at many shards, or at remote ones, takes long: a tenth of the time at most.
-            pause = max(POLL_SECONDS, 9 * (time.monotonic() - look))
+            pause = max(_pause(work), 9 * (time.monotonic() - look))
             if ended.wait(pause) and not done():
                 raise tally.IncompleteError("The job ended without all shards of split train. Run it again.")
             look = time.monotonic()
@@ -123,3 +126,17 @@ def _analyze(
             "goes on from there."
         ) from e
     return affine
+
+
+def _asked(done: Callable[[], bool], work: workspace.Work, last: bool) -> bool:
+    """`done()`; but a bucket that does not answer is asked again while the job runs, which may be hours."""
+    try:
+        return done()
+    except Exception:  # each remote client raises its own kinds
+        if last or not storage.is_remote(work.root):
+            raise
+        return False
+
+
+def _pause(work: workspace.Work) -> float:
+    return REMOTE_POLL_SECONDS if storage.is_remote(work.root) else POLL_SECONDS

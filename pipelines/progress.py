@@ -46,27 +46,40 @@ def _shards_line(done: int, total: int) -> str:
     return f"preparing: {done:,} of {total:,} shards" if total else "reading"
 
 
+def _shards_now(shards: Callable[[], tuple[int, int]]) -> str:
+    try:
+        return _shards_line(*shards())
+    except Exception:  # each remote client raises its own kinds; it is asked again
+        return "preparing: the storage does not answer"
+
+
 @contextmanager
 def shown(
-    stream: TextIO | None = None, every: float = 10.0, shards: Callable[[], tuple[int, int]] | None = None
+    stream: TextIO | None = None,
+    every: float = 10.0,
+    shards: Callable[[], tuple[int, int]] | None = None,
+    pause: float = 0.5,
 ) -> Iterator[None]:
     """Shows progress while the body runs: one line rewritten on a terminal, plain lines elsewhere.
 
     Args:
+      every: seconds between plain lines.
       shards: tells how many shards there are already, and in all (0: not known); None: count images, in this process.
+      pause: seconds at least between looks at a terminal's line.
     """
     out = sys.stderr if stream is None else stream
     terminal = bool(getattr(out, "isatty", lambda: False)())
     stop = threading.Event()
+    wait = max(0.5, pause) if terminal else every
 
     def show() -> None:
         stage, since = "", time.monotonic()
-        while not stop.wait(0.5 if terminal else every):
+        while not stop.wait(wait):
             with _lock:
                 done, total, now = _done, _total, _stage
             if now != stage:
-                stage, since = now, time.monotonic() - (0.5 if terminal else every)
-            text = line(done, total, time.monotonic() - since, stage) if shards is None else _shards_line(*shards())
+                stage, since = now, time.monotonic() - wait
+            text = line(done, total, time.monotonic() - since, stage) if shards is None else _shards_now(shards)
             print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=out, flush=True)
 
     thread = threading.Thread(target=show, daemon=True, name="progress")

@@ -12,7 +12,20 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
-from pipelines import balance, duplicates, hashing, listing, plan, progress, shards, storage, tally, workers, workspace
+from pipelines import (
+    balance,
+    duplicates,
+    hashing,
+    listing,
+    plan,
+    progress,
+    shards,
+    storage,
+    tally,
+    versions,
+    workers,
+    workspace,
+)
 from pipelines.config import PrepareConfig
 from pipelines.source import Ref, Source, pack, unpack
 from pipelines.summary import Rejected
@@ -48,14 +61,24 @@ def note_listed(count: int, work: Work) -> int:
     return count
 
 
-class Fingerprint(beam.DoFn):
-    """Reads each file once: digest and header. Sources -> (bucket, packed (digest, Ref)), and rejects aside."""
+class _WithWorkers(beam.DoFn):
+    """A stage whose work is done in worker processes, wherever it runs.
+
+    Raises:
+      VersionsError: that is not what the program is that sent the job.
+    """
 
     def __init__(self, config: PrepareConfig):
         self._config = config
+        self._versions = versions.here()
 
     def setup(self) -> None:
+        versions.check(self._versions)
         self._workers = workers.shared(workers.usual_count(self._config.workers))
+
+
+class Fingerprint(_WithWorkers):
+    """Reads each file once: digest and header. Sources -> (bucket, packed (digest, Ref)), and rejects aside."""
 
     def process(self, numbered: tuple[int, bytes], total: int) -> Iterator[Any]:
         batch: list[Source] = list(unpack([numbered[1]]))
@@ -214,14 +237,12 @@ def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, i
             yield (split, index), pack([])
 
 
-class WriteShard(beam.DoFn):
+class WriteShard(_WithWorkers):
     """((split, shard), [packed Items]) -> the shard's account; see `shards.write_shard`."""
 
     def __init__(self, config: PrepareConfig, work: Work):
-        self._config, self._work = config, work
-
-    def setup(self) -> None:
-        self._workers = workers.shared(workers.usual_count(self._config.workers))
+        super().__init__(config)
+        self._work = work
 
     def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
@@ -241,14 +262,12 @@ class WriteShard(beam.DoFn):
         yield file
 
 
-class FinishShard(beam.DoFn):
+class FinishShard(_WithWorkers):
     """A staged shard's file -> nothing; see `shards.finish_shard`. As many at once as there are workers."""
 
     def __init__(self, config: PrepareConfig, work: Work, affine: shards.Affine | None):
-        self._config, self._work, self._affine = config, work, affine
-
-    def setup(self) -> None:
-        self._workers = workers.shared(workers.usual_count(self._config.workers))
+        super().__init__(config)
+        self._work, self._affine = work, affine
 
     def start_bundle(self) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(self._workers.count, "finish")

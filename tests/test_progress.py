@@ -81,3 +81,17 @@ def test_the_line_ends_with_the_body_even_after_an_error():
     written = out.getvalue()
     time.sleep(0.05)
     assert out.getvalue() == written
+
+
+def test_a_storage_that_does_not_answer_is_asked_again():
+    out, answers = io.StringIO(), iter([ConnectionError("reset"), (3, 9)])
+
+    def shards() -> tuple[int, int]:
+        answer = next(answers, (3, 9))
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    with progress.shown(out, every=0.01, shards=shards):
+        wait_for(out, "preparing: 3 of 9 shards")
+    assert out.getvalue().startswith("preparing: the storage does not answer\n")

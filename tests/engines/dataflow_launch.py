@@ -1,0 +1,153 @@
+"""`python -m pipelines ARGUMENTS` with stand-ins for what only Google has: buckets, in memory, and the service.
+
+The service takes every job and says at once that it is done. What the first job would leave for the second one, a plan
+and the names of the staged shards, is put there for it, and the analysis between them is left out. All else is the
+program's own way and Beam's own way to the request. Run as: dataflow_launch.py FOLDER ARGUMENTS; into FOLDER go the
+requests (job-1.json, ...) and all that is in the buckets then (gs/BUCKET/PATH).
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import io
+import os
+import pathlib
+import runpy
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import google.auth
+from apache_beam.internal.gcp import auth
+from apache_beam.io.filesystem import FileMetadata
+from apache_beam.io.gcp import gcsfilesystem, gcsio
+from apache_beam.runners.dataflow.internal import apiclient
+from google.cloud import dataflow_v1beta3 as dataflow
+from google.cloud import exceptions
+
+from pipelines import engine, options, plan, storage, workers, workspace
+
+OBJECTS: dict[str, bytes] = {}
+REQUESTS: list[dataflow.CreateJobRequest] = []
+
+
+class Written(io.BytesIO):
+    """An object that is there when it is closed."""
+
+    def __init__(self, path: str):
+        super().__init__()
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            OBJECTS[self._path] = self.getvalue()
+        super().close()
+
+
+class Bucket:
+    """Its methods take the place of GCSFileSystem's: Beam knows one file system for each scheme."""
+
+    def _list(self, prefix: str) -> Iterator[FileMetadata]:
+        return (FileMetadata(path, len(data)) for path, data in sorted(OBJECTS.items()) if path.startswith(prefix))
+
+    def create(self, path: str, *_: Any, **__: Any) -> io.BytesIO:
+        return Written(path)
+
+    def open(self, path: str, *_: Any, **__: Any) -> io.BytesIO:
+        if path not in OBJECTS:
+            raise exceptions.NotFound(path)  # as Google's client does
+        return io.BytesIO(OBJECTS[path])
+
+    def exists(self, path: str) -> bool:
+        return path in OBJECTS
+
+    def copy(self, sources: list[str], targets: list[str]) -> None:
+        OBJECTS.update({target: OBJECTS[source] for source, target in zip(sources, targets, strict=True)})
+
+    def rename(self, sources: list[str], targets: list[str]) -> None:
+        OBJECTS.update({target: OBJECTS.pop(source) for source, target in zip(sources, targets, strict=True)})
+
+    def delete(self, paths: list[str]) -> None:
+        for path in paths:
+            OBJECTS.pop(path, None)  # to delete what is not there is no error
+
+
+class Service:
+    """The clients of Dataflow's interface: what is sent is kept, and done."""
+
+    def __init__(self, **_: Any):
+        self.done = dataflow.JobState.JOB_STATE_DONE
+
+    def create_job(self, request: dataflow.CreateJobRequest) -> dataflow.Job:
+        REQUESTS.append(request)
+        leave_plan()
+        return dataflow.Job(id=f"job-{len(REQUESTS)}", name=request.job.name, current_state=self.done)
+
+
+class Nobody:
+    """Workers that are not started."""
+
+    count = 1
+
+    def submit(self, task: str, shared: Any, items: Any, deadline: Any = None) -> list[concurrent.futures.Future[Any]]:
+        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        done.set_result(((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)) if task == "run_analysis" else None)
+        return [done]
+
+
+def leave_plan() -> None:
+    """What `write` leaves when it is done, as far as `normalize` is built on it: a plan of one image of one class."""
+    config = engine.located(options.prepare_config(options.parse(sys.argv[1:])[0]), "DataflowRunner")
+    made = plan.make_plan({("train", "cat"): plan.Share(images=1, records=1)}, config)
+    work = workspace.Work(storage.join(config.output, workspace.Work.DIRECTORY))
+    storage.write_text(work.path("plan.json"), made.to_json())
+    for file in plan.shard_names(made, config)["train"]:
+        storage.write_text(work.path(workspace.STAGED, file), "")
+
+
+def stand_in() -> None:
+    """Puts the stand-ins in place."""
+    for name, method in vars(Bucket).items():
+        if callable(method):
+            setattr(gcsfilesystem.GCSFileSystem, name, method)
+    for module in (auth, apiclient):
+        module.get_service_credentials = lambda _: None  # nobody's: nothing is asked of a network
+    google.auth.default = lambda **_: (None, "my-project")
+    gcsio.GcsIO.is_soft_delete_enabled = lambda *_: False
+    apiclient.DataflowApplicationClient.stage_file = stage_file
+    for name in ("Jobs", "Messages", "Metrics"):
+        setattr(apiclient.dataflow, f"{name}V1Beta3Client", Service)
+    workers.shared = lambda *_: Nobody()  # type: ignore[assignment]
+
+
+def stage_file(_: Any, folder: str, name: str, stream: io.IOBase, *__: Any, **___: Any) -> None:
+    OBJECTS[f"{folder}/{name}"] = stream.read()
+
+
+def keep(folder: pathlib.Path) -> None:
+    """Writes what was sent, and what is in the buckets."""
+    for number, request in enumerate(REQUESTS, 1):
+        (folder / f"job-{number}.json").write_text(dataflow.CreateJobRequest.to_json(request))
+    for path, data in OBJECTS.items():
+        target = folder / "gs" / path.removeprefix("gs://")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(data)
+
+
+def main() -> None:
+    folder = pathlib.Path(sys.argv.pop(1))
+    OBJECTS["gs://photos/in/cat/1.jpg"] = b"no image: nobody reads it"
+    stand_in()
+    status: Any = 0
+    try:
+        runpy.run_module("pipelines", run_name="__main__", alter_sys=True)
+    except SystemExit as e:
+        status = e.code
+    keep(folder)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()
