@@ -22,5 +22,5 @@ setup(
     packages=["pipelines", "trainer", "trainer.ablation", "trainer.doctor"],
     package_data={name: ["*.j2"] for name in ("pipelines", "trainer", "trainer.ablation", "trainer.doctor")},
     install_requires=requirements("requirements.in"),
-    extras_require={"onnx": requirements("requirements-onnx.in")},
+    extras_require={"aws": requirements("requirements-aws.in"), "onnx": requirements("requirements-onnx.in")},
 )

@@ -36,8 +36,8 @@ class Model:
     latency: float = 0.03  # seconds from a request to a remote store to its answer; 0: local disks
     workers_a_core: float = 1.0  # `--workers` / cores: what waits for a remote store leaves its core to others
     opens: int = 2  # of each file: fingerprint and decoding
-    requests_an_open: int = 2  # Beam's gs:// client asks for an object's metadata before it reads it
-    requests_a_shard: int = 40  # written, checked, copied, removed, read: about
+    requests_an_open: int = 1  # pipelines/stores.py
+    requests_a_shard: int = 20  # written, looked for, copied, read: about
     vcpus: int = 16  # of a machine
     memory_gb: float = 64.0
     busy: float = 0.8  # share of the time that cores are at work

@@ -31,6 +31,7 @@ _OURS = (
     "DuplicatesError",
     "EngineError",
     "VersionsError",
+    "StoreError",
 )
 # A full disk, a read-only folder: the system's sentence says what to do.
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
@@ -56,18 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import engine, listing, workers, workspace
+    from pipelines import engine, listing, remote, storage, workers, workspace
 
-    listing.check(config)  # this, the output and the flags before seconds of imports
+    away = storage.is_remote(config.input)
+    if not away:
+        listing.check(config)  # this, the output and the flags before seconds of imports
     engine.check_runner(args.runner)
     engine.located(config, args.runner)
     engine.completed(args.runner, beam_flags)
+    remote.use(beam_flags)
     if beam_flags:
         engine.options(beam_flags)
     engine.check_buckets(config, args.runner, beam_flags)
+    if away:  # looking there takes Beam and its options
+        listing.check(config)
     workspace.check_output(config)
     if args.runner not in engine.SERVICES:
-        workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads Beam
+        workers.decoders(config)  # they load TensorFlow while this process loads Beam
     with console.quick_imports():
         from pipelines import prepare, tables
 

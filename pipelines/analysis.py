@@ -7,10 +7,12 @@ does not touch.
 
 from __future__ import annotations
 
+import os
+
 import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 
-from pipelines import engine, pipeline, transform
+from pipelines import engine, pipeline, storage, transform
 from pipelines.config import PrepareConfig
 from pipelines.shards import Affine
 from pipelines.workspace import Work
@@ -18,18 +20,21 @@ from pipelines.workspace import Work
 _built: dict[str, beam.Pipeline] = {}
 
 
-def build(config: PrepareConfig, work: Work) -> None:
-    """Builds the job for `run`."""
+def build(config: PrepareConfig, work: Work, folder: str) -> None:
+    """Builds the job for `run`, which will write into a local folder: TensorFlow writes nowhere else for certain."""
     job = beam.Pipeline(runner=engine.runner("DirectRunner")[0], options=engine.options(()))
-    with tft_beam.Context(temp_dir=work.path("tft")):
-        pipeline.analyze(job, config, work)
+    with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
+        pipeline.analyze(job, config, work, os.path.join(folder, "transform"))
     _built[work.root] = job
 
 
-def run(config: PrepareConfig, work: Work) -> Affine:
-    """Runs the job; returns the (scale, offset) of the graph that it wrote below `work`."""
+def run(config: PrepareConfig, work: Work, folder: str) -> Affine:
+    """Runs the job; returns the (scale, offset) of the graph that it wrote, and which then is below `work`."""
     if work.root not in _built:
-        build(config, work)
-    with tft_beam.Context(temp_dir=work.path("tft")):
+        build(config, work, folder)
+    with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
         _built.pop(work.root).run().wait_until_finish()
-    return transform.read_affine(work.path("transform", "transform_fn"))
+    written = os.path.join(folder, "transform")
+    if storage.is_remote(work.root):
+        storage.put_tree(written, work.path("transform"))
+    return transform.read_affine(os.path.join(written, "transform_fn"))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines import contract, hashing
+from pipelines import contract, hashing, remote
 
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
 QUALITIES = ("exact", "fast")
@@ -99,6 +99,8 @@ class PrepareConfig:
             _between("--background", value, 0, 255)
         if not self.input or not self.output:
             raise ConfigError("--input and --output should name a folder, a manifest or a glob, and a folder.")
+        for option, path in (("--input", self.input), ("--output", self.output)):
+            _can_be(option, path)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.dataset_name):
             raise ConfigError(f"--name should be a letter, then letters, digits and _. Received: {self.dataset_name!r}")
         self._check_splits()
@@ -149,6 +151,14 @@ class PrepareConfig:
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"{option} should be one of {', '.join(allowed)}. Received: {value!r}")
+
+
+def _can_be(option: str, path: str) -> None:
+    if remote.is_remote(path):
+        try:
+            remote.check(path)
+        except remote.StoreError as e:
+            raise ConfigError(f"{option} {e}") from e
 
 
 def _between(option: str, value: float, low: float, high: float) -> None:

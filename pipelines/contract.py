@@ -190,21 +190,26 @@ def from_json(text: str) -> Contract:
     return contract
 
 
-def load(directory: str | os.PathLike[str]) -> Contract:
-    """Reads DIRECTORY/contract.json, local or gs://.
+def load(directory: str | os.PathLike[str], opened: Callable[[str], Any] | None = None) -> Contract:
+    """Reads DIRECTORY/contract.json, local or where TensorFlow reads.
+
+    Args:
+      opened: opens a path as text, for who reads elsewhere; it may raise OSError.
 
     Raises:
       ContractError: there is none (the dataset is incomplete, or this is no dataset), or it cannot be used.
     """
-    return from_json(read_text(directory))
+    return from_json(read_text(directory, opened))
 
 
-def read_text(directory: str | os.PathLike[str]) -> str:
+def read_text(directory: str | os.PathLike[str], opened: Callable[[str], Any] | None = None) -> str:
     """The text of DIRECTORY/contract.json; ContractError where there is none, or one of absurd size."""
     path = os.path.join(os.fspath(directory), FILE_NAME)
     try:
-        with _open(path) as file:
+        with (opened or _open)(path) as file:
             text = file.read(MAX_CONTRACT_BYTES + 1)
+    except ContractError:
+        raise
     except Exception as e:  # gfile raises tf.errors.*, open raises OSError; both mean the same to the caller
         raise ContractError(
             f"No readable {FILE_NAME} in {os.fspath(directory)!r} ({type(e).__name__}): it is not a prepared dataset, "
@@ -314,6 +319,13 @@ def _open(path: str) -> Any:
         return open(path, encoding="utf-8", newline="")  # as it is, so that `verify` sees every byte
     import tensorflow as tf
 
+    scheme = path.partition("://")[0]
+    if scheme not in tf.io.gfile.get_registered_schemes():
+        folder = path.rpartition("/")[0]
+        how = f"aws s3 cp --recursive {folder} DIR" if scheme == "s3" else f"from {folder} to DIR"
+        raise ContractError(
+            f"TensorFlow cannot read {scheme}://. Copy the dataset to a local folder and name that: {how}"
+        )
     return tf.io.gfile.GFile(path, "r")
 
 

@@ -62,7 +62,7 @@ def find(directory: str, path: str = "") -> Drift:
       ContractError, LedgerError: the dataset does not say what it was made of.
       SourceError: there is no such input.
     """
-    contract = contracts.load(directory)
+    contract = contracts.load(directory, storage.reading_text)
     config = _config(directory, path)
     known = _known(directory, contract, _base(_settings(directory).get("input") or config.input))
     progress.begin("comparing", len(known))

@@ -8,13 +8,26 @@ import tensorflow as tf
 from pipelines import contract, storage, tfrecord
 from pipelines.shards import Affine
 
+MOST = 1 << 31  # bytes of a record: protocol buffers' own limit
 
-def finish(staged: str, target: str, affine: Affine, encoding: str) -> None:
-    """Writes the shard `staged` to `target` with every record's pixels normalized; whole or not at all."""
+
+def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str, int]:
+    """Writes the shard `staged` to `target` with every record's pixels normalized; whole or not at all.
+
+    Returns:
+      The SHA-256 in hex and the number of bytes of what was written.
+
+    Raises:
+      OSError: a staged record is damaged.
+    """
     table = normalization_table(*affine, encoding)
-    with storage.writing(target) as out:
-        for record in tf.data.TFRecordDataset(staged).as_numpy_iterator():
-            out.write(tfrecord.framed(finish_example(record, table)))
+    with storage.reading(staged) as file, storage.writing(target) as out:
+        hashed = storage.Hashed(out)
+        for frame in tfrecord.frames(file.read, MOST):
+            if frame.problem:
+                raise OSError(f"{staged}, record at byte {frame.offset}: {frame.problem}. Remove it and run again.")
+            hashed.write(tfrecord.framed(finish_example(frame.data, table)))
+    return hashed.hexdigest(), hashed.size
 
 
 def normalization_table(scale: tuple[float, ...], offset: tuple[float, ...], encoding: str) -> np.ndarray:

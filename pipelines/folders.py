@@ -20,9 +20,15 @@ Problem = tuple[str, str] | None  # (reason, sentence)
 def list_folder(config: PrepareConfig) -> Iterator[Source | Rejected]:
     """Everything below the folder: class/file, or split/class/file where the top folders are all names of splits."""
     root = config.input.rstrip("/") or "/"
-    walk = _walk_remote(root) if storage.is_remote(root) else _walk_local(root, config.allow_outside)
+    walk: Iterable[tuple[str, Problem]]
+    if storage.is_remote(root):
+        keys = _list_remote(root)  # once: a million objects are a thousand requests
+        walk = ((key, None) for key in keys)
+        top = sorted({key.partition("/")[0] for key in keys if "/" in key})
+    else:
+        walk = _walk_local(root, config.allow_outside)
+        top = _top_folders(root) if config.layout == "auto" else []
     if config.layout == "auto":
-        top = _top_folders(root)
         split_layout = bool(top) and all(name.lower() in SPLIT_NAMES for name in top)
     else:
         split_layout = config.layout == "split"
@@ -48,8 +54,6 @@ def _read_key(key: str, uri: str, problem: Problem, split_layout: bool) -> Sourc
 
 
 def _top_folders(root: str) -> list[str]:
-    if storage.is_remote(root):
-        return sorted({key.split("/")[0] for key, _ in _walk_remote(root) if "/" in key})
     try:
         return sorted(name for name in os.listdir(root) if name[0] != "." and os.path.isdir(os.path.join(root, name)))
     except OSError as e:
@@ -106,30 +110,24 @@ def _entry_problem(entry: os.DirEntry[str], real_root: str, above: frozenset[str
     return None
 
 
-def _walk_remote(root: str) -> Iterator[tuple[str, None]]:
-    prefix = root.rstrip("/") + "/"
-    for path in _match_remote(prefix + "**"):
-        if not path.endswith("/"):  # what some stores keep in the place of a folder
-            yield path[len(prefix) :], None
-
-
-def _match_remote(pattern: str) -> list[str]:
-    from apache_beam.io.filesystems import FileSystems
-
+def _list_remote(folder: str, beginning: str = "") -> list[str]:
     try:
-        return sorted(m.path for m in FileSystems.match([pattern])[0].metadata_list)
-    except Exception as e:  # each remote client raises its own kinds
-        raise SourceError(f"The input {pattern!r} cannot be listed: {type(e).__name__}: {e}.") from e
+        return storage.files_below(folder, beginning)
+    except OSError as e:
+        raise SourceError(f"The input cannot be listed: {e}") from e
 
 
 def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
     """What a glob matches: *, ? and [...] within a name, ** for any folders. The label is the file's folder.
 
-    A local one is not left to Beam, which omits names with a backslash and knows nothing of links and FIFOs.
+    It is not left to Beam, which omits names with a backslash and knows nothing of links and FIFOs.
     """
     pattern, fixed = config.input, glob_base(config.input)
     if storage.is_remote(pattern):
-        found: Iterable[tuple[str, Problem]] = ((uri[len(fixed) + 1 :], None) for uri in _match_remote(pattern))
+        rest = pattern[len(fixed) + 1 :]
+        names = rest.split("/")
+        keys = _list_remote(fixed, re.split(r"[*?[]", rest, maxsplit=1)[0])
+        found: Iterable[tuple[str, Problem]] = ((key, None) for key in keys if _matches(names, key.split("/"), False))
     else:
         fixed = fixed or ("/" if pattern.startswith("/") else "")
         names = pattern[len(fixed) :].lstrip("/").split("/")

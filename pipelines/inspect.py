@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines import charts, sheet, storage, tables
+from pipelines import charts, shardcheck, sheet, storage, tables, tfrecord
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
 from pipelines.sheet import Entry
@@ -28,7 +28,7 @@ def describe(directory: str | os.PathLike[str]) -> str:
     Raises:
       ContractError: the directory holds no whole dataset.
     """
-    c = contracts.load(directory)
+    c = contracts.load(directory, storage.reading_text)
     blocks = [_facts(c), _normalization(c)]
     blocks += [f"{name}\n{_split_table(c, name)}" for name in charts.reading_order(c.splits)]
     by_count = sorted(c.rejected.items(), key=lambda item: item[1], reverse=True)
@@ -44,7 +44,7 @@ def describe_json(directory: str | os.PathLike[str]) -> str:
     Raises:
       ContractError: the directory holds no whole dataset.
     """
-    c = contracts.load(directory)
+    c = contracts.load(directory, storage.reading_text)
     data = json.loads(c.to_json())
     for name, split in c.splits.items():
         data["splits"][name] |= {"shard_count": len(split.shards), "bytes": _bytes(c, name)}
@@ -72,7 +72,7 @@ def contact_sheet(
     """
     if columns < 1 or rows < 1:
         raise ValueError(f"columns and rows should be at least 1. Received: {columns} x {rows}")
-    c = contracts.load(directory)
+    c = contracts.load(directory, storage.reading_text)
     entries = choose(c, list(_ledger(directory, c, split)), columns * rows, seed)
     images = _stored(directory, c, entries)
     title = "" if entries else f"The split {split!r} is empty."
@@ -174,12 +174,13 @@ def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[En
     found: dict[tuple[str, int], np.ndarray] = {}
     spec = contracts.feature_spec(c)
     for file, indices in wanted.items():
-        records = tf.data.TFRecordDataset(os.path.join(os.fspath(directory), file)).take(max(indices) + 1)
-        for index, record in enumerate(records):
-            if index in indices:
-                parsed = tf.io.parse_single_example(record, spec)
-                images = contracts.images_from_records(c, parsed["image"][None])
-                found[file, index] = denormalize(c, images.numpy())[0]
+        with storage.reading(storage.join(os.fspath(directory), file)) as opened:
+            frames = tfrecord.frames(opened.read, shardcheck.most_bytes(c))
+            for index, frame in enumerate(itertools.islice(frames, max(indices) + 1)):
+                if index in indices and not frame.problem:
+                    parsed = tf.io.parse_single_example(frame.data, spec)
+                    images = contracts.images_from_records(c, parsed["image"][None])
+                    found[file, index] = denormalize(c, images.numpy())[0]
     missing = [e for e in entries if (e.file, e.index) not in found]
     if missing:
         raise ContractError(f"{missing[0].file} has no record {missing[0].index}. `verify` tells what is damaged.")

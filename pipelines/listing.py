@@ -51,8 +51,8 @@ def check(config: PrepareConfig) -> None:
     except UnicodeEncodeError as e:
         raise SourceError(f"The path of --input should be UTF-8. Received: {path!r}") from e
     if storage.is_remote(path):
-        return
-    if is_glob(path) and not is_manifest(path):
+        _check_remote(path)
+    elif is_glob(path) and not is_manifest(path):
         pass
     elif is_manifest(path):
         if not os.path.isfile(path):
@@ -63,7 +63,20 @@ def check(config: PrepareConfig) -> None:
             f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
             f"There is {what} at {path!r}."
         )
-    _check_first(config)
+    if not storage.is_remote(path):
+        _check_first(config)
+
+
+def _check_remote(path: str) -> None:
+    """One request tells whether there is something; what it is, the job will see."""
+    if is_manifest(path):
+        if not storage.exists(path):
+            raise SourceError(f"No manifest {path!r}: expected a CSV, JSONL or Parquet file with path and label.")
+    elif not is_glob(path) and storage.is_empty(path):
+        raise SourceError(
+            f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
+            f"There is nothing below {path!r}."
+        )
 
 
 def _check_first(config: PrepareConfig) -> None:

@@ -67,7 +67,7 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     what = p.add_argument_group("input and output")
     what.add_argument("--input", required=True, metavar="PATH",
         help="a folder of class folders or of split/class folders, a CSV, JSONL or Parquet manifest (path, label, "
-        "optionally split, group, weight), or a glob; local or gs://")  # fmt: skip
+        "optionally split, group, weight), or a glob; local, gs:// or s3://")  # fmt: skip
     what.add_argument("--output", required=True, metavar="DIR", help="the dataset to make")
     what.add_argument("--name", default=d["name"], help="NAME in NAME-train.tfrecord-… (default: the folder's)")
     what.add_argument("--layout", default=d["layout"], choices=("auto", "class", "split"),

@@ -7,9 +7,6 @@ a process of its own, which loads and builds while `write` decodes; `normalize` 
 
 from __future__ import annotations
 
-import dataclasses
-import json
-
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsSingleton
 
@@ -84,8 +81,8 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     _write_lines(work, "unused", items.unused)
 
 
-def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
-    """The job from staged shards' accounts to statistics and the transform graph; call inside `tft_beam.Context`."""
+def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, folder: str) -> None:
+    """The job from staged shards' accounts to the transform graph in a folder; call inside `tft_beam.Context`."""
     import tensorflow_transform.beam as tft_beam  # seconds to import: only the process of this job does
 
     from pipelines import transform
@@ -98,7 +95,7 @@ def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
     transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
         transform.make_preprocessing_fn(config)
     )
-    transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(work.path("transform"))
+    transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)
 
 
 def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine: Affine) -> None:
@@ -140,6 +137,7 @@ def _form_units(refs: beam.PCollection, config: PrepareConfig, total: AsSingleto
 def _write_lines(work: Work, name: str, elements: beam.PCollection) -> None:
     (
         elements
-        | f"{name}ToJson" >> beam.Map(lambda e: json.dumps(dataclasses.asdict(e), ensure_ascii=False))
-        | f"Write_{name}" >> beam.io.WriteToText(work.path(name, "part"), file_name_suffix=".jsonl")
+        | f"{name}ToLines" >> beam.ParDo(stages.PackLines())  # (file number, packed lines)
+        | f"{name}ByFile" >> beam.GroupByKey()
+        | f"Write_{name}" >> beam.Map(stages.write_lines, work.path(name))
     )

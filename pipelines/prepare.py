@@ -7,11 +7,25 @@ import contextlib
 import dataclasses
 import json
 import logging
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from pipelines import engine, ledger, listing, pipeline, progress, publish, shards, storage, tally, workers, workspace
+from pipelines import (
+    engine,
+    ledger,
+    listing,
+    pipeline,
+    progress,
+    publish,
+    remote,
+    shards,
+    storage,
+    tally,
+    workers,
+    workspace,
+)
 from pipelines import plan as plans
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract
@@ -42,12 +56,13 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
       EngineError: an engine outside of this process gave up; nothing was published.
     """
     started = time.monotonic()
+    remote.use(beam_flags)
     config = engine.located(config, runner)
-    listing.check(config)
     engine.check_buckets(config, runner, beam_flags)
+    listing.check(config)
     workspace.check_output(config)
     if runner not in engine.SERVICES:
-        workers.shared(workers.usual_count(config.workers))  # they load TensorFlow while this process loads the rest
+        workers.decoders(config)  # they load TensorFlow while this process loads the rest
     with workspace.locked(config.output), engine.started(runner, beam_flags, config.output) as the_engine:
         work = workspace.open_work(config)
         _log.info("Runs on %s.", the_engine.name)
@@ -86,11 +101,11 @@ def _analysis(config: PrepareConfig, work: workspace.Work) -> Iterator[Callable[
 
     The other splits are still decoded then. What is given, called when all shards are staged, waits for the result.
     """
-    analyst = workers.shared(1, "analyst")
-    analyst.submit("build_analysis", (config, work), [()])
+    analyst = workers.shared(1, "analyst", work.root)
     ended = threading.Event()  # the job that stages shards, well or not
-    with concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
-        analyzed = thread.submit(_analyze, analyst, config, work, ended)
+    with _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
+        analyst.submit("build_analysis", (config, work, folder), [()])
+        analyzed = thread.submit(_analyze, analyst, config, work, folder, ended)
 
         def wait() -> shards.Affine:
             ended.set()
@@ -102,8 +117,18 @@ def _analysis(config: PrepareConfig, work: workspace.Work) -> Iterator[Callable[
             ended.set()
 
 
+@contextlib.contextmanager
+def _local(work: workspace.Work) -> Iterator[str]:
+    """A local folder for what TensorFlow writes: the work directory's where that is local."""
+    if not storage.is_remote(work.root):
+        yield work.root
+        return
+    with tempfile.TemporaryDirectory(prefix="shardmill-") as folder:
+        yield folder
+
+
 def _analyze(
-    analyst: workers.Workers, config: PrepareConfig, work: workspace.Work, ended: threading.Event
+    analyst: workers.Workers, config: PrepareConfig, work: workspace.Work, folder: str, ended: threading.Event
 ) -> shards.Affine:
     def wait_for(done: Callable[[], bool]) -> None:
         look = time.monotonic()
@@ -117,7 +142,7 @@ def _analyze(
     wait_for(lambda: tally.is_planned(work))
     train = plans.shard_names(tally.read_plan(work), config)["train"]
     wait_for(lambda: tally.are_staged(train, work))
-    [analyzed] = analyst.submit("run_analysis", (config, work), [()])
+    [analyzed] = analyst.submit("run_analysis", (config, work, folder), [()])
     try:
         affine: shards.Affine = analyzed.result()
     except workers.TaskLostError as e:

@@ -1,7 +1,8 @@
 """From a finished job to a dataset: count everything, then put it in place with contract.json as the last act.
 
 Until then the output holds what it held before, or no contract. So a directory is either whole or visibly incomplete.
-All that needs space on the disk is written before the old dataset is touched: afterwards only names change.
+All that needs space on the disk is written before the old dataset is touched: afterwards only names change. An object
+store has no names to change: it copies each file itself, and the order is the same.
 """
 
 from __future__ import annotations
@@ -100,6 +101,7 @@ def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summ
     _check_size(texts[contracts.FILE_NAME])
     files = [shard.file for part in contract.splits.values() for shard in part.shards]
     _write_beside(work, texts, files)
+    workspace.check_owner(work)
     withdraw(config.output)
     _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, config.output)
     storage.remove(work.root)
@@ -135,26 +137,26 @@ def _write_beside(work: Work, texts: Mapping[str, str], files: Sequence[str]) ->
 
 def _move_in(work: Work, names: Sequence[str], files: Sequence[str], out: str) -> None:
     """Shards, the transform and what lies beside them, the contract last."""
-    list(storage.each(lambda file: storage.rename(work.path("shards", file), storage.join(out, file)), files, out))
+    storage.move([(work.path("shards", file), storage.join(out, file)) for file in files])
     for name in ("transform_fn", "transformed_metadata"):
         storage.move_tree(work.path("transform", name), storage.join(out, name))
     for name in [*(name for name in names if name != contracts.FILE_NAME), "ledger", "rejects"]:
         storage.move_tree(work.path("beside", name), storage.join(out, name))
-    storage.rename(work.path("beside", contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))
+    storage.move([(work.path("beside", contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))])
 
 
 def withdraw(out: str) -> None:
     """Removes an earlier dataset from `out`: its contract first, so that it is visibly incomplete from then on."""
     try:
-        old: list[str] = [s.file for split in contracts.load(out).splits.values() for s in split.shards]
+        before = contracts.load(out, storage.reading_text)
+        old: list[str] = [s.file for split in before.splits.values() for s in split.shards]
     except contracts.ContractError:
         old = []
     storage.remove(storage.join(out, contracts.FILE_NAME))
-    names = storage.children(out)
+    names = set(storage.children(out))
     stale = [n for n in names if ".tfrecord-" in n and n.rpartition("-of-")[2].isdigit()]
-    present = set(names)
-    gone = [name for name in dict.fromkeys([*old, *stale, *_FILES, *_DIRECTORIES]) if name in present]
-    list(storage.each(lambda name: storage.remove(storage.join(out, name)), gone, out))
+    ours = dict.fromkeys([*old, *stale, *_FILES, *_DIRECTORIES])
+    storage.remove_children(out, [name for name in ours if name in names])
 
 
 def _note(work: Work, file: str, records: int) -> dict[str, Any]:

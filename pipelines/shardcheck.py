@@ -73,7 +73,7 @@ def _file_problems(
     keys: list[str] = []
     wrong: list[str] = []
     whole = True  # no record is damaged, so that the keys can be compared
-    for index, frame in enumerate(tfrecord.frames(file.read, _most_bytes(contract))):
+    for index, frame in enumerate(tfrecord.frames(file.read, most_bytes(contract))):
         progress.advance(1)
         problem, read = frame.problem, None
         try:
@@ -174,7 +174,7 @@ def _image_bytes(contract: Contract) -> int:
     return height * width * channels * _WIDTHS.get(contract.encoding, 0)
 
 
-def _most_bytes(contract: Contract) -> int:
+def most_bytes(contract: Contract) -> int:
     """Above what any record can take: an encoded image is at most about as large as twice its pixels."""
     height, width, channels = contract.image_shape
     return height * width * channels * _WIDTHS.get(contract.encoding, 2) + SLACK

@@ -22,8 +22,8 @@ from pipelines.summary import Rejected
 from pipelines.workers import TaskLostError, Workers
 from pipelines.workspace import Work
 
-# Part of every task digest: raise it when the bytes of a record change for the same options.
-RECORD_VERSION = 1
+# Part of every task digest: raise it when the bytes of a record, or what an account says, change for the same options.
+RECORD_VERSION = 2
 # Records in flight for each worker, and how many are asked for at a time: enough to hide an uneven decode and this
 # process's own work, few enough to stay small (32 x 49 kB at 128x128).
 WINDOW, BATCH = 32, 8
@@ -85,7 +85,8 @@ def write_shard(
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
     shown = _Pictures(ordered, split, config, workers) if picture else None
-    with storage.writing(ledger_path) as ledger, storage.writing(staged) as writer:
+    with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
+        writer = storage.Hashed(out)
         for item, made, record in _in_order(ordered, split, label_ids, config, workers):
             progress.advance(1)
             if isinstance(made, Rejected):
@@ -101,6 +102,8 @@ def write_shard(
         "task_digest": digest,
         "source_digest": hashing.multiset_digest(originals),
         "weighted": any(i.ref.weight != 1.0 for i in ordered),
+        "sha256": writer.hexdigest(),
+        "bytes": writer.size,
         **account.result(config.size),
         "thumbnails": shown.result() if shown is not None else [],
     }
@@ -133,12 +136,11 @@ def finish_shard(
         return known
     staged = work.path("staged", file)
     if config.encoding in FLOATS:
-        workers.submit("finish", (affine, config.encoding), [(staged, target)])[
-            0
-        ].result()  # our own bytes: no deadline
+        [finished] = workers.submit("finish", (affine, config.encoding), [(staged, target)])  # our own: no deadline
+        sha256, size = finished.result()
     else:
         storage.copy(staged, target)
-    sha256, size = storage.digest_and_size(target)
+        sha256, size = account["sha256"], account["bytes"]
     result = {"file": file, "split": account["split"], "records": account["records"], "bytes": size, "sha256": sha256}
     storage.write_text(note, json.dumps({**result, "task_digest": digest}))
     return result

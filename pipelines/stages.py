@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import dataclasses
 import functools
 import itertools
+import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 
 from pipelines import (
     balance,
@@ -38,6 +42,8 @@ BATCH = 1024
 PART = 16
 # References in one element after they were shuffled, about.
 BUCKET = 1024
+# Files at most that rejects and the like are written to, each by one worker.
+LINE_FILES = 16
 
 
 def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
@@ -74,7 +80,7 @@ class _WithWorkers(beam.DoFn):
 
     def setup(self) -> None:
         versions.check(self._versions)
-        self._workers = workers.shared(workers.usual_count(self._config.workers))
+        self._workers = workers.decoders(self._config)
 
 
 class Fingerprint(_WithWorkers):
@@ -235,6 +241,32 @@ def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, i
     for split, total in sorted(the_plan.shards.items(), key=lambda item: item[0] != "train"):
         for index in range(total):
             yield (split, index), pack([])
+
+
+class PackLines(beam.DoFn):
+    """Rejects and the like -> (number of their file, packed JSON lines): in which file one is changes nothing."""
+
+    def start_bundle(self) -> None:
+        self._lines: dict[int, list[str]] = collections.defaultdict(list)
+
+    def process(self, element: Any) -> Iterator[tuple[int, bytes]]:
+        line = json.dumps(dataclasses.asdict(element), ensure_ascii=False)
+        number = zlib.crc32(line.encode("utf-8", "backslashreplace")) % LINE_FILES
+        self._lines[number].append(line)
+        if len(self._lines[number]) == BATCH:
+            yield number, pack(self._lines.pop(number))
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for number, lines in self._lines.items():
+            yield GlobalWindows.windowed_value((number, pack(lines)))
+
+
+def write_lines(file_to_lines: tuple[int, Iterable[bytes]], folder: str) -> None:
+    """Writes the lines of one file: an engine that does it again writes the same."""
+    number, packed = file_to_lines
+    with storage.writing(storage.join(folder, f"part-{number:05d}.jsonl")) as file:
+        for line in unpack(packed):
+            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
 
 
 class WriteShard(_WithWorkers):

@@ -1,7 +1,8 @@
-"""One small layer over local files and Beam's FileSystems: the only place that knows which of the two a path is.
+"""One small layer over local files and object stores: the only place that knows which of the two a path is.
 
 Local paths use the operating system: Beam's local file system omits names with a backslash and hangs on a FIFO.
-Apache Beam is imported only for remote paths.
+`remote.py` has the others, and imports Apache Beam only when there are some. What needs a file and not only its bytes,
+such as TensorFlow's own writers, gets a local one that is copied.
 """
 
 from __future__ import annotations
@@ -9,32 +10,22 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import hashlib
+import io
 import itertools
 import os
 import shutil
-import stat
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import IO, TypeVar
 
-from pipelines import casing
+from pipelines import local, remote
+from pipelines.local import StorageError
+from pipelines.remote import is_remote
 
 CHUNK = 1 << 20
-AT_ONCE = 32  # requests to a remote system
+AT_ONCE = 8  # requests to a store: its client keeps ten connections
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class StorageError(OSError):
-    """A file that cannot be used as an input; `reason` is a short stable word."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
 
 
 def join(base: str, *parts: str) -> str:
@@ -50,72 +41,37 @@ def read_input(uri: str, limit: int) -> bytes:
     """
     if is_remote(uri):
         try:
-            with _beam().open(uri, compression_type=_uncompressed()) as file:
-                data = file.read(limit + 1)
-        except Exception as e:  # each remote client raises its own kinds
-            raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
+            data = remote.read(uri, limit + 1)
+        except FileNotFoundError as e:
+            raise StorageError("missing", "There is no such file.") from e
+        except OSError as e:
+            raise StorageError("unreadable", str(e)) from e
     else:
-        data = _read_local(uri, limit)
+        data = local.read(uri, limit)
     if len(data) > limit:
         raise StorageError("too-large", f"More than {limit} bytes (--max-file-bytes).")
-    return data
-
-
-def _read_local(path: str, limit: int) -> bytes:
-    try:
-        # O_NONBLOCK: opening a FIFO that nobody writes to returns instead of waiting for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError as e:
-        near = casing.nearby(path)
-        hint = f" There is {near!r}: the case of its name differs, or its Unicode form." if near else ""
-        raise StorageError("missing", f"There is no such file.{hint}") from e
-    except (OSError, ValueError) as e:
-        raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise StorageError("not-a-file", "Not a regular file.")
-        if status.st_size > limit:
-            raise StorageError("too-large", f"{status.st_size} bytes; the limit is {limit} (--max-file-bytes).")
-        data = _read_to_end(descriptor, status.st_size)
-        if len(data) != status.st_size:
-            raise StorageError("changed", "The file's size changed while it was read.")
-        return data
-    except StorageError:
-        raise
-    except OSError as e:
-        raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
-    finally:
-        os.close(descriptor)
-
-
-def _read_to_end(descriptor: int, expected: int) -> bytes:
-    """What is left of a file, at most a byte more than expected: one call where the system reads it in one go."""
-    data = os.read(descriptor, expected + 1)
-    while len(data) <= expected and (more := os.read(descriptor, expected + 1 - len(data))):
-        data += more
     return data
 
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` whole or not at all: after an error there is nothing, or what was."""
+    if is_remote(path):
+        with remote.writing(path) as file:
+            yield file
+        return
     # One of its own: an engine may try a shard again while an attempt it gave up is still at it, here or elsewhere.
     temporary = f"{path}.tmp-{uuid.uuid4().hex}"
-    if is_remote(path):
-        with _beam().create(temporary, compression_type=_uncompressed()) as file:
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    try:
+        with open(temporary, "wb") as file:
             yield file
-    else:
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-        except BaseException:
-            remove(temporary)
-            raise
-    rename(temporary, path)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        remove(temporary)
+        raise
+    os.replace(temporary, path)
 
 
 def write_text(path: str, text: str) -> None:
@@ -124,35 +80,53 @@ def write_text(path: str, text: str) -> None:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[IO[bytes]]:
+    """A binary file to read; OSError where it is missing, unreadable, or of a kind that one could wait for for ever."""
+    if is_remote(path):
+        with remote.reading(path) as file:
+            yield file
+        return
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise OSError("not a regular file")
+    with open(path, "rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def reading_text(path: str) -> Iterator[IO[str]]:
+    """As `reading`, UTF-8 text with its line ends as they are."""
+    with reading(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
+        yield text
+
+
 def read_text(path: str) -> str:
     """UTF-8 text; OSError where there is no such file."""
-    if is_remote(path):
-        with _beam().open(path, compression_type=_uncompressed()) as file:
-            return bytes(file.read()).decode("utf-8")
-    with open(path, encoding="utf-8") as file:
-        return file.read()
+    with reading(path) as file:
+        return file.read().decode("utf-8")
 
 
 def exists(path: str) -> bool:
-    return bool(_beam().exists(path)) if is_remote(path) else os.path.lexists(path)
+    return remote.exists(path) if is_remote(path) else os.path.lexists(path)
 
 
-def rename(source: str, target: str) -> None:
-    """Moves a file over `target`: atomic on a local file system."""
-    if is_remote(source):
-        if _beam().exists(target):
-            _beam().delete([target])
-        _beam().rename([source], [target])
-    else:
+def move(pairs: Sequence[tuple[str, str]]) -> None:
+    """Moves files (source, target), each over what there is: atomic, one by one, on a local file system.
+
+    In an object store all are copied before the first is deleted.
+    """
+    if pairs and is_remote(pairs[0][0]):
+        list(each(lambda pair: remote.copy(*pair), pairs, pairs[0][0]))
+        remote.delete([source for source, _ in pairs])
+        return
+    for source, target in pairs:
         os.replace(source, target)
 
 
 def copy(source: str, target: str) -> None:
     """Copies a file; a local one becomes a hard link where the file system can, which costs nothing."""
     if is_remote(source):
-        if _beam().exists(target):
-            _beam().delete([target])
-        _beam().copy([source], [target])
+        remote.copy(source, target)
         return
     make_directory(os.path.dirname(target) or ".")
     remove(target)
@@ -163,11 +137,19 @@ def copy(source: str, target: str) -> None:
 
 
 def move_tree(source: str, target: str) -> None:
-    """Moves a directory with all that is in it."""
+    """Moves a directory with all that is in it, or a file."""
     if is_remote(source):
-        _beam().rename([source], [target])
+        names = [f"/{name}" for name in remote.below(source)] or [""]
+        move([(source + name, target + name) for name in names])
     else:
         os.replace(source, target)
+
+
+def put_tree(folder: str, target: str) -> None:
+    """Copies a local directory with all that is in it to a remote place."""
+    for name in files_below(folder):
+        with open(os.path.join(folder, name), "rb") as source, writing(join(target, name)) as file:
+            shutil.copyfileobj(source, file, CHUNK)
 
 
 def make_directory(path: str) -> None:
@@ -178,39 +160,45 @@ def make_directory(path: str) -> None:
 def remove(path: str) -> None:
     """Removes a file or a tree; nothing happens where there is none."""
     if is_remote(path):
-        if _beam().exists(path):
-            _beam().delete([path])
+        remote.remove(path)
     elif os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):
         os.unlink(path)
 
 
+def remove_children(path: str, names: Sequence[str]) -> None:
+    """Removes these files and trees directly below a directory, with one listing where it is remote."""
+    if is_remote(path):
+        wanted = set(names)
+        remote.delete([join(path, name) for name in remote.below(path) if name.partition("/")[0] in wanted])
+        return
+    for name in names:
+        remove(join(path, name))
+
+
 def children(path: str) -> list[str]:
     """The names directly below a directory, sorted; none where it does not exist."""
     if is_remote(path):
-        found = _beam().match([path.rstrip("/") + "/*"])[0].metadata_list
-        return sorted(m.path.rstrip("/").rpartition("/")[2] for m in found)
+        return sorted(remote.children(path))
     return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
 
-def files_below(path: str) -> list[str]:
-    """The paths, relative to a directory and with /, of all files in it at any depth, sorted; none where it is not."""
+def is_empty(path: str) -> bool:
+    """Whether there is no file in a directory at any depth; of a remote one the first page is asked for."""
+    return next(remote.below(path), None) is None if is_remote(path) else not files_below(path)
+
+
+def files_below(path: str, beginning: str = "") -> list[str]:
+    """The paths, relative to a directory and with /, of all files in it at any depth, sorted; none where it is not.
+
+    Args:
+      beginning: of the paths that are wanted, in a remote place.
+    """
     if is_remote(path):
-        found = [m.path for m in _beam().match([path.rstrip("/") + "/**"])[0].metadata_list]
-        return sorted(f[len(path.rstrip("/")) + 1 :] for f in found if not f.endswith("/"))
+        return sorted(remote.below(path, beginning))
     walk = ((os.path.relpath(folder, path), names) for folder, _, names in os.walk(path))
     return sorted(os.path.normpath(os.path.join(folder, name)) for folder, names in walk for name in names)
-
-
-def reading(path: str) -> IO[bytes]:
-    """A binary file to read; OSError where it is missing, unreadable, or of a kind that one could wait for for ever."""
-    if is_remote(path):
-        file: IO[bytes] = _beam().open(path, compression_type=_uncompressed())
-        return file
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise OSError("not a regular file")
-    return open(path, "rb")
 
 
 def each(function: Callable[[T], R], items: Iterable[T], where: str) -> Iterator[R]:
@@ -224,6 +212,21 @@ def each(function: Callable[[T], R], items: Iterable[T], where: str) -> Iterator
             yield from pool.map(function, some)
 
 
+class Hashed:
+    """What is written to a file, with its SHA-256 and its number of bytes: what is far away need not be read again."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self._digest, self.size = file, hashlib.sha256(), 0
+
+    def write(self, data: bytes) -> None:
+        self._file.write(data)
+        self._digest.update(data)
+        self.size += len(data)
+
+    def hexdigest(self) -> str:
+        return self._digest.hexdigest()
+
+
 def digest_and_size(path: str) -> tuple[str, int]:
     """SHA-256 in hex and the number of bytes, read in chunks; OSError as `reading`."""
     digest, size = hashlib.sha256(), 0
@@ -232,15 +235,3 @@ def digest_and_size(path: str) -> tuple[str, int]:
             digest.update(chunk)
             size += len(chunk)
     return digest.hexdigest(), size
-
-
-def _beam() -> Any:
-    from apache_beam.io.filesystems import FileSystems
-
-    return FileSystems
-
-
-def _uncompressed() -> Any:
-    from apache_beam.io.filesystem import CompressionTypes
-
-    return CompressionTypes.UNCOMPRESSED  # AUTO would unpack an input whose name ends in .gz

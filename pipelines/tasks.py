@@ -10,7 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines import console, finishing, formats, gray, images, memory, records, storage, tfrecord
+from pipelines import console, finishing, formats, gray, images, memory, records, remote, storage, tfrecord
 from pipelines.config import PrepareConfig
 from pipelines.shards import Affine, Made
 from pipelines.source import Ref, Source
@@ -30,7 +30,7 @@ def warm_up() -> None:
 
 def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
     """Reads a file once: its digest, and its header by content. Decodes no pixels."""
-    memory.bound(config.image_memory)
+    _bound(source, config)
     digest = ""
     try:
         data = storage.read_input(source.uri, config.max_file_bytes)
@@ -49,7 +49,7 @@ def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
 
 def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: PrepareConfig) -> Made | Rejected:
     """Reads, checks, decodes and resizes one source, once, and makes the records of these copies (0: the original)."""
-    memory.bound(config.image_memory)
+    _bound(ref, config)
     decoded = records.load(ref, split, config)
     if isinstance(decoded, Rejected):
         return decoded
@@ -60,7 +60,7 @@ def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: Pre
 
 def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfig) -> list[dict[str, object]]:
     """Pictures for the report of one source as it became these copies; none where it cannot be shown."""
-    memory.bound(config.image_memory)
+    _bound(ref, config)
     decoded = records.load(ref, split, config)
     if isinstance(decoded, Rejected):
         return []
@@ -68,19 +68,26 @@ def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfi
     return [dataclasses.asdict(picture) for picture in made if picture is not None]
 
 
-def finish(staged: str, target: str, affine: Affine, encoding: str) -> None:
+def _bound(source: Source | Ref, config: PrepareConfig) -> None:
+    """Bounds the memory for one image, what reaches it not counted."""
+    if storage.is_remote(source.uri):
+        remote.connect(source.uri)
+    memory.bound(config.image_memory)
+
+
+def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str, int]:
     """Normalizes a staged shard of 8-bit pixels: see `finishing.finish`."""
-    finishing.finish(staged, target, affine, encoding)
+    return finishing.finish(staged, target, affine, encoding)
 
 
-def build_analysis(config: PrepareConfig, work: Work) -> None:
+def build_analysis(config: PrepareConfig, work: Work, folder: str) -> None:
     """Loads what the analysis needs and builds its job, so that `run_analysis` only has to run it."""
-    _analysis().build(config, work)
+    _analysis().build(config, work, folder)
 
 
-def run_analysis(config: PrepareConfig, work: Work) -> Affine:
+def run_analysis(config: PrepareConfig, work: Work, folder: str) -> Affine:
     """Runs the job and returns the (scale, offset) of the transform graph that it wrote."""
-    affine: Affine = _analysis().run(config, work)
+    affine: Affine = _analysis().run(config, work, folder)
     return affine
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
-from pipelines import contract, gray, images, shards, tally
+from pipelines import contract, gray, images, shards, storage, tally
 from pipelines.config import PrepareConfig
 from pipelines.plan import shard_names
 from pipelines.workspace import Work
@@ -44,8 +44,9 @@ def analysis_rows(_: None, config: PrepareConfig, work: Work) -> Iterator[dict[s
     for rank, label in enumerate(plan.labels):
         # TFT orders a vocabulary by weight: the first label weighs most, so ids are in the labels' own order.
         yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
-    for file in shard_names(plan, config)["train"]:
-        levels = gray.as_levels(shards.read_account(file, work)["levels"])
+    files = shard_names(plan, config)["train"]
+    for account in storage.each(lambda file: shards.read_account(file, work), files, work.root):
+        levels = gray.as_levels(account["levels"])
         yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **gray.moments(levels)}
 
 

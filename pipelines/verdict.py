@@ -6,7 +6,7 @@ import collections
 import json
 from collections.abc import Sequence
 
-from pipelines import charts, tables
+from pipelines import charts, storage, tables
 from pipelines import contract as contracts
 from pipelines.drift import Drift
 
@@ -30,7 +30,7 @@ def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple
 
 
 def _checked(directory: str, whole: bool, drift: Drift | None) -> list[str]:
-    contract = contracts.load(directory)
+    contract = contracts.load(directory, storage.reading_text)
     shards = [shard for split in contract.splits.values() for shard in split.shards]
     records = tables.plural(sum(shard.records for shard in shards), "record")
     what = f"{records} in {tables.plural(len(shards), 'shard')} ({charts.byte_size(sum(s.bytes for s in shards))})"

@@ -21,13 +21,13 @@ def verify(directory: str) -> list[str]:
     Raises:
       ContractError: there is no contract to check against.
     """
-    contract = contracts.load(directory)
+    contract = contracts.load(directory, storage.reading_text)
     progress.begin("verifying", sum(split.records for split in contract.splits.values()))
     return list(_problems(directory, contract))
 
 
 def _problems(directory: str, contract: Contract) -> Iterator[str]:
-    text = contracts.read_text(directory)
+    text = contracts.read_text(directory, storage.reading_text)
     if text != contract.to_json() and not (not contract.files and text == contract.to_json(sealed=False)):
         yield "contract.json is not as it was written (its `contract_digest` or a derived field differs)."
     yield from _stray_shards(directory, contract)

@@ -24,11 +24,14 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from pipelines import zygote
+from pipelines import remote, zygote
+from pipelines.config import PrepareConfig
 
 START_SECONDS = 300.0  # for importing TensorFlow on a busy machine
 AHEAD = 12  # requests a worker has before it answers: what it does not wait for
 BUFFER = 1 << 18  # bytes of answers read at a time
+# Of a worker: the module of its tasks, and what its environment has besides this process's.
+_Kind = tuple[str, tuple[tuple[str, str], ...]]
 CRASHED = "The process that decoded it ended: it crashed or ran out of memory."
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -69,12 +72,14 @@ class _Request:
 class Workers:
     """`count` worker processes, each with a thread here that keeps it busy. Usable from many threads.
 
-    `module` names the module whose functions are the tasks.
+    `module` names the module whose functions are the tasks; `environment` is what theirs has besides this process's.
     """
 
-    def __init__(self, count: int, module: str = "pipelines.tasks"):
+    def __init__(
+        self, count: int, module: str = "pipelines.tasks", environment: tuple[tuple[str, str], ...] = ()
+    ) -> None:
         self.count = count
-        self._module = module
+        self._kind = module, environment
         self._waiting: queue.SimpleQueue[list[_Request]] = queue.SimpleQueue()
         for i in range(count):
             threading.Thread(target=self._keep_busy, name=f"worker-{i}", daemon=True).start()
@@ -107,7 +112,7 @@ class Workers:
         answered: list[tuple[_Request, Any]] = []  # told together: waking who waits costs more than an answer
         while True:
             try:
-                worker = worker or _fork(self._module)
+                worker = worker or _fork(self._kind)
                 while len(sent) < AHEAD:
                     try:
                         requests = self._waiting.get(block=not sent)
@@ -178,11 +183,24 @@ class _Worker:
         return TaskLostError(reason, message)
 
 
+def decoders(config: PrepareConfig) -> Workers:
+    """The workers of this process for the inputs of a configuration."""
+    return shared(usual_count(config.workers), "decoders", config.input)
+
+
+def shared(count: int, role: str, *paths: str) -> Workers:
+    """The workers of this process for one role, started at the first call and ended with the process.
+
+    Args:
+      paths: some that they will read or write, whose stores they load at their start.
+    """
+    return _shared(count, role, tuple(remote.environment(*paths).items()))
+
+
 @functools.cache
-def shared(count: int, role: str = "decoders") -> Workers:
-    """The workers of this process for one role, started at the first call and ended with the process."""
+def _shared(count: int, role: str, environment: tuple[tuple[str, str], ...]) -> Workers:
     del role  # part of the cache's key
-    return Workers(count)
+    return Workers(count, environment=environment)
 
 
 def usual_count(configured: int) -> int:
@@ -193,7 +211,8 @@ def usual_count(configured: int) -> int:
 class _Zygote:
     """The other end of `zygote.serve`."""
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, kind: _Kind) -> None:
+        module, environment = kind
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
@@ -208,7 +227,7 @@ class _Zygote:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
-                env={**os.environ, **ENVIRONMENT},
+                env={**os.environ, **ENVIRONMENT, **dict(environment)},
                 start_new_session=True,
             )
         self._control.settimeout(START_SECONDS)
@@ -241,21 +260,21 @@ class _Zygote:
         return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
 
 
-def _fork(module: str) -> _Worker:
+def _fork(kind: _Kind) -> _Worker:
     """A new worker; asks a second zygote where the first was killed meanwhile."""
     try:
-        return _zygote(module).fork()
+        return _zygote(kind).fork()
     except WorkerError:
-        return _zygote(module).fork()
+        return _zygote(kind).fork()
 
 
-_zygotes: dict[str, _Zygote] = {}
+_zygotes: dict[_Kind, _Zygote] = {}
 _zygotes_lock = threading.Lock()
 
 
-def _zygote(module: str) -> _Zygote:
-    """The zygote of this process for the tasks of a module; a new one where it has been killed."""
+def _zygote(kind: _Kind) -> _Zygote:
+    """The zygote of this process for workers of a kind; a new one where it has been killed."""
     with _zygotes_lock:
-        if module not in _zygotes or not _zygotes[module].alive():
-            _zygotes[module] = _Zygote(module)
-        return _zygotes[module]
+        if kind not in _zygotes or not _zygotes[kind].alive():
+            _zygotes[kind] = _Zygote(kind)
+        return _zygotes[kind]

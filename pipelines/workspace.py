@@ -8,6 +8,7 @@ import fcntl
 import json
 import logging
 import os
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -33,6 +34,7 @@ class Work:
     """Where a run keeps what is not yet published: one directory below the output, named in DIRECTORY."""
 
     root: str
+    run: str = ""  # which run's it is: see `check_owner`
 
     DIRECTORY = ".shardmill"
 
@@ -60,10 +62,12 @@ def check_output(config: PrepareConfig) -> None:
 def locked(output: str) -> Iterator[None]:
     """Keeps a second run out of a local output directory, which is made if there is none; ends with the process.
 
+    Nothing is made or locked in an object store.
+
     Raises:
       BusyError: another run is writing there.
     """
-    if storage.is_remote(output):  # no locks there: whoever shares a bucket has to see to it
+    if storage.is_remote(output):  # no locks there: of two runs the later one publishes, see `check_owner`
         yield
         return
     storage.make_directory(output)
@@ -86,7 +90,7 @@ def open_work(config: PrepareConfig) -> Work:
     """The work directory: a new one, or that of an interrupted run with the same options, whose shards are kept."""
     check_output(config)
     present = storage.children(config.output)
-    work = Work(storage.join(config.output, Work.DIRECTORY))
+    work = Work(storage.join(config.output, Work.DIRECTORY), uuid.uuid4().hex)
     note, digest = work.path("run.json"), config.digest()
     settings = json.loads(json.dumps(config.settings()))  # as they are read back
     if Work.DIRECTORY in present:
@@ -102,8 +106,17 @@ def open_work(config: PrepareConfig) -> Work:
             _log.info("Starts over: the unfinished run in %s had other options (%s).", config.output, differing)
             storage.remove(work.root)
     storage.make_directory(work.root)
-    storage.write_text(note, json.dumps({"config_digest": digest, "settings": settings}))
+    storage.write_text(note, json.dumps({"config_digest": digest, "settings": settings, "run": work.run}))
     return work
+
+
+def check_owner(work: Work) -> None:
+    """Raises BusyError where another run has begun in the work directory since: where nothing can be locked."""
+    if _earlier(work.path("run.json")).get("run") != work.run:
+        raise BusyError(
+            f"Another run has begun in {work.root!r} since this one did, which publishes nothing. Let one run at a "
+            "time write there."
+        )
 
 
 def _earlier(note: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ import struct
 import sys
 import traceback
 
+from pipelines import remote
+
 PID = struct.Struct("<i")
 FORK = b"f"
 
@@ -32,7 +34,7 @@ def serve(control_fd: int, module: str) -> None:
     sys.modules["keras"] = sys.modules["tf_keras"] = None  # type: ignore[assignment]
     gc.disable()  # nothing of what an import makes is garbage
     tasks = importlib.import_module(module)
-
+    remote.preload()
     gc.freeze()
     gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone: nobody waits for it

@@ -62,6 +62,8 @@ BAD = [
     ({"max_file_bytes": 0}, "--max-file-bytes should be between 1 and"),
     ({"input": ""}, "--input and --output should name"),
     ({"output": ""}, "--input and --output should name"),
+    ({"input": "hdfs://h/a"}, "--input 'hdfs://h/a': hdfs:// cannot be read or written. Local paths, gs:// and"),
+    ({"output": "s3:///a"}, "--output 's3:///a' should name a bucket: s3://BUCKET/PATH."),
     ({"name": "a-b"}, "--name should be a letter, then letters, digits and _. Received: 'a-b'"),
     ({"name": "1a"}, "--name should be a letter"),
     ({"name": "a\n"}, "--name should be a letter"),

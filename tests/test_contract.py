@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
+import io
 import json
 import math
 import subprocess
@@ -373,3 +375,26 @@ def test_reading_a_contract_imports_no_tensorflow(tmp_path):
         "assert not {'tensorflow', 'numpy', 'apache_beam', 'tensorflow_transform'} & set(sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], timeout=60, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("scheme", "how"),
+    [("s3://", "aws s3 cp --recursive s3://b/data DIR"), ("hdfs://", "from hdfs://b/data to DIR")],
+)
+def test_what_tensorflow_cannot_open_is_a_sentence(scheme, how):
+    with pytest.raises(contract.ContractError) as raised:
+        contract.load(f"{scheme}b/data")
+    said = str(raised.value)
+    assert said == f"TensorFlow cannot read {scheme}. Copy the dataset to a local folder and name that: {how}"
+
+
+def test_who_reads_elsewhere_opens_the_file():
+    @contextlib.contextmanager
+    def opened(path):
+        if path != "s3://b/data/contract.json":
+            raise FileNotFoundError(path)
+        yield io.StringIO(made().to_json())
+
+    assert contract.load("s3://b/data", opened) == made()
+    with pytest.raises(contract.ContractError, match=r"No readable contract.json in 's3://b' \(FileNotFoundError\)"):
+        contract.load("s3://b", opened)

@@ -248,7 +248,14 @@ def test_the_package_holds_everything_of_both_programs(package_run):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".py", ".j2"):
                 assert (root / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
-    for name in ("setup.py", "pyproject.toml", "README.md", "requirements.in", "requirements-onnx.in"):
+    for name in (
+        "setup.py",
+        "pyproject.toml",
+        "README.md",
+        "requirements.in",
+        "requirements-aws.in",
+        "requirements-onnx.in",
+    ):
         assert (root / name).read_bytes() == (ROOT / name).read_bytes()
 
 
@@ -262,7 +269,7 @@ def test_the_image_is_of_the_locked_versions_and_has_what_setup_reads():
     copied = [name for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for name in line.split()]
     read = re.findall(r'"(README\.md|requirements[\w-]*\.in)"', (ROOT / "setup.py").read_text())
     assert {"setup.py", "pyproject.toml", "pipelines", "trainer", "requirements.txt", *read} <= set(copied)
-    assert len(set(read)) == 3
+    assert len(set(read)) == 4
     sent = (ROOT / "engines/dataflow/Dockerfile.dockerignore").read_text().splitlines()
     assert set(copied) == {line[1:] for line in sent if line.startswith("!")}
     assert sent[1] == "*"
@@ -394,8 +401,8 @@ def test_a_path_of_this_machine_is_refused(tmp_path, capsys):
             ConfigError, match=r"should be in a bucket, gs://BUCKET/PATH, .*do not see the files of this"
         ):
             engine.located(config, "DataflowRunner")
-    with pytest.raises(ConfigError, match=r"--output should be gs://BUCKET/PATH .*Received: 'gs://'"):
-        engine.located(PrepareConfig(input="gs://bucket/in", output="gs://"), "DataflowRunner")
+    with pytest.raises(ConfigError, match=r"--output should be gs://BUCKET/PATH .*Received: 'gs://B!/x'"):
+        engine.located(PrepareConfig(input="gs://bucket/in", output="gs://B!/x"), "DataflowRunner")
     (tmp_path / "in/cat").mkdir(parents=True)
     (tmp_path / "in/cat/1.jpg").write_bytes(b"")
     argv = ["prepare", f"--input={tmp_path}/in", f"--output={tmp_path}/out", "--runner=DataflowRunner", *CLOUD]

@@ -11,6 +11,7 @@ import sys
 import pyarrow
 import pyarrow.parquet
 import pytest
+import store_fixtures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -245,7 +246,6 @@ def test_check_lets_pass_what_has_images(path, tmp_path):
     touch(tmp_path, "cat/1", "a[1]/x/2")
     (tmp_path / "rows.jsonl").write_text('{"path": "cat/1", "label": "cat"}\n')
     assert listing.check(config(tmp_path / path)) is None
-    assert listing.check(config("gs://bucket/folder")) is None  # asked when the job runs
 
 
 def test_an_absent_folder_is_an_error_when_it_is_listed_too(tmp_path):
@@ -303,16 +303,40 @@ def test_a_glob_that_matches_nothing(tmp_path):
         listed(touch(tmp_path, "cat/1.jpg") / "*" / "*.png")
 
 
-def test_remote_folders_and_globs(monkeypatch):
-    names = ["gs://b/in/dog/2", "gs://b/in/cat/1", "gs://b/in/cat/"]
-    monkeypatch.setattr(folders, "_match_remote", lambda pattern: names)
+def test_remote_folders_and_globs():
+    """A folder is listed once, however many files and folders it holds; a glob from where it begins to be one."""
+    names = ["in/dog/2", "in/cat/1", "in/cat/", "in/cat/old/3", "in/cow/[4]", "inside/cat/5"]
+    with store_fixtures.in_memory() as store:
+        store.objects = {f"gs://b/{name}": b"" for name in names}
 
-    assert listed("gs://b/in/")[0] == [
-        Source("cat/1", "gs://b/in/cat/1", "cat", "", "", 1.0),
-        Source("dog/2", "gs://b/in/dog/2", "dog", "", "", 1.0),
-    ]
-    monkeypatch.setattr(folders, "_match_remote", lambda pattern: names[:2])
-    assert [s.key for s in listed("gs://b/in/*/*")[0]] == ["cat/1", "dog/2"]
+        assert listed("gs://b/in/")[0] == [
+            Source("cat/1", "gs://b/in/cat/1", "cat", "", "", 1.0),
+            Source("cat/old/3", "gs://b/in/cat/old/3", "cat", "", "", 1.0),
+            Source("cow/[4]", "gs://b/in/cow/[4]", "cow", "", "", 1.0),
+            Source("dog/2", "gs://b/in/dog/2", "dog", "", "", 1.0),
+        ]
+        assert store.listings == ["gs://b/in/"]
+        for pattern, keys in (
+            ("*/*", ["cat/1", "cow/[4]", "dog/2"]),
+            ("c*/*", ["cat/1", "cow/[4]"]),
+            ("**/3", ["cat/old/3"]),
+            ("cat/**", ["1", "old/3"]),
+            ("co[vw]/?4?", ["cow/[4]"]),
+        ):
+            assert [s.key for s in listed(f"gs://b/in/{pattern}")[0]] == keys
+        assert store.listings[1:] == [f"gs://b/in/{beginning}" for beginning in ("", "c", "", "cat/", "co")]
+
+
+def test_remote_inputs_that_are_not_there():
+    with store_fixtures.in_memory() as store:
+        store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b""}
+        for path in ("gs://b/in", "gs://b/m.csv", "gs://b/in/*/*"):
+            assert listing.check(config(path)) is None
+        for path, said in (("gs://b/i", "There is nothing below 'gs://b/i'"), ("gs://b/n.csv", "No manifest")):
+            with pytest.raises(SourceError, match=said):
+                listing.check(config(path))
+        with pytest.raises(SourceError, match=r"in/x\*' matches no file"):
+            listed("gs://b/in/x*")
 
 
 def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):

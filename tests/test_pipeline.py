@@ -410,14 +410,14 @@ def test_a_run_that_died_while_publishing_is_mended_by_the_next(prepared, tmp_pa
     """Everything was moved but the contract: no dataset to a reader, and the same bytes after a rerun."""
     out, _, config = prepared
     again = dataclasses.replace(config, output=str(tmp_path / "insects"))
-    rename = storage.rename
+    move = storage.move
 
-    def dies_at_the_contract(path, target):
-        if target == str(tmp_path / "insects/contract.json"):
+    def dies_at_the_contract(pairs):
+        if pairs[-1][1] == str(tmp_path / "insects/contract.json"):
             raise OSError(5, "Input/output error")
-        rename(path, target)
+        move(pairs)
 
-    monkeypatch.setattr(storage, "rename", dies_at_the_contract)
+    monkeypatch.setattr(storage, "move", dies_at_the_contract)
     with pytest.raises(OSError, match="Input/output error"):
         prepare.prepare(again)
     monkeypatch.undo()

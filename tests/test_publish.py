@@ -3,16 +3,20 @@
 import dataclasses
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import pathlib
 import pickle
+import re
 import shutil
 import subprocess
 import sys
 
 import pytest
+import store_fixtures
 
-from pipelines import contract, prepare, storage
+from pipelines import contract, prepare, publish, storage
 from pipelines.config import ConfigError
 from pipelines.source import SourceError
 from pipelines.workspace import BusyError
@@ -69,6 +73,10 @@ class StoppedError(Exception):
     """Instead of publishing."""
 
 
+class EndedError(BaseException):
+    """The end of a process, for a store that is in it."""
+
+
 @pytest.fixture(scope="module")
 def unpublished(prepared, tmp_path_factory):
     """(output that holds `prepared`'s dataset and a finished run of another one, what that would be published with).
@@ -118,6 +126,65 @@ def test_killed_after_any_change_a_reader_finds_the_old_or_the_new_or_nothing_us
     shards = sum(len(split.shards) for split in contract.load(prepared[0]).splits.values())
     assert states.count("incomplete") > 2 * shards  # each old one's removal, each new one's move
     assert sorted(p.name for p in out.glob("*.tfrecord-*")) == sorted(shard_digests(out))  # and no old one beside them
+
+
+def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(prepared, unpublished):
+    """There nothing is renamed: each object is copied and deleted, and a listing shows what is done."""
+    unfinished, (config, work, *others) = unpublished
+    out = "gs://b/out"
+    config = dataclasses.replace(config, output=out)
+    work = dataclasses.replace(work, root=f"{out}/.shardmill")
+    files = {f"{out}/{p.relative_to(unfinished)}": p.read_bytes() for p in unfinished.rglob("*") if p.is_file()}
+    left, ended, found = 0, True, []
+
+    def change():
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise EndedError
+
+    def dataset(objects):
+        return {name: content for name, content in objects.items() if not name.startswith(work.root)}
+
+    with store_fixtures.in_memory(change) as store:
+        while ended:
+            left, store.objects = len(found), dict(files)
+            try:
+                publish.publish(config, work, *others)
+                ended = False
+            except EndedError:
+                pass
+            found.append(dataset(store.objects))
+        assert dataset(store.objects) == store.objects  # nothing is left of the work
+    old, new = dataset(files), found[-1]
+    name = f"{out}/contract.json"
+    states = ["old" if f == old else "new" if f == new else "mixed" if name in f else "incomplete" for f in found]
+    phases = list(dict.fromkeys(states))
+    assert phases == ["old", "incomplete", "new"]
+    assert states == sorted(states, key=phases.index)  # never back
+    made = contract.from_json(new[name].decode())
+    expected = {f"{out}/{s.file}": s.sha256 for split in made.splits.values() for s in split.shards}
+    shards = {n: hashlib.sha256(c).hexdigest() for n, c in new.items() if re.search(r"out/[^/]*tfrecord-[0-9-of]*$", n)}
+    assert shards == expected  # and no old one beside them
+    assert states.count("incomplete") > 2 * len(shards)
+
+
+@pytest.mark.parametrize("place", ["gs://b/out", ""])
+def test_of_two_runs_that_cannot_be_locked_the_earlier_one_publishes_nothing(place, unpublished, tmp_path):
+    unfinished, (config, work, *others) = unpublished
+    out = place or str(tmp_path / "out")
+    work = dataclasses.replace(work, root=f"{out}/.shardmill")
+    with store_fixtures.in_memory():
+        for path in unfinished.rglob("*"):
+            if path.is_file():
+                with storage.writing(f"{out}/{path.relative_to(unfinished)}") as file:
+                    file.write(path.read_bytes())
+        later = json.loads(storage.read_text(work.path("run.json"))) | {"run": "later"}
+        storage.write_text(work.path("run.json"), json.dumps(later))
+        before = storage.read_text(f"{out}/contract.json")
+        with pytest.raises(BusyError, match=r"Another run has begun in .*shardmill' since"):
+            publish.publish(dataclasses.replace(config, output=out), work, *others)
+        assert storage.read_text(f"{out}/contract.json") == before
 
 
 @pytest.mark.parametrize("file", ["contract.json", "report.html", "schema.pbtxt"])

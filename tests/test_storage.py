@@ -1,4 +1,4 @@
-"""Files: read with limits, written whole or not at all; the remote side on Beam's in-memory stand-in."""
+"""Files: read with limits, written whole or not at all; test_remote.py has object stores."""
 
 from __future__ import annotations
 
@@ -172,67 +172,6 @@ def test_digest_and_size(tmp_path):
 )
 def test_join(base, parts, expected):
     assert storage.join(base, *parts) == expected
-
-
-class Store:
-    """Stands in for Beam's FileSystems: a dictionary of files."""
-
-    def __init__(self, **files: bytes):
-        self.files = {f"gs://b/{name}": content for name, content in files.items()}
-
-    def open(self, path, compression_type):
-        import io
-
-        return io.BytesIO(self.files[path])
-
-    def create(self, path, compression_type):
-        import io
-
-        class File(io.BytesIO):
-            def close(file):  # noqa: N805
-                if not file.closed:
-                    self.files[path] = file.getvalue()
-                super().close()
-
-        return File()
-
-    def exists(self, path):
-        return path in self.files
-
-    def delete(self, paths):
-        for path in paths:
-            del self.files[path]
-
-    def rename(self, sources, targets):
-        for source, target in zip(sources, targets, strict=True):
-            assert target not in self.files, "some stores refuse to rename over a file"
-            self.files[target] = self.files.pop(source)
-
-    def copy(self, sources, targets):
-        for source, target in zip(sources, targets, strict=True):
-            self.files[target] = self.files[source]
-
-
-def test_remote_files(monkeypatch):
-    store = Store(a=b"12345")
-    monkeypatch.setattr(storage, "_beam", lambda: store)
-    monkeypatch.setattr(storage, "_uncompressed", lambda: None)
-
-    assert storage.read_input("gs://b/a", 5) == b"12345"
-    with pytest.raises(StorageError, match="More than 4 bytes") as too_large:
-        storage.read_input("gs://b/a", 4)
-    with pytest.raises(StorageError, match="KeyError") as absent:
-        storage.read_input("gs://b/none", 4)
-    storage.write_text("gs://b/a", "new")
-    storage.copy("gs://b/a", "gs://b/c")
-    storage.copy("gs://b/a", "gs://b/c")
-
-    assert (too_large.value.reason, absent.value.reason) == ("too-large", "unreadable")
-    assert store.files == {"gs://b/a": b"new", "gs://b/c": b"new"}
-    assert storage.digest_and_size("gs://b/a") == (hashlib.sha256(b"new").hexdigest(), 3)
-    storage.remove("gs://b/a")
-    assert not storage.exists("gs://b/a")
-    assert storage.read_text("gs://b/c") == "new"
 
 
 def test_remote_files_are_asked_for_many_at_once_and_come_in_order():

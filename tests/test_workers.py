@@ -100,7 +100,7 @@ def test_workers_that_cannot_start_say_why():
 def test_a_killed_zygote_is_replaced():
     pair = Workers(2, "faulty_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
-    killed = workers._zygote("faulty_tasks")._process
+    killed = workers._zygote(("faulty_tasks", ()))._process
     killed.kill()
     killed.wait()
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
@@ -134,7 +134,7 @@ def test_forks_are_of_a_process_with_one_thread():
     Workers(1, "pipelines.tasks").submit("fingerprint", (None,), [])
     [ready] = Workers(1, "faulty_tasks").submit("echo", (), [(0,)])
     ready.result()
-    assert psutil.Process(workers._zygote("faulty_tasks")._process.pid).num_threads() == 1
+    assert psutil.Process(workers._zygote(("faulty_tasks", ()))._process.pid).num_threads() == 1
 
 
 def test_usual_count():
@@ -148,7 +148,9 @@ def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, 
         conftest.draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{name}.jpg", i, (40, 30))
     faulty = Workers(2, "faulty_tasks")
     shared = workers.shared
-    monkeypatch.setattr(workers, "shared", lambda count, role="": shared(count, role) if role else faulty)
+    monkeypatch.setattr(
+        workers, "shared", lambda count, role, *paths: faulty if role == "decoders" else shared(count, role, *paths)
+    )
     config = PrepareConfig(
         input=str(tmp_path / "in"),
         output=str(tmp_path / "out"),

@@ -14,8 +14,8 @@ import os
 import pathlib
 import runpy
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import IO, Any
 
 import google.auth
 from apache_beam.internal.gcp import auth
@@ -23,53 +23,50 @@ from apache_beam.io.filesystem import FileMetadata
 from apache_beam.io.gcp import gcsfilesystem, gcsio
 from apache_beam.runners.dataflow.internal import apiclient
 from google.cloud import dataflow_v1beta3 as dataflow
-from google.cloud import exceptions
 
-from pipelines import engine, options, plan, storage, workers, workspace
+from pipelines import engine, options, plan, storage, stores, workers, workspace
 
 OBJECTS: dict[str, bytes] = {}
 REQUESTS: list[dataflow.CreateJobRequest] = []
 
 
-class Written(io.BytesIO):
-    """An object that is there when it is closed."""
+class Objects:
+    """Takes the place of `stores.Gcs`: all buckets are one dictionary."""
 
-    def __init__(self, path: str):
-        super().__init__()
-        self._path = path
+    remedy = ""
 
-    def close(self) -> None:
-        if not self.closed:
-            OBJECTS[self._path] = self.getvalue()
-        super().close()
+    def read(self, path: str, limit: int) -> bytes:
+        return OBJECTS[path][:limit]
 
+    def fetch(self, path: str, file: IO[bytes]) -> None:
+        file.write(OBJECTS[path])
 
-class Bucket:
-    """Its methods take the place of GCSFileSystem's: Beam knows one file system for each scheme."""
+    def put(self, path: str, file: IO[bytes], size: int) -> None:
+        OBJECTS[path] = file.read()
 
-    def _list(self, prefix: str) -> Iterator[FileMetadata]:
-        return (FileMetadata(path, len(data)) for path, data in sorted(OBJECTS.items()) if path.startswith(prefix))
-
-    def create(self, path: str, *_: Any, **__: Any) -> io.BytesIO:
-        return Written(path)
-
-    def open(self, path: str, *_: Any, **__: Any) -> io.BytesIO:
-        if path not in OBJECTS:
-            raise exceptions.NotFound(path)  # as Google's client does
-        return io.BytesIO(OBJECTS[path])
+    def names(self, path: str, flat: bool) -> Iterator[str]:
+        start, end = len(path) - len(stores.parts(path)[1]), len(path)
+        found = [name for name in sorted(OBJECTS) if name.startswith(path)]
+        cut = [name[:end] + "".join(name[end:].partition("/")[:2]) if flat else name for name in found]
+        return iter(dict.fromkeys(name[start:] for name in cut))
 
     def exists(self, path: str) -> bool:
         return path in OBJECTS
 
-    def copy(self, sources: list[str], targets: list[str]) -> None:
-        OBJECTS.update({target: OBJECTS[source] for source, target in zip(sources, targets, strict=True)})
+    def copy(self, source: str, target: str) -> None:
+        OBJECTS[target] = OBJECTS[source]
 
-    def rename(self, sources: list[str], targets: list[str]) -> None:
-        OBJECTS.update({target: OBJECTS.pop(source) for source, target in zip(sources, targets, strict=True)})
-
-    def delete(self, paths: list[str]) -> None:
+    def delete(self, paths: Iterable[str]) -> None:
         for path in paths:
-            OBJECTS.pop(path, None)  # to delete what is not there is no error
+            del OBJECTS[path]
+
+    def kind(self, error: BaseException) -> str:
+        return stores.MISSING if isinstance(error, KeyError) else stores.OTHER
+
+
+def listed(_: gcsfilesystem.GCSFileSystem, prefix: str) -> Iterator[FileMetadata]:
+    """In the place of GCSFileSystem's, by which the input is looked for."""
+    return (FileMetadata(path, len(data)) for path, data in sorted(OBJECTS.items()) if path.startswith(prefix))
 
 
 class Service:
@@ -107,9 +104,8 @@ def leave_plan() -> None:
 
 def stand_in() -> None:
     """Puts the stand-ins in place."""
-    for name, method in vars(Bucket).items():
-        if callable(method):
-            setattr(gcsfilesystem.GCSFileSystem, name, method)
+    stores.STORES["gs"] = lambda _: Objects()  # type: ignore[assignment]
+    gcsfilesystem.GCSFileSystem._list = listed
     for module in (auth, apiclient):
         module.get_service_credentials = lambda _: None  # nobody's: nothing is asked of a network
     google.auth.default = lambda **_: (None, "my-project")
