@@ -51,8 +51,8 @@ def across(subject: Subject, clock: Clock) -> list[Finding]:
     near = [(i, j) for i, j in _near(train, validation, clock) if j not in taken]
     found = []
     for id_, what, pairs in (
-        ("duplicates-across-splits", "are also in the training images, byte for byte", equal),
-        ("near-duplicates-across-splits", "are nearly the same as training images", near),
+        ("duplicates-across-splits", "also in the training images, byte for byte", equal),
+        ("near-duplicates-across-splits", "nearly the same as training images", near),
     ):
         if len(pairs) > (NEAR_SHARE * len(validation.images) if pairs is near else 0):
             found.append(_finding(id_, what, pairs, train, validation))
@@ -133,7 +133,7 @@ def _finding(
     return Finding(
         id=id_,
         level=ERROR if share >= MANY else WARNING,
-        what=f"{len(pairs):,} validation image{'s' if len(pairs) > 1 else ''} {what}",
+        what=f"{len(pairs):,} validation {'images are' if len(pairs) > 1 else 'image is'} {what}",
         evidence=f"Of {len(validation.images):,} validation and {len(train.images):,} train images: {listed}"
         f"{', …' if len(pairs) > 5 else ''} (validation = train).",
         cost=f"{share:.1%} of the validation score is memory: it promises more than the model keeps on new images.",
