@@ -120,9 +120,11 @@ class ProcessStep(MatrixStep):
 
 @contextlib.contextmanager
 def core_of_its_own() -> Iterator[int | None]:
-    """A core that nothing started from this thread meanwhile runs on; None where there is one only, or no way to say.
+    """A core that no thread runs on that is started meanwhile; None where there is one only, or no way to say.
 
-    To be entered before TensorFlow starts its threads: those that run already may go on using all cores.
+    For TensorFlow's computing threads, before they are started. The one that calls, which launches a step and waits for
+    it, comes back to all cores, and so do those that it starts later: confined with the loader to a single one they
+    would wait for their turn for milliseconds.
     """
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if len(cores) < 2:

@@ -127,7 +127,9 @@ def _matrices(config: BenchConfig, accelerator: bool) -> Iterator[MatrixStep | N
     elif accelerator:
         yield DeviceStep()
     else:
-        with core_of_its_own() as core, contextlib.closing(ProcessStep(core)) as step:
+        with core_of_its_own() as core:
+            tf.config.list_logical_devices()  # starts TensorFlow's threads, which stay where they are
+        with contextlib.closing(ProcessStep(core)) as step:
             yield step
 
 
