@@ -6,12 +6,15 @@ is Beam's environment type EXTERNAL. Each such process has a zygote and decoders
 
 from __future__ import annotations
 
+import collections
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +24,7 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 
 from pipelines.config import ConfigError
 
+PATIENCE_SECONDS, POLL_SECONDS = 10.0, 0.1  # for a worker to end by itself
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -32,6 +36,8 @@ class Pool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
 
     def __init__(self) -> None:
         super().__init__(use_process=True)
+        # By the engine's number for it. Two TaskManagers on one machine both begin with 1-1.
+        self._started: dict[str, list[subprocess.Popen[bytes]]] = collections.defaultdict(list)
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
         """Starts a process for `request`; what it cannot do, the engine is told."""
@@ -41,23 +47,37 @@ class Pool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
             command.append(f"--{name}={getattr(request, f'{name}_endpoint').url}")
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
-            self._worker_processes[request.worker_id] = subprocess.Popen(  # noqa: S603 (our own code)
+            process = subprocess.Popen(  # noqa: S603 (our own code)
                 command, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
             )
         except OSError as e:
             return beam_fn_api_pb2.StartWorkerResponse(error=f"The worker pool cannot start a process: {e}")
+        self._started[request.worker_id].append(process)
         print(f"Started worker {request.worker_id}.", flush=True)
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
-        response = super().StopWorker(request, context)
+        """Waits for the worker to end, as it does when its engine hangs up; kills it if no other can be meant."""
+        del context
+        end = time.monotonic() + PATIENCE_SECONDS
+        alive = before = _alive(self._started[request.worker_id])
+        while alive and len(alive) == len(before) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            alive = _alive(before)
+        if len(before) == len(alive) == 1:
+            kill_process_gracefully(alive[0])
+        self._started[request.worker_id] = _alive(self._started[request.worker_id])
         print(f"Stopped worker {request.worker_id}.", flush=True)
-        return response
+        return beam_fn_api_pb2.StopWorkerResponse()
 
     def stop_all(self) -> None:
         """Ends every process that was started here."""
-        for process in list(self._worker_processes.values()):
+        for process in [process for processes in self._started.values() for process in processes]:
             kill_process_gracefully(process)
+
+
+def _alive(processes: Sequence[subprocess.Popen[bytes]]) -> list[subprocess.Popen[bytes]]:
+    return [process for process in processes if process.poll() is None]
 
 
 def serve(host: str, port: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import pathlib
@@ -16,6 +17,7 @@ import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 from pipelines import __main__, engine, options, progress
+from pipelines import pool as pool_module
 from pipelines.config import PrepareConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -169,3 +171,22 @@ def test_workers_of_the_pool_are_this_interpreter_and_end_with_it(tmp_path):
             pool.wait()
         gone, alive = psutil.wait_procs(list(workers.values()), timeout=10)
         assert len(gone) == 2, alive
+
+
+def test_the_pool_stops_no_worker_of_another_engine_with_the_same_number(monkeypatch):
+    """Two TaskManagers of one machine: the one that has hung up lets go of its worker, and the other's lives on."""
+    pool = pool_module.Pool()
+    monkeypatch.setattr(pool_module, "PATIENCE_SECONDS", 0.3)
+    sleeping, ended = (subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({n})"]) for n in (60, 0))
+    ended.wait()
+    pool._started["1-1"] += [ended, sleeping]
+    another = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    pool._started["1-1"].append(another)
+    request = argparse.Namespace(worker_id="1-1")
+    pool.StopWorker(request, None)  # of two that live it cannot tell which one is meant
+    assert (sleeping.poll(), another.poll()) == (None, None)
+    another.kill()
+    another.wait()
+    pool.StopWorker(request, None)  # the only one
+    assert sleeping.wait(30) != 0
+    assert pool._started["1-1"] == []
