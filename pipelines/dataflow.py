@@ -16,7 +16,6 @@ from typing import Any
 from pipelines import storage
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.flags import Flags
-from pipelines.source import is_manifest
 
 RUNNER = "DataflowRunner"
 ROOT = pathlib.Path(__file__).resolve().parent.parent  # holds setup.py and requirements.txt, if this is the repository
@@ -96,10 +95,10 @@ def check_paths(config: PrepareConfig) -> None:
 
 
 def check_buckets(config: PrepareConfig, flags: Sequence[str]) -> None:
-    """Writes, moves and deletes a small object wherever the job will, and looks for a first input.
+    """Writes and deletes a small object wherever the job will; `listing.check` looks at the input.
 
     Raises:
-      ConfigError: there are no credentials, a bucket is missing or may not be used, or there is no input.
+      ConfigError: there are no credentials, or a bucket is missing or may not be written to.
     """
     given = Flags(flags, _NAMES)
     if "--no_auth" not in flags:
@@ -108,7 +107,6 @@ def check_buckets(config: PrepareConfig, flags: Sequence[str]) -> None:
         if given[option]:
             _check_writable(f"--{option}", given[option])
     _check_writable("--output", config.output)
-    _check_readable(config.input)
 
 
 def _check_credentials() -> None:
@@ -136,22 +134,6 @@ def _check_writable(option: str, folder: str) -> None:
             "create gs://BUCKET --location=REGION`), and you and the workers' service account should be allowed to "
             "create and delete objects in it (roles/storage.objectAdmin)."
         ) from e
-
-
-@functools.cache
-def _check_readable(path: str) -> None:
-    from apache_beam.io.filesystems import FileSystems
-
-    exact = is_manifest(path) or any(c in path for c in "*?[")
-    try:
-        found = FileSystems.match([path if exact else path.rstrip("/") + "/**"], limits=[1])[0].metadata_list
-    except Exception as e:
-        raise ConfigError(
-            f"--input {path} cannot be read: {_reason(e)} You and the workers' service account should be allowed to "
-            "list and read objects there (roles/storage.objectViewer)."
-        ) from e
-    if not found:
-        raise ConfigError(f"--input {path} holds nothing. `gcloud storage ls {path}` shows what is there.")
 
 
 def _check_cloud(given: Flags) -> None:

@@ -72,7 +72,7 @@ def _check_remote(path: str) -> None:
     if is_manifest(path):
         if not storage.exists(path):
             raise SourceError(f"No manifest {path!r}: expected a CSV, JSONL or Parquet file with path and label.")
-    elif not is_glob(path) and storage.is_empty(path):
+    elif storage.is_empty(folders.glob_base(path) if is_glob(path) else path):
         raise SourceError(
             f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
             f"There is nothing below {path!r}."

@@ -414,37 +414,25 @@ def test_a_path_of_this_machine_is_refused(tmp_path, capsys):
 @pytest.fixture
 def buckets(monkeypatch) -> dict[str, bytes]:
     """Objects in buckets, and nothing of Google's behind them; an object under gs://closed/ cannot be written."""
-    from apache_beam.io.filesystems import FileSystems
-
     from pipelines import storage
 
-    objects: dict[str, bytes] = {"gs://photos/in/cat/1.jpg": b"", "gs://photos/list.csv": b""}
+    objects: dict[str, bytes] = {"gs://made/data/old": b""}
 
     def write(path: str, text: str) -> None:
         if path.startswith("gs://closed/"):
             raise PermissionError("403 POST: you do not have storage.objects.create access.\nMore of it.")
         objects[path] = text.encode()
 
-    def match(patterns: list[str], limits: list[int]) -> list[types.SimpleNamespace]:
-        if patterns[0].startswith("gs://closed/"):
-            raise PermissionError("403 GET: no")
-        prefix = patterns[0].rstrip("*")
-        return [types.SimpleNamespace(metadata_list=[p for p in objects if p.startswith(prefix)][: limits[0]])]
-
     monkeypatch.setattr(storage, "write_text", write)
     monkeypatch.setattr(storage, "remove", objects.pop)
-    monkeypatch.setattr(FileSystems, "match", staticmethod(match))
-    monkeypatch.setattr(FileSystems, "_pipeline_options", None)
     monkeypatch.setattr(google.auth, "default", lambda: (None, "my-project"))
     dataflow._check_writable.cache_clear()
-    dataflow._check_readable.cache_clear()
     return objects
 
 
 def test_buckets_are_tried_and_left_as_they_were(buckets):
     before = dict(buckets)
-    for source in ("gs://photos/in", "gs://photos/in/", "gs://photos/list.csv", "gs://photos/in/**"):
-        engine.check_buckets(PrepareConfig(input=source, output="gs://made/data"), "DataflowRunner", CLOUD)
+    engine.check_buckets(PrepareConfig(input="gs://photos/in", output="gs://made/data"), "DataflowRunner", CLOUD)
     assert buckets == before
     engine.check_buckets(PrepareConfig(input="none", output="none"), "FlinkRunner", [])
 
@@ -461,12 +449,6 @@ def test_a_bucket_that_cannot_be_used_is_said(buckets):
             r"storage.objects.create access. The bucket should exist",
         ):
             engine.check_buckets(PrepareConfig(input="gs://photos/in", output=output), "DataflowRunner", flags)
-    for source, sentence in (
-        ("gs://closed/in", "cannot be read: PermissionError: 403 GET: no. You"),
-        ("gs://photos/none", "holds nothing. `gcloud storage ls gs://photos/none` shows"),
-    ):
-        with pytest.raises(ConfigError, match=f"--input {source} {sentence}"):
-            prepare.prepare(PrepareConfig(input=source, output="gs://made/data"), CLOUD, "DataflowRunner")
 
 
 def test_without_credentials_nothing_is_tried(buckets, monkeypatch):
@@ -474,10 +456,10 @@ def test_without_credentials_nothing_is_tried(buckets, monkeypatch):
         raise google.auth.exceptions.DefaultCredentialsError("Your default credentials were not found.")
 
     monkeypatch.setattr(google.auth, "default", none)
-    config = PrepareConfig(input="gs://closed/in", output="gs://made/data")
+    config = PrepareConfig(input="gs://photos/in", output="gs://closed/data")
     with pytest.raises(ConfigError, match=r"no Google credentials .Your default credentials were not found..*auth app"):
         engine.check_buckets(config, "DataflowRunner", CLOUD)
-    with pytest.raises(ConfigError, match=r"--input gs://closed/in cannot be read"):
+    with pytest.raises(ConfigError, match=r"--output gs://closed/data cannot be written to"):
         engine.check_buckets(config, "DataflowRunner", [*CLOUD, "--no_auth"])
 
 

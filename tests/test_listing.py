@@ -332,7 +332,11 @@ def test_remote_inputs_that_are_not_there():
         store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b""}
         for path in ("gs://b/in", "gs://b/m.csv", "gs://b/in/*/*"):
             assert listing.check(config(path)) is None
-        for path, said in (("gs://b/i", "There is nothing below 'gs://b/i'"), ("gs://b/n.csv", "No manifest")):
+        for path, said in (
+            ("gs://b/i", "There is nothing below 'gs://b/i'"),
+            ("gs://b/n/*", "There is nothing below 'gs://b/n/\\*'"),
+            ("gs://b/n.csv", "No manifest"),
+        ):
             with pytest.raises(SourceError, match=said):
                 listing.check(config(path))
         with pytest.raises(SourceError, match=r"in/x\*' matches no file"):
