@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from trainer_fixtures import write_dataset
 
-from trainer import checkpoints, configfile, finish, resume
+from trainer import checkpoints, configfile, finish, resume, termination
 from trainer import model as models
 from trainer import train as training
 from trainer.__main__ import main
@@ -206,6 +206,42 @@ def test_a_process_that_is_killed(data, whole, tmp_path):
     assert names == ["step-000000000008.checkpoint", "step-000000000006.checkpoint"]
     assert main([*argv, "--resume"]) == 0
     assert_same_outcome(out, whole[0])
+
+
+def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tmp_path, monkeypatch):
+    """Between two checkpoints of --checkpoint-steps; in a run that says so in its last line."""
+    before, lines, after_step = signal.getsignal(signal.SIGTERM), [], resume.Saver.after_step
+
+    def told(self, epoch_ended):
+        if self._position.epoch * self._steps + self._position.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        after_step(self, epoch_ended)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume.Saver, "after_step", told)
+        with pytest.raises(SystemExit) as raised:
+            training.train(TrainConfig(str(data), str(tmp_path / "run"), **OPTIONS), say=lines.append)
+
+    assert raised.value.code == 128 + signal.SIGTERM
+    assert lines[-1] == "ended by SIGTERM: the same command with --resume goes on from the last checkpoint"
+    assert checkpoints.found(tmp_path / "run/checkpoints")[0].name == "step-000000000009.checkpoint"
+    assert signal.getsignal(signal.SIGTERM) == before
+    _, said = run(data, tmp_path / "run", resume=True)
+    assert "epoch 2, after 3 of its steps" in said
+    assert_same_outcome(tmp_path / "run", whole[0])
+
+
+def test_only_the_first_sigterm_is_noted():
+    before = signal.getsignal(signal.SIGTERM)
+    with termination.noted() as came:
+        assert not came()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert came()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) == before
+    with termination.noted(active=False) as came:
+        assert signal.getsignal(signal.SIGTERM) == before
+        assert not came()
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path, monkeypatch):

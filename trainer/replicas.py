@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer import termination
 from trainer.config import TrainConfig, TrainerError, flag
 from trainer.console import first_line
 
@@ -51,7 +52,9 @@ def strategy(name: str, say: Callable[[str], None] = print) -> tf.distribute.Str
     hosts = _hosts(os.environ.get("TF_CONFIG", ""))
     say(f"waiting until all {len(hosts)} workers have started: {', '.join(hosts)}")
     _begun.append(name)
-    return tf.distribute.MultiWorkerMirroredStrategy()
+    used = tf.distribute.MultiWorkerMirroredStrategy()
+    termination.at_once()  # TensorFlow's coordination service would note it, for a checkpointing that is not used here
+    return used
 
 
 def _hosts(text: str) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from trainer import checkpoints, dataset, outputs
+from trainer import checkpoints, dataset, outputs, termination
 from trainer.checkpoints import Checkpoint
 from trainer.config import TrainConfig, TrainerError, flag
 from trainer.loop import Position
@@ -39,19 +39,27 @@ class Saver:
         progress: Progress,
         steps: int,
         saved: Callable[[], None],
+        ending: Callable[[], bool],
+        say: Callable[[str], None],
     ) -> None:
-        """run: None to write nothing. about: of `fingerprint`. steps: of an epoch. saved: called after a checkpoint."""
-        self._saved = saved
+        """run: None to write nothing. about: of `fingerprint`. steps: of an epoch. saved: called after a checkpoint.
+
+        ending: whether the process was told to end.
+        """
+        self._saved, self._ending, self._say = saved, ending, say
         self._config, self._run, self._about, self._steps = config, run, about, steps
         self._model, self._position, self._progress = model, position, progress
         self._written = time.monotonic()
 
     def after_step(self, epoch_ended: bool) -> None:
-        """Writes a checkpoint where one is due."""
+        """Writes a checkpoint where one is due, and where the process was told to end, which it then does."""
         every, minutes = self._config.checkpoint_steps, self._config.checkpoint_minutes
-        due = epoch_ended or (every and self._position.step % every == 0)
+        ending = self._ending()
+        due = ending or epoch_ended or (every and self._position.step % every == 0)
         if due or (minutes and time.monotonic() - self._written >= 60 * minutes):
             self.save()
+        if ending:
+            termination.leave(self._say)
 
     def save(self) -> None:
         """Writes a checkpoint, if this process is the one that writes.

@@ -36,6 +36,7 @@ from trainer import (
     replicas,
     resample,
     resume,
+    termination,
 )
 from trainer import model as models
 from trainer.checkpoints import Checkpoint
@@ -96,7 +97,8 @@ def train(
     )
     for warning in warnings:
         say(f"warning: {warning}")
-    progress = _fit(config, contract, network, used, run, about, checkpoint, say, saved)
+    with termination.noted(active=of == 1) as ending:  # of several workers, one that saves would wait for the others
+        progress = _fit(config, contract, network, used, run, about, checkpoint, say, saved, ending)
     if worker:
         replicas.wait_for_all(used)
         return {}
@@ -182,6 +184,7 @@ def _fit(
     checkpoint: Checkpoint | None,
     say: Callable[[str], None],
     saved: Callable[[], None],
+    ending: Callable[[], bool],
 ) -> Progress:
     """Trains from the checkpoint, or from the beginning, and leaves the best weights in the network."""
     position, steps = loop.Position(), blame.steps_of_epoch(config, contract)
@@ -209,7 +212,7 @@ def _fit(
     replicas.prepare(model, used)
     writes = None if replicas.workers(used)[0] else run
     progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, writes, say)
-    saver = resume.Saver(config, writes, about, model, position, progress, steps, saved)
+    saver = resume.Saver(config, writes, about, model, position, progress, steps, saved, ending, say)
     if writes:
         shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
     if checkpoint:
