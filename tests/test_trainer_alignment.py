@@ -175,6 +175,20 @@ def test_weights_of_an_earlier_run_carry_their_contract(tmp_path):
     alignment.check_weights_range("cnn", str(tmp_path / "model.keras"), of_mode("unit"))
 
 
+def test_zscores_of_two_datasets_fit(tmp_path):
+    """Each has its own mean and deviation, and both give numbers of mean 0 and deviation 1."""
+    write_dataset(tmp_path, mode="zscore", splits={"train": (1, 1)})
+    path, own = str(tmp_path / "model.keras"), normalization("zscore")
+    other = dataclasses.replace(own, mean=(100.0,) * 3, scale=(0.02,) * 3, offset=(-2.0,) * 3)
+    alignment.check_weights_range("cnn", path, make_contract(normalization=other))
+    for refused in (
+        make_contract(normalization=other, channel_order="BGR"),
+        make_contract(normalization=dataclasses.replace(other, mode="unit")),
+    ):
+        with pytest.raises(AlignmentError, match="were trained on images normalized 'zscore'"):
+            alignment.check_weights_range("cnn", path, refused)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

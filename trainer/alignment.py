@@ -154,12 +154,16 @@ def check_weights_range(name: str, path: str, contract: Contract) -> None:
     """Raises AlignmentError where weights were trained on another range of values than the contract's.
 
     An earlier run's weights have that run's contract beside them; published weights of `keras.applications` have a
-    known range. Nothing is known of other files, and nothing is refused.
+    known range. Nothing is known of other files, and nothing is refused. Z-scores fit z-scores, though their means and
+    deviations are those of two datasets: both are numbers of mean 0 and deviation 1.
     """
     folder = os.path.dirname(path) or "."
     if os.path.isfile(os.path.join(folder, contracts.FILE_NAME)):
         trained = contracts.load(folder)
-        if _normalization(trained) != _normalization(contract):
+        scored = {trained.normalization.mode, contract.normalization.mode} == {"zscore"}
+        if not (scored and trained.channel_order == contract.channel_order) and (
+            _normalization(trained) != _normalization(contract)
+        ):
             raise AlignmentError(
                 f"The weights in {path!r} were trained on images normalized {_describe(trained)}; the dataset's are "
                 f"{_describe(contract)}: prepare the dataset the same way, or start from random weights."
