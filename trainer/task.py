@@ -95,7 +95,12 @@ def run(task: Job) -> None:
         for mirror in (*logs, *kept):
             mirror.push()
 
-    train(config, say=lambda line: print(line, flush=True), saved=push)
+    try:
+        train(config, say=lambda line: print(line, flush=True), saved=push)
+    except TrainerError as e:
+        if config.resume == task.config.resume:
+            raise
+        raise TrainerError(f"{e} (The run is that of {task.run}: a new one needs a place of its own.)") from e
     push()
     if task.model:
         Mirror(str(directory.saved_model), task.model).push()
