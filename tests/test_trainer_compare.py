@@ -151,6 +151,7 @@ def test_seeds_alone_are_set_against_the_first(tmp_path):
     found = compare.compare(runs, "test")
     assert len(found.settings) == 1
     assert [(d.first, d.second) for d in found.differences] == [(runs[0], runs[1]), (runs[0], runs[2])]
+    assert comparison.note(compare.compare(runs, "test")) == comparison.ONE_SETTING
 
 
 def test_several_tests_are_adjusted(tmp_path):

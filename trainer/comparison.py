@@ -17,6 +17,10 @@ ONE_SEED = (
     "One run of a setting: intervals and tests are about these runs, and another seed may turn the difference. "
     "Train several seeds of each."
 )
+ONE_SETTING = (
+    "These runs differ in the seed alone: one that is better is so by its seed, and says nothing for a setting. "
+    "Compare with runs of other options."
+)
 OTHER_SEEDS = (
     "Settings without two runs of equal seeds: nothing here says how far other seeds may turn their difference. Train "
     "both with the same seeds."
@@ -125,9 +129,9 @@ def verdict(difference: Difference) -> str:
 
 
 def note(found: Comparison) -> str:
-    """What the intervals leave out; "" for nothing."""
+    """What intervals and verdicts leave out; "" for nothing."""
     if len(found.settings) < 2:
-        return ""
+        return ONE_SETTING
     if any(len(setting.runs) == 1 for setting in found.settings):
         return ONE_SEED
     return "" if all(d.seeds_interval for d in found.differences) else OTHER_SEEDS
