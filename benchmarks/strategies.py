@@ -91,7 +91,7 @@ def together(work: pathlib.Path, name: str, commands: list[list[str]], configs: 
                                              stdout=file, stderr=subprocess.STDOUT), log))  # fmt: skip
     for process, log in started:
         if process.wait() != 0:
-            sys.exit(f"{name} ended with status {process.returncode}:\n" + "".join(log.read_text()[-2000:]))
+            sys.exit(f"{name} ended with status {process.returncode}:\n" + log.read_text()[-2000:])
     return time.perf_counter() - began
 
 

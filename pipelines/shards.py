@@ -201,6 +201,7 @@ class _Pictures:
         self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
 
     def add(self, item: Item) -> None:
+        """Has an item drawn, if its class has not enough thumbnails yet; does not wait for it."""
         label = item.ref.label
         if (item.copy > 0) != (label in self._copied) or self._taken[label] >= self._config.thumbnails:
             return
@@ -211,6 +212,7 @@ class _Pictures:
             self._made += self._workers.submit("thumbnails", shared, [(item.ref, copies)], self._config.image_timeout)
 
     def result(self) -> list[dict[str, Any]]:
+        """All thumbnails, as the report has them; waits for them."""
         shown = []
         for made in self._made:
             try:

@@ -231,16 +231,45 @@ def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tm
     assert_same_outcome(tmp_path / "run", whole[0])
 
 
-def test_only_the_first_sigterm_is_noted():
+@pytest.fixture
+def terminated():
+    """How often SIGTERM came to the handler that was there before."""
+    count = []
+    before = signal.signal(signal.SIGTERM, lambda *_: count.append(1))
+    yield count
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_only_the_first_sigterm_is_noted_and_one_that_nobody_heeds_takes_effect_later(terminated):
     before = signal.getsignal(signal.SIGTERM)
     with termination.noted() as came:
         assert not came()
         os.kill(os.getpid(), signal.SIGTERM)
         assert came()
-        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert signal.getsignal(signal.SIGTERM) == before
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a second one ends the process
+        assert terminated == []
+    assert terminated == [1]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sigterm_that_is_heeded_comes_once(terminated):
+    def heeds():
+        with termination.noted() as came:
+            os.kill(os.getpid(), signal.SIGTERM)
+            if came():
+                termination.leave(print)
+
+    with pytest.raises(SystemExit):
+        heeds()
+    assert terminated == []
+
+
+def test_sigterm_is_left_alone_where_it_is_not_to_be_noted(terminated):
+    before = signal.getsignal(signal.SIGTERM)
     with termination.noted(active=False) as came:
-        assert signal.getsignal(signal.SIGTERM) == before
+        assert signal.getsignal(signal.SIGTERM) is before
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert terminated == [1]
         assert not came()
 
 

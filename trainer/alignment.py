@@ -160,10 +160,7 @@ def check_weights_range(name: str, path: str, contract: Contract) -> None:
     folder = os.path.dirname(path) or "."
     if os.path.isfile(os.path.join(folder, contracts.FILE_NAME)):
         trained = contracts.load(folder)
-        scored = {trained.normalization.mode, contract.normalization.mode} == {"zscore"}
-        if not (scored and trained.channel_order == contract.channel_order) and (
-            _normalization(trained) != _normalization(contract)
-        ):
+        if not (_normalization(trained) == _normalization(contract) or _are_zscores(trained, contract)):
             raise AlignmentError(
                 f"The weights in {path!r} were trained on images normalized {_describe(trained)}; the dataset's are "
                 f"{_describe(contract)}: prepare the dataset the same way, or start from random weights."
@@ -214,6 +211,11 @@ def check_contracts(trained: Contract, data: Contract) -> None:
 def _normalization(contract: Contract) -> tuple[Any, ...]:
     n = contract.normalization
     return n.scale, n.offset, contract.channel_order  # the map itself: `unit` under two names is still the same map
+
+
+def _are_zscores(one: Contract, other: Contract) -> bool:
+    modes = {one.normalization.mode, other.normalization.mode}
+    return modes == {"zscore"} and one.channel_order == other.channel_order
 
 
 def _describe(contract: Contract) -> str:

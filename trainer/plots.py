@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from trainer import calibration, metrics
 from trainer.assessment import Assessment
@@ -38,6 +39,7 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
                 axes.plot(range(1, len(history[key]) + 1), history[key], label=label, color=color, marker=".")
         axes.axvline(best, color=ORANGE, linestyle="--", linewidth=1, label=f"kept: epoch {best}")
         axes.set(xlabel="epoch", title=name.replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # of three epochs there is no 1.25th
         axes.legend(frameon=False)
         _plain_axes(axes)
     return figure

@@ -16,6 +16,8 @@ STATUS = 128 + signal.SIGTERM  # the exit status of a program that the signal en
 def noted(active: bool = True) -> Iterator[Callable[[], bool]]:
     """Inside, a first SIGTERM is only noted, and a second one ends the process at once, as any does outside.
 
+    One that came too late for the body to heed it takes effect where the body ends.
+
     Args:
       active: False, and outside of the main thread, which alone gets signals: nothing is changed.
 
@@ -36,6 +38,8 @@ def noted(active: bool = True) -> Iterator[Callable[[], bool]]:
         yield came.is_set
     finally:
         signal.signal(signal.SIGTERM, before)
+    if came.is_set():
+        signal.raise_signal(signal.SIGTERM)
 
 
 def at_once() -> None:
