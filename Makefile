@@ -113,7 +113,7 @@ spark-test: $(VENV)/.dev spark  ## Spark: equal shards
 
 prism-test: $(VENV)/.dev prism  ## Prism and several processes: equal shards; and the pipeline's tests on Prism
 	$(RUN) tests/engines/others.py prism processes
-	SHARDMILL_RUNNER=PrismRunner $(RUN) -m pytest tests/test_pipeline.py
+	SHARDMILL_RUNNER=PrismRunner $(RUN) -m pytest tests/end_to_end/test_prepare.py
 
 lint: $(VENV)/.dev  ## ruff (lint and format) and mypy
 	$(VENV)/bin/ruff check .

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 here = pathlib.Path(__file__).parent
 
@@ -19,8 +19,8 @@ setup(
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
-    packages=["pipelines", "trainer", "trainer.ablation", "trainer.doctor"],
-    package_data={name: ["*.j2"] for name in ("pipelines", "trainer", "trainer.ablation", "trainer.doctor")},
+    packages=find_packages(include=["pipelines", "pipelines.*", "trainer", "trainer.*"]),
+    package_data={"": ["*.j2"]},
     install_requires=requirements("requirements.in"),
     extras_require={"aws": requirements("requirements-aws.in"), "onnx": requirements("requirements-onnx.in")},
 )

@@ -2,7 +2,7 @@
 
     SHARDMILL_DATA=/folder python benchmarks/bombs.py --count 1000
 
-The bombs are those of tests/image_fixtures.py: a few bytes that claim billions of pixels, thousands of frames or
+The bombs are those of tests/support/images.py: a few bytes that claim billions of pixels, thousands of frames or
 hundreds of megabytes of text, and the largest pictures that the limits allow.
 """
 
@@ -25,8 +25,8 @@ sys.path.insert(0, str(measure.ROOT))
 import image_fixtures
 
 from pipelines.config import PrepareConfig
-from pipelines.source import Ref, Source
-from pipelines.workers import TaskLostError, Workers
+from pipelines.core.elements import Ref, Source
+from pipelines.workers.pool import TaskLostError, Workers
 
 SIDE = 8192  # 64 Mpx: the largest that --max-pixels allows
 

@@ -36,7 +36,7 @@ class Model:
     latency: float = 0.03  # seconds from a request to a remote store to its answer; 0: local disks
     workers_a_core: float = 1.0  # `--workers` / cores: what waits for a remote store leaves its core to others
     opens: int = 2  # of each file: fingerprint and decoding
-    requests_an_open: int = 1  # pipelines/stores.py
+    requests_an_open: int = 1  # pipelines/storage/object_stores.py
     requests_a_shard: int = 20  # written, looked for, copied, read: about
     vcpus: int = 16  # of a machine
     memory_gb: float = 64.0

@@ -14,8 +14,8 @@ import measure
 sys.path.insert(0, str(measure.ROOT))
 
 from pipelines.config import PrepareConfig
-from pipelines.source import Source
-from pipelines.workers import Workers
+from pipelines.core.elements import Source
+from pipelines.workers.pool import Workers
 
 BATCH = 8  # as shards.py asks
 

@@ -10,13 +10,13 @@ import doctor_fixtures as make
 import keras
 import numpy as np
 import tensorflow as tf
-from doctor_fixtures import CLASSES, CONTRADICTORY, batches, cnn, unit
 from doctor_registry import Given, Room, fault, healthy
 from keras import layers
 from PIL import Image
 
 from pipelines import contract as contracts
-from trainer import networks
+from tests.support.doctor import CLASSES, CONTRADICTORY, batches, cnn, unit
+from trainer.models import networks
 
 INPUT, LABELS = "input against model", "labels and head"
 SIDE = 64

@@ -7,8 +7,9 @@ import random
 import numpy as np
 import tensorflow as tf
 from doctor_cases import SIDE, SPARSE, given, net, pair
-from doctor_fixtures import batches, unit
 from doctor_registry import Given, Room, fault, healthy
+
+from tests.support.doctor import batches, unit
 
 DATA = "data"
 RARE = 5

@@ -8,11 +8,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 from doctor_cases import SIDE, SPARSE, compiled, floats, given, net, pair
-from doctor_fixtures import batches, unit
 from doctor_registry import Given, Room, fault, healthy
 from keras import layers
 
-from trainer import networks
+from tests.support.doctor import batches, unit
+from trainer.models import networks
 
 TRAINING = "model and training"
 SHAPE = (SIDE, SIDE, 3)

@@ -90,7 +90,9 @@ def examine(case, room, patience) -> Result:  # type: ignore[no-untyped-def]
     """One case, with all probes."""
     import keras
 
-    from trainer.doctor import checkup, gather, probes
+    from trainer.doctor import run_probes as checkup
+    from trainer.doctor.probes import registry as probes
+    from trainer.doctor.subject import load as gather
 
     keras.backend.clear_session()
     given = case.make(room)

@@ -33,7 +33,7 @@ import psutil
 sys.path.insert(0, str(measure.ROOT))
 
 from pipelines import contract as contracts
-from trainer.bench import COMPUTE_BOUND
+from trainer.bench.config import COMPUTE_BOUND
 
 FACTORS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 RECORDS = 50_000  # at least, of the split that is read
@@ -113,7 +113,8 @@ def _child(args: argparse.Namespace) -> None:
     """One process on so many cores: a JSON list of points, one a factor, on the last line."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.child])  # before TensorFlow counts its threads
     os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    from trainer import bench, timing
+    from trainer.bench import config as bench
+    from trainer.bench import measure as timing
 
     def point(step_ms: float) -> dict:
         config = bench.BenchConfig(args.data, batch_size=args.batch_size, step_ms=step_ms, seconds=args.seconds)

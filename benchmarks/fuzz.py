@@ -31,10 +31,12 @@ import guide
 import PIL
 from PIL import Image
 
-from pipelines import contract, formats, manifest
+from pipelines import contract
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
-from pipelines.source import SourceError
+from pipelines.core.elements import SourceError
+from pipelines.images import formats
+from pipelines.inputs import manifest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_SEED_BYTES = 64 << 10  # larger files of `odd` are cut: headers come first

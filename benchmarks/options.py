@@ -53,10 +53,13 @@ def _arguments() -> argparse.Namespace:
 def _training(arguments: argparse.Namespace, options: dict[str, object]) -> Callable[[], None]:
     """Trains `--steps` steps, from batches of the dataset."""
     from pipelines import contract as contracts
-    from trainer import dataset, execution, precision, replicas
-    from trainer import model as models
     from trainer.config import TrainConfig
-    from trainer.step import training_model
+    from trainer.data import dataset
+    from trainer.models import build as models
+    from trainer.training import compiled_steps as execution
+    from trainer.training import distribution as replicas
+    from trainer.training import mixed_precision as precision
+    from trainer.training.step import training_model
 
     config = TrainConfig(
         arguments.data, "not written", model=arguments.model, batch_size=arguments.batch_size, **options
@@ -86,7 +89,7 @@ def _training(arguments: argparse.Namespace, options: dict[str, object]) -> Call
 
 def _loader(arguments: argparse.Namespace, cache: str) -> Callable[[], None]:
     """One pass over the compressed dataset."""
-    from trainer import dataset
+    from trainer.data import dataset
 
     batches = dataset.load(
         arguments.jpeg, "train", arguments.batch_size, shuffle=True, seed=0, dequantize=False, cache=cache

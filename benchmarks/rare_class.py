@@ -131,7 +131,7 @@ def train(work: pathlib.Path, lines: pathlib.Path, epochs: int, seeds: int) -> N
     """Trains what has no line yet."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from trainer.config import TrainConfig
-    from trainer.train import train as run
+    from trainer.training.train import train as run
 
     done = {tuple(json.loads(line)["run"]) for line in lines.read_text().splitlines()} if lines.exists() else set()
     kept = work / "dogcat-model.keras"

@@ -33,7 +33,7 @@ Epoch = Callable[[], Iterable[object]]
 
 def shardmill(path: str) -> Epoch:
     """`path` is a prepared dataset; as file:// it is read as a remote one."""
-    from trainer import dataset
+    from trainer.data import dataset
 
     batches = dataset.load(path, "train", BATCH, shuffle=True, seed=0)
     return lambda: batches

@@ -309,9 +309,11 @@ def afterwards(out: pathlib.Path) -> dict[str, Any]:
 def shuffled(source: str, shards: int) -> dict[str, Any]:
     """Bytes that cross each shuffle, a reference: the stages' own functions, called without an engine."""
     sys.path.insert(0, str(measure.ROOT))
-    from pipelines import balance, plan, stages, tasks
     from pipelines.config import PrepareConfig
-    from pipelines.source import Ref, unpack
+    from pipelines.core.elements import Ref, unpack
+    from pipelines.job import stages
+    from pipelines.job import worker_tasks as tasks
+    from pipelines.plan import balance, plan
 
     config = PrepareConfig(input=source, output="out/scale", size=(SIDE, SIDE), shards=shards)
     batches = [batch for batch in stages.list_batches("", config) if isinstance(batch, tuple)]

@@ -27,7 +27,8 @@ import measure
 
 sys.path.insert(0, str(measure.ROOT))
 
-from pipelines import contract, verify
+from pipelines import contract
+from pipelines.dataset import verify
 
 PHOTOGRAPHS = 600
 DATASETS = {

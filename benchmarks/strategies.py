@@ -36,7 +36,7 @@ def network(contract: Any) -> Any:
     """The built-in `cnn` without what is random in it."""
     import keras
 
-    from trainer.networks import small_cnn
+    from trainer.models.networks import small_cnn
 
     found = small_cnn(contract.image_shape, len(contract.labels))
     dropout = next(layer for layer in found.layers if isinstance(layer, keras.layers.Dropout))

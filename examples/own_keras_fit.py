@@ -10,7 +10,7 @@ import sys
 import keras
 
 from pipelines import contract as contracts
-from trainer import dataset
+from trainer.data import dataset
 
 
 def main(directory: str, epochs: int = 3) -> keras.callbacks.History:

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from trainer import dataset
+from trainer.data import dataset
 
 
 def main(directory: str, epochs: int = 3) -> list[float]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pipelines import contract as contracts
-from trainer import dataset
+from trainer.data import dataset
 
 
 def numpy_batches(directory: str, split: str, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -9,7 +9,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines import contract, hashing, remote
+from pipelines import contract
+from pipelines.core import hashing
+from pipelines.storage import remote
 
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
 QUALITIES = ("exact", "fast")

@@ -8,15 +8,16 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-# Before TensorFlow is imported: as the commands do, see pipelines/console.py.
+# Before TensorFlow is imported: as the commands do, see pipelines/core/terminal.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 
 import hypothesis
-import numpy as np
 import pytest
 from PIL import Image
+
+from tests.support.images import draw_photo
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how fast an example is depends on the machine
 hypothesis.settings.load_profile("untimed")
@@ -44,7 +45,7 @@ def chosen_runner() -> Iterator[None]:
     name = os.environ.get("SHARDMILL_RUNNER")
     with pytest.MonkeyPatch.context() as patch:
         if name:
-            from pipelines import prepare
+            from pipelines.job import prepare
 
             patch.setattr(prepare, "prepare", functools.partial(prepare.prepare, runner=name))
         yield
@@ -53,20 +54,12 @@ def chosen_runner() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def no_remembered_digests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What trainers remember of files goes to a folder of this session, and not to the user's cache."""
-    from trainer import remembered
+    from trainer.data import digest_cache as remembered
 
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(remembered, "cache_file", lambda: folder / "digests.json")
         yield
-
-
-def draw_photo(path: pathlib.Path, seed: int, size: tuple[int, int], **save: object) -> None:
-    """A smooth random picture of (width, height): noise of a few pixels, enlarged."""
-    rng = np.random.default_rng(seed)
-    small = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    small.resize(size, Image.Resampling.BICUBIC).save(path, **save)
 
 
 # 24 ants, 8 bees and 5 cats; one bee is also an ant, two cats are equal, and one file is no image.
@@ -99,8 +92,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="session")
 def prepared(photos: pathlib.Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """(directory, Result, config) of one run of the whole pipeline over `photos`, balanced, float16, z-scored."""
-    from pipelines import prepare
     from pipelines.config import PrepareConfig
+    from pipelines.job import prepare
 
     out = tmp_path_factory.mktemp("prepared") / "insects"
     config = PrepareConfig(

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
-from trainer import options
+from trainer.cli import options
+from trainer.cli.commands import guarded, quiet_start
 from trainer.config import TrainConfig, TrainerError
-from trainer.console import guarded, quiet_start
 
 
 class Job(NamedTuple):
@@ -81,9 +81,9 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
 def run(task: Job) -> None:
     """Goes on with what lies at the job's places, or begins; brings there what comes of it."""
     with quiet_start():
-        from trainer import outputs
-        from trainer.places import Mirror
-        from trainer.train import train
+        from trainer import run_dir as outputs
+        from trainer.cloud_mirror import Mirror
+        from trainer.training.train import train
     directory = outputs.Run(task.config.output)
     kept = [Mirror(task.config.output, task.run)] if task.run else []
     logs = [Mirror(str(directory.logs), task.logs)] if task.logs else []

@@ -67,7 +67,7 @@ def in_text(where: str, data: bytes, forbidden: Sequence[bytes]) -> Iterator[str
 
 def main() -> None:
     texts = [text.encode() for text in sys.argv[1:]]
-    from pipelines import stages
+    from pipelines.job import stages
 
     found = {}
     for line in sys.stdin.read().splitlines():

@@ -24,7 +24,13 @@ from apache_beam.io.gcp import gcsfilesystem, gcsio
 from apache_beam.runners.dataflow.internal import apiclient
 from google.cloud import dataflow_v1beta3 as dataflow
 
-from pipelines import engine, options, plan, storage, stores, workers, workspace
+from pipelines import storage
+from pipelines import work_dir as workspace
+from pipelines.cli import options
+from pipelines.plan import plan
+from pipelines.runners import runner as engine
+from pipelines.storage import object_stores as stores
+from pipelines.workers import pool as workers
 
 OBJECTS: dict[str, bytes] = {}
 REQUESTS: list[dataflow.CreateJobRequest] = []

@@ -18,7 +18,8 @@ from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipelines import tasks, workers
+from pipelines.job import worker_tasks as tasks
+from pipelines.workers import pool as workers
 
 
 class Here:

@@ -11,7 +11,7 @@ import jinja2
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trainer.ablation import verdict
+from trainer.ablation import conclusions as verdict
 from trainer.ablation.scoring import METRICS
 from trainer.ablation.study import Study
 

@@ -64,7 +64,7 @@ def _draws(truth: np.ndarray, rounds: int) -> Iterator[np.ndarray]:
 def _weighted(
     weights: np.ndarray, truth: np.ndarray, answers: np.ndarray, classes: int, rare: int
 ) -> dict[str, np.ndarray]:
-    """Each record counts `weights` times: (R, N) -> (R,) for each of METRICS, as trainer/metrics.py defines them."""
+    """Each record counts `weights` times: (R, N) -> (R,) for each of METRICS, as `evaluation/metrics` defines them."""
     true, given = (np.eye(classes, dtype=np.float32)[ids] for ids in (truth, answers))  # (N, C)
     support, times, right = (weights.astype(np.float64) @ m for m in (true, given, true * given))  # (R, C)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from pipelines.contract import Contract
-from trainer.ablation import scoring, verdict
-from trainer.ablation.prepared import TRAIN
-from trainer.ablation.runs import Outcome
+from trainer.ablation import conclusions as verdict
+from trainer.ablation import scoring
+from trainer.ablation.conclusions import Comparison
+from trainer.ablation.datasets import TRAIN
 from trainer.ablation.scoring import METRICS
+from trainer.ablation.trainings import Outcome
 from trainer.ablation.variants import Variant
-from trainer.ablation.verdict import Comparison
 
 
 @dataclasses.dataclass(frozen=True)

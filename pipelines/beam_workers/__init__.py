@@ -1,0 +1,1 @@
+"""Worker processes of portable Beam runners: a pool service and the SDK harness that it starts."""

@@ -1,0 +1,113 @@
+"""`python -m pipelines worker-pool`: starts Python workers for the engine on this machine, without containers.
+
+An engine's process (Flink's TaskManager, say) asks the pool for a Python process and tells it where to connect; that
+is Beam's environment type EXTERNAL. Each such process has a zygote and decoders of its own: see `workers.py`.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
+from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer, kill_process_gracefully
+
+from pipelines.config import ConfigError
+
+PATIENCE_SECONDS, POLL_SECONDS = 10.0, 0.1  # for a worker to end by itself
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Pool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
+    """Beam's pool, but for the command: this interpreter with this code, which ends with the pool.
+
+    Beam's own starts whatever `python` is first on PATH, and leaves its processes behind when it is terminated.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(use_process=True)
+        # By the engine's number for it. Two TaskManagers on one machine both begin with 1-1.
+        self._started: dict[str, list[subprocess.Popen[bytes]]] = collections.defaultdict(list)
+
+    def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
+        """Starts a process for `request`; what it cannot do, the engine is told."""
+        del context
+        command = [
+            sys.executable,
+            "-m",
+            "pipelines.beam_workers.sdk_harness",
+            f"--id={request.worker_id}",
+            f"--parent={os.getpid()}",
+        ]
+        for name in ("control", "logging", "provision"):
+            command.append(f"--{name}={getattr(request, f'{name}_endpoint').url}")
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        try:
+            process = subprocess.Popen(  # noqa: S603 (our own code)
+                command, stdin=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+            )
+        except OSError as e:
+            return beam_fn_api_pb2.StartWorkerResponse(error=f"The worker pool cannot start a process: {e}")
+        self._started[request.worker_id].append(process)
+        print(f"Started worker {request.worker_id}.", flush=True)
+        return beam_fn_api_pb2.StartWorkerResponse()
+
+    def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Waits for the worker to end, as it does when its engine hangs up; kills it if no other can be meant."""
+        del context
+        end = time.monotonic() + PATIENCE_SECONDS
+        alive = before = _alive(self._started[request.worker_id])
+        while alive and len(alive) == len(before) and time.monotonic() < end:
+            time.sleep(POLL_SECONDS)
+            alive = _alive(before)
+        if len(before) == len(alive) == 1:
+            kill_process_gracefully(alive[0])
+        self._started[request.worker_id] = _alive(self._started[request.worker_id])
+        print(f"Stopped worker {request.worker_id}.", flush=True)
+        return beam_fn_api_pb2.StopWorkerResponse()
+
+    def stop_all(self) -> None:
+        """Ends every process that was started here."""
+        for process in [process for processes in self._started.values() for process in processes]:
+            kill_process_gracefully(process)
+
+
+def _alive(processes: Sequence[subprocess.Popen[bytes]]) -> list[subprocess.Popen[bytes]]:
+    return [process for process in processes if process.poll() is None]
+
+
+def serve(host: str, port: int) -> None:
+    """Serves until it is interrupted or terminated; then ends all its workers.
+
+    Raises:
+      ConfigError: the address cannot be listened on.
+    """
+    # Threads that stay: the system ends a worker with the thread that started it (harness.py), not with the process.
+    server = grpc.server(ThreadPoolExecutor(8))
+    pool = Pool()
+    beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)
+    try:
+        bound = server.add_insecure_port(f"{host}:{port}")
+    except RuntimeError as e:
+        raise ConfigError(
+            f"The worker pool cannot listen on {host}:{port}: is another one running? Choose another --port, and name "
+            "it to prepare: --environment_config HOST:PORT."
+        ) from e
+    server.start()
+    print(f"Worker pool at {host}:{bound}. Ctrl-C ends it and its workers.", flush=True)
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    ended.wait()
+    server.stop(1).wait()
+    pool.stop_all()

@@ -1,0 +1,61 @@
+"""One Python worker of an engine: what the worker pool starts. Beam's own harness, told where to connect."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+
+from pipelines.core import terminal as console
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs the harness until the engine has no more work for it."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.harness")
+    for name in ("id", "control", "logging", "provision"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--parent", required=True, type=int, help="the process of the pool")
+    args = parser.parse_args(argv)
+    _end_with(args.parent)
+    console.set_up()
+    os.environ["WORKER_ID"] = args.id
+    os.environ["CONTROL_API_SERVICE_DESCRIPTOR"] = f'url: "{args.control}"'
+    os.environ["LOGGING_API_SERVICE_DESCRIPTOR"] = f'url: "{args.logging}"'
+    os.environ["PIPELINE_OPTIONS"] = _pipeline_options(args.provision, args.id)
+    with console.quick_imports():
+        from apache_beam.runners.worker import sdk_worker_main
+
+        from pipelines.job import stages  # noqa: F401 (before the first bundle waits for it)
+    sdk_worker_main.main(sys.argv)
+
+
+def _end_with(parent: int) -> None:
+    """Has the system kill this process when the pool ends, however it does (Linux; elsewhere the engine's end does)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it has ended before that
+            sys.exit("The worker pool has ended.")
+
+
+def _pipeline_options(endpoint: str, worker_id: str) -> str:
+    """The job's options as JSON, which Beam's file systems take their settings from."""
+    import grpc
+    from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
+    from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor
+    from google.protobuf import json_format
+
+    with grpc.insecure_channel(endpoint) as channel:
+        named = grpc.intercept_channel(channel, WorkerIdInterceptor(worker_id))
+        service = beam_provision_api_pb2_grpc.ProvisionServiceStub(named)
+        answer = service.GetProvisionInfo(beam_provision_api_pb2.GetProvisionInfoRequest(), timeout=60)
+    return json.dumps(json_format.MessageToDict(answer.info.pipeline_options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The command line of `python -m pipelines`. Begin in `main`; `options` declares every option."""

@@ -1,0 +1,191 @@
+"""`python -m pipelines prepare | inspect | verify | sample | worker-pool`.
+
+Exit status: 0 done, 1 failed, 2 usage, 3 too much of the data rejected.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from pipelines.cli import options
+from pipelines.config import ConfigError
+from pipelines.core import terminal as console
+
+DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
+# Errors of ours, whose message is a sentence for the user; Beam wraps some in its own.
+_OURS = (
+    "NothingUsableError",
+    "SourceError",
+    "BalanceError",
+    "DataRejectedError",
+    "IncompleteError",
+    "BusyError",
+    "ContractError",
+    "StorageError",
+    "ConfigError",
+    "LedgerError",
+    "DuplicatesError",
+    "EngineError",
+    "VersionsError",
+    "StoreError",
+)
+# A full disk, a read-only folder: the system's sentence says what to do.
+_SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    args, rest = options.parse(sys.argv[1:] if argv is None else argv)
+    console.set_up()
+    try:
+        return _COMMANDS[args.command](args, rest)
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED  # the outcome was not told to the end
+    except ConfigError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return USAGE
+    except Exception as e:
+        return _failed(e)
+
+
+def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
+    config = options.prepare_config(args)
+    from pipelines import storage
+    from pipelines import work_dir as workspace
+    from pipelines.inputs import listing
+    from pipelines.runners import runner as engine
+    from pipelines.storage import remote
+    from pipelines.workers import pool as workers
+
+    away = storage.is_remote(config.input)
+    if not away:
+        listing.check(config)  # this, the output and the flags before seconds of imports
+    engine.check_runner(args.runner)
+    engine.located(config, args.runner)
+    engine.completed(args.runner, beam_flags)
+    remote.use(beam_flags)
+    if beam_flags:
+        engine.options(beam_flags)
+    engine.check_buckets(config, args.runner, beam_flags)
+    if away:  # looking there takes Beam and its options
+        listing.check(config)
+    workspace.check_output(config)
+    if args.runner not in engine.SERVICES:
+        workers.decoders(config)  # they load TensorFlow while this process loads Beam
+    with console.quick_imports():
+        from pipelines.core import text as tables
+        from pipelines.job import prepare
+
+    result = prepare.prepare(config, beam_flags, args.runner)
+    print(tables.summary_table(result.contract, result.summary))
+    print(f"Dataset: {config.output}\nReport:  {os.path.join(config.output, 'report.html')}")
+    return DONE
+
+
+def _inspect(args: argparse.Namespace, _: list[str]) -> int:
+    console.import_tensorflow()
+    from pipelines.dataset import describe as inspect
+
+    print(inspect.describe_json(args.directory) if args.json else inspect.describe(args.directory))
+    if args.images:
+        inspect.contact_sheet(args.directory, args.images, split=args.split)
+        print(f"Contact sheet: {args.images}", file=sys.stderr)
+    return DONE
+
+
+def _verify(args: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.cli import verify_output as verdict
+    from pipelines.core import progress
+    from pipelines.dataset import source_changes as drift
+    from pipelines.dataset import verify
+
+    with progress.shown():
+        problems = verify.verify(args.directory)
+        found = None if args.source is None else drift.find(args.directory, args.source)
+    told, summary = verdict.texts(args.directory, problems, found)
+    if args.json:
+        print(verdict.as_json(problems, found))
+    else:
+        print("\n".join(told))
+    if not problems and not (found and found.changes):
+        return DONE
+    print(summary, file=sys.stderr)
+    return FAILED
+
+
+def _sample(args: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.sample import draw as sample
+
+    sample.draw(args.output, args.count, args.seed)
+    print(f"Sample images: {args.output}")
+    return DONE
+
+
+def _worker_pool(args: argparse.Namespace, _: list[str]) -> int:
+    from pipelines.beam_workers import external_pool as pool
+
+    pool.serve(args.host, args.port)
+    return DONE
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
+    "prepare": _prepare,
+    "inspect": _inspect,
+    "verify": _verify,
+    "sample": _sample,
+    "worker-pool": _worker_pool,
+}
+
+
+def _interrupted() -> int:
+    print("Interrupted. Run the same command again to go on where it stopped.", file=sys.stderr)
+    return FAILED
+
+
+def _failed(error: Exception) -> int:
+    if "KeyboardInterrupt" in str(error):  # Beam wraps what interrupts a stage in a RuntimeError
+        return _interrupted()
+    kind, text = _told(error)
+    if kind:
+        print(f"error: {text}", file=sys.stderr)
+    else:
+        logging.error("The job failed: this is a defect of Shardmill or of a library.", exc_info=error)
+    return (
+        REJECTED if kind in ("DataRejectedError", "NothingUsableError") else USAGE if kind == "ConfigError" else FAILED
+    )
+
+
+def _told(error: Exception) -> tuple[str, str]:
+    """(kind, sentence) of an error that a user can act on; ("", "") of any other.
+
+    Beam runs a stage's error through its own: as RuntimeError with the text, or a worker's traceback as text. The
+    last line of it that names a known kind is the cause.
+    """
+    text = _plain(error)
+    kind = next((k.__name__ for k in type(error).__mro__ if k.__name__ in _OURS), "")
+    if kind == "EngineError" and error.__cause__ is not None:  # one of ours, as text in Java's, says more
+        return _told_in(_plain(error.__cause__), _OURS) or (kind, text)
+    if kind:
+        return kind, text
+    if isinstance(error, OSError):
+        return "OSError", ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
+    return _told_in(text, (*_OURS, *_SYSTEM)) or ("", "")
+
+
+def _plain(error: BaseException) -> str:
+    """The error's text without the stages that Beam names in it."""
+    return re.sub(r" \[while running '.*?'\]", "", str(error), flags=re.DOTALL).strip()
+
+
+def _told_in(text: str, kinds: Sequence[str]) -> tuple[str, str] | None:
+    """(kind, sentence) of the last error of these kinds in a text."""
+    found: list[tuple[str, str]] = re.findall(rf"\b({'|'.join(kinds)}): (.+)", text)
+    return found[-1] if found else None

@@ -1,0 +1,61 @@
+"""What `verify` prints: findings, at most some dozens of them, and how much was looked at."""
+
+from __future__ import annotations
+
+import collections
+import json
+from collections.abc import Sequence
+
+from pipelines import contract as contracts
+from pipelines import storage
+from pipelines.core import text as tables
+from pipelines.dataset.source_changes import Drift
+from pipelines.report import charts
+
+MOST_LINES = 100
+
+
+def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple[list[str], str]:
+    """(the lines for standard output, the closing sentence where something was found)."""
+    lines = [charts.printable(problem) for problem in problems]
+    summary = []
+    if problems:
+        summary.append(f"{directory} is not whole: {tables.plural(len(problems), 'problem')}.")
+    if drift is not None:
+        lines += [charts.printable(f"{c.kind}: {c.input} ({c.detail})") for c in drift.changes]
+        if drift.changes:
+            kinds = collections.Counter(change.kind for change in drift.changes)
+            summary.append(f"The inputs have changed since: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}.")
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES:,} more: --json prints all."]
+    return [*lines, *_checked(directory, not problems, drift)], " ".join(summary)
+
+
+def _checked(directory: str, whole: bool, drift: Drift | None) -> list[str]:
+    contract = contracts.load(directory, storage.reading_text)
+    shards = [shard for split in contract.splits.values() for shard in split.shards]
+    records = tables.plural(sum(shard.records for shard in shards), "record")
+    what = f"{records} in {tables.plural(len(shards), 'shard')} ({charts.byte_size(sum(s.bytes for s in shards))})"
+    files = f" and {tables.plural(len(contract.files), 'other file')}" if contract.files else ""
+    lines = [f"Whole: {what}{files} agree with the contract." if whole else f"Checked {what}{files}."]
+    if whole and not contract.files:
+        lines.append(
+            "Of the other files, those were checked that follow from the contract: it is from before it named them."
+        )
+    if drift is not None:
+        compared = tables.plural(drift.compared - drift.not_comparable, "input")
+        rest = f" {drift.not_comparable} that could not be read could not be compared." if drift.not_comparable else ""
+        lines.append(f"Compared {compared} with what the dataset was made of: {_outcome(drift)}.{rest}")
+    return lines
+
+
+def _outcome(drift: Drift) -> str:
+    return tables.plural(len(drift.changes), "change") if drift.changes else "unchanged, each by its SHA-256"
+
+
+def as_json(problems: Sequence[str], drift: Drift | None) -> str:
+    """Everything as one JSON object: `problems`, and with --source `changes`, `compared` and `not_comparable`."""
+    data: dict[str, object] = {"problems": list(problems)}
+    if drift is not None:
+        data |= {**drift._asdict(), "changes": [change._asdict() for change in drift.changes]}
+    return json.dumps(data, indent=2, ensure_ascii=True)

@@ -1,0 +1,64 @@
+"""What the writer and the reader of a dataset agree on: `contract.json`, TFRecord framing, tf.train.Example.
+
+Public: programs of others may use the names below; docs/api.md describes them. `contract` has the dataclasses, their
+JSON and the tensor functions; `json_fields` checks untrusted JSON; `tfrecord` and `tf_example` are the formats of a
+file and of a record. Nothing here imports another room, and importing it loads neither TensorFlow nor Beam.
+"""
+
+from pipelines.contract.contract import (
+    ANALYSIS_COLUMNS,
+    ENCODINGS,
+    FILE_NAME,
+    FILTERS,
+    FORMAT_VERSION,
+    KEY_BYTES,
+    MAX_CONTRACT_BYTES,
+    MAX_SIDE,
+    NORMALIZATIONS,
+    RAW_DTYPES,
+    RESIZE_MODES,
+    TRANSFORM_DIR,
+    Contract,
+    ContractError,
+    Normalization,
+    Shard,
+    Split,
+    decode_image,
+    feature_spec,
+    from_json,
+    images_from_records,
+    load,
+    load_transform,
+    normalize,
+    read_text,
+    stored_from_records,
+)
+
+__all__ = [
+    "ANALYSIS_COLUMNS",
+    "ENCODINGS",
+    "FILE_NAME",
+    "FILTERS",
+    "FORMAT_VERSION",
+    "KEY_BYTES",
+    "MAX_CONTRACT_BYTES",
+    "MAX_SIDE",
+    "NORMALIZATIONS",
+    "RAW_DTYPES",
+    "RESIZE_MODES",
+    "TRANSFORM_DIR",
+    "Contract",
+    "ContractError",
+    "Normalization",
+    "Shard",
+    "Split",
+    "decode_image",
+    "feature_spec",
+    "from_json",
+    "images_from_records",
+    "load",
+    "load_transform",
+    "normalize",
+    "read_text",
+    "stored_from_records",
+]

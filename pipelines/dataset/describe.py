@@ -1,0 +1,191 @@
+"""What is in a prepared dataset: a table for the terminal, and a contact sheet of sources beside what is stored.
+
+Everything is read back from the dataset directory (contract, shards, ledger) and not from the run that made it, so
+that it shows what a trainer will get.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines import contract as contracts
+from pipelines import storage
+from pipelines.contract import Contract, ContractError, tfrecord
+from pipelines.core import text as tables
+from pipelines.dataset import contact_sheet as sheet
+from pipelines.dataset import verify_shard as shardcheck
+from pipelines.dataset.contact_sheet import Entry
+from pipelines.report import charts
+
+
+def describe(directory: str | os.PathLike[str]) -> str:
+    """A plain text description of a prepared dataset, some dozens of lines.
+
+    Raises:
+      ContractError: the directory holds no whole dataset.
+    """
+    c = contracts.load(directory, storage.reading_text)
+    blocks = [_facts(c), _normalization(c)]
+    blocks += [f"{name}\n{_split_table(c, name)}" for name in charts.reading_order(c.splits)]
+    by_count = sorted(c.rejected.items(), key=lambda item: item[1], reverse=True)
+    rejected = tables.table(("rejected", "inputs"), by_count)
+    blocks.append(rejected if c.rejected else "rejected    none")
+    blocks.append("versions    " + ", ".join(f"{name} {version}" for name, version in sorted(c.versions.items())))
+    return charts.printable("\n\n".join(blocks), keep="\n")
+
+
+def describe_json(directory: str | os.PathLike[str]) -> str:
+    """The same as JSON: `contract.json` and, per split, the number of shards and bytes.
+
+    Raises:
+      ContractError: the directory holds no whole dataset.
+    """
+    c = contracts.load(directory, storage.reading_text)
+    data = json.loads(c.to_json())
+    for name, split in c.splits.items():
+        data["splits"][name] |= {"shard_count": len(split.shards), "bytes": _bytes(c, name)}
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=True)
+
+
+def contact_sheet(
+    directory: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    split: str = "train",
+    columns: int = 4,
+    rows: int = 6,
+    seed: int = 0,
+) -> None:
+    """Draws `columns` x `rows` pairs, the source photograph beside the stored image, to a PNG file.
+
+    The choice is a function of the seed and the dataset; every class gets its turn, and copies appear as often as
+    they are stored. A source that is gone or cannot be read is a gray tile that says so. Stored images are turned
+    back into gray levels with the contract's scale and offset.
+
+    Raises:
+      ContractError: no whole dataset, no such split, or a ledger that is missing or disagrees with the shards.
+      ValueError: `columns` or `rows` is below 1.
+    """
+    if columns < 1 or rows < 1:
+        raise ValueError(f"columns and rows should be at least 1. Received: {columns} x {rows}")
+    c = contracts.load(directory, storage.reading_text)
+    entries = choose(c, list(_ledger(directory, c, split)), columns * rows, seed)
+    images = _stored(directory, c, entries)
+    title = "" if entries else f"The split {split!r} is empty."
+    sheet.draw(list(zip(entries, images, strict=True)), columns, title).save(path, format="PNG")
+
+
+def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list[Entry]:
+    """At most `count` entries, the classes taking turns in order of label id, each in an order drawn by the seed."""
+    by_label: dict[str, list[Entry]] = {label: [] for label in c.labels}
+    for entry in entries:
+        if entry.label not in by_label:
+            raise ContractError(f"ledger/{entry.file}.jsonl has the label {entry.label!r}, which the contract has not.")
+        by_label[entry.label].append(entry)
+    for label, members in by_label.items():
+        random.Random(zlib.crc32(label.encode("utf-8", "backslashreplace")) ^ seed).shuffle(members)
+    turns = itertools.zip_longest(*by_label.values())
+    chosen = list(itertools.islice((e for turn in turns for e in turn if e is not None), count))
+    return sorted(chosen, key=lambda e: c.labels.index(e.label))  # stable: a class stands together
+
+
+def denormalize(c: Contract, images: np.ndarray) -> np.ndarray:
+    """Normalized float (..., H, W, 3) -> uint8 gray levels of the same shape, rounded and clipped.
+
+    Exact for every encoding but float16, which is within half a gray level before rounding.
+    """
+    scale, offset = (np.asarray(v, np.float64) for v in (c.normalization.scale, c.normalization.offset))
+    pixels: np.ndarray = np.clip(np.rint((images.astype(np.float64) - offset) / scale), 0, 255).astype(np.uint8)
+    return pixels
+
+
+def _facts(c: Contract) -> str:
+    height, width, depth = c.image_shape
+    low, high = c.value_range
+    facts = {
+        "dataset": f"{c.name}, format version {c.format_version}",
+        "images": f"{height} x {width} x {depth} {c.channel_order}, {c.dtype} to the model",
+        "range": f"{low:.6g} to {high:.6g}",
+        "encoding": c.encoding,
+        "resize": _pairs(c.resize),
+        "balance": _pairs(c.balance),
+        "augment": _pairs(c.augmentation),
+        "seed": str(c.seed),
+        "classes": f"{len(c.labels):,}",
+    }
+    return "\n".join(f"{name:<12}{value}" for name, value in facts.items())
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in values.items() if value not in ("", {}, None)) or "none"
+
+
+def _normalization(c: Contract) -> str:
+    n = c.normalization
+    rows = [
+        (name, *(f"{values[i]:.6g}" for values in (n.mean, n.std, n.scale, n.offset)))
+        for i, name in enumerate(("red", "green", "blue"))
+    ]
+    return tables.table((f"normalize {n.mode}", "mean", "std", "scale", "offset"), rows)
+
+
+def _split_table(c: Contract, name: str) -> str:
+    split = c.split(name)
+    kinds = (split.natural, split.stored, split.copies)
+    rows = [(label, *(counts.get(label, 0) for counts in kinds)) for label in c.labels]
+    rows.append(("all", *(sum(counts.values()) for counts in kinds)))
+    shards = "1 shard" if len(split.shards) == 1 else f"{len(split.shards):,} shards"
+    note = f"{shards}, {_bytes(c, name):,} bytes ({charts.byte_size(_bytes(c, name))})"
+    return tables.table(("class", "natural", "stored", "of these copies"), rows) + "\n" + note
+
+
+def _bytes(c: Contract, name: str) -> int:
+    return sum(shard.bytes for shard in c.split(name).shards)
+
+
+def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Iterator[Entry]:
+    """The ledger of every shard of the split; a shard without records needs none."""
+    for shard in c.split(split).shards:
+        path = storage.join(os.fspath(directory), "ledger", f"{shard.file}.jsonl")
+        try:
+            lines = [line for line in storage.read_text(path).split("\n") if line] if shard.records else []
+            values = [json.loads(line) for line in lines]
+            yield from (
+                Entry(shard.file, i, str(v["key"]), str(v["uri"]), str(v["label"]), int(v["copy"]))
+                for i, v in enumerate(values)
+            )
+        except Exception as e:  # missing, remote or malformed: the dataset is not whole
+            raise ContractError(f"{path} cannot be read ({type(e).__name__}: {e}). Prepare the dataset again.") from e
+        if len(values) != shard.records:
+            raise ContractError(f"{path} has {len(values)} lines, its shard {shard.records} records. Prepare again.")
+
+
+def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[Entry]) -> list[np.ndarray]:
+    """The stored images of the entries as uint8 (H, W, 3), reading every shard that is needed once."""
+    import tensorflow as tf  # seconds to import; `describe` does without
+
+    wanted: dict[str, set[int]] = {}
+    for entry in entries:
+        wanted.setdefault(entry.file, set()).add(entry.index)
+    found: dict[tuple[str, int], np.ndarray] = {}
+    spec = contracts.feature_spec(c)
+    for file, indices in wanted.items():
+        with storage.reading(storage.join(os.fspath(directory), file)) as opened:
+            frames = tfrecord.frames(opened.read, shardcheck.most_bytes(c))
+            for index, frame in enumerate(itertools.islice(frames, max(indices) + 1)):
+                if index in indices and not frame.problem:
+                    parsed = tf.io.parse_single_example(frame.data, spec)
+                    images = contracts.images_from_records(c, parsed["image"][None])
+                    found[file, index] = denormalize(c, images.numpy())[0]
+    missing = [e for e in entries if (e.file, e.index) not in found]
+    if missing:
+        raise ContractError(f"{missing[0].file} has no record {missing[0].index}. `verify` tells what is damaged.")
+    return [found[e.file, e.index] for e in entries]

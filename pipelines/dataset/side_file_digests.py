@@ -1,0 +1,65 @@
+"""The files beside the shards, bound to the contract: `contract.files` holds the SHA-256 of each."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator, Mapping
+
+from pipelines import contract as contracts
+from pipelines import storage
+from pipelines.contract import Contract
+from pipelines.dataset import sidecars
+from pipelines.records import ledger
+from pipelines.work_dir import Work
+
+# Directories of the dataset that hold nothing but what the pipeline writes.
+_OURS = ("ledger", "rejects", "stats", contracts.TRANSFORM_DIR, "transformed_metadata")
+
+
+def bind(contract: Contract, work: Work, texts: Mapping[str, str]) -> Contract:
+    """The contract with the digests of what will lie beside the shards.
+
+    Args:
+      texts: path -> text of the side files, as they are about to be written.
+    """
+    files = {name: hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest() for name, text in texts.items()}
+    found = {name: work.path("transform", *name.split("/")) for name in storage.files_below(work.path("transform"))}
+    found |= {f"rejects/{name}": work.path(name) for name in (ledger.REJECTED, ledger.UNUSED)}
+    for split in contract.splits.values():
+        for shard in split.shards:
+            found[f"ledger/{shard.file}.jsonl"] = work.path("ledger", f"{shard.file}.jsonl")
+    digests = storage.each(lambda path: storage.digest_and_size(path)[0], found.values(), work.root)
+    files |= dict(zip(found, digests, strict=True))
+    return dataclasses.replace(contract, files=files)
+
+
+def problems(directory: str, contract: Contract) -> Iterator[str]:
+    """Side files that are missing, changed or not ours, and such as contradict the contract, a sentence each."""
+    derived = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sidecars.tfds_files(contract).items()}
+    graph = f"{contracts.TRANSFORM_DIR}/saved_model.pb"
+    # The names of all; where a contract has no digests, of these alone. Their content follows from the contract.
+    for name in sorted({**contract.files, **derived, graph: ""}):
+        try:
+            digest = storage.digest_and_size(storage.join(directory, *name.split("/")))[0]
+        except FileNotFoundError:
+            yield f"{name} is missing."
+            continue
+        except OSError as e:
+            yield f"{name} cannot be read: {e}."
+            continue
+        if digest != derived.get(name, digest):
+            yield f"{name} disagrees with the contract."
+        elif name == graph and digest != contract.transform_digest:
+            yield "The transform graph is not the one that the contract names."
+        elif digest != contract.files.get(name, digest):
+            yield f"{name} has another content than when it was written (SHA-256 differs)."
+    if contract.files:
+        yield from _foreign(directory, contract)
+
+
+def _foreign(directory: str, contract: Contract) -> Iterator[str]:
+    for folder in _OURS:
+        for name in storage.files_below(storage.join(directory, folder)):
+            if f"{folder}/{name}" not in contract.files and not name.rpartition("/")[2].startswith("."):
+                yield f"{folder}/{name} is not in the contract: a stale or foreign file. Remove it."

@@ -1,0 +1,124 @@
+"""The files beside the shards that let other tools read them: TFDS's, and tensorflow-metadata's schema and statistics.
+
+The formats are those that tensorflow-datasets 4.9 writes itself; tests read them back with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from pipelines.contract import RAW_DTYPES, Contract
+from pipelines.core.summary import Summary
+
+_TFDS = "tensorflow_datasets.core.features."
+
+
+def tfds_files(contract: Contract) -> dict[str, str]:
+    """File name -> text of what `tfds.builder_from_directory` reads."""
+    return {
+        "dataset_info.json": _json(_dataset_info(contract)),
+        "features.json": _json(_features(contract)),
+        "label.labels.txt": "".join(f"{label}\n" for label in contract.labels),
+    }
+
+
+def statistics(contract: Contract, summary: Summary, split: str) -> statistics_pb2.DatasetFeatureStatisticsList:
+    """Feature statistics of one split: label counts, source sizes and gray levels of its originals."""
+    stored = contract.split(split).stored
+    result = statistics_pb2.DatasetFeatureStatisticsList()
+    dataset = result.datasets.add(name=split, num_examples=sum(stored.values()))
+    label = dataset.features.add(name="label", type=statistics_pb2.FeatureNameStatistics.STRING)
+    label.string_stats.common_stats.num_non_missing = dataset.num_examples
+    label.string_stats.unique = sum(count > 0 for count in stored.values())
+    for rank, (name, count) in enumerate(sorted(stored.items(), key=lambda item: (-item[1], item[0]))):
+        label.string_stats.top_values.add(value=name, frequency=count)
+        label.string_stats.rank_histogram.buckets.add(low_rank=rank, high_rank=rank, label=name, sample_count=count)
+    for channel, levels in zip("RGB", summary.pixel_histogram.get(split, []), strict=False):
+        _numeric(dataset, f"pixel_{channel}", dict(enumerate(levels)))
+    return result
+
+
+def schema(contract: Contract) -> schema_pb2.Schema:
+    """The schema of the records: what `tf.io.parse_example` finds in them."""
+    result = schema_pb2.Schema()
+    kinds = {"image": "BYTES", "key": "BYTES", "label": "INT", "weight": "FLOAT"}
+    for name, kind in kinds.items():
+        feature = result.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
+        feature.presence.min_fraction = 1.0
+        feature.shape.SetInParent()
+    label = next(f for f in result.feature if f.name == "label")
+    label.int_domain.min, label.int_domain.max, label.int_domain.is_categorical = 0, len(contract.labels) - 1, True
+    return result
+
+
+def _numeric(dataset: statistics_pb2.DatasetFeatureStatistics, name: str, counts: Mapping[int, int]) -> None:
+    total = sum(counts.values())
+    if not total:
+        return
+    feature = dataset.features.add(name=name, type=statistics_pb2.FeatureNameStatistics.INT)
+    stats = feature.num_stats
+    present = [value for value, count in counts.items() if count]
+    stats.common_stats.num_non_missing = total
+    stats.mean = sum(v * c for v, c in counts.items()) / total
+    stats.std_dev = (sum(c * (v - stats.mean) ** 2 for v, c in counts.items()) / total) ** 0.5
+    stats.min, stats.max, stats.num_zeros = min(present), max(present), counts.get(0, 0)
+    bars = stats.histograms.add()
+    for value, count in sorted(counts.items()):
+        bars.buckets.add(low_value=value, high_value=value + 1, sample_count=count)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _dataset_info(contract: Contract) -> dict[str, Any]:
+    splits = [
+        {
+            "name": name,
+            "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            "numBytes": str(sum(shard.bytes for shard in split.shards)),
+            "shardLengths": [str(shard.records) for shard in split.shards],
+        }
+        for name, split in contract.splits.items()
+    ]
+    return {
+        "description": "Prepared by Shardmill; contract.json says how.",
+        "fileFormat": "tfrecord",
+        "moduleName": "shardmill",
+        "name": contract.name,
+        "splits": splits,
+        "supervisedKeys": {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}},
+        "version": "1.0.0",
+    }
+
+
+def _features(contract: Contract) -> dict[str, Any]:
+    shape = {"dimensions": [str(n) for n in contract.image_shape]}
+    if contract.encoding in RAW_DTYPES:
+        image = _tensor(RAW_DTYPES[contract.encoding], "bytes", shape)
+    else:
+        image = {
+            "pythonClassName": _TFDS + "image_feature.Image",
+            "image": {"dtype": "uint8", "encodingFormat": contract.encoding, "shape": shape},
+        }
+    features = {
+        "image": image,
+        "key": {"pythonClassName": _TFDS + "text_feature.Text", "text": {}},
+        "label": {
+            "pythonClassName": _TFDS + "class_label_feature.ClassLabel",
+            "classLabel": {"numClasses": str(len(contract.labels))},
+        },
+        "weight": _tensor("float32", "none", {}),
+    }
+    return {"pythonClassName": _TFDS + "features_dict.FeaturesDict", "featuresDict": {"features": features}}
+
+
+def _tensor(dtype: str, encoding: str, shape: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    return {
+        "pythonClassName": _TFDS + "tensor_feature.Tensor",
+        "tensor": {"dtype": dtype, "encoding": encoding, "shape": dict(shape)},
+    }

@@ -1,0 +1,86 @@
+"""Checks a dataset against its contract: every file, size, digest, record, count and sidecar.
+
+Needs neither TensorFlow nor Beam, and the memory of one record and of one shard's ledger.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+
+from pipelines import contract as contracts
+from pipelines import storage
+from pipelines.contract import Contract, Split
+from pipelines.core import progress
+from pipelines.dataset import side_file_digests as bindings
+from pipelines.dataset import verify_shard as shardcheck
+from pipelines.dataset.verify_shard import Counts
+from pipelines.records import ledger
+from pipelines.records.ledger import LedgerError
+
+
+def verify(directory: str) -> list[str]:
+    """Everything that is wrong with the dataset, a sentence each; empty if it is whole.
+
+    Raises:
+      ContractError: there is no contract to check against.
+    """
+    contract = contracts.load(directory, storage.reading_text)
+    progress.begin("verifying", sum(split.records for split in contract.splits.values()))
+    return list(_problems(directory, contract))
+
+
+def _problems(directory: str, contract: Contract) -> Iterator[str]:
+    text = contracts.read_text(directory, storage.reading_text)
+    if text != contract.to_json() and not (not contract.files and text == contract.to_json(sealed=False)):
+        yield "contract.json is not as it was written (its `contract_digest` or a derived field differs)."
+    yield from _stray_shards(directory, contract)
+    for name, split in contract.splits.items():
+        counts = Counts()
+        told = [
+            problem for shard in split.shards for problem in shardcheck.problems(directory, contract, shard, counts)
+        ]
+        yield from told
+        if not told:
+            yield from _count_problems(name, split, counts)
+    yield from bindings.problems(directory, contract)
+    yield from _reject_problems(directory, contract)
+
+
+def _stray_shards(directory: str, contract: Contract) -> Iterator[str]:
+    named = {shard.file for split in contract.splits.values() for shard in split.shards}
+    for file in storage.children(directory):
+        if ".tfrecord-" in file and file not in named:
+            yield f"{file} is not in the contract: a stale or foreign shard. Remove it."
+
+
+def _count_problems(name: str, split: Split, counts: Counts) -> Iterator[str]:
+    """Whether the records of a split without other problems are as many, by class, as the contract says."""
+    for what, said, found in (
+        ("records", split.stored, counts.stored),
+        ("augmented copies", split.copies, counts.copies),
+    ):
+        if +found != +collections.Counter(said):
+            yield f"Split {name} should hold {dict(said)} {what} by class. It holds {dict(+found)}."
+
+
+def _reject_problems(directory: str, contract: Contract) -> Iterator[str]:
+    """Whether the lists of what was not written are as long, by reason and by class, as the contract says."""
+    try:
+        reasons = collections.Counter(r.reason for r in ledger.rejects(directory, ledger.REJECTED))
+        left_out = collections.Counter((r.split, r.label) for r in ledger.rejects(directory, ledger.UNUSED))
+    except LedgerError as e:
+        yield str(e)
+        return
+    if reasons != collections.Counter(contract.rejected):
+        said = dict(contract.rejected)
+        yield f"rejects/{ledger.REJECTED} should list {said} by reason. It lists {dict(reasons)}."
+    for name, split in contract.splits.items():
+        for label in contract.labels:
+            stored, copies = split.stored.get(label, 0), split.copies.get(label, 0)
+            natural = stored - copies + left_out[name, label]
+            if natural != split.natural.get(label, 0):
+                yield (
+                    f"Split {name} should come of {split.natural.get(label, 0)} images of {label}. "
+                    f"Its records and rejects/{ledger.UNUSED} tell of {natural}."
+                )

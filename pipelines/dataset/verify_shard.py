@@ -1,0 +1,191 @@
+"""One shard against the contract and its ledger: which record is wrong, in one pass and the memory of a record.
+
+The SHA-256 tells that a shard has changed, checksums tell which record is damaged, and the ledger, which names the
+record at every place, tells which was dropped, repeated, moved or brought in.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import IO
+
+from pipelines import storage
+from pipelines.contract import Contract, Shard, tfrecord
+from pipelines.contract import tf_example as example
+from pipelines.contract.tf_example import Example, ExampleError
+from pipelines.core import progress
+from pipelines.records import ledger
+from pipelines.records.ledger import LedgerError
+from pipelines.storage import CHUNK
+
+MOST_TOLD = 10  # problems of one kind and shard; the rest are counted
+SLACK = 64 << 10  # bytes of a record that are not pixels, at most
+_WIDTHS = {"float16": 2, "float32": 4, "uint8": 1}
+
+
+class Counts:
+    """What the records of a split hold: records and copies per class."""
+
+    def __init__(self) -> None:
+        self.stored: collections.Counter[str] = collections.Counter()
+        self.copies: collections.Counter[str] = collections.Counter()
+
+
+class _Hashed:
+    """A file whose bytes are hashed as they are read."""
+
+    def __init__(self, file: IO[bytes]):
+        self._file, self._sha256, self.size = file, hashlib.sha256(), 0
+
+    def read(self, count: int) -> bytes:
+        data = self._file.read(count)
+        self._sha256.update(data)
+        self.size += len(data)
+        return data
+
+    def digest(self) -> str:
+        """Of the whole file: reads what is left of it."""
+        while self.read(CHUNK):
+            pass
+        return self._sha256.hexdigest()
+
+
+def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -> Iterator[str]:
+    """Everything that is wrong with a shard, a sentence each; adds what it holds to `counts`."""
+    try:
+        listed = list(ledger.lines(directory, shard.file))
+    except LedgerError as e:
+        yield str(e)
+        listed = None
+    try:
+        with storage.reading(storage.join(directory, shard.file)) as file:
+            yield from _file_problems(_Hashed(file), contract, shard, listed, counts)
+    except FileNotFoundError:
+        yield f"{shard.file} is missing."
+    except OSError as e:
+        yield f"{shard.file} cannot be read: {e}."
+
+
+def _file_problems(
+    file: _Hashed, contract: Contract, shard: Shard, listed: list[ledger.Line] | None, counts: Counts
+) -> Iterator[str]:
+    keys: list[str] = []
+    wrong: list[str] = []
+    whole = True  # no record is damaged, so that the keys can be compared
+    for index, frame in enumerate(tfrecord.frames(file.read, most_bytes(contract))):
+        progress.advance(1)
+        problem, read = frame.problem, None
+        try:
+            read = example.parse(frame.data)
+        except ExampleError as e:
+            problem = problem or str(e)
+        line = listed[index] if listed and index < len(listed) else None
+        problem = problem or _content_problem(read, contract, line)
+        keys.append(read.key if read and not frame.problem else "")
+        whole = whole and not frame.problem
+        if problem:
+            wrong.append(f"{shard.file}, record {index} at byte {frame.offset}{_name(line)}: {problem}.")
+        elif read:
+            counts.stored[contract.labels[read.label]] += 1
+            counts.copies[contract.labels[read.label]] += not read.key.endswith("-000")
+    misplaced = [] if listed is None else list(_order_problems(shard.file, keys, listed))
+    if len(keys) != shard.records and whole:
+        misplaced.append(f"{shard.file} should hold {shard.records} records. It holds {len(keys)}.")
+    if listed is not None and len(listed) != shard.records:
+        misplaced.append(f"ledger/{shard.file}.jsonl should name {shard.records} records. It names {len(listed)}.")
+    yield from _few(wrong, f"{shard.file}: {{}} more records are wrong.")
+    yield from _few(misplaced, f"{shard.file}: {{}} more records are out of place.")
+    changed = file.digest() != shard.sha256  # to its end: reading may have stopped at a damaged length
+    if file.size != shard.bytes:
+        yield f"{shard.file} should have {shard.bytes} bytes. It has {file.size}."
+    elif changed:
+        sound = not wrong and not misplaced
+        why = " Every record in it is sound and in its place, so a program has written it anew." if sound else ""
+        yield f"{shard.file} has another content than when it was written (SHA-256 differs).{why}"
+
+
+def _content_problem(read: Example | None, contract: Contract, line: ledger.Line | None) -> str:
+    """What is wrong with a record that can be read; "" if nothing is. Whether it belongs here is another question."""
+    if read is None:
+        return ""
+    if not 0 <= read.label < len(contract.labels):
+        return f"label {read.label} is outside 0..{len(contract.labels) - 1}"
+    if not math.isfinite(read.weight) or read.weight < 0:
+        return f"its weight should be at least 0 and finite. Received: {read.weight}"
+    expected = _image_bytes(contract)
+    if expected and len(read.image) != expected:
+        return f"the image should have {expected} bytes. It has {len(read.image)}"
+    if not expected and not _is_encoded(read.image, contract):
+        size = f"{contract.image_shape[0]}x{contract.image_shape[1]}"
+        return f"the image should be {contract.encoding.upper()} of {size} pixels"
+    if line is not None and line.key == read.key and contract.labels[read.label] != line.label:
+        return f"its label is {contract.labels[read.label]!r}. The ledger says {line.label!r}"
+    return ""
+
+
+def _order_problems(file: str, keys: Sequence[str], listed: Sequence[ledger.Line]) -> Iterator[str]:
+    """Records dropped, brought in, repeated or moved. A damaged record (key "") is taken for the one at its place."""
+    wanted = [line.key for line in listed]
+    if list(keys) == wanted:
+        return
+    found = [key or wanted[i] if i < len(wanted) else key for i, key in enumerate(keys)]
+    places = {key: i for i, key in enumerate(wanted)}
+    first = {key: i for i, key in reversed(list(enumerate(found)))}
+    missing = [i for i, key in enumerate(wanted) if key not in first]
+    if missing and missing[-1] == len(wanted) - 1 and len(found) == missing[0] == len(wanted) - len(missing):
+        until = f"can be read up to record {missing[0] - 1}" if missing[0] else "holds no record"
+        name = f"record {missing[0]}{_name(listed[missing[0]])}"
+        yield f"{file} {until}: {len(missing)} of {len(wanted)} are missing, from {name} on."
+    else:
+        for i in missing:
+            yield f"{file}, record {i}{_name(listed[i])} is missing: dropped, or another is in its place."
+    for i, key in enumerate(found):
+        if key not in places:
+            if key:
+                yield f"{file}, record {i} (key {key[:40]!r}) is not in the ledger: it is of another shard or dataset."
+        elif first[key] != i:
+            yield f"{file}, record {i}{_name(listed[places[key]])} repeats record {first[key]}."
+    # What is left in both, in both orders: where these differ, records were moved.
+    kept = [key for i, key in enumerate(found) if key in places and first[key] == i]
+    order = [key for key in wanted if key in first]
+    for key, expected in zip(kept, order, strict=True):
+        if key != expected:
+            name = _name(listed[places[key]])
+            yield f"{file}, record {first[key]}{name} should be record {places[key]}: records were swapped."
+
+
+def _few(sentences: Sequence[str], rest: str) -> Iterator[str]:
+    yield from itertools.islice(sentences, MOST_TOLD)
+    if len(sentences) > MOST_TOLD:
+        yield rest.format(len(sentences) - MOST_TOLD)
+
+
+def _name(line: ledger.Line | None) -> str:
+    """Which record it is, for those who know their images by name."""
+    if line is None:
+        return ""
+    return f" ({line.label}, {line.uri}{f', copy {line.copy}' if line.copy else ''})"
+
+
+def _image_bytes(contract: Contract) -> int:
+    """Of an image in a raw encoding; 0 for the others."""
+    height, width, channels = contract.image_shape
+    return height * width * channels * _WIDTHS.get(contract.encoding, 0)
+
+
+def most_bytes(contract: Contract) -> int:
+    """Above what any record can take: an encoded image is at most about as large as twice its pixels."""
+    height, width, channels = contract.image_shape
+    return height * width * channels * _WIDTHS.get(contract.encoding, 2) + SLACK
+
+
+def _is_encoded(image: bytes, contract: Contract) -> bool:
+    if contract.encoding == "jpeg":
+        return image[:3] == b"\xff\xd8\xff" and image[-2:] == b"\xff\xd9"
+    height, width = contract.image_shape[:2]
+    size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    return image[:8] == b"\x89PNG\r\n\x1a\n" and image[16:24] == size

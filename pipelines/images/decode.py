@@ -1,0 +1,326 @@
+"""Encoded bytes to 8-bit RGB pixels of one size: the one definition of decoding and resizing.
+
+`to_pixels` is built of TensorFlow ops only. It makes the records, sits in the TensorFlow Transform graph beside them
+and is exported with the model, so serving cannot drift from training.
+
+TensorFlow's own decoders are exact for JPEG (with `INTEGER_ACCURATE`: equal to Pillow's), PNG and WebP, and wrong
+without an error for much of BMP and GIF, and there are none for TIFF and AVIF. Sources of those four formats, and
+animated WebP, are therefore turned losslessly into PNG by `formats.canonical` (Pillow) before they reach the graph; the
+graph refuses their raw bytes with a sentence rather than decode them differently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.config import PrepareConfig
+from pipelines.core.elements import Header
+from pipelines.images import exif
+from pipelines.images.formats import WEBP_ANIMATION
+
+_BAND = 1 << 18  # pixels composited at a time
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpec:
+    """What every image becomes: uint8 (height, width, 3), and how.
+
+    resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes
+      no pixel: the centre is cut out where the image is larger, and padded where it is smaller.
+    filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
+    background: RGB 0..255, under alpha and around padding.
+    quality: "exact", or "fast": a JPEG at least twice the size is halved, quartered or cut to an eighth while it is
+      decoded (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
+    """
+
+    height: int
+    width: int
+    resize: str = "stretch"
+    filter: str = "area"
+    background: tuple[int, int, int] = (255, 255, 255)
+    quality: str = "exact"
+
+    def ratios(self) -> tuple[int, ...]:
+        """By what a JPEG's sides may be divided while it is decoded, in falling order."""
+        return (8, 4, 2, 1) if self.quality == "fast" and self.resize != "none" else (1,)
+
+
+def image_spec(config: PrepareConfig) -> ImageSpec:
+    """What the options make of every image."""
+    return ImageSpec(*config.size, config.resize, config.filter, config.background, config.quality)
+
+
+def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """JPEG, PNG or WebP bytes, a string scalar -> uint8 (spec.height, spec.width, 3).
+
+    Raises:
+      tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data.
+    """
+    head = _head(encoded)
+    is_jpeg = tf.logical_and(tf.equal(head[0], 0xFF), tf.equal(head[1], 0xD8))
+    is_png = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"\x89PNG"), tf.uint8)))
+    orientation = exif.orientation(encoded, is_jpeg, is_png)
+    pixels = tf.cond(
+        is_jpeg,
+        lambda: _decode_any_jpeg(encoded, orientation, spec),
+        lambda: tf.cond(
+            is_png,
+            lambda: _decode_png(encoded, head, spec.background),
+            lambda: _decode_webp(encoded, head, spec.background),
+        ),
+    )
+    return resize(orient(pixels, orientation), spec)
+
+
+def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
+    """`to_pixels` for images with this header: the same ops, without asking in the graph what the header says.
+
+    JPEG and plain PNG run op by op: for these few large ops a traced function's dispatch costs more than it saves.
+    """
+    if not header.in_graph:
+        return _decoder("png", 1, False, spec)
+    plain = not {"alpha", "16-bit"} & set(header.conversions)
+    ratio = next(r for r in spec.ratios() if r == 1 or _shrinks_by(r, header.height, header.width, spec))
+    return _decoder(header.format, header.orientation, plain, spec, ratio)
+
+
+@functools.lru_cache(maxsize=256)
+def _decoder(
+    format_: str, orientation: int, plain: bool, spec: ImageSpec, ratio: int = 1
+) -> Callable[[tf.Tensor], np.ndarray]:
+    read: Callable[[tf.Tensor], tf.Tensor] | None = None
+    if format_ == "jpeg":
+        read = functools.partial(_decode_jpeg, ratio=ratio)
+    elif format_ == "png" and plain:
+        read = functools.partial(tf.io.decode_png, channels=3)
+    if read is None:
+        decode = _decode_png if format_ == "png" else _decode_webp
+        traced = tf.function(
+            lambda b: resize(orient(decode(b, _head(b), spec.background), orientation), spec),
+            input_signature=[tf.TensorSpec([], tf.string)],
+        )
+        return lambda encoded: traced(encoded).numpy()
+    if spec.resize in ("pad", "none"):
+        return lambda encoded: resize(orient(read(encoded), orientation), spec).numpy()
+    crop = _crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
+    # Tensors, made once: with a Python value among its arguments an op takes TensorFlow's slow path.
+    first, size = tf.constant(0), tf.constant([spec.height, spec.width])
+
+    def decode_now(encoded: tf.Tensor) -> np.ndarray:
+        pixels = crop(orient(read(encoded), orientation), spec)
+        if spec.filter == "area":
+            values = tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, first), size=size).numpy()[0]
+        else:
+            values = _filtered(pixels, (spec.height, spec.width), spec.filter).numpy()
+        return np.rint(values).astype(np.uint8)  # as `_round`, at a third of the cost of dispatching it
+
+    return decode_now
+
+
+def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """uint8 (h, w, 3) -> uint8 (spec.height, spec.width, 3): antialiased, rounded half to even, never truncated."""
+    if spec.resize == "crop":
+        pixels = _crop_to_aspect(pixels, spec)
+    if spec.resize in ("stretch", "crop"):
+        return tf.ensure_shape(_resample(pixels, (spec.height, spec.width), spec.filter), (spec.height, spec.width, 3))
+    if spec.resize == "none":
+        return _padded(_central(pixels, spec), spec)
+    shape = tf.shape(pixels)
+    return _padded(_resample(pixels, _fitted(shape[0], shape[1], spec), spec.filter), spec)
+
+
+def _padded(small: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """uint8 (h, w, 3) of at most the target's size -> of the target's size, centred on the background."""
+    shape = tf.shape(small)
+    height, width = shape[0], shape[1]
+    top, left = (spec.height - height) // 2, (spec.width - width) // 2
+    background = tf.constant(spec.background, tf.uint8)
+    paddings = [[top, spec.height - height - top], [left, spec.width - width - left], [0, 0]]
+    inside = tf.pad(tf.ones_like(small[..., :1], tf.bool), paddings)
+    padded = tf.where(inside, tf.pad(small, paddings), background)
+    return tf.ensure_shape(padded, (spec.height, spec.width, 3))
+
+
+def encode_image(pixels: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
+    """uint8 (H, W, 3) -> JPEG (4:4:4: at training sizes halved chroma is visible) or PNG bytes."""
+    if config.encoding == "png":
+        return tf.io.encode_png(pixels)
+    return tf.io.encode_jpeg(pixels, quality=config.jpeg_quality, chroma_downsampling=False)
+
+
+def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
+    """Applies an EXIF orientation 1..8 to (h, w, c): afterwards row 0 is the visual top, column 0 the visual left."""
+    if isinstance(orientation, int):
+        pixels = tf.transpose(pixels, (1, 0, 2)) if orientation >= 5 else pixels
+        axes = [a for a, set_ in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))) if orientation in set_]
+        return tf.reverse(pixels, axes) if axes else pixels
+
+    def member(values: tuple[int, ...]) -> tf.Tensor:
+        return tf.reduce_any(tf.equal(orientation, tf.constant(values)))
+
+    def upright() -> tf.Tensor:
+        x = tf.cond(orientation >= 5, lambda: tf.transpose(pixels, (1, 0, 2)), lambda: pixels)
+        x = tf.cond(member((3, 4, 7, 8)), lambda: tf.reverse(x, [0]), lambda: x)
+        return tf.cond(member((2, 3, 6, 7)), lambda: tf.reverse(x, [1]), lambda: x)
+
+    return tf.cond(tf.equal(orientation, 1), lambda: pixels, upright)
+
+
+def _decode_jpeg(encoded: tf.Tensor, ratio: int) -> tf.Tensor:
+    # INTEGER_ACCURATE is the slow integer DCT: equal to Pillow's, no slower here, and the same on every machine.
+    # acceptable_fraction is what it is by default, but as the type it should have: else the op takes its slow path.
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE", ratio=ratio, acceptable_fraction=1.0)
+
+
+def _decode_any_jpeg(encoded: tf.Tensor, orientation: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """`_decode_jpeg` with the ratio that the header allows, asked for in the graph."""
+    ratios = spec.ratios()
+    if len(ratios) == 1:
+        return _decode_jpeg(encoded, ratios[0])
+    stored = tf.io.extract_jpeg_shape(encoded)
+    height, width = stored[0], stored[1]
+    turned = orientation >= 5
+    seen_height, seen_width = tf.where(turned, width, height), tf.where(turned, height, width)
+    allowed = tf.stack([_shrinks_by(r, seen_height, seen_width, spec) for r in ratios[:-1]] + [tf.constant(True)])
+    first = tf.argmax(tf.cast(allowed, tf.int32), output_type=tf.int32)
+    return tf.switch_case(first, [functools.partial(_decode_jpeg, encoded, ratio) for ratio in ratios])
+
+
+def _shrinks_by(ratio: int, height: int | tf.Tensor, width: int | tf.Tensor, spec: ImageSpec) -> bool | tf.Tensor:
+    """Whether resizing an upright image of this size divides its sides by `ratio` or more."""
+    tall, wide = height >= ratio * spec.height, width >= ratio * spec.width
+    return tall | wide if spec.resize == "pad" else tall & wide
+
+
+def _head(encoded: tf.Tensor) -> tf.Tensor:
+    """The first 32 bytes, uint8, filled up with zeros."""
+    return tf.io.decode_raw(tf.strings.substr(tf.strings.join([encoded, b"\0" * 32]), 0, 32), tf.uint8)
+
+
+def _decode_png(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    depth, color_type = head[24], head[25]  # of the IHDR chunk, which comes first
+
+    def palette() -> tf.Tensor:
+        # channels=0: three or, with tRNS, four. Asking for 4 fills the alpha with a wrong value below 8 bits.
+        return tf.io.decode_png(encoded, channels=0)
+
+    def direct() -> tf.Tensor:
+        # channels=4: a tRNS colour becomes alpha, which channels=0 ignores. Where there is neither, the decoder fills
+        # in 2**depth - 1; and below 8 bits, where only tRNS can make a pixel transparent, alpha is all or nothing.
+        pixels = tf.io.decode_png(encoded, channels=4)
+        alpha = tf.where(tf.logical_and(depth < 8, pixels[..., 3:] > 0), tf.constant(255, tf.uint8), pixels[..., 3:])
+        return tf.concat([pixels[..., :3], alpha], -1)
+
+    return tf.cond(
+        tf.equal(depth, 16),
+        lambda: _rgb(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16), background),
+        lambda: _rgb(tf.cond(tf.equal(color_type, 3), palette, direct), background),
+    )
+
+
+def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    riff = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"RIFF"), tf.uint8)))
+    webp = tf.reduce_all(tf.equal(head[8:12], tf.constant(list(b"WEBP"), tf.uint8)))
+    extended = tf.reduce_all(tf.equal(head[12:16], tf.constant(list(b"VP8X"), tf.uint8)))
+    animated = tf.logical_and(extended, tf.bitwise.bitwise_and(head[20], WEBP_ANIMATION) > 0)
+    check = tf.debugging.Assert(
+        tf.logical_and(tf.logical_and(riff, webp), tf.logical_not(animated)),
+        ["Expected JPEG, PNG or WebP bytes, not animated. Convert others first: pipelines.formats.canonical(bytes)."],
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        checked = tf.identity(encoded)
+    # channels=0 (as stored) because only libwebp tells whether there is alpha: the header's flag may be wrong. Never on
+    # an animation: TensorFlow 2.21 then writes beyond its buffer and the process ends.
+    image = tf.image.decode_webp(checked, channels=0)  # (1, h, w, 3 or 4)
+    return _rgb(tf.reshape(image, tf.shape(image)[-3:]), background)
+
+
+def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    """uint8 or uint16 (h, w, 3 or 4) -> uint8 (h, w, 3), composited over the background and rounded once.
+
+    A band of rows at a time where it is large: the floats of a whole picture take 12 to 24 times its bytes.
+    """
+    shape = tf.shape(pixels)
+    rows = tf.maximum(_BAND // tf.maximum(shape[1], 1), 1)
+
+    def banded() -> tf.Tensor:
+        count = (shape[0] + rows - 1) // rows
+        bands = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=(None, None, 3))
+        _, bands = tf.while_loop(
+            lambda i, _: i < count,
+            lambda i, bands: (i + 1, bands.write(i, _band_rgb(pixels[i * rows : (i + 1) * rows], background))),
+            (tf.constant(0), bands),
+            parallel_iterations=1,
+        )
+        return bands.concat()
+
+    rgb = tf.cond(shape[0] <= rows, lambda: _band_rgb(pixels, background), banded)
+    rgb.set_shape((None, None, 3))
+    return rgb
+
+
+def _band_rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+    deep = pixels.dtype == tf.uint16
+    real = tf.float64 if deep else tf.float32  # enough to round what is never halfway as exact arithmetic would
+    top = pixels.dtype.max
+    alpha = tf.cast(pixels[..., 3:], real) / top  # (h, w, 1), or (h, w, 0) without alpha
+
+    def opaque() -> tf.Tensor:
+        return _round(tf.cast(pixels[..., :3], real) / (top / 255)) if deep else pixels[..., :3]
+
+    def composite() -> tf.Tensor:
+        over = tf.cast(pixels[..., :3], real) / (top / 255)
+        return _round(over * alpha + tf.constant(background, real) * (1 - alpha))
+
+    rgb = tf.cond(tf.reduce_all(alpha >= 1), opaque, composite)
+    rgb.set_shape((None, None, 3))
+    return rgb
+
+
+def _round(values: tf.Tensor) -> tf.Tensor:
+    # Averages of 0..255 are within it: `saturate_cast` would clip what needs no clipping, at four times the cost.
+    return tf.cast(tf.round(values), tf.uint8)
+
+
+def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
+    return _round(_filtered(pixels, size, filter_))
+
+
+def _filtered(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
+    """uint8 (h, w, 3) -> float32 of the size, not rounded."""
+    if filter_ == "area":
+        return tf.squeeze(tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, 0), size=size), 0)
+    return tf.image.resize(pixels, size, method="bilinear", antialias=True)
+
+
+def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """The largest size of the source's aspect inside the target, rounded half up, at least 1. Integers throughout."""
+    h, w = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    tall = h * spec.width >= w * spec.height
+    fit_h = tf.where(tall, tf.constant(spec.height, tf.int64), (2 * h * spec.width + w) // (2 * w))
+    fit_w = tf.where(tall, (2 * w * spec.height + h) // (2 * h), tf.constant(spec.width, tf.int64))
+    return tf.cast(tf.maximum(fit_h, 1), tf.int32), tf.cast(tf.maximum(fit_w, 1), tf.int32)
+
+
+def _central(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """The centred window of at most the target's size."""
+    h, w = tf.shape(pixels)[0], tf.shape(pixels)[1]
+    keep_h, keep_w = tf.minimum(h, spec.height), tf.minimum(w, spec.width)
+    top, left = (h - keep_h) // 2, (w - keep_w) // 2
+    return pixels[top : top + keep_h, left : left + keep_w]
+
+
+def _crop_to_aspect(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """The largest centred window of the target's aspect, in whole source pixels."""
+    h, w = tf.cast(tf.shape(pixels)[0], tf.int64), tf.cast(tf.shape(pixels)[1], tf.int64)
+    tall = h * spec.width >= w * spec.height
+    keep_h = tf.where(tall, (2 * w * spec.height + spec.width) // (2 * spec.width), h)
+    keep_w = tf.where(tall, w, (2 * h * spec.width + spec.height) // (2 * spec.height))
+    keep_h, keep_w = tf.clip_by_value(keep_h, 1, h), tf.clip_by_value(keep_w, 1, w)
+    top, left = (h - keep_h) // 2, (w - keep_w) // 2
+    return pixels[top : top + keep_h, left : left + keep_w]

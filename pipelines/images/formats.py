@@ -1,0 +1,181 @@
+"""Which images there are: format, size and conversions told by content, and what the graph cannot read made PNG.
+
+The Python side of decoding, on Pillow. `images.py` is the other side: TensorFlow ops only. Reading a header is bounded
+in time and memory by the limits and not by what the file claims: see `slim.py`.
+
+Policies, applied and counted:
+  EXIF orientation   applied (JPEG, PNG, WebP in the graph; TIFF, AVIF by `canonical`)
+  alpha              composited over `background`
+  gray, palette      repeated into, or looked up as, RGB
+  16 bit             value / 257, rounded (65535 -> 255): the whole range is kept, nothing saturates
+  CMYK               R = C * K / 255 on Adobe's inverted values; no colour management
+  animation          the first frame
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pipelines.core.elements import Header
+from pipelines.images import bounded_header as slim
+from pipelines.images import exif
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
+MAX_PIXELS, MAX_FRAMES = 64 << 20, 1000
+_GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
+_BAND = 1 << 18  # pixels divided at a time
+# Pillow warns of damaged metadata and of sizes that we limit ourselves. Not warnings.catch_warnings around the calls:
+# it is not safe in threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+_PILLOWS_TEXT_LIMITS = ("Decompressed data too large", "Too much memory used in text chunks")
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+
+
+class ImageError(ValueError):
+    """An image that cannot be used. `reason` is a short stable word, the message a sentence."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> Header:
+    """Tells format, size and policies from the content, without decoding pixels.
+
+    Raises:
+      ImageError: empty, not one of FORMATS, a broken header, or more than a limit.
+    """
+    return _read(data, max_pixels, max_frames)[0]
+
+
+def _read(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.Image]:
+    """The header and, not decoded yet, the picture: of a GIF only the first."""
+    if not data:
+        raise ImageError("empty", "The file is empty.")
+    try:
+        lean, frames = slim.slim(data, max_pixels, max_frames)
+    except slim.TooMuchError as e:
+        raise ImageError(e.reason, str(e)) from e
+    image = _open(lean, max_pixels)
+    width, height = image.size
+    if width < 1 or height < 1:
+        raise ImageError("broken-header", f"The header says {width}x{height} pixels.")
+    if width * height > max_pixels:
+        raise ImageError("too-many-pixels", f"{width}x{height} is more than the allowed {max_pixels} pixels.")
+    format_ = "JPEG" if image.format == "MPO" else str(image.format)
+    orientation = exif.read_orientation(data, format_) if format_ in _GRAPH_FORMATS else _pillow_orientation(image)
+    if orientation >= 5 and format_ != "TIFF":  # of TIFF, Pillow tells the size with the orientation applied
+        width, height = height, width
+    if format_ in ("PNG", "WEBP", "AVIF"):  # whose header says how many; Pillow does not walk them
+        frames = int(getattr(image, "n_frames", 1))
+    if frames > max_frames:
+        raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
+    animated = format_ != "JPEG" and frames > 1
+    conversions = _conversions(image, orientation, animated)
+    moving_webp = data[12:16] == b"VP8X" and bool(data[20] & WEBP_ANIMATION)  # of one frame, perhaps
+    in_graph = format_ in _GRAPH_FORMATS and not animated and not (format_ == "WEBP" and moving_webp)
+    return Header(format_.lower(), width, height, orientation, conversions, in_graph), image
+
+
+def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> bytes:
+    """Encoded bytes of any of FORMATS -> bytes that the graph reads: unchanged, or losslessly as PNG.
+
+    Raises:
+      ImageError: as `read_header`, or the pixels cannot be decoded.
+    """
+    header, image = _read(data, max_pixels, max_frames)
+    if header.in_graph:
+        return data
+    out = io.BytesIO()
+    try:
+        image.seek(0)
+        upright = ImageOps.exif_transpose(image) if header.orientation != 1 else image
+        eight_bit(upright).save(out, "PNG", compress_level=1)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as e:  # decoders raise nearly anything on damaged data
+        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
+    finally:
+        image.close()  # a TIFF is part of a cycle: its pixels would stay until the next collection of garbage
+    return out.getvalue()
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    # Pillow has a limit of its own, which may not be the lower one. Two threads that set it set it to the same.
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as e:
+        raise ImageError("too-many-pixels", f"More than the allowed {max_pixels} pixels: {e}") from e
+    except MemoryError:
+        raise
+    except Exception as e:
+        if any(sentence in str(e) for sentence in _PILLOWS_TEXT_LIMITS):
+            raise ImageError("too-much-metadata", f"{e} (in a text chunk or a profile).") from e
+        # Pillow's own sentence for this names a memory address, and rejects should be the same in every run.
+        why = "" if isinstance(e, UnidentifiedImageError) else f": {type(e).__name__}: {e}"
+        raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}{why}") from e
+
+
+def _pillow_orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(exif.TAG, 1)
+    except Exception:  # Pillow raises many kinds on damaged EXIF; a picture without a legible one is upright
+        return 1
+    return int(value) if value in range(1, 9) else 1
+
+
+def _conversions(image: Image.Image, orientation: int, animated: bool) -> tuple[str, ...]:
+    mode = image.mode
+    found = {
+        "exif-orientation": orientation != 1,
+        "first-frame": animated,
+        "alpha": "A" in mode or "transparency" in image.info,
+        "palette": mode in ("P", "PA"),
+        "gray": mode in ("1", "L", "LA", *_DEEP_MODES),
+        "cmyk": mode == "CMYK",
+        "16-bit": mode in _DEEP_MODES or (image.format == "PNG" and _png_depth(image) == 16),
+    }
+    return tuple(name for name, applies in found.items() if applies)
+
+
+def _png_depth(image: Image.Image) -> int:
+    stream = getattr(image, "fp", None)
+    if stream is None:
+        return 8
+    position = stream.tell()
+    stream.seek(24)
+    depth = stream.read(1)
+    stream.seek(position)
+    return depth[0] if depth else 8
+
+
+def eight_bit(image: Image.Image) -> Image.Image:
+    """Any Pillow image -> L, LA, RGB or RGBA of 8 bits; what `_rgb` in the graph does with PNG's own kinds follows."""
+    if image.mode == "F":
+        raise ImageError("unsupported-pixels", "Floating-point pixels have no stated range; convert them first.")
+    if image.mode in _DEEP_MODES:
+        return Image.fromarray(_divided(image))
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return image if "transparency" not in image.info else image.convert("RGBA")
+    return image.convert("RGBA" if "transparency" in image.info or image.mode in ("PA", "La", "RGBa") else "RGB")
+
+
+def _divided(image: Image.Image) -> np.ndarray:
+    """A deep gray image -> uint8 (h, w), rounded; a band of rows at a time, since the whole in 64 bits is large."""
+    width, height = image.size
+    out = np.empty((height, width), np.uint8)
+    rows = max(1, _BAND // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        values = np.asarray(band).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ImageError("unsupported-pixels", "32-bit pixels beyond 0..65535 have no stated range.")
+        out[top : top + rows] = (values + 128) // 257
+    return out

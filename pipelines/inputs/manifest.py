@@ -1,0 +1,246 @@
+"""A manifest: CSV, JSONL or Parquet rows with path and label, and perhaps split, group and weight."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import itertools
+import json
+import math
+import os
+import posixpath
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pipelines import storage
+from pipelines.config import PrepareConfig
+from pipelines.core.elements import SPLIT_NAMES, SPLIT_PATTERN, Source, SourceError, reject
+from pipelines.core.summary import Rejected
+
+MAX_WEIGHT = 3e38  # records hold float32
+MAX_BYTES = 8 << 30
+COLUMNS = ("path", "label", "split", "group", "weight")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
+)  # fmt: skip
+# Where looking for images that no row names stops: a manifest may lie at the top of anything.
+MOST_LOOKED_AT, LONGEST_LOOK = 2_000_000, 20.0  # files, seconds
+
+
+class Unlisted(NamedTuple):
+    """Images (by their extension) in the manifest's folder that no row names; first: the path of one, "" if none.
+
+    complete: False if there were more files than were looked at.
+    """
+
+    images: int = 0
+    first: str = ""
+    complete: bool = True
+
+
+def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """Every row as a source or a reject; rows that repeat or contradict one another are rejects, never a choice."""
+    empty = True
+    for item in read_items(read_rows(config.input), config):
+        empty = False
+        yield item
+    if empty:
+        raise SourceError(f"The manifest {config.input!r} has no rows.")
+
+
+def read_items(rows: Iterable[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
+    """A source or a reject for each row, in their order. Holds them all: what contradicts a row may come last."""
+    base = posixpath.dirname(config.input)
+    folders = _Folders(base)
+    first: dict[str, int] = {}  # key -> its first row
+    others: dict[str, set[tuple[Any, ...]]] = {}  # key -> what its rows say, where that differs
+    parsed: list[Source | Rejected] = []
+    for number, row in enumerate(rows):
+        item = _parse_row(row, number + 1, base, folders, config)
+        parsed.append(item)
+        if isinstance(item, Source):
+            earlier = parsed[first.setdefault(item.key, number)]
+            if earlier[2:] != item[2:]:  # type: ignore[index]
+                others.setdefault(item.key, {earlier[2:]}).add(item[2:])  # type: ignore[index]
+    for number, item in enumerate(parsed):
+        if isinstance(item, Rejected):
+            yield item
+        elif item.key in others:
+            found = sorted(others[item.key])
+            detail = f"Row {number + 1}: this path has more than one label, split, group or weight: {found}."
+            yield reject(item.uri, "contradictory-rows", detail, item.label)
+        elif first[item.key] != number:
+            yield reject(item.uri, "repeated-row", f"Row {number + 1} repeats an earlier one.", item.label)
+        else:
+            yield item
+
+
+def first_items(config: PrepareConfig, most: int) -> Iterator[Source | Rejected]:
+    """The first rows as sources or rejects, without a look at the others."""
+    yield from read_items(itertools.islice(read_rows(config.input), most), config)
+
+
+def _parse_row(
+    row: Mapping[str, Any], number: int, base: str, folders: _Folders, config: PrepareConfig
+) -> Source | Rejected:
+    values = {column: _text(row.get(column)) for column in COLUMNS}
+    path, label, split = values["path"] or "", values["label"] or "", (values["split"] or "").lower()
+
+    def bad(expected: str) -> Rejected:
+        return reject(path or f"row {number}", "bad-row", f"Row {number} {expected}", label)
+
+    for column, value in values.items():
+        if value is None:
+            return bad(f"should have plain text or a number as its {column}. Received: {row[column]!r:.80}")
+    if not path or not label:
+        return bad("should have a path and a label.")
+    if split and not re.fullmatch(SPLIT_PATTERN, split):
+        return bad(f"should have a split of letters, digits and _. Received: {split!r:.80}")
+    try:
+        weight = float(values["weight"] or 1.0)
+    except ValueError:
+        weight = math.nan
+    if not 0 <= weight <= MAX_WEIGHT:
+        return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row['weight']!r:.80}")
+    uri = _resolve(path, base)
+    if not config.allow_outside and not storage.is_remote(uri) and folders.left_by(uri):
+        return reject(path, "outside-input", f"Row {number} leaves the manifest's folder; see --allow-outside.", label)
+    return Source(_key(uri, base), uri, label, SPLIT_NAMES.get(split, split), values["group"] or "", weight)
+
+
+def _text(value: Any) -> str | None:
+    """A cell as text; None where it is something else, or text that no file name and no UTF-8 can hold."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if not isinstance(value, (str, int, float)):
+        return None
+    text = str(value).strip()
+    return None if "\0" in text or any("\ud800" <= c <= "\udfff" for c in text) else text
+
+
+def _resolve(path: str, base: str) -> str:
+    if storage.is_remote(path) or os.path.isabs(path):
+        return path
+    if storage.is_remote(base):
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{posixpath.normpath(posixpath.join(rest, path))}"
+    return posixpath.normpath(posixpath.join(base, path))
+
+
+def _key(uri: str, base: str) -> str:
+    """The path relative to the manifest's folder where it is below that, however the row spells it."""
+    if storage.is_remote(uri):
+        return uri.removeprefix(base.rstrip("/") + "/")
+    return posixpath.relpath(uri, base or ".")
+
+
+class _Folders:
+    """Where links lead, looked up once for a folder and not for each of its files."""
+
+    def __init__(self, base: str) -> None:
+        self._real: dict[str, str] = {}
+        self._base = os.path.realpath(base or ".")
+
+    def left_by(self, uri: str) -> bool:
+        """Whether a local path leads out of the manifest's folder."""
+        folder, name = os.path.split(uri)
+        if name in ("", ".", ".."):
+            real = os.path.realpath(uri)
+        else:
+            if folder not in self._real:
+                self._real[folder] = os.path.realpath(folder)
+            real = os.path.join(self._real[folder], name)
+            if os.path.islink(real):
+                real = os.path.realpath(real)
+        return os.path.commonpath([real, self._base]) != self._base
+
+
+def unlisted(config: PrepareConfig) -> Unlisted:
+    """Looks through a local manifest's folder, unless none of its rows lies there. Hidden files do not count."""
+    base = os.path.abspath(posixpath.dirname(config.input) or ".")
+    try:
+        paths = [_text(row.get("path")) for row in read_rows(config.input)]
+    except SourceError:  # gone since it was read; the images that it named are done
+        return Unlisted()
+    listed = {os.path.abspath(_resolve(path, base)) for path in paths if path and not storage.is_remote(path)}
+    if not any(path.startswith(f"{base}/") for path in listed):
+        return Unlisted()
+    output, until = os.path.abspath(config.output), time.monotonic() + LONGEST_LOOK
+    count, looked_at, first = 0, 0, ""
+    for folder, folders, names in os.walk(base):
+        folders[:] = sorted(f for f in folders if f[0] != "." and os.path.join(folder, f) != output)
+        for name in sorted(names):
+            path = os.path.join(folder, name)
+            if name[0] != "." and name.lower().endswith(IMAGE_SUFFIXES) and path not in listed:
+                count, first = count + 1, first or path
+        looked_at += len(names)
+        if looked_at > MOST_LOOKED_AT or time.monotonic() > until:
+            return Unlisted(count, first, complete=False)
+    return Unlisted(count, first)
+
+
+def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
+    """The rows of the manifest; SourceError where it cannot be read."""
+    try:
+        data = storage.read_input(path, MAX_BYTES)
+    except storage.StorageError as e:
+        raise SourceError(f"The manifest {path!r} cannot be read: {type(e).__name__}: {e}.") from e
+    yield from parse(path, data)
+
+
+def parse(path: str, data: bytes) -> Iterator[Mapping[str, Any]]:
+    """The rows in the bytes of a manifest, in the format that its name says; SourceError where they are not in it."""
+    try:
+        if path.lower().endswith(".parquet"):
+            yield from _parquet_rows(path, data)
+            return
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+        if path.lower().endswith(".csv"):
+            reader = csv.DictReader(text)
+            _check_columns(path, reader.fieldnames or [])
+            yield from reader
+            return
+        lines = enumerate(_lines(data), start=1)
+        yield from (_json_row(line, number) for number, line in lines if line.strip())
+    except SourceError:
+        raise
+    except Exception as e:  # pyarrow, csv and codecs each raise their own
+        raise SourceError(f"The manifest {path!r} cannot be read: {type(e).__name__}: {e}.") from e
+
+
+def _parquet_rows(path: str, data: bytes) -> Iterator[Mapping[str, Any]]:
+    import pyarrow.parquet
+
+    file = pyarrow.parquet.ParquetFile(io.BytesIO(data))
+    names = file.schema_arrow.names
+    _check_columns(path, names)
+    for batch in file.iter_batches(columns=[name for name in COLUMNS if name in names]):
+        yield from batch.to_pylist()
+
+
+def _lines(data: bytes) -> Iterator[str]:
+    """Lines of UTF-8 that end with a line feed and with nothing else that Python takes for an end of line."""
+    for line in io.BytesIO(data.removeprefix(codecs.BOM_UTF8)):
+        yield line.decode("utf-8").removesuffix("\n")
+
+
+def _check_columns(path: str, columns: Iterable[str]) -> None:
+    missing = {"path", "label"} - set(columns)
+    if missing:
+        raise SourceError(
+            f"The manifest {path!r} should have the columns path and label (and may have split, group, weight). "
+            f"Missing: {', '.join(sorted(missing))}. Found: {', '.join(columns) or 'none'}."
+        )
+
+
+def _json_row(line: str, number: int) -> Mapping[str, Any]:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as e:
+        raise SourceError(f"Line {number} of the manifest is not JSON: {e}. Received: {line[:80]!r}") from e
+    if not isinstance(row, dict):
+        raise SourceError(f"Line {number} of the manifest should be a JSON object. Received: {line[:80]!r}")
+    return row

@@ -1,0 +1,5 @@
+"""The Beam job: from a listing to a published dataset.
+
+Begin in `prepare`, then `pipeline` (the graph) and `stages` (its transforms). `transform` and `tft_job` fit the
+normalization; `accounting` checks that every input is accounted for; `publish` makes the dataset visible at once.
+"""

@@ -1,0 +1,221 @@
+"""Counts what a finished job left, so that every input is accounted for before anything is published."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import heapq
+import itertools
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from pipelines import storage
+from pipelines import work_dir as workspace
+from pipelines.config import PrepareConfig
+from pipelines.core import elements as source
+from pipelines.core import name_variants as casing
+from pipelines.core.summary import ClassCounts, Duplicates, Summary
+from pipelines.inputs import manifest
+from pipelines.job import rejects as unwritten
+from pipelines.job.shard_totals import Totals
+from pipelines.plan import plan as plans
+from pipelines.records import ledger
+from pipelines.work_dir import Work
+
+
+class DataRejectedError(Exception):
+    """More of the input was rejected than --max-reject-rate allows; nothing was published."""
+
+
+class IncompleteError(RuntimeError):
+    """The job ended without some of its results; nothing was published."""
+
+
+def read_plan(work: Work) -> plans.Plan:
+    """The plan that the job noted."""
+    data = json.loads(storage.read_text(work.path("plan.json")))
+    copies = {label: plans.balance.Copies(**c) for label, c in data.pop("copies").items()}
+    return plans.Plan(**{**data, "labels": tuple(data["labels"]), "copies": copies})
+
+
+def is_planned(work: Work) -> bool:
+    """Whether the job has noted its plan."""
+    return storage.exists(work.path("plan.json"))
+
+
+def are_staged(files: Collection[str], work: Work) -> bool:
+    """Whether this run has staged all of these shards of the train split."""
+    return set(files) <= set(storage.children(work.path(workspace.STAGED)))
+
+
+def staged(config: PrepareConfig, work: Work) -> tuple[int, int]:
+    """(shards that are staged, shards in all); (0, 0) before the plan is made."""
+    if not is_planned(work):
+        return 0, 0
+    wanted = [file for files in plans.shard_names(read_plan(work), config).values() for file in files]
+    present = set(storage.children(work.path("staged")))
+    return sum(f"{file}.json" in present for file in wanted), len(wanted)
+
+
+def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]) -> tuple[Summary, Totals]:
+    """Adds up what the job left: the summary, and the sum of the shards' accounts.
+
+    All rejects are left below `work` in ledger.REJECTED, and the images that the balance left out in ledger.UNUSED.
+    None of them is held in memory, and no account.
+
+    Raises:
+      IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
+    """
+    totals = Totals()
+    undecoded = totals.take(read_accounts(config, work, plan))
+    rejected = unwritten.write(
+        itertools.chain(unwritten.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED)
+    )
+    unused = unwritten.write(unwritten.read(work.path("unused")), work.path(ledger.UNUSED))
+    classes = _classes(plan, totals, unused.classes)
+    equal = _count_duplicates(work)
+    natural = sum(c.natural for labels in classes.values() for c in labels.values())
+    read = int(storage.read_text(work.path(workspace.LISTED)))
+    if read != natural + rejected.total:
+        raise IncompleteError(
+            f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
+            f"{read - natural - rejected.total} are unexplained. Nothing was published."
+        )
+    aside = manifest.unlisted(config) if _is_local_manifest(config) else manifest.Unlisted()
+    summary = Summary(
+        read=read,
+        classes=classes,
+        rejected=dict(sorted(rejected.reasons.items())),
+        rejects=rejected.first,
+        formats=dict(sorted(totals.counted["formats"].items())),
+        conversions={k: v for k, v in sorted(totals.counted["conversions"].items()) if v},
+        widths=_by_number(totals.counted["widths"]),
+        heights=_by_number(totals.counted["heights"]),
+        file_bytes=_by_number(totals.counted["file_bytes"]),
+        pixel_histogram={split: levels.tolist() for split, levels in totals.levels.items()},
+        duplicate_groups=equal.groups,
+        conflicting_groups=equal.conflicting,
+        straddling_groups=equal.straddling,
+        duplicates=equal.first,
+        thumbnails=tuple(totals.thumbnails),
+        settings=config.settings(),
+        engine=dict(engine),
+        warnings=(),
+        unlisted=aside.images,
+    )
+    warnings = (*_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside))
+    return dataclasses.replace(summary, warnings=warnings), totals
+
+
+def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
+    """Raises DataRejectedError when too much of the data is bad. Hidden files and the like do not count."""
+    harmless = sum(summary.rejected.get(reason, 0) for reason in source.HARMLESS)
+    bad, total = sum(summary.rejected.values()) - harmless, summary.read - harmless
+    if bad > config.max_reject_rate * total:
+        reasons = ", ".join(f"{r} {n}" for r, n in summary.rejected.items() if r not in source.HARMLESS)
+        first = ", ".join(r.uri for r in [r for r in summary.rejects if r.reason not in source.HARMLESS][:3])
+        raise DataRejectedError(
+            f"{bad} of {total} inputs were rejected ({bad / total:.1%}); --max-reject-rate allows "
+            f"{config.max_reject_rate:.1%}. Reasons: {reasons}; first: {first}. Each is listed in {where}. "
+            "Nothing was published."
+        )
+
+
+def read_accounts(config: PrepareConfig, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
+    """The accounts of all planned shards; IncompleteError where one is missing."""
+
+    def account(file: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(storage.read_text(work.path("staged", f"{file}.json"))))
+        except (OSError, ValueError) as e:
+            raise IncompleteError(f"The job left no account of shard {file} ({e}). Run it again.") from e
+
+    files = itertools.chain.from_iterable(plans.shard_names(plan, config).values())
+    return storage.each(account, files, work.root)
+
+
+def _classes(
+    plan: plans.Plan, totals: Totals, unused: Mapping[tuple[str, str], int]
+) -> dict[str, dict[str, ClassCounts]]:
+    result: dict[str, dict[str, ClassCounts]] = {}
+    for split in plan.shards:
+        result[split] = {}
+        for label in plan.labels:
+            stored, copies = totals.stored[split][label], totals.copies[split][label]
+            left_out = unused.get((split, label), 0)
+            result[split][label] = ClassCounts(stored - copies + left_out, stored, copies, left_out)
+    return result
+
+
+def _by_number(counts: Mapping[str, int]) -> dict[int, int]:
+    return {int(k): v for k, v in sorted(counts.items(), key=lambda item: int(item[0]))}
+
+
+class _Equal(NamedTuple):
+    """Groups of equal inputs: how many, and the first, conflicting ones first, then by content."""
+
+    groups: int
+    conflicting: int
+    straddling: int
+    first: tuple[Duplicates, ...]
+
+
+def _count_duplicates(work: Work) -> _Equal:
+    counts: collections.Counter[str] = collections.Counter()
+
+    def counted() -> Iterator[Duplicates]:
+        for line in unwritten.lines(work.path("duplicates")):
+            data = json.loads(line)
+            group = Duplicates(data["digest"], tuple((m[0], m[1], m[2]) for m in data["members"]), data["more"])
+            counts.update(groups=1, conflicting=group.conflicting, straddling=group.straddling)
+            yield group
+
+    first = heapq.nsmallest(unwritten.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
+    return _Equal(counts["groups"], counts["conflicting"], counts["straddling"], tuple(first))
+
+
+def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iterator[str]:
+    for split, counts in summary.classes.items():
+        missing = [label for label in plan.labels if not counts[label].natural]
+        if missing:
+            yield f"Split {split} has no image of: {', '.join(missing[:20])}."
+    if len(plan.labels) == 1:
+        yield f"There is one class only, {plan.labels[0]}: nothing can be told from it."
+    for split in sorted(set(config.splits) - set(summary.classes)):
+        if config.splits[split] > 0:
+            yield f"Split {split} is empty."
+    if summary.conflicting_groups:
+        conflict = summary.duplicates[0]
+        gone = " None of them is kept." if config.duplicates == "drop" else ""
+        yield (
+            f"{summary.conflicting_groups} pictures stand under more than one label: at least one label of each is "
+            f"wrong.{gone} The report names them; the first is {conflict.members[0][0]}."
+        )
+    if summary.straddling_groups and config.duplicates != "drop":
+        yield f"{summary.straddling_groups} pictures are in more than one of the given splits: the test set leaks."
+    enlarged, originals = summary.conversions.get("enlarged", 0), sum(summary.formats.values())
+    if enlarged > 0.1 * originals:
+        yield f"{enlarged} of {originals} images are smaller than {config.size[0]}x{config.size[1]} and were enlarged."
+    for label in plan.labels:
+        wanted = plan.copies.get(label)
+        if wanted is not None and config.balance != "none" and wanted.base >= config.max_copies:
+            yield f"Class {label} stays below its target: --max-copies {config.max_copies} was reached."
+
+
+def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
+    images = {label: sum(counts[label].natural for counts in summary.classes.values()) for label in plan.labels}
+    for group in casing.variants(plan.labels):
+        named = ", ".join(f"{label!r} ({images[label]} images)" for label in group)
+        yield f"These classes differ in case or Unicode form only, and stay {len(group)} classes: {named}."
+
+
+def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:
+    if aside.images or not aside.complete:
+        least = "" if aside.complete else "At least "
+        first = f"; the first is {source.printable(aside.first)}" if aside.first else ""
+        yield f"{least}{aside.images} images in the manifest's folder are not listed in it{first}."
+
+
+def _is_local_manifest(config: PrepareConfig) -> bool:
+    return source.is_manifest(config.input) and not storage.is_remote(config.input)

@@ -1,0 +1,145 @@
+"""The whole graph of `prepare`, top-down. References are shuffled, pixels never: see docs/design.md.
+
+Every stage is a pure function of another module under a thin wrapper; the element type stands beside each stage. The
+graph is three jobs. `write` is the work. `analyze`, TensorFlow Transform's part, needs a row of each shard and runs in
+a process of its own, which loads and builds while `write` decodes; `normalize` follows where records hold floats.
+"""
+
+from __future__ import annotations
+
+import apache_beam as beam
+from apache_beam.pvalue import AsDict, AsSingleton
+
+from pipelines.config import PrepareConfig
+from pipelines.inputs import listing
+from pipelines.job import stages
+from pipelines.plan import balance, duplicates
+from pipelines.records.shard_writer import FLOATS, Affine
+from pipelines.work_dir import Work
+
+
+def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
+    """The job from inputs to staged shards, or to finished ones if no float is to be stored."""
+    listed = (
+        pipeline
+        | "Input" >> beam.Create([config.input])
+        | "ListImages" >> beam.FlatMap(stages.list_batches, config).with_outputs("rejected", main="batches")
+    )
+    total = _count_listed(listed, work)
+    read = (
+        listed.batches  # (number, packed Sources), at most BATCH
+        | "SpreadBatches" >> beam.Reshuffle()
+        | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config), total).with_outputs("rejected", main="refs")
+    )
+    units = _form_units(read.refs, config, total)  # (bucket, [packed (unit, Ref)]): units are images to keep together
+    cuts = (
+        units
+        | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config)  # (label, RankHistogram)
+        | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())
+        | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, balance.split_cuts(ranks, config.splits)))
+    )
+    assigned = units | "AssignSplit" >> beam.FlatMap(stages.assign_split, config, AsDict(cuts)).with_outputs(
+        "duplicates", "rejected", main="refs"
+    )  # packed Refs with their split
+    if config.duplicates == "fail":
+        (
+            assigned.duplicates
+            | "CountEqual" >> beam.CombineGlobally(duplicates.First())
+            | "Refuse" >> beam.Map(duplicates.refuse)
+        )
+    ranks = (
+        assigned.refs
+        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, config)  # ((split, label), RankHistogram)
+        | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
+    )
+    targets = AsSingleton(
+        ranks
+        | "Totals" >> beam.MapTuple(lambda key, histogram: (key, histogram.total))
+        | "GatherTotals" >> beam.combiners.ToDict()
+        | "Targets" >> beam.Map(stages.targets, config)  # {label: records in train}
+    )
+    the_plan = AsSingleton(
+        ranks
+        | "ShareOut" >> beam.Map(stages.share_of, config, targets)  # ((split, label), Share)
+        | "GatherShares" >> beam.combiners.ToDict()
+        | "PlanBalance" >> beam.Map(stages.make_plan, config, work)  # Plan
+    )
+    items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, config, the_plan).with_outputs(
+        "unused", main="items"
+    )  # ((split, shard), packed Items)
+    every_shard = (
+        pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
+    )
+    staged = (
+        (items.items, every_shard)
+        | "WithEmptyShards" >> beam.Flatten()
+        | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [packed Items])
+        | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's file name
+    )
+    if config.encoding not in FLOATS:
+        staged | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work, None))
+    _write_lines(work, "rejects", (listed.rejected, read.rejected, assigned.rejected) | "AllRejected" >> beam.Flatten())
+    _write_lines(work, "duplicates", assigned.duplicates)
+    _write_lines(work, "unused", items.unused)
+
+
+def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, folder: str) -> None:
+    """The job from staged shards' accounts to the transform graph in a folder; call inside `tft_beam.Context`."""
+    import tensorflow_transform.beam as tft_beam  # seconds to import: only the process of this job does
+
+    from pipelines.job import transform
+
+    rows = (
+        pipeline
+        | "Start" >> beam.Create([None])
+        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, config, work)  # a row a label and a train shard
+    )
+    transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
+        transform.make_preprocessing_fn(config)
+    )
+    transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)
+
+
+def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine: Affine) -> None:
+    """The job from staged shards of 8-bit pixels to finished ones of normalized floats."""
+    (
+        pipeline
+        | "Start" >> beam.Create([None])
+        | "StagedFiles" >> beam.FlatMap(stages.staged_files, config, work)  # file name
+        | "SpreadFiles" >> beam.Reshuffle()
+        | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work, affine))
+    )
+
+
+def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
+    """Counts and notes how many inputs were listed: what the sum of everything written and rejected is held against."""
+    return AsSingleton(
+        (
+            listed.batches | "Sizes" >> beam.MapTuple(lambda number, _: number),
+            listed.rejected | "One" >> beam.Map(lambda _: 1),
+        )
+        | "AllListed" >> beam.Flatten()
+        | "CountListed" >> beam.CombineGlobally(sum)
+        | "NoteListed" >> beam.Map(stages.note_listed, work)
+    )
+
+
+def _form_units(refs: beam.PCollection, config: PrepareConfig, total: AsSingleton) -> beam.PCollection:
+    """(bucket, [packed (unit, Ref)]), whole units in each: equal content is one unit; where a manifest names groups,
+    so is every group they connect."""
+    by_content = refs | "GroupEqual" >> beam.GroupByKey()
+    if not listing.has_groups(config):
+        return by_content
+    # Only content that bridges groups is gathered in one place: a handful, since it is equal files in two groups.
+    bridges = by_content | "FindBridges" >> beam.FlatMap(stages.bridges)  # [group, ...]
+    merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(balance.components))
+    return by_content | "KeyByGroup" >> beam.FlatMap(stages.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
+
+
+def _write_lines(work: Work, name: str, elements: beam.PCollection) -> None:
+    (
+        elements
+        | f"{name}ToLines" >> beam.ParDo(stages.PackLines())  # (file number, packed lines)
+        | f"{name}ByFile" >> beam.GroupByKey()
+        | f"Write_{name}" >> beam.Map(stages.write_lines, work.path(name))
+    )

@@ -1,0 +1,196 @@
+"""From a finished job to a dataset: count everything, then put it in place with contract.json as the last act.
+
+Until then the output holds what it held before, or no contract. So a directory is either whole or visibly incomplete.
+All that needs space on the disk is written before the old dataset is touched: afterwards only names change. An object
+store has no names to change: it copies each file itself, and the order is the same.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+from google.protobuf import text_format
+
+from pipelines import contract as contracts
+from pipelines import storage
+from pipelines import work_dir as workspace
+from pipelines.config import ConfigError, PrepareConfig
+from pipelines.contract import Contract, Normalization, Shard, Split
+from pipelines.core import elements as source
+from pipelines.core.summary import Summary
+from pipelines.dataset import side_file_digests as bindings
+from pipelines.dataset import sidecars
+from pipelines.images import histogram as gray
+from pipelines.job import accounting as tally
+from pipelines.job.shard_totals import Totals
+from pipelines.plan import plan as plans
+from pipelines.records import ledger
+from pipelines.report import page as report
+from pipelines.work_dir import Work
+
+LIBRARIES = ("tensorflow", "tensorflow-transform", "apache-beam", "numpy", "pillow")
+_DIRECTORIES = ("stats", "transform_fn", "transformed_metadata", "ledger", "rejects")
+_FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
+
+
+def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: Summary, totals: Totals) -> Contract:
+    """The contract of what lies finished below `work`.
+
+    Raises:
+      IncompleteError: a finished shard is missing or holds another number of records than its account says.
+    """
+    splits = {}
+    for name, files in plans.shard_names(plan, config).items():
+        notes = storage.each(lambda file: _note(work, file, totals.records[file]), files, work.root)
+        counts = summary.classes[name]
+        splits[name] = Split(
+            natural={label: c.natural for label, c in counts.items()},
+            stored={label: c.stored for label, c in counts.items()},
+            copies={label: c.copies for label, c in counts.items()},
+            shards=tuple(Shard(n["file"], n["records"], n["bytes"], n["sha256"]) for n in notes),
+        )
+    return Contract(
+        name=config.dataset_name,
+        image_shape=(*config.size, 3),
+        encoding=config.encoding,
+        labels=plan.labels,
+        splits=splits,
+        normalization=_normalization(config, work, summary),
+        resize=_resize(config),
+        decode={
+            "background": list(config.background),
+            "exif_orientation": "applied",
+            "alpha": "composited over background",
+            "sixteen_bit": "value / 257, rounded",
+            "cmyk": "C * K / 255 on inverted values",
+            "animation": "first frame",
+            "jpeg_dct": "INTEGER_ACCURATE",
+            "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",
+            "jpeg_quality": config.jpeg_quality if config.encoding == "jpeg" else None,
+        },
+        balance={
+            "mode": config.balance,
+            "temperature": config.temperature,
+            "target": config.target,
+            "counts": dict(config.counts),
+            "max_copies": config.max_copies,
+        },
+        augmentation=dict(config.augment),
+        seed=config.seed,
+        weighted=source.is_manifest(config.input) and totals.weighted,
+        config_digest=config.digest(),
+        source_digest=f"{totals.source_digest:064x}",
+        transform_digest=storage.digest_and_size(work.path("transform", "transform_fn", "saved_model.pb"))[0],
+        rejected=summary.rejected,
+        versions={"python": platform.python_version(), **{n: metadata.version(n) for n in LIBRARIES}},
+    )
+
+
+def _resize(config: PrepareConfig) -> dict[str, Any]:
+    """The policy in words."""
+    if config.resize == "none":
+        return {"mode": "none", "placement": "centre, cut or padded with the background"}
+    return {"mode": config.resize, "filter": config.filter, "antialias": True, "rounding": "half to even"}
+
+
+def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summary) -> Contract:
+    """Puts the dataset in place of what the output held, contract.json last; returns what that says.
+
+    Raises:
+      ConfigError: so many shards and classes that no reader would take the contract. Nothing was published.
+    """
+    texts = _texts(contract, summary)
+    contract = bindings.bind(contract, work, texts)
+    texts[contracts.FILE_NAME] = contract.to_json()
+    _check_size(texts[contracts.FILE_NAME])
+    files = [shard.file for part in contract.splits.values() for shard in part.shards]
+    _write_beside(work, texts, files)
+    workspace.check_owner(work)
+    withdraw(config.output)
+    _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, config.output)
+    storage.remove(work.root)
+    return contract
+
+
+def _texts(contract: Contract, summary: Summary) -> dict[str, str]:
+    """Path -> text of what lies beside the shards, but for the contract, ledgers and rejects."""
+    texts = {
+        **sidecars.tfds_files(contract),
+        "schema.pbtxt": text_format.MessageToString(sidecars.schema(contract)),
+        "stats/summary.json": summary.to_json(),
+        "report.html": report.render(contract, summary),
+    }
+    for split in contract.splits:
+        texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
+    return texts
+
+
+def _write_beside(work: Work, texts: Mapping[str, str], files: Sequence[str]) -> None:
+    """All that needs space. What the job left is linked where that can be: if this run ends here, the next finds it."""
+    beside = work.path("beside")
+    for name, text in texts.items():
+        storage.write_text(storage.join(beside, *name.split("/")), text)
+    for name in (ledger.REJECTED, ledger.UNUSED):
+        storage.copy(work.path(name), storage.join(beside, "rejects", name))
+
+    def copy(file: str) -> None:
+        storage.copy(work.path("ledger", f"{file}.jsonl"), storage.join(beside, "ledger", f"{file}.jsonl"))
+
+    list(storage.each(copy, files, work.root))
+
+
+def _move_in(work: Work, names: Sequence[str], files: Sequence[str], out: str) -> None:
+    """Shards, the transform and what lies beside them, the contract last."""
+    storage.move([(work.path("shards", file), storage.join(out, file)) for file in files])
+    for name in ("transform_fn", "transformed_metadata"):
+        storage.move_tree(work.path("transform", name), storage.join(out, name))
+    for name in [*(name for name in names if name != contracts.FILE_NAME), "ledger", "rejects"]:
+        storage.move_tree(work.path("beside", name), storage.join(out, name))
+    storage.move([(work.path("beside", contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))])
+
+
+def withdraw(out: str) -> None:
+    """Removes an earlier dataset from `out`: its contract first, so that it is visibly incomplete from then on."""
+    try:
+        before = contracts.load(out, storage.reading_text)
+        old: list[str] = [s.file for split in before.splits.values() for s in split.shards]
+    except contracts.ContractError:
+        old = []
+    storage.remove(storage.join(out, contracts.FILE_NAME))
+    names = set(storage.children(out))
+    stale = [n for n in names if ".tfrecord-" in n and n.rpartition("-of-")[2].isdigit()]
+    ours = dict.fromkeys([*old, *stale, *_FILES, *_DIRECTORIES])
+    storage.remove_children(out, [name for name in ours if name in names])
+
+
+def _note(work: Work, file: str, records: int) -> dict[str, Any]:
+    try:
+        note = json.loads(storage.read_text(work.path("shards", f"{file}.json")))
+    except (OSError, ValueError) as e:
+        raise tally.IncompleteError(f"The job left no finished shard {file} ({e}). Run it again.") from e
+    if note["records"] != records:
+        raise tally.IncompleteError(
+            f"Shard {file} should hold {records} records. It holds {note['records']}. Run it again."
+        )
+    return dict(note)
+
+
+def _normalization(config: PrepareConfig, work: Work, summary: Summary) -> Normalization:
+    levels = gray.as_levels(summary.pixel_histogram["train"])
+    sums = gray.moments(levels)
+    mean, std = gray.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
+    scale, offset = json.loads(storage.read_text(work.path(workspace.AFFINE)))
+    return Normalization(config.normalize, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
+
+
+def _check_size(text: str) -> None:
+    if len(text) > contracts.MAX_CONTRACT_BYTES:
+        raise ConfigError(
+            f"contract.json would have {len(text) >> 20} MiB and be refused: at most "
+            f"{contracts.MAX_CONTRACT_BYTES >> 20} MiB are read. Use a larger --shard-size or fewer classes. "
+            "Nothing was published."
+        )

@@ -1,0 +1,67 @@
+"""The inputs that were not written: one sorted file of them, and what is told of it, in bounded memory."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping
+
+from pipelines import storage
+from pipelines.core.summary import Rejected
+from pipelines.storage import external_sort as sorting
+
+MAX_LISTED = 300  # that the summary and the report name; all are in rejects/
+
+
+@dataclasses.dataclass(frozen=True)
+class Unwritten:
+    """What a file of them holds: how many by reason and by (split, label), and the first."""
+
+    reasons: Mapping[str, int]
+    classes: Mapping[tuple[str, str], int]
+    first: tuple[Rejected, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(self.reasons.values())
+
+
+def write(rejects: Iterable[Rejected], path: str) -> Unwritten:
+    """Writes them to `path`, a JSON object a line, in order of uri, stage and detail."""
+    reasons: collections.Counter[str] = collections.Counter()
+    classes: collections.Counter[tuple[str, str]] = collections.Counter()
+    first: list[Rejected] = []
+    with storage.writing(path) as file:
+        for reject in _once(sorting.ordered(rejects, key=lambda r: (r.uri, r.stage, r.detail))):
+            line = json.dumps(dataclasses.asdict(reject), ensure_ascii=False)
+            file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            reasons[reject.reason] += 1
+            classes[reject.split, reject.label] += 1
+            if len(first) < MAX_LISTED:
+                first.append(reject)
+    return Unwritten(reasons, classes, tuple(first))
+
+
+def read(folder: str) -> Iterator[Rejected]:
+    """Those in the files that a job left in a folder, a JSON object a line."""
+    for line in lines(folder):
+        yield Rejected(**json.loads(line))
+
+
+def lines(folder: str) -> Iterator[bytes]:
+    """The lines of the files that a job left in a folder."""
+    for name in storage.children(folder):
+        with storage.reading(storage.join(folder, name)) as file:
+            while line := file.readline():
+                yield line
+
+
+def _once(rejects: Iterable[Rejected]) -> Iterator[Rejected]:
+    """Each source that cannot be decoded once, although every shard that wanted a copy of it says so."""
+    for (_, stage), same in itertools.groupby(rejects, key=lambda r: (r.uri, r.stage)):
+        if stage == "decode":
+            yield from {reject.label: reject for reject in same}.values()
+        else:
+            yield from same

@@ -1,0 +1,154 @@
+"""The TensorFlow Transform graph: encoded image bytes -> the tensor of the record, label -> id.
+
+TFT does here what it is made for, full-pass statistics over small columns. Its analysis reads one row per shard
+(exact integer sums of the pixels, so that the result cannot depend on the order of additions) and one row per label;
+`tft.get_analyze_input_columns` shows that the image column is not among what it needs. What it saves is the complete
+serving preprocessing: decode, resize, normalize and round as the records were.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
+
+from pipelines import contract, storage
+from pipelines.config import PrepareConfig
+from pipelines.images import decode as images
+from pipelines.images import histogram as gray
+from pipelines.job import accounting as tally
+from pipelines.plan.plan import shard_names
+from pipelines.records import shard_writer as shards
+from pipelines.work_dir import Work
+
+# Deng et al.'s ImageNet statistics as torchvision and keras.applications ("torch" mode) state them, times 255.
+IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+UNKNOWN_LABEL = -1
+
+
+def raw_feature_spec() -> dict[str, tf.io.FixedLenFeature]:
+    """The columns that go in: image bytes, label, and the columns that only the analysis reads."""
+    text = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "label")}
+    return text | {n: tf.io.FixedLenFeature([w], tf.int64) for n, w in contract.ANALYSIS_COLUMNS.items()}
+
+
+def raw_metadata() -> dataset_metadata.DatasetMetadata:
+    return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec()))
+
+
+def analysis_rows(_: None, config: PrepareConfig, work: Work) -> Iterator[dict[str, Any]]:
+    """The rows to analyze: the labels with their rank, and the pixel sums of the train originals, one a shard."""
+    plan = tally.read_plan(work)
+    zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
+    for rank, label in enumerate(plan.labels):
+        # TFT orders a vocabulary by weight: the first label weighs most, so ids are in the labels' own order.
+        yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
+    files = shard_names(plan, config)["train"]
+    for account in storage.each(lambda file: shards.read_account(file, work), files, work.root):
+        levels = gray.as_levels(account["levels"])
+        yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **gray.moments(levels)}
+
+
+def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+    """The one definition of preprocessing, as TensorFlow Transform takes it.
+
+    Outputs: `image` float32 (B, H, W, 3) exactly as a reader of the record sees it; `label` int64 (B,), -1 for an
+    unknown one; `scale` and `offset` float32 (B, 3), the affine of the contract, the same in every row.
+    """
+    spec = images.image_spec(config)
+
+    def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        scale, offset = _affine(inputs, config.normalize)
+        pixels = tf.map_fn(
+            _to_pixels(spec),
+            inputs["image"],
+            fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8),
+        )
+        rows = tf.shape(inputs["image"])[0]
+        label_ids = tft.compute_and_apply_vocabulary(
+            inputs["label"],
+            weights=tf.cast(tf.squeeze(inputs["label_rank"], 1), tf.float32),
+            default_value=UNKNOWN_LABEL,
+            vocab_filename="labels",
+        )
+        return {
+            "image": as_stored(pixels, scale, offset, config),
+            "label": label_ids,
+            "scale": tf.tile(scale[None], (rows, 1)),
+            "offset": tf.tile(offset[None], (rows, 1)),
+        }
+
+    return preprocessing_fn
+
+
+@functools.cache
+def _to_pixels(spec: images.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`images.to_pixels` traced once: TensorFlow Transform runs `preprocessing_fn` five times.
+
+    Kept here and not in `preprocessing_fn`, which Beam pickles.
+    """
+    return tf.function(
+        lambda b: images.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+    )
+
+
+def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
+    """uint8 (B, H, W, 3) -> float32 of the same shape: what reading the record back gives, its rounding included."""
+    if config.encoding == "jpeg":
+        shape = pixels.shape[1:]
+        pixels = tf.map_fn(
+            lambda p: tf.ensure_shape(contract.decode_image("jpeg", images.encode_image(p, config)), shape), pixels
+        )
+    normalized = tf.cast(pixels, tf.float32) * scale + offset
+    return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if config.encoding == "float16" else normalized
+
+
+def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """float32 scale and offset of shape (3,): normalized = pixel * scale + offset."""
+    if mode == "zscore":
+        count, sums, squares = (
+            tf.cast(tft.sum(inputs[name], reduce_instance_dims=False), tf.float64)
+            for name in ("pixel_count", "pixel_sum", "pixel_square_sum")
+        )
+        mean = sums / tf.maximum(count, 1.0)
+        std = tf.sqrt(tf.maximum(squares / tf.maximum(count, 1.0) - mean * mean, 0.0))
+        std = tf.where(std > 0.0, std, tf.ones_like(std))  # a constant channel becomes 0, not infinity
+        return tf.cast(1.0 / std, tf.float32), tf.cast(-mean / std, tf.float32)
+    scale, offset = fixed_affine(mode)
+    return tf.constant(scale, tf.float32), tf.constant(offset, tf.float32)
+
+
+def fixed_affine(mode: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """(scale, offset) of the modes that do not depend on the data."""
+    if mode == "unit":
+        return (1 / 255,) * 3, (0.0,) * 3
+    if mode == "symmetric":
+        return (1 / 127.5,) * 3, (-1.0,) * 3
+    if mode == "imagenet":
+        r, g, b = (1 / s for s in IMAGENET_STD)
+        x, y, z = (-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
+        return (r, g, b), (x, y, z)
+    if mode == "none":
+        return (1.0,) * 3, (0.0,) * 3
+    raise ValueError(f"normalize should be one of {', '.join(contract.NORMALIZATIONS)}. Received: {mode!r}")
+
+
+def read_affine(transform_fn_path: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The (scale, offset) that the saved graph holds, each three float32 values as Python floats."""
+    resource = tf.saved_model.load(transform_fn_path)
+    zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.ANALYSIS_COLUMNS.items()}
+    out = resource.transform_fn({"image": tf.constant([_ONE_PIXEL]), "label": tf.constant([""]), **zeros})
+    return tuple(out["scale"][0].numpy().tolist()), tuple(out["offset"][0].numpy().tolist())
+
+
+# A 1x1 black PNG. The graph's check of the format runs even where only constants or sums are asked for, so the rows
+# of the analysis carry a picture, the smallest there is.
+_ONE_PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
+    "0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"
+)

@@ -1,0 +1,106 @@
+"""Images of equal content: what --duplicates does about them. Pure functions of a unit, which holds all equal images.
+
+keep  all stay, in one split; the report names them
+drop  of those under one label the first by key stays; of those under several labels none does, since any choice of
+      a label would be a guess
+fail  the run ends before anything is published
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import apache_beam as beam
+
+from pipelines.config import PrepareConfig
+from pipelines.core.elements import Ref
+from pipelines.core.summary import Duplicates, Rejected
+
+MOST_NAMED = 3
+MOST_MEMBERS = 100
+
+
+class DuplicatesError(ValueError):
+    """--duplicates fail, and there are equal images; the message names some."""
+
+
+def groups(refs: Iterable[Ref]) -> Iterator[list[Ref]]:
+    """The refs of equal content, in order of key, where there is more than one; in order of content."""
+    ordered = sorted(refs, key=lambda ref: (ref.digest, ref.key))
+    for _, equal in itertools.groupby(ordered, key=lambda ref: ref.digest):
+        members = list(equal)
+        if len(members) > 1:
+            yield members
+
+
+def told(equal: Sequence[Ref]) -> Duplicates:
+    """What is told of refs of equal content: at most MOST_MEMBERS of them, under as many labels and splits as may be.
+
+    A million copies of one picture would else be a line of 100 MB.
+    """
+    members = [(ref.uri, ref.label, ref.split) for ref in equal]
+    if len(members) <= MOST_MEMBERS:
+        return Duplicates(equal[0].digest, tuple(members))
+    first = {(label, split): number for number, (_, label, split) in reversed(list(enumerate(members)))}
+    chosen = dict.fromkeys(sorted(first.values())[:MOST_MEMBERS])
+    chosen.update(dict.fromkeys(range(MOST_MEMBERS)))
+    kept = sorted(list(chosen)[:MOST_MEMBERS])
+    return Duplicates(equal[0].digest, tuple(members[number] for number in kept), len(members) - len(kept))
+
+
+def separate(refs: Iterable[Ref], config: PrepareConfig) -> tuple[list[Ref], list[Rejected]]:
+    """(the refs of a unit that stay, sorted, and rejects for those that --duplicates drops)."""
+    everything = sorted(refs)
+    if config.duplicates != "drop":
+        return everything, []
+    rejected: list[Rejected] = []
+    dropped: set[str] = set()
+    for equal in groups(everything):
+        labels = sorted({ref.label for ref in equal})
+        if len(labels) > 1:
+            reason, gone = "conflicting-labels", equal
+            detail = f"The same picture stands under {', '.join(labels)}: at least one label is wrong."
+        else:
+            reason, gone = "duplicate", equal[1:]
+            detail = f"Equal to {equal[0].uri}, which is kept."
+        dropped.update(ref.key for ref in gone)
+        rejected += [Rejected(r.uri, r.label, r.split, r.digest, "duplicates", reason, detail) for r in gone]
+    return [ref for ref in everything if ref.key not in dropped], rejected
+
+
+class Found(NamedTuple):
+    """How many groups of equal images there are, how many under several labels, and the first of them by content."""
+
+    groups: int = 0
+    conflicting: int = 0
+    first: tuple[Duplicates, ...] = ()
+
+
+class First(beam.CombineFn):
+    """Duplicates -> Found: conflicting ones are named first."""
+
+    def create_accumulator(self) -> Found:
+        return Found()
+
+    def add_input(self, found: Found, element: Duplicates) -> Found:
+        return self.merge_accumulators([found, Found(1, int(element.conflicting), (element,))])
+
+    def merge_accumulators(self, accumulators: Iterable[Found]) -> Found:
+        together = list(accumulators)
+        named = sorted((d for a in together for d in a.first), key=lambda d: (not d.conflicting, d.digest))
+        return Found(sum(a.groups for a in together), sum(a.conflicting for a in together), tuple(named[:MOST_NAMED]))
+
+    def extract_output(self, found: Found) -> Found:
+        return found
+
+
+def refuse(found: Found) -> None:
+    """Raises DuplicatesError where there is any group."""
+    if found.groups:
+        named = "; ".join(" = ".join(f"{uri} ({label})" for uri, label, _ in d.members[:4]) for d in found.first)
+        raise DuplicatesError(
+            f"--duplicates fail: {found.groups} pictures are there more than once, {found.conflicting} of them under "
+            f"more than one label. First: {named}. Remove them, or use --duplicates drop. Nothing was published."
+        )

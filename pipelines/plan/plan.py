@@ -1,0 +1,123 @@
+"""What is to be written: decided once per run from the class counts, small enough for every worker to hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pipelines.config import ConfigError, PrepareConfig
+from pipelines.core import hashing
+from pipelines.core.elements import NothingUsableError, Ref
+from pipelines.plan import balance
+from pipelines.records.shard_writer import Item, file_name
+
+MIN_SHARD_RECORDS = 256
+USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
+# In all splits: contract.json takes some 400 bytes for each, and readers take no larger one than MAX_CONTRACT_BYTES.
+MAX_SHARDS = 100_000
+
+
+class Share(NamedTuple):
+    """What becomes of one class in one split. copies: of train's classes."""
+
+    images: int
+    records: int
+    copies: balance.Copies = balance.Copies(1, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """labels in id order; per split: images and records per label and the number of shards; copies per train label."""
+
+    labels: tuple[str, ...]
+    natural: dict[str, dict[str, int]]
+    records: dict[str, int]
+    shards: dict[str, int]
+    copies: dict[str, balance.Copies]
+
+    def copies_of(self, ref: Ref, seed: int) -> int:
+        """How many records an image becomes; 0: it is left out."""
+        if ref.split != "train":
+            return 1
+        return self.copies[ref.label].of(hashing.position(seed, "balance", ref.key))
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
+
+
+def share_of(target: int | None, histogram: balance.RankHistogram, config: PrepareConfig) -> Share:
+    """The share of a class with these images' balance positions. target: its records; None: as many as images."""
+    if target is None:
+        return Share(histogram.total, histogram.total)
+    copies = balance.copies_for(target, histogram, config)
+    records = copies.base * histogram.total + _below(histogram, copies.threshold)
+    return Share(histogram.total, records, copies)
+
+
+def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) -> Plan:
+    """(split, label) -> its share, made into the plan.
+
+    Raises:
+      NothingUsableError: no image to train on.
+      BalanceError: a balance that leaves nothing to train on.
+      ConfigError: more than MAX_SHARDS.
+    """
+    natural: dict[str, dict[str, int]] = {}
+    for (split, label), share in sorted(shares.items()):
+        natural.setdefault(split, {})[label] = share.images
+    if "train" not in natural:
+        raise NothingUsableError(
+            "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest; "
+            f"read: {', '.join(f'{sum(c.values())} in {split}' for split, c in natural.items()) or 'none at all'}."
+        )
+    records = dict.fromkeys(natural, 0)
+    for (split, _), share in shares.items():
+        records[split] += share.records
+    if not records["train"]:
+        raise balance.BalanceError(f"--balance {config.balance} leaves split 'train' without a record.")
+    shards = {split: shard_count(count, config) for split, count in records.items()}
+    if sum(shards.values()) > MAX_SHARDS:
+        raise ConfigError(
+            f"{sum(records.values()):,} records would be {sum(shards.values()):,} shards. There should be at most "
+            f"{MAX_SHARDS:,}, so that contract.json stays readable: use a larger --shard-size or smaller --shards."
+        )
+    copies = {label: share.copies for (split, label), share in sorted(shares.items()) if split == "train"}
+    labels = tuple(sorted({label for counts in natural.values() for label in counts}))
+    return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)
+
+
+def shard_count(records: int, config: PrepareConfig) -> int:
+    """Shards of a split: as configured, or so that none exceeds --shard-size by estimate and none is tiny."""
+    if config.shards:
+        return config.shards
+    by_size = math.ceil(records * record_bytes(config) / config.shard_size)
+    return max(1, by_size, min(USUAL_SHARDS, records // MIN_SHARD_RECORDS))
+
+
+def record_bytes(config: PrepareConfig) -> int:
+    """Bytes a record takes: exact to some tens for the raw encodings, estimated for JPEG (1.5 bits a value) and PNG."""
+    values = config.size[0] * config.size[1] * 3
+    per_value = {"float32": 4.0, "float16": 2.0, "uint8": 1.0, "png": 0.7, "jpeg": 0.2}[config.encoding]
+    return int(values * per_value) + 120
+
+
+def items_of(ref: Ref, plan: Plan, config: PrepareConfig) -> Iterator[tuple[tuple[str, int], Item]]:
+    """((split, shard), item) of every record that an image becomes. Hash ranges map to shards, so order is global."""
+    for copy in range(plan.copies_of(ref, config.seed)):
+        position = hashing.position(config.seed, "order", ref.key, copy)
+        yield (ref.split, position * plan.shards[ref.split] // hashing.POSITIONS), Item(position, ref, copy)
+
+
+def shard_names(plan: Plan, config: PrepareConfig) -> dict[str, list[str]]:
+    """The file names of every split's shards."""
+    return {
+        split: [file_name(config.dataset_name, split, i, total) for i in range(total)]
+        for split, total in plan.shards.items()
+    }
+
+
+def _below(histogram: balance.RankHistogram, threshold: int) -> int:
+    return sum(weight for position, weight in histogram.ordered() if position < threshold)

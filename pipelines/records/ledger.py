@@ -1,0 +1,67 @@
+"""The ledger and the rejects, read back: a JSON object a line, in the memory of one line, with limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipelines import storage
+from pipelines.contract import json_fields as fields
+from pipelines.contract.json_fields import FieldError, Fields
+from pipelines.core.summary import Rejected
+
+MAX_LINE = 1 << 20  # bytes
+REJECTED, UNUSED = "rejected.jsonl", "unused.jsonl"
+
+
+class LedgerError(ValueError):
+    """A line is not what the pipeline writes; the message begins with the file's name."""
+
+
+class Line(NamedTuple):
+    """What one record was made of; see docs/dataset.md."""
+
+    key: str
+    uri: str
+    label: str
+    digest: str
+    copy: int
+
+
+def lines(directory: str, shard_file: str) -> Iterator[Line]:
+    """The lines of a shard's ledger, in the order of its records.
+
+    Raises:
+      LedgerError: there is no such file, or a line is malformed.
+    """
+    for number, found in _objects(directory, f"ledger/{shard_file}.jsonl"):
+        try:
+            key, uri, label = (found.text(name) for name in ("key", "uri", "label"))
+            line = Line(key, uri, label, found.digest("digest"), found.whole("copy"))
+        except FieldError as e:
+            raise LedgerError(f"ledger/{shard_file}.jsonl, line {number}: {e}.") from e
+        yield line
+
+
+def rejects(directory: str, name: str) -> Iterator[Rejected]:
+    """The lines of rejects/REJECTED or rejects/UNUSED; LedgerError as `lines`."""
+    for number, found in _objects(directory, f"rejects/{name}"):
+        try:
+            texts = [found.text(n) for n in ("uri", "label", "split", "digest", "stage", "reason", "detail")]
+        except FieldError as e:
+            raise LedgerError(f"rejects/{name}, line {number}: {e}.") from e
+        yield Rejected(*texts)
+
+
+def _objects(directory: str, name: str) -> Iterator[tuple[int, Fields]]:
+    """(line number, object) of every line."""
+    number = 0
+    try:
+        with storage.reading(storage.join(directory, *name.split("/"))) as file:
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise LedgerError(f"{name}, line {number} is longer than {MAX_LINE} bytes.")
+                yield number, Fields(fields.parse(line.decode("utf-8")))
+    except (OSError, FieldError, UnicodeDecodeError) as e:
+        raise LedgerError(f"{name} cannot be read from line {number or 1}: {e}.") from e

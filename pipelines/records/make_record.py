@@ -1,0 +1,124 @@
+"""One image of a shard: its bytes in, its record and what is known of it out. Pure but for reading the source."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import io
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageOps
+
+from pipelines import storage
+from pipelines.config import PrepareConfig
+from pipelines.contract import tf_example as example
+from pipelines.core import hashing
+from pipelines.core.elements import Header, Ref
+from pipelines.core.summary import Rejected, Thumbnail
+from pipelines.images import augment, formats
+from pipelines.images import decode as images
+from pipelines.workers import memory_limit as memory
+
+THUMBNAIL_SIDE = 160
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A source after decoding and resizing. pixels: uint8 (H, W, 3)."""
+
+    pixels: np.ndarray
+    header: Header
+
+
+def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
+    """Reads, checks, decodes and resizes one source. A bad one comes back as a reject, never as an exception."""
+
+    def rejected(reason: str, detail: str) -> Rejected:
+        return Rejected(ref.uri, ref.label, split, ref.digest, "decode", reason, detail)
+
+    try:
+        data = storage.read_input(ref.uri, config.max_file_bytes)
+        if hashlib.sha256(data).hexdigest() != ref.digest:
+            return rejected("changed", "The file changed while the job ran.")
+        limits = config.max_pixels, config.max_frames
+        header = Header(*ref.header) if ref.header else formats.read_header(data, *limits)
+        with memory.turn(header.width * header.height, config.image_timeout / 4):
+            encoded = data if header.in_graph else formats.canonical(data, *limits)
+            pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
+    except (storage.StorageError, formats.ImageError) as e:
+        return rejected(e.reason, str(e))
+    except (MemoryError, tf.errors.ResourceExhaustedError):
+        return rejected("out-of-memory", out_of_memory(config))
+    except tf.errors.OpError as e:
+        return rejected("undecodable", _first_sentence(e))
+    except Exception as e:  # whatever a stranger's bytes lead to is one reject and no end of the run
+        return rejected("unexpected-error", unexpected(e))
+    return Decoded(pixels, header)
+
+
+def out_of_memory(config: PrepareConfig) -> str:
+    """The sentence for an image that took more than it may."""
+    return f"It takes more than {config.image_memory} bytes of memory (--image-memory)."
+
+
+def unexpected(error: Exception) -> str:
+    """The sentence for an image that led to an error that no reader of images should raise."""
+    return f"Reading it led to {type(error).__name__}: {str(error)[:300]}. Please report this with the file."
+
+
+def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) -> np.ndarray:
+    """The 8-bit pixels of copy number `copy` (0: the original)."""
+    if copy == 0:
+        return decoded.pixels
+    return augment.apply(decoded.pixels, augment.draw(config.augment, config.seed, ref.key, copy))
+
+
+def image_bytes(pixels: np.ndarray, config: PrepareConfig) -> bytes:
+    """The `image` feature while staged: 8-bit pixels as they are, or as JPEG or PNG where that is the encoding."""
+    if config.encoding in ("jpeg", "png"):
+        return bytes(images.encode_image(tf.constant(pixels), config).numpy())
+    return pixels.tobytes()
+
+
+def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, config: PrepareConfig) -> bytes:
+    """The staged record of copy number `copy`."""
+    image = image_bytes(stored_pixels(decoded, ref, copy, config), config)
+    return example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
+
+
+def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:
+    """The record as a picture beside its source; None where the source cannot be read any more."""
+    try:
+        opened = Image.open(io.BytesIO(storage.read_input(ref.uri, config.max_file_bytes)), formats=formats.FORMATS)
+        opened.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
+        source = formats.eight_bit(ImageOps.exif_transpose(opened))
+        source.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
+        shown = source.convert("RGBA")
+    except Exception:  # only a picture for the report: the record itself is not touched by what Pillow thinks of it
+        return None
+    ground = Image.new("RGBA", shown.size, (*config.background, 255))
+    stored = Image.fromarray(stored_pixels(decoded, ref, copy, config))
+    stored.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
+    return Thumbnail(
+        uri=ref.uri,
+        label=ref.label,
+        split=split,
+        copy=copy,
+        width=decoded.header.width,
+        height=decoded.header.height,
+        source_jpeg=_jpeg(Image.alpha_composite(ground, shown).convert("RGB")),
+        stored_jpeg=_jpeg(stored),
+    )
+
+
+def _jpeg(image: Image.Image) -> str:
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=85)
+    return base64.b64encode(out.getvalue()).decode("ascii")
+
+
+def _first_sentence(error: tf.errors.OpError) -> str:
+    text = " ".join(str(error.message).split())
+    return text.partition("} ")[2][:200] or text[:200]

@@ -1,0 +1,303 @@
+"""One shard is one unit of work: read, decode, resize, augment and write its own records, in hash order.
+
+Memory is bounded by a window of images and not by the shard or the data set. A shard that was finished by an earlier
+run with the same options and the same inputs is recognized by its task digest and not made again.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any, NamedTuple
+
+from pipelines import storage
+from pipelines.config import PrepareConfig
+from pipelines.core import hashing, progress
+from pipelines.core.elements import Header, Ref
+from pipelines.core.summary import Rejected
+from pipelines.images import histogram as gray
+from pipelines.work_dir import Work
+from pipelines.workers.pool import TaskLostError, Workers
+
+# Part of every task digest: raise it when the bytes of a record, or what an account says, change for the same options.
+RECORD_VERSION = 2
+# Records in flight for each worker, and how many are asked for at a time: enough to hide an uneven decode and this
+# process's own work, few enough to stay small (32 x 49 kB at 128x128).
+WINDOW, BATCH = 32, 8
+MAX_THUMBNAILS = 120
+COUNTED = 1024  # histograms of images, 3 kB each, that are added up at a time
+FLOATS = ("float16", "float32")
+Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
+
+
+class Item(NamedTuple):
+    """One record to make: copy number `copy` of `ref`, at `position` in the split's hash order."""
+
+    position: int
+    ref: Ref
+    copy: int
+
+
+class Made(NamedTuple):
+    """The records of one source in one shard, and what is to be counted of it.
+
+    Here and not in tasks.py, which makes it: who unpickles it would import TensorFlow with that.
+
+    framed: as they stand in a TFRecord file, in the order of the copies asked for.
+    levels: `gray.histogram` as bytes; empty where the original is not among the records.
+    """
+
+    framed: list[bytes]
+    levels: bytes
+
+
+def file_name(name: str, split: str, index: int, total: int) -> str:
+    """The shard's name as TFDS expects it."""
+    return f"{name}-{split}.tfrecord-{index:05d}-of-{total:05d}"
+
+
+def write_shard(
+    file: str,
+    split: str,
+    items: Iterable[Item],
+    labels: Sequence[str],
+    config: PrepareConfig,
+    work: Work,
+    workers: Workers,
+    picture: bool = False,
+) -> dict[str, Any]:
+    """Decodes and stages the shard's records as 8-bit pixels (or JPEG, PNG) and tells what is in it.
+
+    Returns:
+      The shard's account, plain JSON values: counts per label, pixel histogram, rejects, formats, sizes, pictures.
+      It is also kept beside the staged shard, with the ledger (one line a record: key, uri, label, digest, copy).
+    """
+    ordered = sorted(items)
+    account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
+    digest = _task_digest(file, ordered, labels, config)
+    staged = work.path("staged", file)
+    if (known := _known(account_path, digest, staged, ledger_path)) is not None:
+        progress.advance(len(ordered))
+        return known
+    account = _Account(file, split)
+    label_ids = {label: i for i, label in enumerate(labels)}
+    shown = _Pictures(ordered, split, config, workers) if picture else None
+    with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
+        writer = storage.Hashed(out)
+        for item, made, record in _in_order(ordered, split, label_ids, config, workers):
+            progress.advance(1)
+            if isinstance(made, Rejected):
+                account.reject(made)
+                continue
+            writer.write(record)
+            ledger.write(_ledger_line(item))
+            account.add(item, made)
+            if shown is not None:
+                shown.add(item)
+    originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in ordered if not i.copy]
+    result = {
+        "task_digest": digest,
+        "source_digest": hashing.multiset_digest(originals),
+        "weighted": any(i.ref.weight != 1.0 for i in ordered),
+        "sha256": writer.hexdigest(),
+        "bytes": writer.size,
+        **account.result(config.size),
+        "thumbnails": shown.result() if shown is not None else [],
+    }
+    storage.write_text(account_path, json.dumps(result))
+    return result
+
+
+def read_account(file: str, work: Work) -> dict[str, Any]:
+    """The account that `write_shard` left of a shard."""
+    account: dict[str, Any] = json.loads(storage.read_text(work.path("staged", f"{file}.json")))
+    return account
+
+
+def finish_shard(
+    account: Mapping[str, Any],
+    affine: Affine | None,
+    config: PrepareConfig,
+    work: Work,
+    workers: Workers,
+) -> dict[str, Any]:
+    """Staged shard -> finished shard: normalized by `affine` where the encoding is one of FLOATS, else as it is.
+
+    Returns:
+      {"file", "split", "records", "bytes", "sha256"} of the finished file.
+    """
+    file = account["file"]
+    target, note = work.path("shards", file), work.path("shards", f"{file}.json")
+    digest = hashing.text_digest(f"{account['task_digest']} {affine}")
+    if (known := _known(note, digest, target)) is not None:
+        return known
+    staged = work.path("staged", file)
+    if config.encoding in FLOATS:
+        [finished] = workers.submit("finish", (affine, config.encoding), [(staged, target)])  # our own: no deadline
+        sha256, size = finished.result()
+    else:
+        storage.copy(staged, target)
+        sha256, size = account["sha256"], account["bytes"]
+    result = {"file": file, "split": account["split"], "records": account["records"], "bytes": size, "sha256": sha256}
+    storage.write_text(note, json.dumps({**result, "task_digest": digest}))
+    return result
+
+
+class _Account:
+    """Adds up what a shard holds. Counting is left to the end: it is many times faster for all at once."""
+
+    def __init__(self, file: str, split: str):
+        self._file, self._split = file, split
+        self._stored: list[Item] = []
+        self._levels: list[bytes] = []
+        self._sum = gray.add_up([])
+        self._rejects: dict[str, Rejected] = {}
+
+    def reject(self, rejected: Rejected) -> None:
+        self._rejects[rejected.uri] = rejected  # once, however many copies were wanted
+
+    def add(self, item: Item, made: Made) -> None:
+        """Notes a written record, and the gray levels of an original."""
+        self._stored.append(item)
+        if not item.copy:
+            self._levels.append(made.levels)
+            if len(self._levels) == COUNTED:
+                self._sum += gray.add_up(self._levels)
+                self._levels.clear()
+
+    def result(self, size: tuple[int, int]) -> dict[str, Any]:
+        """All of it as plain JSON values. `size` is the target's height and width."""
+        count = collections.Counter
+        originals = [item.ref for item in self._stored if not item.copy]
+        headers = [Header(*ref.header) for ref in originals]
+        conversions = count(name for header in headers for name in header.conversions)
+        conversions["enlarged"] = sum(h.height < size[0] or h.width < size[1] for h in headers)
+        return {
+            "file": self._file,
+            "split": self._split,
+            "records": len(self._stored),
+            "stored": count(item.ref.label for item in self._stored),
+            "copies": count(item.ref.label for item in self._stored if item.copy),
+            "formats": count(header.format for header in headers),
+            "conversions": conversions,
+            "widths": count(str(header.width // 16 * 16) for header in headers),
+            "heights": count(str(header.height // 16 * 16) for header in headers),
+            "file_bytes": count(str(gray.file_size_bin(ref.file_bytes)) for ref in originals),
+            "levels": (self._sum + gray.add_up(self._levels)).tolist(),
+            "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
+        }
+
+
+class _Pictures:
+    """A few sources of each class as pictures for the report; where a class has copies, its original and a copy."""
+
+    def __init__(self, items: Sequence[Item], split: str, config: PrepareConfig, workers: Workers):
+        self._split, self._config, self._workers = split, config, workers
+        self._copied = {item.ref.label for item in items if item.copy}
+        self._taken: collections.Counter[str] = collections.Counter()
+        self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
+
+    def add(self, item: Item) -> None:
+        """Has an item drawn, if its class has not enough thumbnails yet; does not wait for it."""
+        label = item.ref.label
+        if (item.copy > 0) != (label in self._copied) or self._taken[label] >= self._config.thumbnails:
+            return
+        copies = sorted({0, item.copy})
+        if len(copies) * len(self._made) < MAX_THUMBNAILS:
+            self._taken[label] += 1
+            shared = (self._split, self._config)
+            self._made += self._workers.submit("thumbnails", shared, [(item.ref, copies)], self._config.image_timeout)
+
+    def result(self) -> list[dict[str, Any]]:
+        """All thumbnails, as the report has them; waits for them."""
+        shown = []
+        for made in self._made:
+            try:
+                shown += made.result()
+            except TaskLostError:  # only a picture for the report: its record is written
+                continue
+        return shown
+
+
+def _in_order(
+    items: Sequence[Item], split: str, label_ids: Mapping[str, int], config: PrepareConfig, workers: Workers
+) -> Iterator[tuple[Item, Made | Rejected, bytes]]:
+    """Makes records in parallel and yields them in order, framed.
+
+    Each source is read and decoded once, when its first record is near; its other records wait here for their place.
+    """
+    copies: dict[str, list[int]] = collections.defaultdict(list)
+    for item in items:
+        copies[item.ref.key].append(item.copy)
+    window = WINDOW * workers.count
+    sources: dict[str, concurrent.futures.Future[Any]] = {}
+    upcoming = iter(items)
+    near: collections.deque[Item] = collections.deque()
+    while True:
+        if len(near) <= window - BATCH:
+            batch = list(itertools.islice(upcoming, BATCH))
+            near += batch
+            new = {i.ref.key: (i.ref, tuple(copies[i.ref.key]), label_ids[i.ref.label]) for i in batch}
+            new = {key: asked for key, asked in new.items() if key not in sources}
+            futures = workers.submit("make", (split, config), new.values(), config.image_timeout)
+            sources.update(zip(new, futures, strict=True))
+        if not near:
+            return
+        first = near.popleft()
+        made = _outcome(sources[first.ref.key], first.ref, split)
+        wanted = copies[first.ref.key]
+        if isinstance(made, Rejected):
+            yield first, made, b""
+        else:
+            # Taken out of the result as it is used, so that a record is held no longer than until its place.
+            place = len(made.framed) - len(wanted)
+            yield first, made, made.framed[place]
+            made.framed[place] = b""
+        del wanted[0]
+        if not wanted:
+            del sources[first.ref.key]
+
+
+def _outcome(source: concurrent.futures.Future[Any], ref: Ref, split: str) -> Made | Rejected:
+    try:
+        made: Made | Rejected = source.result()
+    except TaskLostError as e:
+        return Rejected(ref.uri, ref.label, split, ref.digest, "decode", e.reason, str(e))
+    return made
+
+
+_as_json = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def _ledger_line(item: Item) -> bytes:
+    ref = item.ref
+    line = {
+        "key": hashing.record_key(ref.key, item.copy),
+        "uri": ref.uri,
+        "label": ref.label,
+        "digest": ref.digest,
+        "copy": item.copy,
+    }
+    return _as_json(line).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config: PrepareConfig) -> str:
+    content = [[i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy] for i in items]
+    versions = [RECORD_VERSION, metadata.version("tensorflow")]
+    return hashing.text_digest(json.dumps([file, config.digest(), versions, list(labels), content]))
+
+
+def _known(note_path: str, digest: str, *file_paths: str) -> dict[str, Any] | None:
+    """What an earlier run noted of the same task, if its files are still there (publishing moves them)."""
+    if not all(storage.exists(path) for path in (note_path, *file_paths)):
+        return None
+    try:
+        note = json.loads(storage.read_text(note_path))
+    except (OSError, ValueError):  # half-written or foreign: make the shard again
+        return None
+    return note if isinstance(note, dict) and note.get("task_digest") == digest else None

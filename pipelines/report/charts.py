@@ -1,0 +1,191 @@
+"""Numbers into shapes for the report: class bars, histograms, channel curves. Pure functions, no HTML."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipelines.contract import Contract
+from pipelines.core.summary import ClassCounts
+
+MOST_CLASSES = 24  # rows of a split's class table; beyond it, the largest and the smallest are shown
+BARS = 40  # of a size histogram
+LEVELS = 64  # steps of a pixel histogram
+CHANNELS = ("Red", "Green", "Blue")
+# Lone surrogates (undecodable file names), controls, and the marks that reverse the direction of text.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassRow:
+    """One class in one split; widths in percent of the split's longest bar. `label` is None for a row of the rest."""
+
+    label: str | None
+    classes: int  # that the row stands for: 1, or as many as the rest has
+    counts: ClassCounts
+    natural_width: float
+    originals_width: float
+    copies_width: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Bin:
+    """One bar of a histogram: `name` says what it counts, `height` is in percent of the tallest."""
+
+    name: str
+    count: int
+    height: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Channel:
+    """One colour channel: SVG paths in a box of 256 x 100, and what normalization makes of it."""
+
+    name: str
+    paths: tuple[tuple[str, str], ...]  # (split, path), train first
+    black: float  # share of train's pixels at 0 and at 255
+    white: float
+    ticks: tuple[tuple[int, float], ...]  # (gray level, normalized value)
+    mean: float
+    std: float
+    scale: float
+    offset: float
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text without characters that reorder or break it, but those in `keep`: they become \\u escapes."""
+    return _UNPRINTABLE.sub(lambda m: m.group() if m.group() in keep else f"\\u{ord(m.group()):04x}", text)
+
+
+def reading_order(splits: Iterable[str]) -> list[str]:
+    """The names of splits as people tell them: train first, test last, others between in the order given."""
+    return sorted(splits, key=lambda name: {"train": 0, "test": 2}.get(name, 1))
+
+
+def number(value: int) -> str:
+    """1234567 -> 1,234,567."""
+    return f"{value:,}"
+
+
+def general(value: float) -> str:
+    """A number in four digits, with a true minus sign: -1.98765 -> −1.988."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def short(value: float) -> str:
+    """The same in three digits, for running text: −3.36."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def byte_size(value: float) -> str:
+    """Bytes in the largest binary unit that leaves at least 1: 1536 -> 1.5 KiB."""
+    if value < 1024:
+        return f"{value:.0f} B"
+    power = min(int(math.log(value, 1024)), 5)
+    return f"{value / 1024**power:.3g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB')[power - 1]}"
+
+
+def total(counts: Iterable[ClassCounts]) -> ClassCounts:
+    """The sum over classes."""
+    rows = [dataclasses.astuple(c) for c in counts]
+    return ClassCounts(*(sum(column) for column in zip(*rows, strict=True)))
+
+
+def skew(counts: Mapping[str, ClassCounts], kind: str) -> float | None:
+    """Largest class over smallest, of the classes that occur; None with fewer than two."""
+    values = [getattr(c, kind) for c in counts.values() if getattr(c, kind)]
+    return max(values) / min(values) if len(values) > 1 else None
+
+
+def class_rows(labels: Sequence[str], counts: Mapping[str, ClassCounts]) -> list[ClassRow]:
+    """Classes by natural count, largest first; of more than MOST_CLASSES, top, sum of the rest, and tail."""
+    pairs = [(label, counts.get(label, ClassCounts())) for label in labels]
+    pairs.sort(key=lambda pair: -pair[1].natural)  # stable: equal counts stay in order of label id
+    longest = max([1, *(max(c.natural, c.stored) for _, c in pairs)])
+
+    def row(label: str | None, classes: int, c: ClassCounts, shown: bool = True) -> ClassRow:
+        widths = (100 * n / longest if shown else 0.0 for n in (c.natural, c.stored - c.copies, c.copies))
+        return ClassRow(label, classes, c, *widths)
+
+    if len(pairs) <= MOST_CLASSES:
+        return [row(label, 1, c) for label, c in pairs]
+    half = MOST_CLASSES // 2
+    between = [c for _, c in pairs[half:-half]]
+    rest = row(None, len(between), total(between), shown=False)
+    return [*(row(n, 1, c) for n, c in pairs[:half]), rest, *(row(n, 1, c) for n, c in pairs[-half:])]
+
+
+def histogram(counts: Mapping[int, int], step: int, unit: str) -> list[Bin]:
+    """Bars of equal width for counts by lower bound; what lies far beyond the bulk shares one last bar.
+
+    Without the last bar, one panorama among phone pictures would press all others into a single bar.
+    """
+    if not counts:
+        return []
+    low, high = min(counts), max(counts)
+    ordered, seen, bulk = sorted(counts), 0, sum(counts.values()) * 0.99
+    for edge in ordered:
+        seen += counts[edge]
+        if seen >= bulk:
+            break
+    top = edge if high - low > max(BARS * step, 2 * (edge - low + step)) else high
+    width = step * max(1, math.ceil((top - low + step) / step / BARS))
+    totals = [0] * ((top - low) // width + 1)
+    for value, count in counts.items():
+        if value <= top:
+            totals[(value - low) // width] += count
+    bins = [(f"{low + i * width} to {low + (i + 1) * width - 1} {unit}", n) for i, n in enumerate(totals)]
+    if top < high:
+        bins.append((f"more, up to {high + step - 1} {unit}", sum(n for v, n in counts.items() if v > top)))
+    return _scaled(bins)
+
+
+def size_bins(counts: Mapping[int, int]) -> list[Bin]:
+    """Bars of file sizes, one a power of two from the least to the greatest that occurs."""
+    if not counts:
+        return []
+    powers = range(max(0, min(counts)).bit_length(), max(counts).bit_length() + 1)
+    edges = [1 << (p - 1) if p else 0 for p in powers]
+    return _scaled([(f"{byte_size(e)} to {byte_size(max(1, 2 * e))}", counts.get(e, 0)) for e in edges])
+
+
+def _scaled(bins: Sequence[tuple[str, int]]) -> list[Bin]:
+    tallest = max([1, *(count for _, count in bins)])
+    return [Bin(name, count, 100 * count / tallest) for name, count in bins]
+
+
+def channels(contract: Contract, histograms: Mapping[str, Sequence[Sequence[int]]]) -> list[Channel]:
+    """The three channels, each with one path a split that has pixels, as shares so that splits compare."""
+    n = contract.normalization
+    ordered = [name for name in reading_order(contract.splits) if name in histograms]
+    result = []
+    for c, name in enumerate(CHANNELS):
+        shares = {s: _shares(histograms[s][c]) for s in ordered if sum(histograms[s][c])}
+        # The ends are where clipped pixels pile up; they are told in words and must not flatten the rest.
+        inner = [v for levels in shares.values() for v in levels[1:-1]]
+        tallest = max(inner, default=0) or 1.0
+        first = histograms[ordered[0]][c] if ordered else [0]
+        pixels = sum(first) or 1
+        ticks = tuple((level, level * n.scale[c] + n.offset[c]) for level in (0, 64, 128, 192, 255))
+        paths = tuple((s, _steps(levels, tallest)) for s, levels in shares.items())
+        result.append(
+            Channel(
+                name, paths, first[0] / pixels, first[-1] / pixels, ticks, n.mean[c], n.std[c], n.scale[c], n.offset[c]
+            )
+        )
+    return result
+
+
+def _shares(levels: Sequence[int]) -> list[float]:
+    width = max(1, len(levels) // LEVELS)
+    return [sum(levels[i : i + width]) / sum(levels) for i in range(0, len(levels), width)]
+
+
+def _steps(shares: Sequence[float], tallest: float) -> str:
+    """An SVG path of steps over a box of 256 x 100, closed along the bottom."""
+    width = 256 / len(shares)
+    tops = [100 - min(1.0, share / tallest) * 96 for share in shares]
+    steps = "".join(f"V{y:.1f}H{(i + 1) * width:.0f}" for i, y in enumerate(tops))
+    return f"M0 100{steps}V100Z"

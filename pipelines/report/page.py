@@ -1,0 +1,171 @@
+"""The report: one self-contained HTML page that shows what a dataset holds and how it came to be.
+
+The page loads nothing: styles are inline, pictures are data URIs, charts are SVG and CSS, and a content security
+policy forbids scripts and the network. Names of files and classes come from strangers: the template escapes all of
+them, and characters that could turn the text around or break the file are shown as escapes.
+
+`charts.py` turns numbers into shapes, `report.html.j2` arranges them; here is what goes onto the page.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from pipelines.contract import Contract
+from pipelines.core.summary import Rejected, Summary, Thumbnail
+from pipelines.report import charts
+
+MOST_PICTURES = 120  # thumbnails on the page; each is some 10 KB
+MOST_ROWS = 40  # of rejects, duplicates and shards
+
+
+@dataclasses.dataclass(frozen=True)
+class Strip:
+    """The pictures made of one source: what is stored of it, in order of the copy number, 0 being the original."""
+
+    split: str
+    label: str
+    uri: str
+    pictures: tuple[Thumbnail, ...]
+
+
+def render(contract: Contract, summary: Summary) -> str:
+    """The page as a string that encodes to UTF-8. Nothing in it is executed or fetched."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters.update(n=charts.number, size=charts.byte_size, g=charts.general, tail=tail)
+    names = charts.reading_order(contract.splits)
+    splits = {name: summary.classes.get(name, {}) for name in names}
+    return environment.get_template("report.html.j2").render(
+        contract=contract,
+        summary=summary,
+        splits=[(name, contract.splits[name]) for name in names],
+        sentence=sentence(contract, summary),
+        copy_kind=copy_kind(contract),
+        headline=headline(contract, summary),
+        pictures=strips(summary.thumbnails),
+        pictures_left_out=max(0, len(summary.thumbnails) - MOST_PICTURES),
+        pixelated=max(contract.image_shape[:2]) <= 96,
+        class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
+        skew={name: (charts.skew(counts, "natural"), charts.skew(counts, "stored")) for name, counts in splits.items()},
+        totals={name: charts.total(counts.values()) for name, counts in splits.items()},
+        widths=charts.histogram(summary.widths, 16, "px"),
+        heights=charts.histogram(summary.heights, 16, "px"),
+        file_sizes=charts.size_bins(summary.file_bytes),
+        channels=charts.channels(contract, summary.pixel_histogram),
+        rejects=summary.rejects[:MOST_ROWS],
+        rejects_by_stage=stages(summary.rejects),
+        duplicates=sorted(summary.duplicates, key=lambda d: not d.conflicting)[:MOST_ROWS],
+        shard_bytes={name: sum(s.bytes for s in split.shards) for name, split in contract.splits.items()},
+        settings=flatten(summary.settings),
+        engine=flatten(summary.engine),
+        most_rows=MOST_ROWS,
+    )
+
+
+def _finalize(value: Any) -> Any:
+    """What jinja puts into the page: text without characters that reorder or break it; markup and numbers pass."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else charts.printable(value)
+
+
+def tail(uri: str, length: int = 48) -> str:
+    """The end of a path, which tells it from its neighbours: at most `length` characters, cut at the front."""
+    return uri if len(uri) <= length else "…" + uri[1 - length :]
+
+
+def sentence(contract: Contract, summary: Summary) -> str:
+    """What the dataset is, in one sentence."""
+    height, width = contract.image_shape[:2]
+    originals = sum(c.stored - c.copies for labels in summary.classes.values() for c in labels.values())
+    copies = summary.written - originals
+    low, high = (charts.short(end) for end in contract.value_range)
+    verb = "evens" if copies == 1 else "even"
+    kind = copy_kind(contract)
+    ending = f", and {plural(copies, f'{kind} copy', f'{kind} copies')} {verb} out the classes." if copies else "."
+    sized = "resized" if contract.resize.get("mode") != "none" else "cut or padded"
+    return (
+        f"{charts.number(originals)} images in {plural(len(contract.labels), 'class', 'classes')}, {sized} to "
+        f"{width} × {height} pixels and stored as {contract.encoding} in {plural(len(contract.splits), 'split')}; "
+        f"a model sees RGB values from {low} to {high} ({contract.normalization.mode}){ending}"
+    )
+
+
+def copy_kind(contract: Contract) -> str:
+    """What the copies of this dataset are."""
+    return "augmented" if any(contract.augmentation.values()) else "plain"
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """1 -> "1 split", 3 -> "3 splits"."""
+    return f"{charts.number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]:
+    """(name, value, remark) of the numbers that come first."""
+    copies = sum(c.copies for labels in summary.classes.values() for c in labels.values())
+    shards = [shard for split in contract.splits.values() for shard in split.shards]
+    rejected = sum(summary.rejected.values())
+    share = f"{100 * rejected / summary.read:.2g} % of what was read" if rejected and summary.read else ""
+    conflicting = summary.conflicting_groups
+    conflicts = f"{charts.number(conflicting)} under different labels" if conflicting else ""
+    return [
+        ("Read", charts.number(summary.read), "input files"),
+        ("Written", charts.number(summary.written), f"{charts.number(copies)} of them copies" if copies else "records"),
+        ("Rejected", charts.number(rejected), share or "nothing was dropped"),
+        ("Duplicates", charts.number(summary.duplicate_groups), conflicts or "groups of equal files"),
+        ("Classes", charts.number(len(contract.labels)), ""),
+        ("Shards", charts.number(len(shards)), plural(len(contract.splits), "split")),
+        ("On disk", charts.byte_size(sum(shard.bytes for shard in shards)), ""),
+    ]
+
+
+def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]:
+    """split -> label -> strips, at most MOST_PICTURES pictures in all, every class getting its turn."""
+    turns: dict[tuple[str, str], int] = {}
+    order = []
+    for index, thumbnail in enumerate(thumbnails):
+        turn = turns[thumbnail.split, thumbnail.label] = turns.get((thumbnail.split, thumbnail.label), -1) + 1
+        order.append((turn, index))
+    kept = [thumbnails[index] for index in sorted(index for _, index in sorted(order)[:MOST_PICTURES])]
+    groups: dict[tuple[str, str, str], list[Thumbnail]] = {}
+    for t in kept:
+        groups.setdefault((t.split, t.label, t.uri), []).append(t)
+    result: dict[str, dict[str, list[Strip]]] = {}
+    names = charts.reading_order({split: None for split, _, _ in groups})
+    for (split, label, uri), members in sorted(groups.items(), key=lambda item: (names.index(item[0][0]), item[0][1])):
+        strip = Strip(split, label, uri, tuple(sorted(members, key=lambda t: t.copy)))
+        result.setdefault(split, {}).setdefault(label, []).append(strip)
+    return result
+
+
+def stages(rejects: Iterable[Rejected]) -> dict[str, str]:
+    """reason -> the stages that gave it, of the rejects at hand."""
+    found: dict[str, set[str]] = {}
+    for reject in rejects:
+        found.setdefault(reject.reason, set()).add(reject.stage)
+    return {reason: ", ".join(sorted(names)) for reason, names in found.items()}
+
+
+def flatten(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Settings as (name, text): mappings as "a=1, b=2", sequences as "a, b"; sorted by name."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, Mapping):
+            return ", ".join(f"{k}={text(v)}" for k, v in value.items()) or "none"
+        if isinstance(value, (list, tuple)):
+            return ", ".join(text(v) for v in value) or "none"
+        return f"{value:.6g}" if isinstance(value, float) else str(value) if value != "" else "not set"
+
+    return [(name, text(value)) for name, value in sorted(values.items())]

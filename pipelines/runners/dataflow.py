@@ -1,0 +1,216 @@
+"""What `--runner DataflowRunner` needs besides its name: flags, and what is looked at before a job is sent.
+
+`complete` and `check_paths` import nothing heavy and ask no network; `check_buckets` asks the buckets.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import pathlib
+import re
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines import storage
+from pipelines.config import ConfigError, PrepareConfig
+from pipelines.runners.beam_flags import Flags
+
+RUNNER = "DataflowRunner"
+ROOT = pathlib.Path(__file__).resolve().parents[2]  # holds setup.py and requirements.txt, if this is the repository
+MACHINE = "n2-standard-4"  # decoding is bound by the CPU; 4 GB a core hold a decoder with an image of --image-memory
+DISK_GB = 50  # the image takes 10 GB of it unpacked; Dataflow's own default, 25 GB, leaves little
+EXPERIMENTS = (
+    # One Python process a machine and not one a core: each starts a decoder for every core.
+    "no_use_multiple_sdk_containers",
+    # A list of what is installed here, with this interpreter's path. Workers compare versions themselves.
+    "disable_logging_submission_environment",
+)
+_NAMES = (
+    "project", "region", "temp_location", "staging_location", "job_name", "machine_type|worker_machine_type",
+    "disk_size_gb", "number_of_worker_harness_threads", "sdk_container_image|worker_harness_container_image",
+    "setup_file", "requirements_file", "requirements_cache", "template_location",
+)  # fmt: skip
+_LISTS = ("experiments|experiment",)
+# https://cloud.google.com/storage/docs/buckets#naming
+_BUCKET = re.compile(r"gs://([a-z0-9][-_.a-z0-9]{1,220}[a-z0-9])(/.*)?")
+# https://cloud.google.com/resource-manager/docs/creating-managing-projects, and the older DOMAIN:NAME
+_PROJECT = re.compile(r"([a-z][-a-z0-9.]*:)?[a-z][-a-z0-9]{4,28}[a-z0-9]")
+_REGION = re.compile(r"[a-z]+-[a-z]+[0-9]+")
+# [HOST[:PORT]/]PATH:TAG or @sha256:DIGEST, https://github.com/distribution/reference
+_IMAGE = re.compile(
+    r"[a-z0-9]+([._:-][a-z0-9]+)*(/[a-z0-9]+((\.|_{1,2}|-+)[a-z0-9]+)*)*(:[\w][\w.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+
+
+def complete(flags: Sequence[str], output: str = "") -> list[str]:
+    """`flags` and what the service needs besides. Flags of the user's own always stay.
+
+    Args:
+      output: of the dataset, which gives the job its name; the service then refuses a second job for the same one.
+
+    Raises:
+      ConfigError: something is missing, or cannot be what it should; the message says what to do.
+    """
+    given = Flags(flags, _NAMES, _LISTS)
+    _check_cloud(given)
+    added = given.lacking(
+        machine_type=MACHINE,
+        disk_size_gb=str(DISK_GB),
+        number_of_worker_harness_threads=str(_cores(given["machine_type"] or MACHINE)),
+        job_name=job_name(output) if output else None,
+    )
+    experiments = ",".join(given["experiments"])
+    wanted = [name for name in EXPERIMENTS if name.removeprefix("no_") not in experiments]
+    # What stages need is imported by name: the launching program's own session has no part in it.
+    added += ["--no_save_main_session", *(f"--experiments={name}" for name in wanted)]
+    return [*added, *flags, *_packages(given)]  # where an option is given twice, the last one counts
+
+
+def job_name(output: str) -> str:
+    """The name of the jobs that prepare this output: the same each time, and another for another output."""
+    last = output.rstrip("/").rpartition("/")[2].lower()
+    shown = re.sub(r"[^a-z0-9]+", "-", last).strip("-")[:30].strip("-")
+    return "-".join(filter(None, ["shardmill", shown, hashlib.sha256(output.encode()).hexdigest()[:8]]))
+
+
+def page(job_id: str, options: Any) -> str:
+    """The address where the service shows a job."""
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
+
+    cloud = options.view_as(GoogleCloudOptions)
+    return f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job_id}?project={cloud.project}"
+
+
+def check_paths(config: PrepareConfig) -> None:
+    """Raises ConfigError where the input or the output is not in a bucket."""
+    for option, path in (("--input", config.input), ("--output", config.output)):
+        if not path.startswith("gs://"):
+            raise ConfigError(
+                f"{option} should be in a bucket, gs://BUCKET/PATH, for --runner {RUNNER}: its workers do not see the "
+                f"files of this machine. Received: {path!r}. `gcloud storage cp -r FOLDER gs://BUCKET/` copies them."
+            )
+        _check_bucket_name(option, path)
+
+
+def check_buckets(config: PrepareConfig, flags: Sequence[str]) -> None:
+    """Writes and deletes a small object wherever the job will; `listing.check` looks at the input.
+
+    Raises:
+      ConfigError: there are no credentials, or a bucket is missing or may not be written to.
+    """
+    given = Flags(flags, _NAMES)
+    if "--no_auth" not in flags:
+        _check_credentials()
+    for option in ("temp_location", "staging_location"):
+        if given[option]:
+            _check_writable(f"--{option}", given[option])
+    _check_writable("--output", config.output)
+
+
+def _check_credentials() -> None:
+    """Beam itself tries again for half a minute, and then goes on as nobody."""
+    import google.auth
+
+    try:
+        google.auth.default()
+    except google.auth.exceptions.DefaultCredentialsError as e:
+        raise ConfigError(
+            f"--runner {RUNNER} found no Google credentials ({str(e).splitlines()[0].rstrip('.')}). `gcloud auth "
+            "application-default login` gives this machine yours."
+        ) from e
+
+
+@functools.cache
+def _check_writable(option: str, folder: str) -> None:
+    probe = storage.join(folder, f"shardmill-probe-{uuid.uuid4().hex}")
+    try:
+        storage.write_text(probe, "May be deleted.")
+        storage.remove(probe)
+    except Exception as e:  # each remote client raises its own kinds
+        raise ConfigError(
+            f"{option} {folder} cannot be written to: {_reason(e)} The bucket should exist (`gcloud storage buckets "
+            "create gs://BUCKET --location=REGION`), and you and the workers' service account should be allowed to "
+            "create and delete objects in it (roles/storage.objectAdmin)."
+        ) from e
+
+
+def _check_cloud(given: Flags) -> None:
+    if given["template_location"]:
+        raise ConfigError(
+            "--template_location cannot be used: `prepare` sends jobs that depend on what the ones before them left, "
+            "and publishes when they are done. Run the command itself on a schedule."
+        )
+    _check_form("project", given["project"], _PROJECT, "the ID of the Google Cloud project that pays (no number)")
+    region = str(given["region"] or "")
+    zone = re.fullmatch(rf"({_REGION.pattern})-[a-z]", region)
+    hint = f", which {zone[1]} would be: this is a zone" if zone else ", best that of the buckets"
+    _check_form("region", given["region"], _REGION, f"a region such as us-central1{hint}")
+    if not (given["temp_location"] or given["staging_location"]):
+        raise ConfigError(f"--runner {RUNNER} needs --temp_location=gs://BUCKET/PATH, for what the job keeps aside.")
+    for option in ("temp_location", "staging_location"):
+        if given[option]:
+            _check_bucket_name(f"--{option}", given[option])
+    name = given["job_name"]
+    if name and not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name):
+        raise ConfigError(f"--job_name should be 1 to 63 of a-z, 0-9 and -, a letter first. Received: {name!r}")
+
+
+def _check_form(name: str, value: str | None, form: re.Pattern[str], meaning: str) -> None:
+    if value is None:
+        raise ConfigError(f"--runner {RUNNER} needs --{name}=…: {meaning}.")
+    if not form.fullmatch(value):
+        raise ConfigError(f"--{name} should be {meaning}. Received: {value!r}")
+
+
+def _check_bucket_name(option: str, path: str) -> None:
+    if not _BUCKET.fullmatch(path):
+        raise ConfigError(f"{option} should be gs://BUCKET/PATH for --runner {RUNNER}. Received: {path!r}")
+
+
+def _packages(given: Flags) -> list[str]:
+    """The flags by which workers come to the code and the versions of this program: an image, or a package to build.
+
+    Without an image every worker installs the hash-locked requirements and the package when it starts.
+    """
+    image = given["sdk_container_image"]
+    if image is not None:
+        _check_image(image)
+        return []
+    setup = pathlib.Path(given["setup_file"] or ROOT / "setup.py").absolute()  # Beam changes into its folder
+    locked = pathlib.Path(given["requirements_file"] or setup.parent / "requirements.txt")
+    if not setup.is_file() or not locked.is_file():
+        raise ConfigError(
+            f"--runner {RUNNER} needs --sdk_container_image=IMAGE:TAG, an image of engines/dataflow/Dockerfile (`make "
+            f"dataflow IMAGE=…`). Without one, workers install this program from its repository, and {setup} or "
+            f"{locked} is not there."
+        )
+    # "skip": workers fetch what is locked, instead of this machine, which may be of another kind.
+    cache = given["requirements_cache"] or "skip"
+    return [f"--setup_file={setup}", f"--requirements_file={locked}", f"--requirements_cache={cache}"]
+
+
+def _check_image(image: str) -> None:
+    if not _IMAGE.fullmatch(image):
+        raise ConfigError(
+            "--sdk_container_image should be an image's name, such as "
+            f"REGION-docker.pkg.dev/PROJECT/REPOSITORY/shardmill:TAG. Received: {image!r}"
+        )
+    if ":" not in image.rpartition("/")[2]:
+        raise ConfigError(
+            f"--sdk_container_image should end in a tag or a digest: what `latest` means may change between the jobs "
+            f"of one run. Received: {image!r}"
+        )
+
+
+def _cores(machine: str) -> int:
+    """The cores that a machine type's name tells (n2-standard-4, n2-custom-8-16384), else those of MACHINE."""
+    numbers = re.findall(r"-(\d+)", machine)
+    return int(numbers[0]) if numbers else _cores(MACHINE)
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what a Google client says, as a sentence."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0][:300].rstrip('. ')}."

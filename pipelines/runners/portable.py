@@ -1,0 +1,216 @@
+"""What `--runner FlinkRunner`, `SparkRunner` and `PrismRunner` need besides their name.
+
+`complete` adds the flags that make the name enough, and says what is missing before anything heavy is loaded. Nothing
+is fetched from a network here: Beam's own runners would, silently.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import socket
+import urllib.error
+import urllib.parse
+import urllib.request
+import zipfile
+from collections.abc import Callable, Sequence
+from importlib import metadata
+from typing import Any
+
+from pipelines.config import ConfigError
+from pipelines.runners.beam_flags import Flags
+
+LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")  # names of Beam's runner in this process
+BUILT = pathlib.Path(__file__).resolve().parents[2] / "build" / "engines"  # where `make flink` and so on build
+POOL = "localhost:50000"  # where an engine's process looks for the worker pool of its machine
+# More tasks than that at once exhaust the network buffers of the Flink that the job server starts (64 MB).
+MOST_LOCAL = 8
+HEAP = "-Xmx2g"  # of the job server, which holds the whole engine where it is local
+# What Kryo and Spark reach into, which Java 17 closes.
+OPENED = tuple(
+    f"--add-opens=java.base/{package}=ALL-UNNAMED"
+    for package in ("java.lang", "java.lang.invoke", "java.nio", "java.time", "java.util", "sun.nio.ch")
+)
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+_NAMES = (
+    "job_endpoint", "environment_type", "environment_config", "parallelism", "flink_master", "flink_job_server_jar",
+    "spark_master_url", "spark_job_server_jar", "prism_location", "direct_running_mode", "job_server_java_launcher",
+)  # fmt: skip
+
+
+def complete(runner: str, flags: Sequence[str]) -> list[str]:
+    """`flags` and what the engine needs besides. Flags of the user's own always stay.
+
+    Raises:
+      ConfigError: something that the engine needs is missing or cannot be reached; the message says what to do.
+    """
+    given = Flags(flags, _NAMES)
+    if runner not in _COMPLETED:
+        return list(flags)
+    if given["job_endpoint"] not in (None, "embed"):
+        _check_reachable(str(given["job_endpoint"]), "--job_endpoint", "Start the job server first.")
+        return list(flags)
+    return [*_COMPLETED[runner](given), *flags]  # where an option is given twice, the last one counts
+
+
+def counts_here(runner: str, flags: Sequence[str]) -> bool:
+    """Whether the stages run in this process, so that what they count is known here."""
+    given = Flags(flags, _NAMES)
+    if runner in LOCAL:
+        return given["direct_running_mode"] != "multi_processing"
+    return given["environment_type"] == "LOOPBACK"
+
+
+def _flink(given: Flags) -> list[str]:
+    jar = _jar(given, "flink")
+    added = given.lacking(flink_job_server_jar=jar) + _java(given)
+    master = str(given["flink_master"] or "[local]")
+    if master in ("[local]", "[auto]"):
+        slots = str(min(_cores(), MOST_LOCAL))
+        return added + given.lacking(flink_master="[local]", environment_type="LOOPBACK", parallelism=slots)
+    cluster = _flink_cluster(master, jar)
+    added += given.lacking(parallelism=str(cluster["slots-total"]))
+    return added + _external(given, urllib.parse.urlsplit(_with_scheme(master)).hostname)
+
+
+def _spark(given: Flags) -> list[str]:
+    added = given.lacking(spark_job_server_jar=_jar(given, "spark")) + _java(given)
+    master = str(given["spark_master_url"] or "local")
+    if master.startswith("local"):
+        return added + given.lacking(spark_master_url=f"local[{_cores()}]", environment_type="LOOPBACK")
+    url = urllib.parse.urlsplit(master)
+    if url.scheme != "spark" or not url.port:
+        raise ConfigError(f"--spark_master_url should be local[N] or spark://HOST:PORT. Received: {master!r}")
+    _check_reachable(f"{url.hostname}:{url.port}", "--spark_master_url", "Start the Spark master first.")
+    return added + _external(given, url.hostname)
+
+
+def _prism(given: Flags) -> list[str]:
+    location = given["prism_location"]
+    if location is None:
+        version = metadata.version("apache-beam")
+        kept = pathlib.Path.home() / ".apache_beam/cache/prism/bin"  # where Beam keeps what it has fetched
+        found = [BUILT / "prism", *sorted(kept.glob(f"apache_beam-v{version}-prism-*.zip"))]
+        location = next((str(path) for path in found if path.exists()), None)
+        if location is None:
+            raise ConfigError(
+                f"--runner PrismRunner needs the Prism program of Beam {version}, and {BUILT / 'prism'} is not there. "
+                "Build it with `make prism` (needs Go), or name one with --prism_location=PATH."
+            )
+    elif "://" not in location and not os.path.exists(location):
+        raise ConfigError(f"--prism_location {location!r} is not there. `make prism` builds one (needs Go).")
+    return given.lacking(prism_location=location, environment_type="LOOPBACK")
+
+
+_COMPLETED: dict[str, Callable[[Flags], list[str]]] = {
+    "FlinkRunner": _flink,
+    "SparkRunner": _spark,
+    "PrismRunner": _prism,
+}
+
+
+def _jar(given: Flags, engine: str) -> str:
+    """The job server's jar, as given or as `make` builds it."""
+    jar = given[f"{engine}_job_server_jar"]
+    if jar is None:
+        jar = str(BUILT / f"{engine}-job-server.jar")
+        if not os.path.exists(jar):
+            raise ConfigError(
+                f"--runner {engine.capitalize()}Runner needs Beam's job server for {engine.capitalize()}, and {jar} "
+                f"is not there. Build it with `make {engine}` (needs Java and Maven), or name one with "
+                f"--{engine}_job_server_jar=PATH or --job_endpoint=HOST:PORT."
+            )
+    elif "://" not in jar and not os.path.exists(jar):
+        raise ConfigError(f"--{engine}_job_server_jar {jar!r} is not there. `make {engine}` builds one.")
+    return str(jar)
+
+
+def _java(given: Flags) -> list[str]:
+    """The flags of the job server's Java: bounded memory, and an end with this program, however it ends (Linux)."""
+    launcher = given["job_server_java_launcher"] or "java"
+    if not shutil.which(launcher):
+        raise ConfigError(
+            f"{launcher!r} is not there: the job server needs Java 11 or 17 on PATH, or "
+            "--job_server_java_launcher=/path/to/java."
+        )
+    properties = [HEAP, *OPENED]
+    bound = given["job_server_java_launcher"] is None and shutil.which("setpriv")
+    if bound:  # Beam puts the properties before all else: the system is to end Java when this process ends
+        properties[:0] = ["--pdeathsig=KILL", launcher]
+    added = ["--job_server_java_launcher=setpriv"] if bound else []
+    return added + [f"--job_server_jvm_properties={value}" for value in properties]
+
+
+def _external(given: Flags, host: str | None) -> list[str]:
+    """The flags for Python workers that the engine's processes find on their own machines."""
+    kind = given["environment_type"]
+    if kind not in (None, "EXTERNAL"):
+        return []
+    pool = str(given["environment_config"] or POOL)
+    if host in _LOOPBACK and pool.rpartition(":")[0] in _LOOPBACK:
+        _check_reachable(
+            pool,
+            "the worker pool",
+            "Start `python -m pipelines worker-pool` on every machine that does the engine's work; another address is "
+            "named with --environment_config=HOST:PORT.",
+        )
+    return given.lacking(environment_type="EXTERNAL", environment_config=pool)
+
+
+def _flink_cluster(master: str, jar: str) -> dict[str, Any]:
+    """What the cluster's JobManager says of itself."""
+    url = _with_scheme(master).rstrip("/") + "/overview"
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 (the address that the user gave)
+            overview: dict[str, Any] = json.load(answer)
+    except (OSError, ValueError) as e:
+        reason = getattr(e, "reason", e)
+        raise ConfigError(
+            f"--flink_master {master}: no JobManager answers at {url} ({reason}). Give its REST address, HOST:8081 "
+            "usually, or leave the option out to run Flink on this machine."
+        ) from e
+    if not overview.get("slots-total"):
+        raise ConfigError(f"--flink_master {master} has no TaskManager with a slot. Start one first.")
+    theirs, ours = str(overview.get("flink-version", "")), _flink_of(jar)
+    if ours and theirs and _series(ours) != _series(theirs):
+        raise ConfigError(
+            f"--flink_master {master} runs Flink {theirs}, and the job server {jar} is made for {_series(ours)}. "
+            "Use a cluster or a job server of the other's version."
+        )
+    return overview
+
+
+def _flink_of(jar: str) -> str:
+    """The version of Flink that a job server was built with; "" where it does not say."""
+    try:
+        with zipfile.ZipFile(jar) as archive:
+            text = archive.read("META-INF/maven/org.apache.flink/flink-clients/pom.properties").decode()
+    except (OSError, KeyError, zipfile.BadZipFile):
+        return ""
+    found = re.search(r"^version=(\S+)", text, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def _series(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def _with_scheme(master: str) -> str:
+    return master if re.match("https?://", master) else f"http://{master}"
+
+
+def _check_reachable(address: str, what: str, remedy: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except ValueError as e:
+        raise ConfigError(f"{what} should be HOST:PORT. Received: {address!r}") from e
+    except OSError as e:
+        raise ConfigError(f"Nothing answers at {address} ({what}): {e.strerror or e}. {remedy}") from e
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

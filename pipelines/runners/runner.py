@@ -1,0 +1,295 @@
+"""Which Beam runner runs the jobs, said plainly, and the check of Beam's own options.
+
+Since Beam 2.68 the name DirectRunner prefers Prism, a Go program that is fetched from the network, and falls back
+silently. Here it means the in-process FnApiRunner: no network, all cores through the worker processes. `portable.py`
+says what Flink, Spark and Prism need, `dataflow.py` what Dataflow does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import logging
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pipelines import storage
+from pipelines.config import ConfigError, PrepareConfig
+from pipelines.core import terminal as console
+from pipelines.runners import dataflow, portable
+from pipelines.runners.portable import LOCAL
+
+if TYPE_CHECKING:
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+SERVICES = (dataflow.RUNNER,)  # where nothing is seen of this machine, and nothing is decoded on it
+REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that the signal ended
+# The names under which Beam logs what job servers print and what Dataflow says.
+_SERVERS = ("FlinkJarJobServer", "SparkJarJobServer", "PrismJobServer", "apache_beam.runners.dataflow")
+
+_log = logging.getLogger(__name__)
+
+
+class EngineError(RuntimeError):
+    """The engine ended a job that was not done; nothing was published."""
+
+
+@dataclasses.dataclass
+class Engine:
+    """A runner that is ready; its jobs share one job server, where there is one.
+
+    name: what really runs, for the log and the report.
+    counts_here: whether `progress.advance` in a stage reaches this process.
+    log: the file with what the job server or the service said; "" where there is none.
+    """
+
+    name: str
+    counts_here: bool
+    log: str
+    _runner: Any
+    _options: PipelineOptions
+
+    def new_job(self) -> beam.Pipeline:
+        """An empty job for this engine."""
+        import apache_beam as beam
+
+        return beam.Pipeline(runner=self._runner, options=self._options)
+
+    def finish(self, job: beam.Pipeline) -> None:
+        """Runs a job to its end. Where this program is interrupted or terminated, so is the job.
+
+        Raises:
+          EngineError: the engine gave the job up. Its cause may be one of our own errors, as a text.
+        """
+        try:
+            result = self._begin(job)
+            try:
+                result.wait_until_finish()
+            except (KeyboardInterrupt, SystemExit):
+                with contextlib.suppress(Exception):  # who is leaving says no more than that
+                    result.cancel()
+                raise
+        except Exception as e:
+            if not self.log:  # in this process: the error is the stage's own
+                raise
+            raise EngineError(
+                f"{self.name} gave the job up: {_first_line(e)} What it said is in {self.log}. Run the same command "
+                "again: it goes on from there."
+            ) from e
+
+    def _begin(self, job: beam.Pipeline) -> Any:
+        """Runs the job, or has it run where `wait_until_finish` waits for it."""
+        if self.name not in SERVICES:
+            return job.run()
+        with console.native_notices_held():  # pip's, and of the program that builds the package
+            result = job.run()
+        _log.info("The job: %s", dataflow.page(result.job_id(), self._options))
+        return result
+
+
+@contextlib.contextmanager
+def started(name: str, flags: Sequence[str], output: str = "") -> Iterator[Engine]:
+    """The runner of that name, with its job server running while the body does.
+
+    Args:
+      output: of the dataset, after which a service names the jobs.
+
+    Raises:
+      ConfigError: it is refused, Beam has no such runner, or something that it needs is missing.
+    """
+    complete = completed(name, flags, output)
+    beam_options = options(complete, name)
+    the_runner, shown = runner(name)
+    here = portable.counts_here(name, complete)
+    if name in LOCAL:
+        yield Engine(shown, here, "", the_runner, beam_options)
+        return
+    with _server_log() as log, _terminable(), _job_server(the_runner, beam_options, log):
+        yield Engine(shown, here, log, the_runner, beam_options)
+    os.unlink(log)  # kept where the body failed
+
+
+def completed(name: str, flags: Sequence[str], output: str = "") -> list[str]:
+    """`flags` and what the runner of that name needs besides; see `portable.complete` and `dataflow.complete`."""
+    return dataflow.complete(flags, output) if name in SERVICES else portable.complete(name, flags)
+
+
+def located(config: PrepareConfig, name: str) -> PrepareConfig:
+    """The configuration with paths that mean the same in other processes; the dataset's name stays.
+
+    Raises:
+      ConfigError: a path of this machine, for an engine that cannot see it.
+    """
+    if name in LOCAL:
+        return config
+    if name in SERVICES:
+        dataflow.check_paths(config)
+    there = [path if storage.is_remote(path) else os.path.abspath(path) for path in (config.input, config.output)]
+    return dataclasses.replace(config, input=there[0], output=there[1], name=config.dataset_name)
+
+
+def check_buckets(config: PrepareConfig, name: str, flags: Sequence[str]) -> None:
+    """Raises ConfigError for a bucket that a service cannot use; does nothing for engines that are no service."""
+    if name in SERVICES:
+        from apache_beam.io.filesystems import FileSystems
+
+        FileSystems.set_options(options(flags))  # whose credentials to use
+        dataflow.check_buckets(config, flags)
+
+
+def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:
+    """Beam's options from the command line's remaining flags, for the runner of that name.
+
+    Raises:
+      ConfigError: a flag that Beam does not know (Beam itself only warns), or one with a bad value.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for kind in PipelineOptions.__subclasses__():
+        kind._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(flags))
+    if unknown:
+        raise ConfigError(
+            f"Unknown option {unknown[0]!r}: neither `prepare` nor Apache Beam has it. See `prepare --help`; Beam's "
+            "options are at https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options."
+        )
+    kind = PipelineOptions
+    if runner_name in SERVICES:
+        from pipelines.runners import dataflow_request as request
+
+        request.hide_paths()
+        kind = request.SentOptions
+    # The graph is fixed and the tests run it: inferring types again in every run takes half a second.
+    return kind(list(flags), pipeline_type_check=False)
+
+
+def check_runner(name: str) -> None:
+    """Raises ConfigError for a runner that is known not to do the job. Imports nothing."""
+    if name in REFUSED:
+        raise ConfigError(
+            f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner, FlinkRunner, SparkRunner, "
+            "PrismRunner or DataflowRunner."
+        )
+
+
+def runner(name: str) -> tuple[Any, str]:
+    """The runner to give to beam.Pipeline, and the name of what really runs.
+
+    Raises:
+      ConfigError: it is refused, or Beam has no such runner.
+    """
+    check_runner(name)
+    if name in LOCAL:
+        from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+        return FnApiRunner(), "FnApiRunner (in this process)"
+    from apache_beam.runners.runner import create_runner
+
+    try:
+        return create_runner(name), name
+    except (ValueError, ImportError, AttributeError) as e:
+        raise ConfigError(
+            f"--runner {name!r} cannot be used: {str(e).rstrip('.')}. DirectRunner runs in this process."
+        ) from e
+
+
+@contextlib.contextmanager
+def _job_server(the_runner: Any, beam_options: PipelineOptions, log: str) -> Iterator[None]:
+    """Starts the runner's job server once for all jobs; Beam would start one for each.
+
+    Raises:
+      EngineError: it did not come up.
+    """
+    from apache_beam.options.pipeline_options import PortableOptions
+
+    if not hasattr(the_runner, "default_job_server") or beam_options.view_as(PortableOptions).job_endpoint:
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    server = the_runner.default_job_server(beam_options)
+    try:
+        server.start()
+    except Exception as e:
+        raise EngineError(f"The job server did not start: {_first_line(e)} What it said is in {log}.") from e
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, before)  # Beam's handler would end the server before the job can be cancelled
+    the_runner.default_job_server = lambda _: server
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def _server_log() -> Iterator[str]:
+    """A file for what the job server and its engine say, and what Beam passes on of it: pages, in Java."""
+    descriptor, path = tempfile.mkstemp(prefix="shardmill-engine-", suffix=".log")
+    os.close(descriptor)
+    handler = logging.FileHandler(path, encoding="utf-8", errors="replace")
+    root = logging.getLogger()
+    loggers = [logging.getLogger(name) for name in _SERVERS]
+    before = [(logger.level, logger.propagate) for logger in loggers]
+
+    def aside(record: logging.LogRecord) -> bool:  # Beam logs the job's messages by the root logger itself
+        if record.module not in ("portable_runner", "subprocess_server"):
+            return True
+        handler.emit(record)
+        return False
+
+    root.addFilter(aside)
+    for logger in loggers:
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        logger.addHandler(handler)
+    try:
+        yield path
+    finally:
+        root.removeFilter(aside)
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
+        handler.close()
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end the program as an error does, so that the job and the job server end too."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(*_: object) -> None:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _first_line(error: BaseException) -> str:
+    """What an engine says went wrong, as a sentence: the Python error that it passes on, else its own first line."""
+    said, _, traceback = str(error).partition("Traceback")
+    raised = [line for line in traceback.splitlines() if re.match(r"[A-Za-z_][\w.]*: ", line)]
+    lines = [line.strip() for line in (raised[-1:] or said.splitlines()) if line.strip()]
+    text = lines[0] if lines else type(error).__name__
+    if text.endswith("Error:") and len(lines) > 1:  # Dataflow, whose cause comes after it
+        text = f"{text} {lines[-1]}"
+    return text[:400].rstrip(".") + "."
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> None:  # type: ignore[override]
+        raise ConfigError(f"A Beam option cannot be used: {message}.")

@@ -1,0 +1,59 @@
+"""Local files and the objects of gs:// and s3://, read and written in one way.
+
+`files` has the verbs, which this package re-exports (`storage.read_text(path)`); `local` reads untrusted local files;
+`remote` and `object_stores` speak to stores; `external_sort` sorts more lines than memory holds. Begin in `files`.
+"""
+
+from pipelines.storage.files import (
+    CHUNK,
+    Hashed,
+    StorageError,
+    children,
+    copy,
+    digest_and_size,
+    each,
+    exists,
+    files_below,
+    is_empty,
+    is_remote,
+    join,
+    make_directory,
+    move,
+    move_tree,
+    put_tree,
+    read_input,
+    read_text,
+    reading,
+    reading_text,
+    remove,
+    remove_children,
+    write_text,
+    writing,
+)
+
+__all__ = [
+    "CHUNK",
+    "Hashed",
+    "StorageError",
+    "children",
+    "copy",
+    "digest_and_size",
+    "each",
+    "exists",
+    "files_below",
+    "is_empty",
+    "is_remote",
+    "join",
+    "make_directory",
+    "move",
+    "move_tree",
+    "put_tree",
+    "read_input",
+    "read_text",
+    "reading",
+    "reading_text",
+    "remove",
+    "remove_children",
+    "write_text",
+    "writing",
+]

@@ -1,0 +1,53 @@
+"""Reading a local file that anyone may have put there, or be changing."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from pipelines.core import name_variants as casing
+
+
+class StorageError(OSError):
+    """A file that cannot be used as an input; `reason` is a short stable word."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+def read(path: str, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; StorageError as `storage.read_input`."""
+    try:
+        # O_NONBLOCK: opening a FIFO that nobody writes to returns instead of waiting for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as e:
+        near = casing.nearby(path)
+        hint = f" There is {near!r}: the case of its name differs, or its Unicode form." if near else ""
+        raise StorageError("missing", f"There is no such file.{hint}") from e
+    except (OSError, ValueError) as e:
+        raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise StorageError("not-a-file", "Not a regular file.")
+        if status.st_size > limit:
+            raise StorageError("too-large", f"{status.st_size} bytes; the limit is {limit} (--max-file-bytes).")
+        data = _read_to_end(descriptor, status.st_size)
+        if len(data) != status.st_size:
+            raise StorageError("changed", "The file's size changed while it was read.")
+        return data
+    except StorageError:
+        raise
+    except OSError as e:
+        raise StorageError("unreadable", f"{type(e).__name__}: {e}") from e
+    finally:
+        os.close(descriptor)
+
+
+def _read_to_end(descriptor: int, expected: int) -> bytes:
+    """What is left of a file, at most a byte more than expected: one call where the system reads it in one go."""
+    data = os.read(descriptor, expected + 1)
+    while len(data) <= expected and (more := os.read(descriptor, expected + 1 - len(data))):
+        data += more
+    return data

@@ -1,0 +1,224 @@
+"""Files in object stores: which store a path is of, the options that reach every process, and errors as sentences.
+
+A store's client is made at its first use and kept as long as the process. Options are Beam's own (--s3_endpoint_url,
+--impersonate_service_account and so on), in the program, in its worker processes and on the machines of an engine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import json
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from pipelines.storage import object_stores as stores
+from pipelines.storage.object_stores import FORBIDDEN, MISSING, NO_BUCKET, STORES, Store
+
+SETTINGS, PRELOAD = "SHARDMILL_STORE_OPTIONS", "SHARDMILL_STORES"  # environment variables of worker processes
+SPOOLED = 8 << 20  # bytes of a file that are held in memory, before it goes to the temporary folder
+_PACKAGES = {"gs": "google-cloud-storage", "s3": "boto3"}
+_MODULES = {"gs": "apache_beam.io.gcp.gcsio", "s3": "apache_beam.io.aws.clients.s3.boto3_client"}
+_kept: dict[tuple[str, str], Store] = {}
+_lock = threading.Lock()
+_settings: str | None = None
+
+
+class StoreError(OSError):
+    """A store that cannot be used so; the message is a sentence with what to do."""
+
+
+def is_remote(path: str) -> bool:
+    return "://" in path
+
+
+def scheme_of(path: str) -> str:
+    return path.partition("://")[0]
+
+
+def use(flags: Sequence[str]) -> None:
+    """Has this process and those it starts from now on reach stores with these of Beam's flags."""
+    global _settings
+    _settings = json.dumps(list(flags)) if flags else ""
+
+
+def settings() -> str:
+    """What a process needs to reach stores as this one does: Beam's options as JSON, "" if there are none."""
+    if _settings is not None:
+        return _settings
+    if SETTINGS in os.environ:
+        return os.environ[SETTINGS]
+    beam = sys.modules.get("apache_beam.io.filesystems")
+    given = beam.FileSystems._pipeline_options if beam else None  # the job's, on an engine's machine
+    return json.dumps(given.get_all_options(drop_default=True), default=str) if given else ""
+
+
+def environment(*paths: str) -> dict[str, str]:
+    """The environment of a worker process: the options, and the stores of these paths, to be loaded at its start."""
+    schemes = sorted({scheme_of(path) for path in paths if is_remote(path)} & set(STORES))
+    return {SETTINGS: settings(), PRELOAD: ",".join(schemes)}
+
+
+def preload() -> None:
+    """Imports what this process was started to have; says nothing where that fails: the first use does."""
+    for scheme in filter(None, os.environ.get(PRELOAD, "").split(",")):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(_MODULES[scheme])
+            importlib.import_module("apache_beam.options.pipeline_options")
+
+
+def connect(path: str) -> None:
+    """Has the client of the path's store ready, where it can be: seconds and memory that no image should be charged."""
+    with contextlib.suppress(OSError):
+        _store_of(path)
+
+
+def read(path: str, limit: int) -> bytes:
+    """The first `limit` bytes of a file. FileNotFoundError where there is none, else StoreError, here and below."""
+    with _store(path, "read") as store:
+        return store.read(path, limit)
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[IO[bytes]]:
+    """A copy of a file, in memory or in the temporary folder."""
+    with tempfile.SpooledTemporaryFile(SPOOLED) as file:
+        with _store(path, "read") as store:
+            store.fetch(path, file)
+        file.seek(0)
+        yield file
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[IO[bytes]]:
+    """A file of the temporary folder, or of memory, that is put under `path` when the body has ended without an error.
+
+    The object appears whole or not at all: stores show none before its last byte has come.
+    """
+    with tempfile.SpooledTemporaryFile(SPOOLED) as file:
+        yield file
+        size = file.tell()
+        file.seek(0)
+        with _store(path, "written") as store:
+            store.put(path, file, size)
+
+
+def children(folder: str) -> Iterator[str]:
+    """The names directly below a folder; those of folders, too."""
+    for name in _listed(folder, "", True):
+        yield name.rstrip("/")
+
+
+def below(folder: str, beginning: str = "") -> Iterator[str]:
+    """The paths, relative to a folder, of all files at any depth that begin so; one paged listing, in no order."""
+    for name in _listed(folder, beginning, False):
+        if not name.endswith("/"):  # what some tools keep in the place of a folder
+            yield name
+
+
+def _listed(folder: str, beginning: str, flat: bool) -> Iterator[str]:
+    prefix = folder.rstrip("/") + "/"
+    start = len(stores.parts(prefix)[1])
+    with _store(folder, "listed") as store:
+        for key in store.names(prefix + beginning, flat):
+            if key[start:]:
+                yield key[start:]
+
+
+def exists(path: str) -> bool:
+    with _store(path, "read") as store:
+        return store.exists(path)
+
+
+def copy(source: str, target: str) -> None:
+    """Copies a file within its store."""
+    with _store(source, "copied") as store:
+        store.copy(source, target)
+
+
+def delete(paths: Sequence[str]) -> None:
+    if paths:
+        with _store(paths[0], "deleted") as store:
+            store.delete(paths)
+
+
+def remove(path: str) -> None:
+    """Deletes a file, and everything below a folder of that name."""
+    folder, _, name = path.rstrip("/").rpartition("/")
+    delete([f"{folder}/{key}" for key in below(folder, name) if key == name or key.startswith(f"{name}/")])
+
+
+def check(path: str) -> None:
+    """Raises StoreError for a path that no store of ours can have. Imports nothing heavy."""
+    scheme, bucket = scheme_of(path), stores.parts(path)[0]
+    if scheme not in STORES:
+        raise StoreError(
+            f"{path!r}: {scheme}:// cannot be read or written. Local paths, {' and '.join(f'{s}://' for s in STORES)} "
+            "can: copy the files there, or mount what holds them."
+        )
+    if not bucket or any(c in bucket for c in "*?["):
+        raise StoreError(f"{path!r} should name a bucket: {scheme}://BUCKET/PATH.")
+
+
+@contextlib.contextmanager
+def _store(path: str, doing: str) -> Iterator[Store]:
+    store = _store_of(path)
+    try:
+        yield store
+    except (StoreError, MemoryError):
+        raise
+    except Exception as e:  # each client raises its own kinds
+        raise _told(store, path, doing, e) from e
+
+
+def _store_of(path: str) -> Store:
+    check(path)
+    key = scheme_of(path), settings()
+    with _lock:
+        if key not in _kept:
+            _kept[key] = _connected(path)
+        return _kept[key]
+
+
+def _connected(path: str) -> Store:
+    scheme = scheme_of(path)
+    try:
+        importlib.import_module("boto3" if scheme == "s3" else "google.cloud.storage")
+        return STORES[scheme](_options())
+    except ImportError as e:
+        raise StoreError(
+            f"{path} needs the package {_PACKAGES[scheme]}, which is not installed ({e}). Install it: pip install "
+            f"{_PACKAGES[scheme]}"
+        ) from e
+    except Exception as e:  # each client raises its own kinds
+        raise StoreError(f"{path} cannot be reached: {_first_line(e)}. {STORES[scheme].remedy}") from e
+
+
+def _options() -> Any:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    given = json.loads(settings() or "[]")
+    return PipelineOptions.from_dictionary(given) if isinstance(given, dict) else PipelineOptions(given)
+
+
+def _told(store: Store, path: str, doing: str, error: Exception) -> OSError:
+    kind = store.kind(error)
+    if kind == MISSING and doing in ("listed", "written"):  # for which no object has to be there
+        kind = NO_BUCKET
+    if kind == MISSING:
+        return FileNotFoundError(errno.ENOENT, "There is no such file", path)
+    if kind == NO_BUCKET:
+        bucket = f"{scheme_of(path)}://{stores.parts(path)[0]}"
+        return StoreError(f"{path} cannot be {doing}: there is no bucket {bucket}. Make it first, or name another.")
+    remedy = f" {store.remedy}" if kind == FORBIDDEN else ""
+    return StoreError(f"{path} cannot be {doing}: {_first_line(error)}.{remedy}")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:400].rstrip(".")

@@ -1,0 +1,1 @@
+"""Tests of Shardmill. The folders mirror the rooms of `pipelines/` and `trainer/`."""

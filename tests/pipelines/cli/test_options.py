@@ -1,0 +1,167 @@
+"""The command line: what it makes of good values, and that a mistake ends with status 2 and the option's name."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.cli import options
+from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
+
+BASE = ["prepare", "--input", "in", "--output", "out"]
+
+
+def parsed(*flags: str) -> PrepareConfig:
+    args, rest = options.parse([*BASE, *flags])
+    assert rest == []
+    return options.prepare_config(args)
+
+
+def test_the_defaults_are_the_configurations():
+    assert parsed() == PrepareConfig(input="in", output="out")
+
+
+@pytest.mark.parametrize(
+    ("flags", "option", "value"),
+    [
+        (["--name", "birds"], "name", "birds"),
+        (["--layout", "class"], "layout", "class"),
+        (["--allow-outside"], "allow_outside", True),
+        (["--max-reject-rate", "0.5"], "max_reject_rate", 0.5),
+        (["--max-pixels", "99"], "max_pixels", 99),
+        (["--max-frames", "99"], "max_frames", 99),
+        (["--image-memory", "256M"], "image_memory", 256 << 20),
+        (["--max-file-bytes", "99"], "max_file_bytes", 99),
+        (["--size", "64x96"], "size", (64, 96)),
+        (["--size", "64×96"], "size", (64, 96)),
+        (["--size", "64"], "size", (64, 64)),
+        (["--resize", "crop"], "resize", "crop"),
+        (["--resize", "none"], "resize", "none"),
+        (["--filter", "bilinear"], "filter", "bilinear"),
+        (["--background", "0, 128,255"], "background", (0, 128, 255)),
+        (["--normalize", "unit"], "normalize", "unit"),
+        (["--encoding", "uint8"], "encoding", "uint8"),
+        (["--jpeg-quality", "80"], "jpeg_quality", 80),
+        (["--splits", "train=0.9, test=0.1"], "splits", {"train": 0.9, "test": 0.1}),
+        (["--duplicates", "drop"], "duplicates", "drop"),
+        (["--balance", "uniform"], "target", 0),
+        (["--balance", "uniform=50"], "target", 50),
+        (["--balance", "sqrt"], "balance", "sqrt"),
+        (["--balance", "temperature=2.5"], "temperature", 2.5),
+        (["--balance", "counts=cat:5,a:b:7"], "counts", {"cat": 5, "a:b": 7}),
+        (["--max-copies", "4"], "max_copies", 4),
+        (["--augment", "default"], "augment", AUGMENT_DEFAULTS),
+        (["--augment", "none"], "augment", {}),
+        (["--augment", "flip,rotate=5,erase"], "augment", {"flip": 1.0, "rotate": 5.0, "erase": 0.1}),
+        (["--shards", "3"], "shards", 3),
+        (["--shard-size", "64M"], "shard_size", 64 << 20),
+        (["--shard-size", "2GiB"], "shard_size", 2 << 30),
+        (["--shard-size", "5kB"], "shard_size", 5 << 10),
+        (["--shard-size", "77"], "shard_size", 77),
+        (["--seed", "-3"], "seed", -3),
+        (["--workers", "2"], "workers", 2),
+    ],
+)
+def test_good_values(flags, option, value):
+    assert getattr(parsed(*flags), option) == value
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--layout", "flat"], ["--max-reject-rate", "some"], ["--max-pixels", "1.5"], ["--max-file-bytes", "x"],
+        ["--size", "64x"], ["--size", "64x64x3"], ["--size", "-1x5"], ["--resize", "zoom"], ["--filter", "nearest"],
+        ["--background", "0,0"], ["--background", "white"], ["--background", "0,0,²"], ["--normalize", "max"],
+        ["--encoding", "webp"], ["--jpeg-quality", "high"], ["--splits", "train"], ["--splits", "train=0.5,train=0.5"],
+        ["--splits", "train=most"], ["--splits", "=1"], ["--balance", "even"], ["--balance", "sqrt=2"],
+        ["--balance", "temperature"], ["--balance", "temperature=hot"], ["--balance", "counts"],
+        ["--balance", "counts=cat"], ["--balance", "counts=cat:5,cat:6"], ["--balance", "counts=cat:1.5"],
+        ["--balance", "uniform=all"], ["--max-copies", "many"], ["--augment", "blur"], ["--augment", "flip=much"],
+        ["--augment", "none,flip"], ["--augment", ""], ["--augment", "flip,flip=0.5"], ["--shards", "few"],
+        ["--shard-size", "64T"], ["--shard-size", "-1M"], ["--seed", "x"], ["--workers", "all"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_bad_values_end_with_status_2_and_the_options_name(flags, capsys):
+    with pytest.raises(SystemExit) as raised:
+        options.parse([*BASE, *flags])
+
+    assert raised.value.code == 2
+    assert f"argument {flags[0]}: " in capsys.readouterr().err
+
+
+def test_what_prepare_does_not_know_is_left_for_beam():
+    args, rest = options.parse([*BASE, "--direct_num_workers", "3", "--runner", "FlinkRunner", "--wrokers=3"])
+
+    assert rest == ["--direct_num_workers", "3", "--wrokers=3"]
+    assert args.runner == "FlinkRunner"
+
+
+def test_options_are_not_guessed_from_their_beginnings():
+    _, rest = options.parse([*BASE, "--work", "3"])
+    assert rest == ["--work", "3"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "COMMAND"),
+        (["bake"], "invalid choice: 'bake'"),
+        (["prepare", "--input", "in"], "--output"),
+        (["prepare", "--output", "out"], "--input"),
+        (["inspect"], "directory"),
+        (["verify", "dir", "--deep"], "unrecognized arguments: --deep"),
+        (["sample"], "--output"),
+        (["sample", "--output", "o", "--count", "x"], "--count"),
+    ],
+)
+def test_mistakes_of_other_commands(argv, message, capsys):
+    with pytest.raises(SystemExit) as raised:
+        options.parse(argv)
+
+    assert raised.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_other_commands():
+    inspect, _ = options.parse(["inspect", "dir", "--json", "--images", "a.png", "--split", "test"])
+    sample, _ = options.parse(["sample", "--output", "o"])
+
+    here, _ = options.parse(["verify", "dir", "--source"])
+    there, _ = options.parse(["verify", "dir", "--source", "x", "--json"])
+    plain, _ = options.parse(["verify", "dir"])
+
+    assert [(v.directory, v.source, v.json) for v in (here, there, plain)] == [
+        ("dir", "", False), ("dir", "x", True), ("dir", None, False),
+    ]  # fmt: skip
+    assert (inspect.directory, inspect.json, inspect.images, inspect.split) == ("dir", True, "a.png", "test")
+    assert (sample.output, sample.count, sample.seed) == ("o", 1500, 0)
+
+
+def test_every_option_has_a_flag_but_those_that_balance_sets():
+    args, _ = options.parse(BASE)
+    flags = {f.name for f in dataclasses.fields(PrepareConfig) if hasattr(args, f.name)}
+
+    missing = {f.name for f in dataclasses.fields(PrepareConfig)} - flags
+    assert missing == {"temperature", "target", "counts", "thumbnails"}
+
+
+def test_help_names_every_option_and_imports_nothing_heavy():
+    program = (
+        "import runpy, sys\n"
+        "sys.argv = ['pipelines', 'prepare', '--help']\n"
+        "try:\n    runpy.run_module('pipelines.cli.options')\n"
+        "    from pipelines.cli import options; options.parse(sys.argv[1:])\n"
+        "except SystemExit as e:\n    assert e.code == 0, e.code\n"
+        "heavy = {'tensorflow', 'apache_beam', 'numpy', 'PIL', 'pyarrow'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+
+    assert done.returncode == 0, done.stderr
+    for option in ("--input", "--splits", "--balance", "--shard-size", "--runner", "--augment", "Exit status"):
+        assert option in done.stdout

@@ -1,0 +1,87 @@
+"""The tables of the terminal, letter by letter."""
+
+from __future__ import annotations
+
+import types
+
+import pytest
+
+from pipelines.core import text as tables
+from pipelines.core.summary import ClassCounts, Summary
+
+
+def test_columns_are_aligned_under_their_headings():
+    text = tables.table(("name", "count", "share"), [("a", 1234567, 0.5), ("longer", 8, "n/a")])
+
+    assert text.split("\n") == [
+        "name        count  share",
+        "------  ---------  -----",
+        "a       1,234,567    0.5",
+        "longer          8    n/a",
+    ]
+
+
+def test_a_table_without_rows_is_its_heading():
+    assert tables.table(("a", "bc"), []) == "a  bc\n-  --"
+
+
+def test_a_row_of_another_length_is_an_error():
+    with pytest.raises((ValueError, IndexError)):
+        tables.table(("a", "b"), [("only",)])
+
+
+def summary(**changes) -> Summary:
+    plain = {
+        "read": 16,
+        "classes": {
+            "train": {"ant": ClassCounts(10, 8, 0, 2), "bee": ClassCounts(3, 8, 5, 0)},
+            "test": {"ant": ClassCounts(1, 1, 0, 0), "bee": ClassCounts()},
+        },
+        "rejected": {},
+        "rejects": (), "formats": {}, "conversions": {}, "widths": {}, "heights": {}, "file_bytes": {},
+        "pixel_histogram": {}, "duplicate_groups": 0, "conflicting_groups": 0, "straddling_groups": 0,
+        "duplicates": (), "thumbnails": (), "settings": {}, "warnings": (),
+        "engine": {"runner": "FnApiRunner", "seconds": 2.04, "images_per_second": 8.4},
+    }  # fmt: skip
+    return Summary(**{**plain, **changes})
+
+
+CONTRACT = types.SimpleNamespace(
+    splits={"train": types.SimpleNamespace(shards=(1, 2)), "test": types.SimpleNamespace(shards=(3,))}
+)
+
+
+def test_the_summary_of_a_clean_run():
+    assert tables.summary_table(CONTRACT, summary()).split("\n") == [
+        "split/class  images  originals  copies  left out  records",
+        "-----------  ------  ---------  ------  --------  -------",
+        "train/ant        10          8       0         2        8",
+        "train/bee         3          3       5         0        8",
+        "test/ant          1          1       0         0        1",
+        "test/bee          0          0       0         0        0",
+        "train, all       13         11       5         2       16",
+        "test, all         1          1       0         0        1",
+        "",
+        "Read 16, rejected 0 (none), wrote 17 records in 3 shards.",
+        "FnApiRunner, 2.0 s, 8 records/s.",
+    ]
+
+
+def test_the_summary_names_rejects_duplicates_and_warnings():
+    text = tables.summary_table(
+        CONTRACT,
+        summary(
+            rejected={"empty": 1, "not-an-image": 1200},
+            duplicate_groups=4,
+            conflicting_groups=3,
+            warnings=("Split test has no image of: bee.", "More."),
+        ),
+    )
+
+    assert text.split("\n")[-5:] == [
+        "Read 16, rejected 1,201 (empty 1, not-an-image 1200), wrote 17 records in 3 shards.",
+        "Equal images: 4 groups, 3 under conflicting labels.",
+        "warning: Split test has no image of: bee.",
+        "warning: More.",
+        "FnApiRunner, 2.0 s, 8 records/s.",
+    ]

@@ -1,0 +1,623 @@
+"""What is listed: every entry is a source or a reject with a reason, whatever its name and kind."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipelines.config import PrepareConfig
+from pipelines.core import elements as source
+from pipelines.core.elements import Source, SourceError
+from pipelines.core.summary import Rejected
+from pipelines.inputs import folders, listing, manifest
+from tests.support import object_stores as store_fixtures
+
+
+def config(path: object, **options) -> PrepareConfig:
+    return PrepareConfig(input=str(path), output="out", **options)
+
+
+def listed(path: object, **options) -> tuple[list[Source], dict[str, str]]:
+    """(the sources in order of key, uri -> reason of the rejects)."""
+    items = list(listing.list_sources(config(path, **options)))
+    rejects = {i.uri: i.reason for i in items if isinstance(i, Rejected)}
+    sources = sorted(i for i in items if isinstance(i, Source))
+    assert len(rejects) + len(sources) == len(items)
+    assert all(i.stage == "list" and i.detail for i in items if isinstance(i, Rejected))
+    return sources, rejects
+
+
+def touch(root: pathlib.Path, *names: str) -> pathlib.Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    return root
+
+
+def test_class_folders_nested_or_not(tmp_path):
+    touch(tmp_path, "cat/a.jpg", "cat/deep/er/b", "dog/a.jpg")
+
+    sources, rejects = listed(tmp_path)
+
+    assert sources == [
+        Source("cat/a.jpg", f"{tmp_path}/cat/a.jpg", "cat", "", "", 1.0),
+        Source("cat/deep/er/b", f"{tmp_path}/cat/deep/er/b", "cat", "", "", 1.0),
+        Source("dog/a.jpg", f"{tmp_path}/dog/a.jpg", "dog", "", "", 1.0),
+    ]
+    assert rejects == {}
+
+
+def test_a_slash_at_the_end_and_another_place_change_no_key(tmp_path):
+    here, there = touch(tmp_path / "here", "cat/a"), touch(tmp_path / "there", "cat/a")
+
+    assert [s.key for s in listed(f"{here}//")[0]] == [s.key for s in listed(there)[0]] == ["cat/a"]
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [("train", "train"), ("Training", "train"), ("val", "validation"), ("valid", "validation"), ("dev", "validation"),
+     ("validation", "validation"), ("test", "test"), ("TESTING", "test"), ("eval", "test")],
+)  # fmt: skip
+def test_split_folders_under_their_usual_names(folder, split, tmp_path):
+    touch(tmp_path, f"{folder}/cat/x/1.jpg", ".DS_Store")
+
+    sources, rejects = listed(tmp_path)
+
+    assert [s[2:4] for s in sources] == [("cat", split)]
+    assert set(rejects.values()) == {"hidden"}
+
+
+def test_one_other_folder_makes_them_classes(tmp_path):
+    touch(tmp_path, "train/x/1.jpg", "plane/2.jpg")
+
+    assert [s[2:4] for s in listed(tmp_path)[0]] == [("plane", ""), ("train", "")]
+
+
+def test_the_layout_can_be_stated(tmp_path):
+    touch(tmp_path, "train/a/1", "fold_1/b/2", "fold-2/b/3")
+
+    sources, rejects = listed(tmp_path, layout="split")
+
+    assert [s[2:4] for s in sources] == [("b", "fold_1"), ("a", "train")]
+    assert rejects == {f"{tmp_path}/fold-2/b/3": "bad-split"}  # it would become part of the shards' names
+    touch(tmp_path / "only", "train/x/1")
+    assert [s[2:4] for s in listed(tmp_path / "only", layout="class")[0]] == [("train", "")]
+
+
+def test_files_without_a_label(tmp_path):
+    touch(tmp_path, "readme.txt", "cat/1")
+    touch(tmp_path / "split", "train/1", "train/cat/2", "test/cat/3")
+
+    assert listed(tmp_path)[1] == {f"{tmp_path}/readme.txt": "no-label"}
+    assert listed(tmp_path / "split")[1] == {f"{tmp_path}/split/train/1": "no-label"}
+
+
+def test_hidden_files_are_rejected_as_such_whatever_they_are(tmp_path):
+    touch(tmp_path, "cat/1", "cat/.2", ".git/3", "cat/.thumbs/4")
+    (tmp_path / "cat/.#lock").symlink_to("user@host:1")  # as an editor leaves it
+    os.mkfifo(tmp_path / "cat/.pipe")
+
+    sources, rejects = listed(tmp_path)
+
+    assert [s.key for s in sources] == ["cat/1"]
+    assert set(rejects.values()) == {"hidden"}
+    assert len(rejects) == 5
+    assert "hidden" in source.HARMLESS
+
+
+def test_special_files_and_links(tmp_path):
+    outside = touch(tmp_path / "outside", "secret.jpg")
+    root = touch(tmp_path / "in", "cat/1", "dog/2")
+    os.mkfifo(root / "cat/fifo")
+    (root / "cat/dangling").symlink_to("nowhere")
+    (root / "cat/itself").symlink_to("itself")
+    (root / "self").symlink_to("self")  # a loop among the top folders too
+    (root / "cat/up").symlink_to("..")
+    (root / "cat/same").symlink_to(".")
+    (root / "cat/out").symlink_to(outside)
+    (root / "cat/out.jpg").symlink_to(outside / "secret.jpg")
+    (root / "cat/friend").symlink_to("../dog/2")
+
+    sources, rejects = listed(root)
+
+    assert [s.key for s in sources] == ["cat/1", "cat/friend", "dog/2"]
+    assert {pathlib.Path(uri).name: reason for uri, reason in rejects.items()} == {
+        "fifo": "not-a-file",
+        "dangling": "dangling-link",
+        "itself": "dangling-link",
+        "self": "dangling-link",
+        "up": "looping-link",
+        "same": "looping-link",
+        "out": "outside-input",
+        "out.jpg": "outside-input",
+    }
+
+
+def test_links_that_leave_can_be_allowed_and_still_do_not_loop(tmp_path):
+    touch(tmp_path / "outside", "secret.jpg")
+    root = touch(tmp_path / "in", "cat/1")
+    (root / "cat/out").symlink_to(tmp_path / "outside")
+    (root / "cat/parent").symlink_to(tmp_path)  # the folder that holds the input itself
+
+    sources, rejects = listed(root, allow_outside=True)
+
+    assert [s.key for s in sources] == ["cat/1", "cat/out/secret.jpg", "cat/parent/outside/secret.jpg"]
+    assert rejects == {f"{root}/cat/parent/in": "looping-link"}
+
+
+NAMES = [
+    "new\nline.jpg",
+    "back\\slash.jpg",
+    "st*r.jpg",
+    "[1].jpg",
+    "what?.jpg",
+    "größe.jpg",
+    " .jpg",
+    "a b.jpg",
+    "x.csv",
+]
+
+
+def test_names_of_all_kinds(tmp_path):
+    touch(tmp_path, *(f"c[a]*t/{name}" for name in NAMES))
+
+    sources, rejects = listed(tmp_path)
+
+    assert [s.key for s in sources] == sorted(f"c[a]*t/{name}" for name in NAMES)
+    assert {s.label for s in sources} == {"c[a]*t"}
+    assert all(os.path.exists(s.uri) for s in sources)
+    assert rejects == {}
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    touch(tmp_path, "cat/1", "cat/\udcff.jpg", "d\udcfeg/2")
+
+    sources, rejects = listed(tmp_path)
+
+    assert [s.key for s in sources] == ["cat/1"]
+    assert rejects == {f"{tmp_path}/cat/\\xff.jpg": "name-not-utf8", f"{tmp_path}/d\\xfeg": "name-not-utf8"}
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    touch(tmp_path, "cat/1", "dog/2")
+    scan = os.scandir
+
+    def scan_but_dog(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(folders.os, "scandir", scan_but_dog)
+    sources, rejects = listed(tmp_path)
+
+    assert [s.key for s in sources] == ["cat/1"]
+    assert rejects == {f"{tmp_path}/dog": "unreadable"}
+
+
+def test_an_empty_folder(tmp_path):
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(SourceError, match="holds no file"):
+        listed(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("absent", "There is nothing at"),
+        ("file.txt", "There is a file that is no manifest at"),
+        ("absent.csv", "No manifest"),
+        ("folder.csv", "No manifest"),
+        ("\udcff", "should be UTF-8"),
+    ],
+)
+def test_check_says_what_is_not_there(path, message, tmp_path):
+    touch(tmp_path, "file.txt", "folder.csv/x")
+    with pytest.raises(SourceError, match=message):
+        listing.check(config(tmp_path / path))
+
+
+@pytest.mark.parametrize(
+    ("path", "reasons"),
+    [
+        ("in/cat", "no-label 2"),  # the class folder itself, in place of the folder that holds it
+        ("in/*/*.png", ""),
+        ("rows.jsonl", "outside-input 1, bad-row 1"),
+    ],
+)
+def test_check_says_why_nothing_can_be_used(path, reasons, tmp_path):
+    touch(tmp_path, "in/cat/1", "in/cat/2")
+    (tmp_path / "rows.jsonl").write_text('{"path": "../elsewhere", "label": "cat"}\n{"path": "in/cat/1"}\n')
+    with pytest.raises(SourceError) as raised:
+        listing.check(config(tmp_path / path))
+    assert (f"can be used: {reasons}. For example" if reasons else "matches no file") in str(raised.value)
+
+
+@pytest.mark.parametrize("path", [".", "a[1]", "rows.jsonl", "c*/*", "[ac]*/x/*"])
+def test_check_lets_pass_what_has_images(path, tmp_path):
+    touch(tmp_path, "cat/1", "a[1]/x/2")
+    (tmp_path / "rows.jsonl").write_text('{"path": "cat/1", "label": "cat"}\n')
+    assert listing.check(config(tmp_path / path)) is None
+
+
+def test_an_absent_folder_is_an_error_when_it_is_listed_too(tmp_path):
+    for path in ("absent", "absent/*.jpg"):
+        with pytest.raises(SourceError, match=r"cannot be read: .*No such file"):
+            listed(tmp_path / path)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "keys"),
+    [
+        ("*/*.jpg", ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"]),
+        ("cat/*", ["1.jpg", "2.jpg", "note.txt"]),
+        ("[cd]*/?.jpg", ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"]),
+        ("**/*.jpg", ["cat/1.jpg", "cat/2.jpg", "cat/old/4.jpg", "dog/3.jpg"]),
+        ("cat/**", ["1.jpg", "2.jpg", "note.txt", "old/4.jpg"]),
+        ("c*/*d/*", ["cat/old/4.jpg"]),
+    ],
+)
+def test_globs(pattern, keys, tmp_path):
+    touch(tmp_path, "cat/1.jpg", "cat/2.jpg", "cat/note.txt", "dog/3.jpg", "cat/old/4.jpg")
+
+    sources, rejects = listed(tmp_path / pattern)
+
+    assert [s.key for s in sources] == keys
+    assert all(s.uri.endswith("/" + s.key) and os.path.isfile(s.uri) for s in sources)
+    assert [s.label for s in sources] == [pathlib.Path(s.uri).parent.name for s in sources]
+    assert rejects == {}
+
+
+def test_a_glob_lists_names_of_all_kinds_and_rejects_what_is_no_file(tmp_path):
+    touch(tmp_path, *(f"cat/{name}" for name in NAMES), "cat/.hidden", "other/1")
+    os.mkfifo(tmp_path / "cat/fifo")
+    (tmp_path / "cat/out").symlink_to("/etc/hostname")
+
+    sources, rejects = listed(tmp_path / "c*" / "*")
+
+    assert [s.key for s in sources] == sorted(f"cat/{name}" for name in NAMES)
+    assert rejects == {
+        f"{tmp_path}/cat/.hidden": "hidden",
+        f"{tmp_path}/cat/fifo": "not-a-file",
+        f"{tmp_path}/cat/out": "outside-input",
+    }
+
+
+def test_a_relative_glob(tmp_path, monkeypatch):
+    monkeypatch.chdir(touch(tmp_path, "cat/1.jpg", "2.jpg"))
+
+    assert listed("*/*.jpg")[0] == [Source("cat/1.jpg", "cat/1.jpg", "cat", "", "", 1.0)]
+    assert listed("*.jpg") == ([], {"2.jpg": "no-label"})
+
+
+def test_a_glob_that_matches_nothing(tmp_path):
+    with pytest.raises(SourceError, match=r"\*\.png' matches no file"):
+        listed(touch(tmp_path, "cat/1.jpg") / "*" / "*.png")
+
+
+def test_remote_folders_and_globs():
+    """A folder is listed once, however many files and folders it holds; a glob from where it begins to be one."""
+    names = ["in/dog/2", "in/cat/1", "in/cat/", "in/cat/old/3", "in/cow/[4]", "inside/cat/5"]
+    with store_fixtures.in_memory() as store:
+        store.objects = {f"gs://b/{name}": b"" for name in names}
+
+        assert listed("gs://b/in/")[0] == [
+            Source("cat/1", "gs://b/in/cat/1", "cat", "", "", 1.0),
+            Source("cat/old/3", "gs://b/in/cat/old/3", "cat", "", "", 1.0),
+            Source("cow/[4]", "gs://b/in/cow/[4]", "cow", "", "", 1.0),
+            Source("dog/2", "gs://b/in/dog/2", "dog", "", "", 1.0),
+        ]
+        assert store.listings == ["gs://b/in/"]
+        for pattern, keys in (
+            ("*/*", ["cat/1", "cow/[4]", "dog/2"]),
+            ("c*/*", ["cat/1", "cow/[4]"]),
+            ("**/3", ["cat/old/3"]),
+            ("cat/**", ["1", "old/3"]),
+            ("co[vw]/?4?", ["cow/[4]"]),
+        ):
+            assert [s.key for s in listed(f"gs://b/in/{pattern}")[0]] == keys
+        assert store.listings[1:] == [f"gs://b/in/{beginning}" for beginning in ("", "c", "", "cat/", "co")]
+
+
+def test_remote_inputs_that_are_not_there():
+    with store_fixtures.in_memory() as store:
+        store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b""}
+        for path in ("gs://b/in", "gs://b/m.csv", "gs://b/in/*/*"):
+            assert listing.check(config(path)) is None
+        for path, said in (
+            ("gs://b/i", "There is nothing below 'gs://b/i'"),
+            ("gs://b/n/*", "There is nothing below 'gs://b/n/\\*'"),
+            ("gs://b/n.csv", "No manifest"),
+        ):
+            with pytest.raises(SourceError, match=said):
+                listing.check(config(path))
+        with pytest.raises(SourceError, match=r"in/x\*' matches no file"):
+            listed("gs://b/in/x*")
+
+
+def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
+    touch(tmp_path, *(f"{c}/{i}" for c in "cab" for i in range(5)))
+    first = list(listing.list_sources(config(tmp_path)))
+    scan = os.scandir
+
+    class Backwards:
+        def __init__(self, path):
+            self._entries = scan(path)
+
+        def __enter__(self):
+            return reversed(list(self._entries.__enter__()))
+
+        def __exit__(self, *error):
+            return self._entries.__exit__(*error)
+
+    monkeypatch.setattr(folders.os, "scandir", Backwards)
+    assert list(listing.list_sources(config(tmp_path))) == first
+
+
+def write(path: pathlib.Path, rows: list[dict], bom: bool = False) -> pathlib.Path:
+    """A manifest in the format that its name states."""
+    if path.suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        return path
+    if path.suffix == ".csv":
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        quoted = [['"' + str(row.get(c, "")).replace('"', '""') + '"' for c in columns] for row in rows]
+        text = "\r\n".join(",".join(line) for line in [columns, *quoted])
+    else:
+        text = "\n".join(json.dumps(row) for row in rows)
+    path.write_bytes((b"\xef\xbb\xbf" if bom else b"") + text.encode())
+    return path
+
+
+FORMATS = ["m.csv", "m.jsonl", "m.ndjson", "m.parquet", "M.CSV"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_manifests_of_every_format(name, tmp_path):
+    path = write(
+        tmp_path / name.lower(),
+        [
+            {"path": "a/1.jpg", "label": "cat", "split": "VAL", "group": "g1", "weight": 2.5},
+            {"path": "a/new\nline.jpg", "label": 'say "cat", twice', "split": "", "group": "", "weight": 0},
+            {"path": "./a//3.jpg", "label": " dog ", "split": "fold_1", "group": "7", "weight": 1},
+        ],
+    )
+    path = path.rename(tmp_path / name)
+
+    sources, rejects = listed(path)
+
+    assert sources == [
+        Source("a/1.jpg", f"{tmp_path}/a/1.jpg", "cat", "validation", "g1", 2.5),
+        Source("a/3.jpg", f"{tmp_path}/a/3.jpg", "dog", "fold_1", "7", 1.0),
+        Source("a/new\nline.jpg", f"{tmp_path}/a/new\nline.jpg", 'say "cat", twice', "", "", 0.0),
+    ]
+    assert rejects == {}
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(name, tmp_path):
+    path = write(tmp_path / name, [{"path": "1.jpg", "label": "cat"}], bom=True)
+    assert [s[2:] for s in listed(path)[0]] == [("cat", "", "", 1.0)]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
+def test_missing_columns(name, tmp_path):
+    with pytest.raises(SourceError, match=r"Missing: label\. Found: path, class"):
+        listed(write(tmp_path / name, [{"path": "1.jpg", "class": "cat"}]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("m.csv", b"", "Missing: label, path. Found: none"),
+        ("m.csv", b"path,label\n", "has no rows"),
+        ("m.csv", b"path,label\n\xff\xfe,cat\n", "cannot be read: UnicodeDecodeError"),
+        ("m.jsonl", b"", "has no rows"),
+        ("m.jsonl", b'{"path": "1", "label": "cat"}\n{"path": ', "Line 2 of the manifest is not JSON"),
+        ("m.jsonl", b"[" * 100_000, "Line 1 of the manifest is not JSON"),
+        ("m.jsonl", b'\n["1", "cat"]', "Line 2 of the manifest should be a JSON object"),
+        ("m.parquet", b"PAR1 or not", "cannot be read: Arrow"),
+    ],
+)
+def test_manifests_that_cannot_be_read(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=message):
+        listed(tmp_path / name)
+
+
+def test_the_check_before_a_run_reads_the_first_rows_only(tmp_path):
+    (tmp_path / "0.jpg").touch()
+    rows = [json.dumps({"path": f"{i}.jpg", "label": "cat"}) for i in range(listing.LOOKED_AT)]
+    (tmp_path / "m.jsonl").write_text("\n".join([*rows, "no JSON"]))
+    listing.check(PrepareConfig(input=str(tmp_path / "m.jsonl"), output="out"))
+    with pytest.raises(SourceError, match=f"Line {listing.LOOKED_AT + 1} of the manifest is not JSON"):
+        listed(tmp_path / "m.jsonl")
+
+
+def test_an_absent_manifest(tmp_path):
+    with pytest.raises(SourceError, match="There is no such file"):
+        listed(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"path": "", "label": "cat"}, "should have a path and a label"),
+        ({"path": "1", "label": " "}, "should have a path and a label"),
+        ({"path": "1"}, "should have a path and a label"),
+        ({"path": "1", "label": None}, "should have a path and a label"),
+        ({"path": "1", "label": float("nan")}, "should have a path and a label"),
+        ({"path": "1", "label": ["cat"]}, "should have plain text or a number as its label"),
+        ({"path": {"x": 1}, "label": "cat"}, "should have plain text or a number as its path"),
+        ({"path": "a\0b", "label": "cat"}, "should have plain text or a number as its path"),
+        ({"path": "1", "label": "\ud800"}, "should have plain text or a number as its label"),
+        ({"path": "1", "label": "cat", "group": "\udcff"}, "should have plain text or a number as its group"),
+        ({"path": "1", "label": "cat", "split": "../up"}, "should have a split of letters, digits and _"),
+        ({"path": "1", "label": "cat", "weight": -1}, "should have a weight from 0 to 3e+38. Received: -1"),
+        ({"path": "1", "label": "cat", "weight": "heavy"}, "should have a weight"),
+        ({"path": "1", "label": "cat", "weight": "nan"}, "should have a weight"),
+        ({"path": "1", "label": "cat", "weight": 1e300}, "should have a weight"),
+        ({"path": "1", "label": "cat", "weight": True}, "should have a weight"),
+    ],
+    ids=str,
+)
+def test_bad_rows_are_rejected_alone(row, sentence, tmp_path):
+    path = write(tmp_path / "m.jsonl", [{"path": "0", "label": "ok"}, row])
+
+    first, second = listing.list_sources(config(path))
+
+    assert isinstance(first, Source)
+    assert isinstance(second, Rejected)
+    assert second.reason == "bad-row"
+    assert second.detail.startswith("Row 2 ")
+    assert sentence in second.detail
+    assert "bad-row" not in source.HARMLESS
+
+
+def test_numbers_are_labels_too(tmp_path):
+    path = write(tmp_path / "m.jsonl", [{"path": 1, "label": 0}, {"path": "2", "label": 1, "group": 5}])
+    assert [(s.key, s.label, s.group) for s in listed(path)[0]] == [("1", "0", ""), ("2", "1", "5")]
+
+
+def test_repeated_and_contradictory_rows_in_any_order(tmp_path):
+    rows = [
+        {"path": "same.jpg", "label": "cat"}, {"path": "./same.jpg", "label": "cat", "weight": 1.0},
+        {"path": f"{tmp_path}/same.jpg", "label": "cat"},
+        {"path": "label.jpg", "label": "cat"}, {"path": "label.jpg", "label": "dog"},
+        {"path": "split.jpg", "label": "cat", "split": "train"}, {"path": "x/../split.jpg", "label": "cat"},
+        {"path": "weight.jpg", "label": "cat", "weight": 1}, {"path": "weight.jpg", "label": "cat", "weight": 2},
+        {"path": "group.jpg", "label": "cat", "group": "a"}, {"path": "group.jpg", "label": "cat", "group": "b"},
+    ]  # fmt: skip
+    for order in (rows, rows[::-1]):
+        items = list(listing.list_sources(config(write(tmp_path / "m.jsonl", order))))
+
+        assert [i.key for i in items if isinstance(i, Source)] == ["same.jpg"]
+        reasons = [(pathlib.Path(i.uri).name, i.reason) for i in items if isinstance(i, Rejected)]
+        assert sorted(reasons) == sorted(
+            [("same.jpg", "repeated-row")] * 2
+            + [(f"{n}.jpg", "contradictory-rows") for n in ("label", "split", "weight", "group")] * 2
+        )
+
+
+def test_paths_that_leave_the_manifests_folder(tmp_path):
+    touch(tmp_path, "up.jpg", "in/1.jpg")
+    (tmp_path / "in/link.jpg").symlink_to("../up.jpg")
+    rows = [{"path": p, "label": "cat"} for p in ("1.jpg", "../up.jpg", f"{tmp_path}/up.jpg", "link.jpg", "a/../../up")]
+    path = write(tmp_path / "in" / "m.jsonl", rows)
+
+    sources, rejects = listed(path)
+    allowed, none = listed(path, allow_outside=True)
+
+    assert [s.key for s in sources] == ["1.jpg"]
+    assert rejects == {row["path"]: "outside-input" for row in rows[1:]}
+    assert [(s.key, s.uri) for s in allowed] == [
+        ("../up", f"{tmp_path}/up"),
+        ("../up.jpg", f"{tmp_path}/up.jpg"),
+        ("1.jpg", f"{tmp_path}/in/1.jpg"),
+        ("link.jpg", f"{tmp_path}/in/link.jpg"),
+    ]
+    assert list(none.values()) == ["repeated-row"]
+
+
+def test_keys_do_not_depend_on_where_the_manifest_lies(tmp_path, monkeypatch):
+    rows = [{"path": "a/1.jpg", "label": "cat"}]
+    first = write(tmp_path / "m.jsonl", rows)
+    monkeypatch.chdir(tmp_path)
+
+    for path in (first, "m.jsonl", "./m.jsonl"):
+        assert [s.key for s in listed(path)[0]] == ["a/1.jpg"]
+    absolute = write(tmp_path / "n.jsonl", [{"path": f"{tmp_path}/a/1.jpg", "label": "cat"}])
+    assert [s.key for s in listed(absolute)[0]] == ["a/1.jpg"]
+
+
+def test_a_remote_manifest(monkeypatch):
+    rows = b"path,label\na/../b/1.jpg,cat\ngs://other/2.jpg,dog\ngs://bucket/in/b/1.jpg,cat\n"
+    monkeypatch.setattr(manifest.storage, "read_input", lambda path, limit: rows)
+
+    sources, rejects = listed("gs://bucket/in/m.csv")
+
+    assert [s[:3] for s in sources] == [
+        ("b/1.jpg", "gs://bucket/in/b/1.jpg", "cat"),
+        ("gs://other/2.jpg", "gs://other/2.jpg", "dog"),
+    ]
+    assert rejects == {"gs://bucket/in/b/1.jpg": "repeated-row"}
+
+
+scalars = st.none() | st.booleans() | st.floats() | st.integers() | st.text()
+json_values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.text(), v), max_leaves=4)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["path", "label", "split", "group", "weight"]), json_values), min_size=1)
+)
+def test_no_row_raises_and_none_is_lost(rows):
+    folders = manifest._Folders("/base")
+    items = [manifest._parse_row(row, 1, "/base", folders, config("/base/m.jsonl")) for row in rows]
+
+    for item in items:
+        assert isinstance(item, (Source, Rejected))
+        json.dumps(item if isinstance(item, Source) else item.uri, ensure_ascii=False).encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("größe", "größe"), ("a\udcffb", "a\\xffb"), ("a\ud800b", "a\\ud800b"), ("a\\b", "a\\b")]
+)
+def test_printable(text, shown):
+    assert source.printable(text) == shown
+
+
+def test_listing_a_local_folder_needs_no_beam(tmp_path):
+    touch(tmp_path, "cat/1")
+    program = (
+        "import sys; from pipelines import listing; from pipelines.config import PrepareConfig as C\n"
+        "for path in sys.argv[1:]: assert len(list(listing.list_sources(C(input=path, output='out')))) == 1\n"
+        "assert not {'apache_beam', 'tensorflow'} & set(sys.modules)"
+    )
+    paths = [str(tmp_path), f"{tmp_path}/*/*"]
+    done = subprocess.run([sys.executable, "-c", program, *paths], timeout=60, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("pattern", ["", "/*/*", "/**", "/*/*/*"])
+def test_no_chain_of_links_leaves_the_input(pattern, tmp_path):
+    """A folder linked inside, in it a link to a link that leaves: what counts is where the whole path leads."""
+    touch(tmp_path / "outside", "deep/secret.jpg")
+    root = touch(tmp_path / "in", "cat/1.jpg", "cat/more/2.jpg", "links/3.jpg")
+    (root / "links/out").symlink_to("../../outside")
+    (root / "cat/inside").symlink_to("../links")
+    (root / "cat/more/again").symlink_to("../inside/out/deep")
+
+    sources, rejects = listed(f"{root}{pattern}")
+
+    assert not [s for s in sources if "secret" in s.key]
+    assert all(os.path.realpath(s.uri).startswith(f"{root}/") for s in sources)
+    assert set(rejects.values()) == {"outside-input"}
+
+
+def test_a_manifests_row_through_a_linked_folder_leaves_too(tmp_path):
+    touch(tmp_path / "outside", "deep/secret.jpg")
+    root = touch(tmp_path / "in", "cat/1.jpg")
+    (root / "out").symlink_to("../outside")
+    (root / "out-again").symlink_to("out/deep")
+    (root / "cat/out.jpg").symlink_to("../out/deep/secret.jpg")
+    (root / "cat/again.jpg").symlink_to("1.jpg")
+    paths = ["cat/1.jpg", "cat/again.jpg"]
+    paths += ["out/deep/secret.jpg", "out-again/secret.jpg", "cat/../out/deep/secret.jpg", "cat/out.jpg"]
+    paths += [f"{root}/cat/../../outside/deep/secret.jpg", f"{root}/.."]
+    path = write(root / "m.jsonl", [{"path": p, "label": "cat"} for p in paths])
+
+    sources, rejects = listed(path)
+
+    assert [s.key for s in sources] == ["cat/1.jpg", "cat/again.jpg"]
+    assert rejects == dict.fromkeys(paths[2:], "outside-input")
+    assert len(listed(path, allow_outside=True)[0]) == 7  # one of the eight is named twice

@@ -1,0 +1,265 @@
+"""Ranks, cuts and copies against what a person, or a brute-force search, finds."""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import random
+from unittest import mock
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.config import PrepareConfig
+from pipelines.core.hashing import POSITIONS
+from pipelines.plan import balance
+from pipelines.plan.balance import Copies, RankHistogram
+
+positions = st.integers(0, POSITIONS - 1)
+
+
+def histogram_of(items) -> RankHistogram:
+    histogram = RankHistogram()
+    for position in items:
+        histogram.add(position)
+    return histogram
+
+
+def config(**options) -> PrepareConfig:
+    return PrepareConfig(input="in", output="out", **options)
+
+
+def test_a_small_histogram_is_merged_in_place_and_not_by_a_copy_of_the_large_one():
+    """A class of a million images is merged from a thousand parts: each may cost its own size only."""
+    with mock.patch.object(balance, "MAX_BINS", 8):
+        large = histogram_of(range(0, 64, 4))
+        bins = large.bins
+        large.merge(histogram_of([1, 9]))
+        large.merge(RankHistogram())
+    assert large.bins is bins
+    assert (large.level, large.ordered()) == (3, [(0, 3), (8, 3), *((start, 2) for start in range(16, 64, 8))])
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.one_of(positions, st.integers(0, 99)), st.integers(1, 5)), max_size=40),
+    st.integers(1, 6),
+    st.randoms(use_true_random=False),
+)
+def test_any_order_of_adds_and_merges_ends_in_the_same_histogram(items, parts, rng: random.Random):
+    with mock.patch.object(balance, "MAX_BINS", 8):
+        whole = RankHistogram()
+        for item in items:
+            whole.add(*item)
+        shuffled = rng.sample(items, len(items))
+        pieces = []
+        for i in range(parts):
+            piece = RankHistogram()
+            for item in shuffled[i::parts]:
+                piece.add(*item)
+            pieces.append(piece)
+        merged = RankHistogram()
+        for piece in pieces:
+            merged.merge(piece)
+
+        assert (merged.level, merged.bins) == (whole.level, whole.bins)
+        assert len(whole.bins) <= 8
+        assert whole.total == sum(weight for _, weight in items)
+        expected = collections.Counter()
+        for position, weight in items:
+            expected[position >> whole.level << whole.level] += weight
+        assert whole.ordered() == sorted(expected.items())
+        # The level is the least that is enough.
+        assert not whole.level or len({p >> (whole.level - 1) for p, _ in items}) > 8
+
+
+@given(st.sets(positions, min_size=1, max_size=60), st.data())
+def test_the_threshold_is_exact_while_bins_are_single(items, data):
+    count = data.draw(st.integers(0, len(items)))
+
+    threshold = histogram_of(items).threshold(count)
+
+    assert sum(p < threshold for p in items) == count
+
+
+@settings(max_examples=200)
+@given(st.sets(positions, min_size=1, max_size=200), st.data())
+def test_the_threshold_is_the_nearest_edge_where_bins_are_merged(items, data):
+    count = data.draw(st.integers(0, len(items)))
+    with mock.patch.object(balance, "MAX_BINS", 16):
+        histogram = histogram_of(items)
+        threshold = histogram.threshold(count)
+
+    edges = [0, *itertools.accumulate(weight for _, weight in histogram.ordered())]
+    below = sum(p < threshold for p in items)
+    assert abs(below - count) == min(abs(edge - count) for edge in edges)
+
+
+def test_thresholds_of_three_items():
+    histogram = histogram_of([10, 20, 30])
+
+    assert [histogram.threshold(n) for n in range(4)] == [10, 20, 30, POSITIONS]
+
+
+SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+def sizes(items, cuts) -> dict[str, int]:
+    return collections.Counter(balance.split_of(p, cuts) for p in items)
+
+
+@settings(max_examples=300)
+@given(
+    st.sets(positions, min_size=1, max_size=60),
+    st.lists(st.integers(0, 10), min_size=1, max_size=4).filter(sum),
+)
+def test_splits_get_their_share_to_within_one_item(items, weights):
+    fractions = {f"s{i}": w / sum(weights) for i, w in enumerate(weights)}
+    names = [name for name, share in fractions.items() if share > 0]
+
+    cuts = balance.split_cuts(histogram_of(items), fractions)
+    found = sizes(items, cuts)
+
+    assert [name for _, name in cuts] == names
+    assert [edge for edge, _ in cuts] == sorted(edge for edge, _ in cuts)
+    assert cuts[-1][0] == POSITIONS
+    assert sum(found.values()) == len(items)
+    n = len(items)
+    ends = [round_half_up(n * share) for share in itertools.accumulate(fractions[name] for name in names[:-1])]
+    rounded = [b - a for a, b in itertools.pairwise([0, *ends, n])]
+    if n < len(names) or min(rounded) > 0:
+        assert [found[name] for name in names] == rounded
+        assert all(abs(found[name] - n * fractions[name]) < 1 + 1e-9 for name in names)
+    else:  # to give every split one, others give way by no more than there are splits
+        assert min(found[name] for name in names) >= 1
+        assert all(abs(found[name] - n * fractions[name]) < len(names) for name in names)
+
+
+def round_half_up(value: float) -> int:
+    whole = int(value)  # value + 0.5 would itself be rounded: up, just below a half
+    return whole + (value - whole >= 0.5)
+
+
+@given(st.dictionaries(positions, st.integers(1, 30), min_size=2, max_size=20), st.floats(0.01, 0.99))
+def test_a_cut_between_groups_is_the_best_there_is(groups, share):
+    histogram = RankHistogram()
+    for item in groups.items():
+        histogram.add(*item)
+
+    cuts = balance.split_cuts(histogram, {"train": share, "test": 1 - share})
+    train = sum(weight for position, weight in groups.items() if balance.split_of(position, cuts) == "train")
+
+    target = share * histogram.total
+    possible = list(itertools.accumulate(groups[p] for p in sorted(groups)))[:-1]  # each side gets a group
+    assert abs(train - target) == pytest.approx(min(abs(p - target) for p in possible))
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, (1, 0, 0)),
+        (2, (2, 0, 0)),
+        (3, (1, 1, 1)),
+        (5, (3, 1, 1)),
+        (10, (8, 1, 1)),
+        (25, (20, 3, 2)),
+        (26, (21, 2, 3)),
+    ],
+)
+def test_no_class_is_missing_from_a_split_if_it_has_three_images(count, expected):
+    items = [i * (POSITIONS // 100) for i in range(count)]
+
+    found = sizes(items, balance.split_cuts(histogram_of(items), SPLITS))
+
+    assert tuple(found[name] for name in SPLITS) == expected
+
+
+def test_a_position_on_a_cut_is_beyond_it():
+    cuts = [(100, "train"), (POSITIONS, "test")]
+
+    assert [balance.split_of(p, cuts) for p in (0, 99, 100, POSITIONS - 1)] == ["train", "train", "test", "test"]
+
+
+COUNTS = {"ant": 100, "bee": 25, "cat": 4}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, COUNTS),
+        ({"balance": "uniform"}, {"ant": 100, "bee": 100, "cat": 100}),
+        ({"balance": "uniform", "target": 30}, {"ant": 30, "bee": 30, "cat": 30}),
+        ({"balance": "sqrt"}, {"ant": 100, "bee": 50, "cat": 20}),
+        ({"balance": "temperature", "temperature": 1}, COUNTS),
+        ({"balance": "temperature", "temperature": 2}, {"ant": 100, "bee": 50, "cat": 20}),
+        ({"balance": "temperature", "temperature": 0.5}, {"ant": 100, "bee": 6, "cat": 1}),  # 6.25 and 0.16
+        ({"balance": "temperature", "temperature": float("inf")}, {"ant": 100, "bee": 100, "cat": 100}),
+        ({"balance": "counts", "counts": {"bee": 40, "cat": 0}}, {"ant": 100, "bee": 40, "cat": 0}),
+    ],
+)
+def test_targets(options, expected):
+    assert balance.targets(COUNTS, config(**options)) == expected
+
+
+def test_targets_of_unknown_classes_are_an_error():
+    with pytest.raises(balance.BalanceError, match=r"without images in train: dog\. There are: ant, bee, cat"):
+        balance.targets(COUNTS, config(balance="counts", counts={"dog": 3, "cat": 1}))
+
+
+def stored(count: int, copies: Copies) -> list[int]:
+    """Records of each of `count` images at the positions 0, 10, 20, ..."""
+    return [copies.of(10 * i) for i in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("target", "max_copies", "expected"),
+    [
+        (4, 10, [1, 1, 1, 1]),
+        (6, 10, [2, 2, 1, 1]),
+        (8, 10, [2, 2, 2, 2]),
+        (3, 10, [1, 1, 1, 0]),
+        (1, 10, [1, 0, 0, 0]),
+        (0, 10, [0, 0, 0, 0]),
+        (100, 3, [3, 3, 3, 3]),
+        (100, 1, [1, 1, 1, 1]),
+    ],
+)
+def test_copies_fill_up_in_hash_order(target, max_copies, expected):
+    histogram = histogram_of([0, 10, 20, 30])
+    options = config(balance="counts", counts={"ant": target}, max_copies=max_copies)
+    assert balance.targets({"ant": 4}, options) == {"ant": target}
+
+    assert stored(4, balance.copies_for(target, histogram, options)) == expected
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.sets(positions, min_size=1, max_size=40), min_size=1),
+    st.sampled_from([{"balance": "uniform"}, {"balance": "sqrt"}, {"balance": "uniform", "target": 17}, {}]),
+    st.integers(1, 12),
+)
+def test_copies_meet_the_target_exactly_and_differ_by_one(classes, options, max_copies):
+    settings_ = config(**options, max_copies=max_copies)
+    counts = {label: len(items) for label, items in classes.items()}
+
+    for label, wanted in balance.targets(counts, settings_).items():
+        copies = balance.copies_for(wanted, histogram_of(classes[label]), settings_)
+        each = [copies.of(p) for p in classes[label]]
+        assert sum(each) == min(wanted, max_copies * counts[label])
+        assert max(each) - min(each) <= 1
+        assert max(each) <= max_copies
+
+
+@given(st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=4), max_size=8))
+def test_components_against_brute_force(groups):
+    sets = [set(group) for group in groups]
+    changed = True
+    while changed:
+        changed = False
+        for a, b in itertools.combinations(sets, 2):
+            if a & b:
+                sets = [s for s in sets if s is not a and s is not b] + [a | b]
+                changed = True
+                break
+
+    assert balance.components(groups) == {member: min(s) for s in sets for member in s}

@@ -1,0 +1,53 @@
+"""What becomes of an unfinished run when the next one comes."""
+
+import dataclasses
+import logging
+
+import pytest
+
+from pipelines import storage
+from pipelines import work_dir as workspace
+from pipelines.config import PrepareConfig
+
+
+@pytest.fixture
+def config(tmp_path):
+    return PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"))
+
+
+def again(config: PrepareConfig, caplog: pytest.LogCaptureFixture) -> tuple[bool, str]:
+    """(whether what was done stays, what is said)."""
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        work = workspace.open_work(config)
+    return storage.exists(work.path("staged", "done")), caplog.text
+
+
+@pytest.fixture
+def unfinished(config):
+    work = workspace.open_work(config)
+    storage.write_text(work.path("staged", "done"), "")
+    storage.write_text(work.path("plan.json"), "{}")
+    return work
+
+
+def test_the_same_options_go_on(config, unfinished, caplog):
+    same = dataclasses.replace(config, workers=3, image_timeout=5.0, input=config.input + "-moved")
+    stays, said = again(same, caplog)
+    assert stays
+    assert "Goes on with an unfinished run" in said
+    assert not storage.exists(unfinished.path("plan.json"))
+
+
+def test_other_options_start_over_and_are_named(config, unfinished, caplog):
+    stays, said = again(dataclasses.replace(config, size=(64, 32), balance="uniform", workers=3), caplog)
+    assert not stays
+    assert 'had other options (--size [128, 128], --balance "none").' in said
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"config_digest": 3, "settings": []}'])
+def test_a_damaged_note_starts_over(config, unfinished, caplog, note):
+    storage.write_text(unfinished.path("run.json"), note)
+    stays, said = again(config, caplog)
+    assert not stays
+    assert "its note is damaged or of another version" in said

@@ -1,0 +1,252 @@
+"""Worker processes: answers in order, faults that cost one item, and nothing left behind."""
+
+import itertools
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from PIL import Image
+
+from pipelines.config import ConfigError, PrepareConfig
+from pipelines.core.elements import Source
+from pipelines.job import prepare
+from pipelines.job.accounting import IncompleteError
+from pipelines.workers import memory_limit as memory
+from pipelines.workers import pool as workers
+from pipelines.workers.pool import TaskLostError, WorkerError, Workers
+from tests.support import images as fx
+from tests.support.images import draw_photo
+
+
+@pytest.fixture(scope="module")
+def two() -> Workers:
+    return Workers(2, "tests.support.faulty_tasks")
+
+
+def test_answers_come_for_each_item_in_order(two):
+    futures = [f for start in range(0, 90, 9) for f in two.submit("echo", (), [(i,) for i in range(start, start + 9)])]
+    answers = [future.result() for future in futures]
+    assert [value for value, _ in answers] == list(range(90))
+    assert 1 <= len({process for _, process in answers}) <= 2
+
+
+def test_no_items_are_no_request(two):
+    assert two.submit("echo", (), []) == []
+    assert two.submit("echo", (), [("next",)])[0].result()[0] == "next"
+
+
+def test_shared_arguments_follow_the_items_own(two):
+    with pytest.raises(WorkerError, match="takes 1 positional argument but 2 were given"):
+        two.submit("echo", ("shared",), [("own",)])[0].result()
+
+
+@pytest.mark.parametrize("fault", ["die", "leave", "half_an_answer"])
+def test_a_worker_that_dies_costs_one_item(two, fault):
+    before = two.submit("echo", (), [("before",)])
+    lost = two.submit(fault, (), [(0,)])
+    after = two.submit("echo", (), [(i,) for i in range(20)])
+    with pytest.raises(TaskLostError, match="crashed or ran out of memory") as told:
+        lost[0].result()
+    assert told.value.reason == "crashed"
+    assert before[0].result()[0] == "before"
+    assert [future.result()[0] for future in after] == list(range(20))
+
+
+def test_of_a_request_of_many_items_only_the_one_is_lost(two):
+    futures = two.submit("sleep", (), [(0,), (0,), (3600,), (0,)], deadline=0.5)
+    outcomes = [future.exception() for future in futures]
+    assert [type(e) for e in outcomes] == [type(None), type(None), TaskLostError, type(None)]
+    assert outcomes[2].reason == "timeout"
+    assert str(outcomes[2]) == "It took longer than 0.5 seconds (--image-timeout)."
+
+
+def test_requests_of_other_kinds_that_wait_behind_a_lost_one_keep_their_kind(two):
+    lost = two.submit("sleep", (), [(3600,)], deadline=0.5) + two.submit("sleep", (), [(3600,)], deadline=0.5)
+    behind = [(two.submit("echo", (), [(i,)]), two.submit("sleep", (), [(0,)])) for i in range(9)]
+    assert [future.exception().reason for future in lost] == ["timeout", "timeout"]
+    assert [(echo.result()[0], sleep.result()) for [echo], [sleep] in behind] == [(i, None) for i in range(9)]
+
+
+def test_time_in_the_queue_is_not_counted(two):
+    """Six items of 0.3 s by two workers: the last waits longer than its deadline for its turn."""
+    for future in [f for _ in range(6) for f in two.submit("sleep", (), [(0.3,)], deadline=0.6)]:
+        assert future.result() is None
+
+
+def test_the_process_of_a_lost_worker_is_gone():
+    [future] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
+    process = psutil.Process(future.result()[1])
+    alone = Workers(1, "tests.support.faulty_tasks")
+    [first] = alone.submit("echo", (), [(0,)])
+    hung = psutil.Process(first.result()[1])
+    assert alone.submit("sleep", (), [(3600,)], deadline=0.2)[0].exception().reason == "timeout"
+    psutil.wait_procs([hung], timeout=10)
+    assert not hung.is_running()
+    assert process.is_running()
+
+
+def test_an_exception_in_a_task_is_told_with_its_trace(two):
+    with pytest.raises(WorkerError, match=r"(?s)Task 'fail' failed .*Traceback.*ValueError: seventeen"):
+        two.submit("fail", (), [("seventeen",)])[0].result()
+
+
+def test_workers_that_cannot_start_say_why():
+    with pytest.raises(WorkerError, match=r"(?s)No worker process can be started.*No module named 'no_such_tasks'"):
+        Workers(1, "no_such_tasks").submit("echo", (), [(0,)])[0].result()
+
+
+def test_a_killed_zygote_is_replaced():
+    pair = Workers(2, "tests.support.faulty_tasks")
+    pair.submit("echo", (), [(0,)])[0].result()
+    killed = workers._zygote(("tests.support.faulty_tasks", ()))._process
+    killed.kill()
+    killed.wait()
+    futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
+    assert [f.exception().reason for f in futures] == ["crashed"] * 3
+    assert pair.submit("echo", (), [("still",)])[0].result()[0] == "still"
+
+
+def test_no_worker_outlives_the_program():
+    """Whatever ends it: even one that is stuck in a task."""
+    code = (
+        "from pipelines.workers import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "print(w.submit('echo', (), [(0,)])[0].result()[1], flush=True); w.submit('sleep', (), [(3600,)]); input()"
+    )
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    worker = psutil.Process(int(program.stdout.readline()))
+    time.sleep(0.2)
+    program.kill()
+    program.communicate()
+    gone, _ = psutil.wait_procs([worker], timeout=10)
+    assert gone
+
+
+def test_forks_are_of_a_process_with_one_thread():
+    """Anything else is not safe to fork."""
+    Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])
+    [ready] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
+    ready.result()
+    assert psutil.Process(workers._zygote(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
+
+
+def test_usual_count():
+    assert workers.usual_count(3) == 3
+    assert workers.usual_count(0) == len(os.sched_getaffinity(0))
+
+
+def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, monkeypatch):
+    names = [f"{fault}-in-{stage}" for fault in ("hangs", "crashes", "surprises") for stage in ("fingerprint", "make")]
+    for i, name in enumerate([*names, *(f"good-{i}" for i in range(26))]):
+        draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{name}.jpg", i, (40, 30))
+    faulty = Workers(2, "tests.support.faulty_tasks")
+    shared = workers.shared
+    monkeypatch.setattr(
+        workers, "shared", lambda count, role, *paths: faulty if role == "decoders" else shared(count, role, *paths)
+    )
+    config = PrepareConfig(
+        input=str(tmp_path / "in"),
+        output=str(tmp_path / "out"),
+        size=(8, 8),
+        max_reject_rate=0.2,
+        image_timeout=1.0,
+        splits={"train": 1.0},
+    )
+    result = prepare.prepare(config)
+    assert sum(result.contract.splits["train"].stored.values()) == 26
+    told = {os.path.basename(r.uri).removesuffix(".jpg"): (r.stage, r.reason) for r in result.summary.rejects}
+    assert told == {
+        "hangs-in-fingerprint": ("fingerprint", "timeout"),
+        "hangs-in-make": ("decode", "timeout"),
+        "crashes-in-fingerprint": ("fingerprint", "crashed"),
+        "crashes-in-make": ("decode", "crashed"),
+        "surprises-in-fingerprint": ("fingerprint", "unexpected-error"),
+        "surprises-in-make": ("decode", "unexpected-error"),
+    }
+
+
+def test_an_analysis_that_is_killed_is_a_sentence_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    for i in range(20):
+        draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{i}.jpg", i, (40, 30))
+    config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), size=(8, 8))
+    submit = Workers.submit
+
+    def killed(self, task, *args):
+        return (
+            submit(Workers(1, "tests.support.faulty_tasks"), "die", (), [(0,)])
+            if task == "run_analysis"
+            else submit(self, task, *args)
+        )
+
+    monkeypatch.setattr(Workers, "submit", killed)
+    with pytest.raises(IncompleteError, match="killed or ran out of memory"):
+        prepare.prepare(config)
+    assert not (tmp_path / "out/contract.json").exists()
+    monkeypatch.undo()
+    assert sum(s.records for s in prepare.prepare(config).contract.splits.values()) == 20
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's writable memory")
+
+
+@linux
+def test_a_worker_gets_no_more_memory_than_it_may(two):
+    asked = [(50, 100), (150, 100), (50, 100), (150, 300), (400, 300)]
+    answers = [f.result() for f in two.submit("hoard", (), asked)]
+    assert answers == [50, "MemoryError", 50, 150, "MemoryError"]
+
+
+def test_the_programs_own_memory_is_not_bounded():
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    memory.bound(1 << 20)
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
+
+
+@linux
+def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tmp_path):
+    """100 million bytes as RGB: 50 kB of PNG, and 400 kB of a TIFF that Pillow reads."""
+    flat = Image.new("RGB", (6000, 6000))
+    files = {"large.png": fx.flat_png(6000, 6000), "large.tif": fx.encode(flat, "TIFF", compression="tiff_lzw")}
+    draw_photo(tmp_path / "small.jpg", 1, (40, 30))
+    config = PrepareConfig(input="in", output="out", size=(8, 8), image_memory=64 << 20)
+    alone = Workers(1)
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        for path, reason in ((name, "out-of-memory"), ("small.jpg", "")):
+            source = Source(path, str(tmp_path / path), "cat", "", "", 1.0)
+            ref = alone.submit("fingerprint", (config,), [(source,)])[0].result()
+            made = alone.submit("make", ("train", config), [(ref, (0,), 0)])[0].result()
+            assert getattr(made, "reason", "") == reason
+            if reason:
+                assert made.detail == "It takes more than 67108864 bytes of memory (--image-memory)."
+
+
+def test_a_bound_that_nothing_fits_in_is_refused():
+    with pytest.raises(ConfigError, match="--image-memory should be between"):
+        PrepareConfig(input="in", output="out", image_memory=1 << 20)
+
+
+@linux
+def test_large_images_take_turns_and_small_ones_do_not_wait():
+    pair = [Workers(1, "tests.support.faulty_tasks"), Workers(1, "tests.support.faulty_tasks")]
+    large = memory.LARGE + 1
+
+    def held(pixels: int, seconds: float, wait: float) -> list[tuple[float, float]]:
+        asked = [alone.submit("hold_turn", (), [(pixels, seconds, wait)] * 2) for alone in pair]
+        return sorted(future.result() for futures in asked for future in futures)
+
+    lost = pair[0].submit("die_in_turn", (), [()])[0]  # whose turn ends with it
+    assert lost.exception().reason == "crashed"
+    assert all(after[0] >= before[1] for before, after in itertools.pairwise(held(large, 0.2, 9)))
+    for pixels, wait in ((memory.LARGE, 9), (large, 0.01)):  # at the limit, or tired of waiting
+        first, second, *_ = held(pixels, 0.5, wait)
+        assert second[0] < first[1]

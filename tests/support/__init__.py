@@ -1,0 +1,1 @@
+"""Images, datasets and programs that several tests make use of."""

@@ -1,0 +1,162 @@
+"""Tiny prepared datasets, written without Beam or TensorFlow Transform, whose every number a person can check."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract, Normalization, Shard, Split
+
+DIGEST = "0" * 64
+AFFINES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "zscore": ((1 / 64, 1 / 64, 1 / 64), (-2.0, -2.0, -2.0)),
+    "unit": ((1 / 255, 1 / 255, 1 / 255), (0.0, 0.0, 0.0)),
+    "symmetric": ((2 / 255, 2 / 255, 2 / 255), (-1.0, -1.0, -1.0)),
+    "imagenet": ((1 / 58.395, 1 / 57.12, 1 / 57.375), (-2.1179, -2.0357, -1.8044)),
+    "none": ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)),
+}
+
+
+def normalization(mode: str) -> Normalization:
+    scale, offset = AFFINES[mode]
+    return Normalization(mode, mean=(128.0,) * 3, std=(64.0,) * 3, scale=scale, offset=offset)
+
+
+def make_contract(**changes: Any) -> Contract:
+    """A contract of two classes and 8x8 images with no records, changed as asked."""
+    base = Contract(
+        name="tiny", image_shape=(8, 8, 3), encoding="float32", labels=("ok", "broken"), splits={},
+        normalization=normalization("zscore"), resize={"mode": "stretch"}, decode={}, balance={}, augmentation={},
+        seed=0, weighted=False, config_digest=DIGEST, source_digest=DIGEST, transform_digest=DIGEST, rejected={},
+        versions={},
+    )  # fmt: skip
+    return dataclasses.replace(base, **changes)
+
+
+def picture(index: int, label: int, shape: tuple[int, int, int] = (8, 8, 3)) -> np.ndarray:
+    """uint8 (H, W, 3): gray noise of its own seed, with class 0 bright on top and class 1 bright at the bottom.
+
+    The pixel at the top left holds `index` in its red channel: what a test counts records by.
+    """
+    pixels = np.random.default_rng(index).integers(0, 120, shape, dtype=np.uint8)
+    half = shape[0] // 2
+    pixels[:half] += np.uint8(130 * (label == 0))
+    pixels[half:] += np.uint8(130 * (label == 1))
+    pixels[0, 0, 0] = index % 256
+    return pixels
+
+
+def encode(contract: Contract, pixels: np.ndarray) -> bytes:
+    """The `image` feature of a record."""
+    if contract.encoding == "png":
+        return bytes(tf.io.encode_png(pixels).numpy())
+    if contract.encoding == "jpeg":
+        return bytes(tf.io.encode_jpeg(pixels, quality=95).numpy())
+    if contract.encoding == "uint8":
+        return pixels.tobytes()
+    return contracts.normalize(contract, tf.constant(pixels)).numpy().astype(contract.encoding).tobytes()
+
+
+def write_dataset(
+    directory: Path,
+    *,
+    encoding: str = "float32",
+    mode: str = "zscore",
+    labels: Sequence[str] = ("ok", "broken"),
+    splits: Mapping[str, Sequence[int]] | None = None,
+    shards: int = 2,
+    shape: tuple[int, int, int] = (8, 8, 3),
+    weighted: bool = False,
+) -> Contract:
+    """Writes a whole dataset directory. `splits`: name -> records of each class; records alternate over the shards."""
+    splits = {"train": (24, 8), "validation": (6, 6), "test": (9, 3)} if splits is None else splits
+    contract = make_contract(
+        encoding=encoding, normalization=normalization(mode), labels=tuple(labels), image_shape=shape, weighted=weighted
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    written = {name: _write_split(directory, contract, name, counts, shards) for name, counts in splits.items()}
+    contract = dataclasses.replace(contract, splits=written)
+    tf.saved_model.save(Transform(contract), str(directory / contracts.TRANSFORM_DIR))
+    (directory / contracts.FILE_NAME).write_text(contract.to_json(), encoding="utf-8")
+    return contract
+
+
+def _write_split(directory: Path, contract: Contract, name: str, counts: Sequence[int], shards: int) -> Split:
+    ids = [label for label, count in enumerate(counts) for _ in range(count)]
+    ids = [ids[i] for i in np.random.default_rng(1).permutation(len(ids))]
+    made = []
+    for shard in range(shards):
+        path = directory / f"tiny-{name}.tfrecord-{shard:05d}-of-{shards:05d}"
+        members = range(shard, len(ids), shards)
+        with tf.io.TFRecordWriter(str(path)) as writer:
+            for index in members:
+                writer.write(record(contract, index, ids[index]))
+        data = path.read_bytes()
+        made.append(Shard(path.name, len(members), len(data), hashlib.sha256(data).hexdigest()))
+    by_label = dict(zip(contract.labels, counts, strict=True))
+    return Split(natural=by_label, stored=by_label, copies=dict.fromkeys(contract.labels, 0), shards=tuple(made))
+
+
+def record(contract: Contract, index: int, label: int) -> bytes:
+    """A serialized tf.train.Example: picture `index`, of weight index / 2."""
+    image = encode(contract, picture(index, label, contract.image_shape))
+    feature = {
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+        "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[index / 2])),
+        "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"%016x-000" % index])),
+    }
+    return bytes(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True))
+
+
+class Transform(tf.Module):
+    """What TensorFlow Transform saves, in small: `transform_fn` of a dict of columns."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self._contract = contract
+        self.vocabulary = tf.constant(contract.labels)
+        widths = contracts.ANALYSIS_COLUMNS
+        self.transform_fn = tf.function(
+            self._transform,
+            input_signature=[
+                {
+                    "image": tf.TensorSpec((None,), tf.string),
+                    "label": tf.TensorSpec((None,), tf.string),
+                    **{name: tf.TensorSpec((None, width), tf.int64) for name, width in widths.items()},
+                }
+            ],
+        )
+
+    def _transform(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        height, width, _ = self._contract.image_shape
+
+        def pixels(encoded: tf.Tensor) -> tf.Tensor:
+            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            return tf.ensure_shape(tf.round(tf.image.resize(image, (height, width), "area")), (height, width, 3))
+
+        images = tf.map_fn(pixels, columns["image"], fn_output_signature=tf.float32)
+        ids = tf.argmax(columns["label"][:, None] == self.vocabulary[None, :], axis=1)
+        normalized = contracts.normalize(self._contract, images)
+        if self._contract.encoding == "float16":  # rounded as the records are
+            normalized = tf.cast(tf.cast(normalized, tf.float16), tf.float32)
+        return {"image": normalized, "label": ids}
+
+
+def masked(data):
+    crc = google_crc32c.value(data)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+def frame(data):
+    length = struct.pack("<Q", len(data))
+    return length + masked(length) + data + masked(data)

@@ -1,0 +1,69 @@
+"""Runs one training on virtual devices or as a worker, for tests/trainer/training/test_distribution.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import keras
+
+
+def plain(contract):
+    """A network without anything random."""
+    inputs = keras.Input(contract.image_shape)
+    x = keras.layers.Conv2D(4, 3, strides=2, activation="relu")(inputs)
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(x)))
+
+
+def normalizing(contract):
+    """With statistics over the batch, and no bias before them: its gradient is nothing but rounding."""
+    inputs = keras.Input(contract.image_shape)
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, strides=2, use_bias=False)(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))))
+
+
+def pretended(took, seconds):
+    return lambda self, steps, _, waited: took(self, steps, seconds * steps, waited)
+
+
+def main(devices: int, runs: list[dict]) -> None:
+    """Trains as each of `runs` says.
+
+    "kill": [epoch, step, signal] kills the process there; "seconds" is what each step seems to take.
+    """
+    import tensorflow as tf
+
+    if devices > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    from trainer.config import TrainConfig
+    from trainer.serving.export_check import Parity
+    from trainer.training import compiled_steps as execution
+    from trainer.training import finalize as finish
+    from trainer.training import loop, resume, train
+
+    # No part of this, and half of the time.
+    finish.plots.write_all = finish.board.write = finish.write_page = lambda *_: None
+    finish.export.write = lambda *_: Parity(0.0, 0.0, 0, 0)
+    for options in runs:
+        kill, seconds = options.pop("kill", None), options.pop("seconds", None)
+        if seconds is not None:
+            loop.CHECK_STEPS = 2  # the pace is looked at in the middle of these short epochs
+            execution.Pace.took = pretended(execution.Pace.took, seconds)
+        after_step = resume.Saver.after_step
+
+        def dies(self, epoch_ended, kill=kill, after_step=after_step):
+            after_step(self, epoch_ended)
+            if kill and [self._position.epoch, self._position.step] == kill[:2]:
+                os.kill(os.getpid(), kill[2])
+
+        resume.Saver.after_step = dies
+        try:
+            train.train(TrainConfig(**options), say=lambda line: print(line, flush=True))
+        finally:
+            resume.Saver.after_step = after_step
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), json.loads(sys.argv[2]))

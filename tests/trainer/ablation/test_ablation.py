@@ -1,0 +1,454 @@
+"""The ablation: what it compares, what it refuses to compare, what it claims, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pipelines.contract import Shard, Split
+from tests.support.datasets import make_contract, write_dataset
+from tests.support.images import draw_photo
+from trainer.ablation import ablate as run
+from trainer.ablation import conclusions as verdict
+from trainer.ablation import datasets as prepared
+from trainer.ablation import report, scoring
+from trainer.ablation import trainings as runs
+from trainer.ablation.config import AblateConfig, check_data
+from trainer.ablation.study import Setting, Study
+from trainer.ablation.trainings import Outcome
+from trainer.ablation.variants import VARIANTS
+from trainer.cli.main import main
+from trainer.config import TrainerError
+from trainer.evaluation import metrics
+
+VARIANT = {v.name: v for v in VARIANTS}
+
+
+def config(**options):
+    return AblateConfig(**({"data": "photos", "output": "out"} | options))
+
+
+# ---- what is compared
+
+
+def test_every_variant_differs_from_its_reference_in_one_thing():
+    """One flag of prepare, or one option of training, or the network."""
+    for variant in VARIANTS[1:]:
+        reference = VARIANT[variant.against]
+        pairs = [
+            dict(zip(v.preparation.flags[::2], v.preparation.flags[1::2], strict=True)) for v in (variant, reference)
+        ]
+        flags = {name for name in pairs[0].keys() | pairs[1].keys() if pairs[0].get(name) != pairs[1].get(name)}
+        training = {
+            n for n in {*variant.training, *reference.training} if variant.training.get(n) != reference.training.get(n)
+        }
+        changes = [*flags, *training, *(["network"] if variant.network != reference.network else [])]
+        # To balance by plain copies is one thing and two flags: without copies it does not matter what they undergo.
+        assert len(changes) == 1 or set(changes) == {"--balance", "--augment"}, variant.name
+        assert variant.change
+
+
+def test_the_list_of_the_table():
+    assert [v.name for v in VARIANTS] == [
+        "raw", "resized", "unit", "zscore", "copied", "augmented", "weighted", "adjusted", "half", "double",
+    ]  # fmt: skip
+    on_zscore = [v.name for v in VARIANTS if v.preparation.name == "zscore"]
+    assert on_zscore == ["zscore", "weighted", "adjusted"]  # one dataset
+
+
+def test_all_variants_train_as_many_steps():
+    for variant in VARIANTS:
+        options = runs.train_config(config(epochs=7, batch_size=32), variant, 2, "d", images=100)
+        assert (options.steps, options.epochs, options.seed, options.flip, options.resume) == (4, 7, 2, False, True)
+    assert runs.train_config(config(), VARIANT["double"], 0, "d", 1).model == "cnn-double"
+    assert runs.train_config(config(model="resnet20"), VARIANT["raw"], 0, "d", 1).model == "resnet20"
+
+
+def test_the_flags_of_prepare():
+    asked = config(data="p.csv", size="32x48", prepare_flags="--allow-outside --max-reject-rate 0.5")
+    flags = prepared.flags(asked, VARIANT["copied"].preparation)
+    text = " ".join(flags)
+    assert text.startswith("--input p.csv --output out/data/copied --name copied --size 32x48 --splits train=0.6,")
+    assert "--balance uniform --augment none" in text
+    assert flags[-3:] == ["--allow-outside", "--max-reject-rate", "0.5"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seeds": 0}, "--seeds should be from 1 to 1000. Received: 0"),
+        ({"epochs": 0}, "--epochs should be"),
+        ({"size": "64"}, "--size should be HxW"),
+        ({"variants": "raw,raw"}, "each once. Received: 'raw,raw'"),
+        ({"variants": "cooked"}, "--variants should be all, or some of raw, resized"),
+        ({"variants": "half", "model": "resnet20"}, "half should go with --model cnn. Received: 'resnet20'"),
+        ({"prepare_flags": "--size 3x3"}, "--prepare-flags should leave --size to the ablation"),
+        ({"prepare_flags": "--balance=none"}, "should leave --balance=none to"),
+        ({"prepare_flags": "'"}, "--prepare-flags cannot be read"),
+        ({"output": "gs://b/o"}, "--output should be a local directory"),
+        ({"learning_rate": 0.0}, "--learning-rate should be above 0"),
+    ],
+)
+def test_options_that_cannot_be(options, message):
+    with pytest.raises(TrainerError, match=message):
+        config(**options)
+
+
+def test_capacity_is_left_out_for_other_networks():
+    assert [v.name for v in config(model="resnet20").chosen()][-1] == "adjusted"
+    assert [v.name for v in config(variants="zscore, raw").chosen()] == ["raw", "zscore"]
+
+
+def test_data_that_cannot_be(tmp_path, capsys):
+    with pytest.raises(TrainerError, match=r"There is no 'nowhere'"):
+        check_data(config(data="nowhere"))
+    write_dataset(tmp_path / "d", splits={"train": (1, 1)})
+    assert main(["ablate", "--data", str(tmp_path / "d")]) == 1
+    assert "should be the raw images" in capsys.readouterr().err
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(TrainerError, match="should not lie in the images"):
+        check_data(config(data=str(tmp_path / "photos"), output=str(tmp_path / "photos" / "out")))
+    check_data(config(data="gs://bucket/photos"))
+    check_data(config(data="photos/*.jpg"))
+
+
+# ---- that it can be compared
+
+
+def datasets(tmp_path, changes=()):
+    """Two directories with contracts alone; `changes` are of the second."""
+    made = {}
+    for name, change in (("one", {}), ("two", dict(changes))):
+        contract = make_contract(splits={split: split_of_three(split) for split in ("train", "test")}, **change)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "contract.json").write_text(contract.to_json())
+        made[name] = str(tmp_path / name)
+    return made
+
+
+def split_of_three(name):
+    counts = {"ok": 2, "broken": 1}
+    shard = Shard(f"tiny-{name}.tfrecord-00000-of-00001", 3, 1, "0" * 64)
+    return Split(counts, counts, {"ok": 0, "broken": 0}, (shard,))
+
+
+RECORDS = frozenset({("a-000", 0), ("b-000", 0), ("c-000", 1)})
+
+
+def reading(directories, **odd):
+    """Records of (directory, split): RECORDS but where `odd` says otherwise of "two"."""
+    return lambda d, split: odd.get(split, RECORDS) if d == directories["two"] else RECORDS
+
+
+def test_equal_splits_are_compared(tmp_path):
+    made = datasets(tmp_path)
+    prepared.check_alike(made, reading(made, train=RECORDS | {("c-001", 1), ("c-002", 1)}))  # copies in train
+
+
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (
+            {"test": RECORDS - {("c-000", 1)}},
+            "Split 'test' of 'two' should hold the images of 'one': 1 are missing and 0",
+        ),
+        ({"test": RECORDS - {("c-000", 1)} | {("d-000", 1)}}, "1 are missing and 1 are others"),
+        ({"test": RECORDS - {("c-000", 1)} | {("c-000", 0)}}, "1 are missing and 1 are others"),  # another label
+        ({"train": RECORDS - {("a-000", 0)}}, "Split 'train' of 'two'"),
+        ({"test": RECORDS | {("c-001", 1)}}, "should keep its natural distribution. It holds 1 copies"),
+    ],
+)
+def test_other_splits_are_refused(tmp_path, odd, message):
+    made = datasets(tmp_path)
+    with pytest.raises(TrainerError, match=message):
+        prepared.check_alike(made, reading(made, **odd))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"source_digest": "1" * 64}, "should have one source_digest"),
+        ({"seed": 1}, "should have one seed. Received: 0 and 1"),
+        ({"image_shape": (9, 8, 3)}, "should have one image_shape"),
+    ],
+)
+def test_other_contracts_are_refused(tmp_path, change, message):
+    made = datasets(tmp_path, change)
+    with pytest.raises(TrainerError, match=message):
+        prepared.check_alike(made, reading(made))
+
+
+def test_an_empty_test_split_is_refused(tmp_path):
+    made = datasets(tmp_path)
+    contract = make_contract(splits={"train": split_of_three("train")})
+    (tmp_path / "one" / "contract.json").write_text(contract.to_json())
+    with pytest.raises(TrainerError, match="--splits should give 'test' a share"):
+        prepared.check_alike(made, reading(made))
+
+
+# ---- scores and claims
+
+
+def test_scores_are_those_of_the_metrics():
+    rng = np.random.default_rng(0)
+    truth, answers = rng.integers(0, 3, 50), rng.integers(0, 3, 50)
+    matrix = metrics.confusion_matrix(truth, answers, 3)
+    expected = {
+        "accuracy": metrics.accuracy(matrix), "balanced_accuracy": metrics.balanced_accuracy(matrix),
+        "macro_f1": metrics.macro_f1(matrix), "rare_recall": metrics.recall(matrix)[2],
+    }  # fmt: skip
+    assert scoring.scores(truth, answers, 3, 2) == pytest.approx(expected)
+
+
+def test_scores_by_hand():
+    found = scoring.scores(np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1]), 2, 1)
+    assert found == pytest.approx(
+        {"accuracy": 3 / 4, "balanced_accuracy": (2 / 3 + 1) / 2, "macro_f1": (4 / 5 + 2 / 3) / 2, "rare_recall": 1}
+    )
+
+
+def test_resampled_differences():
+    truth = np.repeat([0, 1], [40, 10])
+    right, majority = np.tile(truth, (2, 1)), np.zeros((2, 50), np.int64)
+    same = scoring.differences(truth, right, right, 2, 1, rounds=50)
+    assert all(not values.any() for values in same.values())
+    better = scoring.differences(truth, right, majority, 2, 1, rounds=50)
+    assert better["balanced_accuracy"] == pytest.approx(np.full(50, 0.5))  # whatever is drawn: 1 against 1/2
+    half = right.copy()
+    half[:, truth == 1] = [[1, 0] * 5, [1, 0] * 5]
+    resampled = scoring.differences(truth, half, majority, 2, 1, rounds=4000)["rare_recall"]
+    assert resampled.mean() == pytest.approx(0.5, abs=0.02)
+    assert resampled.std() == pytest.approx(np.sqrt(0.5 * 0.5 / 10), rel=0.05)  # of a binomial share of 10
+    np.testing.assert_array_equal(
+        scoring.differences(truth, half, majority, 2, 1, 20)["rare_recall"],
+        scoring.differences(truth, half, majority, 2, 1, 20)["rare_recall"],
+    )
+
+
+def test_students_interval():
+    """Differences 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, so the half width is 4.3027 * 0.1 / sqrt(3) = 0.2484."""
+    found = verdict.effect([0.1, 0.2, 0.3], np.full(100, 0.2))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.2, -0.0484, 0.4484), abs=1e-4)
+    assert not found.supported
+    assert verdict.effect([0.19, 0.2, 0.21], np.full(100, 0.2)).supported
+    assert verdict.effect([-0.19, -0.2, -0.21], np.full(100, -0.2)).supported
+
+
+def test_what_the_images_do_not_support_is_not_claimed():
+    spread = np.linspace(-0.1, 0.5, 101)
+    assert not verdict.effect([0.2, 0.2, 0.2], spread).supported
+    assert not verdict.effect([0.2], np.full(100, 0.2)).supported  # one seed
+
+
+def comparison(change, mean, low, high, other=0.0):
+    chief = verdict.Effect(mean, low, high)
+    effects = dict.fromkeys(scoring.METRICS, verdict.Effect(other, other - 1, other + 1)) | {"balanced_accuracy": chief}
+    return verdict.Comparison(f"v{change}", "base", change, effects)
+
+
+def test_sentences():
+    bought, cost = comparison("more", 0.2, 0.1, 0.3), comparison("less", -0.2, -0.3, -0.1)
+    unclear, one = comparison("other", 0.05, -0.1, 0.2), comparison("single", 0.05, np.nan, np.nan)
+    assert bought.sentence() == "more (vmore against base) bought balanced accuracy +0.200 (+0.100 to +0.300)"
+    assert cost.sentence() == "less (vless against base) cost balanced accuracy -0.200 (-0.300 to -0.100)"
+    assert unclear.sentence().endswith(
+        "no difference that the spread supports; balanced accuracy +0.050 (-0.100 to +0.200)"
+    )
+    assert one.sentence().endswith("balanced accuracy +0.050 in one seed, of which nothing can be claimed")
+    assert verdict.summary([bought, cost, unclear]) == (
+        "Balanced accuracy was bought by more (+0.200); balanced accuracy was lost by less (-0.200); for other the "
+        "spread supports no claim on either."
+    )
+    assert verdict.summary([unclear, one]) == "The spread supports no claim for any of these changes."
+    rare = dataclasses.replace(unclear, effects={**unclear.effects, "rare_recall": verdict.Effect(0.3, 0.1, 0.5)})
+    assert verdict.summary([rare]) == "Recall of the rare class was bought by other (+0.300)."
+    assert verdict.summary([]) == ""
+
+
+# ---- the study and its report
+
+
+@pytest.fixture(scope="module")
+def study():
+    """Raw always answers the majority; resized is right but for one image of each class, differing with the seed."""
+    counts = {"ok": 30, "broken": 10}
+    contract = make_contract(splits={s: Split(counts, counts, {}, ()) for s in ("train", "test")})
+    truth = np.repeat([0, 1], [30, 10])
+    setting = Setting("photos <1>", contract, truth, config().decisive())
+    outcomes = []
+    for seed in range(3):
+        answers = truth.copy()
+        answers[[seed, 30 + seed]] = [1, 0]
+        outcomes += [Outcome("raw", seed, np.zeros(40, np.int64), 1, 1.0), Outcome("resized", seed, answers, 2, 1.0)]
+    return Study.of(setting, VARIANTS, outcomes)
+
+
+def test_a_study_by_hand(study):
+    assert (study.setting.majority, study.setting.rare) == ("ok", "broken")
+    assert study.setting.baseline == pytest.approx(
+        {"accuracy": 0.75, "balanced_accuracy": 0.5, "macro_f1": (60 / 70) / 2, "rare_recall": 0}
+    )
+    assert study.values("resized", "rare_recall") == pytest.approx([0.9] * 3)
+    assert study.mean("resized", "balanced_accuracy") == pytest.approx((29 / 30 + 0.9) / 2)
+    [only] = study.comparisons
+    assert (only.variant, only.against) == ("resized", "raw")
+    found = only.effects["balanced_accuracy"]
+    assert found.supported
+    assert found.mean == pytest.approx((29 / 30 + 0.9) / 2 - 0.5)
+    assert found.low < found.mean < found.high  # over images there is a spread, over seeds there is none
+
+
+def test_the_json_is_plain_and_whole(study):
+    content = json.loads(json.dumps(study.to_dict(), allow_nan=False))
+    assert list(content["variants"]) == ["raw", "resized"]
+    assert content["variants"]["raw"]["seeds"]["2"]["accuracy"] == 0.75
+    assert content["variants"]["raw"]["prepare"][:2] == ["--resize", "none"]
+    assert content["comparisons"][0]["effects"]["rare_recall"]["supported"] is True
+    assert content["setting"]["test_records"] == 40
+    assert content["summary"].startswith("Balanced accuracy was bought by resizing")
+
+
+def test_the_tables(study):
+    text = report.text(study)
+    lines = text.splitlines()
+    assert (
+        "scored on the same 40 test images in their natural distribution, 10 of them of the rare class 'broken'" in text
+    )
+    assert lines[3].split() == ["always", "answering", "'ok'", "0.750", "0.500", "0.429", "0.000"]
+    assert lines[5].startswith("resized, pixels 0–255")
+    assert "0.950 ± 0.000" in lines[5]
+    markdown = report.markdown(study)
+    assert "| resized, pixels 0–255 | 0.950 ± 0.000 | 0.933 ± 0.000 |" in markdown
+    assert verdict.RULE in markdown
+
+
+def test_the_page_is_whole_and_escapes(study):
+    page = report.page(study)
+    assert "photos &lt;1&gt;" in page
+    assert "photos <1>" not in page
+    assert page.count("<tr") == 4
+    assert "data:image/png;base64,iVBOR" in page
+    assert "http" not in page
+
+
+def test_equal_studies_give_equal_pictures(study):
+    assert report.png(study) == report.png(study)
+
+
+def test_the_picture_shows_every_seed(study):
+    panels = report.figure(study).axes
+    assert [panel.get_title() for panel in panels] == [
+        "accuracy", "balanced accuracy", "macro F1", "recall of 'broken'",
+    ]  # fmt: skip
+    seeds, means = panels[3].collections
+    assert seeds.get_offsets()[:, 0].tolist() == pytest.approx([0, 0, 0, 0.9, 0.9, 0.9])
+    assert means.get_offsets()[:, 0].tolist() == pytest.approx([0, 0.9])
+    assert panels[3].lines[0].get_xdata()[0] == 0  # always answering ok finds no broken one
+
+
+def test_expected_time_goes_by_variant():
+    done = [Outcome("raw", 0, np.zeros(1), 1, 90.0), Outcome("raw", 1, np.zeros(1), 1, 10.0)]
+    assert run._left([], [(VARIANT["raw"], 0)]) == ""
+    assert run._left(done, [(VARIANT["raw"], 2), (VARIANT["unit"], 2)]) == "; about 20 s left"
+    assert run._left(done, [(VARIANT["raw"], s) for s in range(12)]) == "; about 2 min left"
+
+
+# ---- from beginning to end
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(directory, lines, study) of a run with pipelines' own prepare: two variants, one dataset, a manifest."""
+    root = tmp_path_factory.mktemp("ablation")
+    rows = ["path,label"]
+    for i in range(30):
+        label = "ok" if i % 3 else "broken"
+        draw_photo(root / "photos" / f"{i:02d}.png", i, (20, 16))
+        rows.append(f"photos/{i:02d}.png,{label}")
+    (root / "list.csv").write_text("\n".join(rows) + "\n")
+    lines = []
+    found = run.ablate(small(root, seeds=1), say=lines.append)
+    return root, lines, found
+
+
+def small(root, **options):
+    given = {"epochs": 1, "size": "8x8", "variants": "zscore,adjusted"} | options
+    return config(data=str(root / "list.csv"), output=str(root / "out"), **given)
+
+
+def test_it_prepares_once_and_trains_each(finished):
+    root, lines, found = finished
+    assert [line.partition(";")[0] for line in lines] == [
+        "dataset 1/1, zscore: prepare --resize stretch --normalize zscore --balance none",
+        "training 1/2, zscore, seed 0",
+        "training 2/2, adjusted, seed 0",
+    ]
+    assert {path.name for path in (root / "out").iterdir()} == {
+        "ablation-options.json", "ablation.html", "ablation.json", "ablation.md", "ablation.png", "data", "runs",
+    }  # fmt: skip
+    saved = json.loads((root / "out" / "ablation.json").read_text())
+    assert saved == json.loads(json.dumps(found.to_dict()))
+    assert saved["setting"]["test_records"] == 6
+    assert saved["comparisons"][0]["effects"]["accuracy"]["supported"] is False  # one seed
+
+
+def test_more_seeds_keep_what_is_there(finished, monkeypatch):
+    root, _, first = finished
+    trained = []
+    monkeypatch.setattr(
+        runs, "train", lambda options, say, real=runs.train: trained.append(options) or real(options, say=say)
+    )
+    before = {p: p.stat().st_mtime_ns for p in (root / "out" / "runs").rglob("seed-0/model.keras")}
+    lines = []
+    found = run.ablate(small(root, seeds=2, variants="zscore"), say=lines.append)
+    assert lines[0] == "dataset 1/1, zscore: kept"
+    assert len(before) == 2
+    assert {p: p.stat().st_mtime_ns for p in before} == before  # not trained again
+    assert sorted(found.outcomes["zscore"]) == [0, 1]
+    assert (found.outcomes["zscore"][0].answers == first.outcomes["zscore"][0].answers).all()
+    assert len(trained) == 2
+
+
+def test_other_options_or_images_are_refused(finished):
+    root, *_ = finished
+    with pytest.raises(TrainerError, match=r"holds an ablation with --epochs 1\. Give the same"):
+        run.ablate(dataclasses.replace(small(root), epochs=2), say=lambda _: None)
+    picture = root / "photos" / "00.png"
+    kept = picture.read_bytes()
+    picture.write_bytes((root / "photos" / "01.png").read_bytes())
+    try:
+        with pytest.raises(TrainerError, match=r"is not whole, or not of these images any more: .*00\.png"):
+            run.ablate(small(root), say=lambda _: None)
+    finally:
+        picture.write_bytes(kept)
+
+
+def test_an_output_that_holds_something_else_is_refused(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(TrainerError, match="It holds something else"):
+        run.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
+
+
+def test_what_prepare_says_against_it_ends_the_run(tmp_path, capfd):
+    (tmp_path / "photos" / "a").mkdir(parents=True)
+    (tmp_path / "photos" / "a" / "1.txt").write_text("no image")
+    with pytest.raises(TrainerError, match=r"`python -m pipelines prepare` ended with status \d; it said why above"):
+        run.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
+    assert "error:" in capfd.readouterr().err
+
+
+def test_help_is_instant_and_loads_nothing_heavy():
+    code = (
+        "import sys; from trainer.__main__ import main\n"
+        "try: main(['ablate', '--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in ('tensorflow', 'apache_beam', 'numpy', 'matplotlib') if m in sys.modules])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip().endswith("[]")

@@ -1,0 +1,265 @@
+"""The doctor on model and training: each fault put into a small network on real photographs, and its healthy twin."""
+
+from __future__ import annotations
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
+from trainer.doctor.probes import initialization as start
+from trainer.doctor.probes import learning_curves as curves
+from trainer.doctor.probes import overfit_one_batch as memorize
+from trainer.doctor.probes import train_eval_modes as modes
+from trainer.doctor.subject.load import subject_of
+from trainer.doctor.tools import model_copy as twin
+
+SIDE = 32
+SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.fixture(scope="module")
+def data(real_data):
+    """A dataset of 72 photographs of six kinds of waste, 0..1."""
+    x, y = photos(real_data, "trashnet", each=12, side=SIDE)
+    return batches(unit(x), y, 24)
+
+
+def network(*stack, optimizer="adam"):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((SIDE, SIDE, 3)), *stack, layers.Dense(6)])
+    model.compile(optimizer, SPARSE)
+    return model
+
+
+def with_rate(rate):
+    model = cnn(6)
+    model.compile(keras.optimizers.Adam(rate), SPARSE)
+    return model
+
+
+# ---- one batch
+
+ONE_BATCH = memorize.PROBES[0]
+
+
+def test_a_network_that_learns_is_left_alone_and_unchanged(data):
+    model = cnn(6)
+    before, steps = model.get_weights(), int(model.optimizer.iterations)
+    assert ids(doctor(ONE_BATCH, dataset=data, model=model)) == []
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert int(model.optimizer.iterations) == steps
+    assert model.compiled
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(1e-7, "learning-rate-low"), (30.0, "learning-rate-high")])
+def test_a_learning_rate_far_off(data, rate, expected):
+    found = only(doctor(ONE_BATCH, dataset=data, model=with_rate(rate)), expected)
+    assert f"{rate:g} with adam" in found.what
+    assert "guessing: 1.79" in found.evidence
+
+
+def test_everything_is_frozen(data):
+    model = cnn(6)
+    model.trainable = False
+    model.compile("adam", SPARSE)
+    assert (
+        "0 of 1,494 parameters are trainable"
+        in only(doctor(ONE_BATCH, dataset=data, model=model), "nothing-to-train").evidence
+    )
+
+
+@keras.saving.register_keras_serializable("test_doctor")
+class Rounded(layers.Layer):
+    def call(self, x):
+        return tf.round(x * 4)
+
+
+def test_no_gradient(data):
+    stack = [layers.Conv2D(8, 3, activation="tanh"), layers.Conv2D(8, 3), Rounded(), layers.GlobalAveragePooling2D()]
+    model = network(*stack)
+    model.layers[-1].trainable = False
+    model.compile("adam", SPARSE)
+    assert (
+        "Of 2 trainable kernels 2 get none"
+        in only(doctor(ONE_BATCH, dataset=data, model=model), "no-gradient").evidence
+    )
+
+
+def test_dead_units(data):
+    dead = layers.Conv2D(8, 3, activation="relu", bias_initializer=keras.initializers.Constant(-100))
+    model = network(layers.Conv2D(8, 3, activation="relu"), dead, layers.GlobalAveragePooling2D())
+    assert dead.name in only(doctor(ONE_BATCH, dataset=data, model=model), "dead-units").evidence
+
+
+def test_no_capacity(data):
+    nothing = network(layers.AveragePooling2D(SIDE), layers.Rescaling(0.0, 0.5), layers.Flatten())
+    found = only(doctor(ONE_BATCH, dataset=data, model=nothing), "cannot-memorize")
+    assert "80 steps on the same 16 images" in found.evidence
+
+
+def test_a_model_that_knows_the_images_is_left_alone(data):
+    model = cnn(6)
+    model.compile(keras.optimizers.Adam(0.01), SPARSE)
+    x, y = next(iter(data))
+    for _ in range(40):
+        model.train_on_batch(x, y)
+    model.compile(keras.optimizers.Adam(1e-9), SPARSE)
+    subject = subject_of(dataset=tf.data.Dataset.from_tensors((x, y)), model=model)
+    if twin.Twin(subject).start < memorize.KNOWS * math.log(6):
+        assert ids(doctor(ONE_BATCH, dataset=tf.data.Dataset.from_tensors((x, y)), model=model)) == []
+
+
+def test_the_batch_takes_turns_of_the_classes(data):
+    made = twin.Twin(subject_of(dataset=data, model=cnn(6)))
+    assert sorted(np.bincount(made.y.numpy()).tolist()) == [2, 2, 3, 3, 3, 3]
+    assert made.chance == pytest.approx(math.log(6))
+
+
+# ---- before the first step
+
+FIRST_LOSS, GRADIENTS, CAPACITY = (probe_of(start, f) for f in (start.first_loss, start.gradients, start.capacity))
+
+
+def test_the_loss_before_training(data):
+    loud = cnn(6)
+    loud.layers[-1].bias.assign([40, 0, 0, 0, 0, 0])
+    found = only(doctor(FIRST_LOSS, dataset=data, model=loud), "loss-at-start")
+    assert "far too high" in found.what
+    assert "ln(6) = 1.79" in found.evidence
+    assert ids(doctor(FIRST_LOSS, dataset=data, model=cnn(6))) == []
+    loud.optimizer.iterations.assign(10)
+    assert ids(doctor(FIRST_LOSS, dataset=data, model=loud)) == []  # trained: there is no first loss to see
+
+
+def test_gradients_that_vanish(data):
+    deep = network(layers.Flatten(), *[layers.Dense(32, activation="sigmoid") for _ in range(12)])
+    assert "times as much" in only(doctor(GRADIENTS, dataset=data, model=deep), "gradients-vanish").evidence
+    healthy = network(layers.Flatten(), *[layers.Dense(32, "relu", kernel_initializer="he_normal") for _ in range(12)])
+    assert ids(doctor(GRADIENTS, dataset=data, model=healthy)) == []
+    assert ids(doctor(GRADIENTS, dataset=data, model=cnn(6))) == []
+
+
+def test_gradients_that_explode(data):
+    wild = keras.initializers.RandomNormal(stddev=1.5, seed=0)
+    deep = network(layers.Flatten(), *[layers.Dense(64, activation="relu", kernel_initializer=wild) for _ in range(4)])
+    assert "is usual" in only(doctor(GRADIENTS, dataset=data, model=deep), "gradients-explode").evidence
+
+
+def test_a_model_too_large(data):
+    large = network(layers.Conv2D(64, 3, activation="relu"), layers.Flatten(), layers.Dense(64, activation="relu"))
+    found = only(doctor(CAPACITY, dataset=data, model=large), "capacity-large")
+    assert "for 72 train images" in found.evidence
+    assert "100% of them are in" in found.evidence
+    assert ids(doctor(CAPACITY, dataset=data, model=cnn(6))) == []
+
+
+def test_a_model_too_narrow(data):
+    narrow = network(
+        layers.Conv2D(8, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(2, name="neck")
+    )
+    found = only(doctor(CAPACITY, dataset=data, model=narrow), "capacity-small")
+    assert "goes through 2 units or filters of neck; there are 6 classes" in found.evidence
+
+
+# ---- modes
+
+EVALUATION, LAGGING, LONELY = (probe_of(modes, f) for f in (modes.evaluation, modes.lagging, modes.lonely))
+
+
+@keras.saving.register_keras_serializable("test_doctor")
+class AlwaysTraining(layers.Layer):
+    """A layer that forgets to pass the mode on."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x, training=True)
+
+
+def functional(wrap=lambda layer: layer):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((SIDE, SIDE, 3))
+    x = layers.Conv2D(8, 3, activation="relu", strides=2)(inputs)
+    x = wrap(layers.BatchNormalization(name="norm"))(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    x = wrap(layers.Dropout(0.5, name="dropout"))(x)
+    model = keras.Model(inputs, layers.Dense(6)(x))
+    model.compile("adam", SPARSE)
+    return model
+
+
+def wrapping(kind):
+    return lambda layer: AlwaysTraining(layer) if isinstance(layer, kind) else layer
+
+
+def test_modes_at_evaluation(data):
+    dropped = functional(wrapping(layers.Dropout))
+    found = only(doctor(EVALUATION, dataset=data, model=dropped), "dropout-at-evaluation")
+    assert "Layers of dropout: dropout" in found.evidence
+    normed = functional(wrapping(layers.BatchNormalization))
+    found = only(doctor(EVALUATION, dataset=data, model=normed), "batch-statistics-at-evaluation")
+    assert "Batch-normalization layers: norm" in found.evidence
+    assert ids(doctor(EVALUATION, dataset=data, model=functional())) == []
+
+
+def test_moving_averages_that_lag(data):
+    model = functional()
+    model.optimizer.iterations.assign(20)
+    assert ids(doctor(LAGGING, dataset=data, model=model)) == []
+    model.get_layer("norm").moving_mean.assign(np.full(8, 30.0))
+    found = only(doctor(LAGGING, dataset=data, model=model), "batch-norm-lags")
+    assert "Momentum 0.99, 20 steps" in found.evidence
+    assert np.array_equal(model.get_layer("norm").moving_mean, np.full(8, 30.0))  # the twin's only were touched
+
+
+def test_batch_norm_on_one_image(data):
+    alone = data.unbatch().batch(1)
+    assert "one image each" in only(doctor(LONELY, dataset=alone, model=functional()), "batch-norm-alone").evidence
+    assert ids(doctor(LONELY, dataset=alone, model=cnn(6))) == []  # no batch norm
+    assert ids(doctor(LONELY, dataset=data, model=functional())) == []
+
+
+# ---- the course of a training
+
+COURSE = curves.PROBES[0]
+FALLING = tuple(2 * 0.8**i for i in range(12))
+
+
+@pytest.mark.parametrize(
+    ("past", "expected"),
+    [
+        ({"loss": (1.8, 1.2, math.nan, math.nan)}, "diverged"),
+        ({"loss": (1.8, 1.5, 2.4, 1.6, 2.6, 1.7, 2.5)}, "learning-rate-high"),
+        ({"loss": (1.8, 1.9, 2.1, 2.4, 2.9, 3.5)}, "learning-rate-high"),
+        ({"loss": FALLING, "val_loss": (2, 1.5, 1.2, 1.1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)}, "overfitting"),
+        ({"loss": tuple(1.8 - 0.002 * i for i in range(10))}, "learning-rate-low"),
+        ({"loss": (2.5, 1.81, 1.8, 1.79, 1.79, 1.8, 1.79, 1.79)}, "underfitting"),
+    ],
+)
+def test_courses(data, past, expected):
+    assert ids(doctor(COURSE, dataset=data, past=past)) == [expected]
+
+
+@pytest.mark.parametrize(
+    "past",
+    [
+        {"loss": FALLING, "val_loss": tuple(v + 0.1 for v in FALLING)},
+        {"loss": (2.0, 1.5, 1.2, 1.0, 0.9, 0.95, 0.85, 0.8)},
+        {"loss": (1.7, 1.2, 0.9, 0.7, 0.6, 0.5, 0.45, 0.4), "val_loss": (1.6, 1.3, 1.1, 1.0, 0.95, 0.97, 0.94, 0.99)},
+        {"loss": (0.3, 0.21, 0.2, 0.2, 0.2, 0.2, 0.2)},  # has come to its end, far below guessing
+    ],
+)
+def test_courses_that_are_well(data, past):
+    assert ids(doctor(COURSE, dataset=data, past=past)) == []
+
+
+def test_a_course_that_is_too_short_tells_nothing(data):
+    report = doctor(COURSE, dataset=data, past={"loss": (1.8, 1.7)})
+    assert report.not_checked == ((COURSE.name, "the history has fewer than 5 epochs"),)

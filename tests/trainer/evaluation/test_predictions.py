@@ -1,0 +1,44 @@
+"""Which record got which answer: keys and pixels stand beside the labels that they belong to."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.support.datasets import picture, write_dataset
+from trainer.evaluation import inference
+
+
+@pytest.fixture(scope="module")
+def network():
+    """Its first logit is the red value of the pixel at the top left, which numbers the records; see `picture`."""
+    made = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2, use_bias=False)])
+    weights = np.zeros((192, 2), np.float32)
+    weights[0, 0] = 1
+    made.set_weights([weights])
+    return made
+
+
+@pytest.mark.parametrize(("encoding", "shards"), [("uint8", 3), ("png", 3), ("uint8", 19)])
+def test_keys_stand_beside_their_records(tmp_path, network, encoding, shards):
+    """Gathered and streamed, and more shards than are read side by side."""
+    contract = write_dataset(tmp_path / "d", encoding=encoding, mode="none", splits={"test": (30, 15)}, shards=shards)
+    found = inference.predict(network, tmp_path / "d", "test", 7)
+    assert found.names == contract.labels
+    numbers = found.logits[:, 0].astype(int)
+    assert sorted(numbers) == list(range(45))
+    assert found.keys == tuple(f"{n:016x}-000" for n in numbers)
+    assert np.bincount(found.labels).tolist() == [30, 15]
+    assert found.answers().tolist() == [1 if n < 0 else 0 for n in numbers]
+    np.testing.assert_allclose(found.probabilities(2.0)[:, 0], 1 / (1 + np.exp(-numbers / 2)), atol=1e-12)
+
+
+@pytest.mark.parametrize(("encoding", "mode"), [("float16", "zscore"), ("uint8", "imagenet"), ("png", "none")])
+def test_the_pixels_of_some_records(tmp_path, encoding, mode):
+    write_dataset(tmp_path / "d", encoding=encoding, mode=mode, splits={"test": (6, 5)})
+    keys, labels = inference.keys(tmp_path / "d", "test")
+    positions = np.array([10, 0, 4])
+    images = inference.pixels(tmp_path / "d", "test", positions, 4)
+    for position, image in zip(positions, images, strict=True):
+        np.testing.assert_array_equal(image, picture(int(keys[position][:16], 16), labels[position]))
+    assert inference.pixels(tmp_path / "d", "test", np.zeros(0, np.int64), 4) == []

@@ -1,0 +1,260 @@
+"""What is exported gives the answers of the trained network, or nothing is written."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import pathlib
+import shutil
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from pipelines import contract as contracts
+from tests.support.datasets import picture, write_dataset
+from trainer.config import TrainerError
+from trainer.evaluation.calibration import Calibration, Threshold, softmax
+from trainer.serving import export
+from trainer.serving import export_check as parity
+from trainer.serving import saved_model as serving
+from trainer.serving import tflite_onnx as converted
+
+WARM = Calibration(0.5, Threshold("broken", 1, 0.3), "validation", 12)
+
+
+def brightness():
+    """Answers "broken" for bright images and "ok" for dark ones, by the mean of the normalized values."""
+    inputs = keras.Input((8, 8, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)
+    kernel = keras.initializers.Constant(np.array([[-1, 1]] * 3, np.float32))
+    return keras.Model(inputs, keras.layers.Dense(2, kernel_initializer=kernel)(mean))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """(data directory, contract, network, SavedModel)."""
+    folder = tmp_path_factory.mktemp("export")
+    contract = write_dataset(folder / "data", encoding="float16", splits={"test": (9, 8)})
+    network = brightness()
+    found = export.write(network, str(folder / "data"), contract, str(folder / "saved"))
+    assert (found.records, found.originals, found.tolerance) == (17, 0, parity.EXACT)
+    assert found.difference < 1e-5
+    return folder / "data", contract, network, str(folder / "saved")
+
+
+@pytest.fixture(scope="module")
+def warm(made, tmp_path_factory):
+    """The SavedModel of the same network with a temperature."""
+    path = tmp_path_factory.mktemp("warm") / "saved"
+    export.write(made[2], str(made[0]), made[1], str(path), WARM)
+    return path
+
+
+def served(path, encoded):
+    return tf.saved_model.load(path).signatures["serving_default"](image_bytes=tf.constant(encoded))
+
+
+def encode(pixels, format_, **options):
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format_, **options)
+    return out.getvalue()
+
+
+def test_signature_and_a_batch_of_sizes_and_formats(made):
+    _, contract, network, saved = made
+    serve = tf.saved_model.load(saved).signatures["serving_default"]
+    (spec,) = serve.structured_input_signature[1].values()
+    assert (spec.name, spec.dtype, spec.shape.as_list()) == ("image_bytes", tf.string, [None])
+    flat = [np.full((20 + 4 * i, 30, 3), 40 * i, np.uint8) for i in range(5)]
+    encoded = [
+        encode(pixels, format_, **({"lossless": True} if format_ == "WEBP" else {}))
+        for pixels, format_ in zip(flat, ("JPEG", "PNG", "WEBP", "GIF", "BMP"), strict=True)
+    ]
+    out = serve(image_bytes=tf.constant(encoded))
+    small = np.stack([pixels[:8, :8] for pixels in flat])
+    alone = serving.probabilities_function(network)(contracts.normalize(contract, tf.constant(small)))
+    np.testing.assert_allclose(out["probabilities"], alone, atol=1e-3)
+    assert out["label_id"].numpy().tolist() == alone.numpy().argmax(axis=1).tolist()
+    assert [text.decode() for text in out["label"].numpy()] == [contract.labels[i] for i in out["label_id"].numpy()]
+
+
+def test_one_unreadable_image_ends_its_batch_with_a_sentence(made):
+    good = encode(picture(1, 0), "PNG")
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The model reads JPEG, PNG, WebP"):
+        served(made[3], [good, encode(np.zeros((32, 32, 3), np.uint8), "AVIF"), good])
+
+
+def test_what_a_saved_model_says_of_itself(made, warm):
+    data, contract, _, saved = made
+    digest = json.loads((data / "contract.json").read_text())["contract_digest"]
+    assert contract.digest == digest
+    about = tf.saved_model.load(saved).signatures["about"]()
+    assert about["contract_digest"].numpy().decode() == digest
+    assert [label.decode() for label in about["labels"].numpy()] == ["ok", "broken"]
+    said = json.loads((warm / export.ABOUT).read_text())
+    assert (said["contract_digest"], said["labels"], said["image_shape"]) == (digest, ["ok", "broken"], [8, 8, 3])
+    assert (said["temperature"], said["threshold"]["probability"]) == (0.5, 0.3)
+
+
+def test_the_probabilities_are_the_calibrated_ones(made, warm):
+    data, contract, _, plain = made
+    encoded = parity.samples(str(data), contract).encoded
+    one, other = served(plain, encoded), served(str(warm), encoded)
+    np.testing.assert_array_equal(one["label_id"], other["label_id"])
+    np.testing.assert_allclose(other["probabilities"], softmax(np.log(one["probabilities"].numpy()), 0.5), atol=1e-5)
+
+
+@pytest.mark.parametrize("encoding", contracts.ENCODINGS)
+def test_samples_are_the_records_and_their_pixels(tmp_path, encoding):
+    contract = write_dataset(tmp_path, encoding=encoding, splits={"train": (1, 0), "test": (5, 4)})
+    drawn = parity.samples(str(tmp_path), contract)
+    assert (drawn.images.shape, drawn.pixels.shape, len(drawn.encoded)) == ((9, 8, 8, 3), (9, 8, 8, 3), 9)
+    assert not drawn.originals.any()
+    for pixels, encoded, image in zip(drawn.pixels, drawn.encoded, drawn.images, strict=True):
+        np.testing.assert_array_equal(tf.io.decode_png(encoded), pixels)
+        np.testing.assert_allclose(contracts.normalize(contract, tf.constant(pixels)), image, rtol=1e-3, atol=1e-3)
+        if encoding != "jpeg":
+            index = int(pixels[0, 0, 0])
+            assert any(np.array_equal(pixels, picture(index, label)) for label in (0, 1))
+    assert len(parity.samples(str(tmp_path), contract, 3).encoded) == 3
+
+
+@pytest.mark.parametrize("mode", contracts.NORMALIZATIONS)
+def test_pixels_come_back_from_every_normalization(mode, tmp_path):
+    contract = write_dataset(tmp_path, encoding="float16", mode=mode, splits={"test": (2, 2)})
+    for pixels in parity.samples(str(tmp_path), contract).pixels:
+        assert any(np.array_equal(pixels, picture(int(pixels[0, 0, 0]), label)) for label in (0, 1))
+
+
+def test_source_files_are_sent_where_they_are_as_the_ledger_says(tmp_path):
+    contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"test": (3, 2)}, shards=1)
+    shard = contract.split("test").shards[0].file
+    lines, contents = [], []
+    for i, (name, kept) in enumerate(
+        [("a.png", 1), ("b.png", 1), ("copy.png", 1), ("changed.png", 0), ("gone.png", None)]
+    ):
+        content = encode(np.full((30 + i, 40, 3), i, np.uint8), "PNG")
+        contents.append(content)
+        if kept is not None:
+            (tmp_path / name).write_bytes(content if kept else b"other")
+        digest = hashlib.sha256(content).hexdigest()
+        lines.append({"key": name, "uri": str(tmp_path / name), "digest": digest, "copy": int(name == "copy.png")})
+    (tmp_path / "d" / "ledger").mkdir()
+    (tmp_path / "d" / "ledger" / f"{shard}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    drawn = parity.samples(str(tmp_path / "d"), contract)
+    assert drawn.originals.tolist() == [True, True, False, False, False]
+    assert drawn.encoded[:2] == contents[:2]
+    with pytest.raises(TrainerError, match=r"on 5 records \(2 from their source files\) the export differs"):
+        export.write(brightness(), str(tmp_path / "d"), contract, str(tmp_path / "e"))  # the files are darker
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_drift_of_the_served_preprocessing_is_refused_and_what_was_there_stays(made, tmp_path, monkeypatch):
+    data, contract, network, saved = made
+    path = tmp_path / "saved"
+    shutil.copytree(saved, path)
+    before, load = contents(tmp_path), contracts.load_transform
+
+    def brighter(directory):
+        resource, images = load(directory)
+        return resource, lambda encoded: images(encoded) + 0.05
+
+    monkeypatch.setattr(contracts, "load_transform", brighter)
+    with pytest.raises(TrainerError, match=r"Nothing is written to .* differs from the trained network by 0\.\d+"):
+        export.write(network, str(data), contract, str(path))
+    assert contents(tmp_path) == before
+
+
+def test_a_drift_of_a_converted_model_is_refused_and_what_was_there_stays(made, tmp_path, monkeypatch):
+    data, contract, network, _ = made
+    path, normalize = tmp_path / "model.tflite", contracts.normalize
+    path.write_bytes(b"an earlier one")
+    monkeypatch.setattr(contracts, "normalize", lambda c, pixels: normalize(c, pixels) + 0.05)
+    with pytest.raises(TrainerError, match=r"Nothing is written to .* differs from the trained network by 0\.\d+"):
+        export.write(network, str(data), contract, str(path), kind="tflite")
+    assert contents(tmp_path) == {pathlib.Path("model.tflite"): b"an earlier one"}
+
+
+def test_a_difference_that_is_no_number_is_refused():
+    drawn = parity.Samples(np.zeros(1), np.zeros(1), [b""], np.array([False]))
+    for given in (np.array([[np.nan, 1]]), np.zeros((1, 3))):
+        with pytest.raises(TrainerError, match="Nothing is written"):
+            parity.refuse(parity.judge(given, np.array([[0.5, 0.5]]), drawn, 0.01), "x")
+    parity.refuse(parity.judge(np.array([[0.495, 0.505]]), np.array([[0.5, 0.5]]), drawn, 0.01), "x")
+
+
+def test_only_an_earlier_export_is_replaced(made, tmp_path):
+    data, contract, network, saved = made
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "letter.txt").write_text("dear")
+    with pytest.raises(TrainerError, match="holds something else: choose another path"):
+        export.write(network, str(data), contract, str(home))
+    assert (home / "letter.txt").read_text() == "dear"
+    shutil.copytree(saved, tmp_path / "new" / "saved")
+    export.write(network, str(data), contract, str(tmp_path / "new" / "saved"), WARM)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["saved"]
+    assert json.loads((tmp_path / "new" / "saved" / export.ABOUT).read_text())["temperature"] == 0.5
+    with pytest.raises(TrainerError, match=r"should be a file that ends in \.tflite\. Received: .*saved'"):
+        export.write(network, str(data), contract, str(tmp_path / "new" / "saved"), kind="tflite")
+
+
+def test_tflite_answers_pixels_and_carries_labels_and_digest(made, tmp_path):
+    data, contract, network, _ = made
+    path = tmp_path / "model.tflite"
+    found = export.write(network, str(data), contract, str(path), WARM, "tflite")
+    assert (found.tolerance, found.records) == (parity.ROUNDED, 17)  # float16 records are rounded, pixels are not
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("labels.txt") == b"ok\nbroken\n"
+        said = json.loads(archive.read(converted.ABOUT))
+    assert said == export.about(contract, WARM)
+    pixels = np.stack([picture(i, i % 2) for i in range(3)])
+    runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
+    assert {name: d["dtype"] for name, d in runner.get_input_details().items()} == {"pixels": np.uint8}
+    expected = serving.probabilities_function(network, 0.5)(contracts.normalize(contract, tf.constant(pixels)))
+    np.testing.assert_allclose(runner(pixels=pixels)["probabilities"], expected, atol=1e-5)
+
+
+def test_onnx_answers_pixels_and_carries_labels_and_digest(made, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("tf2onnx")
+    runtime = pytest.importorskip("onnxruntime")
+    data, contract, network, _ = made
+    path = tmp_path / "model.onnx"
+    export.write(network, str(data), contract, str(path), WARM, "onnx")
+    properties = {p.key: p.value for p in onnx.load(path).metadata_props}
+    assert properties["contract_digest"] == contract.digest
+    assert json.loads(properties["labels"]) == ["ok", "broken"]
+    assert json.loads(properties["temperature"]) == 0.5
+    pixels = np.stack([picture(i, i % 2) for i in range(3)])
+    given = runtime.InferenceSession(str(path)).run(["probabilities"], {"pixels": pixels})[0]
+    expected = serving.probabilities_function(network, 0.5)(contracts.normalize(contract, tf.constant(pixels)))
+    np.testing.assert_allclose(given, expected, atol=1e-5)
+
+
+def test_onnx_without_its_packages_is_one_sentence(made, tmp_path, monkeypatch):
+    data, contract, network, _ = made
+    monkeypatch.setitem(__import__("sys").modules, "tf2onnx", None)
+    with pytest.raises(TrainerError, match=r"--format onnx needs the packages tf2onnx, onnx and onnxruntime"):
+        export.write(network, str(data), contract, str(tmp_path / "m.onnx"), kind="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_softmax_outputs_are_not_softmaxed_again():
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
+    given = serving.probabilities_function(network)(tf.constant([[3.0]]))
+    np.testing.assert_allclose(given, network(tf.constant([[3.0]])), rtol=1e-6)
+
+
+def test_a_temperature_for_a_network_that_ends_in_softmax():
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Softmax()])
+    given = serving.probabilities_function(network, 2.0)(tf.constant([[0.0, 2 * np.log(3)]], tf.float32))
+    np.testing.assert_allclose(given, [[0.25, 0.75]], rtol=1e-6)

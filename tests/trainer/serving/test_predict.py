@@ -1,0 +1,128 @@
+"""`predict`: a line for each file, whatever the files are."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import sys
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tests.support.datasets import write_dataset
+from trainer.cli.main import main
+from trainer.serving import export, predict
+
+LABELS = ("dark", "light")
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A SavedModel that tells dark images from light ones."""
+    folder = tmp_path_factory.mktemp("predict")
+    contract = write_dataset(folder / "data", encoding="uint8", labels=LABELS, splits={"test": (2, 2)})
+    inputs = keras.Input((8, 8, 3))
+    mean = keras.layers.GlobalAveragePooling2D()(inputs)
+    kernel = np.array([[-1, 1]] * 3, np.float32)
+    outputs = keras.layers.Dense(2, kernel_initializer=keras.initializers.Constant(kernel))(mean)
+    export.write(keras.Model(inputs, outputs), str(folder / "data"), contract, str(folder / "saved"))
+    return folder / "saved"
+
+
+def image(path, value, format_, size=(40, 30), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (value,) * 3).save(path, format_, **options)
+    return str(path)
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A file of every format, dark or light, in nested folders; a hidden file."""
+    for i, format_ in enumerate(("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")):
+        image(tmp_path / "p" / ("more" if i % 2 else "") / f"{format_}.x", 255 * (i % 2), format_, (40 + i, 30))
+    frames = [Image.new("RGB", (20, 20), (v,) * 3) for v in (250, 0)]
+    frames[0].save(tmp_path / "p" / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
+    (tmp_path / "p" / ".hidden").write_text("no image")
+    return tmp_path / "p"
+
+
+def test_every_format_in_folders(saved, photos, capsys):
+    assert main(["predict", "--model", str(saved), str(photos)]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [(os.path.relpath(path, photos), label) for path, label, _ in lines] == [
+        ("AVIF.x", "dark"), ("GIF.x", "dark"), ("JPEG.x", "dark"), ("WEBP.x", "dark"), ("moving.webp", "light"),
+        ("more/BMP.x", "light"), ("more/PNG.x", "light"), ("more/TIFF.x", "light"),
+    ]  # fmt: skip
+    assert all(0.99 < float(probability) <= 1 for *_, probability in lines)
+
+
+def test_a_run_directory_is_a_model(saved, photos, tmp_path, capsys):
+    shutil.copytree(saved, tmp_path / "run" / "saved_model")
+    assert main(["predict", "--model", str(tmp_path / "run"), str(photos / "JPEG.x")]) == 0
+    assert capsys.readouterr().out.split("\t")[1] == "dark"
+
+
+def test_one_bad_file_is_one_line_and_the_rest_is_predicted(saved, photos, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("dear diary")
+    whole = (photos / "more" / "PNG.x").read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) - 30])  # its header is well: only decoding tells
+    bad = [str(tmp_path / name) for name in ("notes.txt", "cut.png", "gone.jpg")]
+    good = [str(photos / "JPEG.x"), str(photos / "more" / "PNG.x")]
+    os.mkfifo(tmp_path / "pipe")
+    argv = ["predict", "--model", str(saved), good[0], *bad, str(tmp_path / "pipe"), good[1]]
+    assert main(argv) == 1
+    said = capsys.readouterr()
+    assert [line.split("\t")[:2] for line in said.out.splitlines()] == [[good[0], "dark"], [good[1], "light"]]
+    errors = [line for line in said.err.splitlines() if line.startswith("predict: ")]
+    assert [line.split(": ")[1] for line in errors] == [*bad, str(tmp_path / "pipe")]
+    assert "Not one of JPEG, PNG" in errors[0]
+    assert "it cannot be decoded: Invalid PNG data" in errors[1]
+    assert errors[2].endswith("No such file or directory")
+    assert errors[3].endswith("not a regular file")
+    assert main([*argv, "--json"]) == 1
+    objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [o["path"] for o in objects if "error" in o] == [*bad, str(tmp_path / "pipe")]
+    assert objects[0]["label"] == "dark"
+    assert objects[0]["probabilities"].keys() == set(LABELS)
+    assert objects[0]["probability"] == objects[0]["probabilities"]["dark"] > 0.99
+    assert sum(objects[0]["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_more_files_than_a_batch_from_a_list_on_stdin(saved, tmp_path, monkeypatch, capsys):
+    paths = [
+        image(tmp_path / f"{i:02}_\n-ä.png", 255 * (i % 3 == 0), "PNG", (4 + i, 5)) for i in range(predict.BATCH + 3)
+    ]
+    names = [path.replace("\n", "") for path in paths]
+    for path, name in zip(paths, names, strict=True):
+        os.rename(path, name)
+    listed = "".join(f"{name}\n" for name in names) + "\n"
+    monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(os.fsencode(listed))))
+    assert main(["predict", "--model", str(saved), "-"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[0] for line in lines] == names
+    assert [line[1] for line in lines] == [LABELS[i % 3 == 0] for i in range(len(names))]
+
+
+def test_a_name_with_a_line_break_stays_on_one_line(saved, tmp_path, capsys):
+    path = image(tmp_path / "a\tb\nc.png", 0, "PNG")
+    assert main(["predict", "--model", str(saved), "--", path]) == 0
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/a\\tb\\nc.png\tdark\t")
+
+
+def test_no_model_or_no_files(saved, tmp_path, capsys):
+    assert main(["predict", "--model", str(tmp_path), "x.jpg"]) == 1
+    assert "should be the --output directory of a finished training run, or a SavedModel" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", "--model", str(saved), str(tmp_path / "empty")]) == 1
+    assert "There are no files to predict in" in capsys.readouterr().err
+    other = tf.Module()
+    other.f = tf.function(lambda x: x, input_signature=[tf.TensorSpec([])])
+    tf.saved_model.save(other, str(tmp_path / "other"), signatures=other.f)
+    assert main(["predict", "--model", str(tmp_path / "other"), "x.jpg"]) == 1
+    assert "was not written by this trainer: it has the signatures serving_default" in capsys.readouterr().err

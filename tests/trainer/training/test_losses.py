@@ -1,0 +1,100 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.support.datasets import write_dataset
+from trainer.config import LOSSES, TrainConfig
+from trainer.data import dataset
+from trainer.models import build as models
+from trainer.training import losses
+from trainer.training.losses import ClassLoss
+from trainer.training.step import training_model
+
+SCORES = np.array([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0], [-3.0, 4.0, 0.0]], np.float32)
+LABELS = np.array([0, 2, 1])
+ONE_HOT = np.eye(3, dtype=np.float32)[LABELS]
+PRIORS = (0.7, 0.2, 0.1)
+
+
+def value(kind, targets=ONE_HOT, scores=SCORES, priors=PRIORS, from_logits=True, **options):
+    return float(ClassLoss(kind, priors, from_logits=from_logits, **options)(targets, scores))
+
+
+def softmax(scores):
+    e = np.exp(np.asarray(scores, np.float64))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def test_class_weights_by_hand():
+    assert losses.class_weights([9 / 12, 3 / 12]) == [12 / (2 * 9), 12 / (2 * 3)]
+    assert losses.class_weights([9 / 12, 3 / 12, 0.0]) == [12 / (2 * 9), 12 / (2 * 3), 0.0]
+
+
+def test_each_loss_by_hand():
+    p = softmax(SCORES)[np.arange(3), LABELS]
+    assert value("ce") == pytest.approx(-np.log(p).mean(), rel=1e-6)
+    weights = np.array([1 / (3 * share) for share in PRIORS])[LABELS]
+    assert value("weighted") == pytest.approx(-(weights * np.log(p)).mean(), rel=1e-6)
+    assert value("focal") == pytest.approx(-((1 - p) ** 2 * np.log(p)).mean(), rel=1e-5)
+    adjusted = softmax(SCORES + np.log(PRIORS))[np.arange(3), LABELS]
+    assert value("logit-adjusted") == pytest.approx(-np.log(adjusted).mean(), rel=1e-6)
+
+
+def test_they_agree_with_those_of_keras():
+    smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3)
+    assert value("ce", smoothing=0.3) == pytest.approx(float(smoothed(ONE_HOT, SCORES)), rel=1e-5)
+    focal = keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=1.5, from_logits=True, label_smoothing=0.2)
+    assert value("focal", gamma=1.5, smoothing=0.2) == pytest.approx(float(focal(ONE_HOT, SCORES)), rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_a_target_counts_as_its_parts_and_probabilities_as_their_logits(kind):
+    parts = [value(kind, ONE_HOT * share[:, None]) for share in np.array([[2.0, 0.5, 0], [1, 0, 3]], np.float32)]
+    assert value(kind, ONE_HOT * np.array([[3.0], [0.5], [3]], np.float32)) == pytest.approx(sum(parts), rel=1e-5)
+    flipped = ONE_HOT[::-1].copy()
+    mixed = 0.3 * ONE_HOT + 0.7 * flipped
+    assert value(kind, mixed) == pytest.approx(0.3 * value(kind) + 0.7 * value(kind, flipped), rel=1e-5)
+    given = softmax(SCORES).astype(np.float32)
+    assert value(kind, scores=given, from_logits=False) == pytest.approx(value(kind), rel=1e-5)
+
+
+def test_without_imbalance_and_without_focus_all_are_cross_entropy():
+    even = (1 / 3, 1 / 3, 1 / 3)
+    for kind in ("weighted", "logit-adjusted"):
+        assert value(kind, priors=even) == pytest.approx(value("ce"), rel=1e-6)
+    assert value("focal", gamma=0.0) == pytest.approx(value("ce"), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_losses_and_slopes_are_finite_where_the_network_is_certain(kind, gamma):
+    scores = tf.constant([[200.0, -200, 0], [-200, 200, 0]])
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        loss = ClassLoss(kind, (0.9, 0.1, 0.0), from_logits=True, gamma=gamma)(ONE_HOT[:2], scores)
+    assert np.isfinite(loss)
+    assert np.isfinite(tape.gradient(loss, scores)).all()
+
+
+def test_the_best_scores_under_logit_adjustment_are_of_equal_classes():
+    """Of records that nothing tells apart, 9 of class 0 to 1 of class 1: the best scores are equal, and not 9 to 1."""
+    targets = np.array([[1.0, 0]] * 9 + [[0, 1.0]], np.float32)
+    for kind, best in (("ce", np.log(9)), ("logit-adjusted", 0.0), ("weighted", 0.0)):
+        score = tf.constant([best, 0.0], tf.float32)
+        with tf.GradientTape() as tape:
+            tape.watch(score)
+            loss = ClassLoss(kind, (0.9, 0.1), from_logits=True)(targets, tf.tile(score[None], (10, 1)))
+        np.testing.assert_allclose(tape.gradient(loss, score), 0, atol=1e-6, err_msg=kind)
+
+
+def test_the_step_weighs_records_and_classes(tmp_path):
+    """A weighted dataset: the loss of a step is the mean of class weight times own weight times cross-entropy."""
+    contract = write_dataset(tmp_path / "d", splits={"train": (9, 3)}, weighted=True)
+    network = models.build("cnn", contract)
+    model = training_model(TrainConfig(str(tmp_path / "d"), "o", loss="weighted"), contract, network, 1)
+    batch = next(iter(dataset.load(tmp_path / "d", "train", 12)))
+    images, labels, own = (part.numpy() for part in batch)
+    p = softmax(network(images, training=False))[np.arange(12), labels]
+    factors = np.where(labels == 0, 12 / 18, 2.0)
+    assert float(model.test_step(batch)["loss"]) == pytest.approx(-(factors * own * np.log(p)).mean(), rel=1e-5)

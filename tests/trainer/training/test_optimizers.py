@@ -1,0 +1,182 @@
+"""Learning rates, weight decay, clipping, moving averages, and what is frozen when."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from pipelines.contract import Split
+from tests.support.datasets import make_contract, write_dataset
+from trainer.config import TrainConfig, TrainerError
+from trainer.models import build as models
+from trainer.models.backbone import Backbone
+from trainer.training import optimizers as schedule
+from trainer.training.step import training_model
+
+COUNTS = {"ok": 6, "broken": 2}
+CONTRACT = make_contract(encoding="uint8", splits={"train": Split(COUNTS, COUNTS, {}, ())})
+
+
+def rates(steps=10, **options):
+    """The learning rate of every step of 4 epochs."""
+    config = TrainConfig("d", "o", epochs=4, learning_rate=0.1, **options)
+    rate = schedule.learning_rate(config, steps)
+    total = (4 - config.freeze_epochs) * steps
+    return [rate] * total if isinstance(rate, float) else [float(rate(step)) for step in range(total)]
+
+
+def test_learning_rates_by_hand():
+    assert rates() == [0.1] * 40
+    np.testing.assert_allclose(rates(schedule="cosine"), 0.05 * (1 + np.cos(np.pi * np.arange(40) / 40)), rtol=1e-4)
+    warm = 0.1 * np.arange(1, 11) / 11
+    np.testing.assert_allclose(rates(warmup_epochs=1.0), [*warm, *[0.1] * 30], rtol=1e-5)
+    both = rates(schedule="cosine", warmup_epochs=1.0)
+    np.testing.assert_allclose(both, [*warm, *(0.05 * (1 + np.cos(np.pi * np.arange(30) / 30)))], rtol=1e-4)
+    assert len(rates(schedule="cosine", freeze_epochs=1)) == 30  # the cosine is of the epochs after those
+    assert rates(schedule="cosine", freeze_epochs=1)[-1] < 1e-3
+    np.testing.assert_allclose(rates(steps=1, warmup_epochs=0.5, schedule="cosine")[0], 0.1)  # half a step is none
+
+
+def small(batch_norm=True):
+    """Dense behind a convolution and a normalization: takes the tests a moment to train."""
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, strides=4, name="conv")(inputs)
+    if batch_norm:
+        x = layers.BatchNormalization(momentum=0.5, name="bn")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, layers.Dense(2, name="head")(x), name="small")
+
+
+def batch():
+    random = np.random.default_rng(0)
+    return tf.constant(random.integers(0, 256, (8, 8, 8, 3), np.uint8)), tf.constant(random.integers(0, 2, 8))
+
+
+def prepared(network=None, steps=2, **options):
+    keras.utils.set_random_seed(0)
+    network = network or small()
+    config = TrainConfig("d", "o", **{"flip": False, "epochs": 4, **options})
+    return network, training_model(config, CONTRACT, network, steps)
+
+
+def test_weight_decay_is_decoupled_and_for_kernels_only():
+    """The step of AdamW is that of Adam from kernels that were scaled by 1 - rate * decay first."""
+    network, model = prepared(weight_decay=0.3, learning_rate=0.1)
+    plain, other = prepared(learning_rate=0.1)
+    before = network.get_weights()
+    other.train_step(batch())
+    changed = [after - start for after, start in zip(plain.get_weights(), before, strict=True)]
+    model.train_step(batch())
+    for weight, start, change in zip(network.get_weights(), before, changed, strict=True):
+        decay = 0.03 * start if start.ndim > 1 else 0
+        np.testing.assert_allclose(weight, start - decay + change, atol=1e-6)
+
+
+def test_gradients_are_scaled_to_the_norm():
+    """With plain steps, the change of all weights together is the rate times the norm at most."""
+    network, model = prepared(clip_norm=0.01)
+    assert model.optimizer.global_clipnorm == 0.01
+    model.optimizer = keras.optimizers.SGD(1.0, global_clipnorm=model.optimizer.global_clipnorm)
+    before = [np.asarray(v) for v in network.trainable_variables]
+    model.train_step(batch())
+    moved = [np.asarray(v) - b for v, b in zip(network.trainable_variables, before, strict=True)]
+    assert np.sqrt(sum((m**2).sum() for m in moved)) == pytest.approx(0.01, rel=1e-4)
+
+
+def test_the_moving_average_by_hand_and_only_where_it_is_asked_for():
+    network, model = prepared(ema=0.75, learning_rate=0.05)
+    expected = None
+    for _ in range(4):
+        model.train_step(batch())
+        now = [np.asarray(v) for v in network.trainable_variables]
+        expected = [0.75 * e + 0.25 * n for e, n in zip(expected, now, strict=True)] if expected else now
+    with model.averaged():
+        for variable, average in zip(network.trainable_variables, expected, strict=True):
+            np.testing.assert_allclose(variable, average, rtol=1e-4, atol=1e-6)
+    for variable, last in zip(network.trainable_variables, now, strict=True):
+        np.testing.assert_array_equal(variable, last)  # training goes on from the weights themselves
+    network, model = prepared()
+    model.train_step(batch())
+    before = network.get_weights()
+    with model.averaged():
+        for weight, same in zip(network.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(weight, same)
+
+
+def changed(network, model):
+    before = {v.path: np.asarray(v) for v in network.variables}
+    model.train_step(batch())
+    return {v.path.rsplit("small/")[-1] for v in network.variables if not np.array_equal(v, before[v.path])}
+
+
+def test_frozen_is_all_but_the_head_with_its_statistics():
+    network, model = prepared(freeze_epochs=2, head_learning_rate=0.25, learning_rate=0.001)
+    everything = {v.path.rsplit("small/")[-1] for v in network.variables}
+    head = {name for name in everything if "head" in name}
+    assert model.enter(0)
+    start = np.asarray(network.get_layer("head").kernel)
+    assert changed(network, model) == head
+    step = np.abs(np.asarray(network.get_layer("head").kernel) - start).max()
+    assert step == pytest.approx(0.25, rel=1e-3)  # Adam's first step is the rate
+    assert not model.enter(1)
+    assert model.enter(2)
+    start = np.asarray(network.get_layer("conv").kernel)
+    assert changed(network, model) == everything
+    assert np.abs(np.asarray(network.get_layer("conv").kernel) - start).max() == pytest.approx(0.001, rel=1e-2)
+    assert not model.enter(3)
+
+
+def test_what_was_not_to_be_trained_stays_so():
+    network = small()
+    network.get_layer("conv").trainable = False
+    network, model = prepared(network, freeze_epochs=1)
+    model.enter(0)
+    model.enter(1)
+    assert not network.get_layer("conv").trainable
+    assert network.get_layer("bn").trainable
+
+
+def test_the_head_of_a_nested_network_is_its_last_dense_layer():
+    contract = make_contract(image_shape=(32, 32, 3))
+    network = models.build("MobileNetV2", contract)
+    backbone = Backbone(network)
+    assert backbone.head.name == "logits"
+    everything = len(network.trainable_variables)
+    backbone.freeze()
+    assert [v.path for v in network.trainable_variables] == [v.path for v in backbone.head.variables]
+    backbone.unfreeze()
+    assert len(network.trainable_variables) == everything
+    flat = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2)])
+    with pytest.raises(TrainerError, match=r"--freeze-epochs needs a model that ends in a Dense layer.* Dense last"):
+        Backbone(flat)
+
+
+def test_a_head_of_other_classes_is_left_new(tmp_path):
+    three = write_dataset(tmp_path / "three", labels=("a", "b", "c"), splits={"train": (2, 2, 2)})
+    source = models.build("cnn", three)
+    source.save(tmp_path / "three.keras")
+    with pytest.warns(UserWarning, match="is for 3 classes and this dataset has 2: all but the head begins with"):
+        network = models.build("cnn", make_contract(), str(tmp_path / "three.keras"))
+    for given, taken in zip(source.get_weights()[:-2], network.get_weights()[:-2], strict=True):
+        np.testing.assert_array_equal(given, taken)
+    assert network.get_weights()[-1].shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"freeze_epochs": 16}, "--freeze-epochs should be from 0 to 15. Received: 16."),
+        ({"warmup_epochs": 14, "freeze_epochs": 2}, "--warmup-epochs should be from 0 to 13. Received: 14."),
+        ({"head_learning_rate": 0.1}, "--head-learning-rate is of use only with --freeze-epochs."),
+        ({"schedule": "linear"}, "--schedule should be one of constant, cosine. Received: 'linear'."),
+        ({"ema": 1.0}, "--ema should be from 0 to 0.99999. Received: 1.0."),
+        ({"weight_decay": float("nan")}, "--weight-decay should be from 0 to 100. Received: nan."),
+        ({"mixup": 0.01}, "--mixup should be 0 or from 0.1 on. Received: 0.01."),
+        ({"focal_gamma": 1.0}, "--focal-gamma is of use only with --loss focal."),
+    ],
+)
+def test_values_out_of_range_are_named(changes, message):
+    with pytest.raises(TrainerError) as error:
+        TrainConfig("d", "o", **changes)
+    assert message in str(error.value)

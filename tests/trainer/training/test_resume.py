@@ -1,0 +1,421 @@
+"""A run that was killed goes on, and comes to the very weights that it would have come to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import pickletools
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+
+import numpy as np
+import pytest
+
+from tests.support.datasets import write_dataset
+from trainer import config_file as configfile
+from trainer.cli.main import main
+from trainer.config import TrainConfig, TrainerError
+from trainer.models import build as models
+from trainer.serving.export_check import Parity
+from trainer.training import checkpoint_file as checkpoints
+from trainer.training import finalize as finish
+from trainer.training import resume
+from trainer.training import sigterm as termination
+from trainer.training import train as training
+
+# 21 records in batches of 4: 6 steps an epoch, the last one of 1 record; 3 epochs.
+OPTIONS = {"epochs": 3, "batch_size": 4, "loss": "weighted", "checkpoint_steps": 2, "verify": "off",
+           "steps_per_execution": 1}  # fmt: skip
+SPLITS = {"train": (14, 7), "validation": (4, 3), "test": (3, 2)}
+LAST = 18
+
+
+class Killed(BaseException):
+    """What stands for SIGKILL: no handler in the product sees it."""
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    path = tmp_path_factory.mktemp("resume") / "data"
+    write_dataset(
+        path, encoding="uint8", splits={"train": (14, 7), "validation": (4, 3), "test": (3, 2)}, weighted=True
+    )
+    return path
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_pictures_and_export():
+    """They are no part of this and take half of the time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finish.plots, "write_all", lambda *_: None)
+        patch.setattr(finish.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+        patch.setattr(finish.board, "write", lambda *_: None)
+        patch.setattr(finish, "write_page", lambda *_: None)
+        yield
+
+
+def run(data, out, **changes):
+    lines = []
+    result = training.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
+    return result, "\n".join(lines)
+
+
+def killed(data, out, step, monkeypatch, **changes):
+    """Trains until `step` steps are done, no multiple of 6, and dies before the checkpoint that may be due then."""
+    after_step = resume.Saver.after_step
+
+    def dies(self, epoch_ended):
+        if not epoch_ended and self._position.epoch * self._steps + self._position.step == step:
+            raise Killed
+        after_step(self, epoch_ended)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume.Saver, "after_step", dies)
+        with pytest.raises(Killed):
+            run(data, out, **changes)
+
+
+def outcome(out):
+    """Everything that a run leaves and that does not tell the time."""
+    rows = list(csv.DictReader((out / "metrics.csv").open(newline="")))
+    for row in rows:
+        del row["images_per_second"]
+    config = TrainConfig(**configfile.read(out / "config.yaml", TrainConfig) | {"output": "o"})
+    files = [(out / name).read_bytes() for name in ("metrics.json", "contract.json")]
+    return models.load(out / "model.keras").get_weights(), rows, config, files
+
+
+def assert_same_outcome(one, other):
+    (weights, *rest), (same_weights, *same_rest) = outcome(one), outcome(other)
+    assert rest == same_rest
+    for given, expected in zip(weights, same_weights, strict=True):
+        np.testing.assert_array_equal(given, expected)
+
+
+def drop_checkpoints(patch, kept):
+    """Has the last checkpoint of a run appended to `kept` before it is taken away."""
+    drop = training.outputs.drop_checkpoints
+
+    def keep(run):
+        kept.append(checkpoints.latest(run.checkpoints, print))
+        drop(run)
+
+    patch.setattr(training.outputs, "drop_checkpoints", keep)
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """A run without an interruption, and the state in which it ended."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    kept = []
+    with pytest.MonkeyPatch.context() as patch:
+        drop_checkpoints(patch, kept)
+        run(data, out)
+    return out, kept[0]
+
+
+@pytest.mark.parametrize("steps", [(2,), (9,), (3, 7, 17)], ids=str)
+def test_a_killed_run_comes_to_the_very_same_weights(data, whole, tmp_path, monkeypatch, steps):
+    out = tmp_path / "run"
+    killed(data, out, steps[0], monkeypatch)
+    for step in steps[1:]:
+        killed(data, out, step, monkeypatch, resume=True)
+    states = []
+    drop = training.outputs.drop_checkpoints
+    monkeypatch.setattr(
+        training.outputs,
+        "drop_checkpoints",
+        lambda r: (states.append(checkpoints.latest(r.checkpoints, print)), drop(r)),
+    )
+    result, said = run(data, out, resume=True)
+    assert "going on from step-" in said or steps == (2,)
+    assert result == json.loads((whole[0] / "metrics.json").read_text())
+    assert_same_outcome(out, whole[0])
+    last, expected = states[0], whole[1]
+    assert last.path.name == expected.path.name == f"step-{LAST:012d}.checkpoint"
+    for group, arrays in expected.arrays.items():  # of the last epoch: weights, flips, dropout, optimizer
+        for array, same in zip(last.arrays[group], arrays, strict=True):
+            np.testing.assert_array_equal(array, same)
+    assert not (out / "checkpoints").exists()
+
+
+def test_a_killed_streamed_run_comes_to_the_very_same_weights(tmp_path, monkeypatch):
+    write_dataset(tmp_path / "data", encoding="png", splits=SPLITS)
+    run(tmp_path / "data", tmp_path / "one")
+    killed(tmp_path / "data", tmp_path / "two", 10, monkeypatch)
+    assert (
+        "step-000000000008.checkpoint: epoch 2, after 2 of" in run(tmp_path / "data", tmp_path / "two", resume=True)[1]
+    )
+    assert_same_outcome(tmp_path / "one", tmp_path / "two")
+
+
+# Everything that has a state, or depends on the step: an epoch with all but the head frozen, two after it.
+EVERYTHING = {
+    "freeze_epochs": 1, "head_learning_rate": 0.01, "schedule": "cosine", "warmup_epochs": 0.5, "weight_decay": 0.01,
+    "clip_norm": 1.0, "ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "augment_classes": "broken", "resample": "uniform",
+    "loss": "focal", "label_smoothing": 0.1,
+}  # fmt: skip
+
+
+def test_a_run_with_all_options_comes_to_the_very_same_weights(data, tmp_path, monkeypatch):
+    """Killed while the backbone is frozen and after it; `last.keras` agrees too."""
+    run(data, tmp_path / "one", **EVERYTHING)
+    killed(data, tmp_path / "two", 4, monkeypatch, **EVERYTHING)
+    killed(data, tmp_path / "two", 15, monkeypatch, resume=True, **EVERYTHING)
+    said = run(data, tmp_path / "two", resume=True, **EVERYTHING)[1]
+    assert "going on from step-000000000014.checkpoint" in said
+    assert_same_outcome(tmp_path / "one", tmp_path / "two")
+    one, two = (models.load(tmp_path / name / "last.keras") for name in ("one", "two"))
+    for weights, same in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_array_equal(weights, same)
+    assert all(layer.trainable for layer in two.layers)
+
+
+CHILD = """
+import os, signal, sys
+from trainer import resume
+from trainer.__main__ import main
+left = [int(sys.argv[1])]
+after_step = resume.Saver.after_step
+def counts(self, epoch_ended):
+    after_step(self, epoch_ended)
+    left[0] -= not epoch_ended
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+resume.Saver.after_step = counts
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def test_a_process_that_is_killed(data, whole, tmp_path):
+    """SIGKILL, in a process of its own; what it leaves on the disk is gone on from."""
+    out = tmp_path / "run"
+    argv = ["train", "--data", str(data), "--output", str(out), "--epochs", "3", "--batch-size", "4",
+            "--loss", "weighted", "--checkpoint-steps", "2", "--verify", "off",
+            "--steps-per-execution", "1"]  # fmt: skip
+    dead = subprocess.run(
+        [sys.executable, "-c", CHILD, "8", *argv],
+        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[3])},
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()[-2000:]
+    names = [path.name for path in checkpoints.found(out / "checkpoints")]
+    assert names == ["step-000000000008.checkpoint", "step-000000000006.checkpoint"]
+    assert main([*argv, "--resume"]) == 0
+    assert_same_outcome(out, whole[0])
+
+
+def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tmp_path, monkeypatch):
+    """Between two checkpoints of --checkpoint-steps; in a run that says so in its last line."""
+    before, lines, after_step = signal.getsignal(signal.SIGTERM), [], resume.Saver.after_step
+
+    def told(self, epoch_ended):
+        if self._position.epoch * self._steps + self._position.step == 9:
+            os.kill(os.getpid(), signal.SIGTERM)
+        after_step(self, epoch_ended)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(resume.Saver, "after_step", told)
+        with pytest.raises(SystemExit) as raised:
+            training.train(TrainConfig(str(data), str(tmp_path / "run"), **OPTIONS), say=lines.append)
+
+    assert raised.value.code == 128 + signal.SIGTERM
+    assert lines[-1] == "ended by SIGTERM: the same command with --resume goes on from the last checkpoint"
+    assert checkpoints.found(tmp_path / "run/checkpoints")[0].name == "step-000000000009.checkpoint"
+    assert signal.getsignal(signal.SIGTERM) == before
+    _, said = run(data, tmp_path / "run", resume=True)
+    assert "epoch 2, after 3 of its steps" in said
+    assert_same_outcome(tmp_path / "run", whole[0])
+
+
+@pytest.fixture
+def terminated():
+    """How often SIGTERM came to the handler that was there before."""
+    count = []
+    before = signal.signal(signal.SIGTERM, lambda *_: count.append(1))
+    yield count
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_only_the_first_sigterm_is_noted_and_one_that_nobody_heeds_takes_effect_later(terminated):
+    before = signal.getsignal(signal.SIGTERM)
+    with termination.noted() as came:
+        assert not came()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert came()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL  # a second one ends the process
+        assert terminated == []
+    assert terminated == [1]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_sigterm_that_is_heeded_comes_once(terminated):
+    def heeds():
+        with termination.noted() as came:
+            os.kill(os.getpid(), signal.SIGTERM)
+            if came():
+                termination.leave(print)
+
+    with pytest.raises(SystemExit):
+        heeds()
+    assert terminated == []
+
+
+def test_sigterm_is_left_alone_where_it_is_not_to_be_noted(terminated):
+    before = signal.getsignal(signal.SIGTERM)
+    with termination.noted(active=False) as came:
+        assert signal.getsignal(signal.SIGTERM) is before
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert terminated == [1]
+        assert not came()
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    killed(data, out, 9, monkeypatch)
+    newest, older = checkpoints.found(out / "checkpoints")
+    assert (newest.name, older.name) == ("step-000000000008.checkpoint", "step-000000000006.checkpoint")
+    saved = tmp_path / "saved"
+    shutil.copytree(out, saved)
+    newest.write_bytes(newest.read_bytes()[:-100])
+    _, said = run(data, out, resume=True)
+    assert "warning: checkpoint step-000000000008.checkpoint is damaged" in said
+    assert "going on from step-000000000006.checkpoint: epoch 2, after 0 of its steps" in said
+    assert_same_outcome(out, whole[0])
+    for path in checkpoints.found(saved / "checkpoints"):
+        path.write_bytes(b"\0" * 1000)
+    _, said = run(data, saved, resume=True)
+    assert said.count("is damaged") == 2
+    assert f"no checkpoint in {str(saved)!r} can be read: starting over" in said
+    assert_same_outcome(saved, whole[0])
+
+
+def test_what_differs_is_named(data, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "run"
+    killed(data, out, 5, monkeypatch)
+    kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(
+        TrainerError, match=r"Different: --batch-size \(was 4, is 5\), --flip \(was True, is False\)\. "
+    ):
+        run(data, out, resume=True, batch_size=5, flip=False)
+    other = tmp_path / "other"
+    write_dataset(
+        other, encoding="uint8", splits={"train": (14, 7), "validation": (4, 2), "test": (3, 2)}, weighted=True
+    )
+    with pytest.raises(TrainerError, match=r"Different: the dataset \(its contract is another\)\. "):
+        run(other, out, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume.keras, "__version__", "9.9")
+        with pytest.raises(TrainerError, match=r"Different: keras \(was .*, is 9\.9\)\. "):
+            run(data, out, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(resume.dataset, "is_gathered", lambda *_: False)
+        with pytest.raises(TrainerError, match=r"Different: how shards are read .was from memory maps, is as streams"):
+            run(data, out, resume=True)
+    assert main(["train", "--data", str(data), "--output", str(out), "--resume", "--verify", "off"]) == 1
+    err = capsys.readouterr().err
+    assert "--epochs (was 3, is 15)" in err
+    assert len(err.splitlines()) == 1
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
+
+
+def test_a_network_that_was_changed_is_refused(data, tmp_path, monkeypatch):
+    killed(data, tmp_path / "run", 5, monkeypatch)
+    monkeypatch.setitem(models.BUILT_IN, "cnn", models.BUILT_IN["resnet20"])
+    with pytest.raises(TrainerError, match=r"--resume needs the network of step-000000000004.checkpoint, which has 1"):
+        run(data, tmp_path / "run", resume=True)
+
+
+def test_a_moved_dataset_and_run_go_on(data, whole, tmp_path, monkeypatch):
+    killed(data, tmp_path / "run", 8, monkeypatch)
+    shutil.copytree(data, tmp_path / "elsewhere")
+    (tmp_path / "run").rename(tmp_path / "moved")
+    run(tmp_path / "elsewhere", tmp_path / "moved", resume=True, checkpoint_steps=1, checkpoint_minutes=0.0)
+    for weights, expected in zip(outcome(tmp_path / "moved")[0], outcome(whole[0])[0], strict=True):
+        np.testing.assert_array_equal(weights, expected)
+
+
+def test_resume_with_nothing_there_and_with_a_finished_run(data, whole, tmp_path):
+    result, said = run(data, tmp_path / "run", resume=True)
+    assert f"nothing to resume in {str(tmp_path / 'run')!r}: starting from the beginning" in said
+    assert_same_outcome(tmp_path / "run", whole[0])
+    before = (tmp_path / "run" / "model.keras").stat().st_mtime_ns
+    again, said = run(data, tmp_path / "run", resume=True)
+    assert again == result
+    assert said == f"the run in {str(tmp_path / 'run')!r} is finished: epoch {result['epochs']['kept']} of 3 was kept"
+    assert (tmp_path / "run" / "model.keras").stat().st_mtime_ns == before
+    with pytest.raises(TrainerError, match=r"Different: --epochs \(was 3, is 4\)"):
+        run(data, tmp_path / "run", resume=True, epochs=4)
+
+
+def test_without_resume_an_unfinished_run_is_started_over(data, whole, tmp_path, monkeypatch):
+    killed(data, tmp_path / "run", 9, monkeypatch)
+    _, said = run(data, tmp_path / "run")
+    assert "holds an unfinished run, which is started over; with --resume it would go on" in said
+    assert "going on from" not in said
+    assert_same_outcome(tmp_path / "run", whole[0])
+
+
+def test_a_run_killed_after_its_last_step_only_writes_its_files(data, whole, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(finish.export, "write", lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            run(data, tmp_path / "run")
+    _, said = run(data, tmp_path / "run", resume=True)
+    assert "going on from step-000000000018.checkpoint" in said
+    assert "\nepoch 3/3" not in said
+    assert_same_outcome(tmp_path / "run", whole[0])
+
+
+def test_early_stopping_is_remembered(data, tmp_path, monkeypatch):
+    """The best weights and their rank are in the checkpoint: patience runs out in the same epoch."""
+    options = {"epochs": 9, "patience": 1, "learning_rate": 0.05}
+    one, _ = run(data, tmp_path / "one", **options)
+    assert one["epochs"]["run"] < 9
+    killed(data, tmp_path / "two", 6 * one["epochs"]["kept"] + 4, monkeypatch, **options)
+    run(data, tmp_path / "two", resume=True, **options)
+    assert_same_outcome(tmp_path / "one", tmp_path / "two")
+
+
+def test_checkpoints_are_written_by_steps_and_by_time(data, tmp_path, monkeypatch):
+    numbers = []
+    write = checkpoints.write
+    monkeypatch.setattr(checkpoints, "write", lambda folder, n, *rest: (numbers.append(n), write(folder, n, *rest)))
+    run(data, tmp_path / "steps", checkpoint_steps=4, checkpoint_minutes=0.0, epochs=2)
+    assert numbers == [4, 6, 10, 12]
+    numbers.clear()
+    run(data, tmp_path / "none", checkpoint_steps=0, checkpoint_minutes=0.0, epochs=2)
+    assert numbers == [6, 12]
+    numbers.clear()
+    run(data, tmp_path / "time", checkpoint_steps=0, checkpoint_minutes=1e-9, epochs=1)
+    assert numbers == [1, 2, 3, 4, 5, 6]
+
+
+def test_nothing_that_is_written_can_run(data, whole, tmp_path, monkeypatch):
+    killed(data, tmp_path / "run", 9, monkeypatch)
+    files = [path for out in (tmp_path / "run", whole[0]) for path in out.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".checkpoint" for path in files)
+    for path in files:
+        content = path.read_bytes()
+        assert path.suffix not in (".pkl", ".pickle", ".joblib", ".pt")
+        assert content[:1] != b"\x80" or content[1] > 5, path  # PROTO and a protocol number
+        if content:  # protocol 0 has no such mark: nothing reads as a pickle to its end
+            with pytest.raises(Exception):  # noqa: B017, PT011 - pickletools raises several kinds
+                list(pickletools.genops(content))
+        for name, member in members(path):
+            assert member[:1] != b"\x80", (path, name)
+
+
+def members(path):
+    """The files in a zip, which model.keras is."""
+    if not zipfile.is_zipfile(path):
+        return []
+    with zipfile.ZipFile(path) as archive:
+        return [(name, archive.read(name)) for name in archive.namelist()]

@@ -1,0 +1,99 @@
+"""The ablation from beginning to end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from trainer import run_dir as outputs
+from trainer.ablation import datasets as prepared
+from trainer.ablation import report
+from trainer.ablation import trainings as runs
+from trainer.ablation.config import AblateConfig, check_data
+from trainer.ablation.study import Setting, Study
+from trainer.ablation.trainings import Outcome
+from trainer.ablation.variants import Variant
+from trainer.config import TrainerError, flag
+
+OPTIONS = "ablation-options.json"
+
+
+def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
+    """Prepares, trains, compares; writes ablation.json, .png, .md and .html after every round of seeds.
+
+    What is finished is kept: the same command goes on, and more --seeds or other --variants use what is there. The
+    report is of the variants that are asked for.
+
+    Raises:
+      TrainerError, ContractError: the data, an option or what lies in --output cannot be used, or training broke down.
+    """
+    tf.get_logger().setLevel(logging.ERROR)  # it warns of functions traced again, which each training's are
+    check_data(config)
+    _begin(config)
+    variants = config.chosen()
+    directories = prepared.prepare(config, [v.preparation for v in variants], say)
+    prepared.check_alike(directories, prepared.records)
+    first = next(iter(directories.values()))
+    setting = Setting(_name(config), contracts.load(first), runs.truth(first), config.decisive())
+    images = prepared.train_images(first)
+    outcomes: list[Outcome] = []
+    jobs = [(variant, seed) for seed in range(config.seeds) for variant in variants]
+    for number, (variant, seed) in enumerate(jobs, 1):
+        say(f"training {number}/{len(jobs)}, {variant.name}, seed {seed}{_left(outcomes, jobs[number - 1 :])}")
+        outcomes.append(runs.run(config, variant, seed, directories[variant.preparation.name], images))
+        if variant is variants[-1]:  # whatever happens next: these are compared
+            _write(config, Study.of(setting, variants, outcomes))
+    return Study.of(setting, variants, outcomes)
+
+
+def _begin(config: AblateConfig) -> None:
+    """The output directory, new or of an ablation with the same options."""
+    directory, note = Path(config.output), Path(config.output) / OPTIONS
+    if note.is_file():
+        earlier = json.loads(note.read_text(encoding="utf-8"))
+        differing = [name for name, value in config.decisive().items() if earlier.get(name) != value]
+        if differing:
+            said = ", ".join(f"{flag(name)} {json.dumps(earlier.get(name), ensure_ascii=False)}" for name in differing)
+            raise TrainerError(
+                f"--output {config.output!r} holds an ablation with {said}. Give the same, or another --output."
+            )
+        return
+    if directory.is_dir() and any(directory.iterdir()):
+        raise TrainerError(
+            f"--output {config.output!r} should be empty, new, or an earlier ablation. It holds something else: choose "
+            "another directory."
+        )
+    directory.mkdir(parents=True, exist_ok=True)
+    outputs.write_text(note, json.dumps(config.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def _name(config: AblateConfig) -> str:
+    return os.path.basename(os.path.normpath(config.data)) or config.data
+
+
+def _left(done: list[Outcome], jobs: list[tuple[Variant, int]]) -> str:
+    """Expected time of these jobs, by how long trainings of their variants took, else by the mean of all."""
+    took: dict[str, float] = {
+        o.variant: o.seconds for o in done
+    }  # of the latest: the first one of all loads TensorFlow
+    if not took:
+        return ""
+    mean = sum(took.values()) / len(took)
+    seconds = sum(took.get(variant.name, mean) for variant, _ in jobs)
+    return f"; about {seconds / 60:.0f} min left" if seconds >= 90 else f"; about {seconds:.0f} s left"
+
+
+def _write(config: AblateConfig, study: Study) -> None:
+    directory = Path(config.output)
+    content = json.dumps(study.to_dict(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    with outputs.replacing(directory / "ablation.png") as file:
+        file.write(report.png(study))
+    outputs.write_text(directory / "ablation.md", report.markdown(study))
+    outputs.write_text(directory / "ablation.html", report.page(study))
+    outputs.write_text(directory / "ablation.json", content)

@@ -1,0 +1,103 @@
+"""What the numbers support, and in which words.
+
+Two things make a difference uncertain: the seed, and which images the test split holds. Trainings of one seed are
+paired (the same initial weights and draws); the interval over seeds is Student's t for the mean of their differences.
+The interval over images is the middle 95 % of resampled differences (scoring.py). A change is said to have bought or
+cost something only where both leave out 0, and nothing is claimed of a single seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from trainer.ablation.scoring import METRICS
+from trainer.evaluation import intervals
+
+CHIEF, RARE = "balanced_accuracy", "rare_recall"
+RULE = (
+    "Rule: a change is said to have bought or cost something where two 95 % intervals of the difference leave out 0: "
+    "over seeds (Student's t, trainings of one seed paired) and over test images (bootstrap within classes). In "
+    "brackets: the outer ends of both. Of a single seed nothing is claimed."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Effect:
+    """The mean of paired differences, and the outer ends of its two 95 % intervals; NaN of a single seed."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def supported(self) -> bool:
+        """Whether both intervals leave out 0, on the same side."""
+        return self.low > 0 or self.high < 0
+
+
+def effect(differences: Sequence[float], resampled: np.ndarray) -> Effect:
+    """At least one difference, of one seed each; resampled: (R,) differences of the means over seeds."""
+    mean = statistics.fmean(differences)
+    if len(differences) < 2:
+        return Effect(mean, math.nan, math.nan)
+    seeds = intervals.student(differences)
+    low, high = np.quantile(resampled, (0.025, 0.975)).tolist()
+    return Effect(mean, min(seeds.low, low), max(seeds.high, high))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What one change did to each of METRICS."""
+
+    variant: str
+    against: str
+    change: str
+    effects: Mapping[str, Effect]
+
+    def sentence(self) -> str:
+        """Such as: dividing by 255 (unit against resized) bought balanced accuracy +0.120 (+0.050 to +0.190)."""
+        head = f"{self.change} ({self.variant} against {self.against})"
+        parts = []
+        for verb, sign in (("bought", 1), ("cost", -1)):
+            found = [f"{METRICS[n]} {_told(e)}" for n, e in self.effects.items() if e.supported and e.mean * sign > 0]
+            if found:
+                parts.append(f"{verb} {_list(found)}")
+        if parts:
+            return f"{head} {', and '.join(parts)}"
+        chief = self.effects[CHIEF]
+        if math.isnan(chief.low):
+            return f"{head}: {METRICS[CHIEF]} {chief.mean:+.3f} in one seed, of which nothing can be claimed"
+        return f"{head}: no difference that the spread supports; {METRICS[CHIEF]} {_told(chief)}"
+
+
+def summary(comparisons: Sequence[Comparison]) -> str:
+    """One sentence: which change bought or cost balanced accuracy or recall of the rare class, and of which nothing can
+    be said.
+    """
+    parts = []
+    for metric in (CHIEF, RARE):
+        found = [(c.change, c.effects[metric]) for c in comparisons if c.effects[metric].supported]
+        for verb, sign in (("bought", 1), ("lost", -1)):
+            named = [f"{change} ({e.mean:+.3f})" for change, e in found if e.mean * sign > 0]
+            if named:
+                parts.append(f"{METRICS[metric]} was {verb} by {_list(named)}")
+    silent = [c.change for c in comparisons if not (c.effects[CHIEF].supported or c.effects[RARE].supported)]
+    if silent and not parts:
+        parts.append("the spread supports no claim for any of these changes")
+    elif silent:
+        parts.append(f"for {_list(silent)} the spread supports no claim on either")
+    text = "; ".join(parts)
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+def _told(e: Effect) -> str:
+    return f"{e.mean:+.3f} ({e.low:+.3f} to {e.high:+.3f})"
+
+
+def _list(items: Sequence[str]) -> str:
+    return ", ".join(items[:-1]) + " and " + items[-1] if len(items) > 1 else "".join(items)

@@ -1,0 +1,77 @@
+"""The trainings of an ablation: ordinary runs, each in a directory of its own, gone on with if they are there."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+import warnings
+from typing import Any
+
+import numpy as np
+
+from trainer import run_dir as outputs
+from trainer.ablation.config import AblateConfig
+from trainer.ablation.datasets import TEST
+from trainer.ablation.variants import Variant
+from trainer.config import TrainConfig
+from trainer.evaluation import evaluate, inference
+from trainer.models import build as models
+from trainer.training.train import train
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """One training. answers: int64 (N,), the class given to each test image, in the order of the records' keys."""
+
+    variant: str
+    seed: int
+    answers: np.ndarray
+    kept_epoch: int
+    seconds: float
+
+
+def train_config(config: AblateConfig, variant: Variant, seed: int, data: str, images: int) -> TrainConfig:
+    """The training of a variant: of as many steps as all the others, however many copies its train split has.
+
+    No flips: they would augment the plain copies too. What a variant is about is in its dataset.
+    """
+    options: dict[str, Any] = {
+        "data": data,
+        "output": os.path.join(config.output, "runs", variant.name, f"seed-{seed}"),
+        "model": variant.network or config.model,
+        "epochs": config.epochs,
+        "batch_size": config.batch_size,
+        "learning_rate": config.learning_rate,
+        "steps": math.ceil(images / config.batch_size),
+        "flip": False,
+        "seed": seed,
+        "resume": True,
+    }
+    return TrainConfig(**(options | dict(variant.training)))
+
+
+def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: int) -> Outcome:
+    """Trains, or takes what was trained before. What training says goes to a log beside its directory.
+
+    Raises what `train.train` raises.
+    """
+    options = train_config(config, variant, seed, data, images)
+    os.makedirs(os.path.dirname(options.output), exist_ok=True)
+    began = time.monotonic()
+    with open(f"{options.output}.log", "a", encoding="utf-8") as log, warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        metrics = train(options, say=lambda line: print(line, file=log, flush=True))
+        for warning in warned:  # such as that raw pixels are a bad idea, which is what the variant is to show
+            print(f"warning: {warning.message}", file=log)
+    network = models.load(outputs.finished(options.output).model)
+    found = inference.predict(network, data, TEST, evaluate.EVALUATION_BATCH)
+    answers = found.answers()[np.argsort(found.keys)]
+    return Outcome(variant.name, seed, answers, metrics["epochs"]["kept"], time.monotonic() - began)
+
+
+def truth(data: str) -> np.ndarray:
+    """int64 (N,), the class of each test image, in the order of the records' keys."""
+    keys, labels = inference.keys(data, TEST)
+    return np.asarray(labels)[np.argsort(keys)]

@@ -1,0 +1,91 @@
+"""What the trainer's commands have in common: how they start TensorFlow, and how they end.
+
+Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+
+from pipelines.contract import ContractError
+from trainer.cli.options import UsageError
+from trainer.config import TrainerError
+
+FAILED, USAGE = 1, 2
+_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[")
+
+
+def guarded(command: str, work: Callable[[], int | None]) -> int:
+    """Runs a command and returns its exit code; what a user can mend becomes one sentence on stderr."""
+    # Before TensorFlow is imported: the trainer is Keras on TensorFlow, and start-up chatter hides real messages.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.showwarning = _show_warning
+    try:
+        return work() or 0
+    except UsageError as e:
+        print(f"{command}: error: {e}", file=sys.stderr)
+        sys.exit(USAGE)
+    except (TrainerError, ContractError) as e:
+        print(f"{command}: {e}", file=sys.stderr)
+    except OSError as e:
+        print(f"{command}: {e.strerror or e}: {e.filename or ''}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"{command}: interrupted", file=sys.stderr)
+    except Exception as e:
+        if not _is_bad_data(e):
+            raise
+        print(
+            f"{command}: a shard holds a damaged record ({str(e).splitlines()[0][:300]}): "
+            "find it with `python -m pipelines verify DIR` and prepare the dataset again.",
+            file=sys.stderr,
+        )
+    return FAILED
+
+
+@contextlib.contextmanager
+def quiet_start() -> Iterator[None]:
+    """Keeps from stderr what TensorFlow's libraries write while they load, which no log level stops.
+
+    Where the import fails, all of it is shown.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(saved, said.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line that says what was wrong: TensorFlow begins with where in the graph it was."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(_WHERE)]
+    return (told or [type(error).__name__])[0][:200]
+
+
+def _is_bad_data(error: Exception) -> bool:
+    """TensorFlow's errors for a record that cannot be read; other errors of TensorFlow are defects and keep a trace."""
+    errors = sys.modules["tensorflow"].errors if "tensorflow" in sys.modules else None
+    if errors is None:
+        return False
+    if isinstance(error, errors.InvalidArgumentError | errors.FailedPreconditionError):
+        return "IteratorGetNext" in str(error)
+    return isinstance(error, errors.DataLossError)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+    if issubclass(category, UserWarning):
+        print(f"warning: {message}", file=sys.stderr)

@@ -1,0 +1,202 @@
+"""The command line: `python -m trainer train | evaluate | compare | export | predict | bench | doctor | ablate`.
+
+Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines import contract as contracts
+from trainer.ablation.config import AblateConfig, check_data
+from trainer.bench import config as bench
+from trainer.cli import options
+from trainer.cli.commands import FAILED, guarded, quiet_start
+from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
+from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code; argparse exits with 2 on a wrong flag."""
+    arguments = vars(_parser().parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
+    command = arguments.pop("command")
+    commands = {
+        "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,
+        "bench": _bench, "doctor": _doctor, "ablate": _ablate,
+    }  # fmt: skip
+    return guarded(command, lambda: commands[command](arguments))
+
+
+def _train(arguments: dict[str, Any]) -> None:
+    from trainer import run_dir as outputs
+
+    config = options.merged(TrainConfig, arguments)
+    contracts.load(config.data)  # wrong paths are told in milliseconds, before TensorFlow
+    outputs.check(config.output)
+    with quiet_start():
+        from trainer.training.train import train
+
+    train(config, say=lambda line: print(line, flush=True))
+
+
+def _evaluate(arguments: dict[str, Any]) -> None:
+    from trainer import run_dir as outputs
+
+    contracts.load(arguments["data"])
+    outputs.finished(arguments["model"])
+    with quiet_start():
+        from trainer.evaluation import evaluate
+        from trainer.reporting import score_table as scoretable
+
+    result = evaluate.evaluate(
+        arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"]
+    )
+    print(f"{arguments['split']}, {result.records} records\n{scoretable.table(result)}")
+    if arguments["output"]:
+        for path in evaluate.write(arguments["output"], arguments["model"], arguments["data"], result):
+            print(f"written to {path}")
+
+
+def _compare(arguments: dict[str, Any]) -> None:
+    from trainer import run_dir as outputs  # without TensorFlow: the predictions are enough
+    from trainer.evaluation import compare
+    from trainer.reporting import comparison
+
+    found = compare.compare(arguments["runs"], arguments["split"])
+    print(comparison.text(found))
+    if arguments["json"]:
+        outputs.write_text(Path(arguments["json"]), outputs.to_json(comparison.to_dict(found)))
+    if arguments["html"]:
+        outputs.write_text(Path(arguments["html"]), comparison.html(found))
+    for path in filter(None, (arguments["json"], arguments["html"])):
+        print(f"written to {path}")
+
+
+def _export(arguments: dict[str, Any]) -> None:
+    from trainer import run_dir as outputs
+
+    contract = contracts.load(arguments["data"])
+    run = outputs.finished(arguments["model"])
+    with quiet_start():
+        from trainer.evaluation import calibration
+        from trainer.models import alignment
+        from trainer.models import build as model
+        from trainer.serving import export
+
+    alignment.check_contracts(contracts.load(run.directory), contract)
+    fitted = calibration.read(run.directory)
+    network, kind = model.load(run.model), arguments["format"]
+    found = export.write(network, arguments["data"], contract, arguments["output"], fitted, kind)
+    print(f"written to {arguments['output']}; {found.sentence()}")
+
+
+def _predict(arguments: dict[str, Any]) -> int:
+    with quiet_start():
+        from trainer.serving import predict
+
+    failed = predict.predict(arguments["model"], arguments["files"], arguments["json"])
+    return FAILED if failed else 0
+
+
+def _bench(arguments: dict[str, Any]) -> None:
+    config = bench.BenchConfig(**arguments)
+    bench.check_split(config, contracts.load(config.data))
+    with quiet_start():
+        from trainer import run_dir as outputs
+        from trainer.bench import measure as timing
+
+    found, about = timing.run(config, say=lambda line: print(line, flush=True))
+    verdict = bench.judge(found)
+    print(f"\n{bench.table(found)}\n\n{verdict.sentence}", *verdict.advice, sep="\n- ")
+    if config.json:
+        content = bench.to_dict(config, found, verdict, about)
+        outputs.write_text(Path(config.json), outputs.to_json(content))
+        print(f"\nwritten to {config.json}")
+
+
+def _doctor(arguments: dict[str, Any]) -> int:
+    config = DoctorConfig(**arguments)
+    with quiet_start():
+        from trainer.doctor import command as doctor
+    report = doctor.examine(config)
+    if config.json == STANDARD_OUTPUT:
+        print(doctor.to_json(report), end="")
+        return FAILED if report.failed else 0
+    print(report.text())
+    for path in filter(None, (config.json, config.html)):
+        print(f"\nwritten to {path}")
+    return FAILED if report.failed else 0
+
+
+def _ablate(arguments: dict[str, Any]) -> None:
+    config = AblateConfig(**arguments)
+    check_data(config)
+    with quiet_start():
+        from trainer.ablation import ablate as run
+        from trainer.ablation import report
+
+    study = run.ablate(config, say=lambda line: print(line, flush=True))
+    print(f"\n{report.text(study)}")
+    for suffix in ("html", "md", "png", "json"):
+        print(f"written to {Path(config.output) / f'ablation.{suffix}'}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = options.Parser(
+        prog="python -m trainer", description="Trains image classifiers on datasets made by `python -m pipelines`."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    train = _command(commands, "train", "train on a prepared dataset, evaluate, export")
+    options.add_with_file(train, TrainConfig)
+    measure = _command(commands, "bench", "tell whether training waits for its input, and what to change")
+    options.add(measure, bench.BenchConfig)
+    examine = _command(commands, "doctor", "tell why the accuracy is low: look at data, model and a past training")
+    options.add(examine, DoctorConfig)
+    ablate = _command(commands, "ablate", "tell what each step of preparing and training is worth on your images")
+    options.add(ablate, AblateConfig)
+    evaluate = _command(commands, "evaluate", "score a trained model on a split")
+    compare = _command(commands, "compare", "set runs side by side on the same records, with paired tests")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directories of training runs or evaluations")
+    compare.add_argument("--split", default="test", help="split whose predictions to compare (default: test)")
+    compare.add_argument("--json", default="", metavar="FILE", help="also write the numbers to this file")
+    compare.add_argument("--html", default="", metavar="FILE", help="also write a page to this file")
+    export = _command(commands, "export", "write a trained model for serving: SavedModel, TFLite or ONNX")
+    for command in (evaluate, export):
+        command.add_argument("--model", required=True, metavar="DIR", help="--output directory of a training run")
+        command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
+    evaluate.add_argument("--split", default="test", help="split to score (default: test)")
+    evaluate.add_argument(
+        "--batch-size", type=options.positive, default=64, metavar="N", help="images a step (default: 64)"
+    )
+    evaluate.add_argument("--verify", choices=VERIFY, default=DEFAULT_VERIFY, help=f"{VERIFY_HELP} (default: fast)")
+    evaluate.add_argument(
+        "--output", default="", metavar="PATH",
+        help="also write metrics.json, evaluation.html and the predictions to this directory; or to FILE.json the "
+        "metrics alone",
+    )  # fmt: skip
+    export.add_argument("--format", choices=EXPORT_FORMATS, default=EXPORT_FORMATS[0], help=EXPORT_HELP)
+    export.add_argument(
+        "--output",
+        required=True,
+        metavar="PATH",
+        help="directory of the SavedModel, or .tflite or .onnx file, to write",
+    )
+    predict = _command(commands, "predict", "tell the labels of image files")
+    predict.add_argument(
+        "--model", required=True, metavar="DIR", help="a finished training run, or an exported SavedModel"
+    )
+    predict.add_argument(
+        "--json", action="store_true", help="a JSON object a line, with the probability of every label"
+    )
+    predict.add_argument("files", nargs="+", metavar="FILE", help="images, folders of them, or - for a list on stdin")
+    return parser
+
+
+def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    # Abbreviations are off: --class would silently become another option when a second one begins that way.
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    return parser

@@ -1,0 +1,134 @@
+"""What the input pipeline does with each batch: positions in mapped shards, or serialized records, to tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer.data import decoded_cache as decoded
+from trainer.data import gather
+from trainer.data import mmap_tfrecord as mapped
+from trainer.data import xla_normalize as compiled
+from trainer.data.rows import Rows
+
+Read = Callable[..., tuple[tf.Tensor, ...]]
+
+
+def gathered(contract: Contract, shards: list[mapped.Shard], dequantize: bool) -> Read:
+    """A function from positions int64 (B,) to (images, labels[, weights]), as `dataset.load` describes them."""
+    # Calls are not stateful: what they give depends on the positions alone, so they run side by side where training is
+    # to be reproducible too.
+    rows = Rows(contract, *gather.FRAME)
+    records = gather.Gather(rows, shards)
+    unpack = _unpacker(contract, rows, dequantize)
+
+    def copied(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.numpy_function(records, [positions], tf.uint8, stateful=False)
+        return unpack(tf.ensure_shape(batch, (positions.shape[0], rows.width)))
+
+    if records.whole is None:
+        return copied
+    shape, images = records.whole.shape, compiled.picker(contract, rows.image, dequantize)
+
+    def picked(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        dtypes = [tf.int64, tf.bool, tf.uint8, tf.int64, tf.float32]
+        found = tf.numpy_function(records.find, [positions], dtypes, stateful=False)
+        # The array comes with each call, at no cost: tf.data would copy one that its function captured.
+        which, fit, whole = (tf.ensure_shape(v, s) for v, s in zip(found, (positions.shape, (), shape), strict=False))
+        numbers = [tf.ensure_shape(values, positions.shape) for values in found[3 : 5 if contract.weighted else 4]]
+
+        def pick() -> tuple[tf.Tensor, ...]:
+            return tf.ensure_shape(images(whole, which), (positions.shape[0], *contract.image_shape)), *numbers
+
+        made: tuple[tf.Tensor, ...] = tf.cond(fit, pick, lambda: copied(positions))
+        return made
+
+    return picked
+
+
+def streamed(contract: Contract, dequantize: bool) -> Read:
+    """A function from serialized records, string (B,), to (images, labels[, weights]).
+
+    Compressed images are parsed; so are raw ones in a batch of which one is not written as Shardmill does.
+    """
+    if contract.encoding not in contracts.RAW_DTYPES:
+        return _parser(contract, dequantize)
+    rows = Rows(contract)
+    unpack, parse = _unpacker(contract, rows, dequantize), _parser(contract, dequantize)
+
+    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.io.decode_raw(serialized, tf.uint8, fixed_length=rows.width)
+        batch = tf.ensure_shape(batch, (serialized.shape[0], rows.width))
+        fit = rows.fit(batch, tf.strings.length(serialized))
+        made: tuple[tf.Tensor, ...] = tf.cond(fit, lambda: unpack(batch), lambda: parse(serialized))
+        return made
+
+    return read
+
+
+def decoded_once(contract: Contract, store: decoded.Store, dequantize: bool) -> Read:
+    """As `gathered`, of compressed images; decodes those that the store does not hold yet."""
+    parse, finish = _parser(contract, False), _finisher(contract, dequantize)
+    dtypes = [tf.uint8, tf.int64, *([tf.float32] if contract.weighted else [])]
+
+    def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Not stateful, as above: what is in the store already never changes what comes out.
+        serialized, absent = tf.numpy_function(store.absent, [positions], [tf.string, tf.int64], stateful=False)
+        parsed = parse(tf.ensure_shape(serialized, (None,)))
+        images, *others = tf.numpy_function(store.take, [positions, absent, *parsed], dtypes, stateful=False)
+        images = tf.ensure_shape(images, (positions.shape[0], *contract.image_shape))
+        return (finish(images), *(tf.ensure_shape(values, (positions.shape[0],)) for values in others))
+
+    return read
+
+
+def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
+    compiled.keep_memory()
+    images = compiled.cutter(contract, rows.image, dequantize)
+
+    def unpack(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        return (tf.ensure_shape(images(batch), (batch.shape[0], *contract.image_shape)), *rows.numbers(batch))
+
+    return unpack
+
+
+def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+    compiled.keep_memory()
+    finish: Callable[[tf.Tensor], tf.Tensor] = compiled.dequantizer(contract) if dequantize else tf.identity
+    return finish
+
+
+def _parser(contract: Contract, dequantize: bool) -> Read:
+    spec: dict[str, Any] = dict(contracts.feature_spec(contract))
+    spec.pop("key")  # of use to tools, not to a model
+    if not contract.weighted:
+        spec.pop("weight")
+    finish = _finisher(contract, dequantize)
+
+    def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        batch = tf.io.parse_example(serialized, spec)
+        with tf.control_dependencies(_record_checks(contract, batch)):
+            images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, 3)
+            labels = tf.identity(batch["label"])  # (B,)
+        return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
+
+    return parse
+
+
+def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]:
+    """Ops that stop at a record that breaks the contract.
+
+    A label beyond the head trains silently on some kernels and crashes others. Bytes for two images would reshape into
+    two, and a reshape that only TensorFlow's shape inference thinks redundant is removed by Grappler: so the length.
+    """
+    classes = tf.constant(len(contract.labels), tf.int64)
+    checks = [tf.debugging.assert_less(batch["label"], classes), tf.debugging.assert_non_negative(batch["label"])]
+    if contract.encoding in contracts.RAW_DTYPES:
+        size = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
+        checks.append(tf.debugging.assert_equal(tf.strings.length(batch["image"]), size))
+    return [op for op in checks if op is not None]  # None where TensorFlow could tell while tracing

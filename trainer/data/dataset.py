@@ -1,0 +1,277 @@
+"""Reading a prepared dataset: shards to batches of normalized images.
+
+from trainer import dataset
+train = dataset.load("OUT", "train", 32, shuffle=True, seed=0)     # (images, labels) batches, one epoch
+test = dataset.load("OUT", "test", 32)                             # in the order of the shards
+
+Local shards of a raw encoding are gathered from memory maps (`mapped.py`, `gather.py`); all others are streams.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract, ContractError
+from trainer.config import NATURAL, NO_CACHE, TrainerError
+from trainer.data import batch_functions as unpack
+from trainer.data import class_sampling as resampling
+from trainer.data import decoded_cache as decoded
+from trainer.data import epoch_order as orders
+from trainer.data import gather
+from trainer.data import mmap_tfrecord as mapped
+from trainer.data.rows import Rows
+
+OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
+SHUFFLE_BYTES = 256 << 20  # of serialized records held for shuffling: bounded by memory, and not by image size
+BLOCK_BYTES = 1 << 19  # of records that a thread reads at a time from a shard that is shuffled
+CALLS = 4  # batches of raw encodings made at once: more are not faster
+AHEAD = 2  # batches ready before they are asked for
+
+
+def load(
+    directory: str | os.PathLike[str],
+    split: str,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    seed: int | None = None,
+    drop_remainder: bool = False,
+    dequantize: bool = True,
+    start: orders.Start | None = None,
+    resample: str = NATURAL,
+    share: tuple[int, int] | None = None,
+    cache: str = NO_CACHE,
+) -> tf.data.Dataset:
+    """One pass over a split, each record exactly once; iterate again for the next epoch.
+
+    Args:
+      directory: of the prepared dataset.
+      split: such as "train"; the contract names those that exist.
+      batch_size: images a batch; the last batch holds what remains, unless `drop_remainder`.
+      shuffle: another order every epoch, over the whole split where the shards are gathered, else through a buffer of
+        SHUFFLE_BYTES. Without it: one order, records of OPEN_SHARDS shards in turn, not sorted by class.
+      seed: with it, the orders are the same in every run; without it, each run draws its own.
+      dequantize: False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to
+        convert inside the compiled step: a quarter or half of the bytes over the wire.
+      start: with `shuffle`, asked at the beginning of each pass for the number of the pass, which with the seed decides
+        its order, and how many of its batches to leave out. Without it: passes 0, 1, 2 ..., whole.
+      resample: with `shuffle`, of the train split: "uniform" or "temperature=T" give rare classes more often and
+        frequent ones less, in passes of the same length; see `trainer.resample`. No record comes twice more often than
+        another of its class.
+      share: (number, of how many): reads only this part of each batch, of which no other number has a record, and gives
+        pairs of (the batch as below, how many records of it count, int32 ()). Where a batch has fewer records than
+        there are parts, one without a record is given the batch's first, which counts nothing.
+      cache: "memory" or "disk": decode compressed images once, see `trainer.decoded`; they are then shuffled as
+        gathered ones are. Raw images have nothing to decode, and are read as ever.
+
+    Returns:
+      Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and where the
+      contract is weighted (images, labels, weights float32 (B,)).
+
+    Raises:
+      ContractError: no dataset, no such split, an empty split, shards that are missing or not of the recorded size, or
+        local compressed ones whose records do not lie as they should.
+      TrainerError: `resample` is none of its forms, or without `shuffle`.
+      tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
+        breaks the contract or is not there. Every checksum is compared at least once in a run.
+    """
+    contract = contracts.load(directory)
+    shards, batches = _batches(
+        contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start, resample, cache
+    )
+    # Batch first, then read: one call for B records instead of B small ones.
+    if share:
+        batches = batches.map(functools.partial(_share, *share))
+    if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
+        read = unpack.decoded_once(contract, decoded.open_store(contract, split, shards, cache), dequantize)
+    elif shards is not None:
+        read = unpack.gathered(contract, shards, dequantize)
+    else:
+        read = unpack.streamed(contract, dequantize)
+    auto = tf.data.AUTOTUNE  # for decoding; copying has little to tune
+    calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
+    made = batches.map(_counted(read) if share else read, num_parallel_calls=calls, deterministic=True)
+    return made.prefetch(ahead)
+
+
+def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Part `number` of a batch of positions or records (B,), and how many are in it; one, if none."""
+    size = tf.shape(batch)[0]
+    start, stop = number * size // parts, (number + 1) * size // parts
+    first = tf.minimum(start, size - 1)
+    return tf.ensure_shape(batch[first : tf.maximum(stop, first + 1)], (None,)), stop - start
+
+
+def _counted(read: Callable[..., Any]) -> Callable[[tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]:
+    return lambda batch, records: (read(batch), records)
+
+
+def records_of_batch(
+    directory: str | os.PathLike[str],
+    split: str,
+    batch_size: int,
+    seed: int,
+    number: int,
+    batch: int,
+    resample: str = NATURAL,
+    cache: str = NO_CACHE,
+) -> list[bytes]:
+    """The serialized records of one batch of a shuffled pass, as `load` with this seed gives them in its pass `number`.
+
+    Both are counted from 0. Raises what `load` raises.
+    """
+    contract = contracts.load(directory)
+    shards, batches = _batches(
+        contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch), resample, cache
+    )
+    found = next(iter(batches)).numpy()
+    return list(found) if shards is None else mapped.records(shards, found)
+
+
+def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_CACHE) -> bool:
+    """Whether the split is gathered from memory maps, or a cache, and not streamed: they have different orders."""
+    return mapped.open_shards(contracts.load(directory), os.fspath(directory), split, cache != NO_CACHE) is not None
+
+
+def wire_dtype(contract: Contract) -> str:
+    """The dtype of the images of `load(..., dequantize=False)`."""
+    return contracts.RAW_DTYPES.get(contract.encoding, "uint8")
+
+
+def checked_shards(contract: Contract, directory: str, split: str) -> list[str]:
+    """Full paths of the split's shards that hold records, after comparing each file's size with the contract's.
+
+    A size costs one `stat`; it catches the shard that was not copied or was cut short, which TensorFlow would report
+    in the middle of an epoch, or at a record boundary not at all. `python -m pipelines verify` compares the digests.
+    """
+    shards = contract.split(split).shards
+    for shard in shards:
+        path = os.path.join(directory, shard.file)
+        size = _size(path)
+        if size != shard.bytes:
+            raise ContractError(
+                f"Shard {path} should have {shard.bytes} bytes by its contract. "
+                f"{'There is no such file' if size is None else f'It has {size}'}: copy or prepare the dataset again."
+            )
+    paths = [os.path.join(directory, shard.file) for shard in shards if shard.records]
+    if not paths:
+        raise ContractError(
+            f"Split {split!r} of {directory} holds no records: choose another split, or prepare with more images."
+        )
+    return paths
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a file, local or gs://; None where it cannot be found."""
+    try:
+        return int(tf.io.gfile.stat(path).length)
+    except tf.errors.OpError:
+        return None
+
+
+def _batches(
+    contract: Contract,
+    directory: str,
+    split: str,
+    batch_size: int,
+    shuffle: bool,
+    seed: int | None,
+    drop_remainder: bool,
+    start: orders.Start | None,
+    resample: str,
+    cache: str,
+) -> tuple[list[mapped.Shard] | None, tf.data.Dataset]:
+    """The maps of the shards and batches of positions in them, int64 (B,); or None and serialized records, string (B,).
+
+    The number of batches is known, unless `start` may leave some out.
+    """
+    paths = checked_shards(contract, directory, split)
+    shards = mapped.open_shards(contract, directory, split, cache != NO_CACHE)
+    if shards is None and cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:
+        raise TrainerError(
+            f"--cache {cache} needs local shards, {mapped.MAX_SHARDS} at most and no larger than the memory. Received: "
+            f"{directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache out."
+        )
+    if shards is None and "://" not in directory:  # TensorFlow's reader believes the lengths in a file
+        for shard in contract.split(split).shards:
+            mapped.check_framing(os.path.join(directory, shard.file), shard.records)
+    if resample != NATURAL and not shuffle:
+        raise TrainerError(f"A resampled pass has no order without shuffle. Received: resample={resample!r}.")
+    if not shuffle:
+        if shards is None:
+            return None, _stream(contract, split, paths).batch(batch_size, drop_remainder=drop_remainder)
+        positions = tf.data.Dataset.from_tensor_slices(gather.order([shard.records for shard in shards], OPEN_SHARDS))
+        return shards, positions.batch(batch_size, drop_remainder=drop_remainder)
+    records, quotas = contract.split(split).records, resampling.epoch_counts(contract, resample, split)
+    begins = orders.passes(secrets.randbits(31) if seed is None else seed, start or orders.from_zero())
+    if shards is None:
+        stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(_stream, contract, split, paths)
+        if resample != NATURAL:
+            stream = orders.repeated(stream, resampling.counts(contract, split), quotas)
+        buffer = _shuffle_buffer(contract, split)
+        batches = orders.buffered(begins, stream, buffer, batch_size, drop_remainder)
+    elif resample != NATURAL:
+        batches = orders.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
+    else:
+        batches = orders.permutation(begins, records, batch_size, drop_remainder)
+    if start is None:  # progress bars and step counts need it
+        count = orders.count(records, batch_size, drop_remainder)
+        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
+    return shards, batches
+
+
+def _by_class(contract: Contract, split: str, shards: list[mapped.Shard]) -> list[np.ndarray]:
+    """Of each class, by label id, the positions of its records, int64 (n,)."""
+    labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()
+    members = [np.flatnonzero(labels == label) for label in range(len(contract.labels))]
+    found, expected = [len(positions) for positions in members], resampling.counts(contract, split)
+    if found != expected:
+        raise ContractError(
+            f"Split {split!r} should hold {expected} records of its classes by its contract. Received: {found}. Find "
+            "what is damaged with `python -m pipelines verify`, then copy or prepare the dataset again."
+        )
+    return members
+
+
+def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | None = None) -> tf.data.Dataset:
+    """Serialized records, read side by side from OPEN_SHARDS shards; with a seed, of shards in a random order."""
+
+    def side_by_side(files: tf.data.Dataset, read: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
+        return files.interleave(
+            read,
+            cycle_length=min(OPEN_SHARDS, len(paths)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+
+    files = tf.data.Dataset.from_tensor_slices(paths)
+    if seed is not None:  # so that the record buffer behind this sees another mixture of them every pass
+        # Threads hand on many records at a time: one by one they cost as much as reading them.
+        block = max(1, BLOCK_BYTES // _mean_bytes(contract, split))
+        shuffled = files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
+        records = side_by_side(shuffled, lambda file: tf.data.TFRecordDataset(file).batch(block)).unbatch()
+    else:
+        groups = files.batch(OPEN_SHARDS)  # an order that is easily told: see `gather.order`
+        records = groups.flat_map(
+            lambda group: side_by_side(tf.data.Dataset.from_tensor_slices(group), tf.data.TFRecordDataset)
+        )
+    # Known from the contract: a shard cut at a record boundary is noticed.
+    return records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
+
+
+def _shuffle_buffer(contract: Contract, split: str) -> int:
+    """Records to hold: all of a small split; of a large one as many as fit SHUFFLE_BYTES."""
+    return max(1, min(contract.split(split).records, SHUFFLE_BYTES // _mean_bytes(contract, split)))
+
+
+def _mean_bytes(contract: Contract, split: str) -> int:
+    """Of a split's records."""
+    return max(1, sum(shard.bytes for shard in contract.split(split).shards) // contract.split(split).records)

@@ -1,0 +1,181 @@
+"""What the input pipeline calls for each batch of a raw encoding: records of mapped shards, by position.
+
+Gathering from maps is a global shuffle for the price of a copy.
+"""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from trainer.data import mmap_array as region
+from trainer.data.buffers import Buffers
+from trainer.data.example_layout import LayoutError
+from trainer.data.mmap_tfrecord import FRAMING, HEADER, Shard
+from trainer.data.rows import FITS, OTHER, UNSEEN, Rows
+
+FRAME = HEADER, FRAMING - HEADER  # bytes of a row before and after its record
+
+
+class Gather:
+    """Records of mapped shards for batches; several threads may call it at once.
+
+    A record is checked when it is first read, and not again in later epochs: its checksums, its layout, its label.
+
+    whole: the records of all shards with what frames them, as one array uint8 (R, width); None where they differ in
+      length or the system cannot map them so.
+    """
+
+    def __init__(self, rows: Rows, shards: Sequence[Shard]) -> None:
+        self._rows = rows
+        self._shards = shards
+        self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
+        # Of each record, once it was seen.
+        self._kinds = np.full(self._firsts[-1], UNSEEN, np.uint8)
+        self._labels = np.empty(self._firsts[-1], np.int64)
+        self._weights = np.empty(self._firsts[-1], np.float32)
+        self._buffers = Buffers()
+        self.whole, self._shifts = _whole(shards, rows.width)
+
+    def find(self, positions: np.ndarray) -> tuple[Any, ...]:
+        """Where records are in `whole`; TensorFlow takes that array over as it is.
+
+        Args:
+          positions: int64 (B,), counted through the shards.
+
+        Returns:
+          Their rows int64 (B,), whether all of them are as expected, else they are to be copied, bool (), `whole`,
+          labels int64 (B,), weights float32 (B,).
+
+        Raises:
+          ContractError: a record is damaged or breaks the contract; the message names the shard and the record.
+        """
+        with _calls:
+            which = np.searchsorted(self._firsts, positions, side="right") - 1
+            fit = (self._seen(positions, which) == FITS).all()
+            return positions + self._shifts[which], fit, self.whole, self._labels[positions], self._weights[positions]
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Copies records: positions int64 (B,) -> uint8 (B, width), rows for `Rows(contract, *FRAME)`.
+
+        Raises as `find`.
+        """
+        with _calls:
+            which = np.searchsorted(self._firsts, positions, side="right") - 1
+            kinds = self._seen(positions, which)
+            needed = len(positions) * self._rows.width
+            memory = self._buffers.take(needed)
+            batch = memory[:needed].reshape(len(positions), self._rows.width)
+            numbers = positions - self._firsts[which]
+            for row, shard, number, kind in zip(batch, which.tolist(), numbers.tolist(), kinds.tolist(), strict=True):
+                self._copy(self._shards[shard], number, kind, row)
+            return self._buffers.lend(memory, batch)
+
+    def labels(self) -> np.ndarray:
+        """int64 (N,): the label of every record, read from a few bytes of each.
+
+        Raises:
+          ContractError: a record breaks the contract; the message names the shard and the record.
+        """
+        found = np.empty(self._firsts[-1], np.int64)
+        for shard, first in zip(self._shards, self._firsts.tolist(), strict=False):
+            for number in range(shard.records):
+                try:
+                    found[first + number] = self._rows.label(shard.map, *shard.place(number))
+                except LayoutError as e:
+                    raise shard.error(number, str(e)) from e
+        return found
+
+    def _seen(self, positions: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """What is known of records, after a look at those that were not seen yet. which: int64 (B,), their shards."""
+        kinds = self._kinds[positions]
+        if kinds.all():
+            return kinds
+        for i in np.flatnonzero(kinds == UNSEEN).tolist():
+            shard, number = self._shards[which[i]], int(positions[i] - self._firsts[which[i]])
+            shard.check(number)
+            start, stop = shard.place(number)
+            try:
+                kind, label, weight = self._rows.read(shard.map, start, stop)
+            except LayoutError as e:
+                raise shard.error(number, str(e)) from e
+            # Records of several lengths may make a file of the same size.
+            astray = self.whole is not None and start != HEADER + number * self._rows.width
+            self._labels[positions[i]], self._weights[positions[i]] = label, weight
+            self._kinds[positions[i]] = OTHER if astray else kind  # last: other threads go by it
+        return self._kinds[positions]
+
+    def _copy(self, shard: Shard, number: int, kind: int, row: np.ndarray) -> None:
+        start, stop = shard.place(number)
+        if kind == FITS:
+            frame = shard.bytes[start - HEADER : stop]
+            row[: len(frame)] = frame
+        else:
+            self._rows.put(row, shard.map[start:stop])
+
+
+def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.ndarray]:
+    """The shards as one array, and for each what to add to a position for its row in it, int64 (F,)."""
+    records = [shard.records for shard in shards]
+    laid = region.lay([shard.path for shard in shards], records, width)
+    if laid is None:
+        return None, np.zeros(len(shards), np.int64)
+    whole, firsts = laid
+    return whole, firsts - np.cumsum([0, *records[:-1]])
+
+
+def order(shards: Sequence[int], together: int) -> np.ndarray:
+    """The order in which streams read side by side give the records of shards, of `shards[i]` records each.
+
+    Returns:
+      Positions int64 (N,): of `together` shards the first record of each, the second of each ..., then of the next.
+    """
+    numbers = [np.arange(records) for records in shards]
+    groups = [np.concatenate(numbers[i : i + together]) for i in range(0, len(shards), together)]
+    starts = np.cumsum([0, *map(len, groups)])
+    return np.concatenate([np.argsort(g, kind="stable") + start for g, start in zip(groups, starts, strict=False)])
+
+
+class _Calls:
+    """Lets the interpreter end only when no batch is being made.
+
+    TensorFlow's threads ask for batches ahead of the one in use. An iterator that is alive at the end of a program is
+    destroyed while the interpreter shuts down, and waits for these threads; they wait for an interpreter that runs no
+    more. So at exit calls fail at once, until TensorFlow has what it asked for and asks no more.
+    """
+
+    QUIET_SECONDS, PATIENCE_SECONDS = 0.05, 5.0
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = self._done = 0
+        self._ending = False
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._begun += 1
+        if self._ending:
+            self.__exit__()
+            raise RuntimeError("The program is ending.")
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._done += 1
+
+    def finish(self) -> None:
+        """Waits until none has begun for a moment, but not for ever."""
+        self._ending = True
+        end = time.monotonic() + self.PATIENCE_SECONDS
+        before = 0  # a program that never read a batch does not wait
+        while (self._done < self._begun or self._begun > before) and time.monotonic() < end:
+            before = self._begun
+            time.sleep(self.QUIET_SECONDS)
+
+
+_calls = _Calls()
+atexit.register(_calls.finish)

@@ -1,0 +1,128 @@
+"""Are the shards what the contract says, before TensorFlow opens one? Sizes, SHA-256 digests, and lengths of records.
+
+A digest that agreed is remembered with the file's size, time and inode, in a small file in the user's cache folder, so
+that the next run reads nothing twice. Not remembered are files changed in the last SETTLED seconds: a later change in
+the same tick of the clock would not show.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import tensorflow as tf
+
+from pipelines.contract import Contract, ContractError, Shard
+from trainer.data import dataset
+from trainer.data import digest_cache as remembered
+from trainer.data import mmap_tfrecord as mapped
+from trainer.data.digest_cache import Digests
+
+CHUNK = 8 << 20
+THREADS = 8
+TOLD_BYTES = 1 << 30  # reading more than this is announced
+SETTLED = 2.0  # seconds
+
+
+def check(
+    contract: Contract, directory: str, splits: Iterable[str], verify: str, say: Callable[[str], None] = print
+) -> None:
+    """Compares all shards of the splits with the contract.
+
+    Args:
+      directory: of the dataset, local or remote; of a remote one the lengths of records are looked at here, too.
+      verify: "full": sizes, and every digest; "fast": sizes, and the digests that are not remembered; "off": sizes.
+      say: takes a line where much has to be read.
+
+    Raises:
+      ContractError: a shard is missing or is not as recorded; the message names it.
+    """
+    shards = []
+    for split in splits:
+        dataset.checked_shards(contract, directory, split)
+        shards += [(os.path.join(directory, shard.file), shard) for shard in contract.split(split).shards]
+    if verify == "off":
+        return
+    known = remembered.read()
+    unread = [(path, shard) for path, shard in shards if verify == "full" or _remembered(known, path) != shard.sha256]
+    size = sum(shard.bytes for _, shard in unread)
+    if size > TOLD_BYTES:
+        say(f"comparing the digests of {len(unread)} shards, {size / 1e9:.1f} GB; --verify off leaves that out")
+    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+        fresh = {path: entry for path, entry in pool.map(_compare, unread) if entry}
+    if fresh:
+        remembered.write(known | fresh)
+
+
+def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:
+    """Reads one shard; gives what is to be remembered of it, which may be nothing."""
+    path, shard = item
+    remote = "://" in path
+    digest, lengths, size = hashlib.sha256(), _Lengths(), 0
+    try:
+        before = _identity(path)
+        with tf.io.gfile.GFile(path, "rb") if remote else open(path, "rb", buffering=0) as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+                if remote:
+                    lengths.feed(chunk)
+        settled = before and before == _identity(path) and time.time_ns() - before[1] > SETTLED * 1e9
+    except (OSError, tf.errors.OpError) as e:
+        raise ContractError(f"Shard {path} cannot be read ({e}): copy or prepare the dataset again.") from e
+    if digest.hexdigest() != shard.sha256:
+        raise ContractError(
+            f"Shard {path} should have the SHA-256 {shard.sha256[:12]}… of its contract. It has "
+            f"{digest.hexdigest()[:12]}…, so it was changed or damaged: copy or prepare the dataset again."
+        )
+    if remote:  # of a local one `dataset.load` looks at them, every time
+        found = iter(lengths.headers)
+        mapped.walk(path, shard.records, size, lambda _: next(found))
+    return _name(path), [*before, shard.sha256] if settled else []
+
+
+class _Lengths:
+    """Picks the length of each record out of a file that comes in chunks: remote bytes should come once."""
+
+    def __init__(self) -> None:
+        self.headers: list[bytes] = []  # 8 bytes a record
+        self._header, self._left = b"", 0  # the part of the next one seen so far, and bytes until it goes on
+
+    def feed(self, chunk: bytes) -> None:
+        at = 0
+        while at < len(chunk):
+            skipped = min(self._left, len(chunk) - at)
+            at, self._left = at + skipped, self._left - skipped
+            part = chunk[at : at + 8 - len(self._header)]
+            at, self._header = at + len(part), self._header + part
+            if len(self._header) == 8:
+                self._left = int.from_bytes(self._header, "little") + mapped.FRAMING - 8
+                self.headers.append(self._header)
+                self._header = b""
+
+
+def _name(path: str) -> str:
+    return path if "://" in path else os.path.realpath(path)
+
+
+def _identity(path: str) -> list[int]:
+    """Size, time of change and inode; nothing where the file system does not tell."""
+    if "://" not in path:
+        found = os.stat(path)
+        return [found.st_size, found.st_mtime_ns, found.st_ino]
+    with contextlib.suppress(tf.errors.OpError):
+        remote = tf.io.gfile.stat(path)
+        if remote.mtime_nsec:
+            return [int(remote.length), int(remote.mtime_nsec), 0]
+    return []
+
+
+def _remembered(known: Digests, path: str) -> str:
+    """The digest that the file had when it was as it is now; "" if that is not known."""
+    entry = known.get(_name(path))
+    return str(entry[3]) if entry and entry[:3] == _identity(path) else ""

@@ -1,0 +1,44 @@
+"""The command: gathers, asks, tells.
+
+from trainer.doctor.config import DoctorConfig
+from trainer.doctor.doctor import examine
+report = examine(DoctorConfig(data="photos/"))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from pathlib import Path
+
+from trainer import run_dir as outputs
+from trainer.doctor import run_probes as checkup
+from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
+from trainer.doctor.output import page
+from trainer.doctor.output.text import Report
+from trainer.doctor.probes import registry as probes
+from trainer.doctor.subject import load as gather
+
+
+def examine(config: DoctorConfig) -> Report:
+    """Looks at what the options name, and writes the --json file and the --html page.
+
+    Raises:
+      TrainerError, ContractError: an option names something that is not there.
+      OSError: a file cannot be written.
+    """
+    started = time.monotonic()
+    subject = gather.gather(config)
+    report = checkup.run(subject, probes.all_probes())
+    report = dataclasses.replace(report, seconds=time.monotonic() - started)
+    if config.json and config.json != STANDARD_OUTPUT:
+        outputs.write_text(Path(config.json), to_json(report))
+    if config.html:
+        outputs.write_text(Path(config.html), page.render(subject, report))
+    return report
+
+
+def to_json(report: Report) -> str:
+    """The text of the --json file."""
+    return json.dumps(report.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,0 +1,1 @@
+"""Tells the findings as text, JSON and a page. Begin in `text`."""

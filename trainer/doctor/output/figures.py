@@ -1,0 +1,69 @@
+"""Plots of any subject: its values, its classes, its images, its past training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.doctor.finding import BARS, LINES, PICTURES, Chart
+from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.subject import Subject
+
+BINS = 60
+MOST_VALUES = 2_000_000  # for a histogram
+MOST_CLASSES = 60
+PICTURES_SHOWN = 16
+
+
+def charts(subject: Subject) -> list[Chart]:
+    """What there is to be seen of the data and of the past training."""
+    found = [_values(split) for split in subject.splits if len(split.sample)]
+    found += [_classes(split, subject.labels) for split in subject.splits if len(split.sample)]
+    found += [_images(split, subject.labels) for split in subject.splits if len(split.sample)]
+    if subject.history is not None:
+        for name in sorted({key.removeprefix("val_") for key in subject.history}):
+            series = {key: subject.history[key] for key in (name, f"val_{name}") if key in subject.history}
+            found.append(Chart(f"{name} by epoch", LINES, series))
+    return found
+
+
+def _values(split: Split) -> Chart:
+    images = split.sample.images
+    step = max(1, images.size // MOST_VALUES)
+    channels = {3: ("first channel", "second channel", "third channel")}.get(images.shape[-1], ("values",))
+    flat = images.reshape(-1, len(channels))[::step].astype(np.float64)
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    low, high = (float(flat.min()), float(flat.max())) if flat.size else (0.0, 1.0)
+    edges = np.linspace(low, high if high > low else low + 1, BINS + 1)
+    series = {name: np.histogram(flat[:, i], edges)[0] for i, name in enumerate(channels)}
+    return Chart(f"{split.name}: values of the pixels", LINES, series, [f"{edge:.3g}" for edge in edges[:-1]])
+
+
+def _classes(split: Split, names: tuple[str, ...]) -> Chart:
+    ids, counts = np.unique(split.sample.labels_seen, return_counts=True)
+    shown = slice(0, MOST_CLASSES)
+    labels = [label_name(int(i), names) for i in ids[shown]]
+    return Chart(f"{split.name}: images of each class seen", BARS, {"images": counts[shown]}, labels)
+
+
+def _images(split: Split, names: tuple[str, ...]) -> Chart:
+    images, ids = split.sample.images, split.sample.ids
+    chosen = np.linspace(0, len(images) - 1, min(PICTURES_SHOWN, len(images))).astype(int)
+    series = {f"{k}: {label_name(int(ids[i]), names)}": images[i] for k, i in enumerate(chosen, 1)}
+    return Chart(f"{split.name}: images as the model gets them, stretched to what can be seen", PICTURES, series)
+
+
+def label_name(label: int, names: tuple[str, ...]) -> str:
+    """The class's name where it is known, else its id."""
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
+def visible(image: np.ndarray) -> np.ndarray:
+    """Any (H, W), (H, W, C) or (C, H, W) image -> uint8 (H, W, 3), its values stretched from least to greatest."""
+    values = np.nan_to_num(np.asarray(image, np.float64))
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.shape[-1] not in (1, 3, 4) and values.shape[0] in (1, 3, 4):
+        values = np.moveaxis(values, 0, -1)
+    values = values[..., :3] if values.shape[-1] >= 3 else np.repeat(values[..., :1], 3, axis=-1)
+    low, high = values.min(), values.max()
+    return np.round((values - low) / (high - low or 1) * 255).astype(np.uint8)

@@ -1,0 +1,4 @@
+"""One file for each kind of fault. A probe is a pure function of the subject that returns findings.
+
+Begin in `base`, then `registry`, which lists all probes: a new one is added there.
+"""

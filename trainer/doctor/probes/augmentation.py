@@ -1,0 +1,297 @@
+"""Data: augmentation that is frozen, in the wrong split, on the wrong classes, or that leaves nothing to see.
+
+The maps of a dataset are called in two ways on the same element: as they were traced, which is what every epoch sees,
+and as Python functions, whose Python code then runs anew.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import PICTURES, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.sample import class_ids
+from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.subject import DATASET, Subject
+from trainer.doctor.tools import tfdata_steps as chain
+from trainer.doctor.tools.tfdata_steps import Step
+
+ELEMENTS = 4  # of a map that are tried: a coin with an even chance shows in 4 * 8 tosses but once in 10**9
+TIMES = 8
+PER_CLASS = 4
+SEARCHED = 400  # elements to find some of each class in
+# Words in a function's name that say that the rare class is meant.
+MEANT_RARE = re.compile(r"rare|minor|oversampl|underrepresent|tail_class")
+WASHED_OUT = 0.1  # of the contrast that the image had
+DESTROYED_SHARE = 0.5
+
+
+def frozen(subject: Subject, clock: Clock) -> list[Finding]:
+    """A coin that was tossed once, when the graph was traced; or a cache behind the augmentation."""
+    for step, behind in _image_maps(_own(subject).train, clock):
+        varies = _varies(chain.run_traced, step, clock)
+        if varies:
+            if any(later.kind == "Cache" for later in behind):
+                return [_cached(step)]
+            if not any(s.kind.startswith("Shuffle") for s in chain.steps(step.source)) and _repeats(step):
+                return [_seeded(step)]
+        elif _varies(chain.run_anew, step, clock):
+            return [_frozen(step)]
+    return []
+
+
+def in_validation(subject: Subject, clock: Clock) -> list[Finding]:
+    """Validation images that are changed at random."""
+    for step, _ in _image_maps(_own(subject).validation, clock):
+        if _varies(chain.run_traced, step, clock) or _varies(chain.run_anew, step, clock):
+            return [
+                Finding(
+                    id="augmentation-in-validation",
+                    level=WARNING,
+                    what="The validation images are augmented",
+                    evidence=f"{_where(step)} gives {TIMES} different results for one validation image.",
+                    cost="Validation measures how well augmented images are recognized, and varies from epoch to "
+                    "epoch: the best epoch is chosen partly by luck, and early stopping may come too early.",
+                    fix="Map the augmentation over the training dataset only, after the two are split.",
+                    impact=0.2,
+                )
+            ]
+    return []
+
+
+def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
+    """Augmentation that by its code is meant for one class and is done to others."""
+    for step, _ in _image_maps(_own(subject).train, clock):
+        reason = _meant_for_rare(step.function)
+        if not reason or not _varies(chain.run_traced, step, clock):
+            continue
+        shares = _share_by_class(step, clock)
+        counts = np.bincount(np.asarray(subject.train.sample.labels_seen)) if subject.train else np.zeros(0)
+        present = [label for label in shares if label < len(counts)]
+        if len(present) < 2:
+            raise NotApplicable("too few classes were seen")
+        common, rare = max(present, key=lambda c: counts[c]), min(present, key=lambda c: counts[c])
+        if shares[common] >= 0.25 and shares[common] >= 0.5 * shares[rare]:
+            return [_on_all(step, reason, subject, shares, common, rare)]
+    return []
+
+
+def destroying(subject: Subject, clock: Clock) -> list[Finding]:
+    """Augmented images in which nothing can be seen any more."""
+    for step, _ in _image_maps(_own(subject).train, clock):
+        if not _varies(chain.run_traced, step, clock):
+            continue
+        before, after = [], []
+        for element in _elements(step, ELEMENTS * 2):
+            clock.check()
+            for image in chain.run_traced(step, element, TIMES):
+                before.append(np.asarray(tf.nest.flatten(element)[0]))
+                after.append(image)
+        lost = [_contrast(a) < WASHED_OUT * _contrast(b) for a, b in zip(after, before, strict=True)]
+        if np.mean(lost) >= DESTROYED_SHARE:
+            return [_destroyed(step, after, before, float(np.mean(lost)))]
+    return []
+
+
+def _own(subject: Subject) -> Subject:
+    if subject.origin != DATASET:
+        raise NotApplicable("it looks into the map functions of --dataset")
+    return subject
+
+
+def _image_maps(split: Split | None, clock: Clock) -> Iterator[tuple[Step, list[Step]]]:
+    """The maps from images to images.
+
+    Raises:
+      NotApplicable: none can be seen.
+    """
+    found = False
+    for step, behind in chain.maps(split.dataset) if split is not None and split.dataset is not None else ():
+        clock.check()
+        spec = tf.nest.flatten(step.source.element_spec)[0]
+        given = tf.nest.flatten(step.dataset.element_spec)[0]
+        found = True
+        if _is_image(given) and (_is_image(spec) or getattr(spec, "dtype", None) == tf.string):
+            yield step, behind
+    if not found:
+        raise NotApplicable("the dataset has no map function that can be seen")
+
+
+def _is_image(spec: Any) -> bool:
+    rank = getattr(getattr(spec, "shape", None), "rank", None)
+    return rank in (3, 4) and getattr(spec, "dtype", tf.string) != tf.string
+
+
+def _elements(step: Step, count: int) -> list[Any]:
+    """Elements before the map; () where they cannot be had."""
+    return list(step.source.take(count))
+
+
+def _varies(run: Callable[[Step, Any, int], list[np.ndarray]], step: Step, clock: Clock) -> bool:
+    """Whether the map gives different images for one element. A function that cannot be called so is taken not to."""
+    try:
+        for element in _elements(step, ELEMENTS):
+            clock.check()
+            if chain.differ(run(step, element, TIMES)):
+                return True
+    except (tf.errors.OpError, ValueError, TypeError, AttributeError, RuntimeError):  # what an eager call may raise
+        return False
+    return False
+
+
+def _repeats(step: Step) -> bool:
+    """Whether two passes over the same elements see the same images: a seed that starts anew with each pass."""
+    elements = step.source.take(ELEMENTS)
+    again = elements.map(step.function)
+    one, two = ([np.asarray(tf.nest.flatten(e)[0]) for e in again] for _ in range(2))
+    return len(one) > 0 and all(a.shape == b.shape and np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def _meant_for_rare(function: Callable[..., Any] | None) -> str:
+    """What in a function's code says that one class is meant: its name, or a comparison with the label; else ""."""
+    name = getattr(function, "__name__", "")
+    if MEANT_RARE.search(name.lower()):
+        return f"its name is {name}"
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))  # type: ignore[arg-type]
+    except (OSError, TypeError, SyntaxError, ValueError):  # a lambda inside of a call, no source
+        return ""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    if not functions or len(functions[0].args.args) < 2:
+        return ""
+    label = functions[0].args.args[1].arg
+    for node in ast.walk(functions[0]):
+        if isinstance(node, ast.Compare) and any(isinstance(n, ast.Name) and n.id == label for n in ast.walk(node)):
+            return f"it asks for {ast.unparse(node)}"
+    return ""
+
+
+def _share_by_class(step: Step, clock: Clock) -> dict[int, float]:
+    """Class id -> share of its images that the map changes at random; of up to PER_CLASS images of each class seen."""
+    changed: dict[int, list[bool]] = {}
+    for element in step.source.take(SEARCHED):
+        clock.check()
+        images, labels = tf.nest.flatten(element)[:2]
+        batched = len(images.shape) == 4
+        ids = class_ids(np.asarray(labels) if batched else np.asarray(labels)[None])
+        wanted = [i for i, label in enumerate(ids) if len(changed.get(int(label), ())) < PER_CLASS]
+        if not wanted:
+            continue
+        runs = chain.run_traced(step, element, TIMES)
+        for i in wanted:
+            changed.setdefault(int(ids[i]), []).append(chain.differ([run[i] if batched else run for run in runs]))
+    return {label: float(np.mean(values)) for label, values in changed.items()}
+
+
+def _contrast(image: np.ndarray) -> float:
+    return float(np.asarray(image, np.float64).std() / max(1e-9, _unit_of(image)))
+
+
+def _unit_of(image: np.ndarray) -> float:
+    """255 for images of that range, else 1: augmentation may come before or after the scaling."""
+    return 255.0 if float(np.max(np.abs(np.asarray(image, np.float64)))) > 3 else 1.0
+
+
+def _where(step: Step) -> str:
+    function = step.function
+    name = getattr(function, "__name__", type(function).__name__)
+    code = getattr(function, "__code__", None)
+    return f"The map {name}" + (f" ({code.co_filename.rpartition('/')[2]}, line {code.co_firstlineno})" if code else "")
+
+
+def _frozen(step: Step) -> Finding:
+    return Finding(
+        id="augmentation-frozen",
+        level=WARNING,
+        what="The augmentation is frozen: its dice were thrown once, when Dataset.map traced the function",
+        evidence=f"{_where(step)} gives different images when it is called in Python, and {TIMES} times the same one "
+        "as the dataset runs it.",
+        cost="Every image is changed in the same way in every epoch, or none is: it is no augmentation, and the "
+        "training images may be systematically unlike those of validation.",
+        fix="Throw the dice in TensorFlow, which does it for each image: tf.image.random_flip_left_right(image), "
+        "tf.random.uniform(()) < 0.5 with tf.cond; or put keras.layers.RandomFlip into the model. Python's random and "
+        "numpy.random run while the function is traced, and never again.",
+        impact=0.3,
+    )
+
+
+def _cached(step: Step) -> Finding:
+    return Finding(
+        id="augmentation-frozen",
+        level=WARNING,
+        what="The augmentation is frozen: its results are cached in the first epoch",
+        evidence=f"{_where(step)} is random, and .cache() comes after it.",
+        cost="Every epoch sees the images of the first one: it is no augmentation.",
+        fix="Call .cache() before the random map: dataset.map(load).cache().map(augment).",
+        impact=0.3,
+    )
+
+
+def _seeded(step: Step) -> Finding:
+    return Finding(
+        id="augmentation-frozen",
+        level=WARNING,
+        what="The augmentation is frozen: its random numbers begin anew with every pass, in the same order of images",
+        evidence=f"{_where(step)} is random with a seed, and nothing is shuffled before it: two passes over the same "
+        f"{ELEMENTS} elements gave the same images.",
+        cost="Every epoch sees the same images: it is no augmentation.",
+        fix="Shuffle before the map, or draw with tf.random.stateless_uniform from a seed that counts on: zip the "
+        "dataset with tf.data.Dataset.random(); or use keras.layers.RandomFlip in the model.",
+        impact=0.3,
+    )
+
+
+def _on_all(step: Step, reason: str, subject: Subject, shares: dict[int, float], common: int, rare: int) -> Finding:
+    def name(label: int) -> str:
+        return repr(subject.labels[label]) if label < len(subject.labels) else f"class {label}"
+
+    return Finding(
+        id="augmentation-all-classes",
+        level=WARNING,
+        what="Augmentation that was meant for one class is done to others",
+        evidence=f"{_where(step)}: {reason}, yet it changes {shares[common]:.0%} of the tried images of "
+        f"{name(common)}, the commonest class, and {shares[rare]:.0%} of those of {name(rare)}, the rarest.",
+        cost="The rare class gains nothing on the others.",
+        fix="Decide image by image, before .batch(): tf.cond(label == RARE, lambda: augment(image), lambda: image). "
+        "In a batch, tf.reduce_any(labels == RARE) is true for all of its images: tf.where(rare[:, None, None, None], "
+        "augmented, images) is not.",
+        impact=0.2,
+    )
+
+
+def _destroyed(step: Step, after: list[np.ndarray], before: list[np.ndarray], share: float) -> Finding:
+    shown = {}
+    for i in range(0, min(len(after), 4 * TIMES), TIMES):
+        for caption, image in ((f"{i // TIMES}, before", before[i]), (f"{i // TIMES}, after", after[i])):
+            shown[caption] = image[0] if image.ndim == 4 else image
+    return Finding(
+        id="augmentation-destroys",
+        level=WARNING,
+        what="The augmentation leaves nothing to recognize in most images",
+        evidence=f"{_where(step)}: {share:.0%} of {len(after)} augmented images have less than {WASHED_OUT:.0%} of the "
+        "contrast that they had.",
+        cost="The labels of these images are to be learned from nothing; the model learns to answer the commonest "
+        "class.",
+        fix="Weaken it. Brightness is added in the units of the image: max_delta=0.1 for images in 0..1, 25 for "
+        "0..255; and look at a batch of augmented images before training on them.",
+        impact=0.6,
+        charts=(Chart("augmentation", PICTURES, shown),),
+    )
+
+
+PROBES = (
+    Probe("augmentation that is drawn anew", frozen, ("dataset",), 10.0),
+    Probe("augmentation in validation", in_validation, ("validation",), 5.0),
+    Probe("augmentation of the class that is meant", on_all_classes, ("dataset",), 5.0),
+    Probe("augmentation that keeps the picture", destroying, ("dataset",), 5.0),
+)

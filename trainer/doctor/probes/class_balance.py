@@ -1,0 +1,184 @@
+"""Data: how many images each class has, in which split, and what that makes of an accuracy."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import BARS, ERROR, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
+from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.subject import Subject
+
+UNBALANCED = 5.0  # largest class to smallest; below this the rare class is still learned, only worse
+LEAST_IMAGES = 50  # of a sample that is to tell the balance
+FEW = 10  # train images of a class: fewer show hardly how it varies
+LIKE_MAJORITY = 0.02  # an accuracy that beats the majority by less says nothing of the other classes
+ONE_ANSWER = 0.98
+LEAST_ANSWERS = 40
+
+
+def imbalance(subject: Subject, clock: Clock) -> list[Finding]:
+    """One class is so frequent that accuracy is mostly its share."""
+    del clock
+    counts, whole = state.counts(subject, subject.split("train"))
+    if len(counts) < 2 or (sum(counts.values()) < LEAST_IMAGES and not whole):
+        raise NotApplicable("too few images were seen to tell")
+    common, rare = max(counts, key=lambda c: counts[c]), min(counts, key=lambda c: counts[c])
+    ratio = counts[common] / counts[rare]
+    if ratio < UNBALANCED:
+        return []
+    majority, rate, where = _majority(subject)
+    reported = state.reported_accuracy(subject.history)
+    beside = f" The history's best {reported[0]} is {reported[1]:.1%}." if reported else ""
+    names = [state.label_name(subject, label) for label in sorted(counts)]
+    return [
+        Finding(
+            id="imbalance",
+            level=WARNING,
+            what=f"The classes are unbalanced: {ratio:.1f} images of {state.label_name(subject, common)} to one of "
+            f"{state.label_name(subject, rare)}",
+            evidence=f"{counts[common]:,} and {counts[rare]:,} train images. {rate:.1%} accuracy on {where} is what "
+            f"always answering {majority} gives.{beside}",
+            cost="Accuracy hardly counts the rare class: a model that never finds it looks good.",
+            fix="Judge by balanced accuracy and the recall of each class (`python -m trainer evaluate`), and give the "
+            "rare class weight: --loss weighted or logit-adjusted, class_weight= of model.fit, or "
+            "`python -m pipelines prepare --balance uniform`. `python -m trainer ablate` measures which helps.",
+            impact=min(0.6, 1 - 1 / ratio),
+            charts=(Chart("train images of each class", BARS, {"images": [counts[c] for c in sorted(counts)]}, names),),
+        )
+    ]
+
+
+def _majority(subject: Subject) -> tuple[str, float, str]:
+    """The commonest class of validation (train without one), its share, and the split's name."""
+    split = subject.splits[-1]
+    counts, _ = state.counts(subject, split)
+    common = max(counts, key=lambda c: counts[c])
+    return state.label_name(subject, common), counts[common] / sum(counts.values()), split.name
+
+
+def accuracy_is_majority(subject: Subject, clock: Clock) -> list[Finding]:
+    """A reported accuracy that always answering one class would reach."""
+    del clock
+    reported = state.reported_accuracy(subject.history)
+    if reported is None:
+        raise NotApplicable("the history has no accuracy")
+    if not subject.splits:
+        raise NotApplicable("it needs the labels: --data or --dataset")
+    majority, rate, where = _majority(subject)
+    validation = reported[0].startswith("val_")
+    if validation != (where == "validation") or reported[1] > rate + LIKE_MAJORITY or rate >= 1:
+        return []
+    return [
+        Finding(
+            id="accuracy-is-majority",
+            level=ERROR,
+            what=f"The accuracy that was reported is what always answering {majority} gives",
+            evidence=f"The history's best {reported[0]} is {reported[1]:.1%}; {rate:.1%} of the {where} images are "
+            f"{majority}.",
+            cost="The model has learned the frequency of the classes and nothing of the images.",
+            fix="Look at the other findings for why it does not learn; judge by balanced accuracy, which is "
+            f"{1 / state.classes(subject):.2f} for such a model.",
+            impact=0.9,
+        )
+    ]
+
+
+def one_answer(subject: Subject, clock: Clock) -> list[Finding]:
+    """A trained model that gives one class to all images."""
+    del clock
+    if not state.is_trained(subject):
+        raise NotApplicable("the model is not trained yet")
+    split, outputs = subject.scored
+    given = state.answers(outputs)
+    true = split.sample.ids[: len(given)]
+    if len(given) < LEAST_ANSWERS or len(np.unique(true)) < 2:
+        raise NotApplicable("too few images, or of one class only")
+    answer = int(np.bincount(given).argmax())
+    share, right = float(np.mean(given == answer)), float(np.mean(true == answer))
+    if share < ONE_ANSWER or right >= ONE_ANSWER:
+        return []
+    return [
+        Finding(
+            id="answers-one-class",
+            level=ERROR,
+            what=f"The model answers {state.label_name(subject, answer)} to all images or nearly all",
+            evidence=f"{share:.1%} of {len(given):,} {split.name} images get this answer; {right:.1%} of them are of "
+            f"that class. Its accuracy on them is {np.mean(given == true):.1%}.",
+            cost="No other class is ever found: balanced accuracy is that of a coin.",
+            fix="Compare the value range that it was trained with and the one that it gets; with unbalanced classes "
+            "train again with --loss weighted or on `prepare --balance uniform`, and at another learning rate.",
+            impact=0.95,
+        )
+    ]
+
+
+def missing(subject: Subject, clock: Clock) -> list[Finding]:
+    """Classes that one split has and the other has not."""
+    del clock
+    train, validation = subject.split("train"), subject.split("validation")
+    one, whole = state.counts(subject, train)
+    two, both_whole = state.counts(subject, validation)
+    if not (whole and both_whole):
+        raise NotApplicable("not all labels of both splits were seen; --deep looks at more")
+    found = []
+    for absent, split, level, cost in (
+        (sorted(set(two) - set(one)), train, ERROR, "The model can never learn them: each such image is an error."),
+        (sorted(set(one) - set(two)), validation, WARNING, "Validation says nothing of how well they are recognized."),
+    ):
+        if absent:
+            found.append(_absent(subject, absent, split, level, cost))
+    return found
+
+
+def _absent(subject: Subject, absent: list[int], split: Split, level: str, cost: str) -> Finding:
+    names = ", ".join(state.label_name(subject, label) for label in absent[:10])
+    many = len(absent) > 1
+    return Finding(
+        id="class-missing",
+        level=level,
+        what=f"The {split.name} split has no image of {names}",
+        evidence=f"{len(absent)} class{'es' if many else ''} that the other split has {'are' if many else 'is'} "
+        f"missing from all its images.",
+        cost=cost,
+        fix="Split each class by itself (stratified): `python -m pipelines prepare` does; "
+        "sklearn.model_selection.train_test_split(..., stratify=labels). A split by position of files that are sorted "
+        "by class does this.",
+        impact=0.8 if level == ERROR else 0.3,
+    )
+
+
+def few(subject: Subject, clock: Clock) -> list[Finding]:
+    """Classes with a handful of train images."""
+    del clock
+    counts, whole = state.counts(subject, subject.split("train"))
+    if not whole:
+        raise NotApplicable("not all train labels were seen; --deep looks at more")
+    poor = {label: n for label, n in counts.items() if n < FEW}
+    if not poor:
+        return []
+    listed = ", ".join(f"{state.label_name(subject, label)} {n}" for label, n in sorted(poor.items())[:10])
+    return [
+        Finding(
+            id="few-images",
+            level=WARNING,
+            what=f"{'Some classes have' if len(poor) > 1 else 'A class has'} too few train images to be learned",
+            evidence=f"Fewer than {FEW}: {listed}.",
+            cost="A network from scratch learns these very pictures; on others the recall of the class is near 0.",
+            fix="Collect more, some fifty at least; join the class with a like one; or start from weights that know "
+            "pictures (--weights with a keras.applications network). Copies do not add what is not there.",
+            impact=0.4,
+        )
+    ]
+
+
+PROBES = (
+    Probe("balance of the classes", imbalance, ("images",), 1.0),
+    Probe("reported accuracy beside the majority's", accuracy_is_majority, ("history",), 1.0),
+    Probe("classes in every split", missing, ("images", "validation"), 1.0),
+    Probe("images of each class", few, ("images",), 1.0),
+    Probe("more than one answer", one_answer, ("images", "model"), 15.0),
+)

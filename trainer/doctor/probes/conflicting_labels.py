@@ -1,0 +1,66 @@
+"""Labels: the same image under two labels."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import PICTURES, WARNING, Chart, Finding
+from trainer.doctor.output.figures import label_name
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.subject import FOLDER, Subject
+
+SHOWN = 5
+
+
+def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
+    """Images of equal bytes (a folder's files, else the tensors) under different labels, within and across splits."""
+    seen: dict[bytes, dict[int, str]] = {}
+    pictures: dict[str, object] = {}
+    total = 0
+    for digest, label, name, picture in _items(subject):
+        if total % 256 == 0:
+            clock.check()
+        total += 1
+        labels = seen.setdefault(digest, {})
+        labels.setdefault(label, name)
+        if len(labels) > 1 and len(pictures) < SHOWN:
+            pictures[name] = picture
+    several = [labels for labels in seen.values() if len(labels) > 1]
+    if not several:
+        return []
+    shown = "; ".join(
+        " = ".join(f"{name} ({label_name(label, subject.labels)})" for label, name in labels.items())
+        for labels in several[:SHOWN]
+    )
+    return [
+        Finding(
+            id="contradictory-duplicates",
+            level=WARNING,
+            what=f"{len(several)} image{'s are' if len(several) > 1 else ' is'} there under several labels",
+            evidence=f"Of {total:,} images looked at: {shown}{'; …' if len(several) > SHOWN else ''}.",
+            cost=f"At least {len(several) / total:.2%} of the labels are wrong, and no model can be right on both.",
+            fix="Look at them and keep one of each; `python -m pipelines prepare --duplicates drop` keeps none "
+            "of them.",
+            impact=min(1.0, 2 * len(several) / total),
+            charts=(Chart("images with several labels", PICTURES, pictures),),
+        )
+    ]
+
+
+def _items(subject: Subject) -> Iterator[tuple[bytes, int, str, object]]:
+    """(digest, label, name, picture) of every image; constant ones are equal without being the same photo."""
+    if subject.origin == FOLDER and subject.folder is not None:
+        for photo in subject.folder.photos:
+            yield bytes.fromhex(photo.digest), subject.labels.index(photo.label), photo.path, photo.small
+        return
+    for split in subject.splits:
+        ids = split.sample.ids
+        for i, image in enumerate(split.sample.images):
+            if image.min() != image.max():
+                digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+                yield digest, int(ids[i]), f"{split.name} {i}", image
+
+
+PROBES = (Probe("equal images under different labels", contradictory, ("images",), 10),)

@@ -1,0 +1,184 @@
+"""Model and training: the loss and the gradients before the first step, and the size of the model."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import BARS, ERROR, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
+from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools.model_copy import Twin
+
+HIGH, LOW = 3.0, 0.3  # times ln(classes)
+EXPLODES = 1e3  # global norm: usual ones are 0.1 to 100
+VANISHES = 1e-5  # of the last kernel's gradient, at the first one
+LARGE = 30_000  # trainable parameters to one train image
+FULL_SHARE = 0.8
+
+
+def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
+    """Far from ln(classes)."""
+    _untrained(subject)
+    twin = Twin(subject)
+    clock.check()
+    if not math.isfinite(twin.chance):
+        raise NotApplicable("the loss is no cross-entropy")
+    if LOW * twin.chance <= twin.start <= HIGH * twin.chance:
+        return []
+    high = not twin.start < twin.chance
+    return [
+        Finding(
+            id="loss-at-start",
+            level=WARNING,
+            what=f"The loss before training is far too {'high' if high else 'low'}",
+            evidence=f"It is {twin.start:.3g} on a batch; a model that knows nothing has ln({twin.classes}) = "
+            f"{twin.chance:.3g}.",
+            cost="The first epochs go into undoing it, and may leave units dead behind."
+            if high
+            else "The loss does not measure what it should: it can fall while nothing is learned.",
+            fix="Scale the images to small numbers (divide by 255), use the default initializers, and let the last "
+            "layer and the loss agree: logits with from_logits=True, or softmax without."
+            if high
+            else "Compare the loss with the head: softmax with from_logits=True, or a sum where a mean is meant.",
+            impact=0.4,
+        )
+    ]
+
+
+def gradients(subject: Subject, clock: Clock) -> list[Finding]:
+    """Exploding or vanishing at the first step."""
+    _untrained(subject)
+    twin = Twin(subject)
+    clock.check()
+    found = [(v.path, g) for v, g in twin.gradients() if g is not None]
+    total = math.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for _, g in found))
+    kernels = [(path, float(np.sqrt(np.mean(np.square(g, dtype=np.float64))))) for path, g in found if g.ndim > 1]
+    if not math.isfinite(total) or total > EXPLODES:
+        return [_explodes(total, kernels)]
+    if len(kernels) > 2 and kernels[-1][1] > 0 and kernels[0][1] < VANISHES * kernels[-1][1]:
+        return [_vanishes(kernels)]
+    return []
+
+
+def _explodes(total: float, kernels: list[tuple[str, float]]) -> Finding:
+    largest = max(kernels, key=lambda k: k[1], default=("", math.nan))
+    return Finding(
+        id="gradients-explode",
+        level=WARNING,
+        what="The gradients explode at the first step",
+        evidence=f"Their norm over all weights is {total:.3g}; 0.1 to 100 is usual. Largest: {largest[0]}, "
+        f"{largest[1]:.3g} for each weight.",
+        cost="Plain SGD becomes infinite; Adam takes steps in directions that one batch made up.",
+        fix="Scale the images to small numbers, initialize with he_normal, put BatchNormalization between layers; "
+        "clipnorm=1.0 in the optimizer (--clip-norm 1) is a bandage.",
+        impact=0.5,
+        charts=(_chart(kernels),),
+    )
+
+
+def _vanishes(kernels: list[tuple[str, float]]) -> Finding:
+    return Finding(
+        id="gradients-vanish",
+        level=ERROR,
+        what="The gradients vanish on the way to the first layers",
+        evidence=f"At {kernels[0][0]} they are {kernels[0][1]:.2g} for each weight, at {kernels[-1][0]} "
+        f"{kernels[-1][1]:.2g}: {kernels[-1][1] / max(kernels[0][1], 1e-300):.1g} times as much.",
+        cost="The first layers, which see the image, stay as they were initialized.",
+        fix="relu with he_normal in the place of sigmoid or tanh, BatchNormalization, or residual connections.",
+        impact=0.8,
+        charts=(_chart(kernels),),
+    )
+
+
+def _chart(kernels: list[tuple[str, float]]) -> Chart:
+    logs = [math.log10(max(size, 1e-30)) for _, size in kernels]
+    return Chart("log10 of the gradient, first layer to last", BARS, {"gradient": logs}, [path for path, _ in kernels])
+
+
+def _untrained(subject: Subject) -> None:
+    if state.is_trained(subject):
+        raise NotApplicable("the model is trained already")
+
+
+def capacity(subject: Subject, clock: Clock) -> list[Finding]:
+    """A model far too small or too large for the data, told from its layers."""
+    del clock
+    narrow = _narrowest(subject)
+    if narrow:
+        return [narrow]
+    if state.is_trained(subject):
+        return []
+    counts, whole = state.counts(subject, subject.split("train"))
+    if not whole:
+        raise NotApplicable("the number of train images is not known; --deep looks at more")
+    images = sum(counts.values())
+    weights = {v.path: math.prod(v.shape) for v in subject.model.trainable_variables}
+    total = sum(weights.values())
+    if total <= LARGE * images:
+        return []
+    path, size = max(weights.items(), key=lambda w: w[1])
+    return [
+        Finding(
+            id="capacity-large",
+            level=WARNING,
+            what="The model is far too large for the data",
+            evidence=f"{total:,} trainable parameters for {images:,} train images, {total / images:,.0f} to one; "
+            f"{size / total:.0%} of them are in {path}.",
+            cost="It learns the training images by heart, and each step costs what they cost.",
+            fix="GlobalAveragePooling2D in the place of Flatten"
+            + (" takes most of them away" if size >= FULL_SHARE * total else "")
+            + "; fewer filters; or pretrained weights with the backbone frozen.",
+            impact=0.4,
+        )
+    ]
+
+
+def _narrowest(subject: Subject) -> Finding | None:
+    """A layer that cannot tell the classes apart: so few units that their signs have fewer patterns than classes."""
+    classes = state.classes(subject)
+    layers = [layer for layer in flat(subject.model) if _width(layer)]
+    for layer in layers[:-1]:
+        width = _width(layer)
+        if 2**width < classes and type(layer).__name__ != "DepthwiseConv2D":
+            return Finding(
+                id="capacity-small",
+                level=WARNING,
+                what="A layer of the model is too narrow for the classes",
+                evidence=f"All that is known of an image goes through {width} unit{'s' if width > 1 else ''} or "
+                f"filters of {layer.name}; there are {classes} classes.",
+                cost="The classes can hardly be told apart behind it.",
+                fix=f"Give {layer.name} at least {max(16, 4 * classes)} units or filters.",
+                impact=0.6,
+            )
+    return None
+
+
+def flat(model: Any) -> list[Any]:
+    """All layers in their order; models inside of the model, and layers inside of layers, are opened."""
+    found: list[Any] = []
+    for layer in getattr(model, "layers", None) or getattr(model, "_layers", []):
+        inner = flat(layer)
+        found += inner or [layer]
+    return found
+
+
+def _width(layer: Any) -> int:
+    """Units or filters of a Dense or convolution; 0 of other layers. Gates in side branches are no bottleneck: layers
+    with a sigmoid are left out.
+    """
+    if getattr(getattr(layer, "activation", None), "__name__", "") in ("sigmoid", "hard_sigmoid"):
+        return 0
+    return int(getattr(layer, "units", 0) or getattr(layer, "filters", 0) or 0)
+
+
+PROBES = (
+    Probe("loss before training", first_loss, ("images", "model", "loss"), 15.0),
+    Probe("gradients at the first step", gradients, ("images", "model", "loss"), 15.0),
+    Probe("capacity", capacity, ("images", "model"), 2.0),
+)

@@ -1,0 +1,293 @@
+"""Input against model: do the values of the images suit the first layer with weights?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import ERROR, LINES, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import exceptions as diagnosis
+from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import first_weights as front
+from trainer.doctor.tools import keras_applications as application
+from trainer.doctor.tools.first_weights import Front
+from trainer.doctor.tools.keras_applications import CAFFE, CENTRED, RANGES, RAW, SYMMETRIC, UNIT, Application
+from trainer.models import alignment
+
+IMAGES = 64  # so many tell a range
+LARGE = 20.0  # root mean square at the first weights: 0..255 has about 130, every usual scaling less than 2
+SMALL = 0.1  # span (0.1 to 99.9 %) at the first weights: a dark set of 0..1 has 0.3, one that was scaled twice 0.004
+SCALES_DOWN = 1 / 20  # a model that divides by more than this expects 0..255
+SMALL_INPUT = 20.0  # and what it gets has less than this span
+REMEMBERED = 0.35  # divergence from what batch normalization remembers: photos of another kind 0.28, ranges 0.43
+BETTER = 4.0  # so many times nearer to it another range has to bring the images
+
+
+def takes_images(subject: Subject, clock: Clock) -> list[Finding]:
+    """A model that raises when it is called with a batch."""
+    del clock
+    images = subject.splits[0].sample.images[:2]
+    try:
+        subject.model(images, training=False)
+    except Exception as e:  # whatever layers raise on a shape or dtype that they do not take
+        wanted = [tuple(tensor.shape) for tensor in getattr(subject.model, "inputs", None) or []]
+        known = diagnosis.explain(e, "calling the model with a batch")
+        if known.id != "program-raises":
+            return [known]
+        return [
+            Finding(
+                id="input-shape",
+                level=ERROR,
+                what="The model does not take the images of the dataset",
+                evidence=f"The model's input is {', '.join(map(str, wanted)) or 'not declared'}; a batch has the shape "
+                f"{('batch', *images.shape[1:])}. {known.evidence}",
+                cost="model.fit stops with this error.",
+                fix=f"keras.Input({images.shape[1:]}) in the model, or resize the images to what it has.",
+                impact=1.0,
+            )
+        ]
+    return []
+
+
+def value_range(subject: Subject, clock: Clock) -> list[Finding]:
+    """0..255 where small values are expected, and values that are scaled twice."""
+    del clock
+    split = subject.splits[0]
+    images = _sound(split.sample.images[:IMAGES])
+    seen = front.look(subject.model, images)
+    if not seen.known and any(isinstance(layer, front.SCALING) for layer in front.flat_layers(subject.model)):
+        raise NotApplicable("the model is no graph of layers, and has a layer that scales")
+    given, reached = _span(images), _span(seen.values)
+    if given > 0 and (reached < SMALL or (reached < SCALES_DOWN * given and given < SMALL_INPUT)):
+        return [_scaled_twice(images, seen)]
+    network = application.of(subject.model)
+    rms = float(np.sqrt(np.mean(np.square(seen.values, dtype=np.float64))))
+    if rms > LARGE and not seen.normalizes and not _as_wanted(network, seen.values) and not _learned(subject):
+        return [_large(images, seen, rms)]
+    return []
+
+
+def _sound(images: np.ndarray) -> np.ndarray:
+    """As float32; NaN and infinity are told by another probe."""
+    return np.nan_to_num(images.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _span(values: np.ndarray) -> float:
+    """From 0.1 to 99.9 %, channel by channel: what lies between the channels' means is no contrast."""
+    channels = values.shape[-1] if values.ndim == 4 and values.shape[-1] <= 4 else 1
+    low, high = np.percentile(values.reshape(-1, channels), [0.1, 99.9], axis=0)
+    return float(np.mean(high - low))
+
+
+def _as_wanted(network: Application | None, values: np.ndarray) -> bool:
+    return network is not None and network.wants == application.range_of(values)
+
+
+def _learned(subject: Subject) -> bool:
+    """True if the model is right far more often than the majority answer: it was trained on just these values.
+
+    By a one-sided test at three standard errors.
+    """
+    try:
+        split, outputs = subject.scored
+    except NotApplicable:
+        return False
+    ids = split.sample.ids[: len(outputs)]
+    if outputs.ndim != 2:
+        return False
+    given = (outputs[:, 0] > 0.5).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+    majority = np.bincount(np.maximum(ids, 0)).max() / len(ids)
+    return bool(np.mean(given == ids) > majority + 3 * np.sqrt(majority * (1 - majority) / len(ids)) + 0.02)
+
+
+def _scaled_twice(images: np.ndarray, seen: Front) -> Finding:
+    given, reached = _ends(images), _ends(seen.values)
+    by = f"its layer{'s' if len(seen.scaling) > 1 else ''} {', '.join(map(repr, seen.scaling))}" if seen.scaling else ""
+    by = by or "what it does before its first weights"
+    own = _span(seen.values) < 0.5 * _span(images)
+    return Finding(
+        id="scaled-twice",
+        level=ERROR,
+        what="The images are scaled twice, by the dataset and by the model" if own else "The images are scaled twice",
+        evidence=f"The dataset gives {given}; after {by}, {reached} reach the first weights."
+        if own
+        else f"Values of {reached} reach the first weights: a photograph spans 0..1 or more after one scaling.",
+        cost="The images are nearly one gray to the model: the loss stays near ln(classes) for many epochs.",
+        fix="Take the scaling out of the dataset (no / 255, no preprocess_input): the model does it itself"
+        if own
+        else "Take one of the two divisions out: look for / 255 after tf.image.convert_image_dtype or ToFloat, which "
+        "scales already, or for two maps that normalize.",
+        impact=0.9,
+        charts=(_histogram(images, seen.values),),
+    )
+
+
+def _large(images: np.ndarray, seen: Front, rms: float) -> Finding:
+    return Finding(
+        id="range-large",
+        level=ERROR,
+        what="The images go into the model as large numbers, and it expects small ones",
+        evidence=f"The dataset gives {_ends(images)}; {_ends(seen.values)} reach the first weights, with a root mean "
+        f"square of {rms:.0f}. Initial weights are made for inputs near 1 (He et al. 2015, section 2.2), and no "
+        "normalization follows.",
+        cost=f"Activations and gradients begin {rms:.0f} times too large: the first steps throw the weights about, and "
+        "many networks stay at the majority answer.",
+        fix="image = tf.cast(image, tf.float32) / 255.0 in the map, or keras.layers.Rescaling(1 / 255) as the first "
+        "layer; a prepared dataset: `--normalize zscore`.",
+        impact=0.9,
+        charts=(_histogram(images, seen.values),),
+    )
+
+
+def _ends(values: np.ndarray) -> str:
+    return f"{values.min():.4g}..{values.max():.4g}"
+
+
+def _histogram(given: np.ndarray, reached: np.ndarray) -> Chart:
+    series = {}
+    low, high = float(min(given.min(), reached.min())), float(max(given.max(), reached.max()))
+    edges = np.linspace(low, high if high > low else low + 1, 51)
+    for name, values in (("dataset", given), ("at the first weights", reached)):
+        counts = np.histogram(values, edges)[0]
+        series[name] = counts / max(1, counts.sum())
+    return Chart("share of values", LINES, series, [f"{edge:.3g}" for edge in edges[:-1]])
+
+
+def network_range(subject: Subject, clock: Clock) -> list[Finding]:
+    """Another range than a network of keras.applications was made for, or than its batch normalization remembers."""
+    del clock
+    images = _sound(subject.splits[0].sample.images[:IMAGES])
+    network, norm = application.of(subject.model), _first_batch_norm(subject.model)
+    if norm is not None and _is_trained(norm):
+        finding = _remembered(subject.model, norm, images, network)
+        return [finding] if finding is not None else []
+    if network is None:
+        raise NotApplicable("the model is no network of keras.applications and remembers no statistics")
+    seen = front.look(subject.model, images)
+    if not seen.known:
+        raise NotApplicable("the model is no graph of layers")
+    gain = _span(seen.values) / max(_span(images), 1e-12)
+    if gain < SCALES_DOWN:  # it has its own preprocessing, which `value_range` looks at
+        return []
+    found = application.range_of(seen.values)
+    if found in _fitting(network.wants):
+        return []
+    return [_other_range(network, found, seen.values)]
+
+
+def _fitting(wants: str) -> tuple[str, ...]:
+    """Ranges that random weights learn from as well: centred ones of about the same size."""
+    return {
+        SYMMETRIC: (SYMMETRIC, CENTRED),
+        CENTRED: (SYMMETRIC, CENTRED),
+        CAFFE: (CAFFE, SYMMETRIC, CENTRED),
+        RAW: (RAW,),
+    }[wants]
+
+
+def _other_range(network: Application, found: str, values: np.ndarray) -> Finding:
+    return Finding(
+        id="wrong-range",
+        level=WARNING,
+        what=f"The images are not in the range that {network.family} was made for",
+        evidence=f"{_ends(values)} reach its first weights, which is {RANGES[found]}; "
+        f"keras.applications.{network.family} wants {RANGES[network.wants]}.",
+        cost="With published weights several points of accuracy, up to all of it; with random weights slower training.",
+        fix="Apply preprocess_input of its module in keras.applications to images of 0..255"
+        + (", or keras.layers.Rescaling(1 / 127.5, offset=-1)." if network.wants == SYMMETRIC else "."),
+        impact=0.5,
+    )
+
+
+def _first_batch_norm(model: Any) -> Any:
+    return next((x for x in front.flat_layers(model) if isinstance(x, keras.layers.BatchNormalization)), None)
+
+
+def _is_trained(norm: Any) -> bool:
+    return bool(np.any(np.abs(np.asarray(norm.moving_variance) - 1) > 1e-3))
+
+
+def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application | None) -> Finding | None:
+    """Compares the images, and what they would be in the other usual ranges, with what the layer remembers."""
+    seen = front.look(model, images).values
+    first = front.entering(model, norm, images)
+    if first is None:
+        raise NotApplicable("the model is no graph of layers")
+    given = _divergence(first, norm)
+    low, high = np.percentile(images, [0.1, 99.9])
+    unit = (images - low) / max(high - low, 1e-12)
+    others = {
+        UNIT: unit,
+        SYMMETRIC: 2 * unit - 1,
+        CENTRED: (unit - np.array([0.485, 0.456, 0.406], np.float32)) / np.array([0.229, 0.224, 0.225], np.float32)
+        if images.shape[-1] == 3
+        else (unit - 0.45) / 0.225,
+        RAW: 255 * unit,
+    }
+    scores: dict[str, float] = {}
+    for name, other in others.items():
+        entered = front.entering(model, norm, other)
+        scores[name] = float("inf") if entered is None else _divergence(entered, norm)
+    best = min(scores, key=lambda name: scores[name])
+    if given < REMEMBERED or scores[best] * BETTER > given:
+        return None
+    family = f" ({network.family})" if network is not None else ""
+    return Finding(
+        id="wrong-range",
+        level=ERROR,
+        what=f"The trained network{family} gets images in another range than it was trained on",
+        evidence=f"{_ends(seen)} reach its first weights. From what its first BatchNormalization ({norm.name!r}) "
+        f"remembers, the activations differ by {given:.2g} nats a channel; as {RANGES[best]} they would by "
+        f"{scores[best]:.2g}.",
+        cost="All layers get what they never saw: several points of accuracy, up to all of it.",
+        fix=f"Give it images as {RANGES[best]}"
+        + (f": preprocess_input of keras.applications' module for {network.family}." if network is not None else "."),
+        impact=0.9,
+    )
+
+
+def _divergence(entering: np.ndarray, norm: Any) -> float:
+    """Kullback-Leibler divergence of normal distributions, images from memory, the mean over channels.
+
+    Of log(1 + divergence): a few channels that are dead in one of the two should not decide.
+    """
+    axes = tuple(range(entering.ndim - 1))
+    mean, variance = entering.mean(axis=axes, dtype=np.float64), entering.var(axis=axes, dtype=np.float64) + 1e-3
+    m, v = np.asarray(norm.moving_mean, np.float64), np.asarray(norm.moving_variance, np.float64) + 1e-3
+    divergence = 0.5 * (variance / v + (mean - m) ** 2 / v - 1 + np.log(v / variance))
+    return float(np.mean(np.log1p(divergence)))
+
+
+def of_run(subject: Subject, clock: Clock) -> list[Finding]:
+    """A run that is looked at with another dataset than it was trained on."""
+    del clock
+    if subject.trained is None or subject.contract is None:
+        raise NotApplicable("the model is not a training run's")
+    try:
+        alignment.check_contracts(subject.trained, subject.contract)
+    except alignment.AlignmentError as e:
+        return [
+            Finding(
+                id="contract-differs",
+                level=ERROR,
+                what="The run was trained on images that were prepared in another way, or on other classes",
+                evidence=str(e),
+                cost="What it says of these images means nothing.",
+                fix="Use the dataset that it was trained on, or prepare this one with the same options.",
+                impact=1.0,
+            )
+        ]
+    return []
+
+
+PROBES = (
+    Probe("whether the model takes the images", takes_images, ("images", "model"), 20),
+    Probe("value range at the model's first weights", value_range, ("images", "model"), 20),
+    Probe("value range that the network was made for", network_range, ("images", "model"), 20),
+    Probe("contract of the run against the dataset's", of_run, ("contract", "model"), 5),
+)

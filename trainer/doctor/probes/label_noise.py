@@ -1,0 +1,223 @@
+"""Labels: can anything be learnt of them from the images, are some of them wrong, are the model's answers permuted?"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import ERROR, MATRIX, PICTURES, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.output.figures import label_name
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.subject import FOLDER, Subject
+from trainer.doctor.tools import first_weights as front
+from trainer.doctor.tools import image_features as features
+from trainer.doctor.tools.kernel_classifier import FEWEST_OF_CLASS, Judgement, judge
+
+MOST = 1000  # images: seconds grow with the cube
+CHANCE = 2.5  # standard errors above guessing; shuffled labels reach more in 0.6 % of cases
+EFFECT = 0.12  # above guessing, what simple features reach at least on photographs: dogs against cats 0.23
+# Wrong labels (Northcutt et al. 2021, "Confident Learning"), with limits that put precision first:
+TELLABLE = 0.85  # balanced accuracy of the simple classifier, below which its doubts are its own
+GIVEN, OTHER = 0.05, 0.90  # its probabilities, on images it did not see, of the label given and of the other
+NEIGHBOURS, SAME = 10, 1  # at most so many of the nearest images have the label given
+FEWEST_WRONG, WRONG_SHARE = 4, 0.008  # clean photographs give up to 0.4 % such images
+# Permuted answers:
+MATCHED, BY_LABEL = 0.75, 0.4  # right after renaming the classes, and as they are
+FEWEST_SCORED = 40
+
+
+def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
+    """Held-out accuracy of simple classifiers no better than guessing, where they memorize what they see."""
+    found = _judgement(subject, clock)
+    chance = 1 / len(found.classes)
+    error, accuracy = found.standard_error, found.balanced_accuracy
+    if error * (CHANCE + 3) > EFFECT:
+        raise NotApplicable(f"{len(found.ids)} images of {len(found.classes)} classes are too few to tell")
+    if accuracy > chance + CHANCE * error or _model_knows(subject):
+        return []
+    return [
+        Finding(
+            id="labels-shuffled",
+            level=WARNING,
+            what="The labels seem not to belong to their images",
+            evidence=f"A classifier on colors, layout and edges gets {found.memorized:.0%} of the images right "
+            "that it has "
+            f"seen, and of others {accuracy:.1%} (mean over {len(found.classes)} classes), where guessing gives "
+            f"{chance:.1%} with a standard error of {error:.1%}: nothing it learnt holds for other images.",
+            cost="If so, nothing can be learnt but to memorize: validation stays at chance.",
+            fix="Look at some images with their labels (--html shows them). Shuffle pairs and not lists: "
+            "tf.data.Dataset.zip((images, labels)).shuffle(n), never a shuffle on one of the two; list files and "
+            "labels "
+            "in one sorted order.",
+            impact=1.0,
+        )
+    ]
+
+
+def _model_knows(subject: Subject) -> bool:
+    """True if the user's own model is better than the majority answer: then there is something to learn."""
+    if subject.model is None:
+        return False
+    try:
+        split, outputs = subject.scored
+    except NotApplicable:
+        return False
+    ids = split.sample.ids[: len(outputs)]
+    given = _answers(outputs)
+    majority = np.bincount(np.maximum(ids, 0)).max() / len(ids)
+    return bool(np.mean(given == ids) > majority + 3 * np.sqrt(0.25 / len(ids)))
+
+
+def _answers(outputs: np.ndarray) -> np.ndarray:
+    """Class ids; of one unit by the half of its range, probabilities or logits."""
+    if outputs.ndim == 1 or outputs.shape[1] == 1:
+        values = outputs.reshape(-1)
+        return (values > (0.5 if values.min() >= 0 and values.max() <= 1 else 0)).astype(np.int64)
+    return outputs.reshape(len(outputs), -1).argmax(axis=1)
+
+
+def _judgement(subject: Subject, clock: Clock) -> Judgement:
+    """Of the images of train, else of validation; once for all probes."""
+    found = subject.once("judgement", lambda: judge(*_described(subject, clock), clock))
+    if found is None:
+        raise NotApplicable(f"fewer than two classes have {FEWEST_OF_CLASS} images in the sample")
+    return found
+
+
+def _described(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
+    """Features and labels, float64 (N, F) and int64 (N,); N up to MOST."""
+
+    def make() -> tuple[np.ndarray, np.ndarray]:
+        sample = subject.splits[0].sample
+        small = features.thumbnails(sample.images[:MOST], clock)
+        return features.describe(small), sample.ids[:MOST]
+
+    return subject.once("features", make)
+
+
+def mislabeled(subject: Subject, clock: Clock) -> list[Finding]:
+    """Images that classifiers which did not see them are sure belong to another class, and so are their neighbours."""
+    found = _judgement(subject, clock)
+    if found.balanced_accuracy < TELLABLE:
+        raise NotApplicable(
+            f"simple features tell these classes apart in {found.balanced_accuracy:.0%} of the images, and below "
+            f"{TELLABLE:.0%} their doubts say nothing of the labels"
+        )
+    rows = np.arange(len(found.ids))
+    given, other = found.probabilities[rows, found.ids], found.probabilities.max(axis=1)
+    doubted = (given <= GIVEN) & (other >= OTHER)
+    doubted &= _same_neighbours(_described(subject, clock)[0][found.chosen], found.ids) <= SAME
+    wrong = np.flatnonzero(doubted)
+    if len(wrong) < max(FEWEST_WRONG, WRONG_SHARE * len(found.ids)):
+        return []
+    wrong = wrong[np.argsort(given[wrong])]
+    return [_mislabeled(subject, found, wrong)]
+
+
+def _same_neighbours(described: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Of the NEIGHBOURS nearest other images of each, how many have its label."""
+    squares = np.square(described).sum(axis=1)
+    distances = squares[:, None] + squares[None, :] - 2 * described @ described.T
+    np.fill_diagonal(distances, np.inf)
+    nearest = np.argpartition(distances, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+    return (ids[nearest] == ids[:, None]).sum(axis=1)
+
+
+def _mislabeled(subject: Subject, found: Judgement, wrong: np.ndarray) -> Finding:
+    sample = subject.splits[0].sample
+
+    def describe(i: int) -> str:
+        row = int(found.chosen[i])
+        ours, theirs = found.classes[found.ids[i]], found.classes[found.probabilities[i].argmax()]
+        name = _file_name(subject, row)
+        return f"{name} ({label_name(int(ours), subject.labels)}, rather {label_name(int(theirs), subject.labels)})"
+
+    pictures = {describe(i): sample.images[found.chosen[i]] for i in wrong[:8]}
+    return Finding(
+        id="labels-doubtful",
+        level=WARNING,
+        what=f"{len(wrong)} images probably have the wrong label",
+        evidence=f"Classifiers that did not see them, and that are right on {found.balanced_accuracy:.0%} of the "
+        "others, "
+        f"give their label {GIVEN:.0%} or less and another {OTHER:.0%} or more, and {NEIGHBOURS - SAME} of the "
+        f"{NEIGHBOURS} images most like each have another label: {'; '.join(describe(i) for i in wrong[:6])}"
+        f"{'; …' if len(wrong) > 6 else ''}.",
+        cost=f"About {len(wrong) / len(found.ids):.1%} of the labels teach the wrong class, and judge wrongly at "
+        "validation; "
+        "there are usually several times as many that cannot be told so surely.",
+        fix="Look at them (--html shows them) and correct or take out those that are wrong.",
+        impact=min(1.0, 3 * len(wrong) / len(found.ids)),
+        charts=(Chart("images with doubtful labels", PICTURES, pictures),),
+    )
+
+
+def _file_name(subject: Subject, row: int) -> str:
+    """The photo's path where the sample is a folder's, else its number in the pass."""
+    if subject.origin == FOLDER and subject.folder is not None:
+        photos = [p for p in subject.folder.photos if p.split in ("", "train")]
+        if row < len(photos):
+            return photos[row].path
+    return f"number {row}"
+
+
+def permuted(subject: Subject, clock: Clock) -> list[Finding]:
+    """A trained model whose answers are right after the classes are renamed."""
+    del clock
+    if not _is_trained(subject):
+        raise NotApplicable("the model is not trained")
+    split, outputs = subject.scored
+    ids, given = split.sample.ids[: len(outputs)], _answers(outputs)
+    classes = int(max(ids.max(), given.max())) + 1
+    if len(ids) < FEWEST_SCORED or ids.min() < 0:
+        raise NotApplicable(f"fewer than {FEWEST_SCORED} images were scored")
+    matrix = np.zeros((classes, classes), int)
+    np.add.at(matrix, (ids, given), 1)
+    present = np.flatnonzero(matrix.sum(axis=1))
+    meant = matrix[present].argmax(axis=1)
+    right, renamed = float(np.mean(ids == given)), float(matrix[present, meant].sum() / len(ids))
+    if right > BY_LABEL or renamed < MATCHED or len(set(meant)) < len(present):
+        return []
+    names = [label_name(int(c), subject.labels) for c in range(classes)]
+    pairs = "; ".join(f"{names[a]} is answered as {names[b]}" for a, b in zip(present, meant, strict=True) if a != b)
+    return [
+        Finding(
+            id="labels-other-order",
+            level=ERROR,
+            what="The model's answers are right in another order of the classes than the labels",
+            evidence=f"Of {len(ids)} {split.name} images {right:.0%} are right, and {renamed:.0%} once the classes are "
+            f"renamed: {pairs[:300]}.",
+            cost="The model is good and every number about it is bad; what is served names the wrong class.",
+            fix="Number the classes in one order for training and here (sorted names: os.listdir and sets have "
+            "no order); "
+            "take the vocabulary from the contract.",
+            impact=0.9,
+            charts=(
+                Chart(
+                    "confusion: rows true, columns answered",
+                    MATRIX,
+                    {names[i]: list(matrix[i]) for i in range(classes)},
+                    names,
+                ),
+            ),
+        )
+    ]
+
+
+def _is_trained(subject: Subject) -> bool:
+    """By a run, a history, steps of the optimizer, or statistics in a batch normalization."""
+    if subject.trained is not None or subject.history is not None:
+        return True
+    optimizer = getattr(subject.model, "optimizer", None)
+    if optimizer is not None and int(np.asarray(optimizer.iterations)) > 0:
+        return True
+    norms = [x for x in front.flat_layers(subject.model) if isinstance(x, keras.layers.BatchNormalization)]
+    return any(bool(np.any(np.abs(np.asarray(norm.moving_variance) - 1) > 1e-3)) for norm in norms)
+
+
+PROBES = (
+    Probe("answers of a trained model against the order of the classes", permuted, ("images", "model"), 15),
+    Probe("labels that can be learnt from the images", shuffled, ("images",), 25),
+    Probe("likely wrong labels", mislabeled, ("images",), 25),
+)

@@ -1,0 +1,148 @@
+"""Data: the same picture in training and in validation.
+
+Equal ones are told by their bytes. Near ones (recompressed, brightened, mirrored) are proposed by a difference hash
+(Krawetz 2013, "Kind of Like That": is each pixel brighter than its neighbour?) and confirmed by the correlation of
+their colors at 32x32. Pictures without contrast have no hash to speak of and are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.subject import FOLDER, Subject
+
+HASH_SIDE, LOOK_SIDE = 16, 32
+NEAR_BITS = 80  # of 256 that may differ: unlike photographs differ in about half, and noise turns those of flat areas
+SAME_LOOK = 0.975  # correlation at 32x32: of unlike photographs on one background it comes to 0.96
+NEAR_SHARE = 0.01  # of the validation images: fewer near ones change no score that is told in percent
+LEAST_CONTRAST = 0.05  # deviation of the gray values as a share of the range of all images
+MANY = 0.02  # of the validation images: from here on their score is visibly wrong
+SHOWN = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """Some images of a split. hashes: bool (N, 256), of the upright and of the mirrored picture. looks: float32 (N, K),
+    of mean 0 and length 1, likewise. usable: bool (N,), with contrast.
+    """
+
+    images: np.ndarray
+    names: list[str]
+    digests: list[bytes | str]
+    hashes: np.ndarray
+    mirrored: np.ndarray
+    looks: np.ndarray
+    mirrored_looks: np.ndarray
+    usable: np.ndarray
+
+
+def across(subject: Subject, clock: Clock) -> list[Finding]:
+    """Equal and nearly equal images in train and validation."""
+    train, validation = (_pictures(subject, name, clock) for name in ("train", "validation"))
+    equal = _equal(train, validation)
+    taken = {j for _, j in equal}
+    near = [(i, j) for i, j in _near(train, validation, clock) if j not in taken]
+    found = []
+    for id_, what, pairs in (
+        ("duplicates-across-splits", "also in the training images, byte for byte", equal),
+        ("near-duplicates-across-splits", "nearly the same as training images", near),
+    ):
+        if len(pairs) > (NEAR_SHARE * len(validation.images) if pairs is near else 0):
+            found.append(_finding(id_, what, pairs, train, validation))
+    return found
+
+
+def _pictures(subject: Subject, name: str, clock: Clock) -> Pictures:
+    split = subject.split(name)
+    images = split.sample.images
+    if images.ndim != 4 or images.shape[-1] not in (1, 3, 4):
+        raise NotApplicable("the images are not (H, W, channels)")
+    if subject.origin == FOLDER and subject.folder is not None:
+        photos = [p for p in subject.folder.photos if (p.split in ("", "train")) == (name == "train")]
+        photos = photos if len(photos) == len(images) else []
+    else:
+        photos = []
+    names = [p.path for p in photos] or [f"number {i}" for i in range(len(images))]
+    digests: list[bytes | str] = [p.digest for p in photos] or [image.tobytes() for image in images]
+    floats = images.astype(np.float32)
+    floats = np.where(np.isfinite(floats), floats, 0)
+    small, hashes = _shrink(floats, LOOK_SIDE, LOOK_SIDE, clock), _shrink(floats, HASH_SIDE, HASH_SIDE + 1, clock)
+    gray = small.mean(axis=-1).reshape(len(small), -1)
+    span = float(np.ptp(floats)) or 1.0
+    return Pictures(
+        images, names, digests, _hash(hashes), _hash(hashes[:, :, ::-1]), _look(small), _look(small[:, :, ::-1]),
+        gray.std(axis=1) >= LEAST_CONTRAST * span,
+    )  # fmt: skip
+
+
+def _shrink(images: np.ndarray, height: int, width: int, clock: Clock) -> np.ndarray:
+    parts = []
+    for start in range(0, len(images), 128):
+        clock.check()
+        parts.append(tf.image.resize(images[start : start + 128], (height, width), "area").numpy())
+    return np.concatenate(parts)
+
+
+def _hash(images: np.ndarray) -> np.ndarray:
+    gray = images.mean(axis=-1)
+    return (gray[:, :, 1:] > gray[:, :, :-1]).reshape(len(gray), -1)
+
+
+def _look(images: np.ndarray) -> np.ndarray:
+    flat = images.reshape(len(images), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-9)
+
+
+def _equal(train: Pictures, validation: Pictures) -> list[tuple[int, int]]:
+    first = {digest: i for i, digest in reversed(list(enumerate(train.digests)))}
+    return [(first[digest], j) for j, digest in enumerate(validation.digests) if digest in first]
+
+
+def _near(train: Pictures, validation: Pictures, clock: Clock) -> list[tuple[int, int]]:
+    """For each validation image at most one train image, upright or mirrored."""
+    one = train.hashes.astype(np.float32)
+    found: dict[int, int] = {}
+    for hashes, looks in ((validation.hashes, validation.looks), (validation.mirrored, validation.mirrored_looks)):
+        clock.check()
+        two = hashes.astype(np.float32)
+        distance = one.sum(axis=1)[:, None] + two.sum(axis=1)[None] - 2 * one @ two.T
+        candidates = (distance <= NEAR_BITS) & train.usable[:, None] & validation.usable[None]
+        for i, j in np.argwhere(candidates):
+            if float(train.looks[i] @ looks[j]) >= SAME_LOOK:
+                found.setdefault(int(j), int(i))
+    return [(i, j) for j, i in found.items()]
+
+
+def _finding(
+    id_: str, what: str, pairs: list[tuple[int, int]], train: Pictures, validation: Pictures
+) -> Finding:  # fmt: skip
+    share = len(pairs) / len(validation.images)
+    listed = ", ".join(f"{validation.names[j]} = {train.names[i]}" for i, j in pairs[:5])
+    shown = {}
+    for i, j in pairs[:SHOWN]:
+        shown[f"train {train.names[i][-24:]}"] = train.images[i]
+        shown[f"validation {validation.names[j][-24:]}"] = validation.images[j]
+    return Finding(
+        id=id_,
+        level=ERROR if share >= MANY else WARNING,
+        what=f"{len(pairs):,} validation {'images are' if len(pairs) > 1 else 'image is'} {what}",
+        evidence=f"Of {len(validation.images):,} validation and {len(train.images):,} train images: {listed}"
+        f"{', …' if len(pairs) > 5 else ''} (validation = train).",
+        cost=f"{share:.1%} of the validation score is memory: it promises more than the model keeps on new images.",
+        fix="Split by group and not by image: photos of one object, one sequence or one source belong into one split. "
+        "`python -m pipelines prepare` keeps equal images together, and groups that a manifest names; `--duplicates "
+        "drop` keeps one of equal ones.",
+        impact=min(0.9, 0.2 + 2 * share),
+        charts=(Chart("the same picture in both splits", PICTURES, shown),),
+    )
+
+
+PROBES = (Probe("images in both splits", across, ("images", "validation"), 10.0),)

@@ -1,0 +1,197 @@
+"""Model and training: can it learn one batch by heart? Whoever cannot, learns nothing from many.
+
+A copy of the model takes some steps on 16 images, with the user's loss, optimizer and learning rate. Where the loss
+does not come below that of guessing, the reason is looked for: nothing to train, no gradient, dead units, the learning
+rate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import ERROR, LINES, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools.model_copy import Twin
+
+STEPS = 80
+LEAST_STEPS = 30
+LEARNS = 0.9  # of the loss of guessing: a network that learns at all comes below in STEPS steps
+STUCK = 0.99
+MOVES = 0.97  # of its beginning: a loss that began far above guessing and falls is on its way
+# What other learning rates are tried: one of them suits most networks and optimizers.
+TRIED = (1e-3, 1e-2, 1e-4, 1e-1)
+KNOWS = 0.5  # a loss below this share of guessing: the model knows these images already
+
+
+def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
+    """The probe."""
+    if not subject.model.trainable_variables:
+        return [_nothing_to_train(subject.model)]
+    twin = Twin(subject)
+    level = min(twin.start, twin.chance)
+    if twin.start < KNOWS * twin.chance < math.inf:
+        return []
+    losses = _train(twin, None, level, clock)
+    if _reached(losses, level) <= STUCK or _reached(losses, twin.start) <= MOVES:
+        return []
+    for look in (_without_gradient, _dead):
+        found = look(twin)
+        if found:
+            return found
+    for rate in TRIED:
+        if clock.over:
+            break
+        others = _train(twin, rate, level, clock)
+        if _reached(others, level) <= LEARNS and not 1 / 3 < rate / twin.learning_rate < 3:
+            return [_rate(twin, rate, losses, others, level)]
+    clock.check()
+    return [_no_capacity(twin, losses, level)]
+
+
+def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) -> list[float]:
+    """The losses of up to STEPS steps from the user's weights; it ends early where the batch is being learned."""
+    twin.restart(learning_rate)
+    losses = []
+    for _ in range(STEPS):
+        losses.append(twin.step())
+        if clock.over and len(losses) < LEAST_STEPS:
+            clock.check()
+        if clock.over or not math.isfinite(losses[-1]) or losses[-1] < 0.5 * level:
+            break
+    return losses
+
+
+def _reached(losses: list[float], level: float) -> float:
+    """The median of the last losses as a share of the level of guessing; infinite where they are not finite."""
+    last = losses[-5:]
+    return float(np.median(last)) / level if np.isfinite(last).all() else math.inf
+
+
+def _nothing_to_train(model: Any) -> Finding:
+    return Finding(
+        id="nothing-to-train",
+        level=ERROR,
+        what="Every layer of the model is frozen",
+        evidence=f"0 of {model.count_params():,} parameters are trainable.",
+        cost="Training changes nothing.",
+        fix="Set layer.trainable = True for what is to learn, at least for the head, and compile again: trainable is "
+        "read when the model is compiled.",
+        impact=1.0,
+    )
+
+
+def _without_gradient(twin: Twin) -> list[Finding]:
+    twin.restart()
+    gradients = twin.gradients()
+    cut = [v.path for v, g in gradients if g is None]
+    zero = [v.path for v, g in gradients if g is not None and not np.any(g)]
+    kernels = [v.path for v, _ in gradients if v.path.endswith("kernel")]
+    lost = [path for path in (*cut, *zero) if path in kernels]
+    if not kernels or len(lost) < max(1, len(kernels) / 2):
+        return []
+    if not cut:  # units that are never active have no gradient: that is told by itself
+        dead = _dead(twin)
+        if dead:
+            return dead
+    return [
+        Finding(
+            id="no-gradient",
+            level=ERROR,
+            what="No gradient reaches most of the model's weights",
+            evidence=f"Of {len(kernels)} trainable kernels {len(lost)} get none: {', '.join(lost[:4])}"
+            f"{', …' if len(lost) > 4 else ''}.",
+            cost="These layers stay as they were initialized.",
+            fix="Look between them and the loss for what has no slope: tf.stop_gradient, argmax, round, a cast to an "
+            "integer, a comparison, or a sigmoid or softmax whose input is far too large.",
+            impact=1.0,
+        )
+    ]
+
+
+def _dead(twin: Twin) -> list[Finding]:
+    """ReLU layers that give 0 for every image of the batch."""
+    twin.restart()
+    layers = [layer for layer in twin.model.layers if _is_relu(layer)]
+    if not layers or not getattr(twin.model, "inputs", None):
+        return []
+    try:
+        values = keras.Model(twin.model.inputs, [layer.output for layer in layers])(twin.x, training=False)
+    except Exception as e:  # layers that are used more than once have no one output
+        raise NotApplicable("the outputs of the layers cannot be told apart") from e
+    values = values if isinstance(values, list | tuple) else [values]
+    dead = [layer.name for layer, v in zip(layers, values, strict=True) if not np.any(np.asarray(v))]
+    if not dead:
+        return []
+    return [
+        Finding(
+            id="dead-units",
+            level=ERROR,
+            what="A ReLU layer is dead: it gives 0 for every image",
+            evidence=f"Of {len(layers)} ReLU layers {len(dead)} give nothing but 0 for {len(twin.x)} images: "
+            f"{', '.join(dead[:4])}.",
+            cost="Behind it all images look the same, and no gradient comes back through it.",
+            fix="Look at its bias and at the size of the inputs; initialize with he_normal and zero biases, lower the "
+            "learning rate that drove it there, or use leaky_relu.",
+            impact=1.0,
+        )
+    ]
+
+
+def _is_relu(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.ReLU) or getattr(getattr(layer, "activation", None), "__name__", "") == "relu"
+
+
+def _rate(twin: Twin, better: float, own: list[float], other: list[float], level: float) -> Finding:
+    rate = twin.learning_rate
+    low = better > rate
+    length = max(len(own), len(other))
+    return Finding(
+        id="learning-rate-low" if low else "learning-rate-high",
+        level=ERROR,
+        what=f"The learning rate is far too {'low' if low else 'high'}: {rate:g} with {twin.optimizer_name}",
+        evidence=f"{len(own)} steps on one batch of {len(twin.x)} images brought the loss to {own[-1]:.3g} "
+        f"(guessing: {level:.3g}); with {better:g} it came to {other[-1]:.3g}.",
+        cost="The model does not learn in any number of epochs that one would wait for."
+        if low
+        else "Each step overshoots: the loss stays that of guessing or becomes infinite.",
+        fix=f"Set it to {better:g}, then try three times as much and a third. Usual: 1e-3 for Adam, 1e-2 to "
+        "1e-1 for SGD with momentum.",
+        impact=0.9,
+        charts=(
+            Chart(
+                "loss on one batch",
+                LINES,
+                {f"{rate:g}": _padded(own, length), f"{better:g}": _padded(other, length)},
+                [str(i) for i in range(length)],
+            ),
+        ),
+    )
+
+
+def _padded(values: list[float], length: int) -> list[float]:
+    return [*values, *[values[-1]] * (length - len(values))]
+
+
+def _no_capacity(twin: Twin, losses: list[float], level: float) -> Finding:
+    return Finding(
+        id="cannot-memorize",
+        level=ERROR,
+        what="The model cannot learn one batch by heart",
+        evidence=f"{len(losses)} steps on the same {len(twin.x)} images brought the loss to {losses[-1]:.3g}; guessing "
+        f"is {level:.3g}. Learning rates from 1e-4 to 0.1 did no better.",
+        cost="What cannot learn 16 images learns nothing from all.",
+        fix="Look for a layer that lets too little through (one unit or filter, a pooling to nothing, a sigmoid "
+        "between layers), for most layers frozen, and whether the images of the classes differ at all after "
+        "preprocessing.",
+        impact=1.0,
+    )
+
+
+PROBES = (Probe("one batch learned by heart", one_batch, ("images", "model", "loss"), 25.0),)

@@ -1,0 +1,184 @@
+"""Input: are the images sound by themselves? Numbers, type, order of axes, sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.subject import FOLDER, Subject
+
+# Less than one gray level of 255 between an image's darkest and brightest value, as a share of the span of all images.
+CONSTANT = 1 / 255
+CONSTANT_ERROR = 0.2  # of the images: from here on most of some class is lost, and not a few blank photos
+FEW_VALUES = 4  # distinct numbers in all images: no photograph of 8 bits has so few after a right scaling
+CHANNELS = (1, 3, 4)
+PICTURES_SHOWN = 8
+
+
+def finite(subject: Subject, clock: Clock) -> list[Finding]:
+    """NaN and infinity."""
+    return [finding for split in subject.splits if (finding := _not_finite(split, clock)) is not None]
+
+
+def _not_finite(split: Split, clock: Clock) -> Finding | None:
+    broken = nan = infinite = 0
+    for batch in split.sample.batches:
+        clock.check()
+        if batch.x.dtype.kind in "fc":
+            bad = ~np.isfinite(batch.x)
+            broken += int(bad.reshape(len(bad), -1).any(axis=1).sum())
+            nan += int(np.isnan(batch.x).sum())
+            infinite += int(np.isinf(batch.x).sum())
+    if not broken:
+        return None
+    return Finding(
+        id="not-finite",
+        level=ERROR,
+        what=f"The {split.name} images hold NaN or infinity",
+        evidence=f"{broken:,} of {len(split.sample):,} images: {nan:,} values are NaN and {infinite:,} are infinite.",
+        cost="One such image makes the loss and then every weight NaN; from there on the model answers one class.",
+        fix="Look for a division by zero (a constant image divided by its own deviation: "
+        "tf.image.per_image_standardization guards it), a logarithm of 0, or float16 above 65,504; "
+        "tf.debugging.check_numerics(image, 'image') in the map names the first one.",
+        impact=1.0,
+    )
+
+
+def constant(subject: Subject, clock: Clock) -> list[Finding]:
+    """Images of one color or nearly so."""
+    found = []
+    for split in subject.splits:
+        clock.check()
+        if not _has_few_values(split.sample.images):  # that is told by `number_type`
+            found += _constant(split, clock)
+    return found
+
+
+def _constant(split: Split, clock: Clock) -> list[Finding]:
+    images = split.sample.images
+    least, greatest = (np.full(len(images), np.nan) for _ in range(2))  # NaN for images that `finite` tells of
+    for i, image in enumerate(images):
+        if image.dtype.kind != "f" or np.isfinite(image).all():
+            least[i], greatest[i] = image.min(), image.max()
+        if i % 256 == 0:
+            clock.check()
+    span = float(np.nanmax(greatest) - np.nanmin(least)) if np.isfinite(least).any() else 0.0
+    flat = np.flatnonzero(greatest - least <= CONSTANT * span)
+    if not len(flat):
+        return []
+    share = len(flat) / len(images)
+    first = ", ".join(str(i) for i in flat[:5]) + (", …" if len(flat) > 5 else "")
+    series = {f"{i}: label {split.sample.ids[i]}": images[i] for i in flat[:PICTURES_SHOWN]}
+    return [
+        Finding(
+            id="constant-images",
+            level=ERROR if share >= CONSTANT_ERROR else WARNING,
+            what=f"{len(flat):,} of {len(images):,} {split.name} images show nothing: they have one value throughout",
+            evidence=f"Their values lie within {float((greatest - least)[flat].max()):.3g}, those of all images within "
+            f"{span:.3g}. The first are number {first} of the pass, counted from 0.",
+            cost=f"{share:.1%} of the labels are to be guessed from nothing, which blurs all the others.",
+            fix="Look at the files: blank photos are to be left out; where files are fine, the decoding is not "
+            "(values cast to an integer type after scaling become 0, a mask is read as the image).",
+            impact=min(1.0, share),
+            charts=(Chart("constant images", PICTURES, series),),
+        )
+    ]
+
+
+def number_type(subject: Subject, clock: Clock) -> list[Finding]:
+    """Integer division, and numbers that are twice as wide as the model's."""
+    del clock
+    found = []
+    for split in subject.splits:
+        images = split.sample.images
+        if _has_few_values(images):
+            found.append(_integer_division(split, np.unique(images[:64])))
+        elif images.dtype == np.float64:
+            found.append(_float64(split))
+    return found
+
+
+def _has_few_values(images: np.ndarray) -> bool:
+    """True if color images hold few distinct numbers. Black-and-white drawings do too: their channels are equal."""
+    part = images[:64]
+    if part.ndim != 4 or len(np.unique(part[:8])) > FEW_VALUES:  # the first eight: sorting all would take seconds
+        return False
+    distinct = len(np.unique(part))
+    colored = part.shape[-1] >= 3 and bool((part[..., :1] != part[..., 1:3]).any())
+    return distinct == 1 or (distinct <= FEW_VALUES and colored)
+
+
+def _integer_division(split: Split, values: np.ndarray) -> Finding:
+    shown = ", ".join(f"{v:g}" for v in values)
+    share = float(np.mean(split.sample.images[:64] == values[0]))
+    return Finding(
+        id="integer-division",
+        level=ERROR,
+        what=f"The {split.name} images hold only {len(values)} distinct number{'s' if len(values) > 1 else ''}",
+        evidence=f"Values found: {shown} ({split.sample.images.dtype}); {share:.1%} of all pixels are {values[0]:g}. "
+        "That is what integer division, or a cast to an integer type after scaling, leaves of a photograph.",
+        cost="Nearly all of the picture is gone; the model can only learn from where it is overexposed.",
+        fix="Make it a float first: image = tf.cast(image, tf.float32) / 255.0 (not // 255, no cast to uint8 after).",
+        impact=1.0,
+    )
+
+
+def _float64(split: Split) -> Finding:
+    size = split.sample.images[0].nbytes
+    return Finding(
+        id="float64",
+        level=WARNING,
+        what=f"The {split.name} images are float64",
+        evidence=f"An image takes {size:,} bytes; as float32 it would take {size // 2:,}. It is NumPy's default.",
+        cost="No accuracy: twice the memory and twice the time to copy every batch, and a cast in every step. A model "
+        "whose input says float64 trains several times slower on a GPU.",
+        fix="Cast in the map: image = tf.cast(image, tf.float32), or array.astype('float32').",
+        impact=0.05,
+    )
+
+
+def channels_first(subject: Subject, clock: Clock) -> list[Finding]:
+    """(3, H, W) where Keras expects (H, W, 3)."""
+    del clock
+    if subject.origin == FOLDER:
+        raise NotApplicable("images of a folder have no order of axes yet")
+    if subject.model is not None and _takes_channels_first(subject.model):
+        return []
+    found = []
+    for split in subject.splits:
+        shape = split.sample.shapes[0]
+        if len(shape) == 3 and shape[0] in CHANNELS and shape[-1] not in (*CHANNELS, 2):
+            found.append(
+                Finding(
+                    id="channels-first",
+                    level=ERROR,
+                    what=f"The {split.name} images have their channels first",
+                    evidence=f"An image has the shape {shape}; Keras layers expect (height, width, channels), and take "
+                    f"this one for {shape[0]} rows of {shape[1]} pixels with {shape[2]} channels.",
+                    cost="Convolutions mix columns as if they were colors: the model is refused or learns little.",
+                    fix="tf.transpose(image, (1, 2, 0)) in the map, or np.moveaxis(array, 1, -1) for a batch.",
+                    impact=1.0,
+                )
+            )
+    return found
+
+
+def _takes_channels_first(model: object) -> bool:
+    """True if the model says so, or turns the axes itself."""
+    layers = list(getattr(model, "layers", []))
+    while layers and hasattr(layers[0], "layers"):
+        layers = [*layers[0].layers, *layers[1:]]
+    turned = any(type(layer).__name__ in ("Permute", "Transpose") for layer in layers[:4])
+    return turned or any(getattr(layer, "data_format", None) == "channels_first" for layer in layers)
+
+
+PROBES = (
+    Probe("NaN and infinity in images", finite, ("images",)),
+    Probe("constant images", constant, ("images",)),
+    Probe("number type of images", number_type, ("images",)),
+    Probe("order of the axes", channels_first, ("images",)),
+)

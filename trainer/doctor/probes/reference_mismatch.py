@@ -1,0 +1,137 @@
+"""Input and labels against the folder or prepared dataset that the user's own dataset reads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import ERROR, MATRIX, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.output.figures import label_name
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools.match_images import FEWEST, Pairs, pairs
+
+COLORED = 0.3  # correlation of red less blue between the two pictures: less is too gray to tell
+MOSTLY = 0.8  # of the pairs have to say the same
+AGREE = 0.9  # of the labels: a cleaned set may differ from its folder in some
+
+
+def channel_order(subject: Subject, clock: Clock) -> list[Finding]:
+    """BGR for RGB."""
+    found = pairs(subject, clock)
+    correlation = np.maximum(*(_tint_correlation(ours, found.theirs) for ours in _both_ways(found.ours)))
+    opposite = np.maximum(*(_tint_correlation(ours[..., ::-1], found.theirs) for ours in _both_ways(found.ours)))
+    colored = np.maximum(correlation, opposite) >= COLORED
+    if colored.sum() < FEWEST:
+        raise NotApplicable(f"only {int(colored.sum())} of the images are colored enough to tell")
+    turned = float(np.mean((opposite > correlation)[colored]))
+    if turned < MOSTLY:
+        return []
+    return [
+        Finding(
+            id="channel-order",
+            level=ERROR,
+            what="The images are BGR where RGB is expected",
+            evidence=f"Of {int(colored.sum())} colored images that were found again in {subject.directory}, "
+            f"{turned:.0%} have red and blue exchanged: the correlation of red less blue is "
+            f"{correlation[colored].mean():.2f} as they are and {opposite[colored].mean():.2f} turned around.",
+            cost="With weights trained on RGB, and at serving, several points of accuracy; none where training, "
+            "validation "
+            "and serving all turn them around.",
+            fix="cv2.imread gives BGR: image[..., ::-1], or cv2.cvtColor(image, cv2.COLOR_BGR2RGB).",
+            impact=0.4,
+        )
+    ]
+
+
+def _both_ways(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return images, images[:, :, ::-1]
+
+
+def _tint_correlation(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    """Correlation over the pixels of red less blue, each less its mean: a scaling by channel does not matter."""
+    a, b = ((x[..., 0] - x[..., 2]).reshape(len(x), -1) for x in (ours, theirs))
+    a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return np.where(lengths > 1e-3, (a * b).sum(axis=1) / np.maximum(lengths, 1e-3), 0.0)
+
+
+def labels(subject: Subject, clock: Clock) -> list[Finding]:
+    """Label ids in another order than the vocabulary, or belonging to other images."""
+    found = pairs(subject, clock)
+    agree = float(np.mean(found.labels == found.reference))
+    if agree >= AGREE:
+        return []
+    meant = _mapping(found)
+    if meant and not _is_reordered(meant):
+        return []  # classes that were chosen or put together
+    chart = _chart(found, subject.labels)
+    if meant:
+        moved = "; ".join(
+            f"{label_name(theirs, subject.labels)} has {ours} and not {theirs}"
+            for theirs, ours in meant.items()
+            if theirs != ours
+        )
+        return [
+            Finding(
+                id="labels-other-order",
+                level=ERROR,
+                what="The label ids follow another order of the classes than the vocabulary",
+                evidence=f"Of {len(found.labels)} images that were found again in {subject.directory}, "
+                f"{agree:.0%} have "
+                f"the id of their class, and nearly all others the id of one other class: {moved}.",
+                cost="Training does not suffer; every report, and all that is served, names the wrong class.",
+                fix=f"Number the classes in this order: {', '.join(subject.labels[:12])} (sorted names: os.listdir and "
+                "sets have no order).",
+                impact=0.8,
+                charts=(chart,),
+            )
+        ]
+    return [
+        Finding(
+            id="labels-shuffled",
+            level=ERROR,
+            what="The labels do not belong to their images",
+            evidence=f"Of {len(found.labels)} images that were found again in {subject.directory}, {agree:.0%} "
+            "have the "
+            "label of their folder or record, and the others belong to no one class.",
+            cost="Nothing can be learnt but to memorize: validation stays at chance.",
+            fix="Shuffle pairs and not lists: one permutation for both arrays, or tf.data.Dataset.zip((images, labels))"
+            ".shuffle(n) and never a shuffle on one of the two.",
+            impact=1.0,
+            charts=(chart,),
+        )
+    ]
+
+
+def _mapping(found: Pairs) -> dict[int, int]:
+    """Class of the reference -> the user's id, where MOSTLY of each class has one id; else empty."""
+    meant = {}
+    for theirs in np.unique(found.reference):
+        values, counts = np.unique(found.labels[found.reference == theirs], return_counts=True)
+        if counts.max() / counts.sum() < MOSTLY:
+            return {}
+        meant[int(theirs)] = int(values[counts.argmax()])
+    return meant
+
+
+def _is_reordered(meant: dict[int, int]) -> bool:
+    """True for ids of their own, not in the reference's order; some of its classes in its order are a choice."""
+    ids = list(meant.values())
+    return len(set(ids)) == len(ids) and ids != sorted(ids)
+
+
+def _chart(found: Pairs, names: tuple[str, ...]) -> Chart:
+    size = int(max(found.labels.max(), found.reference.max())) + 1
+    table = np.zeros((max(1, size), max(1, size)), int)
+    np.add.at(table, (np.maximum(found.labels, 0), found.reference), 1)
+    labels = [label_name(i, names) for i in range(size)]
+    series = {f"id {i}": list(row) for i, row in enumerate(table)}
+    return Chart("rows: label in the dataset; columns: class of the same image there", MATRIX, series, labels)
+
+
+PROBES = (
+    Probe("order of the channels against --data", channel_order, ("dataset",), 10),
+    Probe("labels against --data", labels, ("dataset",), 10),
+)

@@ -1,0 +1,150 @@
+"""Data: the order in which training sees the images."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import ERROR, WARNING, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
+from trainer.doctor.subject.sample import Batch
+from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.subject import DATASET, Subject
+from trainer.doctor.tools import tfdata_steps as chain
+
+LEAST_LABELS = 64
+FEWER_RUNS = 0.5  # of the runs that a random order has: half is some ten deviations away for a few hundred images
+FAR = 6.0  # deviations that it must be away as well, for short passes and rare classes
+
+
+def mixed(subject: Subject, clock: Clock) -> list[Finding]:
+    """Images sorted by class, or shuffled through a buffer smaller than the runs of a class."""
+    del clock
+    labels = np.asarray(_train(subject).sample.labels_seen)
+    if len(labels) < LEAST_LABELS or len(np.unique(labels)) < 2:
+        if len(labels) >= LEAST_LABELS and state.classes(subject) > 1 and not _train(subject).sample.complete:
+            return [_sorted(subject, labels, 1, float("nan"))]
+        raise NotApplicable("too few labels were seen")
+    runs, expected, deviation = runs_of(labels)
+    if runs >= FEWER_RUNS * expected or runs > expected - FAR * deviation:
+        return []
+    return [_sorted(subject, labels, runs, expected)]
+
+
+def runs_of(labels: np.ndarray) -> tuple[int, float, float]:
+    """Runs of equal labels, and their mean and deviation in a random order of the same labels.
+
+    Mood 1940, "The Distribution Theory of Runs": the mean is 1 + (n^2 - sum n_i^2) / n. The deviation is that of n - 1
+    changes that are each as likely, which is within some percent of his.
+    """
+    n = len(labels)
+    runs = 1 + int(np.count_nonzero(labels[1:] != labels[:-1]))
+    _, counts = np.unique(labels, return_counts=True)
+    change = 1 - float(np.sum((counts / n) ** 2))
+    return runs, 1 + n * change, float(np.sqrt(n * change * (1 - change))) + 1e-9
+
+
+def _sorted(subject: Subject, labels: np.ndarray, runs: int, expected: float) -> Finding:
+    buffer = chain.buffer_size(_train(subject).dataset)
+    shuffled = f"The dataset has .shuffle({buffer:,})" if buffer else "Nothing shuffles it that can be seen"
+    batch = len(_train(subject).sample.batches[0].y)
+    single = np.mean([len(np.unique(labels[i : i + batch])) == 1 for i in range(0, len(labels), batch)])
+    usual = "" if np.isnan(expected) else f"; a random order has about {expected:,.0f}"
+    return Finding(
+        id="sorted-input",
+        level=ERROR,
+        what="The training images come sorted by class"
+        + (", and the shuffle buffer is too small to mix them" if buffer else ""),
+        evidence=f"Among {len(labels):,} labels in the order of a pass there are {runs:,} runs of one class{usual}. "
+        f"{single:.0%} of the batches are of a single class. {shuffled}.",
+        cost="Each batch pulls the model towards one class; it forgets the classes in turn and ends up answering the "
+        "last one.",
+        fix="Shuffle the file names, all of them, before anything is decoded: "
+        "tf.data.Dataset.from_tensor_slices((paths, labels)).shuffle(len(paths)).map(load).batch(32).",
+        impact=0.9,
+    )
+
+
+def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
+    """One order in every epoch."""
+    del clock
+    split = _train(subject)
+    if split.second is None or not split.second.batches or len(split.second) < 2:
+        raise NotApplicable("there was no second pass to compare with")
+    if any(s.kind.startswith("Shuffle") and _reshuffles(s.dataset) for s in chain.steps(split.dataset)):
+        return []
+    pairs = list(zip(split.sample.batches, split.second.batches, strict=False))
+    if not pairs or not all(_same_labels(one, two) for one, two in pairs):
+        return []
+    labels = np.concatenate([two.y.reshape(len(two.y), -1) for _, two in pairs])
+    if len(labels) < LEAST_LABELS or len(np.unique(labels, axis=0)) < 2:
+        raise NotApplicable("too few labels were seen")
+    return [
+        Finding(
+            id="order-fixed",
+            level=WARNING,
+            what="The training images come in the same order in every epoch",
+            evidence=f"The first {len(labels):,} labels of two passes are the same, one by one.",
+            cost="The batches are the same in every epoch: the noise that keeps training from settling on single "
+            "images is missing, and batch norm sees the same neighbours.",
+            fix="Call .shuffle(len(paths)) on the training dataset before .batch(), with reshuffle_each_iteration at "
+            "its default.",
+            impact=0.1,
+        )
+    ]
+
+
+def _reshuffles(dataset: object) -> bool:
+    return getattr(dataset, "_reshuffle_each_iteration", True) is not False
+
+
+def _same_labels(one: Batch, two: Batch) -> bool:
+    return one.y.shape == two.y.shape and np.array_equal(one.y, two.y)
+
+
+def repeated(subject: Subject, clock: Clock) -> list[Finding]:
+    """A pass that never ends, or in which each image comes several times."""
+    clock.check()
+    split = _train(subject)
+    if int(split.dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        return [_repeats("It is repeated without end.", "model.fit never finishes its first epoch unless "
+                         "steps_per_epoch is given, and then an epoch is as long as that says.")]  # fmt: skip
+    counts = [_count(step.dataset) for step in chain.steps(split.dataset) if step.kind.startswith("Repeat")]
+    times = max((n for n in counts if n and n > 1), default=1)
+    if times == 1:
+        return []
+    cost = f"An epoch is {times} passes: learning-rate schedules, early stopping and the best epoch count wrongly."
+    return [_repeats(f"It has .repeat({times}).", cost)]
+
+
+def _count(dataset: object) -> int | None:
+    count = getattr(dataset, "_count", None)
+    return None if count is None else int(np.asarray(count))
+
+
+def _repeats(evidence: str, cost: str) -> Finding:
+    return Finding(
+        id="repeats",
+        level=WARNING,
+        what="The training dataset gives its images more than once an epoch",
+        evidence=evidence,
+        cost=cost,
+        fix="Leave .repeat() out: model.fit passes over the dataset anew in each epoch.",
+        impact=0.1,
+    )
+
+
+def _train(subject: Subject) -> Split:
+    if subject.origin != DATASET:
+        raise NotApplicable("it looks at the order of --dataset")
+    return subject.split("train")
+
+
+PROBES = (
+    Probe("classes mixed in the order", mixed, ("dataset",), 2.0),
+    Probe("another order every epoch", shuffled, ("dataset",), 2.0),
+    Probe("each image once an epoch", repeated, ("dataset",), 2.0),
+)

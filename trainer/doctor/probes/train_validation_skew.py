@@ -1,0 +1,203 @@
+"""Input: are training and validation images prepared in the same way?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import BARS, ERROR, WARNING, Chart, Finding
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.subject import FOLDER, Subject
+
+MOST = 512  # images of each split
+FEWEST = 16  # images of each split: fewer say nothing of a split
+SURE = 6.0  # standard errors: sets differ by chance, and the classes are not quite alike
+CONTRAST = 1.6  # ratio of the deviations of all values; unit against symmetric is 2, brightness augmentation up to 1.3
+BRIGHTNESS = 0.9  # difference of the means in deviations; symmetric against unit is 1 and more
+SHARPNESS = 0.5  # difference of mean log(energy of the finest detail / variance); nearest against area is 1 and more
+SOFTENED = 1.2  # the same where training images are the softer ones, as zoom, rotation and blur make them
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """One number an image, float64 (N,): mean and deviation over all values, sharpness; tint: float64 (N, 3) or None.
+
+    weights: float64 (N,), of mean 1: so that each class weighs as in the other split.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    sharpness: np.ndarray
+    tint: np.ndarray | None
+    weights: np.ndarray
+
+
+def compare(subject: Subject, clock: Clock) -> list[Finding]:
+    """Size, type, normalization, order of the channels and resize method of train against validation."""
+    if subject.origin == FOLDER:
+        raise NotApplicable("the images of a folder are not prepared yet")
+    train, other = subject.split("train"), subject.split("validation")
+    if train.sample.shapes[0] != other.sample.shapes[0]:
+        return [_sizes(train, other)]
+    if min(len(train.sample), len(other.sample)) < FEWEST:
+        raise NotApplicable(f"a split has fewer than {FEWEST} images in the sample")
+    if len(train.sample.shapes[0]) != 3 or train.sample.shapes[0][-1] not in (1, 3):
+        raise NotApplicable("the images are not (height, width, 1 or 3)")
+    a = figures(train, _class_weights(train, other))
+    clock.check()
+    b = figures(other, np.ones(min(MOST, len(other.sample.images))))
+    found = _normalization(train, other, a, b)
+    if found:
+        return found  # other comparisons would be of different units
+    return [*_channels(a, b), *_resize(a, b, _is_augmented(train))]
+
+
+def _class_weights(train: Split, other: Split) -> np.ndarray:
+    """Weights of mean 1 for train's images: each class has its share in the other split; 0 where it is not there."""
+    ours, theirs = train.sample.ids[:MOST], other.sample.ids[:MOST]
+    share = {label: np.mean(theirs == label) for label in np.unique(theirs)}
+    weights = np.array([share.get(label, 0) / np.mean(ours == label) for label in ours])
+    return weights / weights.mean() if weights.sum() else np.ones(len(ours))
+
+
+def figures(split: Split, weights: np.ndarray) -> Figures:
+    """The numbers of the first MOST images of a split."""
+    images = np.nan_to_num(split.sample.images[:MOST].astype(np.float32), posinf=0, neginf=0)
+    flat = images.reshape(len(images), -1)
+    gray = images.mean(axis=-1)
+    detail = 4 * gray[:, 1:-1, 1:-1] - gray[:, :-2, 1:-1] - gray[:, 2:, 1:-1] - gray[:, 1:-1, :-2] - gray[:, 1:-1, 2:]
+    energy = np.square(detail).mean(axis=(1, 2), dtype=np.float64)
+    variance = gray.var(axis=(1, 2), dtype=np.float64)
+    sharpness = np.log((energy + 1e-9 * variance.max()) / (variance + 1e-6 * variance.max() + 1e-30) + 1e-12)
+    tint = images.mean(axis=(1, 2), dtype=np.float64) if images.shape[-1] == 3 else None
+    return Figures(flat.mean(axis=1, dtype=np.float64), flat.std(axis=1, dtype=np.float64), sharpness, tint, weights)
+
+
+def _difference(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Mean of b less the weighted mean of a, and how many standard errors that is."""
+    mean = float(np.average(a, weights=weights))
+    effective = weights.sum() ** 2 / np.square(weights).sum()  # Kish's effective sample size
+    error = np.sqrt(np.average((a - mean) ** 2, weights=weights) / effective + b.var() / len(b))
+    return float(b.mean() - mean), float(abs(b.mean() - mean) / max(error, 1e-12))
+
+
+def _sizes(train: Split, other: Split) -> Finding:
+    return Finding(
+        id="splits-differ-size",
+        level=ERROR,
+        what="Training and validation images have different shapes",
+        evidence=f"train {train.sample.shapes[0]}, validation {other.sample.shapes[0]}.",
+        cost="A model of a fixed size stops at the first validation; others see objects at another scale.",
+        fix="Put one function for both through Dataset.map, with the same size.",
+        impact=0.9,
+    )
+
+
+def _normalization(train: Split, other: Split, a: Figures, b: Figures) -> list[Finding]:
+    scale = np.sqrt(np.average(a.deviation**2, weights=a.weights))
+    ratio = float(np.sqrt(np.mean(b.deviation**2)) / max(scale, 1e-12))
+    _, sure_scale = _difference(np.log(a.deviation + 1e-9), np.log(b.deviation + 1e-9), a.weights)
+    shift, sure_shift = _difference(a.mean, b.mean, a.weights)
+    shift /= max(scale, 1e-12)
+    by_scale = not 1 / CONTRAST < ratio < CONTRAST and sure_scale > SURE
+    by_shift = abs(shift) > BRIGHTNESS and sure_shift > SURE
+    if not (by_scale or by_shift):
+        return []
+    return [
+        Finding(
+            id="splits-differ-normalization",
+            level=ERROR,
+            what="Training and validation images are normalized differently",
+            evidence=f"train: {_ends(train)}, deviation {scale:.3g}; validation: {_ends(other)}, deviation "
+            f"{scale * ratio:.3g}, which is {ratio:.3g} times as much, with a mean {shift:+.2g} deviations away.",
+            cost="Validation judges the model on values that it never saw: its accuracy there is near guessing, "
+            "whatever "
+            "it has learnt.",
+            fix="Put one normalizing function through Dataset.map of both, or into the model as its first layer; "
+            "statistics come from train alone and go to both.",
+            impact=0.95,
+        )
+    ]
+
+
+def _ends(split: Split) -> str:
+    values = split.sample.images[:64]
+    return f"{values.min():.3g}..{values.max():.3g}"
+
+
+def _channels(a: Figures, b: Figures) -> list[Finding]:
+    """Red less blue has the opposite sign in the other split, to the same amount."""
+    if a.tint is None or b.tint is None:
+        return []
+    ours, theirs = a.tint[:, 0] - a.tint[:, 2], b.tint[:, 0] - b.tint[:, 2]
+    _, apart = _difference(ours, theirs, a.weights)
+    _, mirrored = _difference(-ours, theirs, a.weights)
+    mean = float(np.average(ours, weights=a.weights))
+    if mean * theirs.mean() >= 0 or apart < SURE or mirrored > apart / 2:
+        return []
+    scale = float(np.mean(a.deviation))
+    return [
+        Finding(
+            id="splits-differ-channels",
+            level=ERROR,
+            what="Training and validation images have their channels in opposite orders (RGB and BGR)",
+            evidence=f"First less third channel, on average: train {mean / scale:+.2f} deviations, validation "
+            f"{theirs.mean() / scale:+.2f}: {apart:.0f} standard errors apart, and {mirrored:.1f} once the channels of "
+            "one are turned around.",
+            cost="Every color is wrong at validation: several points of accuracy, most of it where color tells "
+            "classes.",
+            fix="cv2.imread gives BGR: image[..., ::-1], or cv2.cvtColor(image, cv2.COLOR_BGR2RGB), in one of the two.",
+            impact=0.6,
+            charts=(
+                Chart(
+                    "mean of each channel",
+                    BARS,
+                    {
+                        "train": list(np.average(a.tint, axis=0, weights=a.weights)),
+                        "validation": list(b.tint.mean(axis=0)),
+                    },
+                    ["first", "second", "third"],
+                ),
+            ),
+        )
+    ]
+
+
+def _resize(a: Figures, b: Figures, augmented: bool) -> list[Finding]:
+    change, sure = _difference(a.sharpness, b.sharpness, a.weights)
+    limit = SOFTENED if augmented and change > 0 else SHARPNESS
+    if abs(change) < limit or sure < SURE:
+        return []
+    sharper, softer = ("validation", "training") if change > 0 else ("training", "validation")
+    return [
+        Finding(
+            id="splits-differ-resize",
+            level=WARNING,
+            what="Training and validation images were resized by different methods",
+            evidence=f"The finest detail of {sharper} images has {np.exp(abs(change)):.1f} times the energy of that of "
+            f"{softer} images, relative to the contrast of each ({sure:.0f} standard errors): jagged (nearest, or "
+            "bilinear without antialias) against smooth (area, antialias).",
+            cost="Edges and textures differ between the two: commonly 1 to 5 points of validation accuracy.",
+            fix="One resize for both: tf.image.resize(image, size, method='area'), or antialias=True.",
+            impact=0.3,
+        )
+    ]
+
+
+def _is_augmented(train: Split) -> bool:
+    """True unless the second pass gave the images of the first: then nothing random touches them."""
+    if train.second is None or not train.sample.complete:
+        return True
+    first = {image.tobytes() for image in train.sample.images}
+    again = train.second.images
+    return float(np.mean([image.tobytes() in first for image in again])) < 0.5
+
+
+PROBES = (
+    Probe("train and validation prepared alike: size, normalization, channels, resize", compare,
+          ("images", "validation"), 15),
+)  # fmt: skip

@@ -1,0 +1,80 @@
+"""Runs all probes over a subject, each within its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import Finding
+from trainer.doctor.outcome import NotApplicable, OutOfTime
+from trainer.doctor.output import text as report
+from trainer.doctor.output.text import Report
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.subject import Subject
+
+TOTAL_SECONDS = (
+    75.0  # of all probes; gathering takes up to 30 before: two minutes with what Keras takes to build models
+)
+
+
+def run(subject: Subject, probes: Sequence[Probe]) -> Report:
+    """Asks every probe. One that has not what it needs, has no time left or fails on odd input, is not checked."""
+    started = time.monotonic()
+    total = Clock(TOTAL_SECONDS * subject.times)
+    findings: list[Finding] = list(subject.problems)
+    checked: list[str] = []
+    not_checked: list[tuple[str, str]] = []
+    for probe in probes:
+        missing = probe.missing(subject)
+        if missing:
+            # A dataset or model that was given and raised is told by its finding.
+            not_checked.append((probe.name, f"needs {' and '.join(missing)}"))
+            continue
+        found, reason = _ask(probe, subject, total)
+        findings += found
+        if reason:
+            not_checked.append((probe.name, reason))
+        elif not found:
+            checked.append(probe.name)
+    return report.build(
+        findings,
+        checked=tuple(checked),
+        not_checked=tuple(not_checked),
+        about=describe(subject),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], str]:
+    """What it found, and why it could not tell, or ""."""
+    if total.over:
+        return [], f"the {total.seconds:.0f} s for all checks were over; --deep gives more"
+    try:
+        return list(probe.look(subject, Clock(min(probe.seconds * subject.times, total.left)))), ""
+    except (NotApplicable, OutOfTime) as e:
+        return [], str(e)
+    except Exception as e:  # a probe that cannot cope with odd input costs that probe and not the others
+        text = (str(e).strip().splitlines() or ["no message"])[0][:200]
+        return [], f"the check failed on this input ({type(e).__name__}: {text})"
+
+
+def describe(subject: Subject) -> tuple[str, ...]:
+    """Sentences on what is looked at."""
+    lines = []
+    for split in subject.splits:
+        sample = split.sample
+        total = f" of {sum(split.counts.values()):,}" if split.counts else ""
+        shapes = ", ".join("x".join(map(str, shape)) for shape in sample.shapes[:3])
+        kind = "small copies of " if subject.origin == "folder" else ""
+        whole = "" if sample.complete or total else ", the first of the dataset"
+        lines.append(f"{split.name}: {kind}{len(sample):,}{total} images ({shapes} {sample.batches[0].x.dtype}{whole})")
+    if subject.model is not None:
+        about = f"model: {subject.model.name}"
+        if subject.model.built:
+            about += f", {subject.model.count_params():,} parameters"
+        lines.append(about + ("" if subject.has("loss") else ", not compiled"))
+    if subject.history is not None:
+        epochs = max(map(len, subject.history.values()))
+        lines.append(f"history: {epochs} epochs of {', '.join(subject.history)}")
+    return tuple(lines)

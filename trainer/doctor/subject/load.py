@@ -1,0 +1,292 @@
+"""From options to a subject: everything that is read, built and loaded, within its time."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer import config_file as configfile
+from trainer import run_dir as outputs
+from trainer.config import TrainConfig, TrainerError
+from trainer.data import dataset as datasets
+from trainer.doctor.clock import Clock
+from trainer.doctor.config import DoctorConfig
+from trainer.doctor.finding import ERROR, Finding
+from trainer.doctor.subject import exceptions as diagnosis
+from trainer.doctor.subject import folder, history, sample
+from trainer.doctor.subject import user_functions as functions
+from trainer.doctor.subject.folder import Folder
+from trainer.doctor.subject.history import History
+from trainer.doctor.subject.sample import Batch, Sample
+from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Subject
+from trainer.models import build as models
+
+TRAIN_SECONDS, VALIDATION_SECONDS, SECOND_SECONDS, FOLDER_SECONDS = 15.0, 8.0, 6.0, 20.0
+SECOND_IMAGES = 512
+BATCH = 32
+NAMES = "train", "validation"
+
+
+def gather(config: DoctorConfig) -> Subject:
+    """Reads what the options name. What a user's code does wrong becomes a finding in `problems`.
+
+    Raises:
+      TrainerError, ContractError: an option names something that is not there.
+    """
+    return subject_of(
+        config.data,
+        functions.Named(config.dataset, "--dataset") if config.dataset else None,
+        _named_model(config.model),
+        history.read(config.history) if config.history else None,
+        config.deep,
+    )
+
+
+def subject_of(
+    data: str = "",
+    dataset: Any = None,
+    model: Any = None,
+    past: History | None = None,
+    deep: bool = False,
+) -> Subject:
+    """The same of objects.
+
+    Args:
+      data: folder of images or prepared dataset.
+      dataset: a tf.data.Dataset of (images, labels) batches, a pair of them (training, validation), or a function that
+        returns either.
+      model: a Keras model, a function that returns one, or the path of a .keras file or run.
+      past: metric name -> one number an epoch.
+    """
+    subject = Subject(deep=deep, history=past)
+    run = _run(model)
+    data = data or (_data_of(run) if run is not None and dataset is None else "")
+    if data:
+        subject = _with_data(subject, data, dataset is not None, model is not None)
+    if run is not None:
+        subject = _with_run(subject, run)
+    elif model is not None:
+        subject = _with_model(subject, model)
+    return subject if dataset is None else _with_dataset(subject, dataset)
+
+
+def _with_data(subject: Subject, data: str, as_reference: bool, model_given: bool) -> Subject:
+    if "://" in data or os.path.isfile(os.path.join(data, contracts.FILE_NAME)):
+        contract = contracts.load(data)
+        subject = dataclasses.replace(subject, contract=contract, directory=data, labels=contract.labels)
+        return subject if as_reference else _with_prepared(subject, contract, data)
+    if not os.path.isdir(data):
+        raise TrainerError(f"--data should be a folder of images or a prepared dataset. There is no folder {data!r}.")
+    if model_given and not as_reference:
+        raise TrainerError(
+            f"{data!r} is a folder of images; how they become the model's input is not known. Give your input with "
+            "--dataset, or prepare the folder with `python -m pipelines prepare`."
+        )
+    found = folder.scan(data, Clock(FOLDER_SECONDS * subject.times), sample.MAX_IMAGES * subject.times)
+    subject = dataclasses.replace(subject, folder=found, directory=data, labels=found.labels)
+    if as_reference:
+        return subject
+    train, validation = (_of_folder(found, names) for names in (("", "train"), ("validation", "test")))
+    return dataclasses.replace(subject, origin=FOLDER, train=train, validation=validation)
+
+
+def _of_folder(found: Folder, splits: tuple[str, ...]) -> Split | None:
+    """The photos of the first of these splits that there are, as small copies."""
+    name = next((split for split in splits if split in found.counts), None)
+    photos = [photo for photo in found.photos if photo.split == name]
+    if not photos:
+        return None
+    ids = np.array([found.labels.index(photo.label) for photo in photos], np.int64)
+    batch = Batch(np.stack([photo.small for photo in photos]), ids)
+    total = sum(found.counts[str(name)].values())
+    return Split(NAMES[name not in ("", "train")], Sample((batch,), ids, len(photos) == total),
+                 counts=found.counts[str(name)])  # fmt: skip
+
+
+def _with_prepared(subject: Subject, contract: Contract, directory: str) -> Subject:
+    splits: list[Split | None] = []
+    for name in ("train", _other_split(contract)):
+        if name not in contract.splits or not contract.splits[name].records:
+            splits.append(None)
+            continue
+        batches = datasets.load(directory, name, BATCH, shuffle=name == "train", seed=0)
+        found, problems = _draw(subject, batches, NAMES[name != "train"], contract.splits[name].stored)
+        subject = dataclasses.replace(subject, problems=(*subject.problems, *problems))
+        splits.append(found)
+    return dataclasses.replace(subject, origin=PREPARED, train=splits[0], validation=splits[1])
+
+
+def _other_split(contract: Contract) -> str:
+    others = [name for name in contract.splits if name != "train" and contract.splits[name].records]
+    return "validation" if "validation" in others else (others or [""])[0]
+
+
+def _with_dataset(subject: Subject, dataset: Any) -> Subject:
+    name = functions.name_of(dataset)
+    try:
+        made = dataset() if callable(dataset) else dataset
+    except TrainerError:
+        raise
+    except Exception as e:  # the user's code may raise anything; that is what is diagnosed
+        return _with_problem(subject, diagnosis.explain(e, f"calling {name}"))
+    pair = made if isinstance(made, tuple | list) else (made,)
+    if not 1 <= len(pair) <= 2 or not all(isinstance(part, tf.data.Dataset) for part in pair):
+        kinds = ", ".join(type(part).__name__ for part in pair)
+        raise TrainerError(
+            f"{name} should return a tf.data.Dataset of (images, labels) batches, or a pair of them "
+            f"(training, validation). It returned {kinds}."
+        )
+    splits: list[Split | None] = []
+    for part, split in zip(pair, NAMES, strict=False):
+        found, problems = _draw(subject, part, split, None)
+        subject = dataclasses.replace(subject, problems=(*subject.problems, *problems))
+        splits.append(found)
+    train, validation = [*splits, None][:2]
+    return dataclasses.replace(subject, origin=DATASET, train=train, validation=validation)
+
+
+def _draw(
+    subject: Subject, batches: tf.data.Dataset, name: str, counts: Mapping[str, int] | None
+) -> tuple[Split | None, list[Finding]]:
+    """Two looks at a dataset, or what stopped the first."""
+    spec = batches.element_spec
+    if isinstance(spec, tuple) and len(spec) > 1 and getattr(spec[1], "shape", None) == ():
+        return None, [_unbatched(name, spec)]
+    times = subject.times
+    seconds = (TRAIN_SECONDS if name == NAMES[0] else VALIDATION_SECONDS) * times
+    try:
+        first = sample.draw(batches, Clock(seconds), sample.MAX_IMAGES * times)
+        if not len(first):
+            return None, [_empty(name)]
+        second = sample.draw(batches.take(max(1, SECOND_IMAGES // len(first.batches[0].x))), Clock(SECOND_SECONDS))
+    except Exception as e:  # whatever the user's map functions, decoders and TensorFlow raise
+        return None, [diagnosis.explain(e, f"reading the {name} dataset")]
+    return Split(name, first, second, batches, counts), []
+
+
+def _unbatched(name: str, spec: Any) -> Finding:
+    return Finding(
+        id="dataset-unbatched",
+        level=ERROR,
+        what=f"The {name} dataset is not batched",
+        evidence=f"An element has an image of shape {spec[0].shape} and a label of shape {spec[1].shape}.",
+        cost="model.fit takes the rows of one image for a batch of images, or stops.",
+        fix="Call .batch(32) on the dataset after its maps.",
+        impact=1.0,
+    )
+
+
+def _empty(name: str) -> Finding:
+    return Finding(
+        id="dataset-empty",
+        level=ERROR,
+        what=f"The {name} dataset gives no batch",
+        evidence="The first pass ended before its first image.",
+        cost="Nothing trains.",
+        fix="Look at the file pattern and at filter, skip and take; a generator that was used up gives nothing twice.",
+        impact=1.0,
+    )
+
+
+def _with_problem(subject: Subject, finding: Finding) -> Subject:
+    return dataclasses.replace(subject, problems=(*subject.problems, finding))
+
+
+def _with_model(subject: Subject, given: Any) -> Subject:
+    name = functions.name_of(given)
+    try:
+        model = _model(subject, given)
+    except (TrainerError, contracts.ContractError):
+        raise
+    except Exception as e:  # the user's code may raise anything; that is what is diagnosed
+        return _with_problem(subject, diagnosis.explain(e, f"building the model {name}"))
+    if not isinstance(model, keras.Model):
+        raise TrainerError(f"{name} should return a keras.Model. It returned a {type(model).__name__}.")
+    return dataclasses.replace(subject, model=_compiled(model, subject.contract))
+
+
+def _named_model(name: str) -> Any:
+    """What the option says: a function, a path or name, or None."""
+    return functions.Named(name, "--model") if ":" in name else name or None
+
+
+def _model(subject: Subject, given: Any) -> Any:
+    if isinstance(given, keras.Model):
+        return given
+    if callable(given):
+        return _call(given, subject)
+    if os.path.exists(given):
+        return _load(given)
+    if subject.contract is None:
+        raise TrainerError(
+            f"--model should be module:function, a .keras file or the directory of a run. There is no file {given!r}; "
+            "the names of networks need a prepared --data."
+        )
+    return models.build(given, subject.contract)
+
+
+def _call(function: Callable[..., Any], subject: Subject) -> Any:
+    """The model of a function, called with the contract if it takes an argument, as the train command does."""
+    function = function.find() if isinstance(function, functions.Named) else function
+    needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed):
+        return function()
+    if subject.contract is None:
+        raise TrainerError(
+            f"{functions.name_of(function)} takes an argument: give a prepared --data, whose contract it gets."
+        )
+    return function(subject.contract)
+
+
+def _load(path: str) -> Any:
+    try:
+        return keras.models.load_model(path, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as e:
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
+        raise TrainerError(
+            f"--model {path!r} cannot be loaded by Keras in safe mode ({reason}). Give module:function, which builds "
+            "and compiles the model."
+        ) from e
+
+
+def _compiled(model: Any, contract: Contract | None) -> Any:
+    """Networks for a contract are compiled as the train command would: theirs need not be."""
+    if contract is not None and not model.compiled and model.built:
+        try:
+            logits = models.gives_logits(model)
+        except TrainerError:
+            return model
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=logits))
+    return model
+
+
+def _run(model: Any) -> outputs.Run | None:
+    return outputs.finished(model) if isinstance(model, str | os.PathLike) and os.path.isdir(model) else None
+
+
+def _data_of(run: outputs.Run) -> str:
+    """The dataset that a run was trained on, if it is still there."""
+    try:
+        data = str(configfile.read(run.config, TrainConfig)["data"])
+    except (TrainerError, KeyError):
+        return ""
+    return data if os.path.isfile(os.path.join(data, contracts.FILE_NAME)) else ""
+
+
+def _with_run(subject: Subject, run: outputs.Run) -> Subject:
+    trained = contracts.load(run.directory)
+    model = _compiled(models.load(run.model), trained)
+    past = subject.history or (history.read(str(run.history)) if Path(run.history).is_file() else None)
+    labels = subject.labels or trained.labels
+    return dataclasses.replace(subject, model=model, trained=trained, history=past, labels=labels)

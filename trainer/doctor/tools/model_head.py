@@ -1,0 +1,95 @@
+"""What a model ends in, and what it is compiled with: units, activation, loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.subject.subject import Subject
+
+SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
+SPARSE, CATEGORICAL, BINARY = "sparse", "categorical", "binary"
+SUM_TOLERANCE = 1e-3  # float16 outputs of a softmax sum to 1 within this
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """units: numbers a model gives for an image. activation: SOFTMAX, SIGMOID, LINEAR or the name of another.
+
+    name: of the layer that gives them.
+    """
+
+    units: int
+    activation: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """kind: SPARSE, CATEGORICAL or BINARY cross-entropy (their focal forms, too). name: as Keras spells it."""
+
+    kind: str
+    name: str
+    from_logits: bool
+
+
+def head_of(subject: Subject) -> Head:
+    """The head of the subject's model; NotApplicable where it does not give one row of numbers an image."""
+    outputs = subject.outputs
+    if outputs.ndim == 1:
+        outputs = outputs[:, None]
+    if outputs.ndim != 2:
+        raise NotApplicable(f"the model gives outputs of shape {outputs.shape[1:]}, not one number a class")
+    activation, name = _last_activation(subject.model)
+    return Head(outputs.shape[1], activation or _by_values(outputs), name)
+
+
+def loss_of(model: Any) -> Loss:
+    """The loss that a model is compiled with; NotApplicable where it is no cross-entropy of Keras."""
+    given = model.loss
+    while isinstance(given, dict | list | tuple) and len(given) == 1:
+        given = next(iter(given.values())) if isinstance(given, dict) else given[0]
+    loss = keras.losses.get(given) if isinstance(given, str) else given
+    function = getattr(loss, "fn", loss)
+    name = str(getattr(function, "__name__", type(loss).__name__))
+    kind = next((k for k in (SPARSE, CATEGORICAL, BINARY) if name.startswith(k) and name.endswith("crossentropy")), "")
+    if not kind:
+        raise NotApplicable(f"the loss is {name}, and no cross-entropy of Keras")
+    from_logits = getattr(loss, "from_logits", None)
+    if from_logits is None:
+        from_logits = getattr(loss, "_fn_kwargs", {}).get("from_logits", False)
+    return Loss(kind, name, bool(from_logits))
+
+
+def _last_activation(model: Any) -> tuple[str, str]:
+    """The activation and name of the operation that gives the output; "" where its name does not tell."""
+    operation = _last_operation(model)
+    name = str(getattr(operation, "name", ""))
+    if isinstance(operation, keras.layers.Softmax) or type(operation).__name__ in ("Softmax", "Sigmoid"):
+        return type(operation).__name__.lower(), name
+    activation = getattr(operation, "activation", None)
+    if activation is not None:
+        spelled = str(getattr(activation, "__name__", type(activation).__name__)).lower()
+        return ("" if spelled == "<lambda>" else spelled), name
+    if isinstance(operation, keras.layers.Dense):
+        return LINEAR, name
+    return "", name
+
+
+def _last_operation(model: Any) -> Any:
+    try:
+        operation = model.outputs[0]._keras_history.operation
+    except (AttributeError, IndexError, TypeError, ValueError):  # subclassed: no graph
+        return None
+    return _last_operation(operation) if isinstance(operation, keras.Model) else operation
+
+
+def _by_values(outputs: np.ndarray) -> str:
+    """What the numbers look like: rows that sum to 1, numbers in 0..1, or any."""
+    if outputs.min() >= 0 and outputs.max() <= 1:
+        return SOFTMAX if np.allclose(outputs.sum(axis=1), 1, atol=SUM_TOLERANCE) else SIGMOID
+    return LINEAR

@@ -1,0 +1,154 @@
+"""Everything that is told about one model on one split: in numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from trainer.evaluation import calibration, intervals, metrics
+from trainer.evaluation import roc_pr as ranking
+from trainer.evaluation.calibration import Bin, Calibration
+from trainer.evaluation.intervals import Interval
+from trainer.evaluation.metrics import Scores
+from trainer.evaluation.predictions import Predictions
+
+
+@dataclasses.dataclass(frozen=True)
+class Assessment:
+    """The predictions on a split, and the calibration that was fitted on another (or on this one).
+
+    Every score is of the plain answers, the most probable class, unless it says otherwise; every probability is
+    calibrated unless it says "before".
+    """
+
+    split: str
+    predictions: Predictions
+    fitted: Calibration
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.predictions.names
+
+    @property
+    def records(self) -> int:
+        return len(self.predictions.labels)
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The confusion matrix, int64 (C, C)."""
+        return self.scores.matrix
+
+    @functools.cached_property
+    def scores(self) -> Scores:
+        """Of the plain answers; the loss is that of training, before calibration."""
+        found = self.predictions
+        return metrics.score(found.labels, found.probabilities(), found.names)
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        """float64 (N, C), calibrated."""
+        return self.predictions.probabilities(self.fitted.temperature)
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Of accuracy, balanced_accuracy and macro_f1."""
+        found = intervals.bootstrap(self.matrix)._asdict()
+        return {name: intervals.percentiles(values) for name, values in found.items()}
+
+    @functools.cached_property
+    def curves(self) -> list[ranking.Curves | None]:
+        """Of each class against the others; None for one without records, or without others."""
+        labels = self.predictions.labels
+        return [ranking.curves(labels == c, self.probabilities[:, c]) for c in range(len(self.labels))]
+
+    def reliability(self, before: bool = False) -> list[Bin]:
+        """The bins of the reliability plot."""
+        given = self.predictions.probabilities() if before else self.probabilities
+        return calibration.reliability(self.predictions.labels, given)
+
+    @functools.cached_property
+    def at_threshold(self) -> Scores | None:
+        """Of the answers by the decision threshold; None where none was chosen."""
+        chosen = self.fitted.threshold
+        return None if chosen is None else self.answered_from(chosen.probability)
+
+    def answered_from(self, probability: float) -> Scores | None:
+        """Of two classes: the scores when the class to find is answered from this probability on."""
+        chosen = self.fitted.threshold
+        if chosen is None:
+            return None
+        positive = self.probabilities[:, chosen.label_id] >= probability
+        answers = np.where(positive, chosen.label_id, 1 - chosen.label_id)
+        return dataclasses.replace(self.scores, matrix=metrics.confusion_matrix(self.predictions.labels, answers, 2))
+
+    def worst(self, most: int) -> np.ndarray:
+        """Positions int64 of wrong answers, those with the highest probability first, at most so many."""
+        answers = self.predictions.answers()
+        wrong = np.flatnonzero(answers != self.predictions.labels)
+        confidence = self.probabilities[wrong, answers[wrong]]
+        return wrong[np.argsort(-confidence, kind="stable")][:most]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For metrics.json: plain numbers, null where undefined."""
+        result = self.scores.to_dict()
+        for name, interval in self.intervals.items():
+            result[f"{name}_interval"] = _pair(interval)
+        for c, own in enumerate(result["per_class"].values()):
+            hits, support, given = int(self.matrix[c, c]), own["support"], own["predicted"]
+            own["recall_interval"] = _pair(intervals.wilson(hits, support))
+            own["precision_interval"] = _pair(intervals.wilson(hits, given))
+            curve = self.curves[c]
+            own["roc_auc"] = None if curve is None else curve.auc
+            own["average_precision"] = None if curve is None else curve.average_precision
+        for name, attribute in (("macro_roc_auc", "auc"), ("macro_average_precision", "average_precision")):
+            result[name] = metrics.plain(self.mean_of_curves(attribute))
+        return result | {"calibration": self._calibration(), "decision": self._decision()}
+
+    def mean_of_curves(self, attribute: str) -> float:
+        """The mean of auc or average_precision over the classes that have a curve; NaN where none has."""
+        values = [getattr(curve, attribute) for curve in self.curves if curve is not None]
+        return sum(values) / len(values) if values else math.nan
+
+    def calibration_scores(self, before: bool = False) -> dict[str, float]:
+        """Expected calibration error, and what it would be by chance alone; cross entropy in nats; Brier score."""
+        labels = self.predictions.labels
+        given = self.predictions.probabilities() if before else self.probabilities
+        return {
+            "ece": calibration.calibration_error(self.reliability(before)),
+            "loss": metrics.cross_entropy(labels, given),
+            "brier": calibration.brier(labels, given),
+            "ece_by_chance": calibration.error_by_chance(given),
+        }
+
+    def _calibration(self) -> dict[str, Any]:
+        sides = {"before": True, "after": False}
+        return {
+            "temperature": self.fitted.temperature,
+            "fitted_on": self.fitted.split or None,
+            "bins": calibration.BINS,
+            **{n: {k: metrics.plain(v) for k, v in self.calibration_scores(b).items()} for n, b in sides.items()},
+            "reliability": [{k: metrics.plain(v) for k, v in b._asdict().items()} for b in self.reliability()],
+        }
+
+    def _decision(self) -> dict[str, Any] | None:
+        chosen, found = self.fitted.threshold, self.at_threshold
+        if chosen is None or found is None:
+            return None
+        whole = found.to_dict()
+        names = ("accuracy", "balanced_accuracy", "per_class", "confusion_matrix")
+        middle = intervals.percentiles(intervals.bootstrap(found.matrix).balanced_accuracy)
+        return {
+            "label": chosen.label,
+            "threshold": chosen.probability,
+            "chosen_on": self.fitted.split,
+            "balanced_accuracy_interval": _pair(middle),
+            **{name: whole[name] for name in names},
+        }
+
+
+def _pair(interval: Interval) -> list[float | int | None]:
+    return [metrics.plain(value) for value in interval]

@@ -1,0 +1,45 @@
+"""What a reader should know before believing the scores of a split, as sentences."""
+
+from __future__ import annotations
+
+from trainer.evaluation import metrics
+from trainer.evaluation.assessment import Assessment
+
+FEW = 10  # records of a class: fewer, and its recall is hardly known
+
+
+def cautions(found: Assessment) -> list[str]:
+    """None where there is nothing to say."""
+    if not found.records:
+        return ["There are no records."]
+    return [*_about_chance(found), *_about_few(found), *_about_fitting(found)]
+
+
+def _about_chance(found: Assessment) -> list[str]:
+    majority, rate = metrics.majority_baseline(found.matrix)
+    sentences = []
+    if found.intervals["accuracy"].high < rate:
+        sentences.append(f"By its accuracy the model is worse than always answering {found.labels[majority]!r}.")
+    elif found.intervals["accuracy"].low <= rate:
+        sentences.append(f"By its accuracy the model cannot be told from always answering {found.labels[majority]!r}.")
+    if found.intervals["balanced_accuracy"].low <= metrics.chance(found.matrix):
+        sentences.append("By its balanced accuracy the model cannot be told from always answering one class.")
+    return sentences
+
+
+def _about_few(found: Assessment) -> list[str]:
+    support = found.matrix.sum(axis=1)
+    few = [f"{label} ({n})" for label, n in zip(found.labels, support.tolist(), strict=True) if 0 < n < FEW]
+    absent = [label for label, n in zip(found.labels, support.tolist(), strict=True) if not n]
+    sentences = [f"Fewer than {FEW} records, so that recall is hardly known: {_listed(few)}."] if few else []
+    return sentences + ([f"No records, so that all means leave it out: {_listed(absent)}."] if absent else [])
+
+
+def _about_fitting(found: Assessment) -> list[str]:
+    if found.split == found.fitted.split:
+        return ["The kept epoch, the temperature and the threshold were chosen on this split: it flatters the model."]
+    return []
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,80 @@
+"""The wrong answers that a model was surest of, with what is stored of their images: often they are wrong labels."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from pipelines import contract as contracts
+from trainer.data import dataset
+from trainer.data.gather import order
+from trainer.evaluation import inference
+from trainer.evaluation.assessment import Assessment
+
+MOST = 24  # pictures of a split
+EXACT_SIDE = 96  # pixels; larger pictures are compressed with loss, or the page would be many megabytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Mistake:
+    """A wrong answer. `probability` and `of_label` are those of the answer and of the true class.
+
+    source: where the image came from, "" where the dataset does not tell. picture: a data URI.
+    """
+
+    key: str
+    label: str
+    answer: str
+    probability: float
+    of_label: float
+    source: str
+    picture: str
+    side: int  # pixels, of the picture's longer one
+
+
+def worst(found: Assessment, data: str | os.PathLike[str], batch_size: int, most: int = MOST) -> list[Mistake]:
+    """The wrong answers with the highest probability first. Reads the split once more, up to the last of them."""
+    positions = found.worst(most)
+    images = inference.pixels(data, found.split, positions, batch_size)
+    came_from = sources(data, found.split) if len(positions) else []
+    answers, p = found.predictions.answers(), found.predictions
+    return [
+        Mistake(
+            p.keys[at], p.names[p.labels[at]], p.names[answers[at]], float(found.probabilities[at, answers[at]]),
+            float(found.probabilities[at, p.labels[at]]), came_from[at] if came_from else "", data_uri(image),
+            max(image.shape),
+        )
+        for at, image in zip(positions.tolist(), images, strict=True)
+    ]  # fmt: skip
+
+
+def sources(data: str | os.PathLike[str], split: str) -> list[str]:
+    """Where the image of each record came from, in the order of `dataset.load` without shuffling, from the ledger.
+
+    Empty where there is no ledger, or one that does not fit the contract: a page can do without.
+    """
+    shards = [shard for shard in contracts.load(data).split(split).shards if shard.records]
+    found: list[str] = []
+    try:
+        for shard in shards:
+            with tf.io.gfile.GFile(os.path.join(data, "ledger", f"{shard.file}.jsonl")) as file:
+                found += [str(json.loads(line)["uri"]) for line in file]
+    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError):
+        return []
+    counts = [shard.records for shard in shards]
+    return [found[i] for i in order(counts, dataset.OPEN_SHARDS)] if len(found) == sum(counts) else []
+
+
+def data_uri(pixels: np.ndarray) -> str:
+    """uint8 (H, W, 3) as a PNG, which is exact, or above EXACT_SIDE as a JPEG."""
+    kind, options = ("png", {}) if max(pixels.shape) <= EXACT_SIDE else ("jpeg", {"quality": 90})
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

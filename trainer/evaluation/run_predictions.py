@@ -1,0 +1,132 @@
+"""Finished runs side by side: their predictions on one split, read back and matched record by record."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer import config_file as configfile
+from trainer import run_dir as outputs
+from trainer.config import TrainConfig, TrainerError
+from trainer.evaluation import metrics, predictions
+
+NAMED = 3  # records in a message
+UNLIKE = ("seed", "output")  # options that make a repetition, and not another setting
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """A run's answers on a split. labels, predicted: class names of N records, which are sorted by key.
+
+    config: the options of the run; empty where the directory has none.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    labels: np.ndarray
+    predicted: np.ndarray
+    config: dict[str, Any]
+
+    @property
+    def right(self) -> np.ndarray:
+        """bool (N,)."""
+        return self.labels == self.predicted
+
+    @property
+    def accuracy(self) -> float:
+        return float(self.right.mean())
+
+    @property
+    def balanced_accuracy(self) -> float:
+        return metrics.balanced_accuracy(self.matrix)
+
+    @property
+    def classes(self) -> list[str]:
+        """Those that have records or were answered."""
+        return sorted({*self.labels.tolist(), *self.predicted.tolist()})
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """The confusion matrix over `classes`."""
+        ids = {name: i for i, name in enumerate(self.classes)}
+        true, given = ([ids[name] for name in column.tolist()] for column in (self.labels, self.predicted))
+        return metrics.confusion_matrix(np.array(true), np.array(given), len(ids))
+
+    @property
+    def recalls(self) -> dict[str, float]:
+        """Of every class that has records."""
+        values = zip(self.classes, metrics.recall(self.matrix).tolist(), strict=True)
+        return {name: value for name, value in values if not math.isnan(value)}
+
+    @property
+    def setting(self) -> str:
+        """Equal for runs that differ in their seed only."""
+        if not self.config:
+            return self.name
+        return json.dumps({k: v for k, v in self.config.items() if k not in UNLIKE}, sort_keys=True)
+
+
+def read(directory: str, split: str) -> Answers:
+    """The answers in a run's directory.
+
+    Raises:
+      TrainerError: it has none for this split, or they are not as training and evaluation write them.
+    """
+    path = Path(directory) / predictions.file_name(split)
+    if not path.is_file():
+        raise TrainerError(
+            f"{directory!r} should be a training run, or what `evaluate --output DIR` wrote, with answers on split "
+            f"{split!r}. It has no {path.name}: train or evaluate again."
+        )
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = sorted((row["key"], row["label"], row["predicted"]) for row in csv.DictReader(file))
+    except (KeyError, TypeError, UnicodeDecodeError, csv.Error) as e:
+        raise TrainerError(f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}).") from e
+    if not rows:
+        raise TrainerError(f"{str(path)!r} holds no records: there is nothing to compare.")
+    keys, labels, predicted = zip(*rows, strict=True)
+    return Answers(directory, keys, np.array(labels), np.array(predicted), _config(Path(directory)))
+
+
+def check_same_records(runs: Sequence[Answers]) -> None:
+    """Refuses runs that were not asked about the same records.
+
+    Raises:
+      TrainerError: another record, or another label for the same one; the message names the runs and the records.
+    """
+    first = runs[0]
+    for other in runs[1:]:
+        for one, two in ((first, other), (other, first)):
+            lacking = sorted(set(one.keys) - set(two.keys))
+            if lacking:
+                raise TrainerError(
+                    f"Runs should be compared on the same records. {one.name!r} has {len(lacking)} that {two.name!r} "
+                    f"has not: {_listed(lacking)}. Evaluate both on one dataset (`evaluate --output DIR`)."
+                )
+        if first.keys != other.keys:
+            raise TrainerError(f"{first.name!r} or {other.name!r} has a record several times: evaluate it again.")
+        unlike = [key for key, same in zip(first.keys, first.labels == other.labels, strict=True) if not same]
+        if unlike:
+            raise TrainerError(
+                f"Runs should be compared on the same labels. {len(unlike)} records have another one in {other.name!r} "
+                f"than in {first.name!r}: {_listed(unlike)}."
+            )
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    """The options that decide what a run comes to; none in a directory that an evaluation wrote."""
+    path = outputs.Run(directory).config
+    found = configfile.read(path, TrainConfig) if path.is_file() else {}
+    return {f.name: found[f.name] for f in dataclasses.fields(TrainConfig) if f.compare and f.name in found}
+
+
+def _listed(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:NAMED]) + (" ..." if len(keys) > NAMED else "")

@@ -1,0 +1,1 @@
+"""Networks, and whether a network fits a contract. Begin in `build`."""

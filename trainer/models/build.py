@@ -1,0 +1,186 @@
+"""From a name and a contract to a Keras model with the right input and head."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import os
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipelines.contract import Contract
+from trainer.config import TrainerError
+from trainer.models import alignment, networks
+
+BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
+    "cnn": networks.small_cnn,
+    "cnn-half": functools.partial(networks.small_cnn, width=0.5),
+    "cnn-double": functools.partial(networks.small_cnn, width=2.0),
+    "resnet20": networks.resnet20,
+}
+
+
+def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
+    """The network called `name` for this dataset: float32 (B, H, W, 3) as the contract normalizes -> (B, classes).
+
+    Args:
+      name: "cnn", "cnn-half", "cnn-double", "resnet20", a network of `keras.applications`, or "module:function", called
+        with the contract.
+      weights: a file to start from; "" for random weights.
+
+    Raises:
+      TrainerError: no such network, it disagrees with the contract (both sides are named), or the weights do not fit.
+    """
+    if len(contract.labels) < 2:
+        raise TrainerError(
+            f"Training needs at least two classes. Dataset {contract.name!r} has {len(contract.labels)}: "
+            f"{', '.join(contract.labels)}. Prepare it with a folder for each class."
+        )
+    network, target = make(name, contract)
+    alignment.check_model(network, contract)
+    if weights:
+        alignment.check_weights_range(name, weights, contract)
+        _load_weights(network, target, weights)
+    return network
+
+
+def make(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
+    """The network unchecked, of random weights, and its part that published weight files without a head hold."""
+    if name in BUILT_IN:
+        network = BUILT_IN[name](contract.image_shape, len(contract.labels))
+        return network, network
+    if ":" in name:
+        network = _from_function(name, contract)
+        return network, network
+    return _from_applications(name, contract)
+
+
+def load(path: str | os.PathLike[str]) -> keras.Model:
+    """A saved model.keras, uncompiled. Keras's safe mode: the file cannot bring code along.
+
+    Raises:
+      TrainerError: there is none, or Keras cannot read it.
+    """
+    if not os.path.isfile(path):
+        raise TrainerError(f"No model at {os.fspath(path)!r}: give the --output directory of a finished training run.")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as e:
+        raise TrainerError(
+            f"Keras cannot load {os.fspath(path)!r} in safe mode ({type(e).__name__}: {_first_line(e)}). Own layers "
+            "have to be registered with keras.saving.register_keras_serializable; Lambda layers are not loaded."
+        ) from e
+
+
+def gives_logits(network: keras.Model) -> bool:
+    """True if the outputs are logits, False if they are softmax probabilities; read from the output layer.
+
+    Raises:
+      TrainerError: the output layer ends in something else, such as a sigmoid.
+    """
+    layer = output_layer(network)
+    if isinstance(layer, keras.layers.Softmax):
+        return False
+    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    if activation not in ("linear", "softmax"):
+        raise TrainerError(
+            f"The model should end in softmax, or in logits without activation. Received: layer {layer.name!r} with "
+            f"{activation}. Give one output a class, also for two classes."
+        )
+    return activation == "linear"
+
+
+def output_layer(network: keras.Model) -> Any:
+    """The last layer, of the innermost model."""
+    layer: Any = network
+    while isinstance(layer, keras.Model) and layer.layers:
+        layer = layer.layers[-1]
+    return layer
+
+
+def _from_function(name: str, contract: Contract) -> keras.Model:
+    module_name, _, function_name = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise TrainerError(
+            f"--model {name} should name an importable module and a function in it ({type(e).__name__}: {e}). "
+            "Run from the module's folder, or set PYTHONPATH."
+        ) from e
+    network = function(contract)
+    if not isinstance(network, keras.Model):
+        raise TrainerError(f"{name} should return a keras.Model. It returned a {type(network).__name__}.")
+    if not network.built:
+        network.build((None, *contract.image_shape))
+    return network
+
+
+def _from_applications(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
+    """The whole network and its backbone, which is what the published weight files without a head hold."""
+    constructor = getattr(keras.applications, name, None)
+    if not callable(constructor) or inspect.ismodule(constructor):
+        known = [n for n in dir(keras.applications) if n[0].isupper()]
+        raise TrainerError(
+            f"--model should be {', '.join(BUILT_IN)}, module:function, or a keras.applications network "
+            f"({', '.join(known)}). Received: {name!r}."
+        )
+    options: dict[str, Any] = {}
+    if "include_preprocessing" in inspect.signature(constructor).parameters:
+        # Its own Rescaling is right for 0..255, and would normalize a second time everything else.
+        options["include_preprocessing"] = contract.normalization.mode == "none"
+    try:
+        backbone = constructor(
+            include_top=False, weights=None, input_shape=contract.image_shape, pooling="avg", **options
+        )
+    except ValueError as e:
+        raise TrainerError(f"{name} does not take the contract's {contract.image_shape}: {_first_line(e)}") from e
+    inputs = keras.Input(contract.image_shape, name="image")
+    x = keras.layers.Dropout(0.2)(backbone(inputs))
+    outputs = keras.layers.Dense(len(contract.labels), name="logits")(x)
+    return keras.Model(inputs, outputs, name=name.lower()), backbone
+
+
+def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
+    """A .keras file holds a whole model; .h5 files of keras.applications hold the backbone only, `target`."""
+    if not os.path.isfile(path):
+        raise TrainerError(f"--init-weights should be a .keras, .weights.h5 or .h5 file. There is no file {path!r}.")
+    try:
+        if path.endswith(".keras"):
+            network.set_weights(_fitting(network, load(path).get_weights(), path))
+        else:
+            target.load_weights(path)
+    except TrainerError:
+        raise
+    except (ValueError, OSError, KeyError, TypeError) as e:
+        raise TrainerError(
+            f"The weights in {path!r} do not fit {target.name} ({_first_line(e)}): "
+            "use weights of the same network, for the same image shape and number of classes."
+        ) from e
+    if not all(np.isfinite(array).all() for array in target.get_weights()):
+        raise TrainerError(f"The weights in {path!r} should be finite numbers: take those of a run that did not fail.")
+
+
+def _fitting(network: keras.Model, given: list[np.ndarray], path: str) -> list[np.ndarray]:
+    """The weights given, but of the network itself those of a last Dense layer of another number of classes."""
+    own = network.get_weights()
+    if len(own) != len(given) or not isinstance(network.layers[-1], keras.layers.Dense):
+        return given
+    head = len(own) - len(network.layers[-1].get_weights())
+    same = [a.shape == b.shape for a, b in zip(own, given, strict=True)]
+    if all(same) or not all(same[:head]) or given[-1].ndim != 1:
+        return given
+    warnings.warn(
+        f"the head of {path!r} is for {len(given[-1])} classes and this dataset has {len(own[-1])}: all but the head "
+        "begins with its weights.",
+        stacklevel=2,
+    )
+    return [*given[:head], *own[head:]]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,177 @@
+"""A comparison of runs as lines for a terminal, as JSON and as a page."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.evaluation import intervals, metrics
+from trainer.evaluation.compare import Comparison, Difference, Setting, Spread, spread
+from trainer.evaluation.intervals import Interval
+from trainer.evaluation.run_predictions import Answers
+from trainer.reporting import page
+
+SCORES = ("accuracy", "balanced_accuracy")
+ONE_SEED = (
+    "One run of a setting: intervals and tests are about these runs, and another seed may turn the difference. "
+    "Train several seeds of each."
+)
+ONE_SETTING = (
+    "These runs differ in the seed alone: one that is better is so by its seed, and says nothing for a setting. "
+    "Compare with runs of other options."
+)
+OTHER_SEEDS = (
+    "Settings without two runs of equal seeds: nothing here says how far other seeds may turn their difference. Train "
+    "both with the same seeds."
+)
+
+
+def text(found: Comparison) -> str:
+    """Every run, then the spread of settings with several seeds, then every setting against the first one."""
+    label, rate = found.majority
+    chance = metrics.chance(found.runs[0].matrix)
+    lines = [
+        f"{found.split}, {len(found.runs[0].keys):,} records; always answering {label!r}: accuracy {rate:.3f}, "
+        f"balanced accuracy {chance:.3f}",
+        "",
+    ]
+    rows = [("run", *(f"{name.replace('_', ' ')} (95 %)" for name in SCORES))]
+    for run in found.runs:
+        rows.append((run.name, *(f"{getattr(run, s):.3f} {_reach(reach(run)[s])}" for s in SCORES)))
+    lines += _columns(rows)
+    several = [setting for setting in found.settings if len(setting.runs) > 1]
+    if several:
+        rows = [("setting", "runs", *(f"{name.replace('_', ' ')}, mean ± sd (least-greatest)" for name in SCORES))]
+        for setting in several:
+            rows.append((setting.name, str(len(setting.runs)), *(_spread(spreads(setting)[s]) for s in SCORES)))
+        lines += ["", *_columns(rows)]
+    for difference in found.differences:
+        lines += ["", *_difference(difference)]
+    return "\n".join([*lines, *(["", f"note: {note(found)}"] if note(found) else [])])
+
+
+def to_dict(found: Comparison) -> dict[str, Any]:
+    """For --json: plain numbers."""
+    label, rate = found.majority
+    return {
+        "split": found.split,
+        "records": len(found.runs[0].keys),
+        "majority_baseline": {"label": label, "accuracy": rate},
+        "runs": [
+            {
+                "run": run.name,
+                "seed": run.config.get("seed"),
+                **{s: getattr(run, s) for s in SCORES},
+                **{f"{s}_interval": list(reach(run)[s]) for s in SCORES},
+                "recall": run.recalls,
+            }
+            for run in found.runs
+        ],
+        "settings": [
+            {
+                "setting": setting.name,
+                "runs": [run.name for run in setting.runs],
+                **{name: dataclasses.asdict(value) for name, value in spreads(setting).items()},
+            }
+            for setting in found.settings
+        ],
+        "differences": [
+            {
+                "first": d.first,
+                "second": d.second,
+                "balanced_accuracy": d.balanced_accuracy,
+                "balanced_accuracy_interval": list(d.balanced_interval),
+                "equal_seeds": d.seeds,
+                "balanced_accuracy_interval_over_seeds": list(d.seeds_interval) if d.seeds_interval else None,
+                "accuracy": d.accuracy,
+                "accuracy_interval": list(d.accuracy_interval),
+                "verdict": verdict(d),
+                "mcnemar": [dataclasses.asdict(test) for test in d.tests],
+            }
+            for d in found.differences
+        ],
+    }
+
+
+def html(found: Comparison) -> str:
+    """A page that loads nothing, as the evaluation's."""
+    label, rate = found.majority
+    return page.environment().get_template("compare.html.j2").render(
+        found=found, label=label, rate=rate, chance=metrics.chance(found.runs[0].matrix), scores=SCORES,
+        reach=[reach(run) for run in found.runs], spreads=[spreads(setting) for setting in found.settings],
+        classes=list(found.runs[0].recalls), verdicts=[verdict(d) for d in found.differences],
+        note=note(found), scale=_scale(found.differences),
+    )  # fmt: skip
+
+
+def reach(run: Answers) -> dict[str, Interval]:
+    """The 95 % interval of each of SCORES, of this run alone."""
+    drawn = intervals.bootstrap(run.matrix)._asdict()
+    return {name: intervals.percentiles(drawn[name]) for name in SCORES}
+
+
+def spreads(setting: Setting) -> dict[str, Spread]:
+    """Of each of SCORES, and of the recall of each class."""
+    found = {name: spread([getattr(run, name) for run in setting.runs]) for name in SCORES}
+    names = setting.runs[0].recalls
+    return found | {f"recall of {n}": spread([run.recalls[n] for run in setting.runs]) for n in names}
+
+
+def verdict(difference: Difference) -> str:
+    """What the balanced accuracies support: a difference only where every interval that there is leaves out 0."""
+    found = [interval for interval in (difference.balanced_interval, difference.seeds_interval) if interval]
+    if all(low > 0 for low, _ in found):
+        return "better"
+    if all(high < 0 for _, high in found):
+        return "worse"
+    return "cannot be told apart"
+
+
+def note(found: Comparison) -> str:
+    """What intervals and verdicts leave out; "" for nothing."""
+    if len(found.settings) < 2:
+        return ONE_SETTING
+    if any(len(setting.runs) == 1 for setting in found.settings):
+        return ONE_SEED
+    return "" if all(d.seeds_interval for d in found.differences) else OTHER_SEEDS
+
+
+def _difference(found: Difference) -> list[str]:
+    lines = [
+        f"{found.second}, against {found.first}: {verdict(found)}",
+        f"  balanced accuracy {found.balanced_accuracy:+.3f}, 95 % over records {_signed(found.balanced_interval)}"
+        + (f", over {found.seeds} seeds {_signed(found.seeds_interval)}" if found.seeds_interval else ""),
+        f"  accuracy {found.accuracy:+.3f}, 95 % over records {_signed(found.accuracy_interval)}",
+    ]
+    for test in found.tests:
+        adjusted = "" if math.isclose(test.p, test.adjusted) else f", {test.adjusted:.2g} for so many tests (Holm)"
+        lines.append(
+            f"  McNemar: {test.only_first} right in {test.first} alone, {test.only_second} in {test.second} alone: "
+            f"p = {test.p:.2g}{adjusted}"
+        )
+    return lines
+
+
+def _scale(differences: Sequence[Difference]) -> float:
+    """The greatest distance from 0 that a chart of the differences has to show."""
+    return max([0.05, *(abs(end) for d in differences for end in (*d.balanced_interval, *(d.seeds_interval or ())))])
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _spread(found: Spread) -> str:
+    deviation = "" if found.deviation is None else f" ± {found.deviation:.3f}"
+    return f"{found.mean:.3f}{deviation} ({found.least:.3f}-{found.greatest:.3f})"
+
+
+def _reach(interval: Interval) -> str:
+    return f"{interval.low:.3f}-{interval.high:.3f}"
+
+
+def _signed(interval: Interval) -> str:
+    return f"{interval.low:+.3f} to {interval.high:+.3f}"

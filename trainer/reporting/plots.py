@@ -1,0 +1,132 @@
+"""The pictures of a run, as PNG files. Matplotlib's object interface: no global state, no display."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from trainer.evaluation import calibration, metrics
+from trainer.evaluation.assessment import Assessment
+
+BLUE, ORANGE, GRAY = "#2f6db3", "#d9772b", "#8a8f98"
+MAX_WRITTEN_CLASSES = 20  # above this the numbers in the cells cannot be read
+MAX_CURVES = 8  # above this the lines cannot be told apart
+
+
+def write_all(
+    folder: Path, history: Mapping[str, Sequence[float]], scores: Mapping[str, Assessment], best: int
+) -> None:
+    """curves.png, and for each split confusion-, recall- and probabilities-SPLIT.png. `best`: epoch kept, from 1."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(curves(history, best), folder / "curves.png")
+    for split, result in scores.items():
+        _save(confusion(result, split), folder / f"confusion-{split}.png")
+        _save(recalls(result, split), folder / f"recall-{split}.png")
+        _save(probabilities(result, split), folder / f"probabilities-{split}.png")
+
+
+def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
+    """Loss and balanced accuracy by epoch, train and validation, with the kept epoch marked."""
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
+        for key, label, color in ((name, "train", GRAY), (f"val_{name}", "validation", BLUE)):
+            if key in history:
+                axes.plot(range(1, len(history[key]) + 1), history[key], label=label, color=color, marker=".")
+        axes.axvline(best, color=ORANGE, linestyle="--", linewidth=1, label=f"kept: epoch {best}")
+        axes.set(xlabel="epoch", title=name.replace("_", " "))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # of three epochs there is no 1.25th
+        axes.legend(frameon=False)
+        _plain_axes(axes)
+    return figure
+
+
+def confusion(scores: Assessment, split: str) -> Figure:
+    """The confusion matrix in records and, beside it, in shares of each true class."""
+    size = min(14.0, max(4.0, 0.5 * len(scores.labels) + 3))
+    figure = Figure(figsize=(2 * size, size), layout="constrained")
+    shares = scores.matrix / np.maximum(1, scores.matrix.sum(axis=1, keepdims=True))
+    for axes, values, title, form in zip(
+        figure.subplots(1, 2),
+        (scores.matrix, shares),
+        ("records", "share of the true class"),
+        ("d", ".2f"),
+        strict=True,
+    ):
+        axes.imshow(values, cmap="Blues", vmin=0, vmax=max(float(values.max()), 1e-9))
+        ticks = range(len(scores.labels))
+        axes.set_xticks(ticks, scores.labels, rotation=45, ha="right")
+        axes.set_yticks(ticks, scores.labels)
+        axes.set(xlabel="predicted", ylabel="true", title=f"{split}: {title}")
+        _write_cells(axes, values, form)
+    return figure
+
+
+def recalls(scores: Assessment, split: str) -> Figure:
+    """Recall of each class with its support, beside the mean, which is the balanced accuracy."""
+    figure = Figure(figsize=(7, max(2.2, 0.4 * len(scores.labels) + 1.4)), layout="constrained")
+    axes = figure.subplots()
+    values = np.nan_to_num(metrics.recall(scores.matrix))
+    bars = axes.barh(scores.labels, values, color=BLUE)
+    support = scores.matrix.sum(axis=1)
+    texts = [f"{v:.2f} (n = {n})" if n else "no records" for v, n in zip(values, support, strict=True)]
+    axes.bar_label(bars, texts, padding=6, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=5)
+    mean = metrics.balanced_accuracy(scores.matrix)
+    if not np.isnan(mean):
+        axes.axvline(mean, color=ORANGE, linestyle="--", label=f"balanced accuracy {mean:.3f}")
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axes.set(xlim=(0, 1.15), xlabel=f"recall on {split}")
+    axes.invert_yaxis()
+    _plain_axes(axes)
+    return figure
+
+
+def probabilities(scores: Assessment, split: str) -> Figure:
+    """ROC and precision-recall curves of each class, of many those with the least area, and the reliability plot."""
+    figure = Figure(figsize=(13, 4.3))
+    figure.subplots_adjust(0.05, 0.12, 0.99, 0.92, wspace=0.22)  # to find it out would take longer than to draw
+    roc, precision_recall, reliability = figure.subplots(1, 3)
+    known = [(label, c) for label, c in zip(scores.labels, scores.curves, strict=True) if c is not None]
+    for label, c in sorted(known, key=lambda pair: pair[1].average_precision)[:MAX_CURVES]:
+        roc.plot(c.false_positive_rate, c.true_positive_rate, label=f"{label}: AUC {c.auc:.3f}", linewidth=1.2)
+        precision_recall.step(c.recall, c.precision, label=f"{label}: AP {c.average_precision:.3f}", linewidth=1.2)
+    roc.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
+    roc.set(xlabel="false positive rate", ylabel="true positive rate", title=f"{split}: ROC")
+    precision_recall.set(xlabel="recall", ylabel="precision", title="precision and recall", ylim=(0, 1.03))
+    reliability.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)
+    for before, color, marker in ((True, GRAY, "o"), (False, BLUE, "s")):
+        bins = [b for b in scores.reliability(before) if b.records]
+        error = calibration.calibration_error(bins)
+        name = "as trained" if before else f"temperature {scores.fitted.temperature:.3g}"
+        reliability.plot(
+            [b.confidence for b in bins], [b.accuracy for b in bins],
+            color=color, marker=marker, markersize=4, label=f"{name}: ECE {error:.3f}",
+        )  # fmt: skip
+    reliability.set(xlabel="probability of the answer", ylabel="share of right answers", title="reliability")
+    for axes in (roc, precision_recall, reliability):
+        _plain_axes(axes)
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _write_cells(axes: Axes, values: np.ndarray, form: str) -> None:
+    if len(values) > MAX_WRITTEN_CLASSES:
+        return
+    for (row, column), value in np.ndenumerate(values):
+        color = "white" if value > 0.6 * values.max() else "black"
+        axes.text(column, row, format(value, form), ha="center", va="center", color=color, fontsize=9)
+
+
+def _plain_axes(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(
+        path, dpi=110, bbox_inches="tight", metadata={"Software": None}
+    )  # without the version: equal runs, equal files

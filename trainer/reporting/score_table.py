@@ -1,0 +1,71 @@
+"""The scores of a split as lines for a terminal."""
+
+from __future__ import annotations
+
+import math
+
+from trainer.evaluation import intervals, metrics
+from trainer.evaluation.assessment import Assessment
+from trainer.evaluation.cautions import cautions
+from trainer.evaluation.intervals import Interval
+from trainer.evaluation.threshold import PLAIN
+
+
+def table(found: Assessment) -> str:
+    """Lines for a terminal: each class, then the whole beside what always answering one class would get."""
+    width = max(len("class"), *(len(label) for label in found.labels))
+    lines = [f"{'class':<{width}}  precision  recall  (95 %)         F1    AUC     AP  support"]
+    matrix, support = found.matrix, found.matrix.sum(axis=1)
+    columns = zip(
+        found.labels, metrics.precision(matrix), metrics.recall(matrix), metrics.f1(matrix), found.curves, support,
+        strict=True,
+    )  # fmt: skip
+    for c, (label, p, r, f, curve, n) in enumerate(columns):
+        reach = _reach(intervals.wilson(int(matrix[c, c]), int(n)))
+        auc, ap = (curve.auc, curve.average_precision) if curve else (math.nan, math.nan)
+        lines.append(
+            f"{label:<{width}}  {_cell(p):>9}  {_cell(r):>6}  {reach:<11}  {_cell(f):>5}  {_cell(auc):>5}  "
+            f"{_cell(ap):>5}  {n:>7}"
+        )
+    majority, rate = metrics.majority_baseline(matrix)
+    whole = {name: _reach(interval) for name, interval in found.intervals.items()}
+    lines += [
+        f"accuracy           {_cell(metrics.accuracy(matrix))} {whole['accuracy']}  "
+        f"(always answering {found.labels[majority]!r}: {_cell(rate)})",
+        f"balanced accuracy  {_cell(metrics.balanced_accuracy(matrix))} {whole['balanced_accuracy']}  "
+        f"(always answering one class: {_cell(metrics.chance(matrix))})",
+        f"macro F1           {_cell(metrics.macro_f1(matrix))} {whole['macro_f1']}  "
+        f"mean AUC {_cell(found.mean_of_curves('auc'))}  loss {_cell(found.scores.loss)}",
+        *_calibration_lines(found),
+        *(f"note: {sentence}" for sentence in cautions(found)),
+    ]
+    return "\n".join(lines)
+
+
+def _calibration_lines(found: Assessment) -> list[str]:
+    if not found.fitted.split:
+        return [f"calibration error  {_cell(found.calibration_scores()['ece'])}  (nothing fitted: no validation split)"]
+    before, after = (found.calibration_scores(b) for b in (True, False))
+    lines = [
+        f"calibration error  {_cell(after['ece'])}  (by chance alone: {_cell(after['ece_by_chance'])}; before "
+        f"temperature {found.fitted.temperature:.3g}, fitted on "
+        f"{found.fitted.split!r}: {_cell(before['ece'])})"
+    ]
+    chosen, by_threshold = found.fitted.threshold, found.at_threshold
+    if chosen is not None and by_threshold is not None:
+        recall = metrics.recall(by_threshold.matrix)[chosen.label_id]
+        plain = metrics.recall(found.matrix)[chosen.label_id]
+        lines.append(
+            f"threshold          {chosen.label!r} from probability {chosen.probability:.3g}: balanced accuracy "
+            f"{_cell(metrics.balanced_accuracy(by_threshold.matrix))}, recall of {chosen.label!r} {_cell(recall)} "
+            f"(from {PLAIN}: {_cell(metrics.balanced_accuracy(found.matrix))}, {_cell(plain)})"
+        )
+    return lines
+
+
+def _reach(interval: Interval) -> str:
+    return "-" if math.isnan(interval.low) else f"{interval.low:.3f}-{interval.high:.3f}"
+
+
+def _cell(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"

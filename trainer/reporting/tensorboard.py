@@ -1,0 +1,43 @@
+"""The scores of a run for TensorBoard, beside the curves of its training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import tensorflow as tf
+
+from trainer.evaluation import metrics
+from trainer.evaluation.assessment import Assessment
+
+
+def write(logs: Path, plots: Path, assessments: Sequence[Assessment], step: int) -> None:
+    """Writes LOGS/evaluation-SPLIT: scalars, and the pictures of the split from the folder of plots.
+
+    step: of the epoch that was kept, as the curves count it, so that the scores stand where the weights come from.
+    """
+    for found in assessments:
+        with tf.summary.create_file_writer(str(logs / f"evaluation-{found.split}")).as_default(step=step):
+            for name, value in scalars(found).items():
+                tf.summary.scalar(name, value)
+            for picture in sorted(plots.glob(f"*-{found.split}.png")):
+                pixels = tf.io.decode_png(picture.read_bytes(), channels=3)
+                tf.summary.image(picture.stem.removesuffix(f"-{found.split}"), pixels[None])
+
+
+def scalars(found: Assessment) -> dict[str, float]:
+    """Name -> value; what is undefined is left out."""
+    recalls = metrics.recall(found.matrix)
+    values = {
+        "evaluation/accuracy": metrics.accuracy(found.matrix),
+        "evaluation/majority_baseline": metrics.majority_baseline(found.matrix)[1],
+        "evaluation/balanced_accuracy": metrics.balanced_accuracy(found.matrix),
+        "evaluation/macro_f1": metrics.macro_f1(found.matrix),
+        "evaluation/mean_roc_auc": found.mean_of_curves("auc"),
+        "evaluation/mean_average_precision": found.mean_of_curves("average_precision"),
+        "calibration/error_before": found.calibration_scores(before=True)["ece"],
+        "calibration/error": found.calibration_scores()["ece"],
+        **{f"recall/{label}": float(value) for label, value in zip(found.labels, recalls, strict=True)},
+    }
+    return {name: value for name, value in values.items() if not math.isnan(value)}

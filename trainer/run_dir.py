@@ -1,0 +1,183 @@
+"""The directory of a training run: what lies where, and in which order it becomes valid.
+
+metrics.json is removed first and written last: where it is, the run is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer import config_file as configfile
+from trainer.config import TrainConfig, TrainerError
+from trainer.evaluation import calibration, predictions
+
+PAGE = "evaluation.html"
+
+
+class Run:
+    """The paths of one run."""
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(directory)
+        self.model = self.directory / "model.keras"
+        self.last = self.directory / "last.keras"  # of the last epoch; model.keras is of the best
+        self.saved_model = self.directory / "saved_model"
+        self.calibration = self.directory / calibration.FILE_NAME
+        self.metrics = self.directory / "metrics.json"
+        self.page = self.directory / PAGE
+        self.history = self.directory / "metrics.csv"  # a row an epoch
+        self.config = self.directory / "config.yaml"
+        self.about = self.directory / "versions.json"
+        self.contract = self.directory / contracts.FILE_NAME
+        self.plots = self.directory / "plots"
+        self.logs = self.directory / "logs"
+        self.checkpoints = self.directory / "checkpoints"  # gone when the run is whole
+
+
+def check(directory: str | os.PathLike[str]) -> Run:
+    """The run that may be written to this directory; changes nothing.
+
+    Raises:
+      TrainerError: it is a file, or holds something else than a training run.
+    """
+    run = Run(directory)
+    if run.directory.exists() and not run.directory.is_dir():
+        raise TrainerError(f"--output should be a directory. {str(directory)!r} is a file.")
+    if run.directory.is_dir() and any(run.directory.iterdir()) and not _is_run(run.config):
+        raise TrainerError(
+            f"--output should be empty, new, or an earlier training run. {str(directory)!r} holds something else: "
+            "choose another directory."
+        )
+    return run
+
+
+def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Contract, versions: dict[str, str]) -> Run:
+    """Makes the directory ready: an earlier run in it is taken away, anything else is refused.
+
+    It then holds what the run is made of: options, versions, the dataset's digests and its contract.
+    """
+    run = check(directory)
+    run.directory.mkdir(parents=True, exist_ok=True)
+    run.metrics.unlink(missing_ok=True)
+    for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # old ones would pass for this run's
+        shutil.rmtree(folder, ignore_errors=True)
+    found = run.directory.glob(predictions.file_name("*"))
+    for file in (run.model, run.last, run.history, run.calibration, run.page, *found):
+        file.unlink(missing_ok=True)
+    write_text(run.config, configfile.text(config))
+    write_text(run.about, to_json({"versions": versions, "dataset": dataset_digests(contract)}))
+    write_text(run.contract, contract.to_json())
+    return run
+
+
+def drop_checkpoints(run: Run) -> None:
+    """Once metrics.json is there, nothing goes on from them."""
+    shutil.rmtree(run.checkpoints, ignore_errors=True)
+
+
+def _is_run(config: Path) -> bool:
+    """Many programs have a config.yaml and a folder called plots: only one that reads back as ours may be replaced."""
+    try:
+        TrainConfig(**configfile.read(config, TrainConfig))
+    except (TrainerError, TypeError):
+        return False
+    return True
+
+
+def finished(directory: str | os.PathLike[str]) -> Run:
+    """The run in a directory; TrainerError where there is none or it did not finish."""
+    run = Run(directory)
+    missing = [file.name for file in (run.model, run.contract, run.metrics) if not file.is_file()]
+    if missing:
+        raise TrainerError(
+            f"--model should be the --output directory of a finished training run. {str(directory)!r} has no "
+            f"{', '.join(missing)}: train first."
+        )
+    return run
+
+
+def dataset_digests(contract: Contract) -> dict[str, str]:
+    """Names the dataset by content: its sources, its settings, its transform graph, and the contract as a whole."""
+    return {
+        "name": contract.name,
+        "source_digest": contract.source_digest,
+        "config_digest": contract.config_digest,
+        "transform_digest": contract.transform_digest,
+        "contract_sha256": hashlib.sha256(contract.to_json().encode()).hexdigest(),
+    }
+
+
+def versions(*modules: Any) -> dict[str, str]:
+    return {module.__name__: str(module.__version__) for module in modules}
+
+
+def to_json(content: dict[str, Any]) -> str:
+    """The text of a JSON file: equal contents are equal texts."""
+    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write, which takes the place of `path` once it is whole and on the disk; nothing is left of a failure.
+
+    Raises:
+      OSError: the disk is full, the folder is read-only, and the like; `path` is as it was.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())  # or a loss of power may leave the new name on an empty file
+        os.replace(temporary, path)
+    except BaseException as e:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(e, OSError) and e.filename is None:  # write() does not tell which file it was
+            e.filename = str(path)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around libraries that write `path`: their own kinds of error become one sentence.
+
+    Raises:
+      TrainerError: it could not be written.
+    """
+    import tensorflow as tf
+
+    try:
+        yield
+    except (OSError, tf.errors.OpError, RuntimeError) as e:  # RuntimeError: h5py, where a file cannot be closed
+        reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
+        raise TrainerError(
+            f"{str(path)!r} cannot be written ({reason}): make room or choose another --output; with --resume the run "
+            "goes on from its last checkpoint."
+        ) from e
+
+
+def _sync_folder(folder: Path) -> None:
+    """Puts a rename on the disk, where the system can do that."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

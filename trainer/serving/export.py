@@ -1,0 +1,141 @@
+"""Writes a trained model in the form that it is served in, if it gives the answers that it should.
+
+SavedModel: encoded image bytes in; label and probabilities out. TFLite and ONNX: pixels in; probabilities out. All
+carry the contract's digest and the names of the labels.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.contract import Contract
+from trainer import run_dir as outputs
+from trainer.config import TrainerError
+from trainer.evaluation.calibration import UNCALIBRATED, Calibration
+from trainer.serving import export_check as parity
+from trainer.serving import tflite_onnx as converted
+from trainer.serving.export_check import Parity, Samples
+from trainer.serving.saved_model import PixelServing, Serving, probabilities_function
+
+ABOUT = os.path.join("assets.extra", converted.ABOUT)  # where TensorFlow Serving has files that are not the graph's
+
+
+class Format(NamedTuple):
+    """How a kind of export is written, and how it answers samples: probabilities float32 (N, C)."""
+
+    write: Callable[[keras.Model, str, Contract, Calibration, Path], None]
+    answer: Callable[[Path, Samples], np.ndarray]
+    suffix: str  # of the file; "" for a directory
+
+
+def write(
+    network: keras.Model,
+    data: str,
+    contract: Contract,
+    path: str,
+    calibration: Calibration = UNCALIBRATED,
+    kind: str = "savedmodel",
+) -> Parity:
+    """Writes the model to `path`, replacing an earlier one only when the new one is whole and passed the gate.
+
+    Its probabilities are the calibrated ones. Its labels are the network's: a temperature does not change them.
+
+    Args:
+      network: trained on `data`, a dataset of `contract`.
+      path: a directory for "savedmodel", a file for "tflite" and "onnx".
+
+    Returns:
+      What the gate measured.
+
+    Raises:
+      TrainerError: something else is at `path`, or the answers differ too much; nothing there is touched.
+    """
+    form = FORMATS[kind]
+    _check_path(path, kind, form.suffix)
+    drawn = parity.samples(data, contract)
+    expected = probabilities_function(network, calibration.temperature)(tf.constant(drawn.images)).numpy()
+    parent = os.path.dirname(os.path.abspath(path))
+    os.makedirs(parent, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as temporary:  # same disk: a rename, not a copy
+        whole = Path(temporary, "new")
+        form.write(network, data, contract, calibration, whole)
+        found = parity.judge(
+            form.answer(whole, drawn), expected, drawn, parity.tolerance(kind, contract, network, drawn)
+        )
+        parity.refuse(found, path)
+        if os.path.lexists(path):
+            os.replace(path, Path(temporary, "old"))
+        os.replace(whole, path)
+    return found
+
+
+def about(contract: Contract, calibration: Calibration) -> dict[str, Any]:
+    """What an export says of itself, for JSON."""
+    return {
+        "contract_digest": contract.digest,
+        "dataset": contract.name,
+        "labels": list(contract.labels),
+        "image_shape": list(contract.image_shape),
+        "channel_order": contract.channel_order,
+        "resize": dict(contract.resize),
+        "decode": dict(contract.decode),
+        "temperature": calibration.temperature,
+        "threshold": calibration.to_dict()["threshold"],
+    }
+
+
+def _write_savedmodel(
+    network: keras.Model, data: str, contract: Contract, calibration: Calibration, path: Path
+) -> None:
+    serving = Serving(network, data, contract, calibration)
+    signatures = {"serving_default": serving.serve, "about": serving.about}
+    tf.saved_model.save(serving, str(path), signatures=signatures)
+    extra = path / ABOUT
+    extra.parent.mkdir()
+    outputs.write_text(extra, outputs.to_json(about(contract, calibration)))
+
+
+def _answer_savedmodel(path: Path, drawn: Samples) -> np.ndarray:
+    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return np.asarray(serve(image_bytes=tf.constant(drawn.encoded))["probabilities"])
+
+
+def _write_pixels(write: Callable[[PixelServing, dict[str, Any], Path], None]) -> Callable[..., None]:
+    def written(network: keras.Model, _: str, contract: Contract, calibration: Calibration, path: Path) -> None:
+        write(PixelServing(network, contract, calibration), about(contract, calibration), path)
+
+    return written
+
+
+def _check_path(path: str, kind: str, suffix: str) -> None:
+    if not path.endswith(suffix):
+        raise TrainerError(f"--output should be a file that ends in {suffix}. Received: {path!r}.")
+    same = os.path.isfile(path) if suffix else os.path.isfile(os.path.join(path, "saved_model.pb"))
+    if os.path.lexists(path) and not same:
+        raise TrainerError(
+            f"An export should go to a new path or replace an earlier one of its kind ({kind}). {path!r} holds "
+            "something else: choose another path."
+        )
+
+
+FORMATS = {
+    "savedmodel": Format(_write_savedmodel, _answer_savedmodel, ""),
+    "tflite": Format(
+        _write_pixels(converted.write_tflite),
+        lambda path, drawn: converted.answer_tflite(path, drawn.pixels),
+        ".tflite",
+    ),
+    "onnx": Format(
+        _write_pixels(converted.write_onnx),
+        lambda path, drawn: converted.answer_onnx(path, drawn.pixels),
+        ".onnx",
+    ),
+}

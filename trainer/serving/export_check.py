@@ -1,0 +1,163 @@
+"""The gate before every export: real records through the network, and their images through what is to be exported.
+
+Where a record's source file is where the dataset's ledger says, and has the content that it says, its own bytes are
+sent: decoding, EXIF, resizing and all. Else, and for augmented copies, the record's pixels go as PNG, which pass decode
+and resize unchanged.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer.config import TrainerError
+from trainer.data import dataset
+from trainer.data import mmap_tfrecord as mapped
+
+RECORDS = 32
+SPLITS = ("test", "validation")  # looked for first; then any that holds records
+# What kernels differ by is far below EXACT: most often under 1e-6. Rounding to half precision moves each value by up to
+# 2**-11 of itself, and a second JPEG compression moves pixels by a level or two.
+EXACT, ROUNDED = 1e-3, 1e-2
+MAX_SOURCE_BYTES = 256 << 20  # as `prepare --max-file-bytes` has it
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """N records: as the network sees them, and as images.
+
+    images: float32 (N, H, W, 3), normalized. pixels: uint8 of the same shape, as they were before. encoded: bytes of
+    each. originals: whose bytes are the source file's, bool (N,).
+    """
+
+    images: np.ndarray
+    pixels: np.ndarray
+    encoded: list[bytes]
+    originals: np.ndarray
+
+
+class Parity(NamedTuple):
+    """What the gate measured: the greatest difference of a probability, what it may be, and of what."""
+
+    difference: float
+    tolerance: float
+    records: int
+    originals: int
+
+    def sentence(self) -> str:
+        return (
+            f"{self.records} records, {self.originals} of them from their source files: probabilities differ from the "
+            f"trained network's by at most {self.difference:.2g} (allowed: {self.tolerance:g})"
+        )
+
+
+def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
+    """The first records of a split, as many of each shard; of the test split if it has any.
+
+    Raises:
+      ContractError: shards that are missing or not as recorded. TrainerError: the dataset has no records.
+    """
+    split = next(
+        (name for name in (*SPLITS, *contract.splits) if name in contract.splits and contract.split(name).records), None
+    )
+    if split is None:
+        raise TrainerError(f"The export is compared on records of the dataset. {data!r} has none: prepare it again.")
+    dataset.checked_shards(contract, data, split)
+    shards = [shard for shard in contract.split(split).shards if shard.records]
+    each = -(-count // len(shards))
+    images: list[np.ndarray] = []
+    encoded: list[bytes] = []
+    originals: list[bool] = []
+    for shard in shards:
+        path = os.path.join(data, shard.file)
+        if "://" not in data:
+            mapped.check_framing(path, shard.records)  # TensorFlow's reader believes the lengths in a file
+        batch = next(iter(tf.data.TFRecordDataset(path).batch(min(each, count - len(encoded)))))
+        parsed = tf.io.parse_example(batch, contracts.feature_spec(contract))
+        images.append(contracts.images_from_records(contract, parsed["image"]).numpy())
+        sources = _sources(data, shard.file)
+        for image in images[-1]:
+            source = next(sources, None)
+            originals.append(source is not None)
+            encoded.append(source if source is not None else _png(pixels(contract, image)))
+        if len(encoded) >= count:
+            break
+    stacked = np.concatenate(images)
+    return Samples(stacked, pixels(contract, stacked), encoded, np.array(originals))
+
+
+def judge(given: np.ndarray, expected: np.ndarray, drawn: Samples, tolerance: float) -> Parity:
+    """Compares probabilities, float (N, C) each: of the export and of the network."""
+    difference = (
+        float(np.abs(np.asarray(given, np.float64) - expected).max()) if given.shape == expected.shape else np.inf
+    )
+    return Parity(difference, tolerance, len(expected), int(drawn.originals.sum()))
+
+
+def refuse(found: Parity, path: str) -> None:
+    """Raises TrainerError where the difference is above the tolerance, or no number."""
+    if not found.difference <= found.tolerance:
+        raise TrainerError(
+            f"Nothing is written to {path!r}: on {found.records} records ({found.originals} from their source files) "
+            f"the export differs from the trained network by {found.difference:.3g} in a probability; "
+            f"{found.tolerance:g} is allowed. The dataset's transform graph does not give its records: prepare the "
+            "dataset again."
+        )
+
+
+def tolerance(kind: str, contract: Contract, network: keras.Model, drawn: Samples) -> float:
+    """EXACT where the export sees the very values of the records, else ROUNDED."""
+    half = any(str(layer.compute_dtype) in ("float16", "bfloat16") for layer in network._flatten_layers())
+    if kind == "savedmodel":
+        again = contract.encoding == "jpeg" and not drawn.originals.all()  # its graph compresses the pixels once more
+    else:
+        again = contract.encoding == "float16"  # 8-bit pixels are normalized and not rounded to half precision
+    return ROUNDED if half or again else EXACT
+
+
+def pixels(contract: Contract, images: np.ndarray) -> np.ndarray:
+    """Normalized float32 (..., H, W, 3) -> the 8-bit pixels that they were made of."""
+    n = contract.normalization
+    values = (images - np.asarray(n.offset, np.float32)) / np.asarray(n.scale, np.float32)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
+
+
+def _png(image: np.ndarray) -> bytes:
+    return bytes(tf.io.encode_png(image).numpy())
+
+
+def _sources(data: str, shard: str) -> Iterator[bytes | None]:
+    """For each record of a shard the bytes of its source file; None for copies and files that are gone or changed."""
+    try:
+        with open(os.path.join(data, "ledger", f"{shard}.jsonl"), encoding="utf-8") as file:
+            for line in file:
+                yield _source(json.loads(line))
+    except (OSError, ValueError):  # a dataset without a local ledger: pixels do
+        return
+
+
+def _source(entry: dict[str, object]) -> bytes | None:
+    uri, digest = str(entry.get("uri")), entry.get("digest")
+    if entry.get("copy") != 0 or not os.path.isfile(uri) or os.path.getsize(uri) > MAX_SOURCE_BYTES:
+        return None
+    try:
+        with open(uri, "rb") as file:
+            content = file.read()
+    except OSError:
+        return None
+    return content if _is_served(content) and hashlib.sha256(content).hexdigest() == digest else None
+
+
+def _is_served(content: bytes) -> bool:
+    """Formats that the served graph reads whatever is in them."""
+    return content.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8"))

@@ -1,0 +1,206 @@
+"""`predict`: labels of image files, by a run or an exported SavedModel.
+
+Files go through the conversion that records were made with: `pipelines.formats.canonical`, the one part of the other
+program that runs here beside the contract. It needs Pillow, and neither Beam nor TensorFlow Transform.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.images import formats
+from pipelines.images.formats import ImageError
+from trainer.cli.commands import first_line
+from trainer.config import TrainerError
+from trainer.run_dir import Run
+
+BATCH = 32
+MAX_BYTES = 256 << 20  # of a file, as `prepare --max-file-bytes` has it
+STANDARD_INPUT = "-"
+
+
+class Model(NamedTuple):
+    """labels: in order of the ids. serve: encoded images, a list of B -> probabilities float32 (B, C)."""
+
+    labels: tuple[str, ...]
+    serve: Callable[[list[bytes]], np.ndarray]
+
+
+class Answer(NamedTuple):
+    """What was said of a file: probabilities float32 (C,), or why it could not be read."""
+
+    path: str
+    probabilities: np.ndarray | None
+    error: str = ""
+
+
+def predict(directory: str, paths: Sequence[str], as_json: bool, say: Callable[[str], None] = print) -> int:
+    """Says a line for each file on `say`, and one on stderr for each that cannot be read; gives how many those were.
+
+    Args:
+      directory: a finished run, or a SavedModel that was exported.
+      paths: files, folders (all files in them that are not hidden), and "-" for a list on stdin, a path a line.
+      as_json: say JSON objects with all probabilities instead of path, label and probability between tabs.
+
+    Raises:
+      TrainerError: there is no such model, or there are no files.
+    """
+    model = load(directory)
+    count = failed = 0
+    for answer in answers(model, files(paths)):
+        count += 1
+        if answer.probabilities is None:
+            failed += 1
+            print(f"predict: {_shown(answer.path)}: {answer.error}", file=sys.stderr)
+        if as_json or answer.probabilities is not None:
+            say(json_line(model, answer) if as_json else text_line(model, answer))
+    if not count:
+        raise TrainerError(f"There are no files to predict in {', '.join(map(repr, paths))}.")
+    return failed
+
+
+def load(directory: str) -> Model:
+    """The SavedModel of a run or at a path of its own.
+
+    Raises:
+      TrainerError: there is none, or not one of ours.
+    """
+    own = os.fspath(Run(directory).saved_model)
+    path = own if os.path.isdir(own) else directory
+    if not os.path.isfile(os.path.join(path, "saved_model.pb")):
+        raise TrainerError(
+            "--model should be the --output directory of a finished training run, or a SavedModel that `export` wrote. "
+            f"Received: {directory!r}, where there is no saved_model.pb."
+        )
+    loaded = tf.saved_model.load(path)
+    if not {"serving_default", "about"} <= set(loaded.signatures):
+        raise TrainerError(
+            f"The SavedModel in {path!r} was not written by this trainer: it has the signatures "
+            f"{', '.join(loaded.signatures) or 'none'}. Export the model again with `python -m trainer export`."
+        )
+    labels = tuple(label.decode("utf-8") for label in loaded.signatures["about"]()["labels"].numpy())
+
+    def serve(encoded: list[bytes]) -> np.ndarray:
+        return np.asarray(loaded.signatures["serving_default"](image_bytes=tf.constant(encoded))["probabilities"])
+
+    return Model(labels, serve)
+
+
+def files(paths: Iterable[str]) -> Iterator[str]:
+    """Folders become the files in them, sorted; "-" becomes what stdin lists."""
+    for path in paths:
+        if path == STANDARD_INPUT:
+            listed = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
+            yield from files(name for name in listed if name and name != STANDARD_INPUT)
+        elif "://" not in path and os.path.isdir(path):
+            for folder, folders, names in os.walk(path):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith("."))
+        else:
+            yield path
+
+
+def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
+    """An answer for each file, in the order of the files."""
+    batch: list[tuple[str, bytes | str]] = []
+    for path in paths:
+        with _silent():
+            batch.append((path, _read(path)))
+        if len(batch) == BATCH:
+            yield from _answered(model, batch)
+            batch = []
+    yield from _answered(model, batch)
+
+
+def text_line(model: Model, answer: Answer) -> str:
+    """path, label and its probability, between tabs."""
+    values = np.asarray(answer.probabilities)
+    best = int(values.argmax())
+    return f"{_shown(answer.path)}\t{model.labels[best]}\t{float(values[best]):.4f}"
+
+
+def json_line(model: Model, answer: Answer) -> str:
+    """An object: path, label, probability and all probabilities; or path and error."""
+    content: dict[str, Any] = {"path": _shown(answer.path)}
+    if answer.probabilities is None:
+        content["error"] = answer.error
+    else:
+        values = [float(p) for p in answer.probabilities]
+        best = int(np.argmax(values))
+        content |= {"label": model.labels[best], "probability": values[best]}
+        content["probabilities"] = dict(zip(model.labels, values, strict=True))
+    return json.dumps(content, ensure_ascii=False)
+
+
+def _read(path: str) -> bytes | str:
+    """Bytes that the served graph reads, or a sentence on why there are none."""
+    try:
+        if "://" in path:
+            with tf.io.gfile.GFile(path, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        else:
+            if os.path.exists(path) and not os.path.isfile(path):
+                return "not a regular file"  # a FIFO would keep us waiting for ever
+            with open(path, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            return f"larger than {MAX_BYTES >> 20} MiB"
+        return formats.canonical(content)
+    except ImageError as e:
+        return str(e)
+    except (OSError, tf.errors.OpError) as e:
+        return getattr(e, "strerror", None) or first_line(e)
+    except MemoryError:
+        return "it takes more memory to decode than there is"
+
+
+def _answered(model: Model, batch: list[tuple[str, bytes | str]]) -> Iterator[Answer]:
+    good = [content for _, content in batch if isinstance(content, bytes)]
+    with _silent():
+        given = iter(_served(model, good))
+    for path, content in batch:
+        if isinstance(content, str):
+            yield Answer(path, None, content)
+            continue
+        found = next(given)
+        yield Answer(path, None, found) if isinstance(found, str) else Answer(path, found)
+
+
+def _served(model: Model, encoded: list[bytes]) -> list[np.ndarray | str]:
+    """Probabilities of each, or a sentence. An image that cannot be decoded ends its batch: then one by one."""
+    if not encoded:
+        return []
+    try:
+        return list(model.serve(encoded))
+    except tf.errors.InvalidArgumentError as e:
+        if len(encoded) == 1:
+            return [f"it cannot be decoded: {first_line(e)}"]
+        return [found for one in encoded for found in _served(model, [one])]
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keeps from stderr what libtiff, libjpeg and TensorFlow write there of a damaged file: it gets its one line."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def _shown(path: str) -> str:
+    """On one line, whatever its name: other bytes than UTF-8, and control characters, escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

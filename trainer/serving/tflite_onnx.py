@@ -1,0 +1,80 @@
+"""TFLite and ONNX: pixels in, probabilities out, and what is known of the model inside of the file.
+
+Neither runtime decodes images. Both files hold labels, the contract's digest and how an image has to be resized: in
+ONNX as metadata, in TFLite as `shardmill.json` in a zip behind the model, where its tools keep associated files.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from trainer.config import TrainerError
+from trainer.serving.saved_model import PixelServing
+
+ABOUT = "shardmill.json"
+OPSET = 18  # of ONNX: what tf2onnx 1.17 writes without deprecated operators
+ONNX_NEEDED = (
+    "--format onnx needs the packages tf2onnx, onnx and onnxruntime ({error}): pip install -r requirements-onnx.in"
+)
+
+
+def write_tflite(serving: PixelServing, about: dict[str, Any], path: Path) -> None:
+    """Converts, in float32, and writes the file."""
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([serving.serve.get_concrete_function()], serving)
+    path.write_bytes(converter.convert() + _associated(about))
+
+
+def answer_tflite(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, 3) through the file -> probabilities float32 (N, C)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of its deprecation in favour of a package of its own
+        interpreter = tf.lite.Interpreter(model_path=str(path))
+    return np.asarray(interpreter.get_signature_runner("serving_default")(pixels=pixels)["probabilities"])
+
+
+def write_onnx(serving: PixelServing, about: dict[str, Any], path: Path) -> None:
+    """Converts and writes the file.
+
+    Raises:
+      TrainerError: the converter is not installed.
+    """
+    try:
+        import onnx
+        import tf2onnx
+    except ImportError as e:
+        raise TrainerError(ONNX_NEEDED.format(error=e)) from e
+    model, _ = tf2onnx.convert.from_function(serving.serve, input_signature=serving.serve.input_signature, opset=OPSET)
+    texts = {name: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False) for name, v in about.items()}
+    onnx.helper.set_model_props(model, texts)
+    onnx.checker.check_model(model)
+    path.write_bytes(model.SerializeToString())
+
+
+def answer_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
+    """uint8 (N, H, W, 3) through the file -> probabilities float32 (N, C)."""
+    try:
+        import onnxruntime
+    except ImportError as e:
+        raise TrainerError(ONNX_NEEDED.format(error=e)) from e
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(["probabilities"], {"pixels": pixels})[0])
+
+
+def _associated(about: dict[str, Any]) -> bytes:
+    """A zip of ABOUT and labels.txt. Its offsets count from its own start, which every reader of zips allows for."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, text in (
+            (ABOUT, json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False) + "\n"),
+            ("labels.txt", "".join(f"{label}\n" for label in about["labels"])),
+        ):
+            archive.writestr(zipfile.ZipInfo(name), text)  # of a fixed time: equal models are equal files
+    return out.getvalue()

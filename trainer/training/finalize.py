@@ -1,0 +1,135 @@
+"""What a run leaves behind when training is done: model, calibration, export, pages, and at last metrics.json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.contract import Contract
+from trainer import run_dir as outputs
+from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig
+from trainer.evaluation import evaluate, inference
+from trainer.evaluation.assessment import Assessment
+from trainer.evaluation.calibration import UNCALIBRATED, Calibration
+from trainer.evaluation.predictions import Predictions
+from trainer.reporting import plots
+from trainer.reporting import score_table as scoretable
+from trainer.reporting import tensorboard as board
+from trainer.run_dir import Run
+from trainer.serving import export
+from trainer.serving.export_check import Parity
+from trainer.training.history import Progress
+
+
+def write(
+    config: TrainConfig,
+    contract: Contract,
+    network: keras.Model,
+    run: Run,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> dict[str, Any]:
+    """Evaluates the network on every split but train, and writes all that a finished run holds.
+
+    Args:
+      config, contract: of the run.
+      network: in float32, with the weights that were kept.
+      run: where to; its checkpoints are dropped at the end.
+      progress: the history of the training.
+      say: takes the tables and the list of what was written.
+
+    Returns:
+      The content of metrics.json.
+
+    Raises:
+      TrainerError: something cannot be written, or the export does not agree with the network.
+    """
+    with outputs.writing(run.model):
+        network.save(run.model)
+    found = {
+        split: inference.predict(network, config.data, split, evaluate.EVALUATION_BATCH)
+        for split in evaluated(contract)
+    }
+    calibration = _calibrate(config, contract, found)
+    with outputs.writing(run.calibration):
+        outputs.write_text(run.calibration, calibration.to_json())
+    with outputs.writing(run.saved_model):
+        served = export.write(network, config.data, contract, str(run.saved_model), calibration)
+    scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
+    with outputs.writing(run.plots):
+        plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
+    with outputs.writing(run.logs):
+        board.write(run.logs, run.plots, list(scores.values()), progress.best_epoch - 1)
+    with outputs.writing(run.page):
+        write_page(config, network, run, progress, scores)
+    result = metrics(config, contract, network, progress, scores)
+    with outputs.writing(run.metrics):
+        outputs.write_text(run.metrics, outputs.to_json(result))
+    outputs.drop_checkpoints(run)
+    for line in summary(run, scores, progress.best_epoch, served, config.validation):
+        say(line)
+    return result
+
+
+def evaluated(contract: Contract) -> list[str]:
+    """The splits that are evaluated: all that have records, but train."""
+    return [name for name, split in sorted(contract.splits.items()) if name != TRAIN_SPLIT and split.records]
+
+
+def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Predictions]) -> Calibration:
+    """On the validation split; nothing is fitted without one, for the others are to judge it."""
+    if config.validation not in found:
+        return UNCALIBRATED
+    return evaluate.calibrate(found[config.validation], config.validation, contract)
+
+
+def write_page(
+    config: TrainConfig, network: keras.Model, run: Run, progress: Progress, scores: dict[str, Assessment]
+) -> None:
+    """evaluation.html, and the predictions of each split beside it."""
+    facts = {
+        "network": f"{config.model}, {network.count_params():,} parameters",
+        "seed": str(config.seed),
+        "epochs": f"{len(progress.rows)}, of which the weights of number {progress.best_epoch} were kept",
+    }
+    evaluate.write_files(run.directory, run.directory.resolve().name, facts, list(scores.values()), config.data)
+
+
+def metrics(
+    config: TrainConfig, contract: Contract, network: keras.Model, progress: Progress, scores: dict[str, Assessment]
+) -> dict[str, Any]:
+    """The content of metrics.json."""
+    return {
+        "model": config.model,
+        "parameters": network.count_params(),
+        "seed": config.seed,
+        "epochs": {"asked": config.epochs, "run": len(progress.rows), "kept": progress.best_epoch},
+        "dataset": outputs.dataset_digests(contract),
+        "labels": list(contract.labels),
+        "train_records": contract.split(TRAIN_SPLIT).records,
+        "splits": evaluate.splits(list(scores.values())),
+        "versions": outputs.versions(tf, keras, np),
+    }
+
+
+def summary(run: Run, scores: dict[str, Assessment], best: int, served: Parity, split: str) -> list[str]:
+    """What the command says at the end: the scores of each split, and where everything lies."""
+    chosen = f"the best balanced accuracy on {split!r}" if split != NO_VALIDATION else "the last one"
+    lines = [f"kept the weights of epoch {best}: {chosen}"]
+    for name, result in scores.items():
+        lines.append(f"\n{name}, {result.records} records\n{scoretable.table(result)}")
+    lines.append(f"\nserved as a SavedModel, {served.sentence()}")
+    places = {
+        "model": run.model, "last epoch": run.last, "saved model": run.saved_model, "metrics": run.metrics,
+        "evaluation": run.page, "plots": run.plots, "TensorBoard": run.logs,
+    }  # fmt: skip
+    for what, path in places.items():
+        shown = path if Path(run.directory).is_absolute() else os.path.relpath(path)
+        lines.append(f"{what:<{max(map(len, places))}}  {shown}")
+    return lines

@@ -1,0 +1,53 @@
+"""Which batch broke the training, told afterwards from its number, as a sentence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer.config import TrainConfig, TrainerError
+from trainer.data import dataset
+from trainer.training.step import INPUT, KINDS, LOSS
+
+NAMED_KEYS = 32
+
+
+def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -> TrainerError:
+    """The error for a value of `TrainedModel.fault`, in a run of `steps` steps an epoch."""
+    epoch, step = divmod(fault // KINDS, steps)
+    records = dataset.records_of_batch(
+        config.data, "train", config.batch_size, config.seed, epoch, step, config.resample, config.cache
+    )
+    spec = contracts.feature_spec(contract)
+    batch = tf.io.parse_example(records, {name: spec[name] for name in ("key", "image", "weight")})
+    keys = [key.decode("utf-8", "replace") for key in batch["key"].numpy()]
+    where = f"Training broke down in epoch {epoch + 1}, step {step + 1}: "
+    if fault & INPUT:
+        images = contracts.stored_from_records(contract, batch["image"])
+        finite = tf.reduce_all(tf.math.is_finite(tf.cast(images, tf.float32)), axis=range(1, 4))
+        finite &= tf.math.is_finite(batch["weight"])
+        guilty = [key for key, good in zip(keys, finite.numpy(), strict=True) if not good]
+        return TrainerError(
+            f"{where}the input is not finite: NaN or infinite pixels or weights in {_listed(guilty)}. "
+            "Prepare the dataset again."
+        )
+    return TrainerError(
+        f"{where}{'the loss' if fault & LOSS else 'a gradient'} is not a finite number, and its input is; the batch "
+        f"held {_listed(keys)}. Use a --learning-rate below {config.learning_rate:g}, or prepare with "
+        "--normalize zscore."
+    )
+
+
+def steps_of_epoch(config: TrainConfig, contract: Contract) -> int:
+    """Batches of the train split, or fewer where --steps says so."""
+    whole = math.ceil(contract.split("train").records / config.batch_size)
+    return min(whole, config.steps) if config.steps else whole
+
+
+def _listed(keys: Sequence[str]) -> str:
+    more = f" and {len(keys) - NAMED_KEYS} more" if len(keys) > NAMED_KEYS else ""
+    return f"record{'s' if len(keys) > 1 else ''} {', '.join(keys[:NAMED_KEYS])}{more}"

@@ -1,0 +1,184 @@
+"""What a checkpoint of a run holds, when it is written, and whether a run may go on from one.
+
+Weights, the state of augmentation and of dropout, the optimizers with their moving averages of weights, the half
+counted metrics, the best weights so far, the rows of the history and the position in the input: with these, the run
+comes to the very weights that it would have come to without the interruption.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.contract import Contract
+from trainer import run_dir as outputs
+from trainer.config import TrainConfig, TrainerError, flag
+from trainer.data import dataset
+from trainer.training import checkpoint_file as checkpoints
+from trainer.training import sigterm as termination
+from trainer.training.checkpoint_file import Checkpoint
+from trainer.training.history import Progress
+from trainer.training.loop import Position
+from trainer.training.step import TrainedModel
+
+NOT_DECISIVE = ("data", "output")  # a folder may be moved: the dataset is known by its contract
+
+
+class Saver:
+    """Writes checkpoints of one run, and puts one back."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: outputs.Run | None,
+        about: dict[str, Any],
+        model: TrainedModel,
+        position: Position,
+        progress: Progress,
+        steps: int,
+        saved: Callable[[], None],
+        ending: Callable[[], bool],
+        say: Callable[[str], None],
+    ) -> None:
+        """run: None to write nothing. about: of `fingerprint`. steps: of an epoch. saved: called after a checkpoint.
+
+        ending: whether the process was told to end.
+        """
+        self._saved, self._ending, self._say = saved, ending, say
+        self._config, self._run, self._about, self._steps = config, run, about, steps
+        self._model, self._position, self._progress = model, position, progress
+        self._written = time.monotonic()
+
+    def after_step(self, epoch_ended: bool) -> None:
+        """Writes a checkpoint where one is due, and where the process was told to end, which it then does."""
+        every, minutes = self._config.checkpoint_steps, self._config.checkpoint_minutes
+        ending = self._ending()
+        due = ending or epoch_ended or (every and self._position.step % every == 0)
+        if due or (minutes and time.monotonic() - self._written >= 60 * minutes):
+            self.save()
+        if ending:
+            termination.leave(self._say)
+
+    def save(self) -> None:
+        """Writes a checkpoint, if this process is the one that writes.
+
+        Raises:
+          TrainerError: a weight is not a finite number, or the file cannot be written.
+        """
+        if self._run is None:
+            return
+        arrays = {group: [np.asarray(v) for v in variables] for group, variables in self._variables().items()}
+        if int(self._model.fault.numpy()):
+            return  # the loop looks at it soon; what is on disk is from before
+        if not all(np.isfinite(array).all() for array in arrays["model"]):
+            raise TrainerError(
+                f"Training broke down in epoch {self._position.epoch + (self._position.step > 0)}: a weight is not a "
+                f"finite number. Use a --learning-rate below {self._config.learning_rate:g}, or prepare with "
+                "--normalize zscore."
+            )
+        position = {"epoch": self._position.epoch, "step": self._position.step}
+        state = {"about": self._about, "position": position, "progress": self._progress.state()}
+        number = self._position.epoch * self._steps + self._position.step
+        with outputs.writing(self._run.checkpoints):
+            checkpoints.write(self._run.checkpoints, number, state, {**arrays, "best": self._progress.weights})
+        self._saved()
+        self._written = time.monotonic()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Puts everything back as it was when the checkpoint was written.
+
+        Raises:
+          TrainerError: the network has other weights than the checkpoint.
+        """
+        for group, variables in self._variables().items():
+            arrays = checkpoint.arrays.get(group, [])
+            if [a.shape for a in arrays] != [tuple(v.shape) for v in variables]:
+                raise TrainerError(
+                    f"--resume needs the network of {checkpoint.path.name}, which has {len(arrays)} {group} arrays. "
+                    f"{self._config.model} has {len(variables)}, or others: was its code changed? Train without "
+                    "--resume to start over."
+                )
+            for variable, array in zip(variables, arrays, strict=True):
+                variable.assign(array)
+        position = checkpoint.state["position"]
+        self._position.epoch, self._position.step = position["epoch"], position["step"]
+        self._progress.restore(checkpoint.state["progress"], checkpoint.arrays.get("best", []))
+
+    def _variables(self) -> dict[str, list[keras.Variable]]:
+        optimizer = self._model.optimizer_variables()
+        metrics = self._model.metric_variables()
+        others = {id(v) for v in (*optimizer, *metrics)}
+        model = [v for v in self._model.variables if id(v) not in others]  # the states of random seeds are among them
+        return {"model": model, "optimizer": optimizer, "metrics": metrics}
+
+
+def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[str, Any]:
+    """What has to be the same for a run to go on exactly."""
+    options = {name: value for name, value in config.decisive().items() if name not in NOT_DECISIVE}
+    gathered = dataset.is_gathered(config.data, "train", config.cache)
+    return {
+        "options": options,
+        "dataset": outputs.dataset_digests(contract)["contract_sha256"],
+        "reading": "from memory maps" if gathered else "as streams",
+        "replicas": replicas,
+        "versions": outputs.versions(tf, keras, np),
+    }
+
+
+def step_of(checkpoint: Checkpoint | None) -> int:
+    """Where a run goes on: a number that differs from checkpoint to checkpoint; 0 at the beginning."""
+    if checkpoint is None:
+        return 0
+    return int(checkpoint.path.stem.removeprefix("step-"))
+
+
+def find(run: outputs.Run, about: dict[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
+    """The checkpoint to go on from, after saying which it is; None, after saying that there is none.
+
+    Raises:
+      TrainerError: it is of other options, another dataset or other versions.
+    """
+    before = len(checkpoints.found(run.checkpoints))
+    checkpoint = checkpoints.latest(run.checkpoints, say)
+    if checkpoint is None:
+        where = f"{str(run.directory)!r}"
+        say(
+            f"no checkpoint in {where} can be read: starting over"
+            if before
+            else f"nothing to resume in {where}: starting from the beginning"
+        )
+        return None
+    refuse_other(str(run.directory), checkpoint.state["about"], about)
+    position = checkpoint.state["position"]
+    say(f"going on from {checkpoint.path.name}: epoch {position['epoch'] + 1}, after {position['step']} of its steps")
+    return checkpoint
+
+
+def refuse_other(directory: str, was: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raises TrainerError, with all that differs, unless both fingerprints are equal."""
+    found = [
+        f"{flag(name)} (was {was['options'].get(name)!r}, is {value!r})"
+        for name, value in now["options"].items()
+        if was["options"].get(name) != value
+    ]
+    if was["dataset"] != now["dataset"]:
+        found.append("the dataset (its contract is another)")
+    if was["reading"] != now["reading"]:
+        found.append(f"how shards are read (was {was['reading']}, is {now['reading']})")
+    if was.get("replicas", 1) != now["replicas"]:
+        found.append(f"how many replicas (was {was.get('replicas', 1)}, is {now['replicas']})")
+    found += [
+        f"{name} (was {was['versions'].get(name)}, is {version})"
+        for name, version in now["versions"].items()
+        if was["versions"].get(name) != version
+    ]
+    if found:
+        raise TrainerError(
+            f"--resume needs what the run in {directory!r} began with. Different: {', '.join(found)}. Make them the "
+            "same, or train without --resume to start over."
+        )

@@ -1,0 +1,237 @@
+"""One training run, from a prepared dataset to a model that can be served.
+
+from trainer.config import TrainConfig
+from trainer.train import train
+metrics = train(TrainConfig(data="OUT", output="RUN", epochs=3))
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines import contract as contracts
+from pipelines.contract import Contract
+from trainer import config_file as configfile
+from trainer import run_dir as outputs
+from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
+from trainer.data import class_sampling as resample
+from trainer.data import dataset, integrity
+from trainer.evaluation import evaluate
+from trainer.models import build as models
+from trainer.training import augmentation, loop, resume
+from trainer.training import checkpoint_file as checkpoints
+from trainer.training import compiled_steps as execution
+from trainer.training import distribution as replicas
+from trainer.training import finalize as finish
+from trainer.training import mixed_precision as precision
+from trainer.training import nonfinite as blame
+from trainer.training import sigterm as termination
+from trainer.training.checkpoint_file import Checkpoint
+from trainer.training.compiled_steps import Pace
+from trainer.training.history import Progress
+from trainer.training.step import training_model
+
+
+def train(
+    config: TrainConfig, say: Callable[[str], None] = print, saved: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Trains, evaluates on every split but train, and writes all of it to `config.output`.
+
+    Args:
+      config: what to do.
+      say: takes the lines of progress, one an epoch, and the table at the end.
+      saved: called after each checkpoint, for who keeps a copy of the run elsewhere.
+
+    Returns:
+      The content of metrics.json; of several workers only on the first, and {} on the others. Equal for equal configs,
+      datasets, machines and versions, also where the run was interrupted and went on with `resume`.
+
+    Raises:
+      TrainerError, ContractError: the dataset, the model or the output directory cannot be used, or a number of the
+        training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
+    """
+    contract = contracts.load(config.data)
+    used = replicas.strategy(config.strategy, say)
+    replicas.check(config, used)
+    worker, of = replicas.workers(used)
+    if worker:
+        say(f"worker {worker + 1} of {of}: the first one reports and writes")
+        say = _silent
+    _check_splits(config, contract)
+    augmentation.chosen(config, contract)  # names that are none are told before the work
+    warnings = [
+        *resample.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
+        *precision.warnings(config),
+    ]  # fmt: skip
+    integrity.check(contract, config.data, _read_splits(config, contract), config.verify, say)
+    run, about = outputs.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
+    if config.resume and run.metrics.is_file():
+        return _finished(config, contract, run, about, say)
+    checkpoint = resume.find(run, about, say) if config.resume else None
+    replicas.agree(used, config, about, resume.step_of(checkpoint))
+    start_keras(config.seed, config.deterministic)
+    network = models.build(config.model, contract, "" if checkpoint else config.init_weights)
+    if not config.resume and not run.metrics.is_file() and checkpoints.found(run.checkpoints):
+        say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
+    if not checkpoint and not worker:
+        versions = {"python": platform.python_version(), "system": platform.platform()}
+        outputs.begin(config.output, config, contract, versions | outputs.versions(tf, keras, np))
+    say(
+        f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
+        f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
+        + (f", on {used.num_replicas_in_sync} replicas of {of} workers" if config.strategy != "one" else "")
+    )
+    for warning in warnings:
+        say(f"warning: {warning}")
+    with termination.noted(active=of == 1) as ending:  # of several workers, one that saves would wait for the others
+        progress = _fit(config, contract, network, used, run, about, checkpoint, say, saved, ending)
+    if worker:
+        replicas.wait_for_all(used)
+        return {}
+    result = finish.write(config, contract, network, run, progress, say)
+    replicas.wait_for_all(used)
+    return result
+
+
+def _silent(line: str) -> None:
+    """Says nothing: of several workers one reports."""
+
+
+def _finished(
+    config: TrainConfig, contract: Contract, run: outputs.Run, about: dict[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """What --resume does with a run that is whole: nothing, if it is the run that was asked for."""
+    result: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
+    earlier = TrainConfig(**configfile.read(run.config, TrainConfig))
+    moved = dataclasses.replace(earlier, data=config.data)
+    was = resume.fingerprint(moved, contracts.load(run.directory), about["replicas"])
+    resume.refuse_other(config.output, was | {"versions": result.get("versions", {})}, about)
+    outputs.drop_checkpoints(run)  # a run that was killed in its last moment
+    say(f"the run in {config.output!r} is finished: epoch {result['epochs']['kept']} of {config.epochs} was kept")
+    return result
+
+
+def _check_splits(config: TrainConfig, contract: Contract) -> None:
+    """Every shard that the run will read is there, before the first minute is spent."""
+    if TRAIN_SPLIT in (config.validation,):
+        raise TrainerError("--validation should be a split that is not trained on. Received: 'train'.")
+    if config.validation not in (*contract.splits, NO_VALIDATION):
+        raise TrainerError(
+            f"There is no split {config.validation!r} to choose the best epoch by; {config.data} has "
+            f"{', '.join(contract.splits)}. Name another with --validation; none keeps the last epoch."
+        )
+    for split in _read_splits(config, contract):
+        dataset.checked_shards(contract, config.data, split)
+
+
+def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:
+    return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(finish.evaluated(contract)))
+
+
+def _absent_classes(contract: Contract) -> list[str]:
+    """A sentence for each split that cannot tell how well some class is recognized."""
+    sentences = []
+    for name, split in contract.splits.items():
+        absent = [label for label in contract.labels if not split.stored.get(label, 0)]
+        if absent:
+            sentences.append(
+                f"split {name!r} has no record of {', '.join(absent[:20])}: "
+                + ("the model cannot learn it." if name == TRAIN_SPLIT else "its scores leave that class out.")
+            )
+    return sentences
+
+
+def start_keras(seed: int, deterministic: bool = True) -> None:
+    """The same numbers every time, if `deterministic`, whatever the user's ~/.keras/keras.json says.
+
+    Raises:
+      TrainerError: Keras runs on something else than TensorFlow.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise TrainerError(
+            f"The trainer needs Keras on TensorFlow. It runs on {keras.backend.backend()!r}: "
+            "set KERAS_BACKEND=tensorflow before keras is imported."
+        )
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.utils.clear_session()  # layer names, and with them the seeds drawn from names, start again
+    keras.utils.set_random_seed(seed)
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+
+
+def _fit(
+    config: TrainConfig,
+    contract: Contract,
+    network: keras.Model,
+    used: tf.distribute.Strategy,
+    run: outputs.Run,
+    about: dict[str, Any],
+    checkpoint: Checkpoint | None,
+    say: Callable[[str], None],
+    saved: Callable[[], None],
+    ending: Callable[[], bool],
+) -> Progress:
+    """Trains from the checkpoint, or from the beginning, and leaves the best weights in the network."""
+    position, steps = loop.Position(), blame.steps_of_epoch(config, contract)
+    batches = dataset.load(
+        config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
+        start=position.start, resample=config.resample, share=replicas.share(used),
+        cache=config.cache,
+    )  # fmt: skip
+    validation = None
+    if config.validation != NO_VALIDATION:
+        validation = dataset.load(
+            config.data,
+            config.validation,
+            evaluate.EVALUATION_BATCH,
+            dequantize=False,
+            share=replicas.share(used),
+            cache=config.cache,
+        )
+    records = contract.split(TRAIN_SPLIT).records
+    trained = network
+    with used.scope():
+        if config.mixed_precision != "none" or config.strategy != "one":
+            trained = precision.twin(config, contract, network)
+        model = training_model(config, contract, trained, steps)
+    replicas.prepare(model, used)
+    writes = None if replicas.workers(used)[0] else run
+    progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, writes, say)
+    saver = resume.Saver(config, writes, about, model, position, progress, steps, saved, ending, say)
+    if writes:
+        shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
+    if checkpoint:
+        saver.restore(checkpoint)
+    replicas.part_seeds(model, used)
+    jit = config.strategy == "one" and execution.use_xla(
+        config.jit, model, batches.element_spec, config.batch_size, say
+    )
+
+    def broke(fault: int) -> None:
+        raise blame.breakdown(config, contract, steps, fault)
+
+    with replicas.one_sentence_if_one_is_gone(used):
+        loop.run(
+            model, lambda: execution.compiled(replicas.divided(model.train_step, used), jit),
+            execution.compiled(replicas.divided(model.test_step, used)), batches, validation, config.epochs, steps,
+            position, progress, saver.after_step, broke,
+            Pace(replicas.steps_at_once(config, used), [config.checkpoint_steps]),
+        )  # fmt: skip
+    with model.averaged():
+        precision.hand_over(trained, network)
+    if writes:
+        with outputs.writing(run.last):
+            network.save(run.last)
+    progress.put_back()
+    precision.hand_over(trained, network)
+    return progress
