@@ -90,16 +90,16 @@ def examine(case, room, patience) -> Result:  # type: ignore[no-untyped-def]
     """One case, with all probes."""
     import keras
 
-    from trainer.doctor import run_probes as checkup
+    from trainer.doctor import run_probes
     from trainer.doctor.probes import registry as probes
-    from trainer.doctor.subject import load as gather
+    from trainer.doctor.subject import load
 
     keras.backend.clear_session()
     given = case.make(room)
     started = time.monotonic()
-    checkup.TOTAL_SECONDS = 75.0 * patience
+    run_probes.TOTAL_SECONDS = 75.0 * patience
     asked = [dataclasses.replace(probe, seconds=probe.seconds * patience) for probe in probes.all_probes()]
-    report = checkup.run(gather.subject_of(**given), asked)
+    report = run_probes.run(load.subject_of(**given), asked)
     seconds = time.monotonic() - started
     failed, late = (
         tuple(f"{name}: {reason}" for name, reason in report.not_checked if any(word in reason for word in words))

@@ -55,26 +55,24 @@ def _training(arguments: argparse.Namespace, options: dict[str, object]) -> Call
     from pipelines import contract as contracts
     from trainer.config import TrainConfig
     from trainer.data import dataset
-    from trainer.models import build as models
-    from trainer.training import compiled_steps as execution
-    from trainer.training import distribution as replicas
-    from trainer.training import mixed_precision as precision
+    from trainer.models import build
+    from trainer.training import compiled_steps, distribution, mixed_precision
     from trainer.training.step import training_model
 
     config = TrainConfig(
         arguments.data, "not written", model=arguments.model, batch_size=arguments.batch_size, **options
     )
     contract = contracts.load(config.data)
-    used = replicas.strategy(config.strategy)
-    network = models.build(config.model, contract)
+    used = distribution.strategy(config.strategy)
+    network = build.build(config.model, contract)
     with used.scope():
-        model = training_model(config, contract, precision.twin(config, contract, network), 1)
-    replicas.prepare(model, used)
+        model = training_model(config, contract, mixed_precision.twin(config, contract, network), 1)
+    distribution.prepare(model, used)
     batches = dataset.load(
         config.data, "train", config.batch_size, shuffle=True, seed=0, drop_remainder=True, dequantize=False,
-        share=replicas.share(used),
+        share=distribution.share(used),
     )  # fmt: skip
-    step = execution.compiled(replicas.divided(model.train_step, used), jit=config.jit == "on")
+    step = compiled_steps.compiled(distribution.divided(model.train_step, used), jit=config.jit == "on")
     iterator = iter(batches.repeat())
     at_once = config.steps_per_execution or 1
 

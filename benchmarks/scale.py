@@ -311,8 +311,7 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     sys.path.insert(0, str(measure.ROOT))
     from pipelines.config import PrepareConfig
     from pipelines.core.elements import Ref, unpack
-    from pipelines.job import stages
-    from pipelines.job import worker_tasks as tasks
+    from pipelines.job import stages, worker_tasks
     from pipelines.plan import balance, plan
 
     config = PrepareConfig(input=source, output="out/scale", size=(SIDE, SIDE), shards=shards)
@@ -322,7 +321,7 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     crossed["GroupEqual"], crossed["ShardToItems"] = [], []
     units: dict[int, list[bytes]] = collections.defaultdict(list)
     for _, packed in batches:
-        refs = [ref for ref in (tasks.fingerprint(s, config) for s in unpack([packed])) if isinstance(ref, Ref)]
+        refs = [ref for ref in (worker_tasks.fingerprint(s, config) for s in unpack([packed])) if isinstance(ref, Ref)]
         for bucket, part in stages.in_buckets(((ref.digest, ref) for ref in refs), total):
             crossed["GroupEqual"].append(len(part))
             units[bucket].append(part)

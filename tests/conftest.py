@@ -54,11 +54,11 @@ def chosen_runner() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def no_remembered_digests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What trainers remember of files goes to a folder of this session, and not to the user's cache."""
-    from trainer.data import digest_cache as remembered
+    from trainer.data import digest_cache
 
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(remembered, "cache_file", lambda: folder / "digests.json")
+        patch.setattr(digest_cache, "cache_file", lambda: folder / "digests.json")
         yield
 
 

@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import config_file as configfile
+from trainer import config_file
 from trainer.config import TrainConfig, TrainerError
 from trainer.evaluation import calibration, predictions
 
@@ -73,7 +73,7 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     found = run.directory.glob(predictions.file_name("*"))
     for file in (run.model, run.last, run.history, run.calibration, run.page, *found):
         file.unlink(missing_ok=True)
-    write_text(run.config, configfile.text(config))
+    write_text(run.config, config_file.text(config))
     write_text(run.about, to_json({"versions": versions, "dataset": dataset_digests(contract)}))
     write_text(run.contract, contract.to_json())
     return run
@@ -87,7 +87,7 @@ def drop_checkpoints(run: Run) -> None:
 def _is_run(config: Path) -> bool:
     """Many programs have a config.yaml and a folder called plots: only one that reads back as ours may be replaced."""
     try:
-        TrainConfig(**configfile.read(config, TrainConfig))
+        TrainConfig(**config_file.read(config, TrainConfig))
     except (TrainerError, TypeError):
         return False
     return True

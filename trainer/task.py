@@ -81,10 +81,10 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
 def run(task: Job) -> None:
     """Goes on with what lies at the job's places, or begins; brings there what comes of it."""
     with quiet_start():
-        from trainer import run_dir as outputs
+        from trainer import run_dir
         from trainer.cloud_mirror import Mirror
         from trainer.training.train import train
-    directory = outputs.Run(task.config.output)
+    directory = run_dir.Run(task.config.output)
     kept = [Mirror(task.config.output, task.run)] if task.run else []
     logs = [Mirror(str(directory.logs), task.logs)] if task.logs else []
     config = task.config

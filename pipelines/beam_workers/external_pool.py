@@ -1,7 +1,8 @@
 """`python -m pipelines worker-pool`: starts Python workers for the engine on this machine, without containers.
 
 An engine's process (Flink's TaskManager, say) asks the pool for a Python process and tells it where to connect; that
-is Beam's environment type EXTERNAL. Each such process has a zygote and decoders of its own: see `workers.py`.
+is Beam's environment type EXTERNAL. Each such process has a fork server and decoders of its own: see
+`pipelines/workers/pool.py`.
 """
 
 from __future__ import annotations

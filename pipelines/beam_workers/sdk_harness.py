@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from pipelines.core import terminal as console
+from pipelines.core import terminal
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -23,12 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--parent", required=True, type=int, help="the process of the pool")
     args = parser.parse_args(argv)
     _end_with(args.parent)
-    console.set_up()
+    terminal.set_up()
     os.environ["WORKER_ID"] = args.id
     os.environ["CONTROL_API_SERVICE_DESCRIPTOR"] = f'url: "{args.control}"'
     os.environ["LOGGING_API_SERVICE_DESCRIPTOR"] = f'url: "{args.logging}"'
     os.environ["PIPELINE_OPTIONS"] = _pipeline_options(args.provision, args.id)
-    with console.quick_imports():
+    with terminal.quick_imports():
         from apache_beam.runners.worker import sdk_worker_main
 
         from pipelines.job import stages  # noqa: F401 (before the first bundle waits for it)

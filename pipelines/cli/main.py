@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from pipelines.cli import options
 from pipelines.config import ConfigError
-from pipelines.core import terminal as console
+from pipelines.core import terminal
 
 DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
 # Errors of ours, whose message is a sentence for the user; Beam wraps some in its own.
@@ -41,7 +41,7 @@ _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhausted
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
     args, rest = options.parse(sys.argv[1:] if argv is None else argv)
-    console.set_up()
+    terminal.set_up()
     try:
         return _COMMANDS[args.command](args, rest)
     except KeyboardInterrupt:
@@ -58,29 +58,28 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
-    from pipelines import storage
-    from pipelines import work_dir as workspace
+    from pipelines import storage, work_dir
     from pipelines.inputs import listing
-    from pipelines.runners import runner as engine
+    from pipelines.runners import runner
     from pipelines.storage import remote
     from pipelines.workers import pool as workers
 
     away = storage.is_remote(config.input)
     if not away:
         listing.check(config)  # this, the output and the flags before seconds of imports
-    engine.check_runner(args.runner)
-    engine.located(config, args.runner)
-    engine.completed(args.runner, beam_flags)
+    runner.check_runner(args.runner)
+    runner.located(config, args.runner)
+    runner.completed(args.runner, beam_flags)
     remote.use(beam_flags)
     if beam_flags:
-        engine.options(beam_flags)
-    engine.check_buckets(config, args.runner, beam_flags)
+        runner.options(beam_flags)
+    runner.check_buckets(config, args.runner, beam_flags)
     if away:  # looking there takes Beam and its options
         listing.check(config)
-    workspace.check_output(config)
-    if args.runner not in engine.SERVICES:
+    work_dir.check_output(config)
+    if args.runner not in runner.SERVICES:
         workers.decoders(config)  # they load TensorFlow while this process loads Beam
-    with console.quick_imports():
+    with terminal.quick_imports():
         from pipelines.core import text as tables
         from pipelines.job import prepare
 
@@ -91,28 +90,27 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
 
 
 def _inspect(args: argparse.Namespace, _: list[str]) -> int:
-    console.import_tensorflow()
-    from pipelines.dataset import describe as inspect
+    terminal.import_tensorflow()
+    from pipelines.dataset import describe
 
-    print(inspect.describe_json(args.directory) if args.json else inspect.describe(args.directory))
+    print(describe.describe_json(args.directory) if args.json else describe.describe(args.directory))
     if args.images:
-        inspect.contact_sheet(args.directory, args.images, split=args.split)
+        describe.contact_sheet(args.directory, args.images, split=args.split)
         print(f"Contact sheet: {args.images}", file=sys.stderr)
     return DONE
 
 
 def _verify(args: argparse.Namespace, _: list[str]) -> int:
-    from pipelines.cli import verify_output as verdict
+    from pipelines.cli import verify_output
     from pipelines.core import progress
-    from pipelines.dataset import source_changes as drift
-    from pipelines.dataset import verify
+    from pipelines.dataset import source_changes, verify
 
     with progress.shown():
         problems = verify.verify(args.directory)
-        found = None if args.source is None else drift.find(args.directory, args.source)
-    told, summary = verdict.texts(args.directory, problems, found)
+        found = None if args.source is None else source_changes.find(args.directory, args.source)
+    told, summary = verify_output.texts(args.directory, problems, found)
     if args.json:
-        print(verdict.as_json(problems, found))
+        print(verify_output.as_json(problems, found))
     else:
         print("\n".join(told))
     if not problems and not (found and found.changes):
@@ -122,17 +120,17 @@ def _verify(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _sample(args: argparse.Namespace, _: list[str]) -> int:
-    from pipelines.sample import draw as sample
+    from pipelines.sample import draw
 
-    sample.draw(args.output, args.count, args.seed)
+    draw.draw(args.output, args.count, args.seed)
     print(f"Sample images: {args.output}")
     return DONE
 
 
 def _worker_pool(args: argparse.Namespace, _: list[str]) -> int:
-    from pipelines.beam_workers import external_pool as pool
+    from pipelines.beam_workers import external_pool
 
-    pool.serve(args.host, args.port)
+    external_pool.serve(args.host, args.port)
     return DONE
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.core import text as tables
+from pipelines.core import text
 from pipelines.dataset.source_changes import Drift
 from pipelines.report import charts
 
@@ -20,7 +20,7 @@ def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple
     lines = [charts.printable(problem) for problem in problems]
     summary = []
     if problems:
-        summary.append(f"{directory} is not whole: {tables.plural(len(problems), 'problem')}.")
+        summary.append(f"{directory} is not whole: {text.plural(len(problems), 'problem')}.")
     if drift is not None:
         lines += [charts.printable(f"{c.kind}: {c.input} ({c.detail})") for c in drift.changes]
         if drift.changes:
@@ -34,23 +34,23 @@ def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple
 def _checked(directory: str, whole: bool, drift: Drift | None) -> list[str]:
     contract = contracts.load(directory, storage.reading_text)
     shards = [shard for split in contract.splits.values() for shard in split.shards]
-    records = tables.plural(sum(shard.records for shard in shards), "record")
-    what = f"{records} in {tables.plural(len(shards), 'shard')} ({charts.byte_size(sum(s.bytes for s in shards))})"
-    files = f" and {tables.plural(len(contract.files), 'other file')}" if contract.files else ""
+    records = text.plural(sum(shard.records for shard in shards), "record")
+    what = f"{records} in {text.plural(len(shards), 'shard')} ({charts.byte_size(sum(s.bytes for s in shards))})"
+    files = f" and {text.plural(len(contract.files), 'other file')}" if contract.files else ""
     lines = [f"Whole: {what}{files} agree with the contract." if whole else f"Checked {what}{files}."]
     if whole and not contract.files:
         lines.append(
             "Of the other files, those were checked that follow from the contract: it is from before it named them."
         )
     if drift is not None:
-        compared = tables.plural(drift.compared - drift.not_comparable, "input")
+        compared = text.plural(drift.compared - drift.not_comparable, "input")
         rest = f" {drift.not_comparable} that could not be read could not be compared." if drift.not_comparable else ""
         lines.append(f"Compared {compared} with what the dataset was made of: {_outcome(drift)}.{rest}")
     return lines
 
 
 def _outcome(drift: Drift) -> str:
-    return tables.plural(len(drift.changes), "change") if drift.changes else "unchanged, each by its SHA-256"
+    return text.plural(len(drift.changes), "change") if drift.changes else "unchanged, each by its SHA-256"
 
 
 def as_json(problems: Sequence[str], drift: Drift | None) -> str:

@@ -22,7 +22,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pipelines.contract import json_fields as checked
+from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def from_json(text: str) -> Contract:
         of a split do not add up.
     """
     try:
-        data = checked.parse(text)
+        data = json_fields.parse(text)
         fields = Fields(data)
         if not isinstance(data.get("format_version"), int) or repr(data["format_version"]) != repr(FORMAT_VERSION):
             raise FieldError(

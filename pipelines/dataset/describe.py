@@ -19,9 +19,9 @@ import numpy as np
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, ContractError, tfrecord
-from pipelines.core import text as tables
+from pipelines.core import text
 from pipelines.dataset import contact_sheet as sheet
-from pipelines.dataset import verify_shard as shardcheck
+from pipelines.dataset import verify_shard
 from pipelines.dataset.contact_sheet import Entry
 from pipelines.report import charts
 
@@ -36,7 +36,7 @@ def describe(directory: str | os.PathLike[str]) -> str:
     blocks = [_facts(c), _normalization(c)]
     blocks += [f"{name}\n{_split_table(c, name)}" for name in charts.reading_order(c.splits)]
     by_count = sorted(c.rejected.items(), key=lambda item: item[1], reverse=True)
-    rejected = tables.table(("rejected", "inputs"), by_count)
+    rejected = text.table(("rejected", "inputs"), by_count)
     blocks.append(rejected if c.rejected else "rejected    none")
     blocks.append("versions    " + ", ".join(f"{name} {version}" for name, version in sorted(c.versions.items())))
     return charts.printable("\n\n".join(blocks), keep="\n")
@@ -134,7 +134,7 @@ def _normalization(c: Contract) -> str:
         (name, *(f"{values[i]:.6g}" for values in (n.mean, n.std, n.scale, n.offset)))
         for i, name in enumerate(("red", "green", "blue"))
     ]
-    return tables.table((f"normalize {n.mode}", "mean", "std", "scale", "offset"), rows)
+    return text.table((f"normalize {n.mode}", "mean", "std", "scale", "offset"), rows)
 
 
 def _split_table(c: Contract, name: str) -> str:
@@ -144,7 +144,7 @@ def _split_table(c: Contract, name: str) -> str:
     rows.append(("all", *(sum(counts.values()) for counts in kinds)))
     shards = "1 shard" if len(split.shards) == 1 else f"{len(split.shards):,} shards"
     note = f"{shards}, {_bytes(c, name):,} bytes ({charts.byte_size(_bytes(c, name))})"
-    return tables.table(("class", "natural", "stored", "of these copies"), rows) + "\n" + note
+    return text.table(("class", "natural", "stored", "of these copies"), rows) + "\n" + note
 
 
 def _bytes(c: Contract, name: str) -> int:
@@ -179,7 +179,7 @@ def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[En
     spec = contracts.feature_spec(c)
     for file, indices in wanted.items():
         with storage.reading(storage.join(os.fspath(directory), file)) as opened:
-            frames = tfrecord.frames(opened.read, shardcheck.most_bytes(c))
+            frames = tfrecord.frames(opened.read, verify_shard.most_bytes(c))
             for index, frame in enumerate(itertools.islice(frames, max(indices) + 1)):
                 if index in indices and not frame.problem:
                     parsed = tf.io.parse_single_example(frame.data, spec)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.contract import json_fields as fields
+from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core import progress
 from pipelines.core.elements import HARMLESS, Source, SourceError, is_manifest, printable
@@ -180,7 +180,7 @@ def _settings(directory: str) -> dict[str, Any]:
     try:
         with storage.reading(storage.join(directory, "stats", "summary.json")) as file:
             text = file.read(MAX_SUMMARY_BYTES).decode("utf-8")
-        settings = Fields(fields.parse(text)).plain("settings")
+        settings = Fields(json_fields.parse(text)).plain("settings")
     except (OSError, UnicodeDecodeError, FieldError):
         return {}
     return {name: settings[name] for name, kind in _SETTINGS.items() if type(settings.get(name)) is kind}

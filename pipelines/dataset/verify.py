@@ -12,8 +12,7 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, Split
 from pipelines.core import progress
-from pipelines.dataset import side_file_digests as bindings
-from pipelines.dataset import verify_shard as shardcheck
+from pipelines.dataset import side_file_digests, verify_shard
 from pipelines.dataset.verify_shard import Counts
 from pipelines.records import ledger
 from pipelines.records.ledger import LedgerError
@@ -38,12 +37,12 @@ def _problems(directory: str, contract: Contract) -> Iterator[str]:
     for name, split in contract.splits.items():
         counts = Counts()
         told = [
-            problem for shard in split.shards for problem in shardcheck.problems(directory, contract, shard, counts)
+            problem for shard in split.shards for problem in verify_shard.problems(directory, contract, shard, counts)
         ]
         yield from told
         if not told:
             yield from _count_problems(name, split, counts)
-    yield from bindings.problems(directory, contract)
+    yield from side_file_digests.problems(directory, contract)
     yield from _reject_problems(directory, contract)
 
 

@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from pipelines import storage
-from pipelines.contract import Contract, Shard, tfrecord
-from pipelines.contract import tf_example as example
+from pipelines.contract import Contract, Shard, tf_example, tfrecord
 from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core import progress
 from pipelines.records import ledger
@@ -80,7 +79,7 @@ def _file_problems(
         progress.advance(1)
         problem, read = frame.problem, None
         try:
-            read = example.parse(frame.data)
+            read = tf_example.parse(frame.data)
         except ExampleError as e:
             problem = problem or str(e)
         line = listed[index] if listed and index < len(listed) else None

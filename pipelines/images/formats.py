@@ -1,7 +1,7 @@
 """Which images there are: format, size and conversions told by content, and what the graph cannot read made PNG.
 
-The Python side of decoding, on Pillow. `images.py` is the other side: TensorFlow ops only. Reading a header is bounded
-in time and memory by the limits and not by what the file claims: see `slim.py`.
+The Python side of decoding, on Pillow. `decode.py` is the other side: TensorFlow ops only. Reading a header is bounded
+in time and memory by the limits and not by what the file claims: see `bounded_header.py`.
 
 Policies, applied and counted:
   EXIF orientation   applied (JPEG, PNG, WebP in the graph; TIFF, AVIF by `canonical`)
@@ -21,8 +21,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.core.elements import Header
-from pipelines.images import bounded_header as slim
-from pipelines.images import exif
+from pipelines.images import bounded_header, exif
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
@@ -58,8 +57,8 @@ def _read(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.
     if not data:
         raise ImageError("empty", "The file is empty.")
     try:
-        lean, frames = slim.slim(data, max_pixels, max_frames)
-    except slim.TooMuchError as e:
+        lean, frames = bounded_header.slim(data, max_pixels, max_frames)
+    except bounded_header.TooMuchError as e:
         raise ImageError(e.reason, str(e)) from e
     image = _open(lean, max_pixels)
     width, height = image.size

@@ -10,14 +10,12 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from pipelines import storage
-from pipelines import work_dir as workspace
+from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.core import elements as source
-from pipelines.core import name_variants as casing
+from pipelines.core import elements, name_variants
 from pipelines.core.summary import ClassCounts, Duplicates, Summary
 from pipelines.inputs import manifest
-from pipelines.job import rejects as unwritten
+from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.records import ledger
@@ -46,7 +44,7 @@ def is_planned(work: Work) -> bool:
 
 def are_staged(files: Collection[str], work: Work) -> bool:
     """Whether this run has staged all of these shards of the train split."""
-    return set(files) <= set(storage.children(work.path(workspace.STAGED)))
+    return set(files) <= set(storage.children(work.path(work_dir.STAGED)))
 
 
 def staged(config: PrepareConfig, work: Work) -> tuple[int, int]:
@@ -69,14 +67,12 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
     """
     totals = Totals()
     undecoded = totals.take(read_accounts(config, work, plan))
-    rejected = unwritten.write(
-        itertools.chain(unwritten.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED)
-    )
-    unused = unwritten.write(unwritten.read(work.path("unused")), work.path(ledger.UNUSED))
+    rejected = rejects.write(itertools.chain(rejects.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED))
+    unused = rejects.write(rejects.read(work.path("unused")), work.path(ledger.UNUSED))
     classes = _classes(plan, totals, unused.classes)
     equal = _count_duplicates(work)
     natural = sum(c.natural for labels in classes.values() for c in labels.values())
-    read = int(storage.read_text(work.path(workspace.LISTED)))
+    read = int(storage.read_text(work.path(work_dir.LISTED)))
     if read != natural + rejected.total:
         raise IncompleteError(
             f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
@@ -110,11 +106,11 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
 
 def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
     """Raises DataRejectedError when too much of the data is bad. Hidden files and the like do not count."""
-    harmless = sum(summary.rejected.get(reason, 0) for reason in source.HARMLESS)
+    harmless = sum(summary.rejected.get(reason, 0) for reason in elements.HARMLESS)
     bad, total = sum(summary.rejected.values()) - harmless, summary.read - harmless
     if bad > config.max_reject_rate * total:
-        reasons = ", ".join(f"{r} {n}" for r, n in summary.rejected.items() if r not in source.HARMLESS)
-        first = ", ".join(r.uri for r in [r for r in summary.rejects if r.reason not in source.HARMLESS][:3])
+        reasons = ", ".join(f"{r} {n}" for r, n in summary.rejected.items() if r not in elements.HARMLESS)
+        first = ", ".join(r.uri for r in [r for r in summary.rejects if r.reason not in elements.HARMLESS][:3])
         raise DataRejectedError(
             f"{bad} of {total} inputs were rejected ({bad / total:.1%}); --max-reject-rate allows "
             f"{config.max_reject_rate:.1%}. Reasons: {reasons}; first: {first}. Each is listed in {where}. "
@@ -165,13 +161,13 @@ def _count_duplicates(work: Work) -> _Equal:
     counts: collections.Counter[str] = collections.Counter()
 
     def counted() -> Iterator[Duplicates]:
-        for line in unwritten.lines(work.path("duplicates")):
+        for line in rejects.lines(work.path("duplicates")):
             data = json.loads(line)
             group = Duplicates(data["digest"], tuple((m[0], m[1], m[2]) for m in data["members"]), data["more"])
             counts.update(groups=1, conflicting=group.conflicting, straddling=group.straddling)
             yield group
 
-    first = heapq.nsmallest(unwritten.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
+    first = heapq.nsmallest(rejects.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
     return _Equal(counts["groups"], counts["conflicting"], counts["straddling"], tuple(first))
 
 
@@ -205,7 +201,7 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
 
 def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
     images = {label: sum(counts[label].natural for counts in summary.classes.values()) for label in plan.labels}
-    for group in casing.variants(plan.labels):
+    for group in name_variants.variants(plan.labels):
         named = ", ".join(f"{label!r} ({images[label]} images)" for label in group)
         yield f"These classes differ in case or Unicode form only, and stay {len(group)} classes: {named}."
 
@@ -213,9 +209,9 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
 def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:
     if aside.images or not aside.complete:
         least = "" if aside.complete else "At least "
-        first = f"; the first is {source.printable(aside.first)}" if aside.first else ""
+        first = f"; the first is {elements.printable(aside.first)}" if aside.first else ""
         yield f"{least}{aside.images} images in the manifest's folder are not listed in it{first}."
 
 
 def _is_local_manifest(config: PrepareConfig) -> bool:
-    return source.is_manifest(config.input) and not storage.is_remote(config.input)
+    return elements.is_manifest(config.input) and not storage.is_remote(config.input)

@@ -16,20 +16,18 @@ from typing import Any
 from google.protobuf import text_format
 
 from pipelines import contract as contracts
-from pipelines import storage
-from pipelines import work_dir as workspace
+from pipelines import storage, work_dir
 from pipelines.config import ConfigError, PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
-from pipelines.core import elements as source
+from pipelines.core import elements
 from pipelines.core.summary import Summary
-from pipelines.dataset import side_file_digests as bindings
-from pipelines.dataset import sidecars
-from pipelines.images import histogram as gray
-from pipelines.job import accounting as tally
+from pipelines.dataset import side_file_digests, sidecars
+from pipelines.images import histogram
+from pipelines.job import accounting
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.records import ledger
-from pipelines.report import page as report
+from pipelines.report import page
 from pipelines.work_dir import Work
 
 LIBRARIES = ("tensorflow", "tensorflow-transform", "apache-beam", "numpy", "pillow")
@@ -81,7 +79,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         },
         augmentation=dict(config.augment),
         seed=config.seed,
-        weighted=source.is_manifest(config.input) and totals.weighted,
+        weighted=elements.is_manifest(config.input) and totals.weighted,
         config_digest=config.digest(),
         source_digest=f"{totals.source_digest:064x}",
         transform_digest=storage.digest_and_size(work.path("transform", "transform_fn", "saved_model.pb"))[0],
@@ -104,12 +102,12 @@ def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summ
       ConfigError: so many shards and classes that no reader would take the contract. Nothing was published.
     """
     texts = _texts(contract, summary)
-    contract = bindings.bind(contract, work, texts)
+    contract = side_file_digests.bind(contract, work, texts)
     texts[contracts.FILE_NAME] = contract.to_json()
     _check_size(texts[contracts.FILE_NAME])
     files = [shard.file for part in contract.splits.values() for shard in part.shards]
     _write_beside(work, texts, files)
-    workspace.check_owner(work)
+    work_dir.check_owner(work)
     withdraw(config.output)
     _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, config.output)
     storage.remove(work.root)
@@ -122,7 +120,7 @@ def _texts(contract: Contract, summary: Summary) -> dict[str, str]:
         **sidecars.tfds_files(contract),
         "schema.pbtxt": text_format.MessageToString(sidecars.schema(contract)),
         "stats/summary.json": summary.to_json(),
-        "report.html": report.render(contract, summary),
+        "report.html": page.render(contract, summary),
     }
     for split in contract.splits:
         texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
@@ -171,19 +169,19 @@ def _note(work: Work, file: str, records: int) -> dict[str, Any]:
     try:
         note = json.loads(storage.read_text(work.path("shards", f"{file}.json")))
     except (OSError, ValueError) as e:
-        raise tally.IncompleteError(f"The job left no finished shard {file} ({e}). Run it again.") from e
+        raise accounting.IncompleteError(f"The job left no finished shard {file} ({e}). Run it again.") from e
     if note["records"] != records:
-        raise tally.IncompleteError(
+        raise accounting.IncompleteError(
             f"Shard {file} should hold {records} records. It holds {note['records']}. Run it again."
         )
     return dict(note)
 
 
 def _normalization(config: PrepareConfig, work: Work, summary: Summary) -> Normalization:
-    levels = gray.as_levels(summary.pixel_histogram["train"])
-    sums = gray.moments(levels)
-    mean, std = gray.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
-    scale, offset = json.loads(storage.read_text(work.path(workspace.AFFINE)))
+    levels = histogram.as_levels(summary.pixel_histogram["train"])
+    sums = histogram.moments(levels)
+    mean, std = histogram.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
+    scale, offset = json.loads(storage.read_text(work.path(work_dir.AFFINE)))
     return Normalization(config.normalize, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
 
 

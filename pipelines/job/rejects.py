@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pipelines import storage
 from pipelines.core.summary import Rejected
-from pipelines.storage import external_sort as sorting
+from pipelines.storage import external_sort
 
 MAX_LISTED = 300  # that the summary and the report name; all are in rejects/
 
@@ -34,7 +34,7 @@ def write(rejects: Iterable[Rejected], path: str) -> Unwritten:
     classes: collections.Counter[tuple[str, str]] = collections.Counter()
     first: list[Rejected] = []
     with storage.writing(path) as file:
-        for reject in _once(sorting.ordered(rejects, key=lambda r: (r.uri, r.stage, r.detail))):
+        for reject in _once(external_sort.ordered(rejects, key=lambda r: (r.uri, r.stage, r.detail))):
             line = json.dumps(dataclasses.asdict(reject), ensure_ascii=False)
             file.write(line.encode("utf-8", "backslashreplace") + b"\n")
             reasons[reject.reason] += 1

@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import histogram as gray
+from pipelines.images import histogram
 
 _COUNTED = ("formats", "conversions", "widths", "heights", "file_bytes")
 
 
 class Totals:
-    """What accounts (see `shards.write_shard`) say in sum.
+    """What accounts (see `shard_writer.write_shard`) say in sum.
 
     records: of each file. stored, copies: of each split, by label. levels: of each split, int64 (3, 256).
     counted: name of what is counted -> counts. source_digest: of all originals. weighted: whether any record is.
@@ -38,7 +38,7 @@ class Totals:
             self.copies[split].update(account["copies"])
             for name, counts in self.counted.items():
                 counts.update(account[name])
-            self.levels[split] = self.levels.get(split, 0) + gray.as_levels(account["levels"])
+            self.levels[split] = self.levels.get(split, 0) + histogram.as_levels(account["levels"])
             self.thumbnails += (Thumbnail(**picture) for picture in account["thumbnails"])
             self.source_digest = (self.source_digest + int(account["source_digest"], 16)) % (1 << 256)
             self.weighted = self.weighted or account["weighted"]

@@ -16,19 +16,17 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
-from pipelines import storage
-from pipelines import work_dir as workspace
+from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.core import hashing, progress
 from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
-from pipelines.job import accounting as tally
-from pipelines.job import worker_versions as versions
+from pipelines.job import accounting, worker_versions
 from pipelines.plan import balance, duplicates, plan
-from pipelines.records import shard_writer as shards
+from pipelines.records import shard_writer
 from pipelines.work_dir import Work
-from pipelines.workers import pool as workers
+from pipelines.workers import pool
 from pipelines.workers.pool import TaskLostError
 
 # Sources listed in one element: Beam's cost per element is then small beside the reading of the files.
@@ -57,8 +55,8 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
 
 
 def note_listed(count: int, work: Work) -> int:
-    """Keeps the number of inputs for `tally.summarize`."""
-    storage.write_text(work.path(workspace.LISTED), str(count))
+    """Keeps the number of inputs for `accounting.summarize`."""
+    storage.write_text(work.path(work_dir.LISTED), str(count))
     return count
 
 
@@ -71,11 +69,11 @@ class _WithWorkers(beam.DoFn):
 
     def __init__(self, config: PrepareConfig):
         self._config = config
-        self._versions = versions.here()
+        self._versions = worker_versions.here()
 
     def setup(self) -> None:
-        versions.check(self._versions)
-        self._workers = workers.decoders(self._config)
+        worker_versions.check(self._versions)
+        self._workers = pool.decoders(self._config)
 
 
 class Fingerprint(_WithWorkers):
@@ -214,7 +212,7 @@ def make_plan(shares: Mapping[tuple[str, str], plan.Share], config: PrepareConfi
 
 def assign_shard(refs: bytes, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
     """((split, shard), packed Items) of every record; images that the balance leaves out go aside."""
-    by_shard: dict[tuple[str, int], list[shards.Item]] = collections.defaultdict(list)
+    by_shard: dict[tuple[str, int], list[shard_writer.Item]] = collections.defaultdict(list)
     for ref in unpack([refs]):
         found = False
         for shard, item in plan.items_of(ref, the_plan, config):
@@ -265,7 +263,7 @@ def write_lines(file_to_lines: tuple[int, Iterable[bytes]], folder: str) -> None
 
 
 class WriteShard(_WithWorkers):
-    """((split, shard), [packed Items]) -> the shard's account; see `shards.write_shard`."""
+    """((split, shard), [packed Items]) -> the shard's account; see `shard_writer.write_shard`."""
 
     def __init__(self, config: PrepareConfig, work: Work):
         super().__init__(config)
@@ -273,8 +271,8 @@ class WriteShard(_WithWorkers):
 
     def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
-        file = shards.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
-        shards.write_shard(
+        file = shard_writer.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
+        shard_writer.write_shard(
             file,
             split,
             unpack(items),
@@ -285,14 +283,14 @@ class WriteShard(_WithWorkers):
             picture=index == 0,  # shards are in hash order: the first holds a fair sample of its split
         )
         if split == "train":
-            storage.write_text(self._work.path(workspace.STAGED, file), "")
+            storage.write_text(self._work.path(work_dir.STAGED, file), "")
         yield file
 
 
 class FinishShard(_WithWorkers):
-    """A staged shard's file -> nothing; see `shards.finish_shard`. As many at once as there are workers."""
+    """A staged shard's file -> nothing; see `shard_writer.finish_shard`. As many at once as there are workers."""
 
-    def __init__(self, config: PrepareConfig, work: Work, affine: shards.Affine | None):
+    def __init__(self, config: PrepareConfig, work: Work, affine: shard_writer.Affine | None):
         super().__init__(config)
         self._work, self._affine = work, affine
 
@@ -311,13 +309,13 @@ class FinishShard(_WithWorkers):
             self._pool.shutdown(cancel_futures=True)
 
     def _finish(self, file: str) -> None:
-        account = shards.read_account(file, self._work)
-        shards.finish_shard(account, self._affine, self._config, self._work, self._workers)
+        account = shard_writer.read_account(file, self._work)
+        shard_writer.finish_shard(account, self._affine, self._config, self._work, self._workers)
 
 
 def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:
     """The names of the shards that the plan demands."""
-    return [file for files in plan.shard_names(tally.read_plan(work), config).values() for file in files]
+    return [file for files in plan.shard_names(accounting.read_plan(work), config).values() for file in files]
 
 
 class MergeRanks(beam.CombineFn):

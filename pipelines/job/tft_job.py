@@ -16,7 +16,7 @@ from pipelines import storage
 from pipelines.config import PrepareConfig
 from pipelines.job import pipeline, transform
 from pipelines.records.shard_writer import Affine
-from pipelines.runners import runner as engine
+from pipelines.runners import runner
 from pipelines.work_dir import Work
 
 _built: dict[str, beam.Pipeline] = {}
@@ -24,7 +24,7 @@ _built: dict[str, beam.Pipeline] = {}
 
 def build(config: PrepareConfig, work: Work, folder: str) -> None:
     """Builds the job for `run`, which will write into a local folder: TensorFlow writes nowhere else for certain."""
-    job = beam.Pipeline(runner=engine.runner("DirectRunner")[0], options=engine.options(()))
+    job = beam.Pipeline(runner=runner.runner("DirectRunner")[0], options=runner.options(()))
     with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
         pipeline.analyze(job, config, work, os.path.join(folder, "transform"))
     _built[work.root] = job

@@ -18,11 +18,10 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
 from pipelines.config import PrepareConfig
-from pipelines.images import decode as images
-from pipelines.images import histogram as gray
-from pipelines.job import accounting as tally
+from pipelines.images import decode, histogram
+from pipelines.job import accounting
 from pipelines.plan.plan import shard_names
-from pipelines.records import shard_writer as shards
+from pipelines.records import shard_writer
 from pipelines.work_dir import Work
 
 # Deng et al.'s ImageNet statistics as torchvision and keras.applications ("torch" mode) state them, times 255.
@@ -43,15 +42,15 @@ def raw_metadata() -> dataset_metadata.DatasetMetadata:
 
 def analysis_rows(_: None, config: PrepareConfig, work: Work) -> Iterator[dict[str, Any]]:
     """The rows to analyze: the labels with their rank, and the pixel sums of the train originals, one a shard."""
-    plan = tally.read_plan(work)
+    plan = accounting.read_plan(work)
     zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
     for rank, label in enumerate(plan.labels):
         # TFT orders a vocabulary by weight: the first label weighs most, so ids are in the labels' own order.
         yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
     files = shard_names(plan, config)["train"]
-    for account in storage.each(lambda file: shards.read_account(file, work), files, work.root):
-        levels = gray.as_levels(account["levels"])
-        yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **gray.moments(levels)}
+    for account in storage.each(lambda file: shard_writer.read_account(file, work), files, work.root):
+        levels = histogram.as_levels(account["levels"])
+        yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **histogram.moments(levels)}
 
 
 def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
@@ -60,7 +59,7 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
     Outputs: `image` float32 (B, H, W, 3) exactly as a reader of the record sees it; `label` int64 (B,), -1 for an
     unknown one; `scale` and `offset` float32 (B, 3), the affine of the contract, the same in every row.
     """
-    spec = images.image_spec(config)
+    spec = decode.image_spec(config)
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         scale, offset = _affine(inputs, config.normalize)
@@ -87,13 +86,13 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
 
 
 @functools.cache
-def _to_pixels(spec: images.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
-    """`images.to_pixels` traced once: TensorFlow Transform runs `preprocessing_fn` five times.
+def _to_pixels(spec: decode.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`decode.to_pixels` traced once: TensorFlow Transform runs `preprocessing_fn` five times.
 
     Kept here and not in `preprocessing_fn`, which Beam pickles.
     """
     return tf.function(
-        lambda b: images.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
+        lambda b: decode.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
     )
 
 
@@ -102,7 +101,7 @@ def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: Pr
     if config.encoding == "jpeg":
         shape = pixels.shape[1:]
         pixels = tf.map_fn(
-            lambda p: tf.ensure_shape(contract.decode_image("jpeg", images.encode_image(p, config)), shape), pixels
+            lambda p: tf.ensure_shape(contract.decode_image("jpeg", decode.encode_image(p, config)), shape), pixels
         )
     normalized = tf.cast(pixels, tf.float32) * scale + offset
     return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if config.encoding == "float16" else normalized

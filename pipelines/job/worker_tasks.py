@@ -1,4 +1,4 @@
-"""What worker processes do, by name: see `workers.py`. Everything that opens an input's bytes is here."""
+"""Holds the functions that worker processes run by name; all code that opens an input's bytes is called from here."""
 
 from __future__ import annotations
 
@@ -13,18 +13,15 @@ import tensorflow as tf
 from pipelines import storage
 from pipelines.config import PrepareConfig
 from pipelines.contract import tfrecord
-from pipelines.core import terminal as console
+from pipelines.core import terminal
 from pipelines.core.elements import Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import decode as images
-from pipelines.images import formats
-from pipelines.images import histogram as gray
-from pipelines.records import make_record as records
-from pipelines.records import normalize_shard as finishing
+from pipelines.images import decode, formats, histogram
+from pipelines.records import make_record, normalize_shard
 from pipelines.records.shard_writer import Affine, Made
 from pipelines.storage import remote
 from pipelines.work_dir import Work
-from pipelines.workers import memory_limit as memory
+from pipelines.workers import memory_limit
 
 
 def warm_up() -> None:
@@ -32,9 +29,9 @@ def warm_up() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
-    spec = images.ImageSpec(4, 4)
-    images.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
-    memory.allow()
+    spec = decode.ImageSpec(4, 4)
+    decode.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
+    memory_limit.allow()
 
 
 def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
@@ -48,10 +45,10 @@ def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
     except (storage.StorageError, formats.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
     except MemoryError:
-        detail = records.out_of_memory(config)
+        detail = make_record.out_of_memory(config)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "out-of-memory", detail)
     except Exception as e:  # whatever a stranger's bytes lead to is one reject and no end of the run
-        detail = records.unexpected(e)
+        detail = make_record.unexpected(e)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "unexpected-error", detail)
     return Ref(*source, digest, len(data), tuple(header))
 
@@ -59,21 +56,21 @@ def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
 def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: PrepareConfig) -> Made | Rejected:
     """Reads, checks, decodes and resizes one source, once, and makes the records of these copies (0: the original)."""
     _bound(ref, config)
-    decoded = records.load(ref, split, config)
+    decoded = make_record.load(ref, split, config)
     if isinstance(decoded, Rejected):
         return decoded
-    framed = [tfrecord.framed(records.make_example(decoded, ref, copy, label_id, config)) for copy in copies]
-    counted = gray.histogram(decoded.pixels).tobytes() if 0 in copies else b""
+    framed = [tfrecord.framed(make_record.make_example(decoded, ref, copy, label_id, config)) for copy in copies]
+    counted = histogram.histogram(decoded.pixels).tobytes() if 0 in copies else b""
     return Made(framed, counted)
 
 
 def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfig) -> list[dict[str, object]]:
     """Pictures for the report of one source as it became these copies; none where it cannot be shown."""
     _bound(ref, config)
-    decoded = records.load(ref, split, config)
+    decoded = make_record.load(ref, split, config)
     if isinstance(decoded, Rejected):
         return []
-    made: list[Thumbnail | None] = [records.thumbnail(decoded, ref, copy, split, config) for copy in copies]
+    made: list[Thumbnail | None] = [make_record.thumbnail(decoded, ref, copy, split, config) for copy in copies]
     return [dataclasses.asdict(picture) for picture in made if picture is not None]
 
 
@@ -81,12 +78,12 @@ def _bound(source: Source | Ref, config: PrepareConfig) -> None:
     """Bounds the memory for one image, what reaches it not counted."""
     if storage.is_remote(source.uri):
         remote.connect(source.uri)
-    memory.bound(config.image_memory)
+    memory_limit.bound(config.image_memory)
 
 
 def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str, int]:
-    """Normalizes a staged shard of 8-bit pixels: see `finishing.finish`."""
-    return finishing.finish(staged, target, affine, encoding)
+    """Normalizes a staged shard of 8-bit pixels: see `normalize_shard.finish`."""
+    return normalize_shard.finish(staged, target, affine, encoding)
 
 
 def build_analysis(config: PrepareConfig, work: Work, folder: str) -> None:
@@ -104,7 +101,7 @@ def _analysis() -> Any:
     """Beam and TensorFlow Transform, which only one worker has use of."""
     if sys.modules.get("tf_keras") is None:
         sys.modules.pop("tf_keras", None)  # which the zygote bars, and TensorFlow Transform loads
-    with console.quick_imports():
-        from pipelines.job import tft_job as analysis
+    with terminal.quick_imports():
+        from pipelines.job import tft_job
 
-    return analysis
+    return tft_job

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pipelines import storage
-from pipelines.contract import json_fields as fields
+from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core.summary import Rejected
 
@@ -62,6 +62,6 @@ def _objects(directory: str, name: str) -> Iterator[tuple[int, Fields]]:
                 number += 1
                 if len(line) > MAX_LINE:
                     raise LedgerError(f"{name}, line {number} is longer than {MAX_LINE} bytes.")
-                yield number, Fields(fields.parse(line.decode("utf-8")))
+                yield number, Fields(json_fields.parse(line.decode("utf-8")))
     except (OSError, FieldError, UnicodeDecodeError) as e:
         raise LedgerError(f"{name} cannot be read from line {number or 1}: {e}.") from e

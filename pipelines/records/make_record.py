@@ -13,13 +13,12 @@ from PIL import Image, ImageOps
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.contract import tf_example as example
+from pipelines.contract import tf_example
 from pipelines.core import hashing
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import augment, formats
-from pipelines.images import decode as images
-from pipelines.workers import memory_limit as memory
+from pipelines.images import augment, decode, formats
+from pipelines.workers import memory_limit
 
 THUMBNAIL_SIDE = 160
 
@@ -44,9 +43,9 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
             return rejected("changed", "The file changed while the job ran.")
         limits = config.max_pixels, config.max_frames
         header = Header(*ref.header) if ref.header else formats.read_header(data, *limits)
-        with memory.turn(header.width * header.height, config.image_timeout / 4):
+        with memory_limit.turn(header.width * header.height, config.image_timeout / 4):
             encoded = data if header.in_graph else formats.canonical(data, *limits)
-            pixels = images.decoder(header, images.image_spec(config))(tf.constant(encoded))
+            pixels = decode.decoder(header, decode.image_spec(config))(tf.constant(encoded))
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except (MemoryError, tf.errors.ResourceExhaustedError):
@@ -78,14 +77,14 @@ def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) 
 def image_bytes(pixels: np.ndarray, config: PrepareConfig) -> bytes:
     """The `image` feature while staged: 8-bit pixels as they are, or as JPEG or PNG where that is the encoding."""
     if config.encoding in ("jpeg", "png"):
-        return bytes(images.encode_image(tf.constant(pixels), config).numpy())
+        return bytes(decode.encode_image(tf.constant(pixels), config).numpy())
     return pixels.tobytes()
 
 
 def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, config: PrepareConfig) -> bytes:
     """The staged record of copy number `copy`."""
     image = image_bytes(stored_pixels(decoded, ref, copy, config), config)
-    return example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
+    return tf_example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
 
 
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:

@@ -20,7 +20,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core import hashing, progress
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected
-from pipelines.images import histogram as gray
+from pipelines.images import histogram
 from pipelines.work_dir import Work
 from pipelines.workers.pool import TaskLostError, Workers
 
@@ -49,7 +49,7 @@ class Made(NamedTuple):
     Here and not in tasks.py, which makes it: who unpickles it would import TensorFlow with that.
 
     framed: as they stand in a TFRecord file, in the order of the copies asked for.
-    levels: `gray.histogram` as bytes; empty where the original is not among the records.
+    levels: `histogram.histogram` as bytes; empty where the original is not among the records.
     """
 
     framed: list[bytes]
@@ -155,7 +155,7 @@ class _Account:
         self._file, self._split = file, split
         self._stored: list[Item] = []
         self._levels: list[bytes] = []
-        self._sum = gray.add_up([])
+        self._sum = histogram.add_up([])
         self._rejects: dict[str, Rejected] = {}
 
     def reject(self, rejected: Rejected) -> None:
@@ -167,7 +167,7 @@ class _Account:
         if not item.copy:
             self._levels.append(made.levels)
             if len(self._levels) == COUNTED:
-                self._sum += gray.add_up(self._levels)
+                self._sum += histogram.add_up(self._levels)
                 self._levels.clear()
 
     def result(self, size: tuple[int, int]) -> dict[str, Any]:
@@ -187,8 +187,8 @@ class _Account:
             "conversions": conversions,
             "widths": count(str(header.width // 16 * 16) for header in headers),
             "heights": count(str(header.height // 16 * 16) for header in headers),
-            "file_bytes": count(str(gray.file_size_bin(ref.file_bytes)) for ref in originals),
-            "levels": (self._sum + gray.add_up(self._levels)).tolist(),
+            "file_bytes": count(str(histogram.file_size_bin(ref.file_bytes)) for ref in originals),
+            "levels": (self._sum + histogram.add_up(self._levels)).tolist(),
             "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
         }
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines import storage
 from pipelines.config import ConfigError, PrepareConfig
-from pipelines.core import terminal as console
+from pipelines.core import terminal
 from pipelines.runners import dataflow, portable
 from pipelines.runners.portable import LOCAL
 
@@ -90,7 +90,7 @@ class Engine:
         """Runs the job, or has it run where `wait_until_finish` waits for it."""
         if self.name not in SERVICES:
             return job.run()
-        with console.native_notices_held():  # pip's, and of the program that builds the package
+        with terminal.native_notices_held():  # pip's, and of the program that builds the package
             result = job.run()
         _log.info("The job: %s", dataflow.page(result.job_id(), self._options))
         return result
@@ -165,10 +165,10 @@ def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:
         )
     kind = PipelineOptions
     if runner_name in SERVICES:
-        from pipelines.runners import dataflow_request as request
+        from pipelines.runners import dataflow_request
 
-        request.hide_paths()
-        kind = request.SentOptions
+        dataflow_request.hide_paths()
+        kind = dataflow_request.SentOptions
     # The graph is fixed and the tests run it: inferring types again in every run takes half a second.
     return kind(list(flags), pipeline_type_check=False)
 

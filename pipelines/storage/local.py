@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from pipelines.core import name_variants as casing
+from pipelines.core import name_variants
 
 
 class StorageError(OSError):
@@ -17,12 +17,12 @@ class StorageError(OSError):
 
 
 def read(path: str, limit: int) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; StorageError as `storage.read_input`."""
+    """The bytes of a regular file of at most `limit` bytes; StorageError as `files.read_input`."""
     try:
         # O_NONBLOCK: opening a FIFO that nobody writes to returns instead of waiting for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as e:
-        near = casing.nearby(path)
+        near = name_variants.nearby(path)
         hint = f" There is {near!r}: the case of its name differs, or its Unicode form." if near else ""
         raise StorageError("missing", f"There is no such file.{hint}") from e
     except (OSError, ValueError) as e:

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from pipelines.storage import object_stores as stores
+from pipelines.storage import object_stores
 from pipelines.storage.object_stores import FORBIDDEN, MISSING, NO_BUCKET, STORES, Store
 
 SETTINGS, PRELOAD = "SHARDMILL_STORE_OPTIONS", "SHARDMILL_STORES"  # environment variables of worker processes
@@ -123,7 +123,7 @@ def below(folder: str, beginning: str = "") -> Iterator[str]:
 
 def _listed(folder: str, beginning: str, flat: bool) -> Iterator[str]:
     prefix = folder.rstrip("/") + "/"
-    start = len(stores.parts(prefix)[1])
+    start = len(object_stores.parts(prefix)[1])
     with _store(folder, "listed") as store:
         for key in store.names(prefix + beginning, flat):
             if key[start:]:
@@ -155,7 +155,7 @@ def remove(path: str) -> None:
 
 def check(path: str) -> None:
     """Raises StoreError for a path that no store of ours can have. Imports nothing heavy."""
-    scheme, bucket = scheme_of(path), stores.parts(path)[0]
+    scheme, bucket = scheme_of(path), object_stores.parts(path)[0]
     if scheme not in STORES:
         raise StoreError(
             f"{path!r}: {scheme}:// cannot be read or written. Local paths, {' and '.join(f'{s}://' for s in STORES)} "
@@ -213,7 +213,7 @@ def _told(store: Store, path: str, doing: str, error: Exception) -> OSError:
     if kind == MISSING:
         return FileNotFoundError(errno.ENOENT, "There is no such file", path)
     if kind == NO_BUCKET:
-        bucket = f"{scheme_of(path)}://{stores.parts(path)[0]}"
+        bucket = f"{scheme_of(path)}://{object_stores.parts(path)[0]}"
         return StoreError(f"{path} cannot be {doing}: there is no bucket {bucket}. Make it first, or name another.")
     remedy = f" {store.remedy}" if kind == FORBIDDEN else ""
     return StoreError(f"{path} cannot be {doing}: {_first_line(error)}.{remedy}")

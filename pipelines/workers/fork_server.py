@@ -1,4 +1,4 @@
-"""A process that imports TensorFlow once and forks the workers that touch untrusted bytes; see `workers.py`.
+"""A process that imports TensorFlow once and forks the workers that touch untrusted bytes; see `pool.py`.
 
 A fork of a process that has only imported costs milliseconds and shares its memory; a new interpreter costs the import
 again. It is safe here because this process runs one thread and never an operation: TensorFlow starts its threads with

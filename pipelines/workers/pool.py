@@ -26,7 +26,7 @@ from typing import Any
 
 from pipelines.config import PrepareConfig
 from pipelines.storage import remote
-from pipelines.workers import fork_server as zygote
+from pipelines.workers import fork_server
 
 START_SECONDS = 300.0  # for importing TensorFlow on a busy machine
 AHEAD = 12  # requests a worker has before it answers: what it does not wait for
@@ -151,7 +151,7 @@ def _tell(answered: list[tuple[_Request, Any]]) -> None:
 
 
 class _Worker:
-    """This end of `zygote.work`: requests out, answers in, both pickled, in order."""
+    """This end of `fork_server.work`: requests out, answers in, both pickled, in order."""
 
     def __init__(self, connection: socket.socket, process: int):
         self._connection, self._process = connection, process
@@ -210,7 +210,7 @@ def usual_count(configured: int) -> int:
 
 
 class _Zygote:
-    """The other end of `zygote.serve`."""
+    """The other end of `fork_server.serve`."""
 
     def __init__(self, kind: _Kind) -> None:
         module, environment = kind
@@ -238,13 +238,13 @@ class _Zygote:
         ours, theirs = socket.socketpair()
         with self._lock, theirs:
             try:
-                socket.send_fds(self._control, [zygote.FORK], [theirs.fileno()])
-                answer = self._control.recv(zygote.PID.size)
+                socket.send_fds(self._control, [fork_server.FORK], [theirs.fileno()])
+                answer = self._control.recv(fork_server.PID.size)
             except OSError as e:
                 raise WorkerError(f"No worker process can be started ({e}).{self._told()}") from e
-        if len(answer) != zygote.PID.size:
+        if len(answer) != fork_server.PID.size:
             raise WorkerError(f"No worker process can be started.{self._told()}")
-        worker = _Worker(ours, zygote.PID.unpack(answer)[0])
+        worker = _Worker(ours, fork_server.PID.unpack(answer)[0])
         try:
             ready, result = worker.receive(START_SECONDS)
         except TaskLostError as e:

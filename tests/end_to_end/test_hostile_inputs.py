@@ -12,7 +12,7 @@ import stat
 import subprocess
 import sys
 
-from tests.support import images as fx
+from tests.support import images
 from tests.support.images import draw_photo
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -50,7 +50,7 @@ def build(root: pathlib.Path, outside: pathlib.Path) -> dict[str, str]:
             draw_photo(root / label / "x.jpg", 3 * i + len(label), (50 + i, 40))
             (root / label / "x.jpg").rename(root / label / name)
             expected[f"{label}/{name}"] = ""
-    for name, (data, reason) in fx.bombs().items():
+    for name, (data, reason) in images.bombs().items():
         (root / "bomb").mkdir(exist_ok=True)
         (root / "bomb" / name).write_bytes(data)
         expected[f"bomb/{name}"] = reason
@@ -70,8 +70,8 @@ def build(root: pathlib.Path, outside: pathlib.Path) -> dict[str, str]:
     (special / "twice/outside.jpg").symlink_to("../outside/secret.jpg")  # through a link that stays inside
     with open(special / "sparse.jpg", "wb") as file:
         file.truncate(40 << 30)
-    for name, data in {"empty.jpg": b"", "text.jpg": b"%!PS or not", "EPS.jpg": fx.text_file("EPS"),
-                       "PDF.jpg": fx.text_file("PDF"), "cut.jpg": good[: len(good) // 2], ".hidden.jpg": good,
+    for name, data in {"empty.jpg": b"", "text.jpg": b"%!PS or not", "EPS.jpg": images.text_file("EPS"),
+                       "PDF.jpg": images.text_file("PDF"), "cut.jpg": good[: len(good) // 2], ".hidden.jpg": good,
                        "\udcff.jpg": good}.items():  # fmt: skip
         (special / name).write_bytes(data)
     expected |= {f"special/{name}": reason for name, reason in SPECIAL.items()} | {"special/photo.jpg": ""}

@@ -17,17 +17,14 @@ import tensorflow as tf
 
 from pipelines import contract, storage
 from pipelines.config import ConfigError, PrepareConfig
-from pipelines.core import elements as source
-from pipelines.core import hashing
+from pipelines.core import elements, hashing
 from pipelines.core.elements import NothingUsableError, SourceError
-from pipelines.images import augment, formats
-from pipelines.images import decode as images
-from pipelines.job import prepare, stages
-from pipelines.job import worker_tasks as tasks
+from pipelines.images import augment, decode, formats
+from pipelines.job import prepare, stages, worker_tasks
 from pipelines.job.accounting import DataRejectedError, IncompleteError
-from pipelines.records import shard_writer as shards
+from pipelines.records import shard_writer
 from pipelines.runners.runner import EngineError
-from pipelines.workers import pool as workers
+from pipelines.workers import pool
 
 
 def digests(directory: pathlib.Path) -> dict[str, str]:
@@ -93,14 +90,14 @@ def test_balance_touches_the_train_split_only(prepared):
 def test_every_stored_pixel_is_what_its_source_says(prepared):
     out, result, config = prepared
     c = result.contract
-    spec = images.image_spec(config)
+    spec = decode.image_spec(config)
     seen_copies = 0
     for split in c.splits:
         for row in read_split(out, c, split):
             ledger = row["ledger"]
             data = pathlib.Path(ledger["uri"]).read_bytes()
             assert hashlib.sha256(data).hexdigest() == ledger["digest"]
-            pixels = images.to_pixels(tf.constant(formats.canonical(data)), spec).numpy()
+            pixels = decode.to_pixels(tf.constant(formats.canonical(data)), spec).numpy()
             if ledger["copy"]:
                 seen_copies += 1
                 key = os.path.relpath(ledger["uri"], config.input)
@@ -137,10 +134,10 @@ def test_statistics_are_those_of_the_train_originals(prepared):
     out, result, config = prepared
     c = result.contract
     originals = [r for r in read_split(out, c, "train") if not r["ledger"]["copy"]]
-    spec = images.image_spec(config)
+    spec = decode.image_spec(config)
     pixels = np.stack(
         [
-            images.to_pixels(tf.constant(formats.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes())), spec)
+            decode.to_pixels(tf.constant(formats.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes())), spec)
             for r in originals
         ]
     ).astype(np.float64)
@@ -203,14 +200,14 @@ def test_a_second_run_agrees_to_the_byte(prepared, photos, tmp_path):
 def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeypatch):
     out, _, config = prepared
     again = dataclasses.replace(config, output=str(tmp_path / "insects"))
-    finish, number = shards.finish_shard, itertools.count()
+    finish, number = shard_writer.finish_shard, itertools.count()
 
     def fails_after_two(*args):
         if next(number) >= 2:
             raise OSError(28, "No space left on device")
         return finish(*args)
 
-    monkeypatch.setattr(shards, "finish_shard", fails_after_two)
+    monkeypatch.setattr(shard_writer, "finish_shard", fails_after_two)
     with pytest.raises(RuntimeError, match="No space left"):  # as Beam wraps an OSError
         prepare.prepare(again)
     assert not (tmp_path / "insects/contract.json").exists()
@@ -219,13 +216,13 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeyp
     assert len([p for p in kept if p.parent.name == "shards"]) == 4  # two shards and their notes
     monkeypatch.undo()
 
-    submit, asked = workers.Workers.submit, []
+    submit, asked = pool.Workers.submit, []
 
     def counts(self, task, *args):
         asked.append(task)
         return submit(self, task, *args)
 
-    monkeypatch.setattr(workers.Workers, "submit", counts)
+    monkeypatch.setattr(pool.Workers, "submit", counts)
     moved_times = {}
     publish = prepare.publish.publish
 
@@ -246,7 +243,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeyp
 def test_a_source_is_decoded_once_for_each_shard_that_holds_it(prepared, tmp_path, monkeypatch):
     """However many copies of it the shard holds; each image is fingerprinted once."""
     out, _, config = prepared
-    submit, asked = workers.Workers.submit, collections.Counter()
+    submit, asked = pool.Workers.submit, collections.Counter()
 
     def counts(self, task, shared, items, deadline=None):
         items = list(items)
@@ -254,7 +251,7 @@ def test_a_source_is_decoded_once_for_each_shard_that_holds_it(prepared, tmp_pat
             asked[task, item[0].key if item and hasattr(item[0], "key") else ""] += 1
         return submit(self, task, shared, items, deadline)
 
-    monkeypatch.setattr(workers.Workers, "submit", counts)
+    monkeypatch.setattr(pool.Workers, "submit", counts)
     prepare.prepare(dataclasses.replace(config, output=str(tmp_path / "insects")))
     holding = collections.Counter()
     records_of = collections.Counter()
@@ -372,8 +369,10 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
 
     class Loses(stages.Fingerprint):
         def process(self, numbered, total):
-            batch = list(source.unpack([numbered[1]]))
-            read = (tasks.fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt"))
+            batch = list(elements.unpack([numbered[1]]))
+            read = (
+                worker_tasks.fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt")
+            )
             yield from stages.in_buckets(((ref.digest, ref) for ref in read), total)
 
     monkeypatch.setattr(stages, "Fingerprint", Loses)

@@ -14,14 +14,12 @@ import sys
 import pytest
 
 from pipelines import contract, storage
-from pipelines.dataset import describe as inspect
-from pipelines.dataset import source_changes as drift
-from pipelines.dataset import verify
+from pipelines.dataset import describe, source_changes, verify
 from pipelines.job import prepare
 from pipelines.storage import remote
 from pipelines.work_dir import Work
-from pipelines.workers import pool as workers
-from tests.support import object_stores as store_fixtures
+from pipelines.workers import pool
+from tests.support import object_stores
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -29,13 +27,13 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture(scope="module", params=["s3", "gs"])
 def store(request, photos):
     """(bucket, Beam's flags, environment) of an emulated store that holds `photos`."""
-    place = f"{request.param}://{store_fixtures.BUCKET}"
+    place = f"{request.param}://{object_stores.BUCKET}"
     with (
-        {"s3": store_fixtures.s3, "gs": store_fixtures.gcs}[request.param]() as flags,
+        {"s3": object_stores.s3, "gs": object_stores.gcs}[request.param]() as flags,
         pytest.MonkeyPatch.context() as patch,
     ):
         patch.setattr(prepare, "REMOTE_POLL_SECONDS", 0.2)
-        store_fixtures.put_folder(photos, f"{place}/photos")
+        object_stores.put_folder(photos, f"{place}/photos")
         yield place, flags
 
 
@@ -76,14 +74,14 @@ def test_everything_is_as_after_a_local_run(published, prepared):
 def test_it_is_whole_and_its_inputs_are_unchanged(published):
     config, _ = published
     assert verify.verify(config.output) == []
-    found = drift.find(config.output)
+    found = source_changes.find(config.output)
     assert (found.changes, found.compared) == ([], 41)
     changed = storage.join(config.input, "ant", "03.jpg")
     before = storage.read_input(changed, 1 << 20)
     try:
         with storage.writing(changed) as file:
             file.write(before + b"x")
-        assert [c[:2] for c in drift.find(config.output).changes] == [("changed", "ant/03.jpg")]
+        assert [c[:2] for c in source_changes.find(config.output).changes] == [("changed", "ant/03.jpg")]
     finally:
         with storage.writing(changed) as file:
             file.write(before)
@@ -106,9 +104,9 @@ def test_what_is_wrong_is_named(published):
 
 def test_it_can_be_looked_at(published, prepared, tmp_path):
     config, _ = published
-    assert inspect.describe(config.output) == inspect.describe(prepared[0])
+    assert describe.describe(config.output) == describe.describe(prepared[0])
     for name, folder in (("remote.png", config.output), ("local.png", prepared[0])):
-        inspect.contact_sheet(folder, tmp_path / name, columns=2, rows=2)
+        describe.contact_sheet(folder, tmp_path / name, columns=2, rows=2)
     assert (tmp_path / "remote.png").read_bytes() == (tmp_path / "local.png").read_bytes()
 
 
@@ -150,7 +148,7 @@ def test_the_trainer_streams_what_tensorflow_opens(published, prepared, tmp_path
         with pytest.raises(contract.ContractError, match="aws s3 cp --recursive s3://bucket/made/insects DIR"):
             contract.load(config.output)
         return
-    with store_fixtures.seen_by_tensorflow(tmp_path) as more:
+    with object_stores.seen_by_tensorflow(tmp_path) as more:
         done = subprocess.run(
             [sys.executable, "-c", READ, str(prepared[0]), config.output],
             cwd=ROOT, env={**os.environ, **more, "XDG_CACHE_HOME": str(tmp_path)},
@@ -189,8 +187,8 @@ def test_a_run_that_ended_before_publishing_goes_on_over_the_older_dataset(store
             prepare.prepare(config, flags)
     assert shards(contract.load(config.output, storage.reading_text)) == shards(published[1].contract)
     asked = []
-    submit = workers.Workers.submit
-    monkeypatch.setattr(workers.Workers, "submit", lambda *args, **more: asked.append(args[1]) or submit(*args, **more))
+    submit = pool.Workers.submit
+    monkeypatch.setattr(pool.Workers, "submit", lambda *args, **more: asked.append(args[1]) or submit(*args, **more))
     again = prepare.prepare(config, flags)
     assert set(asked) == {"fingerprint", "build_analysis", "run_analysis"}
     assert shards(again.contract) == expected

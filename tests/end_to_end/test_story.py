@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from tests.support.images import draw_photo
-from trainer.doctor import run_probes as checkup
-from trainer.doctor.probes import registry as probes
-from trainer.doctor.subject import load as gather
+from trainer.doctor import run_probes
+from trainer.doctor.probes import registry
+from trainer.doctor.subject import load
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -32,8 +32,10 @@ def verdict(program, data, monkeypatch):
     monkeypatch.setenv("DATA", str(data))
     monkeypatch.syspath_prepend(str(ROOT))
     module = importlib.reload(importlib.import_module(f"examples.story.{program}"))
-    subject = gather.subject_of(dataset=module.dataset, model=module.model)
-    report = checkup.run(subject, [p for p in probes.all_probes() if "augmentation" in p.name or "balance" in p.name])
+    subject = load.subject_of(dataset=module.dataset, model=module.model)
+    report = run_probes.run(
+        subject, [p for p in registry.all_probes() if "augmentation" in p.name or "balance" in p.name]
+    )
     return {finding.id: finding for finding in report.findings}
 
 

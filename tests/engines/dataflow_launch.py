@@ -24,20 +24,19 @@ from apache_beam.io.gcp import gcsfilesystem, gcsio
 from apache_beam.runners.dataflow.internal import apiclient
 from google.cloud import dataflow_v1beta3 as dataflow
 
-from pipelines import storage
-from pipelines import work_dir as workspace
+from pipelines import storage, work_dir
 from pipelines.cli import options
 from pipelines.plan import plan
-from pipelines.runners import runner as engine
-from pipelines.storage import object_stores as stores
-from pipelines.workers import pool as workers
+from pipelines.runners import runner
+from pipelines.storage import object_stores
+from pipelines.workers import pool
 
 OBJECTS: dict[str, bytes] = {}
 REQUESTS: list[dataflow.CreateJobRequest] = []
 
 
 class Objects:
-    """Takes the place of `stores.Gcs`: all buckets are one dictionary."""
+    """Takes the place of `object_stores.Gcs`: all buckets are one dictionary."""
 
     remedy = ""
 
@@ -51,7 +50,7 @@ class Objects:
         OBJECTS[path] = file.read()
 
     def names(self, path: str, flat: bool) -> Iterator[str]:
-        start, end = len(path) - len(stores.parts(path)[1]), len(path)
+        start, end = len(path) - len(object_stores.parts(path)[1]), len(path)
         found = [name for name in sorted(OBJECTS) if name.startswith(path)]
         cut = [name[:end] + "".join(name[end:].partition("/")[:2]) if flat else name for name in found]
         return iter(dict.fromkeys(name[start:] for name in cut))
@@ -67,7 +66,7 @@ class Objects:
             del OBJECTS[path]
 
     def kind(self, error: BaseException) -> str:
-        return stores.MISSING if isinstance(error, KeyError) else stores.OTHER
+        return object_stores.MISSING if isinstance(error, KeyError) else object_stores.OTHER
 
 
 def listed(_: gcsfilesystem.GCSFileSystem, prefix: str) -> Iterator[FileMetadata]:
@@ -100,17 +99,17 @@ class Nobody:
 
 def leave_plan() -> None:
     """What `write` leaves when it is done, as far as `normalize` is built on it: a plan of one image of one class."""
-    config = engine.located(options.prepare_config(options.parse(sys.argv[1:])[0]), "DataflowRunner")
+    config = runner.located(options.prepare_config(options.parse(sys.argv[1:])[0]), "DataflowRunner")
     made = plan.make_plan({("train", "cat"): plan.Share(images=1, records=1)}, config)
-    work = workspace.Work(storage.join(config.output, workspace.Work.DIRECTORY))
+    work = work_dir.Work(storage.join(config.output, work_dir.Work.DIRECTORY))
     storage.write_text(work.path("plan.json"), made.to_json())
     for file in plan.shard_names(made, config)["train"]:
-        storage.write_text(work.path(workspace.STAGED, file), "")
+        storage.write_text(work.path(work_dir.STAGED, file), "")
 
 
 def stand_in() -> None:
     """Puts the stand-ins in place."""
-    stores.STORES["gs"] = lambda _: Objects()  # type: ignore[assignment]
+    object_stores.STORES["gs"] = lambda _: Objects()  # type: ignore[assignment]
     gcsfilesystem.GCSFileSystem._list = listed
     for module in (auth, apiclient):
         module.get_service_credentials = lambda _: None  # nobody's: nothing is asked of a network
@@ -119,7 +118,7 @@ def stand_in() -> None:
     apiclient.DataflowApplicationClient.stage_file = stage_file
     for name in ("Jobs", "Messages", "Metrics"):
         setattr(apiclient.dataflow, f"{name}V1Beta3Client", Service)
-    workers.shared = lambda *_: Nobody()  # type: ignore[assignment]
+    pool.shared = lambda *_: Nobody()  # type: ignore[assignment]
 
 
 def stage_file(_: Any, folder: str, name: str, stream: io.IOBase, *__: Any, **___: Any) -> None:

@@ -18,8 +18,8 @@ from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from pipelines.job import worker_tasks as tasks
-from pipelines.workers import pool as workers
+from pipelines.job import worker_tasks
+from pipelines.workers import pool
 
 
 class Here:
@@ -33,14 +33,14 @@ class Here:
         futures = []
         for item in items:
             futures.append(concurrent.futures.Future[Any]())
-            futures[-1].set_result(getattr(tasks, task)(*item, *shared))
+            futures[-1].set_result(getattr(worker_tasks, task)(*item, *shared))
         return futures
 
 
 def main() -> None:
     _, pipeline, photos, made = sys.argv
     stand_ins.stand_in()
-    workers.shared = lambda *_: Here()  # type: ignore[assignment]
+    pool.shared = lambda *_: Here()  # type: ignore[assignment]
     for path in pathlib.Path(photos).rglob("*"):
         if path.is_file():
             stand_ins.OBJECTS[f"gs://photos/in/{path.relative_to(photos).as_posix()}"] = path.read_bytes()
@@ -50,7 +50,7 @@ def main() -> None:
         del environment.dependencies[:]
     FnApiRunner().run_via_runner_api(message, PipelineOptions([])).wait_until_finish()
     stand_ins.keep(pathlib.Path(made))
-    print(workers.__file__)
+    print(pool.__file__)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,7 @@ import logging
 
 import pytest
 
-from pipelines import storage
-from pipelines import work_dir as workspace
+from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 
 
@@ -19,13 +18,13 @@ def again(config: PrepareConfig, caplog: pytest.LogCaptureFixture) -> tuple[bool
     """(whether what was done stays, what is said)."""
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        work = workspace.open_work(config)
+        work = work_dir.open_work(config)
     return storage.exists(work.path("staged", "done")), caplog.text
 
 
 @pytest.fixture
 def unfinished(config):
-    work = workspace.open_work(config)
+    work = work_dir.open_work(config)
     storage.write_text(work.path("staged", "done"), "")
     storage.write_text(work.path("plan.json"), "{}")
     return work

@@ -39,18 +39,16 @@ def main(devices: int, runs: list[dict]) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
     from trainer.config import TrainConfig
     from trainer.serving.export_check import Parity
-    from trainer.training import compiled_steps as execution
-    from trainer.training import finalize as finish
-    from trainer.training import loop, resume, train
+    from trainer.training import compiled_steps, finalize, loop, resume, train
 
     # No part of this, and half of the time.
-    finish.plots.write_all = finish.board.write = finish.write_page = lambda *_: None
-    finish.export.write = lambda *_: Parity(0.0, 0.0, 0, 0)
+    finalize.plots.write_all = finalize.board.write = finalize.write_page = lambda *_: None
+    finalize.export.write = lambda *_: Parity(0.0, 0.0, 0, 0)
     for options in runs:
         kill, seconds = options.pop("kill", None), options.pop("seconds", None)
         if seconds is not None:
             loop.CHECK_STEPS = 2  # the pace is looked at in the middle of these short epochs
-            execution.Pace.took = pretended(execution.Pace.took, seconds)
+            compiled_steps.Pace.took = pretended(compiled_steps.Pace.took, seconds)
         after_step = resume.Saver.after_step
 
         def dies(self, epoch_ended, kill=kill, after_step=after_step):

@@ -14,10 +14,10 @@ import tensorflow as tf
 from keras import layers
 from PIL import Image
 
-from trainer.doctor import run_probes as checkup
+from trainer.doctor import run_probes
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
-from trainer.doctor.subject import load as gather
+from trainer.doctor.subject import load
 from trainer.doctor.subject.sample import Batch, Sample, class_ids
 from trainer.doctor.subject.split import Split
 from trainer.doctor.subject.subject import Subject
@@ -79,7 +79,7 @@ def cnn(
 
 def doctor(*probes: Probe, **given: Any) -> Report:
     """The report of these probes on `gather.subject_of(**given)`."""
-    return checkup.run(gather.subject_of(**given), probes)
+    return run_probes.run(load.subject_of(**given), probes)
 
 
 def subject(train: Any, validation: Any = None, **more: Any) -> Subject:

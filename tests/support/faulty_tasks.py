@@ -8,21 +8,21 @@ from unittest import mock
 
 from pipelines import storage
 from pipelines.images import formats
-from pipelines.job import worker_tasks as tasks
+from pipelines.job import worker_tasks
 from pipelines.job.worker_tasks import finish, thumbnails, warm_up  # noqa: F401
-from pipelines.workers import memory_limit as memory
+from pipelines.workers import memory_limit
 
 
 def fingerprint(source, config):
     _fault(source.key, "fingerprint")
     with _surprise(formats, "read_header", "surprises-in-fingerprint" in source.key):
-        return tasks.fingerprint(source, config)
+        return worker_tasks.fingerprint(source, config)
 
 
 def make(ref, copies, label_id, split, config):
     _fault(ref.key, "make")
     with _surprise(storage, "read_input", "surprises-in-make" in ref.key):
-        return tasks.make(ref, copies, label_id, split, config)
+        return worker_tasks.make(ref, copies, label_id, split, config)
 
 
 def echo(value):
@@ -52,7 +52,7 @@ def half_an_answer(_):
 
 
 def hoard(megabytes, allowed):
-    memory.bound(allowed << 20)
+    memory_limit.bound(allowed << 20)
     try:
         return len(bytearray(megabytes << 20)) >> 20
     except MemoryError:
@@ -60,14 +60,14 @@ def hoard(megabytes, allowed):
 
 
 def hold_turn(pixels, seconds, wait):
-    with memory.turn(pixels, wait):
+    with memory_limit.turn(pixels, wait):
         started = time.monotonic()
         time.sleep(seconds)
     return started, time.monotonic()
 
 
 def die_in_turn():
-    with memory.turn(memory.LARGE + 1, 9):
+    with memory_limit.turn(memory_limit.LARGE + 1, 9):
         die(0)
 
 

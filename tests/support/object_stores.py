@@ -21,8 +21,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from pipelines.storage import object_stores as stores
-from pipelines.storage import remote
+from pipelines.storage import object_stores, remote
 
 BUCKET = "bucket"
 KEYS = ("--s3_access_key_id=key", "--s3_secret_access_key=secret")
@@ -156,7 +155,7 @@ class Memory:
 
     def names(self, path: str, flat: bool) -> Iterator[str]:
         self.listings.append(path)
-        key = stores.parts(path)[1]
+        key = object_stores.parts(path)[1]
         start = path.removesuffix(key)
         found = sorted(name[len(start) :] for name in self.objects if name.startswith(path))
         cut = [name[: name.index("/", len(key)) + 1] if flat and "/" in name[len(key) :] else name for name in found]
@@ -175,7 +174,7 @@ class Memory:
                 del self.objects[path]
 
     def kind(self, error: BaseException) -> str:
-        return stores.MISSING if isinstance(error, KeyError) else stores.OTHER
+        return object_stores.MISSING if isinstance(error, KeyError) else object_stores.OTHER
 
     def _set(self, path: str, content: bytes) -> None:
         with self._lock:
@@ -188,6 +187,6 @@ def in_memory(changing: Callable[[], None] = lambda: None) -> Iterator[Memory]:
     """Has gs:// be a Memory while the body runs."""
     memory = Memory(changing)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(stores.STORES, "gs", lambda options: memory)
+        patch.setitem(object_stores.STORES, "gs", lambda options: memory)
         patch.setattr(remote, "_kept", {})
         yield memory

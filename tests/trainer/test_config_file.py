@@ -10,11 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.support.datasets import write_dataset
-from trainer import config_file as configfile
+from trainer import config_file
 from trainer.cli import options
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
-from trainer.models import build as models
+from trainer.models import build
 
 
 def written(path, text):
@@ -28,11 +28,11 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
         "data: no\noutput: 1:30\nlearning-rate: 1e-3\nverify: off\nepochs: 010\nflip: off\n"
         "init_weights:\nvalidation: 'none' # kept\n"
     )
-    assert configfile.read(written(tmp_path / "c.yaml", text), TrainConfig) == {
+    assert config_file.read(written(tmp_path / "c.yaml", text), TrainConfig) == {
         "data": "no", "output": "1:30", "learning_rate": 0.001, "verify": "off", "epochs": 10, "flip": False,
         "init_weights": "", "validation": "none",
     }  # fmt: skip
-    assert configfile.read(written(tmp_path / "empty.yaml", "# nothing\n"), TrainConfig) == {}
+    assert config_file.read(written(tmp_path / "empty.yaml", "# nothing\n"), TrainConfig) == {}
 
 
 @settings(max_examples=30)
@@ -47,13 +47,13 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
 def test_what_is_written_is_read_back(tmp_path_factory, name, rate, flip, seed):
     config = TrainConfig(name, "off", learning_rate=rate, flip=flip, seed=seed, verify="off", checkpoint_minutes=0.5)
     path = tmp_path_factory.mktemp("c") / "config.yaml"
-    path.write_text(configfile.text(config), encoding="utf-8", newline="")
-    again = TrainConfig(**configfile.read(path, TrainConfig))
+    path.write_text(config_file.text(config), encoding="utf-8", newline="")
+    again = TrainConfig(**config_file.read(path, TrainConfig))
     assert dataclasses.asdict(again) == dataclasses.asdict(config)
 
 
 def test_resuming_is_not_an_option_of_the_repetition():
-    assert "resume" not in configfile.text(TrainConfig("d", "o", resume=True))
+    assert "resume" not in config_file.text(TrainConfig("d", "o", resume=True))
 
 
 @pytest.mark.parametrize(
@@ -79,17 +79,17 @@ def test_resuming_is_not_an_option_of_the_repetition():
 )
 def test_a_file_that_cannot_be_used_is_told(tmp_path, text, message):
     with pytest.raises(TrainerError) as error:
-        configfile.read(written(tmp_path / "c.yaml", text), TrainConfig)
+        config_file.read(written(tmp_path / "c.yaml", text), TrainConfig)
     assert message in str(error.value)
     assert "c.yaml" in str(error.value)
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path):
     with pytest.raises(TrainerError, match=r"cannot be read: No such file or directory\."):
-        configfile.read(tmp_path / "no.yaml", TrainConfig)
+        config_file.read(tmp_path / "no.yaml", TrainConfig)
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(TrainerError, match=r"cannot be read: it is not UTF-8 text\."):
-        configfile.read(tmp_path / "b.yaml", TrainConfig)
+        config_file.read(tmp_path / "b.yaml", TrainConfig)
 
 
 def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path):
@@ -112,7 +112,7 @@ def test_the_saved_config_repeats_the_run(tmp_path):
     argv = ["train", "--data", str(tmp_path / "data"), "--batch-size", "8", "--seed", "3", "--no-flip"]
     assert main([*argv, "--output", str(first), "--epochs", "1"]) == 0
     assert main(["train", "--config", str(first / "config.yaml"), "--output", str(second)]) == 0
-    for one, other in zip(*(models.load(f / "model.keras").get_weights() for f in (first, second)), strict=True):
+    for one, other in zip(*(build.load(f / "model.keras").get_weights() for f in (first, second)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert (first / "metrics.json").read_bytes() == (second / "metrics.json").read_bytes()
     assert (first / "versions.json").read_bytes() == (second / "versions.json").read_bytes()

@@ -18,11 +18,11 @@ import tensorflow as tf
 from keras import layers
 
 from tests.support.datasets import make_contract, write_dataset
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.cli.main import main
-from trainer.models import build as models
+from trainer.models import build
 from trainer.reporting import plots
-from trainer.training import checkpoint_file as checkpoints
+from trainer.training import checkpoint_file
 
 ROOT = str(pathlib.Path(__file__).parents[2])
 
@@ -65,7 +65,7 @@ def full_at(name):
 
 
 STAGES = {
-    "checkpoints": (checkpoints, "write", full),
+    "checkpoints": (checkpoint_file, "write", full),
     "logs": (tf.summary, "create_file_writer", full_for_tensorflow),
     "last.keras": (keras.Model, "save", full_at("last.keras")),
     "model.keras": (keras.Model, "save", full_at("model.keras")),
@@ -89,14 +89,14 @@ def test_a_full_disk_is_one_sentence_at_every_stage(data, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("name", ["metrics.json", "metrics.csv", "config.yaml", "versions.json"])
 def test_a_full_disk_while_texts_are_written(data, tmp_path, monkeypatch, capsys, name):
-    write_text = outputs.write_text
+    write_text = run_dir.write_text
 
     def sometimes(path, text):
         if path.name == name:
             raise OSError(28, "No space left on device", str(path))
         write_text(path, text)
 
-    monkeypatch.setattr(outputs, "write_text", sometimes)
+    monkeypatch.setattr(run_dir, "write_text", sometimes)
     assert main(argv(data, tmp_path / "o")) == 1
     said = one_sentence(capsys.readouterr().err)
     assert "No space left on device" in said
@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path):
     path.write_text("before")
     (tmp_path / "x.json.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device") as error:
-        outputs.write_text(path, "after")
+        run_dir.write_text(path, "after")
     assert error.value.filename == str(path)
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
@@ -197,12 +197,12 @@ def test_a_model_that_brings_code_along_is_refused_in_one_sentence(data, tmp_pat
 
 
 def test_of_a_whole_model_in_h5_only_the_weights_are_read(tmp_path):
-    network = models.build("cnn", make_contract())
+    network = build.build("cnn", make_contract())
     network.save(tmp_path / "whole.h5")
     with h5py.File(tmp_path / "whole.h5", "r+") as file:
         file.attrs["model_config"] = json.dumps(
             {"class_name": "system", "module": "os", "config": {"command": "false"}}
         )
-    again = models.build("cnn", make_contract(), str(tmp_path / "whole.h5"))
+    again = build.build("cnn", make_contract(), str(tmp_path / "whole.h5"))
     for given, expected in zip(again.get_weights(), network.get_weights(), strict=True):
         np.testing.assert_array_equal(given, expected)

@@ -12,7 +12,7 @@ from tests.support.datasets import write_dataset
 from trainer import task
 from trainer.cloud_mirror import Mirror
 from trainer.config import TrainConfig, TrainerError
-from trainer.models import build as models
+from trainer.models import build
 from trainer.training.train import train
 
 
@@ -82,8 +82,7 @@ def test_a_job_that_is_killed_goes_on_where_it_was(data, tmp_path, monkeypatch, 
     if not scheme:
         train(TrainConfig(str(data), str(tmp_path / "whole"), epochs=2, batch_size=4, verify="off"), say=lambda _: None)
         both = [
-            models.load(folder / "model.keras").get_weights()
-            for folder in (tmp_path / "whole", tmp_path / "bucket/run")
+            build.load(folder / "model.keras").get_weights() for folder in (tmp_path / "whole", tmp_path / "bucket/run")
         ]
         for one, other in zip(*both, strict=True):
             np.testing.assert_array_equal(one, other)

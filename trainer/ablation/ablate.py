@@ -11,10 +11,8 @@ from pathlib import Path
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from trainer import run_dir as outputs
-from trainer.ablation import datasets as prepared
-from trainer.ablation import report
-from trainer.ablation import trainings as runs
+from trainer import run_dir
+from trainer.ablation import datasets, report, trainings
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.ablation.study import Setting, Study
 from trainer.ablation.trainings import Outcome
@@ -37,16 +35,16 @@ def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
     check_data(config)
     _begin(config)
     variants = config.chosen()
-    directories = prepared.prepare(config, [v.preparation for v in variants], say)
-    prepared.check_alike(directories, prepared.records)
+    directories = datasets.prepare(config, [v.preparation for v in variants], say)
+    datasets.check_alike(directories, datasets.records)
     first = next(iter(directories.values()))
-    setting = Setting(_name(config), contracts.load(first), runs.truth(first), config.decisive())
-    images = prepared.train_images(first)
+    setting = Setting(_name(config), contracts.load(first), trainings.truth(first), config.decisive())
+    images = datasets.train_images(first)
     outcomes: list[Outcome] = []
     jobs = [(variant, seed) for seed in range(config.seeds) for variant in variants]
     for number, (variant, seed) in enumerate(jobs, 1):
         say(f"training {number}/{len(jobs)}, {variant.name}, seed {seed}{_left(outcomes, jobs[number - 1 :])}")
-        outcomes.append(runs.run(config, variant, seed, directories[variant.preparation.name], images))
+        outcomes.append(trainings.run(config, variant, seed, directories[variant.preparation.name], images))
         if variant is variants[-1]:  # whatever happens next: these are compared
             _write(config, Study.of(setting, variants, outcomes))
     return Study.of(setting, variants, outcomes)
@@ -70,7 +68,7 @@ def _begin(config: AblateConfig) -> None:
             "another directory."
         )
     directory.mkdir(parents=True, exist_ok=True)
-    outputs.write_text(note, json.dumps(config.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    run_dir.write_text(note, json.dumps(config.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _name(config: AblateConfig) -> str:
@@ -92,8 +90,8 @@ def _left(done: list[Outcome], jobs: list[tuple[Variant, int]]) -> str:
 def _write(config: AblateConfig, study: Study) -> None:
     directory = Path(config.output)
     content = json.dumps(study.to_dict(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    with outputs.replacing(directory / "ablation.png") as file:
+    with run_dir.replacing(directory / "ablation.png") as file:
         file.write(report.png(study))
-    outputs.write_text(directory / "ablation.md", report.markdown(study))
-    outputs.write_text(directory / "ablation.html", report.page(study))
-    outputs.write_text(directory / "ablation.json", content)
+    run_dir.write_text(directory / "ablation.md", report.markdown(study))
+    run_dir.write_text(directory / "ablation.html", report.page(study))
+    run_dir.write_text(directory / "ablation.json", content)

@@ -11,7 +11,7 @@ import jinja2
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from trainer.ablation import conclusions as verdict
+from trainer.ablation import conclusions
 from trainer.ablation.scoring import METRICS
 from trainer.ablation.study import Study
 
@@ -38,7 +38,7 @@ def text(study: Study) -> str:
         for row in table
     ]
     comparisons = study.comparisons
-    told = [verdict.summary(comparisons), *(f"- {c.sentence()}" for c in comparisons), verdict.RULE]
+    told = [conclusions.summary(comparisons), *(f"- {c.sentence()}" for c in comparisons), conclusions.RULE]
     return "\n".join([study.setting.sentence(), "", *lines, "", *told])
 
 
@@ -47,7 +47,7 @@ def markdown(study: Study) -> str:
     head, *body = ([cell.replace("|", "\\|") for cell in row] for row in rows(study))
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *body)]
     comparisons = study.comparisons
-    told = [verdict.summary(comparisons), "", *(f"- {c.sentence()}" for c in comparisons), "", verdict.RULE]
+    told = [conclusions.summary(comparisons), "", *(f"- {c.sentence()}" for c in comparisons), "", conclusions.RULE]
     return "\n".join([study.setting.sentence(), "", *lines, "", *told, ""])
 
 
@@ -64,8 +64,8 @@ def page(study: Study) -> str:
         head=head,
         body=body,
         comparisons=comparisons,
-        summary=verdict.summary(comparisons),
-        rule=verdict.RULE,
+        summary=conclusions.summary(comparisons),
+        rule=conclusions.RULE,
         png=base64.b64encode(png(study)).decode("ascii"),
     )
 

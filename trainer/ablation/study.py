@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.contract import Contract
-from trainer.ablation import conclusions as verdict
-from trainer.ablation import scoring
+from trainer.ablation import conclusions, scoring
 from trainer.ablation.conclusions import Comparison
 from trainer.ablation.datasets import TRAIN
 from trainer.ablation.scoring import METRICS
@@ -117,7 +116,7 @@ class Study:
         classes, rare = len(self.setting.labels), self.setting.labels.index(self.setting.rare)
         resampled = scoring.differences(self.setting.truth, ours, theirs, classes, rare)
         one, two = self.scores[variant.name], self.scores[variant.against]
-        effects = {m: verdict.effect([one[s][m] - two[s][m] for s in seeds], resampled[m]) for m in METRICS}
+        effects = {m: conclusions.effect([one[s][m] - two[s][m] for s in seeds], resampled[m]) for m in METRICS}
         return Comparison(variant.name, variant.against, variant.change, effects)
 
     def to_dict(self) -> dict[str, Any]:
@@ -140,8 +139,8 @@ class Study:
                     m: _plain(dataclasses.asdict(e)) | {"supported": e.supported} for m, e in c.effects.items()}}
                 for c in self.comparisons
             ],
-            "summary": verdict.summary(self.comparisons),
-            "rule": verdict.RULE,
+            "summary": conclusions.summary(self.comparisons),
+            "rule": conclusions.RULE,
         }  # fmt: skip
 
     def _variant(self, variant: Variant) -> dict[str, Any]:

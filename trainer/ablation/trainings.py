@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.ablation.config import AblateConfig
 from trainer.ablation.datasets import TEST
 from trainer.ablation.variants import Variant
 from trainer.config import TrainConfig
 from trainer.evaluation import evaluate, inference
-from trainer.models import build as models
+from trainer.models import build
 from trainer.training.train import train
 
 
@@ -65,7 +65,7 @@ def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: in
         metrics = train(options, say=lambda line: print(line, file=log, flush=True))
         for warning in warned:  # such as that raw pixels are a bad idea, which is what the variant is to show
             print(f"warning: {warning.message}", file=log)
-    network = models.load(outputs.finished(options.output).model)
+    network = build.load(run_dir.finished(options.output).model)
     found = inference.predict(network, data, TEST, evaluate.EVALUATION_BATCH)
     answers = found.answers()[np.argsort(found.keys)]
     return Outcome(variant.name, seed, answers, metrics["epochs"]["kept"], time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""A process that multiplies matrices on demand: what `synthetic.ProcessStep` starts in place of an accelerator.
+"""A process that multiplies matrices on demand: what `synthetic_step.ProcessStep` starts in place of an accelerator.
 
     python trainer/bench/matmul_process.py SIDE [CORE]
 

@@ -25,10 +25,8 @@ from trainer.bench.config import DEFAULT_MODEL, BenchConfig, Findings, Spread, c
 from trainer.bench.synthetic_step import DeviceStep, MatrixStep, ProcessStep, core_of_its_own
 from trainer.config import NO_CACHE, TrainConfig, TrainerError
 from trainer.data import dataset
-from trainer.models import build as models
-from trainer.training import compiled_steps as execution
-from trainer.training import mixed_precision as precision
-from trainer.training import train
+from trainer.models import build
+from trainer.training import compiled_steps, mixed_precision, train
 from trainer.training.step import TrainedModel, training_model
 
 PROFILED_STEPS = 10
@@ -223,11 +221,11 @@ def _findings(
 def _network_step(
     setup: TrainConfig, contract: Contract, batch: Batch, say: Callable[[str], None]
 ) -> tuple[Step, dict[str, Any]]:
-    network = models.build(setup.model, contract)
+    network = build.build(setup.model, contract)
     if setup.mixed_precision != "none":
-        network = precision.twin(setup, contract, network)
+        network = mixed_precision.twin(setup, contract, network)
     model = training_model(setup, contract, network, 1)
-    xla = execution.use_xla(setup.jit, model, [tf.TensorSpec.from_tensor(t) for t in batch], setup.batch_size, say)
+    xla = compiled_steps.use_xla(setup.jit, model, [tf.TensorSpec.from_tensor(t) for t in batch], setup.batch_size, say)
     step = training_step(model, batch, xla)
     what = f"{network.name}, {network.count_params():,} parameters"
     return step, {"network": what, "parameters": network.count_params(), "step_flops": None, "xla": xla}

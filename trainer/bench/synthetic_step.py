@@ -93,7 +93,7 @@ class DeviceStep(MatrixStep):
 
 
 class ProcessStep(MatrixStep):
-    """The products in a process of their own, see `processor.py`; on core number `core` if one is given."""
+    """The products in a process of their own, see `matmul_process.py`; on core number `core` if one is given."""
 
     def __init__(self, core: int | None = None, side: int = CPU_SIDE) -> None:
         super().__init__(side)

@@ -32,11 +32,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: dict[str, Any]) -> None:
-    from trainer import run_dir as outputs
+    from trainer import run_dir
 
     config = options.merged(TrainConfig, arguments)
     contracts.load(config.data)  # wrong paths are told in milliseconds, before TensorFlow
-    outputs.check(config.output)
+    run_dir.check(config.output)
     with quiet_start():
         from trainer.training.train import train
 
@@ -44,52 +44,51 @@ def _train(arguments: dict[str, Any]) -> None:
 
 
 def _evaluate(arguments: dict[str, Any]) -> None:
-    from trainer import run_dir as outputs
+    from trainer import run_dir
 
     contracts.load(arguments["data"])
-    outputs.finished(arguments["model"])
+    run_dir.finished(arguments["model"])
     with quiet_start():
         from trainer.evaluation import evaluate
-        from trainer.reporting import score_table as scoretable
+        from trainer.reporting import score_table
 
     result = evaluate.evaluate(
         arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"]
     )
-    print(f"{arguments['split']}, {result.records} records\n{scoretable.table(result)}")
+    print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
     if arguments["output"]:
         for path in evaluate.write(arguments["output"], arguments["model"], arguments["data"], result):
             print(f"written to {path}")
 
 
 def _compare(arguments: dict[str, Any]) -> None:
-    from trainer import run_dir as outputs  # without TensorFlow: the predictions are enough
+    from trainer import run_dir  # without TensorFlow: the predictions are enough
     from trainer.evaluation import compare
     from trainer.reporting import comparison
 
     found = compare.compare(arguments["runs"], arguments["split"])
     print(comparison.text(found))
     if arguments["json"]:
-        outputs.write_text(Path(arguments["json"]), outputs.to_json(comparison.to_dict(found)))
+        run_dir.write_text(Path(arguments["json"]), run_dir.to_json(comparison.to_dict(found)))
     if arguments["html"]:
-        outputs.write_text(Path(arguments["html"]), comparison.html(found))
+        run_dir.write_text(Path(arguments["html"]), comparison.html(found))
     for path in filter(None, (arguments["json"], arguments["html"])):
         print(f"written to {path}")
 
 
 def _export(arguments: dict[str, Any]) -> None:
-    from trainer import run_dir as outputs
+    from trainer import run_dir
 
     contract = contracts.load(arguments["data"])
-    run = outputs.finished(arguments["model"])
+    run = run_dir.finished(arguments["model"])
     with quiet_start():
         from trainer.evaluation import calibration
-        from trainer.models import alignment
-        from trainer.models import build as model
+        from trainer.models import alignment, build
         from trainer.serving import export
 
     alignment.check_contracts(contracts.load(run.directory), contract)
     fitted = calibration.read(run.directory)
-    network, kind = model.load(run.model), arguments["format"]
+    network, kind = build.load(run.model), arguments["format"]
     found = export.write(network, arguments["data"], contract, arguments["output"], fitted, kind)
     print(f"written to {arguments['output']}; {found.sentence()}")
 
@@ -106,7 +105,7 @@ def _bench(arguments: dict[str, Any]) -> None:
     config = bench.BenchConfig(**arguments)
     bench.check_split(config, contracts.load(config.data))
     with quiet_start():
-        from trainer import run_dir as outputs
+        from trainer import run_dir
         from trainer.bench import measure as timing
 
     found, about = timing.run(config, say=lambda line: print(line, flush=True))
@@ -114,7 +113,7 @@ def _bench(arguments: dict[str, Any]) -> None:
     print(f"\n{bench.table(found)}\n\n{verdict.sentence}", *verdict.advice, sep="\n- ")
     if config.json:
         content = bench.to_dict(config, found, verdict, about)
-        outputs.write_text(Path(config.json), outputs.to_json(content))
+        run_dir.write_text(Path(config.json), run_dir.to_json(content))
         print(f"\nwritten to {config.json}")
 
 

@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from trainer import config_file as configfile
+from trainer import config_file
 from trainer.config import flag
 
 Config = TypeVar("Config")
@@ -49,10 +49,10 @@ def add_with_file(parser: argparse.ArgumentParser, kind: type) -> None:
 
 
 def values(kind: type, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the file of --config says, and the flags, which go before it; raises as `configfile.read`."""
+    """What the file of --config says, and the flags, which go before it; raises as `config_file.read`."""
     flags = dict(arguments)
     file = flags.pop("config", "")
-    return (configfile.read(file, kind) if file else {}) | flags
+    return (config_file.read(file, kind) if file else {}) | flags
 
 
 def made(kind: type[Config], given: dict[str, Any]) -> Config:

@@ -10,16 +10,13 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer.data import decoded_cache as decoded
-from trainer.data import gather
-from trainer.data import mmap_tfrecord as mapped
-from trainer.data import xla_normalize as compiled
+from trainer.data import decoded_cache, gather, mmap_tfrecord, xla_normalize
 from trainer.data.rows import Rows
 
 Read = Callable[..., tuple[tf.Tensor, ...]]
 
 
-def gathered(contract: Contract, shards: list[mapped.Shard], dequantize: bool) -> Read:
+def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: bool) -> Read:
     """A function from positions int64 (B,) to (images, labels[, weights]), as `dataset.load` describes them."""
     # Calls are not stateful: what they give depends on the positions alone, so they run side by side where training is
     # to be reproducible too.
@@ -33,7 +30,7 @@ def gathered(contract: Contract, shards: list[mapped.Shard], dequantize: bool) -
 
     if records.whole is None:
         return copied
-    shape, images = records.whole.shape, compiled.picker(contract, rows.image, dequantize)
+    shape, images = records.whole.shape, xla_normalize.picker(contract, rows.image, dequantize)
 
     def picked(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
         dtypes = [tf.int64, tf.bool, tf.uint8, tf.int64, tf.float32]
@@ -71,7 +68,7 @@ def streamed(contract: Contract, dequantize: bool) -> Read:
     return read
 
 
-def decoded_once(contract: Contract, store: decoded.Store, dequantize: bool) -> Read:
+def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: bool) -> Read:
     """As `gathered`, of compressed images; decodes those that the store does not hold yet."""
     parse, finish = _parser(contract, False), _finisher(contract, dequantize)
     dtypes = [tf.uint8, tf.int64, *([tf.float32] if contract.weighted else [])]
@@ -88,8 +85,8 @@ def decoded_once(contract: Contract, store: decoded.Store, dequantize: bool) -> 
 
 
 def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
-    compiled.keep_memory()
-    images = compiled.cutter(contract, rows.image, dequantize)
+    xla_normalize.keep_memory()
+    images = xla_normalize.cutter(contract, rows.image, dequantize)
 
     def unpack(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
         return (tf.ensure_shape(images(batch), (batch.shape[0], *contract.image_shape)), *rows.numbers(batch))
@@ -98,8 +95,8 @@ def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
 
 
 def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    compiled.keep_memory()
-    finish: Callable[[tf.Tensor], tf.Tensor] = compiled.dequantizer(contract) if dequantize else tf.identity
+    xla_normalize.keep_memory()
+    finish: Callable[[tf.Tensor], tf.Tensor] = xla_normalize.dequantizer(contract) if dequantize else tf.identity
     return finish
 
 

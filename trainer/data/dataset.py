@@ -4,7 +4,7 @@ from trainer import dataset
 train = dataset.load("OUT", "train", 32, shuffle=True, seed=0)     # (images, labels) batches, one epoch
 test = dataset.load("OUT", "test", 32)                             # in the order of the shards
 
-Local shards of a raw encoding are gathered from memory maps (`mapped.py`, `gather.py`); all others are streams.
+Local shards of a raw encoding are gathered from memory maps (`mmap_tfrecord.py`, `gather.py`); all others are streams.
 """
 
 from __future__ import annotations
@@ -21,12 +21,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
 from trainer.config import NATURAL, NO_CACHE, TrainerError
-from trainer.data import batch_functions as unpack
-from trainer.data import class_sampling as resampling
-from trainer.data import decoded_cache as decoded
-from trainer.data import epoch_order as orders
-from trainer.data import gather
-from trainer.data import mmap_tfrecord as mapped
+from trainer.data import batch_functions, class_sampling, decoded_cache, epoch_order, gather, mmap_tfrecord
 from trainer.data.rows import Rows
 
 OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
@@ -45,7 +40,7 @@ def load(
     seed: int | None = None,
     drop_remainder: bool = False,
     dequantize: bool = True,
-    start: orders.Start | None = None,
+    start: epoch_order.Start | None = None,
     resample: str = NATURAL,
     share: tuple[int, int] | None = None,
     cache: str = NO_CACHE,
@@ -91,11 +86,13 @@ def load(
     if share:
         batches = batches.map(functools.partial(_share, *share))
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
-        read = unpack.decoded_once(contract, decoded.open_store(contract, split, shards, cache), dequantize)
+        read = batch_functions.decoded_once(
+            contract, decoded_cache.open_store(contract, split, shards, cache), dequantize
+        )
     elif shards is not None:
-        read = unpack.gathered(contract, shards, dequantize)
+        read = batch_functions.gathered(contract, shards, dequantize)
     else:
-        read = unpack.streamed(contract, dequantize)
+        read = batch_functions.streamed(contract, dequantize)
     auto = tf.data.AUTOTUNE  # for decoding; copying has little to tune
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
     made = batches.map(_counted(read) if share else read, num_parallel_calls=calls, deterministic=True)
@@ -133,12 +130,14 @@ def records_of_batch(
         contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch), resample, cache
     )
     found = next(iter(batches)).numpy()
-    return list(found) if shards is None else mapped.records(shards, found)
+    return list(found) if shards is None else mmap_tfrecord.records(shards, found)
 
 
 def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_CACHE) -> bool:
     """Whether the split is gathered from memory maps, or a cache, and not streamed: they have different orders."""
-    return mapped.open_shards(contracts.load(directory), os.fspath(directory), split, cache != NO_CACHE) is not None
+    return (
+        mmap_tfrecord.open_shards(contracts.load(directory), os.fspath(directory), split, cache != NO_CACHE) is not None
+    )
 
 
 def wire_dtype(contract: Contract) -> str:
@@ -185,24 +184,24 @@ def _batches(
     shuffle: bool,
     seed: int | None,
     drop_remainder: bool,
-    start: orders.Start | None,
+    start: epoch_order.Start | None,
     resample: str,
     cache: str,
-) -> tuple[list[mapped.Shard] | None, tf.data.Dataset]:
+) -> tuple[list[mmap_tfrecord.Shard] | None, tf.data.Dataset]:
     """The maps of the shards and batches of positions in them, int64 (B,); or None and serialized records, string (B,).
 
     The number of batches is known, unless `start` may leave some out.
     """
     paths = checked_shards(contract, directory, split)
-    shards = mapped.open_shards(contract, directory, split, cache != NO_CACHE)
+    shards = mmap_tfrecord.open_shards(contract, directory, split, cache != NO_CACHE)
     if shards is None and cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:
         raise TrainerError(
-            f"--cache {cache} needs local shards, {mapped.MAX_SHARDS} at most and no larger than the memory. Received: "
-            f"{directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache out."
+            f"--cache {cache} needs local shards, {mmap_tfrecord.MAX_SHARDS} at most and no larger than the memory. "
+            f"Received: {directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache out."
         )
     if shards is None and "://" not in directory:  # TensorFlow's reader believes the lengths in a file
         for shard in contract.split(split).shards:
-            mapped.check_framing(os.path.join(directory, shard.file), shard.records)
+            mmap_tfrecord.check_framing(os.path.join(directory, shard.file), shard.records)
     if resample != NATURAL and not shuffle:
         raise TrainerError(f"A resampled pass has no order without shuffle. Received: resample={resample!r}.")
     if not shuffle:
@@ -210,29 +209,29 @@ def _batches(
             return None, _stream(contract, split, paths).batch(batch_size, drop_remainder=drop_remainder)
         positions = tf.data.Dataset.from_tensor_slices(gather.order([shard.records for shard in shards], OPEN_SHARDS))
         return shards, positions.batch(batch_size, drop_remainder=drop_remainder)
-    records, quotas = contract.split(split).records, resampling.epoch_counts(contract, resample, split)
-    begins = orders.passes(secrets.randbits(31) if seed is None else seed, start or orders.from_zero())
+    records, quotas = contract.split(split).records, class_sampling.epoch_counts(contract, resample, split)
+    begins = epoch_order.passes(secrets.randbits(31) if seed is None else seed, start or epoch_order.from_zero())
     if shards is None:
         stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(_stream, contract, split, paths)
         if resample != NATURAL:
-            stream = orders.repeated(stream, resampling.counts(contract, split), quotas)
+            stream = epoch_order.repeated(stream, class_sampling.counts(contract, split), quotas)
         buffer = _shuffle_buffer(contract, split)
-        batches = orders.buffered(begins, stream, buffer, batch_size, drop_remainder)
+        batches = epoch_order.buffered(begins, stream, buffer, batch_size, drop_remainder)
     elif resample != NATURAL:
-        batches = orders.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
+        batches = epoch_order.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
     else:
-        batches = orders.permutation(begins, records, batch_size, drop_remainder)
+        batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
     if start is None:  # progress bars and step counts need it
-        count = orders.count(records, batch_size, drop_remainder)
+        count = epoch_order.count(records, batch_size, drop_remainder)
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return shards, batches
 
 
-def _by_class(contract: Contract, split: str, shards: list[mapped.Shard]) -> list[np.ndarray]:
+def _by_class(contract: Contract, split: str, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:
     """Of each class, by label id, the positions of its records, int64 (n,)."""
     labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()
     members = [np.flatnonzero(labels == label) for label in range(len(contract.labels))]
-    found, expected = [len(positions) for positions in members], resampling.counts(contract, split)
+    found, expected = [len(positions) for positions in members], class_sampling.counts(contract, split)
     if found != expected:
         raise ContractError(
             f"Split {split!r} should hold {expected} records of its classes by its contract. Received: {found}. Find "

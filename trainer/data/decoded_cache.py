@@ -21,8 +21,7 @@ import tensorflow as tf
 
 from pipelines.contract import Contract
 from trainer.config import TrainerError
-from trainer.data import digest_cache as remembered
-from trainer.data import mmap_tfrecord as mapped
+from trainer.data import digest_cache, mmap_tfrecord
 from trainer.data.gather import _calls
 
 MEMORY_SHARE = 0.5  # of the machine's memory that a cache may take: the rest is for the training
@@ -35,7 +34,7 @@ class Store:
     row, 0 where there is none yet.
     """
 
-    def __init__(self, shards: Sequence[mapped.Shard], rows: np.ndarray, sums: np.ndarray | None) -> None:
+    def __init__(self, shards: Sequence[mmap_tfrecord.Shard], rows: np.ndarray, sums: np.ndarray | None) -> None:
         """sums: None for rows in memory, which nobody else writes."""
         self._shards, self._rows, self._sums = shards, rows, sums
         self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
@@ -80,7 +79,7 @@ class Store:
         return bytes(shard.map[start:stop])
 
 
-def open_store(contract: Contract, split: str, shards: Sequence[mapped.Shard], where: str) -> Store:
+def open_store(contract: Contract, split: str, shards: Sequence[mmap_tfrecord.Shard], where: str) -> Store:
     """A store for the records of the shards, which hold compressed images.
 
     Args:
@@ -111,7 +110,7 @@ def open_store(contract: Contract, split: str, shards: Sequence[mapped.Shard], w
 
 def folder() -> Path:
     """Where decoded images are kept; any of its files may be deleted at any time."""
-    return remembered.cache_file().parent / "decoded"
+    return digest_cache.cache_file().parent / "decoded"
 
 
 def _make(path: Path, size: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.data import mmap_array as region
+from trainer.data import mmap_array
 from trainer.data.buffers import Buffers
 from trainer.data.example_layout import LayoutError
 from trainer.data.mmap_tfrecord import FRAMING, HEADER, Shard
@@ -122,7 +122,7 @@ class Gather:
 def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.ndarray]:
     """The shards as one array, and for each what to add to a position for its row in it, int64 (F,)."""
     records = [shard.records for shard in shards]
-    laid = region.lay([shard.path for shard in shards], records, width)
+    laid = mmap_array.lay([shard.path for shard in shards], records, width)
     if laid is None:
         return None, np.zeros(len(shards), np.int64)
     whole, firsts = laid

@@ -18,9 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.contract import Contract, ContractError, Shard
-from trainer.data import dataset
-from trainer.data import digest_cache as remembered
-from trainer.data import mmap_tfrecord as mapped
+from trainer.data import dataset, digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
 
 CHUNK = 8 << 20
@@ -48,7 +46,7 @@ def check(
         shards += [(os.path.join(directory, shard.file), shard) for shard in contract.split(split).shards]
     if verify == "off":
         return
-    known = remembered.read()
+    known = digest_cache.read()
     unread = [(path, shard) for path, shard in shards if verify == "full" or _remembered(known, path) != shard.sha256]
     size = sum(shard.bytes for _, shard in unread)
     if size > TOLD_BYTES:
@@ -56,7 +54,7 @@ def check(
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         fresh = {path: entry for path, entry in pool.map(_compare, unread) if entry}
     if fresh:
-        remembered.write(known | fresh)
+        digest_cache.write(known | fresh)
 
 
 def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:
@@ -82,7 +80,7 @@ def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:
         )
     if remote:  # of a local one `dataset.load` looks at them, every time
         found = iter(lengths.headers)
-        mapped.walk(path, shard.records, size, lambda _: next(found))
+        mmap_tfrecord.walk(path, shard.records, size, lambda _: next(found))
     return _name(path), [*before, shard.sha256] if settled else []
 
 
@@ -101,7 +99,7 @@ class _Lengths:
             part = chunk[at : at + 8 - len(self._header)]
             at, self._header = at + len(part), self._header + part
             if len(self._header) == 8:
-                self._left = int.from_bytes(self._header, "little") + mapped.FRAMING - 8
+                self._left = int.from_bytes(self._header, "little") + mmap_tfrecord.FRAMING - 8
                 self.headers.append(self._header)
                 self._header = b""
 

@@ -1,7 +1,7 @@
-"""The doctor: looks at a data set, a model and a past training, and says what keeps the accuracy low.
+"""Looks at a data set, a model and a past training, and says what keeps the accuracy low.
 
-`subject.py` gathers what there is to look at, once and bounded. A probe (`probe.py`) is a pure function of it that
-gives findings (`finding.py`); `checkup.py` runs all of them within their time; `report.py` and `page.py`
-tell the result.
-What each probe looks for, and where its thresholds come from, is in docs/doctor.md.
+`subject/` gathers what there is to look at, once and bounded. `tools/` has the instruments. A probe (`probes/`) is a
+pure function of the subject that returns findings (`finding.py`); `run_probes.py` runs all of them within their time;
+`output/` tells the result. Begin in `command.py`. docs/doctor.md says what each probe looks for, and the source of
+its thresholds.
 """

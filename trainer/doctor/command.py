@@ -12,13 +12,13 @@ import json
 import time
 from pathlib import Path
 
-from trainer import run_dir as outputs
-from trainer.doctor import run_probes as checkup
+from trainer import run_dir
+from trainer.doctor import run_probes
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.doctor.output import page
 from trainer.doctor.output.text import Report
-from trainer.doctor.probes import registry as probes
-from trainer.doctor.subject import load as gather
+from trainer.doctor.probes import registry
+from trainer.doctor.subject import load
 
 
 def examine(config: DoctorConfig) -> Report:
@@ -29,13 +29,13 @@ def examine(config: DoctorConfig) -> Report:
       OSError: a file cannot be written.
     """
     started = time.monotonic()
-    subject = gather.gather(config)
-    report = checkup.run(subject, probes.all_probes())
+    subject = load.gather(config)
+    report = run_probes.run(subject, registry.all_probes())
     report = dataclasses.replace(report, seconds=time.monotonic() - started)
     if config.json and config.json != STANDARD_OUTPUT:
-        outputs.write_text(Path(config.json), to_json(report))
+        run_dir.write_text(Path(config.json), to_json(report))
     if config.html:
-        outputs.write_text(Path(config.html), page.render(subject, report))
+        run_dir.write_text(Path(config.html), page.render(subject, report))
     return report
 
 

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation import calibration, intervals, metrics
-from trainer.evaluation import roc_pr as ranking
+from trainer.evaluation import calibration, intervals, metrics, roc_pr
 from trainer.evaluation.calibration import Bin, Calibration
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.metrics import Scores
@@ -60,10 +59,10 @@ class Assessment:
         return {name: intervals.percentiles(values) for name, values in found.items()}
 
     @functools.cached_property
-    def curves(self) -> list[ranking.Curves | None]:
+    def curves(self) -> list[roc_pr.Curves | None]:
         """Of each class against the others; None for one without records, or without others."""
         labels = self.predictions.labels
-        return [ranking.curves(labels == c, self.probabilities[:, c]) for c in range(len(self.labels))]
+        return [roc_pr.curves(labels == c, self.probabilities[:, c]) for c in range(len(self.labels))]
 
     def reliability(self, before: bool = False) -> list[Bin]:
         """The bins of the reliability plot."""

@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.config import TrainerError
-from trainer.evaluation import intervals
-from trainer.evaluation import paired_tests as paired
-from trainer.evaluation import run_predictions as answers
+from trainer.evaluation import intervals, paired_tests, run_predictions
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.run_predictions import Answers
 
@@ -97,8 +95,8 @@ def compare(directories: Sequence[str], split: str) -> Comparison:
         raise TrainerError(f"compare needs at least two runs. Received: {', '.join(directories)}.")
     if len({Path(directory).resolve() for directory in directories}) < len(directories):
         raise TrainerError(f"compare needs different runs. Received one twice: {', '.join(directories)}.")
-    runs = [answers.read(directory, split) for directory in directories]
-    answers.check_same_records(runs)
+    runs = [run_predictions.read(directory, split) for directory in directories]
+    run_predictions.check_same_records(runs)
     settings = group(runs)
     # Seeds of one setting are set against one another, as far as they go.
     apart = settings if len(settings) > 1 else [Setting(run.name, (run,)) for run in runs]
@@ -111,7 +109,7 @@ def group(runs: Sequence[Answers]) -> list[Setting]:
     for run in runs:
         members.setdefault(run.setting, []).append(run)
     groups = list(members.values())
-    options = sorted({name for run in runs for name in run.config} - set(answers.UNLIKE))
+    options = sorted({name for run in runs for name in run.config} - set(run_predictions.UNLIKE))
     differing = [name for name in options if len({repr(g[0].config.get(name)) for g in groups}) > 1]
     return [Setting(_name(g, differing), tuple(g)) for g in groups]
 
@@ -126,17 +124,17 @@ def _differences(settings: Sequence[Setting]) -> list[Difference]:
     first = settings[0]
     pairs = [_pairs(first, other) for other in settings[1:]]
     tests = [_test(one, two) for group_pairs in pairs for one, two in group_pairs]
-    adjusted = iter(paired.holm([test.p for test in tests]))
+    adjusted = iter(paired_tests.holm([test.p for test in tests]))
     tests = [dataclasses.replace(test, adjusted=p) for test, p in zip(tests, adjusted, strict=True)]
     found, left = [], iter(tests)
     for other, group_pairs in zip(settings[1:], pairs, strict=True):
         difference = other.right - first.right
-        balanced, reach = paired.balanced_difference(difference, first.runs[0].labels)
+        balanced, reach = paired_tests.balanced_difference(difference, first.runs[0].labels)
         of_seeds = [two.balanced_accuracy - one.balanced_accuracy for one, two in group_pairs]
         found.append(
             Difference(
                 first.name, other.name, balanced, reach, float(difference.mean()),
-                paired.accuracy_difference(difference), len(of_seeds),
+                paired_tests.accuracy_difference(difference), len(of_seeds),
                 intervals.student(of_seeds) if len(of_seeds) > 1 else None, tuple(next(left) for _ in group_pairs),
             )
         )  # fmt: skip
@@ -153,7 +151,7 @@ def _pairs(first: Setting, other: Setting) -> list[tuple[Answers, Answers]]:
 
 def _test(first: Answers, second: Answers) -> Test:
     alone = int((first.right & ~second.right).sum()), int((second.right & ~first.right).sum())
-    p = paired.mcnemar(*alone)
+    p = paired_tests.mcnemar(*alone)
     return Test(first.name, second.name, *alone, p, p)
 
 

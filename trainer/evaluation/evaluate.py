@@ -9,7 +9,7 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.config import DEFAULT_VERIFY
 from trainer.data import integrity
 from trainer.evaluation import calibration, inference, mistakes, predictions, threshold
@@ -17,8 +17,7 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import Calibration, Threshold
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.predictions import Predictions
-from trainer.models import alignment
-from trainer.models import build as models
+from trainer.models import alignment, build
 from trainer.reporting import page  # fmt: skip
 
 EVALUATION_BATCH = 64
@@ -37,11 +36,11 @@ def evaluate(
       TrainerError: no model there, or its contract and the dataset's disagree (both sides are named).
       ContractError: the dataset or the run's contract is missing or unusable, or has no such split.
     """
-    run = outputs.finished(model_directory)
+    run = run_dir.finished(model_directory)
     trained, contract = contracts.load(run.directory), contracts.load(data)
     alignment.check_contracts(trained, contract)
     integrity.check(contract, os.fspath(data), [split], verify)
-    network = models.load(run.model)
+    network = build.load(run.model)
     alignment.check_model(network, contract)
     fitted = calibration.read(run.directory)
     return Assessment(split, inference.predict(network, data, split, batch_size), fitted)
@@ -64,7 +63,7 @@ def report(model_directory: str | os.PathLike[str], data: str, result: Assessmen
     contract = contracts.load(data)
     return {
         "model": os.fspath(model_directory),
-        "dataset": outputs.dataset_digests(contract),
+        "dataset": run_dir.dataset_digests(contract),
         "labels": list(contract.labels),
         "splits": splits([result]),
     }
@@ -81,14 +80,14 @@ def write(path: str, model_directory: str, data: str, result: Assessment) -> lis
     Returns:
       What was written.
     """
-    content = outputs.to_json(report(model_directory, data, result))
+    content = run_dir.to_json(report(model_directory, data, result))
     if path.endswith(".json"):
-        outputs.write_text(Path(path), content)
+        run_dir.write_text(Path(path), content)
         return [Path(path)]
     directory = Path(path)
     directory.mkdir(parents=True, exist_ok=True)
     written = write_files(directory, f"{Path(model_directory).resolve().name} on {result.split}", {}, [result], data)
-    outputs.write_text(directory / "metrics.json", content)
+    run_dir.write_text(directory / "metrics.json", content)
     return [directory / "metrics.json", *written]
 
 
@@ -97,13 +96,13 @@ def write_files(
 ) -> list[Path]:
     """Writes evaluation.html and the predictions of every split."""
     contract = contracts.load(data)
-    digests = outputs.dataset_digests(contract)
+    digests = run_dir.dataset_digests(contract)
     facts = {"dataset": contract.name, "contract (SHA-256)": digests["contract_sha256"], **facts}
     pictures = {found.split: mistakes.worst(found, data, EVALUATION_BATCH) for found in assessments}
     ordered = sorted(assessments, key=lambda found: (found.split != "test", found.split))
-    texts = {outputs.PAGE: page.render(title, facts, ordered, pictures)}
+    texts = {run_dir.PAGE: page.render(title, facts, ordered, pictures)}
     for found in assessments:
         texts[predictions.file_name(found.split)] = predictions.to_csv(found.predictions, found.fitted.temperature)
     for name, text in texts.items():
-        outputs.write_text(directory / name, text)
+        run_dir.write_text(directory / name, text)
     return [directory / name for name in texts]

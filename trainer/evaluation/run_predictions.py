@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer import config_file as configfile
-from trainer import run_dir as outputs
+from trainer import config_file, run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.evaluation import metrics, predictions
 
@@ -123,8 +122,8 @@ def check_same_records(runs: Sequence[Answers]) -> None:
 
 def _config(directory: Path) -> dict[str, Any]:
     """The options that decide what a run comes to; none in a directory that an evaluation wrote."""
-    path = outputs.Run(directory).config
-    found = configfile.read(path, TrainConfig) if path.is_file() else {}
+    path = run_dir.Run(directory).config
+    found = config_file.read(path, TrainConfig) if path.is_file() else {}
     return {f.name: found[f.name] for f in dataclasses.fields(TrainConfig) if f.compare and f.name in found}
 
 

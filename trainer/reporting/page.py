@@ -22,7 +22,7 @@ from trainer.evaluation import calibration, intervals, metrics
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.threshold import PLAIN
-from trainer.reporting import svg_paths as shapes
+from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
 
 if TYPE_CHECKING:
@@ -126,9 +126,9 @@ def _view(found: Assessment, mistakes: Sequence[Mistake]) -> dict[str, Any]:
         "fitted": found.fitted,
         "before": found.calibration_scores(before=True),
         "after": found.calibration_scores(),
-        "reliability": {name: shapes.reliability(found.reliability(before)) for name, before in _SIDES.items()},
-        "roc": _lines(found, shapes.roc),
-        "precision_recall": _lines(found, shapes.precision_recall),
+        "reliability": {name: svg_paths.reliability(found.reliability(before)) for name, before in _SIDES.items()},
+        "roc": _lines(found, svg_paths.roc),
+        "precision_recall": _lines(found, svg_paths.precision_recall),
         "share": float(matrix.sum(axis=1)[found.fitted.threshold.label_id] / max(1, found.records))
         if found.fitted.threshold
         else 0.0,
@@ -194,4 +194,4 @@ def _threshold(found: Assessment) -> dict[str, Any] | None:
                 "precision": metrics.precision(matrix).tolist(),
             }
         )
-    return {"label": chosen.label, "columns": columns, "at": chosen.probability, "lines": shapes.thresholds(found)}
+    return {"label": chosen.label, "columns": columns, "at": chosen.probability, "lines": svg_paths.thresholds(found)}

@@ -17,15 +17,14 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.config import TrainerError
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
-from trainer.serving import export_check as parity
-from trainer.serving import tflite_onnx as converted
+from trainer.serving import export_check, tflite_onnx
 from trainer.serving.export_check import Parity, Samples
 from trainer.serving.saved_model import PixelServing, Serving, probabilities_function
 
-ABOUT = os.path.join("assets.extra", converted.ABOUT)  # where TensorFlow Serving has files that are not the graph's
+ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # where TensorFlow Serving has files that are not the graph's
 
 
 class Format(NamedTuple):
@@ -60,17 +59,17 @@ def write(
     """
     form = FORMATS[kind]
     _check_path(path, kind, form.suffix)
-    drawn = parity.samples(data, contract)
+    drawn = export_check.samples(data, contract)
     expected = probabilities_function(network, calibration.temperature)(tf.constant(drawn.images)).numpy()
     parent = os.path.dirname(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as temporary:  # same disk: a rename, not a copy
         whole = Path(temporary, "new")
         form.write(network, data, contract, calibration, whole)
-        found = parity.judge(
-            form.answer(whole, drawn), expected, drawn, parity.tolerance(kind, contract, network, drawn)
+        found = export_check.judge(
+            form.answer(whole, drawn), expected, drawn, export_check.tolerance(kind, contract, network, drawn)
         )
-        parity.refuse(found, path)
+        export_check.refuse(found, path)
         if os.path.lexists(path):
             os.replace(path, Path(temporary, "old"))
         os.replace(whole, path)
@@ -100,7 +99,7 @@ def _write_savedmodel(
     tf.saved_model.save(serving, str(path), signatures=signatures)
     extra = path / ABOUT
     extra.parent.mkdir()
-    outputs.write_text(extra, outputs.to_json(about(contract, calibration)))
+    run_dir.write_text(extra, run_dir.to_json(about(contract, calibration)))
 
 
 def _answer_savedmodel(path: Path, drawn: Samples) -> np.ndarray:
@@ -129,13 +128,13 @@ def _check_path(path: str, kind: str, suffix: str) -> None:
 FORMATS = {
     "savedmodel": Format(_write_savedmodel, _answer_savedmodel, ""),
     "tflite": Format(
-        _write_pixels(converted.write_tflite),
-        lambda path, drawn: converted.answer_tflite(path, drawn.pixels),
+        _write_pixels(tflite_onnx.write_tflite),
+        lambda path, drawn: tflite_onnx.answer_tflite(path, drawn.pixels),
         ".tflite",
     ),
     "onnx": Format(
-        _write_pixels(converted.write_onnx),
-        lambda path, drawn: converted.answer_onnx(path, drawn.pixels),
+        _write_pixels(tflite_onnx.write_onnx),
+        lambda path, drawn: tflite_onnx.answer_onnx(path, drawn.pixels),
         ".onnx",
     ),
 }

@@ -21,8 +21,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainerError
-from trainer.data import dataset
-from trainer.data import mmap_tfrecord as mapped
+from trainer.data import dataset, mmap_tfrecord
 
 RECORDS = 32
 SPLITS = ("test", "validation")  # looked for first; then any that holds records
@@ -81,7 +80,7 @@ def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
     for shard in shards:
         path = os.path.join(data, shard.file)
         if "://" not in data:
-            mapped.check_framing(path, shard.records)  # TensorFlow's reader believes the lengths in a file
+            mmap_tfrecord.check_framing(path, shard.records)  # TensorFlow's reader believes the lengths in a file
         batch = next(iter(tf.data.TFRecordDataset(path).batch(min(each, count - len(encoded)))))
         parsed = tf.io.parse_example(batch, contracts.feature_spec(contract))
         images.append(contracts.images_from_records(contract, parsed["image"]).numpy())

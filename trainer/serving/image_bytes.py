@@ -23,7 +23,7 @@ def readable(encoded: tf.Tensor) -> tf.Tensor:
     Raises, when run:
       tf.errors.InvalidArgumentError: a format that the served model does not read, or damaged GIF or BMP.
     """
-    from trainer.serving import bmp as bitmaps
+    from trainer.serving import bmp
     from trainer.serving import gif as gifs
 
     gif = tf.strings.regex_full_match(tf.strings.substr(tail_joined(encoded), 0, 6), "GIF8[79]a")
@@ -32,7 +32,7 @@ def readable(encoded: tf.Tensor) -> tf.Tensor:
         gif,
         lambda: tf.io.encode_png(gifs.decode(encoded), compression=1),
         lambda: tf.cond(
-            bitmap, lambda: tf.io.encode_png(bitmaps.decode(encoded), compression=1), lambda: _checked(encoded)
+            bitmap, lambda: tf.io.encode_png(bmp.decode(encoded), compression=1), lambda: _checked(encoded)
         ),
     )
 

@@ -15,7 +15,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.evaluation.calibration import Calibration
-from trainer.models import build as models
+from trainer.models import build
 from trainer.serving import image_bytes as imagebytes
 
 SMALLEST = 1e-37  # a probability counts as at least this much in its logarithm: above float32's subnormal numbers
@@ -73,7 +73,7 @@ def logits_function(network: keras.Model) -> Any:
 
     Logits, or where the network ends in softmax the logarithms of its probabilities.
     """
-    logits = models.gives_logits(network)
+    logits = build.gives_logits(network)
 
     def function(images: tf.Tensor) -> tf.Tensor:
         outputs = tf.cast(network(images, training=False), tf.float32)

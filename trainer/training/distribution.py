@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from trainer.cli.commands import first_line
 from trainer.config import TrainConfig, TrainerError, flag
-from trainer.training import sigterm as termination
+from trainer.training import sigterm
 
 _begun: list[str] = []  # the strategies of several devices that this process has trained with
 IN_STEP = ("steps_per_execution", "checkpoint_steps")  # no part of the result, but of how many steps a call runs
@@ -53,7 +53,7 @@ def strategy(name: str, say: Callable[[str], None] = print) -> tf.distribute.Str
     say(f"waiting until all {len(hosts)} workers have started: {', '.join(hosts)}")
     _begun.append(name)
     used = tf.distribute.MultiWorkerMirroredStrategy()
-    termination.at_once()  # TensorFlow's coordination service would note it, for a checkpointing that is not used here
+    sigterm.at_once()  # TensorFlow's coordination service would note it, for a checkpointing that is not used here
     return used
 
 

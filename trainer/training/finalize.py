@@ -12,15 +12,13 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig
 from trainer.evaluation import evaluate, inference
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
 from trainer.evaluation.predictions import Predictions
-from trainer.reporting import plots
-from trainer.reporting import score_table as scoretable
-from trainer.reporting import tensorboard as board
+from trainer.reporting import plots, score_table, tensorboard
 from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import Parity
@@ -50,28 +48,28 @@ def write(
     Raises:
       TrainerError: something cannot be written, or the export does not agree with the network.
     """
-    with outputs.writing(run.model):
+    with run_dir.writing(run.model):
         network.save(run.model)
     found = {
         split: inference.predict(network, config.data, split, evaluate.EVALUATION_BATCH)
         for split in evaluated(contract)
     }
     calibration = _calibrate(config, contract, found)
-    with outputs.writing(run.calibration):
-        outputs.write_text(run.calibration, calibration.to_json())
-    with outputs.writing(run.saved_model):
+    with run_dir.writing(run.calibration):
+        run_dir.write_text(run.calibration, calibration.to_json())
+    with run_dir.writing(run.saved_model):
         served = export.write(network, config.data, contract, str(run.saved_model), calibration)
     scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
-    with outputs.writing(run.plots):
+    with run_dir.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
-    with outputs.writing(run.logs):
-        board.write(run.logs, run.plots, list(scores.values()), progress.best_epoch - 1)
-    with outputs.writing(run.page):
+    with run_dir.writing(run.logs):
+        tensorboard.write(run.logs, run.plots, list(scores.values()), progress.best_epoch - 1)
+    with run_dir.writing(run.page):
         write_page(config, network, run, progress, scores)
     result = metrics(config, contract, network, progress, scores)
-    with outputs.writing(run.metrics):
-        outputs.write_text(run.metrics, outputs.to_json(result))
-    outputs.drop_checkpoints(run)
+    with run_dir.writing(run.metrics):
+        run_dir.write_text(run.metrics, run_dir.to_json(result))
+    run_dir.drop_checkpoints(run)
     for line in summary(run, scores, progress.best_epoch, served, config.validation):
         say(line)
     return result
@@ -110,11 +108,11 @@ def metrics(
         "parameters": network.count_params(),
         "seed": config.seed,
         "epochs": {"asked": config.epochs, "run": len(progress.rows), "kept": progress.best_epoch},
-        "dataset": outputs.dataset_digests(contract),
+        "dataset": run_dir.dataset_digests(contract),
         "labels": list(contract.labels),
         "train_records": contract.split(TRAIN_SPLIT).records,
         "splits": evaluate.splits(list(scores.values())),
-        "versions": outputs.versions(tf, keras, np),
+        "versions": run_dir.versions(tf, keras, np),
     }
 
 
@@ -123,7 +121,7 @@ def summary(run: Run, scores: dict[str, Assessment], best: int, served: Parity, 
     chosen = f"the best balanced accuracy on {split!r}" if split != NO_VALIDATION else "the last one"
     lines = [f"kept the weights of epoch {best}: {chosen}"]
     for name, result in scores.items():
-        lines.append(f"\n{name}, {result.records} records\n{scoretable.table(result)}")
+        lines.append(f"\n{name}, {result.records} records\n{score_table.table(result)}")
     lines.append(f"\nserved as a SavedModel, {served.sentence()}")
     places = {
         "model": run.model, "last epoch": run.last, "saved model": run.saved_model, "metrics": run.metrics,

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer import run_dir as outputs
+from trainer import run_dir
 
 
 class Progress:
@@ -30,7 +30,7 @@ class Progress:
         batch_size: int,
         records: int,
         patience: int,
-        run: outputs.Run | None,
+        run: run_dir.Run | None,
         say: Callable[[str], None],
     ) -> None:
         """records: of the train split, which an epoch does not go beyond. run: None to write nothing."""
@@ -110,13 +110,13 @@ class Progress:
         writer = csv.DictWriter(text, list(self.rows[0]))
         writer.writeheader()
         writer.writerows(self.rows)
-        outputs.write_text(self.run.history, text.getvalue())
+        run_dir.write_text(self.run.history, text.getvalue())
 
     def _log(self, row: dict[str, float]) -> None:
         """Under the names that Keras gives them."""
         if self.run is None:
             return
-        with outputs.writing(self.run.logs):
+        with run_dir.writing(self.run.logs):
             for name, value in row.items():
                 if name in ("epoch", "images_per_second"):
                     continue

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines.contract import Contract
 from trainer.config import TrainConfig
-from trainer.models import build as models
+from trainer.models import build
 
 GPU_FROM = {"float16": (7, 0), "bfloat16": (8, 0)}  # compute capability with fast units for it: Volta, Ampere
 
@@ -25,10 +25,10 @@ def twin(config: TrainConfig, contract: Contract, network: keras.Model) -> keras
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if config.mixed_precision == "none" else f"mixed_{config.mixed_precision}")
     try:
-        made, _ = models.make(config.model, contract)
+        made, _ = build.make(config.model, contract)
     finally:
         keras.config.set_dtype_policy(before)
-    models.output_layer(made).dtype_policy = "float32"
+    build.output_layer(made).dtype_policy = "float32"
     made.set_weights(network.get_weights())
     return made
 

@@ -16,11 +16,10 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError, flag
 from trainer.data import dataset
-from trainer.training import checkpoint_file as checkpoints
-from trainer.training import sigterm as termination
+from trainer.training import checkpoint_file, sigterm
 from trainer.training.checkpoint_file import Checkpoint
 from trainer.training.history import Progress
 from trainer.training.loop import Position
@@ -35,7 +34,7 @@ class Saver:
     def __init__(
         self,
         config: TrainConfig,
-        run: outputs.Run | None,
+        run: run_dir.Run | None,
         about: dict[str, Any],
         model: TrainedModel,
         position: Position,
@@ -62,7 +61,7 @@ class Saver:
         if due or (minutes and time.monotonic() - self._written >= 60 * minutes):
             self.save()
         if ending:
-            termination.leave(self._say)
+            sigterm.leave(self._say)
 
     def save(self) -> None:
         """Writes a checkpoint, if this process is the one that writes.
@@ -84,8 +83,8 @@ class Saver:
         position = {"epoch": self._position.epoch, "step": self._position.step}
         state = {"about": self._about, "position": position, "progress": self._progress.state()}
         number = self._position.epoch * self._steps + self._position.step
-        with outputs.writing(self._run.checkpoints):
-            checkpoints.write(self._run.checkpoints, number, state, {**arrays, "best": self._progress.weights})
+        with run_dir.writing(self._run.checkpoints):
+            checkpoint_file.write(self._run.checkpoints, number, state, {**arrays, "best": self._progress.weights})
         self._saved()
         self._written = time.monotonic()
 
@@ -123,10 +122,10 @@ def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[
     gathered = dataset.is_gathered(config.data, "train", config.cache)
     return {
         "options": options,
-        "dataset": outputs.dataset_digests(contract)["contract_sha256"],
+        "dataset": run_dir.dataset_digests(contract)["contract_sha256"],
         "reading": "from memory maps" if gathered else "as streams",
         "replicas": replicas,
-        "versions": outputs.versions(tf, keras, np),
+        "versions": run_dir.versions(tf, keras, np),
     }
 
 
@@ -137,14 +136,14 @@ def step_of(checkpoint: Checkpoint | None) -> int:
     return int(checkpoint.path.stem.removeprefix("step-"))
 
 
-def find(run: outputs.Run, about: dict[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
+def find(run: run_dir.Run, about: dict[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
     """The checkpoint to go on from, after saying which it is; None, after saying that there is none.
 
     Raises:
       TrainerError: it is of other options, another dataset or other versions.
     """
-    before = len(checkpoints.found(run.checkpoints))
-    checkpoint = checkpoints.latest(run.checkpoints, say)
+    before = len(checkpoint_file.found(run.checkpoints))
+    checkpoint = checkpoint_file.latest(run.checkpoints, say)
     if checkpoint is None:
         where = f"{str(run.directory)!r}"
         say(

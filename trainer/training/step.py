@@ -14,13 +14,10 @@ from keras import ops
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainConfig
-from trainer.data import class_sampling as resample
+from trainer.data import class_sampling
 from trainer.models import build as models
 from trainer.models.backbone import Backbone
-from trainer.training import distribution as replicas
-from trainer.training import losses
-from trainer.training import mixed_precision as precision
-from trainer.training import optimizers as schedule
+from trainer.training import distribution, losses, mixed_precision, optimizers
 from trainer.training.augmentation import Augmentation
 
 INPUT, LOSS, GRADIENT = 1, 2, 4  # what of a step is not finite
@@ -124,7 +121,7 @@ class TrainedModel(keras.Model):
         return self.network(self.dequantize(images), training=training)
 
     def train_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """One step of the optimizer; gives the loss of the batch. records: of `replicas.divided`."""
+        """One step of the optimizer; gives the loss of the batch. records: of `distribution.divided`."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         inputs, targets = self.augmentation(self.dequantize(images), labels, self._targets(labels, weights))
         optimizer = self.optimizer if self.head_optimizer is None or not self.frozen else self.head_optimizer
@@ -136,19 +133,19 @@ class TrainedModel(keras.Model):
         gradients = tape.gradient(objective, variables)
         broken = _not_finite([images] if weights is None else [images, weights])
         counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.confusion(labels, scores), broken]
-        (loss, *gradients), (count, matrix, broken) = replicas.together(records, [loss, *gradients], counts)
-        self._note_fault(broken, loss, gradients, precision.overflows(optimizer))
+        (loss, *gradients), (count, matrix, broken) = distribution.together(records, [loss, *gradients], counts)
+        self._note_fault(broken, loss, gradients, mixed_precision.overflows(optimizer))
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         self._count(loss, count, matrix)
         return {"loss": loss}
 
     def test_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Counts a batch in the metrics; gives its loss. records: of `replicas.divided`."""
+        """Counts a batch in the metrics; gives its loss. records: of `distribution.divided`."""
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         scores = self(images, training=False)
         loss = self.compute_loss(images, self._targets(labels, weights), scores, training=False)
         counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.confusion(labels, scores)]
-        (loss,), (count, matrix) = replicas.together(records, [loss], counts)
+        (loss,), (count, matrix) = distribution.together(records, [loss], counts)
         self._count(loss, count, matrix)
         return {"loss": loss}
 
@@ -232,10 +229,10 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     """
     training = TrainedModel(config, contract, network)
     training.compile(
-        optimizer=precision.scaled(config, schedule.optimizer(config, steps, network.trainable_variables)),
+        optimizer=mixed_precision.scaled(config, optimizers.optimizer(config, steps, network.trainable_variables)),
         loss=losses.ClassLoss(
             config.loss,
-            resample.priors(contract, config.resample),
+            class_sampling.priors(contract, config.resample),
             from_logits=models.gives_logits(network),
             gamma=config.focal_gamma,
             smoothing=config.label_smoothing,
@@ -245,6 +242,6 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     # Built now, so that a checkpoint can be put back before a step.
     training.optimizer.build(network.trainable_variables)
     if training.backbone is not None:
-        training.head_optimizer = precision.scaled(config, schedule.head_optimizer(config))
+        training.head_optimizer = mixed_precision.scaled(config, optimizers.head_optimizer(config))
         training.head_optimizer.build(training.backbone.head.trainable_variables)
     return training

@@ -20,21 +20,23 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import config_file as configfile
-from trainer import run_dir as outputs
+from trainer import config_file, run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
-from trainer.data import class_sampling as resample
-from trainer.data import dataset, integrity
+from trainer.data import class_sampling, dataset, integrity
 from trainer.evaluation import evaluate
-from trainer.models import build as models
-from trainer.training import augmentation, loop, resume
-from trainer.training import checkpoint_file as checkpoints
-from trainer.training import compiled_steps as execution
-from trainer.training import distribution as replicas
-from trainer.training import finalize as finish
-from trainer.training import mixed_precision as precision
-from trainer.training import nonfinite as blame
-from trainer.training import sigterm as termination
+from trainer.models import build
+from trainer.training import (
+    augmentation,
+    checkpoint_file,
+    compiled_steps,
+    distribution,
+    finalize,
+    loop,
+    mixed_precision,
+    nonfinite,
+    resume,
+    sigterm,
+)
 from trainer.training.checkpoint_file import Checkpoint
 from trainer.training.compiled_steps import Pace
 from trainer.training.history import Progress
@@ -60,31 +62,31 @@ def train(
         training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
     """
     contract = contracts.load(config.data)
-    used = replicas.strategy(config.strategy, say)
-    replicas.check(config, used)
-    worker, of = replicas.workers(used)
+    used = distribution.strategy(config.strategy, say)
+    distribution.check(config, used)
+    worker, of = distribution.workers(used)
     if worker:
         say(f"worker {worker + 1} of {of}: the first one reports and writes")
         say = _silent
     _check_splits(config, contract)
     augmentation.chosen(config, contract)  # names that are none are told before the work
     warnings = [
-        *resample.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
-        *precision.warnings(config),
+        *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
+        *mixed_precision.warnings(config),
     ]  # fmt: skip
     integrity.check(contract, config.data, _read_splits(config, contract), config.verify, say)
-    run, about = outputs.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
+    run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about, say)
     checkpoint = resume.find(run, about, say) if config.resume else None
-    replicas.agree(used, config, about, resume.step_of(checkpoint))
+    distribution.agree(used, config, about, resume.step_of(checkpoint))
     start_keras(config.seed, config.deterministic)
-    network = models.build(config.model, contract, "" if checkpoint else config.init_weights)
-    if not config.resume and not run.metrics.is_file() and checkpoints.found(run.checkpoints):
+    network = build.build(config.model, contract, "" if checkpoint else config.init_weights)
+    if not config.resume and not run.metrics.is_file() and checkpoint_file.found(run.checkpoints):
         say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
     if not checkpoint and not worker:
         versions = {"python": platform.python_version(), "system": platform.platform()}
-        outputs.begin(config.output, config, contract, versions | outputs.versions(tf, keras, np))
+        run_dir.begin(config.output, config, contract, versions | run_dir.versions(tf, keras, np))
     say(
         f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
         f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
@@ -92,13 +94,13 @@ def train(
     )
     for warning in warnings:
         say(f"warning: {warning}")
-    with termination.noted(active=of == 1) as ending:  # of several workers, one that saves would wait for the others
+    with sigterm.noted(active=of == 1) as ending:  # of several workers, one that saves would wait for the others
         progress = _fit(config, contract, network, used, run, about, checkpoint, say, saved, ending)
     if worker:
-        replicas.wait_for_all(used)
+        distribution.wait_for_all(used)
         return {}
-    result = finish.write(config, contract, network, run, progress, say)
-    replicas.wait_for_all(used)
+    result = finalize.write(config, contract, network, run, progress, say)
+    distribution.wait_for_all(used)
     return result
 
 
@@ -107,15 +109,15 @@ def _silent(line: str) -> None:
 
 
 def _finished(
-    config: TrainConfig, contract: Contract, run: outputs.Run, about: dict[str, Any], say: Callable[[str], None]
+    config: TrainConfig, contract: Contract, run: run_dir.Run, about: dict[str, Any], say: Callable[[str], None]
 ) -> dict[str, Any]:
     """What --resume does with a run that is whole: nothing, if it is the run that was asked for."""
     result: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
-    earlier = TrainConfig(**configfile.read(run.config, TrainConfig))
+    earlier = TrainConfig(**config_file.read(run.config, TrainConfig))
     moved = dataclasses.replace(earlier, data=config.data)
     was = resume.fingerprint(moved, contracts.load(run.directory), about["replicas"])
     resume.refuse_other(config.output, was | {"versions": result.get("versions", {})}, about)
-    outputs.drop_checkpoints(run)  # a run that was killed in its last moment
+    run_dir.drop_checkpoints(run)  # a run that was killed in its last moment
     say(f"the run in {config.output!r} is finished: epoch {result['epochs']['kept']} of {config.epochs} was kept")
     return result
 
@@ -134,7 +136,7 @@ def _check_splits(config: TrainConfig, contract: Contract) -> None:
 
 
 def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:
-    return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(finish.evaluated(contract)))
+    return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(finalize.evaluated(contract)))
 
 
 def _absent_classes(contract: Contract) -> list[str]:
@@ -174,7 +176,7 @@ def _fit(
     contract: Contract,
     network: keras.Model,
     used: tf.distribute.Strategy,
-    run: outputs.Run,
+    run: run_dir.Run,
     about: dict[str, Any],
     checkpoint: Checkpoint | None,
     say: Callable[[str], None],
@@ -182,10 +184,10 @@ def _fit(
     ending: Callable[[], bool],
 ) -> Progress:
     """Trains from the checkpoint, or from the beginning, and leaves the best weights in the network."""
-    position, steps = loop.Position(), blame.steps_of_epoch(config, contract)
+    position, steps = loop.Position(), nonfinite.steps_of_epoch(config, contract)
     batches = dataset.load(
         config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
-        start=position.start, resample=config.resample, share=replicas.share(used),
+        start=position.start, resample=config.resample, share=distribution.share(used),
         cache=config.cache,
     )  # fmt: skip
     validation = None
@@ -195,43 +197,43 @@ def _fit(
             config.validation,
             evaluate.EVALUATION_BATCH,
             dequantize=False,
-            share=replicas.share(used),
+            share=distribution.share(used),
             cache=config.cache,
         )
     records = contract.split(TRAIN_SPLIT).records
     trained = network
     with used.scope():
         if config.mixed_precision != "none" or config.strategy != "one":
-            trained = precision.twin(config, contract, network)
+            trained = mixed_precision.twin(config, contract, network)
         model = training_model(config, contract, trained, steps)
-    replicas.prepare(model, used)
-    writes = None if replicas.workers(used)[0] else run
+    distribution.prepare(model, used)
+    writes = None if distribution.workers(used)[0] else run
     progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, writes, say)
     saver = resume.Saver(config, writes, about, model, position, progress, steps, saved, ending, say)
     if writes:
         shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
     if checkpoint:
         saver.restore(checkpoint)
-    replicas.part_seeds(model, used)
-    jit = config.strategy == "one" and execution.use_xla(
+    distribution.part_seeds(model, used)
+    jit = config.strategy == "one" and compiled_steps.use_xla(
         config.jit, model, batches.element_spec, config.batch_size, say
     )
 
     def broke(fault: int) -> None:
-        raise blame.breakdown(config, contract, steps, fault)
+        raise nonfinite.breakdown(config, contract, steps, fault)
 
-    with replicas.one_sentence_if_one_is_gone(used):
+    with distribution.one_sentence_if_one_is_gone(used):
         loop.run(
-            model, lambda: execution.compiled(replicas.divided(model.train_step, used), jit),
-            execution.compiled(replicas.divided(model.test_step, used)), batches, validation, config.epochs, steps,
-            position, progress, saver.after_step, broke,
-            Pace(replicas.steps_at_once(config, used), [config.checkpoint_steps]),
+            model, lambda: compiled_steps.compiled(distribution.divided(model.train_step, used), jit),
+            compiled_steps.compiled(distribution.divided(model.test_step, used)), batches, validation,
+            config.epochs, steps, position, progress, saver.after_step, broke,
+            Pace(distribution.steps_at_once(config, used), [config.checkpoint_steps]),
         )  # fmt: skip
     with model.averaged():
-        precision.hand_over(trained, network)
+        mixed_precision.hand_over(trained, network)
     if writes:
-        with outputs.writing(run.last):
+        with run_dir.writing(run.last):
             network.save(run.last)
     progress.put_back()
-    precision.hand_over(trained, network)
+    mixed_precision.hand_over(trained, network)
     return progress

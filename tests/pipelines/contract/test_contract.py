@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 
 from pipelines import contract
 from pipelines.contract import Contract, ContractError, Shard, Split
-from tests.support import datasets as trainer_fixtures
-from tests.support import images as fx
+from tests.support import datasets, images
 
 SPLITS = {
     "train": Split(
@@ -36,7 +35,7 @@ SPLITS = {
 
 
 def made(**changes) -> Contract:
-    return trainer_fixtures.make_contract(splits=SPLITS, rejected={"empty": 1}, **changes)
+    return datasets.make_contract(splits=SPLITS, rejected={"empty": 1}, **changes)
 
 
 def test_round_trip():
@@ -60,7 +59,7 @@ labels = st.lists(st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
 @given(labels, positive, triples, st.sampled_from(contract.ENCODINGS), st.integers(-(2**63), 2**63), st.data())
 def test_any_contract_makes_the_round_trip(names, scale, offset, encoding, seed, data):
     counts = {label: data.draw(st.integers(0, 10**9)) for label in names}
-    original = trainer_fixtures.make_contract(
+    original = datasets.make_contract(
         labels=tuple(names), encoding=encoding, seed=seed,
         normalization=contract.Normalization("zscore", offset, scale, scale, offset),
         splits={"train": Split(counts, counts, {}, (Shard("x", sum(counts.values()), 0, "0" * 64),))},
@@ -295,7 +294,7 @@ def test_priors_are_in_the_order_of_the_ids():
     assert made().priors("train", "stored") == (0.5, 0.5)
     assert made().priors("test") == (1.0, 0.0)
     assert made(labels=("broken", "ok")).priors("train") == (0.25, 0.75)
-    empty = trainer_fixtures.make_contract(splits={"train": Split({}, {}, {}, ())})
+    empty = datasets.make_contract(splits={"train": Split({}, {}, {}, ())})
     assert empty.priors("train") == (0.0, 0.0)
 
 
@@ -305,7 +304,7 @@ def test_priors_are_in_the_order_of_the_ids():
      ("imagenet", -2.1179, 255 / 57.375 - 1.8044)],
 )  # fmt: skip
 def test_value_range(mode, low, high):
-    assert made(normalization=trainer_fixtures.normalization(mode)).value_range == pytest.approx((low, high))
+    assert made(normalization=datasets.normalization(mode)).value_range == pytest.approx((low, high))
 
 
 def test_the_value_range_of_a_negative_scale():
@@ -313,16 +312,16 @@ def test_the_value_range_of_a_negative_scale():
     assert inverted.value_range == pytest.approx((-5.0, 250.0))
 
 
-PIXELS = np.stack([trainer_fixtures.picture(i, i % 2) for i in range(3)])
+PIXELS = np.stack([datasets.picture(i, i % 2) for i in range(3)])
 
 
-@pytest.mark.parametrize("mode", sorted(trainer_fixtures.AFFINES))
+@pytest.mark.parametrize("mode", sorted(datasets.AFFINES))
 @pytest.mark.parametrize("encoding", contract.ENCODINGS)
 def test_records_of_every_encoding_read_back_as_the_same_tensor(encoding, mode):
-    the_contract = made(encoding=encoding, normalization=trainer_fixtures.normalization(mode))
-    scale, offset = trainer_fixtures.AFFINES[mode]
+    the_contract = made(encoding=encoding, normalization=datasets.normalization(mode))
+    scale, offset = datasets.AFFINES[mode]
     expected = PIXELS.astype(np.float64) * scale + offset
-    stored = tf.constant([trainer_fixtures.encode(the_contract, p) for p in PIXELS])
+    stored = tf.constant([datasets.encode(the_contract, p) for p in PIXELS])
     read = tf.function(lambda b: contract.images_from_records(the_contract, b))
 
     got = contract.images_from_records(the_contract, stored)
@@ -330,22 +329,22 @@ def test_records_of_every_encoding_read_back_as_the_same_tensor(encoding, mode):
     assert (got.dtype, got.shape) == (tf.float32, (3, 8, 8, 3))
     np.testing.assert_array_equal(read(stored), got)
     if encoding == "jpeg":  # lossy: what Pillow decodes, exactly
-        expected = np.stack([fx.decode(b.numpy()) for b in stored]) * np.array(scale) + offset
+        expected = np.stack([images.decode(b.numpy()) for b in stored]) * np.array(scale) + offset
     steps = {"float16": 2.0**-10}.get(encoding, 2.0**-22)  # a half or a float rounds by at most half of this
     np.testing.assert_allclose(got, expected, rtol=steps, atol=steps * 4)
 
 
 @pytest.mark.parametrize("encoding", ["float32", "uint8", "png"])
 def test_images_of_another_size_are_an_error(encoding):
-    other = trainer_fixtures.picture(0, 0, (8, 4, 3))
-    data = trainer_fixtures.encode(made(encoding=encoding), other)
+    other = datasets.picture(0, 0, (8, 4, 3))
+    data = datasets.encode(made(encoding=encoding), other)
     with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
         contract.images_from_records(made(encoding=encoding), tf.constant([data]))
 
 
 def test_normalize_is_a_float32_product_and_sum():
-    the_contract = made(normalization=trainer_fixtures.normalization("imagenet"))
-    scale, offset = (np.float32(v) for v in trainer_fixtures.AFFINES["imagenet"])
+    the_contract = made(normalization=datasets.normalization("imagenet"))
+    scale, offset = (np.float32(v) for v in datasets.AFFINES["imagenet"])
 
     got = contract.normalize(the_contract, tf.constant(PIXELS))
 

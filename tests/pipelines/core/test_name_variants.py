@@ -9,8 +9,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.core import name_variants as casing
-from pipelines.core import text as tables
+from pipelines.core import name_variants, text
 from pipelines.inputs import manifest
 from pipelines.inputs.manifest import Unlisted
 from pipelines.job import prepare
@@ -23,8 +22,8 @@ def config(path: pathlib.Path, **options) -> PrepareConfig:
 
 def test_variants():
     names = ["cat", "Cat", "dog", "CAT", "é", "e\u0301", "straße", "STRASSE", "cats"]
-    assert casing.variants(names) == [["CAT", "Cat", "cat"], ["STRASSE", "straße"], ["e\u0301", "é"]]
-    assert casing.variants(["cat", "dog"]) == []
+    assert name_variants.variants(names) == [["CAT", "Cat", "cat"], ["STRASSE", "straße"], ["e\u0301", "é"]]
+    assert name_variants.variants(["cat", "dog"]) == []
 
 
 @pytest.mark.parametrize(
@@ -43,7 +42,7 @@ def test_the_file_that_was_meant_is_named(tmp_path, asked, there):
     (tmp_path / "Sub/deep").mkdir(parents=True)
     for name in ("A.JPG", "Sub/deep/X.png", "gro\u0308ße.jpg"):
         (tmp_path / name).touch()
-    assert casing.nearby(str(tmp_path / asked)) == (str(tmp_path / there) if there else "")
+    assert name_variants.nearby(str(tmp_path / asked)) == (str(tmp_path / there) if there else "")
     with pytest.raises(storage.StorageError) as raised:
         storage.read_input(str(tmp_path / asked), 10)
     if (tmp_path / asked).is_dir() or raised.value.reason != "missing":
@@ -55,8 +54,8 @@ def test_relative_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "Relative").mkdir()
     (tmp_path / "Relative/One.jpg").touch()
-    assert casing.nearby("relative/one.JPG") == "Relative/One.jpg"
-    assert casing.nearby("absent") == ""
+    assert name_variants.nearby("relative/one.JPG") == "Relative/One.jpg"
+    assert name_variants.nearby("absent") == ""
 
 
 def test_images_that_no_row_names(tmp_path):
@@ -120,7 +119,7 @@ def test_every_disagreement_of_a_manifest_is_counted_in_a_whole_run(tmp_path):
         "b.png": f"There is no such file. There is '{first}': the case of its name differs, or its Unicode form.",
         "gone.png": "There is no such file.",
     }
-    shown = tables.summary_table(result.contract, s)
+    shown = text.summary_table(result.contract, s)
     assert "rejected 8 (contradictory-rows 4, missing 2, repeated-row 2)" in shown
     assert all(f"warning: {w}" in shown for w in warnings)
     data = json.loads((out / "stats/summary.json").read_text())

@@ -10,15 +10,15 @@ import shutil
 
 import pytest
 
-from pipelines.cli import main as command
+from pipelines.cli import main
 from pipelines.contract import Shard, Split
 from pipelines.core.elements import SourceError
-from pipelines.dataset import source_changes as drift
-from tests.support import reports as fixtures
+from pipelines.dataset import source_changes
+from tests.support import reports
 
 
 def changes(dataset: pathlib.Path, source: object = "") -> list[tuple[str, str]]:
-    return [(change.kind, change.input) for change in drift.find(str(dataset), str(source)).changes]
+    return [(change.kind, change.input) for change in source_changes.find(str(dataset), str(source)).changes]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def moved(photos, tmp_path) -> pathlib.Path:
 
 def test_nothing_has_changed_here_or_elsewhere(prepared, moved):
     for source in ("", moved, f"{moved}/"):
-        assert drift.find(str(prepared[0]), str(source)) == drift.Drift([], 41, 0)
+        assert source_changes.find(str(prepared[0]), str(source)) == source_changes.Drift([], 41, 0)
 
 
 def test_every_kind_of_change_is_named(prepared, moved):
@@ -46,7 +46,7 @@ def test_every_kind_of_change_is_named(prepared, moved):
     (moved / "cat/.hidden.jpg").touch()
     (moved / "readme.txt").touch()
 
-    found = drift.find(str(prepared[0]), str(moved))
+    found = source_changes.find(str(prepared[0]), str(moved))
 
     assert [(c.kind, c.input) for c in found.changes] == [
         ("changed", "ant/00.jpg"),
@@ -69,7 +69,7 @@ def data_before(prepared, key: str) -> bytes:
 
 def test_an_input_that_is_gone_altogether(prepared, tmp_path):
     with pytest.raises(SourceError, match=r"There is|No such file.*name it: --source PATH"):
-        drift.find(str(prepared[0]), str(tmp_path / "nothing"))
+        source_changes.find(str(prepared[0]), str(tmp_path / "nothing"))
 
 
 def manifest_dataset(root: pathlib.Path, rows: list[tuple[str, str]], rejected: list[dict[str, str]]) -> pathlib.Path:
@@ -91,7 +91,7 @@ def manifest_dataset(root: pathlib.Path, rows: list[tuple[str, str]], rejected: 
     ]  # fmt: skip
     (out / "ledger/x.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
     n = {"sound": len(records)}
-    made = fixtures.contract(splits={"train": Split(n, n, {}, (Shard("x", len(records), 1, "0" * 64),))})
+    made = reports.contract(splits={"train": Split(n, n, {}, (Shard("x", len(records), 1, "0" * 64),))})
     (out / "contract.json").write_text(made.to_json())
     return out
 
@@ -113,7 +113,7 @@ def test_manifests_and_what_could_not_be_read(tmp_path):
     (tmp_path / "late.jpg").touch()
     (tmp_path / "b.jpg").rename(tmp_path / "B.jpg")
 
-    found = drift.find(str(out))
+    found = source_changes.find(str(out))
 
     assert [(c.kind, c.input, c.detail.split(":")[0]) for c in found.changes] == [
         ("changed", "e.jpg", "it can be used now; it was rejected as unreadable"),
@@ -126,27 +126,29 @@ def test_manifests_and_what_could_not_be_read(tmp_path):
     (tmp_path / "B.jpg").rename(tmp_path / "b.jpg")
     (tmp_path / "m.csv").write_text(manifest.format("f.jpg,cat\n"))
     assert ("changed", "f.jpg") in changes(out)  # its rows agree now
-    assert [c.detail for c in drift.find(str(out)).changes if c.input == "b.jpg"] == ["its class was cat and is dog"]
+    assert [c.detail for c in source_changes.find(str(out)).changes if c.input == "b.jpg"] == [
+        "its class was cat and is dog"
+    ]
 
 
 def test_the_command_tells_all_and_exits_with_1(prepared, moved, capsys):
     out = str(prepared[0])
-    assert command.main(["verify", out, "--source"]) == 0
+    assert main.main(["verify", out, "--source"]) == 0
     assert "Compared 41 inputs with what the dataset was made of: unchanged, each by its SHA-256." in (
         capsys.readouterr().out
     )
     for i in range(150):
         (moved / f"cat/new\n{i:03d}.jpg").touch()
-    assert command.main(["verify", out, "--source", str(moved)]) == 1
+    assert main.main(["verify", out, "--source", str(moved)]) == 1
     shown = capsys.readouterr()
     assert "new: cat/new\\u000a000.jpg (of class cat)" in shown.out.splitlines()
     assert "and 50 more: --json prints all." in shown.out.splitlines()
     assert shown.err.splitlines()[-1] == "The inputs have changed since: 150 new."
-    assert command.main(["verify", out, "--source", str(moved), "--json"]) == 1
+    assert main.main(["verify", out, "--source", str(moved), "--json"]) == 1
     data = json.loads(capsys.readouterr().out)
     assert (data["problems"], len(data["changes"]), data["compared"]) == ([], 150, 191)
     assert data["changes"][0] == {"kind": "new", "input": "cat/new\n000.jpg", "detail": "of class cat"}
-    assert command.main(["verify", out, "--source", str(moved / "nothing")]) == 1
+    assert main.main(["verify", out, "--source", str(moved / "nothing")]) == 1
     assert "name it: --source PATH" in capsys.readouterr().err
 
 
@@ -171,4 +173,4 @@ def test_a_dataset_that_does_not_say_where_its_input_is(tmp_path):
     for text in ("", "{}", '{"settings": {"input": 5}}', '{"settings": [', "[" * 10_000):
         (out / "stats/summary.json").write_text(text)
         with pytest.raises(SourceError, match=r"does not say where the input is\. Name it: --source PATH"):
-            drift.find(str(out))
+            source_changes.find(str(out))

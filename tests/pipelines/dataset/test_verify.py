@@ -21,10 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import contract
-from pipelines.contract import tf_example as example
-from pipelines.contract import tfrecord
-from pipelines.dataset import verify
-from pipelines.dataset import verify_shard as shardcheck
+from pipelines.contract import tf_example, tfrecord
+from pipelines.dataset import verify, verify_shard
 from pipelines.records import ledger
 
 FILE = "insects-train.tfrecord-00000-of-00002"
@@ -51,7 +49,7 @@ def found(dataset: pathlib.Path, data: bytes) -> list[str]:
     """What is wrong with the shard FILE if it holds these bytes, less what every change of it makes wrong."""
     (dataset / FILE).write_bytes(data)
     c = contract.load(dataset)
-    problems = list(shardcheck.problems(str(dataset), c, c.splits["train"].shards[0], shardcheck.Counts()))
+    problems = list(verify_shard.problems(str(dataset), c, c.splits["train"].shards[0], verify_shard.Counts()))
     ending = ("(SHA-256 differs).", "bytes. It has " + str(len(data)) + ".")
     assert problems[-1].endswith(ending)
     assert sum(p.endswith(ending) for p in problems) == 1
@@ -156,7 +154,7 @@ def test_dropped_repeated_swapped_and_foreign_records(dataset):
     whole = frames(dataset / FILE)
     n = len(whole)
     other = frames(dataset / FILE.replace("00000-of", "00001-of"))[2]
-    other_key = example.parse(other[12:-4]).key
+    other_key = tf_example.parse(other[12:-4]).key
     for i, j in ((0, 1), (3, n - 1), (n - 2, n - 1)):
         dropped, swapped = whole[:i] + whole[i + 1 :], list(whole)
         swapped[i], swapped[j] = swapped[j], swapped[i]
@@ -192,7 +190,7 @@ def test_many_wrong_records_are_counted(dataset):
 def test_a_sound_record_with_other_pixels_is_told_by_the_digest_alone(dataset):
     whole = frames(dataset / FILE)
     record = bytearray(whole[4][12:-4])
-    at = bytes(record).index(example.parse(bytes(record)).image)
+    at = bytes(record).index(tf_example.parse(bytes(record)).image)
     record[at + 7] ^= 1
     (dataset / FILE).write_bytes(b"".join([*whole[:4], tfrecord.framed(bytes(record)), *whole[5:]]))
     assert verify.verify(str(dataset)) == [
@@ -211,7 +209,7 @@ def test_a_crafted_length_is_told_and_not_believed(dataset, length):
 
     problems = found(dataset, data)
 
-    most = 24 * 32 * 3 * 2 + shardcheck.SLACK
+    most = 24 * 32 * 3 * 2 + verify_shard.SLACK
     sentence = f"its length should be at most {most} bytes. The file says {length}"
     assert problems[0] == f"{FILE}, {named(dataset, 2).replace('2', f'2 at byte {at}', 1)}: {sentence}."
 
@@ -334,7 +332,7 @@ def test_examples_are_read_as_protobuf_reads_them(image, label, weight, key):
         "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
     }
     record = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-    assert example.parse(record) == (image, label, weight, key)
+    assert tf_example.parse(record) == (image, label, weight, key)
 
 
 @settings(max_examples=300, deadline=None)
@@ -349,8 +347,8 @@ def test_any_bytes_are_an_example_or_an_example_error(data, at, value):
     )
     good[at % len(good)] = value
     for candidate in (data, bytes(good)):
-        with pytest.raises(example.ExampleError):
-            example.parse(candidate)
+        with pytest.raises(tf_example.ExampleError):
+            tf_example.parse(candidate)
 
 
 def test_class_counts_that_disagree(dataset):

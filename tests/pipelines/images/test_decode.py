@@ -15,9 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, features
 
-from pipelines.images import bounded_header as slim
+from pipelines.images import bounded_header, exif, formats
 from pipelines.images import decode as images
-from pipelines.images import exif, formats
 from pipelines.images.decode import ImageSpec
 from pipelines.images.formats import ImageError
 from tests.support import images as fx
@@ -721,23 +720,23 @@ def test_the_limit_of_frames_is_inclusive(format_):
 
 
 def test_frames_are_followed_and_not_opened():
-    assert slim.slim(fx.tiff_file(1, 1, 5), 9, 9)[1] == 5
-    assert slim.slim(fx.tiff_file(1, 1, 50), 9, 9)[1] == 10  # one more than the limit, and no further
+    assert bounded_header.slim(fx.tiff_file(1, 1, 5), 9, 9)[1] == 5
+    assert bounded_header.slim(fx.tiff_file(1, 1, 50), 9, 9)[1] == 10  # one more than the limit, and no further
     ring = bytearray(fx.tiff_file(1, 1, 1))
     ring[-4:] = ring[4:8]  # the directory follows itself
-    assert slim.slim(bytes(ring), 9, 9)[1] == 1
+    assert bounded_header.slim(bytes(ring), 9, 9)[1] == 1
     for offset in (1 << 20, 1 << 63, (1 << 64) - 1):  # of a BigTIFF: in 64 bits
-        assert slim.slim(b"II+\0\x08\0\0\0" + offset.to_bytes(8, "little"), 9, 9)[1] <= 1
+        assert bounded_header.slim(b"II+\0\x08\0\0\0" + offset.to_bytes(8, "little"), 9, 9)[1] <= 1
     movie = fx.gif(4, 4, fx.gif_comment(5000), fx.gif_frame(4, 4), b"?", fx.gif_frame(4, 4), fx.gif_frame(4, 4))
-    assert slim.slim(movie, 9, 9) == (fx.gif(4, 4, fx.gif_frame(4, 4)), 3)
+    assert bounded_header.slim(movie, 9, 9) == (fx.gif(4, 4, fx.gif_frame(4, 4)), 3)
     for length in range(len(movie)):  # wherever it is cut
-        assert slim.slim(movie[:length], 9, 9)[1] <= 3
+        assert bounded_header.slim(movie[:length], 9, 9)[1] <= 3
 
 
 def test_only_jpegs_of_many_exif_segments_are_shortened():
-    assert slim.slim(turned("JPEG", fx.tiff(6)), 9, 9)[0] == turned("JPEG", fx.tiff(6))
+    assert bounded_header.slim(turned("JPEG", fx.tiff(6)), 9, 9)[0] == turned("JPEG", fx.tiff(6))
     many = fx.jpeg_with(JPEG, *[EXIF_6] * 50)
-    assert slim.slim(many, 9, 9)[0] == JPEG
+    assert bounded_header.slim(many, 9, 9)[0] == JPEG
     assert formats.read_header(many, MAX_PIXELS).orientation == 6
 
 

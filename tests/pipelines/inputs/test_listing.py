@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipelines.config import PrepareConfig
-from pipelines.core import elements as source
+from pipelines.core import elements
 from pipelines.core.elements import Source, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import folders, listing, manifest
-from tests.support import object_stores as store_fixtures
+from tests.support import object_stores
 
 
 def config(path: object, **options) -> PrepareConfig:
@@ -112,7 +112,7 @@ def test_hidden_files_are_rejected_as_such_whatever_they_are(tmp_path):
     assert [s.key for s in sources] == ["cat/1"]
     assert set(rejects.values()) == {"hidden"}
     assert len(rejects) == 5
-    assert "hidden" in source.HARMLESS
+    assert "hidden" in elements.HARMLESS
 
 
 def test_special_files_and_links(tmp_path):
@@ -307,7 +307,7 @@ def test_a_glob_that_matches_nothing(tmp_path):
 def test_remote_folders_and_globs():
     """A folder is listed once, however many files and folders it holds; a glob from where it begins to be one."""
     names = ["in/dog/2", "in/cat/1", "in/cat/", "in/cat/old/3", "in/cow/[4]", "inside/cat/5"]
-    with store_fixtures.in_memory() as store:
+    with object_stores.in_memory() as store:
         store.objects = {f"gs://b/{name}": b"" for name in names}
 
         assert listed("gs://b/in/")[0] == [
@@ -329,7 +329,7 @@ def test_remote_folders_and_globs():
 
 
 def test_remote_inputs_that_are_not_there():
-    with store_fixtures.in_memory() as store:
+    with object_stores.in_memory() as store:
         store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b""}
         for path in ("gs://b/in", "gs://b/m.csv", "gs://b/in/*/*"):
             assert listing.check(config(path)) is None
@@ -480,7 +480,7 @@ def test_bad_rows_are_rejected_alone(row, sentence, tmp_path):
     assert second.reason == "bad-row"
     assert second.detail.startswith("Row 2 ")
     assert sentence in second.detail
-    assert "bad-row" not in source.HARMLESS
+    assert "bad-row" not in elements.HARMLESS
 
 
 def test_numbers_are_labels_too(tmp_path):
@@ -573,7 +573,7 @@ def test_no_row_raises_and_none_is_lost(rows):
     ("text", "shown"), [("größe", "größe"), ("a\udcffb", "a\\xffb"), ("a\ud800b", "a\\ud800b"), ("a\\b", "a\\b")]
 )
 def test_printable(text, shown):
-    assert source.printable(text) == shown
+    assert elements.printable(text) == shown
 
 
 def test_listing_a_local_folder_needs_no_beam(tmp_path):

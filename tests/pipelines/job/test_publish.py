@@ -20,7 +20,7 @@ from pipelines.config import ConfigError
 from pipelines.core.elements import SourceError
 from pipelines.job import prepare, publish
 from pipelines.work_dir import BusyError
-from tests.support import object_stores as store_fixtures
+from tests.support import object_stores
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -147,7 +147,7 @@ def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(pre
     def dataset(objects):
         return {name: content for name, content in objects.items() if not name.startswith(work.root)}
 
-    with store_fixtures.in_memory(change) as store:
+    with object_stores.in_memory(change) as store:
         while ended:
             left, store.objects = len(found), dict(files)
             try:
@@ -175,7 +175,7 @@ def test_of_two_runs_that_cannot_be_locked_the_earlier_one_publishes_nothing(pla
     unfinished, (config, work, *others) = unpublished
     out = place or str(tmp_path / "out")
     work = dataclasses.replace(work, root=f"{out}/.shardmill")
-    with store_fixtures.in_memory():
+    with object_stores.in_memory():
         for path in unfinished.rglob("*"):
             if path.is_file():
                 with storage.writing(f"{out}/{path.relative_to(unfinished)}") as file:

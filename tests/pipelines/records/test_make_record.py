@@ -17,16 +17,13 @@ from PIL import Image
 
 from pipelines import contract
 from pipelines.config import PrepareConfig
-from pipelines.contract import tf_example as example
+from pipelines.contract import tf_example
 from pipelines.core import hashing
 from pipelines.core.elements import Ref
 from pipelines.core.summary import Rejected
-from pipelines.images import augment
-from pipelines.images import histogram as gray
-from pipelines.records import make_record as records
-from pipelines.records import normalize_shard as finishing
-from tests.support import datasets as trainer_fixtures
-from tests.support import images as fx
+from pipelines.images import augment, histogram
+from pipelines.records import make_record, normalize_shard
+from tests.support import datasets, images
 
 SHAPE = (4, 6, 3)
 
@@ -36,9 +33,7 @@ def config(**options) -> PrepareConfig:
 
 
 def contract_of(encoding: str, mode: str = "zscore") -> contract.Contract:
-    return trainer_fixtures.make_contract(
-        encoding=encoding, image_shape=SHAPE, normalization=trainer_fixtures.normalization(mode)
-    )
+    return datasets.make_contract(encoding=encoding, image_shape=SHAPE, normalization=datasets.normalization(mode))
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -78,7 +73,7 @@ def test_an_examples_bytes():
         + entry(b"weight", field(2, field(1, np.float32(0.5).tobytes()))),
     )
 
-    assert example.serialize(image, 3, 0.5, "k") == expected
+    assert tf_example.serialize(image, 3, 0.5, "k") == expected
 
 
 @given(
@@ -98,21 +93,21 @@ def test_examples_are_to_the_byte_as_protobuf_writes_them(size, label, weight, k
         "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
     }
     message = tf.train.Example(features=tf.train.Features(feature=feature))
-    made = example.serialize(image, label, weight, key)
+    made = tf_example.serialize(image, label, weight, key)
     assert made == message.SerializeToString(deterministic=True)
     assert parse(made) == {"image": image, "label": label, "weight": weight, "key": key.encode()}
 
 
-@pytest.mark.parametrize("mode", sorted(trainer_fixtures.AFFINES))
+@pytest.mark.parametrize("mode", sorted(datasets.AFFINES))
 @pytest.mark.parametrize("encoding", ["float32", "float16"])
 def test_finished_records_hold_what_the_contract_says_bit_for_bit(encoding, mode):
     made = contract_of(encoding, mode)
     levels = (np.arange(264) % 256).astype(np.uint8).repeat(3).reshape(-1, *SHAPE)  # every level of every channel
-    table = finishing.normalization_table(made.normalization.scale, made.normalization.offset, encoding)
+    table = normalize_shard.normalization_table(made.normalization.scale, made.normalization.offset, encoding)
     for pixels in [*levels, picture(), 255 - picture()]:
-        staged = example.serialize(pixels.tobytes(), 7, 0.25, "key")
+        staged = tf_example.serialize(pixels.tobytes(), 7, 0.25, "key")
 
-        finished = parse(finishing.finish_example(staged, table))
+        finished = parse(normalize_shard.finish_example(staged, table))
 
         exact = contract.normalize(made, tf.constant(pixels)).numpy()
         expected = exact.astype(encoding)
@@ -124,7 +119,7 @@ def test_finished_records_hold_what_the_contract_says_bit_for_bit(encoding, mode
 
 def test_every_level_of_every_channel_is_in_the_table():
     made = contract_of("float32", "imagenet")
-    table = finishing.normalization_table(made.normalization.scale, made.normalization.offset, "float32")
+    table = normalize_shard.normalization_table(made.normalization.scale, made.normalization.offset, "float32")
     levels = np.tile(np.arange(256, dtype=np.uint8)[:, None], (1, 3))
 
     eager = contract.normalize(made, tf.constant(levels)).numpy()
@@ -136,16 +131,16 @@ def test_every_level_of_every_channel_is_in_the_table():
 
 
 def test_finishing_is_deterministic():
-    table = finishing.normalization_table((0.5,) * 3, (0.0,) * 3, "float16")
-    staged = example.serialize(picture().tobytes(), 1, 1.0, "k")
+    table = normalize_shard.normalization_table((0.5,) * 3, (0.0,) * 3, "float16")
+    staged = tf_example.serialize(picture().tobytes(), 1, 1.0, "k")
 
-    assert finishing.finish_example(staged, table) == finishing.finish_example(staged, table)
+    assert normalize_shard.finish_example(staged, table) == normalize_shard.finish_example(staged, table)
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "png", "jpeg", "float16"])
 def test_image_bytes(encoding):
     options = config(encoding=encoding, jpeg_quality=100)
-    data = records.image_bytes(picture(), options)
+    data = make_record.image_bytes(picture(), options)
 
     if encoding in ("png", "jpeg"):
         decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
@@ -156,28 +151,28 @@ def test_image_bytes(encoding):
 
 
 def test_jpeg_records_keep_the_full_chroma():
-    with Image.open(io.BytesIO(records.image_bytes(picture(), config(encoding="jpeg")))) as image:
+    with Image.open(io.BytesIO(make_record.image_bytes(picture(), config(encoding="jpeg")))) as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
 
 
 def test_load_reads_decodes_and_resizes(tmp_path):
-    data = fx.encode(np.kron(picture(), np.ones((2, 2, 1), np.uint8)), "PNG")
+    data = images.encode(np.kron(picture(), np.ones((2, 2, 1), np.uint8)), "PNG")
 
-    loaded = records.load(source(tmp_path, data), "train", config())
+    loaded = make_record.load(source(tmp_path, data), "train", config())
 
-    assert isinstance(loaded, records.Decoded)
+    assert isinstance(loaded, make_record.Decoded)
     np.testing.assert_array_equal(loaded.pixels, picture())
     assert (loaded.header.format, loaded.header.width) == ("png", 12)
 
 
 def test_load_passes_other_formats_through_pillow(tmp_path):
-    loaded = records.load(source(tmp_path, fx.encode(picture(), "BMP")), "train", config())
+    loaded = make_record.load(source(tmp_path, images.encode(picture(), "BMP")), "train", config())
 
-    assert isinstance(loaded, records.Decoded)
+    assert isinstance(loaded, make_record.Decoded)
     np.testing.assert_array_equal(loaded.pixels, picture())
 
 
-JPEG = fx.encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG")
+JPEG = images.encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8), "JPEG")
 
 
 @pytest.mark.parametrize(
@@ -186,16 +181,16 @@ JPEG = fx.encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np
         (b"", "empty"),
         (b"text", "not-an-image"),
         (JPEG[:-2000], "undecodable"),
-        (fx.encode(picture(), "PNG")[:-60], "undecodable"),
-        (fx.encode(picture(), "GIF")[:-20], "undecodable"),
-        (fx.encode(Image.new("F", (2, 2)), "TIFF"), "unsupported-pixels"),
-        (fx.encode(np.zeros((100, 101, 3), np.uint8), "PNG"), "too-many-pixels"),
+        (images.encode(picture(), "PNG")[:-60], "undecodable"),
+        (images.encode(picture(), "GIF")[:-20], "undecodable"),
+        (images.encode(Image.new("F", (2, 2)), "TIFF"), "unsupported-pixels"),
+        (images.encode(np.zeros((100, 101, 3), np.uint8), "PNG"), "too-many-pixels"),
     ],
 )
 def test_load_rejects_what_cannot_be_used(data, reason, tmp_path):
     ref = source(tmp_path, data)
 
-    rejected = records.load(ref, "test", config(max_pixels=10_000))
+    rejected = make_record.load(ref, "test", config(max_pixels=10_000))
 
     assert isinstance(rejected, Rejected)
     assert dataclasses.replace(rejected, detail="") == Rejected(
@@ -207,7 +202,7 @@ def test_load_rejects_what_cannot_be_used(data, reason, tmp_path):
 
 
 def test_load_rejects_what_is_missing_changed_or_too_large(tmp_path):
-    good = fx.encode(picture(), "PNG")
+    good = images.encode(picture(), "PNG")
     changed = source(tmp_path, good, "changed")
     (tmp_path / "changed").write_bytes(good + b"\0")
     large = source(tmp_path, good, "large")
@@ -219,28 +214,30 @@ def test_load_rejects_what_is_missing_changed_or_too_large(tmp_path):
         (ref_to(tmp_path / "folder"), config(), "not-a-file"),
     ]
 
-    assert [records.load(ref, "train", options).reason for ref, options, _ in cases] == [r for _, _, r in cases]
+    assert [make_record.load(ref, "train", options).reason for ref, options, _ in cases] == [r for _, _, r in cases]
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.sampled_from([JPEG, fx.encode(picture(), "PNG"), fx.encode(picture(), "GIF"), fx.encode(picture(), "WEBP"),
-                        fx.encode(picture(), "TIFF"), fx.encode(picture(), "BMP")]),
-       st.integers(0, 300), st.binary(max_size=8))  # fmt: skip
+@given(
+    st.sampled_from([JPEG, *(images.encode(picture(), kind) for kind in ("PNG", "GIF", "WEBP", "TIFF", "BMP"))]),
+    st.integers(0, 300),
+    st.binary(max_size=8),
+)
 def test_load_never_raises_on_damaged_files(tmp_path_factory, data, position, damage):
     data = data[:position] + damage + data[position + len(damage) :]
     ref = source(tmp_path_factory.getbasetemp(), data, "damaged")
 
-    assert isinstance(records.load(ref, "train", config(max_pixels=10_000)), (records.Decoded, Rejected))
+    assert isinstance(make_record.load(ref, "train", config(max_pixels=10_000)), (make_record.Decoded, Rejected))
 
 
-def decoded(pixels: np.ndarray) -> records.Decoded:
-    return records.Decoded(pixels, None)  # type: ignore[arg-type]
+def decoded(pixels: np.ndarray) -> make_record.Decoded:
+    return make_record.Decoded(pixels, None)  # type: ignore[arg-type]
 
 
 def test_copies_without_augmentation_are_plain_duplicates():
     ref = Ref("cat/1", "uri", "cat", "train", "", 1.0, "")
     original, copy = (
-        parse(records.make_example(decoded(picture()), ref, n, 9, config(augment={}))) for n in (0, 4)
+        parse(make_record.make_example(decoded(picture()), ref, n, 9, config(augment={}))) for n in (0, 4)
     )  # fmt: skip
     assert copy["image"] == original["image"] == picture().tobytes()
     assert copy["key"] != original["key"]
@@ -250,10 +247,10 @@ def test_copy_0_is_the_original_and_others_are_drawn_from_the_hash():
     options = config(seed=5, augment={"flip": 1.0, "brightness": 0.5})
     ref = Ref("cat/1", "uri", "cat", "train", "", 2.0, "")
 
-    assert records.stored_pixels(decoded(picture()), ref, 0, options) is not None
-    np.testing.assert_array_equal(records.stored_pixels(decoded(picture()), ref, 0, options), picture())
+    assert make_record.stored_pixels(decoded(picture()), ref, 0, options) is not None
+    np.testing.assert_array_equal(make_record.stored_pixels(decoded(picture()), ref, 0, options), picture())
     expected = augment.apply(picture(), augment.draw(options.augment, 5, "cat/1", 3))
-    made = parse(records.make_example(decoded(picture()), ref, 3, 9, options))
+    made = parse(make_record.make_example(decoded(picture()), ref, 3, 9, options))
 
     assert made == {
         "image": expected.tobytes(),
@@ -267,26 +264,26 @@ def test_copy_0_is_the_original_and_others_are_drawn_from_the_hash():
 def test_histogram_and_moments_are_exact():
     pixels = np.array([[[0, 1, 255], [0, 2, 255]], [[5, 3, 255], [0, 4, 254]]], np.uint8)
 
-    levels = gray.histogram(pixels)
+    levels = histogram.histogram(pixels)
 
     assert (levels.shape, levels.dtype) == ((3, 256), np.uint32)
     assert [levels[0, 0], levels[0, 5], levels[1, 3], levels[2, 255], levels[2, 254]] == [3, 1, 1, 3, 1]
     assert levels.sum() == 12
-    assert gray.moments(levels) == {
+    assert histogram.moments(levels) == {
         "pixel_count": [4],
         "pixel_sum": [5, 10, 3 * 255 + 254],
         "pixel_square_sum": [25, 30, 3 * 255**2 + 254**2],
     }
-    np.testing.assert_array_equal(gray.as_levels(levels.tolist()), levels)
-    np.testing.assert_array_equal(gray.add_up([levels.tobytes()] * 3), 3 * levels.astype(np.int64))
-    assert gray.add_up([]).tolist() == [[0] * 256] * 3
+    np.testing.assert_array_equal(histogram.as_levels(levels.tolist()), levels)
+    np.testing.assert_array_equal(histogram.add_up([levels.tobytes()] * 3), 3 * levels.astype(np.int64))
+    assert histogram.add_up([]).tolist() == [[0] * 256] * 3
 
 
 @given(st.integers(0, 99))
 def test_moments_against_numpy(seed):
     pixels = picture(seed).astype(object)  # Python's integers: exact
 
-    moments = gray.moments(gray.histogram(picture(seed)))
+    moments = histogram.moments(histogram.histogram(picture(seed)))
 
     assert moments["pixel_sum"] == pixels.sum((0, 1)).tolist()
     assert moments["pixel_square_sum"] == (pixels**2).sum((0, 1)).tolist()
@@ -296,7 +293,7 @@ def test_moments_of_billions_of_images_do_not_overflow():
     levels = np.zeros((3, 256), np.int64)
     levels[:, 255] = 8 * 10**9 * 128 * 128
 
-    assert gray.moments(levels)["pixel_square_sum"] == [8 * 10**9 * 128 * 128 * 255**2] * 3
+    assert histogram.moments(levels)["pixel_square_sum"] == [8 * 10**9 * 128 * 128 * 255**2] * 3
 
 
 @pytest.mark.parametrize(
@@ -304,17 +301,17 @@ def test_moments_of_billions_of_images_do_not_overflow():
     [(0, 1), (1, 1), (2, 2), (3, 2), (1023, 512), (1024, 1024), ((1 << 49) - 1, 1 << 48), (1 << 49, 1 << 49)],
 )
 def test_file_sizes_are_rounded_down_to_powers_of_two(size, rounded):
-    assert gray.file_size_bin(size) == rounded
+    assert histogram.file_size_bin(size) == rounded
 
 
 def test_thumbnails_show_the_source_upright_over_the_background_beside_the_record(tmp_path):
     tags = Image.Exif()
-    tags[fx.ORIENTATION] = 6
-    ref = source(tmp_path, fx.encode(Image.new("RGBA", (40, 20), (255, 0, 0, 0)), "PNG", exif=tags))
+    tags[images.ORIENTATION] = 6
+    ref = source(tmp_path, images.encode(Image.new("RGBA", (40, 20), (255, 0, 0, 0)), "PNG", exif=tags))
     options = config(background=(0, 0, 200))
-    loaded = records.load(ref, "train", options)
+    loaded = make_record.load(ref, "train", options)
 
-    shown = records.thumbnail(loaded, ref, 1, "train", options)
+    shown = make_record.thumbnail(loaded, ref, 1, "train", options)
 
     assert (shown.uri, shown.label, shown.split, shown.copy) == (ref.uri, "cat", "train", 1)
     assert (shown.width, shown.height) == (20, 40)
@@ -326,8 +323,8 @@ def test_thumbnails_show_the_source_upright_over_the_background_beside_the_recor
 
 
 def test_there_is_no_thumbnail_of_what_is_gone(tmp_path):
-    ref = source(tmp_path, fx.encode(picture(), "PNG"))
-    loaded = records.load(ref, "train", config())
+    ref = source(tmp_path, images.encode(picture(), "PNG"))
+    loaded = make_record.load(ref, "train", config())
     (tmp_path / "a").unlink()
 
-    assert records.thumbnail(loaded, ref, 0, "train", config()) is None
+    assert make_record.thumbnail(loaded, ref, 0, "train", config()) is None

@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.core.elements import Ref
-from pipelines.images import histogram as gray
-from pipelines.records import shard_writer as shards
+from pipelines.images import histogram
+from pipelines.records import shard_writer
 from pipelines.records.shard_writer import Item, Made
 
 
 def test_gray_levels_are_added_up_as_they_come_and_not_kept(monkeypatch):
-    monkeypatch.setattr(shards, "COUNTED", 2)
-    account = shards._Account("file", "train")
+    monkeypatch.setattr(shard_writer, "COUNTED", 2)
+    account = shard_writer._Account("file", "train")
     held = []
     for value in range(5):
         ref = Ref(str(value), f"in/{value}", "bee", "train", "", 1.0, "0" * 64, 9, ("png", 4, 4, 1, (), True))
-        account.add(Item(value, ref, 0), Made([], gray.histogram(np.full((2, 3, 3), value, np.uint8)).tobytes()))
+        account.add(Item(value, ref, 0), Made([], histogram.histogram(np.full((2, 3, 3), value, np.uint8)).tobytes()))
         account.add(Item(value, ref, 1), Made([], b""))  # a copy counts for nothing here
         held.append(len(account._levels))
 
     levels = account.result((4, 4))["levels"]
     assert levels == [[6] * 5 + [0] * 251] * 3
     assert held == [1, 0, 1, 0, 1]
-    assert shards._Account("none", "test").result((4, 4))["levels"] == [[0] * 256] * 3
+    assert shard_writer._Account("none", "test").result((4, 4))["levels"] == [[0] * 256] * 3

@@ -13,7 +13,7 @@ from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Thumbnail
 from pipelines.report import charts
 from pipelines.report import page as report
 from pipelines.report.charts import Bin
-from tests.support import reports as fixtures
+from tests.support import reports
 
 HOSTILE = "<script>alert('x')</script>\"><img src=x onerror=y>\u202etxt.exe\udcff&"
 VOID = {"meta", "img", "br", "line", "rect", "link", "hr", "input", "path"}
@@ -51,8 +51,8 @@ class Page(html.parser.HTMLParser):
 
 
 def test_page_says_what_copies_and_sizes_are() -> None:
-    plain = dataclasses.replace(fixtures.contract(), augmentation={}, resize={"mode": "none"})
-    text = Page(report.render(plain, fixtures.summary())).text
+    plain = dataclasses.replace(reports.contract(), augmentation={}, resize={"mode": "none"})
+    text = Page(report.render(plain, reports.summary())).text
     assert "cut or padded to 2 × 2 pixels" in text
     assert "and 1 plain copy evens out the classes." in text
     assert "copy 1, plain" in text
@@ -60,7 +60,7 @@ def test_page_says_what_copies_and_sizes_are() -> None:
 
 
 def test_page_says_the_numbers_that_the_fixture_holds() -> None:
-    page = Page(report.render(fixtures.contract(), fixtures.summary()))
+    page = Page(report.render(reports.contract(), reports.summary()))
     assert page.open == []
     assert (
         "3 images in 2 classes, resized to 2 × 2 pixels and stored as float32 in 2 splits; a model sees RGB values "
@@ -81,12 +81,12 @@ def test_page_says_the_numbers_that_the_fixture_holds() -> None:
 
 def test_splits_are_told_train_first_and_test_last() -> None:
     assert charts.reading_order(["test", "b", "train", "a"]) == ["train", "b", "a", "test"]
-    text = Page(report.render(fixtures.contract(), fixtures.summary())).text
+    text = Page(report.render(reports.contract(), reports.summary())).text
     assert text.index("Shards of train") < text.index("Shards of test")
 
 
 def test_page_loads_nothing_and_describes_its_pictures() -> None:
-    text = report.render(fixtures.contract(), fixtures.summary())
+    text = report.render(reports.contract(), reports.summary())
     page = Page(text)
     assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed", "base", "form"}
     policies = [a["content"] for tag, a in page.tags if tag == "meta" and "http-equiv" in a]
@@ -100,13 +100,13 @@ def test_page_loads_nothing_and_describes_its_pictures() -> None:
 
 
 def test_hostile_names_are_shown_and_never_acted_on() -> None:
-    c = fixtures.contract(
+    c = reports.contract(
         name=HOSTILE,
         labels=(HOSTILE, "b"),
         splits={"train": Split({HOSTILE: 1}, {HOSTILE: 1}, {}, ())},
         versions={HOSTILE: HOSTILE},
     )
-    s = fixtures.summary(
+    s = reports.summary(
         classes={"train": {HOSTILE: ClassCounts(1, 1)}},
         rejected={HOSTILE: 1},
         rejects=(Rejected(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE),),
@@ -133,13 +133,13 @@ def test_degenerate_datasets_render(classes: int) -> None:
     labels = tuple(f"class-{i:04d}-" + "long" * 30 for i in range(classes))
     counts = {label: ClassCounts(i + 1, i + 1) for i, label in enumerate(labels)}
     plain = {label: i + 1 for i, label in enumerate(labels)}
-    c = fixtures.contract(
+    c = reports.contract(
         labels=labels, splits={"train": Split(plain, plain, {}, ()), "validation": Split({}, {}, {}, ())}
     )
     pictures = tuple(
         Thumbnail(f"{'d/' * 60}{i}.jpg", labels[i % classes], "train", 0, 1, 1, "/9j/", "/9j/") for i in range(300)
     )
-    s = fixtures.summary(
+    s = reports.summary(
         classes={"train": counts, "validation": {}},
         rejected={},
         rejects=(),
@@ -229,7 +229,7 @@ def test_file_sizes_double_from_bar_to_bar() -> None:
 
 
 def test_channel_ticks_are_the_normalized_values() -> None:
-    red = charts.channels(fixtures.contract(), {"train": [[1] * 256] * 3})[0]
+    red = charts.channels(reports.contract(), {"train": [[1] * 256] * 3})[0]
     assert [level for level, _ in red.ticks] == [0, 64, 128, 192, 255]
     assert [value for _, value in red.ticks] == pytest.approx([-2, -0.72, 0.56, 1.84, 3.1])
     assert (red.black, red.white) == (1 / 256, 1 / 256)
@@ -241,12 +241,12 @@ def test_channel_ticks_are_the_normalized_values() -> None:
 
 def test_a_pile_of_clipped_pixels_does_not_flatten_the_curve() -> None:
     levels = [10] * 255 + [1_000_000]
-    path = charts.channels(fixtures.contract(), {"train": [levels] * 3})[0].paths[0][1]
+    path = charts.channels(reports.contract(), {"train": [levels] * 3})[0].paths[0][1]
     assert set(re.findall(r"V([\d.]+)H", path)) == {"4.0"}
 
 
 def test_strips_join_the_pictures_of_one_source() -> None:
-    first, second = fixtures.summary().thumbnails
+    first, second = reports.summary().thumbnails
     other = dataclasses.replace(first, split="test", label="sound", uri="in/c.jpg", copy=0)
     found = report.strips([other, first, second])
     assert list(found) == ["train", "test"]

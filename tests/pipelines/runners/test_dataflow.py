@@ -20,15 +20,12 @@ from apache_beam.internal import pickler
 from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_runner_api_pb2
 
-from pipelines import work_dir as workspace
+from pipelines import work_dir
 from pipelines.cli import main as __main__
 from pipelines.config import ConfigError, PrepareConfig
-from pipelines.job import prepare, stages
-from pipelines.job import worker_versions as versions
-from pipelines.records import normalize_shard as finishing
-from pipelines.runners import dataflow
-from pipelines.runners import dataflow_request as request
-from pipelines.runners import runner as engine
+from pipelines.job import prepare, stages, worker_versions
+from pipelines.records import normalize_shard
+from pipelines.runners import dataflow, dataflow_request, runner
 
 ROOT = pathlib.Path(__file__).parents[3]
 CLOUD = ["--project=my-project", "--region=us-central1", "--temp_location=gs://made/temp"]
@@ -115,7 +112,7 @@ def test_both_jobs_ask_for_what_is_documented(image_run):
         assert "use_multiple_sdk_containers" not in environment["experiments"]
         sent = environment["sdkPipelineOptions"]["options"]
         assert (sent["save_main_session"], sent["pickle_library"]) == (False, "cloudpickle")
-        assert not set(request._KEPT_HERE) & set(sent)
+        assert not set(dataflow_request._KEPT_HERE) & set(sent)
 
 
 def test_without_an_image_workers_get_package_and_locked_versions(package_run):
@@ -223,7 +220,7 @@ def test_the_staged_job_runs_where_only_the_package_is_to_the_shards_of_this_pro
     files = [shard.file for split in result.contract.splits.values() for shard in split.shards]
     affine = (result.contract.normalization.scale, result.contract.normalization.offset)
     for file in files:  # normalized here, as the second job would do it
-        finishing.finish(str(work / "staged" / file), str(made / file), affine, result.contract.encoding)
+        normalize_shard.finish(str(work / "staged" / file), str(made / file), affine, result.contract.encoding)
         assert (made / file).read_bytes() == (out / file).read_bytes()
         ledgers = [(folder / f"{file}.jsonl").read_text().splitlines() for folder in (work / "ledger", out / "ledger")]
         theirs, ours = ([{**json.loads(line), "uri": ""} for line in ledger] for ledger in ledgers)
@@ -288,19 +285,19 @@ def test_the_image_is_of_the_locked_versions_and_has_what_setup_reads():
 def test_a_worker_of_other_versions_refuses_to_work():
     config = PrepareConfig(input="in", output="out")
     made = stages.Fingerprint(config)
-    made._versions = {**versions.here(), "tensorflow": "2.20.0", "shardmill": "0123456789ab"}
-    with pytest.raises(versions.VersionsError) as told:
+    made._versions = {**worker_versions.here(), "tensorflow": "2.20.0", "shardmill": "0123456789ab"}
+    with pytest.raises(worker_versions.VersionsError) as told:
         made.setup()
-    ours = versions.here()
+    ours = worker_versions.here()
     assert f"shardmill {ours['shardmill']}, not 0123456789ab" in str(told.value)
     assert f"tensorflow {ours['tensorflow']}, not 2.20.0" in str(told.value)
     assert "numpy" not in str(told.value)
-    versions.check(ours)
+    worker_versions.check(ours)
     service = RuntimeError(
         "Dataflow pipeline failed. State: FAILED, Error:\nTraceback (most recent call last):\n  File ...\n"
         f"pipelines.job.worker_versions.VersionsError: {told.value} [while running 'Fingerprint-ptransform-7']\n"
     )
-    error = engine.EngineError("DataflowRunner gave the job up.")
+    error = runner.EngineError("DataflowRunner gave the job up.")
     error.__cause__ = service
     assert __main__._told(error) == ("VersionsError", str(told.value))
 
@@ -309,20 +306,20 @@ def test_the_digest_of_the_code_changes_with_the_code(tmp_path, monkeypatch):
     (tmp_path / "room").mkdir()
     for name in ("top.py", "room/other.py"):
         (tmp_path / name).write_text("1\n")
-    monkeypatch.setattr(versions, "PACKAGE", tmp_path)
-    before = versions._code()
+    monkeypatch.setattr(worker_versions, "PACKAGE", tmp_path)
+    before = worker_versions._code()
     assert re.fullmatch("[0-9a-f]{12}", before)
-    assert versions._code() == before
+    assert worker_versions._code() == before
     (tmp_path / "room/other.py").write_text("2\n")
-    changed = versions._code()
+    changed = worker_versions._code()
     assert changed != before
     (tmp_path / "room/other.py").rename(tmp_path / "other.py")
-    assert versions._code() not in (before, changed)
+    assert worker_versions._code() not in (before, changed)
 
 
 def test_the_digest_of_the_code_is_of_all_rooms():
-    assert len(list(versions.PACKAGE.rglob("*.py"))) > 80
-    assert versions.PACKAGE.name == "pipelines"
+    assert len(list(worker_versions.PACKAGE.rglob("*.py"))) > 80
+    assert worker_versions.PACKAGE.name == "pipelines"
 
 
 # ---- flags
@@ -330,7 +327,7 @@ def test_the_digest_of_the_code_is_of_all_rooms():
 
 def test_what_is_set_and_what_the_user_gives_takes_precedence():
     flags = dataflow.complete([*CLOUD, f"--sdk_container_image={IMAGE}"], "gs://made/data")
-    cloud = engine.options(flags, "DataflowRunner").get_all_options()
+    cloud = runner.options(flags, "DataflowRunner").get_all_options()
     assert {
         "machine_type": "n2-standard-4", "disk_size_gb": 50, "number_of_worker_harness_threads": 4,
         "sdk_container_image": IMAGE, "job_name": "shardmill-data-" + dataflow.job_name("gs://made/data")[-8:],
@@ -341,7 +338,7 @@ def test_what_is_set_and_what_the_user_gives_takes_precedence():
         "--worker_machine_type=e2-highmem-16", "--disk_size_gb=9", "--number_of_worker_harness_threads=3",
         "--job_name=mine", "--experiment=use_multiple_sdk_containers,other",
     ]  # fmt: skip
-    cloud = engine.options(dataflow.complete([*CLOUD, *own], "gs://made/data"), "DataflowRunner").get_all_options()
+    cloud = runner.options(dataflow.complete([*CLOUD, *own], "gs://made/data"), "DataflowRunner").get_all_options()
     assert {
         "machine_type": "e2-highmem-16", "disk_size_gb": 9, "number_of_worker_harness_threads": 3, "job_name": "mine",
     }.items() <= cloud.items()  # fmt: skip
@@ -416,9 +413,9 @@ def test_a_path_of_this_machine_is_refused(tmp_path, capsys):
         with pytest.raises(
             ConfigError, match=r"should be in a bucket, gs://BUCKET/PATH, .*do not see the files of this"
         ):
-            engine.located(config, "DataflowRunner")
+            runner.located(config, "DataflowRunner")
     with pytest.raises(ConfigError, match=r"--output should be gs://BUCKET/PATH .*Received: 'gs://B!/x'"):
-        engine.located(PrepareConfig(input="gs://bucket/in", output="gs://B!/x"), "DataflowRunner")
+        runner.located(PrepareConfig(input="gs://bucket/in", output="gs://B!/x"), "DataflowRunner")
     (tmp_path / "in/cat").mkdir(parents=True)
     (tmp_path / "in/cat/1.jpg").write_bytes(b"")
     argv = ["prepare", f"--input={tmp_path}/in", f"--output={tmp_path}/out", "--runner=DataflowRunner", *CLOUD]
@@ -448,9 +445,9 @@ def buckets(monkeypatch) -> dict[str, bytes]:
 
 def test_buckets_are_tried_and_left_as_they_were(buckets):
     before = dict(buckets)
-    engine.check_buckets(PrepareConfig(input="gs://photos/in", output="gs://made/data"), "DataflowRunner", CLOUD)
+    runner.check_buckets(PrepareConfig(input="gs://photos/in", output="gs://made/data"), "DataflowRunner", CLOUD)
     assert buckets == before
-    engine.check_buckets(PrepareConfig(input="none", output="none"), "FlinkRunner", [])
+    runner.check_buckets(PrepareConfig(input="none", output="none"), "FlinkRunner", [])
 
 
 def test_a_bucket_that_cannot_be_used_is_said(buckets):
@@ -464,7 +461,7 @@ def test_a_bucket_that_cannot_be_used_is_said(buckets):
             match=rf"^{named} cannot be written to: PermissionError: 403 POST: you do not have "
             r"storage.objects.create access. The bucket should exist",
         ):
-            engine.check_buckets(PrepareConfig(input="gs://photos/in", output=output), "DataflowRunner", flags)
+            runner.check_buckets(PrepareConfig(input="gs://photos/in", output=output), "DataflowRunner", flags)
 
 
 def test_without_credentials_nothing_is_tried(buckets, monkeypatch):
@@ -474,16 +471,16 @@ def test_without_credentials_nothing_is_tried(buckets, monkeypatch):
     monkeypatch.setattr(google.auth, "default", none)
     config = PrepareConfig(input="gs://photos/in", output="gs://closed/data")
     with pytest.raises(ConfigError, match=r"no Google credentials .Your default credentials were not found..*auth app"):
-        engine.check_buckets(config, "DataflowRunner", CLOUD)
+        runner.check_buckets(config, "DataflowRunner", CLOUD)
     with pytest.raises(ConfigError, match=r"--output gs://closed/data cannot be written to"):
-        engine.check_buckets(config, "DataflowRunner", [*CLOUD, "--no_auth"])
+        runner.check_buckets(config, "DataflowRunner", [*CLOUD, "--no_auth"])
 
 
 def test_a_bucket_that_does_not_answer_is_asked_again_while_the_job_runs():
     def fails() -> bool:
         raise ConnectionError("reset")
 
-    bucket, local = workspace.Work("gs://b/out/.shardmill"), workspace.Work("out/.shardmill")
+    bucket, local = work_dir.Work("gs://b/out/.shardmill"), work_dir.Work("out/.shardmill")
     assert prepare._asked(fails, bucket, last=False) is False
     assert prepare._asked(lambda: True, bucket, last=False) is True
     for work, last in ((bucket, True), (local, False)):
@@ -496,13 +493,13 @@ def test_a_bucket_that_does_not_answer_is_asked_again_while_the_job_runs():
 
 def test_pickled_functions_keep_the_path_below_the_import_root(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(tmp_path / "lib"), *sys.path])
-    assert request.below_root(str(tmp_path / "lib/package/module.py")) == os.path.join("package", "module.py")
-    assert request.below_root("/elsewhere/module.py") == "module.py"
-    assert request.below_root("<string>") == "<string>"
+    assert dataflow_request.below_root(str(tmp_path / "lib/package/module.py")) == os.path.join("package", "module.py")
+    assert dataflow_request.below_root("/elsewhere/module.py") == "module.py"
+    assert dataflow_request.below_root("<string>") == "<string>"
 
 
 def test_what_the_service_says_at_the_end_is_told():
     text = "Dataflow pipeline failed. State: FAILED, Error:\nWorkflow failed. Causes: S01 failed 4 times."
-    assert engine._first_line(RuntimeError(text)) == (
+    assert runner._first_line(RuntimeError(text)) == (
         "Dataflow pipeline failed. State: FAILED, Error: Workflow failed. Causes: S01 failed 4 times."
     )

@@ -16,12 +16,11 @@ import psutil
 import pytest
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
-from pipelines.beam_workers import external_pool as pool_module
-from pipelines.cli import main as __main__
-from pipelines.cli import options
+from pipelines.beam_workers import external_pool
+from pipelines.cli import main, options
 from pipelines.config import PrepareConfig
 from pipelines.core import progress
-from pipelines.runners import runner as engine
+from pipelines.runners import runner
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -44,12 +43,12 @@ class Job:
         raise RuntimeError("the engine has gone")  # which does not hide why
 
 
-def flink(log: str = "engine.log") -> engine.Engine:
-    return engine.Engine("FlinkRunner", False, log, None, engine.options(()))
+def flink(log: str = "engine.log") -> runner.Engine:
+    return runner.Engine("FlinkRunner", False, log, None, runner.options(()))
 
 
 def test_who_interrupts_cancels_the_job():
-    for error in (KeyboardInterrupt(), SystemExit(engine.TERMINATED)):
+    for error in (KeyboardInterrupt(), SystemExit(runner.TERMINATED)):
         job = Job(error)
         with pytest.raises(type(error)):
             flink().finish(job)
@@ -58,13 +57,13 @@ def test_who_interrupts_cancels_the_job():
 
 def test_an_engine_that_gives_up_is_a_sentence_and_not_javas_pages():
     java = RuntimeError("java.lang.IllegalStateException: lost\n\tat org.apache.flink.Some(Some.java:3)\n" * 40)
-    with pytest.raises(engine.EngineError) as told:
+    with pytest.raises(runner.EngineError) as told:
         flink().finish(Job(java))
     assert str(told.value) == (
         "FlinkRunner gave the job up: java.lang.IllegalStateException: lost. What it said is in engine.log. Run the "
         "same command again: it goes on from there."
     )
-    assert __main__._told(told.value) == ("EngineError", str(told.value))
+    assert main._told(told.value) == ("EngineError", str(told.value))
     with pytest.raises(RuntimeError, match="lost") as own:
         flink(log="").finish(Job(java))  # in this process: as it is
     assert own.value is java
@@ -76,10 +75,10 @@ def test_an_error_of_ours_is_found_in_what_the_engine_says():
         "  File ...\npipelines.source.NothingUsableError: No image has a label. [while running 'ListImages']\n"
         "\tat org.apache.beam.runners.Some(Some.java:3)\n"
     )
-    with pytest.raises(engine.EngineError) as told:
+    with pytest.raises(runner.EngineError) as told:
         flink().finish(Job(RuntimeError(text)))
-    assert __main__._told(told.value) == ("NothingUsableError", "No image has a label.")
-    assert __main__._failed(told.value) == __main__.REJECTED
+    assert main._told(told.value) == ("NothingUsableError", "No image has a label.")
+    assert main._failed(told.value) == main.REJECTED
 
 
 def test_another_error_in_a_stage_is_told_and_not_its_traceback():
@@ -88,7 +87,7 @@ def test_another_error_in_a_stage_is_told_and_not_its_traceback():
         "KeyError: 3\n\nDuring handling of the above exception, another exception occurred:\n\n"
         "OSError: [Errno 28] No space left on device [while running 'FinishShard']\n\n"
     )
-    with pytest.raises(engine.EngineError, match=r"^FlinkRunner gave .* up: OSError: \[Errno 28\] No space left on "):
+    with pytest.raises(runner.EngineError, match=r"^FlinkRunner gave .* up: OSError: \[Errno 28\] No space left on "):
         flink().finish(Job(RuntimeError(text)))
 
 
@@ -96,18 +95,18 @@ def test_paths_mean_the_same_elsewhere_and_the_name_stays(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     config = PrepareConfig(input="photos", output="out/../made")
-    there = engine.located(config, "FlinkRunner")
+    there = runner.located(config, "FlinkRunner")
     assert (there.input, there.output) == (str(tmp_path / "photos"), str(tmp_path / "made"))
     assert there.dataset_name == config.dataset_name == "made"
     assert there.digest() == config.digest()
-    assert engine.located(config, "DirectRunner") is config
-    here = engine.located(PrepareConfig(input="gs://b/in", output="."), "FlinkRunner")
+    assert runner.located(config, "DirectRunner") is config
+    here = runner.located(PrepareConfig(input="gs://b/in", output="."), "FlinkRunner")
     assert (here.input, here.output, here.name) == ("gs://b/in", str(tmp_path), "dataset")
 
 
 def test_what_the_job_server_says_goes_to_a_file_and_nothing_else_does(caplog):
     root = logging.getLogger()
-    with engine._server_log() as log:
+    with runner._server_log() as log:
         record = root.makeRecord("root", logging.ERROR, "portable_runner.py", 1, "%s", ("pages of Java",), None)
         root.handle(record)
         logging.getLogger("FlinkJarJobServer").info("from its output")
@@ -121,7 +120,7 @@ def test_what_the_job_server_says_goes_to_a_file_and_nothing_else_does(caplog):
 
 def test_sigterm_ends_the_body_like_an_error():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(SystemExit) as left, engine._terminable():
+    with pytest.raises(SystemExit) as left, runner._terminable():
         signal.raise_signal(signal.SIGTERM)
     assert left.value.code == 143
     assert signal.getsignal(signal.SIGTERM) is before
@@ -178,8 +177,8 @@ def test_workers_of_the_pool_are_this_interpreter_and_end_with_it(tmp_path):
 
 def test_the_pool_stops_no_worker_of_another_engine_with_the_same_number(monkeypatch):
     """Two TaskManagers of one machine: the one that has hung up lets go of its worker, and the other's lives on."""
-    pool = pool_module.Pool()
-    monkeypatch.setattr(pool_module, "PATIENCE_SECONDS", 0.3)
+    pool = external_pool.Pool()
+    monkeypatch.setattr(external_pool, "PATIENCE_SECONDS", 0.3)
     sleeping, ended = (subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({n})"]) for n in (60, 0))
     ended.wait()
     pool._started["1-1"] += [ended, sleeping]

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.sample import draw as sample
-from pipelines.sample import eggs
+from pipelines.sample import draw, eggs
 
 COUNT = 60
 
@@ -24,7 +23,7 @@ def digests(directory: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("sample") / "eggs"
-    sample.draw(directory, COUNT)
+    draw.draw(directory, COUNT)
     return directory
 
 
@@ -42,17 +41,17 @@ def test_every_tenth_egg_is_cracked(drawn: Path) -> None:
 
 
 def test_a_second_draw_writes_the_same_bytes(drawn: Path, tmp_path: Path) -> None:
-    sample.draw(tmp_path / "again", COUNT)
+    draw.draw(tmp_path / "again", COUNT)
     assert digests(tmp_path / "again") == digests(drawn)
 
 
 def test_a_shorter_draw_is_the_beginning_of_a_longer_one(drawn: Path, tmp_path: Path) -> None:
-    sample.draw(tmp_path / "short", 12)
+    draw.draw(tmp_path / "short", 12)
     assert digests(tmp_path / "short").items() <= digests(drawn).items()
 
 
 def test_another_seed_draws_other_eggs(drawn: Path, tmp_path: Path) -> None:
-    sample.draw(tmp_path / "other", 5, seed=1)
+    draw.draw(tmp_path / "other", 5, seed=1)
     assert not set(digests(tmp_path / "other").values()) & set(digests(drawn).values())
 
 
@@ -86,7 +85,7 @@ def test_odd_forms_are_what_they_say(tmp_path: Path, form: str, suffix: str, mod
     pixels, shell = eggs.photograph(rng, 90, 120, cracked=True)
     assert (pixels.dtype, pixels.shape, shell.dtype, shell.shape) == (np.float32, (90, 120, 3), np.float32, (90, 120))
     assert 0 <= pixels.min() < pixels.max() <= 1
-    sample._save(rng, tmp_path / "egg", pixels, shell, form)
+    draw._save(rng, tmp_path / "egg", pixels, shell, form)
     with Image.open(tmp_path / f"egg{suffix}") as image:
         assert image.mode == mode
         assert image.getexif().get(0x0112, 1) == orientation
@@ -104,7 +103,7 @@ def test_brightness_does_not_give_the_class_away() -> None:
 
 def test_drawing_again_leaves_the_files_alone(drawn: Path) -> None:
     before = {p: p.stat().st_mtime_ns for p in drawn.rglob("egg-*")}
-    sample.draw(drawn, COUNT)
+    draw.draw(drawn, COUNT)
     assert {p: p.stat().st_mtime_ns for p in drawn.rglob("egg-*")} == before
 
 
@@ -113,29 +112,29 @@ def test_an_interrupted_draw_leaves_nothing_and_is_drawn_again(
 ) -> None:
     target = tmp_path / "eggs"
     with monkeypatch.context() as patch:
-        real = sample._draw_one
+        real = draw._draw_one
 
         def fail_at_seven(directory: Path, seed: int, index: int) -> None:
             if index == 7:
                 raise KeyboardInterrupt
             real(directory, seed, index)
 
-        patch.setattr(sample, "_draw_one", fail_at_seven)
+        patch.setattr(draw, "_draw_one", fail_at_seven)
         with pytest.raises(KeyboardInterrupt):
-            sample.draw(target, 12)
+            draw.draw(target, 12)
     assert list(tmp_path.iterdir()) == []
-    sample.draw(target, 12)
+    draw.draw(target, 12)
     assert len(digests(target)) == 12
 
 
 def test_a_draw_without_its_marker_or_of_another_count_is_replaced(tmp_path: Path) -> None:
     target = tmp_path / "eggs"
-    sample.draw(target, 3)
+    draw.draw(target, 3)
     (tmp_path / ".eggs.sample.json").unlink()  # as if stopped between renaming and marking
     (target / "sound" / "egg-00000.jpg").write_bytes(b"cut")
-    sample.draw(target, 3)
+    draw.draw(target, 3)
     whole = digests(target)
-    sample.draw(target, 2)
+    draw.draw(target, 2)
     assert len(digests(target)) == 2
     assert digests(target).items() <= whole.items()
 
@@ -144,11 +143,11 @@ def test_a_directory_of_other_files_is_not_touched(tmp_path: Path) -> None:
     (tmp_path / "mine" / "sound").mkdir(parents=True)
     (tmp_path / "mine" / "sound" / "holiday.jpg").write_bytes(b"precious")
     with pytest.raises(FileExistsError, match="holds files that are not sample data"):
-        sample.draw(tmp_path / "mine", 3)
+        draw.draw(tmp_path / "mine", 3)
     assert (tmp_path / "mine" / "sound" / "holiday.jpg").read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize(("count", "seed"), [(0, 0), (-1, 0), (3, -1), (3, 2**32)])
 def test_bad_arguments_are_named(tmp_path: Path, count: int, seed: int) -> None:
     with pytest.raises(ValueError, match=f"Received: count={count}, seed={seed}"):
-        sample.draw(tmp_path / "eggs", count, seed)
+        draw.draw(tmp_path / "eggs", count, seed)

@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from pipelines import storage
-from pipelines.storage import StorageError, remote
-from pipelines.storage import object_stores as stores
+from pipelines.storage import StorageError, object_stores, remote
 from pipelines.storage.remote import StoreError
 from tests.support import object_stores as store_fixtures
 
@@ -154,13 +153,13 @@ def test_a_broken_connection_is_read_again(monkeypatch):
         def breaks_twice(**request):
             asked.append(request["Range"])
             answer = whole(**request)
-            if len(asked) < stores.TRIES:
+            if len(asked) < object_stores.TRIES:
                 answer["Body"] = Broken(IncompleteReadError(actual_bytes=2, expected_bytes=5))
             return answer
 
         monkeypatch.setattr(client, "get_object", breaks_twice)
         assert storage.read_input("s3://bucket/a", 5) == b"12345"
-        assert asked == ["bytes=0-5"] * stores.TRIES
+        assert asked == ["bytes=0-5"] * object_stores.TRIES
         broken = IncompleteReadError(actual_bytes=2, expected_bytes=5)
         monkeypatch.setattr(client, "get_object", lambda **_: {"Body": Broken(broken)})
         with pytest.raises(StorageError, match="2 read, but total bytes expected is 5") as raised:
@@ -222,7 +221,7 @@ def test_a_refusal_by_the_store_names_the_remedy():
         denied = ClientError({"Error": {"Code": "AccessDenied", "Message": "Access Denied"}}, "GetObject")
         said = str(remote._told(store, "s3://bucket/a", "read", denied))
     assert said.startswith("s3://bucket/a cannot be read: An error occurred (AccessDenied)")
-    assert said.endswith(stores.S3.remedy)
+    assert said.endswith(object_stores.S3.remedy)
 
 
 def test_options_reach_processes_that_are_started(monkeypatch):

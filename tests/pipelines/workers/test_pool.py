@@ -15,10 +15,9 @@ from pipelines.config import ConfigError, PrepareConfig
 from pipelines.core.elements import Source
 from pipelines.job import prepare
 from pipelines.job.accounting import IncompleteError
-from pipelines.workers import memory_limit as memory
-from pipelines.workers import pool as workers
+from pipelines.workers import memory_limit, pool
 from pipelines.workers.pool import TaskLostError, WorkerError, Workers
-from tests.support import images as fx
+from tests.support import images
 from tests.support.images import draw_photo
 
 
@@ -102,7 +101,7 @@ def test_workers_that_cannot_start_say_why():
 def test_a_killed_zygote_is_replaced():
     pair = Workers(2, "tests.support.faulty_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
-    killed = workers._zygote(("tests.support.faulty_tasks", ()))._process
+    killed = pool._zygote(("tests.support.faulty_tasks", ()))._process
     killed.kill()
     killed.wait()
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
@@ -136,12 +135,12 @@ def test_forks_are_of_a_process_with_one_thread():
     Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])
     [ready] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
     ready.result()
-    assert psutil.Process(workers._zygote(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
+    assert psutil.Process(pool._zygote(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
 
 
 def test_usual_count():
-    assert workers.usual_count(3) == 3
-    assert workers.usual_count(0) == len(os.sched_getaffinity(0))
+    assert pool.usual_count(3) == 3
+    assert pool.usual_count(0) == len(os.sched_getaffinity(0))
 
 
 def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, monkeypatch):
@@ -149,9 +148,9 @@ def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, 
     for i, name in enumerate([*names, *(f"good-{i}" for i in range(26))]):
         draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{name}.jpg", i, (40, 30))
     faulty = Workers(2, "tests.support.faulty_tasks")
-    shared = workers.shared
+    shared = pool.shared
     monkeypatch.setattr(
-        workers, "shared", lambda count, role, *paths: faulty if role == "decoders" else shared(count, role, *paths)
+        pool, "shared", lambda count, role, *paths: faulty if role == "decoders" else shared(count, role, *paths)
     )
     config = PrepareConfig(
         input=str(tmp_path / "in"),
@@ -207,7 +206,7 @@ def test_a_worker_gets_no_more_memory_than_it_may(two):
 
 def test_the_programs_own_memory_is_not_bounded():
     before = resource.getrlimit(resource.RLIMIT_DATA)
-    memory.bound(1 << 20)
+    memory_limit.bound(1 << 20)
     assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
@@ -215,7 +214,7 @@ def test_the_programs_own_memory_is_not_bounded():
 def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tmp_path):
     """100 million bytes as RGB: 50 kB of PNG, and 400 kB of a TIFF that Pillow reads."""
     flat = Image.new("RGB", (6000, 6000))
-    files = {"large.png": fx.flat_png(6000, 6000), "large.tif": fx.encode(flat, "TIFF", compression="tiff_lzw")}
+    files = {"large.png": images.flat_png(6000, 6000), "large.tif": images.encode(flat, "TIFF", compression="tiff_lzw")}
     draw_photo(tmp_path / "small.jpg", 1, (40, 30))
     config = PrepareConfig(input="in", output="out", size=(8, 8), image_memory=64 << 20)
     alone = Workers(1)
@@ -238,7 +237,7 @@ def test_a_bound_that_nothing_fits_in_is_refused():
 @linux
 def test_large_images_take_turns_and_small_ones_do_not_wait():
     pair = [Workers(1, "tests.support.faulty_tasks"), Workers(1, "tests.support.faulty_tasks")]
-    large = memory.LARGE + 1
+    large = memory_limit.LARGE + 1
 
     def held(pixels: int, seconds: float, wait: float) -> list[tuple[float, float]]:
         asked = [alone.submit("hold_turn", (), [(pixels, seconds, wait)] * 2) for alone in pair]
@@ -247,6 +246,6 @@ def test_large_images_take_turns_and_small_ones_do_not_wait():
     lost = pair[0].submit("die_in_turn", (), [()])[0]  # whose turn ends with it
     assert lost.exception().reason == "crashed"
     assert all(after[0] >= before[1] for before, after in itertools.pairwise(held(large, 0.2, 9)))
-    for pixels, wait in ((memory.LARGE, 9), (large, 0.01)):  # at the limit, or tired of waiting
+    for pixels, wait in ((memory_limit.LARGE, 9), (large, 0.01)):  # at the limit, or tired of waiting
         first, second, *_ = held(pixels, 0.5, wait)
         assert second[0] < first[1]

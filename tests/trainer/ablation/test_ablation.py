@@ -13,11 +13,8 @@ import pytest
 from pipelines.contract import Shard, Split
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.images import draw_photo
-from trainer.ablation import ablate as run
-from trainer.ablation import conclusions as verdict
+from trainer.ablation import ablate, conclusions, report, scoring, trainings
 from trainer.ablation import datasets as prepared
-from trainer.ablation import report, scoring
-from trainer.ablation import trainings as runs
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.ablation.study import Setting, Study
 from trainer.ablation.trainings import Outcome
@@ -63,10 +60,10 @@ def test_the_list_of_the_table():
 
 def test_all_variants_train_as_many_steps():
     for variant in VARIANTS:
-        options = runs.train_config(config(epochs=7, batch_size=32), variant, 2, "d", images=100)
+        options = trainings.train_config(config(epochs=7, batch_size=32), variant, 2, "d", images=100)
         assert (options.steps, options.epochs, options.seed, options.flip, options.resume) == (4, 7, 2, False, True)
-    assert runs.train_config(config(), VARIANT["double"], 0, "d", 1).model == "cnn-double"
-    assert runs.train_config(config(model="resnet20"), VARIANT["raw"], 0, "d", 1).model == "resnet20"
+    assert trainings.train_config(config(), VARIANT["double"], 0, "d", 1).model == "cnn-double"
+    assert trainings.train_config(config(model="resnet20"), VARIANT["raw"], 0, "d", 1).model == "resnet20"
 
 
 def test_the_flags_of_prepare():
@@ -232,23 +229,25 @@ def test_resampled_differences():
 
 def test_students_interval():
     """Differences 0.1, 0.2, 0.3: mean 0.2, deviation 0.1, so the half width is 4.3027 * 0.1 / sqrt(3) = 0.2484."""
-    found = verdict.effect([0.1, 0.2, 0.3], np.full(100, 0.2))
+    found = conclusions.effect([0.1, 0.2, 0.3], np.full(100, 0.2))
     assert (found.mean, found.low, found.high) == pytest.approx((0.2, -0.0484, 0.4484), abs=1e-4)
     assert not found.supported
-    assert verdict.effect([0.19, 0.2, 0.21], np.full(100, 0.2)).supported
-    assert verdict.effect([-0.19, -0.2, -0.21], np.full(100, -0.2)).supported
+    assert conclusions.effect([0.19, 0.2, 0.21], np.full(100, 0.2)).supported
+    assert conclusions.effect([-0.19, -0.2, -0.21], np.full(100, -0.2)).supported
 
 
 def test_what_the_images_do_not_support_is_not_claimed():
     spread = np.linspace(-0.1, 0.5, 101)
-    assert not verdict.effect([0.2, 0.2, 0.2], spread).supported
-    assert not verdict.effect([0.2], np.full(100, 0.2)).supported  # one seed
+    assert not conclusions.effect([0.2, 0.2, 0.2], spread).supported
+    assert not conclusions.effect([0.2], np.full(100, 0.2)).supported  # one seed
 
 
 def comparison(change, mean, low, high, other=0.0):
-    chief = verdict.Effect(mean, low, high)
-    effects = dict.fromkeys(scoring.METRICS, verdict.Effect(other, other - 1, other + 1)) | {"balanced_accuracy": chief}
-    return verdict.Comparison(f"v{change}", "base", change, effects)
+    chief = conclusions.Effect(mean, low, high)
+    effects = dict.fromkeys(scoring.METRICS, conclusions.Effect(other, other - 1, other + 1)) | {
+        "balanced_accuracy": chief
+    }
+    return conclusions.Comparison(f"v{change}", "base", change, effects)
 
 
 def test_sentences():
@@ -260,14 +259,14 @@ def test_sentences():
         "no difference that the spread supports; balanced accuracy +0.050 (-0.100 to +0.200)"
     )
     assert one.sentence().endswith("balanced accuracy +0.050 in one seed, of which nothing can be claimed")
-    assert verdict.summary([bought, cost, unclear]) == (
+    assert conclusions.summary([bought, cost, unclear]) == (
         "Balanced accuracy was bought by more (+0.200); balanced accuracy was lost by less (-0.200); for other the "
         "spread supports no claim on either."
     )
-    assert verdict.summary([unclear, one]) == "The spread supports no claim for any of these changes."
-    rare = dataclasses.replace(unclear, effects={**unclear.effects, "rare_recall": verdict.Effect(0.3, 0.1, 0.5)})
-    assert verdict.summary([rare]) == "Recall of the rare class was bought by other (+0.300)."
-    assert verdict.summary([]) == ""
+    assert conclusions.summary([unclear, one]) == "The spread supports no claim for any of these changes."
+    rare = dataclasses.replace(unclear, effects={**unclear.effects, "rare_recall": conclusions.Effect(0.3, 0.1, 0.5)})
+    assert conclusions.summary([rare]) == "Recall of the rare class was bought by other (+0.300)."
+    assert conclusions.summary([]) == ""
 
 
 # ---- the study and its report
@@ -324,7 +323,7 @@ def test_the_tables(study):
     assert "0.950 ± 0.000" in lines[5]
     markdown = report.markdown(study)
     assert "| resized, pixels 0–255 | 0.950 ± 0.000 | 0.933 ± 0.000 |" in markdown
-    assert verdict.RULE in markdown
+    assert conclusions.RULE in markdown
 
 
 def test_the_page_is_whole_and_escapes(study):
@@ -353,9 +352,9 @@ def test_the_picture_shows_every_seed(study):
 
 def test_expected_time_goes_by_variant():
     done = [Outcome("raw", 0, np.zeros(1), 1, 90.0), Outcome("raw", 1, np.zeros(1), 1, 10.0)]
-    assert run._left([], [(VARIANT["raw"], 0)]) == ""
-    assert run._left(done, [(VARIANT["raw"], 2), (VARIANT["unit"], 2)]) == "; about 20 s left"
-    assert run._left(done, [(VARIANT["raw"], s) for s in range(12)]) == "; about 2 min left"
+    assert ablate._left([], [(VARIANT["raw"], 0)]) == ""
+    assert ablate._left(done, [(VARIANT["raw"], 2), (VARIANT["unit"], 2)]) == "; about 20 s left"
+    assert ablate._left(done, [(VARIANT["raw"], s) for s in range(12)]) == "; about 2 min left"
 
 
 # ---- from beginning to end
@@ -372,7 +371,7 @@ def finished(tmp_path_factory):
         rows.append(f"photos/{i:02d}.png,{label}")
     (root / "list.csv").write_text("\n".join(rows) + "\n")
     lines = []
-    found = run.ablate(small(root, seeds=1), say=lines.append)
+    found = ablate.ablate(small(root, seeds=1), say=lines.append)
     return root, lines, found
 
 
@@ -401,11 +400,11 @@ def test_more_seeds_keep_what_is_there(finished, monkeypatch):
     root, _, first = finished
     trained = []
     monkeypatch.setattr(
-        runs, "train", lambda options, say, real=runs.train: trained.append(options) or real(options, say=say)
+        trainings, "train", lambda options, say, real=trainings.train: trained.append(options) or real(options, say=say)
     )
     before = {p: p.stat().st_mtime_ns for p in (root / "out" / "runs").rglob("seed-0/model.keras")}
     lines = []
-    found = run.ablate(small(root, seeds=2, variants="zscore"), say=lines.append)
+    found = ablate.ablate(small(root, seeds=2, variants="zscore"), say=lines.append)
     assert lines[0] == "dataset 1/1, zscore: kept"
     assert len(before) == 2
     assert {p: p.stat().st_mtime_ns for p in before} == before  # not trained again
@@ -417,13 +416,13 @@ def test_more_seeds_keep_what_is_there(finished, monkeypatch):
 def test_other_options_or_images_are_refused(finished):
     root, *_ = finished
     with pytest.raises(TrainerError, match=r"holds an ablation with --epochs 1\. Give the same"):
-        run.ablate(dataclasses.replace(small(root), epochs=2), say=lambda _: None)
+        ablate.ablate(dataclasses.replace(small(root), epochs=2), say=lambda _: None)
     picture = root / "photos" / "00.png"
     kept = picture.read_bytes()
     picture.write_bytes((root / "photos" / "01.png").read_bytes())
     try:
         with pytest.raises(TrainerError, match=r"is not whole, or not of these images any more: .*00\.png"):
-            run.ablate(small(root), say=lambda _: None)
+            ablate.ablate(small(root), say=lambda _: None)
     finally:
         picture.write_bytes(kept)
 
@@ -433,14 +432,14 @@ def test_an_output_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "out" / "mine.txt").write_text("x")
     (tmp_path / "photos").mkdir()
     with pytest.raises(TrainerError, match="It holds something else"):
-        run.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
+        ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
 
 
 def test_what_prepare_says_against_it_ends_the_run(tmp_path, capfd):
     (tmp_path / "photos" / "a").mkdir(parents=True)
     (tmp_path / "photos" / "a" / "1.txt").write_text("no image")
     with pytest.raises(TrainerError, match=r"`python -m pipelines prepare` ended with status \d; it said why above"):
-        run.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
+        ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
     assert "error:" in capfd.readouterr().err
 
 

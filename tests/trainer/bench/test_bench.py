@@ -10,13 +10,12 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from tests.support.datasets import write_dataset
-from trainer.bench import config as bench
-from trainer.bench import measure as timing
+from trainer.bench import config, measure
 from trainer.bench.config import BenchConfig, Findings, Spread
 from trainer.bench.synthetic_step import MAX_ROWS, DeviceStep, MatrixStep, ProcessStep, core_of_its_own
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
-from trainer.models import build as models
+from trainer.models import build
 from trainer.training import step as steps
 
 
@@ -34,7 +33,7 @@ def findings(loader: float, model: float, wait: float, **changes: object) -> Fin
 
 
 def test_a_slow_loader_is_input_bound():
-    verdict = bench.judge(findings(2000, 8000, 0.75, loader_cores=7.5))
+    verdict = config.judge(findings(2000, 8000, 0.75, loader_cores=7.5))
     assert verdict.kind == "input-bound"
     assert verdict.sentence == (
         "Input-bound: the loader gives 2,000 images/s, 0.25 times the 8,000 of the model, and 75.0% of an epoch is "
@@ -47,7 +46,7 @@ def test_a_slow_loader_is_input_bound():
 
 
 def test_a_fast_loader_is_compute_bound():
-    verdict = bench.judge(findings(24000, 8000, 0.004))
+    verdict = config.judge(findings(24000, 8000, 0.004))
     assert verdict.kind == "compute-bound"
     assert verdict.sentence == (
         "Compute-bound: the loader gives 24,000 images/s, 3 times the 8,000 of the model, and 0.4% of an epoch is "
@@ -58,7 +57,7 @@ def test_a_fast_loader_is_compute_bound():
 
 
 def test_between_the_two_it_is_balanced():
-    verdict = bench.judge(findings(8200, 8000, 0.05))
+    verdict = config.judge(findings(8200, 8000, 0.05))
     assert verdict.kind == "balanced"
     assert verdict.sentence == (
         "Balanced: the loader gives 8,200 images/s, 1.02 times the 8,000 of the model, and 5.0% of an epoch is spent "
@@ -72,7 +71,7 @@ def test_between_the_two_it_is_balanced():
      (0.101, "input-bound"), (1.0, "input-bound")],
 )  # fmt: skip
 def test_the_wait_decides(wait, kind):
-    assert bench.judge(findings(8000, 8000, wait)).kind == kind
+    assert config.judge(findings(8000, 8000, wait)).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -88,19 +87,19 @@ def test_the_wait_decides(wait, kind):
     ],
 )
 def test_the_advice_follows_from_what_was_found(changes, said):
-    assert not any(said in line for line in bench.judge(findings(2000, 8000, 0.75)).advice)
-    assert any(said in line for line in bench.judge(findings(2000, 8000, 0.75, **changes)).advice)
+    assert not any(said in line for line in config.judge(findings(2000, 8000, 0.75)).advice)
+    assert any(said in line for line in config.judge(findings(2000, 8000, 0.75, **changes)).advice)
 
 
 def test_the_advice_names_the_options_that_are_left():
     def said(**changes):
-        return " ".join(bench.judge(findings(24000, 8000, 0.004, **changes)).advice)
+        return " ".join(config.judge(findings(24000, 8000, 0.004, **changes)).advice)
 
     assert "--mixed-precision bfloat16" in said(mixed_precision="none")
     assert "--jit on" in said(xla=False)
     assert "--mixed" not in said() and "--jit" not in said()  # noqa: PT018
     assert "--mixed" not in said(mixed_precision="none", accelerator=False)  # it would be slower
-    fed = bench.judge(findings(2000, 8000, 0.75, encoding="jpeg", cache="memory"))
+    fed = config.judge(findings(2000, 8000, 0.75, encoding="jpeg", cache="memory"))
     assert not any("--cache" in line for line in fed.advice)
 
 
@@ -109,7 +108,7 @@ def test_a_small_split_waits_at_the_start_of_every_pass():
     found = findings(8000, 2000, 0.0, records=1000)
     assert found.loader_rate == pytest.approx(1000 / (0.5 + 0.125))
     assert found.epoch_wait_share == pytest.approx(0.5)
-    verdict = bench.judge(found)
+    verdict = config.judge(found)
     assert verdict.kind == "input-bound"
     assert verdict.advice[0].startswith("each pass begins with 0.5 s of waiting for its first batch")
 
@@ -119,8 +118,8 @@ def test_a_step_that_shares_cores_with_the_loader_is_told():
     found = findings(16000, 8000, 0.01, both=slow, accelerator=False, cores=1)
     assert found.stretch == pytest.approx(1.98)
     said = "beside the loader a step takes 1.98 times as long as alone: they share 1 core, and more would help both"
-    assert said in bench.judge(found).advice
-    assert not any("alone: they share" in line for line in bench.judge(findings(16000, 8000, 0.01)).advice)
+    assert said in config.judge(found).advice
+    assert not any("alone: they share" in line for line in config.judge(findings(16000, 8000, 0.01)).advice)
 
 
 def test_spread_takes_the_median():
@@ -205,14 +204,14 @@ def test_a_core_is_left_to_the_step_and_given_back():
 
 
 def test_a_feed_goes_from_pass_to_pass_and_keeps_their_first_waits_apart():
-    feed = timing.Feed(tf.data.Dataset.range(3).map(lambda i: (i,)))
+    feed = measure.Feed(tf.data.Dataset.range(3).map(lambda i: (i,)))
     assert [int(feed.take()[0][0]) for _ in range(5)] == [1, 2, 1, 2, 1]
     assert len(feed.starts) == 3
 
 
 def test_a_window_counts_waiting_and_working_apart():
     seen = []
-    window = timing.measure(timing.Feed(tf.data.Dataset.range(100).map(lambda i: (i,))), seen.append, 0.0)
+    window = measure.measure(measure.Feed(tf.data.Dataset.range(100).map(lambda i: (i,))), seen.append, 0.0)
     assert len(seen) == 2  # at least
     assert window.step == window.waited + window.worked
     assert window.waited > 0
@@ -257,10 +256,10 @@ def test_the_model_is_trained_as_the_train_command_does(tmp_path):
     """Every step changes the weights: the optimizer is part of what is timed."""
     contract = write_dataset(tmp_path / "d", encoding="uint8")
     setup = TrainConfig(data=str(tmp_path / "d"), output="o", batch_size=4)
-    batch = timing.batch_in_memory(contract, 4)
+    batch = measure.batch_in_memory(contract, 4)
     assert [t.dtype for t in batch] == [tf.uint8, tf.int64]
-    network = models.build("cnn", contract)
-    step = timing.training_step(steps.training_model(setup, contract, network, 1), batch)
+    network = build.build("cnn", contract)
+    step = measure.training_step(steps.training_model(setup, contract, network, 1), batch)
     before = network.get_weights()
     step(batch)
     assert any(np.any(old != new) for old, new in zip(before, network.get_weights(), strict=True))

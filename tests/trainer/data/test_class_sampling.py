@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from pipelines.contract import ContractError, Split
 from tests.support.datasets import make_contract, write_dataset
 from trainer.config import TrainConfig, TrainerError
-from trainer.data import class_sampling as resample
-from trainer.data import dataset
-from trainer.training import train as training
+from trainer.data import class_sampling, dataset
+from trainer.training import train
 
 COUNTS = (17, 5, 2)
 LABELS = ("a", "b", "c")
@@ -49,17 +48,17 @@ def seen(data):
 
 
 def test_quotas_by_hand():
-    assert resample.quotas([90, 10], math.inf) == [50, 50]
-    assert resample.quotas([90, 10], 1) == [90, 10]
-    assert resample.quotas([90, 10], 2) == [75, 25]  # 90 ** 0.5 : 10 ** 0.5 is 3 : 1
-    assert resample.quotas([90, 0, 10], math.inf) == [50, 0, 50]
-    assert resample.quotas([5, 3, 2], math.inf) == [4, 3, 3]
+    assert class_sampling.quotas([90, 10], math.inf) == [50, 50]
+    assert class_sampling.quotas([90, 10], 1) == [90, 10]
+    assert class_sampling.quotas([90, 10], 2) == [75, 25]  # 90 ** 0.5 : 10 ** 0.5 is 3 : 1
+    assert class_sampling.quotas([90, 0, 10], math.inf) == [50, 0, 50]
+    assert class_sampling.quotas([5, 3, 2], math.inf) == [4, 3, 3]
 
 
 @given(st.lists(st.integers(0, 10_000), min_size=1, max_size=20).filter(any), st.floats(1, 1e6))
 @settings(max_examples=200, deadline=None)
 def test_quotas_add_up_and_keep_the_order_of_the_classes(stored, temperature):
-    found = resample.quotas(stored, temperature)
+    found = class_sampling.quotas(stored, temperature)
     assert sum(found) == sum(stored)
     for n, q in zip(stored, found, strict=True):
         assert (q == 0) if n == 0 else (q >= 0)
@@ -81,7 +80,7 @@ def test_a_pass_is_as_long_as_the_split_and_has_each_class_equally_often(seen):
 
 def test_a_temperature_in_between(data):
     counts = collections.Counter(label for _, label in passes(data, [(0, 0)], "temperature=2")[0])
-    assert [counts[label] for label in range(3)] == resample.quotas(COUNTS, 2) == [13, 7, 4]
+    assert [counts[label] for label in range(3)] == class_sampling.quotas(COUNTS, 2) == [13, 7, 4]
 
 
 def test_two_passes_differ_and_two_runs_agree(data, seen):
@@ -143,21 +142,21 @@ def balanced(mode, stored):
     ],
 )
 def test_two_ways_of_balancing_are_warned_about_by_name(mode, stored, options, said):
-    found = resample.check(TrainConfig("d", "o", **options), balanced(mode, stored))
+    found = class_sampling.check(TrainConfig("d", "o", **options), balanced(mode, stored))
     assert len(found) == len(said)
     assert all(part in whole for part, whole in zip(said, found, strict=True))
 
 
 def test_balancing_twice_is_refused_by_name(data, tmp_path):
     with pytest.raises(TrainerError, match=r"--resample uniform is for shards of natural .* prepare --balance sqrt"):
-        resample.check(TrainConfig("d", "o", resample="uniform"), balanced("sqrt", (90, 28, 9)))
+        class_sampling.check(TrainConfig("d", "o", resample="uniform"), balanced("sqrt", (90, 28, 9)))
     with pytest.raises(TrainerError, match="--resample uniform and --loss weighted would balance the classes twice"):
-        training.train(TrainConfig(str(data), str(tmp_path / "o"), resample="uniform", loss="weighted"))
+        train.train(TrainConfig(str(data), str(tmp_path / "o"), resample="uniform", loss="weighted"))
     assert not (tmp_path / "o").exists()
 
 
 def test_priors_are_of_the_records_as_trained_on():
     contract = balanced("none", (90, 9, 1))
-    assert resample.priors(contract, "none") == [0.9, 0.09, 0.01]
-    assert resample.priors(contract, "uniform") == [0.34, 0.33, 0.33]
-    np.testing.assert_allclose(resample.priors(contract, "temperature=2"), [0.7, 0.22, 0.08])
+    assert class_sampling.priors(contract, "none") == [0.9, 0.09, 0.01]
+    assert class_sampling.priors(contract, "uniform") == [0.34, 0.33, 0.33]
+    np.testing.assert_allclose(class_sampling.priors(contract, "temperature=2"), [0.7, 0.22, 0.08])

@@ -14,8 +14,7 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError
 from tests.support.datasets import picture, write_dataset
 from trainer.config import TrainConfig, TrainerError
-from trainer.data import dataset
-from trainer.data import decoded_cache as decoded
+from trainer.data import dataset, decoded_cache
 from trainer.training import resume
 
 COUNTS = (11, 6)  # 17 records, 5 batches of 4
@@ -30,15 +29,15 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoded, "folder", lambda: tmp_path / "decoded")
+    monkeypatch.setattr(decoded_cache, "folder", lambda: tmp_path / "decoded")
     return tmp_path / "decoded"
 
 
 @pytest.fixture
 def parsed(monkeypatch):
     """How many records were read to be decoded."""
-    count, record = [], decoded.Store._record
-    monkeypatch.setattr(decoded.Store, "_record", lambda self, p: (count.append(p), record(self, p))[1])
+    count, record = [], decoded_cache.Store._record
+    monkeypatch.setattr(decoded_cache.Store, "_record", lambda self, p: (count.append(p), record(self, p))[1])
     return count
 
 
@@ -119,11 +118,11 @@ def test_no_room_is_one_sentence(data, folder, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoded.os, "posix_fallocate", full)
+        patch.setattr(decoded_cache.os, "posix_fallocate", full)
         with pytest.raises(TrainerError, match=r"--cache disk needs 0.00 GB in .*No space left on device\): make room"):
             load(data, "disk")
     assert list(folder.iterdir()) == []
-    monkeypatch.setattr(decoded, "MEMORY_SHARE", 1e-12)
+    monkeypatch.setattr(decoded_cache, "MEMORY_SHARE", 1e-12)
     with pytest.raises(TrainerError, match=r"--cache memory needs .* more than half of this machine's .*--cache disk"):
         load(data, "memory")
 

@@ -19,14 +19,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import contract as contracts
-from pipelines.contract import ContractError, Shard, Split
-from pipelines.contract import tf_example as examples
+from pipelines.contract import ContractError, Shard, Split, tf_example
 from tests.support.datasets import AFFINES, frame, make_contract, masked, normalization, picture, record, write_dataset
-from trainer.data import dataset, gather
-from trainer.data import epoch_order as orders
-from trainer.data import mmap_array as region
-from trainer.data import mmap_tfrecord as mapped
-from trainer.data import xla_normalize as compiled
+from trainer.data import dataset, epoch_order, gather, mmap_array, mmap_tfrecord, xla_normalize
 from trainer.data.example_layout import Layout, LayoutError, expected, to_varint, varint
 from trainer.data.rows import Rows
 
@@ -53,7 +48,7 @@ def streamed(monkeypatch):
 
     def read(directory, **options):
         with monkeypatch.context() as patch:
-            patch.setattr(mapped, "open_shards", lambda *_: None)
+            patch.setattr(mmap_tfrecord, "open_shards", lambda *_: None)
             return everything(directory, **options)
 
     return read
@@ -66,7 +61,7 @@ def test_gathered_and_streamed_are_the_same(tmp_path, streamed, encoding, dequan
     contract = write_dataset(
         tmp_path / "d", encoding=encoding, mode="imagenet", splits={"train": COUNTS}, shards=3, weighted=weighted
     )
-    assert mapped.open_shards(contract, str(tmp_path / "d"), "train") is not None
+    assert mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train") is not None
     for drop_remainder in (True, False):
         options = {"dequantize": dequantize, "drop_remainder": drop_remainder}
         gathered = everything(tmp_path / "d", **options)
@@ -114,20 +109,20 @@ def test_shards_without_records_are_left_out(tmp_path, streamed):
 @pytest.mark.parametrize("encoding", ["jpeg", "png"])
 def test_compressed_images_are_streamed(tmp_path, encoding):
     contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (2, 1)})
-    assert mapped.open_shards(contract, str(tmp_path / "d"), "train") is None
+    assert mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train") is None
 
 
 def test_what_cannot_be_mapped_is_streamed(tmp_path, monkeypatch):
     contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (2, 1)})
     directory = str(tmp_path / "d")
-    assert mapped.open_shards(contract, f"gs://{directory}", "train") is None
+    assert mmap_tfrecord.open_shards(contract, f"gs://{directory}", "train") is None
     for name, value in (("MAX_SHARDS", 1), ("_memory_bytes", lambda: 10)):
         with monkeypatch.context() as patch:
-            patch.setattr(mapped, name, value)
-            assert mapped.open_shards(contract, directory, "train") is None
+            patch.setattr(mmap_tfrecord, name, value)
+            assert mmap_tfrecord.open_shards(contract, directory, "train") is None
     with monkeypatch.context() as patch:
-        patch.setattr(mapped.mmap, "mmap", lambda *_, **__: (_ for _ in ()).throw(OSError(19, "No such device")))
-        assert mapped.open_shards(contract, directory, "train") is None
+        patch.setattr(mmap_tfrecord.mmap, "mmap", lambda *_, **__: (_ for _ in ()).throw(OSError(19, "No such device")))
+        assert mmap_tfrecord.open_shards(contract, directory, "train") is None
         assert len(everything(tmp_path / "d")) == 1
 
 
@@ -137,8 +132,8 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
     for drop_remainder in (False, True):
         if drop_remainder and records < batch_size:
             continue
-        begins = orders.passes(seed, orders.from_zero())
-        batches = orders.permutation(begins, records, batch_size, drop_remainder)
+        begins = epoch_order.passes(seed, epoch_order.from_zero())
+        batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
         epochs = [[b.tolist() for b in batches.as_numpy_iterator()] for _ in range(2)]
         kept = records - records % batch_size if drop_remainder else records
         for epoch in epochs:
@@ -147,12 +142,12 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
             assert all(batch == sorted(batch) for batch in epoch)  # the records of a shard side by side
             assert set(flat) <= set(range(records))
             assert all(len(batch) == batch_size for batch in epoch[:-1])
-        assert orders.count(records, batch_size, drop_remainder) == len(epochs[0])
+        assert epoch_order.count(records, batch_size, drop_remainder) == len(epochs[0])
 
 
 def test_shuffling_is_over_the_whole_split():
     """The first batch of a hundred orders of 1,000 records is from everywhere."""
-    batches = orders.permutation(orders.passes(7, orders.from_zero()), 1000, 10, False)
+    batches = epoch_order.permutation(epoch_order.passes(7, epoch_order.from_zero()), 1000, 10, False)
     firsts = np.concatenate([next(iter(batches)).numpy() for _ in range(100)])
     counts = np.histogram(firsts, bins=10, range=(0, 1000))[0]
     assert counts.min() > 60  # of 100 each
@@ -169,7 +164,7 @@ def test_order_takes_shards_in_turn():
 def test_compiled_normalizes_to_the_same_bits(mode):
     contract = make_contract(encoding="uint8", normalization=normalization(mode), image_shape=(16, 16, 3))
     pixels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, -1)
-    found = compiled.dequantizer(contract)(tf.constant(pixels[None])).numpy()
+    found = xla_normalize.dequantizer(contract)(tf.constant(pixels[None])).numpy()
     expected = contracts.normalize(contract, tf.constant(pixels)).numpy()
     np.testing.assert_array_equal(found, expected[None])
     n = contract.normalization
@@ -197,7 +192,7 @@ def test_files_of_equal_rows_are_one_array(tmp_path):
     paths = [str(tmp_path / f"shard-{i}") for i in range(3)]
     for path, content in zip(paths, contents, strict=True):
         content.tofile(path)
-    rows, firsts = region.lay(paths, counts, 6144)
+    rows, firsts = mmap_array.lay(paths, counts, 6144)
     assert (6144 * firsts % mmap.PAGESIZE).tolist() == [0, 0, 0]
     assert (np.diff(firsts) >= counts[:-1]).all()
     for content, first, count in zip(contents, firsts, counts, strict=True):
@@ -210,32 +205,32 @@ def test_files_of_equal_rows_are_one_array(tmp_path):
     assert paths[0] not in Path("/proc/self/maps").read_text()
 
 
-@pytest.mark.parametrize("answer", [None, region.FAILED])
+@pytest.mark.parametrize("answer", [None, mmap_array.FAILED])
 def test_what_cannot_be_one_array_is_copied_record_by_record(tmp_path, monkeypatch, streamed, answer):
     write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3, weighted=True)
     whole = everything(tmp_path / "d")
-    monkeypatch.setattr(region, "_mmap", lambda: lambda *_: answer)
+    monkeypatch.setattr(mmap_array, "_mmap", lambda: lambda *_: answer)
     contract = contracts.load(tmp_path / "d")
-    shards = mapped.open_shards(contract, str(tmp_path / "d"), "train")
+    shards = mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train")
     assert gather.Gather(Rows(contract, *gather.FRAME), shards).whole is None
     assert_same(everything(tmp_path / "d"), whole)
 
 
 def test_a_file_of_another_size_or_none_is_no_array(tmp_path):
     (tmp_path / "shard").write_bytes(bytes(4097))
-    assert region.lay([str(tmp_path / "shard")], [1], 4096) is None
+    assert mmap_array.lay([str(tmp_path / "shard")], [1], 4096) is None
     with pytest.raises(OSError, match="no-shard"):
-        region.lay([str(tmp_path / "no-shard")], [1], 4096)
+        mmap_array.lay([str(tmp_path / "no-shard")], [1], 4096)
 
 
 def test_records_are_gathered_from_all_shards_at_once(tmp_path, monkeypatch):
     contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3)
-    shards = mapped.open_shards(contract, str(tmp_path / "d"), "train")
+    shards = mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train")
     records = gather.Gather(Rows(contract, *gather.FRAME), shards)
     rows, fit, whole, labels, _ = records.find(np.array([0, 7, 16]))
     assert fit
-    for row, data in zip(rows, mapped.records(shards, np.array([0, 7, 16])), strict=True):
-        assert whole[row, mapped.HEADER : mapped.HEADER + len(data)].tobytes() == data
+    for row, data in zip(rows, mmap_tfrecord.records(shards, np.array([0, 7, 16])), strict=True):
+        assert whole[row, mmap_tfrecord.HEADER : mmap_tfrecord.HEADER + len(data)].tobytes() == data
     assert labels.tolist() == [records.labels()[i] for i in (0, 7, 16)]
     monkeypatch.setattr(gather.Gather, "__call__", lambda *_: pytest.fail("copied"))
     assert len(everything(tmp_path / "d")) == 5
@@ -258,13 +253,13 @@ def test_lengths_that_make_up_for_each_other_are_copied(tmp_path, streamed):
 def test_every_record_is_checked_once_in_a_run(tmp_path, monkeypatch):
     write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=2)
     checked = collections.Counter()
-    check = mapped.Shard.check
+    check = mmap_tfrecord.Shard.check
 
     def counts(self, number):
         checked[self.path, number] += 1
         check(self, number)
 
-    monkeypatch.setattr(mapped.Shard, "check", counts)
+    monkeypatch.setattr(mmap_tfrecord.Shard, "check", counts)
     batches = dataset.load(tmp_path / "d", "train", 4, shuffle=True, seed=0)
     for _ in range(3):
         list(batches)
@@ -353,7 +348,7 @@ def test_the_layout_of_a_record():
 @pytest.mark.parametrize(("classes", "labels"), [(1, [0]), (128, [127]), (129, [0, 128]), (20000, [1, 200, 19999])])
 def test_expected_layouts_are_those_that_prepare_writes(classes, labels):
     contract = make_contract(encoding="uint8", labels=tuple(f"{i:05d}" for i in range(classes)))
-    found = [Layout.of(examples.serialize(bytes(range(192)), label, 2.5, "0123456789abcdef-001")) for label in labels]
+    found = [Layout.of(tf_example.serialize(bytes(range(192)), label, 2.5, "0123456789abcdef-001")) for label in labels]
     assert expected(contract) == found
 
 
@@ -362,12 +357,12 @@ def test_what_is_cut_out_of_rows():
     contract = make_contract(encoding="uint8", labels=tuple(f"{i:05d}" for i in range(20000)), weighted=True)
     rows = Rows(contract, 3, 1)
     given = [(7, 0.5), (300, 1.5), (17000, -2.0)]
-    data = [examples.serialize(bytes([label % 256]) * 192, label, weight, "k" * 20) for label, weight in given]
+    data = [tf_example.serialize(bytes([label % 256]) * 192, label, weight, "k" * 20) for label, weight in given]
     batch = tf.constant([list((b"...." + d)[1:].ljust(rows.width, b"\xff")) for d in data], tf.uint8)
     labels, weights = rows.numbers(batch)
     assert labels.numpy().tolist() == [7, 300, 17000]
     assert weights.numpy().tolist() == [0.5, 1.5, -2.0]
-    images = compiled.cutter(contract, rows.image, False)(batch).numpy()
+    images = xla_normalize.cutter(contract, rows.image, False)(batch).numpy()
     assert images.shape == (3, 8, 8, 3)
     assert [np.unique(image).tolist() for image in images] == [[7], [300 % 256], [17000 % 256]]
     sizes = tf.constant([len(d) for d in data])
@@ -381,7 +376,7 @@ def test_what_is_cut_out_of_rows():
 
 def test_a_label_beyond_the_contract_fits_nothing():
     contract = make_contract(encoding="uint8")
-    data = [examples.serialize(bytes(192), label, 1.0, "k" * 20) for label in (0, 1, 2, 127)]
+    data = [tf_example.serialize(bytes(192), label, 1.0, "k" * 20) for label in (0, 1, 2, 127)]
     rows = Rows(contract)
     fits = [bool(rows.fit(tf.constant([list(d)], tf.uint8), tf.constant([len(d)]))) for d in data]
     assert fits == [True, True, False, False]
@@ -435,7 +430,7 @@ def test_a_shard_of_the_wrong_count_is_told_before_any_memory_is_asked_for(tmp_p
     path = tmp_path / "shard"
     path.write_bytes(frame(GOOD[0]))
     with pytest.raises(ContractError, match="the contract tells of 5 records, and the file ends before this one"):
-        mapped.Shard(str(path), 5).place(0)
+        mmap_tfrecord.Shard(str(path), 5).place(0)
 
 
 def test_a_program_may_end_while_batches_are_read(tmp_path):

@@ -15,18 +15,16 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split
 from tests.support.datasets import frame, masked, record, write_dataset
 from trainer.cli.main import main
-from trainer.data import digest_cache as remembered
-from trainer.data import integrity
-from trainer.data import mmap_tfrecord as mapped
+from trainer.data import digest_cache, integrity, mmap_tfrecord
 
-LARGE = remembered.MAX_CACHE_BYTES + 1
+LARGE = digest_cache.MAX_CACHE_BYTES + 1
 ROOT = str(pathlib.Path(__file__).parents[3])
 
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     path = tmp_path / "cache" / "digests.json"
-    monkeypatch.setattr(remembered, "cache_file", lambda: path)
+    monkeypatch.setattr(digest_cache, "cache_file", lambda: path)
     return path
 
 
@@ -142,9 +140,9 @@ def test_a_damaged_cache_is_left_out(data, cache, opened, content):
 
 
 def test_the_cache_has_an_end(cache, monkeypatch):
-    monkeypatch.setattr(remembered, "MAX_ENTRIES", 2)
-    remembered.write({name: [1, 2, 3, "x"] for name in "abc"})
-    assert list(remembered.read()) == ["b", "c"]
+    monkeypatch.setattr(digest_cache, "MAX_ENTRIES", 2)
+    digest_cache.write({name: [1, 2, 3, "x"] for name in "abc"})
+    assert list(digest_cache.read()) == ["b", "c"]
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(data, cache, opened):
@@ -235,12 +233,12 @@ def test_lengths_are_found_whatever_the_chunks(tmp_path, cache, monkeypatch, chu
     check(f"file://{tmp_path / 'd'}")
     seen = []
     monkeypatch.setattr(
-        mapped, "walk", lambda path, records, size, read: seen.append([read(0) for _ in range(records)])
+        mmap_tfrecord, "walk", lambda path, records, size, read: seen.append([read(0) for _ in range(records)])
     )
     check(f"file://{tmp_path / 'd'}", "full")
     for shard, headers in zip(contract.splits["train"].shards, sorted(seen, key=len, reverse=True), strict=True):
         assert len(headers) == shard.records
-    lengths = sum(int.from_bytes(h, "little") + mapped.FRAMING for headers in seen for h in headers)
+    lengths = sum(int.from_bytes(h, "little") + mmap_tfrecord.FRAMING for headers in seen for h in headers)
     assert lengths == sum(shard.bytes for shard in contract.splits["train"].shards)
 
 

@@ -13,10 +13,10 @@ import tensorflow as tf
 from tests.support.datasets import write_dataset
 from tests.support.doctor import batches, cnn
 from tests.support.images import draw_photo
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
-from trainer.doctor import run_probes as checkup
+from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.finding import BARS, LINES, MATRIX, PICTURES, Chart, Finding, ranked
@@ -24,9 +24,7 @@ from trainer.doctor.outcome import NotApplicable
 from trainer.doctor.output import page
 from trainer.doctor.output import text as report
 from trainer.doctor.probes.base import Probe
-from trainer.doctor.subject import exceptions as diagnosis
-from trainer.doctor.subject import folder, history, sample
-from trainer.doctor.subject import load as gather
+from trainer.doctor.subject import exceptions, folder, history, load, sample
 from trainer.doctor.subject.subject import DEEPER, Subject
 
 
@@ -77,7 +75,7 @@ def test_a_finding_of_an_unknown_level():
 
 
 def run(*probes, subject=None):
-    return checkup.run(subject or Subject(), probes)
+    return run_probes.run(subject or Subject(), probes)
 
 
 def test_a_healthy_report_lists_what_was_checked_and_nothing_else():
@@ -128,7 +126,7 @@ def test_a_probe_that_crashes_cannot_tell_or_has_no_time_left_is_told_as_not_che
 
 
 def test_when_the_time_for_all_is_over_the_rest_is_told(monkeypatch):
-    monkeypatch.setattr(checkup, "TOTAL_SECONDS", 0.0)
+    monkeypatch.setattr(run_probes, "TOTAL_SECONDS", 0.0)
     told = run(Probe("late", lambda s, c: []))
     assert told.not_checked == (("late", "the 0 s for all checks were over; --deep gives more"),)
 
@@ -149,7 +147,7 @@ def test_the_page_escapes_what_comes_from_outside_and_loads_nothing(tmp_path):
         Chart("matrix", MATRIX, {bad: [1, 2], "b": [3, 4]}, ["x", bad]),
         Chart("pictures", PICTURES, {bad: np.zeros((4, 4, 3)), "b": np.zeros((3, 4, 9)), "c": np.ones((4, 4))}),
     )
-    subject = gather.subject_of(dataset=batches(*noise(8)), past={"loss": (1.0, 0.5)})
+    subject = load.subject_of(dataset=batches(*noise(8)), past={"loss": (1.0, 0.5)})
     told = report.build([finding(what=bad, evidence=bad, charts=charts)], checked=(bad,), not_checked=((bad, bad),))
     html = page.render(subject, told)
     assert "<script" not in html
@@ -215,7 +213,7 @@ def test_split_folders_become_train_and_validation(tmp_path):
         for label in "ab":
             for i in range(count):
                 draw_photo(tmp_path / split / label / f"{i}.jpg", i, (20, 20))
-    subject = gather.subject_of(str(tmp_path))
+    subject = load.subject_of(str(tmp_path))
     assert len(subject.train.sample) == 8
     assert subject.validation.counts == {"a": 2, "b": 2}
     assert subject.labels == ("a", "b")
@@ -223,9 +221,9 @@ def test_split_folders_become_train_and_validation(tmp_path):
 
 def test_a_folder_without_images_and_no_folder(tmp_path):
     with pytest.raises(TrainerError, match=r"neither images in folders nor a contract\.json"):
-        gather.subject_of(str(tmp_path))
+        load.subject_of(str(tmp_path))
     with pytest.raises(TrainerError, match="There is no folder"):
-        gather.subject_of(str(tmp_path / "none"))
+        load.subject_of(str(tmp_path / "none"))
 
 
 # ---- histories
@@ -292,7 +290,7 @@ def mistake():
 )
 def test_a_dataset_that_raises_is_a_finding(function, id_, evidence, monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[3])
-    subject = gather.subject_of(dataset=function)
+    subject = load.subject_of(dataset=function)
     assert [f.id for f in subject.problems] == [id_]
     assert subject.problems[0].level == "error"
     assert evidence in subject.problems[0].evidence
@@ -308,23 +306,23 @@ def test_a_dataset_that_raises_is_a_finding(function, id_, evidence, monkeypatch
     ],
 )  # fmt: skip
 def test_a_model_that_cannot_be_built_is_a_finding(function, id_):
-    assert [f.id for f in gather.subject_of(model=function).problems] == [id_]
+    assert [f.id for f in load.subject_of(model=function).problems] == [id_]
 
 
 def test_the_place_in_the_users_code_is_named():
     try:
         mistake()
     except KeyError as e:
-        told = diagnosis.explain(e, "calling it")
+        told = exceptions.explain(e, "calling it")
     assert told.evidence.startswith("While calling it: KeyError: 'train' (at ")
     assert 'return {}["train"]' in told.evidence
 
 
 def test_functions_that_give_something_else():
     with pytest.raises(TrainerError, match=r"should return a tf\.data\.Dataset .* It returned list, list, list"):
-        gather.subject_of(dataset=lambda: ([], [], []))
+        load.subject_of(dataset=lambda: ([], [], []))
     with pytest.raises(TrainerError, match=r"should return a keras\.Model\. It returned a str"):
-        gather.subject_of(model=lambda: "cnn")
+        load.subject_of(model=lambda: "cnn")
 
 
 # ---- what the options name
@@ -332,7 +330,7 @@ def test_functions_that_give_something_else():
 
 def test_a_prepared_dataset_with_the_name_of_a_network(tmp_path):
     contract = write_dataset(tmp_path / "data")
-    subject = gather.subject_of(str(tmp_path / "data"), model="cnn")
+    subject = load.subject_of(str(tmp_path / "data"), model="cnn")
     assert subject.contract == contract
     assert subject.origin == "prepared"
     assert len(subject.train.sample) == 32
@@ -344,22 +342,20 @@ def test_a_prepared_dataset_with_the_name_of_a_network(tmp_path):
 
 def test_a_function_that_takes_the_contract(tmp_path):
     write_dataset(tmp_path / "data")
-    subject = gather.subject_of(
-        str(tmp_path / "data"), model=lambda contract: cnn(len(contract.labels), shape=(8, 8, 3))
-    )
+    subject = load.subject_of(str(tmp_path / "data"), model=lambda contract: cnn(len(contract.labels), shape=(8, 8, 3)))
     assert subject.model.output_shape == (None, 2)
     with pytest.raises(TrainerError, match="give a prepared --data, whose contract it gets"):
-        gather.subject_of(model=lambda contract: None)
+        load.subject_of(model=lambda contract: None)
 
 
 def test_a_run_brings_its_data_history_and_loss(tmp_path):
     contract = write_dataset(tmp_path / "data")
     config = TrainConfig(data=str(tmp_path / "data"), output=str(tmp_path / "run"))
-    run = outputs.begin(config.output, config, contract, {})
+    run = run_dir.begin(config.output, config, contract, {})
     cnn(2, shape=(8, 8, 3)).save(run.model)
     run.history.write_text("epoch,loss\n1,0.5\n")
     run.metrics.write_text("{}")
-    subject = gather.subject_of(model=str(tmp_path / "run"))
+    subject = load.subject_of(model=str(tmp_path / "run"))
     assert subject.trained.labels == ("ok", "broken")
     assert subject.directory == str(tmp_path / "data")
     assert subject.history == {"loss": (0.5,)}

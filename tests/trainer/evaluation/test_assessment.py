@@ -13,8 +13,7 @@ from trainer.evaluation.calibration import UNCALIBRATED, Calibration, Threshold
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.mistakes import Mistake
 from trainer.evaluation.predictions import Predictions
-from trainer.reporting import page
-from trainer.reporting import score_table as scoretable
+from trainer.reporting import page, score_table
 
 NASTY = '<script>alert("x")</script>\u202e\ud800'
 
@@ -35,7 +34,7 @@ def found():
 
 
 def test_the_table(found):
-    assert scoretable.table(found).splitlines() == [
+    assert score_table.table(found).splitlines() == [
         "class  precision  recall  (95 %)         F1    AUC     AP  support",
         "cat        0.900   1.000  0.701-1.000  0.947  1.000  1.000        9",
         "x              -   0.000  0.000-0.793  0.000  1.000  1.000        1",

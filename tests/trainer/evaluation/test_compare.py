@@ -12,9 +12,7 @@ import pytest
 
 from trainer.cli.main import main
 from trainer.config import TrainerError
-from trainer.evaluation import compare, metrics
-from trainer.evaluation import paired_tests as paired
-from trainer.evaluation import run_predictions as answers
+from trainer.evaluation import compare, metrics, paired_tests, run_predictions
 from trainer.reporting import comparison
 
 ROOT = str(Path(__file__).parents[3])
@@ -34,12 +32,12 @@ def write(directory, predicted, labels="aaaaaaaabb", keys=None, order=None, **co
 
 
 def test_mcnemar_by_hand():
-    assert paired.mcnemar(0, 0) == paired.mcnemar(7, 7) == 1
-    assert paired.mcnemar(0, 5) == pytest.approx(2 / 2**5)
-    assert paired.mcnemar(5, 0) == paired.mcnemar(0, 5)
-    assert paired.mcnemar(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)
-    assert paired.mcnemar(2, 3) == 1
-    assert 0 < paired.mcnemar(900, 1100) < 1e-4  # 2 ** -2000 is no float
+    assert paired_tests.mcnemar(0, 0) == paired_tests.mcnemar(7, 7) == 1
+    assert paired_tests.mcnemar(0, 5) == pytest.approx(2 / 2**5)
+    assert paired_tests.mcnemar(5, 0) == paired_tests.mcnemar(0, 5)
+    assert paired_tests.mcnemar(1, 9) == pytest.approx(2 * (1 + 10) / 2**10)
+    assert paired_tests.mcnemar(2, 3) == 1
+    assert 0 < paired_tests.mcnemar(900, 1100) < 1e-4  # 2 ** -2000 is no float
 
 
 def test_mcnemar_is_the_sum_over_all_coins():
@@ -47,13 +45,13 @@ def test_mcnemar_is_the_sum_over_all_coins():
         heads = [sum(coins) for coins in product((0, 1), repeat=first + second)]
         gap = abs(first - second)
         expected = np.mean([abs(first + second - 2 * h) >= gap for h in heads])
-        assert paired.mcnemar(first, second) == pytest.approx(expected)
+        assert paired_tests.mcnemar(first, second) == pytest.approx(expected)
 
 
 def test_holm_by_hand():
-    assert paired.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert paired.holm([0.5, 0.9]) == [1, 1]
-    assert paired.holm([]) == []
+    assert paired_tests.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert paired_tests.holm([0.5, 0.9]) == [1, 1]
+    assert paired_tests.holm([]) == []
 
 
 def test_the_balanced_difference_is_that_of_the_balanced_accuracies_and_its_spread_that_of_the_classes():
@@ -61,21 +59,21 @@ def test_the_balanced_difference_is_that_of_the_balanced_accuracies_and_its_spre
     rng = np.random.default_rng(0)
     first, second = rng.random(50) < 0.6, rng.random(50) < 0.8
     difference = second.astype(float) - first
-    middle, (low, high) = paired.balanced_difference(difference, labels, resamples=40_000)
+    middle, (low, high) = paired_tests.balanced_difference(difference, labels, resamples=40_000)
     by_class = [difference[labels == name] for name in "ab"]
     assert middle == pytest.approx((by_class[0].mean() + by_class[1].mean()) / 2)
     spread = math.sqrt(sum(values.var() / len(values) for values in by_class)) / 2
     assert (high - low) / 2 == pytest.approx(1.96 * spread, rel=0.05)
-    assert paired.balanced_difference(difference, labels) == paired.balanced_difference(difference, labels)
+    assert paired_tests.balanced_difference(difference, labels) == paired_tests.balanced_difference(difference, labels)
 
 
 def test_pairing_sees_what_separate_intervals_do_not():
     """The second has all that the first has right and six more: each alone is known to 0.1, the difference is sure."""
     first = np.arange(100) < 60
     second = np.arange(100) < 66
-    low, high = paired.accuracy_difference(second.astype(float) - first)
+    low, high = paired_tests.accuracy_difference(second.astype(float) - first)
     assert 0 < low < 0.06 < high < 0.12
-    assert paired.mcnemar(0, 6) == pytest.approx(2 / 2**6)
+    assert paired_tests.mcnemar(0, 6) == pytest.approx(2 / 2**6)
 
 
 def test_two_runs(tmp_path):
@@ -210,7 +208,7 @@ def test_the_command_writes_json_and_a_page_without_tensorflow(tmp_path):
 
 
 def test_recalls_leave_out_classes_without_records(tmp_path):
-    found = answers.read(write(tmp_path / "r", "acb", "aab"), "test")
+    found = run_predictions.read(write(tmp_path / "r", "acb", "aab"), "test")
     assert found.classes == ["a", "b", "c"]
     assert found.recalls == {"a": 0.5, "b": 1.0}
     assert found.balanced_accuracy == metrics.balanced_accuracy(found.matrix) == 0.75

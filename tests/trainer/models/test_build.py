@@ -7,7 +7,7 @@ from keras import layers
 
 from tests.support.datasets import make_contract, normalization
 from trainer.config import TrainerError
-from trainer.models import build as models
+from trainer.models import build
 
 LABELS = ("a", "b", "c")
 
@@ -15,13 +15,13 @@ LABELS = ("a", "b", "c")
 @pytest.mark.parametrize("name", ["cnn", "cnn-half", "resnet20"])
 @pytest.mark.parametrize("shape", [(8, 8, 3), (33, 50, 3), (1, 5, 3), (96, 96, 3)])
 def test_built_in_networks_take_any_shape(name, shape):
-    network = models.build(name, make_contract(image_shape=shape, labels=LABELS))
+    network = build.build(name, make_contract(image_shape=shape, labels=LABELS))
     assert network(np.zeros((2, *shape), np.float32)).shape == (2, 3)
-    assert models.gives_logits(network)
+    assert build.gives_logits(network)
 
 
 def test_resnet20_is_the_papers():
-    network = models.build("resnet20", make_contract(image_shape=(32, 32, 3), labels=tuple("abcdefghij")))
+    network = build.build("resnet20", make_contract(image_shape=(32, 32, 3), labels=tuple("abcdefghij")))
     weighted = [layer for layer in network.layers if isinstance(layer, (layers.Conv2D, layers.Dense))]
     on_shortcuts = [layer for layer in weighted if getattr(layer, "kernel_size", None) == (1, 1)]
     assert len(weighted) - len(on_shortcuts) == 20
@@ -30,7 +30,7 @@ def test_resnet20_is_the_papers():
 
 def test_capacity_goes_with_the_square_of_the_width():
     def filters(name):
-        return [layer.filters for layer in models.build(name, make_contract()).layers if hasattr(layer, "filters")]
+        return [layer.filters for layer in build.build(name, make_contract()).layers if hasattr(layer, "filters")]
 
     assert filters("cnn") == [16, 32, 64, 128]
     assert filters("cnn-half") == [8, 16, 32, 64]
@@ -38,13 +38,13 @@ def test_capacity_goes_with_the_square_of_the_width():
 
 
 def test_the_small_cnn_is_small_and_has_no_batch_norm():
-    network = models.build("cnn", make_contract(image_shape=(128, 128, 3)))
+    network = build.build("cnn", make_contract(image_shape=(128, 128, 3)))
     assert 50_000 < network.count_params() < 300_000
     assert not any(isinstance(layer, layers.BatchNormalization) for layer in network.layers)
 
 
 def test_a_network_of_keras_by_name():
-    network = models.build("MobileNetV2", make_contract(image_shape=(32, 32, 3), labels=LABELS))
+    network = build.build("MobileNetV2", make_contract(image_shape=(32, 32, 3), labels=LABELS))
     assert network.output_shape == (None, 3)
     assert network.name == "mobilenetv2"
 
@@ -52,7 +52,7 @@ def test_a_network_of_keras_by_name():
 def test_its_own_preprocessing_is_left_out_for_normalized_images_and_kept_for_raw_ones():
     def rescalings(mode):
         contract = make_contract(image_shape=(32, 32, 3), normalization=normalization(mode))
-        backbone = models.build("MobileNetV3Small", contract).layers[1]
+        backbone = build.build("MobileNetV3Small", contract).layers[1]
         return sum(isinstance(layer, layers.Rescaling) for layer in backbone.layers)
 
     assert rescalings("none") == rescalings("zscore") + 1
@@ -61,25 +61,25 @@ def test_its_own_preprocessing_is_left_out_for_normalized_images_and_kept_for_ra
 def test_preprocessing_that_cannot_be_left_out_is_refused():
     contract = make_contract(image_shape=(32, 32, 3))
     with pytest.raises(TrainerError, match=r"scales its input itself .* normalized already .zscore"):
-        models.build("EfficientNetB0", contract)
+        build.build("EfficientNetB0", contract)
 
 
 @pytest.mark.parametrize("name", ["nothing", "mobilenet_v2", "MobilenetV2", "__name__"])
 def test_an_unknown_name_lists_the_known_ones(name):
     with pytest.raises(TrainerError) as error:
-        models.build(name, make_contract())
+        build.build(name, make_contract())
     assert f"Received: {name!r}" in str(error.value)
     assert "MobileNetV2" in str(error.value)
 
 
 def test_too_small_an_image_for_a_network_is_told():
     with pytest.raises(TrainerError, match=r"MobileNetV2 does not take the contract's \(8, 8, 3\)"):
-        models.build("MobileNetV2", make_contract())
+        build.build("MobileNetV2", make_contract())
 
 
 def test_one_class_cannot_be_trained_on():
     with pytest.raises(TrainerError, match=r"at least two classes. Dataset 'tiny' has 1: ok"):
-        models.build("cnn", make_contract(labels=("ok",)))
+        build.build("cnn", make_contract(labels=("ok",)))
 
 
 @pytest.fixture
@@ -97,32 +97,32 @@ def mine(tmp_path, monkeypatch):
 
 
 def test_a_function_of_ones_own(mine):
-    network = models.build(f"{mine}:net", make_contract(labels=LABELS))
+    network = build.build(f"{mine}:net", make_contract(labels=LABELS))
     assert network.output_shape == (None, 3)
-    assert not models.gives_logits(network)
+    assert not build.gives_logits(network)
     with pytest.raises(TrainerError, match=r"should return a keras.Model. It returned a int"):
-        models.build(f"{mine}:wrong", make_contract())
+        build.build(f"{mine}:wrong", make_contract())
     with pytest.raises(TrainerError, match="should name an importable module and a function in it"):
-        models.build(f"{mine}:absent", make_contract())
+        build.build(f"{mine}:absent", make_contract())
     with pytest.raises(TrainerError, match="should name an importable module"):
-        models.build("no_such_module_here:f", make_contract())
+        build.build("no_such_module_here:f", make_contract())
 
 
 def test_a_sigmoid_head_is_refused():
     network = keras.Sequential([keras.Input((4,)), layers.Dense(2, activation="sigmoid", name="head")])
     with pytest.raises(TrainerError, match="layer 'head' with sigmoid"):
-        models.gives_logits(network)
+        build.gives_logits(network)
     softmax = keras.Sequential([keras.Input((4,)), layers.Dense(2), layers.Softmax()])
-    assert not models.gives_logits(softmax)
+    assert not build.gives_logits(softmax)
 
 
 def test_weights_come_from_a_model_or_a_weights_file(tmp_path):
     contract = make_contract()
-    trained = models.build("cnn", contract)
+    trained = build.build("cnn", contract)
     trained.save(tmp_path / "m.keras")
     trained.save_weights(tmp_path / "m.weights.h5")
     for file in ("m.keras", "m.weights.h5"):
-        network = models.build("cnn", contract, str(tmp_path / file))
+        network = build.build("cnn", contract, str(tmp_path / file))
         for given, kept in zip(network.get_weights(), trained.get_weights(), strict=True):
             np.testing.assert_array_equal(given, kept)
 
@@ -133,26 +133,26 @@ def test_weights_of_a_network_without_its_head(tmp_path):
         include_top=False, weights=None, input_shape=(32, 32, 3), alpha=1.0, pooling="avg"
     )
     published.save_weights(tmp_path / "p.weights.h5")
-    network = models.build("MobileNetV2", contract, str(tmp_path / "p.weights.h5"))
+    network = build.build("MobileNetV2", contract, str(tmp_path / "p.weights.h5"))
     for given, kept in zip(network.layers[1].get_weights(), published.get_weights(), strict=True):
         np.testing.assert_array_equal(given, kept)
 
 
 def test_weights_that_do_not_fit_or_are_not_there(tmp_path):
-    models.build("resnet20", make_contract()).save(tmp_path / "other.keras")
+    build.build("resnet20", make_contract()).save(tmp_path / "other.keras")
     with pytest.raises(TrainerError, match="do not fit cnn"):
-        models.build("cnn", make_contract(), str(tmp_path / "other.keras"))
+        build.build("cnn", make_contract(), str(tmp_path / "other.keras"))
     with pytest.raises(TrainerError, match="There is no file"):
-        models.build("cnn", make_contract(), str(tmp_path / "no.keras"))
+        build.build("cnn", make_contract(), str(tmp_path / "no.keras"))
     (tmp_path / "text.weights.h5").write_text("no weights")
     with pytest.raises(TrainerError, match="do not fit cnn"):
-        models.build("cnn", make_contract(), str(tmp_path / "text.weights.h5"))
+        build.build("cnn", make_contract(), str(tmp_path / "text.weights.h5"))
 
 
 def test_a_saved_model_cannot_bring_code_along(tmp_path):
     network = keras.Sequential([keras.Input((4,)), layers.Lambda(lambda x: x * 2), layers.Dense(2)])
     network.save(tmp_path / "lambda.keras")
     with pytest.raises(TrainerError, match="in safe mode"):
-        models.load(tmp_path / "lambda.keras")
+        build.load(tmp_path / "lambda.keras")
     with pytest.raises(TrainerError, match="No model at"):
-        models.load(tmp_path / "absent.keras")
+        build.load(tmp_path / "absent.keras")

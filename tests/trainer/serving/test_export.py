@@ -19,10 +19,7 @@ from pipelines import contract as contracts
 from tests.support.datasets import picture, write_dataset
 from trainer.config import TrainerError
 from trainer.evaluation.calibration import Calibration, Threshold, softmax
-from trainer.serving import export
-from trainer.serving import export_check as parity
-from trainer.serving import saved_model as serving
-from trainer.serving import tflite_onnx as converted
+from trainer.serving import export, export_check, saved_model, tflite_onnx
 
 WARM = Calibration(0.5, Threshold("broken", 1, 0.3), "validation", 12)
 
@@ -42,7 +39,7 @@ def made(tmp_path_factory):
     contract = write_dataset(folder / "data", encoding="float16", splits={"test": (9, 8)})
     network = brightness()
     found = export.write(network, str(folder / "data"), contract, str(folder / "saved"))
-    assert (found.records, found.originals, found.tolerance) == (17, 0, parity.EXACT)
+    assert (found.records, found.originals, found.tolerance) == (17, 0, export_check.EXACT)
     assert found.difference < 1e-5
     return folder / "data", contract, network, str(folder / "saved")
 
@@ -77,7 +74,7 @@ def test_signature_and_a_batch_of_sizes_and_formats(made):
     ]
     out = serve(image_bytes=tf.constant(encoded))
     small = np.stack([pixels[:8, :8] for pixels in flat])
-    alone = serving.probabilities_function(network)(contracts.normalize(contract, tf.constant(small)))
+    alone = saved_model.probabilities_function(network)(contracts.normalize(contract, tf.constant(small)))
     np.testing.assert_allclose(out["probabilities"], alone, atol=1e-3)
     assert out["label_id"].numpy().tolist() == alone.numpy().argmax(axis=1).tolist()
     assert [text.decode() for text in out["label"].numpy()] == [contract.labels[i] for i in out["label_id"].numpy()]
@@ -103,7 +100,7 @@ def test_what_a_saved_model_says_of_itself(made, warm):
 
 def test_the_probabilities_are_the_calibrated_ones(made, warm):
     data, contract, _, plain = made
-    encoded = parity.samples(str(data), contract).encoded
+    encoded = export_check.samples(str(data), contract).encoded
     one, other = served(plain, encoded), served(str(warm), encoded)
     np.testing.assert_array_equal(one["label_id"], other["label_id"])
     np.testing.assert_allclose(other["probabilities"], softmax(np.log(one["probabilities"].numpy()), 0.5), atol=1e-5)
@@ -112,7 +109,7 @@ def test_the_probabilities_are_the_calibrated_ones(made, warm):
 @pytest.mark.parametrize("encoding", contracts.ENCODINGS)
 def test_samples_are_the_records_and_their_pixels(tmp_path, encoding):
     contract = write_dataset(tmp_path, encoding=encoding, splits={"train": (1, 0), "test": (5, 4)})
-    drawn = parity.samples(str(tmp_path), contract)
+    drawn = export_check.samples(str(tmp_path), contract)
     assert (drawn.images.shape, drawn.pixels.shape, len(drawn.encoded)) == ((9, 8, 8, 3), (9, 8, 8, 3), 9)
     assert not drawn.originals.any()
     for pixels, encoded, image in zip(drawn.pixels, drawn.encoded, drawn.images, strict=True):
@@ -121,13 +118,13 @@ def test_samples_are_the_records_and_their_pixels(tmp_path, encoding):
         if encoding != "jpeg":
             index = int(pixels[0, 0, 0])
             assert any(np.array_equal(pixels, picture(index, label)) for label in (0, 1))
-    assert len(parity.samples(str(tmp_path), contract, 3).encoded) == 3
+    assert len(export_check.samples(str(tmp_path), contract, 3).encoded) == 3
 
 
 @pytest.mark.parametrize("mode", contracts.NORMALIZATIONS)
 def test_pixels_come_back_from_every_normalization(mode, tmp_path):
     contract = write_dataset(tmp_path, encoding="float16", mode=mode, splits={"test": (2, 2)})
-    for pixels in parity.samples(str(tmp_path), contract).pixels:
+    for pixels in export_check.samples(str(tmp_path), contract).pixels:
         assert any(np.array_equal(pixels, picture(int(pixels[0, 0, 0]), label)) for label in (0, 1))
 
 
@@ -146,7 +143,7 @@ def test_source_files_are_sent_where_they_are_as_the_ledger_says(tmp_path):
         lines.append({"key": name, "uri": str(tmp_path / name), "digest": digest, "copy": int(name == "copy.png")})
     (tmp_path / "d" / "ledger").mkdir()
     (tmp_path / "d" / "ledger" / f"{shard}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    drawn = parity.samples(str(tmp_path / "d"), contract)
+    drawn = export_check.samples(str(tmp_path / "d"), contract)
     assert drawn.originals.tolist() == [True, True, False, False, False]
     assert drawn.encoded[:2] == contents[:2]
     with pytest.raises(TrainerError, match=r"on 5 records \(2 from their source files\) the export differs"):
@@ -184,11 +181,11 @@ def test_a_drift_of_a_converted_model_is_refused_and_what_was_there_stays(made, 
 
 
 def test_a_difference_that_is_no_number_is_refused():
-    drawn = parity.Samples(np.zeros(1), np.zeros(1), [b""], np.array([False]))
+    drawn = export_check.Samples(np.zeros(1), np.zeros(1), [b""], np.array([False]))
     for given in (np.array([[np.nan, 1]]), np.zeros((1, 3))):
         with pytest.raises(TrainerError, match="Nothing is written"):
-            parity.refuse(parity.judge(given, np.array([[0.5, 0.5]]), drawn, 0.01), "x")
-    parity.refuse(parity.judge(np.array([[0.495, 0.505]]), np.array([[0.5, 0.5]]), drawn, 0.01), "x")
+            export_check.refuse(export_check.judge(given, np.array([[0.5, 0.5]]), drawn, 0.01), "x")
+    export_check.refuse(export_check.judge(np.array([[0.495, 0.505]]), np.array([[0.5, 0.5]]), drawn, 0.01), "x")
 
 
 def test_only_an_earlier_export_is_replaced(made, tmp_path):
@@ -211,15 +208,15 @@ def test_tflite_answers_pixels_and_carries_labels_and_digest(made, tmp_path):
     data, contract, network, _ = made
     path = tmp_path / "model.tflite"
     found = export.write(network, str(data), contract, str(path), WARM, "tflite")
-    assert (found.tolerance, found.records) == (parity.ROUNDED, 17)  # float16 records are rounded, pixels are not
+    assert (found.tolerance, found.records) == (export_check.ROUNDED, 17)  # float16 records are rounded, pixels are not
     with zipfile.ZipFile(path) as archive:
         assert archive.read("labels.txt") == b"ok\nbroken\n"
-        said = json.loads(archive.read(converted.ABOUT))
+        said = json.loads(archive.read(tflite_onnx.ABOUT))
     assert said == export.about(contract, WARM)
     pixels = np.stack([picture(i, i % 2) for i in range(3)])
     runner = tf.lite.Interpreter(model_path=str(path)).get_signature_runner()
     assert {name: d["dtype"] for name, d in runner.get_input_details().items()} == {"pixels": np.uint8}
-    expected = serving.probabilities_function(network, 0.5)(contracts.normalize(contract, tf.constant(pixels)))
+    expected = saved_model.probabilities_function(network, 0.5)(contracts.normalize(contract, tf.constant(pixels)))
     np.testing.assert_allclose(runner(pixels=pixels)["probabilities"], expected, atol=1e-5)
 
 
@@ -236,7 +233,7 @@ def test_onnx_answers_pixels_and_carries_labels_and_digest(made, tmp_path):
     assert json.loads(properties["temperature"]) == 0.5
     pixels = np.stack([picture(i, i % 2) for i in range(3)])
     given = runtime.InferenceSession(str(path)).run(["probabilities"], {"pixels": pixels})[0]
-    expected = serving.probabilities_function(network, 0.5)(contracts.normalize(contract, tf.constant(pixels)))
+    expected = saved_model.probabilities_function(network, 0.5)(contracts.normalize(contract, tf.constant(pixels)))
     np.testing.assert_allclose(given, expected, atol=1e-5)
 
 
@@ -250,11 +247,11 @@ def test_onnx_without_its_packages_is_one_sentence(made, tmp_path, monkeypatch):
 
 def test_softmax_outputs_are_not_softmaxed_again():
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, activation="softmax")])
-    given = serving.probabilities_function(network)(tf.constant([[3.0]]))
+    given = saved_model.probabilities_function(network)(tf.constant([[3.0]]))
     np.testing.assert_allclose(given, network(tf.constant([[3.0]])), rtol=1e-6)
 
 
 def test_a_temperature_for_a_network_that_ends_in_softmax():
     network = keras.Sequential([keras.Input((2,)), keras.layers.Softmax()])
-    given = serving.probabilities_function(network, 2.0)(tf.constant([[0.0, 2 * np.log(3)]], tf.float32))
+    given = saved_model.probabilities_function(network, 2.0)(tf.constant([[0.0, 2 * np.log(3)]], tf.float32))
     np.testing.assert_allclose(given, [[0.25, 0.75]], rtol=1e-6)

@@ -15,11 +15,11 @@ from PIL import Image
 
 from pipelines.images import formats
 from pipelines.images.formats import ImageError
-from trainer.serving import image_bytes as imagebytes
+from trainer.serving import image_bytes
 
 WHITE = (255, 255, 255)
 _traced = tf.function(
-    imagebytes.readable, input_signature=[tf.TensorSpec([], tf.string)], autograph=False, reduce_retracing=True
+    image_bytes.readable, input_signature=[tf.TensorSpec([], tf.string)], autograph=False, reduce_retracing=True
 )
 
 

@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 
-from trainer.training import checkpoint_file as checkpoints
+from trainer.training import checkpoint_file
 from trainer.training.checkpoint_file import DamagedError
 
 ARRAYS = {
@@ -16,11 +16,11 @@ ARRAYS = {
 
 
 def written(folder, step):
-    return checkpoints.write(folder, step, {"step": step, "loss": 0.1}, ARRAYS)
+    return checkpoint_file.write(folder, step, {"step": step, "loss": 0.1}, ARRAYS)
 
 
 def test_what_is_written_is_read(tmp_path):
-    found = checkpoints.read(written(tmp_path / "c", 3))
+    found = checkpoint_file.read(written(tmp_path / "c", 3))
     assert found.state == {"step": 3, "loss": 0.1}
     assert list(found.arrays) == ["model", "seed"]  # a group without arrays is not there
     for group, arrays in found.arrays.items():
@@ -32,7 +32,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_the_last_two_are_kept(tmp_path):
     for step in (9, 10, 200):
         written(tmp_path, step)
-    assert [path.name for path in checkpoints.found(tmp_path)] == [
+    assert [path.name for path in checkpoint_file.found(tmp_path)] == [
         "step-000000000200.checkpoint", "step-000000000010.checkpoint",
     ]  # fmt: skip
     assert len(list(tmp_path.iterdir())) == 2
@@ -44,13 +44,13 @@ def test_every_changed_bit_and_every_cut_is_noticed(tmp_path):
     for at in range(len(data)):
         path.write_bytes(data[:at])
         with pytest.raises(DamagedError):
-            checkpoints.read(path)
+            checkpoint_file.read(path)
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
         with pytest.raises(DamagedError):
-            checkpoints.read(path)
+            checkpoint_file.read(path)
     path.write_bytes(data + b"x")
     with pytest.raises(DamagedError, match=f"the SHA-256 of its {len(data) + 1} bytes does not agree"):
-        checkpoints.read(path)
+        checkpoint_file.read(path)
 
 
 @pytest.mark.parametrize(
@@ -70,30 +70,30 @@ def test_every_changed_bit_and_every_cut_is_noticed(tmp_path):
 )
 def test_a_crafted_header_with_a_right_digest_is_damage(tmp_path, arrays):
     header = json.dumps({"state": {}, "arrays": arrays}).encode()
-    body = checkpoints.MAGIC + struct.pack("<Q", len(header)) + header + b"\0" * 8
+    body = checkpoint_file.MAGIC + struct.pack("<Q", len(header)) + header + b"\0" * 8
     (tmp_path / "x").write_bytes(body + hashlib.sha256(body).digest())
     with pytest.raises(DamagedError):
-        checkpoints.read(tmp_path / "x")
+        checkpoint_file.read(tmp_path / "x")
 
 
 @pytest.mark.parametrize("length", [0, 1 << 40, (1 << 64) - 1])
 def test_a_crafted_length_of_the_header_is_damage(tmp_path, length):
-    body = checkpoints.MAGIC + struct.pack("<Q", length) + b"{}"
+    body = checkpoint_file.MAGIC + struct.pack("<Q", length) + b"{}"
     (tmp_path / "x").write_bytes(body + hashlib.sha256(body).digest())
     with pytest.raises(DamagedError):
-        checkpoints.read(tmp_path / "x")
+        checkpoint_file.read(tmp_path / "x")
 
 
 def test_the_newest_whole_one_is_found_and_damaged_ones_are_named(tmp_path):
     said = []
-    assert checkpoints.latest(tmp_path / "none", said.append) is None
+    assert checkpoint_file.latest(tmp_path / "none", said.append) is None
     first, second = written(tmp_path, 1), written(tmp_path, 2)
     second.write_bytes(second.read_bytes()[:-1])
-    assert checkpoints.latest(tmp_path, said.append).state["step"] == 1
+    assert checkpoint_file.latest(tmp_path, said.append).state["step"] == 1
     assert said[0].startswith("warning: checkpoint step-000000000002.checkpoint is damaged (the SHA-256 of its")
     assert not second.exists()  # or the next one would push out the one that is whole
     first.write_bytes(b"")
-    assert checkpoints.latest(tmp_path, said.append) is None
+    assert checkpoint_file.latest(tmp_path, said.append) is None
     assert len(said) == 2
 
 
@@ -104,7 +104,7 @@ def test_a_failure_while_writing_leaves_those_before(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints.outputs.os, "fsync", full)
+    monkeypatch.setattr(checkpoint_file.outputs.os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device") as error:
         written(tmp_path, 2)
     assert error.value.filename.endswith("step-000000000002.checkpoint")

@@ -11,14 +11,9 @@ import tensorflow as tf
 
 from tests.support.datasets import write_dataset
 from trainer.config import TrainConfig, TrainerError
-from trainer.models import build as models
+from trainer.models import build
 from trainer.serving.export_check import Parity
-from trainer.training import compiled_steps as execution
-from trainer.training import finalize as finish
-from trainer.training import mixed_precision as precision
-from trainer.training import resume
-from trainer.training import step as steps
-from trainer.training import train as training
+from trainer.training import compiled_steps, finalize, mixed_precision, resume, step, train
 from trainer.training.compiled_steps import MOST_STEPS, Pace
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record.
@@ -42,19 +37,19 @@ def data(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def without_pictures_and_export(monkeypatch):
     """They are no part of this and take half of the time."""
-    monkeypatch.setattr(finish.plots, "write_all", lambda *_: None)
-    monkeypatch.setattr(finish.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-    monkeypatch.setattr(finish.board, "write", lambda *_: None)
-    monkeypatch.setattr(finish, "write_page", lambda *_: None)
+    monkeypatch.setattr(finalize.plots, "write_all", lambda *_: None)
+    monkeypatch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+    monkeypatch.setattr(finalize.board, "write", lambda *_: None)
+    monkeypatch.setattr(finalize, "write_page", lambda *_: None)
 
 
 def run(data, out, **changes):
     lines = []
-    training.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
+    train.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
     rows = list(csv.DictReader((out / "metrics.csv").open(newline="")))
     for row in rows:
         del row["images_per_second"]
-    return models.load(out / "model.keras"), rows, "\n".join(lines)
+    return build.load(out / "model.keras"), rows, "\n".join(lines)
 
 
 @pytest.fixture(scope="module")
@@ -110,15 +105,15 @@ def made(contract, data, **changes):
     """A model to train, of the same weights each time."""
     keras.utils.set_random_seed(0)
     config = TrainConfig(str(data), "o", **{"model": OPTIONS["model"], "flip": False, **changes})
-    network, _ = models.make(config.model, contract)
-    return steps.training_model(config, contract, precision.twin(config, contract, network), 6)
+    network, _ = build.make(config.model, contract)
+    return step.training_model(config, contract, mixed_precision.twin(config, contract, network), 6)
 
 
 def trained(data, jit=False, **changes):
     """Losses of 3 steps, and the model."""
-    model = made(training.contracts.load(data), data, **changes)
-    run, losses = execution.compiled(model.train_step, jit), []
-    batches = iter(training.dataset.load(data, "train", 4, dequantize=False))
+    model = made(train.contracts.load(data), data, **changes)
+    run, losses = compiled_steps.compiled(model.train_step, jit), []
+    batches = iter(train.dataset.load(data, "train", 4, dequantize=False))
     for _ in range(3):
         model.reset()
         run(batches, tf.constant(1))
@@ -156,23 +151,23 @@ def with_no_xla(contract):
 
 
 def test_what_xla_cannot_compile_is_told_before_the_first_step(data, monkeypatch):
-    contract = training.contracts.load(data)
+    contract = train.contracts.load(data)
     model = made(contract, data, model=f"{__name__}:with_no_xla")
-    spec = training.dataset.load(data, "train", 4, dequantize=False).element_spec
+    spec = train.dataset.load(data, "train", 4, dequantize=False).element_spec
     with pytest.raises(TrainerError, match=r"--jit on: XLA cannot compile this training step \(.*String.*--jit off"):
-        execution.use_xla("on", model, spec, 4, print)
+        compiled_steps.use_xla("on", model, spec, 4, print)
     lines = []
-    assert execution.use_xla("auto", model, spec, 4, lines.append) is False  # no GPU: not tried
-    monkeypatch.setattr(execution.tf.config, "list_physical_devices", lambda *_: ["one"])
+    assert compiled_steps.use_xla("auto", model, spec, 4, lines.append) is False  # no GPU: not tried
+    monkeypatch.setattr(compiled_steps.tf.config, "list_physical_devices", lambda *_: ["one"])
     assert lines == []
-    assert execution.use_xla("auto", model, spec, 4, lines.append) is False
+    assert compiled_steps.use_xla("auto", model, spec, 4, lines.append) is False
     assert lines[0].startswith("training without XLA, which cannot compile this step (")
-    assert execution.use_xla("off", model, spec, 4, lines.append) is False
-    assert execution.use_xla("auto", made(contract, data), spec, 4, lines.append) is True
+    assert compiled_steps.use_xla("off", model, spec, 4, lines.append) is False
+    assert compiled_steps.use_xla("auto", made(contract, data), spec, 4, lines.append) is True
     assert len(lines) == 1
     tf.config.experimental.enable_op_determinism()  # as training does
     with pytest.raises(TrainerError, match=r"MaxPool gradient .* --jit off, or --no-deterministic\."):
-        execution.use_xla("on", made(contract, data, model="cnn"), spec, 4, print)
+        compiled_steps.use_xla("on", made(contract, data, model="cnn"), spec, 4, print)
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])
@@ -191,10 +186,10 @@ def own_dtypes(contract):
 
 
 def test_layers_with_a_dtype_keep_it_and_logits_are_float32(data):
-    contract = training.contracts.load(data)
+    contract = train.contracts.load(data)
     config = TrainConfig(str(data), "o", model=f"{__name__}:own_dtypes", mixed_precision="float16")
-    network, _ = models.make(config.model, contract)
-    mixed = precision.twin(config, contract, network)
+    network, _ = build.make(config.model, contract)
+    mixed = mixed_precision.twin(config, contract, network)
     assert {name: mixed.get_layer(name).compute_dtype for name in ("own", "pool", "logits")} == {
         "own": "float32", "pool": "float16", "logits": "float32",
     }  # fmt: skip
@@ -204,10 +199,10 @@ def test_layers_with_a_dtype_keep_it_and_logits_are_float32(data):
 
 
 def test_an_overflow_of_float16_halves_the_scale_and_only_a_true_one_stops(data):
-    contract = training.contracts.load(data)
+    contract = train.contracts.load(data)
     model = made(contract, data, mixed_precision="float16")
     scale = model.optimizer.dynamic_scale
-    images, labels = next(iter(training.dataset.load(data, "train", 4, dequantize=False)))
+    images, labels = next(iter(train.dataset.load(data, "train", 4, dequantize=False)))
     before = model.trainable_variables[0].numpy()
     scale.assign(1e38)  # the scaled loss is still finite, its gradients are not
     model.train_step((images, labels))
@@ -219,8 +214,8 @@ def test_an_overflow_of_float16_halves_the_scale_and_only_a_true_one_stops(data)
     scale.assign(1.0)
     model.trainable_variables[0].assign(np.full_like(before, 1e38))
     model.train_step((images, labels))
-    assert int(model.fault) // steps.KINDS == 1  # the step, and not the optimizer's count of them
-    assert int(model.fault) & steps.GRADIENT
+    assert int(model.fault) // step.KINDS == 1  # the step, and not the optimizer's count of them
+    assert int(model.fault) & step.GRADIENT
 
 
 def test_a_killed_float16_run_goes_on_to_the_same_float32_model(data, tmp_path, monkeypatch):

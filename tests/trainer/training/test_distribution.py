@@ -20,9 +20,8 @@ from pipelines import contract as contracts
 from tests.support.datasets import write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
-from trainer.models import build as models
-from trainer.training import distribution as replicas
-from trainer.training import resume
+from trainer.models import build
+from trainer.training import distribution, resume
 
 # 21 records in batches of 4: the last of an epoch's 6 has one record, so that one of two replicas has none.
 SPLITS = {"train": (14, 7), "validation": (4, 3), "test": (3, 2)}
@@ -64,7 +63,7 @@ def assert_same_curve(out, expected):
 
 
 def weights(out):
-    return models.load(out / "model.keras").get_weights()
+    return build.load(out / "model.keras").get_weights()
 
 
 @pytest.fixture(scope="module")
@@ -190,10 +189,10 @@ def test_parts_by_hand():
             for number in range(2):
                 context = type("Context", (), {"replica_id_in_sync_group": number})
                 with pytest.MonkeyPatch.context() as patch:
-                    patch.setattr(replicas.tf.distribute, "get_replica_context", lambda context=context: context)
+                    patch.setattr(distribution.tf.distribute, "get_replica_context", lambda context=context: context)
                     function(*args)
 
-    step = replicas.divided(lambda part, records: seen.append((part[0].numpy().tolist(), int(records))), Two())
+    step = distribution.divided(lambda part, records: seen.append((part[0].numpy().tolist(), int(records))), Two())
     for size in (4, 3, 1):
         step(((tf.range(size),), tf.constant(size)))
     assert seen == [([0, 1], 2), ([2, 3], 2), ([0], 1), ([1, 2], 2), ([0], 0), ([0], 1)]
@@ -209,13 +208,13 @@ def test_parts_by_hand():
 def test_a_cluster_that_is_not_told_is_refused(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(TrainerError, match="--strategy multiworker needs TF_CONFIG in the environment of each worker"):
-        replicas.strategy("multiworker")
+        distribution.strategy("multiworker")
 
 
 def test_one_training_on_several_devices_a_process(monkeypatch):
-    monkeypatch.setattr(replicas, "_begun", ["mirrored"])
+    monkeypatch.setattr(distribution, "_begun", ["mirrored"])
     with pytest.raises(TrainerError, match=r"trains once a process: .* a process of its own"):
-        replicas.strategy("mirrored")
+        distribution.strategy("mirrored")
 
 
 class Workers:
@@ -224,16 +223,16 @@ class Workers:
     def __init__(self, monkeypatch, data, *configs, steps=(0, 0), **changed):
         self.num_replicas_in_sync, sent = len(configs), []
         self.contract, self.changed = contracts.load(data), changed
-        monkeypatch.setattr(replicas, "workers", lambda used: (0, len(configs)))
-        monkeypatch.setattr(replicas, "_sum", lambda used, values: sent.append(values) or values)
+        monkeypatch.setattr(distribution, "workers", lambda used: (0, len(configs)))
+        monkeypatch.setattr(distribution, "_sum", lambda used, values: sent.append(values) or values)
         for config, step in zip(configs, steps, strict=True):
             with contextlib.suppress(TrainerError):
                 self.agree(config, step, **(changed if sent else {}))
         total = np.sum(sent, axis=0).tolist()
-        monkeypatch.setattr(replicas, "_sum", lambda used, values: total)
+        monkeypatch.setattr(distribution, "_sum", lambda used, values: total)
 
     def agree(self, config, step=0, **changed):
-        replicas.agree(self, config, resume.fingerprint(config, self.contract, 2) | changed, step)
+        distribution.agree(self, config, resume.fingerprint(config, self.contract, 2) | changed, step)
 
 
 def test_workers_that_were_started_otherwise_are_refused_by_name(data, monkeypatch):
@@ -257,11 +256,11 @@ def test_what_does_not_go_together_is_refused(data, tmp_path):
         num_replicas_in_sync = 4
 
     with pytest.raises(TrainerError, match="--batch-size is that of all replicas together and should be at least 4"):
-        replicas.check(TrainConfig("d", "o", strategy="mirrored", batch_size=3), Four())
+        distribution.check(TrainConfig("d", "o", strategy="mirrored", batch_size=3), Four())
     with pytest.raises(TrainerError, match="--jit on goes with --strategy one only"):
-        replicas.check(TrainConfig("d", "o", strategy="mirrored", jit="on"), Four())
+        distribution.check(TrainConfig("d", "o", strategy="mirrored", jit="on"), Four())
     with pytest.raises(TrainerError, match="--freeze-epochs goes with --strategy one only"):
-        replicas.check(TrainConfig("d", "o", strategy="mirrored", freeze_epochs=1), Four())
+        distribution.check(TrainConfig("d", "o", strategy="mirrored", freeze_epochs=1), Four())
     config, contract = TrainConfig(str(data), "o"), contracts.load(data)
     one, two = resume.fingerprint(config, contract, 1), resume.fingerprint(config, contract, 2)
     with pytest.raises(TrainerError, match=r"Different: how many replicas \(was 2, is 1\)"):

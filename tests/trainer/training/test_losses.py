@@ -6,7 +6,7 @@ import tensorflow as tf
 from tests.support.datasets import write_dataset
 from trainer.config import LOSSES, TrainConfig
 from trainer.data import dataset
-from trainer.models import build as models
+from trainer.models import build
 from trainer.training import losses
 from trainer.training.losses import ClassLoss
 from trainer.training.step import training_model
@@ -91,7 +91,7 @@ def test_the_best_scores_under_logit_adjustment_are_of_equal_classes():
 def test_the_step_weighs_records_and_classes(tmp_path):
     """A weighted dataset: the loss of a step is the mean of class weight times own weight times cross-entropy."""
     contract = write_dataset(tmp_path / "d", splits={"train": (9, 3)}, weighted=True)
-    network = models.build("cnn", contract)
+    network = build.build("cnn", contract)
     model = training_model(TrainConfig(str(tmp_path / "d"), "o", loss="weighted"), contract, network, 1)
     batch = next(iter(dataset.load(tmp_path / "d", "train", 12)))
     images, labels, own = (part.numpy() for part in batch)

@@ -10,13 +10,12 @@ from keras import layers, ops
 
 from pipelines import contract as contracts
 from tests.support.datasets import write_dataset
-from trainer import run_dir as outputs
+from trainer import run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
-from trainer.models import build as models
-from trainer.training import checkpoint_file as checkpoints
-from trainer.training import train as training
+from trainer.models import build
+from trainer.training import checkpoint_file, train
 
 COUNTS = {"train": (30, 10), "validation": (2, 2)}
 OPTIONS = {"batch_size": 2, "epochs": 2, "verify": "off", "checkpoint_steps": 1}
@@ -73,7 +72,7 @@ def test_a_pixel_that_is_no_number_is_named(tmp_path, encoding, value, capsys):
         f"train: Training broke down in epoch 1, step {step}: the input is not finite: NaN or infinite pixels or "
         f"weights in record {key(MARKED)}. Prepare the dataset again.\n"
     )
-    kept = [int(re.sub(r"\D", "", path.name)) for path in checkpoints.found(outputs.Run(out).checkpoints)]
+    kept = [int(re.sub(r"\D", "", path.name)) for path in checkpoint_file.found(run_dir.Run(out).checkpoints)]
     assert all(number < step for number in kept)  # no checkpoint holds what came out
 
 
@@ -81,7 +80,7 @@ def test_a_weight_that_is_no_number_is_named(tmp_path):
     write_dataset(tmp_path / "d", encoding="uint8", splits=COUNTS, weighted=True)
     change(tmp_path / "d", "weight", lambda feature: feature.float_list.value.__setitem__(0, np.nan))
     with pytest.raises(TrainerError, match=rf"the input is not finite: .* weights in record {key(MARKED)}\."):
-        training.train(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), **OPTIONS), print)
+        train.train(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), **OPTIONS), print)
 
 
 def network(contract, burst):
@@ -110,7 +109,7 @@ def test_a_loss_and_a_gradient_that_are_no_numbers_name_their_batch(tmp_path, ma
     )
     step, keys = where_it_is(config)
     with pytest.raises(TrainerError) as error:
-        training.train(config, lambda line: None)
+        train.train(config, lambda line: None)
     assert str(error.value) == (
         f"Training broke down in epoch 1, step {step}: {what} is not a finite number, and its input is; the batch held "
         f"records {keys[0]}, {keys[1]}. Use a --learning-rate below 1e-05, or prepare with --normalize zscore."
@@ -122,15 +121,15 @@ def test_the_step_is_exact_however_seldom_it_is_looked_at(tmp_path, monkeypatch)
     options = {**OPTIONS, "checkpoint_steps": 0}
     config = TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), model=f"{__name__}:infinite", flip=False, **options)
     step, _ = where_it_is(config)
-    monkeypatch.setattr(training.loop, "CHECK_STEPS", 1000)
+    monkeypatch.setattr(train.loop, "CHECK_STEPS", 1000)
     with pytest.raises(TrainerError, match=f"in epoch 1, step {step}: "):
-        training.train(config, lambda line: None)
+        train.train(config, lambda line: None)
 
 
 def test_start_weights_that_are_no_numbers_are_refused(tmp_path):
     contract = write_dataset(tmp_path / "d", splits={"train": (2, 2)})
-    made = models.build("cnn", contract)
+    made = build.build("cnn", contract)
     made.set_weights([np.full(w.shape, np.nan) for w in made.get_weights()])
     made.save(tmp_path / "w.keras")
     with pytest.raises(TrainerError, match="should be finite numbers"):
-        models.build("cnn", contract, str(tmp_path / "w.keras"))
+        build.build("cnn", contract, str(tmp_path / "w.keras"))

@@ -9,9 +9,9 @@ from keras import layers
 from pipelines.contract import Split
 from tests.support.datasets import make_contract, write_dataset
 from trainer.config import TrainConfig, TrainerError
-from trainer.models import build as models
+from trainer.models import build
 from trainer.models.backbone import Backbone
-from trainer.training import optimizers as schedule
+from trainer.training import optimizers
 from trainer.training.step import training_model
 
 COUNTS = {"ok": 6, "broken": 2}
@@ -21,7 +21,7 @@ CONTRACT = make_contract(encoding="uint8", splits={"train": Split(COUNTS, COUNTS
 def rates(steps=10, **options):
     """The learning rate of every step of 4 epochs."""
     config = TrainConfig("d", "o", epochs=4, learning_rate=0.1, **options)
-    rate = schedule.learning_rate(config, steps)
+    rate = optimizers.learning_rate(config, steps)
     total = (4 - config.freeze_epochs) * steps
     return [rate] * total if isinstance(rate, float) else [float(rate(step)) for step in range(total)]
 
@@ -139,7 +139,7 @@ def test_what_was_not_to_be_trained_stays_so():
 
 def test_the_head_of_a_nested_network_is_its_last_dense_layer():
     contract = make_contract(image_shape=(32, 32, 3))
-    network = models.build("MobileNetV2", contract)
+    network = build.build("MobileNetV2", contract)
     backbone = Backbone(network)
     assert backbone.head.name == "logits"
     everything = len(network.trainable_variables)
@@ -154,10 +154,10 @@ def test_the_head_of_a_nested_network_is_its_last_dense_layer():
 
 def test_a_head_of_other_classes_is_left_new(tmp_path):
     three = write_dataset(tmp_path / "three", labels=("a", "b", "c"), splits={"train": (2, 2, 2)})
-    source = models.build("cnn", three)
+    source = build.build("cnn", three)
     source.save(tmp_path / "three.keras")
     with pytest.warns(UserWarning, match="is for 3 classes and this dataset has 2: all but the head begins with"):
-        network = models.build("cnn", make_contract(), str(tmp_path / "three.keras"))
+        network = build.build("cnn", make_contract(), str(tmp_path / "three.keras"))
     for given, taken in zip(source.get_weights()[:-2], network.get_weights()[:-2], strict=True):
         np.testing.assert_array_equal(given, taken)
     assert network.get_weights()[-1].shape == (2,)

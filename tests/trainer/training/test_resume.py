@@ -17,16 +17,12 @@ import numpy as np
 import pytest
 
 from tests.support.datasets import write_dataset
-from trainer import config_file as configfile
+from trainer import config_file
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
-from trainer.models import build as models
+from trainer.models import build
 from trainer.serving.export_check import Parity
-from trainer.training import checkpoint_file as checkpoints
-from trainer.training import finalize as finish
-from trainer.training import resume
-from trainer.training import sigterm as termination
-from trainer.training import train as training
+from trainer.training import checkpoint_file, finalize, resume, sigterm, train
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record; 3 epochs.
 OPTIONS = {"epochs": 3, "batch_size": 4, "loss": "weighted", "checkpoint_steps": 2, "verify": "off",
@@ -52,16 +48,16 @@ def data(tmp_path_factory):
 def without_pictures_and_export():
     """They are no part of this and take half of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finish.plots, "write_all", lambda *_: None)
-        patch.setattr(finish.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-        patch.setattr(finish.board, "write", lambda *_: None)
-        patch.setattr(finish, "write_page", lambda *_: None)
+        patch.setattr(finalize.plots, "write_all", lambda *_: None)
+        patch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+        patch.setattr(finalize.board, "write", lambda *_: None)
+        patch.setattr(finalize, "write_page", lambda *_: None)
         yield
 
 
 def run(data, out, **changes):
     lines = []
-    result = training.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
+    result = train.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
     return result, "\n".join(lines)
 
 
@@ -85,9 +81,9 @@ def outcome(out):
     rows = list(csv.DictReader((out / "metrics.csv").open(newline="")))
     for row in rows:
         del row["images_per_second"]
-    config = TrainConfig(**configfile.read(out / "config.yaml", TrainConfig) | {"output": "o"})
+    config = TrainConfig(**config_file.read(out / "config.yaml", TrainConfig) | {"output": "o"})
     files = [(out / name).read_bytes() for name in ("metrics.json", "contract.json")]
-    return models.load(out / "model.keras").get_weights(), rows, config, files
+    return build.load(out / "model.keras").get_weights(), rows, config, files
 
 
 def assert_same_outcome(one, other):
@@ -99,13 +95,13 @@ def assert_same_outcome(one, other):
 
 def drop_checkpoints(patch, kept):
     """Has the last checkpoint of a run appended to `kept` before it is taken away."""
-    drop = training.outputs.drop_checkpoints
+    drop = train.outputs.drop_checkpoints
 
     def keep(run):
-        kept.append(checkpoints.latest(run.checkpoints, print))
+        kept.append(checkpoint_file.latest(run.checkpoints, print))
         drop(run)
 
-    patch.setattr(training.outputs, "drop_checkpoints", keep)
+    patch.setattr(train.outputs, "drop_checkpoints", keep)
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +122,11 @@ def test_a_killed_run_comes_to_the_very_same_weights(data, whole, tmp_path, monk
     for step in steps[1:]:
         killed(data, out, step, monkeypatch, resume=True)
     states = []
-    drop = training.outputs.drop_checkpoints
+    drop = train.outputs.drop_checkpoints
     monkeypatch.setattr(
-        training.outputs,
+        train.outputs,
         "drop_checkpoints",
-        lambda r: (states.append(checkpoints.latest(r.checkpoints, print)), drop(r)),
+        lambda r: (states.append(checkpoint_file.latest(r.checkpoints, print)), drop(r)),
     )
     result, said = run(data, out, resume=True)
     assert "going on from step-" in said or steps == (2,)
@@ -170,7 +166,7 @@ def test_a_run_with_all_options_comes_to_the_very_same_weights(data, tmp_path, m
     said = run(data, tmp_path / "two", resume=True, **EVERYTHING)[1]
     assert "going on from step-000000000014.checkpoint" in said
     assert_same_outcome(tmp_path / "one", tmp_path / "two")
-    one, two = (models.load(tmp_path / name / "last.keras") for name in ("one", "two"))
+    one, two = (build.load(tmp_path / name / "last.keras") for name in ("one", "two"))
     for weights, same in zip(one.get_weights(), two.get_weights(), strict=True):
         np.testing.assert_array_equal(weights, same)
     assert all(layer.trainable for layer in two.layers)
@@ -206,7 +202,7 @@ def test_a_process_that_is_killed(data, whole, tmp_path):
         check=False,
     )
     assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()[-2000:]
-    names = [path.name for path in checkpoints.found(out / "checkpoints")]
+    names = [path.name for path in checkpoint_file.found(out / "checkpoints")]
     assert names == ["step-000000000008.checkpoint", "step-000000000006.checkpoint"]
     assert main([*argv, "--resume"]) == 0
     assert_same_outcome(out, whole[0])
@@ -224,11 +220,11 @@ def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tm
     with monkeypatch.context() as patch:
         patch.setattr(resume.Saver, "after_step", told)
         with pytest.raises(SystemExit) as raised:
-            training.train(TrainConfig(str(data), str(tmp_path / "run"), **OPTIONS), say=lines.append)
+            train.train(TrainConfig(str(data), str(tmp_path / "run"), **OPTIONS), say=lines.append)
 
     assert raised.value.code == 128 + signal.SIGTERM
     assert lines[-1] == "ended by SIGTERM: the same command with --resume goes on from the last checkpoint"
-    assert checkpoints.found(tmp_path / "run/checkpoints")[0].name == "step-000000000009.checkpoint"
+    assert checkpoint_file.found(tmp_path / "run/checkpoints")[0].name == "step-000000000009.checkpoint"
     assert signal.getsignal(signal.SIGTERM) == before
     _, said = run(data, tmp_path / "run", resume=True)
     assert "epoch 2, after 3 of its steps" in said
@@ -246,7 +242,7 @@ def terminated():
 
 def test_only_the_first_sigterm_is_noted_and_one_that_nobody_heeds_takes_effect_later(terminated):
     before = signal.getsignal(signal.SIGTERM)
-    with termination.noted() as came:
+    with sigterm.noted() as came:
         assert not came()
         os.kill(os.getpid(), signal.SIGTERM)
         assert came()
@@ -258,10 +254,10 @@ def test_only_the_first_sigterm_is_noted_and_one_that_nobody_heeds_takes_effect_
 
 def test_a_sigterm_that_is_heeded_comes_once(terminated):
     def heeds():
-        with termination.noted() as came:
+        with sigterm.noted() as came:
             os.kill(os.getpid(), signal.SIGTERM)
             if came():
-                termination.leave(print)
+                sigterm.leave(print)
 
     with pytest.raises(SystemExit):
         heeds()
@@ -270,7 +266,7 @@ def test_a_sigterm_that_is_heeded_comes_once(terminated):
 
 def test_sigterm_is_left_alone_where_it_is_not_to_be_noted(terminated):
     before = signal.getsignal(signal.SIGTERM)
-    with termination.noted(active=False) as came:
+    with sigterm.noted(active=False) as came:
         assert signal.getsignal(signal.SIGTERM) is before
         os.kill(os.getpid(), signal.SIGTERM)
         assert terminated == [1]
@@ -280,7 +276,7 @@ def test_sigterm_is_left_alone_where_it_is_not_to_be_noted(terminated):
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path, monkeypatch):
     out = tmp_path / "run"
     killed(data, out, 9, monkeypatch)
-    newest, older = checkpoints.found(out / "checkpoints")
+    newest, older = checkpoint_file.found(out / "checkpoints")
     assert (newest.name, older.name) == ("step-000000000008.checkpoint", "step-000000000006.checkpoint")
     saved = tmp_path / "saved"
     shutil.copytree(out, saved)
@@ -289,7 +285,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path
     assert "warning: checkpoint step-000000000008.checkpoint is damaged" in said
     assert "going on from step-000000000006.checkpoint: epoch 2, after 0 of its steps" in said
     assert_same_outcome(out, whole[0])
-    for path in checkpoints.found(saved / "checkpoints"):
+    for path in checkpoint_file.found(saved / "checkpoints"):
         path.write_bytes(b"\0" * 1000)
     _, said = run(data, saved, resume=True)
     assert said.count("is damaged") == 2
@@ -328,7 +324,7 @@ def test_what_differs_is_named(data, tmp_path, monkeypatch, capsys):
 
 def test_a_network_that_was_changed_is_refused(data, tmp_path, monkeypatch):
     killed(data, tmp_path / "run", 5, monkeypatch)
-    monkeypatch.setitem(models.BUILT_IN, "cnn", models.BUILT_IN["resnet20"])
+    monkeypatch.setitem(build.BUILT_IN, "cnn", build.BUILT_IN["resnet20"])
     with pytest.raises(TrainerError, match=r"--resume needs the network of step-000000000004.checkpoint, which has 1"):
         run(data, tmp_path / "run", resume=True)
 
@@ -365,7 +361,7 @@ def test_without_resume_an_unfinished_run_is_started_over(data, whole, tmp_path,
 
 def test_a_run_killed_after_its_last_step_only_writes_its_files(data, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(finish.export, "write", lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(finalize.export, "write", lambda *_: (_ for _ in ()).throw(Killed))
         with pytest.raises(Killed):
             run(data, tmp_path / "run")
     _, said = run(data, tmp_path / "run", resume=True)
@@ -386,8 +382,8 @@ def test_early_stopping_is_remembered(data, tmp_path, monkeypatch):
 
 def test_checkpoints_are_written_by_steps_and_by_time(data, tmp_path, monkeypatch):
     numbers = []
-    write = checkpoints.write
-    monkeypatch.setattr(checkpoints, "write", lambda folder, n, *rest: (numbers.append(n), write(folder, n, *rest)))
+    write = checkpoint_file.write
+    monkeypatch.setattr(checkpoint_file, "write", lambda folder, n, *rest: (numbers.append(n), write(folder, n, *rest)))
     run(data, tmp_path / "steps", checkpoint_steps=4, checkpoint_minutes=0.0, epochs=2)
     assert numbers == [4, 6, 10, 12]
     numbers.clear()

@@ -10,15 +10,13 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from tests.support.datasets import picture, write_dataset
-from trainer import config_file as configfile
-from trainer import run_dir as outputs
+from trainer import config_file, run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.evaluation import calibration, evaluate
-from trainer.models import build as models
-from trainer.training import step as steps
-from trainer.training import train as training
+from trainer.models import build
+from trainer.training import step, train
 from trainer.training.history import Progress
 
 
@@ -31,7 +29,7 @@ def data(tmp_path_factory):
 
 def quiet(config):
     lines = []
-    return training.train(config, say=lines.append), lines
+    return train.train(config, say=lines.append), lines
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +57,7 @@ def test_what_a_run_leaves(run, data):
     directory, metrics, _ = run
     assert json.loads((directory / "metrics.json").read_text()) == metrics
     assert contracts.load(directory) == contracts.load(data)
-    assert TrainConfig(**configfile.read(directory / "config.yaml", TrainConfig)) == TrainConfig(
+    assert TrainConfig(**config_file.read(directory / "config.yaml", TrainConfig)) == TrainConfig(
         str(data), str(directory), epochs=4, batch_size=8
     )
     about = json.loads((directory / "versions.json").read_text())
@@ -161,7 +159,7 @@ def test_no_model_there(data, tmp_path, capsys):
 def test_two_runs_of_one_config_agree_exactly(run, data, tmp_path):
     quiet(TrainConfig(str(data), str(tmp_path), epochs=4, batch_size=8))
     assert (tmp_path / "metrics.json").read_bytes() == (run[0] / "metrics.json").read_bytes()
-    one, two = (models.load(directory / "model.keras").get_weights() for directory in (run[0], tmp_path))
+    one, two = (build.load(directory / "model.keras").get_weights() for directory in (run[0], tmp_path))
     for first, second in zip(one, two, strict=True):
         np.testing.assert_array_equal(first, second)
     one, two = (list(csv.DictReader((directory / "metrics.csv").open())) for directory in (run[0], tmp_path))
@@ -183,9 +181,9 @@ def test_flips_are_fresh_every_epoch_and_repeat_with_the_seed():
 @pytest.mark.parametrize(("encoding", "flip"), [("uint8", True), ("float16", False), ("jpeg", True)])
 def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip):
     contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (3, 2)})
-    network = models.build("cnn", contract)
+    network = build.build("cnn", contract)
     config = TrainConfig(str(tmp_path / "d"), "o", flip=flip)
-    model = steps.training_model(config, contract, network, 1)
+    model = step.training_model(config, contract, network, 1)
     stored, _ = next(iter(dataset.load(tmp_path / "d", "train", 5, dequantize=False)))
     images, _ = next(iter(dataset.load(tmp_path / "d", "train", 5)))
     np.testing.assert_allclose(model(stored, training=False), network(images, training=False), atol=1e-5)
@@ -204,7 +202,7 @@ def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_p
 
 def test_early_stopping_and_the_best_weights(tmp_path):
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    progress = Progress(network, 9, 4, 4, 2, outputs.Run(tmp_path), say=lambda line: None)
+    progress = Progress(network, 9, 4, 4, 2, run_dir.Run(tmp_path), say=lambda line: None)
     stopped = []
     for epoch, (score, loss) in enumerate([(0.5, 1.0), (0.75, 1.0), (0.75, 0.5), (0.75, 0.6), (0.7, 0.1)]):
         progress.begin(0)
@@ -221,12 +219,12 @@ def test_early_stopping_and_the_best_weights(tmp_path):
 
 def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monkeypatch):
     config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5)
-    monkeypatch.setattr(steps.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
+    monkeypatch.setattr(step.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
     with pytest.raises(TrainerError, match=r"Training broke down in epoch 1, step 1: .* --learning-rate below 0.001"):
         quiet(config)
     assert not (tmp_path / "o" / "metrics.json").exists()
     with pytest.raises(TrainerError, match=r"has no model.keras, metrics.json: train first"):
-        outputs.finished(tmp_path / "o")
+        run_dir.finished(tmp_path / "o")
 
 
 def test_output_directories(run, data, tmp_path):
@@ -235,18 +233,18 @@ def test_output_directories(run, data, tmp_path):
     other.mkdir()
     (other / "thesis.txt").write_text("mine")
     with pytest.raises(TrainerError, match="holds something else: choose another directory"):
-        outputs.begin(other, config, contract, {})
+        run_dir.begin(other, config, contract, {})
     with pytest.raises(TrainerError, match="holds something else"):
-        outputs.begin(data, config, contract, {})
+        run_dir.begin(data, config, contract, {})
     with pytest.raises(TrainerError, match="is a file"):
-        outputs.begin(other / "thesis.txt", config, contract, {})
+        run_dir.begin(other / "thesis.txt", config, contract, {})
     (other / "config.yaml").write_text("model_type: bert\n")  # another program's
     with pytest.raises(TrainerError, match="holds something else"):
-        outputs.begin(other, config, contract, {})
+        run_dir.begin(other, config, contract, {})
     assert (other / "thesis.txt").read_text() == "mine"
     copy = tmp_path / "run"
     shutil.copytree(run[0], copy)
-    outputs.begin(copy, config, contract, {})  # an earlier run: cleared
+    run_dir.begin(copy, config, contract, {})  # an earlier run: cleared
     assert sorted(path.name for path in copy.iterdir()) == ["config.yaml", "contract.json", "versions.json"]
 
 

@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from trainer.doctor.finding import BARS, LINES, MATRIX, Chart
-from trainer.doctor.output import figures as gallery
+from trainer.doctor.output import figures
 from trainer.doctor.output.text import Report
 from trainer.doctor.subject.subject import Subject
 from trainer.reporting.plots import BLUE, GRAY, ORANGE
@@ -40,7 +40,7 @@ def render(subject: Subject, report: Report) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         findings=[(finding, [(chart.title, draw(chart)) for chart in finding.charts]) for finding in report.findings],
-        charts=[(chart.title, draw(chart)) for chart in gallery.charts(subject)],
+        charts=[(chart.title, draw(chart)) for chart in figures.charts(subject)],
     )
 
 
@@ -112,7 +112,7 @@ def _pictures(chart: Chart) -> Figure:
     for axes in figure.subplots(rows, columns, squeeze=False).ravel():
         axes.set_axis_off()
     for axes, (caption, picture) in zip(figure.axes, chart.series.items(), strict=False):
-        axes.imshow(gallery.visible(picture))
+        axes.imshow(figures.visible(picture))
         axes.set_title(_plain(caption)[:22], fontsize=7)
     return figure
 

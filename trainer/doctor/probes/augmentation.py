@@ -23,7 +23,7 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.sample import class_ids
 from trainer.doctor.subject.split import Split
 from trainer.doctor.subject.subject import DATASET, Subject
-from trainer.doctor.tools import tfdata_steps as chain
+from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.tfdata_steps import Step
 
 ELEMENTS = 4  # of a map that are tried: a coin with an even chance shows in 4 * 8 tosses but once in 10**9
@@ -39,13 +39,13 @@ DESTROYED_SHARE = 0.5
 def frozen(subject: Subject, clock: Clock) -> list[Finding]:
     """A coin that was tossed once, when the graph was traced; or a cache behind the augmentation."""
     for step, behind in _image_maps(_own(subject).train, clock):
-        varies = _varies(chain.run_traced, step, clock)
+        varies = _varies(tfdata_steps.run_traced, step, clock)
         if varies:
             if any(later.kind == "Cache" for later in behind):
                 return [_cached(step)]
-            if not any(s.kind.startswith("Shuffle") for s in chain.steps(step.source)) and _repeats(step):
+            if not any(s.kind.startswith("Shuffle") for s in tfdata_steps.steps(step.source)) and _repeats(step):
                 return [_seeded(step)]
-        elif _varies(chain.run_anew, step, clock):
+        elif _varies(tfdata_steps.run_anew, step, clock):
             return [_frozen(step)]
     return []
 
@@ -53,7 +53,7 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
 def in_validation(subject: Subject, clock: Clock) -> list[Finding]:
     """Validation images that are changed at random."""
     for step, _ in _image_maps(_own(subject).validation, clock):
-        if _varies(chain.run_traced, step, clock) or _varies(chain.run_anew, step, clock):
+        if _varies(tfdata_steps.run_traced, step, clock) or _varies(tfdata_steps.run_anew, step, clock):
             return [
                 Finding(
                     id="augmentation-in-validation",
@@ -73,7 +73,7 @@ def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
     """Augmentation that by its code is meant for one class and is done to others."""
     for step, _ in _image_maps(_own(subject).train, clock):
         reason = _meant_for_rare(step.function)
-        if not reason or not _varies(chain.run_traced, step, clock):
+        if not reason or not _varies(tfdata_steps.run_traced, step, clock):
             continue
         shares = _share_by_class(step, clock)
         counts = np.bincount(np.asarray(subject.train.sample.labels_seen)) if subject.train else np.zeros(0)
@@ -89,12 +89,12 @@ def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
 def destroying(subject: Subject, clock: Clock) -> list[Finding]:
     """Augmented images in which nothing can be seen any more."""
     for step, _ in _image_maps(_own(subject).train, clock):
-        if not _varies(chain.run_traced, step, clock):
+        if not _varies(tfdata_steps.run_traced, step, clock):
             continue
         before, after = [], []
         for element in _elements(step, ELEMENTS * 2):
             clock.check()
-            for image in chain.run_traced(step, element, TIMES):
+            for image in tfdata_steps.run_traced(step, element, TIMES):
                 before.append(np.asarray(tf.nest.flatten(element)[0]))
                 after.append(image)
         lost = [_contrast(a) < WASHED_OUT * _contrast(b) for a, b in zip(after, before, strict=True)]
@@ -116,7 +116,7 @@ def _image_maps(split: Split | None, clock: Clock) -> Iterator[tuple[Step, list[
       NotApplicable: none can be seen.
     """
     found = False
-    for step, behind in chain.maps(split.dataset) if split is not None and split.dataset is not None else ():
+    for step, behind in tfdata_steps.maps(split.dataset) if split is not None and split.dataset is not None else ():
         clock.check()
         spec = tf.nest.flatten(step.source.element_spec)[0]
         given = tf.nest.flatten(step.dataset.element_spec)[0]
@@ -142,7 +142,7 @@ def _varies(run: Callable[[Step, Any, int], list[np.ndarray]], step: Step, clock
     try:
         for element in _elements(step, ELEMENTS):
             clock.check()
-            if chain.differ(run(step, element, TIMES)):
+            if tfdata_steps.differ(run(step, element, TIMES)):
                 return True
     except (tf.errors.OpError, ValueError, TypeError, AttributeError, RuntimeError):  # what an eager call may raise
         return False
@@ -187,9 +187,11 @@ def _share_by_class(step: Step, clock: Clock) -> dict[int, float]:
         wanted = [i for i, label in enumerate(ids) if len(changed.get(int(label), ())) < PER_CLASS]
         if not wanted:
             continue
-        runs = chain.run_traced(step, element, TIMES)
+        runs = tfdata_steps.run_traced(step, element, TIMES)
         for i in wanted:
-            changed.setdefault(int(ids[i]), []).append(chain.differ([run[i] if batched else run for run in runs]))
+            changed.setdefault(int(ids[i]), []).append(
+                tfdata_steps.differ([run[i] if batched else run for run in runs])
+            )
     return {label: float(np.mean(values)) for label, values in changed.items()}
 
 

@@ -11,10 +11,9 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import ERROR, LINES, WARNING, Chart, Finding
 from trainer.doctor.outcome import NotApplicable
 from trainer.doctor.probes.base import Probe
-from trainer.doctor.subject import exceptions as diagnosis
+from trainer.doctor.subject import exceptions
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import first_weights as front
-from trainer.doctor.tools import keras_applications as application
+from trainer.doctor.tools import first_weights, keras_applications
 from trainer.doctor.tools.first_weights import Front
 from trainer.doctor.tools.keras_applications import CAFFE, CENTRED, RANGES, RAW, SYMMETRIC, UNIT, Application
 from trainer.models import alignment
@@ -36,7 +35,7 @@ def takes_images(subject: Subject, clock: Clock) -> list[Finding]:
         subject.model(images, training=False)
     except Exception as e:  # whatever layers raise on a shape or dtype that they do not take
         wanted = [tuple(tensor.shape) for tensor in getattr(subject.model, "inputs", None) or []]
-        known = diagnosis.explain(e, "calling the model with a batch")
+        known = exceptions.explain(e, "calling the model with a batch")
         if known.id != "program-raises":
             return [known]
         return [
@@ -59,13 +58,15 @@ def value_range(subject: Subject, clock: Clock) -> list[Finding]:
     del clock
     split = subject.splits[0]
     images = _sound(split.sample.images[:IMAGES])
-    seen = front.look(subject.model, images)
-    if not seen.known and any(isinstance(layer, front.SCALING) for layer in front.flat_layers(subject.model)):
+    seen = first_weights.look(subject.model, images)
+    if not seen.known and any(
+        isinstance(layer, first_weights.SCALING) for layer in first_weights.flat_layers(subject.model)
+    ):
         raise NotApplicable("the model is no graph of layers, and has a layer that scales")
     given, reached = _span(images), _span(seen.values)
     if given > 0 and (reached < SMALL or (reached < SCALES_DOWN * given and given < SMALL_INPUT)):
         return [_scaled_twice(images, seen)]
-    network = application.of(subject.model)
+    network = keras_applications.of(subject.model)
     rms = float(np.sqrt(np.mean(np.square(seen.values, dtype=np.float64))))
     if rms > LARGE and not seen.normalizes and not _as_wanted(network, seen.values) and not _learned(subject):
         return [_large(images, seen, rms)]
@@ -85,7 +86,7 @@ def _span(values: np.ndarray) -> float:
 
 
 def _as_wanted(network: Application | None, values: np.ndarray) -> bool:
-    return network is not None and network.wants == application.range_of(values)
+    return network is not None and network.wants == keras_applications.range_of(values)
 
 
 def _learned(subject: Subject) -> bool:
@@ -162,19 +163,19 @@ def network_range(subject: Subject, clock: Clock) -> list[Finding]:
     """Another range than a network of keras.applications was made for, or than its batch normalization remembers."""
     del clock
     images = _sound(subject.splits[0].sample.images[:IMAGES])
-    network, norm = application.of(subject.model), _first_batch_norm(subject.model)
+    network, norm = keras_applications.of(subject.model), _first_batch_norm(subject.model)
     if norm is not None and _is_trained(norm):
         finding = _remembered(subject.model, norm, images, network)
         return [finding] if finding is not None else []
     if network is None:
         raise NotApplicable("the model is no network of keras.applications and remembers no statistics")
-    seen = front.look(subject.model, images)
+    seen = first_weights.look(subject.model, images)
     if not seen.known:
         raise NotApplicable("the model is no graph of layers")
     gain = _span(seen.values) / max(_span(images), 1e-12)
     if gain < SCALES_DOWN:  # it has its own preprocessing, which `value_range` looks at
         return []
-    found = application.range_of(seen.values)
+    found = keras_applications.range_of(seen.values)
     if found in _fitting(network.wants):
         return []
     return [_other_range(network, found, seen.values)]
@@ -205,7 +206,7 @@ def _other_range(network: Application, found: str, values: np.ndarray) -> Findin
 
 
 def _first_batch_norm(model: Any) -> Any:
-    return next((x for x in front.flat_layers(model) if isinstance(x, keras.layers.BatchNormalization)), None)
+    return next((x for x in first_weights.flat_layers(model) if isinstance(x, keras.layers.BatchNormalization)), None)
 
 
 def _is_trained(norm: Any) -> bool:
@@ -214,8 +215,8 @@ def _is_trained(norm: Any) -> bool:
 
 def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application | None) -> Finding | None:
     """Compares the images, and what they would be in the other usual ranges, with what the layer remembers."""
-    seen = front.look(model, images).values
-    first = front.entering(model, norm, images)
+    seen = first_weights.look(model, images).values
+    first = first_weights.entering(model, norm, images)
     if first is None:
         raise NotApplicable("the model is no graph of layers")
     given = _divergence(first, norm)
@@ -231,7 +232,7 @@ def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application 
     }
     scores: dict[str, float] = {}
     for name, other in others.items():
-        entered = front.entering(model, norm, other)
+        entered = first_weights.entering(model, norm, other)
         scores[name] = float("inf") if entered is None else _divergence(entered, norm)
     best = min(scores, key=lambda name: scores[name])
     if given < REMEMBERED or scores[best] * BETTER > given:

@@ -11,8 +11,7 @@ from trainer.doctor.outcome import NotApplicable
 from trainer.doctor.output.figures import label_name
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import FOLDER, Subject
-from trainer.doctor.tools import first_weights as front
-from trainer.doctor.tools import image_features as features
+from trainer.doctor.tools import first_weights, image_features
 from trainer.doctor.tools.kernel_classifier import FEWEST_OF_CLASS, Judgement, judge
 
 MOST = 1000  # images: seconds grow with the cube
@@ -91,8 +90,8 @@ def _described(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
 
     def make() -> tuple[np.ndarray, np.ndarray]:
         sample = subject.splits[0].sample
-        small = features.thumbnails(sample.images[:MOST], clock)
-        return features.describe(small), sample.ids[:MOST]
+        small = image_features.thumbnails(sample.images[:MOST], clock)
+        return image_features.describe(small), sample.ids[:MOST]
 
     return subject.once("features", make)
 
@@ -212,7 +211,7 @@ def _is_trained(subject: Subject) -> bool:
     optimizer = getattr(subject.model, "optimizer", None)
     if optimizer is not None and int(np.asarray(optimizer.iterations)) > 0:
         return True
-    norms = [x for x in front.flat_layers(subject.model) if isinstance(x, keras.layers.BatchNormalization)]
+    norms = [x for x in first_weights.flat_layers(subject.model) if isinstance(x, keras.layers.BatchNormalization)]
     return any(bool(np.any(np.abs(np.asarray(norm.moving_variance) - 1) > 1e-3)) for norm in norms)
 
 

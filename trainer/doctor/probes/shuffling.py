@@ -13,7 +13,7 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import Batch
 from trainer.doctor.subject.split import Split
 from trainer.doctor.subject.subject import DATASET, Subject
-from trainer.doctor.tools import tfdata_steps as chain
+from trainer.doctor.tools import tfdata_steps
 
 LEAST_LABELS = 64
 FEWER_RUNS = 0.5  # of the runs that a random order has: half is some ten deviations away for a few hundred images
@@ -48,7 +48,7 @@ def runs_of(labels: np.ndarray) -> tuple[int, float, float]:
 
 
 def _sorted(subject: Subject, labels: np.ndarray, runs: int, expected: float) -> Finding:
-    buffer = chain.buffer_size(_train(subject).dataset)
+    buffer = tfdata_steps.buffer_size(_train(subject).dataset)
     shuffled = f"The dataset has .shuffle({buffer:,})" if buffer else "Nothing shuffles it that can be seen"
     batch = len(_train(subject).sample.batches[0].y)
     single = np.mean([len(np.unique(labels[i : i + batch])) == 1 for i in range(0, len(labels), batch)])
@@ -74,7 +74,7 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     split = _train(subject)
     if split.second is None or not split.second.batches or len(split.second) < 2:
         raise NotApplicable("there was no second pass to compare with")
-    if any(s.kind.startswith("Shuffle") and _reshuffles(s.dataset) for s in chain.steps(split.dataset)):
+    if any(s.kind.startswith("Shuffle") and _reshuffles(s.dataset) for s in tfdata_steps.steps(split.dataset)):
         return []
     pairs = list(zip(split.sample.batches, split.second.batches, strict=False))
     if not pairs or not all(_same_labels(one, two) for one, two in pairs):
@@ -112,7 +112,7 @@ def repeated(subject: Subject, clock: Clock) -> list[Finding]:
     if int(split.dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         return [_repeats("It is repeated without end.", "model.fit never finishes its first epoch unless "
                          "steps_per_epoch is given, and then an epoch is as long as that says.")]  # fmt: skip
-    counts = [_count(step.dataset) for step in chain.steps(split.dataset) if step.kind.startswith("Repeat")]
+    counts = [_count(step.dataset) for step in tfdata_steps.steps(split.dataset) if step.kind.startswith("Repeat")]
     times = max((n for n in counts if n and n > 1), default=1)
     if times == 1:
         return []

@@ -10,7 +10,7 @@ import numpy as np
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import ERROR, WARNING, Finding
 from trainer.doctor.outcome import NotApplicable
-from trainer.doctor.probes import initialization as start
+from trainer.doctor.probes import initialization
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject, run_model
@@ -39,7 +39,7 @@ def evaluation(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _random(subject: Subject, noise: float) -> Finding:
-    names = [layer.name for layer in start.flat(subject.model) if "dropout" in type(layer).__name__.lower()]
+    names = [layer.name for layer in initialization.flat(subject.model) if "dropout" in type(layer).__name__.lower()]
     return Finding(
         id="dropout-at-evaluation",
         level=ERROR,
@@ -120,7 +120,7 @@ def lonely(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _batch_norms(model: Any) -> list[Any]:
-    return [layer for layer in start.flat(model) if isinstance(layer, keras.layers.BatchNormalization)]
+    return [layer for layer in initialization.flat(model) if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 PROBES = (

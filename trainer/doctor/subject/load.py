@@ -15,22 +15,19 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import config_file as configfile
-from trainer import run_dir as outputs
+from trainer import config_file, run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset as datasets
 from trainer.doctor.clock import Clock
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.finding import ERROR, Finding
-from trainer.doctor.subject import exceptions as diagnosis
-from trainer.doctor.subject import folder, history, sample
-from trainer.doctor.subject import user_functions as functions
+from trainer.doctor.subject import exceptions, folder, history, sample, user_functions
 from trainer.doctor.subject.folder import Folder
 from trainer.doctor.subject.history import History
 from trainer.doctor.subject.sample import Batch, Sample
 from trainer.doctor.subject.split import Split
 from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Subject
-from trainer.models import build as models
+from trainer.models import build
 
 TRAIN_SECONDS, VALIDATION_SECONDS, SECOND_SECONDS, FOLDER_SECONDS = 15.0, 8.0, 6.0, 20.0
 SECOND_IMAGES = 512
@@ -46,7 +43,7 @@ def gather(config: DoctorConfig) -> Subject:
     """
     return subject_of(
         config.data,
-        functions.Named(config.dataset, "--dataset") if config.dataset else None,
+        user_functions.Named(config.dataset, "--dataset") if config.dataset else None,
         _named_model(config.model),
         history.read(config.history) if config.history else None,
         config.deep,
@@ -133,13 +130,13 @@ def _other_split(contract: Contract) -> str:
 
 
 def _with_dataset(subject: Subject, dataset: Any) -> Subject:
-    name = functions.name_of(dataset)
+    name = user_functions.name_of(dataset)
     try:
         made = dataset() if callable(dataset) else dataset
     except TrainerError:
         raise
     except Exception as e:  # the user's code may raise anything; that is what is diagnosed
-        return _with_problem(subject, diagnosis.explain(e, f"calling {name}"))
+        return _with_problem(subject, exceptions.explain(e, f"calling {name}"))
     pair = made if isinstance(made, tuple | list) else (made,)
     if not 1 <= len(pair) <= 2 or not all(isinstance(part, tf.data.Dataset) for part in pair):
         kinds = ", ".join(type(part).__name__ for part in pair)
@@ -171,7 +168,7 @@ def _draw(
             return None, [_empty(name)]
         second = sample.draw(batches.take(max(1, SECOND_IMAGES // len(first.batches[0].x))), Clock(SECOND_SECONDS))
     except Exception as e:  # whatever the user's map functions, decoders and TensorFlow raise
-        return None, [diagnosis.explain(e, f"reading the {name} dataset")]
+        return None, [exceptions.explain(e, f"reading the {name} dataset")]
     return Split(name, first, second, batches, counts), []
 
 
@@ -204,13 +201,13 @@ def _with_problem(subject: Subject, finding: Finding) -> Subject:
 
 
 def _with_model(subject: Subject, given: Any) -> Subject:
-    name = functions.name_of(given)
+    name = user_functions.name_of(given)
     try:
         model = _model(subject, given)
     except (TrainerError, contracts.ContractError):
         raise
     except Exception as e:  # the user's code may raise anything; that is what is diagnosed
-        return _with_problem(subject, diagnosis.explain(e, f"building the model {name}"))
+        return _with_problem(subject, exceptions.explain(e, f"building the model {name}"))
     if not isinstance(model, keras.Model):
         raise TrainerError(f"{name} should return a keras.Model. It returned a {type(model).__name__}.")
     return dataclasses.replace(subject, model=_compiled(model, subject.contract))
@@ -218,7 +215,7 @@ def _with_model(subject: Subject, given: Any) -> Subject:
 
 def _named_model(name: str) -> Any:
     """What the option says: a function, a path or name, or None."""
-    return functions.Named(name, "--model") if ":" in name else name or None
+    return user_functions.Named(name, "--model") if ":" in name else name or None
 
 
 def _model(subject: Subject, given: Any) -> Any:
@@ -233,18 +230,18 @@ def _model(subject: Subject, given: Any) -> Any:
             f"--model should be module:function, a .keras file or the directory of a run. There is no file {given!r}; "
             "the names of networks need a prepared --data."
         )
-    return models.build(given, subject.contract)
+    return build.build(given, subject.contract)
 
 
 def _call(function: Callable[..., Any], subject: Subject) -> Any:
     """The model of a function, called with the contract if it takes an argument, as the train command does."""
-    function = function.find() if isinstance(function, functions.Named) else function
+    function = function.find() if isinstance(function, user_functions.Named) else function
     needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
     if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed):
         return function()
     if subject.contract is None:
         raise TrainerError(
-            f"{functions.name_of(function)} takes an argument: give a prepared --data, whose contract it gets."
+            f"{user_functions.name_of(function)} takes an argument: give a prepared --data, whose contract it gets."
         )
     return function(subject.contract)
 
@@ -264,29 +261,29 @@ def _compiled(model: Any, contract: Contract | None) -> Any:
     """Networks for a contract are compiled as the train command would: theirs need not be."""
     if contract is not None and not model.compiled and model.built:
         try:
-            logits = models.gives_logits(model)
+            logits = build.gives_logits(model)
         except TrainerError:
             return model
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=logits))
     return model
 
 
-def _run(model: Any) -> outputs.Run | None:
-    return outputs.finished(model) if isinstance(model, str | os.PathLike) and os.path.isdir(model) else None
+def _run(model: Any) -> run_dir.Run | None:
+    return run_dir.finished(model) if isinstance(model, str | os.PathLike) and os.path.isdir(model) else None
 
 
-def _data_of(run: outputs.Run) -> str:
+def _data_of(run: run_dir.Run) -> str:
     """The dataset that a run was trained on, if it is still there."""
     try:
-        data = str(configfile.read(run.config, TrainConfig)["data"])
+        data = str(config_file.read(run.config, TrainConfig)["data"])
     except (TrainerError, KeyError):
         return ""
     return data if os.path.isfile(os.path.join(data, contracts.FILE_NAME)) else ""
 
 
-def _with_run(subject: Subject, run: outputs.Run) -> Subject:
+def _with_run(subject: Subject, run: run_dir.Run) -> Subject:
     trained = contracts.load(run.directory)
-    model = _compiled(models.load(run.model), trained)
+    model = _compiled(build.load(run.model), trained)
     past = subject.history or (history.read(str(run.history)) if Path(run.history).is_file() else None)
     labels = subject.labels or trained.labels
     return dataclasses.replace(subject, model=model, trained=trained, history=past, labels=labels)

@@ -6,12 +6,12 @@ import dataclasses
 
 import numpy as np
 
-from trainer.data import dataset as datasets
+from trainer.data import dataset
 from trainer.doctor.clock import Clock
 from trainer.doctor.outcome import NotApplicable
 from trainer.doctor.subject.sample import draw
 from trainer.doctor.subject.subject import DATASET, Subject
-from trainer.doctor.tools import image_features as features
+from trainer.doctor.tools import image_features
 
 SIDE = 16  # pixels of what is compared
 ALIKE = 0.97  # correlation of gray thumbnails; different photos of one kind stay below 0.95
@@ -48,7 +48,7 @@ def _pairs(subject: Subject, clock: Clock) -> Pairs:
         raise NotApplicable("needs --dataset with --data, the folder or prepared dataset that it reads")
     ours = np.concatenate([split.sample.images[:MOST] for split in subject.splits])
     labels = np.concatenate([split.sample.ids[:MOST] for split in subject.splits])
-    ours = features.thumbnails(ours, clock, SIDE)
+    ours = image_features.thumbnails(ours, clock, SIDE)
     theirs, ids, sizes = _reference(subject, clock)
     clock.check()
     near, which = _nearest(ours, theirs)
@@ -64,7 +64,7 @@ def _pairs(subject: Subject, clock: Clock) -> Pairs:
 def _reference(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     if subject.folder is not None:
         photos = subject.folder.photos
-        small = features.thumbnails(np.stack([photo.small for photo in photos]), clock, SIDE)
+        small = image_features.thumbnails(np.stack([photo.small for photo in photos]), clock, SIDE)
         ids = np.array([subject.folder.labels.index(photo.label) for photo in photos])
         return small, ids, np.array([photo.size for photo in photos])
     if subject.contract is None:
@@ -72,10 +72,10 @@ def _reference(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray, 
     parts = []
     for name, split in subject.contract.splits.items():
         if split.records:
-            batches = datasets.load(subject.directory, name, BATCH)
+            batches = dataset.load(subject.directory, name, BATCH)
             parts.append(draw(batches.take(-(-MOST_REFERENCE // BATCH)), clock, MOST_REFERENCE))
     images = np.concatenate([part.images for part in parts])
-    return features.thumbnails(images, clock, SIDE), np.concatenate([part.ids for part in parts]), None
+    return image_features.thumbnails(images, clock, SIDE), np.concatenate([part.ids for part in parts]), None
 
 
 def _nearest(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

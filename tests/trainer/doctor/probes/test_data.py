@@ -9,12 +9,9 @@ import pytest
 import tensorflow as tf
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
-from trainer.doctor.probes import augmentation
-from trainer.doctor.probes import class_balance as classes
-from trainer.doctor.probes import leakage as leaks
-from trainer.doctor.probes import shuffling as order
+from trainer.doctor.probes import augmentation, class_balance, leakage, shuffling
 from trainer.doctor.subject import state
-from trainer.doctor.tools import tfdata_steps as chain
+from trainer.doctor.tools import tfdata_steps
 
 SIDE = 32
 
@@ -163,18 +160,18 @@ def test_augmentation_that_destroys(sets):
 
 def test_steps_of_a_dataset():
     dataset = tf.data.Dataset.range(10).map(lambda i: i + 1, num_parallel_calls=2).shuffle(7).batch(2).prefetch(1)
-    assert [step.kind for step in chain.steps(dataset)] == ["Prefetch", "Batch", "Shuffle", "Map", "Range"]
-    assert chain.buffer_size(dataset) == 7
-    assert chain.buffer_size(tf.data.Dataset.range(3)) is None
-    [(step, behind)] = chain.maps(dataset)
+    assert [step.kind for step in tfdata_steps.steps(dataset)] == ["Prefetch", "Batch", "Shuffle", "Map", "Range"]
+    assert tfdata_steps.buffer_size(dataset) == 7
+    assert tfdata_steps.buffer_size(tf.data.Dataset.range(3)) is None
+    [(step, behind)] = tfdata_steps.maps(dataset)
     assert [s.kind for s in behind] == ["Prefetch", "Batch", "Shuffle"]
-    assert chain.run_traced(step, tf.constant(4, tf.int64), 2) == [5, 5]
+    assert tfdata_steps.run_traced(step, tf.constant(4, tf.int64), 2) == [5, 5]
 
 
 # ---- order
 
 
-MIXED, ANOTHER, ONCE = (probe_of(order, f) for f in (order.mixed, order.shuffled, order.repeated))
+MIXED, ANOTHER, ONCE = (probe_of(shuffling, f) for f in (shuffling.mixed, shuffling.shuffled, shuffling.repeated))
 
 
 def by_class(sets):
@@ -195,12 +192,12 @@ def test_sorted_input(sets):
 
 def test_the_runs_of_a_random_order():
     labels = np.array([0, 0, 1, 1, 0, 1])
-    assert order.runs_of(labels)[0] == 4
-    assert order.runs_of(labels)[1] == pytest.approx(1 + 6 * 0.5)
+    assert shuffling.runs_of(labels)[0] == 4
+    assert shuffling.runs_of(labels)[1] == pytest.approx(1 + 6 * 0.5)
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], [900, 100])
-    found = [order.runs_of(rng.permutation(labels))[0] for _ in range(200)]
-    _, mean, deviation = order.runs_of(labels)
+    found = [shuffling.runs_of(rng.permutation(labels))[0] for _ in range(200)]
+    _, mean, deviation = shuffling.runs_of(labels)
     assert np.mean(found) == pytest.approx(mean, rel=0.02)
     assert np.std(found) < 1.5 * deviation
 
@@ -237,7 +234,7 @@ def unbalanced(sets, keep=4):
 
 
 def test_imbalance_is_told_beside_the_accuracy(sets):
-    probe = probe_of(classes, classes.imbalance)
+    probe = probe_of(class_balance, class_balance.imbalance)
     data = batches(*unbalanced(sets))
     found = only(doctor(probe, dataset=data, past={"val_accuracy": (0.8, 0.84)}), "imbalance")
     assert "5.0 images of class 0 to one of class 1" in found.what
@@ -247,7 +244,7 @@ def test_imbalance_is_told_beside_the_accuracy(sets):
 
 
 def test_an_accuracy_that_is_the_majoritys(sets):
-    probe = probe_of(classes, classes.accuracy_is_majority)
+    probe = probe_of(class_balance, class_balance.accuracy_is_majority)
     data = batches(*unbalanced(sets)), batches(*unbalanced(sets))
     found = only(doctor(probe, dataset=data, past={"val_accuracy": (0.8, 0.84)}), "accuracy-is-majority")
     assert "best val_accuracy is 84.0%; 83.3% of the validation images are class 0" in found.evidence
@@ -256,7 +253,7 @@ def test_an_accuracy_that_is_the_majoritys(sets):
 
 
 def test_one_answer_to_all(sets):
-    probe = probe_of(classes, classes.one_answer)
+    probe = probe_of(class_balance, class_balance.one_answer)
     x, y, v, w = sets
     model = cnn(6)
     model.layers[-1].bias.assign([0, 0, 50, 0, 0, 0])
@@ -273,7 +270,7 @@ def test_one_answer_to_all(sets):
 
 
 def test_classes_missing_from_a_split(sets):
-    probe = probe_of(classes, classes.missing)
+    probe = probe_of(class_balance, class_balance.missing)
     x, y, v, w = sets
     found = doctor(probe, dataset=(batches(x[y != 3], y[y != 3]), batches(v, w)))
     assert only(found, "class-missing").what == "The train split has no image of class 3"
@@ -285,7 +282,7 @@ def test_classes_missing_from_a_split(sets):
 
 
 def test_too_few_images(sets):
-    probe = probe_of(classes, classes.few)
+    probe = probe_of(class_balance, class_balance.few)
     x, y, *_ = sets
     keep = np.flatnonzero((y != 2) | (np.cumsum(y == 2) <= 9))
     assert "Fewer than 10: class 2 9." in only(doctor(probe, dataset=batches(x[keep], y[keep])), "few-images").evidence
@@ -302,7 +299,7 @@ def test_answers_of_any_head(outputs, expected):
 
 # ---- the same picture in both splits
 
-LEAKS = leaks.PROBES[0]
+LEAKS = leakage.PROBES[0]
 
 
 def test_equal_images_in_both_splits(sets):

@@ -7,9 +7,9 @@ from keras import layers
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, unit
 from trainer.doctor.outcome import NotApplicable
-from trainer.doctor.probes import head_and_loss as heads
-from trainer.doctor.subject import load as gather
-from trainer.doctor.tools import model_head as head
+from trainer.doctor.probes import head_and_loss
+from trainer.doctor.subject import load
+from trainer.doctor.tools import model_head
 
 FROM_LOGITS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -27,7 +27,7 @@ def pets(real_data):
 
 
 def ask(images, labels, model):
-    return doctor(*heads.PROBES, dataset=batches(images, labels), model=model)
+    return doctor(*head_and_loss.PROBES, dataset=batches(images, labels), model=model)
 
 
 def one_hot(labels, classes):
@@ -153,7 +153,7 @@ def test_labels_that_are_no_whole_numbers(waste):
 
 
 def test_a_head_of_another_size_than_the_classes(real_data, waste):
-    report = doctor(*heads.PROBES, data=str(real_data / "trashnet"), dataset=batches(*waste), model=cnn(10))
+    report = doctor(*head_and_loss.PROBES, data=str(real_data / "trashnet"), dataset=batches(*waste), model=cnn(10))
     assert "10 units; the classes are cardboard, glass" in only(report, "head-size").evidence
 
 
@@ -176,7 +176,7 @@ def test_a_head_of_another_size_than_the_classes(real_data, waste):
 )
 def test_the_activation_at_the_end(waste, tail, expected):
     model = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), *tail])
-    found = head.head_of(gather.subject_of(dataset=batches(*waste), model=model))
+    found = model_head.head_of(load.subject_of(dataset=batches(*waste), model=model))
     assert (found.units, found.activation) == (3, expected)
 
 
@@ -193,7 +193,7 @@ class Own(keras.Model):
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid", None])
 def test_a_subclassed_model_is_told_by_its_outputs(waste, activation):
-    found = head.head_of(gather.subject_of(dataset=batches(*waste), model=Own(activation)))
+    found = model_head.head_of(load.subject_of(dataset=batches(*waste), model=Own(activation)))
     assert found.activation == (activation or "linear")
 
 
@@ -202,9 +202,9 @@ def test_what_cannot_be_told_is_said(waste):
     told = dict(ask(*waste, model).not_checked)
     assert "no cross-entropy of Keras" in told["activation of the head against the loss"]
     pictures = keras.Sequential([keras.Input((32, 32, 3)), layers.Conv2D(3, 3)])
-    subject = gather.subject_of(dataset=batches(*waste), model=pictures)
+    subject = load.subject_of(dataset=batches(*waste), model=pictures)
     with pytest.raises(NotApplicable, match="not one number a class"):
-        head.head_of(subject)
+        model_head.head_of(subject)
 
 
 def test_a_model_that_is_not_compiled(waste):

@@ -12,14 +12,11 @@ from PIL import Image
 from tests.support.datasets import write_dataset
 from tests.support.doctor import CLASSES, CONTRADICTORY, doctor, ids, in_memory, only, photos, subject, unit
 from tests.support.images import draw_photo
-from trainer.doctor import run_probes as checkup
+from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
-from trainer.doctor.probes import aspect_ratio as aspect
-from trainer.doctor.probes import pixel_values as pixels
-from trainer.doctor.probes import reference_mismatch as against
-from trainer.doctor.probes import train_validation_skew as splits
+from trainer.doctor.probes import aspect_ratio, pixel_values, reference_mismatch, train_validation_skew
 from trainer.doctor.subject import folder
-from trainer.doctor.tools import match_images as reference
+from trainer.doctor.tools import match_images
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +29,8 @@ def pets(real_data):
     return photos(real_data, "dogcat", 40, 32)
 
 
-def ask(images, labels, module=pixels, **more):
-    return checkup.run(subject((images, labels), **more), module.PROBES)
+def ask(images, labels, module=pixel_values, **more):
+    return run_probes.run(subject((images, labels), **more), module.PROBES)
 
 
 # ---- the images themselves
@@ -113,7 +110,7 @@ def test_channels_first(waste):
 
 
 def compare(train, validation):
-    return checkup.run(subject(train, validation), splits.PROBES)
+    return run_probes.run(subject(train, validation), train_validation_skew.PROBES)
 
 
 @pytest.mark.parametrize("change", [lambda x: x, unit, lambda x: unit(x) * 2 - 1])
@@ -137,7 +134,7 @@ def test_augmented_training_images_are_no_difference(real_data, pets):
     lit = np.clip(turned * np.random.default_rng(0).uniform(0.8, 1.2, (len(turned), 1, 1, 1)), 0, 1)
     made = subject((lit.astype(np.float32), pets[1]), (unit(x), y))
     object.__setattr__(made.train, "second", in_memory("train", unit(pets[0]), pets[1]).sample)  # another draw
-    assert ids(checkup.run(made, splits.PROBES)) == []
+    assert ids(run_probes.run(made, train_validation_skew.PROBES)) == []
 
 
 @pytest.mark.parametrize(
@@ -210,7 +207,7 @@ def beside(waste_folder, images, labels):
     root, found = waste_folder
     made = subject((images, labels), folder=found, directory=str(root), labels=found.labels)
     object.__setattr__(made.train, "dataset", ())
-    return checkup.run(made, against.PROBES)
+    return run_probes.run(made, reference_mismatch.PROBES)
 
 
 @pytest.mark.parametrize("change", [unit, lambda x: x, lambda x: unit(x)[:, :, ::-1], lambda x: (unit(x) - 0.5) / 0.2])
@@ -229,7 +226,7 @@ def test_photos_that_are_stretched(waste_folder, waste):
             labels=found.labels,
         )  # fmt: skip
         object.__setattr__(made.train, "dataset", ())
-        return checkup.run(made, aspect.PROBES)
+        return run_probes.run(made, aspect_ratio.PROBES)
 
     report = ask(found.photos)
     assert ids(report) == []
@@ -247,10 +244,10 @@ def test_a_prepared_dataset_is_judged_by_its_photos(tmp_path):
     ledger = tmp_path / "data/ledger" / f"{contract.splits['train'].shards[0].file}.jsonl"
     ledger.parent.mkdir()
     ledger.write_text("\n".join(lines) + "\n")
-    finding = only(doctor(*aspect.PROBES, data=str(tmp_path / "data")), "aspect-destroyed")
+    finding = only(doctor(*aspect_ratio.PROBES, data=str(tmp_path / "data")), "aspect-destroyed")
     assert "20% of 40 photos looked at" in finding.evidence
     ledger.write_text("\n".join(line for i, line in enumerate(lines) if i % 5) + "\n")
-    assert ids(doctor(*aspect.PROBES, data=str(tmp_path / "data"))) == []
+    assert ids(doctor(*aspect_ratio.PROBES, data=str(tmp_path / "data"))) == []
 
 
 @pytest.mark.parametrize("change", [unit, lambda x: (unit(x) - 0.5) / 0.2])
@@ -285,5 +282,5 @@ def test_photos_that_are_not_in_the_folder(real_data, waste_folder, pets):
 
 def test_no_other_photo_is_taken_for_the_same(real_data):
     first, second = (photos(real_data, "trashnet", 16, 32, start)[0] for start in (0, 16))
-    near, _ = reference._nearest(*(unit(x).reshape(-1, 16, 2, 16, 2, 3).mean(axis=(2, 4)) for x in (first, second)))
-    assert (near < reference.ALIKE).mean() > 0.97
+    near, _ = match_images._nearest(*(unit(x).reshape(-1, 16, 2, 16, 2, 3).mean(axis=(2, 4)) for x in (first, second)))
+    assert (near < match_images.ALIKE).mean() > 0.97

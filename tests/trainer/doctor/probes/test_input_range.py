@@ -9,9 +9,9 @@ from keras import layers
 
 from tests.support.datasets import make_contract, normalization
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, subject, unit
-from trainer.doctor import run_probes as checkup
-from trainer.doctor.probes import input_range as scale
-from trainer.doctor.tools import keras_applications as application
+from trainer.doctor import run_probes
+from trainer.doctor.probes import input_range
+from trainer.doctor.tools import keras_applications
 from trainer.models import networks
 
 apps = keras.applications
@@ -24,7 +24,7 @@ def waste(real_data):
 
 
 def ask(images, labels, model):
-    return doctor(*scale.PROBES, dataset=batches(images, labels), model=model)
+    return doctor(*input_range.PROBES, dataset=batches(images, labels), model=model)
 
 
 def zscore(images):
@@ -163,12 +163,12 @@ def test_preprocessing_as_layers_before_an_application(waste):
 )  # fmt: skip
 def test_applications_are_told_by_a_layer_that_no_other_has(mark, family):
     model = keras.Sequential([keras.Input((4,)), layers.Dense(2, name=mark)], name="mine")
-    assert application.of(model).family == family
+    assert keras_applications.of(model).family == family
 
 
 def test_an_own_network_is_no_application():
     for model in (cnn(6), networks.resnet20((32, 32, 3), 6), networks.small_cnn((32, 32, 3), 6)):
-        assert application.of(model) is None
+        assert keras_applications.of(model) is None
 
 
 def taught(images, scaled):
@@ -231,13 +231,13 @@ def test_a_subclassed_model_that_may_scale_is_not_judged(waste):
 def test_a_run_on_another_dataset(waste):
     trained = make_contract()
     swapped = dataclasses.replace(trained, labels=("broken", "ok"))
-    probe = probe_of(scale, scale.of_run)
+    probe = probe_of(input_range, input_range.of_run)
     for data, words in (
         (trained, ""),
         (make_contract(normalization=normalization("unit")), "normalized 'zscore'"),
         (swapped, "2 classes (ok, broken); the dataset has 2 (broken, ok)"),
     ):
-        report = checkup.run(subject(waste, trained=trained, contract=data, model=keras.Model()), [probe])
+        report = run_probes.run(subject(waste, trained=trained, contract=data, model=keras.Model()), [probe])
         if words:
             assert words in only(report, "contract-differs").evidence
         else:

@@ -6,13 +6,11 @@ import pytest
 from keras import layers
 
 from tests.support.doctor import ids, only, photos, probe_of, subject, unit
-from trainer.doctor import run_probes as checkup
+from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
-from trainer.doctor.probes import conflicting_labels as duplicates
-from trainer.doctor.probes import label_noise as learnable
-from trainer.doctor.subject import load as gather
-from trainer.doctor.tools import image_features as features
-from trainer.doctor.tools import kernel_classifier as learner
+from trainer.doctor.probes import conflicting_labels, label_noise
+from trainer.doctor.subject import load
+from trainer.doctor.tools import image_features, kernel_classifier
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +26,14 @@ def waste_and_pets(real_data):
 
 
 def ask(images, ids_, look, **more):
-    return checkup.run(subject((unit(images), ids_), **more), [probe_of(learnable, look)])
+    return run_probes.run(subject((unit(images), ids_), **more), [probe_of(label_noise, look)])
 
 
 # ---- shuffled
 
 
 def test_labels_that_belong_to_their_images(waste):
-    report = ask(*waste, learnable.shuffled)
+    report = ask(*waste, label_noise.shuffled)
     assert ids(report) == []
     assert report.checked
 
@@ -43,35 +41,35 @@ def test_labels_that_belong_to_their_images(waste):
 def test_shuffled_labels(waste):
     for seed in range(2):
         labels = np.random.default_rng(seed).permutation(waste[1])
-        finding = only(ask(waste[0], labels, learnable.shuffled), "labels-shuffled")
+        finding = only(ask(waste[0], labels, label_noise.shuffled), "labels-shuffled")
     assert "where guessing gives 16.7%" in finding.evidence
 
 
 def test_few_images_tell_nothing(waste):
-    report = ask(waste[0][:100], waste[1][:100], learnable.shuffled)
+    report = ask(waste[0][:100], waste[1][:100], label_noise.shuffled)
     assert ids(report) == []
     assert "are too few to tell" in report.not_checked[0][1]
-    assert "fewer than two classes" in ask(waste[0][:30], np.arange(30), learnable.shuffled).not_checked[0][1]
+    assert "fewer than two classes" in ask(waste[0][:30], np.arange(30), label_noise.shuffled).not_checked[0][1]
 
 
 def test_a_model_that_knows_the_classes_is_believed(waste):
     """Where simple features see nothing, the user's own model may."""
     images, labels = waste[0].copy(), np.random.default_rng(0).integers(0, 6, len(waste[0]))
     images[:, 0, 0] = (250 + labels)[:, None]  # one pixel of 1,024, by one gray level a class
-    only(ask(images, labels, learnable.shuffled), "labels-shuffled")
+    only(ask(images, labels, label_noise.shuffled), "labels-shuffled")
     corner = keras.Sequential([keras.Input((32, 32, 3)), layers.Cropping2D(((0, 31), (0, 31))), layers.Flatten(),
                                layers.Dense(6)])  # fmt: skip
     classes = np.arange(6, dtype=np.float32)  # c * level - c * c / 2 is greatest for the c nearest to the level
     levels = np.stack([classes * 255 / 3] * 3)
     corner.layers[-1].set_weights([levels, -250 * classes - classes**2 / 2])
-    assert ids(ask(images, labels, learnable.shuffled, model=corner)) == []
+    assert ids(ask(images, labels, label_noise.shuffled, model=corner)) == []
 
 
 # ---- some wrong
 
 
 def test_clean_labels_are_not_doubted(waste_and_pets):
-    report = ask(*waste_and_pets, learnable.mislabeled)
+    report = ask(*waste_and_pets, label_noise.mislabeled)
     assert ids(report) == []
     assert report.checked
 
@@ -79,14 +77,14 @@ def test_clean_labels_are_not_doubted(waste_and_pets):
 def test_some_wrong_labels(waste_and_pets):
     images, labels = waste_and_pets
     wrong = np.random.default_rng(1).random(len(labels)) < 0.05
-    finding = only(ask(images, np.where(wrong, 1 - labels, labels), learnable.mislabeled), "labels-doubtful")
+    finding = only(ask(images, np.where(wrong, 1 - labels, labels), label_noise.mislabeled), "labels-doubtful")
     named = {int(part.split()[0]) for part in finding.evidence.split("number ")[1:]}
     assert len(named) >= 4
     assert sum(wrong[i] for i in named) >= len(named) - 1
 
 
 def test_classes_that_simple_features_cannot_tell_are_not_judged(waste):
-    report = ask(*waste, learnable.mislabeled)
+    report = ask(*waste, label_noise.mislabeled)
     assert ids(report) == []
     assert "simple features tell these classes apart in" in report.not_checked[0][1]
 
@@ -95,11 +93,11 @@ def test_classes_that_simple_features_cannot_tell_are_not_judged(waste):
 
 
 def test_an_image_under_two_labels(waste):
-    probe = duplicates.PROBES
+    probe = conflicting_labels.PROBES
     images, labels = unit(waste[0]), waste[1]
-    assert ids(checkup.run(subject((images, labels)), probe)) == []
+    assert ids(run_probes.run(subject((images, labels)), probe)) == []
     twice = subject((images, labels), (images[:3], np.where(np.arange(3) == 1, (labels[:3] + 1) % 6, labels[:3])))
-    finding = only(checkup.run(twice, probe), "contradictory-duplicates")
+    finding = only(run_probes.run(twice, probe), "contradictory-duplicates")
     assert f"train 1 ({labels[1]}) = validation 1 ({(labels[1] + 1) % 6})" in finding.evidence
 
 
@@ -110,11 +108,11 @@ def test_equal_files_of_a_folder_under_two_labels(tmp_path, real_data):
         (tmp_path / label).mkdir()
         for file in files:
             shutil.copy(real_data / "trashnet" / label / f"{file}.jpg", tmp_path / label)
-    report = checkup.run(gather.subject_of(str(tmp_path)), duplicates.PROBES)
+    report = run_probes.run(load.subject_of(str(tmp_path)), conflicting_labels.PROBES)
     finding = only(report, "contradictory-duplicates")
     assert "glass/glass115.jpg (glass) = metal/metal91.jpg (metal)" in finding.evidence
     (tmp_path / "metal/metal91.jpg").unlink()
-    assert ids(checkup.run(gather.subject_of(str(tmp_path)), duplicates.PROBES)) == []
+    assert ids(run_probes.run(load.subject_of(str(tmp_path)), conflicting_labels.PROBES)) == []
 
 
 # ---- a trained model and the order of the classes
@@ -131,15 +129,15 @@ def brightness(images, labels):
 
 def test_answers_in_another_order_than_the_labels(waste):
     model, labels = brightness(*waste)
-    assert "the model is not trained" in ask(waste[0], 1 - labels, learnable.permuted, model=model).not_checked[0][1]
+    assert "the model is not trained" in ask(waste[0], 1 - labels, label_noise.permuted, model=model).not_checked[0][1]
     model.optimizer.build(model.trainable_variables)
     model.optimizer.iterations.assign(100)
-    assert ids(ask(waste[0], labels, learnable.permuted, model=model)) == []
-    finding = only(ask(waste[0], 1 - labels, learnable.permuted, model=model, labels=("dark", "light")),
+    assert ids(ask(waste[0], labels, label_noise.permuted, model=model)) == []
+    finding = only(ask(waste[0], 1 - labels, label_noise.permuted, model=model, labels=("dark", "light")),
                    "labels-other-order")  # fmt: skip
     assert "light is answered as dark" in finding.evidence
     poor = np.where(np.random.default_rng(0).random(len(labels)) < 0.4, 1 - labels, labels)
-    assert ids(ask(waste[0], 1 - poor, learnable.permuted, model=model)) == []  # a bad model is no permutation
+    assert ids(ask(waste[0], 1 - poor, label_noise.permuted, model=model)) == []  # a bad model is no permutation
 
 
 # ---- the classifier itself
@@ -149,7 +147,7 @@ def test_out_of_sample_probabilities_by_hand():
     rng = np.random.default_rng(0)
     x = np.concatenate([rng.normal(-3, 1, (60, 2)), rng.normal(3, 1, (40, 2))])
     y = np.repeat([4, 9], [60, 40])
-    found = learner.judge(x, y, Clock(60))
+    found = kernel_classifier.judge(x, y, Clock(60))
     assert found.classes.tolist() == [4, 9]
     assert found.balanced_accuracy > 0.99
     assert np.allclose(found.probabilities.sum(axis=1), 1)
@@ -158,6 +156,6 @@ def test_out_of_sample_probabilities_by_hand():
 
 
 def test_features_do_not_depend_on_the_range(waste):
-    a = features.describe(features.thumbnails(waste[0][:40], Clock(60)))
-    b = features.describe(features.thumbnails(unit(waste[0][:40]) * 2 - 1, Clock(60)))
+    a = image_features.describe(image_features.thumbnails(waste[0][:40], Clock(60)))
+    b = image_features.describe(image_features.thumbnails(unit(waste[0][:40]) * 2 - 1, Clock(60)))
     assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.999

@@ -11,12 +11,9 @@ import tensorflow as tf
 from keras import layers
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
-from trainer.doctor.probes import initialization as start
-from trainer.doctor.probes import learning_curves as curves
-from trainer.doctor.probes import overfit_one_batch as memorize
-from trainer.doctor.probes import train_eval_modes as modes
+from trainer.doctor.probes import initialization, learning_curves, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
-from trainer.doctor.tools import model_copy as twin
+from trainer.doctor.tools import model_copy
 
 SIDE = 32
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -44,7 +41,7 @@ def with_rate(rate):
 
 # ---- one batch
 
-ONE_BATCH = memorize.PROBES[0]
+ONE_BATCH = overfit_one_batch.PROBES[0]
 
 
 def test_a_network_that_learns_is_left_alone_and_unchanged(data):
@@ -110,19 +107,21 @@ def test_a_model_that_knows_the_images_is_left_alone(data):
         model.train_on_batch(x, y)
     model.compile(keras.optimizers.Adam(1e-9), SPARSE)
     subject = subject_of(dataset=tf.data.Dataset.from_tensors((x, y)), model=model)
-    if twin.Twin(subject).start < memorize.KNOWS * math.log(6):
+    if model_copy.Twin(subject).start < overfit_one_batch.KNOWS * math.log(6):
         assert ids(doctor(ONE_BATCH, dataset=tf.data.Dataset.from_tensors((x, y)), model=model)) == []
 
 
 def test_the_batch_takes_turns_of_the_classes(data):
-    made = twin.Twin(subject_of(dataset=data, model=cnn(6)))
+    made = model_copy.Twin(subject_of(dataset=data, model=cnn(6)))
     assert sorted(np.bincount(made.y.numpy()).tolist()) == [2, 2, 3, 3, 3, 3]
     assert made.chance == pytest.approx(math.log(6))
 
 
 # ---- before the first step
 
-FIRST_LOSS, GRADIENTS, CAPACITY = (probe_of(start, f) for f in (start.first_loss, start.gradients, start.capacity))
+FIRST_LOSS, GRADIENTS, CAPACITY = (
+    probe_of(initialization, f) for f in (initialization.first_loss, initialization.gradients, initialization.capacity)
+)
 
 
 def test_the_loss_before_training(data):
@@ -168,7 +167,10 @@ def test_a_model_too_narrow(data):
 
 # ---- modes
 
-EVALUATION, LAGGING, LONELY = (probe_of(modes, f) for f in (modes.evaluation, modes.lagging, modes.lonely))
+EVALUATION, LAGGING, LONELY = (
+    probe_of(train_eval_modes, f)
+    for f in (train_eval_modes.evaluation, train_eval_modes.lagging, train_eval_modes.lonely)
+)
 
 
 @keras.saving.register_keras_serializable("test_doctor")
@@ -228,7 +230,7 @@ def test_batch_norm_on_one_image(data):
 
 # ---- the course of a training
 
-COURSE = curves.PROBES[0]
+COURSE = learning_curves.PROBES[0]
 FALLING = tuple(2 * 0.8**i for i in range(12))
 
 
