@@ -34,7 +34,7 @@ from PIL import Image
 from pipelines import contract
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
-from pipelines.core.elements import SourceError
+from pipelines.core.errors import SourceError
 from pipelines.images import formats
 from pipelines.inputs import manifest
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines import contract
-from pipelines.core import hashing
+from pipelines.core import errors, hashing
+from pipelines.core.errors import ConfigError
 from pipelines.storage import remote
 
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
@@ -29,10 +30,6 @@ AUGMENT_DEFAULTS = {
 }
 # What the shard bytes do not depend on. Everything else is part of the digest that decides whether a resume is one.
 NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "image_memory", "thumbnails")
-
-
-class ConfigError(ValueError):
-    """An option or a combination of options that cannot be; the message names it, what it got and what it takes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +156,7 @@ def _can_be(option: str, path: str) -> None:
     if remote.is_remote(path):
         try:
             remote.check(path)
-        except remote.StoreError as e:
+        except errors.StoreError as e:
             raise ConfigError(f"{option} {e}") from e
 
 

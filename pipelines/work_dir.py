@@ -14,7 +14,8 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.config import NOT_IN_DIGEST, ConfigError, PrepareConfig
+from pipelines.config import NOT_IN_DIGEST, PrepareConfig
+from pipelines.core.errors import BusyError, ConfigError
 
 _log = logging.getLogger(__name__)
 
@@ -23,10 +24,6 @@ AFFINE = "affine.json"  # (scale, offset), as the transform graph has them
 STAGED = "written"  # holds an empty file for each train shard that this run has staged
 # What a rerun must not find: the number of these files differs from run to run.
 _NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE, STAGED)
-
-
-class BusyError(RuntimeError):
-    """Another run is at work in the output."""
 
 
 @dataclasses.dataclass(frozen=True)

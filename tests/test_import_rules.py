@@ -1,22 +1,266 @@
+"""Enforces what each room may import, so that a new edge between rooms is a visible change of this file."""
+
+import ast
+import importlib
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
 
-CODE = """
-import json, sys
-import trainer.__main__, trainer.training.train, trainer.evaluation.evaluate, trainer.serving.export
-import trainer.models.alignment, trainer.dataset
-loaded = {name.split(".")[0] for name in sys.modules}
-of_pipelines = sorted(name for name in sys.modules if name.startswith("pipelines."))
-print(json.dumps([sorted(loaded & {"apache_beam", "tensorflow_transform", "tf_keras"}), of_pipelines]))
-"""
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+# Room -> the rooms that it may import. A room is a sub-package, or a module at the top of a program.
+# Imports inside functions and under TYPE_CHECKING count.
+MAY_IMPORT = {
+    "pipelines/core": "",
+    "pipelines/contract": "core",
+    "pipelines/storage": "core",
+    "pipelines/config": "contract core storage",
+    "pipelines/work_dir": "config contract core storage",
+    "pipelines/inputs": "config core storage",
+    "pipelines/images": "core",
+    "pipelines/plan": "config core",
+    "pipelines/workers": "config core storage",
+    "pipelines/records": "config work_dir contract core images storage workers",
+    "pipelines/runners": "config core storage",
+    "pipelines/dataset": "config work_dir contract core inputs records storage",
+    "pipelines/report": "contract core",
+    "pipelines/job": "config work_dir contract core dataset images inputs plan records report runners storage workers",
+    "pipelines/beam_workers": "core job",
+    "pipelines/sample": "",
+    "pipelines/cli": "config work_dir beam_workers contract core dataset inputs job runners sample storage workers",
+    "pipelines/__main__": "cli",
+    "pipelines/formats": "images",
+    "pipelines/prepare": "job",
+    "trainer/config": "pipelines/contract pipelines/core",
+    "trainer/config_file": "config pipelines/core",
+    "trainer/run_dir": "config config_file pipelines/contract pipelines/core",
+    "trainer/cloud_mirror": "config pipelines/core",
+    "trainer/data": "config pipelines/contract pipelines/core",
+    "trainer/dataset": "data",
+    "trainer/models": "config pipelines/contract pipelines/core",
+    "trainer/evaluation": "config config_file run_dir data models pipelines/contract pipelines/core",
+    "trainer/serving": "config run_dir data models evaluation pipelines/contract pipelines/core pipelines/images",
+    "trainer/reporting": "run_dir evaluation pipelines/contract pipelines/core",
+    "trainer/training": "config config_file run_dir data models evaluation reporting serving "
+    "pipelines/contract pipelines/core",
+    "trainer/bench": "config data models training pipelines/contract pipelines/core",
+    "trainer/ablation": "config run_dir evaluation models training pipelines/contract pipelines/core",
+    "trainer/doctor/config": "config pipelines/core",
+    "trainer/doctor/clock": "",
+    "trainer/doctor/finding": "",
+    "trainer/doctor/subject": "doctor/config doctor/clock doctor/finding config config_file run_dir data models "
+    "pipelines/contract pipelines/core",
+    "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data",
+    "trainer/doctor/probes": "doctor/clock doctor/finding doctor/subject doctor/tools models pipelines/core",
+    "trainer/doctor/output": "doctor/finding doctor/subject reporting pipelines/core",
+    "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/output "
+    "pipelines/core",
+    "trainer/doctor/command": "doctor/config doctor/run_probes doctor/finding doctor/clock doctor/subject "
+    "doctor/probes doctor/output config run_dir pipelines/core",
+    "trainer/cli": "config config_file run_dir ablation bench doctor/command doctor/config evaluation models reporting "
+    "serving training pipelines/contract pipelines/core",
+    "trainer/task": "cli cloud_mirror config run_dir training pipelines/contract pipelines/core",
+    "trainer/__main__": "cli",
+}
+# What only one file may import.
+ONLY_THERE = {"pipelines/images": "trainer/serving/predict.py"}
+
+
+def _modules():
+    found = {}
+    for package in ("pipelines", "trainer"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+MODULES = _modules()
+
+
+def _room(module):
+    """'pipelines/core' of 'pipelines.core.text'; '' of a package that holds rooms."""
+    parts = module.split(".")
+    if module in ("pipelines", "trainer", "trainer.doctor"):
+        return ""
+    depth = 3 if parts[:2] == ["trainer", "doctor"] else 2
+    return "/".join(parts[:depth])
+
+
+def _imports(module):
+    """Yields (imported module, line) of every import of ours, lazy ones included."""
+    path = MODULES[module]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: a relative import"
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                target = full if full in MODULES else node.module
+                if target in MODULES:
+                    yield target, node.lineno
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name in MODULES:
+                    yield alias.name, node.lineno
+
+
+def test_every_room_imports_only_what_it_may():
+    faults = []
+    for module, path in MODULES.items():
+        room, file = _room(module), path.relative_to(ROOT).as_posix()
+        if not room:
+            continue
+        assert room in MAY_IMPORT, f"{room} is a new room: say in MAY_IMPORT what it may import"
+        program = room.split("/")[0]
+        allowed = {name if name.startswith("pipelines/") else f"{program}/{name}" for name in MAY_IMPORT[room].split()}
+        for target, line in _imports(module):
+            other = _room(target)
+            if other and other != room and other not in allowed:
+                faults.append(f"{file}:{line}: {room} may not import {other}")
+    assert not faults, "\n".join(faults)
+
+
+def test_no_rule_is_left_over():
+    used = {(_room(m), _room(t)) for m in MODULES for t, _ in _imports(m)}
+    rooms = {_room(m) for m in MODULES}
+    assert set(MAY_IMPORT) <= rooms
+    left = []
+    for room, names in MAY_IMPORT.items():
+        program = room.split("/")[0]
+        for name in names.split():
+            other = name if name.startswith("pipelines/") else f"{program}/{name}"
+            if (room, other) not in used:
+                left.append(f"{room} -> {other}")
+    # Any room may use the smallest things.
+    assert not [x for x in left if not x.endswith(("/core", "/config", "/clock", "/finding", "/contract"))]
+
+
+def test_pipelines_never_import_the_trainer_and_the_trainer_only_what_both_share():
+    for module, path in MODULES.items():
+        for target, line in _imports(module):
+            where = f"{path.relative_to(ROOT)}:{line} imports {target}"
+            if module.startswith("pipelines"):
+                assert not target.startswith("trainer"), where
+            elif target.startswith("pipelines."):
+                room = _room(target)
+                shared = room in ("pipelines/contract", "pipelines/core")
+                only = ONLY_THERE.get(room) == path.relative_to(ROOT).as_posix()
+                assert shared or only, where
+
+
+def _circles(edges):
+    """The strongly connected components of more than one node (Tarjan 1972)."""
+    order, low, stack, found = {}, {}, [], []
+
+    def visit(node):
+        order[node] = low[node] = len(order)
+        stack.append(node)
+        for other in sorted(edges.get(node, ())):
+            if other not in order:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], order[other])
+        if low[node] == order[node]:
+            members = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(members) > 1:
+                found.append(sorted(members))
+
+    for node in sorted(edges):
+        if node not in order:
+            visit(node)
+    return found
+
+
+def test_circles_are_found():
+    assert _circles({"a": {"b"}, "b": {"c"}, "c": {"b", "d"}}) == [["b", "c"]]
+    assert _circles({"a": {"b", "c"}, "b": {"c"}}) == []
+
+
+def test_no_circle_of_modules_or_rooms():
+    rooms, modules = {}, {}
+    for module in MODULES:
+        for target, _ in _imports(module):
+            modules.setdefault(module, set()).add(target)
+            if _room(module) and _room(target) and _room(module) != _room(target):
+                rooms.setdefault(_room(module), set()).add(_room(target))
+    assert _circles(rooms) == []
+    assert _circles(modules) == []
+
+
+def test_no_private_name_of_another_module():
+    """Neither `from module import _name` nor `module._name`, where `module` is one of ours."""
+    faults = []
+    for path in MODULES.values():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        ours = set()
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in ("pipelines", "trainer"):
+                for alias in node.names:
+                    if alias.name.startswith("_"):
+                        faults.append(f"{path.relative_to(ROOT)}:{node.lineno}: {alias.name}")
+                    if f"{node.module}.{alias.name}" in MODULES:
+                        ours.add(alias.asname or alias.name)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ours:
+                name = node.attr
+                if name.startswith("_") and not name.startswith("__"):
+                    faults.append(f"{path.relative_to(ROOT)}:{node.lineno}: {node.value.id}.{name}")
+    assert not faults, "\n".join(faults)
+
+
+def test_every_room_says_what_is_in_it():
+    for room in {p.parent for p in MODULES.values()}:
+        text = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+        assert text, f"{room.relative_to(ROOT)}/__init__.py has no docstring"
+        assert len(text.splitlines()) <= 10, f"{room.relative_to(ROOT)}/__init__.py: ten lines at most"
+
+
+LIGHT = [
+    "pipelines.contract", "pipelines.config", "pipelines.cli.options", "pipelines.cli.main", "pipelines.core",
+    *(f"pipelines.core.{p.stem}" for p in (ROOT / "pipelines/core").glob("[a-z]*.py")),
+    "trainer.config", "trainer.config_file", "trainer.cli.options", "trainer.cli.main", "trainer.run_dir",
+    "trainer.doctor.config", "trainer.ablation.config",
+]  # fmt: skip
+HEAVY = {"tensorflow", "apache_beam", "tensorflow_transform", "keras", "tf_keras"}
+
+
+def _loaded(modules):
+    """The modules that a new interpreter has loaded after these imports."""
+    # Importing TensorFlow Transform, as other tests do, sets this in the environment.
+    env = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    code = f"import json, sys; import {', '.join(modules)}; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_contract_configuration_and_command_line_load_neither_tensorflow_nor_beam(module):
+    assert not _loaded([module]) & HEAVY
 
 
 def test_the_trainer_loads_neither_beam_nor_transform():
-    # Importing TensorFlow Transform, as other tests do, sets this in the environment.
-    env = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
-    out = subprocess.run([sys.executable, "-c", CODE], env=env, capture_output=True, text=True, check=True).stdout
-    heavy, of_pipelines = json.loads(out.splitlines()[-1])
-    assert heavy == []
-    assert of_pipelines == ["pipelines.contract", "pipelines.fields"]  # fields: what the contract checks itself with
+    loaded = _loaded(
+        ["trainer.cli.main", "trainer.training.train", "trainer.evaluation.evaluate", "trainer.serving.export",
+         "trainer.models.alignment", "trainer.dataset"]
+    )  # fmt: skip
+    assert not {name.split(".")[0] for name in loaded} & {"apache_beam", "tensorflow_transform", "tf_keras"}
+    rooms = {"/".join(name.split(".")[:2]) for name in loaded if name.startswith("pipelines.")}
+    assert rooms <= {"pipelines/contract", "pipelines/core"}
+
+
+def test_the_public_names_are_those_of_the_docs():
+    """docs/api.md lists, under "Public names", every name that others may import."""
+    text = (ROOT / "docs/api.md").read_text(encoding="utf-8")
+    section = text.split("## Public names")[1].split("\n## ")[0]
+    documented = {
+        m: set(re.findall(r"`(\w+)`", names)) for m, names in re.findall(r"\| `([\w.]+)` \| (.*) \|", section)
+    }
+    assert set(documented) == {"pipelines.contract", "pipelines.formats", "pipelines.prepare", "trainer.dataset"}
+    for module, names in documented.items():
+        assert set(importlib.import_module(module).__all__) == names, module

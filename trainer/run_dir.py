@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.core import atomic
 from trainer import config_file
 from trainer.config import TrainConfig, TrainerError
-from trainer.evaluation import calibration, predictions
 
 PAGE = "evaluation.html"
+CALIBRATION = "calibration.json"
 
 
 class Run:
@@ -31,7 +31,7 @@ class Run:
         self.model = self.directory / "model.keras"
         self.last = self.directory / "last.keras"  # of the last epoch; model.keras is of the best
         self.saved_model = self.directory / "saved_model"
-        self.calibration = self.directory / calibration.FILE_NAME
+        self.calibration = self.directory / CALIBRATION
         self.metrics = self.directory / "metrics.json"
         self.page = self.directory / PAGE
         self.history = self.directory / "metrics.csv"  # a row an epoch
@@ -41,6 +41,11 @@ class Run:
         self.plots = self.directory / "plots"
         self.logs = self.directory / "logs"
         self.checkpoints = self.directory / "checkpoints"  # gone when the run is whole
+
+
+def predictions_file(split: str) -> str:
+    """Returns the name of the file with the predictions on a split."""
+    return f"predictions-{split}.csv"
 
 
 def check(directory: str | os.PathLike[str]) -> Run:
@@ -70,12 +75,12 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     run.metrics.unlink(missing_ok=True)
     for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # old ones would pass for this run's
         shutil.rmtree(folder, ignore_errors=True)
-    found = run.directory.glob(predictions.file_name("*"))
+    found = run.directory.glob(predictions_file("*"))
     for file in (run.model, run.last, run.history, run.calibration, run.page, *found):
         file.unlink(missing_ok=True)
-    write_text(run.config, config_file.text(config))
-    write_text(run.about, to_json({"versions": versions, "dataset": dataset_digests(contract)}))
-    write_text(run.contract, contract.to_json())
+    atomic.write_text(run.config, config_file.text(config))
+    atomic.write_text(run.about, atomic.to_json({"versions": versions, "dataset": dataset_digests(contract)}))
+    atomic.write_text(run.contract, contract.to_json())
     return run
 
 
@@ -120,40 +125,6 @@ def versions(*modules: Any) -> dict[str, str]:
     return {module.__name__: str(module.__version__) for module in modules}
 
 
-def to_json(content: dict[str, Any]) -> str:
-    """The text of a JSON file: equal contents are equal texts."""
-    return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
-    with replacing(path) as file:
-        file.write(text.encode())
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write, which takes the place of `path` once it is whole and on the disk; nothing is left of a failure.
-
-    Raises:
-      OSError: the disk is full, the folder is read-only, and the like; `path` is as it was.
-    """
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())  # or a loss of power may leave the new name on an empty file
-        os.replace(temporary, path)
-    except BaseException as e:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(e, OSError) and e.filename is None:  # write() does not tell which file it was
-            e.filename = str(path)
-        raise
-    _sync_folder(path.parent)
-
-
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Around libraries that write `path`: their own kinds of error become one sentence.
@@ -171,13 +142,3 @@ def writing(path: Path) -> Iterator[None]:
             f"{str(path)!r} cannot be written ({reason}): make room or choose another --output; with --resume the run "
             "goes on from its last checkpoint."
         ) from e
-
-
-def _sync_folder(folder: Path) -> None:
-    """Puts a rename on the disk, where the system can do that."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

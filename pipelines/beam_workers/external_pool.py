@@ -23,7 +23,7 @@ import grpc
 from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer, kill_process_gracefully
 
-from pipelines.config import ConfigError
+from pipelines.core.errors import ConfigError
 
 PATIENCE_SECONDS, POLL_SECONDS = 10.0, 0.1  # for a worker to end by itself
 ROOT = pathlib.Path(__file__).resolve().parents[2]

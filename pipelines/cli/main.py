@@ -10,30 +10,12 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from pipelines.cli import options
-from pipelines.config import ConfigError
-from pipelines.core import terminal
+from pipelines.core import errors, terminal
 
-DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
-# Errors of ours, whose message is a sentence for the user; Beam wraps some in its own.
-_OURS = (
-    "NothingUsableError",
-    "SourceError",
-    "BalanceError",
-    "DataRejectedError",
-    "IncompleteError",
-    "BusyError",
-    "ContractError",
-    "StorageError",
-    "ConfigError",
-    "LedgerError",
-    "DuplicatesError",
-    "EngineError",
-    "VersionsError",
-    "StoreError",
-)
+DONE, FAILED, USAGE = 0, 1, 2
 # A full disk, a read-only folder: the system's sentence says what to do.
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
 
@@ -49,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED  # the outcome was not told to the end
-    except ConfigError as e:
+    except errors.ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return USAGE
     except Exception as e:
@@ -80,11 +62,11 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     if args.runner not in runner.SERVICES:
         workers.decoders(config)  # they load TensorFlow while this process loads Beam
     with terminal.quick_imports():
-        from pipelines.core import text as tables
+        from pipelines.cli import summary_table
         from pipelines.job import prepare
 
     result = prepare.prepare(config, beam_flags, args.runner)
-    print(tables.summary_table(result.contract, result.summary))
+    print(summary_table.summary_table(result.contract, result.summary))
     print(f"Dataset: {config.output}\nReport:  {os.path.join(config.output, 'report.html')}")
     return DONE
 
@@ -156,9 +138,7 @@ def _failed(error: Exception) -> int:
         print(f"error: {text}", file=sys.stderr)
     else:
         logging.error("The job failed: this is a defect of Shardmill or of a library.", exc_info=error)
-    return (
-        REJECTED if kind in ("DataRejectedError", "NothingUsableError") else USAGE if kind == "ConfigError" else FAILED
-    )
+    return errors.kinds()[kind].exit_status if kind in errors.kinds() else FAILED
 
 
 def _told(error: Exception) -> tuple[str, str]:
@@ -168,14 +148,14 @@ def _told(error: Exception) -> tuple[str, str]:
     last line of it that names a known kind is the cause.
     """
     text = _plain(error)
-    kind = next((k.__name__ for k in type(error).__mro__ if k.__name__ in _OURS), "")
+    kind = type(error).__name__ if isinstance(error, errors.ShardmillError) else ""
     if kind == "EngineError" and error.__cause__ is not None:  # one of ours, as text in Java's, says more
-        return _told_in(_plain(error.__cause__), _OURS) or (kind, text)
+        return _told_in(_plain(error.__cause__), errors.kinds()) or (kind, text)
     if kind:
         return kind, text
     if isinstance(error, OSError):
         return "OSError", ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-    return _told_in(text, (*_OURS, *_SYSTEM)) or ("", "")
+    return _told_in(text, (*errors.kinds(), *_SYSTEM)) or ("", "")
 
 
 def _plain(error: BaseException) -> str:
@@ -183,7 +163,7 @@ def _plain(error: BaseException) -> str:
     return re.sub(r" \[while running '.*?'\]", "", str(error), flags=re.DOTALL).strip()
 
 
-def _told_in(text: str, kinds: Sequence[str]) -> tuple[str, str] | None:
+def _told_in(text: str, kinds: Collection[str]) -> tuple[str, str] | None:
     """(kind, sentence) of the last error of these kinds in a text."""
     found: list[tuple[str, str]] = re.findall(rf"\b({'|'.join(kinds)}): (.+)", text)
     return found[-1] if found else None

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from pipelines import contract
-from pipelines.config import AUGMENT_DEFAULTS, DUPLICATES, QUALITIES, ConfigError, PrepareConfig
+from pipelines.config import AUGMENT_DEFAULTS, DUPLICATES, QUALITIES, PrepareConfig
+from pipelines.core.errors import ConfigError
 
 _DEFAULTS = {
     f.name: f.default if f.default is not dataclasses.MISSING else None for f in dataclasses.fields(PrepareConfig)

@@ -10,19 +10,18 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.core import text
 from pipelines.dataset.source_changes import Drift
-from pipelines.report import charts
 
 MOST_LINES = 100
 
 
 def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple[list[str], str]:
     """(the lines for standard output, the closing sentence where something was found)."""
-    lines = [charts.printable(problem) for problem in problems]
+    lines = [text.printable(problem) for problem in problems]
     summary = []
     if problems:
         summary.append(f"{directory} is not whole: {text.plural(len(problems), 'problem')}.")
     if drift is not None:
-        lines += [charts.printable(f"{c.kind}: {c.input} ({c.detail})") for c in drift.changes]
+        lines += [text.printable(f"{c.kind}: {c.input} ({c.detail})") for c in drift.changes]
         if drift.changes:
             kinds = collections.Counter(change.kind for change in drift.changes)
             summary.append(f"The inputs have changed since: {', '.join(f'{n} {kind}' for kind, n in kinds.items())}.")
@@ -35,7 +34,7 @@ def _checked(directory: str, whole: bool, drift: Drift | None) -> list[str]:
     contract = contracts.load(directory, storage.reading_text)
     shards = [shard for split in contract.splits.values() for shard in split.shards]
     records = text.plural(sum(shard.records for shard in shards), "record")
-    what = f"{records} in {text.plural(len(shards), 'shard')} ({charts.byte_size(sum(s.bytes for s in shards))})"
+    what = f"{records} in {text.plural(len(shards), 'shard')} ({text.byte_size(sum(s.bytes for s in shards))})"
     files = f" and {text.plural(len(contract.files), 'other file')}" if contract.files else ""
     lines = [f"Whole: {what}{files} agree with the contract." if whole else f"Checked {what}{files}."]
     if whole and not contract.files:

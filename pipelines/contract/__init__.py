@@ -19,7 +19,6 @@ from pipelines.contract.contract import (
     RESIZE_MODES,
     TRANSFORM_DIR,
     Contract,
-    ContractError,
     Normalization,
     Shard,
     Split,
@@ -33,6 +32,7 @@ from pipelines.contract.contract import (
     read_text,
     stored_from_records,
 )
+from pipelines.core.errors import ContractError
 
 __all__ = [
     "ANALYSIS_COLUMNS",

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
+from pipelines.core.errors import ContractError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -39,10 +40,6 @@ FILTERS = ("area", "bilinear")
 KEY_BYTES = 20  # 16 hex digits of the source key's hash, '-', 3 digits of the copy number
 MAX_CONTRACT_BYTES = 64 << 20
 MAX_SIDE = 8192  # pixels
-
-
-class ContractError(ValueError):
-    """A dataset or its contract is missing, malformed or contradicts itself; the message says what to do."""
 
 
 @dataclasses.dataclass(frozen=True)

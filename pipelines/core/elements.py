@@ -10,25 +10,10 @@ import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-from pipelines.core.summary import Rejected
+Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
 
-SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "testing": "test", "eval": "test",
-}  # fmt: skip
-SPLIT_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"  # TFDS's rule; a split's name becomes part of its shards' names
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 # Listed and reported, but no fault of the data: they do not count towards --max-reject-rate.
 HARMLESS = ("hidden", "no-label", "repeated-row", "duplicate", "conflicting-labels")
-
-
-class SourceError(ValueError):
-    """The input as a whole cannot be used; the message says what was expected and what is there."""
-
-
-class NothingUsableError(SourceError):
-    """Not one image with a label can be read; the message says why."""
 
 
 class Source(NamedTuple):
@@ -87,18 +72,22 @@ def unpack(packed: Iterable[bytes]) -> Iterator[Any]:
         yield from pickle.loads(zlib.decompress(rows))  # noqa: S301 (our own workers': Beam pickles what it passes on)
 
 
-def is_manifest(path: str) -> bool:
-    return path.lower().endswith(MANIFEST_SUFFIXES)
+class Item(NamedTuple):
+    """One record to make: copy number `copy` of `ref`, at `position` in the split's hash order."""
+
+    position: int
+    ref: Ref
+    copy: int
 
 
-def reject(uri: str, reason: str, detail: str, label: str = "") -> Rejected:
-    """A reject of the listing stage."""
-    return Rejected(printable(uri), printable(label), "", "", "list", reason, detail)
+class Made(NamedTuple):
+    """The records of one source in one shard, and what is to be counted of it.
 
+    Here and not in tasks.py, which makes it: who unpickles it would import TensorFlow with that.
 
-def printable(text: str) -> str:
-    """Text that UTF-8 can hold: bytes of a name that are not UTF-8, and lone surrogates, are shown as escapes."""
-    try:
-        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    except UnicodeEncodeError:  # surrogates that stand for no byte: from JSON, never from a file system
-        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    framed: as they stand in a TFRecord file, in the order of the copies asked for.
+    levels: `histogram.histogram` as bytes; empty where the original is not among the records.
+    """
+
+    framed: list[bytes]
+    levels: bytes

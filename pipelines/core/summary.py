@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -99,3 +100,14 @@ class Summary:
         data = dataclasses.asdict(self)
         del data["thumbnails"]
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def reading_order(splits: Iterable[str]) -> list[str]:
+    """The names of splits as people tell them: train first, test last, others between in the order given."""
+    return sorted(splits, key=lambda name: {"train": 0, "test": 2}.get(name, 1))
+
+
+def total(counts: Iterable[ClassCounts]) -> ClassCounts:
+    """The sum over classes."""
+    rows = [dataclasses.astuple(c) for c in counts]
+    return ClassCounts(*(sum(column) for column in zip(*rows, strict=True)))

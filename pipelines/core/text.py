@@ -1,11 +1,11 @@
-"""Plain-text tables for the terminal."""
+"""Formats text for people: tables, counted nouns, numbers, sizes, and characters that are safe to print."""
 
-from __future__ import annotations
-
+import math
+import re
 from collections.abc import Sequence
 
-from pipelines.contract import Contract
-from pipelines.core.summary import Summary
+# Lone surrogates (undecodable file names), controls, and the marks that reverse the direction of text.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -24,30 +24,37 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def summary_table(contract: Contract, summary: Summary) -> str:
-    """What `prepare` prints at its end: read, written, rejected, and every class before and after, per split."""
-    rows = [
-        (f"{split}/{label}", c.natural, c.stored - c.copies, c.copies, c.unused, c.stored)
-        for split, counts in summary.classes.items()
-        for label, c in counts.items()
-    ]
-    for split, counts in summary.classes.items():
-        total = [sum(getattr(c, f) for c in counts.values()) for f in ("natural", "stored", "copies", "unused")]
-        rows.append((f"{split}, all", total[0], total[1] - total[2], total[2], total[3], total[1]))
-    rejected = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items()) or "none"
-    shards = sum(len(split.shards) for split in contract.splits.values())
-    lines = [
-        table(("split/class", "images", "originals", "copies", "left out", "records"), rows),
-        "",
-        f"Read {summary.read:,}, rejected {sum(summary.rejected.values()):,} ({rejected}), wrote "
-        f"{plural(summary.written, 'record')} in {plural(shards, 'shard')}.",
-    ]
-    if summary.duplicate_groups:
-        lines.append(
-            f"Equal images: {plural(summary.duplicate_groups, 'group')}, "
-            f"{summary.conflicting_groups} under conflicting labels."
-        )
-    lines += [f"warning: {warning}" for warning in summary.warnings]
-    seconds = summary.engine["seconds"]
-    lines.append(f"{summary.engine['runner']}, {seconds:.1f} s, {summary.engine['images_per_second']:.0f} records/s.")
-    return "\n".join(lines)
+def utf8_text(text: str) -> str:
+    """Text that UTF-8 can hold: bytes of a name that are not UTF-8, and lone surrogates, are shown as escapes."""
+    try:
+        return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # surrogates that stand for no byte: from JSON, never from a file system
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text without characters that reorder or break it, but those in `keep`: they become \\u escapes."""
+    return _UNPRINTABLE.sub(lambda m: m.group() if m.group() in keep else f"\\u{ord(m.group()):04x}", text)
+
+
+def number(value: int) -> str:
+    """1234567 -> 1,234,567."""
+    return f"{value:,}"
+
+
+def general(value: float) -> str:
+    """A number in four digits, with a true minus sign: -1.98765 -> −1.988."""
+    return f"{value:.4g}".replace("-", "−")
+
+
+def short(value: float) -> str:
+    """The same in three digits, for running text: −3.36."""
+    return f"{value:.3g}".replace("-", "−")
+
+
+def byte_size(value: float) -> str:
+    """Bytes in the largest binary unit that leaves at least 1: 1536 -> 1.5 KiB."""
+    if value < 1024:
+        return f"{value:.0f} B"
+    power = min(int(math.log(value, 1024)), 5)
+    return f"{value / 1024**power:.3g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB')[power - 1]}"

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipelines import storage
-from pipelines.report import charts
+from pipelines.core.text import printable
 
 TILE = 128  # pixels a side of each picture
 GAP = 8
@@ -89,7 +89,7 @@ def _paste(sheet: Image.Image, at: tuple[int, int], picture: Image.Image, filter
 def _write(sheet: Image.Image, at: tuple[int, int], text: str, color: tuple[int, int, int]) -> None:
     """One line of text, cut to the width of a pair."""
     font = ImageFont.load_default(11)
-    text = charts.printable(text)[:80]
+    text = printable(text)[:80]
     while len(text) > 4 and font.getlength(text) > 2 * TILE + GAP:
         text = text[:-4] + "…"
     ImageDraw.Draw(sheet).text(at, text, color, font)

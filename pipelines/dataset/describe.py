@@ -19,11 +19,10 @@ import numpy as np
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, ContractError, tfrecord
-from pipelines.core import text
+from pipelines.core import summary, text
 from pipelines.dataset import contact_sheet as sheet
 from pipelines.dataset import verify_shard
 from pipelines.dataset.contact_sheet import Entry
-from pipelines.report import charts
 
 
 def describe(directory: str | os.PathLike[str]) -> str:
@@ -34,12 +33,12 @@ def describe(directory: str | os.PathLike[str]) -> str:
     """
     c = contracts.load(directory, storage.reading_text)
     blocks = [_facts(c), _normalization(c)]
-    blocks += [f"{name}\n{_split_table(c, name)}" for name in charts.reading_order(c.splits)]
+    blocks += [f"{name}\n{_split_table(c, name)}" for name in summary.reading_order(c.splits)]
     by_count = sorted(c.rejected.items(), key=lambda item: item[1], reverse=True)
     rejected = text.table(("rejected", "inputs"), by_count)
     blocks.append(rejected if c.rejected else "rejected    none")
     blocks.append("versions    " + ", ".join(f"{name} {version}" for name, version in sorted(c.versions.items())))
-    return charts.printable("\n\n".join(blocks), keep="\n")
+    return text.printable("\n\n".join(blocks), keep="\n")
 
 
 def describe_json(directory: str | os.PathLike[str]) -> str:
@@ -143,7 +142,7 @@ def _split_table(c: Contract, name: str) -> str:
     rows = [(label, *(counts.get(label, 0) for counts in kinds)) for label in c.labels]
     rows.append(("all", *(sum(counts.values()) for counts in kinds)))
     shards = "1 shard" if len(split.shards) == 1 else f"{len(split.shards):,} shards"
-    note = f"{shards}, {_bytes(c, name):,} bytes ({charts.byte_size(_bytes(c, name))})"
+    note = f"{shards}, {_bytes(c, name):,} bytes ({text.byte_size(_bytes(c, name))})"
     return text.table(("class", "natural", "stored", "of these copies"), rows) + "\n" + note
 
 

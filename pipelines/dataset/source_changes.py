@@ -19,9 +19,12 @@ from pipelines.config import PrepareConfig
 from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core import progress
-from pipelines.core.elements import HARMLESS, Source, SourceError, is_manifest, printable
+from pipelines.core.elements import HARMLESS, Source
+from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
+from pipelines.core.text import utf8_text
 from pipelines.inputs import folders, listing
+from pipelines.inputs.rules import is_manifest
 from pipelines.records import ledger
 from pipelines.storage import StorageError
 
@@ -120,8 +123,8 @@ def _change(key: str, source: Source, was: Known | None, digest: str, problem: s
         return Change("changed", key, f"it cannot be read any more: {problem}"), True
     if digest != was.digest:
         return Change("changed", key, f"its content was {was.digest[:12]}… and is {digest[:12]}…"), True
-    if printable(source.label) != was.label:
-        return Change("changed", key, f"its class was {was.label} and is {printable(source.label)}"), True
+    if utf8_text(source.label) != was.label:
+        return Change("changed", key, f"its class was {was.label} and is {utf8_text(source.label)}"), True
     return None, True
 
 
@@ -156,7 +159,7 @@ def _known(directory: str, contract: contracts.Contract, base: str) -> dict[str,
 
 def _key(uri: str, base: str) -> str:
     """The path below the input, so that a moved one can be compared; the whole one where it lies elsewhere."""
-    return printable(uri.removeprefix(f"{base}/") if base else uri)
+    return utf8_text(uri.removeprefix(f"{base}/") if base else uri)
 
 
 def _base(path: str) -> str:

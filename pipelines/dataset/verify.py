@@ -12,10 +12,10 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, Split
 from pipelines.core import progress
+from pipelines.core.errors import LedgerError
 from pipelines.dataset import side_file_digests, verify_shard
 from pipelines.dataset.verify_shard import Counts
 from pipelines.records import ledger
-from pipelines.records.ledger import LedgerError
 
 
 def verify(directory: str) -> list[str]:

@@ -17,8 +17,8 @@ from pipelines import storage
 from pipelines.contract import Contract, Shard, tf_example, tfrecord
 from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core import progress
+from pipelines.core.errors import LedgerError
 from pipelines.records import ledger
-from pipelines.records.ledger import LedgerError
 from pipelines.storage import CHUNK
 
 MOST_TOLD = 10  # problems of one kind and shard; the rest are counted

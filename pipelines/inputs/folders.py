@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.core.elements import SPLIT_NAMES, SPLIT_PATTERN, Source, SourceError, reject
+from pipelines.core.elements import Source
+from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
+from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, reject
 
 Problem = tuple[str, str] | None  # (reason, sentence)
 

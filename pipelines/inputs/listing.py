@@ -9,9 +9,11 @@ from collections.abc import Iterator
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.core.elements import MANIFEST_SUFFIXES, NothingUsableError, Source, SourceError, is_manifest, reject
+from pipelines.core.elements import Source
+from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import folders, manifest
+from pipelines.inputs.rules import MANIFEST_SUFFIXES, is_manifest, reject
 
 LOOKED_AT = 1000  # inputs, before anything heavy is imported
 

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.core.elements import SPLIT_NAMES, SPLIT_PATTERN, Source, SourceError, reject
+from pipelines.core.elements import Source
+from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
+from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, reject
 
 MAX_WEIGHT = 3e38  # records hold float32
 MAX_BYTES = 8 << 30

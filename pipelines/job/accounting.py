@@ -12,22 +12,15 @@ from typing import Any, NamedTuple
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.core import elements, name_variants
+from pipelines.core import elements, name_variants, text
+from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Summary
-from pipelines.inputs import manifest
+from pipelines.inputs import manifest, rules
 from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.records import ledger
 from pipelines.work_dir import Work
-
-
-class DataRejectedError(Exception):
-    """More of the input was rejected than --max-reject-rate allows; nothing was published."""
-
-
-class IncompleteError(RuntimeError):
-    """The job ended without some of its results; nothing was published."""
 
 
 def read_plan(work: Work) -> plans.Plan:
@@ -209,9 +202,9 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
 def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:
     if aside.images or not aside.complete:
         least = "" if aside.complete else "At least "
-        first = f"; the first is {elements.printable(aside.first)}" if aside.first else ""
+        first = f"; the first is {text.utf8_text(aside.first)}" if aside.first else ""
         yield f"{least}{aside.images} images in the manifest's folder are not listed in it{first}."
 
 
 def _is_local_manifest(config: PrepareConfig) -> bool:
-    return elements.is_manifest(config.input) and not storage.is_remote(config.input)
+    return rules.is_manifest(config.input) and not storage.is_remote(config.input)

@@ -11,10 +11,11 @@ import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsSingleton
 
 from pipelines.config import PrepareConfig
+from pipelines.core.elements import Affine
 from pipelines.inputs import listing
 from pipelines.job import stages
 from pipelines.plan import balance, duplicates
-from pipelines.records.shard_writer import FLOATS, Affine
+from pipelines.records.shard_writer import FLOATS
 from pipelines.work_dir import Work
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract
-from pipelines.core import progress
+from pipelines.core import elements, errors, progress
 from pipelines.core.summary import Summary
 from pipelines.inputs import listing
 from pipelines.job import accounting, pipeline, publish
@@ -90,7 +90,7 @@ def _run_jobs(config: PrepareConfig, work: work_dir.Work, the_engine: engine.Eng
 
 
 @contextlib.contextmanager
-def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[], shard_writer.Affine]]:
+def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[], elements.Affine]]:
     """Transform's job in a process of its own: built at once, run when the train shards are staged.
 
     The other splits are still decoded then. What is given, called when all shards are staged, waits for the result.
@@ -101,7 +101,7 @@ def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[
         analyst.submit("build_analysis", (config, work, folder), [()])
         analyzed = thread.submit(_analyze, analyst, config, work, folder, ended)
 
-        def wait() -> shard_writer.Affine:
+        def wait() -> elements.Affine:
             ended.set()
             return analyzed.result()
 
@@ -123,14 +123,14 @@ def _local(work: work_dir.Work) -> Iterator[str]:
 
 def _analyze(
     analyst: pool.Workers, config: PrepareConfig, work: work_dir.Work, folder: str, ended: threading.Event
-) -> shard_writer.Affine:
+) -> elements.Affine:
     def wait_for(done: Callable[[], bool]) -> None:
         look = time.monotonic()
         while not _asked(done, work, ended.is_set()):
             # A look at many shards, or at remote ones, takes long: a tenth of the time at most.
             pause = max(_pause(work), 9 * (time.monotonic() - look))
             if ended.wait(pause) and not done():
-                raise accounting.IncompleteError("The job ended without all shards of split train. Run it again.")
+                raise errors.IncompleteError("The job ended without all shards of split train. Run it again.")
             look = time.monotonic()
 
     wait_for(lambda: accounting.is_planned(work))
@@ -138,9 +138,9 @@ def _analyze(
     wait_for(lambda: accounting.are_staged(train, work))
     [analyzed] = analyst.submit("run_analysis", (config, work, folder), [()])
     try:
-        affine: shard_writer.Affine = analyzed.result()
+        affine: elements.Affine = analyzed.result()
     except pool.TaskLostError as e:
-        raise accounting.IncompleteError(
+        raise errors.IncompleteError(
             "The process of the analysis ended: it was killed or ran out of memory. Run the same command again: it "
             "goes on from there."
         ) from e

@@ -17,13 +17,14 @@ from google.protobuf import text_format
 
 from pipelines import contract as contracts
 from pipelines import storage, work_dir
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
-from pipelines.core import elements
+from pipelines.core import errors
+from pipelines.core.errors import ConfigError
 from pipelines.core.summary import Summary
 from pipelines.dataset import side_file_digests, sidecars
 from pipelines.images import histogram
-from pipelines.job import accounting
+from pipelines.inputs import rules
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.records import ledger
@@ -79,7 +80,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         },
         augmentation=dict(config.augment),
         seed=config.seed,
-        weighted=elements.is_manifest(config.input) and totals.weighted,
+        weighted=rules.is_manifest(config.input) and totals.weighted,
         config_digest=config.digest(),
         source_digest=f"{totals.source_digest:064x}",
         transform_digest=storage.digest_and_size(work.path("transform", "transform_fn", "saved_model.pb"))[0],
@@ -169,9 +170,9 @@ def _note(work: Work, file: str, records: int) -> dict[str, Any]:
     try:
         note = json.loads(storage.read_text(work.path("shards", f"{file}.json")))
     except (OSError, ValueError) as e:
-        raise accounting.IncompleteError(f"The job left no finished shard {file} ({e}). Run it again.") from e
+        raise errors.IncompleteError(f"The job left no finished shard {file} ({e}). Run it again.") from e
     if note["records"] != records:
-        raise accounting.IncompleteError(
+        raise errors.IncompleteError(
             f"Shard {file} should hold {records} records. It holds {note['records']}. Run it again."
         )
     return dict(note)

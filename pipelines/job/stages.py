@@ -18,7 +18,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.core import hashing, progress
+from pipelines.core import elements, hashing, progress
 from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
@@ -212,7 +212,7 @@ def make_plan(shares: Mapping[tuple[str, str], plan.Share], config: PrepareConfi
 
 def assign_shard(refs: bytes, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
     """((split, shard), packed Items) of every record; images that the balance leaves out go aside."""
-    by_shard: dict[tuple[str, int], list[shard_writer.Item]] = collections.defaultdict(list)
+    by_shard: dict[tuple[str, int], list[elements.Item]] = collections.defaultdict(list)
     for ref in unpack([refs]):
         found = False
         for shard, item in plan.items_of(ref, the_plan, config):
@@ -271,7 +271,7 @@ class WriteShard(_WithWorkers):
 
     def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
-        file = shard_writer.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
+        file = plan.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
         shard_writer.write_shard(
             file,
             split,
@@ -290,7 +290,7 @@ class WriteShard(_WithWorkers):
 class FinishShard(_WithWorkers):
     """A staged shard's file -> nothing; see `shard_writer.finish_shard`. As many at once as there are workers."""
 
-    def __init__(self, config: PrepareConfig, work: Work, affine: shard_writer.Affine | None):
+    def __init__(self, config: PrepareConfig, work: Work, affine: elements.Affine | None):
         super().__init__(config)
         self._work, self._affine = work, affine
 

@@ -14,8 +14,8 @@ import tensorflow_transform.beam as tft_beam
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
+from pipelines.core.elements import Affine
 from pipelines.job import pipeline, transform
-from pipelines.records.shard_writer import Affine
 from pipelines.runners import runner
 from pipelines.work_dir import Work
 

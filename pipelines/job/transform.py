@@ -18,10 +18,10 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
 from pipelines.config import PrepareConfig
-from pipelines.images import decode, histogram
+from pipelines.images import decode, histogram, resize
 from pipelines.job import accounting
 from pipelines.plan.plan import shard_names
-from pipelines.records import shard_writer
+from pipelines.records import make_record, shard_writer
 from pipelines.work_dir import Work
 
 # Deng et al.'s ImageNet statistics as torchvision and keras.applications ("torch" mode) state them, times 255.
@@ -59,7 +59,7 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
     Outputs: `image` float32 (B, H, W, 3) exactly as a reader of the record sees it; `label` int64 (B,), -1 for an
     unknown one; `scale` and `offset` float32 (B, 3), the affine of the contract, the same in every row.
     """
-    spec = decode.image_spec(config)
+    spec = make_record.image_spec(config)
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         scale, offset = _affine(inputs, config.normalize)
@@ -86,7 +86,7 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
 
 
 @functools.cache
-def _to_pixels(spec: decode.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+def _to_pixels(spec: resize.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
     """`decode.to_pixels` traced once: TensorFlow Transform runs `preprocessing_fn` five times.
 
     Kept here and not in `preprocessing_fn`, which Beam pickles.
@@ -101,7 +101,10 @@ def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: Pr
     if config.encoding == "jpeg":
         shape = pixels.shape[1:]
         pixels = tf.map_fn(
-            lambda p: tf.ensure_shape(contract.decode_image("jpeg", decode.encode_image(p, config)), shape), pixels
+            lambda p: tf.ensure_shape(
+                contract.decode_image("jpeg", decode.encode_image(p, config.encoding, config.jpeg_quality)), shape
+            ),
+            pixels,
         )
     normalized = tf.cast(pixels, tf.float32) * scale + offset
     return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if config.encoding == "float16" else normalized

@@ -14,11 +14,10 @@ from pipelines import storage
 from pipelines.config import PrepareConfig
 from pipelines.contract import tfrecord
 from pipelines.core import terminal
-from pipelines.core.elements import Ref, Source
+from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import decode, formats, histogram
+from pipelines.images import decode, formats, histogram, resize
 from pipelines.records import make_record, normalize_shard
-from pipelines.records.shard_writer import Affine, Made
 from pipelines.storage import remote
 from pipelines.work_dir import Work
 from pipelines.workers import memory_limit
@@ -29,7 +28,7 @@ def warm_up() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
-    spec = decode.ImageSpec(4, 4)
+    spec = resize.ImageSpec(4, 4)
     decode.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
     memory_limit.allow()
 

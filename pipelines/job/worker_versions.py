@@ -12,12 +12,10 @@ import sys
 from collections.abc import Mapping
 from importlib import metadata
 
+from pipelines.core.errors import VersionsError
+
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]  # the folder of `pipelines`
 LIBRARIES = ("tensorflow", "apache-beam", "numpy", "pillow")
-
-
-class VersionsError(RuntimeError):
-    """A worker is not what the program that sent the job is."""
 
 
 @functools.cache

@@ -14,13 +14,10 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from pipelines.config import PrepareConfig
+from pipelines.core.errors import BalanceError
 from pipelines.core.hashing import POSITIONS
 
 MAX_BINS = 1 << 15
-
-
-class BalanceError(ValueError):
-    """The balance asked for cannot be had from these images; the message says why."""
 
 
 @dataclasses.dataclass

@@ -16,14 +16,11 @@ import apache_beam as beam
 
 from pipelines.config import PrepareConfig
 from pipelines.core.elements import Ref
+from pipelines.core.errors import DuplicatesError
 from pipelines.core.summary import Duplicates, Rejected
 
 MOST_NAMED = 3
 MOST_MEMBERS = 100
-
-
-class DuplicatesError(ValueError):
-    """--duplicates fail, and there are equal images; the message names some."""
 
 
 def groups(refs: Iterable[Ref]) -> Iterator[list[Ref]]:

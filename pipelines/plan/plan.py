@@ -8,11 +8,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipelines.config import ConfigError, PrepareConfig
-from pipelines.core import hashing
-from pipelines.core.elements import NothingUsableError, Ref
+from pipelines.config import PrepareConfig
+from pipelines.core import errors, hashing
+from pipelines.core.elements import Item, Ref
+from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.plan import balance
-from pipelines.records.shard_writer import Item, file_name
 
 MIN_SHARD_RECORDS = 256
 USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
@@ -77,7 +77,7 @@ def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) ->
     for (split, _), share in shares.items():
         records[split] += share.records
     if not records["train"]:
-        raise balance.BalanceError(f"--balance {config.balance} leaves split 'train' without a record.")
+        raise errors.BalanceError(f"--balance {config.balance} leaves split 'train' without a record.")
     shards = {split: shard_count(count, config) for split, count in records.items()}
     if sum(shards.values()) > MAX_SHARDS:
         raise ConfigError(
@@ -121,3 +121,8 @@ def shard_names(plan: Plan, config: PrepareConfig) -> dict[str, list[str]]:
 
 def _below(histogram: balance.RankHistogram, threshold: int) -> int:
     return sum(weight for position, weight in histogram.ordered() if position < threshold)
+
+
+def file_name(name: str, split: str, index: int, total: int) -> str:
+    """The shard's name as TFDS expects it."""
+    return f"{name}-{split}.tfrecord-{index:05d}-of-{total:05d}"

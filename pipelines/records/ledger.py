@@ -8,14 +8,11 @@ from typing import NamedTuple
 from pipelines import storage
 from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
+from pipelines.core.errors import LedgerError
 from pipelines.core.summary import Rejected
 
 MAX_LINE = 1 << 20  # bytes
 REJECTED, UNUSED = "rejected.jsonl", "unused.jsonl"
-
-
-class LedgerError(ValueError):
-    """A line is not what the pipeline writes; the message begins with the file's name."""
 
 
 class Line(NamedTuple):

@@ -18,6 +18,7 @@ from pipelines.core import hashing
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import augment, decode, formats
+from pipelines.images.resize import ImageSpec
 from pipelines.workers import memory_limit
 
 THUMBNAIL_SIDE = 160
@@ -45,7 +46,7 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
         header = Header(*ref.header) if ref.header else formats.read_header(data, *limits)
         with memory_limit.turn(header.width * header.height, config.image_timeout / 4):
             encoded = data if header.in_graph else formats.canonical(data, *limits)
-            pixels = decode.decoder(header, decode.image_spec(config))(tf.constant(encoded))
+            pixels = decode.decoder(header, image_spec(config))(tf.constant(encoded))
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except (MemoryError, tf.errors.ResourceExhaustedError):
@@ -77,7 +78,7 @@ def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) 
 def image_bytes(pixels: np.ndarray, config: PrepareConfig) -> bytes:
     """The `image` feature while staged: 8-bit pixels as they are, or as JPEG or PNG where that is the encoding."""
     if config.encoding in ("jpeg", "png"):
-        return bytes(decode.encode_image(tf.constant(pixels), config).numpy())
+        return bytes(decode.encode_image(tf.constant(pixels), config.encoding, config.jpeg_quality).numpy())
     return pixels.tobytes()
 
 
@@ -121,3 +122,8 @@ def _jpeg(image: Image.Image) -> str:
 def _first_sentence(error: tf.errors.OpError) -> str:
     text = " ".join(str(error.message).split())
     return text.partition("} ")[2][:200] or text[:200]
+
+
+def image_spec(config: PrepareConfig) -> ImageSpec:
+    """What the options make of every image."""
+    return ImageSpec(*config.size, config.resize, config.filter, config.background, config.quality)

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from pipelines import contract, storage
 from pipelines.contract import tfrecord
-from pipelines.records.shard_writer import Affine
+from pipelines.core.elements import Affine
 
 MOST = 1 << 31  # bytes of a record: protocol buffers' own limit
 

@@ -13,12 +13,12 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
 from pipelines.core import hashing, progress
-from pipelines.core.elements import Header, Ref
+from pipelines.core.elements import Affine, Header, Item, Made, Ref
 from pipelines.core.summary import Rejected
 from pipelines.images import histogram
 from pipelines.work_dir import Work
@@ -32,33 +32,6 @@ WINDOW, BATCH = 32, 8
 MAX_THUMBNAILS = 120
 COUNTED = 1024  # histograms of images, 3 kB each, that are added up at a time
 FLOATS = ("float16", "float32")
-Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
-
-
-class Item(NamedTuple):
-    """One record to make: copy number `copy` of `ref`, at `position` in the split's hash order."""
-
-    position: int
-    ref: Ref
-    copy: int
-
-
-class Made(NamedTuple):
-    """The records of one source in one shard, and what is to be counted of it.
-
-    Here and not in tasks.py, which makes it: who unpickles it would import TensorFlow with that.
-
-    framed: as they stand in a TFRecord file, in the order of the copies asked for.
-    levels: `histogram.histogram` as bytes; empty where the original is not among the records.
-    """
-
-    framed: list[bytes]
-    levels: bytes
-
-
-def file_name(name: str, split: str, index: int, total: int) -> str:
-    """The shard's name as TFDS expects it."""
-    return f"{name}-{split}.tfrecord-{index:05d}-of-{total:05d}"
 
 
 def write_shard(

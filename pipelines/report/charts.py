@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from pipelines.contract import Contract
-from pipelines.core.summary import ClassCounts
+from pipelines.core.summary import ClassCounts, reading_order, total
+from pipelines.core.text import byte_size
 
 MOST_CLASSES = 24  # rows of a split's class table; beyond it, the largest and the smallest are shown
 BARS = 40  # of a size histogram
 LEVELS = 64  # steps of a pixel histogram
 CHANNELS = ("Red", "Green", "Blue")
-# Lone surrogates (undecodable file names), controls, and the marks that reverse the direction of text.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,45 +50,6 @@ class Channel:
     std: float
     scale: float
     offset: float
-
-
-def printable(text: str, keep: str = "") -> str:
-    """Text without characters that reorder or break it, but those in `keep`: they become \\u escapes."""
-    return _UNPRINTABLE.sub(lambda m: m.group() if m.group() in keep else f"\\u{ord(m.group()):04x}", text)
-
-
-def reading_order(splits: Iterable[str]) -> list[str]:
-    """The names of splits as people tell them: train first, test last, others between in the order given."""
-    return sorted(splits, key=lambda name: {"train": 0, "test": 2}.get(name, 1))
-
-
-def number(value: int) -> str:
-    """1234567 -> 1,234,567."""
-    return f"{value:,}"
-
-
-def general(value: float) -> str:
-    """A number in four digits, with a true minus sign: -1.98765 -> −1.988."""
-    return f"{value:.4g}".replace("-", "−")
-
-
-def short(value: float) -> str:
-    """The same in three digits, for running text: −3.36."""
-    return f"{value:.3g}".replace("-", "−")
-
-
-def byte_size(value: float) -> str:
-    """Bytes in the largest binary unit that leaves at least 1: 1536 -> 1.5 KiB."""
-    if value < 1024:
-        return f"{value:.0f} B"
-    power = min(int(math.log(value, 1024)), 5)
-    return f"{value / 1024**power:.3g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB')[power - 1]}"
-
-
-def total(counts: Iterable[ClassCounts]) -> ClassCounts:
-    """The sum over classes."""
-    rows = [dataclasses.astuple(c) for c in counts]
-    return ClassCounts(*(sum(column) for column in zip(*rows, strict=True)))
 
 
 def skew(counts: Mapping[str, ClassCounts], kind: str) -> float | None:

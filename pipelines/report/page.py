@@ -18,7 +18,8 @@ import jinja2
 from markupsafe import Markup
 
 from pipelines.contract import Contract
-from pipelines.core.summary import Rejected, Summary, Thumbnail
+from pipelines.core import text
+from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order, total
 from pipelines.report import charts
 
 MOST_PICTURES = 120  # thumbnails on the page; each is some 10 KB
@@ -45,8 +46,8 @@ def render(contract: Contract, summary: Summary) -> str:
         lstrip_blocks=True,
         finalize=_finalize,
     )
-    environment.filters.update(n=charts.number, size=charts.byte_size, g=charts.general, tail=tail)
-    names = charts.reading_order(contract.splits)
+    environment.filters.update(n=text.number, size=text.byte_size, g=text.general, tail=tail)
+    names = reading_order(contract.splits)
     splits = {name: summary.classes.get(name, {}) for name in names}
     return environment.get_template("report.html.j2").render(
         contract=contract,
@@ -60,7 +61,7 @@ def render(contract: Contract, summary: Summary) -> str:
         pixelated=max(contract.image_shape[:2]) <= 96,
         class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
         skew={name: (charts.skew(counts, "natural"), charts.skew(counts, "stored")) for name, counts in splits.items()},
-        totals={name: charts.total(counts.values()) for name, counts in splits.items()},
+        totals={name: total(counts.values()) for name, counts in splits.items()},
         widths=charts.histogram(summary.widths, 16, "px"),
         heights=charts.histogram(summary.heights, 16, "px"),
         file_sizes=charts.size_bins(summary.file_bytes),
@@ -77,7 +78,7 @@ def render(contract: Contract, summary: Summary) -> str:
 
 def _finalize(value: Any) -> Any:
     """What jinja puts into the page: text without characters that reorder or break it; markup and numbers pass."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else charts.printable(value)
+    return value if isinstance(value, Markup) or not isinstance(value, str) else text.printable(value)
 
 
 def tail(uri: str, length: int = 48) -> str:
@@ -90,13 +91,13 @@ def sentence(contract: Contract, summary: Summary) -> str:
     height, width = contract.image_shape[:2]
     originals = sum(c.stored - c.copies for labels in summary.classes.values() for c in labels.values())
     copies = summary.written - originals
-    low, high = (charts.short(end) for end in contract.value_range)
+    low, high = (text.short(end) for end in contract.value_range)
     verb = "evens" if copies == 1 else "even"
     kind = copy_kind(contract)
     ending = f", and {plural(copies, f'{kind} copy', f'{kind} copies')} {verb} out the classes." if copies else "."
     sized = "resized" if contract.resize.get("mode") != "none" else "cut or padded"
     return (
-        f"{charts.number(originals)} images in {plural(len(contract.labels), 'class', 'classes')}, {sized} to "
+        f"{text.number(originals)} images in {plural(len(contract.labels), 'class', 'classes')}, {sized} to "
         f"{width} × {height} pixels and stored as {contract.encoding} in {plural(len(contract.splits), 'split')}; "
         f"a model sees RGB values from {low} to {high} ({contract.normalization.mode}){ending}"
     )
@@ -109,7 +110,7 @@ def copy_kind(contract: Contract) -> str:
 
 def plural(count: int, one: str, many: str = "") -> str:
     """1 -> "1 split", 3 -> "3 splits"."""
-    return f"{charts.number(count)} {one if count == 1 else many or one + 's'}"
+    return f"{text.number(count)} {one if count == 1 else many or one + 's'}"
 
 
 def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]:
@@ -119,15 +120,15 @@ def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]
     rejected = sum(summary.rejected.values())
     share = f"{100 * rejected / summary.read:.2g} % of what was read" if rejected and summary.read else ""
     conflicting = summary.conflicting_groups
-    conflicts = f"{charts.number(conflicting)} under different labels" if conflicting else ""
+    conflicts = f"{text.number(conflicting)} under different labels" if conflicting else ""
     return [
-        ("Read", charts.number(summary.read), "input files"),
-        ("Written", charts.number(summary.written), f"{charts.number(copies)} of them copies" if copies else "records"),
-        ("Rejected", charts.number(rejected), share or "nothing was dropped"),
-        ("Duplicates", charts.number(summary.duplicate_groups), conflicts or "groups of equal files"),
-        ("Classes", charts.number(len(contract.labels)), ""),
-        ("Shards", charts.number(len(shards)), plural(len(contract.splits), "split")),
-        ("On disk", charts.byte_size(sum(shard.bytes for shard in shards)), ""),
+        ("Read", text.number(summary.read), "input files"),
+        ("Written", text.number(summary.written), f"{text.number(copies)} of them copies" if copies else "records"),
+        ("Rejected", text.number(rejected), share or "nothing was dropped"),
+        ("Duplicates", text.number(summary.duplicate_groups), conflicts or "groups of equal files"),
+        ("Classes", text.number(len(contract.labels)), ""),
+        ("Shards", text.number(len(shards)), plural(len(contract.splits), "split")),
+        ("On disk", text.byte_size(sum(shard.bytes for shard in shards)), ""),
     ]
 
 
@@ -143,7 +144,7 @@ def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]
     for t in kept:
         groups.setdefault((t.split, t.label, t.uri), []).append(t)
     result: dict[str, dict[str, list[Strip]]] = {}
-    names = charts.reading_order({split: None for split, _, _ in groups})
+    names = reading_order({split: None for split, _, _ in groups})
     for (split, label, uri), members in sorted(groups.items(), key=lambda item: (names.index(item[0][0]), item[0][1])):
         strip = Strip(split, label, uri, tuple(sorted(members, key=lambda t: t.copy)))
         result.setdefault(split, {}).setdefault(label, []).append(strip)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipelines.config import ConfigError
+from pipelines.core.errors import ConfigError
 
 
 class Flags:

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines import storage
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import PrepareConfig
+from pipelines.core.errors import ConfigError
 from pipelines.runners.beam_flags import Flags
 
 RUNNER = "DataflowRunner"

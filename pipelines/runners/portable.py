@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
-from pipelines.config import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.runners.beam_flags import Flags
 
 LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")  # names of Beam's runner in this process

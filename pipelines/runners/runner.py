@@ -21,8 +21,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines import storage
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import PrepareConfig
 from pipelines.core import terminal
+from pipelines.core.errors import ConfigError, EngineError
 from pipelines.runners import dataflow, portable
 from pipelines.runners.portable import LOCAL
 
@@ -37,10 +38,6 @@ TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that the signa
 _SERVERS = ("FlinkJarJobServer", "SparkJarJobServer", "PrismJobServer", "apache_beam.runners.dataflow")
 
 _log = logging.getLogger(__name__)
-
-
-class EngineError(RuntimeError):
-    """The engine ended a job that was not done; nothing was published."""
 
 
 @dataclasses.dataclass

@@ -4,10 +4,10 @@
 `remote` and `object_stores` speak to stores; `external_sort` sorts more lines than memory holds. Begin in `files`.
 """
 
+from pipelines.core.errors import StorageError
 from pipelines.storage.files import (
     CHUNK,
     Hashed,
-    StorageError,
     children,
     copy,
     digest_and_size,

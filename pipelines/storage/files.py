@@ -18,8 +18,8 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TypeVar
 
+from pipelines.core.errors import StorageError
 from pipelines.storage import local, remote
-from pipelines.storage.local import StorageError
 from pipelines.storage.remote import is_remote
 
 CHUNK = 1 << 20

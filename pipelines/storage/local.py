@@ -6,14 +6,7 @@ import os
 import stat
 
 from pipelines.core import name_variants
-
-
-class StorageError(OSError):
-    """A file that cannot be used as an input; `reason` is a short stable word."""
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
+from pipelines.core.errors import StorageError
 
 
 def read(path: str, limit: int) -> bytes:

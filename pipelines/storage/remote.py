@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+from pipelines.core.errors import StoreError
 from pipelines.storage import object_stores
 from pipelines.storage.object_stores import FORBIDDEN, MISSING, NO_BUCKET, STORES, Store
 
@@ -27,10 +28,6 @@ _MODULES = {"gs": "apache_beam.io.gcp.gcsio", "s3": "apache_beam.io.aws.clients.
 _kept: dict[tuple[str, str], Store] = {}
 _lock = threading.Lock()
 _settings: str | None = None
-
-
-class StoreError(OSError):
-    """A store that cannot be used so; the message is a sentence with what to do."""
 
 
 def is_remote(path: str) -> bool:

@@ -16,14 +16,19 @@ import pytest
 import tensorflow as tf
 
 from pipelines import contract, storage
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import PrepareConfig
 from pipelines.core import elements, hashing
-from pipelines.core.elements import NothingUsableError, SourceError
+from pipelines.core.errors import (
+    ConfigError,
+    DataRejectedError,
+    EngineError,
+    IncompleteError,
+    NothingUsableError,
+    SourceError,
+)
 from pipelines.images import augment, decode, formats
 from pipelines.job import prepare, stages, worker_tasks
-from pipelines.job.accounting import DataRejectedError, IncompleteError
-from pipelines.records import shard_writer
-from pipelines.runners.runner import EngineError
+from pipelines.records import make_record, shard_writer
 from pipelines.workers import pool
 
 
@@ -90,7 +95,7 @@ def test_balance_touches_the_train_split_only(prepared):
 def test_every_stored_pixel_is_what_its_source_says(prepared):
     out, result, config = prepared
     c = result.contract
-    spec = decode.image_spec(config)
+    spec = make_record.image_spec(config)
     seen_copies = 0
     for split in c.splits:
         for row in read_split(out, c, split):
@@ -134,7 +139,7 @@ def test_statistics_are_those_of_the_train_originals(prepared):
     out, result, config = prepared
     c = result.contract
     originals = [r for r in read_split(out, c, "train") if not r["ledger"]["copy"]]
-    spec = decode.image_spec(config)
+    spec = make_record.image_spec(config)
     pixels = np.stack(
         [
             decode.to_pixels(tf.constant(formats.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes())), spec)

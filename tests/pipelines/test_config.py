@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from pipelines.config import AUGMENT_DEFAULTS, ConfigError, PrepareConfig
+from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
+from pipelines.core.errors import ConfigError
 
 
 def config(**options) -> PrepareConfig:

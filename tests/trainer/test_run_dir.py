@@ -17,8 +17,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from pipelines.core import atomic
 from tests.support.datasets import make_contract, write_dataset
-from trainer import run_dir
 from trainer.cli.main import main
 from trainer.models import build
 from trainer.reporting import plots
@@ -89,14 +89,14 @@ def test_a_full_disk_is_one_sentence_at_every_stage(data, tmp_path, monkeypatch,
 
 @pytest.mark.parametrize("name", ["metrics.json", "metrics.csv", "config.yaml", "versions.json"])
 def test_a_full_disk_while_texts_are_written(data, tmp_path, monkeypatch, capsys, name):
-    write_text = run_dir.write_text
+    write_text = atomic.write_text
 
     def sometimes(path, text):
         if path.name == name:
             raise OSError(28, "No space left on device", str(path))
         write_text(path, text)
 
-    monkeypatch.setattr(run_dir, "write_text", sometimes)
+    monkeypatch.setattr(atomic, "write_text", sometimes)
     assert main(argv(data, tmp_path / "o")) == 1
     said = one_sentence(capsys.readouterr().err)
     assert "No space left on device" in said
@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_finished_leaves_the_one_before(tmp_path):
     path.write_text("before")
     (tmp_path / "x.json.tmp").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device") as error:
-        run_dir.write_text(path, "after")
+        atomic.write_text(path, "after")
     assert error.value.filename == str(path)
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from trainer import run_dir
+from pipelines.core import atomic
 from trainer.ablation import datasets, report, trainings
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.ablation.study import Setting, Study
@@ -68,7 +68,7 @@ def _begin(config: AblateConfig) -> None:
             "another directory."
         )
     directory.mkdir(parents=True, exist_ok=True)
-    run_dir.write_text(note, json.dumps(config.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    atomic.write_text(note, json.dumps(config.decisive(), indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
 def _name(config: AblateConfig) -> str:
@@ -90,8 +90,8 @@ def _left(done: list[Outcome], jobs: list[tuple[Variant, int]]) -> str:
 def _write(config: AblateConfig, study: Study) -> None:
     directory = Path(config.output)
     content = json.dumps(study.to_dict(), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-    with run_dir.replacing(directory / "ablation.png") as file:
+    with atomic.replacing(directory / "ablation.png") as file:
         file.write(report.png(study))
-    run_dir.write_text(directory / "ablation.md", report.markdown(study))
-    run_dir.write_text(directory / "ablation.html", report.page(study))
-    run_dir.write_text(directory / "ablation.json", content)
+    atomic.write_text(directory / "ablation.md", report.markdown(study))
+    atomic.write_text(directory / "ablation.html", report.page(study))
+    atomic.write_text(directory / "ablation.json", content)

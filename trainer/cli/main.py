@@ -50,28 +50,28 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     run_dir.finished(arguments["model"])
     with quiet_start():
         from trainer.evaluation import evaluate
-        from trainer.reporting import score_table
+        from trainer.reporting import evaluation_files, score_table
 
     result = evaluate.evaluate(
         arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"]
     )
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
     if arguments["output"]:
-        for path in evaluate.write(arguments["output"], arguments["model"], arguments["data"], result):
+        for path in evaluation_files.write(arguments["output"], arguments["model"], arguments["data"], result):
             print(f"written to {path}")
 
 
 def _compare(arguments: dict[str, Any]) -> None:
-    from trainer import run_dir  # without TensorFlow: the predictions are enough
+    from pipelines.core import atomic
     from trainer.evaluation import compare
     from trainer.reporting import comparison
 
     found = compare.compare(arguments["runs"], arguments["split"])
     print(comparison.text(found))
     if arguments["json"]:
-        run_dir.write_text(Path(arguments["json"]), run_dir.to_json(comparison.to_dict(found)))
+        atomic.write_text(Path(arguments["json"]), atomic.to_json(comparison.to_dict(found)))
     if arguments["html"]:
-        run_dir.write_text(Path(arguments["html"]), comparison.html(found))
+        atomic.write_text(Path(arguments["html"]), comparison.html(found))
     for path in filter(None, (arguments["json"], arguments["html"])):
         print(f"written to {path}")
 
@@ -105,7 +105,7 @@ def _bench(arguments: dict[str, Any]) -> None:
     config = bench.BenchConfig(**arguments)
     bench.check_split(config, contracts.load(config.data))
     with quiet_start():
-        from trainer import run_dir
+        from pipelines.core import atomic
         from trainer.bench import measure as timing
 
     found, about = timing.run(config, say=lambda line: print(line, flush=True))
@@ -113,7 +113,7 @@ def _bench(arguments: dict[str, Any]) -> None:
     print(f"\n{bench.table(found)}\n\n{verdict.sentence}", *verdict.advice, sep="\n- ")
     if config.json:
         content = bench.to_dict(config, found, verdict, about)
-        run_dir.write_text(Path(config.json), run_dir.to_json(content))
+        atomic.write_text(Path(config.json), atomic.to_json(content))
         print(f"\nwritten to {config.json}")
 
 

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from trainer import run_dir
+from pipelines.core import atomic
 
 MAX_CACHE_BYTES, MAX_ENTRIES = 16 << 20, 50_000
 
@@ -42,4 +42,4 @@ def write(digests: Digests) -> None:
     path = cache_file()
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        run_dir.write_text(path, json.dumps(newest))
+        atomic.write_text(path, json.dumps(newest))

@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from trainer import run_dir
+from pipelines.core import atomic
 from trainer.doctor import run_probes
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.doctor.output import page
@@ -33,9 +33,9 @@ def examine(config: DoctorConfig) -> Report:
     report = run_probes.run(subject, registry.all_probes())
     report = dataclasses.replace(report, seconds=time.monotonic() - started)
     if config.json and config.json != STANDARD_OUTPUT:
-        run_dir.write_text(Path(config.json), to_json(report))
+        atomic.write_text(Path(config.json), to_json(report))
     if config.html:
-        run_dir.write_text(Path(config.html), page.render(subject, report))
+        atomic.write_text(Path(config.html), page.render(subject, report))
     return report
 
 

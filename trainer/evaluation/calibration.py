@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.config import TrainerError
+from trainer.run_dir import CALIBRATION
 
-FILE_NAME = "calibration.json"
 BINS = 15  # of equal width, as in Guo et al. 2017
 LEAST, GREATEST = 0.05, 100.0  # temperatures; at either end the fit has nothing to go by
 STEPS, PRECISION = 100, 1e-9  # of the fit; Newton needs some eight steps
@@ -69,7 +69,7 @@ def read(directory: str | os.PathLike[str]) -> Calibration:
     Raises:
       TrainerError: the file is not what a training run writes.
     """
-    path = Path(directory) / FILE_NAME
+    path = Path(directory) / CALIBRATION
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         threshold = data["threshold"]

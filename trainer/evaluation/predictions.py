@@ -36,10 +36,6 @@ class Predictions:
         return calibration.softmax(self.logits, temperature)
 
 
-def file_name(split: str) -> str:
-    return f"predictions-{split}.csv"
-
-
 def to_csv(found: Predictions, temperature: float) -> str:
     """A line a record: key, true class, answer, its probability, and the calibrated probability of every class."""
     text = io.StringIO(newline="")

@@ -14,7 +14,7 @@ import numpy as np
 
 from trainer import config_file, run_dir
 from trainer.config import TrainConfig, TrainerError
-from trainer.evaluation import metrics, predictions
+from trainer.evaluation import metrics
 
 NAMED = 3  # records in a message
 UNLIKE = ("seed", "output")  # options that make a repetition, and not another setting
@@ -78,7 +78,7 @@ def read(directory: str, split: str) -> Answers:
     Raises:
       TrainerError: it has none for this split, or they are not as training and evaluation write them.
     """
-    path = Path(directory) / predictions.file_name(split)
+    path = Path(directory) / run_dir.predictions_file(split)
     if not path.is_file():
         raise TrainerError(
             f"{directory!r} should be a training run, or what `evaluate --output DIR` wrote, with answers on split "

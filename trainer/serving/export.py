@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from trainer import run_dir
+from pipelines.core import atomic
 from trainer.config import TrainerError
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
 from trainer.serving import export_check, tflite_onnx
@@ -99,7 +99,7 @@ def _write_savedmodel(
     tf.saved_model.save(serving, str(path), signatures=signatures)
     extra = path / ABOUT
     extra.parent.mkdir()
-    run_dir.write_text(extra, run_dir.to_json(about(contract, calibration)))
+    atomic.write_text(extra, atomic.to_json(about(contract, calibration)))
 
 
 def _answer_savedmodel(path: Path, drawn: Samples) -> np.ndarray:

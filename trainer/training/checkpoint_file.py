@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer import run_dir
+from pipelines.core import atomic
 
 MAGIC = b"shardmill checkpoint 1\n"
 KEPT = 2  # the newest, and one to fall back to
@@ -54,7 +54,7 @@ def write(folder: Path, step: int, state: dict[str, Any], arrays: dict[str, Sequ
     path = folder / f"step-{step:012d}.checkpoint"
     folder.mkdir(exist_ok=True)
     digest = hashlib.sha256()
-    with run_dir.replacing(path) as file:
+    with atomic.replacing(path) as file:
         for part in (MAGIC, struct.pack("<Q", len(header)), header, *(_bytes(array) for _, array in flat)):
             digest.update(part)
             file.write(part)

@@ -12,13 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
+from pipelines.core import atomic
 from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig
 from trainer.evaluation import evaluate, inference
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
 from trainer.evaluation.predictions import Predictions
-from trainer.reporting import plots, score_table, tensorboard
+from trainer.reporting import evaluation_files, plots, score_table, tensorboard
 from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import Parity
@@ -56,7 +57,7 @@ def write(
     }
     calibration = _calibrate(config, contract, found)
     with run_dir.writing(run.calibration):
-        run_dir.write_text(run.calibration, calibration.to_json())
+        atomic.write_text(run.calibration, calibration.to_json())
     with run_dir.writing(run.saved_model):
         served = export.write(network, config.data, contract, str(run.saved_model), calibration)
     scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
@@ -68,7 +69,7 @@ def write(
         write_page(config, network, run, progress, scores)
     result = metrics(config, contract, network, progress, scores)
     with run_dir.writing(run.metrics):
-        run_dir.write_text(run.metrics, run_dir.to_json(result))
+        atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)
     for line in summary(run, scores, progress.best_epoch, served, config.validation):
         say(line)
@@ -96,7 +97,7 @@ def write_page(
         "seed": str(config.seed),
         "epochs": f"{len(progress.rows)}, of which the weights of number {progress.best_epoch} were kept",
     }
-    evaluate.write_files(run.directory, run.directory.resolve().name, facts, list(scores.values()), config.data)
+    evaluation_files.write_files(run.directory, run.directory.resolve().name, facts, list(scores.values()), config.data)
 
 
 def metrics(
@@ -111,7 +112,7 @@ def metrics(
         "dataset": run_dir.dataset_digests(contract),
         "labels": list(contract.labels),
         "train_records": contract.split(TRAIN_SPLIT).records,
-        "splits": evaluate.splits(list(scores.values())),
+        "splits": evaluation_files.splits(list(scores.values())),
         "versions": run_dir.versions(tf, keras, np),
     }
 

@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.core import atomic
 from trainer import run_dir
 
 
@@ -110,7 +111,7 @@ class Progress:
         writer = csv.DictWriter(text, list(self.rows[0]))
         writer.writeheader()
         writer.writerows(self.rows)
-        run_dir.write_text(self.run.history, text.getvalue())
+        atomic.write_text(self.run.history, text.getvalue())
 
     def _log(self, row: dict[str, float]) -> None:
         """Under the names that Keras gives them."""

@@ -8,8 +8,9 @@ import pathlib
 import pytest
 
 from pipelines import storage
+from pipelines.cli import summary_table
 from pipelines.config import PrepareConfig
-from pipelines.core import name_variants, text
+from pipelines.core import name_variants
 from pipelines.inputs import manifest
 from pipelines.inputs.manifest import Unlisted
 from pipelines.job import prepare
@@ -119,7 +120,7 @@ def test_every_disagreement_of_a_manifest_is_counted_in_a_whole_run(tmp_path):
         "b.png": f"There is no such file. There is '{first}': the case of its name differs, or its Unicode form.",
         "gone.png": "There is no such file.",
     }
-    shown = text.summary_table(result.contract, s)
+    shown = summary_table.summary_table(result.contract, s)
     assert "rejected 8 (contradictory-rows 4, missing 2, repeated-row 2)" in shown
     assert all(f"warning: {w}" in shown for w in warnings)
     data = json.loads((out / "stats/summary.json").read_text())

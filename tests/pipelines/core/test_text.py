@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from pipelines.cli import summary_table
 from pipelines.core import text as tables
 from pipelines.core.summary import ClassCounts, Summary
 
@@ -52,7 +53,7 @@ CONTRACT = types.SimpleNamespace(
 
 
 def test_the_summary_of_a_clean_run():
-    assert tables.summary_table(CONTRACT, summary()).split("\n") == [
+    assert summary_table.summary_table(CONTRACT, summary()).split("\n") == [
         "split/class  images  originals  copies  left out  records",
         "-----------  ------  ---------  ------  --------  -------",
         "train/ant        10          8       0         2        8",
@@ -68,7 +69,7 @@ def test_the_summary_of_a_clean_run():
 
 
 def test_the_summary_names_rejects_duplicates_and_warnings():
-    text = tables.summary_table(
+    text = summary_table.summary_table(
         CONTRACT,
         summary(
             rejected={"empty": 1, "not-an-image": 1200},

@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.contract import Shard, Split
-from pipelines.core.elements import SourceError
+from pipelines.core.errors import SourceError
 from pipelines.dataset import source_changes
 from tests.support import reports
 

@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, features
 
-from pipelines.images import bounded_header, exif, formats
+from pipelines.images import bounded_header, exif, formats, resize
 from pipelines.images import decode as images
-from pipelines.images.decode import ImageSpec
 from pipelines.images.formats import ImageError
+from pipelines.images.resize import ImageSpec
 from tests.support import images as fx
 
 MAX_PIXELS = 1 << 20
@@ -84,7 +84,7 @@ def test_area_is_the_exact_average_of_the_full_jpeg_decode(source, target):
 def test_area_is_the_exact_average_at_any_size(height, width, to_height, to_width, seed):
     source = noise(height, width, seed)
 
-    got = images.resize(tf.constant(source), ImageSpec(to_height, to_width)).numpy()
+    got = resize.resize(tf.constant(source), ImageSpec(to_height, to_width)).numpy()
 
     assert_rounded(got, fx.area_average(source, to_height, to_width))
 

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 
 from pipelines.config import PrepareConfig
 from pipelines.core import elements
-from pipelines.core.elements import Source, SourceError
+from pipelines.core.elements import Source
+from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
+from pipelines.core.text import utf8_text
 from pipelines.inputs import folders, listing, manifest
 from tests.support import object_stores
 
@@ -573,13 +575,13 @@ def test_no_row_raises_and_none_is_lost(rows):
     ("text", "shown"), [("größe", "größe"), ("a\udcffb", "a\\xffb"), ("a\ud800b", "a\\ud800b"), ("a\\b", "a\\b")]
 )
 def test_printable(text, shown):
-    assert elements.printable(text) == shown
+    assert utf8_text(text) == shown
 
 
 def test_listing_a_local_folder_needs_no_beam(tmp_path):
     touch(tmp_path, "cat/1")
     program = (
-        "import sys; from pipelines import listing; from pipelines.config import PrepareConfig as C\n"
+        "import sys; from pipelines.inputs import listing; from pipelines.config import PrepareConfig as C\n"
         "for path in sys.argv[1:]: assert len(list(listing.list_sources(C(input=path, output='out')))) == 1\n"
         "assert not {'apache_beam', 'tensorflow'} & set(sys.modules)"
     )

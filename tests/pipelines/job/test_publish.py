@@ -16,10 +16,8 @@ import sys
 import pytest
 
 from pipelines import contract, storage
-from pipelines.config import ConfigError
-from pipelines.core.elements import SourceError
+from pipelines.core.errors import BusyError, ConfigError, SourceError
 from pipelines.job import prepare, publish
-from pipelines.work_dir import BusyError
 from tests.support import object_stores
 
 ROOT = pathlib.Path(__file__).parents[3]

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.config import PrepareConfig
+from pipelines.core import errors
 from pipelines.core.hashing import POSITIONS
 from pipelines.plan import balance
 from pipelines.plan.balance import Copies, RankHistogram
@@ -203,7 +204,7 @@ def test_targets(options, expected):
 
 
 def test_targets_of_unknown_classes_are_an_error():
-    with pytest.raises(balance.BalanceError, match=r"without images in train: dog\. There are: ant, bee, cat"):
+    with pytest.raises(errors.BalanceError, match=r"without images in train: dog\. There are: ant, bee, cat"):
         balance.targets(COUNTS, config(balance="counts", counts={"dog": 3, "cat": 1}))
 
 

@@ -11,8 +11,10 @@ import shutil
 
 import pytest
 
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import PrepareConfig
+from pipelines.core import errors
 from pipelines.core.elements import Ref, pack, unpack
+from pipelines.core.errors import ConfigError
 from pipelines.core.summary import Duplicates
 from pipelines.dataset import verify
 from pipelines.job import prepare, stages
@@ -139,9 +141,7 @@ def test_the_first_groups_are_the_same_however_they_are_merged():
 
 def test_refusing():
     assert duplicates.refuse(duplicates.Found()) is None
-    with pytest.raises(
-        duplicates.DuplicatesError, match=r"1 pictures .* 1 of them .* First: a \(x\) = b \(y\)\. Remove"
-    ):
+    with pytest.raises(errors.DuplicatesError, match=r"1 pictures .* 1 of them .* First: a \(x\) = b \(y\)\. Remove"):
         duplicates.refuse(duplicates.Found(1, 1, (Duplicates("0", (("a", "x", ""), ("b", "y", ""))),)))
 
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.config import ConfigError, PrepareConfig
-from pipelines.core import hashing
-from pipelines.core.elements import NothingUsableError, Ref
+from pipelines.config import PrepareConfig
+from pipelines.core import errors, hashing
+from pipelines.core.elements import Ref
+from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.job import stages
 from pipelines.plan import balance, plan
 
@@ -100,7 +101,7 @@ def test_nothing_to_train_on():
 
 
 def test_a_balance_that_leaves_nothing_to_train_on():
-    with pytest.raises(balance.BalanceError, match="--balance counts leaves split 'train' without a record"):
+    with pytest.raises(errors.BalanceError, match="--balance counts leaves split 'train' without a record"):
         made_of(histograms([ref(1)]), config(balance="counts", counts={"owl": 0}))
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipelines.core.elements import Ref
+from pipelines.core.elements import Item, Made, Ref
 from pipelines.images import histogram
 from pipelines.records import shard_writer
-from pipelines.records.shard_writer import Item, Made
 
 
 def test_gray_levels_are_added_up_as_they_come_and_not_kept(monkeypatch):

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from pipelines.contract import Split
+from pipelines.core import summary, text
 from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Thumbnail
 from pipelines.report import charts
 from pipelines.report import page as report
@@ -80,7 +81,7 @@ def test_page_says_the_numbers_that_the_fixture_holds() -> None:
 
 
 def test_splits_are_told_train_first_and_test_last() -> None:
-    assert charts.reading_order(["test", "b", "train", "a"]) == ["train", "b", "a", "test"]
+    assert summary.reading_order(["test", "b", "train", "a"]) == ["train", "b", "a", "test"]
     text = Page(report.render(reports.contract(), reports.summary())).text
     assert text.index("Shards of train") < text.index("Shards of test")
 
@@ -255,8 +256,8 @@ def test_strips_join_the_pictures_of_one_source() -> None:
 
 
 def test_numbers_are_told_shortly() -> None:
-    assert [charts.byte_size(n) for n in (0, 1023, 1536, 5 << 30)] == ["0 B", "1023 B", "1.5 KiB", "5 GiB"]
-    assert charts.general(-1.98765) == "−1.988"
+    assert [text.byte_size(n) for n in (0, 1023, 1536, 5 << 30)] == ["0 B", "1023 B", "1.5 KiB", "5 GiB"]
+    assert text.general(-1.98765) == "−1.988"
     assert report.tail("abcdefgh", 4) == "…fgh"
-    assert charts.printable("a\nb\u202ec\udcff") == "a\\u000ab\\u202ec\\udcff"
+    assert text.printable("a\nb\u202ec\udcff") == "a\\u000ab\\u202ec\\udcff"
     assert report.flatten({"b": [1, 2.5], "a": "", "c": {}}) == [("a", "not set"), ("b", "1, 2.5"), ("c", "none")]

@@ -22,7 +22,9 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from pipelines import work_dir
 from pipelines.cli import main as __main__
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import PrepareConfig
+from pipelines.core import errors
+from pipelines.core.errors import ConfigError
 from pipelines.job import prepare, stages, worker_versions
 from pipelines.records import normalize_shard
 from pipelines.runners import dataflow, dataflow_request, runner
@@ -286,7 +288,7 @@ def test_a_worker_of_other_versions_refuses_to_work():
     config = PrepareConfig(input="in", output="out")
     made = stages.Fingerprint(config)
     made._versions = {**worker_versions.here(), "tensorflow": "2.20.0", "shardmill": "0123456789ab"}
-    with pytest.raises(worker_versions.VersionsError) as told:
+    with pytest.raises(errors.VersionsError) as told:
         made.setup()
     ours = worker_versions.here()
     assert f"shardmill {ours['shardmill']}, not 0123456789ab" in str(told.value)
@@ -297,7 +299,7 @@ def test_a_worker_of_other_versions_refuses_to_work():
         "Dataflow pipeline failed. State: FAILED, Error:\nTraceback (most recent call last):\n  File ...\n"
         f"pipelines.job.worker_versions.VersionsError: {told.value} [while running 'Fingerprint-ptransform-7']\n"
     )
-    error = runner.EngineError("DataflowRunner gave the job up.")
+    error = errors.EngineError("DataflowRunner gave the job up.")
     error.__cause__ = service
     assert __main__._told(error) == ("VersionsError", str(told.value))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipelines.config import ConfigError
+from pipelines.core.errors import ConfigError
 from pipelines.runners import portable
 
 

@@ -19,7 +19,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from pipelines.beam_workers import external_pool
 from pipelines.cli import main, options
 from pipelines.config import PrepareConfig
-from pipelines.core import progress
+from pipelines.core import errors, progress
 from pipelines.runners import runner
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -57,7 +57,7 @@ def test_who_interrupts_cancels_the_job():
 
 def test_an_engine_that_gives_up_is_a_sentence_and_not_javas_pages():
     java = RuntimeError("java.lang.IllegalStateException: lost\n\tat org.apache.flink.Some(Some.java:3)\n" * 40)
-    with pytest.raises(runner.EngineError) as told:
+    with pytest.raises(errors.EngineError) as told:
         flink().finish(Job(java))
     assert str(told.value) == (
         "FlinkRunner gave the job up: java.lang.IllegalStateException: lost. What it said is in engine.log. Run the "
@@ -72,10 +72,10 @@ def test_an_engine_that_gives_up_is_a_sentence_and_not_javas_pages():
 def test_an_error_of_ours_is_found_in_what_the_engine_says():
     text = (
         "java.util.concurrent.ExecutionException: Error received from SDK harness for instruction 4: Traceback\n"
-        "  File ...\npipelines.source.NothingUsableError: No image has a label. [while running 'ListImages']\n"
+        "  File ...\npipelines.core.errors.NothingUsableError: No image has a label. [while running 'ListImages']\n"
         "\tat org.apache.beam.runners.Some(Some.java:3)\n"
     )
-    with pytest.raises(runner.EngineError) as told:
+    with pytest.raises(errors.EngineError) as told:
         flink().finish(Job(RuntimeError(text)))
     assert main._told(told.value) == ("NothingUsableError", "No image has a label.")
     assert main._failed(told.value) == main.REJECTED
@@ -87,7 +87,7 @@ def test_another_error_in_a_stage_is_told_and_not_its_traceback():
         "KeyError: 3\n\nDuring handling of the above exception, another exception occurred:\n\n"
         "OSError: [Errno 28] No space left on device [while running 'FinishShard']\n\n"
     )
-    with pytest.raises(runner.EngineError, match=r"^FlinkRunner gave .* up: OSError: \[Errno 28\] No space left on "):
+    with pytest.raises(errors.EngineError, match=r"^FlinkRunner gave .* up: OSError: \[Errno 28\] No space left on "):
         flink().finish(Job(RuntimeError(text)))
 
 

@@ -69,7 +69,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
         path.open("ab").write(b"more")
         return status
 
-    monkeypatch.setattr(storage.os, "fstat", fstat_then_grow)
+    monkeypatch.setattr(storage.files.os, "fstat", fstat_then_grow)
     with pytest.raises(StorageError) as raised:
         storage.read_input(str(path), 100)
     assert raised.value.reason == "changed"
@@ -119,7 +119,7 @@ def test_writing_into_a_file_as_if_it_were_a_folder(tmp_path):
 @pytest.mark.parametrize("linkable", [True, False])
 def test_copy(linkable, tmp_path, monkeypatch):
     if not linkable:
-        monkeypatch.setattr(storage.os, "link", _fail)
+        monkeypatch.setattr(storage.files.os, "link", _fail)
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").write_bytes(b"old")
 
@@ -175,18 +175,18 @@ def test_join(base, parts, expected):
 
 
 def test_remote_files_are_asked_for_many_at_once_and_come_in_order():
-    together = threading.Barrier(storage.AT_ONCE, timeout=60)  # breaks where fewer wait for one another
+    together = threading.Barrier(storage.files.AT_ONCE, timeout=60)  # breaks where fewer wait for one another
 
     def ask(number: int) -> int:
         together.wait()
-        if number == 2 * storage.AT_ONCE:
+        if number == 2 * storage.files.AT_ONCE:
             raise OSError("gone")
         return number * number
 
-    some = range(2 * storage.AT_ONCE)
+    some = range(2 * storage.files.AT_ONCE)
     assert list(storage.each(ask, some, "gs://b/folder")) == [n * n for n in some]
     with pytest.raises(OSError, match="gone"):
-        list(storage.each(ask, range(storage.AT_ONCE + 1, 2 * storage.AT_ONCE + 1), "gs://b/folder"))
+        list(storage.each(ask, range(storage.files.AT_ONCE + 1, 2 * storage.files.AT_ONCE + 1), "gs://b/folder"))
 
 
 def test_local_files_are_asked_for_one_by_one():

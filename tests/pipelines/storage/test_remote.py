@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from pipelines import storage
+from pipelines.core.errors import StoreError
 from pipelines.storage import StorageError, object_stores, remote
-from pipelines.storage.remote import StoreError
 from tests.support import object_stores as store_fixtures
 
 NAMES = ["a", "näme", "st*r[1]?", "per%20cent", "hash#mark", "white space", "plus+and&"]
@@ -230,7 +230,7 @@ def test_options_reach_processes_that_are_started(monkeypatch):
     remote.use(["--s3_region_name=eu-north-1"])
     environment = remote.environment("s3://b/in", "/local", "s3://b/out")
     program = (
-        "import sys; from pipelines import remote; remote.preload(); print('boto3' in sys.modules, "
+        "import sys; from pipelines.storage import remote; remote.preload(); print('boto3' in sys.modules, "
         "remote._options().get_all_options(drop_default=True))"
     )
     done = subprocess.run(
@@ -254,7 +254,8 @@ def test_on_an_engines_machine_the_jobs_options_count(monkeypatch):
 
 def test_local_work_imports_no_client():
     program = (
-        "import sys; from pipelines import storage, workspace, listing; storage.children('.'); "
+        "import sys; from pipelines import storage, work_dir; from pipelines.inputs import listing\n"
+        "storage.children('.')\n"
         "print([m for m in ('apache_beam', 'boto3', 'google.cloud.storage') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)

@@ -11,10 +11,10 @@ import psutil
 import pytest
 from PIL import Image
 
-from pipelines.config import ConfigError, PrepareConfig
+from pipelines.config import PrepareConfig
 from pipelines.core.elements import Source
+from pipelines.core.errors import ConfigError, IncompleteError
 from pipelines.job import prepare
-from pipelines.job.accounting import IncompleteError
 from pipelines.workers import memory_limit, pool
 from pipelines.workers.pool import TaskLostError, WorkerError, Workers
 from tests.support import images
@@ -112,7 +112,7 @@ def test_a_killed_zygote_is_replaced():
 def test_no_worker_outlives_the_program():
     """Whatever ends it: even one that is stuck in a task."""
     code = (
-        "from pipelines.workers import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
         "print(w.submit('echo', (), [(0,)])[0].result()[1], flush=True); w.submit('sleep', (), [(3600,)]); input()"
     )
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)

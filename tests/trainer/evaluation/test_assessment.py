@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 from tests.support.datasets import write_dataset
-from trainer.evaluation import evaluate, mistakes, predictions
+from trainer.evaluation import mistakes, predictions
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration, Threshold
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.mistakes import Mistake
 from trainer.evaluation.predictions import Predictions
-from trainer.reporting import page, score_table
+from trainer.reporting import evaluation_files, page, score_table
 
 NASTY = '<script>alert("x")</script>\u202e\ud800'
 
@@ -207,4 +207,4 @@ def test_mistakes_come_with_pixels_and_sources(tmp_path):
 
 
 def test_numbers_with_cautions(found):
-    assert evaluate.splits([found])["test"]["cautions"] == cautions(found)
+    assert evaluation_files.splits([found])["test"]["cautions"] == cautions(found)

@@ -16,6 +16,7 @@ from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.evaluation import calibration, evaluate
 from trainer.models import build
+from trainer.reporting import evaluation_files
 from trainer.training import step, train
 from trainer.training.history import Progress
 
@@ -129,7 +130,7 @@ def test_the_kept_weights_are_the_best_of_validation(run):
 def test_evaluate_repeats_the_numbers_from_the_files(run, data, tmp_path, capsys):
     directory, metrics, _ = run
     for split in ("test", "validation"):
-        assert evaluate.splits([evaluate.evaluate(directory, data, split)])[split] == metrics["splits"][split]
+        assert evaluation_files.splits([evaluate.evaluate(directory, data, split)])[split] == metrics["splits"][split]
     file = tmp_path / "e.json"
     argv = ["evaluate", "--model", str(directory), "--data", str(data), "--split", "validation", "--output", str(file)]
     assert main(argv) == 0

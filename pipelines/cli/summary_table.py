@@ -1,0 +1,36 @@
+"""Prints what a run of `prepare` read, wrote and rejected, as a table for the terminal."""
+
+from __future__ import annotations
+
+from pipelines.contract import Contract
+from pipelines.core.summary import Summary
+from pipelines.core.text import plural, table
+
+
+def summary_table(contract: Contract, summary: Summary) -> str:
+    """What `prepare` prints at its end: read, written, rejected, and every class before and after, per split."""
+    rows = [
+        (f"{split}/{label}", c.natural, c.stored - c.copies, c.copies, c.unused, c.stored)
+        for split, counts in summary.classes.items()
+        for label, c in counts.items()
+    ]
+    for split, counts in summary.classes.items():
+        total = [sum(getattr(c, f) for c in counts.values()) for f in ("natural", "stored", "copies", "unused")]
+        rows.append((f"{split}, all", total[0], total[1] - total[2], total[2], total[3], total[1]))
+    rejected = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items()) or "none"
+    shards = sum(len(split.shards) for split in contract.splits.values())
+    lines = [
+        table(("split/class", "images", "originals", "copies", "left out", "records"), rows),
+        "",
+        f"Read {summary.read:,}, rejected {sum(summary.rejected.values()):,} ({rejected}), wrote "
+        f"{plural(summary.written, 'record')} in {plural(shards, 'shard')}.",
+    ]
+    if summary.duplicate_groups:
+        lines.append(
+            f"Equal images: {plural(summary.duplicate_groups, 'group')}, "
+            f"{summary.conflicting_groups} under conflicting labels."
+        )
+    lines += [f"warning: {warning}" for warning in summary.warnings]
+    seconds = summary.engine["seconds"]
+    lines.append(f"{summary.engine['runner']}, {seconds:.1f} s, {summary.engine['images_per_second']:.0f} records/s.")
+    return "\n".join(lines)

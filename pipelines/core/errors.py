@@ -1,0 +1,108 @@
+"""Defines every error that a user can act on, in one tree.
+
+ShardmillError                 exit status 1
+  ConfigError                  2: an option or a combination of options is wrong
+  ContractError                a dataset's contract.json is missing, damaged or of another version
+  SourceError                  the input as a whole cannot be used
+    NothingUsableError         3: not one image with a label can be read
+  BalanceError                 the classes cannot be balanced as asked
+  DuplicatesError              equal images, which --duplicates fail does not allow
+  DataRejectedError            3: more inputs were rejected than --max-reject-rate allows
+  IncompleteError              an input is not accounted for
+  BusyError                    another process works in the same directory
+  LedgerError                  a dataset's ledger is damaged
+  StorageError                 a file cannot be read as an input (also an OSError)
+  StoreError                   an object store refuses or fails (also an OSError)
+  EngineError                  a Beam runner cannot be used or gave the job up
+  VersionsError                a worker has other versions than the program that sent the job
+
+Errors that are no fault of a user's input are not here: they end in a traceback, which says that it is a defect.
+"""
+
+from __future__ import annotations
+
+
+class ShardmillError(Exception):
+    """Tells a user in one sentence what was expected, what came, and what to do."""
+
+    exit_status = 1  # of the program that ends with it
+
+
+class ConfigError(ShardmillError, ValueError):
+    """Names an option or a combination of options that cannot be, what it got and what it takes."""
+
+    exit_status = 2
+
+
+class ContractError(ShardmillError, ValueError):
+    """Says that a dataset or its contract is missing, malformed or contradicts itself, and what to do."""
+
+
+class SourceError(ShardmillError, ValueError):
+    """Says why the input as a whole cannot be used: what was expected and what is there."""
+
+
+class NothingUsableError(SourceError):
+    """Says why not one image with a label can be read."""
+
+    exit_status = 3
+
+
+class BalanceError(ShardmillError, ValueError):
+    """Says why these images cannot be balanced as asked."""
+
+
+class DuplicatesError(ShardmillError, ValueError):
+    """Names some of the equal images that `--duplicates fail` does not allow."""
+
+
+class DataRejectedError(ShardmillError):
+    """Says that more was rejected than `--max-reject-rate` allows, and that nothing was published."""
+
+    exit_status = 3
+
+
+class IncompleteError(ShardmillError, RuntimeError):
+    """Says that the job ended without some of its results, and that nothing was published."""
+
+
+class BusyError(ShardmillError, RuntimeError):
+    """Says that another run works in the same output."""
+
+
+class LedgerError(ShardmillError, ValueError):
+    """Says which line of a ledger is not what the pipeline writes; begins with the file's name."""
+
+
+class StorageError(ShardmillError, OSError):
+    """Says why a file cannot be used as an input; `reason` is a short stable word."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
+class StoreError(ShardmillError, OSError):
+    """Says why an object store cannot be used so, and what to do."""
+
+
+class EngineError(ShardmillError, RuntimeError):
+    """Says that a Beam runner cannot be used, or that it gave the job up; nothing was published."""
+
+
+class VersionsError(ShardmillError, RuntimeError):
+    """Says in what a worker differs from the program that sent the job."""
+
+
+def kinds() -> dict[str, type[ShardmillError]]:
+    """Returns every kind of ShardmillError that is loaded, by the name of its class.
+
+    A Beam runner passes on the text of an error and not its type; the name stands in the text.
+    """
+    found: dict[str, type[ShardmillError]] = {}
+    waiting: list[type[ShardmillError]] = [ShardmillError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.__name__] = kind
+        waiting.extend(kind.__subclasses__())
+    return found

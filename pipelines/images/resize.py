@@ -1,0 +1,99 @@
+"""Resizes 8-bit pixels to one size by TensorFlow ops: stretch, crop, pad, or none. A new mode is added here."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import tensorflow as tf
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSpec:
+    """What every image becomes: uint8 (height, width, 3), and how.
+
+    resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes
+      no pixel: the centre is cut out where the image is larger, and padded where it is smaller.
+    filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
+    background: RGB 0..255, under alpha and around padding.
+    quality: "exact", or "fast": a JPEG at least twice the size is halved, quartered or cut to an eighth while it is
+      decoded (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
+    """
+
+    height: int
+    width: int
+    resize: str = "stretch"
+    filter: str = "area"
+    background: tuple[int, int, int] = (255, 255, 255)
+    quality: str = "exact"
+
+    def ratios(self) -> tuple[int, ...]:
+        """By what a JPEG's sides may be divided while it is decoded, in falling order."""
+        return (8, 4, 2, 1) if self.quality == "fast" and self.resize != "none" else (1,)
+
+
+def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """uint8 (h, w, 3) -> uint8 (spec.height, spec.width, 3): antialiased, rounded half to even, never truncated."""
+    if spec.resize == "crop":
+        pixels = crop_to_aspect(pixels, spec)
+    if spec.resize in ("stretch", "crop"):
+        return tf.ensure_shape(_resample(pixels, (spec.height, spec.width), spec.filter), (spec.height, spec.width, 3))
+    if spec.resize == "none":
+        return _padded(_central(pixels, spec), spec)
+    shape = tf.shape(pixels)
+    return _padded(_resample(pixels, _fitted(shape[0], shape[1], spec), spec.filter), spec)
+
+
+def _padded(small: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """uint8 (h, w, 3) of at most the target's size -> of the target's size, centred on the background."""
+    shape = tf.shape(small)
+    height, width = shape[0], shape[1]
+    top, left = (spec.height - height) // 2, (spec.width - width) // 2
+    background = tf.constant(spec.background, tf.uint8)
+    paddings = [[top, spec.height - height - top], [left, spec.width - width - left], [0, 0]]
+    inside = tf.pad(tf.ones_like(small[..., :1], tf.bool), paddings)
+    padded = tf.where(inside, tf.pad(small, paddings), background)
+    return tf.ensure_shape(padded, (spec.height, spec.width, 3))
+
+
+def rounded(values: tf.Tensor) -> tf.Tensor:
+    # Averages of 0..255 are within it: `saturate_cast` would clip what needs no clipping, at four times the cost.
+    return tf.cast(tf.round(values), tf.uint8)
+
+
+def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
+    return rounded(filtered(pixels, size, filter_))
+
+
+def filtered(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
+    """uint8 (h, w, 3) -> float32 of the size, not rounded."""
+    if filter_ == "area":
+        return tf.squeeze(tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, 0), size=size), 0)
+    return tf.image.resize(pixels, size, method="bilinear", antialias=True)
+
+
+def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """The largest size of the source's aspect inside the target, rounded half up, at least 1. Integers throughout."""
+    h, w = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    tall = h * spec.width >= w * spec.height
+    fit_h = tf.where(tall, tf.constant(spec.height, tf.int64), (2 * h * spec.width + w) // (2 * w))
+    fit_w = tf.where(tall, (2 * w * spec.height + h) // (2 * h), tf.constant(spec.width, tf.int64))
+    return tf.cast(tf.maximum(fit_h, 1), tf.int32), tf.cast(tf.maximum(fit_w, 1), tf.int32)
+
+
+def _central(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """The centred window of at most the target's size."""
+    h, w = tf.shape(pixels)[0], tf.shape(pixels)[1]
+    keep_h, keep_w = tf.minimum(h, spec.height), tf.minimum(w, spec.width)
+    top, left = (h - keep_h) // 2, (w - keep_w) // 2
+    return pixels[top : top + keep_h, left : left + keep_w]
+
+
+def crop_to_aspect(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """The largest centred window of the target's aspect, in whole source pixels."""
+    h, w = tf.cast(tf.shape(pixels)[0], tf.int64), tf.cast(tf.shape(pixels)[1], tf.int64)
+    tall = h * spec.width >= w * spec.height
+    keep_h = tf.where(tall, (2 * w * spec.height + spec.width) // (2 * spec.width), h)
+    keep_w = tf.where(tall, w, (2 * h * spec.width + spec.height) // (2 * spec.height))
+    keep_h, keep_w = tf.clip_by_value(keep_h, 1, h), tf.clip_by_value(keep_w, 1, w)
+    top, left = (h - keep_h) // 2, (w - keep_w) // 2
+    return pixels[top : top + keep_h, left : left + keep_w]
