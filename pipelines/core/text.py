@@ -1,11 +1,15 @@
-"""Plain-text tables for the terminal."""
+"""Makes plain text for the terminal: tables, numbers with a noun, and the line of an error that matters."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pipelines.contract import Contract
-from pipelines.core.summary import Summary
+if TYPE_CHECKING:  # the trainer uses this module, too, and needs no more of it than `first_line`
+    from pipelines.contract import Contract
+    from pipelines.core.summary import Summary
+
+_PLACES = ("Graph execution error", "Detected at node", "<stack traces", 'File "', "[[")  # where it was in a graph
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -22,6 +26,19 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def plural(count: int, noun: str) -> str:
     """ "1 shard", "1,200 shards"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """Returns the first line of an error that says what was wrong, else its type.
+
+    TensorFlow begins with where in the graph it was: such lines are left out.
+
+    Args:
+      limit: characters at most.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(_PLACES)]
+    return (told or [type(error).__name__])[0][:limit]
 
 
 def summary_table(contract: Contract, summary: Summary) -> str:
