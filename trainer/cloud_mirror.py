@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pipelines.core.text import first_line
 from trainer.config import TrainerError
 
 
@@ -59,7 +60,7 @@ def _names(folder: str) -> Iterator[str]:
             inside = parent.removeprefix(folder).strip("/")
             yield from ("/".join(filter(None, (inside, file))) for file in files if not file.endswith(".tmp"))
     except tf.errors.OpError as e:
-        raise TrainerError(f"{folder!r} cannot be read ({_reason(e)}).") from e
+        raise TrainerError(f"{folder!r} cannot be read ({first_line(e)}).") from e
 
 
 def _copy(source: str, target: str) -> None:
@@ -72,7 +73,7 @@ def _copy(source: str, target: str) -> None:
         if not remote:
             os.replace(there, target)
     except (tf.errors.OpError, OSError) as e:
-        raise TrainerError(f"{source!r} cannot be copied to {target!r} ({_reason(e)}).") from e
+        raise TrainerError(f"{source!r} cannot be copied to {target!r} ({first_line(e)}).") from e
 
 
 def _remove(path: str) -> None:
@@ -81,7 +82,7 @@ def _remove(path: str) -> None:
     except tf.errors.NotFoundError:
         return
     except tf.errors.OpError as e:
-        raise TrainerError(f"{path!r} cannot be removed ({_reason(e)}).") from e
+        raise TrainerError(f"{path!r} cannot be removed ({first_line(e)}).") from e
 
 
 def _state(path: str) -> tuple[int, int]:
@@ -91,7 +92,3 @@ def _state(path: str) -> tuple[int, int]:
 
 def _join(place: str, name: str) -> str:
     return f"{place.rstrip('/')}/{name}"
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -16,6 +16,7 @@ from typing import Any
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core import atomic
+from pipelines.core.text import first_line
 from trainer import config_file
 from trainer.config import TrainConfig, TrainerError
 
@@ -137,8 +138,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError, RuntimeError) as e:  # RuntimeError: h5py, where a file cannot be closed
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
         raise TrainerError(
-            f"{str(path)!r} cannot be written ({reason}): make room or choose another --output; with --resume the run "
-            "goes on from its last checkpoint."
+            f"{str(path)!r} cannot be written ({first_line(e)}): make room or choose another --output; with --resume "
+            "the run goes on from its last checkpoint."
         ) from e

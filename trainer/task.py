@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
+from pipelines.core.terminal import stderr_held
 from trainer.cli import options
-from trainer.cli.commands import guarded, quiet_start
+from trainer.cli.commands import guarded
 from trainer.config import TrainConfig, TrainerError
 
 
@@ -80,7 +81,7 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
 
 def run(task: Job) -> None:
     """Goes on with what lies at the job's places, or begins; brings there what comes of it."""
-    with quiet_start():
+    with stderr_held():
         from trainer import run_dir
         from trainer.cloud_mirror import Mirror
         from trainer.training.train import train

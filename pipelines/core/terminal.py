@@ -1,4 +1,4 @@
-"""What the terminal shows: our own lines, and not the notices that native libraries print while they load."""
+"""Shows on the terminal our own lines, and not the notices that native libraries print."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TextIO
 
 
 def set_up() -> None:
@@ -29,31 +30,41 @@ def set_up() -> None:
 
 
 @contextlib.contextmanager
-def native_notices_held() -> Iterator[None]:
-    """Holds back what libraries write to file descriptor 2, and not what Python does: another thread may show progress.
+def stderr_held(native_only: bool = False) -> Iterator[None]:
+    """Holds back what is written to file descriptor 2, and shows it only if the body fails.
 
-    Shows it after all if the body fails.
+    For libraries that write there what no log level stops: TensorFlow while it loads, libtiff and libjpeg of a damaged
+    file. It holds for the whole process, other threads and child processes included.
+
+    Args:
+      native_only: lets pass what Python writes to sys.stderr, such as another thread's progress. Not for imports: a
+        logging handler that keeps this sys.stderr cannot write to it after the body.
     """
-    sys.stderr.flush()
-    saved, python = os.dup(2), sys.stderr
-    with tempfile.TemporaryFile() as held, open(saved, "w", buffering=1, encoding="utf-8", errors="replace") as beside:
-        if python.fileno() == 2:
-            sys.stderr = beside
+    python = sys.stderr
+    python.flush()
+    with (
+        open(os.dup(2), "w", buffering=1, encoding="utf-8", errors="replace") as shown,
+        tempfile.TemporaryFile() as held,
+    ):
+        if native_only and _writes_to_descriptor_2(python):
+            sys.stderr = shown
         os.dup2(held.fileno(), 2)
         try:
             yield
         except BaseException:
+            python.flush()
             held.seek(0)
-            beside.write(held.read().decode("utf-8", "replace"))
+            shown.write(held.read().decode("utf-8", "replace"))
             raise
         finally:
-            os.dup2(saved, 2)
+            python.flush()
+            os.dup2(shown.fileno(), 2)
             sys.stderr = python
 
 
 def import_tensorflow() -> None:
     """Imports TensorFlow and makes it look for devices, without its notices."""
-    with native_notices_held():
+    with stderr_held():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -71,3 +82,10 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+def _writes_to_descriptor_2(stream: TextIO) -> bool:
+    try:
+        return stream.fileno() == 2
+    except (OSError, ValueError):  # of a notebook or of a test, in memory
+        return False

@@ -1,9 +1,10 @@
-"""Formats text for people: tables, counted nouns, numbers, sizes, and characters that are safe to print."""
+"""Formats text for people: tables, counted nouns, numbers, sizes, safe characters, the line of an error."""
 
 import math
 import re
 from collections.abc import Sequence
 
+_PLACES = ("Graph execution error", "Detected at node", "<stack traces", 'File "', "[[")  # where it was in a graph
 # Lone surrogates (undecodable file names), controls, and the marks that reverse the direction of text.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
@@ -58,3 +59,16 @@ def byte_size(value: float) -> str:
         return f"{value:.0f} B"
     power = min(int(math.log(value, 1024)), 5)
     return f"{value / 1024**power:.3g} {('KiB', 'MiB', 'GiB', 'TiB', 'PiB')[power - 1]}"
+
+
+def first_line(error: BaseException, limit: int = 300) -> str:
+    """Returns the first line of an error that says what was wrong, else its type.
+
+    TensorFlow begins with where in the graph it was: such lines are left out.
+
+    Args:
+      limit: characters at most.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(_PLACES)]
+    return (told or [type(error).__name__])[0][:limit]

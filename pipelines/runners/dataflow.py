@@ -16,6 +16,7 @@ from typing import Any
 from pipelines import storage
 from pipelines.config import PrepareConfig
 from pipelines.core.errors import ConfigError
+from pipelines.core.text import first_line
 from pipelines.runners.beam_flags import Flags
 
 RUNNER = "DataflowRunner"
@@ -118,7 +119,7 @@ def _check_credentials() -> None:
         google.auth.default()
     except google.auth.exceptions.DefaultCredentialsError as e:
         raise ConfigError(
-            f"--runner {RUNNER} found no Google credentials ({str(e).splitlines()[0].rstrip('.')}). `gcloud auth "
+            f"--runner {RUNNER} found no Google credentials ({first_line(e).rstrip('.')}). `gcloud auth "
             "application-default login` gives this machine yours."
         ) from e
 
@@ -213,5 +214,4 @@ def _cores(machine: str) -> int:
 
 def _reason(error: BaseException) -> str:
     """The first line of what a Google client says, as a sentence."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0][:300].rstrip('. ')}."
+    return f"{type(error).__name__}: {first_line(error).rstrip('. ')}."

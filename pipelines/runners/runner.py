@@ -87,7 +87,7 @@ class Engine:
         """Runs the job, or has it run where `wait_until_finish` waits for it."""
         if self.name not in SERVICES:
             return job.run()
-        with terminal.native_notices_held():  # pip's, and of the program that builds the package
+        with terminal.stderr_held(native_only=True):  # pip's, and of the program that builds the package
             result = job.run()
         _log.info("The job: %s", dataflow.page(result.job_id(), self._options))
         return result

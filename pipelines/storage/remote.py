@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
 from pipelines.core.errors import StoreError
+from pipelines.core.text import first_line
 from pipelines.storage import object_stores
 from pipelines.storage.object_stores import FORBIDDEN, MISSING, NO_BUCKET, STORES, Store
 
@@ -193,7 +194,7 @@ def _connected(path: str) -> Store:
             f"{_PACKAGES[scheme]}"
         ) from e
     except Exception as e:  # each client raises its own kinds
-        raise StoreError(f"{path} cannot be reached: {_first_line(e)}. {STORES[scheme].remedy}") from e
+        raise StoreError(f"{path} cannot be reached: {_reason(e)}. {STORES[scheme].remedy}") from e
 
 
 def _options() -> Any:
@@ -213,9 +214,8 @@ def _told(store: Store, path: str, doing: str, error: Exception) -> OSError:
         bucket = f"{scheme_of(path)}://{object_stores.parts(path)[0]}"
         return StoreError(f"{path} cannot be {doing}: there is no bucket {bucket}. Make it first, or name another.")
     remedy = f" {store.remedy}" if kind == FORBIDDEN else ""
-    return StoreError(f"{path} cannot be {doing}: {_first_line(error)}.{remedy}")
+    return StoreError(f"{path} cannot be {doing}: {_reason(error)}.{remedy}")
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:400].rstrip(".")
+def _reason(error: BaseException) -> str:
+    return first_line(error, limit=400).rstrip(".")  # clients name the whole request before what was wrong

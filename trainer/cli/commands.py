@@ -5,19 +5,17 @@ Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the command
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from pipelines.contract import ContractError
+from pipelines.core.text import first_line
 from trainer.cli.options import UsageError
 from trainer.config import TrainerError
 
 FAILED, USAGE = 1, 2
-_WHERE = ("Graph execution error", "Detected at node", "<stack traces", "File ", "[[")
 
 
 def guarded(command: str, work: Callable[[], int | None]) -> int:
@@ -41,39 +39,11 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
         if not _is_bad_data(e):
             raise
         print(
-            f"{command}: a shard holds a damaged record ({str(e).splitlines()[0][:300]}): "
+            f"{command}: a shard holds a damaged record ({first_line(e)}): "
             "find it with `python -m pipelines verify DIR` and prepare the dataset again.",
             file=sys.stderr,
         )
     return FAILED
-
-
-@contextlib.contextmanager
-def quiet_start() -> Iterator[None]:
-    """Keeps from stderr what TensorFlow's libraries write while they load, which no log level stops.
-
-    Where the import fails, all of it is shown.
-    """
-    sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(saved, said.read())
-            raise
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line that says what was wrong: TensorFlow begins with where in the graph it was."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(_WHERE)]
-    return (told or [type(error).__name__])[0][:200]
 
 
 def _is_bad_data(error: Exception) -> bool:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import contract as contracts
+from pipelines.core.terminal import stderr_held
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import options
-from trainer.cli.commands import FAILED, guarded, quiet_start
+from trainer.cli.commands import FAILED, guarded
 from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 
@@ -37,7 +38,7 @@ def _train(arguments: dict[str, Any]) -> None:
     config = options.merged(TrainConfig, arguments)
     contracts.load(config.data)  # wrong paths are told in milliseconds, before TensorFlow
     run_dir.check(config.output)
-    with quiet_start():
+    with stderr_held():
         from trainer.training.train import train
 
     train(config, say=lambda line: print(line, flush=True))
@@ -48,7 +49,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
 
     contracts.load(arguments["data"])
     run_dir.finished(arguments["model"])
-    with quiet_start():
+    with stderr_held():
         from trainer.evaluation import evaluate
         from trainer.reporting import evaluation_files, score_table
 
@@ -81,7 +82,7 @@ def _export(arguments: dict[str, Any]) -> None:
 
     contract = contracts.load(arguments["data"])
     run = run_dir.finished(arguments["model"])
-    with quiet_start():
+    with stderr_held():
         from trainer.evaluation import calibration
         from trainer.models import alignment, build
         from trainer.serving import export
@@ -94,7 +95,7 @@ def _export(arguments: dict[str, Any]) -> None:
 
 
 def _predict(arguments: dict[str, Any]) -> int:
-    with quiet_start():
+    with stderr_held():
         from trainer.serving import predict
 
     failed = predict.predict(arguments["model"], arguments["files"], arguments["json"])
@@ -104,7 +105,7 @@ def _predict(arguments: dict[str, Any]) -> int:
 def _bench(arguments: dict[str, Any]) -> None:
     config = bench.BenchConfig(**arguments)
     bench.check_split(config, contracts.load(config.data))
-    with quiet_start():
+    with stderr_held():
         from pipelines.core import atomic
         from trainer.bench import measure as timing
 
@@ -119,7 +120,7 @@ def _bench(arguments: dict[str, Any]) -> None:
 
 def _doctor(arguments: dict[str, Any]) -> int:
     config = DoctorConfig(**arguments)
-    with quiet_start():
+    with stderr_held():
         from trainer.doctor import command as doctor
     report = doctor.examine(config)
     if config.json == STANDARD_OUTPUT:
@@ -134,7 +135,7 @@ def _doctor(arguments: dict[str, Any]) -> int:
 def _ablate(arguments: dict[str, Any]) -> None:
     config = AblateConfig(**arguments)
     check_data(config)
-    with quiet_start():
+    with stderr_held():
         from trainer.ablation import ablate as run
         from trainer.ablation import report
 

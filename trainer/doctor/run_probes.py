@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from pipelines.core.text import first_line
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding
 from trainer.doctor.outcome import NotApplicable, OutOfTime
@@ -55,8 +56,7 @@ def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], s
     except (NotApplicable, OutOfTime) as e:
         return [], str(e)
     except Exception as e:  # a probe that cannot cope with odd input costs that probe and not the others
-        text = (str(e).strip().splitlines() or ["no message"])[0][:200]
-        return [], f"the check failed on this input ({type(e).__name__}: {text})"
+        return [], f"the check failed on this input ({type(e).__name__}: {first_line(e)})"
 
 
 def describe(subject: Subject) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from trainer.config import TrainerError
 from trainer.data import dataset
 from trainer.data.gather import order
 from trainer.evaluation.predictions import Predictions
-from trainer.serving import saved_model
+from trainer.models.outputs import logits_function
 
 KEY_BATCH = 256  # records parsed at once for their keys
 
@@ -24,7 +24,7 @@ def predict(network: keras.Model, data: str | os.PathLike[str], split: str, batc
     Raises what `dataset.load` raises, and
       TrainerError: the shards changed meanwhile.
     """
-    function = tf.function(saved_model.logits_function(network), reduce_retracing=True)
+    function = tf.function(logits_function(network), reduce_retracing=True)
     labels: list[np.ndarray] = []
     logits: list[np.ndarray] = []
     for images, batch_labels, *_ in dataset.load(data, split, batch_size):

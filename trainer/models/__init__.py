@@ -1,1 +1,1 @@
-"""Networks, and whether a network fits a contract. Begin in `build`."""
+"""Networks, whether a network fits a contract, and how its outputs are read. Begin in `build`."""

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 
 from pipelines.contract import Contract
+from pipelines.core.text import first_line
 from trainer.config import TrainerError
 from trainer.models import alignment, networks
 
@@ -72,7 +73,7 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as e:
         raise TrainerError(
-            f"Keras cannot load {os.fspath(path)!r} in safe mode ({type(e).__name__}: {_first_line(e)}). Own layers "
+            f"Keras cannot load {os.fspath(path)!r} in safe mode ({type(e).__name__}: {first_line(e)}). Own layers "
             "have to be registered with keras.saving.register_keras_serializable; Lambda layers are not loaded."
         ) from e
 
@@ -138,7 +139,7 @@ def _from_applications(name: str, contract: Contract) -> tuple[keras.Model, kera
             include_top=False, weights=None, input_shape=contract.image_shape, pooling="avg", **options
         )
     except ValueError as e:
-        raise TrainerError(f"{name} does not take the contract's {contract.image_shape}: {_first_line(e)}") from e
+        raise TrainerError(f"{name} does not take the contract's {contract.image_shape}: {first_line(e)}") from e
     inputs = keras.Input(contract.image_shape, name="image")
     x = keras.layers.Dropout(0.2)(backbone(inputs))
     outputs = keras.layers.Dense(len(contract.labels), name="logits")(x)
@@ -158,7 +159,7 @@ def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
         raise
     except (ValueError, OSError, KeyError, TypeError) as e:
         raise TrainerError(
-            f"The weights in {path!r} do not fit {target.name} ({_first_line(e)}): "
+            f"The weights in {path!r} do not fit {target.name} ({first_line(e)}): "
             "use weights of the same network, for the same image shape and number of classes."
         ) from e
     if not all(np.isfinite(array).all() for array in target.get_weights()):
@@ -180,7 +181,3 @@ def _fitting(network: keras.Model, given: list[np.ndarray], path: str) -> list[n
         stacklevel=2,
     )
     return [*given[:head], *own[head:]]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

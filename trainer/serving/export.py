@@ -20,9 +20,10 @@ from pipelines.contract import Contract
 from pipelines.core import atomic
 from trainer.config import TrainerError
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
+from trainer.models.outputs import probabilities_function
 from trainer.serving import export_check, tflite_onnx
 from trainer.serving.export_check import Parity, Samples
-from trainer.serving.saved_model import PixelServing, Serving, probabilities_function
+from trainer.serving.serving_module import PixelServing, Serving
 
 ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # where TensorFlow Serving has files that are not the graph's
 

@@ -1,8 +1,8 @@
 """The gate before every export: real records through the network, and their images through what is to be exported.
 
-Where a record's source file is where the dataset's ledger says, and has the content that it says, its own bytes are
-sent: decoding, EXIF, resizing and all. Else, and for augmented copies, the record's pixels go as PNG, which pass decode
-and resize unchanged.
+Where a record's source file is a JPEG or PNG, is where the dataset's ledger says, and has the content that it says, its
+own bytes are sent: decoding, EXIF, resizing and all. Else, and for augmented copies, the record's pixels go as PNG,
+which pass decode and resize unchanged.
 """
 
 from __future__ import annotations
@@ -158,5 +158,5 @@ def _source(entry: dict[str, object]) -> bytes | None:
 
 
 def _is_served(content: bytes) -> bool:
-    """Formats that the served graph reads whatever is in them."""
-    return content.startswith((b"\xff\xd8", b"\x89PNG", b"GIF8"))
+    """Returns true for formats that the served graph reads whatever is in them: a WebP may be animated."""
+    return content.startswith((b"\xff\xd8", b"\x89PNG"))

@@ -1,12 +1,11 @@
-"""`predict`: labels of image files, by a run or an exported SavedModel.
+"""Tells the labels of image files, by a run or an exported SavedModel.
 
-Files go through the conversion that records were made with: `pipelines.formats.canonical`, the one part of the other
-program that runs here beside the contract. It needs Pillow, and neither Beam nor TensorFlow Transform.
+Files go through the conversion that records were made with, `pipelines.formats.canonical`: it makes PNG of the formats
+that the served graph refuses. It needs Pillow, and neither Beam nor TensorFlow Transform.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import sys
@@ -16,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from pipelines.core.terminal import stderr_held
+from pipelines.core.text import first_line
 from pipelines.images import formats
 from pipelines.images.formats import ImageError
-from trainer.cli.commands import first_line
 from trainer.config import TrainerError
 from trainer.run_dir import Run
 
@@ -112,7 +112,7 @@ def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
     """An answer for each file, in the order of the files."""
     batch: list[tuple[str, bytes | str]] = []
     for path in paths:
-        with _silent():
+        with stderr_held():  # of a damaged file libraries write there: it gets its one line
             batch.append((path, _read(path)))
         if len(batch) == BATCH:
             yield from _answered(model, batch)
@@ -164,7 +164,7 @@ def _read(path: str) -> bytes | str:
 
 def _answered(model: Model, batch: list[tuple[str, bytes | str]]) -> Iterator[Answer]:
     good = [content for _, content in batch if isinstance(content, bytes)]
-    with _silent():
+    with stderr_held():
         given = iter(_served(model, good))
     for path, content in batch:
         if isinstance(content, str):
@@ -184,20 +184,6 @@ def _served(model: Model, encoded: list[bytes]) -> list[np.ndarray | str]:
         if len(encoded) == 1:
             return [f"it cannot be decoded: {first_line(e)}"]
         return [found for one in encoded for found in _served(model, [one])]
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """Keeps from stderr what libtiff, libjpeg and TensorFlow write there of a damaged file: it gets its one line."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def _shown(path: str) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import TrainerError
-from trainer.serving.saved_model import PixelServing
+from trainer.serving.serving_module import PixelServing
 
 ABOUT = "shardmill.json"
 OPSET = 18  # of ONNX: what tf2onnx 1.17 writes without deprecated operators

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipelines.core.text import first_line
 from trainer.config import TrainerError
 
 MOST_STEPS = 16  # of one call: the loop waits for the device that often anyway
@@ -63,7 +64,7 @@ def _obstacle(model: keras.Model, spec: Any, batch_size: int) -> str:
     try:
         step.experimental_get_compiler_ir(*whole)(stage="hlo")
     except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as e:
-        return (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
+        return first_line(e)
     return ""
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from trainer.cli.commands import first_line
+from pipelines.core.text import first_line
 from trainer.config import TrainConfig, TrainerError, flag
 from trainer.training import sigterm
 

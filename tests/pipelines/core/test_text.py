@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import types
 
 import pytest
@@ -86,3 +88,32 @@ def test_the_summary_names_rejects_duplicates_and_warnings():
         "warning: More.",
         "FnApiRunner, 2.0 s, 8 records/s.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("what was wrong\nand where"), "what was wrong"),
+        (ValueError("\n  what was wrong\n"), "what was wrong"),
+        (ValueError('Graph execution error:\n\nDetected at node Cast\n  File "a.py", line 3\nbad cast\n [[{{node}}]]'),
+         "bad cast"),
+        (ValueError("File not found: filepath=model.keras"), "File not found: filepath=model.keras"),
+        (ValueError(""), "ValueError"),
+        (ValueError("x" * 500), "x" * 300),
+    ],
+)  # fmt: skip
+def test_the_line_of_an_error_that_says_what_was_wrong(error, line):
+    assert tables.first_line(error) == line
+
+
+def test_the_line_of_an_error_is_cut_at_the_limit():
+    assert tables.first_line(ValueError("y" * 500), limit=400) == "y" * 400
+
+
+def test_texts_and_the_terminal_load_neither_tensorflow_nor_beam():
+    code = (
+        "import sys, pipelines.core.text, pipelines.core.terminal\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules} & {'tensorflow', 'apache_beam', 'numpy', 'keras'}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "[]\n"

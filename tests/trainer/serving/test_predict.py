@@ -48,6 +48,9 @@ def photos(tmp_path):
         image(tmp_path / "p" / ("more" if i % 2 else "") / f"{format_}.x", 255 * (i % 2), format_, (40 + i, 30))
     frames = [Image.new("RGB", (20, 20), (v,) * 3) for v in (250, 0)]
     frames[0].save(tmp_path / "p" / "moving.webp", save_all=True, append_images=frames[1:], lossless=True)
+    Image.new("P", (20, 20)).save(
+        tmp_path / "p" / "moving.gif", save_all=True, append_images=[Image.new("RGB", (20, 20), (255,) * 3)]
+    )
     (tmp_path / "p" / ".hidden").write_text("no image")
     return tmp_path / "p"
 
@@ -56,16 +59,33 @@ def test_every_format_in_folders(saved, photos, capsys):
     assert main(["predict", "--model", str(saved), str(photos)]) == 0
     lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
     assert [(os.path.relpath(path, photos), label) for path, label, _ in lines] == [
-        ("AVIF.x", "dark"), ("GIF.x", "dark"), ("JPEG.x", "dark"), ("WEBP.x", "dark"), ("moving.webp", "light"),
-        ("more/BMP.x", "light"), ("more/PNG.x", "light"), ("more/TIFF.x", "light"),
+        ("AVIF.x", "dark"), ("GIF.x", "dark"), ("JPEG.x", "dark"), ("WEBP.x", "dark"), ("moving.gif", "dark"),
+        ("moving.webp", "light"), ("more/BMP.x", "light"), ("more/PNG.x", "light"), ("more/TIFF.x", "light"),
     ]  # fmt: skip
     assert all(0.99 < float(probability) <= 1 for *_, probability in lines)
 
 
 def test_a_run_directory_is_a_model(saved, photos, tmp_path, capsys):
     shutil.copytree(saved, tmp_path / "run" / "saved_model")
-    assert main(["predict", "--model", str(tmp_path / "run"), str(photos / "JPEG.x")]) == 0
-    assert capsys.readouterr().out.split("\t")[1] == "dark"
+    assert main(["predict", "--model", str(saved), str(photos)]) == 0
+    expected = capsys.readouterr().out
+    assert main(["predict", "--model", str(tmp_path / "run"), str(photos)]) == 0
+    assert capsys.readouterr().out == expected
+    assert len(expected.splitlines()) == 9
+
+
+@pytest.mark.parametrize("format_", ["GIF", "BMP", "TIFF"])
+def test_a_format_that_the_served_graph_refuses_is_answered_as_its_pixels_are(saved, tmp_path, format_):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)).quantize(60)
+    picture.save(tmp_path / "other", format_)
+    picture.convert("RGB").save(tmp_path / "same.png")
+    serve = tf.saved_model.load(str(saved)).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The model reads JPEG, PNG and WebP"):
+        serve(image_bytes=tf.constant([(tmp_path / "other").read_bytes()]))
+    model = predict.load(str(saved))
+    one, other = predict.answers(model, [str(tmp_path / "other"), str(tmp_path / "same.png")])
+    np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
 def test_one_bad_file_is_one_line_and_the_rest_is_predicted(saved, photos, tmp_path, capsys):

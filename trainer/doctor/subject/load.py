@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.core.text import first_line
 from trainer import config_file, run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset as datasets
@@ -250,10 +251,9 @@ def _load(path: str) -> Any:
     try:
         return keras.models.load_model(path, safe_mode=True)
     except (ValueError, TypeError, OSError, KeyError) as e:
-        reason = (str(e).strip().splitlines() or [type(e).__name__])[0][:300]
         raise TrainerError(
-            f"--model {path!r} cannot be loaded by Keras in safe mode ({reason}). Give module:function, which builds "
-            "and compiles the model."
+            f"--model {path!r} cannot be loaded by Keras in safe mode ({first_line(e)}). Give module:function, which "
+            "builds and compiles the model."
         ) from e
 
 

@@ -1,13 +1,11 @@
-"""What is exported: the network with its preprocessing in front, calibrated probabilities and labels behind.
+"""Builds the tf.Module of an export: preprocessing, the network, then calibrated probabilities and labels.
 
 The preprocessing of encoded images is the TensorFlow Transform graph that made the records, so that serving cannot
-drift from training; `parity` measures that it did not. Runtimes without image decoders get pixels, which are only
+drift from training; `export_check` measures that it did not. Runtimes without image decoders get pixels, which are only
 normalized.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,10 +13,8 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.evaluation.calibration import Calibration
-from trainer.models import build
-from trainer.serving import image_bytes as imagebytes
-
-SMALLEST = 1e-37  # a probability counts as at least this much in its logarithm: above float32's subnormal numbers
+from trainer.models.outputs import probabilities_function
+from trainer.serving import format_check
 
 
 class Serving(tf.Module):
@@ -36,12 +32,12 @@ class Serving(tf.Module):
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """string (B,) -> label string (B,), label_id int64 (B,), probabilities float32 (B, C) in order of the ids.
 
-        Images of any size, together: JPEG, PNG, WebP, GIF (its first frame), BMP; see `imagebytes`.
+        Images of any size, together: JPEG, PNG, WebP; see `format_check`.
 
         Raises, when run:
           tf.errors.InvalidArgumentError: one of them cannot be read; none of the batch is answered.
         """
-        encoded = tf.map_fn(imagebytes.readable, image_bytes)
+        encoded = tf.map_fn(format_check.checked, image_bytes)
         probabilities = self._probabilities(self._images(encoded))
         ids = tf.argmax(probabilities, axis=-1)
         return {"label": tf.gather(self.labels, ids), "label_id": ids, "probabilities": probabilities}
@@ -66,30 +62,3 @@ class PixelServing(tf.Module):
             input_signature=[spec],
             autograph=False,
         )
-
-
-def logits_function(network: keras.Model) -> Any:
-    """The network as a function of normalized images, float32 (B, H, W, 3) -> float32 (B, C), whose softmax it answers.
-
-    Logits, or where the network ends in softmax the logarithms of its probabilities.
-    """
-    logits = build.gives_logits(network)
-
-    def function(images: tf.Tensor) -> tf.Tensor:
-        outputs = tf.cast(network(images, training=False), tf.float32)
-        return outputs if logits else tf.math.log(tf.maximum(outputs, SMALLEST))
-
-    return function
-
-
-def probabilities_function(network: keras.Model, temperature: float = 1.0) -> Any:
-    """The network as a function of normalized images, float32 (B, H, W, 3) -> probabilities float32 (B, C).
-
-    temperature: of the run's calibration.
-    """
-    logits = logits_function(network)
-
-    def probabilities(images: tf.Tensor) -> tf.Tensor:
-        return tf.nn.softmax(logits(images) / temperature)
-
-    return probabilities
