@@ -7,9 +7,11 @@ import re
 import traceback
 from collections.abc import Callable
 
+import trainer
 from trainer.doctor.finding import ERROR, Finding
 
-LIBRARIES = (f"{os.sep}site-packages{os.sep}", f"{os.sep}trainer{os.sep}", f"{os.sep}lib{os.sep}python", "<frozen")
+PACKAGE = os.path.dirname(os.path.abspath(trainer.__file__)) + os.sep  # the user's folder may be called trainer as well
+LIBRARIES = (f"{os.sep}site-packages{os.sep}", PACKAGE, f"{os.sep}lib{os.sep}python", "<frozen")
 
 
 def explain(error: BaseException, stage: str) -> Finding:
