@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from trainer.doctor.clock import Clock
-from trainer.doctor.finding import Finding
-from trainer.doctor.outcome import NotApplicable, OutOfTime
+from trainer.doctor.clock import Clock, OutOfTime
+from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.output import text as report
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
