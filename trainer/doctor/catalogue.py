@@ -26,7 +26,7 @@ GROUPS = {
 }
 TEXTS = ("what", "cost", "fix")
 KEYS = {"level", "impact", *TEXTS}  # of an entry and of a case
-ARGUMENTS = {"evidence", "case", "level", "impact", "charts"}  # of `found`: no placeholder can have these names
+ARGUMENTS = {"id_", "evidence", "case", "level", "impact", "charts"}  # of `found`: no placeholder can have these names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,8 @@ def found(
         raise ValueError(f"finding {id_}, case {case!r}: missing values {missing}, unused values {unused}")
     if bool(level) == (len(form.levels) == 1) or (level and level not in form.levels):
         raise ValueError(f"finding {id_}, case {case!r}: level {level!r} does not go with {list(form.levels)}")
-    if (impact is None) == (form.impact is None):
+    impacts = [value for value in (impact, form.impact) if value is not None]
+    if len(impacts) != 1:
         raise ValueError(f"finding {id_}, case {case!r}: the impact should be given here or in the catalogue")
     what, cost, fix = (_Sentence().vformat(text, (), values) for text in (form.what, form.cost, form.fix))
     return Finding(
@@ -108,7 +109,7 @@ def found(
         evidence=evidence,
         cost=cost,
         fix=fix,
-        impact=impact if form.impact is None else form.impact,  # type: ignore[arg-type]
+        impact=impacts[0],
         charts=tuple(charts),
     )
 

@@ -3,11 +3,16 @@
 import ast
 import importlib.util
 import itertools
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from pipelines.config import PrepareConfig
+from trainer.config import TrainConfig, flag
 from trainer.doctor import catalogue
+from trainer.doctor.config import DoctorConfig
 from trainer.doctor.subject import exceptions
 
 ROOT = Path(__file__).parents[3]
@@ -175,3 +180,13 @@ def test_a_page_without_the_marks_of_a_group():
     page = (ROOT / "docs" / "doctor.md").read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="findings of data: end"):
         generator().regenerated(page.replace("<!-- findings of data: end -->", ""))
+
+
+# ---- what the sentences advise
+
+
+def test_the_options_that_sentences_name_exist():
+    known = {flag(field.name) for options in (DoctorConfig, TrainConfig, PrepareConfig) for field in fields(options)}
+    named = set(re.findall(r"--[a-z][a-z-]*", catalogue.FILE.read_text(encoding="utf-8")))
+    assert named
+    assert named <= known
