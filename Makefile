@@ -38,7 +38,7 @@ ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
 FLINK_VERSION := 1.19.3
 
-.PHONY: help all sample prepare verify train evaluate inspect story test soak lint format lock clean check
+.PHONY: help all sample prepare verify train evaluate inspect story test soak lint format docs lock clean check
 .PHONY: flink spark prism flink-distribution flink-test spark-test prism-test dataflow
 
 help:  ## list the targets
@@ -123,6 +123,9 @@ lint: $(VENV)/.dev  ## ruff (lint and format) and mypy
 format: $(VENV)/.dev  ## let ruff mend and format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+docs: $(VENV)/.run  ## write the tables of findings in docs/doctor.md from the catalogue
+	$(RUN) docs/doctor_findings.py
 
 lock:  ## resolve requirements*.in anew into the hash-locked requirements*.txt (needs uv)
 	uv pip compile $(LOCK_FLAGS) requirements-pip.in -o requirements-pip.txt

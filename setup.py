@@ -20,7 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines", "pipelines.*", "trainer", "trainer.*"]),
-    package_data={"": ["*.j2"]},
+    package_data={"": ["*.j2", "*.toml"]},
     install_requires=requirements("requirements.in"),
     extras_require={"aws": requirements("requirements-aws.in"), "onnx": requirements("requirements-onnx.in")},
 )

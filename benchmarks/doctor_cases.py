@@ -6,7 +6,6 @@ import pathlib
 import shutil
 from typing import Any
 
-import doctor_fixtures as make
 import keras
 import numpy as np
 import tensorflow as tf
@@ -15,10 +14,10 @@ from keras import layers
 from PIL import Image
 
 from pipelines import contract as contracts
+from tests.support import doctor as make
 from tests.support.doctor import CLASSES, CONTRADICTORY, batches, cnn, unit
 from trainer.models import networks
 
-INPUT, LABELS = "input against model", "labels and head"
 SIDE = 64
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -266,58 +265,58 @@ def shards(room: Room, change: Any = lambda x, y: (x, y)) -> tuple[tf.data.Datas
 # ---- input against model
 
 
-@fault(INPUT, "0..255 into a CNN that expects small values", "range-large")
+@fault("0..255 into a CNN that expects small values", "range-large")
 def _(room: Room) -> Given:
     return given(pair(room), floats)
 
 
-@fault(INPUT, "uint8 into a CNN that expects small values", "range-large")
+@fault("uint8 into a CNN that expects small values", "range-large")
 def _(room: Room) -> Given:
     parts = pair(room, "dogcat", 200, 60)
     return given(parts, lambda x: x, model=net(1, activation="sigmoid", loss="binary_crossentropy"))
 
 
-@fault(INPUT, "divided by 255, and Rescaling in the model", "scaled-twice")
+@fault("divided by 255, and Rescaling in the model", "scaled-twice")
 def _(room: Room) -> Given:
     return given(pair(room), model=net(6, layers.Rescaling(1 / 255)))
 
 
-@fault(INPUT, "z-scored, and Normalization in the model", "scaled-twice")
+@fault("z-scored, and Normalization in the model", "scaled-twice")
 def _(room: Room) -> Given:
     return given(pair(room), zscore, model=net(6, layers.Normalization(mean=140.0, variance=62.0**2)))
 
 
-@fault(INPUT, "divided by 255 twice", "scaled-twice")
+@fault("divided by 255 twice", "scaled-twice")
 def _(room: Room) -> Given:
     return given(pair(room), lambda x: unit(x) / 255)
 
 
-@fault(INPUT, "0..1 into EfficientNetB0, which scales itself", "scaled-twice")
+@fault("0..1 into EfficientNetB0, which scales itself", "scaled-twice")
 def _(room: Room) -> Given:
     return given(pair(room), model=application(keras.applications.EfficientNetB0))
 
 
-@fault(INPUT, "-1..1 into MobileNetV3, which scales itself", "scaled-twice")
+@fault("-1..1 into MobileNetV3, which scales itself", "scaled-twice")
 def _(room: Room) -> Given:
     return given(pair(room), symmetric, model=application(keras.applications.MobileNetV3Small))
 
 
-@fault(INPUT, "0..1 into ConvNeXt, which scales itself", "scaled-twice")
+@fault("0..1 into ConvNeXt, which scales itself", "scaled-twice")
 def _(room: Room) -> Given:
     return given(pair(room), model=application(keras.applications.ConvNeXtTiny))
 
 
-@fault(INPUT, "0..1 into MobileNetV2, which wants -1..1", "wrong-range")
+@fault("0..1 into MobileNetV2, which wants -1..1", "wrong-range")
 def _(room: Room) -> Given:
     return given(pair(room), model=application(keras.applications.MobileNetV2))
 
 
-@fault(INPUT, "0..1 into VGG16, which wants BGR minus means", "wrong-range")
+@fault("0..1 into VGG16, which wants BGR minus means", "wrong-range")
 def _(room: Room) -> Given:
     return given(pair(room), model=application(keras.applications.VGG16))
 
 
-@fault(INPUT, "0..1 into a network trained on -1..1", "wrong-range")
+@fault("0..1 into a network trained on -1..1", "wrong-range")
 def _(room: Room) -> Given:
     parts = pair(room)
     model = compiled(networks.resnet20((SIDE, SIDE, 3), 6))
@@ -325,7 +324,7 @@ def _(room: Room) -> Given:
     return given(parts, model=model)
 
 
-@fault(INPUT, "0..255 into a network trained on standardized images", "wrong-range")
+@fault("0..255 into a network trained on standardized images", "wrong-range")
 def _(room: Room) -> Given:
     parts = pair(room)
     model = compiled(networks.resnet20((SIDE, SIDE, 3), 6))
@@ -333,43 +332,43 @@ def _(room: Room) -> Given:
     return given(parts, floats, model=model)
 
 
-@fault(INPUT, "BGR, against the folder", "channel-order")
+@fault("BGR, against the folder", "channel-order")
 def _(room: Room) -> Given:
     return given(pair(room), bgr, data=clean_folder(room, "trashnet"))
 
 
-@fault(INPUT, "BGR, against the contract", "channel-order")
+@fault("BGR, against the contract", "channel-order")
 def _(room: Room) -> Given:
     data = trash_prepared(room)
     return {"dataset": lambda: shards(room, lambda x, y: (x[..., ::-1], y)), "model": net(6), "data": data}
 
 
-@fault(INPUT, "BGR in validation alone", "splits-differ-channels")
+@fault("BGR in validation alone", "splits-differ-channels")
 def _(room: Room) -> Given:
     return given(pair(room, "dogcat", 200, 100), unit, bgr, net(2))
 
 
-@fault(INPUT, "channels first", "channels-first")
+@fault("channels first", "channels-first")
 def _(room: Room) -> Given:
     return given(pair(room), lambda x: np.moveaxis(unit(x), -1, 1))
 
 
-@fault(INPUT, "integer division: images of 0 and 1", "integer-division")
+@fault("integer division: images of 0 and 1", "integer-division")
 def _(room: Room) -> Given:
     return given(pair(room), lambda x: floats(x // 255))
 
 
-@fault(INPUT, "cast to integers after scaling: images of 0", "integer-division")
+@fault("cast to integers after scaling: images of 0", "integer-division")
 def _(room: Room) -> Given:
     return given(pair(room), lambda x: (x / 256).astype(np.uint8))
 
 
-@fault(INPUT, "float64", "float64")
+@fault("float64", "float64")
 def _(room: Room) -> Given:
     return given(pair(room), lambda x: x / 255)
 
 
-@fault(INPUT, "photos of different sizes in one batch", "sizes-differ")
+@fault("photos of different sizes in one batch", "sizes-differ")
 def _(room: Room) -> Given:
     train = files(room, "dogcat", 20)
 
@@ -379,13 +378,13 @@ def _(room: Room) -> Given:
     return {"dataset": lambda: from_files(*train, read), "model": lambda: net(2)}
 
 
-@fault(INPUT, "Flatten and Dense on an undefined size", "size-undefined")
+@fault("Flatten and Dense on an undefined size", "size-undefined")
 def _(room: Room) -> Given:
     return given(pair(room), model=lambda: keras.Sequential([keras.Input((None, None, 3)), layers.Flatten(),
                                                              layers.Dense(6)]))  # fmt: skip
 
 
-@fault(INPUT, "a model for another size", "input-shape")
+@fault("a model for another size", "input-shape")
 def _(room: Room) -> Given:
     model = keras.Sequential([keras.Input((128, 128, 3)), layers.Flatten(), layers.Dense(6)])
     return given(pair(room), model=compiled(model))
@@ -407,7 +406,7 @@ def panoramas(room: Room) -> str:
     return str(target)
 
 
-@fault(INPUT, "panoramas and portraits stretched to a square", "aspect-destroyed")
+@fault("panoramas and portraits stretched to a square", "aspect-destroyed")
 def _(room: Room) -> Given:
     root = panoramas(room)
     paths = sorted(str(p) for p in pathlib.Path(root).glob("*/*.jpg"))
@@ -415,22 +414,22 @@ def _(room: Room) -> Given:
     return {"dataset": lambda: from_files(paths, labels, reader("area", False)), "model": net(2), "data": root}
 
 
-@fault(INPUT, "panoramas and portraits prepared with --resize stretch", "aspect-destroyed")
+@fault("panoramas and portraits prepared with --resize stretch", "aspect-destroyed")
 def _(room: Room) -> Given:
     return {"data": room.prepared(panoramas(room), "--size", "64x64"), "model": "cnn"}
 
 
-@fault(INPUT, "train 0..1, validation 0..255", "splits-differ-normalization")
+@fault("train 0..1, validation 0..255", "splits-differ-normalization")
 def _(room: Room) -> Given:
     return given(pair(room), unit, floats)
 
 
-@fault(INPUT, "train -1..1, validation 0..1", "splits-differ-normalization")
+@fault("train -1..1, validation 0..1", "splits-differ-normalization")
 def _(room: Room) -> Given:
     return given(pair(room, "dogcat", 200, 60), symmetric, unit, net(2))
 
 
-@fault(INPUT, "train resized by area, validation by nearest", "splits-differ-resize")
+@fault("train resized by area, validation by nearest", "splits-differ-resize")
 def _(room: Room) -> Given:
     train, other = files(room, "trashnet", 34), files(room, "trashnet", 20, 34)
     return {
@@ -439,7 +438,7 @@ def _(room: Room) -> Given:
     }
 
 
-@fault(INPUT, "train resized by plain bilinear, validation antialiased", "splits-differ-resize")
+@fault("train resized by plain bilinear, validation antialiased", "splits-differ-resize")
 def _(room: Room) -> Given:
     train, other = files(room, "dogcat", 150), files(room, "dogcat", 60, 150)
     return {
@@ -448,12 +447,12 @@ def _(room: Room) -> Given:
     }
 
 
-@fault(INPUT, "train and validation of different sizes", "splits-differ-size")
+@fault("train and validation of different sizes", "splits-differ-size")
 def _(room: Room) -> Given:
     return given(pair(room), unit, lambda x: unit(x)[:, ::2, ::2], compiled(networks.small_cnn((None, None, 3), 6)))
 
 
-@fault(INPUT, "a quarter of the images are constant", "constant-images")
+@fault("a quarter of the images are constant", "constant-images")
 def _(room: Room) -> Given:
     parts = pair(room)
     parts[0] = parts[0].copy()
@@ -461,7 +460,7 @@ def _(room: Room) -> Given:
     return given(parts)
 
 
-@fault(INPUT, "NaN in one image", "not-finite")
+@fault("NaN in one image", "not-finite")
 def _(room: Room) -> Given:
     def spoil(images: np.ndarray) -> np.ndarray:
         found = unit(images)
@@ -471,7 +470,7 @@ def _(room: Room) -> Given:
     return given(pair(room), spoil, unit)
 
 
-@fault(INPUT, "infinity from a division by a deviation of 0", "not-finite")
+@fault("infinity from a division by a deviation of 0", "not-finite")
 def _(room: Room) -> Given:
     def spoil(images: np.ndarray) -> np.ndarray:
         found = unit(images)
@@ -484,74 +483,74 @@ def _(room: Room) -> Given:
 # ---- labels and head
 
 
-@fault(LABELS, "labels outside of the head", "labels-out-of-range")
+@fault("labels outside of the head", "labels-out-of-range")
 def _(room: Room) -> Given:
     return given(pair(room), model=net(4))
 
 
-@fault(LABELS, "labels that count from 1", "labels-off-by-one")
+@fault("labels that count from 1", "labels-off-by-one")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return given([x, y + 1, vx, vy + 1])
 
 
-@fault(LABELS, "softmax with one unit", "softmax-one-unit")
+@fault("softmax with one unit", "softmax-one-unit")
 def _(room: Room) -> Given:
     model = net(1, activation="softmax", loss="binary_crossentropy")
     return given(pair(room, "dogcat", 200, 60), model=model)
 
 
-@fault(LABELS, "sigmoid with sparse categorical cross-entropy", "sigmoid-categorical")
+@fault("sigmoid with sparse categorical cross-entropy", "sigmoid-categorical")
 def _(room: Room) -> Given:
     return given(pair(room), model=net(6, activation="sigmoid", loss="sparse_categorical_crossentropy"))
 
 
-@fault(LABELS, "one sigmoid unit with categorical cross-entropy", "sigmoid-categorical")
+@fault("one sigmoid unit with categorical cross-entropy", "sigmoid-categorical")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room, "dogcat", 200, 60)
     parts = [x, y[:, None].astype(np.float32), vx, vy[:, None].astype(np.float32)]
     return given(parts, model=net(1, activation="sigmoid", loss="categorical_crossentropy"))
 
 
-@fault(LABELS, "from_logits=True after softmax", "probabilities-as-logits")
+@fault("from_logits=True after softmax", "probabilities-as-logits")
 def _(room: Room) -> Given:
     return given(pair(room), model=net(6, activation="softmax", loss=SPARSE))
 
 
-@fault(LABELS, "logits into a loss for probabilities", "logits-as-probabilities")
+@fault("logits into a loss for probabilities", "logits-as-probabilities")
 def _(room: Room) -> Given:
     return given(pair(room), model=net(6, loss="sparse_categorical_crossentropy"))
 
 
-@fault(LABELS, "logits of one unit into binary cross-entropy", "logits-as-probabilities")
+@fault("logits of one unit into binary cross-entropy", "logits-as-probabilities")
 def _(room: Room) -> Given:
     return given(pair(room, "dogcat", 200, 60), model=net(1, loss="binary_crossentropy"))
 
 
-@fault(LABELS, "one-hot labels for a sparse loss", "one-hot-sparse")
+@fault("one-hot labels for a sparse loss", "one-hot-sparse")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return given([x, one_hot(y, 6), vx, one_hot(vy, 6)])
 
 
-@fault(LABELS, "integer labels for a categorical loss", "integers-categorical")
+@fault("integer labels for a categorical loss", "integers-categorical")
 def _(room: Room) -> Given:
     return given(pair(room), model=net(6, activation="softmax", loss="categorical_crossentropy"))
 
 
-@fault(LABELS, "labels shuffled against their images: trashnet", "labels-shuffled")
+@fault("labels shuffled against their images: trashnet", "labels-shuffled")
 def _(room: Room) -> Given:
     x, y = photos(room, "trashnet", 160)
     return given([x[:600], np.random.default_rng(3).permutation(y[:600]), x[600:], y[600:]])
 
 
-@fault(LABELS, "labels shuffled against their images: dogcat", "labels-shuffled")
+@fault("labels shuffled against their images: dogcat", "labels-shuffled")
 def _(room: Room) -> Given:
     x, y = photos(room, "dogcat", 500)
     return given([x[:800], np.random.default_rng(4).permutation(y[:800]), x[800:], y[800:]], model=net(2))
 
 
-@fault(LABELS, "labels shuffled, against the folder", "labels-shuffled")
+@fault("labels shuffled, against the folder", "labels-shuffled")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     parts = [x, np.random.default_rng(5).permutation(y), vx, np.random.default_rng(6).permutation(vy)]
@@ -561,19 +560,19 @@ def _(room: Room) -> Given:
 ORDER = np.array([3, 0, 5, 1, 2, 4])  # as os.listdir may give six folders
 
 
-@fault(LABELS, "label ids in another order than the folder's", "labels-other-order")
+@fault("label ids in another order than the folder's", "labels-other-order")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return given([x, ORDER[y], vx, ORDER[vy]], data=clean_folder(room, "trashnet"))
 
 
-@fault(LABELS, "label ids in another order than the contract's", "labels-other-order")
+@fault("label ids in another order than the contract's", "labels-other-order")
 def _(room: Room) -> Given:
     data, order = trash_prepared(room), tf.constant(ORDER, tf.int64)
     return {"dataset": lambda: shards(room, lambda x, y: (x, tf.gather(order, y))), "model": net(6), "data": data}
 
 
-@fault(LABELS, "a trained model, evaluated on labels in another order", "labels-other-order")
+@fault("a trained model, evaluated on labels in another order", "labels-other-order")
 def _(room: Room) -> Given:
     x, y = waste_and_pets(room)
     model = net(2)
@@ -581,18 +580,18 @@ def _(room: Room) -> Given:
     return given([x[:800], 1 - y[:800], x[800:], 1 - y[800:]], model=model)
 
 
-@fault(LABELS, "the same photo under two labels: trashnet as it is", "contradictory-duplicates")
+@fault("the same photo under two labels: trashnet as it is", "contradictory-duplicates")
 def _(room: Room) -> Given:
     return {"data": str(room.data / "trashnet")}
 
 
-@fault(LABELS, "the same image under two labels in one's own arrays", "contradictory-duplicates")
+@fault("the same image under two labels in one's own arrays", "contradictory-duplicates")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return given([np.concatenate([x, x[:4]]), np.concatenate([y, (y[:4] + 1) % 6]), vx, vy])
 
 
-@fault(LABELS, "4 % of the labels wrong", "labels-doubtful")
+@fault("4 % of the labels wrong", "labels-doubtful")
 def _(room: Room) -> Given:
     x, y = waste_and_pets(room)
     wrong = np.random.default_rng(7).random(len(y)) < 0.04

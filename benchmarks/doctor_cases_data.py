@@ -11,7 +11,6 @@ from doctor_registry import Given, Room, fault, healthy
 
 from tests.support.doctor import batches, unit
 
-DATA = "data"
 RARE = 5
 
 
@@ -38,18 +37,18 @@ def nine_to_one(room: Room):  # type: ignore[no-untyped-def]
     return [x[keep], y[keep], vx[other], vy[other]]
 
 
-@fault(DATA, "dogcat 9:1", "imbalance")
+@fault("dogcat 9:1", "imbalance")
 def _(room: Room) -> Given:
     return given(nine_to_one(room), model=net(2))
 
 
-@fault(DATA, "dogcat 9:1 with a history of 90 % accuracy", "accuracy-is-majority")
+@fault("dogcat 9:1 with a history of 90 % accuracy", "accuracy-is-majority")
 def _(room: Room) -> Given:
     past = {"loss": (0.5, 0.4, 0.35), "val_loss": (0.4, 0.35, 0.34), "val_accuracy": (0.88, 0.9, 0.9)}
     return given(nine_to_one(room), model=net(2), past=past)
 
 
-@fault(DATA, "a trained model that answers the majority only", "answers-one-class")
+@fault("a trained model that answers the majority only", "answers-one-class")
 def _(room: Room) -> Given:
     model = net(2)
     model.layers[-1].bias.assign([20.0, 0.0])
@@ -57,29 +56,29 @@ def _(room: Room) -> Given:
     return given(nine_to_one(room), model=model)
 
 
-@fault(DATA, "a class that training has not", "class-missing")
+@fault("a class that training has not", "class-missing")
 def _(room: Room) -> Given:
     return given(thinned(room, 0, label=3))
 
 
-@fault(DATA, "a class that validation has not", "class-missing")
+@fault("a class that validation has not", "class-missing")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return given([x, y, vx[vy != 2], vy[vy != 2]])
 
 
-@fault(DATA, "six images of a class", "few-images")
+@fault("six images of a class", "few-images")
 def _(room: Room) -> Given:
     return given(thinned(room, 6))
 
 
-@fault(DATA, "train images that are in validation too", "duplicates-across-splits")
+@fault("train images that are in validation too", "duplicates-across-splits")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return given([x, y, np.concatenate([vx, x[:12]]), np.concatenate([vy, y[:12]])])
 
 
-@fault(DATA, "the same, recompressed and brighter", "near-duplicates-across-splits")
+@fault("the same, recompressed and brighter", "near-duplicates-across-splits")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     again = np.stack([tf.io.decode_jpeg(tf.io.encode_jpeg(image, quality=60)).numpy() for image in x[:12]])
@@ -87,7 +86,7 @@ def _(room: Room) -> Given:
     return given([x, y, np.concatenate([vx, again]), np.concatenate([vy, y[:12]])])
 
 
-@fault(DATA, "the same, mirrored", "near-duplicates-across-splits")
+@fault("the same, mirrored", "near-duplicates-across-splits")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return given([x, y, np.concatenate([vx, x[:12, :, ::-1]]), np.concatenate([vy, y[:12]])])
@@ -99,32 +98,32 @@ def by_class(parts):  # type: ignore[no-untyped-def]
     return [x[order], y[order], vx, vy]
 
 
-@fault(DATA, "sorted by class, not shuffled", "sorted-input")
+@fault("sorted by class, not shuffled", "sorted-input")
 def _(room: Room) -> Given:
     x, y, vx, vy = by_class(pair(room))
     return {"dataset": (batches(unit(x), y, 32, shuffle=False), batches(unit(vx), vy, 32)), "model": net(6)}
 
 
-@fault(DATA, "shuffled through a buffer smaller than a class", "sorted-input")
+@fault("shuffled through a buffer smaller than a class", "sorted-input")
 def _(room: Room) -> Given:
     x, y, vx, vy = by_class(pair(room))
     train = tf.data.Dataset.from_tensor_slices((unit(x), y)).shuffle(16).batch(32)
     return {"dataset": (train, batches(unit(vx), vy, 32)), "model": net(6)}
 
 
-@fault(DATA, "mixed once, the same order every epoch", "order-fixed")
+@fault("mixed once, the same order every epoch", "order-fixed")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return {"dataset": (batches(unit(x), y, 32, shuffle=False), batches(unit(vx), vy, 32)), "model": net(6)}
 
 
-@fault(DATA, "repeated without end", "repeats")
+@fault("repeated without end", "repeats")
 def _(room: Room) -> Given:
     train, validation = dataset(pair(room))
     return {"dataset": (train.repeat(), validation), "model": net(6)}
 
 
-@fault(DATA, "repeated five times an epoch", "repeats")
+@fault("repeated five times an epoch", "repeats")
 def _(room: Room) -> Given:
     return {"dataset": dataset(pair(room), lambda d: d.repeat(5)), "model": net(6)}
 
@@ -139,12 +138,12 @@ def flip(image, label):  # type: ignore[no-untyped-def]
     return tf.image.random_flip_left_right(image), label
 
 
-@fault(DATA, "a flip whose coin is Python's random.random()", "augmentation-frozen")
+@fault("a flip whose coin is Python's random.random()", "augmentation-frozen")
 def _(room: Room) -> Given:
     return {"dataset": dataset(pair(room), lambda d: d.map(python_flip)), "model": net(6)}
 
 
-@fault(DATA, "noise of numpy.random in a map", "augmentation-frozen")
+@fault("noise of numpy.random in a map", "augmentation-frozen")
 def _(room: Room) -> Given:
     def noisy(image, label):  # type: ignore[no-untyped-def]
         return image + np.random.normal(0, 0.05, (SIDE, SIDE, 3)).astype(np.float32), label
@@ -152,17 +151,17 @@ def _(room: Room) -> Given:
     return {"dataset": dataset(pair(room), lambda d: d.map(noisy)), "model": net(6)}
 
 
-@fault(DATA, "a cache behind the augmentation", "augmentation-frozen")
+@fault("a cache behind the augmentation", "augmentation-frozen")
 def _(room: Room) -> Given:
     return {"dataset": dataset(pair(room), lambda d: d.map(flip).cache()), "model": net(6)}
 
 
-@fault(DATA, "validation augmented too", "augmentation-in-validation")
+@fault("validation augmented too", "augmentation-in-validation")
 def _(room: Room) -> Given:
     return {"dataset": dataset(pair(room), lambda d: d.map(flip), lambda d: d.map(flip)), "model": net(6)}
 
 
-@fault(DATA, "augments all images of a batch that holds a rare one", "augmentation-all-classes")
+@fault("augments all images of a batch that holds a rare one", "augmentation-all-classes")
 def _(room: Room) -> Given:
     def augment(images, labels):  # type: ignore[no-untyped-def]
         if tf.reduce_any(labels == RARE):
@@ -173,7 +172,7 @@ def _(room: Room) -> Given:
     return {"dataset": (train.map(augment), validation), "model": net(6)}
 
 
-@fault(DATA, "brightness in gray levels on images of 0..1", "augmentation-destroys")
+@fault("brightness in gray levels on images of 0..1", "augmentation-destroys")
 def _(room: Room) -> Given:
     def bright(image, label):  # type: ignore[no-untyped-def]
         return tf.clip_by_value(tf.image.random_brightness(image, 32.0), 0.0, 1.0), label

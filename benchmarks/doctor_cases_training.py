@@ -14,7 +14,6 @@ from keras import layers
 from tests.support.doctor import batches, unit
 from trainer.models import networks
 
-TRAINING = "model and training"
 SHAPE = (SIDE, SIDE, 3)
 
 
@@ -62,24 +61,24 @@ class Quantize(layers.Layer):
         return tf.round(x * 4) / 4
 
 
-@fault(TRAINING, "Adam with a learning rate of 1e-7", "learning-rate-low")
+@fault("Adam with a learning rate of 1e-7", "learning-rate-low")
 def _(room: Room) -> Given:
     return given(pair(room), model=with_optimizer(keras.optimizers.Adam(1e-7)))
 
 
-@fault(TRAINING, "Adam with a learning rate of 10", "learning-rate-high")
+@fault("Adam with a learning rate of 10", "learning-rate-high")
 def _(room: Room) -> Given:
     return given(pair(room), model=with_optimizer(keras.optimizers.Adam(10.0)))
 
 
-@fault(TRAINING, "all layers frozen", "nothing-to-train")
+@fault("all layers frozen", "nothing-to-train")
 def _(room: Room) -> Given:
     model = net(6)
     model.trainable = False
     return given(pair(room), model=compiled(model))
 
 
-@fault(TRAINING, "a rounding between the layers", "no-gradient")
+@fault("a rounding between the layers", "no-gradient")
 def _(room: Room) -> Given:
     model = stack(
         layers.Conv2D(8, 3, activation="tanh"), layers.Conv2D(8, 3), Quantize(), layers.GlobalAveragePooling2D()
@@ -88,57 +87,57 @@ def _(room: Room) -> Given:
     return given(pair(room), model=compiled(model))
 
 
-@fault(TRAINING, "a dead ReLU layer", "dead-units")
+@fault("a dead ReLU layer", "dead-units")
 def _(room: Room) -> Given:
     dead = layers.Conv2D(16, 3, activation="relu", bias_initializer=keras.initializers.Constant(-50))
     return given(pair(room), model=stack(layers.Conv2D(8, 3, activation="relu"), dead, layers.GlobalAveragePooling2D()))
 
 
-@fault(TRAINING, "a network that lets nothing through", "cannot-memorize")
+@fault("a network that lets nothing through", "cannot-memorize")
 def _(room: Room) -> Given:
     return given(pair(room), model=stack(layers.AveragePooling2D(SIDE), layers.Rescaling(0.0, 0.5), layers.Flatten()))
 
 
-@fault(TRAINING, "a layer of two units before the head", "capacity-small")
+@fault("a layer of two units before the head", "capacity-small")
 def _(room: Room) -> Given:
     return given(pair(room), model=stack(layers.Conv2D(16, 3, 2, activation="relu"), layers.Flatten(), layers.Dense(2)))
 
 
-@fault(TRAINING, "Flatten into Dense: 16 million parameters for 360 images", "capacity-large")
+@fault("Flatten into Dense: 16 million parameters for 360 images", "capacity-large")
 def _(room: Room) -> Given:
     return given(pair(room), model=stack(layers.Conv2D(64, 3, activation="relu"), layers.Flatten(), layers.Dense(64)))
 
 
-@fault(TRAINING, "a head that begins with large biases", "loss-at-start")
+@fault("a head that begins with large biases", "loss-at-start")
 def _(room: Room) -> Given:
     model = net(6)
     model.layers[-1].bias.assign([30.0, 0, 0, 0, 0, 0])
     return given(pair(room), model=model)
 
 
-@fault(TRAINING, "twelve sigmoid layers", "gradients-vanish")
+@fault("twelve sigmoid layers", "gradients-vanish")
 def _(room: Room) -> Given:
     return given(pair(room), model=stack(layers.Flatten(), *[layers.Dense(32, "sigmoid") for _ in range(12)]))
 
 
-@fault(TRAINING, "initial weights twelve times too large", "gradients-explode")
+@fault("initial weights twelve times too large", "gradients-explode")
 def _(room: Room) -> Given:
     wild = keras.initializers.RandomNormal(stddev=1.5, seed=0)
     hidden = [layers.Dense(64, "relu", kernel_initializer=wild) for _ in range(4)]
     return given(pair(room), model=stack(layers.Flatten(), *hidden))
 
 
-@fault(TRAINING, "dropout that is on at evaluation", "dropout-at-evaluation")
+@fault("dropout that is on at evaluation", "dropout-at-evaluation")
 def _(room: Room) -> Given:
     return given(pair(room), model=residual(dropout=Always))
 
 
-@fault(TRAINING, "batch norm on the batch's statistics at evaluation", "batch-statistics-at-evaluation")
+@fault("batch norm on the batch's statistics at evaluation", "batch-statistics-at-evaluation")
 def _(room: Room) -> Given:
     return given(pair(room), model=residual(norm=Always))
 
 
-@fault(TRAINING, "batch norm of momentum 0.999 in the place of scaling, after 35 steps", "batch-norm-lags")
+@fault("batch norm of momentum 0.999 in the place of scaling, after 35 steps", "batch-norm-lags")
 def _(room: Room) -> Given:
     parts = pair(room)
     model = stack(
@@ -149,7 +148,7 @@ def _(room: Room) -> Given:
     return given(parts, floats, model=model)
 
 
-@fault(TRAINING, "batches of one image with batch norm", "batch-norm-alone")
+@fault("batches of one image with batch norm", "batch-norm-alone")
 def _(room: Room) -> Given:
     x, y, vx, vy = pair(room)
     return {"dataset": (batches(unit(x), y, 1), batches(unit(vx), vy, 32)), "model": residual()}
@@ -173,7 +172,7 @@ def _history(past: dict[str, tuple[float, ...]]):  # type: ignore[no-untyped-def
 
 
 for _name, (_id, _past) in COURSES.items():
-    fault(TRAINING, f"history: {_name}", _id)(_history(_past))
+    fault(f"history: {_name}", _id)(_history(_past))
 
 
 @healthy("trashnet, batch norm and dropout, SGD with momentum, gradient clipping")

@@ -1,8 +1,8 @@
 """The faults and healthy set-ups that `doctor_faults.py` runs, and the room they are made in.
 
-A case is a function that takes a Room and gives the arguments of `trainer.doctor.gather.subject_of`:
+A case is a function that takes a Room and gives the arguments of `trainer.doctor.subject.load.subject_of`:
 
-    @fault("Input against model", "0..255 into a model that expects small values", "range-large")
+    @fault("0..255 into a model that expects small values", "range-large")
     def raw_pixels(room):
         x, y = room.photos("trashnet", each=40, side=64)
         return {"dataset": batches(x.astype("float32"), y), "model": cnn(6)}
@@ -18,36 +18,49 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from trainer.doctor import catalogue
+
 ROOT = pathlib.Path(__file__).parent.parent
+HEALTHY = "healthy"
 Given = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """expects: ids of which one has to be found; () where nothing may be."""
+    """group: that of the finding in the catalogue, or HEALTHY.
+
+    expects: the id that has to be found; "" where nothing may be.
+    """
 
     group: str
     name: str
-    expects: tuple[str, ...]
+    expects: str
     make: Callable[[Room], Given]
 
 
 CASES: list[Case] = []
 
 
-def fault(group: str, name: str, *expects: str) -> Callable[[Callable[[Room], Given]], Callable[[Room], Given]]:
-    """Registers a set-up with one fault, and the id (or one of the ids) under which it has to be found."""
+def fault(name: str, expects: str) -> Callable[[Callable[[Room], Given]], Callable[[Room], Given]]:
+    """Registers a set-up with one fault, and the id under which it has to be found.
 
+    Raises:
+      KeyError: the catalogue has no such id.
+    """
+    return _register(catalogue.GROUPS[catalogue.entries()[expects].group], name, expects)
+
+
+def healthy(name: str) -> Callable[[Callable[[Room], Given]], Callable[[Room], Given]]:
+    """Registers a set-up in which nothing may be found."""
+    return _register(HEALTHY, name, "")
+
+
+def _register(group: str, name: str, expects: str) -> Callable[[Callable[[Room], Given]], Callable[[Room], Given]]:
     def register(make: Callable[[Room], Given]) -> Callable[[Room], Given]:
         CASES.append(Case(group, name, expects, make))
         return make
 
     return register
-
-
-def healthy(name: str) -> Callable[[Callable[[Room], Given]], Callable[[Room], Given]]:
-    """Registers a set-up in which nothing may be found."""
-    return fault("healthy", name)
 
 
 class Room:

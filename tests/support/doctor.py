@@ -19,8 +19,7 @@ from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import load
 from trainer.doctor.subject.sample import Batch, Sample, class_ids
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import Subject
+from trainer.doctor.subject.subject import Split, Subject
 
 CLASSES = {"trashnet": ("cardboard", "glass", "metal", "paper", "plastic", "trash"), "dogcat": ("cat", "dog")}
 # One of each pair of equal files under two labels, see the data's README: healthy sets should not have them.

@@ -1,7 +1,7 @@
 """The command: gathers, asks, tells.
 
 from trainer.doctor.config import DoctorConfig
-from trainer.doctor.doctor import examine
+from trainer.doctor.command import examine
 report = examine(DoctorConfig(data="photos/"))
 """
 

@@ -1,4 +1,4 @@
-"""What a probe found: the fault, the numbers that show it, what it costs, and the exact fix."""
+"""Holds what a probe found: the fault, the numbers that show it, what it costs, and the exact fix."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from typing import Any
 
 ERROR, WARNING, INFO = LEVELS = ("error", "warning", "info")
 BARS, LINES, MATRIX, PICTURES = CHART_KINDS = ("bars", "lines", "matrix", "pictures")
+
+
+class NotApplicable(Exception):  # noqa: N818 - an outcome and not an error
+    """A probe cannot tell anything of this subject; the message says why, as the end of "not checked: ..."."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,10 +35,8 @@ class Finding:
 
     id: stable name, such as `range-large`; docs/doctor.md explains it under this name.
     level: error: training cannot work like this; warning: it costs accuracy; info: worth knowing.
-    what: the fault in a sentence.
+    what, cost, fix: sentences of findings.toml; see `catalogue.found`.
     evidence: the numbers from the user's data and model that show it.
-    cost: what it is expected to cost.
-    fix: the exact change, as code or as an option where it can be.
     impact: 0..1, the share of what could be reached that it is expected to cost; ranks findings of one level.
     """
 

@@ -6,9 +6,8 @@ import time
 from collections.abc import Sequence
 
 from pipelines.core.text import first_line
-from trainer.doctor.clock import Clock
-from trainer.doctor.finding import Finding
-from trainer.doctor.outcome import NotApplicable, OutOfTime
+from trainer.doctor.clock import Clock, OutOfTime
+from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.output import text as report
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe

@@ -252,7 +252,7 @@ def test_the_package_holds_everything_of_both_programs(package_run):
     root = unpacked(package_run)
     for folder in ("pipelines", "trainer"):
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".py", ".j2"):
+            if path.suffix in (".py", ".j2", ".toml"):
                 assert (root / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     for name in (
         "setup.py",

@@ -19,8 +19,7 @@ from trainer.config import TrainConfig, TrainerError
 from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
 from trainer.doctor.config import DoctorConfig
-from trainer.doctor.finding import BARS, LINES, MATRIX, PICTURES, Chart, Finding, ranked
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import BARS, LINES, MATRIX, PICTURES, Chart, Finding, NotApplicable, ranked
 from trainer.doctor.output import page
 from trainer.doctor.output import text as report
 from trainer.doctor.probes.base import Probe

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from trainer.doctor.finding import BARS, LINES, PICTURES, Chart
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import Subject
+from trainer.doctor.subject import state
+from trainer.doctor.subject.subject import Split, Subject
 
 BINS = 60
 MOST_VALUES = 2_000_000  # for a histogram
@@ -41,20 +41,15 @@ def _values(split: Split) -> Chart:
 def _classes(split: Split, names: tuple[str, ...]) -> Chart:
     ids, counts = np.unique(split.sample.labels_seen, return_counts=True)
     shown = slice(0, MOST_CLASSES)
-    labels = [label_name(int(i), names) for i in ids[shown]]
+    labels = [state.label_name(int(i), names) for i in ids[shown]]
     return Chart(f"{split.name}: images of each class seen", BARS, {"images": counts[shown]}, labels)
 
 
 def _images(split: Split, names: tuple[str, ...]) -> Chart:
     images, ids = split.sample.images, split.sample.ids
     chosen = np.linspace(0, len(images) - 1, min(PICTURES_SHOWN, len(images))).astype(int)
-    series = {f"{k}: {label_name(int(ids[i]), names)}": images[i] for k, i in enumerate(chosen, 1)}
+    series = {f"{k}: {state.label_name(int(ids[i]), names)}": images[i] for k, i in enumerate(chosen, 1)}
     return Chart(f"{split.name}: images as the model gets them, stretched to what can be seen", PICTURES, series)
-
-
-def label_name(label: int, names: tuple[str, ...]) -> str:
-    """The class's name where it is known, else its id."""
-    return names[label] if 0 <= label < len(names) else str(label)
 
 
 def visible(image: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ import os
 
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import WARNING, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import folder
 from trainer.doctor.subject.subject import PREPARED, Subject
@@ -43,17 +43,11 @@ def _judge(sizes: np.ndarray, height: int, width: int) -> list[Finding]:
         return []
     low, middle, high = np.percentile(photos, [5, 50, 95])
     return [
-        Finding(
-            id="aspect-destroyed",
-            level=WARNING,
-            what="Photos are stretched to another shape, so that what is on them changes its shape",
-            evidence=f"{squeezed:.0%} of {len(photos)} photos looked at change their ratio of width to height by more "
+        catalogue.found(
+            "aspect-destroyed",
+            f"{squeezed:.0%} of {len(photos)} photos looked at change their ratio of width to height by more "
             f"than {SQUEEZED:g} times: theirs are {low:.2f} to {high:.2f} (5 to 95 %, median {middle:.2f}), and all "
             f"become {width / height:.2f}.",
-            cost="Circles become ellipses of every kind: commonly 1 to 5 points of accuracy where shape tells classes.",
-            fix="tf.image.resize_with_pad(image, height, width, antialias=True), or crop the middle first; "
-            "`python -m pipelines prepare --resize pad` or `crop`.",
-            impact=0.3,
         )
     ]
 

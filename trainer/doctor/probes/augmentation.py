@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import PICTURES, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import PICTURES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import class_ids
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import DATASET, Subject
+from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.tfdata_steps import Step
 
@@ -55,15 +55,9 @@ def in_validation(subject: Subject, clock: Clock) -> list[Finding]:
     for step, _ in _image_maps(_own(subject).validation, clock):
         if _varies(tfdata_steps.run_traced, step, clock) or _varies(tfdata_steps.run_anew, step, clock):
             return [
-                Finding(
-                    id="augmentation-in-validation",
-                    level=WARNING,
-                    what="The validation images are augmented",
-                    evidence=f"{_where(step)} gives {TIMES} different results for one validation image.",
-                    cost="Validation measures how well augmented images are recognized, and varies from epoch to "
-                    "epoch: the best epoch is chosen partly by luck, and early stopping may come too early.",
-                    fix="Map the augmentation over the training dataset only, after the two are split.",
-                    impact=0.2,
+                catalogue.found(
+                    "augmentation-in-validation",
+                    f"{_where(step)} gives {TIMES} different results for one validation image.",
                 )
             ]
     return []
@@ -212,62 +206,35 @@ def _where(step: Step) -> str:
 
 
 def _frozen(step: Step) -> Finding:
-    return Finding(
-        id="augmentation-frozen",
-        level=WARNING,
-        what="The augmentation is frozen: its dice were thrown once, when Dataset.map traced the function",
-        evidence=f"{_where(step)} gives different images when it is called in Python, and {TIMES} times the same one "
+    return catalogue.found(
+        "augmentation-frozen",
+        f"{_where(step)} gives different images when it is called in Python, and {TIMES} times the same one "
         "as the dataset runs it.",
-        cost="Every image is changed in the same way in every epoch, or none is: it is no augmentation, and the "
-        "training images may be systematically unlike those of validation.",
-        fix="Throw the dice in TensorFlow, which does it for each image: tf.image.random_flip_left_right(image), "
-        "tf.random.uniform(()) < 0.5 with tf.cond; or put keras.layers.RandomFlip into the model. Python's random and "
-        "numpy.random run while the function is traced, and never again.",
-        impact=0.3,
+        case="traced",
     )
 
 
 def _cached(step: Step) -> Finding:
-    return Finding(
-        id="augmentation-frozen",
-        level=WARNING,
-        what="The augmentation is frozen: its results are cached in the first epoch",
-        evidence=f"{_where(step)} is random, and .cache() comes after it.",
-        cost="Every epoch sees the images of the first one: it is no augmentation.",
-        fix="Call .cache() before the random map: dataset.map(load).cache().map(augment).",
-        impact=0.3,
+    return catalogue.found(
+        "augmentation-frozen", f"{_where(step)} is random, and .cache() comes after it.", case="cached"
     )
 
 
 def _seeded(step: Step) -> Finding:
-    return Finding(
-        id="augmentation-frozen",
-        level=WARNING,
-        what="The augmentation is frozen: its random numbers begin anew with every pass, in the same order of images",
-        evidence=f"{_where(step)} is random with a seed, and nothing is shuffled before it: two passes over the same "
+    return catalogue.found(
+        "augmentation-frozen",
+        f"{_where(step)} is random with a seed, and nothing is shuffled before it: two passes over the same "
         f"{ELEMENTS} elements gave the same images.",
-        cost="Every epoch sees the same images: it is no augmentation.",
-        fix="Shuffle before the map, or draw with tf.random.stateless_uniform from a seed that counts on: zip the "
-        "dataset with tf.data.Dataset.random(); or use keras.layers.RandomFlip in the model.",
-        impact=0.3,
+        case="seeded",
     )
 
 
 def _on_all(step: Step, reason: str, subject: Subject, shares: dict[int, float], common: int, rare: int) -> Finding:
-    def name(label: int) -> str:
-        return repr(subject.labels[label]) if label < len(subject.labels) else f"class {label}"
-
-    return Finding(
-        id="augmentation-all-classes",
-        level=WARNING,
-        what="Augmentation that was meant for one class is done to others",
-        evidence=f"{_where(step)}: {reason}, yet it changes {shares[common]:.0%} of the tried images of "
-        f"{name(common)}, the commonest class, and {shares[rare]:.0%} of those of {name(rare)}, the rarest.",
-        cost="The rare class gains nothing on the others.",
-        fix="Decide image by image, before .batch(): tf.cond(label == RARE, lambda: augment(image), lambda: image). "
-        "In a batch, tf.reduce_any(labels == RARE) is true for all of its images: tf.where(rare[:, None, None, None], "
-        "augmented, images) is not.",
-        impact=0.2,
+    names = {label: state.label_name(label, subject.labels, quoted=True) for label in (common, rare)}
+    return catalogue.found(
+        "augmentation-all-classes",
+        f"{_where(step)}: {reason}, yet it changes {shares[common]:.0%} of the tried images of "
+        f"{names[common]}, the commonest class, and {shares[rare]:.0%} of those of {names[rare]}, the rarest.",
     )
 
 
@@ -276,18 +243,11 @@ def _destroyed(step: Step, after: list[np.ndarray], before: list[np.ndarray], sh
     for i in range(0, min(len(after), 4 * TIMES), TIMES):
         for caption, image in ((f"{i // TIMES}, before", before[i]), (f"{i // TIMES}, after", after[i])):
             shown[caption] = image[0] if image.ndim == 4 else image
-    return Finding(
-        id="augmentation-destroys",
-        level=WARNING,
-        what="The augmentation leaves nothing to recognize in most images",
-        evidence=f"{_where(step)}: {share:.0%} of {len(after)} augmented images have less than {WASHED_OUT:.0%} of the "
+    return catalogue.found(
+        "augmentation-destroys",
+        f"{_where(step)}: {share:.0%} of {len(after)} augmented images have less than {WASHED_OUT:.0%} of the "
         "contrast that they had.",
-        cost="The labels of these images are to be learned from nothing; the model learns to answer the commonest "
-        "class.",
-        fix="Weaken it. Brightness is added in the units of the image: max_delta=0.1 for images in 0..1, 25 for "
-        "0..255; and look at a batch of augmented images before training on them.",
-        impact=0.6,
-        charts=(Chart("augmentation", PICTURES, shown),),
+        charts=[Chart("augmentation", PICTURES, shown)],
     )
 
 

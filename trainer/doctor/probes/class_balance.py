@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import BARS, ERROR, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
-from trainer.doctor.subject.split import Split
 from trainer.doctor.subject.subject import Subject
 
 UNBALANCED = 5.0  # largest class to smallest; below this the rare class is still learned, only worse
@@ -33,21 +32,17 @@ def imbalance(subject: Subject, clock: Clock) -> list[Finding]:
     majority, rate, where = _majority(subject)
     reported = state.reported_accuracy(subject.history)
     beside = f" The history's best {reported[0]} is {reported[1]:.1%}." if reported else ""
-    names = [state.label_name(subject, label) for label in sorted(counts)]
+    names = [state.label_name(label, subject.labels, quoted=True) for label in sorted(counts)]
     return [
-        Finding(
-            id="imbalance",
-            level=WARNING,
-            what=f"The classes are unbalanced: {ratio:.1f} images of {state.label_name(subject, common)} to one of "
-            f"{state.label_name(subject, rare)}",
-            evidence=f"{counts[common]:,} and {counts[rare]:,} train images. {rate:.1%} accuracy on {where} is what "
+        catalogue.found(
+            "imbalance",
+            f"{counts[common]:,} and {counts[rare]:,} train images. {rate:.1%} accuracy on {where} is what "
             f"always answering {majority} gives.{beside}",
-            cost="Accuracy hardly counts the rare class: a model that never finds it looks good.",
-            fix="Judge by balanced accuracy and the recall of each class (`python -m trainer evaluate`), and give the "
-            "rare class weight: --loss weighted or logit-adjusted, class_weight= of model.fit, or "
-            "`python -m pipelines prepare --balance uniform`. `python -m trainer ablate` measures which helps.",
+            ratio=ratio,
+            common=state.label_name(common, subject.labels, quoted=True),
+            rare=state.label_name(rare, subject.labels, quoted=True),
             impact=min(0.6, 1 - 1 / ratio),
-            charts=(Chart("train images of each class", BARS, {"images": [counts[c] for c in sorted(counts)]}, names),),
+            charts=[Chart("train images of each class", BARS, {"images": [counts[c] for c in sorted(counts)]}, names)],
         )
     ]
 
@@ -57,7 +52,7 @@ def _majority(subject: Subject) -> tuple[str, float, str]:
     split = subject.splits[-1]
     counts, _ = state.counts(subject, split)
     common = max(counts, key=lambda c: counts[c])
-    return state.label_name(subject, common), counts[common] / sum(counts.values()), split.name
+    return state.label_name(common, subject.labels, quoted=True), counts[common] / sum(counts.values()), split.name
 
 
 def accuracy_is_majority(subject: Subject, clock: Clock) -> list[Finding]:
@@ -73,16 +68,11 @@ def accuracy_is_majority(subject: Subject, clock: Clock) -> list[Finding]:
     if validation != (where == "validation") or reported[1] > rate + LIKE_MAJORITY or rate >= 1:
         return []
     return [
-        Finding(
-            id="accuracy-is-majority",
-            level=ERROR,
-            what=f"The accuracy that was reported is what always answering {majority} gives",
-            evidence=f"The history's best {reported[0]} is {reported[1]:.1%}; {rate:.1%} of the {where} images are "
-            f"{majority}.",
-            cost="The model has learned the frequency of the classes and nothing of the images.",
-            fix="Look at the other findings for why it does not learn; judge by balanced accuracy, which is "
-            f"{1 / state.classes(subject):.2f} for such a model.",
-            impact=0.9,
+        catalogue.found(
+            "accuracy-is-majority",
+            f"The history's best {reported[0]} is {reported[1]:.1%}; {rate:.1%} of the {where} images are {majority}.",
+            majority=majority,
+            balanced=1 / state.classes(subject),
         )
     ]
 
@@ -102,16 +92,11 @@ def one_answer(subject: Subject, clock: Clock) -> list[Finding]:
     if share < ONE_ANSWER or right >= ONE_ANSWER:
         return []
     return [
-        Finding(
-            id="answers-one-class",
-            level=ERROR,
-            what=f"The model answers {state.label_name(subject, answer)} to all images or nearly all",
-            evidence=f"{share:.1%} of {len(given):,} {split.name} images get this answer; {right:.1%} of them are of "
+        catalogue.found(
+            "answers-one-class",
+            f"{share:.1%} of {len(given):,} {split.name} images get this answer; {right:.1%} of them are of "
             f"that class. Its accuracy on them is {np.mean(given == true):.1%}.",
-            cost="No other class is ever found: balanced accuracy is that of a coin.",
-            fix="Compare the value range that it was trained with and the one that it gets; with unbalanced classes "
-            "train again with --loss weighted or on `prepare --balance uniform`, and at another learning rate.",
-            impact=0.95,
+            answer=state.label_name(answer, subject.labels, quoted=True),
         )
     ]
 
@@ -125,30 +110,27 @@ def missing(subject: Subject, clock: Clock) -> list[Finding]:
     if not (whole and both_whole):
         raise NotApplicable("not all labels of both splits were seen; --deep looks at more")
     found = []
-    for absent, split, level, cost in (
-        (sorted(set(two) - set(one)), train, ERROR, "The model can never learn them: each such image is an error."),
-        (sorted(set(one) - set(two)), validation, WARNING, "Validation says nothing of how well they are recognized."),
-    ):
-        if absent:
-            found.append(_absent(subject, absent, split, level, cost))
+    never_learned, never_judged = sorted(set(two) - set(one)), sorted(set(one) - set(two))
+    if never_learned:
+        evidence, names = _absent(subject, never_learned)
+        found.append(catalogue.found("class-missing", evidence, case="in-training", split=train.name, classes=names))
+    if never_judged:
+        evidence, names = _absent(subject, never_judged)
+        found.append(
+            catalogue.found("class-missing", evidence, case="in-validation", split=validation.name, classes=names)
+        )
     return found
 
 
-def _absent(subject: Subject, absent: list[int], split: Split, level: str, cost: str) -> Finding:
-    names = ", ".join(state.label_name(subject, label) for label in absent[:10])
+def _absent(subject: Subject, absent: list[int]) -> tuple[str, str]:
+    """The evidence for classes that one split lacks, and their names."""
+    names = ", ".join(state.label_name(label, subject.labels, quoted=True) for label in absent[:10])
     many = len(absent) > 1
-    return Finding(
-        id="class-missing",
-        level=level,
-        what=f"The {split.name} split has no image of {names}",
-        evidence=f"{len(absent)} class{'es' if many else ''} that the other split has {'are' if many else 'is'} "
-        f"missing from all its images.",
-        cost=cost,
-        fix="Split each class by itself (stratified): `python -m pipelines prepare` does; "
-        "sklearn.model_selection.train_test_split(..., stratify=labels). A split by position of files that are sorted "
-        "by class does this.",
-        impact=0.8 if level == ERROR else 0.3,
+    evidence = (
+        f"{len(absent)} class{'es' if many else ''} that the other split has {'are' if many else 'is'} "
+        "missing from all its images."
     )
+    return evidence, names
 
 
 def few(subject: Subject, clock: Clock) -> list[Finding]:
@@ -160,19 +142,10 @@ def few(subject: Subject, clock: Clock) -> list[Finding]:
     poor = {label: n for label, n in counts.items() if n < FEW}
     if not poor:
         return []
-    listed = ", ".join(f"{state.label_name(subject, label)} {n}" for label, n in sorted(poor.items())[:10])
-    return [
-        Finding(
-            id="few-images",
-            level=WARNING,
-            what=f"{'Some classes have' if len(poor) > 1 else 'A class has'} too few train images to be learned",
-            evidence=f"Fewer than {FEW}: {listed}.",
-            cost="A network from scratch learns these very pictures; on others the recall of the class is near 0.",
-            fix="Collect more, some fifty at least; join the class with a like one; or start from weights that know "
-            "pictures (--weights with a keras.applications network). Copies do not add what is not there.",
-            impact=0.4,
-        )
-    ]
+    listed = ", ".join(
+        f"{state.label_name(label, subject.labels, quoted=True)} {n}" for label, n in sorted(poor.items())[:10]
+    )
+    return [catalogue.found("few-images", f"Fewer than {FEW}: {listed}.", classes=len(poor))]
 
 
 PROBES = (

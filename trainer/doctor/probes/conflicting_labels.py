@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import PICTURES, WARNING, Chart, Finding
-from trainer.doctor.output.figures import label_name
+from trainer.doctor.finding import PICTURES, Chart, Finding
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import FOLDER, Subject
 
 SHOWN = 5
@@ -31,20 +32,17 @@ def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
     if not several:
         return []
     shown = "; ".join(
-        " = ".join(f"{name} ({label_name(label, subject.labels)})" for label, name in labels.items())
+        " = ".join(f"{name} ({state.label_name(label, subject.labels)})" for label, name in labels.items())
         for labels in several[:SHOWN]
     )
     return [
-        Finding(
-            id="contradictory-duplicates",
-            level=WARNING,
-            what=f"{len(several)} image{'s are' if len(several) > 1 else ' is'} there under several labels",
-            evidence=f"Of {total:,} images looked at: {shown}{'; …' if len(several) > SHOWN else ''}.",
-            cost=f"At least {len(several) / total:.2%} of the labels are wrong, and no model can be right on both.",
-            fix="Look at them and keep one of each; `python -m pipelines prepare --duplicates drop` keeps none "
-            "of them.",
+        catalogue.found(
+            "contradictory-duplicates",
+            f"Of {total:,} images looked at: {shown}{'; …' if len(several) > SHOWN else ''}.",
+            images=len(several),
+            share=len(several) / total,
             impact=min(1.0, 2 * len(several) / total),
-            charts=(Chart("images with several labels", PICTURES, pictures),),
+            charts=[Chart("images with several labels", PICTURES, pictures)],
         )
     ]
 

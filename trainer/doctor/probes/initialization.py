@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import BARS, ERROR, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
@@ -33,20 +33,11 @@ def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     high = not twin.start < twin.chance
     return [
-        Finding(
-            id="loss-at-start",
-            level=WARNING,
-            what=f"The loss before training is far too {'high' if high else 'low'}",
-            evidence=f"It is {twin.start:.3g} on a batch; a model that knows nothing has ln({twin.classes}) = "
+        catalogue.found(
+            "loss-at-start",
+            f"It is {twin.start:.3g} on a batch; a model that knows nothing has ln({twin.classes}) = "
             f"{twin.chance:.3g}.",
-            cost="The first epochs go into undoing it, and may leave units dead behind."
-            if high
-            else "The loss does not measure what it should: it can fall while nothing is learned.",
-            fix="Scale the images to small numbers (divide by 255), use the default initializers, and let the last "
-            "layer and the loss agree: logits with from_logits=True, or softmax without."
-            if high
-            else "Compare the loss with the head: softmax with from_logits=True, or a sum where a mean is meant.",
-            impact=0.4,
+            case="high" if high else "low",
         )
     ]
 
@@ -68,31 +59,20 @@ def gradients(subject: Subject, clock: Clock) -> list[Finding]:
 
 def _explodes(total: float, kernels: list[tuple[str, float]]) -> Finding:
     largest = max(kernels, key=lambda k: k[1], default=("", math.nan))
-    return Finding(
-        id="gradients-explode",
-        level=WARNING,
-        what="The gradients explode at the first step",
-        evidence=f"Their norm over all weights is {total:.3g}; 0.1 to 100 is usual. Largest: {largest[0]}, "
+    return catalogue.found(
+        "gradients-explode",
+        f"Their norm over all weights is {total:.3g}; 0.1 to 100 is usual. Largest: {largest[0]}, "
         f"{largest[1]:.3g} for each weight.",
-        cost="Plain SGD becomes infinite; Adam takes steps in directions that one batch made up.",
-        fix="Scale the images to small numbers, initialize with he_normal, put BatchNormalization between layers; "
-        "clipnorm=1.0 in the optimizer (--clip-norm 1) is a bandage.",
-        impact=0.5,
-        charts=(_chart(kernels),),
+        charts=[_chart(kernels)],
     )
 
 
 def _vanishes(kernels: list[tuple[str, float]]) -> Finding:
-    return Finding(
-        id="gradients-vanish",
-        level=ERROR,
-        what="The gradients vanish on the way to the first layers",
-        evidence=f"At {kernels[0][0]} they are {kernels[0][1]:.2g} for each weight, at {kernels[-1][0]} "
+    return catalogue.found(
+        "gradients-vanish",
+        f"At {kernels[0][0]} they are {kernels[0][1]:.2g} for each weight, at {kernels[-1][0]} "
         f"{kernels[-1][1]:.2g}: {kernels[-1][1] / max(kernels[0][1], 1e-300):.1g} times as much.",
-        cost="The first layers, which see the image, stay as they were initialized.",
-        fix="relu with he_normal in the place of sigmoid or tanh, BatchNormalization, or residual connections.",
-        impact=0.8,
-        charts=(_chart(kernels),),
+        charts=[_chart(kernels)],
     )
 
 
@@ -124,17 +104,11 @@ def capacity(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     path, size = max(weights.items(), key=lambda w: w[1])
     return [
-        Finding(
-            id="capacity-large",
-            level=WARNING,
-            what="The model is far too large for the data",
-            evidence=f"{total:,} trainable parameters for {images:,} train images, {total / images:,.0f} to one; "
+        catalogue.found(
+            "capacity-large",
+            f"{total:,} trainable parameters for {images:,} train images, {total / images:,.0f} to one; "
             f"{size / total:.0%} of them are in {path}.",
-            cost="It learns the training images by heart, and each step costs what they cost.",
-            fix="GlobalAveragePooling2D in the place of Flatten"
-            + (" takes most of them away" if size >= FULL_SHARE * total else "")
-            + "; fewer filters; or pretrained weights with the backbone frozen.",
-            impact=0.4,
+            one_layer=size >= FULL_SHARE * total,
         )
     ]
 
@@ -146,15 +120,12 @@ def _narrowest(subject: Subject) -> Finding | None:
     for layer in layers[:-1]:
         width = _width(layer)
         if 2**width < classes and type(layer).__name__ != "DepthwiseConv2D":
-            return Finding(
-                id="capacity-small",
-                level=WARNING,
-                what="A layer of the model is too narrow for the classes",
-                evidence=f"All that is known of an image goes through {width} unit{'s' if width > 1 else ''} or "
+            return catalogue.found(
+                "capacity-small",
+                f"All that is known of an image goes through {width} unit{'s' if width > 1 else ''} or "
                 f"filters of {layer.name}; there are {classes} classes.",
-                cost="The classes can hardly be told apart behind it.",
-                fix=f"Give {layer.name} at least {max(16, 4 * classes)} units or filters.",
-                impact=0.6,
+                layer=layer.name,
+                enough=max(16, 4 * classes),
             )
     return None
 

@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, LINES, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import exceptions
 from trainer.doctor.subject.subject import Subject
@@ -39,15 +39,11 @@ def takes_images(subject: Subject, clock: Clock) -> list[Finding]:
         if known.id != "program-raises":
             return [known]
         return [
-            Finding(
-                id="input-shape",
-                level=ERROR,
-                what="The model does not take the images of the dataset",
-                evidence=f"The model's input is {', '.join(map(str, wanted)) or 'not declared'}; a batch has the shape "
+            catalogue.found(
+                "input-shape",
+                f"The model's input is {', '.join(map(str, wanted)) or 'not declared'}; a batch has the shape "
                 f"{('batch', *images.shape[1:])}. {known.evidence}",
-                cost="model.fit stops with this error.",
-                fix=f"keras.Input({images.shape[1:]}) in the model, or resize the images to what it has.",
-                impact=1.0,
+                shape=images.shape[1:],
             )
         ]
     return []
@@ -111,37 +107,24 @@ def _scaled_twice(images: np.ndarray, seen: Front) -> Finding:
     by = f"its layer{'s' if len(seen.scaling) > 1 else ''} {', '.join(map(repr, seen.scaling))}" if seen.scaling else ""
     by = by or "what it does before its first weights"
     own = _span(seen.values) < 0.5 * _span(images)
-    return Finding(
-        id="scaled-twice",
-        level=ERROR,
-        what="The images are scaled twice, by the dataset and by the model" if own else "The images are scaled twice",
-        evidence=f"The dataset gives {given}; after {by}, {reached} reach the first weights."
+    return catalogue.found(
+        "scaled-twice",
+        f"The dataset gives {given}; after {by}, {reached} reach the first weights."
         if own
         else f"Values of {reached} reach the first weights: a photograph spans 0..1 or more after one scaling.",
-        cost="The images are nearly one gray to the model: the loss stays near ln(classes) for many epochs.",
-        fix="Take the scaling out of the dataset (no / 255, no preprocess_input): the model does it itself"
-        if own
-        else "Take one of the two divisions out: look for / 255 after tf.image.convert_image_dtype or ToFloat, which "
-        "scales already, or for two maps that normalize.",
-        impact=0.9,
-        charts=(_histogram(images, seen.values),),
+        case="by-dataset-and-model" if own else "by-dataset",
+        charts=[_histogram(images, seen.values)],
     )
 
 
 def _large(images: np.ndarray, seen: Front, rms: float) -> Finding:
-    return Finding(
-        id="range-large",
-        level=ERROR,
-        what="The images go into the model as large numbers, and it expects small ones",
-        evidence=f"The dataset gives {_ends(images)}; {_ends(seen.values)} reach the first weights, with a root mean "
+    return catalogue.found(
+        "range-large",
+        f"The dataset gives {_ends(images)}; {_ends(seen.values)} reach the first weights, with a root mean "
         f"square of {rms:.0f}. Initial weights are made for inputs near 1 (He et al. 2015, section 2.2), and no "
         "normalization follows.",
-        cost=f"Activations and gradients begin {rms:.0f} times too large: the first steps throw the weights about, and "
-        "many networks stay at the majority answer.",
-        fix="image = tf.cast(image, tf.float32) / 255.0 in the map, or keras.layers.Rescaling(1 / 255) as the first "
-        "layer; a prepared dataset: `--normalize zscore`.",
-        impact=0.9,
-        charts=(_histogram(images, seen.values),),
+        rms=rms,
+        charts=[_histogram(images, seen.values)],
     )
 
 
@@ -192,16 +175,13 @@ def _fitting(wants: str) -> tuple[str, ...]:
 
 
 def _other_range(network: Application, found: str, values: np.ndarray) -> Finding:
-    return Finding(
-        id="wrong-range",
-        level=WARNING,
-        what=f"The images are not in the range that {network.family} was made for",
-        evidence=f"{_ends(values)} reach its first weights, which is {RANGES[found]}; "
+    return catalogue.found(
+        "wrong-range",
+        f"{_ends(values)} reach its first weights, which is {RANGES[found]}; "
         f"keras.applications.{network.family} wants {RANGES[network.wants]}.",
-        cost="With published weights several points of accuracy, up to all of it; with random weights slower training.",
-        fix="Apply preprocess_input of its module in keras.applications to images of 0..255"
-        + (", or keras.layers.Rescaling(1 / 127.5, offset=-1)." if network.wants == SYMMETRIC else "."),
-        impact=0.5,
+        case="untrained",
+        network=network.family,
+        symmetric=network.wants == SYMMETRIC,
     )
 
 
@@ -237,18 +217,15 @@ def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application 
     best = min(scores, key=lambda name: scores[name])
     if given < REMEMBERED or scores[best] * BETTER > given:
         return None
-    family = f" ({network.family})" if network is not None else ""
-    return Finding(
-        id="wrong-range",
-        level=ERROR,
-        what=f"The trained network{family} gets images in another range than it was trained on",
-        evidence=f"{_ends(seen)} reach its first weights. From what its first BatchNormalization ({norm.name!r}) "
+    evidence = (
+        f"{_ends(seen)} reach its first weights. From what its first BatchNormalization ({norm.name!r}) "
         f"remembers, the activations differ by {given:.2g} nats a channel; as {RANGES[best]} they would by "
-        f"{scores[best]:.2g}.",
-        cost="All layers get what they never saw: several points of accuracy, up to all of it.",
-        fix=f"Give it images as {RANGES[best]}"
-        + (f": preprocess_input of keras.applications' module for {network.family}." if network is not None else "."),
-        impact=0.9,
+        f"{scores[best]:.2g}."
+    )
+    if network is None:
+        return catalogue.found("wrong-range", evidence, case="trained", range=RANGES[best])
+    return catalogue.found(
+        "wrong-range", evidence, case="trained-application", range=RANGES[best], network=network.family
     )
 
 
@@ -272,17 +249,7 @@ def of_run(subject: Subject, clock: Clock) -> list[Finding]:
     try:
         alignment.check_contracts(subject.trained, subject.contract)
     except alignment.AlignmentError as e:
-        return [
-            Finding(
-                id="contract-differs",
-                level=ERROR,
-                what="The run was trained on images that were prepared in another way, or on other classes",
-                evidence=str(e),
-                cost="What it says of these images means nothing.",
-                fix="Use the dataset that it was trained on, or prepare this one with the same options.",
-                impact=1.0,
-            )
-        ]
+        return [catalogue.found("contract-differs", str(e))]
     return []
 
 

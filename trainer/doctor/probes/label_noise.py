@@ -5,11 +5,11 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, MATRIX, PICTURES, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
-from trainer.doctor.output.figures import label_name
+from trainer.doctor.finding import MATRIX, PICTURES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import FOLDER, Subject
 from trainer.doctor.tools import first_weights, image_features
 from trainer.doctor.tools.kernel_classifier import FEWEST_OF_CLASS, Judgement, judge
@@ -37,20 +37,12 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     if accuracy > chance + CHANCE * error or _model_knows(subject):
         return []
     return [
-        Finding(
-            id="labels-shuffled",
-            level=WARNING,
-            what="The labels seem not to belong to their images",
-            evidence=f"A classifier on colors, layout and edges gets {found.memorized:.0%} of the images right "
-            "that it has "
-            f"seen, and of others {accuracy:.1%} (mean over {len(found.classes)} classes), where guessing gives "
+        catalogue.found(
+            "labels-shuffled",
+            f"A classifier on colors, layout and edges gets {found.memorized:.0%} of the images right that it "
+            f"has seen, and of others {accuracy:.1%} (mean over {len(found.classes)} classes), where guessing gives "
             f"{chance:.1%} with a standard error of {error:.1%}: nothing it learnt holds for other images.",
-            cost="If so, nothing can be learnt but to memorize: validation stays at chance.",
-            fix="Look at some images with their labels (--html shows them). Shuffle pairs and not lists: "
-            "tf.data.Dataset.zip((images, labels)).shuffle(n), never a shuffle on one of the two; list files and "
-            "labels "
-            "in one sorted order.",
-            impact=1.0,
+            case="not-learnable",
         )
     ]
 
@@ -129,26 +121,21 @@ def _mislabeled(subject: Subject, found: Judgement, wrong: np.ndarray) -> Findin
 
     def describe(i: int) -> str:
         row = int(found.chosen[i])
-        ours, theirs = found.classes[found.ids[i]], found.classes[found.probabilities[i].argmax()]
-        name = _file_name(subject, row)
-        return f"{name} ({label_name(int(ours), subject.labels)}, rather {label_name(int(theirs), subject.labels)})"
+        classes = found.classes[found.ids[i]], found.classes[found.probabilities[i].argmax()]
+        ours, theirs = (state.label_name(int(label), subject.labels) for label in classes)
+        return f"{_file_name(subject, row)} ({ours}, rather {theirs})"
 
     pictures = {describe(i): sample.images[found.chosen[i]] for i in wrong[:8]}
-    return Finding(
-        id="labels-doubtful",
-        level=WARNING,
-        what=f"{len(wrong)} images probably have the wrong label",
-        evidence=f"Classifiers that did not see them, and that are right on {found.balanced_accuracy:.0%} of the "
-        "others, "
-        f"give their label {GIVEN:.0%} or less and another {OTHER:.0%} or more, and {NEIGHBOURS - SAME} of the "
+    return catalogue.found(
+        "labels-doubtful",
+        f"Classifiers that did not see them, and that are right on {found.balanced_accuracy:.0%} of the "
+        f"others, give their label {GIVEN:.0%} or less and another {OTHER:.0%} or more, and {NEIGHBOURS - SAME} of the "
         f"{NEIGHBOURS} images most like each have another label: {'; '.join(describe(i) for i in wrong[:6])}"
         f"{'; …' if len(wrong) > 6 else ''}.",
-        cost=f"About {len(wrong) / len(found.ids):.1%} of the labels teach the wrong class, and judge wrongly at "
-        "validation; "
-        "there are usually several times as many that cannot be told so surely.",
-        fix="Look at them (--html shows them) and correct or take out those that are wrong.",
+        images=len(wrong),
+        share=len(wrong) / len(found.ids),
         impact=min(1.0, 3 * len(wrong) / len(found.ids)),
-        charts=(Chart("images with doubtful labels", PICTURES, pictures),),
+        charts=[Chart("images with doubtful labels", PICTURES, pictures)],
     )
 
 
@@ -178,28 +165,22 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
     right, renamed = float(np.mean(ids == given)), float(matrix[present, meant].sum() / len(ids))
     if right > BY_LABEL or renamed < MATCHED or len(set(meant)) < len(present):
         return []
-    names = [label_name(int(c), subject.labels) for c in range(classes)]
+    names = [state.label_name(int(c), subject.labels) for c in range(classes)]
     pairs = "; ".join(f"{names[a]} is answered as {names[b]}" for a, b in zip(present, meant, strict=True) if a != b)
     return [
-        Finding(
-            id="labels-other-order",
-            level=ERROR,
-            what="The model's answers are right in another order of the classes than the labels",
-            evidence=f"Of {len(ids)} {split.name} images {right:.0%} are right, and {renamed:.0%} once the classes are "
+        catalogue.found(
+            "labels-other-order",
+            f"Of {len(ids)} {split.name} images {right:.0%} are right, and {renamed:.0%} once the classes are "
             f"renamed: {pairs[:300]}.",
-            cost="The model is good and every number about it is bad; what is served names the wrong class.",
-            fix="Number the classes in one order for training and here (sorted names: os.listdir and sets have "
-            "no order); "
-            "take the vocabulary from the contract.",
-            impact=0.9,
-            charts=(
+            case="of-answers",
+            charts=[
                 Chart(
                     "confusion: rows true, columns answered",
                     MATRIX,
                     {names[i]: list(matrix[i]) for i in range(classes)},
                     names,
-                ),
-            ),
+                )
+            ],
         )
     ]
 

@@ -12,9 +12,9 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import FOLDER, Subject
 
@@ -50,12 +50,10 @@ def across(subject: Subject, clock: Clock) -> list[Finding]:
     taken = {j for _, j in equal}
     near = [(i, j) for i, j in _near(train, validation, clock) if j not in taken]
     found = []
-    for id_, what, pairs in (
-        ("duplicates-across-splits", "also in the training images, byte for byte", equal),
-        ("near-duplicates-across-splits", "nearly the same as training images", near),
-    ):
-        if len(pairs) > (NEAR_SHARE * len(validation.images) if pairs is near else 0):
-            found.append(_finding(id_, what, pairs, train, validation))
+    if equal:
+        found.append(_finding(equal, train, validation, near=False))
+    if len(near) > NEAR_SHARE * len(validation.images):
+        found.append(_finding(near, train, validation, near=True))
     return found
 
 
@@ -121,27 +119,22 @@ def _near(train: Pictures, validation: Pictures, clock: Clock) -> list[tuple[int
     return [(i, j) for j, i in found.items()]
 
 
-def _finding(
-    id_: str, what: str, pairs: list[tuple[int, int]], train: Pictures, validation: Pictures
-) -> Finding:  # fmt: skip
+def _finding(pairs: list[tuple[int, int]], train: Pictures, validation: Pictures, near: bool) -> Finding:
     share = len(pairs) / len(validation.images)
     listed = ", ".join(f"{validation.names[j]} = {train.names[i]}" for i, j in pairs[:5])
     shown = {}
     for i, j in pairs[:SHOWN]:
         shown[f"train {train.names[i][-24:]}"] = train.images[i]
         shown[f"validation {validation.names[j][-24:]}"] = validation.images[j]
-    return Finding(
-        id=id_,
-        level=ERROR if share >= MANY else WARNING,
-        what=f"{len(pairs):,} validation {'images are' if len(pairs) > 1 else 'image is'} {what}",
-        evidence=f"Of {len(validation.images):,} validation and {len(train.images):,} train images: {listed}"
+    return catalogue.found(
+        "near-duplicates-across-splits" if near else "duplicates-across-splits",
+        f"Of {len(validation.images):,} validation and {len(train.images):,} train images: {listed}"
         f"{', …' if len(pairs) > 5 else ''} (validation = train).",
-        cost=f"{share:.1%} of the validation score is memory: it promises more than the model keeps on new images.",
-        fix="Split by group and not by image: photos of one object, one sequence or one source belong into one split. "
-        "`python -m pipelines prepare` keeps equal images together, and groups that a manifest names; `--duplicates "
-        "drop` keeps one of equal ones.",
+        images=len(pairs),
+        share=share,
+        level=ERROR if share >= MANY else WARNING,
         impact=min(0.9, 0.2 + 2 * share),
-        charts=(Chart("the same picture in both splits", PICTURES, shown),),
+        charts=[Chart("the same picture in both splits", PICTURES, shown)],
     )
 
 

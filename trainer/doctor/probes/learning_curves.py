@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, LINES, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
@@ -46,16 +46,8 @@ def _chart(loss: np.ndarray, validation: np.ndarray | None) -> Chart:
 
 def _diverged(loss: np.ndarray, chart: Chart) -> Finding:
     first = int(np.argmin(np.isfinite(loss))) + 1
-    return Finding(
-        id="diverged",
-        level=ERROR,
-        what="The past training broke down: its loss is not a number",
-        evidence=f"The first loss that is NaN or infinite is that of epoch {first} of {len(loss)}.",
-        cost="All weights are NaN from there on.",
-        fix="Lower the learning rate to a tenth, clip the gradients (clipnorm=1.0; --clip-norm 1), and look for NaN "
-        "in the images, a logarithm of 0 in a loss of one's own, and float16 without loss scaling.",
-        impact=1.0,
-        charts=(chart,),
+    return catalogue.found(
+        "diverged", f"The first loss that is NaN or infinite is that of epoch {first} of {len(loss)}.", charts=[chart]
     )
 
 
@@ -65,16 +57,12 @@ def _too_high(loss: np.ndarray, chart: Chart) -> Finding | None:
     grown = loss[-1] > RISES * loss.min() and loss[-1] > loss[0]
     if not (grown or (jumps >= OFTEN and loss[-1] > 0.5 * loss[0])):
         return None
-    return Finding(
-        id="learning-rate-high",
-        level=WARNING,
-        what="The training loss jumps or grows: the learning rate is too high",
-        evidence=f"It went from {loss[0]:.3g} to {loss[-1]:.3g} in {len(loss)} epochs, with a least of "
+    return catalogue.found(
+        "learning-rate-high",
+        f"It went from {loss[0]:.3g} to {loss[-1]:.3g} in {len(loss)} epochs, with a least of "
         f"{loss.min():.3g}; in {jumps:.0%} of the epochs it grew by more than {JUMPS:.0%}.",
-        cost="The steps overshoot: the model wanders and does not settle.",
-        fix="A third to a tenth of the learning rate, a warm-up (--warmup-epochs 1), or a larger batch.",
-        impact=0.6,
-        charts=(chart,),
+        case="history",
+        charts=[chart],
     )
 
 
@@ -85,17 +73,11 @@ def _over(loss: np.ndarray, validation: np.ndarray | None, chart: Chart) -> Find
     end = validation[-1]
     if end < RISES * validation[best] or end < APART * loss[-1] or loss[-1] > 0.8 * loss[min(best, len(loss) - 1)]:
         return None
-    return Finding(
-        id="overfitting",
-        level=WARNING,
-        what="The model overfits: validation grows worse while training grows better",
-        evidence=f"The validation loss was least in epoch {best + 1}, {validation[best]:.3g}, and is {end:.3g} after "
+    return catalogue.found(
+        "overfitting",
+        f"The validation loss was least in epoch {best + 1}, {validation[best]:.3g}, and is {end:.3g} after "
         f"epoch {len(validation)}; the training loss is {loss[-1]:.3g}.",
-        cost="The last weights are worse than those of that epoch, above all in how sure they are.",
-        fix="Keep the weights of the best epoch (the train command does; keras.callbacks.EarlyStopping("
-        "restore_best_weights=True)); add augmentation, more images, dropout or weight decay; or take a smaller model.",
-        impact=0.4,
-        charts=(chart,),
+        charts=[chart],
     )
 
 
@@ -112,31 +94,20 @@ def _low_or_under(subject: Subject, loss: np.ndarray, chart: Chart) -> Finding |
 
 
 def _low(loss: np.ndarray, chart: Chart) -> Finding:
-    return Finding(
-        id="learning-rate-low",
-        level=WARNING,
-        what="The training loss falls, but hardly: the learning rate is too low",
-        evidence=f"From {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs, {1 - loss[-1] / loss[0]:.1%}, still as "
+    return catalogue.found(
+        "learning-rate-low",
+        f"From {loss[0]:.4g} to {loss[-1]:.4g} in {len(loss)} epochs, {1 - loss[-1] / loss[0]:.1%}, still as "
         "steadily as at the beginning.",
-        cost="It would take hundreds of epochs to learn what there is to learn.",
-        fix="Ten times the learning rate; usual are 1e-3 for Adam and 1e-2 to 1e-1 for SGD with momentum.",
-        impact=0.7,
-        charts=(chart,),
+        case="history",
+        charts=[chart],
     )
 
 
 def _under(loss: np.ndarray, guess: float, chart: Chart) -> Finding:
-    return Finding(
-        id="underfitting",
-        level=WARNING,
-        what="The model underfits: its training loss stays that of guessing",
-        evidence=f"It is {loss[-1]:.3g} after {len(loss)} epochs and has stopped to fall; always guessing gives "
-        f"{guess:.3g}.",
-        cost="Nothing of the images is learned.",
-        fix="See the other findings first: value range, labels, learning rate. Then a larger model, less dropout, "
-        "weight decay and augmentation.",
-        impact=0.7,
-        charts=(chart,),
+    return catalogue.found(
+        "underfitting",
+        f"It is {loss[-1]:.3g} after {len(loss)} epochs and has stopped to fall; always guessing gives {guess:.3g}.",
+        charts=[chart],
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, LINES, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools.model_copy import Twin
@@ -75,16 +75,7 @@ def _reached(losses: list[float], level: float) -> float:
 
 
 def _nothing_to_train(model: Any) -> Finding:
-    return Finding(
-        id="nothing-to-train",
-        level=ERROR,
-        what="Every layer of the model is frozen",
-        evidence=f"0 of {model.count_params():,} parameters are trainable.",
-        cost="Training changes nothing.",
-        fix="Set layer.trainable = True for what is to learn, at least for the head, and compile again: trainable is "
-        "read when the model is compiled.",
-        impact=1.0,
-    )
+    return catalogue.found("nothing-to-train", f"0 of {model.count_params():,} parameters are trainable.")
 
 
 def _without_gradient(twin: Twin) -> list[Finding]:
@@ -101,16 +92,10 @@ def _without_gradient(twin: Twin) -> list[Finding]:
         if dead:
             return dead
     return [
-        Finding(
-            id="no-gradient",
-            level=ERROR,
-            what="No gradient reaches most of the model's weights",
-            evidence=f"Of {len(kernels)} trainable kernels {len(lost)} get none: {', '.join(lost[:4])}"
+        catalogue.found(
+            "no-gradient",
+            f"Of {len(kernels)} trainable kernels {len(lost)} get none: {', '.join(lost[:4])}"
             f"{', …' if len(lost) > 4 else ''}.",
-            cost="These layers stay as they were initialized.",
-            fix="Look between them and the loss for what has no slope: tf.stop_gradient, argmax, round, a cast to an "
-            "integer, a comparison, or a sigmoid or softmax whose input is far too large.",
-            impact=1.0,
         )
     ]
 
@@ -130,16 +115,10 @@ def _dead(twin: Twin) -> list[Finding]:
     if not dead:
         return []
     return [
-        Finding(
-            id="dead-units",
-            level=ERROR,
-            what="A ReLU layer is dead: it gives 0 for every image",
-            evidence=f"Of {len(layers)} ReLU layers {len(dead)} give nothing but 0 for {len(twin.x)} images: "
+        catalogue.found(
+            "dead-units",
+            f"Of {len(layers)} ReLU layers {len(dead)} give nothing but 0 for {len(twin.x)} images: "
             f"{', '.join(dead[:4])}.",
-            cost="Behind it all images look the same, and no gradient comes back through it.",
-            fix="Look at its bias and at the size of the inputs; initialize with he_normal and zero biases, lower the "
-            "learning rate that drove it there, or use leaky_relu.",
-            impact=1.0,
         )
     ]
 
@@ -150,28 +129,23 @@ def _is_relu(layer: Any) -> bool:
 
 def _rate(twin: Twin, better: float, own: list[float], other: list[float], level: float) -> Finding:
     rate = twin.learning_rate
-    low = better > rate
     length = max(len(own), len(other))
-    return Finding(
-        id="learning-rate-low" if low else "learning-rate-high",
-        level=ERROR,
-        what=f"The learning rate is far too {'low' if low else 'high'}: {rate:g} with {twin.optimizer_name}",
-        evidence=f"{len(own)} steps on one batch of {len(twin.x)} images brought the loss to {own[-1]:.3g} "
+    return catalogue.found(
+        "learning-rate-low" if better > rate else "learning-rate-high",
+        f"{len(own)} steps on one batch of {len(twin.x)} images brought the loss to {own[-1]:.3g} "
         f"(guessing: {level:.3g}); with {better:g} it came to {other[-1]:.3g}.",
-        cost="The model does not learn in any number of epochs that one would wait for."
-        if low
-        else "Each step overshoots: the loss stays that of guessing or becomes infinite.",
-        fix=f"Set it to {better:g}, then try three times as much and a third. Usual: 1e-3 for Adam, 1e-2 to "
-        "1e-1 for SGD with momentum.",
-        impact=0.9,
-        charts=(
+        case="one-batch",
+        rate=rate,
+        optimizer=twin.optimizer_name,
+        better=better,
+        charts=[
             Chart(
                 "loss on one batch",
                 LINES,
                 {f"{rate:g}": _padded(own, length), f"{better:g}": _padded(other, length)},
                 [str(i) for i in range(length)],
-            ),
-        ),
+            )
+        ],
     )
 
 
@@ -180,17 +154,10 @@ def _padded(values: list[float], length: int) -> list[float]:
 
 
 def _no_capacity(twin: Twin, losses: list[float], level: float) -> Finding:
-    return Finding(
-        id="cannot-memorize",
-        level=ERROR,
-        what="The model cannot learn one batch by heart",
-        evidence=f"{len(losses)} steps on the same {len(twin.x)} images brought the loss to {losses[-1]:.3g}; guessing "
+    return catalogue.found(
+        "cannot-memorize",
+        f"{len(losses)} steps on the same {len(twin.x)} images brought the loss to {losses[-1]:.3g}; guessing "
         f"is {level:.3g}. Learning rates from 1e-4 to 0.1 did no better.",
-        cost="What cannot learn 16 images learns nothing from all.",
-        fix="Look for a layer that lets too little through (one unit or filter, a pooling to nothing, a sigmoid "
-        "between layers), for most layers frozen, and whether the images of the classes differ at all after "
-        "preprocessing.",
-        impact=1.0,
     )
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import FOLDER, Subject
+from trainer.doctor.subject.subject import FOLDER, Split, Subject
 
 # Less than one gray level of 255 between an image's darkest and brightest value, as a share of the span of all images.
 CONSTANT = 1 / 255
@@ -35,16 +34,10 @@ def _not_finite(split: Split, clock: Clock) -> Finding | None:
             infinite += int(np.isinf(batch.x).sum())
     if not broken:
         return None
-    return Finding(
-        id="not-finite",
-        level=ERROR,
-        what=f"The {split.name} images hold NaN or infinity",
-        evidence=f"{broken:,} of {len(split.sample):,} images: {nan:,} values are NaN and {infinite:,} are infinite.",
-        cost="One such image makes the loss and then every weight NaN; from there on the model answers one class.",
-        fix="Look for a division by zero (a constant image divided by its own deviation: "
-        "tf.image.per_image_standardization guards it), a logarithm of 0, or float16 above 65,504; "
-        "tf.debugging.check_numerics(image, 'image') in the map names the first one.",
-        impact=1.0,
+    return catalogue.found(
+        "not-finite",
+        f"{broken:,} of {len(split.sample):,} images: {nan:,} values are NaN and {infinite:,} are infinite.",
+        split=split.name,
     )
 
 
@@ -74,17 +67,17 @@ def _constant(split: Split, clock: Clock) -> list[Finding]:
     first = ", ".join(str(i) for i in flat[:5]) + (", …" if len(flat) > 5 else "")
     series = {f"{i}: label {split.sample.ids[i]}": images[i] for i in flat[:PICTURES_SHOWN]}
     return [
-        Finding(
-            id="constant-images",
-            level=ERROR if share >= CONSTANT_ERROR else WARNING,
-            what=f"{len(flat):,} of {len(images):,} {split.name} images show nothing: they have one value throughout",
-            evidence=f"Their values lie within {float((greatest - least)[flat].max()):.3g}, those of all images within "
+        catalogue.found(
+            "constant-images",
+            f"Their values lie within {float((greatest - least)[flat].max()):.3g}, those of all images within "
             f"{span:.3g}. The first are number {first} of the pass, counted from 0.",
-            cost=f"{share:.1%} of the labels are to be guessed from nothing, which blurs all the others.",
-            fix="Look at the files: blank photos are to be left out; where files are fine, the decoding is not "
-            "(values cast to an integer type after scaling become 0, a mask is read as the image).",
+            level=ERROR if share >= CONSTANT_ERROR else WARNING,
+            constant=len(flat),
+            images=len(images),
+            split=split.name,
+            share=share,
             impact=min(1.0, share),
-            charts=(Chart("constant images", PICTURES, series),),
+            charts=[Chart("constant images", PICTURES, series)],
         )
     ]
 
@@ -115,29 +108,21 @@ def _has_few_values(images: np.ndarray) -> bool:
 def _integer_division(split: Split, values: np.ndarray) -> Finding:
     shown = ", ".join(f"{v:g}" for v in values)
     share = float(np.mean(split.sample.images[:64] == values[0]))
-    return Finding(
-        id="integer-division",
-        level=ERROR,
-        what=f"The {split.name} images hold only {len(values)} distinct number{'s' if len(values) > 1 else ''}",
-        evidence=f"Values found: {shown} ({split.sample.images.dtype}); {share:.1%} of all pixels are {values[0]:g}. "
+    return catalogue.found(
+        "integer-division",
+        f"Values found: {shown} ({split.sample.images.dtype}); {share:.1%} of all pixels are {values[0]:g}. "
         "That is what integer division, or a cast to an integer type after scaling, leaves of a photograph.",
-        cost="Nearly all of the picture is gone; the model can only learn from where it is overexposed.",
-        fix="Make it a float first: image = tf.cast(image, tf.float32) / 255.0 (not // 255, no cast to uint8 after).",
-        impact=1.0,
+        split=split.name,
+        values=len(values),
     )
 
 
 def _float64(split: Split) -> Finding:
     size = split.sample.images[0].nbytes
-    return Finding(
-        id="float64",
-        level=WARNING,
-        what=f"The {split.name} images are float64",
-        evidence=f"An image takes {size:,} bytes; as float32 it would take {size // 2:,}. It is NumPy's default.",
-        cost="No accuracy: twice the memory and twice the time to copy every batch, and a cast in every step. A model "
-        "whose input says float64 trains several times slower on a GPU.",
-        fix="Cast in the map: image = tf.cast(image, tf.float32), or array.astype('float32').",
-        impact=0.05,
+    return catalogue.found(
+        "float64",
+        f"An image takes {size:,} bytes; as float32 it would take {size // 2:,}. It is NumPy's default.",
+        split=split.name,
     )
 
 
@@ -153,15 +138,11 @@ def channels_first(subject: Subject, clock: Clock) -> list[Finding]:
         shape = split.sample.shapes[0]
         if len(shape) == 3 and shape[0] in CHANNELS and shape[-1] not in (*CHANNELS, 2):
             found.append(
-                Finding(
-                    id="channels-first",
-                    level=ERROR,
-                    what=f"The {split.name} images have their channels first",
-                    evidence=f"An image has the shape {shape}; Keras layers expect (height, width, channels), and take "
+                catalogue.found(
+                    "channels-first",
+                    f"An image has the shape {shape}; Keras layers expect (height, width, channels), and take "
                     f"this one for {shape[0]} rows of {shape[1]} pixels with {shape[2]} channels.",
-                    cost="Convolutions mix columns as if they were colors: the model is refused or learns little.",
-                    fix="tf.transpose(image, (1, 2, 0)) in the map, or np.moveaxis(array, 1, -1) for a batch.",
-                    impact=1.0,
+                    split=split.name,
                 )
             )
     return found

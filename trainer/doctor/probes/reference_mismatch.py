@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, MATRIX, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
-from trainer.doctor.output.figures import label_name
+from trainer.doctor.finding import MATRIX, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools.match_images import FEWEST, Pairs, pairs
 
@@ -29,18 +29,11 @@ def channel_order(subject: Subject, clock: Clock) -> list[Finding]:
     if turned < MOSTLY:
         return []
     return [
-        Finding(
-            id="channel-order",
-            level=ERROR,
-            what="The images are BGR where RGB is expected",
-            evidence=f"Of {int(colored.sum())} colored images that were found again in {subject.directory}, "
+        catalogue.found(
+            "channel-order",
+            f"Of {int(colored.sum())} colored images that were found again in {subject.directory}, "
             f"{turned:.0%} have red and blue exchanged: the correlation of red less blue is "
             f"{correlation[colored].mean():.2f} as they are and {opposite[colored].mean():.2f} turned around.",
-            cost="With weights trained on RGB, and at serving, several points of accuracy; none where training, "
-            "validation "
-            "and serving all turn them around.",
-            fix="cv2.imread gives BGR: image[..., ::-1], or cv2.cvtColor(image, cv2.COLOR_BGR2RGB).",
-            impact=0.4,
         )
     ]
 
@@ -69,38 +62,27 @@ def labels(subject: Subject, clock: Clock) -> list[Finding]:
     chart = _chart(found, subject.labels)
     if meant:
         moved = "; ".join(
-            f"{label_name(theirs, subject.labels)} has {ours} and not {theirs}"
+            f"{state.label_name(theirs, subject.labels)} has {ours} and not {theirs}"
             for theirs, ours in meant.items()
             if theirs != ours
         )
         return [
-            Finding(
-                id="labels-other-order",
-                level=ERROR,
-                what="The label ids follow another order of the classes than the vocabulary",
-                evidence=f"Of {len(found.labels)} images that were found again in {subject.directory}, "
-                f"{agree:.0%} have "
-                f"the id of their class, and nearly all others the id of one other class: {moved}.",
-                cost="Training does not suffer; every report, and all that is served, names the wrong class.",
-                fix=f"Number the classes in this order: {', '.join(subject.labels[:12])} (sorted names: os.listdir and "
-                "sets have no order).",
-                impact=0.8,
-                charts=(chart,),
+            catalogue.found(
+                "labels-other-order",
+                f"Of {len(found.labels)} images that were found again in {subject.directory}, "
+                f"{agree:.0%} have the id of their class, and nearly all others the id of one other class: {moved}.",
+                case="against-data",
+                classes=", ".join(subject.labels[:12]),
+                charts=[chart],
             )
         ]
     return [
-        Finding(
-            id="labels-shuffled",
-            level=ERROR,
-            what="The labels do not belong to their images",
-            evidence=f"Of {len(found.labels)} images that were found again in {subject.directory}, {agree:.0%} "
-            "have the "
-            "label of their folder or record, and the others belong to no one class.",
-            cost="Nothing can be learnt but to memorize: validation stays at chance.",
-            fix="Shuffle pairs and not lists: one permutation for both arrays, or tf.data.Dataset.zip((images, labels))"
-            ".shuffle(n) and never a shuffle on one of the two.",
-            impact=1.0,
-            charts=(chart,),
+        catalogue.found(
+            "labels-shuffled",
+            f"Of {len(found.labels)} images that were found again in {subject.directory}, {agree:.0%} "
+            "have the label of their folder or record, and the others belong to no one class.",
+            case="against-data",
+            charts=[chart],
         )
     ]
 
@@ -126,7 +108,7 @@ def _chart(found: Pairs, names: tuple[str, ...]) -> Chart:
     size = int(max(found.labels.max(), found.reference.max())) + 1
     table = np.zeros((max(1, size), max(1, size)), int)
     np.add.at(table, (np.maximum(found.labels, 0), found.reference), 1)
-    labels = [label_name(i, names) for i in range(size)]
+    labels = [state.label_name(i, names) for i in range(size)]
     series = {f"id {i}": list(row) for i, row in enumerate(table)}
     return Chart("rows: label in the dataset; columns: class of the same image there", MATRIX, series, labels)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, WARNING, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import Batch
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import DATASET, Subject
+from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.tools import tfdata_steps
 
 LEAST_LABELS = 64
@@ -53,18 +52,11 @@ def _sorted(subject: Subject, labels: np.ndarray, runs: int, expected: float) ->
     batch = len(_train(subject).sample.batches[0].y)
     single = np.mean([len(np.unique(labels[i : i + batch])) == 1 for i in range(0, len(labels), batch)])
     usual = "" if np.isnan(expected) else f"; a random order has about {expected:,.0f}"
-    return Finding(
-        id="sorted-input",
-        level=ERROR,
-        what="The training images come sorted by class"
-        + (", and the shuffle buffer is too small to mix them" if buffer else ""),
-        evidence=f"Among {len(labels):,} labels in the order of a pass there are {runs:,} runs of one class{usual}. "
+    return catalogue.found(
+        "sorted-input",
+        f"Among {len(labels):,} labels in the order of a pass there are {runs:,} runs of one class{usual}. "
         f"{single:.0%} of the batches are of a single class. {shuffled}.",
-        cost="Each batch pulls the model towards one class; it forgets the classes in turn and ends up answering the "
-        "last one.",
-        fix="Shuffle the file names, all of them, before anything is decoded: "
-        "tf.data.Dataset.from_tensor_slices((paths, labels)).shuffle(len(paths)).map(load).batch(32).",
-        impact=0.9,
+        shuffled=bool(buffer),
     )
 
 
@@ -82,19 +74,7 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     labels = np.concatenate([two.y.reshape(len(two.y), -1) for _, two in pairs])
     if len(labels) < LEAST_LABELS or len(np.unique(labels, axis=0)) < 2:
         raise NotApplicable("too few labels were seen")
-    return [
-        Finding(
-            id="order-fixed",
-            level=WARNING,
-            what="The training images come in the same order in every epoch",
-            evidence=f"The first {len(labels):,} labels of two passes are the same, one by one.",
-            cost="The batches are the same in every epoch: the noise that keeps training from settling on single "
-            "images is missing, and batch norm sees the same neighbours.",
-            fix="Call .shuffle(len(paths)) on the training dataset before .batch(), with reshuffle_each_iteration at "
-            "its default.",
-            impact=0.1,
-        )
-    ]
+    return [catalogue.found("order-fixed", f"The first {len(labels):,} labels of two passes are the same, one by one.")]
 
 
 def _reshuffles(dataset: object) -> bool:
@@ -110,31 +90,17 @@ def repeated(subject: Subject, clock: Clock) -> list[Finding]:
     clock.check()
     split = _train(subject)
     if int(split.dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
-        return [_repeats("It is repeated without end.", "model.fit never finishes its first epoch unless "
-                         "steps_per_epoch is given, and then an epoch is as long as that says.")]  # fmt: skip
+        return [catalogue.found("repeats", "It is repeated without end.", case="endless")]
     counts = [_count(step.dataset) for step in tfdata_steps.steps(split.dataset) if step.kind.startswith("Repeat")]
     times = max((n for n in counts if n and n > 1), default=1)
     if times == 1:
         return []
-    cost = f"An epoch is {times} passes: learning-rate schedules, early stopping and the best epoch count wrongly."
-    return [_repeats(f"It has .repeat({times}).", cost)]
+    return [catalogue.found("repeats", f"It has .repeat({times}).", case="several", times=times)]
 
 
 def _count(dataset: object) -> int | None:
     count = getattr(dataset, "_count", None)
     return None if count is None else int(np.asarray(count))
-
-
-def _repeats(evidence: str, cost: str) -> Finding:
-    return Finding(
-        id="repeats",
-        level=WARNING,
-        what="The training dataset gives its images more than once an epoch",
-        evidence=evidence,
-        cost=cost,
-        fix="Leave .repeat() out: model.fit passes over the dataset anew in each epoch.",
-        impact=0.1,
-    )
 
 
 def _train(subject: Subject) -> Split:

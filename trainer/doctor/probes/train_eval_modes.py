@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import ERROR, WARNING, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes import initialization
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
@@ -40,31 +40,19 @@ def evaluation(subject: Subject, clock: Clock) -> list[Finding]:
 
 def _random(subject: Subject, noise: float) -> Finding:
     names = [layer.name for layer in initialization.flat(subject.model) if "dropout" in type(layer).__name__.lower()]
-    return Finding(
-        id="dropout-at-evaluation",
-        level=ERROR,
-        what="The model gives other answers to the same images at evaluation: dropout or noise is on",
-        evidence=f"Two calls with training=False differ by {noise:.1%} of the spread of the outputs. "
+    return catalogue.found(
+        "dropout-at-evaluation",
+        f"Two calls with training=False differ by {noise:.1%} of the spread of the outputs. "
         f"Layers of dropout: {', '.join(names[:4]) or 'none; look for random operations in a call'}.",
-        cost="Validation and served predictions are worse than the model is, and differ from call to call.",
-        fix="Do not pass training=True to a layer while the model is built: x = layers.Dropout(0.5)(x). Keras gives "
-        "it the right mode.",
-        impact=0.5,
     )
 
 
 def _of_batch(subject: Subject, apart: float) -> Finding:
     names = [layer.name for layer in _batch_norms(subject.model)]
-    return Finding(
-        id="batch-statistics-at-evaluation",
-        level=ERROR,
-        what="What the model answers to an image at evaluation depends on the other images of the batch",
-        evidence=f"Alone and in a batch of {IMAGES}, an image's outputs differ by {apart:.1%} of their spread. "
+    return catalogue.found(
+        "batch-statistics-at-evaluation",
+        f"Alone and in a batch of {IMAGES}, an image's outputs differ by {apart:.1%} of their spread. "
         f"Batch-normalization layers: {', '.join(names[:4]) or 'none; look for a mean over axis 0'}.",
-        cost="A single image, or a batch sorted by class, gets wrong answers.",
-        fix="Do not pass training=True to a BatchNormalization layer while the model is built, and give the argument "
-        "training on in a call of your own: self.norm(x, training=training).",
-        impact=0.6,
     )
 
 
@@ -81,17 +69,11 @@ def lagging(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     momentum = max(float(getattr(layer, "momentum", 0.99)) for layer in _batch_norms(subject.model))
     return [
-        Finding(
-            id="batch-norm-lags",
-            level=WARNING,
-            what="Batch normalization at evaluation does not know the data: its moving averages lag behind",
-            evidence=f"On the same {len(twin.x)} train images the loss is {in_training:.3g} with the statistics of "
+        catalogue.found(
+            "batch-norm-lags",
+            f"On the same {len(twin.x)} train images the loss is {in_training:.3g} with the statistics of "
             f"the batch and {at_evaluation:.3g} with the moving averages. Momentum {momentum:g}, "
             f"{state.steps_taken(subject.model):,} steps.",
-            cost="Training looks well and validation does not, from the same images.",
-            fix="Lower the momentum, BatchNormalization(momentum=0.9), or train more steps: after n steps the averages "
-            "still hold momentum ** n of their initial values. Feed training and validation alike.",
-            impact=0.6,
         )
     ]
 
@@ -104,17 +86,10 @@ def lonely(subject: Subject, clock: Clock) -> list[Finding]:
     if not norms or max(sizes) > 1:
         return []
     return [
-        Finding(
-            id="batch-norm-alone",
-            level=ERROR,
-            what="Batch normalization is trained on batches of one image",
-            evidence=f"The first {len(sizes)} batches hold one image each; {len(norms)} BatchNormalization layers "
+        catalogue.found(
+            "batch-norm-alone",
+            f"The first {len(sizes)} batches hold one image each; {len(norms)} BatchNormalization layers "
             "normalize over the batch.",
-            cost="Each image is normalized by itself, behind the last pooling to exactly 0: training learns what "
-            "evaluation never sees.",
-            fix="Use .batch(16) or more; where memory allows no more than one, GroupNormalization or "
-            "LayerNormalization.",
-            impact=0.8,
         )
     ]
 

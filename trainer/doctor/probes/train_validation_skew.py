@@ -6,12 +6,11 @@ import dataclasses
 
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import BARS, ERROR, WARNING, Chart, Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import FOLDER, Subject
+from trainer.doctor.subject.subject import FOLDER, Split, Subject
 
 MOST = 512  # images of each split
 FEWEST = 16  # images of each split: fewer say nothing of a split
@@ -86,14 +85,8 @@ def _difference(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> tuple[floa
 
 
 def _sizes(train: Split, other: Split) -> Finding:
-    return Finding(
-        id="splits-differ-size",
-        level=ERROR,
-        what="Training and validation images have different shapes",
-        evidence=f"train {train.sample.shapes[0]}, validation {other.sample.shapes[0]}.",
-        cost="A model of a fixed size stops at the first validation; others see objects at another scale.",
-        fix="Put one function for both through Dataset.map, with the same size.",
-        impact=0.9,
+    return catalogue.found(
+        "splits-differ-size", f"train {train.sample.shapes[0]}, validation {other.sample.shapes[0]}."
     )
 
 
@@ -108,18 +101,10 @@ def _normalization(train: Split, other: Split, a: Figures, b: Figures) -> list[F
     if not (by_scale or by_shift):
         return []
     return [
-        Finding(
-            id="splits-differ-normalization",
-            level=ERROR,
-            what="Training and validation images are normalized differently",
-            evidence=f"train: {_ends(train)}, deviation {scale:.3g}; validation: {_ends(other)}, deviation "
+        catalogue.found(
+            "splits-differ-normalization",
+            f"train: {_ends(train)}, deviation {scale:.3g}; validation: {_ends(other)}, deviation "
             f"{scale * ratio:.3g}, which is {ratio:.3g} times as much, with a mean {shift:+.2g} deviations away.",
-            cost="Validation judges the model on values that it never saw: its accuracy there is near guessing, "
-            "whatever "
-            "it has learnt.",
-            fix="Put one normalizing function through Dataset.map of both, or into the model as its first layer; "
-            "statistics come from train alone and go to both.",
-            impact=0.95,
         )
     ]
 
@@ -141,18 +126,12 @@ def _channels(a: Figures, b: Figures) -> list[Finding]:
         return []
     scale = float(np.mean(a.deviation))
     return [
-        Finding(
-            id="splits-differ-channels",
-            level=ERROR,
-            what="Training and validation images have their channels in opposite orders (RGB and BGR)",
-            evidence=f"First less third channel, on average: train {mean / scale:+.2f} deviations, validation "
+        catalogue.found(
+            "splits-differ-channels",
+            f"First less third channel, on average: train {mean / scale:+.2f} deviations, validation "
             f"{theirs.mean() / scale:+.2f}: {apart:.0f} standard errors apart, and {mirrored:.1f} once the channels of "
             "one are turned around.",
-            cost="Every color is wrong at validation: several points of accuracy, most of it where color tells "
-            "classes.",
-            fix="cv2.imread gives BGR: image[..., ::-1], or cv2.cvtColor(image, cv2.COLOR_BGR2RGB), in one of the two.",
-            impact=0.6,
-            charts=(
+            charts=[
                 Chart(
                     "mean of each channel",
                     BARS,
@@ -161,8 +140,8 @@ def _channels(a: Figures, b: Figures) -> list[Finding]:
                         "validation": list(b.tint.mean(axis=0)),
                     },
                     ["first", "second", "third"],
-                ),
-            ),
+                )
+            ],
         )
     ]
 
@@ -174,16 +153,11 @@ def _resize(a: Figures, b: Figures, augmented: bool) -> list[Finding]:
         return []
     sharper, softer = ("validation", "training") if change > 0 else ("training", "validation")
     return [
-        Finding(
-            id="splits-differ-resize",
-            level=WARNING,
-            what="Training and validation images were resized by different methods",
-            evidence=f"The finest detail of {sharper} images has {np.exp(abs(change)):.1f} times the energy of that of "
+        catalogue.found(
+            "splits-differ-resize",
+            f"The finest detail of {sharper} images has {np.exp(abs(change)):.1f} times the energy of that of "
             f"{softer} images, relative to the contrast of each ({sure:.0f} standard errors): jagged (nearest, or "
             "bilinear without antialias) against smooth (area, antialias).",
-            cost="Edges and textures differ between the two: commonly 1 to 5 points of validation accuracy.",
-            fix="One resize for both: tf.image.resize(image, size, method='area'), or antialias=True.",
-            impact=0.3,
         )
     ]
 

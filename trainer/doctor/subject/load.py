@@ -19,15 +19,15 @@ from pipelines.core.text import first_line
 from trainer import config_file, run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset as datasets
+from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.config import DoctorConfig
-from trainer.doctor.finding import ERROR, Finding
+from trainer.doctor.finding import Finding
 from trainer.doctor.subject import exceptions, folder, history, sample, user_functions
 from trainer.doctor.subject.folder import Folder
 from trainer.doctor.subject.history import History
 from trainer.doctor.subject.sample import Batch, Sample
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Subject
+from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Split, Subject
 from trainer.models import build
 
 TRAIN_SECONDS, VALIDATION_SECONDS, SECOND_SECONDS, FOLDER_SECONDS = 15.0, 8.0, 6.0, 20.0
@@ -174,27 +174,15 @@ def _draw(
 
 
 def _unbatched(name: str, spec: Any) -> Finding:
-    return Finding(
-        id="dataset-unbatched",
-        level=ERROR,
-        what=f"The {name} dataset is not batched",
-        evidence=f"An element has an image of shape {spec[0].shape} and a label of shape {spec[1].shape}.",
-        cost="model.fit takes the rows of one image for a batch of images, or stops.",
-        fix="Call .batch(32) on the dataset after its maps.",
-        impact=1.0,
+    return catalogue.found(
+        "dataset-unbatched",
+        f"An element has an image of shape {spec[0].shape} and a label of shape {spec[1].shape}.",
+        split=name,
     )
 
 
 def _empty(name: str) -> Finding:
-    return Finding(
-        id="dataset-empty",
-        level=ERROR,
-        what=f"The {name} dataset gives no batch",
-        evidence="The first pass ended before its first image.",
-        cost="Nothing trains.",
-        fix="Look at the file pattern and at filter, skip and take; a generator that was used up gives nothing twice.",
-        impact=1.0,
-    )
+    return catalogue.found("dataset-empty", "The first pass ended before its first image.", split=name)
 
 
 def _with_problem(subject: Subject, finding: Finding) -> Subject:

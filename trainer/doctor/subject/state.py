@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from trainer.doctor.outcome import NotApplicable
-from trainer.doctor.subject.split import Split
-from trainer.doctor.subject.subject import Subject
+from trainer.doctor.finding import NotApplicable
+from trainer.doctor.subject.subject import Split, Subject
 
 ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
 
 
-def label_name(subject: Subject, label: int) -> str:
-    """The class's name where there is one, quoted; else its id."""
-    return repr(subject.labels[label]) if 0 <= label < len(subject.labels) else f"class {label}"
+def label_name(label: int, names: tuple[str, ...], quoted: bool = False) -> str:
+    """Returns the class's name where it is known, else its id.
+
+    quoted: as it stands in a sentence, 'cat' or class 3; without it as below an axis, cat or 3.
+    """
+    if 0 <= label < len(names):
+        return repr(names[label]) if quoted else names[label]
+    return f"class {label}" if quoted else str(label)
 
 
 def counts(subject: Subject, split: Split) -> tuple[dict[int, int], bool]:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from pipelines.contract import Contract
 from trainer.doctor.clock import Clock
-from trainer.doctor.finding import Finding
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.subject.folder import Folder
 from trainer.doctor.subject.history import History
-from trainer.doctor.subject.split import Split
+from trainer.doctor.subject.sample import Sample
 
 Value = TypeVar("Value")
 
@@ -24,6 +23,24 @@ DEEPER = 5  # --deep: so many times the images and seconds
 OUTPUT_IMAGES = 256  # at most so many go through the model to see what it says
 OUTPUT_SECONDS = 10.0
 OUTPUT_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """One split of what the doctor looks at.
+
+    name: train or validation.
+    sample: the first batches of a pass.
+    second: the first batches of another pass, fewer; None where there is nothing to pass over (a folder).
+    dataset: to be iterated again by probes that need more; batches of (x, y) or (x, y, weight). None for a folder.
+    counts: images of each class over the whole split where that is known without reading it: from a contract or folder.
+    """
+
+    name: str
+    sample: Sample
+    second: Sample | None = None
+    dataset: Any = None
+    counts: Mapping[str, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Subject:
     _memo: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def has(self, need: str) -> bool:
-        """Whether there is what a probe needs: one of probe.NEEDS."""
+        """Whether there is what a probe needs: one of probes.base.NEEDS."""
         return {
             "images": self.train is not None and len(self.train.sample) > 0,
             "dataset": self.train is not None and self.train.dataset is not None,

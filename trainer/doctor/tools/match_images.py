@@ -8,7 +8,7 @@ import numpy as np
 
 from trainer.data import dataset
 from trainer.doctor.clock import Clock
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject.sample import draw
 from trainer.doctor.subject.subject import DATASET, Subject
 from trainer.doctor.tools import image_features

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 

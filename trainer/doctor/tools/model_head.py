@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from trainer.doctor.outcome import NotApplicable
+from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject.subject import Subject
 
 SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
