@@ -1,6 +1,7 @@
 """Installs both programs; also what a distributed Beam runner ships to its workers (--setup_file)."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
@@ -12,9 +13,15 @@ def requirements(name: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def version() -> str:
+    """Returns `__version__`, read from the text: importing it would need the checkout on sys.path."""
+    text = (here / "pipelines/__init__.py").read_text(encoding="utf-8")
+    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+
+
 setup(
     name="shardmill",
-    version="0.1.0",
+    version=version(),
     description="Images to balanced, normalized, sharded TFRecords with a contract, and the trainer that enforces it",
     long_description=(here / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

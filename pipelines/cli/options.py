@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
+import pipelines
 from pipelines import contract
 from pipelines.config import AUGMENT_DEFAULTS, DUPLICATES, QUALITIES, ConfigError, PrepareConfig
 
@@ -28,6 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="python -m pipelines", description="Prepare labelled images as sharded, normalized, balanced TFRecords."
     )
+    parser.add_argument("--version", action="version", version=f"shardmill {pipelines.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(commands)
     inspect = commands.add_parser("inspect", help="show what is in a prepared dataset")

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pipelines
 from pipelines import contract as contracts
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
@@ -148,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = options.Parser(
         prog="python -m trainer", description="Trains image classifiers on datasets made by `python -m pipelines`."
     )
+    parser.add_argument("--version", action="version", version=f"shardmill {pipelines.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = _command(commands, "train", "train on a prepared dataset, evaluate, export")
     options.add_with_file(train, TrainConfig)
