@@ -30,4 +30,5 @@ setup(
     package_data={"": ["*.j2"]},
     install_requires=requirements("requirements.in"),
     extras_require={"aws": requirements("requirements-aws.in"), "onnx": requirements("requirements-onnx.in")},
+    entry_points={"console_scripts": ["shardmill = trainer.cli.shardmill:main"]},
 )

@@ -38,9 +38,13 @@ _OURS = (
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status."""
-    args, rest = options.parse(sys.argv[1:] if argv is None else argv)
+def main(argv: Sequence[str] | None = None, program: str = options.PROGRAM) -> int:
+    """Runs one command and returns its exit status.
+
+    Args:
+      program: what the user typed before the command; usage lines and errors repeat it.
+    """
+    args, rest = options.parse(sys.argv[1:] if argv is None else argv, program)
     terminal.set_up()
     try:
         return _COMMANDS[args.command](args, rest)
