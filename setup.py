@@ -9,6 +9,7 @@ here = pathlib.Path(__file__).parent
 
 
 def requirements(name: str) -> list[str]:
+    """Returns the lines of a file of requirements, without comments."""
     lines = (line.split("#")[0].strip() for line in (here / name).read_text().splitlines())
     return [line for line in lines if line]
 
@@ -19,6 +20,11 @@ def version() -> str:
     return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
 
 
+prepare = requirements("requirements-prepare.in")
+train = requirements("requirements-train.in")
+aws = requirements("requirements-aws.in")
+onnx = requirements("requirements-onnx.in")
+
 setup(
     name="shardmill",
     version=version(),
@@ -27,8 +33,15 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines", "pipelines.*", "trainer", "trainer.*"]),
-    package_data={"": ["*.j2"]},
-    install_requires=requirements("requirements.in"),
-    extras_require={"aws": requirements("requirements-aws.in"), "onnx": requirements("requirements-onnx.in")},
+    package_data={"": ["*.j2", "*.toml"]},
+    # The base is what a program needs that reads prepared datasets; docs/api.md says what each extra adds.
+    install_requires=requirements("requirements-read.in"),
+    extras_require={
+        "prepare": prepare,
+        "train": train,
+        "all": sorted({*prepare, *train}),
+        "aws": aws,
+        "onnx": onnx,
+    },
     entry_points={"console_scripts": ["shardmill = trainer.cli.shardmill:main"]},
 )

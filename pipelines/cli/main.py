@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from pipelines.cli import options
 from pipelines.config import ConfigError
-from pipelines.core import terminal
+from pipelines.core import extras, terminal
 
 DONE, FAILED, USAGE, REJECTED = 0, 1, 2, 3
 # Errors of ours, whose message is a sentence for the user; Beam wraps some in its own.
@@ -56,6 +56,12 @@ def main(argv: Sequence[str] | None = None, program: str = options.PROGRAM) -> i
     except ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return USAGE
+    except ModuleNotFoundError as e:
+        told = extras.missing(e, "prepare")
+        if not told:
+            return _failed(e)
+        print(f"error: {told}", file=sys.stderr)
+        return FAILED
     except Exception as e:
         return _failed(e)
 

@@ -250,13 +250,15 @@ def test_the_package_holds_everything_of_both_programs(package_run):
     root = unpacked(package_run)
     for folder in ("pipelines", "trainer"):
         for path in sorted((ROOT / folder).rglob("*")):
-            if path.suffix in (".py", ".j2"):
+            if path.suffix in (".py", ".j2", ".toml"):
                 assert (root / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
     for name in (
         "setup.py",
         "pyproject.toml",
         "README.md",
-        "requirements.in",
+        "requirements-read.in",
+        "requirements-prepare.in",
+        "requirements-train.in",
         "requirements-aws.in",
         "requirements-onnx.in",
     ):
@@ -273,7 +275,7 @@ def test_the_image_is_of_the_locked_versions_and_has_what_setup_reads():
     copied = [name for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for name in line.split()]
     read = re.findall(r'"(README\.md|requirements[\w-]*\.in)"', (ROOT / "setup.py").read_text())
     assert {"setup.py", "pyproject.toml", "pipelines", "trainer", "requirements.txt", *read} <= set(copied)
-    assert len(set(read)) == 4
+    assert len(set(read)) == 6
     sent = (ROOT / "engines/dataflow/Dockerfile.dockerignore").read_text().splitlines()
     assert set(copied) == {line[1:] for line in sent if line.startswith("!")}
     assert sent[1] == "*"
