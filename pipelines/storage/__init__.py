@@ -7,7 +7,6 @@
 from pipelines.storage.files import (
     CHUNK,
     Hashed,
-    StorageError,
     children,
     copy,
     digest_and_size,
@@ -15,7 +14,6 @@ from pipelines.storage.files import (
     exists,
     files_below,
     is_empty,
-    is_remote,
     join,
     make_directory,
     move,
@@ -30,6 +28,8 @@ from pipelines.storage.files import (
     write_text,
     writing,
 )
+from pipelines.storage.local import StorageError
+from pipelines.storage.remote import is_remote
 
 __all__ = [
     "CHUNK",
