@@ -38,7 +38,7 @@ ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
 FLINK_VERSION := 1.19.3
 
-.PHONY: help all sample prepare verify train evaluate inspect story test soak lint format docs lock clean check
+.PHONY: help all sample prepare verify train evaluate inspect story test test-all soak lint format docs lock clean check
 .PHONY: flink spark prism flink-distribution flink-test spark-test prism-test dataflow
 
 help:  ## list the targets
@@ -84,7 +84,10 @@ story: $(VENV)/.run $(if $(filter-out build/sample,$(DATA)),,sample)  ## three p
 	$(RUN) -m trainer ablate --data "$$photos" --output "$(OUT)/story/ablation" --seeds $(SEEDS) \
 		--epochs $(STORY_EPOCHS) --prepare-flags=--allow-outside
 
-test: $(VENV)/.dev  ## run the tests (SHARDMILL_DATA=... adds those on real photographs)
+test: $(VENV)/.dev  ## run the tests but the slow ones (SHARDMILL_DATA=... adds those on real photographs)
+	$(RUN) -m pytest -m "not slow" $(TEST_FLAGS)
+
+test-all: $(VENV)/.dev  ## run all tests
 	$(RUN) -m pytest $(TEST_FLAGS)
 
 soak: $(VENV)/.dev  ## look for rare faults for MINUTES: fuzz, kill, resume, compare (needs SHARDMILL_DATA)

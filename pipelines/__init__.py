@@ -1,1 +1,4 @@
 """Shardmill's data preparation: images to balanced, normalized, sharded TFRecords with a contract."""
+
+# The version of both programs, and the only place that names it: setup.py reads this line without importing it.
+__version__ = "0.1.0"

@@ -1,1 +1,10 @@
 """The command line of `python -m pipelines`. Begin in `main`; `options` declares every option."""
+
+# Name -> what `--help` says of it. Here, because `shardmill --help` tells it without loading the program.
+COMMANDS = {
+    "prepare": "prepare a dataset from a folder, a manifest or a glob",
+    "inspect": "show what is in a prepared dataset",
+    "verify": "check every file, digest, record and count of a prepared dataset",
+    "worker-pool": "start Python workers for the engine (Flink, Spark) on this machine",
+    "sample": "draw the project's own sample images",
+}

@@ -13,16 +13,20 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from pipelines.cli import options
-from pipelines.core import errors, terminal
+from pipelines.core import errors, extras, terminal
 
 DONE, FAILED, USAGE = 0, 1, 2
 # A full disk, a read-only folder: the system's sentence says what to do.
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit status."""
-    args, rest = options.parse(sys.argv[1:] if argv is None else argv)
+def main(argv: Sequence[str] | None = None, program: str = options.PROGRAM) -> int:
+    """Runs one command and returns its exit status.
+
+    Args:
+      program: what the user typed before the command; usage lines and errors repeat it.
+    """
+    args, rest = options.parse(sys.argv[1:] if argv is None else argv, program)
     terminal.set_up()
     try:
         return _COMMANDS[args.command](args, rest)
@@ -34,6 +38,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except errors.ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return USAGE
+    except ModuleNotFoundError as e:
+        told = extras.missing(e, "prepare")
+        if not told:
+            return _failed(e)
+        print(f"error: {told}", file=sys.stderr)
+        return FAILED
     except Exception as e:
         return _failed(e)
 

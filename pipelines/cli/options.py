@@ -8,10 +8,13 @@ import re
 from collections.abc import Sequence
 from typing import NoReturn
 
+import pipelines
 from pipelines import contract
+from pipelines.cli import COMMANDS
 from pipelines.config import AUGMENT_DEFAULTS, DUPLICATES, QUALITIES, PrepareConfig
 from pipelines.core.errors import ConfigError
 
+PROGRAM = "python -m pipelines"
 _DEFAULTS = {
     f.name: f.default if f.default is not dataclasses.MISSING else None for f in dataclasses.fields(PrepareConfig)
 }
@@ -24,28 +27,31 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}. See {self.prog} --help.\n")
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands. `prepare` leaves what it does not know to Beam."""
-    parser = _Parser(
-        prog="python -m pipelines", description="Prepare labelled images as sharded, normalized, balanced TFRecords."
-    )
+def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
+    """The parser of all commands. `prepare` leaves what it does not know to Beam.
+
+    Args:
+      program: what the user typed before the command; usage lines and errors repeat it.
+    """
+    parser = _Parser(prog=program, description="Prepare labelled images as sharded, normalized, balanced TFRecords.")
+    parser.add_argument("--version", action="version", version=f"shardmill {pipelines.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(commands)
-    inspect = commands.add_parser("inspect", help="show what is in a prepared dataset")
+    inspect = commands.add_parser("inspect", help=COMMANDS["inspect"])
     inspect.add_argument("directory", help="the dataset")
     inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
     inspect.add_argument("--images", metavar="PNG", help="draw a contact sheet, source beside stored")
     inspect.add_argument("--split", default="train", help="the split to draw (default: train)")
-    verify = commands.add_parser("verify", help="check every file, digest, record and count of a prepared dataset")
+    verify = commands.add_parser("verify", help=COMMANDS["verify"])
     verify.add_argument("directory", help="the dataset")
     verify.add_argument("--source", nargs="?", const="", metavar="PATH",
         help="also compare the inputs, by content, with those it was made of (PATH: where they are now)")  # fmt: skip
     verify.add_argument("--json", action="store_true", help="print JSON with every finding instead of the first lines")
-    pool = commands.add_parser("worker-pool", help="start Python workers for the engine (Flink, Spark) on this machine")
+    pool = commands.add_parser("worker-pool", help=COMMANDS["worker-pool"])
     pool.add_argument("--port", type=int, default=50000, help="(default: 50000, where prepare lets engines look)")
     pool.add_argument("--host", default="localhost",
         help="the address to listen on; whoever reaches it can run code here (default: localhost)")  # fmt: skip
-    sample = commands.add_parser("sample", help="draw the project's own sample images")
+    sample = commands.add_parser("sample", help=COMMANDS["sample"])
     sample.add_argument("--output", required=True, help="the folder to make")
     sample.add_argument("--count", type=int, default=1500, help="images to draw (default: 1500)")
     sample.add_argument("--seed", type=int, default=0)
@@ -55,7 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
     p = commands.add_parser(
         "prepare",
-        help="prepare a dataset from a folder, a manifest or a glob",
+        help=COMMANDS["prepare"],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         description="Decodes, resizes, balances and normalizes labelled images into sharded TFRecords with a contract.",
@@ -207,9 +213,9 @@ def _bytes(text: str) -> int:
     return int(match[1]) << {"": 0, "k": 10, "K": 10, "M": 20, "G": 30}[match[2]]
 
 
-def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+def parse(argv: Sequence[str], program: str = PROGRAM) -> tuple[argparse.Namespace, list[str]]:
     """(arguments, the flags that are left for Beam). Exits with 2 on a mistake, as argparse does."""
-    parser = build_parser()
+    parser = build_parser(program)
     args, rest = parser.parse_known_args(list(argv))
     if rest and args.command != "prepare":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

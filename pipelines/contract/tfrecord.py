@@ -28,7 +28,7 @@ class Frame(NamedTuple):
 
 def masked_crc(data: bytes) -> int:
     """CRC-32C, rotated right by 15 bits plus a constant: so that checksums of checksums stay useful."""
-    crc = google_crc32c.value(data)
+    crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 

@@ -12,7 +12,7 @@ import os
 import random
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,9 +20,10 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, ContractError, tfrecord
 from pipelines.core import summary, text
-from pipelines.dataset import contact_sheet as sheet
 from pipelines.dataset import verify_shard
-from pipelines.dataset.contact_sheet import Entry
+
+if TYPE_CHECKING:  # contact_sheet loads Pillow, which is not in the base install: `describe` does without it
+    from pipelines.dataset.contact_sheet import Entry
 
 
 def describe(directory: str | os.PathLike[str]) -> str:
@@ -73,6 +74,8 @@ def contact_sheet(
       ContractError: no whole dataset, no such split, or a ledger that is missing or disagrees with the shards.
       ValueError: `columns` or `rows` is below 1.
     """
+    from pipelines.dataset import contact_sheet as sheet
+
     if columns < 1 or rows < 1:
         raise ValueError(f"columns and rows should be at least 1. Received: {columns} x {rows}")
     c = contracts.load(directory, storage.reading_text)
@@ -152,6 +155,8 @@ def _bytes(c: Contract, name: str) -> int:
 
 def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Iterator[Entry]:
     """The ledger of every shard of the split; a shard without records needs none."""
+    from pipelines.dataset.contact_sheet import Entry
+
     for shard in c.split(split).shards:
         path = storage.join(os.fspath(directory), "ledger", f"{shard.file}.jsonl")
         try:

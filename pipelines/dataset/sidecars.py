@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import RAW_DTYPES, Contract
 from pipelines.core.summary import Summary
+
+if TYPE_CHECKING:  # imported where it is used: `verify` needs `tfds_files` only, and so works with the base install
+    from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 _TFDS = "tensorflow_datasets.core.features."
 
@@ -28,6 +29,8 @@ def tfds_files(contract: Contract) -> dict[str, str]:
 
 def statistics(contract: Contract, summary: Summary, split: str) -> statistics_pb2.DatasetFeatureStatisticsList:
     """Feature statistics of one split: label counts, source sizes and gray levels of its originals."""
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
     stored = contract.split(split).stored
     result = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = result.datasets.add(name=split, num_examples=sum(stored.values()))
@@ -44,6 +47,8 @@ def statistics(contract: Contract, summary: Summary, split: str) -> statistics_p
 
 def schema(contract: Contract) -> schema_pb2.Schema:
     """The schema of the records: what `tf.io.parse_example` finds in them."""
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
     result = schema_pb2.Schema()
     kinds = {"image": "BYTES", "key": "BYTES", "label": "INT", "weight": "FLOAT"}
     for name, kind in kinds.items():
@@ -56,6 +61,8 @@ def schema(contract: Contract) -> schema_pb2.Schema:
 
 
 def _numeric(dataset: statistics_pb2.DatasetFeatureStatistics, name: str, counts: Mapping[int, int]) -> None:
+    from tensorflow_metadata.proto.v0 import statistics_pb2
+
     total = sum(counts.values())
     if not total:
         return

@@ -20,7 +20,8 @@ def histogram(pixels: np.ndarray) -> np.ndarray:
 def add_up(histograms: Sequence[bytes]) -> np.ndarray:
     """Bytes of `histogram`s -> their sum, int64 (3, 256)."""
     rows = np.frombuffer(b"".join(histograms), np.uint32).reshape(-1, 3, 256)
-    return rows.sum(axis=0, dtype=np.int64)
+    total: np.ndarray = rows.sum(axis=0, dtype=np.int64)
+    return total
 
 
 def as_levels(histogram_lists: list[list[int]]) -> np.ndarray:

@@ -19,6 +19,7 @@ from pipelines.inputs import manifest, rules
 from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
+from pipelines.plan.balance import Copies
 from pipelines.records import ledger
 from pipelines.work_dir import Work
 
@@ -26,7 +27,7 @@ from pipelines.work_dir import Work
 def read_plan(work: Work) -> plans.Plan:
     """The plan that the job noted."""
     data = json.loads(storage.read_text(work.path("plan.json")))
-    copies = {label: plans.balance.Copies(**c) for label, c in data.pop("copies").items()}
+    copies = {label: Copies(**c) for label, c in data.pop("copies").items()}
     return plans.Plan(**{**data, "labels": tuple(data["labels"]), "copies": copies})
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
+import pipelines
 from pipelines import contract as contracts
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
@@ -85,7 +86,11 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         source_digest=f"{totals.source_digest:064x}",
         transform_digest=storage.digest_and_size(work.path("transform", "transform_fn", "saved_model.pb"))[0],
         rejected=summary.rejected,
-        versions={"python": platform.python_version(), **{n: metadata.version(n) for n in LIBRARIES}},
+        versions={
+            "shardmill": pipelines.__version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in LIBRARIES},
+        },
     )
 
 

@@ -91,9 +91,10 @@ def _to_pixels(spec: resize.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
 
     Kept here and not in `preprocessing_fn`, which Beam pickles.
     """
-    return tf.function(
+    traced: Callable[[tf.Tensor], tf.Tensor] = tf.function(
         lambda b: decode.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
     )
+    return traced
 
 
 def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: PrepareConfig) -> tf.Tensor:

@@ -60,8 +60,8 @@ def counts_here(runner: str, flags: Sequence[str]) -> bool:
     """Whether the stages run in this process, so that what they count is known here."""
     given = Flags(flags, _NAMES)
     if runner in LOCAL:
-        return given["direct_running_mode"] != "multi_processing"
-    return given["environment_type"] == "LOOPBACK"
+        return bool(given["direct_running_mode"] != "multi_processing")
+    return bool(given["environment_type"] == "LOOPBACK")
 
 
 def _flink(given: Flags) -> list[str]:

@@ -15,7 +15,6 @@ from pipelines.storage.files import (
     exists,
     files_below,
     is_empty,
-    is_remote,
     join,
     make_directory,
     move,
@@ -30,6 +29,7 @@ from pipelines.storage.files import (
     write_text,
     writing,
 )
+from pipelines.storage.remote import is_remote
 
 __all__ = [
     "CHUNK",

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable
 
 from pipelines.contract import ContractError
+from pipelines.core import extras
 from pipelines.core.text import first_line
 from trainer.cli.options import UsageError
 from trainer.config import TrainerError
@@ -33,6 +34,11 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
         print(f"{command}: {e}", file=sys.stderr)
     except OSError as e:
         print(f"{command}: {e.strerror or e}: {e.filename or ''}", file=sys.stderr)
+    except ModuleNotFoundError as e:
+        told = extras.missing(e, "all" if command == "ablate" else "train")
+        if not told:
+            raise
+        print(f"{command}: {told}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
     except Exception as e:

@@ -11,19 +11,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pipelines
 from pipelines import contract as contracts
 from pipelines.core.terminal import stderr_held
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
-from trainer.cli import options
+from trainer.cli import COMMANDS, options
 from trainer.cli.commands import FAILED, guarded
 from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 
+PROGRAM = "python -m trainer"
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; argparse exits with 2 on a wrong flag."""
-    arguments = vars(_parser().parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
+
+def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
+    """Runs one command and returns its exit code; argparse exits with 2 on a wrong flag.
+
+    Args:
+      program: what the user typed before the command; usage lines and errors repeat it.
+    """
+    arguments = vars(_parser(program).parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
     command = arguments.pop("command")
     commands = {
         "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,
@@ -145,26 +152,27 @@ def _ablate(arguments: dict[str, Any]) -> None:
         print(f"written to {Path(config.output) / f'ablation.{suffix}'}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = options.Parser(
-        prog="python -m trainer", description="Trains image classifiers on datasets made by `python -m pipelines`."
+        prog=program, description="Trains image classifiers on datasets made by `python -m pipelines`."
     )
+    parser.add_argument("--version", action="version", version=f"shardmill {pipelines.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    train = _command(commands, "train", "train on a prepared dataset, evaluate, export")
+    train = _command(commands, "train")
     options.add_with_file(train, TrainConfig)
-    measure = _command(commands, "bench", "tell whether training waits for its input, and what to change")
+    measure = _command(commands, "bench")
     options.add(measure, bench.BenchConfig)
-    examine = _command(commands, "doctor", "tell why the accuracy is low: look at data, model and a past training")
+    examine = _command(commands, "doctor")
     options.add(examine, DoctorConfig)
-    ablate = _command(commands, "ablate", "tell what each step of preparing and training is worth on your images")
+    ablate = _command(commands, "ablate")
     options.add(ablate, AblateConfig)
-    evaluate = _command(commands, "evaluate", "score a trained model on a split")
-    compare = _command(commands, "compare", "set runs side by side on the same records, with paired tests")
+    evaluate = _command(commands, "evaluate")
+    compare = _command(commands, "compare")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directories of training runs or evaluations")
     compare.add_argument("--split", default="test", help="split whose predictions to compare (default: test)")
     compare.add_argument("--json", default="", metavar="FILE", help="also write the numbers to this file")
     compare.add_argument("--html", default="", metavar="FILE", help="also write a page to this file")
-    export = _command(commands, "export", "write a trained model for serving: SavedModel, TFLite or ONNX")
+    export = _command(commands, "export")
     for command in (evaluate, export):
         command.add_argument("--model", required=True, metavar="DIR", help="--output directory of a training run")
         command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
@@ -185,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="directory of the SavedModel, or .tflite or .onnx file, to write",
     )
-    predict = _command(commands, "predict", "tell the labels of image files")
+    predict = _command(commands, "predict")
     predict.add_argument(
         "--model", required=True, metavar="DIR", help="a finished training run, or an exported SavedModel"
     )
@@ -196,7 +204,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _command(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+def _command(commands: Any, name: str) -> argparse.ArgumentParser:
     # Abbreviations are off: --class would silently become another option when a second one begins that way.
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=COMMANDS[name], description=COMMANDS[name], allow_abbrev=False
+    )
     return parser

@@ -17,7 +17,7 @@ Config = TypeVar("Config")
 class Parser(argparse.ArgumentParser):
     """argparse, but an error is one line, without all options before it, and an unknown option's neighbour is named."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         found, rest = super().parse_known_args(args, namespace)
         if rest:
             known = [name for name in self._option_string_actions if name.startswith("--")]

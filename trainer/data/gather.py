@@ -93,7 +93,7 @@ class Gather:
 
     def _seen(self, positions: np.ndarray, which: np.ndarray) -> np.ndarray:
         """What is known of records, after a look at those that were not seen yet. which: int64 (B,), their shards."""
-        kinds = self._kinds[positions]
+        kinds: np.ndarray = self._kinds[positions]
         if kinds.all():
             return kinds
         for i in np.flatnonzero(kinds == UNSEEN).tolist():
@@ -108,7 +108,8 @@ class Gather:
             astray = self.whole is not None and start != HEADER + number * self._rows.width
             self._labels[positions[i]], self._weights[positions[i]] = label, weight
             self._kinds[positions[i]] = OTHER if astray else kind  # last: other threads go by it
-        return self._kinds[positions]
+        known: np.ndarray = self._kinds[positions]
+        return known
 
     def _copy(self, shard: Shard, number: int, kind: int, row: np.ndarray) -> None:
         start, stop = shard.place(number)

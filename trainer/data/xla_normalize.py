@@ -52,7 +52,7 @@ def _cutter(contract: Contract, first: int, dequantize: bool, pick: Callable[...
     if pick is tf.gather or normalize is not tf.identity:  # one pass instead of two
         cut = tf.function(cut, jit_compile=True, autograph=False)
     if dtype == tf.uint8:
-        return cut  # type: ignore[no-any-return]
+        return cut
     # The compiler puts a number together byte by byte: a copy costs less.
     finish = dequantizer(contract) if dequantize else tf.identity
 

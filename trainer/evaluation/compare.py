@@ -25,7 +25,8 @@ class Setting:
     @property
     def right(self) -> np.ndarray:
         """float64 (N,): of each record the share of the runs that are right."""
-        return np.mean([run.right for run in self.runs], axis=0)
+        share: np.ndarray = np.mean([run.right for run in self.runs], axis=0)
+        return share
 
 
 @dataclasses.dataclass(frozen=True)

@@ -36,7 +36,8 @@ class Answers:
     @property
     def right(self) -> np.ndarray:
         """bool (N,)."""
-        return self.labels == self.predicted
+        right: np.ndarray = self.labels == self.predicted
+        return right
 
     @property
     def accuracy(self) -> float:

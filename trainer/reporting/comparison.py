@@ -156,7 +156,8 @@ def _difference(found: Difference) -> list[str]:
 
 def _scale(differences: Sequence[Difference]) -> float:
     """The greatest distance from 0 that a chart of the differences has to show."""
-    return max([0.05, *(abs(end) for d in differences for end in (*d.balanced_interval, *(d.seeds_interval or ())))])
+    ends = [end for d in differences for end in (*d.balanced_interval, *(d.seeds_interval or ()))]
+    return max([0.05, *(float(abs(end)) for end in ends)])
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> list[str]:

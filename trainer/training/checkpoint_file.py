@@ -118,4 +118,5 @@ def _bytes(array: np.ndarray) -> Any:
 def _dtype(name: Any) -> np.dtype:
     if name not in DTYPES:
         raise DamagedError(f"an array should be of plain numbers. Received: {name!r}")
-    return np.dtype(name)
+    dtype: np.dtype = np.dtype(name)
+    return dtype

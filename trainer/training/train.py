@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import pipelines
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer import config_file, run_dir
@@ -85,7 +86,11 @@ def train(
     if not config.resume and not run.metrics.is_file() and checkpoint_file.found(run.checkpoints):
         say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
     if not checkpoint and not worker:
-        versions = {"python": platform.python_version(), "system": platform.platform()}
+        versions = {
+            "shardmill": pipelines.__version__,
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        }
         run_dir.begin(config.output, config, contract, versions | run_dir.versions(tf, keras, np))
     say(
         f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "

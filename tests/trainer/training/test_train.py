@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import pipelines
 from pipelines import contract as contracts
 from tests.support.datasets import picture, write_dataset
 from trainer import config_file, run_dir
@@ -65,6 +66,7 @@ def test_what_a_run_leaves(run, data):
     assert about["dataset"] == metrics["dataset"]
     assert about["versions"].items() > metrics["versions"].items()
     assert about["versions"]["python"] == platform.python_version()
+    assert about["versions"]["shardmill"] == pipelines.__version__
     rows = list(csv.DictReader((directory / "metrics.csv").open()))
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])

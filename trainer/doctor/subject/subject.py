@@ -86,7 +86,7 @@ class Subject:
         """What `make` gives, made once for all probes that ask under this name."""
         if name not in self._memo:
             self._memo[name] = make()
-        return self._memo[name]  # type: ignore[no-any-return]
+        return self._memo[name]
 
     @property
     def times(self) -> int:

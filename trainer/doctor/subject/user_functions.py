@@ -40,7 +40,7 @@ class Named:
         function = getattr(importlib.import_module(module_name), function_name, None)
         if not callable(function):
             raise TrainerError(f"{self.option} {self.name}: module {module_name!r} has no function {function_name!r}.")
-        return function  # type: ignore[no-any-return]
+        return function
 
 
 def name_of(given: Any) -> str:
