@@ -214,7 +214,7 @@ def _pass_start(found: Findings) -> list[str]:
 def _feed_faster(found: Findings) -> list[str]:
     advice = []
     if found.encoding not in RAW_DTYPES and found.cache == NO_CACHE:
-        advice.append("--cache memory, or --cache disk for many runs: each image is decoded once, and then copied")
+        advice.append("--cache memory: each image is decoded once, and then copied")
     if found.encoding not in RAW_DTYPES:
         advice.append("prepare with --encoding uint8: nothing to decode in every epoch, for more bytes on disk")
     elif found.encoding != "uint8":

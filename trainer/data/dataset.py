@@ -20,7 +20,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
-from trainer.config import NATURAL, NO_CACHE, TrainerError
+from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
 from trainer.data import batch_functions, class_sampling, decoded_cache, epoch_order, gather, mmap_tfrecord
 from trainer.data.rows import Rows
 
@@ -64,7 +64,7 @@ def load(
       share: (number, of how many): reads only this part of each batch, of which no other number has a record, and gives
         pairs of (the batch as below, how many records of it count, int32 ()). Where a batch has fewer records than
         there are parts, one without a record is given the batch's first, which counts nothing.
-      cache: "memory" or "disk": decode compressed images once, see `trainer.decoded`; they are then shuffled as
+      cache: "memory": decode compressed images once, see `trainer.data.decoded_cache`; they are then shuffled as
         gathered ones are. Raw images have nothing to decode, and are read as ever.
 
     Returns:
@@ -74,7 +74,8 @@ def load(
     Raises:
       ContractError: no dataset, no such split, an empty split, shards that are missing or not of the recorded size, or
         local compressed ones whose records do not lie as they should.
-      TrainerError: `resample` is none of its forms, or without `shuffle`.
+      TrainerError: `resample` is none of its forms, or without `shuffle`; `cache` is none of its values, or there is
+        no room for it.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is not there. Every checksum is compared at least once in a run.
     """
@@ -86,9 +87,7 @@ def load(
     if share:
         batches = batches.map(functools.partial(_share, *share))
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
-        read = batch_functions.decoded_once(
-            contract, decoded_cache.open_store(contract, split, shards, cache), dequantize
-        )
+        read = batch_functions.decoded_once(contract, decoded_cache.open_store(contract, split, shards), dequantize)
     elif shards is not None:
         read = batch_functions.gathered(contract, shards, dequantize)
     else:
@@ -192,6 +191,8 @@ def _batches(
 
     The number of batches is known, unless `start` may leave some out.
     """
+    if cache not in CACHES:
+        raise TrainerError(f"cache should be one of {', '.join(CACHES)}. Received: {cache!r}.")
     paths = checked_shards(contract, directory, split)
     shards = mmap_tfrecord.open_shards(contract, directory, split, cache != NO_CACHE)
     if shards is None and cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:

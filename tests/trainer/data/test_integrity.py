@@ -153,7 +153,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(data, cache, opened):
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
-    code = "from trainer import remembered; print(remembered.cache_file())"
+    code = "from trainer.data import digest_cache; print(digest_cache.cache_file())"
 
     def place(**env):
         clean = {k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"} | {"HOME": str(tmp_path)}
