@@ -22,7 +22,7 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
 from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
 from trainer.data import batch_functions, class_sampling, decoded_cache, epoch_order, gather, mmap_tfrecord
-from trainer.data.rows import Rows
+from trainer.data.example_layout import Rows
 
 OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
 SHUFFLE_BYTES = 256 << 20  # of serialized records held for shuffling: bounded by memory, and not by image size

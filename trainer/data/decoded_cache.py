@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.contract import Contract
 from trainer.config import TrainerError
 from trainer.data import mmap_tfrecord
-from trainer.data.gather import _calls
+from trainer.data.gather import calls
 
 MEMORY_SHARE = 0.5  # of the machine's memory that a cache may take: the rest is for the training
 
@@ -34,7 +34,7 @@ class Store:
         Raises:
           ContractError: the checksum of a record does not agree; the message names the shard and the record.
         """
-        with _calls:
+        with calls:
             found = [p for p in np.unique(positions).tolist() if not self._ready[p]]
             return np.array([self._record(p) for p in found], object), np.array(found, np.int64)
 
@@ -42,7 +42,7 @@ class Store:
         self, positions: np.ndarray, absent: np.ndarray, images: np.ndarray, labels: np.ndarray, *weights: np.ndarray
     ) -> tuple[np.ndarray, ...]:
         """Keeps what was decoded of `absent`; gives the batch, images (B, H, W, 3), labels (B,)[, weights (B,)]."""
-        with _calls:
+        with calls:
             for number, position in enumerate(absent.tolist()):
                 row = self._rows[position : position + 1]
                 row["image"], row["label"] = images[number], labels[number]

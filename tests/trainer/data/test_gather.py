@@ -22,8 +22,7 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split, tf_example
 from tests.support.datasets import AFFINES, frame, make_contract, masked, normalization, picture, record, write_dataset
 from trainer.data import dataset, epoch_order, gather, mmap_array, mmap_tfrecord, xla_normalize
-from trainer.data.example_layout import Layout, LayoutError, expected, to_varint, varint
-from trainer.data.rows import Rows
+from trainer.data.example_layout import Layout, LayoutError, Rows, expected, to_varint, varint
 
 RAW = sorted(contracts.RAW_DTYPES)
 COUNTS = (11, 6)
