@@ -10,6 +10,7 @@ would read it anyway.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import mmap
@@ -19,16 +20,12 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from pipelines.contract import Contract
+from pipelines.contract import Contract, tf_example
 
-_FIRST = 0x0A  # the tag of field 1 with a length: `features`, a map's entry and its key, a list's values
-_SECOND = 0x12  # of field 2: a map entry's value
-_LISTS = {
-    "image": 0x0A,
-    "key": 0x0A,
-    "weight": 0x12,
-    "label": 0x1A,
-}  # Feature: bytes_list 1, float_list 2, int64_list 3
+_FIRST = tf_example.tag(1)  # `features`, a map's entry and its key, a list's values
+_SECOND = tf_example.tag(2)  # a map entry's value
+_LISTS = {name: tf_example.tag(number) for name, number in tf_example.LISTS.items()}
+_LENGTH_BYTES = 5  # the most that protobuf reads of a length
 UNSEEN, FITS, OTHER = 0, 1, 2  # what is known of a record: nothing, written as expected, written in another way
 
 
@@ -86,14 +83,8 @@ def expected(contract: Contract) -> list[Layout]:
     pixels = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
     layouts = []
     for bits in range(0, max(1, (len(contract.labels) - 1).bit_length()), 7):
-        feature = {
-            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(pixels)])),
-            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1 << bits])),
-            "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[1.0])),
-            "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(contracts.KEY_BYTES)])),
-        }
-        message = tf.train.Example(features=tf.train.Features(feature=feature))
-        layouts.append(Layout.of(message.SerializeToString(deterministic=True)))
+        key = "0" * contracts.KEY_BYTES
+        layouts.append(Layout.of(tf_example.serialize(bytes(pixels), label=1 << bits, weight=1.0, key=key)))
     # Longer by one byte, a record's length may take a byte more, before the image: rare enough to leave it out.
     return [layout for layout in layouts if layout.values["image"] == layouts[-1].values["image"]]
 
@@ -138,7 +129,7 @@ class Rows:
     def put(self, row: np.ndarray, record: bytes) -> None:
         """Writes the values of an OTHER record to where they are in one that fits. row: uint8 (width,)."""
         found = {name: record[start:stop] for name, (start, stop) in Layout.of(record).values.items()}
-        label = to_varint(varint(found["label"]))
+        label = tf_example.to_varint(read_label(found["label"]))
         weight = self._weight + len(label)
         for at, value in ((self.image, found["image"]), (self._labels_at.start, label), (weight, found["weight"])):
             row[at : at + len(value)] = np.frombuffer(value, np.uint8)
@@ -168,7 +159,7 @@ class Rows:
         return next((known for known in self._layouts if known.size == size and known.fits(buffer, start)), None)
 
     def _label_at(self, buffer: mmap.mmap | bytes, start: int, place: tuple[int, int]) -> int:
-        label = varint(buffer[start + place[0] : start + place[1]])
+        label = read_label(buffer[start + place[0] : start + place[1]])
         if not 0 <= label < self._classes:
             raise LayoutError(f"its label should be at least 0 and below {self._classes}. Received: {label}")
         return label
@@ -181,28 +172,16 @@ class Rows:
         return tf.reduce_sum(used * (parts % 128) * shifts, axis=1), tf.reduce_sum(tf.cast(used, tf.int32), axis=1)
 
 
-def to_varint(value: int) -> bytes:
-    """A number from 0 on as protobuf writes it: seven bits a byte, the lowest first; the eighth tells of another."""
-    data = bytearray()
-    while value >= 0x80:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*data, value])
-
-
-def varint(data: bytes) -> int:
-    """The integer of a packed list of one int64.
+def read_label(data: bytes) -> int:
+    """Reads the number of a packed list of one int64.
 
     Raises:
       LayoutError: the bytes are not one varint.
     """
-    value = 0
-    for i, byte in enumerate(data):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            if i + 1 != len(data):
-                break
-            return value - (1 << 64) if value >= 1 << 63 else value
+    with contextlib.suppress(tf_example.ExampleError):
+        value, end = tf_example.read_varint(data, 0)
+        if end == len(data):
+            return tf_example.signed(value)
     raise LayoutError(f"a label should be one number. Received: {data.hex()}")
 
 
@@ -210,13 +189,9 @@ def _enter(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """(start, stop) of what `tag` and a length at `at` hold, inside `end`."""
     if at >= end or data[at] != tag:
         raise LayoutError(f"byte {at} should be the tag {tag:#x}")
-    length = 0
-    for i, byte in enumerate(data[at + 1 : min(end, at + 6)]):
-        length |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            start = at + 2 + i
-            if start + length > end:
-                break
+    with contextlib.suppress(tf_example.ExampleError):
+        length, start = tf_example.read_varint(data, at + 1)
+        if start - (at + 1) <= _LENGTH_BYTES and start + length <= end:
             return start, start + length
     raise LayoutError(f"the length at byte {at + 1} should lead to a place in the record")
 

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.contract.tfrecord import FOOTER_BYTES, HEADER_BYTES
 from trainer.data import mmap_array
 from trainer.data.example_layout import FITS, OTHER, UNSEEN, LayoutError, Rows
-from trainer.data.mmap_tfrecord import FRAMING, HEADER, Shard
+from trainer.data.mmap_tfrecord import Shard
 
-FRAME = HEADER, FRAMING - HEADER  # bytes of a row before and after its record
+FRAME = HEADER_BYTES, FOOTER_BYTES  # bytes of a row before and after its record
 ALIGNMENT = 64  # TensorFlow takes over an array at such an address, and copies one at another
 
 
@@ -105,7 +106,7 @@ class Gather:
             except LayoutError as e:
                 raise shard.error(number, str(e)) from e
             # Records of several lengths may make a file of the same size.
-            astray = self.whole is not None and start != HEADER + number * self._rows.width
+            astray = self.whole is not None and start != HEADER_BYTES + number * self._rows.width
             self._labels[positions[i]], self._weights[positions[i]] = label, weight
             self._kinds[positions[i]] = OTHER if astray else kind  # last: other threads go by it
         return self._kinds[positions]
@@ -113,7 +114,7 @@ class Gather:
     def _copy(self, shard: Shard, number: int, kind: int, row: np.ndarray) -> None:
         start, stop = shard.place(number)
         if kind == FITS:
-            frame = shard.bytes[start - HEADER : stop]
+            frame = shard.bytes[start - HEADER_BYTES : stop]
             row[: len(frame)] = frame
         else:
             self._rows.put(row, shard.map[start:stop])
