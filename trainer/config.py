@@ -59,8 +59,8 @@ class TrainConfig:
     output: str = option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
     model: str = option(
         "cnn",
-        "cnn (cnn-half, cnn-double: of half and double the filters), resnet20, a keras.applications network such as "
-        "MobileNetV2, or module:function, where function(contract) returns a keras.Model",
+        "cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, where function(contract) "
+        "returns a keras.Model",
     )
     init_weights: str = option(
         "",
