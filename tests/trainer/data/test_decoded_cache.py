@@ -106,7 +106,8 @@ def test_raw_images_are_mapped_as_ever(tmp_path, monkeypatch):
 def test_the_keys_of_a_batch_and_what_a_run_may_go_on_with(data):
     contract = contracts.load(data)
     batch = epochs(load(data, "memory"), 2)[1][3]
-    records = dataset.records_of_batch(data, "train", 4, 3, 1, 3, cache="memory")
+    options = dataset.ReadOptions("train", 4, shuffle=True, seed=3, cache="memory")
+    records = dataset.records_of_batch(data, options, 1, 3)
     spec = contracts.feature_spec(contract)
     keys = [tf.io.parse_single_example(record, spec)["key"].numpy() for record in records]
     assert keys == [b"%016x-000" % int(i) for i in batch[0][:, 0, 0, 0]]
