@@ -53,8 +53,8 @@ MAY_IMPORT = {
     "trainer/doctor/clock": "",
     "trainer/doctor/finding": "",
     "trainer/doctor/catalogue": "doctor/finding",
-    "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config config_file run_dir data "
-    "models pipelines/contract pipelines/core",
+    "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config config_file run_dir "
+    "data models pipelines/contract pipelines/core",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
     "pipelines/core",
