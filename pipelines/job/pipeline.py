@@ -39,7 +39,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         | "SpreadBatches" >> beam.Reshuffle()
         | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config), total).with_outputs("rejected", main="refs")
     )
-    units = _form_units(read.refs, config, total)  # (bucket, [packed (unit, Ref)]): a unit holds images of one split
+    units = _form_units(read.refs, config, total)  # (bucket, [packed (unit, Ref)]): a unit stays together
     cuts = (
         units
         | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config)  # (label, RankHistogram)
