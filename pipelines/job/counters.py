@@ -1,4 +1,6 @@
-"""Counts what a job reads, writes and rejects, as Beam counters that an engine's own page shows.
+"""Keeps Beam counters of what a job reads, writes and rejects.
+
+An engine's own page shows them.
 
 All are in the namespace "shardmill". An engine that repeats a bundle may count it twice, as Beam says of its counters:
 the numbers of the report come from the shards' accounts and not from here.
@@ -21,12 +23,12 @@ NAMESPACE = "shardmill"
 
 
 def count(name: str, number: int = 1) -> None:
-    """Adds `number` to a counter. It has an effect only in a thread that runs a bundle."""
+    """Adds `number` to a counter; only a thread that runs a bundle can do so."""
     if number:
         Metrics.counter(NAMESPACE, name).inc(number)
 
 
 def count_reject(rejected: Rejected) -> None:
-    """Counts one reject, in all and under its reason."""
+    """Adds one reject, in all and under its reason."""
     count("rejected")
     count(f"rejected_{rejected.reason.replace('-', '_')}")
