@@ -323,22 +323,10 @@ class WriteShard(_WithWorkers):
     def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
         file = plan.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
-<<<<<<< HEAD
-        # Shards are in hash order: the first holds a fair sample of its split for the report's pictures.
+        # Shards are in hash order, so the first is a random sample of its split, for the report's pictures.
         shard = shard_writer.Shard(file, split, pictures=index == 0)
         account = shard_writer.write_shard(
             shard, unpack(items), the_plan.labels, self._config, self._work, self._workers
-=======
-        shard_writer.write_shard(
-            file,
-            split,
-            unpack(items),
-            the_plan.labels,
-            self._config,
-            self._work,
-            self._workers,
-            picture=index == 0,  # shards are in hash order, so the first is a random sample of its split
->>>>>>> w-3
         )
         counters.count("records_written", account["records"])
         for reject in account["rejects"]:
