@@ -18,7 +18,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core.elements import Affine
 from pipelines.inputs import listing
 from pipelines.job import stages
-from pipelines.plan import balance, duplicates
+from pipelines.plan import duplicates, splits
 from pipelines.records.shard_writer import FLOATS
 from pipelines.work_dir import Work
 
@@ -44,7 +44,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         units
         | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config)  # (label, RankHistogram)
         | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())
-        | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, balance.split_cuts(ranks, config.splits)))
+        | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, splits.split_cuts(ranks, config.splits)))
     )
     assigned = units | "AssignSplit" >> beam.FlatMap(stages.assign_split, config, AsDict(cuts)).with_outputs(
         "duplicates", "rejected", main="refs"
@@ -149,7 +149,7 @@ def _form_units(refs: beam.PCollection, config: PrepareConfig, total: AsSingleto
         return by_content
     # Only content that connects groups is gathered in one place. It is rare: equal files in two groups.
     bridges = by_content | "FindBridges" >> beam.FlatMap(stages.bridges)  # [group, ...]
-    merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(balance.components))
+    merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(splits.components))
     return by_content | "KeyByGroup" >> beam.FlatMap(stages.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
 
 

@@ -26,7 +26,7 @@ from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
 from pipelines.job import accounting, counters, worker_versions
-from pipelines.plan import balance, duplicates, plan
+from pipelines.plan import balance, duplicates, plan, rank_histogram, splits
 from pipelines.records import shard_writer
 from pipelines.work_dir import Work
 from pipelines.workers import pool
@@ -157,12 +157,12 @@ def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], tot
 
 def unit_ranks(
     bucket: tuple[int, Iterable[bytes]], config: PrepareConfig
-) -> Iterator[tuple[str, balance.RankHistogram]]:
+) -> Iterator[tuple[str, rank_histogram.RankHistogram]]:
     """Collects the hash positions of units; yields (label, RankHistogram).
 
     Each unit has its number of images as weight. Units with a given split are left out.
     """
-    ranks: dict[str, balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
+    ranks: dict[str, rank_histogram.RankHistogram] = collections.defaultdict(rank_histogram.RankHistogram)
     for unit, everything in units_of(bucket):
         refs = duplicates.separate(everything, config)[0]
         if refs and not any(ref.split for ref in refs):
@@ -196,7 +196,7 @@ def assign_split(
         if given:
             split = given[0]
         elif refs:
-            split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
+            split = splits.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
         assigned += [ref if ref.split else ref._replace(split=split) for ref in refs]
         for reject in rejected:
             counters.count_reject(reject)
@@ -208,12 +208,12 @@ def assign_split(
         yield pack(assigned[start : start + BUCKET])
 
 
-def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], balance.RankHistogram]]:
+def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], rank_histogram.RankHistogram]]:
     """Collects hash positions of images; yields ((split, label), RankHistogram).
 
     Balancing takes its ranks from these histograms.
     """
-    ranks: dict[tuple[str, str], balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
+    ranks: dict[tuple[str, str], rank_histogram.RankHistogram] = collections.defaultdict(rank_histogram.RankHistogram)
     for ref in unpack([refs]):
         ranks[ref.split, ref.label].add(hashing.position(config.seed, "balance", ref.key))
     yield from ranks.items()
@@ -230,7 +230,7 @@ def targets(totals: Mapping[tuple[str, str], int], config: PrepareConfig) -> dic
 
 
 def share_of(
-    ranked: tuple[tuple[str, str], balance.RankHistogram], config: PrepareConfig, wanted: Mapping[str, int]
+    ranked: tuple[tuple[str, str], rank_histogram.RankHistogram], config: PrepareConfig, wanted: Mapping[str, int]
 ) -> tuple[tuple[str, str], plan.Share]:
     """Returns ((split, label), its share of the plan).
 
@@ -373,15 +373,17 @@ def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:
 class MergeRanks(beam.CombineFn):
     """Merges RankHistograms into one."""
 
-    def create_accumulator(self) -> balance.RankHistogram:
-        return balance.RankHistogram()
+    def create_accumulator(self) -> rank_histogram.RankHistogram:
+        return rank_histogram.RankHistogram()
 
-    def add_input(self, merged: balance.RankHistogram, histogram: balance.RankHistogram) -> balance.RankHistogram:
+    def add_input(
+        self, merged: rank_histogram.RankHistogram, histogram: rank_histogram.RankHistogram
+    ) -> rank_histogram.RankHistogram:
         merged.merge(histogram)
         return merged
 
-    def merge_accumulators(self, histograms: Iterable[balance.RankHistogram]) -> balance.RankHistogram:
-        return functools.reduce(self.add_input, histograms, balance.RankHistogram())
+    def merge_accumulators(self, histograms: Iterable[rank_histogram.RankHistogram]) -> rank_histogram.RankHistogram:
+        return functools.reduce(self.add_input, histograms, rank_histogram.RankHistogram())
 
-    def extract_output(self, merged: balance.RankHistogram) -> balance.RankHistogram:
+    def extract_output(self, merged: rank_histogram.RankHistogram) -> rank_histogram.RankHistogram:
         return merged

@@ -15,7 +15,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core import errors, hashing
 from pipelines.core.elements import Item, Ref
 from pipelines.core.errors import ConfigError, NothingUsableError
-from pipelines.plan import balance
+from pipelines.plan import balance, rank_histogram
 
 MIN_SHARD_RECORDS = 256
 USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
@@ -60,7 +60,7 @@ class Plan:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
 
 
-def share_of(target: int | None, histogram: balance.RankHistogram, config: PrepareConfig) -> Share:
+def share_of(target: int | None, histogram: rank_histogram.RankHistogram, config: PrepareConfig) -> Share:
     """Returns the share of one class in one split.
 
     Args:
@@ -145,7 +145,7 @@ def shard_names(plan: Plan, config: PrepareConfig) -> dict[str, list[str]]:
     }
 
 
-def _below(histogram: balance.RankHistogram, threshold: int) -> int:
+def _below(histogram: rank_histogram.RankHistogram, threshold: int) -> int:
     return sum(weight for position, weight in histogram.ordered() if position < threshold)
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pipelines.config import PrepareConfig
 from pipelines.core import errors
 from pipelines.core.hashing import POSITIONS
-from pipelines.plan import balance
-from pipelines.plan.balance import Copies, RankHistogram
+from pipelines.plan import balance, rank_histogram, splits
+from pipelines.plan.balance import Copies
+from pipelines.plan.rank_histogram import RankHistogram
 
 positions = st.integers(0, POSITIONS - 1)
 
@@ -33,7 +34,7 @@ def config(**options) -> PrepareConfig:
 
 def test_a_small_histogram_is_merged_in_place_and_not_by_a_copy_of_the_large_one():
     """A class of a million images is merged from a thousand parts: each may cost its own size only."""
-    with mock.patch.object(balance, "MAX_BINS", 8):
+    with mock.patch.object(rank_histogram, "MAX_BINS", 8):
         large = histogram_of(range(0, 64, 4))
         bins = large.bins
         large.merge(histogram_of([1, 9]))
@@ -49,7 +50,7 @@ def test_a_small_histogram_is_merged_in_place_and_not_by_a_copy_of_the_large_one
     st.randoms(use_true_random=False),
 )
 def test_any_order_of_adds_and_merges_ends_in_the_same_histogram(items, parts, rng: random.Random):
-    with mock.patch.object(balance, "MAX_BINS", 8):
+    with mock.patch.object(rank_histogram, "MAX_BINS", 8):
         whole = RankHistogram()
         for item in items:
             whole.add(*item)
@@ -88,7 +89,7 @@ def test_the_threshold_is_exact_while_bins_are_single(items, data):
 @given(st.sets(positions, min_size=1, max_size=200), st.data())
 def test_the_threshold_is_the_nearest_edge_where_bins_are_merged(items, data):
     count = data.draw(st.integers(0, len(items)))
-    with mock.patch.object(balance, "MAX_BINS", 16):
+    with mock.patch.object(rank_histogram, "MAX_BINS", 16):
         histogram = histogram_of(items)
         threshold = histogram.threshold(count)
 
@@ -107,7 +108,7 @@ SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 def sizes(items, cuts) -> dict[str, int]:
-    return collections.Counter(balance.split_of(p, cuts) for p in items)
+    return collections.Counter(splits.split_of(p, cuts) for p in items)
 
 
 @settings(max_examples=300)
@@ -119,7 +120,7 @@ def test_splits_get_their_share_to_within_one_item(items, weights):
     fractions = {f"s{i}": w / sum(weights) for i, w in enumerate(weights)}
     names = [name for name, share in fractions.items() if share > 0]
 
-    cuts = balance.split_cuts(histogram_of(items), fractions)
+    cuts = splits.split_cuts(histogram_of(items), fractions)
     found = sizes(items, cuts)
 
     assert [name for _, name in cuts] == names
@@ -148,8 +149,8 @@ def test_a_cut_between_groups_is_the_best_there_is(groups, share):
     for item in groups.items():
         histogram.add(*item)
 
-    cuts = balance.split_cuts(histogram, {"train": share, "test": 1 - share})
-    train = sum(weight for position, weight in groups.items() if balance.split_of(position, cuts) == "train")
+    cuts = splits.split_cuts(histogram, {"train": share, "test": 1 - share})
+    train = sum(weight for position, weight in groups.items() if splits.split_of(position, cuts) == "train")
 
     target = share * histogram.total
     possible = list(itertools.accumulate(groups[p] for p in sorted(groups)))[:-1]  # each side gets a group
@@ -171,7 +172,7 @@ def test_a_cut_between_groups_is_the_best_there_is(groups, share):
 def test_no_class_is_missing_from_a_split_if_it_has_three_images(count, expected):
     items = [i * (POSITIONS // 100) for i in range(count)]
 
-    found = sizes(items, balance.split_cuts(histogram_of(items), SPLITS))
+    found = sizes(items, splits.split_cuts(histogram_of(items), SPLITS))
 
     assert tuple(found[name] for name in SPLITS) == expected
 
@@ -179,7 +180,7 @@ def test_no_class_is_missing_from_a_split_if_it_has_three_images(count, expected
 def test_a_position_on_a_cut_is_beyond_it():
     cuts = [(100, "train"), (POSITIONS, "test")]
 
-    assert [balance.split_of(p, cuts) for p in (0, 99, 100, POSITIONS - 1)] == ["train", "train", "test", "test"]
+    assert [splits.split_of(p, cuts) for p in (0, 99, 100, POSITIONS - 1)] == ["train", "train", "test", "test"]
 
 
 COUNTS = {"ant": 100, "bee": 25, "cat": 4}
@@ -263,4 +264,4 @@ def test_components_against_brute_force(groups):
                 changed = True
                 break
 
-    assert balance.components(groups) == {member: min(s) for s in sets for member in s}
+    assert splits.components(groups) == {member: min(s) for s in sets for member in s}

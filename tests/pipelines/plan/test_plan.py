@@ -14,7 +14,7 @@ from pipelines.core import errors, hashing
 from pipelines.core.elements import Ref
 from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.job import stages
-from pipelines.plan import balance, plan
+from pipelines.plan import plan, rank_histogram
 
 
 def config(**options) -> PrepareConfig:
@@ -25,8 +25,8 @@ def ref(number: int, label: str = "owl", split: str = "train") -> Ref:
     return Ref(f"{label}/{number}.jpg", f"in/{label}/{number}.jpg", label, split, "", 1.0, f"{number:064x}")
 
 
-def histograms(refs, seed: int = 0) -> dict[tuple[str, str], balance.RankHistogram]:
-    made = collections.defaultdict(balance.RankHistogram)
+def histograms(refs, seed: int = 0) -> dict[tuple[str, str], rank_histogram.RankHistogram]:
+    made = collections.defaultdict(rank_histogram.RankHistogram)
     for r in refs:
         made[r.split, r.label].add(hashing.position(seed, "balance", r.key))
     return made
