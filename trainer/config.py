@@ -15,7 +15,7 @@ LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
 PRECISIONS = ("none", "float16", "bfloat16")
 JIT = ("auto", "on", "off")
 STRATEGIES = ("one", "mirrored", "multiworker")
-CACHES = ("none", "memory", "disk")
+CACHES = ("none", "memory")
 NO_CACHE = "none"
 TRAIN_SPLIT = "train"
 NO_VALIDATION = "none"
@@ -59,8 +59,8 @@ class TrainConfig:
     output: str = option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
     model: str = option(
         "cnn",
-        "cnn (cnn-half, cnn-double: of half and double the filters), resnet20, a keras.applications network such as "
-        "MobileNetV2, or module:function, where function(contract) returns a keras.Model",
+        "cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, where function(contract) "
+        "returns a keras.Model",
     )
     init_weights: str = option(
         "",
@@ -113,8 +113,7 @@ class TrainConfig:
     seed: int = option(0, "of the initial weights, the order of the records and all that is drawn")
     cache: str = option(
         NO_CACHE,
-        "decode each image of jpeg and png shards once and keep it in memory, or on the disk for later runs "
-        "(~/.cache/shardmill/decoded, or in $XDG_CACHE_HOME); other shards hold nothing to decode",
+        "memory: decode each image of jpeg and png shards once and keep it; other shards hold nothing to decode",
         choices=CACHES,
         compare=False,
     )

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # field numbers in Feature: bytes_list, float_list, int64_list
+LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # field numbers in Feature: bytes_list, float_list, int64_list
 _MASK = (1 << 64) - 1
 
 
@@ -58,11 +58,11 @@ def _around(image_size: int, key_size: int, label: int) -> tuple[bytes, bytes, b
     def before(name: str, size: int) -> bytes:
         """Returns all bytes of a feature that come before its value of `size` bytes."""
         prefix = _prefix(1, size)  # of the list's only value; next come the list, the feature and the map's entry
-        prefix = _prefix(_LISTS[name], len(prefix) + size) + prefix
+        prefix = _prefix(LISTS[name], len(prefix) + size) + prefix
         prefix = _prefix(1, len(name)) + name.encode() + _prefix(2, len(prefix) + size) + prefix
         return _prefix(1, len(prefix) + size) + prefix
 
-    number = _to_varint(label)
+    number = to_varint(label)
     image, key = before("image", image_size), before("key", key_size)
     tail = before("label", len(number)) + number + before("weight", 4)
     return _prefix(1, len(image) + image_size + len(key) + key_size + len(tail) + 4) + image, key, tail
@@ -78,10 +78,10 @@ def parse(record: bytes) -> Example:
     values: dict[str, bytes | int] = {}
     for entry in _messages(_one(record, 1, "features"), 1):
         name = _one(entry, 1, "a feature's name").decode("utf-8", "replace")
-        if name not in _LISTS or name in values:
-            raise ExampleError(f"it should have the features {', '.join(_LISTS)}, each once. Received: {name!r:.80}")
-        values[name] = _value(name, _one(_one(entry, 2, name), _LISTS[name], name))
-    missing = [name for name in _LISTS if name not in values]
+        if name not in LISTS or name in values:
+            raise ExampleError(f"it should have the features {', '.join(LISTS)}, each once. Received: {name!r:.80}")
+        values[name] = _value(name, _one(_one(entry, 2, name), LISTS[name], name))
+    missing = [name for name in LISTS if name not in values]
     if missing:
         raise ExampleError(f"it has no {missing[0]}")
     image, label, weight, key = (values[name] for name in ("image", "label", "weight", "key"))
@@ -106,14 +106,14 @@ def _value(name: str, listed: bytes) -> bytes | int:
         else:
             at = 0
             while at < len(value):
-                integer, at = _varint(value, at)
+                integer, at = read_varint(value, at)
                 found.append(integer)
     if len(found) != 1 or (name == "weight" and (not isinstance(found[0], bytes) or len(found[0]) != 4)):
         raise ExampleError(f"its {name} should be one value. Received: {len(found)}")
     first = found[0]
     if (name == "label") != isinstance(first, int):
         raise ExampleError(f"its {name} is of another kind")
-    return first - (1 << 64) if isinstance(first, int) and first >> 63 else first
+    return signed(first) if isinstance(first, int) else first
 
 
 def _one(message: bytes, number: int, what: str) -> bytes:
@@ -138,14 +138,14 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
     """
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
+        tag, at = read_varint(message, at)
         kind = tag & 7
         if kind == _VARINT:
-            integer, at = _varint(message, at)
+            integer, at = read_varint(message, at)
             yield tag >> 3, integer
             continue
         if kind == _BYTES:
-            length, at = _varint(message, at)
+            length, at = read_varint(message, at)
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:
@@ -158,10 +158,10 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 def _prefix(number: int, size: int) -> bytes:
     """Returns the tag and the length that precede `size` bytes in field `number`."""
-    return _to_varint(number << 3 | _BYTES) + _to_varint(size)
+    return bytes([tag(number)]) + to_varint(size)
 
 
-def _to_varint(value: int) -> bytes:
+def to_varint(value: int) -> bytes:
     """Encodes a non-negative integer as a varint.
 
     Each byte holds seven bits, the lowest ones first. Its eighth bit is set if another byte follows.
@@ -173,11 +173,14 @@ def _to_varint(value: int) -> bytes:
     return bytes([*data, value])
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """Decodes the varint that begins at position `at`.
 
     Returns:
       The integer, 0 <= i < 2**64, and the position after its last byte.
+
+    Raises:
+      ExampleError: No integer ends within ten bytes.
     """
     value = 0
     for i in range(10):
@@ -188,3 +191,16 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & _MASK, at + i + 1
     raise ExampleError(f"a number at byte {at} does not end")
+
+
+def signed(value: int) -> int:
+    """Returns the int64 that a varint 0 <= value < 2**64 of an int64_list encodes."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def tag(number: int) -> int:
+    """Returns the byte that begins field `number`.
+
+    The field holds bytes or a message, and its number is below 16.
+    """
+    return number << 3 | _BYTES

@@ -22,7 +22,7 @@ from pipelines.core import elements, hashing, progress
 from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
-from pipelines.job import accounting, worker_versions
+from pipelines.job import accounting, counters, worker_versions
 from pipelines.plan import balance, duplicates, plan
 from pipelines.records import shard_writer
 from pipelines.work_dir import Work
@@ -44,6 +44,7 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
     batch: list[Source] = []
     for item in listing.list_sources(config):
         if isinstance(item, Rejected):
+            counters.count_reject(item)
             yield TaggedOutput("rejected", item)
         else:
             batch.append(item)
@@ -89,9 +90,12 @@ class Fingerprint(_WithWorkers):
         for source, future in zip(batch, futures, strict=True):
             result = _fingerprint(source, future)
             if isinstance(result, Rejected):
+                counters.count_reject(result)
                 yield TaggedOutput("rejected", result)
             else:
                 refs.append((result.digest, result))
+        counters.count("images_read", len(batch))
+        counters.count("bytes_read", sum(ref.file_bytes for _, ref in refs))
         progress.advance(len(batch))
         yield from in_buckets(refs, total)
 
@@ -172,7 +176,9 @@ def assign_split(
         elif refs:
             split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
         assigned += [ref if ref.split else ref._replace(split=split) for ref in refs]
-        yield from (TaggedOutput("rejected", reject) for reject in rejected)
+        for reject in rejected:
+            counters.count_reject(reject)
+            yield TaggedOutput("rejected", reject)
         if len(everything) > 1:
             for equal in duplicates.groups(ref._replace(split=ref.split or split) for ref in everything):
                 yield TaggedOutput("duplicates", duplicates.told(equal))
@@ -272,16 +278,14 @@ class WriteShard(_WithWorkers):
     def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
         file = plan.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
-        shard_writer.write_shard(
-            file,
-            split,
-            unpack(items),
-            the_plan.labels,
-            self._config,
-            self._work,
-            self._workers,
-            picture=index == 0,  # shards are in hash order: the first holds a fair sample of its split
+        # Shards are in hash order: the first holds a fair sample of its split for the report's pictures.
+        shard = shard_writer.Shard(file, split, pictures=index == 0)
+        account = shard_writer.write_shard(
+            shard, unpack(items), the_plan.labels, self._config, self._work, self._workers
         )
+        counters.count("records_written", account["records"])
+        for reject in account["rejects"]:
+            counters.count_reject(Rejected(**reject))
         if split == "train":
             storage.write_text(self._work.path(work_dir.STAGED, file), "")
         yield file
@@ -304,13 +308,13 @@ class FinishShard(_WithWorkers):
     def finish_bundle(self) -> None:
         try:
             for one in self._finishing:
-                one.result()
+                counters.count("bytes_written", one.result()["bytes"])  # here: no counter counts in other threads
         finally:
             self._pool.shutdown(cancel_futures=True)
 
-    def _finish(self, file: str) -> None:
+    def _finish(self, file: str) -> dict[str, Any]:
         account = shard_writer.read_account(file, self._work)
-        shard_writer.finish_shard(account, self._affine, self._config, self._work, self._workers)
+        return shard_writer.finish_shard(account, self._affine, self._config, self._work, self._workers)
 
 
 def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:

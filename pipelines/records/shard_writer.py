@@ -13,7 +13,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
@@ -34,22 +34,24 @@ COUNTED = 1024  # histograms of images, 3 kB each, that are added up at a time
 FLOATS = ("float16", "float32")
 
 
+class Shard(NamedTuple):
+    """Names a shard that is to be written: its file, its split, and whether thumbnails of it are made."""
+
+    file: str
+    split: str
+    pictures: bool = False
+
+
 def write_shard(
-    file: str,
-    split: str,
-    items: Iterable[Item],
-    labels: Sequence[str],
-    config: PrepareConfig,
-    work: Work,
-    workers: Workers,
-    picture: bool = False,
+    shard: Shard, items: Iterable[Item], labels: Sequence[str], config: PrepareConfig, work: Work, workers: Workers
 ) -> dict[str, Any]:
-    """Decodes and stages the shard's records as 8-bit pixels (or JPEG, PNG) and tells what is in it.
+    """Decodes and stages the records of a shard as 8-bit pixels, JPEG or PNG.
 
     Returns:
       The shard's account, plain JSON values: counts per label, pixel histogram, rejects, formats, sizes, pictures.
       It is also kept beside the staged shard, with the ledger (one line a record: key, uri, label, digest, copy).
     """
+    file, split = shard.file, shard.split
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
     digest = _task_digest(file, ordered, labels, config)
@@ -59,7 +61,7 @@ def write_shard(
         return known
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
-    shown = _Pictures(ordered, split, config, workers) if picture else None
+    shown = _Pictures(ordered, split, config, workers) if shard.pictures else None
     with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
         writer = storage.Hashed(out)
         for item, made, record in _in_order(ordered, split, label_ids, config, workers):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import os
@@ -20,8 +19,6 @@ from trainer.models import alignment, networks
 
 BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
     "cnn": networks.small_cnn,
-    "cnn-half": functools.partial(networks.small_cnn, width=0.5),
-    "cnn-double": functools.partial(networks.small_cnn, width=2.0),
     "resnet20": networks.resnet20,
 }
 
@@ -30,8 +27,7 @@ def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
     """The network called `name` for this dataset: float32 (B, H, W, 3) as the contract normalizes -> (B, classes).
 
     Args:
-      name: "cnn", "cnn-half", "cnn-double", "resnet20", a network of `keras.applications`, or "module:function", called
-        with the contract.
+      name: "cnn", "resnet20", a network of `keras.applications`, or "module:function", called with the contract.
       weights: a file to start from; "" for random weights.
 
     Raises:
