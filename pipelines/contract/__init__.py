@@ -1,8 +1,9 @@
-"""What the writer and the reader of a dataset agree on: `contract.json`, TFRecord framing, tf.train.Example.
+"""Defines what the writer and the reader of a dataset agree on.
 
-Public: programs of others may use the names below; docs/api.md describes them. `contract` has the dataclasses, their
-JSON and the tensor functions; `json_fields` checks untrusted JSON; `tfrecord` and `tf_example` are the formats of a
-file and of a record. Nothing here imports another room, and importing it loads neither TensorFlow nor Beam.
+That is `contract.json`, the framing of TFRecord files, and tf.train.Example. The names below are public: other people's
+programs may use them, and docs/api.md describes them. `contract` has the dataclasses, their JSON and the tensor
+functions; `json_fields` checks untrusted JSON; `tfrecord` and `tf_example` are the formats of a file and of a record.
+This room imports only `core`, and its import loads neither TensorFlow nor Beam.
 """
 
 from pipelines.contract.contract import (

@@ -1,11 +1,11 @@
-"""The contract: what a prepared dataset holds and how it was made.
+"""Describes a prepared dataset: what it holds and how it was made.
 
-This is the only module that both programs share. `pipelines` writes `contract.json` as the last act of a run, so
-its presence means that the dataset is whole; `trainer` builds its input and its model from it and refuses what
-disagrees. It imports the standard library only; TensorFlow is imported inside the functions that need it, so that
-reading a contract costs milliseconds.
+Both programs share this module. `pipelines` writes `contract.json` as the last step of a run, so a directory that
+contains it holds a complete dataset. `trainer` builds its input and its model from the contract and refuses data that
+disagrees with it. The module imports no third-party library. TensorFlow is imported inside the functions that need it,
+so that reading a contract costs milliseconds.
 
-The meaning of the pixels, for every encoding: the tensor a model sees is float32 of shape (H, W, 3), RGB,
+Pixels have the same meaning for every encoding. A model's input is a float32 tensor of shape (H, W, 3), RGB:
 
     normalized[h, w, c] = float32(pixel[h, w, c]) * scale[c] + offset[c]
 
@@ -44,7 +44,14 @@ MAX_SIDE = 8192  # pixels
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """One TFRecord file: name relative to the dataset directory, record count, size in bytes, SHA-256 in hex."""
+    """Describes one TFRecord file.
+
+    Attributes:
+      file: Name, relative to the dataset directory.
+      records: Number of records.
+      bytes: Size in bytes.
+      sha256: SHA-256 of the content, in hex.
+    """
 
     file: str
     records: int
@@ -54,11 +61,13 @@ class Shard:
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """The counts and files of one split.
+    """Holds the counts and the files of one split.
 
-    natural: images per label that belong to the split, before balancing.
-    stored: records per label in the shards, copies included.
-    copies: of these, augmented copies per label. stored - copies + undersampled = natural.
+    Attributes:
+      natural: Images per label that belong to the split, before balancing.
+      stored: Records per label in the shards, copies included.
+      copies: Augmented copies per label; `stored` includes them. stored - copies + undersampled = natural.
+      shards: The files, in shard order.
     """
 
     natural: Mapping[str, int]
@@ -68,15 +77,22 @@ class Split:
 
     @property
     def records(self) -> int:
+        """Returns the number of records in all shards, copies included."""
         return sum(shard.records for shard in self.shards)
 
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """The affine map from 8-bit pixels to what the model sees, per channel in RGB order.
+    """Holds the affine map from 8-bit pixels to the values that a model sees.
 
-    mean, std: of the train originals in gray levels (0..255), biased variance; recorded for every mode.
-    scale, offset: float32 numbers; the map above. A constant channel (std 0) is scaled by 1.
+    Each tuple has one number per channel, in RGB order.
+
+    Attributes:
+      mode: One of NORMALIZATIONS.
+      mean, std: Statistics of the original images of the train split, in gray levels (0..255). `std` comes from the
+        biased variance. They are recorded for every mode.
+      scale, offset: float32 numbers of the map: normalized = pixel * scale + offset. A constant channel (std 0) has the
+        scale 1.
     """
 
     mode: str
@@ -87,16 +103,20 @@ class Normalization:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """The least and greatest value that any pixel 0..255 of any channel can map to."""
+        """Returns the least and greatest value that any pixel 0..255 can map to."""
         ends = [p * s + o for s, o in zip(self.scale, self.offset, strict=True) for p in (0.0, 255.0)]
         return min(ends), max(ends)
 
 
 @dataclasses.dataclass(frozen=True)
 class Contract:
-    """Everything a reader has to know of a prepared dataset. See `docs/dataset.md` for the JSON form.
+    """Holds everything that a reader has to know about a prepared dataset.
 
-    files: path -> SHA-256 of every file beside the shards; empty in contracts from before there was this field.
+    `docs/dataset.md` describes the JSON form and the fields.
+
+    Attributes:
+      files: Maps the path of every file other than the shards and the contract to its SHA-256 in hex. It is empty in
+        contracts that were written before this field existed.
     """
 
     name: str
@@ -123,33 +143,60 @@ class Contract:
 
     @property
     def value_range(self) -> tuple[float, float]:
+        """Returns the least and greatest value that a normalized pixel can have."""
         return self.normalization.value_range
 
     @property
     def digest(self) -> str:
-        """The `contract_digest` of contract.json: SHA-256 in hex of its text without that field."""
+        """Returns the `contract_digest` of contract.json.
+
+        It is the SHA-256, in hex, of the text of contract.json without that field.
+        """
         return hashlib.sha256(self.to_json(sealed=False).encode("utf-8", "backslashreplace")).hexdigest()
 
     def split(self, name: str) -> Split:
-        """The split called `name`; ContractError names those that exist."""
+        """Returns the split with this name.
+
+        Raises:
+          ContractError: There is no such split. The message lists the splits that exist.
+        """
         if name not in self.splits:
             raise ContractError(f"No split {name!r} in dataset {self.name!r}: it has {', '.join(self.splits)}.")
         return self.splits[name]
 
     def shard_paths(self, directory: str, split: str) -> list[str]:
-        """Full paths of the split's shards, in shard order."""
+        """Returns the paths of a split's shards below `directory`, in shard order.
+
+        Raises:
+          ContractError: There is no such split.
+        """
         return [os.path.join(directory, shard.file) for shard in self.split(split).shards]
 
     def priors(self, split: str, kind: str = "natural") -> tuple[float, ...]:
-        """Class frequencies in label-id order, `kind` being natural (before balancing) or stored. They sum to 1."""
+        """Returns the class frequencies of a split, in order of the label ids.
+
+        Args:
+          split: Name of the split.
+          kind: "natural" (before balancing) or "stored".
+
+        Returns:
+          One frequency per label. They sum to 1; all are 0 if the split is empty.
+
+        Raises:
+          ContractError: There is no such split.
+        """
         counts = getattr(self.split(split), kind)
         total = sum(counts.values())
         return tuple(counts.get(label, 0) / total if total else 0.0 for label in self.labels)
 
     def to_json(self, sealed: bool = True) -> str:
-        """The text of contract.json: sorted keys, so that equal contracts are equal bytes.
+        """Returns the text of contract.json.
 
-        sealed: with the SHA-256 of the text without it, as `contract_digest`; it shows damage, not forgery.
+        Keys are sorted, so that equal contracts give equal bytes.
+
+        Args:
+          sealed: Whether to add `contract_digest`, the SHA-256 of the text without that field. It reveals damage, but
+            not forgery.
         """
         data = dataclasses.asdict(self)
         if not self.files:
@@ -166,11 +213,25 @@ class Contract:
 
 
 def from_json(text: str) -> Contract:
-    """Parses and checks the text of a contract.json. Fields that it does not know are left alone.
+    """Parses and checks the text of a contract.json.
+
+    Fields that this version does not know are ignored.
+
+    Args:
+      text: The complete text of the file.
+
+    Returns:
+      The contract.
 
     Raises:
-      ContractError: not JSON, a field is missing or of the wrong form, the version is not this one, or the counts
-        of a split do not add up.
+      ContractError: The text is not JSON, a field is missing or has the wrong form, the format version is not
+        FORMAT_VERSION, or the counts of a split do not add up.
+
+    Example:
+      >>> from pipelines import contract
+      >>> text = contract.read_text("tests/data/format_1/uint8")
+      >>> contract.from_json(text).image_shape
+      (8, 8, 3)
     """
     try:
         data = json_fields.parse(text)
@@ -188,26 +249,54 @@ def from_json(text: str) -> Contract:
 
 
 def load(directory: str | os.PathLike[str], opened: Callable[[str], Any] | None = None) -> Contract:
-    """Reads DIRECTORY/contract.json, local or where TensorFlow reads.
+    """Reads and checks DIRECTORY/contract.json.
 
     Args:
-      opened: opens a path as text, for who reads elsewhere; it may raise OSError.
+      directory: The dataset directory: a local path, or one that TensorFlow's file systems can read.
+      opened: Opens a path as a text file, for callers that read from other places. It may raise OSError.
+
+    Returns:
+      The contract.
 
     Raises:
-      ContractError: there is none (the dataset is incomplete, or this is no dataset), or it cannot be used.
+      ContractError: There is no contract (the dataset is incomplete, or the directory is no dataset), or the contract
+        cannot be used.
+
+    Example:
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/uint8")
+      >>> eggs.labels, eggs.split("train").records
+      (('cracked', 'sound'), 15)
     """
     return from_json(read_text(directory, opened))
 
 
 def read_text(directory: str | os.PathLike[str], opened: Callable[[str], Any] | None = None) -> str:
-    """The text of DIRECTORY/contract.json; ContractError where there is none, or one of absurd size."""
+    """Reads the text of DIRECTORY/contract.json without parsing it.
+
+    Args:
+      directory: The dataset directory: a local path, or one that TensorFlow's file systems can read.
+      opened: Opens a path as a text file, for callers that read from other places. It may raise OSError.
+
+    Returns:
+      The complete text, with its line ends as they are.
+
+    Raises:
+      ContractError: The file is missing or unreadable, or it is longer than MAX_CONTRACT_BYTES.
+
+    Example:
+      >>> from pipelines import contract
+      >>> text = contract.read_text("tests/data/format_1/uint8")
+      >>> text == contract.from_json(text).to_json()
+      True
+    """
     path = os.path.join(os.fspath(directory), FILE_NAME)
     try:
         with (opened or _open)(path) as file:
             text = file.read(MAX_CONTRACT_BYTES + 1)
     except ContractError:
         raise
-    except Exception as e:  # gfile raises tf.errors.*, open raises OSError; both mean the same to the caller
+    except Exception as e:  # gfile raises tf.errors.*, open raises OSError; callers handle both alike
         raise ContractError(
             f"No readable {FILE_NAME} in {os.fspath(directory)!r} ({type(e).__name__}): it is not a prepared dataset, "
             "or its preparation did not finish. Run `python -m pipelines prepare --output` on it."
@@ -218,10 +307,28 @@ def read_text(directory: str | os.PathLike[str], opened: Callable[[str], Any] | 
 
 
 def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
-    """The `tf.io.parse_example` spec of a record: image bytes, label id, sample weight, key."""
+    """Returns the feature specification of a record for `tf.io.parse_example`.
+
+    Args:
+      contract: The dataset's contract.
+
+    Returns:
+      One scalar feature per name: "image" string (the bytes as stored), "label" int64 (0 to the number of labels - 1),
+        "weight" float32 (at least 0) and "key" string (KEY_BYTES bytes).
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/uint8")
+      >>> records = tf.data.TFRecordDataset(eggs.shard_paths("tests/data/format_1/uint8", "train"))
+      >>> record = tf.io.parse_single_example(next(iter(records)), contract.feature_spec(eggs))
+      >>> len(record["image"].numpy()), record["weight"].numpy().item()
+      (192, 1.0)
+    """
     import tensorflow as tf
 
-    del contract  # the same for every encoding; the argument keeps callers honest about whose records they parse
+    # The specification is the same for every encoding. The argument makes callers say whose records they parse.
+    del contract
     return {
         "image": tf.io.FixedLenFeature([], tf.string),
         "label": tf.io.FixedLenFeature([], tf.int64),
@@ -231,11 +338,32 @@ def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
 
 
 def normalize(contract: Contract, pixels: tf.Tensor) -> tf.Tensor:
-    """8-bit pixels (any dtype) of shape (..., H, W, 3) -> float32 normalized values of the same shape."""
+    """Maps 8-bit pixels to the normalized values that a model sees.
+
+    Args:
+      contract: The dataset's contract.
+      pixels: Values 0..255 of any numeric dtype, shape (..., H, W, 3). The static shape must contain W.
+
+    Returns:
+      float32 of the same shape, in the range `contract.value_range`.
+
+    Raises:
+      TypeError: The static shape of `pixels` does not contain W.
+      tf.errors.InvalidArgumentError: The last axis of `pixels` is not 3. It is raised when the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/uint8")
+      >>> black = contract.normalize(eggs, tf.zeros((1, 8, 8, 3), tf.uint8))
+      >>> black.shape, bool(tf.reduce_all(black == eggs.normalization.offset))
+      (TensorShape([1, 8, 8, 3]), True)
+    """
     import tensorflow as tf
 
     width = pixels.shape[-2]
-    # Row by row: TensorFlow broadcasts over a last axis of 3 several times slower than over one of W * 3.
+    # The last two axes are merged, because TensorFlow broadcasts over a last axis of 3 several times slower than over
+    # one of W * 3.
     scale, offset = (tf.constant(v * width, tf.float32) for v in _affine(contract))
     shape = tf.shape(pixels)
     rows = tf.reshape(tf.cast(pixels, tf.float32), tf.concat([shape[:-2], (width * 3,)], axis=0))
@@ -247,10 +375,28 @@ def _affine(contract: Contract) -> tuple[tuple[float, float, float], tuple[float
 
 
 def images_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor:
-    """The `image` feature of a batch of records, string of shape (B,) -> float32 normalized (B, H, W, 3).
+    """Decodes and normalizes the images of a batch of records.
 
-    Raises, when run:
-      tf.errors.InvalidArgumentError: a record's image has not the contract's size.
+    Args:
+      contract: The dataset's contract.
+      image_bytes: The `image` feature of the records, string of shape (B,).
+
+    Returns:
+      float32 of shape (B, H, W, 3), in the range `contract.value_range`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: A record's image does not have the contract's size or encoding. It is raised when
+        the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/jpeg")
+      >>> records = tf.data.TFRecordDataset(eggs.shard_paths("tests/data/format_1/jpeg", "train")).batch(4)
+      >>> batch = tf.io.parse_example(next(iter(records)), contract.feature_spec(eggs))
+      >>> images = contract.images_from_records(eggs, batch["image"])
+      >>> images.shape, images.dtype
+      (TensorShape([4, 8, 8, 3]), tf.float32)
     """
     import tensorflow as tf
 
@@ -259,16 +405,36 @@ def images_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
 
 
 def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor:
-    """As `images_from_records`, but as stored: normalized float16 or float32, or 8-bit pixels not yet normalized.
+    """Decodes the images of a batch of records, as they are stored.
 
-    For the raw encodings this is one vectorized op for the batch; `jpeg` and `png` decode image by image.
+    The raw encodings take one vectorized operation per batch. `jpeg` and `png` are decoded image by image.
+
+    Args:
+      contract: The dataset's contract.
+      image_bytes: The `image` feature of the records, string of shape (B,).
+
+    Returns:
+      Shape (B, H, W, 3). float16 or float32 for the encodings of these names: normalized values. uint8 for `uint8`,
+        `jpeg` and `png`: pixels 0..255, not yet normalized.
+
+    Raises:
+      tf.errors.InvalidArgumentError: A record's image does not have the contract's size or encoding. It is raised when
+        the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/uint8")
+      >>> pixels = contract.stored_from_records(eggs, tf.constant([bytes(8 * 8 * 3)]))
+      >>> pixels.shape, pixels.dtype
+      (TensorShape([1, 8, 8, 3]), tf.uint8)
     """
     import tensorflow as tf
 
     shape = contract.image_shape
     if contract.encoding in RAW_DTYPES:
         flat = tf.io.decode_raw(image_bytes, RAW_DTYPES[contract.encoding], little_endian=True)
-        # The batch is named, not -1: records of twice the length would silently become twice the images.
+        # The batch size is given instead of -1: else records of twice the length would become twice as many images.
         return tf.reshape(flat, (tf.shape(image_bytes)[0], *shape))
     return tf.map_fn(
         lambda b: tf.ensure_shape(decode_image(contract.encoding, b), shape),
@@ -278,11 +444,28 @@ def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
 
 
 def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:
-    """Loads the dataset's TensorFlow Transform graph without importing TensorFlow Transform.
+    """Loads the dataset's TensorFlow Transform graph.
+
+    TensorFlow Transform itself is not imported.
+
+    Args:
+      directory: The dataset directory: a local path, or one that TensorFlow's file systems can read.
 
     Returns:
-      (resource, images): keep `resource` referenced (assign it to the tf.Module that exports the function);
-      `images` maps encoded image bytes, string (B,), to exactly the tensors of the records, float32 (B, H, W, 3).
+      (resource, images). Keep `resource` referenced: assign it to the tf.Module that exports the function. `images`
+        maps encoded image bytes, string of shape (B,), to float32 of shape (B, H, W, 3): exactly the tensors of the
+        records. It raises tf.errors.InvalidArgumentError for bytes that it cannot decode.
+
+    Raises:
+      OSError: The directory holds no graph.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> resource, images = contract.load_transform("tests/data/format_1/uint8")
+      >>> encoded = tf.io.encode_png(tf.zeros((16, 16, 3), tf.uint8))
+      >>> images(encoded[tf.newaxis]).shape
+      TensorShape([1, 8, 8, 3])
     """
     import tensorflow as tf
 
@@ -296,12 +479,30 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
     return resource, images
 
 
-# The columns that only the analysis reads (pipelines/job/transform.py), with their width; zero when transforming.
+# The columns that only the analysis reads (pipelines/job/transform.py), and their widths. `images` sets them to zero.
 ANALYSIS_COLUMNS = {"label_rank": 1, "pixel_count": 1, "pixel_sum": 3, "pixel_square_sum": 3}
 
 
 def decode_image(encoding: str, encoded: tf.Tensor) -> tf.Tensor:
-    """One `jpeg` or `png` record's bytes -> uint8 (H, W, 3)."""
+    """Decodes the image of one `jpeg` or `png` record.
+
+    Args:
+      encoding: "png", or "jpeg" for TensorFlow's JPEG decoder.
+      encoded: The `image` feature of one record, a scalar string.
+
+    Returns:
+      uint8 of shape (H, W, 3), RGB, 0..255.
+
+    Raises:
+      tf.errors.InvalidArgumentError: The bytes cannot be decoded. It is raised when the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> encoded = tf.io.encode_png(tf.zeros((4, 6, 3), tf.uint8))
+      >>> contract.decode_image("png", encoded).shape
+      TensorShape([4, 6, 3])
+    """
     import tensorflow as tf
 
     if encoding == "png":
@@ -312,8 +513,8 @@ def decode_image(encoding: str, encoded: tf.Tensor) -> tf.Tensor:
 def _open(path: str) -> Any:
     if "://" not in path:
         if os.path.exists(path) and not os.path.isfile(path):
-            raise OSError("not a regular file")  # a FIFO would keep us waiting for ever
-        return open(path, encoding="utf-8", newline="")  # as it is, so that `verify` sees every byte
+            raise OSError("not a regular file")  # opening a FIFO could block for ever
+        return open(path, encoding="utf-8", newline="")  # keeps line ends, so that `verify` sees every byte
     import tensorflow as tf
 
     scheme = path.partition("://")[0]
@@ -384,7 +585,11 @@ def _normalization(fields: Fields) -> Normalization:
 
 
 def _check(contract: Contract) -> None:
-    """The fields against one another."""
+    """Checks the fields against one another.
+
+    Raises:
+      FieldError: Two fields contradict each other, or a shard's file is not a plain name.
+    """
     files = [shard.file for split in contract.splits.values() for shard in split.shards]
     if len(set(files)) != len(files):
         raise FieldError("splits: two shards should not have one file")

@@ -1,4 +1,7 @@
-"""Checked access to JSON objects: an error names the field by its path, what it should be, and what came."""
+"""Reads the fields of untrusted JSON objects and checks their form.
+
+An error names the field by its path, what the field should be, and what was received.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +10,21 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-MAX_DEPTH = 16  # of objects and lists in one another
+MAX_DEPTH = 16  # levels of nested objects and lists
 MAX_WHOLE = 1 << 63
-MAX_ITEMS = 1 << 20  # of a list or an object
+MAX_ITEMS = 1 << 20  # in a list
 
 
 class FieldError(ValueError):
-    """A field is missing or not of its form."""
+    """Says that a field is missing or does not have the expected form."""
 
 
 def parse(text: str) -> Any:
-    """JSON as every reader reads it alike.
+    """Parses JSON so strictly that every reader reads it alike.
 
     Raises:
-      FieldError: it is not JSON, deeper than MAX_DEPTH, or it holds a field twice in one object or text that UTF-8
-        cannot hold.
+      FieldError: The text is not JSON, it is nested deeper than MAX_DEPTH, an object has a field twice, or a string
+        holds text that UTF-8 cannot encode.
     """
     try:
         text.encode()
@@ -39,7 +42,13 @@ def parse(text: str) -> Any:
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """What an object or a list holds; text is looked at here, and holds nothing."""
+    """Yields the values that an object or a list contains.
+
+    A string contains none; this function checks that UTF-8 can encode it.
+
+    Raises:
+      FieldError: UTF-8 cannot encode a string.
+    """
     if isinstance(value, dict):
         yield from value
         yield from value.values()
@@ -58,7 +67,14 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Fields:
-    """The fields of one JSON object. `path` is where it stands, such as "splits.train."; "" at the top."""
+    """Gives checked access to the fields of one JSON object.
+
+    Every method raises FieldError if the field is missing or does not have the expected form.
+
+    Args:
+      value: The object, as parsed from JSON.
+      path: The object's position in the document, such as "splits.train."; "" at the top level.
+    """
 
     def __init__(self, value: Any, path: str = ""):
         self._path = path
@@ -92,7 +108,12 @@ class Fields:
         return bool(self._checked(self._path + name, value, isinstance(value, bool), "true or false"))
 
     def whole(self, name: str, least: int | None = 0) -> int:
-        """At most MAX_WHOLE, and as far below 0 where there is no `least`."""
+        """Returns an integer of at most MAX_WHOLE.
+
+        Args:
+          name: Name of the field.
+          least: The least value that is allowed; None: -MAX_WHOLE.
+        """
         value = self._get(name)
         fits = _is_whole(value) and (-MAX_WHOLE if least is None else least) <= value <= MAX_WHOLE
         expected = "a whole number" if least is None else f"a whole number from {least}"
@@ -105,7 +126,7 @@ class Fields:
         return float(a), float(b), float(c)
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """At least one text, none empty, no two equal."""
+        """Returns a list of strings: at least one, none empty, no two equal."""
         value = self._get(name)
         fits = isinstance(value, list) and bool(value) and all(isinstance(v, str) and v for v in value)
         fits = fits and len(set(value)) == len(value) <= MAX_ITEMS
@@ -117,7 +138,10 @@ class Fields:
         return dict(self._checked(self._path + name, value, fits, "an object of whole numbers"))
 
     def digests(self, name: str) -> dict[str, str]:
-        """An object of relative paths and the SHA-256 of each; empty where there is no such field."""
+        """Returns an object that maps relative paths to their SHA-256 in hex.
+
+        The result is empty if there is no such field.
+        """
         values = self._object(name) if name in self._values else {}
         for path, digest in values.items():
             plain = all(part not in ("", ".", "..") for part in path.split("/")) and "\0" not in path
@@ -126,7 +150,7 @@ class Fields:
         return values
 
     def plain(self, name: str) -> dict[str, Any]:
-        """An object of which no more is asked than that its numbers are finite."""
+        """Returns an object; checks no more than that its numbers are finite."""
         value = self._object(name)
         self._checked(self._path + name, value, _all_finite(value), "an object of finite numbers")
         return value
@@ -139,13 +163,13 @@ class Fields:
         return Fields(self._get(name), f"{self._path}{name}.")
 
     def parts(self, name: str) -> dict[str, Fields]:
-        """An object of objects, at least one."""
+        """Returns a field that is an object of objects, with at least one of them."""
         values = self._object(name)
         self._checked(self._path + name, values, bool(values), "an object with at least one field")
         return {key: Fields(value, f"{self._path}{name}.{key}.") for key, value in values.items()}
 
     def items(self, name: str) -> Iterator[Fields]:
-        """A list of objects."""
+        """Returns the objects of a list, at most MAX_ITEMS."""
         value = self._get(name)
         fits = isinstance(value, list) and len(value) <= MAX_ITEMS
         self._checked(self._path + name, value, fits, f"a list of at most {MAX_ITEMS}")

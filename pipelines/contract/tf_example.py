@@ -1,6 +1,7 @@
-"""A serialized tf.train.Example of ours, written and read by hand: as much of protobuf's wire format as that takes.
+"""Writes and reads serialized tf.train.Example messages without protobuf.
 
-What protobuf itself would read differently from one reader to the next (a feature twice, several values) is an error.
+The module implements as much of protobuf's wire format as our records need. A message that two protobuf readers may
+read differently (a feature that occurs twice, several values) is an error.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # the number of bytes_list, float_list, int64_list in Feature
+LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # field numbers in Feature: bytes_list, float_list, int64_list
 _MASK = (1 << 64) - 1
 
 
 class ExampleError(ValueError):
-    """The bytes are not an Example of the four features with a value each."""
+    """Says that the bytes are no Example of the four features, one value each."""
 
 
 class Example(NamedTuple):
-    """The values of a record; `image` as it is stored."""
+    """Holds the values of a record; `image` has the bytes as stored."""
 
     image: bytes
     label: int
@@ -29,9 +30,16 @@ class Example(NamedTuple):
 
 
 def serialize(image: bytes, label: int, weight: float, key: str) -> bytes:
-    """A record, to the byte as protobuf writes it deterministically (features by name), at a tenth of its cost.
+    """Serializes a record.
 
-    label: from 0 on. weight: at most the greatest float32.
+    The bytes are equal to those of protobuf's deterministic serialization (features sorted by name), at a tenth of its
+    cost.
+
+    Args:
+      image: The bytes to store.
+      label: The label id, at least 0.
+      weight: The sample weight, at most the largest float32.
+      key: The record's key.
     """
     name = key.encode()
     head, middle, tail = _around(len(image), len(name), label)
@@ -40,11 +48,16 @@ def serialize(image: bytes, label: int, weight: float, key: str) -> bytes:
 
 @functools.lru_cache(maxsize=4096)
 def _around(image_size: int, key_size: int, label: int) -> tuple[bytes, bytes, bytes]:
-    """What stands before the image, between it and the key, and between that and the weight's four bytes."""
+    """Returns the bytes that surround the image, the key and the weight.
+
+    Returns:
+      The bytes before the image, those between the image and the key, and those between the key and the weight's four
+        bytes.
+    """
 
     def before(name: str, size: int) -> bytes:
-        """All of a feature but its value, of `size` bytes."""
-        prefix = _prefix(1, size)  # of the list's one value; then the list, the feature, and the map's entry
+        """Returns all bytes of a feature that come before its value of `size` bytes."""
+        prefix = _prefix(1, size)  # of the list's only value; next come the list, the feature and the map's entry
         prefix = _prefix(LISTS[name], len(prefix) + size) + prefix
         prefix = _prefix(1, len(name)) + name.encode() + _prefix(2, len(prefix) + size) + prefix
         return _prefix(1, len(prefix) + size) + prefix
@@ -56,10 +69,11 @@ def _around(image_size: int, key_size: int, label: int) -> tuple[bytes, bytes, b
 
 
 def parse(record: bytes) -> Example:
-    """The four values of a record.
+    """Parses a record.
 
     Raises:
-      ExampleError: another feature, one twice or none, several values or none, or bytes that are no such message.
+      ExampleError: The record has an unknown feature, a feature is missing or occurs twice, a feature does not have
+        exactly one value, or the bytes are not such a message.
     """
     values: dict[str, bytes | int] = {}
     for entry in _messages(_one(record, 1, "features"), 1):
@@ -77,7 +91,10 @@ def parse(record: bytes) -> Example:
 
 
 def _value(name: str, listed: bytes) -> bytes | int:
-    """The single value of a list; numbers may stand packed in one field or by themselves."""
+    """Returns the single value of a list.
+
+    The wire format allows numbers to be packed into one field or to have a field each; this function reads both forms.
+    """
     found: list[bytes | int] = []
     for number, value in _fields(listed):
         if number != 1:
@@ -100,7 +117,7 @@ def _value(name: str, listed: bytes) -> bytes | int:
 
 
 def _one(message: bytes, number: int, what: str) -> bytes:
-    """The bytes of a field that the message holds exactly once."""
+    """Returns the bytes of a field that the message holds exactly once."""
     found = [value for n, value in _fields(message) if n == number]
     if len(found) != 1 or not isinstance(found[0], bytes):
         raise ExampleError(f"it should hold {what} once")
@@ -115,7 +132,10 @@ def _messages(message: bytes, number: int) -> Iterator[bytes]:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
-    """(number, value) of every field: an integer for a varint, else the bytes."""
+    """Yields (number, value) of every field of a message.
+
+    The value of a varint is an integer; all other values are bytes.
+    """
     at = 0
     while at < len(message):
         tag, at = read_varint(message, at)
@@ -137,14 +157,14 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 
 def _prefix(number: int, size: int) -> bytes:
-    """What stands before `size` bytes in field `number`."""
+    """Returns the tag and the length that precede `size` bytes in field `number`."""
     return bytes([tag(number)]) + to_varint(size)
 
 
 def to_varint(value: int) -> bytes:
-    """Writes a number from 0 on as protobuf does.
+    """Encodes a non-negative integer as a varint.
 
-    Seven bits a byte, the lowest first; the eighth says that another byte follows.
+    Each byte holds seven bits, the lowest ones first. Its eighth bit is set if another byte follows.
     """
     data = bytearray()
     while value >= 0x80:
@@ -154,10 +174,13 @@ def to_varint(value: int) -> bytes:
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
-    """Reads the number at `at`: (the integer, 0 <= i < 2**64, where it ends).
+    """Decodes the varint that begins at position `at`.
+
+    Returns:
+      The integer, 0 <= i < 2**64, and the position after its last byte.
 
     Raises:
-      ExampleError: no number ends there within ten bytes.
+      ExampleError: No integer ends within ten bytes.
     """
     value = 0
     for i in range(10):
@@ -171,10 +194,13 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 def signed(value: int) -> int:
-    """Returns the int64 that an int64_list's varint, 0 <= value < 2**64, stands for."""
+    """Returns the int64 that a varint 0 <= value < 2**64 of an int64_list encodes."""
     return value - (1 << 64) if value >> 63 else value
 
 
 def tag(number: int) -> int:
-    """Returns the byte that begins field `number`, below 16, where the field holds bytes or a message."""
+    """Returns the byte that begins field `number`.
+
+    The field holds bytes or a message, and its number is below 16.
+    """
     return number << 3 | _BYTES

@@ -1,8 +1,10 @@
-"""The framing of TFRecord files: length, its checksum, the record, its checksum, all little-endian.
+"""Writes and reads the framing of TFRecord files.
 
-Written by hand because the programs that write and verify shards have no other need of TensorFlow, whose own reader
-ends the process on a crafted length. The format is that of tensorflow/core/lib/io/record_writer.h, with masked CRC-32C
-(Castagnoli) checksums.
+A frame is the record's length, the checksum of the length, the record, and the checksum of the record, all
+little-endian. The format is that of tensorflow/core/lib/io/record_writer.h, with masked CRC-32C (Castagnoli) checksums.
+
+This code does not use TensorFlow, because the programs that write and verify shards need TensorFlow for nothing else,
+and because TensorFlow's own reader ends the process on a crafted length.
 """
 
 from __future__ import annotations
@@ -25,7 +27,13 @@ FRAMING_BYTES = HEADER_BYTES + FOOTER_BYTES
 
 
 class Frame(NamedTuple):
-    """One record as a file holds it: where its frame begins, its bytes, and what is wrong with it ("": nothing)."""
+    """Holds one record as a file holds it.
+
+    Attributes:
+      offset: Position of the frame in the file, in bytes.
+      data: The record's bytes.
+      problem: What is wrong with the frame; "" if nothing is.
+    """
 
     offset: int
     data: bytes
@@ -33,38 +41,43 @@ class Frame(NamedTuple):
 
 
 def masked_crc(data: bytes | np.ndarray) -> int:
-    """Returns CRC-32C, rotated right by 15 bits, plus a constant.
+    """Returns the masked CRC-32C of the data.
 
-    The rotation and the constant keep checksums of data that holds checksums useful.
+    The CRC is rotated right by 15 bits, and a constant is added modulo 2**32. The mask keeps checksums useful for data
+    that contains checksums itself.
     """
     crc: int = google_crc32c.value(data)
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def header(length: int) -> bytes:
-    """Returns the HEADER_BYTES that stand before a record of this length."""
+    """Returns the HEADER_BYTES that come before a record of this length.
+
+    They are the length and its checksum.
+    """
     packed = _LENGTH.pack(length)
     return packed + footer(packed)
 
 
 def footer(record: bytes | np.ndarray) -> bytes:
-    """Returns the FOOTER_BYTES that stand after a record."""
+    """Returns the FOOTER_BYTES that come after a record: its checksum."""
     return _CRC.pack(masked_crc(record))
 
 
 def framed(record: bytes) -> bytes:
-    """Returns the bytes that stand for one record in a TFRecord file."""
+    """Returns the frame of one record, as it stands in a TFRecord file."""
     return b"".join((header(len(record)), record, footer(record)))
 
 
 def frames(read: Callable[[int], bytes], most: int) -> Iterator[Frame]:
-    """Every record of a file, damaged ones too, in the memory of one of at most `most` bytes.
+    """Yields every record of a file, including damaged ones.
 
-    After a frame that does not say where the next one begins, there is no further one. A length of which one bit is
-    flipped does say it: its checksum tells which.
+    The function needs the memory of one record of at most `most` bytes. It stops after a frame that does not say where
+    the next one begins. A length with one flipped bit does say that: the checksum shows which bit it is.
 
     Args:
-      read: gives so many of the file's next bytes, fewer only at its end.
+      read: Returns the given number of the file's next bytes, and fewer only at the end of the file.
+      most: Maximum size of a record in bytes.
     """
     offset = 0
     while head := read(HEADER_BYTES):
@@ -95,7 +108,11 @@ def frames(read: Callable[[int], bytes], most: int) -> Iterator[Frame]:
 
 
 def _mended(said: int, crc: int) -> int | None:
-    """The length that was written, if one bit of it or of its checksum is flipped."""
+    """Returns the length as it was written, if one bit is flipped.
+
+    The flipped bit may be in the length or in its checksum. The result is None if the difference is not one flipped
+    bit.
+    """
     if (masked_crc(_LENGTH.pack(said)) ^ crc).bit_count() == 1:
         return said
     candidates = (said ^ 1 << bit for bit in range(64))

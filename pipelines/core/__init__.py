@@ -1,5 +1,5 @@
-"""Small things that every room uses: elements, summaries, hashing, texts, progress.
+"""Provides what every room uses: elements, summaries, hashing, texts, progress.
 
-Begin in `elements` (the types that flow through the Beam graph). Imports no other room; importing it loads neither
-TensorFlow nor Beam.
+Begin in `elements` (the types that flow through the Beam graph). This room imports no other room, and its import loads
+neither TensorFlow nor Beam.
 """

@@ -1,6 +1,7 @@
-"""What is listed and what is read: small references that the pipeline shuffles instead of pixels.
+"""Defines the elements that flow through the pipeline.
 
-Everything that is listed becomes a reference or a reject with a reason: nothing is skipped.
+The pipeline shuffles small references to images instead of pixels. Every input that is listed becomes a reference, or a
+reject with a reason: none is skipped.
 """
 
 from __future__ import annotations
@@ -12,39 +13,45 @@ from typing import Any, NamedTuple
 
 Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
 
-# Listed and reported, but no fault of the data: they do not count towards --max-reject-rate.
+# Reasons of rejects that are reported, but are no fault of the data: they do not count towards --max-reject-rate.
 HARMLESS = ("hidden", "no-label", "repeated-row", "duplicate", "conflicting-labels")
 
 
 class Source(NamedTuple):
-    """One listed image. `key` is its path relative to the input, so that moving the folder changes nothing."""
+    """Describes one listed image.
+
+    `key` is its path relative to the input, so that moving the folder changes nothing.
+    """
 
     key: str
     uri: str
     label: str
-    split: str  # "": to be assigned
+    split: str  # "": the pipeline assigns one
     group: str  # "": none
     weight: float
 
 
 class Header(NamedTuple):
-    """What an image's first bytes say; see `formats.read_header`.
+    """Describes an image as its first bytes do; see `formats.read_header`.
 
-    width and height are in pixels with the EXIF orientation applied.
+    `width` and `height` are in pixels, with the EXIF orientation applied.
     """
 
     format: str  # "jpeg", "png", ...
     width: int
     height: int
     orientation: int  # EXIF, 1..8
-    conversions: tuple[str, ...]  # policies that apply, see formats.py's docstring
+    conversions: tuple[str, ...]  # policies that apply, see images/formats.py's docstring
     in_graph: bool  # False: the bytes must pass `formats.canonical` first
 
 
 class Ref(NamedTuple):
-    """A source whose bytes were seen once: `digest` is their SHA-256 in hex.
+    """Describes a source whose bytes were read once.
 
-    `header` holds the fields of its Header, () where not known: a plain tuple is what a runner passes on cheapest.
+    Attributes:
+      digest: SHA-256 of these bytes, in hex.
+      header: The fields of the source's Header; () if they are not known. It is a plain tuple, because runners pass on
+        plain tuples at the lowest cost.
     """
 
     key: str
@@ -59,21 +66,25 @@ class Ref(NamedTuple):
 
 
 def pack(rows: Iterable[Any]) -> bytes:
-    """Rows of references as one value that a runner passes on: it costs a tenth of a reference that travels alone.
+    """Packs rows of references into one value that a runner passes on.
 
-    Compressed to a third, mostly digests: a local runner holds what it passes on several times, until the job ends.
+    A packed reference costs a tenth of one that a runner passes on alone. Compression reduces the value to a third,
+    which is mostly digests. A local runner holds several copies of the values that it passes on, until the job ends.
     """
     return zlib.compress(pickle.dumps(list(rows), pickle.HIGHEST_PROTOCOL), level=1)
 
 
 def unpack(packed: Iterable[bytes]) -> Iterator[Any]:
-    """The rows of some values of `pack`."""
+    """Yields the rows of values that `pack` made."""
     for rows in packed:
-        yield from pickle.loads(zlib.decompress(rows))  # noqa: S301 (our own workers': Beam pickles what it passes on)
+        yield from pickle.loads(zlib.decompress(rows))  # noqa: S301 (from our own workers; Beam itself pickles values)
 
 
 class Item(NamedTuple):
-    """One record to make: copy number `copy` of `ref`, at `position` in the split's hash order."""
+    """Describes one record to make.
+
+    It is copy number `copy` of `ref`, at `position` in the split's hash order.
+    """
 
     position: int
     ref: Ref
@@ -81,12 +92,14 @@ class Item(NamedTuple):
 
 
 class Made(NamedTuple):
-    """The records of one source in one shard, and what is to be counted of it.
+    """Holds the records of one source in one shard, and what is counted of them.
 
-    Here and not in tasks.py, which makes it: who unpickles it would import TensorFlow with that.
+    The class is here and not in worker_tasks.py, which makes its objects: a process that unpickles them would import
+    TensorFlow with worker_tasks.py.
 
-    framed: as they stand in a TFRecord file, in the order of the copies asked for.
-    levels: `histogram.histogram` as bytes; empty where the original is not among the records.
+    Attributes:
+      framed: The records' frames, as they stand in a TFRecord file, in the order of the requested copies.
+      levels: `histogram.histogram` as bytes; empty if the original is not among the records.
     """
 
     framed: list[bytes]

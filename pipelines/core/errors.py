@@ -13,65 +13,86 @@ ShardmillError                 exit status 1
   LedgerError                  a dataset's ledger is damaged
   StorageError                 a file cannot be read as an input (also an OSError)
   StoreError                   an object store refuses or fails (also an OSError)
-  EngineError                  a Beam runner cannot be used or gave the job up
+  EngineError                  a Beam runner cannot be used or gave up the job
   VersionsError                a worker has other versions than the program that sent the job
 
-Errors that are no fault of a user's input are not here: they end in a traceback, which says that it is a defect.
+Errors that are not caused by a user's input are not here. They end in a traceback, because they are defects.
 """
 
 from __future__ import annotations
 
 
 class ShardmillError(Exception):
-    """Tells a user in one sentence what was expected, what came, and what to do."""
+    """Says in one sentence what was expected, what was received, and what to do."""
 
-    exit_status = 1  # of the program that ends with it
+    exit_status = 1  # of a program that this error ends
 
 
 class ConfigError(ShardmillError, ValueError):
-    """Names an option or a combination of options that cannot be, what it got and what it takes."""
+    """Says which option or combination of options is wrong.
+
+    The message has the value that was received and the values that are allowed.
+    """
 
     exit_status = 2
 
 
 class ContractError(ShardmillError, ValueError):
-    """Says that a dataset or its contract is missing, malformed or contradicts itself, and what to do."""
+    """Says that a dataset or its contract cannot be used, and what to do.
+
+    It is missing, malformed, or contradicts itself.
+    """
 
 
 class SourceError(ShardmillError, ValueError):
-    """Says why the input as a whole cannot be used: what was expected and what is there."""
+    """Says why the input as a whole cannot be used.
+
+    The message has what was expected and what was found.
+    """
 
 
 class NothingUsableError(SourceError):
-    """Says why not one image with a label can be read."""
+    """Says why no image with a label can be read."""
 
     exit_status = 3
 
 
 class BalanceError(ShardmillError, ValueError):
-    """Says why these images cannot be balanced as asked."""
+    """Says why these images cannot be balanced as requested."""
 
 
 class DuplicatesError(ShardmillError, ValueError):
-    """Names some of the equal images that `--duplicates fail` does not allow."""
+    """Says that there are equal images, which `--duplicates fail` does not allow.
+
+    The message has some of them.
+    """
 
 
 class DataRejectedError(ShardmillError):
-    """Says that more was rejected than `--max-reject-rate` allows, and that nothing was published."""
+    """Says that more was rejected than `--max-reject-rate` allows.
+
+    Nothing was published.
+    """
 
     exit_status = 3
 
 
 class IncompleteError(ShardmillError, RuntimeError):
-    """Says that the job ended without some of its results, and that nothing was published."""
+    """Says that the job ended without some of its results.
+
+    Nothing was published.
+    """
 
 
 class BusyError(ShardmillError, RuntimeError):
-    """Says that another run works in the same output."""
+    """Says that another run works in the same output directory."""
 
 
 class LedgerError(ShardmillError, ValueError):
-    """Says which line of a ledger is not what the pipeline writes; begins with the file's name."""
+    """Says which line of a ledger is not as the pipeline writes it.
+
+    The message begins with the file's name.
+    """
 
 
 class StorageError(ShardmillError, OSError):
@@ -83,21 +104,24 @@ class StorageError(ShardmillError, OSError):
 
 
 class StoreError(ShardmillError, OSError):
-    """Says why an object store cannot be used so, and what to do."""
+    """Says why an object store refuses or fails, and what to do."""
 
 
 class EngineError(ShardmillError, RuntimeError):
-    """Says that a Beam runner cannot be used, or that it gave the job up; nothing was published."""
+    """Says that a Beam runner cannot be used, or that it gave up the job.
+
+    Nothing was published.
+    """
 
 
 class VersionsError(ShardmillError, RuntimeError):
-    """Says in what a worker differs from the program that sent the job."""
+    """Says how a worker differs from the program that sent the job."""
 
 
 def kinds() -> dict[str, type[ShardmillError]]:
     """Returns every kind of ShardmillError that is loaded, by the name of its class.
 
-    A Beam runner passes on the text of an error and not its type; the name stands in the text.
+    A Beam runner passes on the text of an error and not its type. The text contains the name.
     """
     found: dict[str, type[ShardmillError]] = {}
     waiting: list[type[ShardmillError]] = [ShardmillError]

@@ -1,8 +1,8 @@
-"""Tells a user of the base install which extra the command needs."""
+"""Tells a user of the base install which extra a command needs."""
 
 from __future__ import annotations
 
-# What the extras `prepare` and `train` install, as it is imported.
+# Import names of the libraries that the extras `prepare` and `train` install.
 _LIBRARIES = frozenset(
     {
         "PIL",
@@ -18,7 +18,10 @@ _LIBRARIES = frozenset(
 
 
 def missing(error: ModuleNotFoundError, extra: str) -> str:
-    """Returns a sentence that says what to install, or "" where the module is none of an extra."""
+    """Returns a sentence that says what to install.
+
+    The result is "" if the missing module does not belong to an extra.
+    """
     library = (error.name or "").partition(".")[0]
     if library not in _LIBRARIES:
         return ""

@@ -1,4 +1,7 @@
-"""Names that differ in case or in Unicode form only: told apart by some systems, and seldom meant by people."""
+"""Finds names that differ only in case or in Unicode form.
+
+Some file systems distinguish such names; people seldom mean different things by them.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,18 @@ from collections.abc import Iterable
 
 
 def folded(name: str) -> str:
-    """Equal for names that differ in case or in Unicode form only (é as one character or as two)."""
+    """Returns a key that is equal for all variants of a name.
+
+    Variants differ only in case or in Unicode form (é as one character or as two).
+    """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def variants(names: Iterable[str]) -> list[list[str]]:
-    """The names that differ from one another so only, group by group, sorted."""
+    """Returns the groups of names that are variants of one another.
+
+    The groups are sorted, and so are the names of each group. A name without a variant is in no group.
+    """
     alike: dict[str, list[str]] = collections.defaultdict(list)
     for name in names:
         alike[folded(name)].append(name)
@@ -23,7 +32,10 @@ def variants(names: Iterable[str]) -> list[list[str]]:
 
 
 def nearby(path: str) -> str:
-    """The local file that a path without one may mean: it differs so only. "" if there is none."""
+    """Returns the existing local file that a path without a file may mean.
+
+    The two paths differ only in case or in Unicode form. The result is "" if there is no such file.
+    """
     found, missing = path, []
     while not os.path.isdir(found or "."):
         found, name = os.path.split(found)
@@ -38,7 +50,7 @@ def nearby(path: str) -> str:
     return found if os.path.isfile(found) else ""
 
 
-@functools.lru_cache(maxsize=8)  # a manifest of the wrong case asks for one folder again and again
+@functools.lru_cache(maxsize=8)  # a manifest in the wrong case looks up the same folder many times
 def _names(folder: str) -> dict[str, str]:
     try:
         return {folded(name): name for name in sorted(os.listdir(folder), reverse=True)}

@@ -1,6 +1,7 @@
-"""A progress line, fed from inside the workers: Beam's local runner blocks in `run()` and says nothing.
+"""Shows a progress line, which is updated from inside the workers.
 
-The count is kept in this process. Where the stages run in others, finished shards are counted instead.
+Beam's local runner blocks in `run()` and reports nothing. The count is kept in this process. If the stages run in other
+processes, finished shards are counted instead.
 """
 
 from __future__ import annotations
@@ -19,21 +20,26 @@ _stage = "reading"
 
 
 def advance(count: int) -> None:
-    """Counts records done."""
+    """Adds to the number of finished records."""
     global _done
     with _lock:
         _done += count
 
 
 def begin(stage: str, total: int) -> None:
-    """Names what is being counted now, and how many there are to do; 0: not known."""
+    """Starts to count a stage from zero.
+
+    Args:
+      stage: What is counted from now on, as the progress line shows it.
+      total: How many there are to do; 0 if that is not known.
+    """
     global _stage, _total, _done
     with _lock:
         _stage, _total, _done = stage, total, 0
 
 
 def line(done: int, total: int, seconds: float, stage: str) -> str:
-    """The text of the progress line: images done, rate, time left."""
+    """Formats the progress line: images done, rate, time left."""
     rate = done / seconds if seconds > 0 else 0.0
     text = f"{stage}: {done:,}" + (f" of {total:,}" if total else "") + f" images, {rate:,.0f}/s"
     if total and rate:
@@ -49,7 +55,7 @@ def _shards_line(done: int, total: int) -> str:
 def _shards_now(shards: Callable[[], tuple[int, int]]) -> str:
     try:
         return _shards_line(*shards())
-    except Exception:  # each remote client raises its own kinds; it is asked again
+    except Exception:  # each remote client raises its own types; the next line asks again
         return "preparing: the storage does not answer"
 
 
@@ -60,12 +66,16 @@ def shown(
     shards: Callable[[], tuple[int, int]] | None = None,
     pause: float = 0.5,
 ) -> Iterator[None]:
-    """Shows progress while the body runs: one line rewritten on a terminal, plain lines elsewhere.
+    """Shows progress while the body runs.
+
+    On a terminal, one line is rewritten; elsewhere, plain lines are printed.
 
     Args:
-      every: seconds between plain lines.
-      shards: tells how many shards there are already, and in all (0: not known); None: count images, in this process.
-      pause: seconds at least between looks at a terminal's line.
+      stream: Where to write; None: standard error.
+      every: Seconds between plain lines.
+      shards: Returns the number of shards that exist and of all shards (0: not known). None: count images, in this
+        process.
+      pause: Minimum number of seconds between updates of a terminal's line; at least 0.5.
     """
     out = sys.stderr if stream is None else stream
     terminal = bool(getattr(out, "isatty", lambda: False)())

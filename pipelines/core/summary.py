@@ -1,4 +1,7 @@
-"""What a run of `prepare` saw and did, in numbers: the source of the summary table, of `stats/` and of the report."""
+"""Holds the numbers of a run of `prepare`: what it read and what it did.
+
+They are the source of the summary table, of `stats/` and of the report.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class ClassCounts:
-    """One class in one split. natural = stored - copies + unused: every image is accounted for."""
+    """Holds the counts of one class in one split.
+
+    natural = stored - copies + unused: every image is accounted for.
+    """
 
     natural: int = 0  # readable images that belong to the split
     stored: int = 0  # records in the shards, copies included
@@ -20,7 +26,7 @@ class ClassCounts:
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """One input that was not written."""
+    """Describes one input that was not written."""
 
     uri: str
     label: str
@@ -28,14 +34,16 @@ class Rejected:
     digest: str  # SHA-256 in hex, "" where it could not be read
     stage: str  # "list", "fingerprint", "duplicates", "plan" or "decode"
     reason: str  # a short stable word, such as "truncated"; the key of `Summary.rejected`
-    detail: str  # the sentence
+    detail: str  # a sentence for people
 
 
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """Inputs of equal content (equal SHA-256): `members` holds (uri, label, split) of each.
+    """Describes inputs of equal content (equal SHA-256).
 
-    more: how many there are beside these, where there are too many to name.
+    Attributes:
+      members: (uri, label, split) of each input.
+      more: Number of further inputs, if there are too many to list.
     """
 
     digest: str
@@ -44,18 +52,27 @@ class Duplicates:
 
     @property
     def conflicting(self) -> bool:
-        """The same picture under more than one label: at least one of the labels is wrong."""
+        """Tells whether the same image has more than one label.
+
+        At least one of the labels is wrong then.
+        """
         return len({label for _, label, _ in self.members}) > 1
 
     @property
     def straddling(self) -> bool:
-        """In more than one split (only where the input came with its own splits): leakage."""
+        """Tells whether the same image is in more than one split, which is leakage.
+
+        This is possible only if the input came with its own splits.
+        """
         return len({split for _, _, split in self.members}) > 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Thumbnail:
-    """One record as a picture: the source (EXIF applied, before resizing) beside what is stored, JPEG in base64."""
+    """Holds two pictures of one record: the source and the stored image.
+
+    The source has its EXIF orientation applied and is not resized to the stored size. Both are JPEG in base64.
+    """
 
     uri: str
     label: str
@@ -69,7 +86,10 @@ class Thumbnail:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """Totals of one run. read = sum over splits of natural + sum of rejected."""
+    """Holds the totals of one run.
+
+    read = sum over splits of natural + sum of rejected.
+    """
 
     read: int  # inputs listed
     classes: dict[str, dict[str, ClassCounts]]  # split -> label -> counts
@@ -86,28 +106,32 @@ class Summary:
     straddling_groups: int
     duplicates: tuple[Duplicates, ...]  # conflicting ones first, then by digest; at most a few hundred
     thumbnails: tuple[Thumbnail, ...]  # a few per split and class, originals and copies
-    settings: dict[str, Any]  # the configuration as given, one key an option
+    settings: dict[str, Any]  # the configuration as given, one key per option
     engine: dict[str, Any]  # runner, workers, seconds, images_per_second
     warnings: tuple[str, ...]  # sentences: a class missing from a split, images enlarged, ...
-    unlisted: int = 0  # images in the manifest's folder that it does not list; they are not part of what was read
+    unlisted: int = 0  # images in the manifest's folder that it does not list; `read` does not include them
 
     @property
     def written(self) -> int:
+        """Returns the number of records in all splits, copies included."""
         return sum(c.stored for labels in self.classes.values() for c in labels.values())
 
     def to_json(self) -> str:
-        """Without the pictures: what `stats/summary.json` holds."""
+        """Returns the text of `stats/summary.json`: all fields but the thumbnails."""
         data = dataclasses.asdict(self)
         del data["thumbnails"]
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def reading_order(splits: Iterable[str]) -> list[str]:
-    """The names of splits as people tell them: train first, test last, others between in the order given."""
+    """Returns the names of splits in the usual order.
+
+    train is first and test is last; the others are between them, in the given order.
+    """
     return sorted(splits, key=lambda name: {"train": 0, "test": 2}.get(name, 1))
 
 
 def total(counts: Iterable[ClassCounts]) -> ClassCounts:
-    """The sum over classes."""
+    """Returns the sum over classes."""
     rows = [dataclasses.astuple(c) for c in counts]
     return ClassCounts(*(sum(column) for column in zip(*rows, strict=True)))

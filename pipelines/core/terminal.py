@@ -1,4 +1,4 @@
-"""Shows on the terminal our own lines, and not the notices that native libraries print."""
+"""Keeps the notices of native libraries off the terminal."""
 
 from __future__ import annotations
 
@@ -13,32 +13,33 @@ from typing import TextIO
 
 
 def set_up() -> None:
-    """Sets the environment and the logging of a command; call before TensorFlow is imported.
+    """Sets the environment and the logging of a command.
 
-    Preparing runs on the CPU alone: it must not take a GPU's memory from a trainer beside it. oneDNN is switched off
-    because its results depend on the processor, and shards must not.
+    Call it before TensorFlow is imported. A preparing program uses the CPU only: it must not take GPU memory from a
+    trainer that runs at the same time. oneDNN is switched off because its results depend on the processor, and shards
+    must not.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a damaged image is a reject, not a line of a decoder
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # a damaged image is a reject; its decoder should print nothing
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TensorFlow Transform loads that one anyway: not both
+    os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TensorFlow Transform loads this Keras anyway; avoid a second one
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("pipelines").setLevel(logging.INFO)
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # a failure is told once, by the command itself
-    logging.getLogger("absl").setLevel(logging.ERROR)  # TFT's advice on formats for large analyses; ours is tiny
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # the command itself reports a failure, once
+    logging.getLogger("absl").setLevel(logging.ERROR)  # hides TFT's advice for large analyses; ours is tiny
 
 
 @contextlib.contextmanager
 def stderr_held(native_only: bool = False) -> Iterator[None]:
-    """Holds back what is written to file descriptor 2, and shows it only if the body fails.
+    """Holds back the output to file descriptor 2; shows it only if the body fails.
 
-    For libraries that write there what no log level stops: TensorFlow while it loads, libtiff and libjpeg of a damaged
-    file. It holds for the whole process, other threads and child processes included.
+    It is for libraries that write there whatever the log level is: TensorFlow while it loads, and libtiff and libjpeg
+    about a damaged file. It affects the complete process, including other threads and child processes.
 
     Args:
-      native_only: lets pass what Python writes to sys.stderr, such as another thread's progress. Not for imports: a
-        logging handler that keeps this sys.stderr cannot write to it after the body.
+      native_only: Whether to let pass what Python writes to sys.stderr, such as another thread's progress. Do not use
+        it for imports: a logging handler that keeps this sys.stderr cannot write to it after the body.
     """
     python = sys.stderr
     python.flush()
@@ -72,9 +73,10 @@ def import_tensorflow() -> None:
 
 @contextlib.contextmanager
 def quick_imports() -> Iterator[None]:
-    """Collects no garbage while the body imports: there is none, and looking for it takes an eighth of the time.
+    """Disables garbage collection while the body imports modules.
 
-    What is there at the end stays, and is never looked through again.
+    Imports produce no garbage, and the search for it takes an eighth of their time. Objects that exist at the end of
+    the body are kept for good, and later collections skip them.
     """
     gc.disable()
     try:
@@ -87,5 +89,5 @@ def quick_imports() -> Iterator[None]:
 def _writes_to_descriptor_2(stream: TextIO) -> bool:
     try:
         return stream.fileno() == 2
-    except (OSError, ValueError):  # of a notebook or of a test, in memory
+    except (OSError, ValueError):  # a stream in memory, of a notebook or of a test
         return False

@@ -1,16 +1,22 @@
-"""Formats text for people: tables, counted nouns, numbers, sizes, safe characters, the line of an error."""
+"""Formats text for people.
+
+There are tables, counted nouns, numbers, sizes, safe characters, and the line of an error that says what was wrong.
+"""
 
 import math
 import re
 from collections.abc import Sequence
 
-_PLACES = ("Graph execution error", "Detected at node", "<stack traces", 'File "', "[[")  # where it was in a graph
-# Lone surrogates (undecodable file names), controls, and the marks that reverse the direction of text.
+_PLACES = ("Graph execution error", "Detected at node", "<stack traces", 'File "', "[[")  # the place in a graph
+# Lone surrogates (undecodable file names), control characters, and marks that reverse the direction of text.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns under their headings: the first aligned left, numbers right."""
+    """Formats a table with one heading per column.
+
+    The first column is aligned left, the others right. Integers get thousands separators.
+    """
     cells = [list(header), *[[f"{c:,}" if isinstance(c, int) else str(c) for c in row] for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = []
@@ -21,12 +27,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """ "1 shard", "1,200 shards"."""
+    """Formats a count with its noun: "1 shard", "1,200 shards"."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def utf8_text(text: str) -> str:
-    """Text that UTF-8 can hold: bytes of a name that are not UTF-8, and lone surrogates, are shown as escapes."""
+    """Returns text that UTF-8 can encode.
+
+    Bytes of a name that are not UTF-8, and lone surrogates, become escapes.
+    """
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     except UnicodeEncodeError:  # surrogates that stand for no byte: from JSON, never from a file system
@@ -34,27 +43,32 @@ def utf8_text(text: str) -> str:
 
 
 def printable(text: str, keep: str = "") -> str:
-    """Text without characters that reorder or break it, but those in `keep`: they become \\u escapes."""
+    """Replaces the characters that reorder or break text by \\u escapes.
+
+    Args:
+      text: The text.
+      keep: Characters that are not replaced.
+    """
     return _UNPRINTABLE.sub(lambda m: m.group() if m.group() in keep else f"\\u{ord(m.group()):04x}", text)
 
 
 def number(value: int) -> str:
-    """1234567 -> 1,234,567."""
+    """Formats an integer with thousands separators: 1234567 -> 1,234,567."""
     return f"{value:,}"
 
 
 def general(value: float) -> str:
-    """A number in four digits, with a true minus sign: -1.98765 -> −1.988."""
+    """Formats a number in four digits, with a true minus sign: -1.98765 -> −1.988."""
     return f"{value:.4g}".replace("-", "−")
 
 
 def short(value: float) -> str:
-    """The same in three digits, for running text: −3.36."""
+    """Formats a number in three digits, for running text, as `general`: −3.36."""
     return f"{value:.3g}".replace("-", "−")
 
 
 def byte_size(value: float) -> str:
-    """Bytes in the largest binary unit that leaves at least 1: 1536 -> 1.5 KiB."""
+    """Formats bytes in the largest binary unit that gives at least 1: 1.5 KiB."""
     if value < 1024:
         return f"{value:.0f} B"
     power = min(int(math.log(value, 1024)), 5)
@@ -64,10 +78,11 @@ def byte_size(value: float) -> str:
 def first_line(error: BaseException, limit: int = 300) -> str:
     """Returns the first line of an error that says what was wrong, else its type.
 
-    TensorFlow begins with where in the graph it was: such lines are left out.
+    TensorFlow's errors begin with lines that say where in the graph the error occurred: those are skipped.
 
     Args:
-      limit: characters at most.
+      error: The error.
+      limit: Maximum number of characters.
     """
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith(_PLACES)]

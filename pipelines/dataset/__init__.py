@@ -1,4 +1,4 @@
-"""Reads a finished dataset: describes it, verifies it, compares it with its source, draws a contact sheet.
+"""Reads a finished dataset: describes it, verifies it, and draws its images.
 
-Begin in `describe` or `verify`.
+It also compares the dataset with its source. The drawing is a contact sheet. Begin in `describe` or `verify`.
 """

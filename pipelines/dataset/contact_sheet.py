@@ -1,4 +1,7 @@
-"""The contact sheet: pairs of pictures, source beside stored, with their captions. Pillow only."""
+"""Draws the contact sheet: source and stored images in pairs, with captions.
+
+It uses Pillow only.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from pipelines import storage
 from pipelines.core.text import printable
 
-TILE = 128  # pixels a side of each picture
+TILE = 128  # width and height of each picture, in pixels
 GAP = 8
 CAPTION = 30  # two lines of text under a pair
 MAX_SOURCE_BYTES = 256 << 20
@@ -22,7 +25,7 @@ PAPER, MISSING, INK, SOFT = (252, 252, 251), (200, 204, 206), (28, 33, 36), (86,
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One line of the ledger: where record `index` of shard `file` came from."""
+    """Holds one line of the ledger: the source of record `index` of shard `file`."""
 
     file: str
     index: int
@@ -33,9 +36,14 @@ class Entry:
 
 
 def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "") -> Image.Image:
-    """A sheet of pairs, row by row, `columns` to a row; stored images are uint8 (H, W, 3). `title` stands in for none.
+    """Draws a sheet of pairs, row by row.
 
-    A source that is gone or cannot be read is a gray tile that says so.
+    A source that is missing or cannot be read becomes a gray tile that says so.
+
+    Args:
+      pairs: The ledger entry and the stored image, uint8 (H, W, 3), of each record.
+      columns: Number of pairs per row.
+      title: Text to write at the top of a sheet without pairs.
     """
     rows = max(1, -(-len(pairs) // columns))
     width, height = 2 * TILE + 3 * GAP, TILE + CAPTION + GAP
@@ -47,7 +55,11 @@ def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "
 
 
 def load_source(uri: str) -> Image.Image | str:
-    """The source picture as RGB, EXIF orientation applied; or why there is none, in two words."""
+    """Loads the source picture as RGB, with its EXIF orientation applied.
+
+    Returns:
+      The picture, or two or three words that say why there is none.
+    """
     try:
         data = storage.read_input(uri, MAX_SOURCE_BYTES)
     except OSError:
@@ -56,12 +68,12 @@ def load_source(uri: str) -> Image.Image | str:
         image = Image.open(io.BytesIO(data))
         if image.width * image.height > MAX_SOURCE_PIXELS:
             return "source too large"
-        image.draft("RGB", (2 * TILE, 2 * TILE))  # JPEG: decode no larger than is shown
+        image.draft("RGB", (2 * TILE, 2 * TILE))  # JPEG: decodes at a reduced size where possible
         upright = ImageOps.exif_transpose(image)
         if upright.has_transparency_data:
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
         return upright.convert("RGB")
-    except Exception:  # Pillow raises nearly anything on damaged data
+    except Exception:  # Pillow raises almost any type for damaged data
         return "source unreadable"
 
 
@@ -73,7 +85,7 @@ def _paste_pair(sheet: Image.Image, at: tuple[int, int], entry: Entry, stored: n
         _write(sheet, (x + 8, y + TILE // 2 - 6), picture, INK)
     else:
         _paste(sheet, (x, y), picture, Image.Resampling.LANCZOS)
-    # Small images are enlarged without smoothing: what is seen is what is stored.
+    # Small images are enlarged without smoothing, so that the sheet shows exactly the stored pixels.
     smooth = max(stored.shape[:2]) > TILE
     filter_ = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
     _paste(sheet, (x + TILE + GAP, y), Image.fromarray(stored), filter_)
@@ -87,7 +99,7 @@ def _paste(sheet: Image.Image, at: tuple[int, int], picture: Image.Image, filter
 
 
 def _write(sheet: Image.Image, at: tuple[int, int], text: str, color: tuple[int, int, int]) -> None:
-    """One line of text, cut to the width of a pair."""
+    """Writes one line of text, cut to the width of a pair."""
     font = ImageFont.load_default(11)
     text = printable(text)[:80]
     while len(text) > 4 and font.getlength(text) > 2 * TILE + GAP:

@@ -1,7 +1,7 @@
-"""What is in a prepared dataset: a table for the terminal, and a contact sheet of sources beside what is stored.
+"""Describes a prepared dataset: as a table, as JSON and as a contact sheet.
 
-Everything is read back from the dataset directory (contract, shards, ledger) and not from the run that made it, so
-that it shows what a trainer will get.
+The contact sheet shows sources next to stored images. Everything is read from the dataset directory (contract, shards,
+ledger) and not from the run that made it, so that it shows what a trainer will get.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pipelines.contract import Contract, ContractError, tfrecord
 from pipelines.core import summary, text
 from pipelines.dataset import verify_shard
 
-if TYPE_CHECKING:  # contact_sheet loads Pillow, which is not in the base install: `describe` does without it
+if TYPE_CHECKING:  # contact_sheet loads Pillow, which is not in the base install; `describe` does not need it
     from pipelines.dataset.contact_sheet import Entry
 
 
 def describe(directory: str | os.PathLike[str]) -> str:
-    """A plain text description of a prepared dataset, some dozens of lines.
+    """Returns a plain text description of a prepared dataset, some dozens of lines.
 
     Raises:
-      ContractError: the directory holds no whole dataset.
+      ContractError: The directory holds no complete dataset.
     """
     c = contracts.load(directory, storage.reading_text)
     blocks = [_facts(c), _normalization(c)]
@@ -43,10 +43,10 @@ def describe(directory: str | os.PathLike[str]) -> str:
 
 
 def describe_json(directory: str | os.PathLike[str]) -> str:
-    """The same as JSON: `contract.json` and, per split, the number of shards and bytes.
+    """Returns `contract.json` with the number of shards and of bytes of each split.
 
     Raises:
-      ContractError: the directory holds no whole dataset.
+      ContractError: The directory holds no complete dataset.
     """
     c = contracts.load(directory, storage.reading_text)
     data = json.loads(c.to_json())
@@ -64,14 +64,15 @@ def contact_sheet(
     rows: int = 6,
     seed: int = 0,
 ) -> None:
-    """Draws `columns` x `rows` pairs, the source photograph beside the stored image, to a PNG file.
+    """Draws `columns` x `rows` pairs of source and stored image to a PNG file.
 
-    The choice is a function of the seed and the dataset; every class gets its turn, and copies appear as often as
-    they are stored. A source that is gone or cannot be read is a gray tile that says so. Stored images are turned
-    back into gray levels with the contract's scale and offset.
+    The choice is a function of the seed and the dataset. The classes take turns, and copies appear as often as they are
+    stored. A source that is missing or cannot be read becomes a gray tile that says so. Stored images are mapped back
+    to gray levels with the contract's scale and offset.
 
     Raises:
-      ContractError: no whole dataset, no such split, or a ledger that is missing or disagrees with the shards.
+      ContractError: The dataset is not complete, there is no such split, or a ledger is missing or disagrees with the
+        shards.
       ValueError: `columns` or `rows` is below 1.
     """
     from pipelines.dataset import contact_sheet as sheet
@@ -86,7 +87,13 @@ def contact_sheet(
 
 
 def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list[Entry]:
-    """At most `count` entries, the classes taking turns in order of label id, each in an order drawn by the seed."""
+    """Chooses at most `count` entries; the classes take turns.
+
+    The turns are in order of label id. Within a class, the seed determines the order. The result is grouped by class.
+
+    Raises:
+      ContractError: The contract does not have the label of an entry.
+    """
     by_label: dict[str, list[Entry]] = {label: [] for label in c.labels}
     for entry in entries:
         if entry.label not in by_label:
@@ -96,13 +103,20 @@ def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list
         random.Random(zlib.crc32(label.encode("utf-8", "backslashreplace")) ^ seed).shuffle(members)
     turns = itertools.zip_longest(*by_label.values())
     chosen = list(itertools.islice((e for turn in turns for e in turn if e is not None), count))
-    return sorted(chosen, key=lambda e: c.labels.index(e.label))  # stable: a class stands together
+    return sorted(chosen, key=lambda e: c.labels.index(e.label))  # stable: keeps the order in a class
 
 
 def denormalize(c: Contract, images: np.ndarray) -> np.ndarray:
-    """Normalized float (..., H, W, 3) -> uint8 gray levels of the same shape, rounded and clipped.
+    """Maps normalized values back to gray levels.
 
-    Exact for every encoding but float16, which is within half a gray level before rounding.
+    The result is exact for every encoding but float16, which is within half a gray level before rounding.
+
+    Args:
+      c: The dataset's contract.
+      images: Normalized floating-point values of shape (..., H, W, 3).
+
+    Returns:
+      uint8 of the same shape, rounded and clipped to 0..255.
     """
     scale, offset = (np.asarray(v, np.float64) for v in (c.normalization.scale, c.normalization.offset))
     pixels: np.ndarray = np.clip(np.rint((images.astype(np.float64) - offset) / scale), 0, 255).astype(np.uint8)
@@ -154,7 +168,13 @@ def _bytes(c: Contract, name: str) -> int:
 
 
 def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Iterator[Entry]:
-    """The ledger of every shard of the split; a shard without records needs none."""
+    """Yields the ledger entries of every shard of the split.
+
+    A shard without records needs no ledger.
+
+    Raises:
+      ContractError: A ledger cannot be read, or it does not have one line per record.
+    """
     from pipelines.dataset.contact_sheet import Entry
 
     for shard in c.split(split).shards:
@@ -166,15 +186,21 @@ def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Itera
                 Entry(shard.file, i, str(v["key"]), str(v["uri"]), str(v["label"]), int(v["copy"]))
                 for i, v in enumerate(values)
             )
-        except Exception as e:  # missing, remote or malformed: the dataset is not whole
+        except Exception as e:  # missing, remote or malformed: the dataset is not complete
             raise ContractError(f"{path} cannot be read ({type(e).__name__}: {e}). Prepare the dataset again.") from e
         if len(values) != shard.records:
             raise ContractError(f"{path} has {len(values)} lines, its shard {shard.records} records. Prepare again.")
 
 
 def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[Entry]) -> list[np.ndarray]:
-    """The stored images of the entries as uint8 (H, W, 3), reading every shard that is needed once."""
-    import tensorflow as tf  # seconds to import; `describe` does without
+    """Returns the stored images of the entries, each as uint8 (H, W, 3).
+
+    Every shard that is needed is read once.
+
+    Raises:
+      ContractError: A shard does not have the record of an entry.
+    """
+    import tensorflow as tf  # takes seconds to import; `describe` does not need it
 
     wanted: dict[str, set[int]] = {}
     for entry in entries:

@@ -1,4 +1,7 @@
-"""The files beside the shards, bound to the contract: `contract.files` holds the SHA-256 of each."""
+"""Binds the files next to the shards to the contract.
+
+`contract.files` holds the SHA-256 of each of them.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,17 @@ from pipelines.dataset import sidecars
 from pipelines.records import ledger
 from pipelines.work_dir import Work
 
-# Directories of the dataset that hold nothing but what the pipeline writes.
+# Directories of the dataset that hold only files that the pipeline writes.
 _OURS = ("ledger", "rejects", "stats", contracts.TRANSFORM_DIR, "transformed_metadata")
 
 
 def bind(contract: Contract, work: Work, texts: Mapping[str, str]) -> Contract:
-    """The contract with the digests of what will lie beside the shards.
+    """Returns the contract with the digests of the files next to the shards.
 
     Args:
-      texts: path -> text of the side files, as they are about to be written.
+      contract: The contract without these digests.
+      work: The working directory of the run, which holds the other files.
+      texts: Maps the path of each side file to its text, as it will be written.
     """
     files = {name: hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest() for name, text in texts.items()}
     found = {name: work.path("transform", *name.split("/")) for name in storage.files_below(work.path("transform"))}
@@ -35,10 +40,14 @@ def bind(contract: Contract, work: Work, texts: Mapping[str, str]) -> Contract:
 
 
 def problems(directory: str, contract: Contract) -> Iterator[str]:
-    """Side files that are missing, changed or not ours, and such as contradict the contract, a sentence each."""
+    """Yields a sentence for each side file that is not as it was written.
+
+    Such a file is missing, changed or foreign, or it contradicts the contract.
+    """
     derived = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sidecars.tfds_files(contract).items()}
     graph = f"{contracts.TRANSFORM_DIR}/saved_model.pb"
-    # The names of all; where a contract has no digests, of these alone. Their content follows from the contract.
+    # A contract without digests names no files; then only the files of `derived` and the graph are checked. The content
+    # of the files of `derived` follows from the contract.
     for name in sorted({**contract.files, **derived, graph: ""}):
         try:
             digest = storage.digest_and_size(storage.join(directory, *name.split("/")))[0]

@@ -1,6 +1,7 @@
-"""The files beside the shards that let other tools read them: TFDS's, and tensorflow-metadata's schema and statistics.
+"""Makes the files next to the shards that let other tools read the dataset.
 
-The formats are those that tensorflow-datasets 4.9 writes itself; tests read them back with it.
+They are TFDS's files, and tensorflow-metadata's schema and statistics. The formats are those that tensorflow-datasets
+4.9 itself writes; tests read the files back with it.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 from pipelines.contract import RAW_DTYPES, Contract
 from pipelines.core.summary import Summary
 
-if TYPE_CHECKING:  # imported where it is used: `verify` needs `tfds_files` only, and so works with the base install
+if TYPE_CHECKING:  # imported where they are used: `verify` needs only `tfds_files`, so the base install suffices
     from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 _TFDS = "tensorflow_datasets.core.features."
 
 
 def tfds_files(contract: Contract) -> dict[str, str]:
-    """File name -> text of what `tfds.builder_from_directory` reads."""
+    """Returns the files that `tfds.builder_from_directory` reads.
+
+    Returns:
+      File name -> text.
+    """
     return {
         "dataset_info.json": _json(_dataset_info(contract)),
         "features.json": _json(_features(contract)),
@@ -28,7 +33,10 @@ def tfds_files(contract: Contract) -> dict[str, str]:
 
 
 def statistics(contract: Contract, summary: Summary, split: str) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """Feature statistics of one split: label counts, source sizes and gray levels of its originals."""
+    """Returns the feature statistics of one split.
+
+    They have label counts, and gray levels of the split's original images.
+    """
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
     stored = contract.split(split).stored
@@ -46,7 +54,7 @@ def statistics(contract: Contract, summary: Summary, split: str) -> statistics_p
 
 
 def schema(contract: Contract) -> schema_pb2.Schema:
-    """The schema of the records: what `tf.io.parse_example` finds in them."""
+    """Returns the schema of the records, as `tf.io.parse_example` finds them."""
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     result = schema_pb2.Schema()

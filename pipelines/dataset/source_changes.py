@@ -1,7 +1,7 @@
-"""What became of a dataset's inputs since it was prepared: by content, whatever sizes and times say.
+"""Finds what changed in a dataset's inputs since the dataset was prepared.
 
-The ledger and the rejects name every input with its SHA-256. Inputs that were never read have none; hidden files and
-files outside any class folder are no inputs.
+Inputs are compared by content; sizes and times do not matter. The ledger and the rejects name every input with its
+SHA-256. Inputs that were never read have none. Hidden files and files outside any class folder do not count as inputs.
 """
 
 from __future__ import annotations
@@ -28,15 +28,22 @@ from pipelines.inputs.rules import is_manifest
 from pipelines.records import ledger
 from pipelines.storage import StorageError
 
-THREADS = 8  # that read and hash: most of the time they wait for a disk or a network
+THREADS = 8  # they read and hash; most of the time they wait for a disk or a network
 MAX_SUMMARY_BYTES = 1 << 30
 _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes": int}
-# Rejects for what a file or a row was, and not for what went wrong on the way: a change shows when they can be used.
+# Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
+# other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
 
 
 class Known(NamedTuple):
-    """What the dataset says of an input: digest in hex, "" if it was never read; why it was rejected, if it was."""
+    """Holds what the dataset says about one input.
+
+    Attributes:
+      digest: SHA-256 in hex, "" if the input was never read.
+      label: Its label.
+      reason: Why it was rejected, "" if it was not.
+    """
 
     digest: str
     label: str
@@ -44,7 +51,13 @@ class Known(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One input that is not as it was. kind: "changed", "gone" or "new"; `input` is its path below the input."""
+    """Describes one input that changed.
+
+    Attributes:
+      kind: "changed", "gone" or "new".
+      input: The input's path below the source.
+      detail: What changed.
+    """
 
     kind: str
     input: str
@@ -52,7 +65,13 @@ class Change(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """All changes, in order of kind and path; how many inputs were compared by content, and how many could not be."""
+    """Holds all changes, in order of kind and path.
+
+    Attributes:
+      changes: The changes.
+      compared: Number of inputs that are listed as images now.
+      not_comparable: How many of them could not be compared by content.
+    """
 
     changes: list[Change]
     compared: int
@@ -63,11 +82,12 @@ def find(directory: str, path: str = "") -> Drift:
     """Compares the inputs as they are now with those that the dataset was made of.
 
     Args:
-      path: where the input is now; "": where it was.
+      directory: The dataset directory.
+      path: Where the input is now; "": where it was.
 
     Raises:
-      ContractError, LedgerError: the dataset does not say what it was made of.
-      SourceError: there is no such input.
+      ContractError, LedgerError: The dataset does not say what it was made of.
+      SourceError: There is no such input.
     """
     contract = contracts.load(directory, storage.reading_text)
     config = _config(directory, path)
@@ -91,7 +111,11 @@ def find(directory: str, path: str = "") -> Drift:
 
 
 def _compared(sources: dict[str, Source], known: dict[str, Known], config: PrepareConfig) -> Iterator[Any]:
-    """(Change or None, whether the content could be compared) of every input that can be listed."""
+    """Compares every input that can be listed.
+
+    Yields:
+      The input's Change or None, and whether its content could be compared.
+    """
     remaining = iter(sources.items())
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         while part := list(itertools.islice(remaining, 64 * THREADS)):
@@ -102,7 +126,7 @@ def _compared(sources: dict[str, Source], known: dict[str, Known], config: Prepa
 
 
 def _digest(uri: str, limit: int) -> tuple[str, str]:
-    """(SHA-256 in hex, "") or ("", why it cannot be read)."""
+    """Returns (SHA-256 in hex, "") or ("", why the file cannot be read)."""
     try:
         return hashlib.sha256(storage.read_input(uri, limit)).hexdigest(), ""
     except StorageError as e:
@@ -131,7 +155,11 @@ def _change(key: str, source: Source, was: Known | None, digest: str, problem: s
 def _only_listed(
     known: dict[str, Known], sources: dict[str, Source], rejected: dict[str, Rejected]
 ) -> Iterator[Change]:
-    """Inputs that are not listed any more or rejected while listing, and those that are rejected for the first time."""
+    """Yields the changes that the listing shows without reading a file.
+
+    These are inputs that are no longer listed, inputs that are rejected now while they are listed, and inputs that are
+    rejected for the first time.
+    """
     for key, was in known.items():
         if key in sources or (was.reason in HARMLESS and not was.digest):
             continue
@@ -158,12 +186,15 @@ def _known(directory: str, contract: contracts.Contract, base: str) -> dict[str,
 
 
 def _key(uri: str, base: str) -> str:
-    """The path below the input, so that a moved one can be compared; the whole one where it lies elsewhere."""
+    """Returns the path below the input, so that a moved input can be compared.
+
+    The path of a file elsewhere stays complete.
+    """
     return utf8_text(uri.removeprefix(f"{base}/") if base else uri)
 
 
 def _base(path: str) -> str:
-    """What the paths of an input's files begin with."""
+    """Returns the folder that the paths of an input's files begin with."""
     if is_manifest(path):
         folder = posixpath.dirname(path)
         return folder.rstrip("/") if storage.is_remote(path) else posixpath.normpath(folder) if folder else ""
@@ -179,7 +210,10 @@ def _config(directory: str, path: str) -> PrepareConfig:
 
 
 def _settings(directory: str) -> dict[str, Any]:
-    """How the inputs were listed and read; less where that cannot be told."""
+    """Returns the settings with which the inputs were listed and read.
+
+    Settings that cannot be read from the dataset are left out.
+    """
     try:
         with storage.reading(storage.join(directory, "stats", "summary.json")) as file:
             text = file.read(MAX_SUMMARY_BYTES).decode("utf-8")

@@ -1,6 +1,7 @@
-"""Checks a dataset against its contract: every file, size, digest, record, count and sidecar.
+"""Checks a dataset against its contract.
 
-Needs neither TensorFlow nor Beam, and the memory of one record and of one shard's ledger.
+It checks every file, size, digest, record, count and side file. It needs neither TensorFlow nor Beam, and the memory of
+one record and of one shard's ledger.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from pipelines.records import ledger
 
 
 def verify(directory: str) -> list[str]:
-    """Everything that is wrong with the dataset, a sentence each; empty if it is whole.
+    """Returns a sentence for each problem of the dataset.
+
+    The list is empty if the dataset is complete and unchanged.
 
     Raises:
-      ContractError: there is no contract to check against.
+      ContractError: There is no contract to check against.
     """
     contract = contracts.load(directory, storage.reading_text)
     progress.begin("verifying", sum(split.records for split in contract.splits.values()))
@@ -54,7 +57,10 @@ def _stray_shards(directory: str, contract: Contract) -> Iterator[str]:
 
 
 def _count_problems(name: str, split: Split, counts: Counts) -> Iterator[str]:
-    """Whether the records of a split without other problems are as many, by class, as the contract says."""
+    """Yields a sentence if a split's counts by class differ from the contract's.
+
+    It is for splits without other problems.
+    """
     for what, said, found in (
         ("records", split.stored, counts.stored),
         ("augmented copies", split.copies, counts.copies),
@@ -64,7 +70,10 @@ def _count_problems(name: str, split: Split, counts: Counts) -> Iterator[str]:
 
 
 def _reject_problems(directory: str, contract: Contract) -> Iterator[str]:
-    """Whether the lists of what was not written are as long, by reason and by class, as the contract says."""
+    """Yields a sentence for each list of rejects that differs from the contract.
+
+    The lists hold the inputs that were not written. They are counted by reason and by class.
+    """
     try:
         reasons = collections.Counter(r.reason for r in ledger.rejects(directory, ledger.REJECTED))
         left_out = collections.Counter((r.split, r.label) for r in ledger.rejects(directory, ledger.UNUSED))

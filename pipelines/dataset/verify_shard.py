@@ -1,7 +1,8 @@
-"""One shard against the contract and its ledger: which record is wrong, in one pass and the memory of a record.
+"""Checks one shard against the contract and its ledger.
 
-The SHA-256 tells that a shard has changed, checksums tell which record is damaged, and the ledger, which names the
-record at every place, tells which was dropped, repeated, moved or brought in.
+It finds the records that are wrong, in one pass and with the memory of one record. The SHA-256 shows whether the shard
+has changed. The checksums show which record is damaged. The ledger, which names the record at every place, shows which
+record was dropped, repeated, moved or added.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from pipelines.core.errors import LedgerError
 from pipelines.records import ledger
 from pipelines.storage import CHUNK
 
-MOST_TOLD = 10  # problems of one kind and shard; the rest are counted
-SLACK = 64 << 10  # bytes of a record that are not pixels, at most
+MOST_TOLD = 10  # problems of one kind that are listed per shard; the rest are counted
+SLACK = 64 << 10  # maximum number of bytes of a record that are not pixels
 _WIDTHS = {"float16": 2, "float32": 4, "uint8": 1}
 
 
 class Counts:
-    """What the records of a split hold: records and copies per class."""
+    """Holds the number of records and of copies per class of a split."""
 
     def __init__(self) -> None:
         self.stored: collections.Counter[str] = collections.Counter()
@@ -35,7 +36,7 @@ class Counts:
 
 
 class _Hashed:
-    """A file whose bytes are hashed as they are read."""
+    """Reads a file and hashes the bytes that it reads."""
 
     def __init__(self, file: IO[bytes]):
         self._file, self._sha256, self.size = file, hashlib.sha256(), 0
@@ -47,14 +48,17 @@ class _Hashed:
         return data
 
     def digest(self) -> str:
-        """Of the whole file: reads what is left of it."""
+        """Returns the SHA-256 of the complete file; reads the rest of it first."""
         while self.read(CHUNK):
             pass
         return self._sha256.hexdigest()
 
 
 def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -> Iterator[str]:
-    """Everything that is wrong with a shard, a sentence each; adds what it holds to `counts`."""
+    """Yields a sentence for each problem of a shard.
+
+    It adds the records of the shard to `counts`.
+    """
     try:
         listed = list(ledger.lines(directory, shard.file))
     except LedgerError as e:
@@ -74,7 +78,7 @@ def _file_problems(
 ) -> Iterator[str]:
     keys: list[str] = []
     wrong: list[str] = []
-    whole = True  # no record is damaged, so that the keys can be compared
+    whole = True  # no record is damaged so far; only then the number of records is compared
     for index, frame in enumerate(tfrecord.frames(file.read, most_bytes(contract))):
         progress.advance(1)
         problem, read = frame.problem, None
@@ -98,7 +102,7 @@ def _file_problems(
         misplaced.append(f"ledger/{shard.file}.jsonl should name {shard.records} records. It names {len(listed)}.")
     yield from _few(wrong, f"{shard.file}: {{}} more records are wrong.")
     yield from _few(misplaced, f"{shard.file}: {{}} more records are out of place.")
-    changed = file.digest() != shard.sha256  # to its end: reading may have stopped at a damaged length
+    changed = file.digest() != shard.sha256  # reads to the end: the loop may have stopped at a damaged length
     if file.size != shard.bytes:
         yield f"{shard.file} should have {shard.bytes} bytes. It has {file.size}."
     elif changed:
@@ -108,7 +112,10 @@ def _file_problems(
 
 
 def _content_problem(read: Example | None, contract: Contract, line: ledger.Line | None) -> str:
-    """What is wrong with a record that can be read; "" if nothing is. Whether it belongs here is another question."""
+    """Returns what is wrong with the content of a record, "" if nothing is.
+
+    `read` is None if the record cannot be read. The function does not check whether the record belongs at its place.
+    """
     if read is None:
         return ""
     if not 0 <= read.label < len(contract.labels):
@@ -127,7 +134,10 @@ def _content_problem(read: Example | None, contract: Contract, line: ledger.Line
 
 
 def _order_problems(file: str, keys: Sequence[str], listed: Sequence[ledger.Line]) -> Iterator[str]:
-    """Records dropped, brought in, repeated or moved. A damaged record (key "") is taken for the one at its place."""
+    """Yields a sentence for each record that was dropped, added, repeated or moved.
+
+    A damaged record (key "") is assumed to be the one that belongs at its place.
+    """
     wanted = [line.key for line in listed]
     if list(keys) == wanted:
         return
@@ -148,7 +158,7 @@ def _order_problems(file: str, keys: Sequence[str], listed: Sequence[ledger.Line
                 yield f"{file}, record {i} (key {key[:40]!r}) is not in the ledger: it is of another shard or dataset."
         elif first[key] != i:
             yield f"{file}, record {i}{_name(listed[places[key]])} repeats record {first[key]}."
-    # What is left in both, in both orders: where these differ, records were moved.
+    # The records that both have, in both orders: where the orders differ, records were moved.
     kept = [key for i, key in enumerate(found) if key in places and first[key] == i]
     order = [key for key in wanted if key in first]
     for key, expected in zip(kept, order, strict=True):
@@ -164,20 +174,23 @@ def _few(sentences: Sequence[str], rest: str) -> Iterator[str]:
 
 
 def _name(line: ledger.Line | None) -> str:
-    """Which record it is, for those who know their images by name."""
+    """Returns the label and path of a record, for users who know images by name."""
     if line is None:
         return ""
     return f" ({line.label}, {line.uri}{f', copy {line.copy}' if line.copy else ''})"
 
 
 def _image_bytes(contract: Contract) -> int:
-    """Of an image in a raw encoding; 0 for the others."""
+    """Returns the size of an image in a raw encoding; 0 for other encodings."""
     height, width, channels = contract.image_shape
     return height * width * channels * _WIDTHS.get(contract.encoding, 0)
 
 
 def most_bytes(contract: Contract) -> int:
-    """Above what any record can take: an encoded image is at most about as large as twice its pixels."""
+    """Returns an upper limit of the size of a record in bytes.
+
+    An encoded image has at most about twice as many bytes as its pixels.
+    """
     height, width, channels = contract.image_shape
     return height * width * channels * _WIDTHS.get(contract.encoding, 2) + SLACK
 

@@ -1,4 +1,5 @@
-"""Lists the images of an input: class folders, a glob, or a manifest in CSV or JSON lines.
+"""Lists the images of an input: class folders, a glob, or a manifest.
 
-Begin in `listing`, which chooses between `folders` and `manifest`. Imports configuration, core and storage.
+A manifest is CSV, JSON lines or Parquet. Begin in `listing`, which chooses between `folders` and `manifest`. This room
+imports configuration, core and storage.
 """

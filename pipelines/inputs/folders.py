@@ -1,4 +1,4 @@
-"""Folders and globs: where the label is the name of a folder."""
+"""Lists folders and globs, where the label is the name of a folder."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ Problem = tuple[str, str] | None  # (reason, sentence)
 
 
 def list_folder(config: PrepareConfig) -> Iterator[Source | Rejected]:
-    """Everything below the folder: class/file, or split/class/file where the top folders are all names of splits."""
+    """Yields everything below the input folder.
+
+    Paths are class/file, or split/class/file if all top folders have names of splits; `config.layout` can fix either.
+
+    Raises:
+      SourceError: The folder cannot be read.
+    """
     root = config.input.rstrip("/") or "/"
     walk: Iterable[tuple[str, Problem]]
     if storage.is_remote(root):
-        keys = _list_remote(root)  # once: a million objects are a thousand requests
+        keys = _list_remote(root)  # listed once: a million objects take a thousand requests
         walk = ((key, None) for key in keys)
         top = sorted({key.partition("/")[0] for key in keys if "/" in key})
     else:
@@ -65,9 +71,20 @@ def _top_folders(root: str) -> list[str]:
 def _walk_local(
     root: str, allow_outside: bool, may_hold: Callable[[str], bool] = lambda folder: True
 ) -> Iterator[tuple[str, Problem]]:
-    """(path relative to root, None or its problem) of everything that is not a plain folder.
+    """Yields everything below `root` that is not a plain folder.
 
-    `may_hold` says of a folder's relative path whether to look into it. A folder's own path comes with a problem only.
+    A folder's own path comes only with a problem.
+
+    Args:
+      root: The folder to walk through.
+      allow_outside: Whether symbolic links may leave `root`.
+      may_hold: Tells for a folder's relative path whether to look into the folder.
+
+    Yields:
+      (path relative to root, its problem or None).
+
+    Raises:
+      SourceError: `root` cannot be read.
     """
     real_root = os.path.realpath(root)
     stack: list[tuple[str, frozenset[str]]] = [("", frozenset({real_root}))]
@@ -120,9 +137,13 @@ def _list_remote(folder: str, beginning: str = "") -> list[str]:
 
 
 def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
-    """What a glob matches: *, ? and [...] within a name, ** for any folders. The label is the file's folder.
+    """Yields the files that a glob matches.
 
-    It is not left to Beam, which omits names with a backslash and knows nothing of links and FIFOs.
+    *, ? and [...] match within a name, and ** matches any folders. The label is the name of the file's folder. Beam's
+    own matching is not used, because it omits names with a backslash and does not recognize links and FIFOs.
+
+    Raises:
+      SourceError: The glob matches no file, or its folder cannot be read.
     """
     pattern, fixed = config.input, glob_base(config.input)
     if storage.is_remote(pattern):
@@ -153,12 +174,15 @@ def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
 
 
 def glob_base(pattern: str) -> str:
-    """The folder above the first name with *, ? or [."""
+    """Returns the folder above the first name that contains *, ? or [."""
     return pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]
 
 
 def _matches(pattern: Sequence[str], names: Sequence[str], folder: bool) -> bool:
-    """Whether the names of a path match the pattern's or, for a folder, whether something below it may."""
+    """Tells whether the names of a path match the names of a pattern.
+
+    For a folder, it tells whether something below the folder may match.
+    """
     if not names:
         return folder or all(p == "**" for p in pattern)
     if not pattern:

@@ -1,4 +1,4 @@
-"""What there is to read: a folder per class, split folders, a glob or a manifest."""
+"""Lists the inputs: a folder per class, split folders, a glob or a manifest."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipelines.core.summary import Rejected
 from pipelines.inputs import folders, manifest
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, is_manifest, reject
 
-LOOKED_AT = 1000  # inputs, before anything heavy is imported
+LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
 
 
 def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
-    """Everything under the configured input.
+    """Yields everything under the configured input, as a source or a reject.
 
     Raises:
-      SourceError: there is no such input, a manifest cannot be read, or it names no image at all.
+      SourceError: There is no such input, a manifest cannot be read, or the input holds no file at all.
     """
     if is_manifest(config.input):
         found = manifest.list_rows(config)
@@ -42,12 +42,23 @@ def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
 
 
 def is_glob(path: str) -> bool:
-    """Whether to match the path; a folder may be called like a glob."""
+    """Tells whether to treat the path as a glob.
+
+    A folder is never a glob, even if its name contains *, ? or [.
+    """
     return any(c in path for c in "*?[") and not os.path.isdir(path)
 
 
 def check(config: PrepareConfig) -> None:
-    """Fails at once, with a sentence, where the input is not there; cheap enough to call before anything heavy."""
+    """Checks that the input exists and that its beginning can be used.
+
+    The check is cheap enough to run before anything heavy is imported.
+
+    Raises:
+      SourceError: There is no such input, or it cannot be read.
+      NothingUsableError: None of the first LOOKED_AT inputs is an image with a label; only local inputs are checked for
+        that.
+    """
     path = config.input
     try:
         path.encode("utf-8")
@@ -71,7 +82,10 @@ def check(config: PrepareConfig) -> None:
 
 
 def _check_remote(path: str) -> None:
-    """One request tells whether there is something; what it is, the job will see."""
+    """Checks with one request that a remote input exists.
+
+    The job finds out later what the input holds.
+    """
     if is_manifest(path):
         if not storage.exists(path):
             raise SourceError(f"No manifest {path!r}: expected a CSV, JSONL or Parquet file with path and label.")
@@ -83,7 +97,11 @@ def _check_remote(path: str) -> None:
 
 
 def _check_first(config: PrepareConfig) -> None:
-    """Lists the beginning of the input, and fails if not one of it is an image with a label."""
+    """Checks that the beginning of the input holds an image with a label.
+
+    Raises:
+      NothingUsableError: None of the first LOOKED_AT inputs is one.
+    """
     rejects: list[Rejected] = []
     some = manifest.first_items(config, LOOKED_AT) if is_manifest(config.input) else list_sources(config)
     for item in itertools.islice(some, LOOKED_AT):
@@ -102,5 +120,5 @@ def _check_first(config: PrepareConfig) -> None:
 
 
 def has_groups(config: PrepareConfig) -> bool:
-    """Whether the input can hold groups: only manifests name them."""
+    """Tells whether the input can hold groups: only manifests name them."""
     return is_manifest(config.input)

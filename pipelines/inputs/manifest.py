@@ -1,4 +1,7 @@
-"""A manifest: CSV, JSONL or Parquet rows with path and label, and perhaps split, group and weight."""
+"""Reads a manifest: CSV, JSONL or Parquet rows with path and label.
+
+Rows may also have a split, a group and a weight.
+"""
 
 from __future__ import annotations
 
@@ -22,20 +25,23 @@ from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, reject
 
-MAX_WEIGHT = 3e38  # records hold float32
+MAX_WEIGHT = 3e38  # records store weights as float32
 MAX_BYTES = 8 << 30
 COLUMNS = ("path", "label", "split", "group", "weight")
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
 )  # fmt: skip
-# Where looking for images that no row names stops: a manifest may lie at the top of anything.
+# Limits of the search for images that no row names: a manifest may be at the top of a very large directory tree.
 MOST_LOOKED_AT, LONGEST_LOOK = 2_000_000, 20.0  # files, seconds
 
 
 class Unlisted(NamedTuple):
-    """Images (by their extension) in the manifest's folder that no row names; first: the path of one, "" if none.
+    """Describes the images in the manifest's folder that no row names.
 
-    complete: False if there were more files than were looked at.
+    Attributes:
+      images: Their number; an image is known by its extension.
+      first: The path of one of them, "" if there are none.
+      complete: False if the search stopped at a limit, so that there may be more.
     """
 
     images: int = 0
@@ -44,7 +50,14 @@ class Unlisted(NamedTuple):
 
 
 def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
-    """Every row as a source or a reject; rows that repeat or contradict one another are rejects, never a choice."""
+    """Yields every row as a source or a reject.
+
+    Rows that contradict one another are all rejects, because there is no reason to choose one of them. A row that
+    repeats an earlier one is a reject, too.
+
+    Raises:
+      SourceError: The manifest cannot be read, or it has no rows.
+    """
     empty = True
     for item in read_items(read_rows(config.input), config):
         empty = False
@@ -54,11 +67,14 @@ def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
 
 
 def read_items(rows: Iterable[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
-    """A source or a reject for each row, in their order. Holds them all: what contradicts a row may come last."""
+    """Yields a source or a reject for each row, in the order of the rows.
+
+    It holds all rows in memory, because the last row may contradict the first one.
+    """
     base = posixpath.dirname(config.input)
     folders = _Folders(base)
-    first: dict[str, int] = {}  # key -> its first row
-    others: dict[str, set[tuple[Any, ...]]] = {}  # key -> what its rows say, where that differs
+    first: dict[str, int] = {}  # key -> index of its first row
+    others: dict[str, set[tuple[Any, ...]]] = {}  # key -> the values of its rows, if they differ
     parsed: list[Source | Rejected] = []
     for number, row in enumerate(rows):
         item = _parse_row(row, number + 1, base, folders, config)
@@ -81,7 +97,7 @@ def read_items(rows: Iterable[Mapping[str, Any]], config: PrepareConfig) -> Iter
 
 
 def first_items(config: PrepareConfig, most: int) -> Iterator[Source | Rejected]:
-    """The first rows as sources or rejects, without a look at the others."""
+    """Yields the first rows as sources or rejects, without reading the others."""
     yield from read_items(itertools.islice(read_rows(config.input), most), config)
 
 
@@ -114,7 +130,10 @@ def _parse_row(
 
 
 def _text(value: Any) -> str | None:
-    """A cell as text; None where it is something else, or text that no file name and no UTF-8 can hold."""
+    """Returns a cell as text, or None if the cell is not valid.
+
+    A valid cell is text, a number or empty; empty gives "". Text that no file name or no UTF-8 can hold is not valid.
+    """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if not isinstance(value, (str, int, float)):
@@ -133,21 +152,27 @@ def _resolve(path: str, base: str) -> str:
 
 
 def _key(uri: str, base: str) -> str:
-    """The path relative to the manifest's folder where it is below that, however the row spells it."""
+    """Returns the path relative to the manifest's folder, if it is below that folder.
+
+    The spelling of the path in the row makes no difference.
+    """
     if storage.is_remote(uri):
         return uri.removeprefix(base.rstrip("/") + "/")
     return posixpath.relpath(uri, base or ".")
 
 
 class _Folders:
-    """Where links lead, looked up once for a folder and not for each of its files."""
+    """Finds where symbolic links lead.
+
+    It resolves each folder once, and not again for each of its files.
+    """
 
     def __init__(self, base: str) -> None:
         self._real: dict[str, str] = {}
         self._base = os.path.realpath(base or ".")
 
     def left_by(self, uri: str) -> bool:
-        """Whether a local path leads out of the manifest's folder."""
+        """Tells whether a local path leads out of the manifest's folder."""
         folder, name = os.path.split(uri)
         if name in ("", ".", ".."):
             real = os.path.realpath(uri)
@@ -161,11 +186,14 @@ class _Folders:
 
 
 def unlisted(config: PrepareConfig) -> Unlisted:
-    """Looks through a local manifest's folder, unless none of its rows lies there. Hidden files do not count."""
+    """Searches a local manifest's folder for images that no row names.
+
+    It does not search if none of the rows' files is in the folder. Hidden files and the output directory do not count.
+    """
     base = os.path.abspath(posixpath.dirname(config.input) or ".")
     try:
         paths = [_text(row.get("path")) for row in read_rows(config.input)]
-    except SourceError:  # gone since it was read; the images that it named are done
+    except SourceError:  # it was removed after it was read; its images are prepared already
         return Unlisted()
     listed = {os.path.abspath(_resolve(path, base)) for path in paths if path and not storage.is_remote(path)}
     if not any(path.startswith(f"{base}/") for path in listed):
@@ -185,7 +213,11 @@ def unlisted(config: PrepareConfig) -> Unlisted:
 
 
 def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
-    """The rows of the manifest; SourceError where it cannot be read."""
+    """Yields the rows of the manifest.
+
+    Raises:
+      SourceError: The manifest cannot be read.
+    """
     try:
         data = storage.read_input(path, MAX_BYTES)
     except storage.StorageError as e:
@@ -194,7 +226,14 @@ def read_rows(path: str) -> Iterator[Mapping[str, Any]]:
 
 
 def parse(path: str, data: bytes) -> Iterator[Mapping[str, Any]]:
-    """The rows in the bytes of a manifest, in the format that its name says; SourceError where they are not in it."""
+    """Parses the bytes of a manifest, in the format that its extension says.
+
+    Yields:
+      The rows, as mappings from column to value.
+
+    Raises:
+      SourceError: The bytes are not in that format, or the columns path and label are missing.
+    """
     try:
         if path.lower().endswith(".parquet"):
             yield from _parquet_rows(path, data)
@@ -209,7 +248,7 @@ def parse(path: str, data: bytes) -> Iterator[Mapping[str, Any]]:
         yield from (_json_row(line, number) for number, line in lines if line.strip())
     except SourceError:
         raise
-    except Exception as e:  # pyarrow, csv and codecs each raise their own
+    except Exception as e:  # pyarrow, csv and codecs each raise their own types
         raise SourceError(f"The manifest {path!r} cannot be read: {type(e).__name__}: {e}.") from e
 
 
@@ -224,7 +263,10 @@ def _parquet_rows(path: str, data: bytes) -> Iterator[Mapping[str, Any]]:
 
 
 def _lines(data: bytes) -> Iterator[str]:
-    """Lines of UTF-8 that end with a line feed and with nothing else that Python takes for an end of line."""
+    """Yields the lines of UTF-8 data.
+
+    Only a line feed ends a line, and no other character that Python treats as a line end.
+    """
     for line in io.BytesIO(data.removeprefix(codecs.BOM_UTF8)):
         yield line.decode("utf-8").removesuffix("\n")
 

@@ -1,4 +1,7 @@
-"""Holds the rules that every kind of input follows: names of splits, kinds of manifest, rejects."""
+"""Defines the rules that every kind of input follows.
+
+They concern the names of splits, the kinds of manifest, and rejects.
+"""
 
 from __future__ import annotations
 
@@ -19,5 +22,5 @@ def is_manifest(path: str) -> bool:
 
 
 def reject(uri: str, reason: str, detail: str, label: str = "") -> Rejected:
-    """A reject of the listing stage."""
+    """Makes a reject of the listing stage."""
     return Rejected(utf8_text(uri), utf8_text(label), "", "", "list", reason, detail)

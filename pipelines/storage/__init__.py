@@ -1,7 +1,8 @@
-"""Local files and the objects of gs:// and s3://, read and written in one way.
+"""Reads and writes local files and objects of gs:// and s3:// in one way.
 
-`files` has the verbs, which this package re-exports (`storage.read_text(path)`); `local` reads untrusted local files;
-`remote` and `object_stores` speak to stores; `external_sort` sorts more lines than memory holds. Begin in `files`.
+`files` has the functions, which this package re-exports (`storage.read_text(path)`); `local` reads untrusted local
+files; `remote` and `object_stores` access object stores; `external_sort` sorts more items than memory holds. Begin in
+`files`.
 """
 
 from pipelines.core.errors import StorageError

@@ -1,4 +1,7 @@
-"""Sorts more than memory holds: sorted runs in a temporary file, merged as they are read."""
+"""Sorts more items than memory holds.
+
+Sorted runs are written to a temporary file, and merged while they are read.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,20 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 RUN = 100_000  # items that are sorted in memory
-BLOCK = 256  # of a run's items that are read at a time while runs are merged
+BLOCK = 256  # items of a run that are read at a time while runs are merged
 
 
 def ordered(items: Iterable[T], key: Callable[[T], Any], run: int = RUN, block: int = BLOCK) -> Iterator[T]:
-    """The items in order of their keys, in the memory of one run; equal ones in the order in which they came.
+    """Yields the items in order of their keys; the sort is stable.
 
-    Where there are more, they wait in one temporary file, which has no name and ends with this process.
+    It needs the memory of one run. If there are more items, they are kept in one temporary file, which has no name and
+    is removed when this process ends.
+
+    Args:
+      items: The items; they must be picklable.
+      key: Returns the sort key of an item.
+      run: Number of items that are sorted in memory.
+      block: Number of a run's items that are read at a time while runs are merged.
     """
     source = iter(items)
     first = sorted(itertools.islice(source, run), key=key)
@@ -35,7 +45,11 @@ def ordered(items: Iterable[T], key: Callable[[T], Any], run: int = RUN, block: 
 
 
 def _write(items: list[Any], descriptor: int, block: int) -> list[tuple[int, int]]:
-    """Appends the items in blocks: where each begins, and its size."""
+    """Appends the items to the file in blocks.
+
+    Returns:
+      (position in the file, size in bytes) of each block.
+    """
     blocks = []
     for start in range(0, len(items), block):
         data = pickle.dumps(items[start : start + block], pickle.HIGHEST_PROTOCOL)
@@ -47,4 +61,4 @@ def _write(items: list[Any], descriptor: int, block: int) -> list[tuple[int, int
 
 def _read(descriptor: int, blocks: Iterable[tuple[int, int]]) -> Iterator[Any]:
     for offset, size in blocks:
-        yield from pickle.loads(os.pread(descriptor, size, offset))  # noqa: S301 (of this process)
+        yield from pickle.loads(os.pread(descriptor, size, offset))  # noqa: S301 (this process wrote it)

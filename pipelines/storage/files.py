@@ -1,8 +1,9 @@
-"""One small layer over local files and object stores: the only place that knows which of the two a path is.
+"""Provides one layer over local files and object stores.
 
-Local paths use the operating system: Beam's local file system omits names with a backslash and hangs on a FIFO.
-`remote.py` has the others, and imports Apache Beam only when there are some. What needs a file and not only its bytes,
-such as TensorFlow's own writers, gets a local one that is copied.
+It is the only module that knows which of the two a path belongs to. Local paths use the operating system, because
+Beam's local file system omits names with a backslash and blocks on a FIFO. `remote.py` handles the other paths, and
+imports Apache Beam only when there are some. Code that needs a local file and not only its bytes, such as TensorFlow's
+own writers, writes a local file, which is then copied.
 """
 
 from __future__ import annotations
@@ -23,21 +24,22 @@ from pipelines.storage import local, remote
 from pipelines.storage.remote import is_remote
 
 CHUNK = 1 << 20
-AT_ONCE = 8  # requests to a store: its client keeps ten connections
+AT_ONCE = 8  # requests to a store at the same time; its client keeps ten connections
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 def join(base: str, *parts: str) -> str:
-    """The path of `parts` below `base`, with / on remote systems."""
+    """Joins `parts` to `base`: with / if it is remote, else as the system does."""
     return "/".join([base.rstrip("/"), *parts]) if is_remote(base) else os.path.join(base, *parts)
 
 
 def read_input(uri: str, limit: int) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes.
+    """Reads a regular file of at most `limit` bytes.
 
     Raises:
-      StorageError: missing, unreadable, not a regular file, or too large; told before reading where that is possible.
+      StorageError: The file is missing, unreadable, not a regular file, or too large. Where possible, the error is
+        raised before the file is read.
     """
     if is_remote(uri):
         try:
@@ -55,12 +57,15 @@ def read_input(uri: str, limit: int) -> bytes:
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[IO[bytes]]:
-    """A binary file that appears under `path` whole or not at all: after an error there is nothing, or what was."""
+    """Opens a binary file that appears under `path` completely or not at all.
+
+    After an error, `path` is as it was: missing, or with its earlier content.
+    """
     if is_remote(path):
         with remote.writing(path) as file:
             yield file
         return
-    # One of its own: an engine may try a shard again while an attempt it gave up is still at it, here or elsewhere.
+    # The name is unique: an engine may retry a shard while an attempt that it gave up still writes, here or elsewhere.
     temporary = f"{path}.tmp-{uuid.uuid4().hex}"
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     try:
@@ -75,14 +80,18 @@ def writing(path: str) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes UTF-8 text, whole or not at all."""
+    """Writes UTF-8 text, completely or not at all."""
     with writing(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
 
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[IO[bytes]]:
-    """A binary file to read; OSError where it is missing, unreadable, or of a kind that one could wait for for ever."""
+    """Opens a binary file to read.
+
+    Raises:
+      OSError: The file is missing, unreadable, or of a kind that could block for ever, such as a FIFO.
+    """
     if is_remote(path):
         with remote.reading(path) as file:
             yield file
@@ -95,13 +104,21 @@ def reading(path: str) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def reading_text(path: str) -> Iterator[IO[str]]:
-    """As `reading`, UTF-8 text with its line ends as they are."""
+    """Opens a UTF-8 text file to read, with its line ends as they are.
+
+    Raises:
+      OSError: As `reading`.
+    """
     with reading(path) as file, io.TextIOWrapper(file, encoding="utf-8", newline="") as text:
         yield text
 
 
 def read_text(path: str) -> str:
-    """UTF-8 text; OSError where there is no such file."""
+    """Reads a UTF-8 text file.
+
+    Raises:
+      OSError: As `reading`.
+    """
     with reading(path) as file:
         return file.read().decode("utf-8")
 
@@ -111,9 +128,13 @@ def exists(path: str) -> bool:
 
 
 def move(pairs: Sequence[tuple[str, str]]) -> None:
-    """Moves files (source, target), each over what there is: atomic, one by one, on a local file system.
+    """Moves files and replaces existing targets.
 
-    In an object store all are copied before the first is deleted.
+    On a local file system, each move is atomic. In an object store, all files are copied before the first one is
+    deleted.
+
+    Args:
+      pairs: (source, target) of each file.
     """
     if pairs and is_remote(pairs[0][0]):
         list(each(lambda pair: remote.copy(*pair), pairs, pairs[0][0]))
@@ -124,7 +145,10 @@ def move(pairs: Sequence[tuple[str, str]]) -> None:
 
 
 def copy(source: str, target: str) -> None:
-    """Copies a file; a local one becomes a hard link where the file system can, which costs nothing."""
+    """Copies a file.
+
+    A local copy is a hard link where the file system supports it, which costs nothing.
+    """
     if is_remote(source):
         remote.copy(source, target)
         return
@@ -137,7 +161,7 @@ def copy(source: str, target: str) -> None:
 
 
 def move_tree(source: str, target: str) -> None:
-    """Moves a directory with all that is in it, or a file."""
+    """Moves a file, or a directory with everything in it."""
     if is_remote(source):
         names = [f"/{name}" for name in remote.below(source)] or [""]
         move([(source + name, target + name) for name in names])
@@ -146,7 +170,7 @@ def move_tree(source: str, target: str) -> None:
 
 
 def put_tree(folder: str, target: str) -> None:
-    """Copies a local directory with all that is in it to a remote place."""
+    """Copies a local directory with everything in it to a remote directory."""
     for name in files_below(folder):
         with open(os.path.join(folder, name), "rb") as source, writing(join(target, name)) as file:
             shutil.copyfileobj(source, file, CHUNK)
@@ -158,7 +182,7 @@ def make_directory(path: str) -> None:
 
 
 def remove(path: str) -> None:
-    """Removes a file or a tree; nothing happens where there is none."""
+    """Removes a file or a tree; does nothing if there is none."""
     if is_remote(path):
         remote.remove(path)
     elif os.path.isdir(path) and not os.path.islink(path):
@@ -168,7 +192,10 @@ def remove(path: str) -> None:
 
 
 def remove_children(path: str, names: Sequence[str]) -> None:
-    """Removes these files and trees directly below a directory, with one listing where it is remote."""
+    """Removes these files and trees directly below a directory.
+
+    A remote directory is listed only once.
+    """
     if is_remote(path):
         wanted = set(names)
         remote.delete([join(path, name) for name in remote.below(path) if name.partition("/")[0] in wanted])
@@ -178,22 +205,31 @@ def remove_children(path: str, names: Sequence[str]) -> None:
 
 
 def children(path: str) -> list[str]:
-    """The names directly below a directory, sorted; none where it does not exist."""
+    """Returns the names directly below a directory, sorted.
+
+    The result is empty if the directory does not exist.
+    """
     if is_remote(path):
         return sorted(remote.children(path))
     return sorted(os.listdir(path)) if os.path.isdir(path) else []
 
 
 def is_empty(path: str) -> bool:
-    """Whether there is no file in a directory at any depth; of a remote one the first page is asked for."""
+    """Tells whether a directory contains no file at any depth.
+
+    Only the first page of a remote directory's listing is requested.
+    """
     return next(remote.below(path), None) is None if is_remote(path) else not files_below(path)
 
 
 def files_below(path: str, beginning: str = "") -> list[str]:
-    """The paths, relative to a directory and with /, of all files in it at any depth, sorted; none where it is not.
+    """Returns the paths of all files below a directory, at any depth, sorted.
+
+    The paths are relative to the directory, with /. The result is empty if the directory does not exist.
 
     Args:
-      beginning: of the paths that are wanted, in a remote place.
+      path: The directory.
+      beginning: Limits the result to paths that begin with this text; only for a remote directory.
     """
     if is_remote(path):
         return sorted(remote.below(path, beginning))
@@ -202,7 +238,10 @@ def files_below(path: str, beginning: str = "") -> list[str]:
 
 
 def each(function: Callable[[T], R], items: Iterable[T], where: str) -> Iterator[R]:
-    """function(item) of each item, in order; where `where` is remote, many at once: a request is mostly waiting."""
+    """Yields function(item) of each item, in order.
+
+    If the path `where` is remote, many calls run at the same time, because a request mostly waits.
+    """
     if not is_remote(where):
         yield from map(function, items)
         return
@@ -213,7 +252,10 @@ def each(function: Callable[[T], R], items: Iterable[T], where: str) -> Iterator
 
 
 class Hashed:
-    """What is written to a file, with its SHA-256 and its number of bytes: what is far away need not be read again."""
+    """Writes to a file, and computes the SHA-256 and the size of what is written.
+
+    So a remote file need not be read again to know them.
+    """
 
     def __init__(self, file: IO[bytes]):
         self._file, self._digest, self.size = file, hashlib.sha256(), 0
@@ -228,7 +270,11 @@ class Hashed:
 
 
 def digest_and_size(path: str) -> tuple[str, int]:
-    """SHA-256 in hex and the number of bytes, read in chunks; OSError as `reading`."""
+    """Returns the SHA-256 in hex and the size in bytes of a file, read in chunks.
+
+    Raises:
+      OSError: As `reading`.
+    """
     digest, size = hashlib.sha256(), 0
     with reading(path) as file:
         while chunk := file.read(CHUNK):

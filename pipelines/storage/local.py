@@ -1,4 +1,7 @@
-"""Reading a local file that anyone may have put there, or be changing."""
+"""Reads untrusted local files.
+
+Anyone may have put such a file there, or may be changing it.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,13 @@ from pipelines.core.errors import StorageError
 
 
 def read(path: str, limit: int) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; StorageError as `files.read_input`."""
+    """Reads a regular file of at most `limit` bytes.
+
+    Raises:
+      StorageError: As `files.read_input`.
+    """
     try:
-        # O_NONBLOCK: opening a FIFO that nobody writes to returns instead of waiting for ever.
+        # O_NONBLOCK: opening a FIFO that nobody writes to returns at once instead of blocking for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as e:
         near = name_variants.nearby(path)
@@ -39,7 +46,10 @@ def read(path: str, limit: int) -> bytes:
 
 
 def _read_to_end(descriptor: int, expected: int) -> bytes:
-    """What is left of a file, at most a byte more than expected: one call where the system reads it in one go."""
+    """Reads the rest of a file, at most one byte more than expected.
+
+    That takes a single system call where the system returns all bytes at once.
+    """
     data = os.read(descriptor, expected + 1)
     while len(data) <= expected and (more := os.read(descriptor, expected + 1 - len(data))):
         data += more

@@ -1,8 +1,11 @@
-"""The two object stores, each by the client that Beam makes of its options: what `remote` needs of them and no more.
+"""Accesses the two object stores, each with the client that Beam makes for it.
 
-Beam's own FileSystems makes a client for every call, which is a connection for every image, and for s3:// the service's
-description parsed anew; it cannot write an empty file to s3://; and a file that an error closes half-written appears.
-Paths are SCHEME://BUCKET/KEY. Methods raise whatever the clients raise: `kind` says what it means.
+Beam configures these clients from its options. The module has only the operations that `remote` needs. It does not use
+Beam's own FileSystems, which makes a client for every call: that is a connection for every image, and for s3:// the
+service's description is parsed again each time. FileSystems also cannot write an empty file to s3://, and a file that
+an error closes half-written becomes visible.
+
+Paths are SCHEME://BUCKET/KEY. Methods raise the clients' own exceptions, which `kind` classifies.
 """
 
 from __future__ import annotations
@@ -12,28 +15,36 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import IO, Any, ClassVar, Protocol
 
-TRIES = 3  # to read a body whose connection broke; the clients themselves try requests again, with growing pauses
-SMALL = 8 << 20  # bytes that go up in one request
-DELETED_AT_ONCE = 1000  # keys; S3's limit
+TRIES = 3  # attempts to read a body whose connection breaks; the clients retry requests themselves, with growing pauses
+SMALL = 8 << 20  # bytes: objects up to this size are uploaded in one request
+DELETED_AT_ONCE = 1000  # keys per request; S3's limit
 MISSING, NO_BUCKET, FORBIDDEN, OTHER = "missing", "no-bucket", "forbidden", "other"
 
 
 class Store(Protocol):
-    """What can be done with the objects of a store. An object appears whole, when `put` or `copy` returns."""
+    """Defines the operations on the objects of a store.
 
-    remedy: ClassVar[str]  # where credentials are missing or do not suffice
+    An object appears only when it is complete: when `put` or `copy` returns.
+    """
+
+    remedy: ClassVar[str]  # what to do if credentials are missing or insufficient
 
     def read(self, path: str, limit: int) -> bytes:
-        """The first `limit` bytes of an object, in one request."""
+        """Returns the first `limit` bytes of an object, in one request."""
 
     def fetch(self, path: str, file: IO[bytes]) -> None:
         """Writes an object's bytes to a local file."""
 
     def put(self, path: str, file: IO[bytes], size: int) -> None:
-        """Makes an object of the `size` bytes of a local file, from where it stands."""
+        """Makes an object of the next `size` bytes of a local file."""
 
     def names(self, path: str, flat: bool) -> Iterator[str]:
-        """The keys that begin as the path's does, a page a request; flat: up to the next / of each."""
+        """Yields the keys that begin with the path's key, with one request per page.
+
+        Args:
+          path: The path.
+          flat: Whether to cut each key after its next /, so that keys below a folder appear as that folder.
+        """
 
     def exists(self, path: str) -> bool: ...
 
@@ -41,14 +52,18 @@ class Store(Protocol):
         """Copies an object within the store."""
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Deletes objects, many a request."""
+        """Deletes objects, many per request."""
 
     def kind(self, error: BaseException) -> str:
-        """MISSING (the object), NO_BUCKET, FORBIDDEN (or no credentials) or OTHER."""
+        """Classifies an exception of the store's client.
+
+        Returns:
+          MISSING (there is no such object), NO_BUCKET, FORBIDDEN (or no credentials) or OTHER.
+        """
 
 
 class S3:
-    """s3://, by boto3."""
+    """Accesses s3:// with boto3."""
 
     remedy: ClassVar[str] = (
         "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, run `aws configure`, or give Beam's --s3_… options, for "
@@ -72,10 +87,10 @@ class S3:
                 with contextlib.closing(answer["Body"]) as body:
                     return bytes(body.read())
             except exceptions.ClientError as e:
-                if _code(e) in ("InvalidRange", "416"):  # there is no first byte
+                if _code(e) in ("InvalidRange", "416"):  # the object is empty
                     return b""
                 raise
-            except (exceptions.HTTPClientError, exceptions.IncompleteReadError):  # the body broke off
+            except (exceptions.HTTPClientError, exceptions.IncompleteReadError):  # the connection broke in the body
                 if attempt == TRIES:
                     raise
 
@@ -136,7 +151,7 @@ class S3:
 
 
 class Gcs:
-    """gs://, by google-cloud-storage."""
+    """Accesses gs:// with google-cloud-storage."""
 
     remedy: ClassVar[str] = (
         "Run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS, for an account that may "
@@ -147,7 +162,7 @@ class Gcs:
         from apache_beam.io.gcp import gcsio
         from google.cloud import storage
 
-        if os.environ.get("STORAGE_EMULATOR_HOST"):  # takes no credentials; looking for some takes half a minute
+        if os.environ.get("STORAGE_EMULATOR_HOST"):  # an emulator needs no credentials; the search takes 30 s
             self._client = storage.Client.create_anonymous_client()
         else:
             self._client = gcsio.create_storage_client(options)
@@ -158,7 +173,7 @@ class Gcs:
 
         try:
             return bytes(self._blob(path).download_as_bytes(end=limit - 1, raw_download=True))
-        except exceptions.RequestRangeNotSatisfiable:  # there is no first byte
+        except exceptions.RequestRangeNotSatisfiable:  # the object is empty
             return b""
 
     def fetch(self, path: str, file: IO[bytes]) -> None:
@@ -169,7 +184,7 @@ class Gcs:
 
     def names(self, path: str, flat: bool) -> Iterator[str]:
         bucket, prefix = parts(path)
-        wanted = "items(name),prefixes,nextPageToken"  # of a million objects, all else is most of the answer
+        wanted = "items(name),prefixes,nextPageToken"  # other fields are most of the answer for a million objects
         found = self._client.list_blobs(bucket, prefix=prefix, delimiter="/" if flat else None, fields=wanted)
         yield from (blob.name for blob in found)
         yield from sorted(found.prefixes)
@@ -207,7 +222,7 @@ STORES: dict[str, type[S3] | type[Gcs]] = {"gs": Gcs, "s3": S3}
 
 
 def parts(path: str) -> tuple[str, str]:
-    """(bucket, key) of SCHEME://BUCKET/KEY."""
+    """Returns (bucket, key) of a path SCHEME://BUCKET/KEY."""
     bucket, _, key = path.partition("://")[2].partition("/")
     return bucket, key
 

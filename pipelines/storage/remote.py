@@ -1,7 +1,9 @@
-"""Files in object stores: which store a path is of, the options that reach every process, and errors as sentences.
+"""Reads and writes files in object stores.
 
-A store's client is made at its first use and kept as long as the process. Options are Beam's own (--s3_endpoint_url,
---impersonate_service_account and so on), in the program, in its worker processes and on the machines of an engine.
+The module finds the store of a path, passes the stores' options to every process, and turns errors into sentences. A
+store's client is made at its first use and kept as long as the process runs. Options are Beam's own (--s3_endpoint_url,
+--impersonate_service_account and so on); they apply in the program, in its worker processes and on the machines of an
+engine.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from pipelines.storage import object_stores
 from pipelines.storage.object_stores import FORBIDDEN, MISSING, NO_BUCKET, STORES, Store
 
 SETTINGS, PRELOAD = "SHARDMILL_STORE_OPTIONS", "SHARDMILL_STORES"  # environment variables of worker processes
-SPOOLED = 8 << 20  # bytes of a file that are held in memory, before it goes to the temporary folder
+SPOOLED = 8 << 20  # bytes: a larger file is held in the temporary folder instead of memory
 _PACKAGES = {"gs": "google-cloud-storage", "s3": "boto3"}
 _MODULES = {"gs": "apache_beam.io.gcp.gcsio", "s3": "apache_beam.io.aws.clients.s3.boto3_client"}
 _kept: dict[tuple[str, str], Store] = {}
@@ -40,30 +42,42 @@ def scheme_of(path: str) -> str:
 
 
 def use(flags: Sequence[str]) -> None:
-    """Has this process and those it starts from now on reach stores with these of Beam's flags."""
+    """Sets the Beam flags with which this process reaches object stores.
+
+    Processes that it starts from now on use them, too.
+    """
     global _settings
     _settings = json.dumps(list(flags)) if flags else ""
 
 
 def settings() -> str:
-    """What a process needs to reach stores as this one does: Beam's options as JSON, "" if there are none."""
+    """Returns Beam's options for object stores as JSON, "" if there are none.
+
+    With them, another process reaches the stores as this one does.
+    """
     if _settings is not None:
         return _settings
     if SETTINGS in os.environ:
         return os.environ[SETTINGS]
     beam = sys.modules.get("apache_beam.io.filesystems")
-    given = beam.FileSystems._pipeline_options if beam else None  # the job's, on an engine's machine
+    given = beam.FileSystems._pipeline_options if beam else None  # the job's options, on an engine's machine
     return json.dumps(given.get_all_options(drop_default=True), default=str) if given else ""
 
 
 def environment(*paths: str) -> dict[str, str]:
-    """The environment of a worker process: the options, and the stores of these paths, to be loaded at its start."""
+    """Returns the environment variables of a worker process.
+
+    They contain the options, and the stores of these paths, whose modules the process loads at its start.
+    """
     schemes = sorted({scheme_of(path) for path in paths if is_remote(path)} & set(STORES))
     return {SETTINGS: settings(), PRELOAD: ",".join(schemes)}
 
 
 def preload() -> None:
-    """Imports what this process was started to have; says nothing where that fails: the first use does."""
+    """Imports the modules of the stores that this process was started for.
+
+    It reports no failure, because the first use of the store does.
+    """
     for scheme in filter(None, os.environ.get(PRELOAD, "").split(",")):
         with contextlib.suppress(ImportError):
             importlib.import_module(_MODULES[scheme])
@@ -71,20 +85,28 @@ def preload() -> None:
 
 
 def connect(path: str) -> None:
-    """Has the client of the path's store ready, where it can be: seconds and memory that no image should be charged."""
+    """Makes the client of the path's store in advance, if that is possible.
+
+    The client takes seconds and memory that should not be attributed to any image.
+    """
     with contextlib.suppress(OSError):
         _store_of(path)
 
 
 def read(path: str, limit: int) -> bytes:
-    """The first `limit` bytes of a file. FileNotFoundError where there is none, else StoreError, here and below."""
+    """Returns the first `limit` bytes of a file.
+
+    Raises:
+      FileNotFoundError: There is no such file. The functions below raise it, too.
+      StoreError: Any other failure. The functions below raise it, too.
+    """
     with _store(path, "read") as store:
         return store.read(path, limit)
 
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[IO[bytes]]:
-    """A copy of a file, in memory or in the temporary folder."""
+    """Opens a copy of a file, in memory or in the temporary folder."""
     with tempfile.SpooledTemporaryFile(SPOOLED) as file:
         with _store(path, "read") as store:
             store.fetch(path, file)
@@ -94,9 +116,10 @@ def reading(path: str) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def writing(path: str) -> Iterator[IO[bytes]]:
-    """A file of the temporary folder, or of memory, that is put under `path` when the body has ended without an error.
+    """Opens a temporary file, which is uploaded to `path` when the body ends.
 
-    The object appears whole or not at all: stores show none before its last byte has come.
+    The temporary file is in memory or in the temporary folder. After an error in the body, nothing is uploaded. The
+    object appears completely or not at all: stores show no object before its last byte has arrived.
     """
     with tempfile.SpooledTemporaryFile(SPOOLED) as file:
         yield file
@@ -107,15 +130,22 @@ def writing(path: str) -> Iterator[IO[bytes]]:
 
 
 def children(folder: str) -> Iterator[str]:
-    """The names directly below a folder; those of folders, too."""
+    """Yields the names directly below a folder, including those of folders."""
     for name in _listed(folder, "", True):
         yield name.rstrip("/")
 
 
 def below(folder: str, beginning: str = "") -> Iterator[str]:
-    """The paths, relative to a folder, of all files at any depth that begin so; one paged listing, in no order."""
+    """Yields the paths of all files below a folder, at any depth, in no order.
+
+    The paths are relative to the folder. They come from one paged listing.
+
+    Args:
+      folder: The folder.
+      beginning: Limits the result to paths that begin with this text.
+    """
     for name in _listed(folder, beginning, False):
-        if not name.endswith("/"):  # what some tools keep in the place of a folder
+        if not name.endswith("/"):  # some tools make such an object for a folder
             yield name
 
 
@@ -152,7 +182,11 @@ def remove(path: str) -> None:
 
 
 def check(path: str) -> None:
-    """Raises StoreError for a path that no store of ours can have. Imports nothing heavy."""
+    """Checks that a path belongs to a store that we support. Imports nothing heavy.
+
+    Raises:
+      StoreError: The scheme is not supported, or the path does not name a bucket.
+    """
     scheme, bucket = scheme_of(path), object_stores.parts(path)[0]
     if scheme not in STORES:
         raise StoreError(
@@ -170,7 +204,7 @@ def _store(path: str, doing: str) -> Iterator[Store]:
         yield store
     except (StoreError, MemoryError):
         raise
-    except Exception as e:  # each client raises its own kinds
+    except Exception as e:  # each client raises its own exception types
         raise _told(store, path, doing, e) from e
 
 
@@ -193,7 +227,7 @@ def _connected(path: str) -> Store:
             f"{path} needs the package {_PACKAGES[scheme]}, which is not installed ({e}). Install it: pip install "
             f"{_PACKAGES[scheme]}"
         ) from e
-    except Exception as e:  # each client raises its own kinds
+    except Exception as e:  # each client raises its own exception types
         raise StoreError(f"{path} cannot be reached: {_reason(e)}. {STORES[scheme].remedy}") from e
 
 
@@ -206,7 +240,7 @@ def _options() -> Any:
 
 def _told(store: Store, path: str, doing: str, error: Exception) -> OSError:
     kind = store.kind(error)
-    if kind == MISSING and doing in ("listed", "written"):  # for which no object has to be there
+    if kind == MISSING and doing in ("listed", "written"):  # these need no existing object
         kind = NO_BUCKET
     if kind == MISSING:
         return FileNotFoundError(errno.ENOENT, "There is no such file", path)
@@ -218,4 +252,4 @@ def _told(store: Store, path: str, doing: str, error: Exception) -> OSError:
 
 
 def _reason(error: BaseException) -> str:
-    return first_line(error, limit=400).rstrip(".")  # clients name the whole request before what was wrong
+    return first_line(error, limit=400).rstrip(".")  # clients print the complete request before the reason
