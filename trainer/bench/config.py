@@ -1,4 +1,7 @@
-"""The options of `python -m trainer bench`, and whether a dataset can be measured with them. No TensorFlow here."""
+"""Defines the options of `python -m trainer bench` and checks a dataset for them.
+
+This module does not import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from trainer.config import CACHES, JIT, NO_CACHE, PRECISIONS, TrainerError, chec
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """What to measure.
+    """Configures a measurement.
 
     Raises:
       TrainerError: a value is out of its range; the message names the option.
@@ -65,10 +68,13 @@ class BenchConfig:
 
 
 def check_split(config: BenchConfig, contract: Contract) -> None:
-    """Raises ContractError or TrainerError unless a pass over the split gives two whole batches.
+    """Checks that a pass over the split gives two full batches.
 
-    Two, because the first batch of a pass is measured apart from the others: it waits for the files to be opened and
-    the shuffle buffer to be filled.
+    It needs two, because the first batch of a pass is measured separately: it waits until the files are opened and the
+    shuffle buffer is filled.
+
+    Raises:
+      ContractError, TrainerError: there is no such split, or it gives fewer batches.
     """
     records = contract.split(config.split).records
     if not records:
