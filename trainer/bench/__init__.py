@@ -1,1 +1,4 @@
-"""Tells whether training waits for its input, and what to change. Begin in `measure`."""
+"""Measures whether training waits for its input, and advises what to change.
+
+Begin in `measure`.
+"""

@@ -1,4 +1,7 @@
-"""The options of `python -m trainer bench`, and whether a dataset can be measured with them. No TensorFlow here."""
+"""Defines the options of `python -m trainer bench` and checks a dataset for them.
+
+This module does not import TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,52 @@ from trainer.config import CACHES, JIT, NO_CACHE, PRECISIONS, TrainerError, chec
 
 @dataclasses.dataclass(frozen=True)
 class BenchConfig:
-    """What to measure.
+    """Configures a measurement.
 
     Raises:
       TrainerError: a value is out of its range; the message names the option.
     """
 
-    data: str = option(dataclasses.MISSING, "directory of a prepared dataset", metavar="DIR")
-    split: str = option("train", "split to read, shuffled, as training does")
-    batch_size: int = option(32, "images a step")
-    model: str = option("cnn", "network to train, as for the train command")
-    mixed_precision: str = option("none", "as for the train command", choices=PRECISIONS)
-    jit: str = option("auto", "as for the train command", choices=JIT)
+    data: str = option(dataclasses.MISSING, "directory of the prepared dataset to measure (required)", metavar="DIR")
+    split: str = option("train", "split to read; its records are shuffled, as in training")
+    batch_size: int = option(32, "number of images in a training step")
+    model: str = option(
+        "cnn",
+        "network to train: cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, where "
+        "function(contract) returns a keras.Model",
+    )
+    mixed_precision: str = option(
+        "none",
+        "type in which the network computes; its weights stay in float32. none: float32; float16 (with loss scaling): "
+        "for GPUs from 2017 on; bfloat16: for GPUs from 2020 on and for CPUs with bfloat16 instructions",
+        choices=PRECISIONS,
+    )
+    jit: str = option(
+        "auto",
+        "compile the training step with XLA. on: always, with an error if XLA cannot compile it; off: never; auto: "
+        "on a GPU, if XLA can compile it",
+        choices=JIT,
+    )
     cache: str = option(
         NO_CACHE,
-        "as for the train command; the loader is then measured with all images decoded, as from the second epoch on",
+        "memory: decode each image of jpeg and png shards once, keep it in memory, and measure the loader after that, "
+        "as in training from the second epoch on; shards of raw pixels need no decoding. none: decode in every pass",
         choices=CACHES,
     )
-    seconds: float = option(3.0, "how long to measure each of the three: loader, model, both")
-    windows: int = option(5, "parts of that time; medians are taken over them")
+    seconds: float = option(
+        3.0, "duration in seconds of each of the three measurements: loader alone, model alone, and both together"
+    )
+    windows: int = option(
+        5,
+        "number of equal parts of each measurement; rates and waits are medians over these parts, with their range",
+    )
     profile: str = option(
         "",
-        "also write a trace of some steps here, for TensorBoard's profile plugin: "
+        "folder for a trace of 10 training steps, for TensorBoard's profile plugin (default: no trace). To view it: "
         "`pip install tensorboard tensorboard-plugin-profile`, then `tensorboard --logdir DIR`",
         metavar="DIR",
     )
-    json: str = option("", "also write all figures to this JSON file", metavar="FILE")
+    json: str = option("", "file for all figures in JSON (default: no file)", metavar="FILE")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -65,10 +88,13 @@ class BenchConfig:
 
 
 def check_split(config: BenchConfig, contract: Contract) -> None:
-    """Raises ContractError or TrainerError unless a pass over the split gives two whole batches.
+    """Checks that a pass over the split gives two full batches.
 
-    Two, because the first batch of a pass is measured apart from the others: it waits for the files to be opened and
-    the shuffle buffer to be filled.
+    It needs two, because the first batch of a pass is measured separately: it waits until the files are opened and the
+    shuffle buffer is filled.
+
+    Raises:
+      ContractError, TrainerError: there is no such split, or it gives fewer batches.
     """
     records = contract.split(config.split).records
     if not records:

@@ -1,8 +1,8 @@
-"""Measures the loader, the model, and both together, as one training process has them.
+"""Measures the loader, the model, and both together in one training process.
 
-Every step is waited for before the next batch is asked for: then the time blocked in `next(iterator)` is time in which
-the device does nothing. Without that, a GPU still works on earlier steps while the host already waits for input, and
-the wait of the host says little.
+Each step has to finish before the next batch is requested. Then the time blocked in `next(iterator)` is time in which
+the device does nothing. Otherwise a GPU would still work on earlier steps while the host already waits for input, and
+the wait of the host would say little about the device.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ Step = Callable[[Batch], None]
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """Means of some steps one after another, in seconds a step."""
+    """Holds the means over some consecutive steps, in seconds a step."""
 
-    waited: float  # in next(iterator)
+    waited: float  # for input, in next(iterator)
     worked: float
-    cores: float  # that this process kept busy
+    cores: float  # mean number of cores that this process kept busy
 
     @property
     def step(self) -> float:
@@ -47,9 +47,10 @@ class Window:
 
 
 class Feed:
-    """Batches of one pass after another, each asked for when the one before was used, as `fit` does.
+    """Gives batches of one pass after another, as `fit` does.
 
-    The first batch of a pass is dropped and its wait kept apart, in `starts`: it belongs to the pass, not to a step.
+    A batch is requested when the one before it has been used. The first batch of a pass is dropped, and its wait is
+    kept separately in `starts`: it belongs to the pass and not to a step.
     """
 
     def __init__(self, batches: tf.data.Dataset) -> None:
@@ -58,12 +59,12 @@ class Feed:
         self._iterator: Any = None
 
     def take(self) -> tuple[Batch, float]:
-        """The next batch, and the seconds that it was waited for."""
+        """Returns the next batch and the seconds of waiting for it."""
         if self._iterator is None:
             self.restart()
         began = time.perf_counter()
         batch = next(self._iterator, None)
-        if batch is None:  # the end of a pass
+        if batch is None:  # the pass has ended
             self.restart()
             began = time.perf_counter()
             batch = next(self._iterator)
@@ -71,7 +72,7 @@ class Feed:
 
     def restart(self) -> None:
         """Begins a pass and waits for its first batch."""
-        self._iterator = None  # gives the threads and buffers of the last pass back
+        self._iterator = None  # releases the threads and buffers of the last pass
         began = time.perf_counter()
         self._iterator = iter(self._batches)
         next(self._iterator)
@@ -79,7 +80,10 @@ class Feed:
 
 
 def measure(feed: Feed, step: Step, seconds: float) -> Window:
-    """Feeds the step for about this long, and for two steps at least."""
+    """Measures the step on batches of the feed for about `seconds`.
+
+    It makes at least two steps.
+    """
     waited = worked = 0.0
     steps = 0
     end, cpu, passes = time.perf_counter() + seconds, time.process_time(), len(feed.starts)
@@ -97,14 +101,14 @@ def measure(feed: Feed, step: Step, seconds: float) -> Window:
 
 
 def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findings, dict[str, Any]]:
-    """Measures what `config` asks for; writes nothing, but the trace if that is asked for.
+    """Measures what `config` asks for; writes no file but the trace, on request.
 
     Args:
       config: what to measure.
-      say: takes the lines of progress.
+      say: receives the lines of progress.
 
     Returns:
-      The findings, and what they were measured on: "devices", "network", "parameters", "versions".
+      The findings, and a description of the measured system: "devices", "network", "parameters", "versions".
 
     Raises:
       TrainerError, ContractError: the dataset or the model cannot be used, or TensorFlow wrote no trace.
@@ -113,7 +117,7 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
     contract = contracts.load(config.data)
     check_split(config, contract)
     if config.profile:
-        os.makedirs(config.profile, exist_ok=True)  # what cannot be written is told before the work
+        os.makedirs(config.profile, exist_ok=True)  # reports a folder that cannot be made before any work
     setup = TrainConfig(
         data=config.data, output="not written", model=config.model, batch_size=config.batch_size,
         mixed_precision=config.mixed_precision, jit=config.jit, cache=config.cache,
@@ -134,13 +138,13 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
 
 
 def load(config: BenchConfig) -> tf.data.Dataset:
-    """Opens the split as training does; with a cache, decodes all of its images first."""
+    """Opens the split as training does; with a cache, decodes all images first."""
     batches = dataset.load(
         config.data, config.split, config.batch_size, shuffle=True, seed=0, drop_remainder=True, dequantize=False,
         cache=config.cache,
     )  # fmt: skip
     if config.cache != NO_CACHE:
-        for _ in batches:  # fills it
+        for _ in batches:  # fills the cache
             pass
     return batches
 
@@ -153,9 +157,15 @@ def time_step(
     xla: bool,
     say: Callable[[str], None],
 ) -> Findings:
-    """Measures the batches of `load`, the step on a batch in memory, and both together.
+    """Measures the loader alone, the step alone on a batch in memory, and both.
 
-    step: uses a batch, and returns when the device is done with it. xla: whether XLA compiled the step.
+    Args:
+      config: the options.
+      contract: of the dataset.
+      batches: of `load`; the loader is measured on them.
+      step: uses a batch and returns when the device has finished it.
+      xla: whether XLA compiled the step.
+      say: receives a line for each of the three measurements.
     """
     length = config.seconds / config.windows
 
@@ -174,12 +184,12 @@ def time_step(
     if len(feed.starts) < 2:
         feed.restart()
     first, *later = feed.starts
-    del feed  # and with it its buffers
+    del feed  # releases its buffers, too
     batch = batch_in_memory(contract, config.batch_size)
     alone = windows("model alone", Feed(tf.data.Dataset.from_tensors(batch).repeat()), step)
     feed = Feed(batches)
     both = windows("both", feed, step)
-    call = Spread.of([w.waited for w in alone]).median  # of next() where a batch is always there
+    call = Spread.of([w.waited for w in alone]).median  # cost of next() when a batch is always ready
     return Findings(
         records=contract.split(config.split).records,
         batch_size=config.batch_size,
@@ -202,7 +212,11 @@ def time_step(
 def _network_step(
     setup: TrainConfig, contract: Contract, batch: Batch, say: Callable[[str], None]
 ) -> tuple[Step, bool, dict[str, Any]]:
-    """The step of the network, whether XLA compiled it, and what it is."""
+    """Builds the network and returns its step.
+
+    Returns:
+      The step, whether XLA compiled it, and a description of the network.
+    """
     network = build.build(setup.model, contract)
     if setup.mixed_precision != "none":
         network = mixed_precision.twin(setup, contract, network)
@@ -214,18 +228,25 @@ def _network_step(
 
 
 def training_step(model: TrainedModel, batch: Batch, xla: bool = False) -> Step:
-    """The step of training, compiled on `batch`; returns when the device is done."""
+    """Returns the training step, compiled on `batch`.
+
+    The step returns when the device has finished.
+    """
     train_step = tf.function(model.train_step, reduce_retracing=True, jit_compile=xla or None)
 
     def step(batch: Batch) -> None:
-        float(train_step(batch)["loss"])  # a number on the host: the device has finished
+        float(train_step(batch)["loss"])  # copying the number to the host waits for the device
 
     step(batch)
     return step
 
 
 def batch_in_memory(contract: Contract, size: int) -> Batch:
-    """A batch as the loader gives them: random images as stored (B, H, W, 3), int64 labels (B,), weights if any."""
+    """Makes a batch with the shapes and dtypes of the loader's batches.
+
+    Returns:
+      Random images as stored (B, H, W, 3), labels int64 (B,), and weights float32 (B,) if the contract is weighted.
+    """
     random = np.random.default_rng(0)
     shape = (size, *contract.image_shape)
     dtype = dataset.wire_dtype(contract)
@@ -236,7 +257,7 @@ def batch_in_memory(contract: Contract, size: int) -> Batch:
 
 
 def _write_trace(directory: str, feed: Feed, step: Step) -> None:
-    feed.take()  # the start of a pass would fill the picture
+    feed.take()  # the start of a pass is left out: it would dominate the trace
     tf.profiler.experimental.start(directory)
     try:
         for number in range(PROFILED_STEPS):
@@ -249,7 +270,10 @@ def _write_trace(directory: str, feed: Feed, step: Step) -> None:
 
 
 def _cores() -> int:
-    """Those that this process may use, which in a container or under taskset are not all."""
+    """Returns the number of cores that this process may use.
+
+    In a container or under taskset these may be fewer than all cores.
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

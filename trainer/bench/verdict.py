@@ -1,7 +1,8 @@
-"""What was measured, and what that means: does training wait for its input? No TensorFlow here: see `measure`.
+"""Decides from the measured rates whether training waits for its input.
 
-Three rates answer it: the loader alone, the model alone on a batch that is already in memory, and both together, with
-the time that each step was blocked in `next(iterator)`.
+Three rates answer the question: the loader alone, the model alone on a batch that is already in memory, and both
+together, with the time that each step was blocked in `next(iterator)`. This module does not import TensorFlow;
+`measure` does.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from pipelines.contract import RAW_DTYPES
 from trainer.bench.config import BenchConfig
 from trainer.config import NO_CACHE
 
-COMPUTE_BOUND = 0.02  # of a step spent waiting: less is lost in the noise of any machine
-INPUT_BOUND = 0.10  # more than this and the input is what to work on
+COMPUTE_BOUND = 0.02  # share of time spent waiting: a smaller one cannot be separated from the noise of a machine
+INPUT_BOUND = 0.10  # share of time spent waiting: from this share on, the input limits the training
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """The median of the windows, and how far they lie apart."""
+    """Holds the median, the smallest and the largest value of the windows."""
 
     median: float
     least: float
@@ -36,49 +37,69 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Findings:
-    """What was measured. Rates are images a second; `to_dict` gives the JSON form."""
+    """Holds the measured figures.
 
-    records: int  # of the split
+    Rates are images a second; `to_dict` returns the JSON form.
+    """
+
+    records: int  # number of records of the split
     batch_size: int
     encoding: str
     cores: int  # that this process may use
-    accelerator: bool  # a device besides the CPU was found
-    cache: str  # of the decoded images
+    accelerator: bool  # whether a device other than the CPU was found
+    cache: str  # --cache of the decoded images
     mixed_precision: str
-    xla: bool  # compiled the step
+    xla: bool  # whether XLA compiled the step
     loader: Spread  # alone, between the first and the last batch of a pass
-    loader_cores: float  # cores that were busy meanwhile
-    first_batch_seconds: float  # from asking for the data to the first batch, files not read before
+    loader_cores: float  # mean number of busy cores during that measurement
+    first_batch_seconds: float  # from the request to the first batch of the first pass, when no file was read before
     pass_start_seconds: float  # the same for each later pass
     model: Spread  # alone, on one batch in memory
     both: Spread  # the model on batches of the loader
-    wait_share: Spread  # of a step of `both`: blocked in next(iterator), less what next() costs with a batch in memory
+    wait_share: Spread  # share of a step of `both` blocked in next(iterator), minus the cost of next() in memory
 
     @property
     def loader_rate(self) -> float:
-        """Of whole passes over the split, with the wait for their first batches: what an endless run would get."""
+        """Returns the images/s of the loader over complete passes.
+
+        The time includes the wait for the first batch of each pass. An endless run would reach this rate.
+        """
         return self.records / (self.pass_start_seconds + self.records / self.loader.median)
 
     @property
     def ratio(self) -> float:
-        """How many times as fast as the model the loader is, each alone, over whole passes."""
+        """Returns the loader's rate over complete passes, divided by the model's rate.
+
+        Both are measured alone.
+        """
         return self.loader_rate / self.model.median
 
     @property
     def stretch(self) -> float:
-        """How many times as long the step itself takes beside the loader as alone: > 1 where they share cores."""
+        """Returns the time of a step while the loader runs, divided by its time alone.
+
+        It is above 1 if the step and the loader share cores.
+        """
         return (1 - self.wait_share.median) * self.model.median / self.both.median
 
     @property
     def epoch_wait_share(self) -> float:
-        """The input wait as a share of a whole pass over the split, with the wait for its first batch."""
+        """Returns the share of a complete pass that is spent waiting for input.
+
+        The wait for the first batch of the pass is included.
+        """
         steps = self.records / self.both.median  # seconds
         return (self.pass_start_seconds + steps * self.wait_share.median) / (self.pass_start_seconds + steps)
 
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """kind: input-bound, compute-bound or balanced. One sentence, and what to change, the most useful first."""
+    """Holds the answer of `judge`.
+
+    kind: input-bound, compute-bound or balanced.
+    sentence: the reason, in one sentence.
+    advice: what to change, the most useful first.
+    """
 
     kind: str
     sentence: str
@@ -86,7 +107,10 @@ class Verdict:
 
 
 def judge(found: Findings) -> Verdict:
-    """The verdict follows from the wait itself; the two rates say by how much, and what is left to gain."""
+    """Decides the verdict from the share of time spent waiting for input.
+
+    The two rates only show how large the difference is and what can be gained.
+    """
     wait = found.epoch_wait_share
     measured = (
         f"the loader gives {found.loader_rate:,.0f} images/s, {found.ratio:.3g} times the {found.model.median:,.0f} "
@@ -170,7 +194,7 @@ def _cores(count: int) -> str:
 
 
 def table(found: Findings) -> str:
-    """The figures as text."""
+    """Formats the figures as a table."""
     rows = [
         (name, f"{spread.median:,.0f}", f"({spread.least:,.0f} to {spread.greatest:,.0f})")
         for name, spread in (("loader alone", found.loader), ("model alone", found.model), ("both", found.both))
@@ -191,7 +215,10 @@ def table(found: Findings) -> str:
 
 
 def to_dict(config: BenchConfig, found: Findings, verdict: Verdict, about: dict[str, Any]) -> dict[str, Any]:
-    """The content of the --json file: the options, the findings, what follows from them, the verdict, the machine."""
+    """Returns the content of the --json file.
+
+    It holds the options, the findings, the figures derived from them, the verdict and the machine.
+    """
     return {
         "options": dataclasses.asdict(config),
         **dataclasses.asdict(found),

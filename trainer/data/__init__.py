@@ -1,4 +1,5 @@
-"""Shards to batches: reads, checks, shuffles, resamples, normalizes and caches.
+"""Makes batches: reads, checks, shuffles, resamples, normalizes and caches shards.
 
-Begin in `dataset` (`load`). Local shards of raw pixels are memory-mapped (`mmap_tfrecord`, `gather`); others stream.
+Begin in `dataset` (`load`). Local shards of raw pixels are memory-mapped (`mmap_tfrecord`, `gather`); other shards are
+read as streams.
 """

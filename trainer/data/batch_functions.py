@@ -1,4 +1,7 @@
-"""What the input pipeline does with each batch: positions in mapped shards, or serialized records, to tensors."""
+"""Converts batches of positions or serialized records to tensors.
+
+The input pipeline calls these functions once for each batch. A position is the number of a record in the mapped shards.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,12 @@ Read = Callable[..., tuple[tf.Tensor, ...]]
 
 
 def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: bool) -> Read:
-    """A function from positions int64 (B,) to (images, labels[, weights]), as `dataset.load` describes them."""
-    # Calls are not stateful: what they give depends on the positions alone, so they run side by side where training is
-    # to be reproducible too.
+    """Returns a function that reads a batch of records by position.
+
+    The function maps positions int64 (B,) to (images, labels[, weights]), which `dataset.load` describes.
+    """
+    # Calls are not stateful, because their results depend on the positions alone. Therefore tf.data runs them in
+    # parallel even if training has to be reproducible.
     rows = Rows(contract, *gather.FRAME)
     records = gather.Gather(rows, shards)
     unpack = _unpacker(contract, rows, dequantize)
@@ -35,7 +41,7 @@ def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: 
     def picked(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
         dtypes = [tf.int64, tf.bool, tf.uint8, tf.int64, tf.float32]
         found = tf.numpy_function(records.find, [positions], dtypes, stateful=False)
-        # The array comes with each call, at no cost: tf.data would copy one that its function captured.
+        # Each call returns the array, without a copy: tf.data would copy an array that its function captured.
         which, fit, whole = (tf.ensure_shape(v, s) for v, s in zip(found, (positions.shape, (), shape), strict=False))
         numbers = [tf.ensure_shape(values, positions.shape) for values in found[3 : 5 if contract.weighted else 4]]
 
@@ -49,9 +55,10 @@ def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: 
 
 
 def streamed(contract: Contract, dequantize: bool) -> Read:
-    """A function from serialized records, string (B,), to (images, labels[, weights]).
+    """Returns a function that reads a batch of serialized records.
 
-    Compressed images are parsed; so are raw ones in a batch of which one is not written as Shardmill does.
+    The function maps string (B,) to (images, labels[, weights]), which `dataset.load` describes. It parses records of
+    compressed images. It parses raw images only if a record of the batch is not written as Shardmill writes them.
     """
     if contract.encoding not in contracts.RAW_DTYPES:
         return _parser(contract, dequantize)
@@ -69,12 +76,15 @@ def streamed(contract: Contract, dequantize: bool) -> Read:
 
 
 def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: bool) -> Read:
-    """As `gathered`, of compressed images; decodes those that the store does not hold yet."""
+    """Returns a function like that of `gathered`, for compressed images.
+
+    The function decodes only the images that the store does not hold yet.
+    """
     parse, finish = _parser(contract, False), _finisher(contract, dequantize)
     dtypes = [tf.uint8, tf.int64, *([tf.float32] if contract.weighted else [])]
 
     def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # Not stateful, as above: what is in the store already never changes what comes out.
+        # Not stateful, as above: the content of the store never changes the result.
         serialized, absent = tf.numpy_function(store.absent, [positions], [tf.string, tf.int64], stateful=False)
         parsed = parse(tf.ensure_shape(serialized, (None,)))
         images, *others = tf.numpy_function(store.take, [positions, absent, *parsed], dtypes, stateful=False)
@@ -102,7 +112,7 @@ def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.
 
 def _parser(contract: Contract, dequantize: bool) -> Read:
     spec: dict[str, Any] = dict(contracts.feature_spec(contract))
-    spec.pop("key")  # of use to tools, not to a model
+    spec.pop("key")  # tools need it, a model does not
     if not contract.weighted:
         spec.pop("weight")
     finish = _finisher(contract, dequantize)
@@ -118,14 +128,15 @@ def _parser(contract: Contract, dequantize: bool) -> Read:
 
 
 def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]:
-    """Ops that stop at a record that breaks the contract.
+    """Creates the ops that stop at a record that breaks the contract.
 
-    A label beyond the head trains silently on some kernels and crashes others. Bytes for two images would reshape into
-    two, and a reshape that only TensorFlow's shape inference thinks redundant is removed by Grappler: so the length.
+    A label beyond the last class trains silently on some kernels and crashes others. The bytes of two images would be
+    reshaped into two images. A check of the shape would not help: Grappler removes a reshape that TensorFlow's shape
+    inference believes to be redundant. Therefore the length is checked.
     """
     classes = tf.constant(len(contract.labels), tf.int64)
     checks = [tf.debugging.assert_less(batch["label"], classes), tf.debugging.assert_non_negative(batch["label"])]
     if contract.encoding in contracts.RAW_DTYPES:
         size = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
         checks.append(tf.debugging.assert_equal(tf.strings.length(batch["image"]), size))
-    return [op for op in checks if op is not None]  # None where TensorFlow could tell while tracing
+    return [op for op in checks if op is not None]  # None if TensorFlow has checked it while tracing

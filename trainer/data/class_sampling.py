@@ -1,9 +1,9 @@
-"""How often each class is trained on, decided while training: over natural shards, without preparing them again.
+"""Balances classes while training, over shards with natural class frequencies.
 
-The counterpart of `prepare --balance`, with the same meaning of a temperature: a class of n records gets a share
-proportional to n ** (1 / T) of an epoch (Arivazhagan et al. 2019, "Massively Multilingual Neural Machine Translation in
-the Wild"). An epoch stays as long as the split: it is as many records, of which rare ones come several times and
-frequent ones not every time.
+The dataset need not be prepared again. `prepare --balance` does the same at preparation, and a temperature has the same
+meaning in both: a class of n records gets a share of the epoch proportional to n ** (1 / T) (Arivazhagan et al. 2019,
+"Massively Multilingual Neural Machine Translation in the Wild"). An epoch has as many records as the split. Records of
+rare classes come several times in it, and records of frequent classes do not come in every epoch.
 """
 
 from __future__ import annotations
@@ -18,9 +18,14 @@ TRAIN = "train"
 
 
 def quotas(stored: Sequence[int], temperature: float) -> list[int]:
-    """Records of each class in an epoch of sum(stored) records; what is lost in rounding goes to the largest rests.
+    """Returns the number of records of each class in an epoch.
 
-    temperature: 1 gives the counts themselves, infinity the same to each class that has records.
+    The quotas sum to sum(stored). They are rounded down; the missing records go to the classes with the largest
+    remainders.
+
+    Args:
+      stored: number of records of each class in the shards.
+      temperature: 1 returns `stored` itself, infinity the same number for each class that has records.
     """
     if temperature == 1:
         return list(stored)
@@ -35,27 +40,27 @@ def quotas(stored: Sequence[int], temperature: float) -> list[int]:
 
 
 def counts(contract: Contract, split: str = TRAIN) -> list[int]:
-    """Records of each class, by label id, as stored."""
+    """Returns the number of stored records of each class, by label id."""
     stored = contract.split(split).stored
     return [stored.get(label, 0) for label in contract.labels]
 
 
 def epoch_counts(contract: Contract, resample: str, split: str = TRAIN) -> list[int]:
-    """Records of each class, by label id, in a pass over the shards as stored, resampled."""
+    """Returns the number of records of each class, by label id, in a resampled epoch."""
     return quotas(counts(contract, split), resample_temperature(resample))
 
 
 def priors(contract: Contract, resample: str) -> list[float]:
-    """The classes' shares of the records that are trained on. They sum to 1."""
+    """Returns the share of each class in the records of an epoch. They sum to 1."""
     found = epoch_counts(contract, resample)
     return [count / sum(found) for count in found]
 
 
 def check(config: TrainConfig, contract: Contract) -> list[str]:
-    """Warnings about two ways of balancing that meet.
+    """Returns warnings about two ways of balancing that are combined.
 
     Raises:
-      TrainerError: the second would balance what the first has balanced already; both are named.
+      TrainerError: the second would balance classes that the first has balanced already; the message names both.
     """
     mode = str(contract.balance.get("mode", "none"))
     prepared = "" if mode == "none" else f"prepare --balance {mode}"
@@ -82,4 +87,4 @@ def check(config: TrainConfig, contract: Contract) -> list[str]:
 
 def _equal(records: Sequence[int]) -> bool:
     present = [count for count in records if count]
-    return max(present) - min(present) <= 1  # an epoch need not be a multiple of the classes
+    return max(present) - min(present) <= 1  # the records of an epoch need not be a multiple of the classes

@@ -1,10 +1,11 @@
-"""Reading a prepared dataset: shards to batches of normalized images.
+"""Reads a prepared dataset and makes batches of normalized images.
 
-from trainer import dataset
-train = dataset.load("OUT", "train", 32, shuffle=True, seed=0)     # (images, labels) batches, one epoch
-test = dataset.load("OUT", "test", 32)                             # in the order of the shards
+    from trainer.data import dataset
+    train = dataset.load("OUT", "train", 32, shuffle=True, seed=0)     # (images, labels) batches, one epoch
+    test = dataset.load("OUT", "test", 32)                             # in the order of the shards
 
-Local shards of a raw encoding are gathered from memory maps (`mmap_tfrecord.py`, `gather.py`); all others are streams.
+Local shards of a raw encoding are gathered from memory maps (`mmap_tfrecord.py`, `gather.py`); all other shards are
+read as streams.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
 from trainer.data import batch_functions, class_sampling, decoded_cache, epoch_order, gather, mmap_tfrecord
 from trainer.data.example_layout import Rows
 
-OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
-SHUFFLE_BYTES = 256 << 20  # of serialized records held for shuffling: bounded by memory, and not by image size
-BLOCK_BYTES = 1 << 19  # of records that a thread reads at a time from a shard that is shuffled
-CALLS = 4  # batches of raw encodings made at once: more are not faster
-AHEAD = 2  # batches ready before they are asked for
+OPEN_SHARDS = 16  # read in parallel: the latency of one file is hidden behind the others
+SHUFFLE_BYTES = 256 << 20  # serialized records in the shuffle buffer: a limit on memory, for images of any size
+BLOCK_BYTES = 1 << 19  # a thread reads records of so many bytes at a time from a shard that is shuffled
+CALLS = 4  # batches of raw encodings made in parallel: more are not faster
+AHEAD = 2  # batches that are prefetched
 
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """How a split is read; `load` says what each option means.
+    """Describes how a split is read; `load` explains each option.
 
     Raises:
       TrainerError: `cache` is none of its values, or `resample` is given without `shuffle`.
@@ -72,44 +73,60 @@ def load(
     share: tuple[int, int] | None = None,
     cache: str = NO_CACHE,
 ) -> tf.data.Dataset:
-    """One pass over a split, each record exactly once; iterate again for the next epoch.
+    """Reads one pass over a split, each record exactly once.
+
+    Iterate the result again for the next epoch. This example runs in the root of the repository:
+
+        >>> from trainer.data import dataset
+        >>> train = dataset.load("tests/data/format_1/uint8", "train", batch_size=4, shuffle=True, seed=0)
+        >>> int(train.cardinality())  # batches of 15 records
+        4
+        >>> images, labels = next(iter(train))
+        >>> images.shape, images.dtype.name
+        (TensorShape([4, 8, 8, 3]), 'float32')
+        >>> labels.numpy().tolist()  # 0 is "cracked", 1 is "sound"
+        [1, 1, 1, 0]
 
     Args:
       directory: of the prepared dataset.
-      split: such as "train"; the contract names those that exist.
-      batch_size: images a batch; the last batch holds what remains, unless `drop_remainder`.
-      shuffle: another order every epoch, over the whole split where the shards are gathered, else through a buffer of
-        SHUFFLE_BYTES. Without it: one order, records of OPEN_SHARDS shards in turn, not sorted by class.
+      split: name of a split, such as "train"; the contract lists the splits.
+      batch_size: images a batch; the last batch holds the remaining records, unless `drop_remainder` is set.
+      shuffle: gives another order in every epoch. The order is over the complete split if the shards are gathered;
+        streams are shuffled in a buffer of SHUFFLE_BYTES. Without it there is one order, which takes the records of
+        OPEN_SHARDS shards in turn, and is not sorted by class.
       seed: with it, the orders are the same in every run; without it, each run draws its own.
-      dequantize: False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to
-        convert inside the compiled step: a quarter or half of the bytes over the wire.
-      start: with `shuffle`, asked at the beginning of each pass for the number of the pass, which with the seed decides
-        its order, and how many of its batches to leave out. Without it: passes 0, 1, 2 ..., whole.
-      resample: with `shuffle`, of the train split: "uniform" or "temperature=T" give rare classes more often and
-        frequent ones less, in passes of the same length; see `class_sampling`. No record comes twice more often than
-        another of its class.
-      share: (number, of how many): reads only this part of each batch, of which no other number has a record, and gives
-        pairs of (the batch as below, how many records of it count, int32 ()). Where a batch has fewer records than
-        there are parts, one without a record is given the batch's first, which counts nothing.
-      cache: "memory": decode compressed images once, see `trainer.data.decoded_cache`; they are then shuffled as
-        gathered ones are. Raw images have nothing to decode, and are read as ever.
+      drop_remainder: omits a last batch that is not full.
+      dequantize: False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to convert
+        inside the compiled step. Then a quarter or half of the bytes is sent to the device.
+      start: with `shuffle`, a function that is called at the beginning of each pass. It returns the number of the pass,
+        which with the seed decides its order, and how many of its batches to leave out. Without it: complete passes 0,
+        1, 2 ...
+      resample: with `shuffle`, of the train split: "uniform" or "temperature=T" give records of rare classes more often
+        and records of frequent classes less often, in passes of the same length; see `class_sampling`. The numbers of
+        times that two records of one class come differ by at most one.
+      share: (index, number of shares): reads only this part of each batch; the parts of two indices have no record in
+        common. The elements are then pairs of (the batch as below, number of its records that count, int32 ()). If a
+        batch has fewer records than there are parts, a part without a record gets the first record of the batch, which
+        does not count.
+      cache: "memory": decodes compressed images once, see `trainer.data.decoded_cache`; they are then shuffled like
+        gathered ones. Raw images need no decoding and are read as without a cache.
 
     Returns:
-      Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and where the
-      contract is weighted (images, labels, weights float32 (B,)).
+      Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and if the contract
+      is weighted (images, labels, weights float32 (B,)).
 
     Raises:
-      ContractError: no dataset, no such split, an empty split, shards that are missing or not of the recorded size, or
-        local compressed ones whose records do not lie as they should.
-      TrainerError: `resample` is none of its forms, or without `shuffle`; `cache` is none of its values, or there is
-        no room for it.
+      ContractError: there is no dataset or no such split, the split is empty, shards are missing or not of the recorded
+        size, or the record lengths of a local streamed shard are wrong.
+      TrainerError: `resample` is none of its forms, or is given without `shuffle`; `cache` is none of its values, or
+        there is not enough memory for it.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
-        breaks the contract or is not there. Every checksum is compared at least once in a run.
+        breaks the contract or is missing. Every checksum is compared at least once in a run.
     """
     options = ReadOptions(split, batch_size, shuffle, seed, drop_remainder, dequantize, start, resample, share, cache)
     contract = contracts.load(directory)
     shards, batches = _batches(contract, os.fspath(directory), options)
-    # Batch first, then read: one call for B records instead of B small ones.
+    # Batches are formed before records are read: one call reads B records instead of B small calls.
     if share:
         batches = batches.map(functools.partial(_share, *share))
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
@@ -118,14 +135,17 @@ def load(
         read = batch_functions.gathered(contract, shards, dequantize)
     else:
         read = batch_functions.streamed(contract, dequantize)
-    auto = tf.data.AUTOTUNE  # for decoding; copying has little to tune
+    auto = tf.data.AUTOTUNE  # tunes decoding; copying needs little tuning
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
     made = batches.map(_counted(read) if share else read, num_parallel_calls=calls, deterministic=True)
     return made.prefetch(ahead)
 
 
 def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Part `number` of a batch of positions or records (B,), and how many are in it; one, if none."""
+    """Returns part `number` of a batch (B,) of positions or records, and its size.
+
+    A part without a record is the first record of the batch, with size 0.
+    """
     size = tf.shape(batch)[0]
     start, stop = number * size // parts, (number + 1) * size // parts
     first = tf.minimum(start, size - 1)
@@ -137,9 +157,10 @@ def _counted(read: Callable[..., Any]) -> Callable[[tf.Tensor, tf.Tensor], tuple
 
 
 def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, number: int, batch: int) -> list[bytes]:
-    """Reads the serialized records of one batch of pass `number`, as `load` with these options gives them.
+    """Reads the serialized records of one batch, as `load` reads them.
 
-    Both are counted from 0; a whole batch is read, whatever the share. Raises what `load` raises.
+    `number` is the pass and `batch` the batch in it, both counted from 0. The complete batch is read, whatever the
+    share. Raises the errors of `load`.
     """
     contract = contracts.load(directory)
     options = dataclasses.replace(options, start=lambda: (number, batch))
@@ -149,22 +170,29 @@ def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, nu
 
 
 def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_CACHE) -> bool:
-    """Whether the split is gathered from memory maps, or a cache, and not streamed: they have different orders."""
+    """Tells whether the split is gathered from memory maps or a cache.
+
+    If not, it is streamed. The two have different orders.
+    """
     return (
         mmap_tfrecord.open_shards(contracts.load(directory), os.fspath(directory), split, cache != NO_CACHE) is not None
     )
 
 
 def wire_dtype(contract: Contract) -> str:
-    """The dtype of the images of `load(..., dequantize=False)`."""
+    """Returns the dtype of the images of `load(..., dequantize=False)`."""
     return contracts.RAW_DTYPES.get(contract.encoding, "uint8")
 
 
 def checked_shards(contract: Contract, directory: str, split: str) -> list[str]:
-    """Full paths of the split's shards that hold records, after comparing each file's size with the contract's.
+    """Returns the full paths of the split's shards that hold records.
 
-    A size costs one `stat`; it catches the shard that was not copied or was cut short, which TensorFlow would report
-    in the middle of an epoch, or at a record boundary not at all. `python -m pipelines verify` compares the digests.
+    Before that it compares each file's size with the contract's. A size costs one `stat`. It finds the shard that was
+    not copied or was cut short. TensorFlow would report such a shard in the middle of an epoch, or not at all if it was
+    cut at a record boundary. `python -m pipelines verify` compares the digests.
+
+    Raises:
+      ContractError: a shard is missing or has another size, or the split holds no records.
     """
     shards = contract.split(split).shards
     for shard in shards:
@@ -184,7 +212,7 @@ def checked_shards(contract: Contract, directory: str, split: str) -> list[str]:
 
 
 def _size(path: str) -> int | None:
-    """Bytes of a file, local or gs://; None where it cannot be found."""
+    """Returns the size of a file, local or gs://, in bytes; None if it is not found."""
     try:
         return int(tf.io.gfile.stat(path).length)
     except tf.errors.OpError:
@@ -194,9 +222,10 @@ def _size(path: str) -> int | None:
 def _batches(
     contract: Contract, directory: str, options: ReadOptions
 ) -> tuple[list[mmap_tfrecord.Shard] | None, tf.data.Dataset]:
-    """The maps of the shards and batches of positions in them, int64 (B,); or None and serialized records, string (B,).
+    """Returns the mapped shards and batches of positions in them, int64 (B,).
 
-    The number of batches is known, unless `start` may leave some out.
+    For streamed shards it returns None and batches of serialized records, string (B,). The number of batches is known,
+    unless `start` may leave some out.
     """
     split = options.split
     paths = checked_shards(contract, directory, split)
@@ -207,7 +236,7 @@ def _batches(
             f"memory. Received: {directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache "
             "out."
         )
-    if shards is None and "://" not in directory:  # TensorFlow's reader believes the lengths in a file
+    if shards is None and "://" not in directory:  # TensorFlow's reader trusts the lengths in a file
         for shard in contract.split(split).shards:
             mmap_tfrecord.check_framing(os.path.join(directory, shard.file), shard.records)
     batch_size, drop_remainder = options.batch_size, options.drop_remainder
@@ -230,14 +259,14 @@ def _batches(
         batches = epoch_order.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
     else:
         batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
-    if options.start is None:  # progress bars and step counts need it
+    if options.start is None:  # progress bars and step counts need the number
         count = epoch_order.count(records, batch_size, drop_remainder)
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return shards, batches
 
 
 def _by_class(contract: Contract, split: str, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:
-    """Of each class, by label id, the positions of its records, int64 (n,)."""
+    """Returns for each class, by label id, the positions of its records, int64 (n,)."""
     labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()
     members = [np.flatnonzero(labels == label) for label in range(len(contract.labels))]
     found, expected = [len(positions) for positions in members], class_sampling.counts(contract, split)
@@ -250,7 +279,10 @@ def _by_class(contract: Contract, split: str, shards: list[mmap_tfrecord.Shard])
 
 
 def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | None = None) -> tf.data.Dataset:
-    """Serialized records, read side by side from OPEN_SHARDS shards; with a seed, of shards in a random order."""
+    """Reads serialized records from OPEN_SHARDS shards in parallel.
+
+    With a seed, the shards are in a random order.
+    """
 
     def side_by_side(files: tf.data.Dataset, read: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
         return files.interleave(
@@ -261,25 +293,28 @@ def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | 
         )
 
     files = tf.data.Dataset.from_tensor_slices(paths)
-    if seed is not None:  # so that the record buffer behind this sees another mixture of them every pass
-        # Threads hand on many records at a time: one by one they cost as much as reading them.
+    if seed is not None:  # so that the shuffle buffer after this gets another mixture of shards in every pass
+        # Threads pass on many records at a time: passing on single records costs as much as reading them.
         block = max(1, BLOCK_BYTES // _mean_bytes(contract, split))
         shuffled = files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
         records = side_by_side(shuffled, lambda file: tf.data.TFRecordDataset(file).batch(block)).unbatch()
     else:
-        groups = files.batch(OPEN_SHARDS)  # an order that is easily told: see `gather.order`
+        groups = files.batch(OPEN_SHARDS)  # `gather.order` computes the same order
         records = groups.flat_map(
             lambda group: side_by_side(tf.data.Dataset.from_tensor_slices(group), tf.data.TFRecordDataset)
         )
-    # Known from the contract: a shard cut at a record boundary is noticed.
+    # The number is in the contract: with it, tf.data reports a shard that was cut at a record boundary.
     return records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
 
 
 def _shuffle_buffer(contract: Contract, split: str) -> int:
-    """Records to hold: all of a small split; of a large one as many as fit SHUFFLE_BYTES."""
+    """Returns the number of records in the shuffle buffer.
+
+    It is all records of a small split; for a large one as many as fit SHUFFLE_BYTES.
+    """
     return max(1, min(contract.split(split).records, SHUFFLE_BYTES // _mean_bytes(contract, split)))
 
 
 def _mean_bytes(contract: Contract, split: str) -> int:
-    """Of a split's records."""
+    """Returns the mean number of bytes of a split's records, at least 1."""
     return max(1, sum(shard.bytes for shard in contract.split(split).shards) // contract.split(split).records)

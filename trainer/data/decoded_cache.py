@@ -1,7 +1,7 @@
-"""Keeps decoded images in memory: each record is decoded once, and from then on copied.
+"""Keeps decoded images in memory, so that each record is decoded only once.
 
-Records of compressed shards are found through a map of the file, as raw ones are, and decoded when they are first
-asked for. So a first epoch costs what it costs without a cache.
+Records of compressed shards are found through a memory map of the file, as raw ones are. They are decoded when they are
+first needed, so that the first epoch costs the same as without a cache.
 """
 
 from __future__ import annotations
@@ -16,20 +16,34 @@ from trainer.config import TrainerError
 from trainer.data import mmap_tfrecord
 from trainer.data.gather import calls
 
-MEMORY_SHARE = 0.5  # of the machine's memory that a cache may take: the rest is for the training
+MEMORY_SHARE = 0.5  # a cache may take this share of the machine's memory: training needs the rest
 
 
 class Store:
-    """Holds the decoded records of one split, by position; several threads may use it at once."""
+    """Holds the decoded records of one split, by position.
+
+    Several threads may use it at once.
+    """
 
     def __init__(self, shards: Sequence[mmap_tfrecord.Shard], rows: np.ndarray) -> None:
-        """rows: (N,), numpy records of `image` uint8 (H, W, 3), `label` int64 and `weight` float32, to be filled."""
+        """Starts with no decoded record.
+
+        Args:
+          shards: of the split.
+          rows: (N,), numpy records of `image` uint8 (H, W, 3), `label` int64 and `weight` float32, to be filled.
+        """
         self._shards, self._rows = shards, rows
         self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
-        self._ready = np.zeros(len(rows), bool)  # decoded before
+        self._ready = np.zeros(len(rows), bool)  # whether a record is decoded
 
     def absent(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of positions int64 (B,), the serialized records, bytes (M,), and positions (M,) that are still to decode.
+        """Returns the serialized records among `positions` that are not decoded yet.
+
+        Args:
+          positions: int64 (B,).
+
+        Returns:
+          Records, bytes (M,), and their positions, int64 (M,).
 
         Raises:
           ContractError: the checksum of a record does not agree; the message names the shard and the record.
@@ -41,7 +55,16 @@ class Store:
     def take(
         self, positions: np.ndarray, absent: np.ndarray, images: np.ndarray, labels: np.ndarray, *weights: np.ndarray
     ) -> tuple[np.ndarray, ...]:
-        """Keeps what was decoded of `absent`; gives the batch, images (B, H, W, 3), labels (B,)[, weights (B,)]."""
+        """Stores newly decoded records and returns the complete batch.
+
+        Args:
+          positions: int64 (B,), of the batch.
+          absent: int64 (M,), the positions that were decoded.
+          images, labels, weights: the decoded records of `absent`.
+
+        Returns:
+          Images uint8 (B, H, W, 3), labels int64 (B,)[, weights float32 (B,)].
+        """
         with calls:
             for number, position in enumerate(absent.tolist()):
                 row = self._rows[position : position + 1]
@@ -60,15 +83,15 @@ class Store:
 
 
 def open_store(contract: Contract, split: str, shards: Sequence[mmap_tfrecord.Shard]) -> Store:
-    """Makes an empty store for the records of the shards, which hold compressed images.
+    """Makes an empty store for the records of shards of compressed images.
 
     Raises:
-      TrainerError: there is no room for the decoded images; the message says how much they need.
+      TrainerError: there is not enough memory for the decoded images; the message gives the bytes that they need.
     """
     dtype = np.dtype([("image", np.uint8, contract.image_shape), ("label", "<i8"), ("weight", "<f4")])
     records = sum(shard.records for shard in shards)
     _check_memory(split, records * dtype.itemsize)
-    return Store(shards, np.zeros(records, dtype))  # pages are taken as they are written
+    return Store(shards, np.zeros(records, dtype))  # the system allocates a page when it is first written
 
 
 def _check_memory(split: str, size: int) -> None:

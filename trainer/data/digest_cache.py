@@ -1,4 +1,7 @@
-"""The SHA-256 digests of files that were read before, in a small file of the user's cache folder."""
+"""Remembers the SHA-256 digests of files that were read before.
+
+They are in a small file in the user's cache folder.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,20 @@ Digests = dict[str, list[Any]]  # path -> [size, mtime_ns, inode, SHA-256]
 
 
 def cache_file() -> Path:
-    """In $XDG_CACHE_HOME or ~/.cache, as the XDG Base Directory Specification says: a relative path does not count."""
+    """Returns the path of the cache file, in $XDG_CACHE_HOME or ~/.cache.
+
+    A relative path in $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification says.
+    """
     given = os.environ.get("XDG_CACHE_HOME", "")
     return Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"), "shardmill", "digests.json")
 
 
 def read() -> Digests:
-    """What is remembered; nothing where there is no such file, it is damaged, or it is too large to be ours."""
+    """Reads the remembered digests.
+
+    Returns:
+      The digests; nothing if the file does not exist, is damaged, or is so large that Shardmill cannot have written it.
+    """
     try:
         with cache_file().open("rb") as file:
             text = file.read(MAX_CACHE_BYTES + 1)
@@ -37,7 +47,10 @@ def _is_entry(entry: Any) -> bool:
 
 
 def write(digests: Digests) -> None:
-    """The newest MAX_ENTRIES; that they cannot be written costs the next run time, and is no error."""
+    """Writes the newest MAX_ENTRIES digests.
+
+    It ignores a failure: the next run only takes more time.
+    """
     newest = dict(list(digests.items())[-MAX_ENTRIES:])
     path = cache_file()
     with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
-"""In which order each pass over a split gives its records.
+"""Decides the order of the records in each pass over a split.
 
-The order of pass e is a pure function of the seed and e, so that a run can go on in the middle of a pass, and the
-records of any batch can be told afterwards.
+The order of pass e is a pure function of the seed and e. Therefore a run can resume in the middle of a pass, and the
+records of any batch can be found afterwards.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-Start = Callable[[], tuple[int, int]]  # of a pass: its number, and how many of its batches to leave out
+Start = Callable[[], tuple[int, int]]  # returns the number of a pass and how many of its batches to leave out
 
 
 def from_zero() -> Start:
-    """Passes 0, 1, 2 ..., each from its first batch."""
+    """Returns a start function for passes 0, 1, 2 ..., each from its first batch."""
     numbers = itertools.count()
     return lambda: (next(numbers), 0)
 
 
 def passes(seed: int, start: Start) -> tf.data.Dataset:
-    """One element, drawn anew for every pass: (two random numbers of the pass uint32 (2,), batches to leave out int64).
+    """Creates a dataset of one element, which is computed anew for every pass.
 
-    The numbers come from SeedSequence, which NumPy promises not to change.
+    The element is (two random numbers of the pass uint32 (2,), number of batches to leave out int64 ()). The numbers
+    come from SeedSequence, which NumPy promises not to change.
     """
 
     def draw() -> tuple[np.ndarray, np.int64]:
@@ -33,8 +34,8 @@ def passes(seed: int, start: Start) -> tf.data.Dataset:
         return np.random.SeedSequence([seed, number]).generate_state(2, np.uint32), np.int64(skip)
 
     def begin(once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Called "not stateful", with an argument that is no constant: where training is to be reproducible, tf.data
-        # takes all its threads and buffers from a dataset with anything stateful in it.
+        # The function is marked as not stateful and its argument is not a constant: if training has to be reproducible,
+        # tf.data removes all threads and buffers from a dataset with a stateful operation.
         words, skip = tf.numpy_function(lambda _: draw(), [once], [tf.uint32, tf.int64], stateful=False)
         return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ())
 
@@ -48,11 +49,17 @@ def permutation(
     drop_remainder: bool,
     pick: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = lambda slots, _: slots,
 ) -> tf.data.Dataset:
-    """Batches of positions int64 (B,), ascending in each: every record once, in an order of its own every pass.
+    """Creates batches of positions that hold every record once a pass.
 
-    A position is computed where it is needed, from the numbers of the pass: the order takes no memory, and leaving out
-    batches takes no time. Ascending, the records of one shard are copied in one call, and a disk reads forwards.
-    `pick`: what position stands for each of so many slots, int64 (B,), given the two random numbers of the pass.
+    Each pass has its own order. The batches are int64 (B,), in ascending order inside a batch: then the records of one
+    shard are copied in one call, and a disk reads forwards. A position is computed when it is needed, from the numbers
+    of the pass. Therefore the order takes no memory, and leaving out batches takes no time.
+
+    Args:
+      begins: from `passes`.
+      records: number of records of a pass.
+      batch_size, drop_remainder: as for `dataset.load`.
+      pick: maps slots int64 (B,) and the two random numbers of the pass to the positions for these slots, int64 (B,).
     """
     batches = count(records, batch_size, drop_remainder)
 
@@ -71,20 +78,22 @@ def permutation(
 def drawn(
     begins: tf.data.Dataset, members: Sequence[np.ndarray], quotas: Sequence[int], batch_size: int, drop_remainder: bool
 ) -> tf.data.Dataset:
-    """Batches of positions int64 (B,), ascending in each: of each class as many as its quota, drawn anew every pass.
+    """Creates batches of positions with as many records of each class as its quota.
 
-    A class is walked through in random orders, one after another: no record comes twice more than another of its class.
-    Like `permutation`, it computes a position where it is needed.
+    The batches are int64 (B,), in ascending order inside a batch, and drawn anew every pass. The records of a class are
+    taken in one random order after another, so that the numbers of times that two records of a class come differ by at
+    most one. As in `permutation`, a position is computed when it is needed.
 
     Args:
-      begins: of `passes`.
-      members: of each class, the positions of its records, int64 (n,).
-      quotas: records of each class in a pass; 0 where a class has none.
+      begins: from `passes`.
+      members: for each class, the positions of its records, int64 (n,).
+      quotas: records of each class in a pass; 0 for a class without records.
       batch_size, drop_remainder: as for `dataset.load`.
     """
     sizes = tf.constant([len(positions) for positions in members], tf.int64)
     firsts, ends = tf.cumsum(sizes, exclusive=True), tf.cumsum(tf.constant(quotas, tf.int64))
-    positions = tf.constant(np.concatenate(members), tf.int64)  # by class; captured by the graph and not copied into it
+    # Sorted by class. The graph captures the tensor and does not copy it.
+    positions = tf.constant(np.concatenate(members), tf.int64)
 
     def pick(slots: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
         which = tf.searchsorted(ends, slots, side="right")  # the class of each slot
@@ -92,7 +101,8 @@ def drawn(
         size = tf.gather(sizes, which)
         walk = tf.cast(draw // size, tf.uint32) * tf.constant(0x9E3779B1, tf.uint32)  # a large prime
         seeds = tf.stack([tf.cast(which, tf.uint32), tf.fill(tf.shape(which), words[0]), words[1] + walk], axis=1)
-        # The raw op: `tf.random.experimental.index_shuffle` of TensorFlow 2.21 cannot take a seed for each index.
+        # The raw op is used, because `tf.random.experimental.index_shuffle` of TensorFlow 2.21 accepts no seed for each
+        # index.
         inside = tf.raw_ops.RandomIndexShuffle(index=draw % size, seed=seeds, max_index=size - 1, rounds=4)
         return tf.gather(positions, tf.gather(firsts, which) + inside)
 
@@ -102,14 +112,16 @@ def drawn(
 def repeated(
     records: Callable[[tf.Tensor], tf.data.Dataset], counts: Sequence[int], quotas: Sequence[int]
 ) -> Callable[[tf.Tensor], tf.data.Dataset]:
-    """A stream in which each class has as many records as its quota: some come several times in a row, or not at all.
+    """Makes a stream in which each class has as many records as its quota.
 
-    The j-th record of a class of n, with quota q, comes floor(((j + 1) q + u) / n) - floor((j q + u) / n) times, with u
-    drawn for the pass from 0..n-1: q in all, evenly over the class. One pass over the records is read.
+    Some records come several times in a row, others not at all. Record j of a class of n records with quota q comes
+    floor(((j + 1) q + u) / n) - floor((j q + u) / n) times. The number u is drawn for each pass from 0..n-1. In total
+    these are q records, evenly spread over the class. The stream reads one pass over the records.
 
     Args:
-      records: from a seed int64 () to the serialized records of one pass, string (), with a feature `label`.
-      counts: records of each class. quotas: as for `drawn`.
+      records: maps a seed int64 () to the serialized records of one pass, string (), with a feature `label`.
+      counts: number of records of each class.
+      quotas: as for `drawn`.
     """
     n, q = (tf.constant(np.maximum(values, 1), tf.int64) for values in (counts, quotas))
     spec = {"label": tf.io.FixedLenFeature([], tf.int64)}
@@ -138,17 +150,17 @@ def buffered(
     batch_size: int,
     drop_remainder: bool,
 ) -> tf.data.Dataset:
-    """Batches of a stream, string (B,), shuffled in a buffer anew every pass.
+    """Creates batches of a stream, string (B,), shuffled in a buffer anew every pass.
 
     Args:
-      begins: of `passes`.
-      records: from a seed int64 () to the records of one pass, string ().
-      buffer: records to hold.
+      begins: from `passes`.
+      records: maps a seed int64 () to the records of one pass, string ().
+      buffer: number of records in the buffer.
       batch_size, drop_remainder: as for `dataset.load`.
     """
 
     def one(words: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
-        tf.random.set_seed(1)  # of this graph: orders should not depend on the program's own seed
+        tf.random.set_seed(1)  # the seed of this graph: orders must not depend on the program's own seed
         files, bytes_ = tf.unstack(tf.cast(words, tf.int64))
         shuffled = records(files).shuffle(buffer, seed=bytes_, reshuffle_each_iteration=False)
         return shuffled.batch(batch_size, drop_remainder=drop_remainder).skip(skip)
@@ -157,5 +169,5 @@ def buffered(
 
 
 def count(records: int, batch_size: int, drop_remainder: bool = False) -> int:
-    """Batches of a pass."""
+    """Returns the number of batches of a pass."""
     return records // batch_size if drop_remainder else math.ceil(records / batch_size)

@@ -1,11 +1,12 @@
-"""Where the image, label and weight lie inside a serialized tf.train.Example, so that they can be copied unparsed.
+"""Finds image, label and weight in a serialized tf.train.Example without parsing.
 
-The records of a raw encoding differ in their values only: what lies between (tags, lengths, feature names) is the same
-in every record of one length. `Layout.of` walks one record; `Layout.fits` compares another with it in a microsecond.
+The records of a raw encoding differ in their values only. All other bytes (tags, lengths, feature names) are the same
+in every record of one length. `Layout.of` parses one record. `Layout.fits` compares another record with it in a
+microsecond.
 
-Shardmill writes every record of a dataset the same way, so that the image begins at the same byte of each. A batch is
-therefore made of whole records, which are `Rows`. The image is cut out of them by the operation that normalizes it and
-would read it anyway.
+Shardmill writes every record of a dataset in the same way, so that the image begins at the same byte of each. Therefore
+a batch is made of complete records, which `Rows` reads. The operation that normalizes the image also cuts it out of the
+record: it has to read the image in any case.
 """
 
 from __future__ import annotations
@@ -22,23 +23,29 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract, tf_example
 
-_FIRST = tf_example.tag(1)  # `features`, a map's entry and its key, a list's values
-_SECOND = tf_example.tag(2)  # a map entry's value
+_FIRST = tf_example.tag(1)  # the tag of `features`, of a map's entry, of its key and of a list's values
+_SECOND = tf_example.tag(2)  # the tag of a map entry's value
 _LISTS = {name: tf_example.tag(number) for name, number in tf_example.LISTS.items()}
-_LENGTH_BYTES = 5  # the most that protobuf reads of a length
-UNSEEN, FITS, OTHER = 0, 1, 2  # what is known of a record: nothing, written as expected, written in another way
+_LENGTH_BYTES = 5  # protobuf reads at most so many bytes of a length
+UNSEEN, FITS, OTHER = 0, 1, 2  # state of a record: not read yet, written as expected, written in another way
 
 
 class LayoutError(ValueError):
-    """The bytes are not an Example of single values written the usual way (which protobuf may read all the same)."""
+    """Says that bytes are not an Example of single values in the usual encoding.
+
+    Protobuf may still be able to read them.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Of records of `size` bytes. All places are (start, stop), counted from the start of the record.
+    """Describes the bytes of records of `size` bytes.
 
-    values: feature -> place of its value: the image's or the key's bytes, the label's varint, the weight's float.
-    between: the places of all other bytes, and what they should be.
+    All places are (start, stop), counted from the start of the record.
+
+    values: feature -> place of its value: the bytes of the image or the key, the varint of the label, the float of the
+    weight.
+    between: the places of all other bytes, and their expected content.
     """
 
     size: int
@@ -47,10 +54,11 @@ class Layout:
 
     @classmethod
     def of(cls, data: bytes) -> Layout:
-        """Walks one record.
+        """Parses one record.
 
         Raises:
-          LayoutError: another feature, a feature twice, several values or none, unpacked numbers, or broken lengths.
+          LayoutError: the record has another feature, a feature twice, several values or none, unpacked numbers, or
+            wrong lengths.
         """
         at, end = _enter(data, 0, len(data), _FIRST)
         if end != len(data):
@@ -63,7 +71,7 @@ class Layout:
             if name not in _LISTS or name in values:
                 raise LayoutError(f"a record should have {', '.join(_LISTS)}, each once. Received: {name!r}")
             start, stop = key_end, entry_end
-            for tag in (_SECOND, _LISTS[name], _FIRST):  # the entry's value, its list, the list's one value
+            for tag in (_SECOND, _LISTS[name], _FIRST):  # the entry's value, its list, the only value of the list
                 start, inner = _enter(data, start, stop, tag)
                 if inner != stop:
                     raise LayoutError(f"{name} should be one value")
@@ -74,23 +82,30 @@ class Layout:
         return cls(len(data), values, _between(data, values))
 
     def fits(self, buffer: mmap.mmap | bytes, at: int) -> bool:
-        """Whether the record of `size` bytes at `at` has its values at these places."""
+        """Tells whether the record of `size` bytes at `at` has its values at these places."""
         return all(buffer[at + start : at + stop] == expected for start, stop, expected in self.between)
 
 
 def expected(contract: Contract) -> list[Layout]:
-    """How Shardmill writes the records of a raw encoding: a layout for each number of bytes that a label may take."""
+    """Returns the layouts in which Shardmill writes the records of a raw encoding.
+
+    There is one layout for each number of bytes that a label may take.
+    """
     pixels = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
     layouts = []
     for bits in range(0, max(1, (len(contract.labels) - 1).bit_length()), 7):
         key = "0" * contracts.KEY_BYTES
         layouts.append(Layout.of(tf_example.serialize(bytes(pixels), label=1 << bits, weight=1.0, key=key)))
-    # Longer by one byte, a record's length may take a byte more, before the image: rare enough to leave it out.
+    # If a record is longer by one byte, its length may take one byte more before the image. That is rare, and such
+    # layouts are left out.
     return [layout for layout in layouts if layout.values["image"] == layouts[-1].values["image"]]
 
 
 class Rows:
-    """Reads batches of rows, uint8 (B, width): `before` bytes, a record, `after` bytes; shorter ones end earlier."""
+    """Reads batches of rows uint8 (B, width), each of which holds one record.
+
+    A row is `before` bytes, a record and `after` bytes. A shorter record ends earlier in its row.
+    """
 
     def __init__(self, contract: Contract, before: int = 0, after: int = 0) -> None:
         self._layouts = expected(contract)
@@ -100,15 +115,19 @@ class Rows:
         last = self._layouts[-1]
         self.width = before + last.size + after
         self.image = before + last.values["image"][0]
-        self._labels_at = slice(*(before + edge for edge in last.values["label"]))  # the widest
-        # A label of one byte less moves what follows by one byte.
+        self._labels_at = slice(*(before + edge for edge in last.values["label"]))  # the bytes of the longest label
+        # If a label is shorter by one byte, all bytes after it move by one.
         self._weight = before + last.values["weight"][0] - (self._labels_at.stop - self._labels_at.start)
 
     def read(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> tuple[int, int, float]:
-        """(FITS or OTHER, label, weight), after comparing a record with the contract.
+        """Reads the label and the weight of a record and compares it with the contract.
+
+        Returns:
+          (FITS or OTHER, label, weight).
 
         Raises:
-          LayoutError: it is not an Example of our features, or its label or sizes break the contract.
+          LayoutError: the record is not an Example of the contract's features, or its label or sizes break the
+            contract.
         """
         layout = self._known(buffer, start, stop)
         found = (layout or Layout.of(buffer[start:stop])).values
@@ -122,12 +141,17 @@ class Rows:
         return FITS if layout else OTHER, label, weight
 
     def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
-        """The label of a record. Raises LayoutError as `read`, but for sizes."""
+        """Returns a record's label. Raises LayoutError like `read`, but not for sizes."""
         layout = self._known(buffer, start, stop) or Layout.of(buffer[start:stop])
         return self._label_at(buffer, start, layout.values["label"])
 
     def put(self, row: np.ndarray, record: bytes) -> None:
-        """Writes the values of an OTHER record to where they are in one that fits. row: uint8 (width,)."""
+        """Writes the values of an OTHER record into a row as if the record fitted.
+
+        Args:
+          row: uint8 (width,).
+          record: the serialized record.
+        """
         found = {name: record[start:stop] for name, (start, stop) in Layout.of(record).values.items()}
         label = tf_example.to_varint(read_label(found["label"]))
         weight = self._weight + len(label)
@@ -135,7 +159,12 @@ class Rows:
             row[at : at + len(value)] = np.frombuffer(value, np.uint8)
 
     def fit(self, rows: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
-        """bool (): whether all rows, whose records have `sizes` bytes, int32 (B,), are as expected."""
+        """Returns whether all rows are written as expected, bool ().
+
+        Args:
+          rows: uint8 (B, width).
+          sizes: int32 (B,), the number of bytes of each record.
+        """
         good = self._labels(rows)[0] < self._classes
         fits = tf.zeros_like(good)
         for layout in self._layouts:
@@ -147,7 +176,7 @@ class Rows:
         return tf.reduce_all(good & fits)
 
     def numbers(self, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """(labels int64 (B,)[, weights float32 (B,)]) of rows that fit."""
+        """Returns (labels int64 (B,)[, weights float32 (B,)]) of rows that fit."""
         labels, width = self._labels(rows)
         if not self._weighted:
             return (labels,)
@@ -165,9 +194,13 @@ class Rows:
         return label
 
     def _labels(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Varints: (values int64 (B,), how many bytes each takes int32 (B,))."""
+        """Decodes the varints of the labels.
+
+        Returns:
+          (values int64 (B,), number of bytes of each int32 (B,)).
+        """
         parts = tf.cast(rows[:, self._labels_at], tf.int64)
-        used = tf.math.cumprod(parts // 128, axis=1, exclusive=True)  # a byte from 128 on has another one after it
+        used = tf.math.cumprod(parts // 128, axis=1, exclusive=True)  # a byte of 128 or more is followed by another one
         shifts = tf.constant([1 << 7 * i for i in range(parts.shape[1])], tf.int64)
         return tf.reduce_sum(used * (parts % 128) * shifts, axis=1), tf.reduce_sum(tf.cast(used, tf.int32), axis=1)
 
@@ -176,7 +209,7 @@ def read_label(data: bytes) -> int:
     """Reads the number of a packed list of one int64.
 
     Raises:
-      LayoutError: the bytes are not one varint.
+      LayoutError: the bytes are not exactly one varint.
     """
     with contextlib.suppress(tf_example.ExampleError):
         value, end = tf_example.read_varint(data, 0)
@@ -186,7 +219,11 @@ def read_label(data: bytes) -> int:
 
 
 def _enter(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
-    """(start, stop) of what `tag` and a length at `at` hold, inside `end`."""
+    """Returns (start, stop) of the content after the tag and the length at `at`.
+
+    Raises:
+      LayoutError: another tag is there, or the content does not end before `end`.
+    """
     if at >= end or data[at] != tag:
         raise LayoutError(f"byte {at} should be the tag {tag:#x}")
     with contextlib.suppress(tf_example.ExampleError):

@@ -1,6 +1,7 @@
-"""What the input pipeline calls for each batch of a raw encoding: records of mapped shards, by position.
+"""Gathers the records of a batch from mapped shards, by position.
 
-Gathering from maps is a global shuffle for the price of a copy.
+The input pipeline calls it for each batch of a raw encoding. Gathering from maps gives a global shuffle at the cost of
+a copy.
 """
 
 from __future__ import annotations
@@ -19,24 +20,25 @@ from trainer.data import mmap_array
 from trainer.data.example_layout import FITS, OTHER, UNSEEN, LayoutError, Rows
 from trainer.data.mmap_tfrecord import Shard
 
-FRAME = HEADER_BYTES, FOOTER_BYTES  # bytes of a row before and after its record
-ALIGNMENT = 64  # TensorFlow takes over an array at such an address, and copies one at another
+FRAME = HEADER_BYTES, FOOTER_BYTES  # number of bytes of a row before and after its record
+ALIGNMENT = 64  # TensorFlow uses an array at such an address directly, and copies an array at another address
 
 
 class Gather:
-    """Records of mapped shards for batches; several threads may call it at once.
+    """Reads the records of mapped shards for batches.
 
-    A record is checked when it is first read, and not again in later epochs: its checksums, its layout, its label.
+    Several threads may call it at once. A record is checked when it is first read, and not again in later epochs: its
+    checksums, its layout, its label.
 
-    whole: the records of all shards with what frames them, as one array uint8 (R, width); None where they differ in
-      length or the system cannot map them so.
+    whole: the records of all shards with their framing, as one array uint8 (R, width); None if they differ in length or
+    the system cannot map them like this.
     """
 
     def __init__(self, rows: Rows, shards: Sequence[Shard]) -> None:
         self._rows = rows
         self._shards = shards
         self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
-        # Of each record, once it was seen.
+        # Arrays over all records; an entry is valid after the record was read once.
         self._kinds = np.full(self._firsts[-1], UNSEEN, np.uint8)
         self._labels = np.empty(self._firsts[-1], np.int64)
         self._weights = np.empty(self._firsts[-1], np.float32)
@@ -44,14 +46,14 @@ class Gather:
         self.whole, self._shifts = _whole(shards, rows.width)
 
     def find(self, positions: np.ndarray) -> tuple[Any, ...]:
-        """Where records are in `whole`; TensorFlow takes that array over as it is.
+        """Finds records in `whole`, so that TensorFlow can use that array without a copy.
 
         Args:
           positions: int64 (B,), counted through the shards.
 
         Returns:
-          Their rows int64 (B,), whether all of them are as expected, else they are to be copied, bool (), `whole`,
-          labels int64 (B,), weights float32 (B,).
+          Their rows int64 (B,), whether all of them are written as expected, bool () (if not, they have to be copied),
+          `whole`, labels int64 (B,), weights float32 (B,).
 
         Raises:
           ContractError: a record is damaged or breaks the contract; the message names the shard and the record.
@@ -62,9 +64,9 @@ class Gather:
             return positions + self._shifts[which], fit, self.whole, self._labels[positions], self._weights[positions]
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
-        """Copies records: positions int64 (B,) -> uint8 (B, width), rows for `Rows(contract, *FRAME)`.
+        """Copies records: positions int64 (B,) -> uint8 (B, width).
 
-        Raises as `find`.
+        The result has the rows for `Rows(contract, *FRAME)`. Raises the errors of `find`.
         """
         with calls:
             which = np.searchsorted(self._firsts, positions, side="right") - 1
@@ -78,7 +80,7 @@ class Gather:
             return self._buffers.lend(memory, batch)
 
     def labels(self) -> np.ndarray:
-        """int64 (N,): the label of every record, read from a few bytes of each.
+        """Reads the label of every record, int64 (N,), from a few bytes of each.
 
         Raises:
           ContractError: a record breaks the contract; the message names the shard and the record.
@@ -93,7 +95,12 @@ class Gather:
         return found
 
     def _seen(self, positions: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """What is known of records, after a look at those that were not seen yet. which: int64 (B,), their shards."""
+        """Returns the states of records, after reading those that were not read yet.
+
+        Args:
+          positions: int64 (B,).
+          which: int64 (B,), the index of the shard of each record.
+        """
         kinds: np.ndarray = self._kinds[positions]
         if kinds.all():
             return kinds
@@ -105,10 +112,10 @@ class Gather:
                 kind, label, weight = self._rows.read(shard.map, start, stop)
             except LayoutError as e:
                 raise shard.error(number, str(e)) from e
-            # Records of several lengths may make a file of the same size.
+            # A file with records of several lengths may have the same size.
             astray = self.whole is not None and start != HEADER_BYTES + number * self._rows.width
             self._labels[positions[i]], self._weights[positions[i]] = label, weight
-            self._kinds[positions[i]] = OTHER if astray else kind  # last: other threads go by it
+            self._kinds[positions[i]] = OTHER if astray else kind  # set last, because other threads rely on it
         known: np.ndarray = self._kinds[positions]
         return known
 
@@ -122,7 +129,10 @@ class Gather:
 
 
 def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.ndarray]:
-    """The shards as one array, and for each what to add to a position for its row in it, int64 (F,)."""
+    """Returns the shards as one array, and for each the offset int64 (F,) of its rows.
+
+    A position plus the offset of its shard is the row of the record.
+    """
     records = [shard.records for shard in shards]
     laid = mmap_array.lay([shard.path for shard in shards], records, width)
     if laid is None:
@@ -132,10 +142,15 @@ def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.n
 
 
 def order(shards: Sequence[int], together: int) -> np.ndarray:
-    """The order in which streams read side by side give the records of shards, of `shards[i]` records each.
+    """Computes the order in which streams that read shards in parallel give records.
+
+    Args:
+      shards: number of records of each shard.
+      together: number of shards that are read in parallel.
 
     Returns:
-      Positions int64 (N,): of `together` shards the first record of each, the second of each ..., then of the next.
+      Positions int64 (N,): the first record of each of the first `together` shards, then the second of each ..., then
+        the same for the next shards.
     """
     numbers = [np.arange(records) for records in shards]
     groups = [np.concatenate(numbers[i : i + together]) for i in range(0, len(shards), together)]
@@ -144,16 +159,20 @@ def order(shards: Sequence[int], together: int) -> np.ndarray:
 
 
 class Buffers:
-    """Memory for arrays, used again when an array dies: fresh memory costs the system about as much to clear as a copy.
+    """Keeps memory for arrays and uses it again after an array is deleted.
 
-    There are as many buffers as arrays were ever alive at once.
+    For fresh memory the system has to clear pages, which costs about as much as a copy. There are as many buffers as
+    arrays ever existed at the same time.
     """
 
     def __init__(self) -> None:
-        self._free: list[np.ndarray] = []  # the last one back goes out first: it may still be in a cache
+        self._free: list[np.ndarray] = []  # the last one returned is used first: it may still be in a processor cache
 
     def take(self, size: int) -> np.ndarray:
-        """At least `size` bytes at a multiple of ALIGNMENT, uint8, not set to anything."""
+        """Returns uninitialized memory, uint8, at a multiple of ALIGNMENT.
+
+        It has at least `size` bytes.
+        """
         if self._free and len(memory := self._free.pop()) >= size:
             return memory
         whole = np.empty(size + ALIGNMENT, np.uint8)
@@ -161,17 +180,21 @@ class Buffers:
         return whole[start : start + size]
 
     def lend(self, memory: np.ndarray, array: np.ndarray) -> np.ndarray:
-        """The array, which lies in `memory`; once nobody holds the array any more, the memory is free again."""
+        """Returns the array, and takes `memory` back after the array is deleted.
+
+        The array lies in `memory`.
+        """
         weakref.finalize(array, self._free.append, memory).atexit = False
         return array
 
 
 class Calls:
-    """Lets the interpreter end only when no batch is being made.
+    """Delays the end of the interpreter until no batch is being made.
 
-    TensorFlow's threads ask for batches ahead of the one in use. An iterator that is alive at the end of a program is
-    destroyed while the interpreter shuts down, and waits for these threads; they wait for an interpreter that runs no
-    more. So at exit calls fail at once, until TensorFlow has what it asked for and asks no more.
+    TensorFlow's threads request batches ahead of the one in use. An iterator that exists at the end of a program is
+    destroyed while the interpreter shuts down, and waits for these threads. The threads wait for an interpreter that no
+    longer runs. Therefore, at exit, calls fail at once, until TensorFlow has received its results and makes no more
+    requests.
     """
 
     QUIET_SECONDS, PATIENCE_SECONDS = 0.05, 5.0
@@ -193,10 +216,10 @@ class Calls:
             self._done += 1
 
     def finish(self) -> None:
-        """Waits until none has begun for a moment, but not for ever."""
+        """Waits until no call has begun for a moment, for a limited time."""
         self._ending = True
         end = time.monotonic() + self.PATIENCE_SECONDS
-        before = 0  # a program that never read a batch does not wait
+        before = 0  # so that a program that never read a batch does not wait
         while (self._done < self._begun or self._begun > before) and time.monotonic() < end:
             before = self._begun
             time.sleep(self.QUIET_SECONDS)

@@ -1,8 +1,9 @@
-"""Are the shards what the contract says, before TensorFlow opens one? Sizes, SHA-256 digests, and lengths of records.
+"""Checks the shards against the contract before TensorFlow opens one.
 
-A digest that agreed is remembered with the file's size, time and inode, in a small file in the user's cache folder, so
-that the next run reads nothing twice. Not remembered are files changed in the last SETTLED seconds: a later change in
-the same tick of the clock would not show.
+It compares sizes, SHA-256 digests and lengths of records. A digest that agreed is remembered with the file's size, time
+and inode, in a small file in the user's cache folder, so that the next run does not read the shard again. Files that
+were changed in the last SETTLED seconds are not remembered: a later change in the same tick of the clock would not be
+visible.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from trainer.data.digest_cache import Digests
 
 CHUNK = 8 << 20
 THREADS = 8
-TOLD_BYTES = 1 << 30  # reading more than this is announced
+TOLD_BYTES = 1 << 30  # the user is informed before more than this is read
 SETTLED = 2.0  # seconds
 
 
@@ -34,12 +35,14 @@ def check(
     """Compares all shards of the splits with the contract.
 
     Args:
-      directory: of the dataset, local or remote; of a remote one the lengths of records are looked at here, too.
+      contract: of the dataset.
+      directory: of the dataset, local or remote. The lengths of records of a remote one are checked here, too.
+      splits: names of the splits to check.
       verify: "full": sizes, and every digest; "fast": sizes, and the digests that are not remembered; "off": sizes.
-      say: takes a line where much has to be read.
+      say: receives a line before much has to be read.
 
     Raises:
-      ContractError: a shard is missing or is not as recorded; the message names it.
+      ContractError: a shard is missing or differs from the contract; the message names it.
     """
     shards = []
     for split in splits:
@@ -59,7 +62,14 @@ def check(
 
 
 def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:
-    """Reads one shard; gives what is to be remembered of it, which may be nothing."""
+    """Reads one shard and compares it with the contract.
+
+    Returns:
+      The name of the file and the entry to remember for it, which may be empty.
+
+    Raises:
+      ContractError: the shard cannot be read or differs from the contract.
+    """
     path, shard = item
     remote = "://" in path
     digest, lengths, size = hashlib.sha256(), _Lengths(), 0
@@ -79,18 +89,21 @@ def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:
             f"Shard {path} should have the SHA-256 {shard.sha256[:12]}… of its contract. It has "
             f"{digest.hexdigest()[:12]}…, so it was changed or damaged: copy or prepare the dataset again."
         )
-    if remote:  # of a local one `dataset.load` looks at them, every time
+    if remote:  # `dataset.load` checks the lengths of a local shard every time
         found = iter(lengths.headers)
         mmap_tfrecord.walk(path, shard.records, size, lambda _: next(found))
     return _name(path), [*before, shard.sha256] if settled else []
 
 
 class _Lengths:
-    """Picks the length of each record out of a file that comes in chunks: remote bytes should come once."""
+    """Reads the length of each record from a file that arrives in chunks.
+
+    In this way a remote file is transferred only once.
+    """
 
     def __init__(self) -> None:
         self.headers: list[bytes] = []  # LENGTH_BYTES a record
-        self._header, self._left = b"", 0  # the part of the next one seen so far, and bytes until it goes on
+        self._header, self._left = b"", 0  # the part of the next header read so far, and the bytes to skip before it
 
     def feed(self, chunk: bytes) -> None:
         at = 0
@@ -110,7 +123,7 @@ def _name(path: str) -> str:
 
 
 def _identity(path: str) -> list[int]:
-    """Size, time of change and inode; nothing where the file system does not tell."""
+    """Returns size, time of change and inode; nothing if the file system lacks them."""
     if "://" not in path:
         found = os.stat(path)
         return [found.st_size, found.st_mtime_ns, found.st_ino]
@@ -122,6 +135,6 @@ def _identity(path: str) -> list[int]:
 
 
 def _remembered(known: Digests, path: str) -> str:
-    """The digest that the file had when it was as it is now; "" if that is not known."""
+    """Returns the remembered digest of an unchanged file, or ""."""
     entry = known.get(_name(path))
     return str(entry[3]) if entry and entry[:3] == _identity(path) else ""

@@ -1,6 +1,7 @@
-"""Several mapped files as one array: files of equal records, placed in the address space so that all rows line up.
+"""Maps several files of equal records as one array.
 
-One operation then gathers a batch from all of them, straight from the page cache.
+The files are placed in the address space so that their rows form one array. One operation then gathers a batch from all
+of them, directly from the page cache.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-MAP_FIXED = 0x10  # of mmap(2), in Linux's and macOS's headers
-MAP_NORESERVE = {"linux": 0x4000, "darwin": 0x40}  # the gaps between files ask for no memory
+MAP_FIXED = 0x10  # a flag of mmap(2), from Linux's and macOS's headers
+MAP_NORESERVE = {"linux": 0x4000, "darwin": 0x40}  # the gaps between files need no memory
 FAILED = ctypes.c_void_p(-1).value
 
 
 def lay(paths: Sequence[str], records: Sequence[int], width: int) -> tuple[np.ndarray, np.ndarray] | None:
     """Maps files of `records[i]` rows of `width` bytes each.
 
-    A file can only begin at a page, and so at every page / gcd(page, width)-th row: between the files are rows of
-    zeros, which take room in the address space and no memory.
+    A file can only begin at a page boundary, and so only at every (page / gcd(page, width))-th row. Between the files
+    are rows of zeros, which take room in the address space and no memory.
 
     Returns:
-      rows uint8 (R, width), read-only, mapped until nobody holds them; and the first row of each file, int64 (F,).
-      None where a file has another size, or where the system cannot do that: it has no such call, or no room is left
-      in the address space.
+      Rows uint8 (R, width), read-only, mapped until no reference is left; and the first row of each file, int64 (F,).
+      None if a file has another size, or if the system cannot map the files like this: it has no such call, or no room
+      is left in the address space.
 
     Raises:
       OSError: a file cannot be opened.
@@ -54,7 +55,7 @@ def lay(paths: Sequence[str], records: Sequence[int], width: int) -> tuple[np.nd
             if call(at, count * width, mmap.PROT_READ, mmap.MAP_SHARED | MAP_FIXED, file.fileno(), 0) != at:
                 return None
     rows = np.ctypeslib.as_array(memory).reshape(firsts[-1], width)
-    rows.flags.writeable = False  # the pages are not: a write would end the process
+    rows.flags.writeable = False  # the pages are read-only: a write would end the process
     return rows, np.array(firsts[:-1])
 
 

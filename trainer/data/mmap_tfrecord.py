@@ -1,6 +1,7 @@
-"""TFRecord files as memory maps: any record without reading those before it, with both checksums.
+"""Maps TFRecord files and reads any record without those before it.
 
-A map is page cache, which the system takes back when it needs it: not memory of the process.
+Both checksums of a record can be compared. A map is page cache, which the system takes back when it needs memory. It is
+not memory of the process.
 """
 
 from __future__ import annotations
@@ -15,26 +16,29 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError, tfrecord
 from pipelines.contract.tfrecord import FOOTER_BYTES, FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
-MAX_SHARDS = 512  # each map keeps a file open, and 1,024 is a usual limit
+MAX_SHARDS = 512  # each map keeps a file open, and a process may usually open 1,024 files
 
 
 class Shard:
-    """One mapped file. Its index costs nothing where all records have the length of the first, and else 8 bytes each.
+    """Maps one file.
 
-    path: of the file. map, bytes: its content, as a map and as a uint8 array over it.
+    Its index takes no memory if all records have the length of the first one, else 8 bytes a record.
+
+    path: of the file.
+    map, bytes: the content of the file, as a map and as a uint8 array over it.
     """
 
     def __init__(self, path: str, records: int) -> None:
-        """Maps a file. Raises OSError or ValueError where that cannot be done."""
+        """Maps a file. Raises OSError or ValueError if that is not possible."""
         self.path = path
         self.records = records
         with open(path, "rb") as file:
             self.map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.bytes = np.frombuffer(self.map, np.uint8)
-        self._starts: Sequence[int] | None = None  # of each record's header, and the end of the file
+        self._starts: Sequence[int] | None = None  # the start of each record's header, and the end of the file
 
     def place(self, number: int) -> tuple[int, int]:
-        """(start, stop) of a record's data in the file.
+        """Returns (start, stop) of a record's data in the file.
 
         Raises:
           ContractError: the lengths in the file do not lead from record to record to its end.
@@ -49,17 +53,17 @@ class Shard:
         """Compares both checksums of a record.
 
         Raises:
-          ContractError: one does not agree; the message names the shard and the record.
+          ContractError: a checksum does not agree; the message names the shard and the record.
         """
         if not self._header_agrees(number) and isinstance(self._starts, range):
-            self._starts = self._walk()  # there may be other lengths than the first, in a file of the same size
+            self._starts = self._walk()  # records of other lengths than the first may fill a file of the same size
         start, stop = self.place(number)
         footer = tfrecord.footer(self.bytes[start:stop])
         if not self._header_agrees(number) or self.map[stop : stop + FOOTER_BYTES] != footer:
             raise self.error(number, "a checksum does not agree")
 
     def error(self, number: int, what: str) -> ContractError:
-        """A sentence that names the shard, the record and what to do."""
+        """Returns an error that names the shard, the record and what to do."""
         return error(self.path, number, what)
 
     def _header_agrees(self, number: int) -> bool:
@@ -71,11 +75,12 @@ class Shard:
 
 
 def open_shards(contract: Contract, directory: str, split: str, compressed: bool = False) -> list[Shard] | None:
-    """Maps the shards of a split that hold records, in shard order; None where they should be read as streams.
+    """Maps the shards of a split that hold records, in shard order.
 
-    That is where images are compressed (unless `compressed`), the directory is remote, the system cannot map the files,
-    there are too many of them, or they are larger together than the machine's memory: each record would then come from
-    the disk alone.
+    Returns:
+      The mapped shards, or None if they have to be read as streams. That is so if images are compressed (unless
+      `compressed`), the directory is remote, the system cannot map the files, there are more than MAX_SHARDS of them,
+      or they are together larger than the machine's memory: each record would then be read from the disk separately.
     """
     shards = [shard for shard in contract.split(split).shards if shard.records]
     raw = contract.encoding in contracts.RAW_DTYPES
@@ -90,7 +95,10 @@ def open_shards(contract: Contract, directory: str, split: str, compressed: bool
 
 
 def records(shards: Sequence[Shard], positions: np.ndarray) -> list[bytes]:
-    """The serialized records at positions int64 (B,), counted through the shards."""
+    """Returns the serialized records at positions int64 (B,).
+
+    Positions are counted through the shards.
+    """
     firsts = np.cumsum([0, *(shard.records for shard in shards)])
     found = []
     for position in positions.tolist():
@@ -101,9 +109,9 @@ def records(shards: Sequence[Shard], positions: np.ndarray) -> list[bytes]:
 
 
 def check_framing(path: str, records: int) -> None:
-    """Follows the lengths in a local file, without reading the records.
+    """Checks the lengths in a local file, without reading the records.
 
-    TensorFlow's reader asks for as much memory as a length says, and a crafted one ends the process.
+    TensorFlow's reader allocates as much memory as a length says, and a manipulated length ends the process.
 
     Raises:
       ContractError: the lengths do not lead from record to record to the end of the file.
@@ -114,7 +122,13 @@ def check_framing(path: str, records: int) -> None:
 
 
 def walk(path: str, records: int, size: int, read: Callable[[int], bytes]) -> list[int]:
-    """Where each record of a file begins, and the file's end. `read`: the 8 bytes at a place.
+    """Returns the start of each record of a file, and the file's end.
+
+    Args:
+      path: of the file, for messages.
+      records: number of records of the contract.
+      size: number of bytes of the file.
+      read: returns the 8 bytes at an offset.
 
     Raises:
       ContractError: the lengths do not lead from record to record to the end of the file.
@@ -138,7 +152,7 @@ def walk(path: str, records: int, size: int, read: Callable[[int], bytes]) -> li
 
 
 def error(path: str, number: int, what: str) -> ContractError:
-    """A sentence that names the shard, the record and what to do."""
+    """Returns an error that names the shard, the record and what to do."""
     return ContractError(
         f"Shard {path}, record {number}: {what}. Find what is damaged with `python -m pipelines verify`, then "
         "copy or prepare the dataset again."

@@ -1,4 +1,7 @@
-"""Normalizing a batch on the processor at the speed of its memory: compiled to one pass, into memory that is kept."""
+"""Normalizes a batch on the CPU at the speed of its memory.
+
+XLA compiles the work to a single pass. The memory of a batch is kept for the next one.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,28 @@ MOST = 2**31 - 1
 
 
 def dequantizer(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from images as stored, uint8 or float16 or float32 (B, H, W, 3), to normalized float32 of that shape.
+    """Returns a function that normalizes stored images.
 
-    To the same bits as `contract.normalize`, for a third of its time.
+    It maps uint8, float16 or float32 (B, H, W, 3) to float32 of that shape. The result has the same bits as that of
+    `contract.normalize` and takes a third of its time.
     """
     return tf.function(_normalization(contract), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
 
 def cutter(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    """A function from rows uint8 (B, width), in which the image begins at byte `first`, to images (B, H, W, 3).
+    """Returns a function that cuts the images out of rows uint8 (B, width).
 
-    They are as stored, or with `dequantize` normalized, float32; 8-bit ones in the pass that cuts them out.
+    The image begins at byte `first` of a row. The function returns images (B, H, W, 3) as they are stored, or with
+    `dequantize` normalized, float32. For 8-bit images, one pass cuts and normalizes.
     """
     return _cutter(contract, first, dequantize, lambda rows: rows)
 
 
 def picker(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """As `cutter`, of many rows (R, width) those numbered int64 (B,); reads no others, and copies none as a whole."""
+    """Returns a function like that of `cutter` that also selects rows by index.
+
+    It takes rows (R, width) and indices int64 (B,). It reads only the selected rows and copies no complete row.
+    """
     return _cutter(contract, first, dequantize, tf.gather)
 
 
@@ -53,7 +61,7 @@ def _cutter(contract: Contract, first: int, dequantize: bool, pick: Callable[...
         cut = tf.function(cut, jit_compile=True, autograph=False)
     if dtype == tf.uint8:
         return cut
-    # The compiler puts a number together byte by byte: a copy costs less.
+    # XLA would assemble each number byte by byte: a copy costs less.
     finish = dequantizer(contract) if dequantize else tf.identity
 
     def images(*source: tf.Tensor) -> tf.Tensor:
@@ -65,7 +73,7 @@ def _cutter(contract: Contract, first: int, dequantize: bool, pick: Callable[...
 
 def _normalization(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
     height, width, channels = contract.image_shape
-    # Row by row: a broadcast over a last axis of 3 is slower than over one of W * 3.
+    # The images are normalized row by row: a broadcast over a last axis of 3 is slower than over one of W * 3.
     scale, offset = (
         tf.constant([v * width], tf.float32) for v in (contract.normalization.scale, contract.normalization.offset)
     )
@@ -74,8 +82,8 @@ def _normalization(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
         if images.dtype != tf.uint8:
             return tf.cast(images, tf.float32)
         rows = tf.reshape(images, (-1, height, width * channels))
-        # The compiler makes one operation of a product and a sum, which rounds once instead of twice. The maximum
-        # changes no number and keeps them apart.
+        # XLA fuses a product and a sum into one operation, which rounds once instead of twice. The maximum changes no
+        # number and prevents that.
         products = tf.maximum(tf.cast(rows, tf.float32) * scale, tf.float32.min)
         return tf.reshape(products + offset, (-1, height, width, channels))
 
@@ -84,9 +92,10 @@ def _normalization(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
 
 @functools.cache
 def keep_memory() -> None:
-    """Has the C library keep freed blocks of megabytes for the next batch: the system would clear every page anew.
+    """Makes the C library keep large freed blocks for the next batch.
 
-    glibc otherwise maps each of them and gives it back. Nothing happens with another library.
+    glibc otherwise maps each block of megabytes and returns it to the system, which has to clear every page again. With
+    another C library nothing happens.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

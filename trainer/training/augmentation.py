@@ -1,7 +1,8 @@
-"""What training does to the images of a batch, drawn anew in every step, on the device that trains.
+"""Augments the images of each training batch on the device that trains.
 
-All draws come from Keras's seed generators, whose states are in every checkpoint: two runs of one seed agree, two
-epochs differ, and a run that goes on draws what it would have drawn.
+The random numbers are drawn anew in every step. They come from Keras's seed generators, and every checkpoint holds the
+states of these generators. Therefore two runs with the same seed agree, two epochs differ, and a resumed run draws the
+same numbers as a run without an interruption.
 """
 
 from __future__ import annotations
@@ -14,20 +15,21 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainConfig, TrainerError
 
-OPERATIONS = 2  # of RandAugment, one after another: what its paper found to do on most data sets
+OPERATIONS = 2  # of RandAugment, one after another: its paper found this number good for most data sets
 
 
 class Augmentation(layers.Layer):
-    """Flip and RandAugment, image by image; then mixup or cutmix, which blend images of a batch in pairs.
+    """Applies flip and RandAugment to each image, then mixup or cutmix to the batch.
 
-    RandAugment works on gray levels 0..255, which its brightness, solarize, posterize and equalize are defined on, so
-    the normalization is undone and done again around it. All other steps are the same on normalized images.
+    Mixup and cutmix blend images of a batch in pairs. RandAugment works on gray levels 0..255, because its operations
+    brightness, solarize, posterize and equalize are defined on them. Therefore the layer undoes the normalization
+    before RandAugment and applies it again afterwards. All other operations give the same result on normalized images.
     """
 
     def __init__(self, config: TrainConfig, contract: Contract) -> None:
         super().__init__(name="augmentation", dtype="float32")
         self._contract = contract
-        self._chosen = tf.constant(chosen(config, contract))  # (C,) the classes that flip and RandAugment are for
+        self._chosen = tf.constant(chosen(config, contract))  # (C,) the classes that flip and RandAugment apply to
         self.flip = layers.RandomFlip("horizontal", seed=config.seed, dtype="float32") if config.flip else None
         self.rand_augment = self.mixup = self.cutmix = self.coin = None
         if config.rand_augment:
@@ -36,13 +38,19 @@ class Augmentation(layers.Layer):
             )
         if config.mixup:
             self.mixup = layers.MixUp(config.mixup, seed=config.seed + 2, dtype="float32")
-        if config.cutmix:  # both ends of the range, so that the weight comes from Beta(cutmix, cutmix) as in the paper
+        if config.cutmix:  # both ends of the range: the weight then comes from Beta(cutmix, cutmix), as in the paper
             self.cutmix = layers.CutMix((config.cutmix, config.cutmix), seed=config.seed + 3, dtype="float32")
         if config.mixup and config.cutmix:
             self.coin = keras.random.SeedGenerator(config.seed + 4)
 
     def call(self, images: tf.Tensor, labels: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Normalized float32 (B, H, W, 3), int64 (B,), float32 (B, C) -> images and targets of the same shapes."""
+        """Returns the augmented images and targets, in the shapes of the arguments.
+
+        Args:
+          images: float32 (B, H, W, 3), normalized.
+          labels: int64 (B,).
+          targets: float32 (B, C).
+        """
         changed = images
         if self.rand_augment is not None:
             pixels = self.rand_augment(gray_levels(self._contract, changed), training=True)
@@ -58,26 +66,32 @@ class Augmentation(layers.Layer):
         made = [mix(dict(batch), training=True) for mix in (self.mixup, self.cutmix) if mix is not None]
         if not made:
             return images, targets
-        if len(made) == 2:  # one of the two for each step
+        if len(made) == 2:  # each step uses one of the two
             heads = keras.random.uniform((), seed=self.coin) < 0.5
             made = [{name: ops.where(heads, made[0][name], made[1][name]) for name in batch}]
         return made[0]["images"], made[0]["labels"]
 
 
 def gray_levels(contract: Contract, images: tf.Tensor) -> tf.Tensor:
-    """Normalized images (B, H, W, 3) -> the 8-bit pixels that they were made of, float32 0..255."""
+    """Converts normalized images (B, H, W, 3) back to their 8-bit pixels.
+
+    Returns:
+      float32 (B, H, W, 3), integers 0..255.
+    """
     affine = contract.normalization
     width = images.shape[2]
     scale, offset = (tf.constant(values * width, tf.float32) for values in (affine.scale, affine.offset))
-    rows = tf.reshape(images, (-1, images.shape[1], 3 * width))  # see `contracts.normalize`
+    rows = tf.reshape(images, (-1, images.shape[1], 3 * width))  # `contracts.normalize` gives the reason for this shape
     return tf.clip_by_value(tf.round(tf.reshape((rows - offset) / scale, tf.shape(images))), 0.0, 255.0)
 
 
 def chosen(config: TrainConfig, contract: Contract) -> list[bool]:
-    """Of each class, by label id, whether flip and RandAugment are for it: those of --augment-classes, or all.
+    """Tells for each class, by label id, whether flip and RandAugment apply to it.
+
+    They apply to the classes of --augment-classes, or to all classes without that option.
 
     Raises:
-      TrainerError: a class that the dataset does not have.
+      TrainerError: --augment-classes names a class that the dataset does not have.
     """
     names = config.augmented_classes()
     unknown = [name for name in names if name not in contract.labels]
@@ -90,7 +104,7 @@ def chosen(config: TrainConfig, contract: Contract) -> list[bool]:
 
 
 def warnings(config: TrainConfig) -> list[str]:
-    """What of these options works, but not as one may think."""
+    """Returns a warning for options that work, but perhaps not as the user expects."""
     if config.augment_classes and (config.mixup or config.cutmix):
         return ["--augment-classes is for flip and --rand-augment; --mixup and --cutmix blend images of all classes."]
     return []

@@ -1,8 +1,11 @@
-"""Checkpoint files: arrays and a JSON state in one file, which is whole or not there, under a SHA-256 of all of it.
+"""Reads and writes checkpoint files, which hold arrays and a JSON state.
+
+A file is either complete or does not exist. Its last bytes are the SHA-256 digest of all bytes before them:
 
     MAGIC | length of the header, 8 bytes | header, JSON | the arrays, one after another | SHA-256, 32 bytes
 
-No pickle, so that nothing in a file can run; and no zip, so that arrays are hashed on their way out and never copied.
+The format is not pickle, so that reading a file never runs code from it. It is not zip either, so that arrays are
+hashed while they are written and never copied.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ import numpy as np
 from pipelines.core import atomic
 
 MAGIC = b"shardmill checkpoint 1\n"
-KEPT = 2  # the newest, and one to fall back to
+KEPT = 2  # the newest file, and one more in case the newest is damaged
 DIGEST_BYTES = 32
 DTYPES = {
     *("bool", "bfloat16", "float16", "float32", "float64"),
@@ -30,12 +33,15 @@ DTYPES = {
 
 
 class DamagedError(ValueError):
-    """The file is not a whole checkpoint; the message says what is wrong with it."""
+    """Says that a file is not a complete checkpoint, and what is wrong with it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds: `state` as JSON has it, and arrays by group, in the order in which they were written."""
+    """Holds the content of a checkpoint file.
+
+    `state` is the JSON state. `arrays` has a list of arrays for each group, in the order in which they were written.
+    """
 
     path: Path
     state: dict[str, Any]
@@ -43,10 +49,10 @@ class Checkpoint:
 
 
 def write(folder: Path, step: int, state: dict[str, Any], arrays: dict[str, Sequence[np.ndarray]]) -> Path:
-    """Writes `step-STEP.checkpoint` and takes away all but the last KEPT.
+    """Writes `step-STEP.checkpoint` and deletes all checkpoints but the newest KEPT.
 
     Raises:
-      OSError: it cannot be written; the checkpoints before it are as they were.
+      OSError: the file cannot be written. The earlier checkpoints are then unchanged.
     """
     flat = [(group, np.asarray(array, order="C")) for group, members in arrays.items() for array in members]
     listed = [{"group": group, "dtype": array.dtype.name, "shape": array.shape} for group, array in flat]
@@ -65,18 +71,21 @@ def write(folder: Path, step: int, state: dict[str, Any], arrays: dict[str, Sequ
 
 
 def found(folder: Path) -> list[Path]:
-    """The files in a folder, the newest first."""
+    """Returns the checkpoint files of a folder, the newest first."""
     return sorted(folder.glob("step-*.checkpoint"), reverse=True)
 
 
 def latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, after saying which are not and taking those away; None without one."""
+    """Returns the newest complete checkpoint, or None if there is none.
+
+    It reports each damaged file through `say` and deletes it.
+    """
     for path in found(folder):
         try:
             return read(path)
         except DamagedError as e:
             say(f"warning: checkpoint {path.name} is damaged ({e}) and is left out")
-            path.unlink(missing_ok=True)  # or it would count as the newest of those that are kept
+            path.unlink(missing_ok=True)  # otherwise `write` would keep it as the newest one
     return None
 
 
@@ -84,7 +93,7 @@ def read(path: Path) -> Checkpoint:
     """Reads one file and compares its digest.
 
     Raises:
-      DamagedError: the digest does not agree, or what is under it is no checkpoint.
+      DamagedError: the digest does not agree, or the hashed bytes are not a checkpoint.
       OSError: the file cannot be read.
     """
     data = path.read_bytes()
@@ -111,7 +120,10 @@ def read(path: Path) -> Checkpoint:
 
 
 def _bytes(array: np.ndarray) -> Any:
-    """A view; of the buffer protocol, which bfloat16 has only so."""
+    """Returns the bytes of an array as a buffer, without a copy.
+
+    NumPy offers no buffer of a bfloat16 array, therefore the array is viewed as uint8 first.
+    """
     return array.reshape(-1).view(np.uint8).data
 
 

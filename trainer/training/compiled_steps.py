@@ -1,4 +1,4 @@
-"""How steps are run: several in one call of a compiled function, each compiled by XLA if asked for."""
+"""Compiles steps into one function that runs several of them, with XLA on request."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import tensorflow as tf
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
 
-MOST_STEPS = 16  # of one call: the loop waits for the device that often anyway
-CALL_SECONDS = 0.1  # what a call should take: its own cost, about a millisecond, is then lost in it
+MOST_STEPS = 16  # at most so many steps a call: the loop waits for the device this often in any case
+CALL_SECONDS = 0.1  # target time of a call: its overhead of about a millisecond is then negligible
 
 Step = Callable[[Any], Any]
 Run = Callable[[Any, tf.Tensor], None]
 
 
 def compiled(step: Step, jit: bool = False) -> Run:
-    """A step as a function of an iterator over batches and a number of steps, int32 (): no batch comes to Python."""
+    """Compiles a step into a function that runs many steps without Python in between.
+
+    Returns:
+      A function of an iterator over batches and the number of steps, int32 (). It takes the batches from the iterator
+      itself.
+    """
     one = tf.function(step, jit_compile=True, reduce_retracing=True) if jit else step
 
     @tf.function(reduce_retracing=True)
@@ -31,17 +36,20 @@ def compiled(step: Step, jit: bool = False) -> Run:
 
 
 def use_xla(jit: str, model: keras.Model, spec: Any, batch_size: int, say: Callable[[str], None]) -> bool:
-    """Whether to compile the training step with XLA; tried before the first step, which changes nothing.
+    """Decides whether to compile the training step with XLA.
+
+    It compiles the step before the first step runs. That changes no variable.
 
     Args:
-      jit: "on", "off", or "auto": on a GPU, if XLA can. On a CPU XLA's convolutions are slower than TensorFlow's.
-      model: the one to train.
-      spec: of a batch, as `tf.data.Dataset.element_spec` has it.
-      batch_size: of a whole batch.
-      say: is told where "auto" leaves XLA out on a GPU, and why.
+      jit: "on", "off", or "auto": XLA is used on a GPU, if it can compile the step. On a CPU, XLA's convolutions are
+        slower than TensorFlow's.
+      model: the model to train.
+      spec: of a batch, as in `tf.data.Dataset.element_spec`.
+      batch_size: number of records of a full batch.
+      say: receives a line with the reason if "auto" does not use XLA on a GPU.
 
     Raises:
-      TrainerError: "on", and XLA cannot compile the step.
+      TrainerError: `jit` is "on", and XLA cannot compile the step.
     """
     if jit == "off" or (jit == "auto" and not tf.config.list_physical_devices("GPU")):
         return False
@@ -55,7 +63,7 @@ def use_xla(jit: str, model: keras.Model, spec: Any, batch_size: int, say: Calla
 
 
 def _obstacle(model: keras.Model, spec: Any, batch_size: int) -> str:
-    """Why XLA cannot compile `model.train_step`; "" if it can."""
+    """Returns the reason why XLA cannot compile `model.train_step`, or ""."""
     layers = sorted({type(layer).__name__ for layer in model._flatten_layers() if not layer.supports_jit})
     if layers:
         return f"layers that it does not know: {', '.join(layers)}"
@@ -69,23 +77,42 @@ def _obstacle(model: keras.Model, spec: Any, batch_size: int) -> str:
 
 
 class Pace:
-    """How many steps to run at once. It never decides what comes out, only how often Python has a say."""
+    """Chooses how many steps one call runs.
+
+    The number never changes the result. It only changes how often control returns to Python.
+    """
 
     def __init__(self, fixed: int, stops: Sequence[int]) -> None:
-        """fixed: as asked for, or 0 to find out. stops: a call ends at every multiple of each of these (0: none)."""
+        """Sets the size of a call and the steps at which a call has to end.
+
+        Args:
+          fixed: number of steps of a call, or 0 to choose it from measured times.
+          stops: a call ends at every multiple of each of these numbers; a 0 is ignored.
+        """
         self._size, self._fixed = fixed or 1, bool(fixed)
         self._stops = [stop for stop in stops if stop]
         self._steps, self._seconds, self._warm = 0, 0.0, False
 
     def steps(self, done: int, last: int) -> int:
-        """Steps of the next call, `done` of an epoch of `last` being done."""
+        """Returns the number of steps of the next call.
+
+        Args:
+          done: steps of this epoch that have run.
+          last: steps of the epoch.
+        """
         return min([self._size, last - done, *(stop - done % stop for stop in self._stops)])
 
     def took(self, steps: int, seconds: float, waited: bool) -> None:
-        """A call of so many steps took this long. waited: the device has finished all steps: their times are true."""
+        """Notes the time of a call.
+
+        Args:
+          steps: number of steps of the call.
+          seconds: its duration.
+          waited: whether the device has finished all steps so far. Only then the measured times are meaningful.
+        """
         self._steps, self._seconds = self._steps + steps, self._seconds + seconds
         if not waited:
             return
-        if self._warm and not self._fixed:  # before, the time is that of compiling
+        if self._warm and not self._fixed:  # the first call includes the time of compiling
             self._size = min(MOST_STEPS, max(1, int(CALL_SECONDS * self._steps / max(self._seconds, 1e-9))))
         self._warm, self._steps, self._seconds = True, 0, 0.0

@@ -1,8 +1,10 @@
-"""Training on several devices and machines: who takes which records, and what all of them have to agree on.
+"""Distributes training over several devices and machines.
 
-A step is that of one device: a global batch is cut into parts, and losses, gradients and counts are weighed by the
-records of each part before they are summed. Each record is seen once an epoch. Where the last batch has fewer records
-than there are replicas, those without one compute on a copy that counts nothing.
+This module decides which worker reads which records, and checks that all workers agree on the options.
+
+A step gives the result of a step on one device: the global batch is cut into parts, and losses, gradients and counts
+are weighted by the number of records of each part before they are summed. Each record is read once an epoch. If the
+last batch has fewer records than there are replicas, the replicas without a record compute on a copy with weight 0.
 """
 
 from __future__ import annotations
@@ -21,22 +23,24 @@ from pipelines.core.text import first_line
 from trainer.config import TrainConfig, TrainerError, flag
 from trainer.training import sigterm
 
-_begun: list[str] = []  # the strategies of several devices that this process has trained with
-IN_STEP = ("steps_per_execution", "checkpoint_steps")  # no part of the result, but of how many steps a call runs
-MARK = 0xFFFFFF  # of what workers compare: a sum over 2**39 replicas still fits
-SEED_STRIDE = 1_000_003  # between the random draws of replicas: flips and dropout differ from part to part
+_begun: list[str] = []  # strategies for several devices that this process has used already
+IN_STEP = ("steps_per_execution", "checkpoint_steps")  # decide how many steps a call runs, but not the result
+MARK = 0xFFFFFF  # workers compare 24 bits of a checksum: the sum over 2**39 replicas still fits int64
+SEED_STRIDE = 1_000_003  # distance between the seeds of two replicas, so that flips and dropout differ between them
 
 
 def strategy(name: str, say: Callable[[str], None] = print) -> tf.distribute.Strategy:
-    """What --strategy names. Comes before anything else of TensorFlow: a cluster is joined first.
+    """Creates the TensorFlow strategy that --strategy names.
+
+    Call it before any other TensorFlow operation, because a worker has to join its cluster first.
 
     Args:
-      name: of `config.STRATEGIES`.
-      say: is told which workers are waited for.
+      name: one of `config.STRATEGIES`.
+      say: receives the line that names the workers to wait for.
 
     Raises:
-      TrainerError: "multiworker" without a TF_CONFIG that tells of the cluster and of this worker, or a second training
-        on several devices in one process: TensorFlow would take its messages for those of the first.
+      TrainerError: "multiworker" without a TF_CONFIG that describes the cluster and this worker; or a second training
+        on several devices in one process, because TensorFlow would confuse its messages with those of the first.
     """
     if name == "one":
         return tf.distribute.get_strategy()
@@ -53,12 +57,16 @@ def strategy(name: str, say: Callable[[str], None] = print) -> tf.distribute.Str
     say(f"waiting until all {len(hosts)} workers have started: {', '.join(hosts)}")
     _begun.append(name)
     used = tf.distribute.MultiWorkerMirroredStrategy()
-    sigterm.at_once()  # TensorFlow's coordination service would note it, for a checkpointing that is not used here
+    sigterm.at_once()  # TensorFlow's coordination service catches SIGTERM for checkpoints of its own: not used here
     return used
 
 
 def _hosts(text: str) -> list[str]:
-    """Where the workers of a TF_CONFIG are; raises TrainerError where that does not tell."""
+    """Reads the addresses of the workers from the text of TF_CONFIG.
+
+    Raises:
+      TrainerError: the text does not describe a cluster and the task of this worker.
+    """
     example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
     try:
         config = json.loads(text)
@@ -76,7 +84,7 @@ def _hosts(text: str) -> list[str]:
 
 
 def workers(used: tf.distribute.Strategy) -> tuple[int, int]:
-    """(number of this worker, how many there are); the chief is number 0."""
+    """Returns (index of this worker, number of workers); the chief has index 0."""
     resolver = used.cluster_resolver if isinstance(used, tf.distribute.MultiWorkerMirroredStrategy) else None
     if resolver is None:
         return 0, 1
@@ -86,20 +94,29 @@ def workers(used: tf.distribute.Strategy) -> tuple[int, int]:
 
 
 def share(used: tf.distribute.Strategy) -> tuple[int, int] | None:
-    """Which share of each global batch this process reads, as `dataset.load` takes it; None for one device."""
+    """Returns the share of each global batch that this process reads.
+
+    The value is the `share` argument of `dataset.load`; None for one device.
+    """
     return workers(used) if used.num_replicas_in_sync > 1 else None
 
 
 def steps_at_once(config: TrainConfig, used: tf.distribute.Strategy) -> int:
-    """--steps-per-execution, or 0 to find out; of several workers the same on all, whatever the times of each are.
+    """Returns the number of steps of a call, or 0 to choose it from measured times.
 
-    TensorFlow knows the messages of a loop by its turn: workers with loops of unlike lengths would wait for ever.
+    The number is --steps-per-execution if that is given. Several workers always use the same number, even if their
+    steps take different times: TensorFlow identifies the messages of a loop by the iteration, so workers with loops of
+    different lengths would wait for each other for ever.
     """
     return config.steps_per_execution or (1 if workers(used)[1] > 1 else 0)
 
 
 def check(config: TrainConfig, used: tf.distribute.Strategy) -> None:
-    """Raises TrainerError where the options cannot go with as many replicas."""
+    """Checks that the options are possible with this number of replicas.
+
+    Raises:
+      TrainerError: an option is not possible; the message names it.
+    """
     count = used.num_replicas_in_sync
     if config.batch_size < count:
         raise TrainerError(
@@ -116,20 +133,30 @@ def check(config: TrainConfig, used: tf.distribute.Strategy) -> None:
 
 
 def prepare(model: Any, used: tf.distribute.Strategy) -> None:
-    """Makes the layers and the optimizers of a `TrainedModel`, built in the strategy's scope, act as on one device."""
+    """Makes a distributed model give the results of one device.
+
+    It synchronizes the batch normalization layers, and stops Keras from summing the gradients a second time.
+
+    Args:
+      model: a `TrainedModel` that was built in the strategy's scope.
+      used: the strategy.
+    """
     if used.num_replicas_in_sync == 1:
         return
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True  # statistics of the whole batch
+            layer.synchronized = True  # computes the statistics over the global batch
     for optimizer in (model.optimizer, model.head_optimizer):
-        # Gradients are summed by `together`, before the optimizer clips them; Keras would do it once more, after.
+        # `together` sums the gradients before the optimizer clips them. Keras would sum them again after that.
         if optimizer is not None:
             getattr(optimizer, "inner_optimizer", optimizer)._all_reduce_sum_gradients = lambda pairs: pairs
 
 
 def part_seeds(model: keras.Model, used: tf.distribute.Strategy) -> None:
-    """Gives the random layers of each replica draws of their own, after all of them were set to the same state."""
+    """Gives the random layers of each replica different seeds.
+
+    Call it after all replicas were set to the same state.
+    """
     local = used.num_replicas_in_sync // workers(used)[1]
     first = workers(used)[0] * local
     for variable in model.variables:
@@ -139,9 +166,16 @@ def part_seeds(model: keras.Model, used: tf.distribute.Strategy) -> None:
 
 
 def divided(step: Callable[..., Any], used: tf.distribute.Strategy) -> Callable[[Any], Any]:
-    """`step(batch, records)` as a function of (this worker's share of a batch, records in it), on all its replicas.
+    """Divides each batch among the replicas of this worker.
 
-    records: int32 (), those of the replica's part that count; 0 where it has but a copy.
+    Args:
+      step: a function `step(batch, records)`. `records` is int32 (), the number of records of the replica's part that
+        count; it is 0 if the replica has only a copy.
+      used: the strategy.
+
+    Returns:
+      A function of (this worker's share of a batch, number of records in it) that runs `step` on all replicas of this
+      worker; `step` itself for one device.
     """
     if used.num_replicas_in_sync == 1:
         return step
@@ -149,7 +183,7 @@ def divided(step: Callable[..., Any], used: tf.distribute.Strategy) -> Callable[
 
     def on_replica(batch: Sequence[tf.Tensor], records: tf.Tensor) -> Any:
         number = tf.distribute.get_replica_context().replica_id_in_sync_group % local
-        with tf.device("CPU:0"):  # only the part goes to the device
+        with tf.device("CPU:0"):  # so that only the part is copied to the device
             start, stop = number * records // local, (number + 1) * records // local
             first = tf.minimum(start, tf.maximum(records - 1, 0))
             part = tuple(values[first : tf.maximum(stop, first + 1)] for values in batch)
@@ -161,12 +195,16 @@ def divided(step: Callable[..., Any], used: tf.distribute.Strategy) -> Callable[
 def together(
     records: tf.Tensor | None, means: list[tf.Tensor | None], sums: list[tf.Tensor]
 ) -> tuple[list[tf.Tensor | None], list[tf.Tensor]]:
-    """Values of all replicas from those of each, in one message.
+    """Combines the values of all replicas in one message.
 
     Args:
-      records: of `divided`; None on one device, where everything comes back as it is.
-      means: over a replica's records, divided by the number of replicas as Keras's losses are; None stays None.
-      sums: over a replica's records.
+      records: from `divided`; None on one device, where all values are returned unchanged.
+      means: means over the records of a replica, divided by the number of replicas, as Keras's losses are. None stays
+        None.
+      sums: sums over the records of a replica.
+
+    Returns:
+      The means and the sums over the records of all replicas.
     """
     context = tf.distribute.get_replica_context()
     if records is None or context.num_replicas_in_sync == 1:
@@ -180,17 +218,17 @@ def together(
 
 
 def agree(used: tf.distribute.Strategy, config: TrainConfig, about: dict[str, Any], step: int) -> None:
-    """All workers have to train the same thing, and to begin at the same step.
+    """Checks that all workers train the same thing and begin at the same step.
 
     Args:
-      used: joins the workers.
-      config: of this one.
-      about: of `resume.fingerprint`.
-      step: where this worker begins.
+      used: the strategy that connects the workers.
+      config: of this worker.
+      about: from `resume.fingerprint`.
+      step: the step at which this worker begins.
 
     Raises:
-      TrainerError: another worker was started with other options, on another dataset or with other versions, which are
-        named; or it found another checkpoint.
+      TrainerError: another worker was started with other options, on another dataset or with other versions, which the
+        message names; or it found another checkpoint.
     """
     if workers(used)[1] == 1:
         return
@@ -216,7 +254,11 @@ def agree(used: tf.distribute.Strategy, config: TrainConfig, about: dict[str, An
 
 @contextlib.contextmanager
 def one_sentence_if_one_is_gone(used: tf.distribute.Strategy) -> Iterator[None]:
-    """Raises TrainerError instead of what TensorFlow says when another worker has ended."""
+    """Replaces TensorFlow's error by a short one if another worker has ended.
+
+    Raises:
+      TrainerError: another worker has ended.
+    """
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as e:
@@ -229,13 +271,16 @@ def one_sentence_if_one_is_gone(used: tf.distribute.Strategy) -> Iterator[None]:
 
 
 def wait_for_all(used: tf.distribute.Strategy) -> None:
-    """Returns when every worker has come here: one that left early would end the others."""
+    """Waits until every worker has called it.
+
+    A worker that ended early would end the other workers.
+    """
     if workers(used)[1] > 1:
         _sum(used, [1])
 
 
 def _sum(used: tf.distribute.Strategy, values: list[int]) -> list[int]:
-    """Over all replicas, each value for itself; waits for them."""
+    """Returns the sum of each value over all replicas, after waiting for them."""
 
     def on_replica() -> tf.Tensor:
         context = tf.distribute.get_replica_context()

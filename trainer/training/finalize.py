@@ -1,4 +1,7 @@
-"""What a run leaves behind when training is done: model, calibration, export, pages, and at last metrics.json."""
+"""Writes the results of a finished training to its run directory.
+
+The results are the model, the calibration, the export, the pages and, as the last file, metrics.json.
+"""
 
 from __future__ import annotations
 
@@ -34,20 +37,20 @@ def write(
     progress: Progress,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Evaluates the network on every split but train, and writes all that a finished run holds.
+    """Evaluates the network on every split but train and writes the finished run.
 
     Args:
       config, contract: of the run.
-      network: in float32, with the weights that were kept.
-      run: where to; its checkpoints are dropped at the end.
+      network: in float32, with the weights of the best epoch.
+      run: the run directory; its checkpoints are deleted at the end.
       progress: the history of the training.
-      say: takes the tables and the list of what was written.
+      say: receives the score tables and the list of the files.
 
     Returns:
       The content of metrics.json.
 
     Raises:
-      TrainerError: something cannot be written, or the export does not agree with the network.
+      TrainerError: a file cannot be written, or the export does not agree with the network.
     """
     with run_dir.writing(run.model):
         network.save(run.model)
@@ -77,12 +80,15 @@ def write(
 
 
 def evaluated(contract: Contract) -> list[str]:
-    """The splits that are evaluated: all that have records, but train."""
+    """Returns the splits to evaluate: all splits with records, except train."""
     return [name for name, split in sorted(contract.splits.items()) if name != TRAIN_SPLIT and split.records]
 
 
 def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Predictions]) -> Calibration:
-    """On the validation split; nothing is fitted without one, for the others are to judge it."""
+    """Fits the calibration on the validation split.
+
+    Without a validation split nothing is fitted, because the other splits have to judge the calibration.
+    """
     if config.validation not in found:
         return UNCALIBRATED
     return evaluate.calibrate(found[config.validation], config.validation, contract)
@@ -91,7 +97,7 @@ def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Predict
 def write_page(
     config: TrainConfig, network: keras.Model, run: Run, progress: Progress, scores: dict[str, Assessment]
 ) -> None:
-    """evaluation.html, and the predictions of each split beside it."""
+    """Writes evaluation.html and the predictions of each split next to it."""
     facts = {
         "network": f"{config.model}, {network.count_params():,} parameters",
         "seed": str(config.seed),
@@ -103,7 +109,7 @@ def write_page(
 def metrics(
     config: TrainConfig, contract: Contract, network: keras.Model, progress: Progress, scores: dict[str, Assessment]
 ) -> dict[str, Any]:
-    """The content of metrics.json."""
+    """Returns the content of metrics.json."""
     return {
         "model": config.model,
         "parameters": network.count_params(),
@@ -118,7 +124,10 @@ def metrics(
 
 
 def summary(run: Run, scores: dict[str, Assessment], best: int, served: Parity, split: str) -> list[str]:
-    """What the command says at the end: the scores of each split, and where everything lies."""
+    """Returns the lines that the command prints at the end.
+
+    They are the scores of each split and the paths of all results.
+    """
     chosen = f"the best balanced accuracy on {split!r}" if split != NO_VALIDATION else "the last one"
     lines = [f"kept the weights of epoch {best}: {chosen}"]
     for name, result in scores.items():

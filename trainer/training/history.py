@@ -1,4 +1,4 @@
-"""What happens at the end of an epoch: one line of progress, the best weights, the history file, TensorBoard's logs."""
+"""Reports each epoch: progress line, best weights, history file, TensorBoard logs."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from trainer import run_dir
 
 
 class Progress:
-    """Prints a line and appends a row an epoch; keeps the network's best weights.
+    """Prints a line and appends a row after each epoch; keeps the best weights.
 
-    Best: the highest validation balanced accuracy, of equals the lowest validation loss. Without a validation split the
-    last epoch is the best. `exhausted` after `patience` epochs without a better one.
+    The best epoch has the highest validation balanced accuracy, and among equal ones the lowest validation loss.
+    Without a validation split the last epoch is the best. `exhausted` is true after `patience` epochs without a better
+    one.
     """
 
     def __init__(
@@ -34,29 +35,42 @@ class Progress:
         run: run_dir.Run | None,
         say: Callable[[str], None],
     ) -> None:
-        """records: of the train split, which an epoch does not go beyond. run: None to write nothing."""
+        """Starts with an empty history.
+
+        Args:
+          network: the model whose best weights are kept.
+          epochs: number of epochs, for the progress line.
+          batch_size: images a step.
+          records: number of records of the train split; an epoch never reads more.
+          patience: number of epochs without a better one after which training ends; 0 for no limit.
+          run: the run directory; None to write nothing.
+          say: receives the progress lines.
+        """
         self.network, self.epochs, self.batch_size, self.records, self.patience = (
             network, epochs, batch_size, records, patience,
         )  # fmt: skip
         self.run, self.say = run, say
         self.rows: list[dict[str, float]] = []
-        self.best_epoch = 0  # counted from 1; 0 until an epoch was kept
+        self.best_epoch = 0  # counted from 1; 0 before the first epoch has ended
         self.weights: list[np.ndarray] = []  # of the best epoch
         self._best: tuple[float, float] = (-math.inf, -math.inf)
         self._logs: dict[str, Any] = {}
         self._began, self._first, self._rate = 0.0, 0, 0.0
 
     def begin(self, step: int) -> None:
-        """An epoch begins, or goes on, at this step."""
+        """Starts the clock of an epoch that begins, or is resumed, at this step."""
         self._began, self._first = time.perf_counter(), step
 
     def trained(self, steps: int) -> None:
-        """Its steps are done: the images/s are those of training alone, without validation."""
+        """Computes the images/s of the epoch after its last step.
+
+        The rate is that of training alone, without validation.
+        """
         first, last = (min(self.records, n * self.batch_size) for n in (self._first, steps))
         self._rate = (last - first) / max(time.perf_counter() - self._began, 1e-9)
 
     def end(self, epoch: int, values: dict[str, float]) -> None:
-        """Epoch `epoch`, counted from 1, has these metrics."""
+        """Adds the metrics of epoch `epoch`, counted from 1, to the history."""
         row = {"epoch": epoch, **dict(sorted(values.items())), "images_per_second": self._rate}
         self.rows.append(row)
         better = self._keep_if_better(epoch, values)
@@ -65,7 +79,7 @@ class Progress:
         self.say(self._line(row, better))
 
     def exhausted(self) -> bool:
-        """Whether `patience` epochs brought nothing better."""
+        """Tells whether the last `patience` epochs were not better than the best one."""
         return bool(self.patience) and len(self.rows) - self.best_epoch >= self.patience
 
     def put_back(self) -> None:
@@ -74,11 +88,11 @@ class Progress:
             self.network.set_weights(self.weights)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint, as JSON has it; `weights` go beside it."""
+        """Returns the JSON state for a checkpoint, which stores `weights` separately."""
         return {"rows": self.rows, "best_epoch": self.best_epoch, "best": list(self._best)}
 
     def restore(self, state: dict[str, Any], weights: list[np.ndarray]) -> None:
-        """What `state` gave, and the best weights; the files are written anew."""
+        """Restores the result of `state` and the best weights; writes the files anew."""
         self.rows, self.best_epoch, self.weights = state["rows"], state["best_epoch"], weights
         self._best = (state["best"][0], state["best"][1])
         self._write()
@@ -86,7 +100,7 @@ class Progress:
             self._log(row)
 
     def history(self) -> dict[str, list[float]]:
-        """Metric name -> value of each epoch."""
+        """Returns the values of each metric by its name, one value an epoch."""
         return {name: [row[name] for row in self.rows] for name in self.rows[0]} if self.rows else {}
 
     def _keep_if_better(self, epoch: int, values: dict[str, float]) -> bool:
@@ -114,7 +128,7 @@ class Progress:
         atomic.write_text(self.run.history, text.getvalue())
 
     def _log(self, row: dict[str, float]) -> None:
-        """Under the names that Keras gives them."""
+        """Writes a row to TensorBoard's logs under the names that Keras uses."""
         if self.run is None:
             return
         with run_dir.writing(self.run.logs):

@@ -1,4 +1,7 @@
-"""The loop over epochs and steps. It can begin anywhere: at an epoch's start, or inside of one."""
+"""Loops over epochs and steps.
+
+The loop can begin at the start of an epoch or in the middle of one.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,28 @@ from trainer.training.compiled_steps import Pace, Run
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel
 
-CHECK_STEPS = 16  # between looks at `fault`: each waits for the device, and no step after a fault counts
+CHECK_STEPS = 16  # between checks of `fault`: a check waits for the device, and steps after a fault are useless
 
 
 @dataclasses.dataclass
 class Position:
-    """Where a run is in its input. Both counted from 0: what comes next."""
+    """Holds the next epoch and the next step of a run, both counted from 0."""
 
     epoch: int = 0
     step: int = 0
 
     def start(self) -> tuple[int, int]:
-        """As `dataset.load` asks for it."""
+        """Returns (epoch, step), as the `start` argument of `dataset.load` does."""
         return self.epoch, self.step
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """What changes while a network is trained, and what a checkpoint therefore holds.
+    """Holds what training changes, and therefore what a checkpoint stores.
 
     model: with weights, optimizer and metrics as they should be at `position`.
-    position: moved on with every step.
-    progress: told of every epoch.
+    position: advances with every step.
+    progress: receives the metrics of every epoch.
     """
 
     model: TrainedModel
@@ -43,7 +46,11 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-    """The batches. Each pass of `training` begins at the position; `validation`: one pass an epoch, None for none."""
+    """Holds the datasets of batches.
+
+    training: each pass begins at the position of the run.
+    validation: read once an epoch; None for no validation.
+    """
 
     training: tf.data.Dataset
     validation: tf.data.Dataset | None
@@ -51,11 +58,11 @@ class Input:
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """How steps are run.
+    """Holds the compiled functions that run steps.
 
-    training: compiles the model's `train_step`, as the model is at the time.
-    test: its `test_step`, compiled.
-    pace: how many steps to run at once.
+    training: compiles the model's `train_step` in the model's present state.
+    test: the model's `test_step`, compiled.
+    pace: chooses how many steps a call runs.
     """
 
     training: Callable[[], Run]
@@ -72,15 +79,16 @@ def run(
     after_step: Callable[[bool], None],
     broke: Callable[[int], None],
 ) -> None:
-    """Trains from the position to the end, or until `state.progress` stops it.
+    """Trains from the position to the end, or until `state.progress` is exhausted.
 
     Args:
-      state: where the training is; changed on the way.
-      inputs: what to train on and to validate with.
-      compiled: how steps are run.
-      epochs, steps: how many, and steps in each epoch.
-      after_step: called after each call of `pace` with False, and after each epoch with True; writes checkpoints.
-      broke: called with `model.fault` when that is not 0; raises.
+      state: the model, its position and its history; all of them change.
+      inputs: the batches for training and for validation.
+      compiled: the functions that run the steps.
+      epochs, steps: number of epochs, and number of steps of each epoch.
+      after_step: called with False after each call of several steps, and with True after each epoch; writes
+        checkpoints.
+      broke: called with `model.fault` if that is not 0; raises.
     """
     model, position, progress, pace = state.model, state.position, state.progress, compiled.pace
     train = compiled.training()
@@ -106,7 +114,7 @@ def run(
             pace.took(count, time.perf_counter() - began, waits)
             if position.step < steps:
                 after_step(False)
-        del iterator  # gives its threads and buffers back before validation
+        del iterator  # releases its threads and buffers before validation
         values = model.results()
         progress.trained(steps)
         model.reset()
@@ -117,7 +125,7 @@ def run(
                 values |= {f"val_{name}": value for name, value in found.items()}
             progress.end(position.epoch, values)
         after_step(True)
-    model.enter(epochs)  # nothing stays frozen
+    model.enter(epochs)  # so that nothing stays frozen
 
 
 def _validate(model: TrainedModel, test: Run, validation: tf.data.Dataset) -> dict[str, float]:

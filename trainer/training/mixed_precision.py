@@ -1,7 +1,8 @@
-"""Mixed precision: a network that computes in 16 bits beside the one in float32 that is saved.
+"""Trains in mixed precision: a copy of the network computes in 16 bits.
 
-Weights stay float32 in both (Micikevicius et al. 2018, "Mixed Precision Training"), so they pass from one to the other
-without rounding, and what is evaluated and exported never computes in 16 bits.
+The float32 network is the one that is saved. The weights are float32 in both (Micikevicius et al. 2018, "Mixed
+Precision Training"), so that they are copied from one to the other without rounding. Evaluation and export never
+compute in 16 bits.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from pipelines.contract import Contract
 from trainer.config import TrainConfig
 from trainer.models import build
 
-GPU_FROM = {"float16": (7, 0), "bfloat16": (8, 0)}  # compute capability with fast units for it: Volta, Ampere
+GPU_FROM = {"float16": (7, 0), "bfloat16": (8, 0)}  # first compute capability with fast units: Volta, Ampere
 
 
 def twin(config: TrainConfig, contract: Contract, network: keras.Model) -> keras.Model:
-    """The same network with the same weights, computing as --mixed-precision says: float32 (B, H, W, 3) -> float32.
+    """Makes a copy of the network that computes in the type of --mixed-precision.
 
-    A layer that was made with a dtype of its own keeps it. The last layer computes in float32: 16 bits are too few for
-    a softmax over logits.
+    The copy has the same weights and maps float32 (B, H, W, 3) to float32. A layer that was made with its own dtype
+    keeps it. The last layer computes in float32, because 16 bits are too few for a softmax over logits.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if config.mixed_precision == "none" else f"mixed_{config.mixed_precision}")
@@ -34,27 +35,35 @@ def twin(config: TrainConfig, contract: Contract, network: keras.Model) -> keras
 
 
 def hand_over(trained: keras.Model, network: keras.Model) -> None:
-    """Gives the network that is saved the weights of its twin, which it may itself be."""
+    """Copies the weights of the trained model to the network that is saved.
+
+    The two may be the same object; then there is nothing to copy.
+    """
     if trained is not network:
         network.set_weights(trained.get_weights())
 
 
 def scaled(config: TrainConfig, optimizer: keras.optimizers.Optimizer) -> keras.optimizers.Optimizer:
-    """With loss scaling where gradients may be too small for float16; bfloat16 has the exponents of float32."""
+    """Adds loss scaling to the optimizer for float16.
+
+    Gradients may be too small for float16. The type bfloat16 needs no scaling, because it has the exponent range of
+    float32.
+    """
     return keras.optimizers.LossScaleOptimizer(optimizer) if config.mixed_precision == "float16" else optimizer
 
 
 def overflows(optimizer: keras.optimizers.Optimizer) -> tf.Tensor | bool:
-    """Whether a gradient that is not finite may come of the loss scale alone: the optimizer then skips the step.
+    """Tells whether the loss scale alone may explain a non-finite gradient.
 
-    The scale is halved each time. Down at 1, it is not the reason.
+    The optimizer then skips the step and halves the scale. At a scale of 1, the scale is not the reason. The result is
+    bool (), or False for an optimizer without loss scaling.
     """
     scaling = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     return tf.greater(tf.convert_to_tensor(optimizer.dynamic_scale), 1.0) if scaling else False
 
 
 def warnings(config: TrainConfig) -> list[str]:
-    """A sentence where the type makes training slower on the devices that were found."""
+    """Returns a warning if the type makes training slower on the devices found."""
     if config.mixed_precision == "none":
         return []
     gpus = tf.config.list_physical_devices("GPU")

@@ -1,4 +1,7 @@
-"""Which batch broke the training, told afterwards from its number, as a sentence."""
+"""Finds the batch that broke the training and describes it in an error message.
+
+The number of the step is enough to read that batch again.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,13 @@ NAMED_KEYS = 32
 
 
 def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -> TrainerError:
-    """The error for a value of `TrainedModel.fault`, in a run of `steps` steps an epoch."""
+    """Builds the error for a value of `TrainedModel.fault`.
+
+    Args:
+      config, contract: of the run.
+      steps: number of steps of an epoch.
+      fault: the value, which is not 0.
+    """
     epoch, step = divmod(fault // KINDS, steps)
     options = dataset.ReadOptions(
         "train", config.batch_size, shuffle=True, seed=config.seed, resample=config.resample, cache=config.cache
@@ -44,7 +53,7 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
 
 
 def steps_of_epoch(config: TrainConfig, contract: Contract) -> int:
-    """Batches of the train split, or fewer where --steps says so."""
+    """Returns the number of batches of the train split, limited by --steps."""
     whole = math.ceil(contract.split("train").records / config.batch_size)
     return min(whole, config.steps) if config.steps else whole
 

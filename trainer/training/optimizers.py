@@ -1,4 +1,7 @@
-"""The optimizer: Adam, or AdamW with a weight decay, and its learning rate as a function of the step."""
+"""Creates the optimizer and its learning rate as a function of the step.
+
+The optimizer is Adam, or AdamW if there is a weight decay.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,22 @@ from trainer.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, steps: int) -> float | schedules.LearningRateSchedule:
-    """Of each step of --learning-rate: a linear warm-up to it, then constant, or down to 0 on half a cosine.
+    """Returns the learning rate or its schedule, with --learning-rate as the peak.
 
-    The cosine is that of Loshchilov and Hutter 2017, "SGDR", without restarts; the warm-up that of Goyal et al. 2017,
-    "Accurate, Large Minibatch SGD". The steps of --freeze-epochs are not among these.
+    A linear warm-up leads to the peak. After it the rate is constant, or falls to 0 on half a cosine. The cosine is
+    that of Loshchilov and Hutter 2017, "SGDR", without restarts; the warm-up is that of Goyal et al. 2017, "Accurate,
+    Large Minibatch SGD". The schedule does not count the steps of --freeze-epochs.
 
     Args:
-      steps: of an epoch.
+      config: the options.
+      steps: number of steps of an epoch.
     """
     peak, total = config.learning_rate, (config.epochs - config.freeze_epochs) * steps
     warmup = round(config.warmup_epochs * steps)
     if config.schedule == "constant" and not warmup:
         return peak
     return schedules.CosineDecay(
-        peak / (warmup + 1) if warmup else peak,  # never 0: a step that changes nothing is lost
+        peak / (warmup + 1) if warmup else peak,  # not 0: a step at rate 0 changes nothing
         decay_steps=max(1, total - warmup),
         alpha=1.0 if config.schedule == "constant" else 0.0,
         warmup_target=peak if warmup else None,
@@ -33,11 +38,16 @@ def learning_rate(config: TrainConfig, steps: int) -> float | schedules.Learning
 
 
 def optimizer(config: TrainConfig, steps: int, variables: Sequence[keras.Variable]) -> keras.optimizers.Optimizer:
-    """For all weights of a network; not yet built.
+    """Creates the optimizer for all weights of a network, without building it.
 
-    Weight decay is decoupled from the gradient (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization"),
-    multiplied by the learning rate, and only for kernels: biases and the scales of normalizations, which have one
-    dimension, are left alone.
+    Weight decay is decoupled from the gradient (Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization")
+    and multiplied by the learning rate. It applies to kernels only. Biases and the scales of normalizations, which have
+    one dimension, do not decay.
+
+    Args:
+      config: the options.
+      steps: number of steps of an epoch.
+      variables: the trainable weights of the network.
     """
     rate = learning_rate(config, steps)
     if not config.weight_decay:
@@ -48,7 +58,10 @@ def optimizer(config: TrainConfig, steps: int, variables: Sequence[keras.Variabl
 
 
 def head_optimizer(config: TrainConfig) -> keras.optimizers.Optimizer:
-    """For the head alone, while the rest is frozen: --head-learning-rate, constant."""
+    """Creates the optimizer for the head while all other layers are frozen.
+
+    Its learning rate is --head-learning-rate, constant.
+    """
     rate = config.head_learning_rate or config.learning_rate
     return keras.optimizers.Adam(rate, global_clipnorm=config.clip_norm or None)
 

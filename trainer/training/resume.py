@@ -1,8 +1,8 @@
-"""What a checkpoint of a run holds, when it is written, and whether a run may go on from one.
+"""Decides what a checkpoint holds, when to write one and whether a run may resume.
 
-Weights, the state of augmentation and of dropout, the optimizers with their moving averages of weights, the half
-counted metrics, the best weights so far, the rows of the history and the position in the input: with these, the run
-comes to the very weights that it would have come to without the interruption.
+A checkpoint holds the weights, the state of augmentation and of dropout, the optimizers with their moving averages of
+the weights, the metrics of the unfinished epoch, the best weights so far, the rows of the history and the position in
+the input. With these, a resumed run ends with exactly the same weights as a run without the interruption.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from trainer.training import checkpoint_file, sigterm
 from trainer.training.checkpoint_file import Checkpoint
 from trainer.training.loop import State
 
-NOT_DECISIVE = ("data", "output")  # a folder may be moved: the dataset is known by its contract
+NOT_DECISIVE = ("data", "output")  # a folder may be moved: the contract identifies the dataset
 
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoints:
-    """Those of one run.
+    """Describes the checkpoints of one run.
 
-    run: where they are written; None to write nothing.
-    about: of `fingerprint`, what they are of.
-    start: the one to go on from; None to begin.
+    run: the run directory to write to; None to write nothing.
+    about: from `fingerprint`, describes the run.
+    start: the checkpoint to resume from; None to start from the beginning.
     """
 
     run: run_dir.Run | None
@@ -43,11 +43,11 @@ class Checkpoints:
 
 @dataclasses.dataclass(frozen=True)
 class Session:
-    """How a training speaks with whoever started it.
+    """Holds the callbacks between a training and the program that started it.
 
-    say: takes the lines of progress.
+    say: receives the lines of progress.
     saved: called after each checkpoint.
-    ending: whether the process was told to end.
+    ending: returns whether the process has received SIGTERM.
     """
 
     say: Callable[[str], None]
@@ -56,19 +56,30 @@ class Session:
 
 
 class Saver:
-    """Writes checkpoints of one run, and puts one back."""
+    """Writes the checkpoints of one run and restores one of them."""
 
     def __init__(
         self, config: TrainConfig, checkpoints: Checkpoints, state: State, steps: int, session: Session
     ) -> None:
-        """steps: of an epoch."""
+        """Keeps the parts of the run that a checkpoint holds.
+
+        Args:
+          config: the options.
+          checkpoints: of the run.
+          state: the model, its position and its history.
+          steps: number of steps of an epoch.
+          session: the callbacks.
+        """
         self._config, self._steps, self._session = config, steps, session
         self._run, self._about = checkpoints.run, checkpoints.about
         self._model, self._position, self._progress = state.model, state.position, state.progress
         self._written = time.monotonic()
 
     def after_step(self, epoch_ended: bool) -> None:
-        """Writes a checkpoint where one is due, and where the process was told to end, which it then does."""
+        """Writes a checkpoint if one is due or if the process received SIGTERM.
+
+        After SIGTERM it then ends the process.
+        """
         every, minutes = self._config.checkpoint_steps, self._config.checkpoint_minutes
         ending = self._session.ending()
         due = ending or epoch_ended or (every and self._position.step % every == 0)
@@ -87,7 +98,7 @@ class Saver:
             return
         arrays = {group: [np.asarray(v) for v in variables] for group, variables in self._variables().items()}
         if int(self._model.fault.numpy()):
-            return  # the loop looks at it soon; what is on disk is from before
+            return  # the loop reports the fault soon; the checkpoints on disk are from before it
         if not all(np.isfinite(array).all() for array in arrays["model"]):
             raise TrainerError(
                 f"Training broke down in epoch {self._position.epoch + (self._position.step > 0)}: a weight is not a "
@@ -103,7 +114,7 @@ class Saver:
         self._written = time.monotonic()
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Puts everything back as it was when the checkpoint was written.
+        """Restores the model, the position and the history from a checkpoint.
 
         Raises:
           TrainerError: the network has other weights than the checkpoint.
@@ -126,12 +137,12 @@ class Saver:
         optimizer = self._model.optimizer_variables()
         metrics = self._model.metric_variables()
         others = {id(v) for v in (*optimizer, *metrics)}
-        model = [v for v in self._model.variables if id(v) not in others]  # the states of random seeds are among them
+        model = [v for v in self._model.variables if id(v) not in others]  # includes the states of the seed generators
         return {"model": model, "optimizer": optimizer, "metrics": metrics}
 
 
 def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[str, Any]:
-    """What has to be the same for a run to go on exactly."""
+    """Returns all values that have to be equal for a run to resume exactly."""
     options = {name: value for name, value in config.decisive().items() if name not in NOT_DECISIVE}
     gathered = dataset.is_gathered(config.data, "train", config.cache)
     return {
@@ -144,17 +155,22 @@ def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[
 
 
 def step_of(checkpoint: Checkpoint | None) -> int:
-    """Where a run goes on: a number that differs from checkpoint to checkpoint; 0 at the beginning."""
+    """Returns the step at which a run resumes; 0 without a checkpoint.
+
+    The number differs from checkpoint to checkpoint.
+    """
     if checkpoint is None:
         return 0
     return int(checkpoint.path.stem.removeprefix("step-"))
 
 
 def find(run: run_dir.Run, about: dict[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint to go on from, after saying which it is; None, after saying that there is none.
+    """Returns the checkpoint to resume from, or None if there is none.
+
+    It reports through `say` which checkpoint it is, or that there is none.
 
     Raises:
-      TrainerError: it is of other options, another dataset or other versions.
+      TrainerError: the checkpoint belongs to other options, another dataset or other versions.
     """
     before = len(checkpoint_file.found(run.checkpoints))
     checkpoint = checkpoint_file.latest(run.checkpoints, say)
@@ -173,7 +189,11 @@ def find(run: run_dir.Run, about: dict[str, Any], say: Callable[[str], None]) ->
 
 
 def refuse_other(directory: str, was: dict[str, Any], now: dict[str, Any]) -> None:
-    """Raises TrainerError, with all that differs, unless both fingerprints are equal."""
+    """Checks that two fingerprints are equal.
+
+    Raises:
+      TrainerError: they are not equal; the message lists all differences.
+    """
     found = [
         f"{flag(name)} (was {was['options'].get(name)!r}, is {value!r})"
         for name, value in now["options"].items()

@@ -1,4 +1,7 @@
-"""SIGTERM while training, which schedulers send some seconds before they take a machine away."""
+"""Handles SIGTERM while training.
+
+Schedulers send this signal some seconds before they take a machine away.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,22 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-STATUS = 128 + signal.SIGTERM  # the exit status of a program that the signal ended
+STATUS = 128 + signal.SIGTERM  # the exit status of a program that was ended by the signal
 
 
 @contextlib.contextmanager
 def noted(active: bool = True) -> Iterator[Callable[[], bool]]:
-    """Inside, a first SIGTERM is only noted, and a second one ends the process at once, as any does outside.
+    """Delays the first SIGTERM: inside the context it only sets a flag.
 
-    One that came too late for the body to heed it takes effect where the body ends.
+    A second SIGTERM ends the process at once, as any SIGTERM does outside the context. If the first one came too late
+    for the body to react, it takes effect where the body ends.
 
     Args:
-      active: False, and outside of the main thread, which alone gets signals: nothing is changed.
+      active: False to change nothing. Nothing is changed outside of the main thread either, because only the main
+        thread receives signals.
 
     Yields:
-      Whether SIGTERM has come.
+      A function that returns whether SIGTERM has come.
     """
     came = threading.Event()
     if not active or not _can_choose():
@@ -43,13 +48,13 @@ def noted(active: bool = True) -> Iterator[Callable[[], bool]]:
 
 
 def at_once() -> None:
-    """Has SIGTERM end the process, whoever in it would only note it."""
+    """Makes SIGTERM end the process at once, whatever handler was set before."""
     if _can_choose():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def leave(say: Callable[[str], None]) -> NoReturn:
-    """Ends the program as the signal would have. Raises SystemExit."""
+    """Ends the program with the exit status of SIGTERM. Raises SystemExit."""
     say("ended by SIGTERM: the same command with --resume goes on from the last checkpoint")
     sys.exit(STATUS)
 

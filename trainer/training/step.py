@@ -1,4 +1,7 @@
-"""The training step: the network behind what only training needs, and a note of the first step that broke down."""
+"""Defines the training step and records the first step with a non-finite number.
+
+`TrainedModel` wraps the network with the parts that only training needs.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +23,16 @@ from trainer.models.backbone import Backbone
 from trainer.training import distribution, losses, mixed_precision, optimizers
 from trainer.training.augmentation import Augmentation
 
-INPUT, LOSS, GRADIENT = 1, 2, 4  # what of a step is not finite
+INPUT, LOSS, GRADIENT = 1, 2, 4  # bits: which part of a step is not finite
 KINDS = 8
 
 
 class Dequantize(keras.layers.Layer):
-    """Images as stored, uint8 or float16 or float32 (B, H, W, 3) -> float32 normalized as the contract says.
+    """Normalizes stored images as the contract says.
 
-    Runs inside the compiled step, on the device that trains: the bytes cross in their smallest form. It is part of the
-    training step only; the saved network takes normalized images.
+    It maps uint8, float16 or float32 (B, H, W, 3) to float32 of that shape. It runs inside the compiled step, on the
+    device that trains, so that the images are transferred in their smallest form. It is part of the training step only;
+    the saved network takes normalized images.
     """
 
     def __init__(self, contract: Contract, **kwargs: Any) -> None:
@@ -42,10 +46,10 @@ class Dequantize(keras.layers.Layer):
 
 
 class BalancedAccuracy(keras.metrics.Metric):
-    """Mean recall over the classes seen, unweighted: `metrics.balanced_accuracy` as a running Keras metric.
+    """Computes the mean recall over the classes seen so far, without class weights.
 
-    Takes int labels (B,) and scores (B, C), logits or probabilities. Keeps a (C, C) confusion matrix in float32, which
-    counts exactly up to 2**24 records a cell.
+    It is `metrics.balanced_accuracy` as a running Keras metric. It takes int labels (B,) and scores (B, C), logits or
+    probabilities. It keeps a confusion matrix float32 (C, C), which counts exactly up to 2**24 records a cell.
     """
 
     def __init__(self, classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:
@@ -56,17 +60,17 @@ class BalancedAccuracy(keras.metrics.Metric):
         )
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        del sample_weight  # a record counts once, whatever it weighs in the loss
+        del sample_weight  # a record counts once, whatever its weight in the loss
         self.add(self.confusion(y_true, y_pred))
 
     def confusion(self, y_true: Any, y_pred: Any) -> Any:
-        """How often which class was given for which: float32 (C, C)."""
+        """Returns the counts of true class (row) and predicted class: float32 (C, C)."""
         true = ops.one_hot(ops.reshape(y_true, (-1,)), self.classes, dtype="float32")
         given = ops.one_hot(ops.argmax(y_pred, axis=-1), self.classes, dtype="float32")
         return ops.matmul(ops.transpose(true), given)
 
     def add(self, matrix: Any) -> None:
-        """Counts what `confusion` gave, the same on every replica."""
+        """Adds a matrix of `confusion`, which is the same on every replica."""
         self.matrix.assign_add(matrix)
 
     def result(self) -> Any:
@@ -79,21 +83,26 @@ class BalancedAccuracy(keras.metrics.Metric):
 
 
 class RunningMean(keras.metrics.Mean):
-    """A mean of values that are the same on every replica: it can be read without asking the others."""
+    """Computes the mean of values that are the same on every replica.
+
+    Therefore it is read without a message to the other replicas.
+    """
 
     def add_variable(self, *args: Any, **kwargs: Any) -> Any:
         return super().add_variable(*args, **{**kwargs, "aggregation": "only_first_replica"})
 
 
 class TrainedModel(keras.Model):
-    """A network with what only training needs. Takes the batches of `dataset.load(..., dequantize=False)`.
+    """Wraps a network with the parts that only training needs.
 
-    It has an optimizer for all weights, and where the rest is frozen at first, another for the head. Each has the
-    state of its own epochs only.
+    It takes the batches of `dataset.load(..., dequantize=False)`. It has an optimizer for all weights, and a second one
+    for the head if all other layers are frozen in the first epochs. Each optimizer has the state of its own epochs
+    only.
 
-    fault: int64 (), 0 while all numbers are finite, else KINDS * the number of steps before the first that were not,
-      plus INPUT, LOSS, GRADIENT. It stays on the device: reading it waits for the step.
-    done: int64 (), steps before the next one; the loop sets it where it begins.
+    fault: int64 (), 0 while all numbers are finite. Otherwise KINDS * the number of steps before the first step with a
+    number that is not finite, plus INPUT, LOSS, GRADIENT. It stays on the device, because reading it waits for the
+    step.
+    done: int64 (), number of steps before the next one; the loop sets it where it begins.
     """
 
     def __init__(self, config: TrainConfig, contract: Contract, network: keras.Model) -> None:
@@ -113,22 +122,27 @@ class TrainedModel(keras.Model):
         self.balanced_accuracy = BalancedAccuracy(self.classes)
 
     def build(self, _: Any) -> None:
-        """Nothing is left to build: the network is."""
+        """Does nothing: the network is built already."""
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Images as stored (B, H, W, 3) -> scores (B, C), without augmentation."""
+        """Returns scores (B, C) of stored images (B, H, W, 3), without augmentation."""
         return self.network(self.dequantize(images), training=training)
 
     def train_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """One step of the optimizer; gives the loss of the batch. records: of `distribution.divided`."""
+        """Makes one step of the optimizer and returns the loss of the batch.
+
+        Args:
+          data: (images, labels[, weights]) of `dataset.load`.
+          records: number of records that count, from `distribution.divided`; None on one device.
+        """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         inputs, targets = self.augmentation(self.dequantize(images), labels, self._targets(labels, weights))
         optimizer = self.optimizer if self.head_optimizer is None or not self.frozen else self.head_optimizer
         with tf.GradientTape() as tape:
             scores = self.network(inputs, training=True)
             loss = self.compute_loss(images, targets, scores, training=True)
-            objective = optimizer.scale_loss(loss)  # the loss itself, but where float16 needs it larger
+            objective = optimizer.scale_loss(loss)  # larger than the loss only if float16 needs loss scaling
         variables = self.trainable_variables
         gradients = tape.gradient(objective, variables)
         broken = _not_finite([images] if weights is None else [images, weights])
@@ -140,7 +154,12 @@ class TrainedModel(keras.Model):
         return {"loss": loss}
 
     def test_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
-        """Counts a batch in the metrics; gives its loss. records: of `distribution.divided`."""
+        """Adds a batch to the metrics and returns its loss.
+
+        Args:
+          data: (images, labels[, weights]) of `dataset.load`.
+          records: number of records that count, from `distribution.divided`; None on one device.
+        """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         scores = self(images, training=False)
         loss = self.compute_loss(images, self._targets(labels, weights), scores, training=False)
@@ -150,18 +169,20 @@ class TrainedModel(keras.Model):
         return {"loss": loss}
 
     def results(self) -> dict[str, float]:
-        """The metrics over the batches since they were reset."""
+        """Returns the metrics over the batches since the last reset."""
         return {"balanced_accuracy": float(self.balanced_accuracy.result()), "loss": float(self.mean_loss.result())}
 
     def reset(self) -> None:
-        """Begins to count anew."""
+        """Sets the metrics back to zero."""
         self.mean_loss.reset_state()
         self.balanced_accuracy.reset_state()
 
     def enter(self, epoch: int) -> bool:
-        """Freezes or unfreezes what is to be so in this epoch, counted from 0; whether the step is another than before.
+        """Freezes or unfreezes the backbone for this epoch, counted from 0.
 
-        A compiled step is then of no use any more: it trains what was to be trained when it was compiled.
+        Returns:
+          Whether that changed. If so, the step has to be compiled again: a compiled step trains the variables that were
+            trainable when it was compiled.
         """
         frozen = epoch < self.freeze_epochs
         if self.backbone is None or frozen == self.frozen:
@@ -172,7 +193,10 @@ class TrainedModel(keras.Model):
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """With the moving averages in the place of the weights, where they are kept; not while the rest is frozen."""
+        """Replaces the weights by their moving averages inside the context.
+
+        It changes nothing if averages are not kept, while the backbone is frozen, or before the first step.
+        """
         if not self.averages or self.frozen or not int(self.optimizer.iterations.numpy()):
             yield
             return
@@ -184,16 +208,16 @@ class TrainedModel(keras.Model):
             variable.assign(value)
 
     def optimizer_variables(self) -> list[keras.Variable]:
-        """Moments, moving averages and counts of steps."""
+        """Returns the moments, moving averages and step counts of the optimizers."""
         head = self.head_optimizer.variables if self.head_optimizer is not None else []
         return [*self.optimizer.variables, *head]
 
     def metric_variables(self) -> list[keras.Variable]:
-        """What a half counted epoch consists of."""
+        """Returns the variables of the metrics, which an unfinished epoch has changed."""
         return [*self.mean_loss.variables, *self.balanced_accuracy.variables]
 
     def _targets(self, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-        """float32 (B, C): each record's weight, on its class."""
+        """Returns the targets float32 (B, C): the weight of each record on its class."""
         targets = tf.one_hot(labels, self.classes)
         return targets if weights is None else targets * weights[:, None]
 
@@ -202,9 +226,15 @@ class TrainedModel(keras.Model):
         self.balanced_accuracy.add(matrix)
 
     def _note_fault(self, broken: tf.Tensor, loss: tf.Tensor, gradients: list[Any], skips: tf.Tensor | bool) -> None:
-        """broken: above 0 if the input is. skips: the optimizer leaves steps out whose gradients are not finite.
+        """Stores the step in `fault` if it is the first with a non-finite number.
 
-        One sum a gradient: squares would cost more and overflow.
+        It checks one sum of each gradient: a sum of squares would cost more and could overflow.
+
+        Args:
+          broken: above 0 if the input is not finite.
+          loss: of the batch.
+          gradients: of the loss.
+          skips: whether the optimizer skips steps whose gradients are not finite.
         """
         kinds = tf.where(tf.math.is_finite(loss), 0, LOSS) + tf.where(broken > 0, INPUT, 0)
         sums = [tf.reduce_sum(tf.convert_to_tensor(g)) for g in gradients if g is not None]
@@ -216,16 +246,25 @@ class TrainedModel(keras.Model):
 
 
 def _not_finite(inputs: list[tf.Tensor]) -> tf.Tensor:
-    """float32 (): how many of the inputs hold NaN or infinity. 8-bit images are always finite."""
+    """Returns how many of the inputs hold NaN or infinity, float32 ().
+
+    8-bit images are always finite.
+    """
     floating = [values for values in inputs if values.dtype.is_floating]
     return tf.add_n([tf.zeros(()), *(1 - tf.cast(tf.reduce_all(tf.math.is_finite(v)), tf.float32) for v in floating)])
 
 
 def training_model(config: TrainConfig, contract: Contract, network: keras.Model, steps: int) -> TrainedModel:
-    """The network behind what only training needs, compiled. steps: of an epoch, which schedules go by.
+    """Wraps the network with the parts that only training needs and compiles it.
+
+    Args:
+      config: the options.
+      contract: of the dataset.
+      network: the network to train.
+      steps: number of steps of an epoch, for the learning-rate schedules.
 
     Raises:
-      TrainerError: --augment-classes or --freeze-epochs cannot be had of this dataset or network.
+      TrainerError: --augment-classes or --freeze-epochs is not possible with this dataset or network.
     """
     training = TrainedModel(config, contract, network)
     training.compile(
@@ -239,7 +278,7 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
         ),
         jit_compile=False,
     )
-    # Built now, so that a checkpoint can be put back before a step.
+    # The optimizer is built now, so that a checkpoint can be restored before the first step.
     training.optimizer.build(network.trainable_variables)
     if training.backbone is not None:
         training.head_optimizer = mixed_precision.scaled(config, optimizers.head_optimizer(config))

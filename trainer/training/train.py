@@ -1,4 +1,4 @@
-"""One training run, from a prepared dataset to a model that can be served.
+"""Trains one model, from a prepared dataset to a model that can be served.
 
 from trainer.config import TrainConfig
 from trainer.training.train import train
@@ -46,16 +46,17 @@ from trainer.training.step import training_model
 def train(
     config: TrainConfig, say: Callable[[str], None] = print, saved: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Trains, evaluates on every split but train, and writes all of it to `config.output`.
+    """Trains, evaluates on every split but train, and writes all to `config.output`.
 
     Args:
-      config: what to do.
-      say: takes the lines of progress, one an epoch, and the table at the end.
-      saved: called after each checkpoint, for who keeps a copy of the run elsewhere.
+      config: the options of the run.
+      say: receives the lines of progress, one an epoch, and the table at the end.
+      saved: called after each checkpoint, for a program that keeps a copy of the run elsewhere.
 
     Returns:
-      The content of metrics.json; of several workers only on the first, and {} on the others. Equal for equal configs,
-      datasets, machines and versions, also where the run was interrupted and went on with `resume`.
+      The content of metrics.json. With several workers only the first one returns it, and the others return {}. It is
+      equal for equal configs, datasets, machines and versions, also if the run was interrupted and resumed with
+      `resume`.
 
     Raises:
       TrainerError, ContractError: the dataset, the model or the output directory cannot be used, or a number of the
@@ -69,7 +70,7 @@ def train(
         say(f"worker {worker + 1} of {of}: the first one reports and writes")
         say = _silent
     _check_splits(config, contract)
-    augmentation.chosen(config, contract)  # names that are none are told before the work
+    augmentation.chosen(config, contract)  # reports unknown class names before any work
     warnings = [
         *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
         *mixed_precision.warnings(config),
@@ -98,7 +99,7 @@ def train(
     )
     for warning in warnings:
         say(f"warning: {warning}")
-    with sigterm.noted(active=of == 1) as ending:  # of several workers, one that saves would wait for the others
+    with sigterm.noted(active=of == 1) as ending:  # with several workers, a worker that saves would wait for the others
         checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
         progress = _fit(config, contract, network, used, checkpoints, resume.Session(say, saved, ending))
     if worker:
@@ -110,25 +111,29 @@ def train(
 
 
 def _silent(line: str) -> None:
-    """Says nothing: of several workers one reports."""
+    """Prints nothing: only the first of several workers reports."""
 
 
 def _finished(
     config: TrainConfig, contract: Contract, run: run_dir.Run, about: dict[str, Any], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """What --resume does with a run that is whole: nothing, if it is the run that was asked for."""
+    """Handles --resume of a finished run: returns its metrics if it is the same run.
+
+    Raises:
+      TrainerError: the run was made with other options, another dataset or other versions.
+    """
     result: dict[str, Any] = json.loads(run.metrics.read_text(encoding="utf-8"))
     earlier = TrainConfig(**config_file.read(run.config, TrainConfig))
     moved = dataclasses.replace(earlier, data=config.data)
     was = resume.fingerprint(moved, contracts.load(run.directory), about["replicas"])
     resume.refuse_other(config.output, was | {"versions": result.get("versions", {})}, about)
-    run_dir.drop_checkpoints(run)  # a run that was killed in its last moment
+    run_dir.drop_checkpoints(run)  # the run may have been killed just before it deleted them
     say(f"the run in {config.output!r} is finished: epoch {result['epochs']['kept']} of {config.epochs} was kept")
     return result
 
 
 def _check_splits(config: TrainConfig, contract: Contract) -> None:
-    """Every shard that the run will read is there, before the first minute is spent."""
+    """Checks that every shard that the run will read exists, before any training."""
     if TRAIN_SPLIT in (config.validation,):
         raise TrainerError("--validation should be a split that is not trained on. Received: 'train'.")
     if config.validation not in (*contract.splits, NO_VALIDATION):
@@ -145,7 +150,10 @@ def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:
 
 
 def _absent_classes(contract: Contract) -> list[str]:
-    """A sentence for each split that cannot tell how well some class is recognized."""
+    """Returns a warning for each split that has no record of some class.
+
+    Such a split cannot measure how well that class is recognized.
+    """
     sentences = []
     for name, split in contract.splits.items():
         absent = [label for label in contract.labels if not split.stored.get(label, 0)]
@@ -158,10 +166,16 @@ def _absent_classes(contract: Contract) -> list[str]:
 
 
 def start_keras(seed: int, deterministic: bool = True) -> None:
-    """The same numbers every time, if `deterministic`, whatever the user's ~/.keras/keras.json says.
+    """Prepares Keras so that runs with the same seed give the same numbers.
+
+    The settings of the user's ~/.keras/keras.json have no effect.
+
+    Args:
+      seed: of all random numbers.
+      deterministic: False permits operations whose results differ from run to run.
 
     Raises:
-      TrainerError: Keras runs on something else than TensorFlow.
+      TrainerError: Keras runs on another backend than TensorFlow.
     """
     if keras.backend.backend() != "tensorflow":
         raise TrainerError(
@@ -170,7 +184,7 @@ def start_keras(seed: int, deterministic: bool = True) -> None:
         )
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
-    keras.utils.clear_session()  # layer names, and with them the seeds drawn from names, start again
+    keras.utils.clear_session()  # restarts the numbers in layer names, and so the seeds that are drawn from these names
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
@@ -184,7 +198,10 @@ def _fit(
     checkpoints: resume.Checkpoints,
     session: resume.Session,
 ) -> Progress:
-    """Trains from the checkpoint, or from the beginning, and leaves the best weights in the network."""
+    """Trains from a checkpoint or from the beginning.
+
+    It leaves the best weights in the network.
+    """
     position, steps = loop.Position(), nonfinite.steps_of_epoch(config, contract)
     batches = dataset.load(
         config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
@@ -213,7 +230,7 @@ def _fit(
     state = loop.State(model, position, progress)
     saver = resume.Saver(config, checkpoints, state, steps, session)
     if run:
-        shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
+        shutil.rmtree(run.logs, ignore_errors=True)  # they are written anew from the history
     if checkpoints.start:
         saver.restore(checkpoints.start)
     distribution.part_seeds(model, used)
