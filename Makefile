@@ -118,10 +118,11 @@ prism-test: $(VENV)/.dev prism  ## Prism and several processes: equal shards; an
 	$(RUN) tests/engines/others.py prism processes
 	SHARDMILL_RUNNER=PrismRunner $(RUN) -m pytest tests/end_to_end/test_prepare.py
 
-lint: $(VENV)/.dev  ## ruff (lint and format) and mypy
+lint: $(VENV)/.dev  ## ruff (lint and format), mypy, and the first lines of docstrings
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	$(RUN) .ci/check_words.py
 
 format: $(VENV)/.dev  ## let ruff mend and format the code
 	$(VENV)/bin/ruff check --fix .

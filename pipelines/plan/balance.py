@@ -1,4 +1,7 @@
-"""Decides how many records each image becomes, by the balance asked for and its rank in hash order."""
+"""Decides how many records each image becomes.
+
+The balance asked for and the rank of an image in the order of hashes decide it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Summarizes where the images of a class lie on the line of hashes, in bounded memory.
+"""Summarizes the hash positions of the images of a class, in bounded memory.
 
 Splits and copies ask the same question: of the items of a class, in the order of their hashes, where are the cuts? A
 `RankHistogram` answers it exactly for up to MAX_BINS distinct items per class. Beyond that it answers to within

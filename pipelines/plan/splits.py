@@ -1,4 +1,4 @@
-"""Decides the split of each unit of images: cuts on the line of hashes, and groups that stay together."""
+"""Decides the split of each unit of images that stay together."""
 
 from __future__ import annotations
 

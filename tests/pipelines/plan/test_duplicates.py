@@ -15,10 +15,11 @@ from pipelines.config import PrepareConfig
 from pipelines.core import errors
 from pipelines.core.elements import Ref, pack, unpack
 from pipelines.core.errors import ConfigError
+from pipelines.core.hashing import POSITIONS
 from pipelines.core.summary import Duplicates
 from pipelines.dataset import verify
 from pipelines.job import prepare, stages
-from pipelines.plan import balance, duplicates
+from pipelines.plan import duplicates
 from tests.support.images import draw_photo
 
 
@@ -105,7 +106,7 @@ def test_of_many_equal_images_some_are_named_and_the_others_counted():
 
 def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
     equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * stages.BUCKET + 1)]
-    out = list(stages.assign_split(bucket(equal), config("keep"), {"bee": [(balance.POSITIONS, "train")]}))
+    out = list(stages.assign_split(bucket(equal), config("keep"), {"bee": [(POSITIONS, "train")]}))
     parts = [list(unpack([element])) for element in out if isinstance(element, bytes)]
     assert [len(part) for part in parts] == [stages.BUCKET, stages.BUCKET, 1]
     assert [(r.key, r.split) for part in parts for r in part] == [(r.key, "train") for r in equal]
@@ -119,7 +120,7 @@ def test_a_unit_counts_for_its_most_frequent_label_and_of_equals_for_the_first(l
 
 
 def test_the_one_that_stays_takes_its_own_split_along():
-    cuts = {"bee": [(balance.POSITIONS, "train")]}
+    cuts = {"bee": [(POSITIONS, "train")]}
     assert placed(UNIT[:2], cuts)[0] == {"bee/1": "train"}
     assert placed([ref("bee/1", "1", "test"), ref("bee/2", "1", "train")], {})[0] == {"bee/1": "test"}
     assert placed([ref("bee/1", "1"), ref("bee/2", "1", "train")], cuts)[0] == {"bee/1": "train"}
