@@ -1,7 +1,8 @@
-"""The trainer's options: one frozen dataclass, checked when made, saved as config.yaml beside what it produced.
+"""Defines the trainer's options as one frozen dataclass that checks its values.
 
-The command line is made from the fields below, so that an option is stated once. Standard library only: `--help` and
-a wrong flag must not wait for TensorFlow.
+A run saves its options as config.yaml in its directory. The command line is built from the fields below, so that each
+option is defined once. This module imports only the standard library, because `--help` and the error for a wrong flag
+must not wait for TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,38 +20,46 @@ CACHES = ("none", "memory", "disk")
 NO_CACHE = "none"
 TRAIN_SPLIT = "train"
 NO_VALIDATION = "none"
-NATURAL = "none"  # of --resample: the classes as they are stored
+NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
 VERIFY = ("full", "fast", "off")
 DEFAULT_VERIFY = "fast"
 VERIFY_HELP = (
     "before TensorFlow opens the shards, compare their SHA-256 digests with the contract's; fast: only of files that "
     "have changed since they were last compared (by size, time and inode); off: compare sizes only"
 )
-MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both may be 0 in float32
+MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both x and y may be 0 in float32
 EXPORT_FORMATS = ("savedmodel", "tflite", "onnx")
 EXPORT_HELP = (
     "savedmodel: encoded image bytes in, label and probabilities out; tflite, onnx: uint8 pixels of the contract's "
     "size in, probabilities out; onnx needs requirements-onnx.in (default: savedmodel)"
 )
-MAX_SEED = 2**31 - 1  # what tf.data, NumPy and Keras all take
+MAX_SEED = 2**31 - 1  # the largest seed that tf.data, NumPy and Keras all accept
 
 
 class TrainerError(ValueError):
-    """A user's mistake or unusable input; the message says what was expected, what came, and what to do."""
+    """Is raised for a user's mistake or unusable input.
+
+    The message says what was expected, what was received and what to do.
+    """
 
 
 def option(default: Any, text: str, *, compare: bool = True, **extra: Any) -> Any:
-    """A field of a config: its default (dataclasses.MISSING: required), its help, and `metavar` or `choices`.
+    """Returns a dataclass field that is one command-line option.
 
-    compare: False for what changes nothing in the result; it does not make two configs differ.
+    Args:
+      default: value where the option is not given; dataclasses.MISSING makes the option required.
+      text: help text of the option.
+      compare: False for an option that does not change the result. Configs that differ only in it are equal.
+      extra: `metavar` or `choices` for argparse.
     """
     return dataclasses.field(default=default, compare=compare, metadata={"help": text, **extra})
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a training run does. Two runs of equal configs on one machine agree exactly.
+    """Holds every option of a training run.
 
+    Two runs with equal configs on one machine give exactly the same result.
     Raises:
       TrainerError: a value is out of its range; the message names the option.
     """
@@ -215,7 +224,10 @@ class TrainConfig:
         self._check_pairs()
 
     def _check_pairs(self) -> None:
-        """Options that are of use only beside others, and weights that Beta's numbers would be too small for."""
+        """Raises TrainerError for options that conflict or that lack another option.
+
+        It also refuses --mixup and --cutmix below MIN_BETA, where draws of the Beta distribution are too small.
+        """
         for name in ("mixup", "cutmix"):
             if 0 < getattr(self, name) < MIN_BETA:
                 raise TrainerError(f"{flag(name)} should be 0 or from {MIN_BETA} on. Received: {getattr(self, name)}.")
@@ -232,24 +244,23 @@ class TrainConfig:
                 raise TrainerError(f"{flag(name)} is of use only with {needs}. Give both or none of them.")
 
     def augmented_classes(self) -> list[str]:
-        """The names of --augment-classes; none: all classes."""
+        """Returns the class names of --augment-classes; an empty list means all classes."""
         return [name.strip() for name in self.augment_classes.split(",") if name.strip()]
 
     def decisive(self) -> dict[str, Any]:
-        """The options that decide what comes out."""
+        """Returns the options that change the result, by field name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
 
 
 def flag(name: str) -> str:
-    """The command-line spelling of a field: batch_size -> --batch-size."""
+    """Returns the command-line flag of a field: batch_size -> --batch-size."""
     return "--" + name.replace("_", "-")
 
 
 def resample_temperature(text: str) -> float:
-    """The temperature that a --resample means: 1 for none, infinity for uniform.
-
+    """Returns the temperature that --resample means: 1 for none, infinity for uniform.
     Raises:
-      TrainerError: it is none of the forms.
+      TrainerError: the text has none of the three forms.
     """
     name, equals, value = text.partition("=")
     if not equals and name in (NATURAL, "uniform"):
@@ -267,7 +278,11 @@ def resample_temperature(text: str) -> float:
 
 
 def check_type(name: str, value: Any, kind: str) -> None:
-    """Raises TrainerError unless `value` is of the type that the field's annotation spells: str, int, float, bool."""
+    """Raises TrainerError if a value does not have the type of its field.
+
+    Args:
+      kind: the type annotation of the field as text: str, int, float or bool.
+    """
     allowed: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
     if not isinstance(value, allowed[kind]) or (kind != "bool" and isinstance(value, bool)):
         raise TrainerError(f"{flag(name)} should be of type {kind}. Received: {value!r}.")
