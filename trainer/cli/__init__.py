@@ -1,6 +1,6 @@
-"""The command line of `python -m trainer`. Begin in `main`."""
+"""Implements the command line of `python -m trainer`. Start reading in `main`."""
 
-# Name -> what `--help` says of it. Here, because `shardmill --help` tells it without loading the program.
+# Command -> its text in `--help`. It is defined here, because `shardmill --help` prints it without loading the program.
 COMMANDS = {
     "train": "train on a prepared dataset, evaluate, export",
     "evaluate": "score a trained model on a split",

@@ -1,6 +1,7 @@
-"""The command line: `python -m trainer train | evaluate | compare | export | predict | bench | doctor | ablate`.
+"""Parses the command line of `python -m trainer` and executes its command.
 
-Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
+The commands are train, evaluate, compare, export, predict, bench, doctor and ablate. Exit codes: 0 for success, 1 for
+failure, 2 for wrong usage. TensorFlow is imported inside the commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ PROGRAM = "python -m trainer"
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Runs one command and returns its exit code; argparse exits with 2 on a wrong flag.
+    """Executes one command and returns its exit code.
+
+    argparse exits with 2 on a wrong flag.
 
     Args:
-      program: what the user typed before the command; usage lines and errors repeat it.
+      program: name of the program in usage lines and errors, as the user typed it before the command.
     """
     arguments = vars(_parser(program).parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
     command = arguments.pop("command")
@@ -43,7 +46,7 @@ def _train(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
     config = options.merged(TrainConfig, arguments)
-    contracts.load(config.data)  # wrong paths are told in milliseconds, before TensorFlow
+    contracts.load(config.data)  # reports a wrong path within milliseconds, before TensorFlow is imported
     run_dir.check(config.output)
     with stderr_held():
         from trainer.training.train import train
@@ -205,7 +208,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
 
 
 def _command(commands: Any, name: str) -> argparse.ArgumentParser:
-    # Abbreviations are off: --class would silently become another option when a second one begins that way.
+    # Abbreviations are off, because --class would silently mean another option once a second one begins with it.
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=COMMANDS[name], description=COMMANDS[name], allow_abbrev=False
     )
