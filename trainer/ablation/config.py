@@ -1,4 +1,7 @@
-"""The options of `python -m trainer ablate`. Standard library only: `--help` must not wait for TensorFlow."""
+"""Defines the options of `python -m trainer ablate`.
+
+This module imports only the standard library and the contract, because `--help` must not wait for TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,14 @@ from trainer.ablation.variants import VARIANTS, Variant
 from trainer.config import TrainerError, check_type, flag, option
 
 ALL = "all"
-# What the variants set themselves, or what an option of `ablate` says.
+# Flags of `prepare` that the variants or options of `ablate` set.
 OURS = ("--input", "--output", "--name", "--size", "--splits", "--resize", "--normalize", "--encoding", "--balance",
         "--augment", "--seed")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class AblateConfig:
-    """What to compare, and on what.
-
+    """Configures an ablation: the images, the variants and the training.
     Raises:
       TrainerError: a value is out of its range; the message names the option.
     """
@@ -73,14 +75,22 @@ class AblateConfig:
         self.chosen()
 
     def more_flags(self) -> list[str]:
-        """`prepare_flags` as a list."""
+        """Returns `prepare_flags` as a list.
+
+        Raises:
+          TrainerError: the text has unbalanced quotes.
+        """
         try:
             return shlex.split(self.prepare_flags)
         except ValueError as e:
             raise TrainerError(f"--prepare-flags cannot be read ({e}). Received: {self.prepare_flags!r}.") from e
 
     def chosen(self) -> list[Variant]:
-        """The variants to train, in the order in which they build on one another."""
+        """Returns the variants to train, in the order in which they build on each other.
+
+        Raises:
+          TrainerError: --variants names an unknown variant, one twice, or one that --model excludes.
+        """
         known = {v.name: v for v in VARIANTS}
         names = list(known) if self.variants == ALL else [n.strip() for n in self.variants.split(",")]
         unknown = [name for name in names if name not in known]
@@ -95,16 +105,19 @@ class AblateConfig:
         return [v for v in chosen if v.name not in without]
 
     def decisive(self) -> dict[str, object]:
-        """The options that decide what a run of a variant comes to; `data` as an absolute path."""
+        """Returns the options that change the result of a variant's training.
+
+        `data` is an absolute path, unless it is a URL.
+        """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
         return values | {"data": self.data if "://" in self.data else os.path.abspath(self.data)}
 
 
 def check_data(config: AblateConfig) -> None:
-    """Refuses, in milliseconds, what `prepare` could not read.
+    """Checks --data within milliseconds, before `prepare` starts.
 
     Raises:
-      TrainerError: there is nothing at --data, or it is a dataset that is prepared already, or --output lies in it.
+      TrainerError: --data does not exist or is an already prepared dataset, or --output lies in it.
     """
     if "://" in config.data or any(c in config.data for c in "*?["):
         return
