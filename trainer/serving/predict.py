@@ -124,7 +124,7 @@ def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
     """Yields the prediction for each file, in the order of the files."""
     batch: list[tuple[str, bytes | str]] = []
     for path in paths:
-        with stderr_held():  # libraries write to stderr about a damaged file, but it gets exactly one line from us
+        with stderr_held():  # libraries also write to stderr about a damaged file; the user gets one line
             batch.append((path, _read(path)))
         if len(batch) == BATCH:
             yield from _answered(model, batch)

@@ -9,7 +9,7 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Split, Subject
 
 BINS = 60
-MOST_VALUES = 2_000_000  # for a histogram
+MOST_VALUES = 2_000_000  # greatest number of pixel values in a histogram
 MOST_CLASSES = 60
 PICTURES_SHOWN = 16
 

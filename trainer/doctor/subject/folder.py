@@ -93,7 +93,7 @@ def scan(root: str, clock: Clock, max_photos: int) -> Folder:
             break
         try:
             photos.append(_open(root, path, split, label))
-        except Exception as e:  # a decoder raises nearly anything on a damaged file
+        except Exception as e:  # a decoder may raise any exception for a damaged file
             unreadable.append((path, f"{type(e).__name__}: {e}"))
     labels = tuple(sorted({label for _, _, label in listed}))
     return Folder(root, labels, counts, tuple(sorted(photos, key=lambda p: p.path)), tuple(unreadable))

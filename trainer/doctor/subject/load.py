@@ -148,7 +148,7 @@ def _with_dataset(subject: Subject, dataset: Any) -> Subject:
         made = dataset() if callable(dataset) else dataset
     except TrainerError:
         raise
-    except Exception as e:  # the user's code may raise any type; the finding reports it
+    except Exception as e:  # the user's code may raise any exception; the finding reports it
         return _with_problem(subject, exceptions.explain(e, f"calling {name}"))
     pair = made if isinstance(made, tuple | list) else (made,)
     if not 1 <= len(pair) <= 2 or not all(isinstance(part, tf.data.Dataset) for part in pair):
@@ -180,7 +180,7 @@ def _draw(
         if not len(first):
             return None, [_empty(name)]
         second = sample.draw(batches.take(max(1, SECOND_IMAGES // len(first.batches[0].x))), Clock(SECOND_SECONDS))
-    except Exception as e:  # the user's map functions, decoders and TensorFlow raise any type
+    except Exception as e:  # the user's map functions, decoders and TensorFlow may raise any exception
         return None, [exceptions.explain(e, f"reading the {name} dataset")]
     return Split(name, first, second, batches, counts), []
 
@@ -207,7 +207,7 @@ def _with_model(subject: Subject, given: Any) -> Subject:
         model = _model(subject, given)
     except (TrainerError, contracts.ContractError):
         raise
-    except Exception as e:  # the user's code may raise any type; the finding reports it
+    except Exception as e:  # the user's code may raise any exception; the finding reports it
         return _with_problem(subject, exceptions.explain(e, f"building the model {name}"))
     if not isinstance(model, keras.Model):
         raise TrainerError(f"{name} should return a keras.Model. It returned a {type(model).__name__}.")

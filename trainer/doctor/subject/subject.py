@@ -153,5 +153,5 @@ def run_model(model: Any, images: np.ndarray) -> np.ndarray:
         return np.asarray(given, np.float32)
     except NotApplicable:
         raise
-    except Exception as e:  # layers raise many types for a shape or dtype that they reject
+    except Exception as e:  # layers raise many kinds of exceptions for a shape or dtype
         raise NotApplicable(f"the model does not take the images ({type(e).__name__})") from e
