@@ -30,28 +30,38 @@ class AblateConfig:
 
     data: str = option(
         dataclasses.MISSING,
-        "raw images: a folder of class folders, a manifest or a glob, as for prepare",
+        "raw images: a folder of class folders, a manifest or a glob, as for `pipelines prepare --input`",
         metavar="PATH",
     )
     output: str = option(
-        "ablation", "directory for the datasets, the runs and the report", metavar="DIR", compare=False
+        "ablation", "local directory for the datasets, the runs and the report", metavar="DIR", compare=False
     )
-    seeds: int = option(3, "trainings of each variant, with seeds 0, 1, ...", compare=False)
-    epochs: int = option(12, "passes over the train images; balanced variants train as many steps as the others")
+    seeds: int = option(3, "number of trainings per variant, with the seeds 0, 1, ...", compare=False)
+    epochs: int = option(
+        12, "number of passes over the train images; balanced variants train for as many steps as the others"
+    )
     variants: str = option(
-        ALL, f"{ALL}, or some of {', '.join(v.name for v in VARIANTS)}: comma-separated", metavar="LIST", compare=False
+        ALL,
+        f"comma-separated variants to train, out of {', '.join(v.name for v in VARIANTS)}; {ALL}: every variant",
+        metavar="LIST",
+        compare=False,
     )
-    size: str = option("64x64", "HxW of the prepared images", metavar="HxW")
+    size: str = option("64x64", "height and width of the prepared images in pixels", metavar="HxW")
     splits: str = option(
         "train=0.6,validation=0.2,test=0.2",
-        "as for prepare; the rare class needs images in the test split for its recall to mean anything",
+        "shares of the splits, as for `pipelines prepare --splits`; the recall of the rare class needs images of it in "
+        "the test split",
         metavar="NAME=SHARE,…",
     )
-    model: str = option("cnn", "network, as for the train command; half and double capacity are known of cnn only")
-    batch_size: int = option(32, "images a step")
-    learning_rate: float = option(1e-3, "of the Adam optimizer")
+    model: str = option(
+        "cnn", "network to train, as for the train command; the variants half and double exist only for cnn"
+    )
+    batch_size: int = option(32, "number of images per step")
+    learning_rate: float = option(1e-3, "learning rate of the Adam optimizer")
     prepare_flags: str = option(
-        "", 'further flags of prepare, as one text, such as "--allow-outside --max-reject-rate 0.1"', metavar="TEXT"
+        "",
+        'further flags of `pipelines prepare` as one text, such as "--allow-outside --max-reject-rate 0.1"',
+        metavar="TEXT",
     )
 
     def __post_init__(self) -> None:

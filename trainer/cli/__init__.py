@@ -4,10 +4,10 @@
 COMMANDS = {
     "train": "train on a prepared dataset, evaluate, export",
     "evaluate": "score a trained model on a split",
-    "compare": "set runs side by side on the same records, with paired tests",
+    "compare": "compare runs on the same records, with paired statistical tests",
     "export": "write a trained model for serving: SavedModel, TFLite or ONNX",
-    "predict": "tell the labels of image files",
-    "bench": "tell whether training waits for its input, and what to change",
-    "doctor": "tell why the accuracy is low: look at data, model and a past training",
-    "ablate": "tell what each step of preparing and training is worth on your images",
+    "predict": "predict the labels of image files",
+    "bench": "measure whether training waits for its input, and recommend changes",
+    "doctor": "find out why the accuracy is low: examine data, model and a past training",
+    "ablate": "measure how much each step of preparing and training adds on your images",
 }

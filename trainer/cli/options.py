@@ -51,7 +51,7 @@ def add_with_file(parser: argparse.ArgumentParser, kind: type) -> None:
         "--config",
         default="",
         metavar="FILE",
-        help="a YAML file of these options by name, such as an earlier run's config.yaml; flags go before it",
+        help="YAML file with these options by name, such as config.yaml of an earlier run; flags override it",
     )
     for field in dataclasses.fields(kind):
         _add_option(parser, field, required=False, default=argparse.SUPPRESS)
