@@ -1,9 +1,10 @@
-"""Checks the first line of every docstring: at most 80 characters, and it begins with a verb.
+"""Checks that docstrings begin with a verb and a first line of 80 characters.
 
     python .ci/check_words.py [FILE OR FOLDER ...]
 
-A verb in the third person ends in "s": "Reads", "Returns", "Is". Nouns in the plural do, too; those that came up are
-listed below. Docstrings of tests, of `__init__` methods and of nested functions are free.
+A verb in the third person ends in "s": "Reads", "Returns", "Is". Nouns in the plural also do. The list below holds
+those that have occurred. The first line may have at most 80 characters. Docstrings of tests, of `__init__` methods and
+of nested functions are not checked.
 """
 
 from __future__ import annotations
@@ -106,11 +107,11 @@ NOUNS = frozenset(
         "Less",
     ]
 )
-ALSO = frozenset(("Do", "Have"))  # verbs of rules, in the imperative
+ALSO = frozenset(("Do", "Have"))  # verbs in the imperative, with which rules begin
 
 
 def faults(path: pathlib.Path) -> Iterator[tuple[int, str, str]]:
-    """Yields (line, name, what is wrong) of each docstring of a file that breaks the rule."""
+    """Yields (line, name, fault) of each docstring of a file that breaks the rule."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     bodies: list[tuple[str, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef]] = [("module", tree)]
     for node in tree.body:

@@ -19,14 +19,12 @@ import time
 import measure
 import prepare
 
-sys.path.insert(0, str(measure.ROOT / "tests"))
 sys.path.insert(0, str(measure.ROOT))
-
-import image_fixtures
 
 from pipelines.config import PrepareConfig
 from pipelines.core.elements import Ref, Source
 from pipelines.workers.pool import TaskLostError, Workers
+from tests.support import images
 
 SIDE = 8192  # 64 Mpx: the largest that --max-pixels allows
 
@@ -34,7 +32,7 @@ SIDE = 8192  # 64 Mpx: the largest that --max-pixels allows
 def largest() -> dict[str, bytes]:
     """Whole pictures at the limit, of few bytes and many."""
     return {
-        f"largest {name}.png": image_fixtures.flat_png(SIDE, SIDE, depth, color)
+        f"largest {name}.png": images.flat_png(SIDE, SIDE, depth, color)
         for name, depth, color in (("RGB", 8, 2), ("RGBA", 8, 6), ("RGBA 16-bit", 16, 6))
     }
 
@@ -61,7 +59,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = pathlib.Path(temporary)
         measure.collect(work / "in", args.count)
-        bombs = {name: data for name, (data, _) in image_fixtures.bombs().items()} | largest()
+        bombs = {name: data for name, (data, _) in images.bombs().items()} | largest()
         (work / "bombs").mkdir()
         for name, data in bombs.items():
             (work / "bombs" / name).write_bytes(data)

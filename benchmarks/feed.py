@@ -3,8 +3,8 @@
     SHARDMILL_DATA=/folder python benchmarks/feed.py
     python benchmarks/feed.py --data prepared/
 
-The device is `trainer bench --step-ms`: a process that multiplies matrices. On one core the loader shares it; on two
-the device has one and the loader the other, also when it is measured alone. Steps take 0.25 to 8 times as long as the
+The device is a process that multiplies matrices (`synthetic_step.py`). On one core the loader shares it; on two the
+device has one and the loader the other, also when it is measured alone. Steps take 0.25 to 8 times as long as the
 loader, alone, needs for a batch.
 
 Without --data, photographs are prepared as uint8, 128x128. Their train split is read several times over (as further
@@ -33,7 +33,7 @@ import psutil
 sys.path.insert(0, str(measure.ROOT))
 
 from pipelines import contract as contracts
-from trainer.bench.config import COMPUTE_BOUND
+from trainer.bench.verdict import COMPUTE_BOUND, Findings
 
 FACTORS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 RECORDS = 50_000  # at least, of the split that is read
@@ -113,14 +113,25 @@ def _child(args: argparse.Namespace) -> None:
     """One process on so many cores: a JSON list of points, one a factor, on the last line."""
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.child])  # before TensorFlow counts its threads
     os.environ |= {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    from trainer.bench import config as bench
+    from synthetic_step import matrix_step
+
     from trainer.bench import measure as timing
+    from trainer.bench.config import BenchConfig
+    from trainer.training import train
+
+    config = BenchConfig(args.data, batch_size=args.batch_size, seconds=args.seconds)
+    contract = contracts.load(args.data)
+
+    def time_step(step_ms: float) -> Findings:
+        with matrix_step() as step:  # first: it starts TensorFlow's threads
+            train.start_keras(0)
+            step.set_milliseconds(step_ms, timing.batch_in_memory(contract, args.batch_size))
+            return timing.time_step(config, contract, timing.load(config), step, xla=False, say=lambda _: None)
 
     def point(step_ms: float) -> dict:
-        config = bench.BenchConfig(args.data, batch_size=args.batch_size, step_ms=step_ms, seconds=args.seconds)
         for _ in range(TRIES):
             with _others() as others:
-                found, _ = timing.run(config, say=lambda _: None)
+                found = time_step(step_ms)
             if others[0] <= args.others:
                 break
         return {

@@ -33,7 +33,7 @@ def main() -> None:
     made = {name: _training(arguments, options) for name, options in VARIANTS.items()}
     _report(made, arguments.rounds, arguments.steps * arguments.batch_size)
     if arguments.jpeg:
-        loaders = {f"--cache {cache}": _loader(arguments, cache) for cache in ("none", "memory", "disk")}
+        loaders = {f"--cache {cache}": _loader(arguments, cache) for cache in ("none", "memory")}
         from pipelines import contract as contracts
 
         _report(loaders, arguments.rounds, contracts.load(arguments.jpeg).split("train").records)

@@ -156,11 +156,10 @@ def history(output: pathlib.Path) -> list[dict[str, str]]:
 
 def write_dataset(directory: pathlib.Path) -> None:
     """A dataset by `python -m pipelines`' contract, of noise that is brighter above or below: nothing to wait for."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    import trainer_fixtures
+    from tests.support import datasets
 
     splits = {name: (2 * count // 3, count - 2 * count // 3) for name, count in RECORDS.items()}
-    trainer_fixtures.write_dataset(directory, encoding="uint8", splits=splits, weighted=True)
+    datasets.write_dataset(directory, encoding="uint8", splits=splits, weighted=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Writes the tables of findings in docs/doctor.md from the doctor's catalogue: `make docs`."""
+"""Writes the tables of findings in docs/doctor.md from the doctor's catalogue.
+
+`make docs` runs it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def main() -> int:
 
 
 def regenerated(page: str) -> str:
-    """Returns the page with the table of each group between the group's marks.
+    """Returns the page with each group's table between the marks of the group.
 
     Raises:
       ValueError: a group of the catalogue has no marks in the page.
@@ -34,7 +37,7 @@ def regenerated(page: str) -> str:
 
 
 def table(group: str) -> str:
-    """Returns the table of a group, a row for each finding."""
+    """Returns the table of a group, with a row for each finding."""
     entries = [entry for entry in catalogue.entries().values() if entry.group == group]
     return "\n".join([*HEAD, *(f"| `{e.id}` | {', '.join(e.levels)} | {e.documentation} |" for e in entries)])
 

@@ -1,4 +1,4 @@
-"""Runs the command line of `python -m pipelines`."""
+"""Starts the command line of `python -m pipelines`."""
 
 import sys
 

@@ -1,4 +1,7 @@
-"""The configuration of `prepare`: one frozen dataclass, checked when made. Imports nothing heavy."""
+"""Defines the configuration of `prepare`: one frozen dataclass that checks itself.
+
+It imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +20,27 @@ from pipelines.storage import remote
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
 QUALITIES = ("exact", "fast")
 DUPLICATES = ("keep", "drop", "fail")
-# Strengths: degrees, fractions of the side, fractions of the scale, fractions of the gray range, factors around 1.
+# Units: degrees, fractions of the side, fractions of the scale, fractions of the gray range, factors around 1.
 AUGMENT_DEFAULTS = {
     "flip": 1.0,  # 1: half of the copies are mirrored left to right
-    "rotate": 10.0,  # at most so many degrees either way
-    "shift": 0.08,  # at most this fraction of the side, each axis
+    "rotate": 10.0,  # at most this many degrees in either direction
+    "shift": 0.08,  # at most this fraction of the side, on each axis
     "scale": 0.1,  # zoom by a factor within 1 +- this
     "brightness": 0.1,  # add up to this fraction of 255
     "contrast": 0.15,  # stretch around mid-gray by a factor within 1 +- this
     "color": 0.15,  # saturation by a factor within 1 +- this
     "erase": 0.0,  # blank a rectangle of at most this fraction of the area; off by default
 }
-# What the shard bytes do not depend on. Everything else is part of the digest that decides whether a resume is one.
+# The shard bytes do not depend on these. The digest of all other options decides whether a run may be resumed.
 NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "image_memory", "thumbnails")
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
-    """The options of `python -m pipelines prepare`, in the form the pipeline uses. See `--help` for their meaning."""
+    """Configures `python -m pipelines prepare`, in the form that the pipeline uses.
+
+    See `--help` for the meaning of the options.
+    """
 
     input: str
     output: str
@@ -52,25 +58,25 @@ class PrepareConfig:
     balance: str = "none"
     duplicates: str = "keep"
     temperature: float = 1.0
-    target: int = 0  # records a class with balance=uniform; 0: as many as the largest class has
+    target: int = 0  # records per class with balance=uniform; 0: as many as the largest class has
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    max_copies: int = 10  # records an image at most, the original included
-    # What copies undergo; empty: nothing, they are plain duplicates.
+    max_copies: int = 10  # most records per image, including the original
+    # The strengths of the augmentation of copies; empty: copies are plain duplicates.
     augment: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(AUGMENT_DEFAULTS))
     encoding: str = "float16"
     jpeg_quality: int = 95
-    shards: int = 0  # a split; 0: by shard_size
-    shard_size: int = 128 << 20  # bytes a shard at most, about
+    shards: int = 0  # per split; 0: chosen by shard_size
+    shard_size: int = 128 << 20  # most bytes per shard, approximately
     seed: int = 0
     max_reject_rate: float = 0.01
     max_pixels: int = 64 << 20
-    max_frames: int = 1000  # of an animation or a TIFF; only the first is used
+    max_frames: int = 1000  # most frames of an animation or a TIFF; only the first is used
     max_file_bytes: int = 256 << 20
     allow_outside: bool = False
     image_timeout: float = 60.0  # seconds that reading or decoding one image may take
-    image_memory: int = 1 << 30  # bytes that one image may take in its worker
-    workers: int = 0  # decoding processes; 0: one a core
-    thumbnails: int = 2  # sources a class and split that the report shows
+    image_memory: int = 1 << 30  # bytes of memory that one image may take in its worker
+    workers: int = 0  # decoding processes; 0: one per core
+    thumbnails: int = 2  # sources per class and split that the report shows
 
     def __post_init__(self) -> None:
         _one_of("--layout", self.layout, ("auto", "class", "split"))
@@ -128,22 +134,25 @@ class PrepareConfig:
 
     @property
     def dataset_name(self) -> str:
-        """NAME in the shards' names: a letter, then letters, digits and _. As given, or made of the output folder's."""
+        """Returns NAME of the shards' names: a letter, then letters, digits and _.
+
+        It is the name that was given, or is made from the name of the output folder.
+        """
         if self.name:
             return self.name
         made = re.sub(r"[^A-Za-z0-9]+", "_", os.path.basename(self.output.rstrip("/"))).strip("_")
         return made if made[:1].isalpha() else f"dataset_{made}".rstrip("_")
 
     def digest(self) -> str:
-        """SHA-256 over the options that the shard bytes depend on."""
+        """Returns the SHA-256 of the options that the shard bytes depend on."""
         values = {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_IN_DIGEST}
-        if self.duplicates != "drop":  # to keep them or to fail changes no shard
+        if self.duplicates != "drop":  # `keep` and `fail` give the same shards
             del values["duplicates"]
         values |= {"name": self.dataset_name, "splits": list(self.splits.items())}  # the cuts follow the splits' order
         return hashing.text_digest(json.dumps(values, sort_keys=True))
 
     def settings(self) -> dict[str, Any]:
-        """All options as plain JSON values."""
+        """Returns all options as plain JSON values."""
         return {**dataclasses.asdict(self), "name": self.dataset_name}
 
 

@@ -1,4 +1,7 @@
-"""Re-exports `pipelines.images.formats` under the name that prepared datasets and exported models tell users."""
+"""Exports the functions of `pipelines.images.formats` under their public name.
+
+Prepared datasets and exported models refer users to this name.
+"""
 
 from pipelines.images.formats import FORMATS, ImageError, canonical, eight_bit, read_header
 

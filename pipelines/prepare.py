@@ -1,4 +1,7 @@
-"""Re-exports `prepare`, the function that runs a whole preparation, under its public name."""
+"""Exports `prepare` under its public name.
+
+The function makes a complete dataset.
+"""
 
 from pipelines.job.prepare import Result, prepare
 

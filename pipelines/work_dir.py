@@ -1,4 +1,7 @@
-"""Where a run works before anything is published, and what may be published where. Imports nothing heavy."""
+"""Manages the work directory of a run and checks where it may publish.
+
+A run works there until it publishes. This module imports nothing heavy.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,22 @@ from pipelines.core.errors import BusyError, ConfigError
 
 _log = logging.getLogger(__name__)
 
-LISTED = "listed"  # the note of how many inputs there were
-AFFINE = "affine.json"  # (scale, offset), as the transform graph has them
-STAGED = "written"  # holds an empty file for each train shard that this run has staged
-# What a rerun must not find: the number of these files differs from run to run.
+LISTED = "listed"  # the file that notes the number of inputs
+AFFINE = "affine.json"  # (scale, offset), as in the transform graph
+STAGED = "written"  # the directory with an empty file for each train shard that this run has staged
+# A rerun must not find these files, since their number differs from run to run.
 _NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE, STAGED)
 
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-    """Where a run keeps what is not yet published: one directory below the output, named in DIRECTORY."""
+    """Locates the files of a run that are not published yet.
+
+    They are in one directory below the output, whose name is DIRECTORY.
+    """
 
     root: str
-    run: str = ""  # which run's it is: see `check_owner`
+    run: str = ""  # id of the run that owns it: see `check_owner`
 
     DIRECTORY = ".shardmill"
 
@@ -40,7 +46,10 @@ class Work:
 
 
 def check_output(config: PrepareConfig) -> None:
-    """Raises ConfigError for an output that holds something else than a dataset, or that lies in the input."""
+    """Raises ConfigError for an output that cannot be used.
+
+    It is a file, holds something other than a dataset, or lies in the input.
+    """
     out, source = config.output, config.input
     if not storage.is_remote(out) and not storage.is_remote(source) and os.path.isdir(source):
         real_out, real_in = os.path.realpath(out), os.path.realpath(source)
@@ -57,14 +66,15 @@ def check_output(config: PrepareConfig) -> None:
 
 @contextlib.contextmanager
 def locked(output: str) -> Iterator[None]:
-    """Keeps a second run out of a local output directory, which is made if there is none; ends with the process.
+    """Keeps a second run out of a local output directory, as a context.
 
-    Nothing is made or locked in an object store.
+    The directory is made if it does not exist. The lock ends with the process. Nothing is made or locked in an object
+    store.
 
     Raises:
       BusyError: another run is writing there.
     """
-    if storage.is_remote(output):  # no locks there: of two runs the later one publishes, see `check_owner`
+    if storage.is_remote(output):  # a store has no locks: of two runs the later one publishes, see `check_owner`
         yield
         return
     storage.make_directory(output)
@@ -76,7 +86,7 @@ def locked(output: str) -> Iterator[None]:
             raise BusyError(
                 f"Another run is preparing {output!r}. Wait until it has ended, or choose another --output."
             ) from e
-        except OSError as e:  # a file system without locks
+        except OSError as e:  # the file system has no locks
             _log.info("%s cannot be locked (%s): do not run twice on it.", output, e.strerror)
         yield
     finally:
@@ -84,12 +94,15 @@ def locked(output: str) -> Iterator[None]:
 
 
 def open_work(config: PrepareConfig) -> Work:
-    """The work directory: a new one, or that of an interrupted run with the same options, whose shards are kept."""
+    """Opens the work directory: a new one, or that of an interrupted run.
+
+    An interrupted run with the same options is resumed, and its shards are kept.
+    """
     check_output(config)
     present = storage.children(config.output)
     work = Work(storage.join(config.output, Work.DIRECTORY), uuid.uuid4().hex)
     note, digest = work.path("run.json"), config.digest()
-    settings = json.loads(json.dumps(config.settings()))  # as they are read back
+    settings = json.loads(json.dumps(config.settings()))  # in the form in which they are read back
     if Work.DIRECTORY in present:
         before = _earlier(note)
         if before.get("config_digest") == digest:
@@ -108,7 +121,10 @@ def open_work(config: PrepareConfig) -> Work:
 
 
 def check_owner(work: Work) -> None:
-    """Raises BusyError where another run has begun in the work directory since: where nothing can be locked."""
+    """Raises BusyError where another run has begun in the work directory since.
+
+    This can happen where nothing can be locked.
+    """
     if _earlier(work.path("run.json")).get("run") != work.run:
         raise BusyError(
             f"Another run has begun in {work.root!r} since this one did, which publishes nothing. Let one run at a "
@@ -125,7 +141,10 @@ def _earlier(note: str) -> dict[str, Any]:
 
 
 def _differing(before: Any, now: dict[str, Any]) -> list[str]:
-    """ "--size [64, 64]" of each option that the shards depend on and that was another one."""
+    """Returns the options that the shards depend on and that had another value before.
+
+    Each is a text with the earlier value, such as "--size [64, 64]".
+    """
     if not isinstance(before, dict):
         return []
     names = [name for name in now if name not in NOT_IN_DIGEST and before.get(name) != now[name]]

@@ -52,22 +52,24 @@ MAY_IMPORT = {
     "trainer/doctor/config": "config pipelines/core",
     "trainer/doctor/clock": "",
     "trainer/doctor/finding": "",
-    "trainer/doctor/subject": "doctor/config doctor/clock doctor/finding config config_file run_dir data models "
-    "pipelines/contract pipelines/core",
+    "trainer/doctor/catalogue": "doctor/finding",
+    "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config config_file run_dir "
+    "data models pipelines/contract pipelines/core",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data",
-    "trainer/doctor/probes": "doctor/clock doctor/finding doctor/subject doctor/tools models pipelines/core",
+    "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
+    "pipelines/core",
     "trainer/doctor/output": "doctor/finding doctor/subject reporting pipelines/core",
     "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/output "
     "pipelines/core",
     "trainer/doctor/command": "doctor/config doctor/run_probes doctor/finding doctor/clock doctor/subject "
-    "doctor/probes doctor/output config run_dir pipelines/core",
+    "doctor/probes doctor/output config pipelines/core",
     "trainer/cli": "config config_file run_dir ablation bench doctor/command doctor/config evaluation models reporting "
-    "serving training pipelines/contract pipelines/core",
+    "serving training pipelines/cli pipelines/contract pipelines/core",
     "trainer/task": "cli cloud_mirror config run_dir training pipelines/contract pipelines/core",
     "trainer/__main__": "cli",
 }
 # What only one file may import.
-ONLY_THERE = {"pipelines/images": "trainer/serving/predict.py"}
+ONLY_THERE = {"pipelines/images": "trainer/serving/predict.py", "pipelines/cli": "trainer/cli/shardmill.py"}
 
 
 def _modules():

@@ -16,7 +16,7 @@ LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
 PRECISIONS = ("none", "float16", "bfloat16")
 JIT = ("auto", "on", "off")
 STRATEGIES = ("one", "mirrored", "multiworker")
-CACHES = ("none", "memory", "disk")
+CACHES = ("none", "memory")
 NO_CACHE = "none"
 TRAIN_SPLIT = "train"
 NO_VALIDATION = "none"
@@ -70,8 +70,8 @@ class TrainConfig:
     output: str = option(dataclasses.MISSING, "local directory to write the run to", metavar="DIR")
     model: str = option(
         "cnn",
-        "network to train: cnn; cnn-half or cnn-double, with half or twice its filters; resnet20; a keras.applications "
-        "network such as MobileNetV2; or module:function, where function(contract) returns a keras.Model",
+        "network to train: cnn; resnet20; a keras.applications network such as MobileNetV2; or module:function, where "
+        "function(contract) returns a keras.Model",
     )
     init_weights: str = option(
         "",
@@ -159,9 +159,8 @@ class TrainConfig:
     seed: int = option(0, "seed of the initial weights, the order of the records and all other random draws")
     cache: str = option(
         NO_CACHE,
-        "where to keep decoded images of jpeg and png shards, so that each is decoded once; memory: for this run; "
-        "disk: also for later runs, in ~/.cache/shardmill/decoded or under $XDG_CACHE_HOME. Shards of other encodings "
-        "need no decoding",
+        "where to keep decoded images of jpeg and png shards; memory: decode each image once and keep it; shards of "
+        "other encodings need no decoding",
         choices=CACHES,
         compare=False,
     )

@@ -1,1 +1,4 @@
-"""Worker processes of portable Beam runners: a pool service and the SDK harness that it starts."""
+"""Starts the worker processes of portable Beam runners.
+
+`external_pool` is a service that starts them, `sdk_harness` is the program of each worker.
+"""

@@ -1,8 +1,8 @@
-"""`python -m pipelines worker-pool`: starts Python workers for the engine on this machine, without containers.
+"""Serves `python -m pipelines worker-pool`, which starts Python workers.
 
-An engine's process (Flink's TaskManager, say) asks the pool for a Python process and tells it where to connect; that
-is Beam's environment type EXTERNAL. Each such process has a fork server and decoders of its own: see
-`pipelines/workers/pool.py`.
+They work for the engine on this machine, without containers. An engine's process (for example Flink's TaskManager)
+asks the pool for a Python process and passes the addresses to connect to; this is Beam's environment type EXTERNAL.
+Each such process has its own fork server and decoders: see `pipelines/workers/pool.py`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,27 @@ from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPool
 
 from pipelines.core.errors import ConfigError
 
-PATIENCE_SECONDS, POLL_SECONDS = 10.0, 0.1  # for a worker to end by itself
+PATIENCE_SECONDS, POLL_SECONDS = 10.0, 0.1  # how long and how often to check whether a worker ends by itself
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Pool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
-    """Beam's pool, but for the command: this interpreter with this code, which ends with the pool.
+    """Starts and stops workers as Beam's pool does, but with its own command.
 
-    Beam's own starts whatever `python` is first on PATH, and leaves its processes behind when it is terminated.
+    The command is this interpreter with this code, and its process ends with the pool. Beam's own pool starts the first
+    `python` on PATH, and leaves its processes behind when it is terminated.
     """
 
     def __init__(self) -> None:
         super().__init__(use_process=True)
-        # By the engine's number for it. Two TaskManagers on one machine both begin with 1-1.
+        # The processes by the engine's id of the worker. Two TaskManagers on one machine both begin with 1-1.
         self._started: dict[str, list[subprocess.Popen[bytes]]] = collections.defaultdict(list)
 
     def StartWorker(self, request: Any, context: Any) -> Any:  # noqa: N802 (gRPC's name)
-        """Starts a process for `request`; what it cannot do, the engine is told."""
+        """Starts a process for `request`.
+
+        A failure is reported to the engine.
+        """
         del context
         command = [
             sys.executable,
@@ -64,7 +68,10 @@ class Pool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Waits for the worker to end, as it does when its engine hangs up; kills it if no other can be meant."""
+        """Waits for the worker to end, as it does when its engine disconnects.
+
+        After PATIENCE_SECONDS it kills the worker, if no other process has the same id.
+        """
         del context
         end = time.monotonic() + PATIENCE_SECONDS
         alive = before = _alive(self._started[request.worker_id])
@@ -88,12 +95,12 @@ def _alive(processes: Sequence[subprocess.Popen[bytes]]) -> list[subprocess.Pope
 
 
 def serve(host: str, port: int) -> None:
-    """Serves until it is interrupted or terminated; then ends all its workers.
+    """Serves until it is interrupted or terminated, and then ends all its workers.
 
     Raises:
-      ConfigError: the address cannot be listened on.
+      ConfigError: it cannot listen on the address.
     """
-    # Threads that stay: the system ends a worker with the thread that started it (harness.py), not with the process.
+    # These threads stay: the system ends a worker with the thread, not the process, that started it (sdk_harness.py).
     server = grpc.server(ThreadPoolExecutor(8))
     pool = Pool()
     beam_fn_api_pb2_grpc.add_BeamFnExternalWorkerPoolServicer_to_server(pool, server)

@@ -1,4 +1,7 @@
-"""One Python worker of an engine: what the worker pool starts. Beam's own harness, told where to connect."""
+"""Starts Beam's SDK harness as one Python worker of an engine.
+
+The worker pool starts this program and passes the addresses to connect to.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the harness until the engine has no more work for it."""
+    """Executes the harness until the engine has no more work for it."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.harness")
     for name in ("id", "control", "logging", "provision"):
         parser.add_argument(f"--{name}", required=True)
@@ -36,15 +39,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Has the system kill this process when the pool ends, however it does (Linux; elsewhere the engine's end does)."""
+    """Makes the system kill this process when the pool ends, in whatever way it ends.
+
+    This works on Linux. On other systems the process ends with its engine.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it has ended before that
+        if os.getppid() != parent:  # the pool has ended already
             sys.exit("The worker pool has ended.")
 
 
 def _pipeline_options(endpoint: str, worker_id: str) -> str:
-    """The job's options as JSON, which Beam's file systems take their settings from."""
+    """Returns the job's options as JSON.
+
+    Beam's file systems take their settings from them.
+    """
     import grpc
     from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_api_pb2_grpc
     from apache_beam.runners.worker.worker_id_interceptor import WorkerIdInterceptor

@@ -1,6 +1,10 @@
-"""The command line of `python -m pipelines`. Begin in `main`; `options` declares every option."""
+"""Defines the command line of `python -m pipelines`.
 
-# Name -> what `--help` says of it. Here, because `shardmill --help` tells it without loading the program.
+Begin in `main`; `options` declares every option.
+"""
+
+# Name of each command -> its text in `--help`. It is here because `shardmill --help` prints it without loading the
+# program.
 COMMANDS = {
     "prepare": "prepare a dataset from a folder, a manifest or a glob",
     "inspect": "show what is in a prepared dataset",

@@ -1,4 +1,6 @@
-"""`python -m pipelines prepare | inspect | verify | sample | worker-pool`.
+"""Executes the commands of `python -m pipelines`.
+
+They are prepare, inspect, verify, sample and worker-pool.
 
 Exit status: 0 done, 1 failed, 2 usage, 3 too much of the data rejected.
 """
@@ -16,12 +18,12 @@ from pipelines.cli import options
 from pipelines.core import errors, extras, terminal
 
 DONE, FAILED, USAGE = 0, 1, 2
-# A full disk, a read-only folder: the system's sentence says what to do.
+# Errors such as a full disk or a read-only folder: the system's message says what to do.
 _SYSTEM = ("OSError", "PermissionError", "FileNotFoundError", "ResourceExhaustedError", "PermissionDeniedError")
 
 
 def main(argv: Sequence[str] | None = None, program: str = options.PROGRAM) -> int:
-    """Runs one command and returns its exit status.
+    """Executes one command and returns its exit status.
 
     Args:
       program: what the user typed before the command; usage lines and errors repeat it.
@@ -32,9 +34,9 @@ def main(argv: Sequence[str] | None = None, program: str = options.PROGRAM) -> i
         return _COMMANDS[args.command](args, rest)
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED  # the outcome was not told to the end
+        return FAILED  # the output is incomplete
     except errors.ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return USAGE
@@ -58,7 +60,7 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
 
     away = storage.is_remote(config.input)
     if not away:
-        listing.check(config)  # this, the output and the flags before seconds of imports
+        listing.check(config)  # input, output and flags are checked before imports that take seconds
     runner.check_runner(args.runner)
     runner.located(config, args.runner)
     runner.completed(args.runner, beam_flags)
@@ -66,11 +68,11 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     if beam_flags:
         runner.options(beam_flags)
     runner.check_buckets(config, args.runner, beam_flags)
-    if away:  # looking there takes Beam and its options
+    if away:  # listing a store needs Beam and its options
         listing.check(config)
     work_dir.check_output(config)
     if args.runner not in runner.SERVICES:
-        workers.decoders(config)  # they load TensorFlow while this process loads Beam
+        workers.decoders(config)  # the workers load TensorFlow while this process loads Beam
     with terminal.quick_imports():
         from pipelines.cli import summary_table
         from pipelines.job import prepare
@@ -141,7 +143,7 @@ def _interrupted() -> int:
 
 
 def _failed(error: Exception) -> int:
-    if "KeyboardInterrupt" in str(error):  # Beam wraps what interrupts a stage in a RuntimeError
+    if "KeyboardInterrupt" in str(error):  # Beam wraps the interrupt of a stage in a RuntimeError
         return _interrupted()
     kind, text = _told(error)
     if kind:
@@ -152,14 +154,16 @@ def _failed(error: Exception) -> int:
 
 
 def _told(error: Exception) -> tuple[str, str]:
-    """(kind, sentence) of an error that a user can act on; ("", "") of any other.
+    """Returns (kind, sentence) of an error that a user can act on.
 
-    Beam runs a stage's error through its own: as RuntimeError with the text, or a worker's traceback as text. The
-    last line of it that names a known kind is the cause.
+    Both are "" for any other error.
+
+    Beam wraps a stage's error in its own: a RuntimeError with the text, or a worker's traceback as text. The last line
+    that names a known kind is the cause.
     """
     text = _plain(error)
     kind = type(error).__name__ if isinstance(error, errors.ShardmillError) else ""
-    if kind == "EngineError" and error.__cause__ is not None:  # one of ours, as text in Java's, says more
+    if kind == "EngineError" and error.__cause__ is not None:  # one of our errors, as text inside Java's, says more
         return _told_in(_plain(error.__cause__), errors.kinds()) or (kind, text)
     if kind:
         return kind, text
@@ -169,11 +173,11 @@ def _told(error: Exception) -> tuple[str, str]:
 
 
 def _plain(error: BaseException) -> str:
-    """The error's text without the stages that Beam names in it."""
+    """Returns the error's text without the stages that Beam names in it."""
     return re.sub(r" \[while running '.*?'\]", "", str(error), flags=re.DOTALL).strip()
 
 
 def _told_in(text: str, kinds: Collection[str]) -> tuple[str, str] | None:
-    """(kind, sentence) of the last error of these kinds in a text."""
+    """Returns (kind, sentence) of the last error of these kinds in a text."""
     found: list[tuple[str, str]] = re.findall(rf"\b({'|'.join(kinds)}): (.+)", text)
     return found[-1] if found else None

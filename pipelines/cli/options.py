@@ -1,4 +1,7 @@
-"""The command line of `python -m pipelines`. Imports nothing heavy: `--help` has to be instant."""
+"""Declares the options of `python -m pipelines`.
+
+It imports nothing heavy: `--help` has to be instant.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,16 @@ _DEFAULTS = {
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line; the whole usage is what --help is for."""
+    """Prints a mistake in one line; --help prints the complete usage."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}. See {self.prog} --help.\n")
 
 
 def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
-    """The parser of all commands. `prepare` leaves what it does not know to Beam.
+    """Returns the parser of all commands.
+
+    `prepare` leaves options that it does not know to Beam.
 
     Args:
       program: what the user typed before the command; usage lines and errors repeat it.
@@ -135,7 +140,7 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def prepare_config(args: argparse.Namespace) -> PrepareConfig:
-    """The checked configuration of parsed `prepare` arguments."""
+    """Returns the checked configuration of parsed `prepare` arguments."""
     values = {f.name: getattr(args, f.name) for f in dataclasses.fields(PrepareConfig) if hasattr(args, f.name)}
     mode, extra = values.pop("balance")
     return PrepareConfig(**values, balance=mode, **extra)
@@ -214,7 +219,11 @@ def _bytes(text: str) -> int:
 
 
 def parse(argv: Sequence[str], program: str = PROGRAM) -> tuple[argparse.Namespace, list[str]]:
-    """(arguments, the flags that are left for Beam). Exits with 2 on a mistake, as argparse does."""
+    """Parses the command line; exits with 2 on a mistake, as argparse does.
+
+    Returns:
+      (arguments, the flags that are left for Beam).
+    """
     parser = build_parser(program)
     args, rest = parser.parse_known_args(list(argv))
     if rest and args.command != "prepare":

@@ -1,4 +1,7 @@
-"""Prints what a run of `prepare` read, wrote and rejected, as a table for the terminal."""
+"""Formats the result of `prepare` as a table for the terminal.
+
+It shows what a run read, wrote and rejected.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ from pipelines.core.text import plural, table
 
 
 def summary_table(contract: Contract, summary: Summary) -> str:
-    """What `prepare` prints at its end: read, written, rejected, and every class before and after, per split."""
+    """Returns the table that `prepare` prints at its end.
+
+    It shows what was read, written and rejected, and every class before and after, per split.
+    """
     rows = [
         (f"{split}/{label}", c.natural, c.stored - c.copies, c.copies, c.unused, c.stored)
         for split, counts in summary.classes.items()

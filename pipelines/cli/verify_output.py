@@ -1,4 +1,7 @@
-"""What `verify` prints: findings, at most some dozens of them, and how much was looked at."""
+"""Formats what `verify` prints: the findings, and how much was checked.
+
+At most MOST_LINES findings are printed.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ MOST_LINES = 100
 
 
 def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple[list[str], str]:
-    """(the lines for standard output, the closing sentence where something was found)."""
+    """Returns the lines for standard output, and a closing sentence.
+
+    The sentence is empty where nothing was found.
+    """
     lines = [text.printable(problem) for problem in problems]
     summary = []
     if problems:
@@ -53,7 +59,10 @@ def _outcome(drift: Drift) -> str:
 
 
 def as_json(problems: Sequence[str], drift: Drift | None) -> str:
-    """Everything as one JSON object: `problems`, and with --source `changes`, `compared` and `not_comparable`."""
+    """Writes everything as one JSON object.
+
+    It has `problems`, and with --source also `changes`, `compared` and `not_comparable`.
+    """
     data: dict[str, object] = {"problems": list(problems)}
     if drift is not None:
         data |= {**drift._asdict(), "changes": [change._asdict() for change in drift.changes]}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # the number of bytes_list, float_list, int64_list in Feature
+LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # the number of bytes_list, float_list, int64_list in Feature
 _MASK = (1 << 64) - 1
 
 
@@ -45,11 +45,11 @@ def _around(image_size: int, key_size: int, label: int) -> tuple[bytes, bytes, b
     def before(name: str, size: int) -> bytes:
         """All of a feature but its value, of `size` bytes."""
         prefix = _prefix(1, size)  # of the list's one value; then the list, the feature, and the map's entry
-        prefix = _prefix(_LISTS[name], len(prefix) + size) + prefix
+        prefix = _prefix(LISTS[name], len(prefix) + size) + prefix
         prefix = _prefix(1, len(name)) + name.encode() + _prefix(2, len(prefix) + size) + prefix
         return _prefix(1, len(prefix) + size) + prefix
 
-    number = _to_varint(label)
+    number = to_varint(label)
     image, key = before("image", image_size), before("key", key_size)
     tail = before("label", len(number)) + number + before("weight", 4)
     return _prefix(1, len(image) + image_size + len(key) + key_size + len(tail) + 4) + image, key, tail
@@ -64,10 +64,10 @@ def parse(record: bytes) -> Example:
     values: dict[str, bytes | int] = {}
     for entry in _messages(_one(record, 1, "features"), 1):
         name = _one(entry, 1, "a feature's name").decode("utf-8", "replace")
-        if name not in _LISTS or name in values:
-            raise ExampleError(f"it should have the features {', '.join(_LISTS)}, each once. Received: {name!r:.80}")
-        values[name] = _value(name, _one(_one(entry, 2, name), _LISTS[name], name))
-    missing = [name for name in _LISTS if name not in values]
+        if name not in LISTS or name in values:
+            raise ExampleError(f"it should have the features {', '.join(LISTS)}, each once. Received: {name!r:.80}")
+        values[name] = _value(name, _one(_one(entry, 2, name), LISTS[name], name))
+    missing = [name for name in LISTS if name not in values]
     if missing:
         raise ExampleError(f"it has no {missing[0]}")
     image, label, weight, key = (values[name] for name in ("image", "label", "weight", "key"))
@@ -89,14 +89,14 @@ def _value(name: str, listed: bytes) -> bytes | int:
         else:
             at = 0
             while at < len(value):
-                integer, at = _varint(value, at)
+                integer, at = read_varint(value, at)
                 found.append(integer)
     if len(found) != 1 or (name == "weight" and (not isinstance(found[0], bytes) or len(found[0]) != 4)):
         raise ExampleError(f"its {name} should be one value. Received: {len(found)}")
     first = found[0]
     if (name == "label") != isinstance(first, int):
         raise ExampleError(f"its {name} is of another kind")
-    return first - (1 << 64) if isinstance(first, int) and first >> 63 else first
+    return signed(first) if isinstance(first, int) else first
 
 
 def _one(message: bytes, number: int, what: str) -> bytes:
@@ -118,14 +118,14 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
     """(number, value) of every field: an integer for a varint, else the bytes."""
     at = 0
     while at < len(message):
-        tag, at = _varint(message, at)
+        tag, at = read_varint(message, at)
         kind = tag & 7
         if kind == _VARINT:
-            integer, at = _varint(message, at)
+            integer, at = read_varint(message, at)
             yield tag >> 3, integer
             continue
         if kind == _BYTES:
-            length, at = _varint(message, at)
+            length, at = read_varint(message, at)
         elif kind in (_FIXED64, _FIXED32):
             length = 8 if kind == _FIXED64 else 4
         else:
@@ -138,11 +138,14 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
 
 def _prefix(number: int, size: int) -> bytes:
     """What stands before `size` bytes in field `number`."""
-    return _to_varint(number << 3 | _BYTES) + _to_varint(size)
+    return bytes([tag(number)]) + to_varint(size)
 
 
-def _to_varint(value: int) -> bytes:
-    """Of a number that is not negative: seven bits a byte, the lowest first; the eighth tells of another."""
+def to_varint(value: int) -> bytes:
+    """Writes a number from 0 on as protobuf does.
+
+    Seven bits a byte, the lowest first; the eighth says that another byte follows.
+    """
     data = bytearray()
     while value >= 0x80:
         data.append(value & 0x7F | 0x80)
@@ -150,8 +153,12 @@ def _to_varint(value: int) -> bytes:
     return bytes([*data, value])
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """(the integer, 0 <= i < 2**64, that stands at `at`, where it ends)."""
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Reads the number at `at`: (the integer, 0 <= i < 2**64, where it ends).
+
+    Raises:
+      ExampleError: no number ends there within ten bytes.
+    """
     value = 0
     for i in range(10):
         if at + i >= len(data):
@@ -161,3 +168,13 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value & _MASK, at + i + 1
     raise ExampleError(f"a number at byte {at} does not end")
+
+
+def signed(value: int) -> int:
+    """Returns the int64 that an int64_list's varint, 0 <= value < 2**64, stands for."""
+    return value - (1 << 64) if value >> 63 else value
+
+
+def tag(number: int) -> int:
+    """Returns the byte that begins field `number`, below 16, where the field holds bytes or a message."""
+    return number << 3 | _BYTES

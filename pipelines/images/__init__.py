@@ -1,5 +1,6 @@
-"""Bytes of one image to pixels: which formats are read, safe decoding, orientation, resizing, augmentation.
+"""Turns the encoded bytes of one image into pixels.
 
-Begin in `decode`. `bounded_header` trims a hostile file before Pillow opens it; `formats` lists what is accepted.
-A resize mode is added in `resize`. Imports core only.
+This room holds the accepted formats, safe decoding, orientation, resizing and augmentation. Begin in `decode`.
+`bounded_header` trims a hostile file before Pillow opens it; `formats` lists what is accepted. A resize mode is added
+in `resize`. Imports core only.
 """

@@ -1,7 +1,8 @@
-"""Augmented copies: parameters drawn from a hash, then pure arithmetic on the resized pixels.
+"""Draws the parameters of augmented copies from a hash and applies them to pixels.
 
-A copy is no plain duplicate, unless all strengths are 0. Its parameters depend on (seed, key, copy number) alone, so
-that every runner, worker count and order draws the same picture.
+Applying is pure arithmetic on the resized pixels. A copy differs from its original, unless all strengths are 0. Its
+parameters depend on (seed, key, copy number) alone, so that every runner, number of workers and order of work draws
+the same picture.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import tensorflow as tf
 
 from pipelines.core import hashing
 
-# ITU-R BT.601 luma, the gray that saturation moves towards.
+# Weights of ITU-R BT.601 luma: the gray value that a lower saturation moves a pixel towards.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """One drawn augmentation. Lengths are fractions of the image's side, angles in radians."""
+    """Holds one drawn augmentation.
+
+    Lengths are fractions of the image's side, angles are in radians.
+    """
 
     flip: bool
     angle: float
@@ -67,10 +71,13 @@ def draw(strengths: Mapping[str, float], seed: int, key: str, copy: int) -> Para
 
 
 def apply(pixels: np.ndarray, p: Parameters) -> np.ndarray:
-    """uint8 (h, w, 3) -> uint8 of the same shape: geometry (bilinear, edges reflected), colour, erasing, rounding."""
+    """Applies an augmentation to uint8 (h, w, 3) and returns uint8 of the same shape.
+
+    The order is: geometry (bilinear, edges reflected), colour, rounding, erasing.
+    """
     image = _move(pixels, p).astype(np.float32)
     if p.saturation != 1:
-        # Written out: a matrix product would leave the order of additions to the BLAS library.
+        # The sum is written out: a matrix product would leave the order of additions to the BLAS library.
         gray = (image[..., 0] * _LUMA[0] + image[..., 1] * _LUMA[1] + image[..., 2] * _LUMA[2])[..., None]
         image = gray + (image - gray) * np.float32(p.saturation)
     image = (image - np.float32(127.5)) * np.float32(p.contrast) + np.float32(127.5 + p.brightness)
@@ -78,15 +85,16 @@ def apply(pixels: np.ndarray, p: Parameters) -> np.ndarray:
     if p.erase is not None:
         h, w = out.shape[:2]
         top, left = round(p.erase[0] * h), round(p.erase[1] * w)
-        # Rounded down, so that never more than the stated fraction is lost.
+        # The sides are rounded down, so that the erased area never exceeds the stated fraction.
         out[top : top + int(p.erase[2] * h), left : left + int(p.erase[3] * w)] = 127
     return out
 
 
 def matrix(p: Parameters, height: int, width: int) -> list[float]:
-    """The eight numbers that map an output pixel to its source pixel, for `ImageProjectiveTransformV3`.
+    """Returns the eight numbers that map an output pixel to its source pixel.
 
-    Around the image's centre: zoom and rotate, mirror, shift.
+    They are the argument of `ImageProjectiveTransformV3`. The mapping zooms and rotates around the image's centre,
+    mirrors, and shifts.
     """
     cx, cy = (width - 1) / 2, (height - 1) / 2
     cos, sin = math.cos(p.angle) / p.zoom, math.sin(p.angle) / p.zoom

@@ -1,19 +1,23 @@
-"""What of a file Pillow is shown, so that opening it costs what its picture costs and not what an attacker chose.
+"""Trims an image file before Pillow opens it, to bound the time and memory needed.
 
-Pillow walks frames, joins comments and EXIF segments byte by byte, and lets libraries allocate whole canvases before a
-size can be asked for. Each of these took seconds or gigabytes for a few bytes of input. Here only lengths are followed:
-what a file says of its pieces, never what is in them.
+The cost of opening a file then depends on its picture, and an attacker cannot raise it. Pillow itself walks all frames,
+joins comments and EXIF segments byte by byte, and lets libraries allocate the full canvas before the size can be read.
+Each of these took seconds or gigabytes for a few bytes of input. This module follows only the lengths that a file
+states for its parts, and does not interpret the contents of the parts.
 """
 
 from __future__ import annotations
 
 import struct
 
-MAX_CHUNKS = 4096  # of a PNG before its pixels; real ones have a dozen
+MAX_CHUNKS = 4096  # chunks that a PNG may have before its pixels; real files have about a dozen
 
 
 class TooMuchError(ValueError):
-    """More than the limits; `reason` is a short stable word, the message a sentence."""
+    """Says that a file exceeds a limit.
+
+    `reason` is a short stable word, the message is a sentence.
+    """
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
@@ -21,12 +25,16 @@ class TooMuchError(ValueError):
 
 
 def slim(data: bytes, max_pixels: int, max_frames: int) -> tuple[bytes, int]:
-    """(what tells and decodes the first picture, number of frames: at most max_frames + 1, 1 if not counted).
+    """Returns the part of a file that is needed to decode its first picture.
 
-    Equal to `data` for most files: a GIF loses later frames and comments, a JPEG of many EXIF segments loses them.
+    The part equals `data` for most files. A GIF loses its later frames and its comments, and a JPEG with many EXIF
+    segments loses these segments.
+
+    Returns:
+      (part, number of frames). The number is at most max_frames + 1; it is 1 where frames are not counted.
 
     Raises:
-      TooMuchError: a WebP canvas of more than max_pixels, a PNG of more than MAX_CHUNKS.
+      TooMuchError: a WebP canvas has more than max_pixels, or a PNG has more than MAX_CHUNKS chunks before its pixels.
     """
     if data[:4] == b"GIF8":
         return _gif(data, max_frames)
@@ -44,14 +52,17 @@ def slim(data: bytes, max_pixels: int, max_frames: int) -> tuple[bytes, int]:
 
 
 def _gif(data: bytes, most: int) -> tuple[bytes, int]:
-    """The first frame with what governs it, and how many there are (GIF89a specification, sections 17 to 27)."""
+    """Returns the first frame of a GIF with the blocks that govern it, and the frames.
+
+    The number of frames is counted up to most + 1. The blocks follow the GIF89a specification, sections 17 to 27.
+    """
     p = 13 + _palette_bytes(data[10:11])
     kept, frames = [data[:p]], 0
     while p < len(data) and frames <= most:
         start, kind = p, data[p : p + 1]
         if kind == b"!":
             p = _behind_blocks(data, p + 2)
-            if not frames and data[start + 1 : start + 2] == b"\xf9":  # says which colour is transparent
+            if not frames and data[start + 1 : start + 2] == b"\xf9":  # states which colour is transparent
                 kept.append(data[start:p])
         elif kind == b",":
             p = _behind_blocks(data, p + 11 + _palette_bytes(data[p + 9 : p + 10]))
@@ -61,7 +72,7 @@ def _gif(data: bytes, most: int) -> tuple[bytes, int]:
         elif kind == b";":
             break
         else:
-            p += 1  # as Pillow skips what it does not know
+            p += 1  # Pillow skips unknown bytes, too
     return b"".join(kept) + b";", max(frames, 1)
 
 
@@ -70,7 +81,7 @@ def _palette_bytes(flags: bytes) -> int:
 
 
 def _behind_blocks(data: bytes, p: int) -> int:
-    """Where the chain of data blocks that starts at `p` has ended."""
+    """Returns the position behind the chain of data blocks that starts at `p`."""
     end = len(data)
     while p < end and (length := data[p]):
         p += 1 + length
@@ -78,7 +89,11 @@ def _behind_blocks(data: bytes, p: int) -> int:
 
 
 def _without_exif(data: bytes) -> bytes:
-    """A JPEG's header without APP1 and APP2: Pillow copies all EXIF that came before for every further segment."""
+    """Returns a JPEG's header without its APP1 and APP2 segments.
+
+    At most 64 KiB from the first scan on follow the header. For every further EXIF segment, Pillow copies all EXIF data
+    that came before it.
+    """
     kept, p = [data[:2]], 2
     while data[p : p + 1] == b"\xff" and data[p + 1 : p + 2] != b"\xda":
         if data[p + 1 : p + 2] == b"\xff":  # a fill byte
@@ -101,7 +116,10 @@ def _check_chunks(data: bytes) -> None:
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
-    """(width, height) of the canvas (RFC 9649, 2.5 to 2.7): libwebp's decoder of animations allocates it when made."""
+    """Returns (width, height) of a WebP's canvas in pixels (RFC 9649, 2.5 to 2.7).
+
+    libwebp's decoder of animations allocates the canvas when it is created, so the size must be known before.
+    """
     if data[12:16] == b"VP8X":
         return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
     if data[12:16] == b"VP8L":
@@ -111,7 +129,10 @@ def _webp_size(data: bytes) -> tuple[int, int]:
 
 
 def _tiff_pages(data: bytes, most: int) -> int:
-    """How many directories a TIFF or BigTIFF chains, at most most + 1; a chain that bites its tail ends there."""
+    """Returns the number of directories that a TIFF or BigTIFF chains, 1 to most + 1.
+
+    A chain that leads back to an earlier directory ends there.
+    """
     order = "<" if data[:2] == b"II" else ">"
     big = data[2:4] in (b"+\0", b"\0+")
     count, offset, entry = ("Q", "Q", 20) if big else ("H", "I", 12)
@@ -122,6 +143,6 @@ def _tiff_pages(data: bytes, most: int) -> int:
             seen.add(at)
             (entries,) = struct.unpack_from(order + count, data, at)
             (at,) = struct.unpack_from(order + offset, data, at + struct.calcsize(order + count) + entry * entries)
-    except (struct.error, OverflowError):  # beyond the end, or beyond what can be one
+    except (struct.error, OverflowError):  # an offset lies beyond the end, or is too large for an offset
         pass
     return max(len(seen), 1)

@@ -1,12 +1,12 @@
-"""Encoded bytes to 8-bit RGB pixels of one size: the one definition of decoding and resizing.
+"""Decodes encoded images to 8-bit RGB pixels of one size, by TensorFlow ops only.
 
-`to_pixels` is built of TensorFlow ops only. It makes the records, sits in the TensorFlow Transform graph beside them
-and is exported with the model, so serving cannot drift from training.
+This is the one definition of decoding and resizing. `to_pixels` makes the records, it is part of the TensorFlow
+Transform graph that is stored with them, and it is exported with the model, so serving cannot drift from training.
 
-TensorFlow's own decoders are exact for JPEG (with `INTEGER_ACCURATE`: equal to Pillow's), PNG and WebP, and wrong
-without an error for much of BMP and GIF, and there are none for TIFF and AVIF. Sources of those four formats, and
-animated WebP, are therefore turned losslessly into PNG by `formats.canonical` (Pillow) before they reach the graph; the
-graph refuses their raw bytes with a sentence rather than decode them differently.
+TensorFlow's own decoders are exact for JPEG (with `INTEGER_ACCURATE`: equal to Pillow's), PNG and WebP. For much of BMP
+and GIF they give wrong pixels without an error, and there are none for TIFF and AVIF. Sources of those four formats,
+and animated WebP, are therefore converted to PNG without loss by `formats.canonical` (Pillow) before they reach the
+graph. The graph refuses their raw bytes with an error message and does not decode them differently.
 """
 
 from __future__ import annotations
@@ -22,11 +22,17 @@ from pipelines.images import exif
 from pipelines.images.formats import WEBP_ANIMATION
 from pipelines.images.resize import ImageSpec, crop_to_aspect, filtered, resize, rounded
 
-_BAND = 1 << 18  # pixels composited at a time
+_BAND = 1 << 18  # pixels that are composited at a time
 
 
 def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """JPEG, PNG or WebP bytes, a string scalar -> uint8 (spec.height, spec.width, 3).
+    """Decodes JPEG, PNG or WebP bytes and resizes them to the size of `spec`.
+
+    Args:
+      encoded: a string scalar.
+
+    Returns:
+      uint8 (spec.height, spec.width, 3).
 
     Raises:
       tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data.
@@ -48,9 +54,10 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
 
 
 def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
-    """`to_pixels` for images with this header: the same ops, without asking in the graph what the header says.
+    """Returns a function that decodes images with this header as `to_pixels` does.
 
-    JPEG and plain PNG run op by op: for these few large ops a traced function's dispatch costs more than it saves.
+    It applies the same ops, but does not examine the header again in the graph. JPEG and plain PNG are decoded op by
+    op: for these few large ops the dispatch of a traced function costs more than it saves.
     """
     if not header.in_graph:
         return _decoder("png", 1, False, spec)
@@ -78,7 +85,7 @@ def _decoder(
     if spec.resize in ("pad", "none"):
         return lambda encoded: resize(orient(read(encoded), orientation), spec).numpy()
     crop = crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
-    # Tensors, made once: with a Python value among its arguments an op takes TensorFlow's slow path.
+    # These tensors are made once: an op with a Python value among its arguments takes TensorFlow's slow path.
     first, size = tf.constant(0), tf.constant([spec.height, spec.width])
 
     def decode_now(encoded: tf.Tensor) -> np.ndarray:
@@ -87,7 +94,7 @@ def _decoder(
             values = tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, first), size=size).numpy()[0]
         else:
             values = filtered(pixels, (spec.height, spec.width), spec.filter).numpy()
-        # As `rounded`, at a third of the cost of dispatching it.
+        # This equals `rounded`, at a third of the cost of dispatching its ops.
         whole: np.ndarray = np.rint(values).astype(np.uint8)
         return whole
 
@@ -95,14 +102,20 @@ def _decoder(
 
 
 def encode_image(pixels: tf.Tensor, encoding: str, jpeg_quality: int) -> tf.Tensor:
-    """uint8 (H, W, 3) -> JPEG (4:4:4: at training sizes halved chroma is visible) or PNG bytes."""
+    """Encodes uint8 (H, W, 3) pixels as JPEG or PNG bytes.
+
+    JPEG is 4:4:4, without chroma subsampling: at training sizes halved chroma is visible.
+    """
     if encoding == "png":
         return tf.io.encode_png(pixels)
     return tf.io.encode_jpeg(pixels, quality=jpeg_quality, chroma_downsampling=False)
 
 
 def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
-    """Applies an EXIF orientation 1..8 to (h, w, c): afterwards row 0 is the visual top, column 0 the visual left."""
+    """Applies an EXIF orientation 1..8 to pixels of shape (h, w, c).
+
+    Afterwards row 0 is the visual top and column 0 is the visual left.
+    """
     if isinstance(orientation, int):
         pixels = tf.transpose(pixels, (1, 0, 2)) if orientation >= 5 else pixels
         axes = [a for a, set_ in ((0, (3, 4, 7, 8)), (1, (2, 3, 6, 7))) if orientation in set_]
@@ -121,12 +134,12 @@ def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
 
 def _decode_jpeg(encoded: tf.Tensor, ratio: int) -> tf.Tensor:
     # INTEGER_ACCURATE is the slow integer DCT: equal to Pillow's, no slower here, and the same on every machine.
-    # acceptable_fraction is what it is by default, but as the type it should have: else the op takes its slow path.
+    # acceptable_fraction is its default, written as a float: with an integer the op takes TensorFlow's slow path.
     return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE", ratio=ratio, acceptable_fraction=1.0)
 
 
 def _decode_any_jpeg(encoded: tf.Tensor, orientation: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """`_decode_jpeg` with the ratio that the header allows, asked for in the graph."""
+    """Decodes a JPEG with the ratio that its header allows, chosen in the graph."""
     ratios = spec.ratios()
     if len(ratios) == 1:
         return _decode_jpeg(encoded, ratios[0])
@@ -140,26 +153,29 @@ def _decode_any_jpeg(encoded: tf.Tensor, orientation: tf.Tensor, spec: ImageSpec
 
 
 def _shrinks_by(ratio: int, height: int | tf.Tensor, width: int | tf.Tensor, spec: ImageSpec) -> bool | tf.Tensor:
-    """Whether resizing an upright image of this size divides its sides by `ratio` or more."""
+    """Returns whether resizing an upright image divides its sides by `ratio` or more.
+
+    With "pad" this has to hold for one side, else for both.
+    """
     tall, wide = height >= ratio * spec.height, width >= ratio * spec.width
     return tall | wide if spec.resize == "pad" else tall & wide
 
 
 def _head(encoded: tf.Tensor) -> tf.Tensor:
-    """The first 32 bytes, uint8, filled up with zeros."""
+    """Returns the first 32 bytes as uint8, filled up with zeros."""
     return tf.io.decode_raw(tf.strings.substr(tf.strings.join([encoded, b"\0" * 32]), 0, 32), tf.uint8)
 
 
 def _decode_png(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
-    depth, color_type = head[24], head[25]  # of the IHDR chunk, which comes first
+    depth, color_type = head[24], head[25]  # fields of the IHDR chunk, which comes first
 
     def palette() -> tf.Tensor:
-        # channels=0: three or, with tRNS, four. Asking for 4 fills the alpha with a wrong value below 8 bits.
+        # channels=0 gives three channels or, with tRNS, four. channels=4 gives a wrong alpha value below 8 bits.
         return tf.io.decode_png(encoded, channels=0)
 
     def direct() -> tf.Tensor:
-        # channels=4: a tRNS colour becomes alpha, which channels=0 ignores. Where there is neither, the decoder fills
-        # in 2**depth - 1; and below 8 bits, where only tRNS can make a pixel transparent, alpha is all or nothing.
+        # With channels=4 a tRNS colour becomes alpha; channels=0 ignores it. Without alpha and tRNS the decoder fills
+        # in 2**depth - 1. Below 8 bits only tRNS can make a pixel transparent, so that alpha is either 0 or 255.
         pixels = tf.io.decode_png(encoded, channels=4)
         alpha = tf.where(tf.logical_and(depth < 8, pixels[..., 3:] > 0), tf.constant(255, tf.uint8), pixels[..., 3:])
         return tf.concat([pixels[..., :3], alpha], -1)
@@ -182,16 +198,22 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int
     )
     with tf.control_dependencies([check] if check is not None else []):
         checked = tf.identity(encoded)
-    # channels=0 (as stored) because only libwebp tells whether there is alpha: the header's flag may be wrong. Never on
-    # an animation: TensorFlow 2.21 then writes beyond its buffer and the process ends.
+    # channels=0 (as stored) is used because only libwebp knows whether there is alpha: the header's flag may be wrong.
+    # The op must never get an animation: TensorFlow 2.21 then writes beyond its buffer and the process crashes.
     image = tf.image.decode_webp(checked, channels=0)  # (1, h, w, 3 or 4)
     return _rgb(tf.reshape(image, tf.shape(image)[-3:]), background)
 
 
 def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
-    """uint8 or uint16 (h, w, 3 or 4) -> uint8 (h, w, 3), composited over the background and rounded once.
+    """Composites pixels over the background and rounds them once to 8 bits.
 
-    A band of rows at a time where it is large: the floats of a whole picture take 12 to 24 times its bytes.
+    A large picture is processed in bands of rows: the floats of a full picture take 12 to 24 times its bytes.
+
+    Args:
+      pixels: uint8 or uint16 (h, w, 3 or 4).
+
+    Returns:
+      uint8 (h, w, 3).
     """
     shape = tf.shape(pixels)
     rows = tf.maximum(_BAND // tf.maximum(shape[1], 1), 1)
@@ -214,7 +236,7 @@ def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
 
 def _band_rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
     deep = pixels.dtype == tf.uint16
-    real = tf.float64 if deep else tf.float32  # enough to round what is never halfway as exact arithmetic would
+    real = tf.float64 if deep else tf.float32  # rounds like exact arithmetic, as no value is halfway
     top = pixels.dtype.max
     alpha = tf.cast(pixels[..., 3:], real) / top  # (h, w, 1), or (h, w, 0) without alpha
 

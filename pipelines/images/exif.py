@@ -1,12 +1,12 @@
-"""The EXIF orientation of encoded bytes, read in Python and inside a TensorFlow graph, by the same rules.
+"""Reads the EXIF orientation of encoded bytes, in Python and in TensorFlow graphs.
 
-TensorFlow's decoders ignore it. The graph's reader is needed where no Python runs: in the TensorFlow Transform graph
-and in the exported model; Python's is what headers are read with. Pillow's is neither: it decodes a whole PNG to
-look for EXIF, and takes XMP's word where there is none.
+Both readers follow the same rules. TensorFlow's decoders ignore the orientation. The graph's reader is needed where no
+Python is available: in the TensorFlow Transform graph and in the exported model. The Python reader is used for headers.
+Pillow is not used: it decodes a complete PNG to look for EXIF, and takes the orientation of XMP where there is no EXIF.
 
 JPEG keeps EXIF in an APP1 segment, PNG in an eXIf chunk, WebP in an EXIF chunk; all three hold a TIFF structure whose
 first directory has tag 0x0112 (CIPA DC-008, "Exif 2.32", 4.6.4; PNG third edition, 11.3.3.5; RFC 9649, 2.7.1.5).
-Every length is clipped to the data, so that hostile bytes end the search and never read beyond it.
+Every length is clipped to the data, so that hostile bytes end the search and never cause a read beyond the data.
 """
 
 from __future__ import annotations
@@ -18,15 +18,18 @@ import tensorflow as tf
 
 TAG = 0x0112
 _SHORT, _LONG = 3, 4  # TIFF's types of 2 and 4 bytes
-_MAX_SEGMENTS = 256  # a file's headers end long before; only hostile ones have more
+_MAX_SEGMENTS = 256  # real headers have far fewer; only hostile files have more
 _MAX_ENTRIES = 512
-_WINDOW = 16  # bytes looked at in one place: a whole TIFF entry, or the start of any segment
+_WINDOW = 16  # bytes read at one position: a complete TIFF entry, or the start of any segment
 
 
 def read_orientation(data: bytes, format_: str) -> int:
-    """The EXIF orientation 1..8 in JPEG, PNG or WebP bytes; 1 where there is none or it is illegible.
+    """Returns the EXIF orientation 1..8 in JPEG, PNG or WebP bytes.
 
-    `format_` is "JPEG", "PNG" or "WEBP". Equal to `orientation` on any bytes.
+    It is 1 where there is none or where it cannot be read. The result equals that of `orientation` for any bytes.
+
+    Args:
+      format_: "JPEG", "PNG" or "WEBP".
     """
     p = {"JPEG": 2, "PNG": 8, "WEBP": 12}[format_]
     for _ in range(_MAX_SEGMENTS):
@@ -76,8 +79,11 @@ def _read_tiff(data: bytes, tiff: int) -> int:
 
 
 def orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation in JPEG, PNG or WebP bytes, int32 1..8; 1 where there is none or it is illegible."""
-    # Zeros behind the end let every window stay in range.
+    """Returns the EXIF orientation 1..8 in JPEG, PNG or WebP bytes, inside a graph.
+
+    It is an int32 scalar, and 1 where there is no orientation or where it cannot be read.
+    """
+    # Zeros behind the end keep every window in range.
     data = tf.io.decode_raw(tf.strings.join([encoded, b"\0" * _WINDOW]), tf.uint8)
     end = tf.shape(data)[0] - _WINDOW
 
@@ -104,7 +110,10 @@ def orientation(encoded: tf.Tensor, is_jpeg: tf.Tensor, is_png: tf.Tensor) -> tf
 
 
 def _unsigned(w: tf.Tensor, offset: int, count: int, big: tf.Tensor | bool) -> tf.Tensor:
-    """An unsigned number; one of 2**31 or more, which leads beyond any data, becomes the greatest int32."""
+    """Returns the unsigned number of `count` bytes at `offset` of a window, as int32.
+
+    A number of 2**31 or more becomes the largest int32. As a position, it would lead beyond any data.
+    """
     low_first = [1, 1 << 8, 1 << 16, 1 << 24][:count]
     weights = tf.where(big, tf.constant(low_first[::-1]), tf.constant(low_first))
     value = tf.reduce_sum(w[offset : offset + count] * weights)  # wraps to a negative number where it overflows
@@ -116,7 +125,11 @@ def _reads(w: tf.Tensor, offset: int, expected: bytes) -> tf.Tensor:
 
 
 def _jpeg_segment(w: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """(is it EXIF, offset of the TIFF structure, bytes to the next segment or 0 at the last)."""
+    """Parses the start of a JPEG segment.
+
+    Returns:
+      (is it EXIF, offset of the TIFF structure, bytes to the next segment). The last is 0 where the search ends.
+    """
     exif = tf.logical_and(_reads(w, 0, b"\xff\xe1"), _reads(w, 4, b"Exif\0\0"))
     last = tf.logical_or(tf.not_equal(w[0], 0xFF), tf.equal(w[1], 0xDA))
     fill = tf.logical_and(tf.equal(w[0], 0xFF), tf.equal(w[1], 0xFF))

@@ -1,13 +1,14 @@
-"""Which images there are: format, size and conversions told by content, and what the graph cannot read made PNG.
+"""Reads what an image file holds, and converts what the graph cannot read to PNG.
 
-The Python side of decoding, on Pillow. `decode.py` is the other side: TensorFlow ops only. Reading a header is bounded
-in time and memory by the limits and not by what the file claims: see `bounded_header.py`.
+This is the Python side of decoding, based on Pillow: it finds format, size and conversions from the content of a file.
+`decode.py` is the other side, with TensorFlow ops only. The limits bound the time and memory of reading a header,
+whatever the file claims: see `bounded_header.py`.
 
 Policies, applied and counted:
   EXIF orientation   applied (JPEG, PNG, WebP in the graph; TIFF, AVIF by `canonical`)
   alpha              composited over `background`
   gray, palette      repeated into, or looked up as, RGB
-  16 bit             value / 257, rounded (65535 -> 255): the whole range is kept, nothing saturates
+  16 bit             value / 257, rounded (65535 -> 255): the full range is kept, nothing saturates
   CMYK               R = C * K / 255 on Adobe's inverted values; no colour management
   animation          the first frame
 """
@@ -28,15 +29,18 @@ WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
 MAX_PIXELS, MAX_FRAMES = 64 << 20, 1000
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
 _BAND = 1 << 18  # pixels divided at a time
-# Pillow warns of damaged metadata and of sizes that we limit ourselves. Not warnings.catch_warnings around the calls:
-# it is not safe in threads.
+# Pillow warns of damaged metadata and of sizes that we limit ourselves. The filter is global, since
+# warnings.catch_warnings around the calls is not safe in threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _PILLOWS_TEXT_LIMITS = ("Decompressed data too large", "Too much memory used in text chunks")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
 class ImageError(ValueError):
-    """An image that cannot be used. `reason` is a short stable word, the message a sentence."""
+    """Says that an image cannot be used.
+
+    `reason` is a short stable word, the message is a sentence.
+    """
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
@@ -44,16 +48,30 @@ class ImageError(ValueError):
 
 
 def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> Header:
-    """Tells format, size and policies from the content, without decoding pixels.
+    """Reads the format, size and policies of an image, without decoding its pixels.
+
+    The format is found from the content and not from a file name.
 
     Raises:
-      ImageError: empty, not one of FORMATS, a broken header, or more than a limit.
+      ImageError: the file is empty, not one of FORMATS, has a broken header, or exceeds a limit.
+
+    Example:
+      >>> import io
+      >>> from PIL import Image
+      >>> file = io.BytesIO()
+      >>> Image.new("L", (4, 3)).save(file, "PNG")
+      >>> header = read_header(file.getvalue())
+      >>> header.format, header.width, header.height, header.conversions
+      ('png', 4, 3, ('gray',))
     """
     return _read(data, max_pixels, max_frames)[0]
 
 
 def _read(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.Image]:
-    """The header and, not decoded yet, the picture: of a GIF only the first."""
+    """Returns the header and the opened picture, whose pixels are not decoded yet.
+
+    Of a GIF, the picture holds only the first frame.
+    """
     if not data:
         raise ImageError("empty", "The file is empty.")
     try:
@@ -68,24 +86,38 @@ def _read(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.
         raise ImageError("too-many-pixels", f"{width}x{height} is more than the allowed {max_pixels} pixels.")
     format_ = "JPEG" if image.format == "MPO" else str(image.format)
     orientation = exif.read_orientation(data, format_) if format_ in _GRAPH_FORMATS else _pillow_orientation(image)
-    if orientation >= 5 and format_ != "TIFF":  # of TIFF, Pillow tells the size with the orientation applied
+    if orientation >= 5 and format_ != "TIFF":  # Pillow reports a TIFF's size with the orientation applied
         width, height = height, width
-    if format_ in ("PNG", "WEBP", "AVIF"):  # whose header says how many; Pillow does not walk them
+    if format_ in ("PNG", "WEBP", "AVIF"):  # their headers state the number; Pillow does not walk the frames
         frames = int(getattr(image, "n_frames", 1))
     if frames > max_frames:
         raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
     animated = format_ != "JPEG" and frames > 1
     conversions = _conversions(image, orientation, animated)
-    moving_webp = data[12:16] == b"VP8X" and bool(data[20] & WEBP_ANIMATION)  # of one frame, perhaps
+    moving_webp = data[12:16] == b"VP8X" and bool(data[20] & WEBP_ANIMATION)  # may have only one frame
     in_graph = format_ in _GRAPH_FORMATS and not animated and not (format_ == "WEBP" and moving_webp)
     return Header(format_.lower(), width, height, orientation, conversions, in_graph), image
 
 
 def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> bytes:
-    """Encoded bytes of any of FORMATS -> bytes that the graph reads: unchanged, or losslessly as PNG.
+    """Converts an image of any of FORMATS to bytes that the graph reads.
+
+    Bytes that the graph reads already stay unchanged. Another image becomes a PNG, without loss: its first frame,
+    upright, with 8 bits per channel.
 
     Raises:
-      ImageError: as `read_header`, or the pixels cannot be decoded.
+      ImageError: as in `read_header`, or the pixels cannot be decoded.
+
+    Example:
+      >>> import io
+      >>> from PIL import Image
+      >>> file = io.BytesIO()
+      >>> Image.new("RGB", (4, 3)).save(file, "BMP")
+      >>> png = canonical(file.getvalue())
+      >>> read_header(png).format
+      'png'
+      >>> canonical(png) == png
+      True
     """
     header, image = _read(data, max_pixels, max_frames)
     if header.in_graph:
@@ -97,15 +129,15 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_F
         eight_bit(upright).save(out, "PNG", compress_level=1)
     except (ImageError, MemoryError):
         raise
-    except Exception as e:  # decoders raise nearly anything on damaged data
+    except Exception as e:  # decoders raise almost any exception on damaged data
         raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
     finally:
-        image.close()  # a TIFF is part of a cycle: its pixels would stay until the next collection of garbage
+        image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
     return out.getvalue()
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    # Pillow has a limit of its own, which may not be the lower one. Two threads that set it set it to the same.
+    # Pillow has its own limit, which must not be lower than ours. Threads that set it all set it to the same value.
     if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = max_pixels
     try:
@@ -117,7 +149,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     except Exception as e:
         if any(sentence in str(e) for sentence in _PILLOWS_TEXT_LIMITS):
             raise ImageError("too-much-metadata", f"{e} (in a text chunk or a profile).") from e
-        # Pillow's own sentence for this names a memory address, and rejects should be the same in every run.
+        # Pillow's own message for this contains a memory address, and rejects should be the same in every run.
         why = "" if isinstance(e, UnidentifiedImageError) else f": {type(e).__name__}: {e}"
         raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}{why}") from e
 
@@ -125,7 +157,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 def _pillow_orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(exif.TAG, 1)
-    except Exception:  # Pillow raises many kinds on damaged EXIF; a picture without a legible one is upright
+    except Exception:  # Pillow raises many exceptions on damaged EXIF; the picture then counts as upright
         return 1
     return int(value) if value in range(1, 9) else 1
 
@@ -156,7 +188,19 @@ def _png_depth(image: Image.Image) -> int:
 
 
 def eight_bit(image: Image.Image) -> Image.Image:
-    """Any Pillow image -> L, LA, RGB or RGBA of 8 bits; what `_rgb` in the graph does with PNG's own kinds follows."""
+    """Converts any Pillow image to L, LA, RGB or RGBA with 8 bits per channel.
+
+    These are the kinds of PNG that `_rgb` of `decode.py` then converts to RGB in the graph.
+
+    Raises:
+      ImageError: pixels are floating-point numbers, or 32-bit integers beyond 0..65535.
+
+    Example:
+      >>> from PIL import Image
+      >>> image = eight_bit(Image.new("I;16", (2, 1), 65535))
+      >>> image.mode, image.getpixel((0, 0))
+      ('L', 255)
+    """
     if image.mode == "F":
         raise ImageError("unsupported-pixels", "Floating-point pixels have no stated range; convert them first.")
     if image.mode in _DEEP_MODES:
@@ -167,7 +211,10 @@ def eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _divided(image: Image.Image) -> np.ndarray:
-    """A deep gray image -> uint8 (h, w), rounded; a band of rows at a time, since the whole in 64 bits is large."""
+    """Converts a deep gray image to uint8 (h, w): divides by 257 and rounds.
+
+    It converts bands of rows, since the complete image in 64 bits is large.
+    """
     width, height = image.size
     out = np.empty((height, width), np.uint8)
     rows = max(1, _BAND // width)

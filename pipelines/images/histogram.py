@@ -1,4 +1,7 @@
-"""Gray levels: the histograms that a dataset's statistics are exact sums of."""
+"""Computes histograms of gray levels and statistics from them.
+
+The statistics of a dataset are exact sums over these histograms.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +14,36 @@ _LEVELS = np.arange(256, dtype=np.int64)
 
 
 def histogram(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) -> uint32 (3, 256): how often each gray level occurs in each channel."""
+    """Returns how often each gray level occurs in each channel.
+
+    Args:
+      pixels: uint8 (H, W, 3).
+
+    Returns:
+      uint32 (3, 256).
+    """
     # Pillow counts twice as fast as numpy.bincount.
     counts = Image.frombuffer("RGB", pixels.shape[1::-1], np.ascontiguousarray(pixels), "raw", "RGB", 0, 1).histogram()
     return np.array(counts, np.uint32).reshape(3, 256)
 
 
 def add_up(histograms: Sequence[bytes]) -> np.ndarray:
-    """Bytes of `histogram`s -> their sum, int64 (3, 256)."""
+    """Adds up histograms, given as the bytes of `histogram`: int64 (3, 256)."""
     rows = np.frombuffer(b"".join(histograms), np.uint32).reshape(-1, 3, 256)
     total: np.ndarray = rows.sum(axis=0, dtype=np.int64)
     return total
 
 
 def as_levels(histogram_lists: list[list[int]]) -> np.ndarray:
-    """A histogram as JSON holds it -> int64 (3, 256)."""
+    """Converts a histogram from the lists that JSON holds to int64 (3, 256)."""
     return np.asarray(histogram_lists, np.int64)
 
 
 def moments(levels: np.ndarray) -> dict[str, list[int]]:
-    """Exact integer sums from a (3, 256) histogram: the columns that TensorFlow Transform analyzes.
+    """Computes exact integer sums from a (3, 256) histogram.
 
-    They fit 64 bits for 8.6e9 images of 128 x 128 (2**63 / (128 * 128 * 255 ** 2)).
+    The names are the columns that TensorFlow Transform analyzes. The sums fit 64 bits for 8.6e9 images of 128 x 128
+    (2**63 / (128 * 128 * 255 ** 2)).
     """
     return {
         "pixel_count": [int(levels[0].sum())],
@@ -42,12 +53,15 @@ def moments(levels: np.ndarray) -> dict[str, list[int]]:
 
 
 def statistics(count: int, sums: Sequence[int], square_sums: Sequence[int]) -> tuple[tuple[float, ...], ...]:
-    """Mean and biased standard deviation per channel, in gray levels, from exact integer sums; 0 where count is 0."""
+    """Computes the mean and the biased standard deviation per channel, in gray levels.
+
+    They come from exact integer sums, and are 0 where count is 0.
+    """
     n = max(count, 1)
     mean = tuple(s / n for s in sums)
     return mean, tuple(max(q / n - m * m, 0.0) ** 0.5 for q, m in zip(square_sums, mean, strict=True))
 
 
 def file_size_bin(size: int) -> int:
-    """The size rounded down to a power of two."""
+    """Returns the size rounded down to a power of two, at least 1."""
     return 1 << (max(size, 1).bit_length() - 1)

@@ -1,4 +1,7 @@
-"""Resizes 8-bit pixels to one size by TensorFlow ops: stretch, crop, pad, or none. A new mode is added here."""
+"""Resizes 8-bit pixels to one size with TensorFlow ops.
+
+The modes are stretch, crop, pad and none. A new mode is added here.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,15 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class ImageSpec:
-    """What every image becomes: uint8 (height, width, 3), and how.
+    """Describes the form of every image: uint8 (height, width, 3), and how it is made.
 
     resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes
       no pixel: the centre is cut out where the image is larger, and padded where it is smaller.
     filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
     background: RGB 0..255, under alpha and around padding.
-    quality: "exact", or "fast": a JPEG at least twice the size is halved, quartered or cut to an eighth while it is
-      decoded (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
+    quality: "exact", or "fast": the sides of a JPEG at least twice the size are divided by 2, 4 or 8 while it is
+    decoded
+      (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
     """
 
     height: int
@@ -27,12 +31,18 @@ class ImageSpec:
     quality: str = "exact"
 
     def ratios(self) -> tuple[int, ...]:
-        """By what a JPEG's sides may be divided while it is decoded, in falling order."""
+        """Returns the numbers that a JPEG's sides may be divided by during decoding.
+
+        They are in descending order.
+        """
         return (8, 4, 2, 1) if self.quality == "fast" and self.resize != "none" else (1,)
 
 
 def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """uint8 (h, w, 3) -> uint8 (spec.height, spec.width, 3): antialiased, rounded half to even, never truncated."""
+    """Resizes uint8 (h, w, 3) to uint8 (spec.height, spec.width, 3).
+
+    Resizing is antialiased. Values are rounded half to even and never truncated.
+    """
     if spec.resize == "crop":
         pixels = crop_to_aspect(pixels, spec)
     if spec.resize in ("stretch", "crop"):
@@ -44,7 +54,11 @@ def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
 
 
 def _padded(small: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """uint8 (h, w, 3) of at most the target's size -> of the target's size, centred on the background."""
+    """Centres pixels on a background of the target's size.
+
+    Args:
+      small: uint8 (h, w, 3) of at most the target's size.
+    """
     shape = tf.shape(small)
     height, width = shape[0], shape[1]
     top, left = (spec.height - height) // 2, (spec.width - width) // 2
@@ -56,7 +70,7 @@ def _padded(small: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
 
 
 def rounded(values: tf.Tensor) -> tf.Tensor:
-    # Averages of 0..255 are within it: `saturate_cast` would clip what needs no clipping, at four times the cost.
+    # Averages of values in 0..255 stay in this range: `saturate_cast` would clip needlessly, at four times the cost.
     return tf.cast(tf.round(values), tf.uint8)
 
 
@@ -65,14 +79,17 @@ def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], 
 
 
 def filtered(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
-    """uint8 (h, w, 3) -> float32 of the size, not rounded."""
+    """Resamples uint8 (h, w, 3) to float32 of the given size, not rounded."""
     if filter_ == "area":
         return tf.squeeze(tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, 0), size=size), 0)
     return tf.image.resize(pixels, size, method="bilinear", antialias=True)
 
 
 def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:
-    """The largest size of the source's aspect inside the target, rounded half up, at least 1. Integers throughout."""
+    """Returns the largest (height, width) with the source's aspect inside the target.
+
+    Sides are rounded half up, and are at least 1. All arithmetic is on integers.
+    """
     h, w = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
     tall = h * spec.width >= w * spec.height
     fit_h = tf.where(tall, tf.constant(spec.height, tf.int64), (2 * h * spec.width + w) // (2 * w))
@@ -81,7 +98,7 @@ def _fitted(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Te
 
 
 def _central(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """The centred window of at most the target's size."""
+    """Cuts out the centred window of at most the target's size."""
     h, w = tf.shape(pixels)[0], tf.shape(pixels)[1]
     keep_h, keep_w = tf.minimum(h, spec.height), tf.minimum(w, spec.width)
     top, left = (h - keep_h) // 2, (w - keep_w) // 2
@@ -89,7 +106,10 @@ def _central(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
 
 
 def crop_to_aspect(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """The largest centred window of the target's aspect, in whole source pixels."""
+    """Cuts out the largest centred window with the target's aspect.
+
+    Its sides are integers, in source pixels.
+    """
     h, w = tf.cast(tf.shape(pixels)[0], tf.int64), tf.cast(tf.shape(pixels)[1], tf.int64)
     tall = h * spec.width >= w * spec.height
     keep_h = tf.where(tall, (2 * w * spec.height + spec.width) // (2 * spec.width), h)

@@ -1,5 +1,6 @@
-"""The Beam job: from a listing to a published dataset.
+"""Holds the Beam job, which turns a list of images into a published dataset.
 
 Begin in `prepare`, then `pipeline` (the graph) and `stages` (its transforms). `transform` and `tft_job` fit the
-normalization; `accounting` checks that every input is accounted for; `publish` makes the dataset visible at once.
+normalization; `accounting` checks that every input is accounted for; `publish` makes the complete dataset visible in
+one step.
 """

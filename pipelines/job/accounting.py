@@ -1,4 +1,7 @@
-"""Counts what a finished job left, so that every input is accounted for before anything is published."""
+"""Adds up the results of a finished job and checks that no input is missing.
+
+Nothing is published before every input is accounted for.
+"""
 
 from __future__ import annotations
 
@@ -25,24 +28,27 @@ from pipelines.work_dir import Work
 
 
 def read_plan(work: Work) -> plans.Plan:
-    """The plan that the job noted."""
+    """Reads the plan that the job saved in the work directory."""
     data = json.loads(storage.read_text(work.path("plan.json")))
     copies = {label: Copies(**c) for label, c in data.pop("copies").items()}
     return plans.Plan(**{**data, "labels": tuple(data["labels"]), "copies": copies})
 
 
 def is_planned(work: Work) -> bool:
-    """Whether the job has noted its plan."""
+    """Tells whether the job has saved its plan."""
     return storage.exists(work.path("plan.json"))
 
 
 def are_staged(files: Collection[str], work: Work) -> bool:
-    """Whether this run has staged all of these shards of the train split."""
+    """Tells whether this run has staged all of these shards of the train split."""
     return set(files) <= set(storage.children(work.path(work_dir.STAGED)))
 
 
 def staged(config: PrepareConfig, work: Work) -> tuple[int, int]:
-    """(shards that are staged, shards in all); (0, 0) before the plan is made."""
+    """Returns (number of staged shards, number of planned shards).
+
+    Before the plan is made it is (0, 0).
+    """
     if not is_planned(work):
         return 0, 0
     wanted = [file for files in plans.shard_names(read_plan(work), config).values() for file in files]
@@ -51,10 +57,10 @@ def staged(config: PrepareConfig, work: Work) -> tuple[int, int]:
 
 
 def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]) -> tuple[Summary, Totals]:
-    """Adds up what the job left: the summary, and the sum of the shards' accounts.
+    """Returns the summary of a finished job and the totals over all shards.
 
-    All rejects are left below `work` in ledger.REJECTED, and the images that the balance left out in ledger.UNUSED.
-    None of them is held in memory, and no account.
+    It writes all rejects to ledger.REJECTED below `work`, and the images that balancing left out to ledger.UNUSED.
+    It streams rejects, unused images and the accounts of the shards, and holds none of these lists in memory.
 
     Raises:
       IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
@@ -99,7 +105,16 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
 
 
 def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
-    """Raises DataRejectedError when too much of the data is bad. Hidden files and the like do not count."""
+    """Checks that the share of rejected inputs is within --max-reject-rate.
+
+    Rejects for a reason in `elements.HARMLESS`, such as hidden files, do not count.
+
+    Args:
+      where: path of the complete list of rejects, for the message.
+
+    Raises:
+      DataRejectedError: more inputs were rejected than --max-reject-rate allows.
+    """
     harmless = sum(summary.rejected.get(reason, 0) for reason in elements.HARMLESS)
     bad, total = sum(summary.rejected.values()) - harmless, summary.read - harmless
     if bad > config.max_reject_rate * total:
@@ -113,7 +128,11 @@ def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
 
 
 def read_accounts(config: PrepareConfig, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
-    """The accounts of all planned shards; IncompleteError where one is missing."""
+    """Reads the accounts of all planned shards.
+
+    Raises:
+      IncompleteError: the account of a shard is missing or cannot be read.
+    """
 
     def account(file: str) -> dict[str, Any]:
         try:
@@ -143,7 +162,12 @@ def _by_number(counts: Mapping[str, int]) -> dict[int, int]:
 
 
 class _Equal(NamedTuple):
-    """Groups of equal inputs: how many, and the first, conflicting ones first, then by content."""
+    """Describes the groups of inputs with equal content.
+
+    groups: number of groups. conflicting: of these, groups with more than one label. straddling: groups in more than
+    one split.
+    first: at most MAX_LISTED groups; conflicting groups come first, then the order is that of the content digest.
+    """
 
     groups: int
     conflicting: int

@@ -1,8 +1,12 @@
-"""The whole graph of `prepare`, top-down. References are shuffled, pixels never: see docs/design.md.
+"""Builds the Beam graph of `prepare` from top to bottom.
 
-Every stage is a pure function of another module under a thin wrapper; the element type stands beside each stage. The
-graph is three jobs. `write` is the work. `analyze`, TensorFlow Transform's part, needs a row of each shard and runs in
-a process of its own, which loads and builds while `write` decodes; `normalize` follows where records hold floats.
+The graph shuffles references to images and never pixels: see docs/design.md. Every stage is a thin wrapper around a
+pure function of another module. A comment at each stage names the element type. The graph has three jobs:
+
+`write` reads the images and writes the shards.
+`analyze` is the job of TensorFlow Transform. It reads one row for each shard. It runs in a process of its own, which
+loads its modules and builds the job while `write` decodes images.
+`normalize` runs last, and only if the records hold floats.
 """
 
 from __future__ import annotations
@@ -20,7 +24,10 @@ from pipelines.work_dir import Work
 
 
 def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
-    """The job from inputs to staged shards, or to finished ones if no float is to be stored."""
+    """Builds the job that reads the inputs and writes staged shards.
+
+    If the encoding stores no floats, the job also finishes the shards.
+    """
     listed = (
         pipeline
         | "Input" >> beam.Create([config.input])
@@ -32,7 +39,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         | "SpreadBatches" >> beam.Reshuffle()
         | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config), total).with_outputs("rejected", main="refs")
     )
-    units = _form_units(read.refs, config, total)  # (bucket, [packed (unit, Ref)]): units are images to keep together
+    units = _form_units(read.refs, config, total)  # (bucket, [packed (unit, Ref)]): a unit stays together
     cuts = (
         units
         | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config)  # (label, RankHistogram)
@@ -85,15 +92,18 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
 
 
 def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, folder: str) -> None:
-    """The job from staged shards' accounts to the transform graph in a folder; call inside `tft_beam.Context`."""
-    import tensorflow_transform.beam as tft_beam  # seconds to import: only the process of this job does
+    """Builds the job that fits the transform graph and writes it to a folder.
+
+    It reads the accounts of the staged shards. Call it inside `tft_beam.Context`.
+    """
+    import tensorflow_transform.beam as tft_beam  # the import takes seconds: only this job's process needs it
 
     from pipelines.job import transform
 
     rows = (
         pipeline
         | "Start" >> beam.Create([None])
-        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, config, work)  # a row a label and a train shard
+        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, config, work)  # a row per label and per train shard
     )
     transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
         transform.make_preprocessing_fn(config)
@@ -102,7 +112,7 @@ def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, folder: 
 
 
 def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine: Affine) -> None:
-    """The job from staged shards of 8-bit pixels to finished ones of normalized floats."""
+    """Builds the job that turns staged 8-bit shards into normalized float shards."""
     (
         pipeline
         | "Start" >> beam.Create([None])
@@ -113,7 +123,10 @@ def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine
 
 
 def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
-    """Counts and notes how many inputs were listed: what the sum of everything written and rejected is held against."""
+    """Adds the stages that count the listed inputs and save the count.
+
+    `accounting.summarize` compares this count with the number of inputs that were written, left out or rejected.
+    """
     return AsSingleton(
         (
             listed.batches | "Sizes" >> beam.MapTuple(lambda number, _: number),
@@ -126,12 +139,15 @@ def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
 
 
 def _form_units(refs: beam.PCollection, config: PrepareConfig, total: AsSingleton) -> beam.PCollection:
-    """(bucket, [packed (unit, Ref)]), whole units in each: equal content is one unit; where a manifest names groups,
-    so is every group they connect."""
+    """Adds the stages that group references into units.
+
+    The elements are (bucket, [packed (unit, Ref)]), and a unit is always complete in one bucket. Images of equal
+    content are one unit. If a manifest names groups, all groups that equal content connects are one unit.
+    """
     by_content = refs | "GroupEqual" >> beam.GroupByKey()
     if not listing.has_groups(config):
         return by_content
-    # Only content that bridges groups is gathered in one place: a handful, since it is equal files in two groups.
+    # Only content that connects groups is gathered in one place. It is rare: equal files in two groups.
     bridges = by_content | "FindBridges" >> beam.FlatMap(stages.bridges)  # [group, ...]
     merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(balance.components))
     return by_content | "KeyByGroup" >> beam.FlatMap(stages.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()

@@ -1,4 +1,7 @@
-"""Runs the jobs: check, build, run, count, publish. `prepare(config)` is what the command line and tests call."""
+"""Prepares a dataset: checks the options, runs the jobs, counts, publishes.
+
+The command line and the tests call `prepare(config)`.
+"""
 
 from __future__ import annotations
 
@@ -27,24 +30,34 @@ from pipelines.workers import pool
 
 _log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.2  # between looks whether the train shards are staged
-REMOTE_POLL_SECONDS = 10.0  # in a bucket, where each look is a few paid requests
+POLL_SECONDS = 0.2  # between checks whether the train shards are staged
+REMOTE_POLL_SECONDS = 10.0  # in a bucket, where each check costs a few paid requests
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What `prepare` made."""
+    """Holds the contract and the summary of a dataset that `prepare` has published."""
 
     contract: Contract
     summary: Summary
 
 
 def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str = "DirectRunner") -> Result:
-    """Prepares a dataset; returns when `config.output` holds it whole.
+    """Prepares a dataset; returns when the complete dataset is in `config.output`.
+
+    Example:
+      >>> config = PrepareConfig(input="photos", output="dataset", size=(64, 64))
+      >>> result = prepare(config)
+      >>> result.contract.labels
+      ('cat', 'dog')
+
+    Args:
+      beam_flags: options of Beam, such as "--s3_endpoint_url=...".
+      runner: name of the Beam runner.
 
     Raises:
       ConfigError, SourceError, BalanceError: the options or the input cannot be used; nothing was changed.
-      BusyError: another run is at work in the output; nothing was changed.
+      BusyError: another run uses the output; nothing was changed.
       DataRejectedError: too much of the input is bad; nothing was published.
       IncompleteError: the runner ended without all results; nothing was published.
       EngineError: an engine outside of this process gave up; nothing was published.
@@ -56,7 +69,7 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     listing.check(config)
     work_dir.check_output(config)
     if runner not in engine.SERVICES:
-        pool.decoders(config)  # they load TensorFlow while this process loads the rest
+        pool.decoders(config)  # workers load TensorFlow while this process loads the rest
     with work_dir.locked(config.output), engine.started(runner, beam_flags, config.output) as the_engine:
         work = work_dir.open_work(config)
         _log.info("Runs on %s.", the_engine.name)
@@ -74,7 +87,10 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
 
 
 def _run_jobs(config: PrepareConfig, work: work_dir.Work, the_engine: engine.Engine) -> None:
-    """From the input to finished shards, and the affine that they are normalized by, below `work`."""
+    """Executes the jobs that write the finished shards below `work`.
+
+    It also writes the scale and the offset that normalize the pixels to work_dir.AFFINE.
+    """
     progress.begin("reading", 0)
     staged = None if the_engine.counts_here else lambda: accounting.staged(config, work)
     with progress.shown(shards=staged, pause=_pause(work)), _analysis(config, work) as affine_of_train:
@@ -91,12 +107,14 @@ def _run_jobs(config: PrepareConfig, work: work_dir.Work, the_engine: engine.Eng
 
 @contextlib.contextmanager
 def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[], elements.Affine]]:
-    """Transform's job in a process of its own: built at once, run when the train shards are staged.
+    """Executes the job of TensorFlow Transform in a process of its own.
 
-    The other splits are still decoded then. What is given, called when all shards are staged, waits for the result.
+    The process builds the job at once and runs it when the train shards are staged; the job that decodes the other
+    splits is still running then. Yields a function that waits for the (scale, offset) of the analysis. Call it when
+    all shards are staged.
     """
     analyst = pool.shared(1, "analyst", work.root)
-    ended = threading.Event()  # the job that stages shards, well or not
+    ended = threading.Event()  # set when the job that stages shards has ended, with or without success
     with _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
         analyst.submit("build_analysis", (config, work, folder), [()])
         analyzed = thread.submit(_analyze, analyst, config, work, folder, ended)
@@ -113,7 +131,10 @@ def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[
 
 @contextlib.contextmanager
 def _local(work: work_dir.Work) -> Iterator[str]:
-    """A local folder for what TensorFlow writes: the work directory's where that is local."""
+    """Yields a local folder for the files that TensorFlow writes.
+
+    It is the work directory if that is local, and a temporary folder otherwise.
+    """
     if not storage.is_remote(work.root):
         yield work.root
         return
@@ -127,7 +148,7 @@ def _analyze(
     def wait_for(done: Callable[[], bool]) -> None:
         look = time.monotonic()
         while not _asked(done, work, ended.is_set()):
-            # A look at many shards, or at remote ones, takes long: a tenth of the time at most.
+            # Checking many shards, or remote ones, takes long: spend at most a tenth of the time on it.
             pause = max(_pause(work), 9 * (time.monotonic() - look))
             if ended.wait(pause) and not done():
                 raise errors.IncompleteError("The job ended without all shards of split train. Run it again.")
@@ -148,10 +169,14 @@ def _analyze(
 
 
 def _asked(done: Callable[[], bool], work: work_dir.Work, last: bool) -> bool:
-    """`done()`; but a bucket that does not answer is asked again while the job runs, which may be hours."""
+    """Returns `done()`, or False if a bucket fails to answer while the job runs.
+
+    The job may run for hours, so the caller asks again later. With `last`, or a local work directory, the error is
+    raised.
+    """
     try:
         return done()
-    except Exception:  # each remote client raises its own kinds
+    except Exception:  # each remote client raises its own types
         if last or not storage.is_remote(work.root):
             raise
         return False

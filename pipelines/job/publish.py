@@ -1,8 +1,8 @@
-"""From a finished job to a dataset: count everything, then put it in place with contract.json as the last act.
+"""Publishes a finished job as a dataset and writes contract.json last.
 
-Until then the output holds what it held before, or no contract. So a directory is either whole or visibly incomplete.
-All that needs space on the disk is written before the old dataset is touched: afterwards only names change. An object
-store has no names to change: it copies each file itself, and the order is the same.
+Before that last step the output holds its previous dataset, or no contract. So a directory is either complete or
+visibly incomplete. Every file that needs disk space is written before the old dataset is touched; after that files are
+only renamed. An object store cannot rename: it copies each file itself, in the same order.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtx
 
 
 def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: Summary, totals: Totals) -> Contract:
-    """The contract of what lies finished below `work`.
+    """Builds the contract of the finished shards below `work`.
 
     Raises:
-      IncompleteError: a finished shard is missing or holds another number of records than its account says.
+      IncompleteError: a finished shard is missing, or its number of records differs from its account.
     """
     splits = {}
     for name, files in plans.shard_names(plan, config).items():
@@ -95,17 +95,20 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
 
 
 def _resize(config: PrepareConfig) -> dict[str, Any]:
-    """The policy in words."""
+    """Describes the resize policy for the contract."""
     if config.resize == "none":
         return {"mode": "none", "placement": "centre, cut or padded with the background"}
     return {"mode": config.resize, "filter": config.filter, "antialias": True, "rounding": "half to even"}
 
 
 def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summary) -> Contract:
-    """Puts the dataset in place of what the output held, contract.json last; returns what that says.
+    """Replaces the content of the output by the dataset; returns its contract.
+
+    It writes contract.json last.
 
     Raises:
-      ConfigError: so many shards and classes that no reader would take the contract. Nothing was published.
+      ConfigError: there are so many shards and classes that readers would refuse the contract. Nothing was published.
+      BusyError: another run has begun in the work directory. Nothing was published.
     """
     texts = _texts(contract, summary)
     contract = side_file_digests.bind(contract, work, texts)
@@ -121,7 +124,10 @@ def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summ
 
 
 def _texts(contract: Contract, summary: Summary) -> dict[str, str]:
-    """Path -> text of what lies beside the shards, but for the contract, ledgers and rejects."""
+    """Renders the text files next to the shards; returns path -> text.
+
+    The contract, the ledgers and the rejects are not among them.
+    """
     texts = {
         **sidecars.tfds_files(contract),
         "schema.pbtxt": text_format.MessageToString(sidecars.schema(contract)),
@@ -134,7 +140,11 @@ def _texts(contract: Contract, summary: Summary) -> dict[str, str]:
 
 
 def _write_beside(work: Work, texts: Mapping[str, str], files: Sequence[str]) -> None:
-    """All that needs space. What the job left is linked where that can be: if this run ends here, the next finds it."""
+    """Writes every file that needs disk space to work/beside.
+
+    The files of the job are hard-linked where the file system can do it. They stay in place too, so that the next run
+    finds them if this run ends here.
+    """
     beside = work.path("beside")
     for name, text in texts.items():
         storage.write_text(storage.join(beside, *name.split("/")), text)
@@ -148,7 +158,7 @@ def _write_beside(work: Work, texts: Mapping[str, str], files: Sequence[str]) ->
 
 
 def _move_in(work: Work, names: Sequence[str], files: Sequence[str], out: str) -> None:
-    """Shards, the transform and what lies beside them, the contract last."""
+    """Moves shards, transform and side files into `out`, and the contract last."""
     storage.move([(work.path("shards", file), storage.join(out, file)) for file in files])
     for name in ("transform_fn", "transformed_metadata"):
         storage.move_tree(work.path("transform", name), storage.join(out, name))
@@ -158,7 +168,10 @@ def _move_in(work: Work, names: Sequence[str], files: Sequence[str], out: str) -
 
 
 def withdraw(out: str) -> None:
-    """Removes an earlier dataset from `out`: its contract first, so that it is visibly incomplete from then on."""
+    """Removes an earlier dataset from `out`.
+
+    It removes the contract first, so that the directory is visibly incomplete from then on.
+    """
     try:
         before = contracts.load(out, storage.reading_text)
         old: list[str] = [s.file for split in before.splits.values() for s in split.shards]

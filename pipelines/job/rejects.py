@@ -1,4 +1,7 @@
-"""The inputs that were not written: one sorted file of them, and what is told of it, in bounded memory."""
+"""Reads and writes the list of inputs that did not become records.
+
+It sorts the list into one file and counts it, in bounded memory.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,15 @@ from pipelines import storage
 from pipelines.core.summary import Rejected
 from pipelines.storage import external_sort
 
-MAX_LISTED = 300  # that the summary and the report name; all are in rejects/
+MAX_LISTED = 300  # rejects that the summary and the report name; all are in rejects/
 
 
 @dataclasses.dataclass(frozen=True)
 class Unwritten:
-    """What a file of them holds: how many by reason and by (split, label), and the first."""
+    """Describes the content of one file of rejects.
+
+    reasons: reason -> rejects. classes: (split, label) -> rejects. first: the first MAX_LISTED rejects.
+    """
 
     reasons: Mapping[str, int]
     classes: Mapping[tuple[str, str], int]
@@ -29,7 +35,10 @@ class Unwritten:
 
 
 def write(rejects: Iterable[Rejected], path: str) -> Unwritten:
-    """Writes them to `path`, a JSON object a line, in order of uri, stage and detail."""
+    """Writes rejects to `path` in the order of uri, stage and detail.
+
+    Each line is a JSON object.
+    """
     reasons: collections.Counter[str] = collections.Counter()
     classes: collections.Counter[tuple[str, str]] = collections.Counter()
     first: list[Rejected] = []
@@ -45,13 +54,13 @@ def write(rejects: Iterable[Rejected], path: str) -> Unwritten:
 
 
 def read(folder: str) -> Iterator[Rejected]:
-    """Those in the files that a job left in a folder, a JSON object a line."""
+    """Reads rejects from the JSON lines files that a job wrote to a folder."""
     for line in lines(folder):
         yield Rejected(**json.loads(line))
 
 
 def lines(folder: str) -> Iterator[bytes]:
-    """The lines of the files that a job left in a folder."""
+    """Yields all lines of the files that a job wrote to a folder."""
     for name in storage.children(folder):
         with storage.reading(storage.join(folder, name)) as file:
             while line := file.readline():
@@ -59,7 +68,11 @@ def lines(folder: str) -> Iterator[bytes]:
 
 
 def _once(rejects: Iterable[Rejected]) -> Iterator[Rejected]:
-    """Each source that cannot be decoded once, although every shard that wanted a copy of it says so."""
+    """Removes repeated rejects of stage "decode".
+
+    A source that cannot be decoded is rejected by every shard that wants a copy of it. One reject remains for each
+    uri and label. The input has to be sorted by uri and stage.
+    """
     for (_, stage), same in itertools.groupby(rejects, key=lambda r: (r.uri, r.stage)):
         if stage == "decode":
             yield from {reject.label: reject for reject in same}.values()

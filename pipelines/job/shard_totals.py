@@ -1,4 +1,4 @@
-"""The accounts of all shards, added up one by one: what they say in sum takes the same memory however many they are."""
+"""Adds up the accounts of all shards, one shard at a time, in constant memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ _COUNTED = ("formats", "conversions", "widths", "heights", "file_bytes")
 
 
 class Totals:
-    """What accounts (see `shard_writer.write_shard`) say in sum.
+    """Adds up accounts of shards (see `shard_writer.write_shard`).
 
-    records: of each file. stored, copies: of each split, by label. levels: of each split, int64 (3, 256).
-    counted: name of what is counted -> counts. source_digest: of all originals. weighted: whether any record is.
+    records: file -> number of records.
+    stored, copies: split -> label -> number of stored records, and of those the copies.
+    counted: name in _COUNTED -> value -> number of images.
+    levels: split -> histogram of the pixels of the originals, int64 (3, 256).
+    thumbnails: the thumbnails of all shards, for the report.
+    source_digest: the sum of the shards' digests modulo 2**256, which does not depend on their order.
+    weighted: whether the weight of any record differs from 1.
     """
 
     def __init__(self) -> None:
@@ -30,7 +35,10 @@ class Totals:
         self.weighted = False
 
     def take(self, accounts: Iterable[Mapping[str, Any]]) -> Iterator[Rejected]:
-        """Adds them up; gives what they reject, to be taken to the end."""
+        """Adds up accounts and yields their rejects.
+
+        The totals are complete when the caller has consumed all rejects.
+        """
         for account in accounts:
             split = account["split"]
             self.records[account["file"]] = account["records"]

@@ -1,4 +1,7 @@
-"""The stages of the graph: thin wrappers that give pure functions of other modules their elements."""
+"""Defines the stages of the graph.
+
+Each stage is a thin wrapper that passes elements to a pure function of another module.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +25,32 @@ from pipelines.core import elements, hashing, progress
 from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
-from pipelines.job import accounting, worker_versions
+from pipelines.job import accounting, counters, worker_versions
 from pipelines.plan import balance, duplicates, plan
 from pipelines.records import shard_writer
 from pipelines.work_dir import Work
 from pipelines.workers import pool
 from pipelines.workers.pool import TaskLostError
 
-# Sources listed in one element: Beam's cost per element is then small beside the reading of the files.
+# Sources listed in one element: Beam's cost per element is then small compared with reading the files.
 BATCH = 1024
-# Sources that a worker fingerprints at a time: what is asked and answered is then small beside the reading.
+# Sources that a worker fingerprints at a time: the cost of messages is then small compared with reading the files.
 PART = 16
-# References in one element after they were shuffled, about.
+# Approximate number of references in one element after the shuffle.
 BUCKET = 1024
-# Files at most that rejects and the like are written to, each by one worker.
+# Largest number of files for rejects, duplicates or unused images; one worker writes each file.
 LINE_FILES = 16
 
 
 def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
-    """Lists the input: (number, packed sources) of each batch, and rejects aside."""
+    """Lists the input; yields (number of sources, packed sources) of each batch.
+
+    Rejects go to the output "rejected".
+    """
     batch: list[Source] = []
     for item in listing.list_sources(config):
         if isinstance(item, Rejected):
+            counters.count_reject(item)
             yield TaggedOutput("rejected", item)
         else:
             batch.append(item)
@@ -55,16 +62,16 @@ def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
 
 
 def note_listed(count: int, work: Work) -> int:
-    """Keeps the number of inputs for `accounting.summarize`."""
+    """Saves the number of inputs for `accounting.summarize` and returns it."""
     storage.write_text(work.path(work_dir.LISTED), str(count))
     return count
 
 
 class _WithWorkers(beam.DoFn):
-    """A stage whose work is done in worker processes, wherever it runs.
+    """Starts the worker processes that a stage uses on the machine where it runs.
 
     Raises:
-      VersionsError: that is not what the program is that sent the job.
+      VersionsError: code or libraries of this machine differ from those of the program that sent the job.
     """
 
     def __init__(self, config: PrepareConfig):
@@ -77,7 +84,11 @@ class _WithWorkers(beam.DoFn):
 
 
 class Fingerprint(_WithWorkers):
-    """Reads each file once: digest and header. Sources -> (bucket, packed (digest, Ref)), and rejects aside."""
+    """Reads each file once to get its digest and its header.
+
+    Input: (number of sources, packed Sources). Output: (bucket, packed (digest, Ref)). Rejects go to the output
+    "rejected".
+    """
 
     def process(self, numbered: tuple[int, bytes], total: int) -> Iterator[Any]:
         batch: list[Source] = list(unpack([numbered[1]]))
@@ -89,9 +100,12 @@ class Fingerprint(_WithWorkers):
         for source, future in zip(batch, futures, strict=True):
             result = _fingerprint(source, future)
             if isinstance(result, Rejected):
+                counters.count_reject(result)
                 yield TaggedOutput("rejected", result)
             else:
                 refs.append((result.digest, result))
+        counters.count("images_read", len(batch))
+        counters.count("bytes_read", sum(ref.file_bytes for _, ref in refs))
         progress.advance(len(batch))
         yield from in_buckets(refs, total)
 
@@ -104,9 +118,10 @@ def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejecte
 
 
 def in_buckets(refs: Iterable[tuple[str, Ref]], total: int) -> Iterator[tuple[int, bytes]]:
-    """(unit, Ref) -> (bucket, packed): a unit is in one bucket, and a bucket holds about BUCKET of `total`.
+    """Packs (unit, Ref) pairs into buckets; yields (bucket, packed pairs).
 
-    What comes of a unit does not depend on its bucket: buckets only keep the number of elements small.
+    All references of a unit are in one bucket. A bucket holds about BUCKET of the `total` references. Results for a
+    unit do not depend on its bucket: buckets only keep the number of elements small.
     """
     buckets: dict[int, list[tuple[str, Ref]]] = collections.defaultdict(list)
     count = max(1, total // BUCKET)
@@ -117,13 +132,13 @@ def in_buckets(refs: Iterable[tuple[str, Ref]], total: int) -> Iterator[tuple[in
 
 
 def units_of(bucket: tuple[int, Iterable[bytes]]) -> Iterator[tuple[str, list[Ref]]]:
-    """(unit, its refs in order) of each unit in a bucket."""
+    """Yields (unit, its references in sorted order) of each unit in a bucket."""
     for unit, pairs in itertools.groupby(sorted(unpack(bucket[1])), key=lambda pair: pair[0]):
         yield unit, [ref for _, ref in pairs]
 
 
 def bridges(bucket: tuple[int, Iterable[bytes]]) -> Iterator[list[str]]:
-    """The groups that equal content connects, where there is more than one."""
+    """Yields the groups that equal content connects, if there are two or more."""
     for digest, refs in units_of(bucket):
         groups = sorted({ref.group or digest for ref in refs})
         if len(groups) > 1:
@@ -131,7 +146,11 @@ def bridges(bucket: tuple[int, Iterable[bytes]]) -> Iterator[list[str]]:
 
 
 def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], total: int) -> Iterator[tuple[int, bytes]]:
-    """(bucket, packed (unit, Ref)): the unit is the group, its merged group, or the content itself."""
+    """Packs references by group; yields (bucket, packed (unit, Ref)).
+
+    The unit is the group of the image, or the group that it was merged into. An image without a group is in the unit
+    of its content digest.
+    """
     pairs = ((ref.group or digest, ref) for digest, refs in units_of(bucket) for ref in refs)
     yield from in_buckets(((merged.get(group, group), ref) for group, ref in pairs), total)
 
@@ -139,7 +158,10 @@ def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], tot
 def unit_ranks(
     bucket: tuple[int, Iterable[bytes]], config: PrepareConfig
 ) -> Iterator[tuple[str, balance.RankHistogram]]:
-    """(label, its units' places on the hash line, each weighing its images), but for units whose split is given."""
+    """Collects the hash positions of units; yields (label, RankHistogram).
+
+    Each unit has its number of images as weight. Units with a given split are left out.
+    """
     ranks: dict[str, balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
     for unit, everything in units_of(bucket):
         refs = duplicates.separate(everything, config)[0]
@@ -149,7 +171,10 @@ def unit_ranks(
 
 
 def unit_label(refs: list[Ref]) -> str:
-    """The label that a unit counts for in stratifying: its most frequent one, of equals the first by name."""
+    """Returns the label that a unit counts for in stratified splitting.
+
+    It is the most frequent label of the unit. Of equally frequent labels it is the first by name.
+    """
     counts = collections.Counter(ref.label for ref in refs)
     return min(counts, key=lambda label: (-counts[label], label))
 
@@ -157,31 +182,37 @@ def unit_label(refs: list[Ref]) -> str:
 def assign_split(
     bucket: tuple[int, Iterable[bytes]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
 ) -> Iterator[Any]:
-    """Packed refs with their split, and the equal ones among them aside.
+    """Assigns a split to each unit; yields packed references with their split.
 
-    Given splits stay; the rest of a unit follows the first of them. With --duplicates drop, those that go are rejects;
-    they decide nothing about the others.
+    A split that the input gives stays. Other images of the unit get the first given split. With --duplicates drop,
+    dropped images go to the output "rejected" and do not influence the split of the others. Groups of equal images go
+    to the output "duplicates".
     """
     assigned: list[Ref] = []
     for unit, everything in units_of(bucket):
         refs, rejected = duplicates.separate(everything, config)
         given = [ref.split for ref in refs if ref.split]
-        split = ""  # of a unit of which nothing is left
+        split = ""  # the value for a unit whose images were all dropped
         if given:
             split = given[0]
         elif refs:
             split = balance.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
         assigned += [ref if ref.split else ref._replace(split=split) for ref in refs]
-        yield from (TaggedOutput("rejected", reject) for reject in rejected)
+        for reject in rejected:
+            counters.count_reject(reject)
+            yield TaggedOutput("rejected", reject)
         if len(everything) > 1:
             for equal in duplicates.groups(ref._replace(split=ref.split or split) for ref in everything):
                 yield TaggedOutput("duplicates", duplicates.told(equal))
-    for start in range(0, len(assigned), BUCKET):  # a unit may be large: all of it in one element would be, too
+    for start in range(0, len(assigned), BUCKET):  # a unit may be large, and would make a large element
         yield pack(assigned[start : start + BUCKET])
 
 
 def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], balance.RankHistogram]]:
-    """((split, label), the places of its images on the hash line): what the ranks for balancing are made of."""
+    """Collects hash positions of images; yields ((split, label), RankHistogram).
+
+    Balancing takes its ranks from these histograms.
+    """
     ranks: dict[tuple[str, str], balance.RankHistogram] = collections.defaultdict(balance.RankHistogram)
     for ref in unpack([refs]):
         ranks[ref.split, ref.label].add(hashing.position(config.seed, "balance", ref.key))
@@ -189,7 +220,11 @@ def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str,
 
 
 def targets(totals: Mapping[tuple[str, str], int], config: PrepareConfig) -> dict[str, int]:
-    """(split, label) -> images, made into the records that each label of train should have."""
+    """Returns the number of records that each label of train should have.
+
+    Args:
+      totals: (split, label) -> number of images.
+    """
     train = {label: count for (split, label), count in totals.items() if split == "train"}
     return balance.targets(train, config) if train else {}
 
@@ -197,13 +232,19 @@ def targets(totals: Mapping[tuple[str, str], int], config: PrepareConfig) -> dic
 def share_of(
     ranked: tuple[tuple[str, str], balance.RankHistogram], config: PrepareConfig, wanted: Mapping[str, int]
 ) -> tuple[tuple[str, str], plan.Share]:
-    """((split, label), its share of the plan): so the histograms, megabytes each, are never together in one place."""
+    """Returns ((split, label), its share of the plan).
+
+    Shares are small. Histograms have megabytes each, so they are never gathered in one process.
+
+    Args:
+      wanted: label -> number of records in train.
+    """
     (split, label), ranks = ranked
     return (split, label), plan.share_of(wanted[label] if split == "train" else None, ranks, config)
 
 
 def make_plan(shares: Mapping[tuple[str, str], plan.Share], config: PrepareConfig, work: Work) -> plan.Plan:
-    """Makes the plan and notes it for the publisher."""
+    """Makes the plan and saves it for `accounting.read_plan`."""
     made = plan.make_plan(shares, config)
     storage.write_text(work.path("plan.json"), made.to_json())
     progress.begin("preparing", sum(made.records.values()))
@@ -211,7 +252,10 @@ def make_plan(shares: Mapping[tuple[str, str], plan.Share], config: PrepareConfi
 
 
 def assign_shard(refs: bytes, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
-    """((split, shard), packed Items) of every record; images that the balance leaves out go aside."""
+    """Assigns every record to a shard; yields ((split, shard), packed Items).
+
+    Images that the balance leaves out go to the output "unused".
+    """
     by_shard: dict[tuple[str, int], list[elements.Item]] = collections.defaultdict(list)
     for ref in unpack([refs]):
         found = False
@@ -227,9 +271,10 @@ def assign_shard(refs: bytes, config: PrepareConfig, the_plan: plan.Plan) -> Ite
 
 
 def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, int], bytes]]:
-    """Every shard once, so that one without records is written too: an empty file, as its name's count demands.
+    """Yields every shard once with no items, so that empty shards are written too.
 
-    Those of train come first, and the local runner keeps to that order: the analysis waits for them.
+    File names contain the number of shards, so every file has to exist. Shards of train come first and the local
+    runner keeps that order, because the analysis waits for them.
     """
     for split, total in sorted(the_plan.shards.items(), key=lambda item: item[0] != "train"):
         for index in range(total):
@@ -237,7 +282,10 @@ def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, i
 
 
 class PackLines(beam.DoFn):
-    """Rejects and the like -> (number of their file, packed JSON lines): in which file one is changes nothing."""
+    """Packs rejects, duplicates or unused images as JSON lines for files.
+
+    Output: (file number, packed lines). The file of a line has no influence on the result.
+    """
 
     def start_bundle(self) -> None:
         self._lines: dict[int, list[str]] = collections.defaultdict(list)
@@ -255,7 +303,7 @@ class PackLines(beam.DoFn):
 
 
 def write_lines(file_to_lines: tuple[int, Iterable[bytes]], folder: str) -> None:
-    """Writes the lines of one file: an engine that does it again writes the same."""
+    """Writes the lines of one file. A retry by the engine writes the same file."""
     number, packed = file_to_lines
     with storage.writing(storage.join(folder, f"part-{number:05d}.jsonl")) as file:
         for line in unpack(packed):
@@ -263,7 +311,10 @@ def write_lines(file_to_lines: tuple[int, Iterable[bytes]], folder: str) -> None
 
 
 class WriteShard(_WithWorkers):
-    """((split, shard), [packed Items]) -> the shard's account; see `shard_writer.write_shard`."""
+    """Writes one staged shard and its account: see `shard_writer.write_shard`.
+
+    Input: ((split, shard), [packed Items]). Output: the shard's file name.
+    """
 
     def __init__(self, config: PrepareConfig, work: Work):
         super().__init__(config)
@@ -272,23 +323,24 @@ class WriteShard(_WithWorkers):
     def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
         file = plan.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
-        shard_writer.write_shard(
-            file,
-            split,
-            unpack(items),
-            the_plan.labels,
-            self._config,
-            self._work,
-            self._workers,
-            picture=index == 0,  # shards are in hash order: the first holds a fair sample of its split
+        # Shards are in hash order, so the first is a random sample of its split, for the report's pictures.
+        shard = shard_writer.Shard(file, split, pictures=index == 0)
+        account = shard_writer.write_shard(
+            shard, unpack(items), the_plan.labels, self._config, self._work, self._workers
         )
+        counters.count("records_written", account["records"])
+        for reject in account["rejects"]:
+            counters.count_reject(Rejected(**reject))
         if split == "train":
             storage.write_text(self._work.path(work_dir.STAGED, file), "")
         yield file
 
 
 class FinishShard(_WithWorkers):
-    """A staged shard's file -> nothing; see `shard_writer.finish_shard`. As many at once as there are workers."""
+    """Finishes staged shards: see `shard_writer.finish_shard`.
+
+    Input: the shard's file name. It finishes as many shards at once as there are workers.
+    """
 
     def __init__(self, config: PrepareConfig, work: Work, affine: elements.Affine | None):
         super().__init__(config)
@@ -304,22 +356,22 @@ class FinishShard(_WithWorkers):
     def finish_bundle(self) -> None:
         try:
             for one in self._finishing:
-                one.result()
+                counters.count("bytes_written", one.result()["bytes"])  # here: no counter counts in other threads
         finally:
             self._pool.shutdown(cancel_futures=True)
 
-    def _finish(self, file: str) -> None:
+    def _finish(self, file: str) -> dict[str, Any]:
         account = shard_writer.read_account(file, self._work)
-        shard_writer.finish_shard(account, self._affine, self._config, self._work, self._workers)
+        return shard_writer.finish_shard(account, self._affine, self._config, self._work, self._workers)
 
 
 def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:
-    """The names of the shards that the plan demands."""
+    """Lists the file names of all shards in the plan."""
     return [file for files in plan.shard_names(accounting.read_plan(work), config).values() for file in files]
 
 
 class MergeRanks(beam.CombineFn):
-    """RankHistograms -> one."""
+    """Merges RankHistograms into one."""
 
     def create_accumulator(self) -> balance.RankHistogram:
         return balance.RankHistogram()

@@ -1,8 +1,9 @@
-"""TensorFlow Transform's job, in a worker process of its own: built while images are decoded, run when they are done.
+"""Builds and runs the job of TensorFlow Transform in a worker process of its own.
 
-It sees a row of each shard and of each label, so it runs in this process whatever engine does the work. And it stays
-in this process: after an analysis the interpreter's shutdown ends in a crash in protobuf's C code, which a worker's end
-does not touch.
+The worker builds the job while other workers decode images, and runs it when they have finished. The job reads one row
+for each shard and each label, so it always runs in this process, also if another engine runs the other jobs. It must
+not run in the main process: after an analysis the shutdown of the interpreter crashes in protobuf's C code. A worker
+process ends without that shutdown.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _built: dict[str, beam.Pipeline] = {}
 
 
 def build(config: PrepareConfig, work: Work, folder: str) -> None:
-    """Builds the job for `run`, which will write into a local folder: TensorFlow writes nowhere else for certain."""
+    """Builds the job for `run`, which writes into `folder`.
+
+    The folder is local, because TensorFlow writes reliably to local folders only.
+    """
     job = beam.Pipeline(runner=runner.runner("DirectRunner")[0], options=runner.options(()))
     with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
         pipeline.analyze(job, config, work, os.path.join(folder, "transform"))
@@ -31,7 +35,10 @@ def build(config: PrepareConfig, work: Work, folder: str) -> None:
 
 
 def run(config: PrepareConfig, work: Work, folder: str) -> Affine:
-    """Runs the job; returns the (scale, offset) of the graph that it wrote, and which then is below `work`."""
+    """Executes the job and returns the (scale, offset) of its transform graph.
+
+    The graph is then below `work`.
+    """
     if work.root not in _built:
         build(config, work, folder)
     with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):

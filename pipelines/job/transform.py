@@ -1,9 +1,9 @@
-"""The TensorFlow Transform graph: encoded image bytes -> the tensor of the record, label -> id.
+"""Defines the TensorFlow Transform graph: image bytes -> tensor, label -> id.
 
-TFT does here what it is made for, full-pass statistics over small columns. Its analysis reads one row per shard
-(exact integer sums of the pixels, so that the result cannot depend on the order of additions) and one row per label;
-`tft.get_analyze_input_columns` shows that the image column is not among what it needs. What it saves is the complete
-serving preprocessing: decode, resize, normalize and round as the records were.
+TensorFlow Transform (TFT) computes full-pass statistics over small columns. Its analysis reads one row per shard and
+one row per label. A row of a shard holds exact integer sums of the pixels, so the result cannot depend on the order of
+additions. `tft.get_analyze_input_columns` shows that the analysis does not read the image column. The saved graph is
+the complete serving preprocessing: it decodes, resizes, normalizes and rounds an image as in the records.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ UNKNOWN_LABEL = -1
 
 
 def raw_feature_spec() -> dict[str, tf.io.FixedLenFeature]:
-    """The columns that go in: image bytes, label, and the columns that only the analysis reads."""
+    """Returns the input columns of the graph.
+
+    They are the image bytes, the label, and the columns that only the analysis reads.
+    """
     text = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "label")}
     return text | {n: tf.io.FixedLenFeature([w], tf.int64) for n, w in contract.ANALYSIS_COLUMNS.items()}
 
@@ -41,11 +44,14 @@ def raw_metadata() -> dataset_metadata.DatasetMetadata:
 
 
 def analysis_rows(_: None, config: PrepareConfig, work: Work) -> Iterator[dict[str, Any]]:
-    """The rows to analyze: the labels with their rank, and the pixel sums of the train originals, one a shard."""
+    """Yields the rows to analyze.
+
+    There is a row for each label with its rank, and a row for each train shard with the pixel sums of its originals.
+    """
     plan = accounting.read_plan(work)
     zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
     for rank, label in enumerate(plan.labels):
-        # TFT orders a vocabulary by weight: the first label weighs most, so ids are in the labels' own order.
+        # TFT orders a vocabulary by weight. The first label has the largest weight, so ids keep the order of labels.
         yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
     files = shard_names(plan, config)["train"]
     for account in storage.each(lambda file: shard_writer.read_account(file, work), files, work.root):
@@ -54,10 +60,13 @@ def analysis_rows(_: None, config: PrepareConfig, work: Work) -> Iterator[dict[s
 
 
 def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
-    """The one definition of preprocessing, as TensorFlow Transform takes it.
+    """Returns the `preprocessing_fn` of TensorFlow Transform.
 
-    Outputs: `image` float32 (B, H, W, 3) exactly as a reader of the record sees it; `label` int64 (B,), -1 for an
-    unknown one; `scale` and `offset` float32 (B, 3), the affine of the contract, the same in every row.
+    It is the only definition of the preprocessing. Its outputs are:
+
+    `image`: float32 (B, H, W, 3), exactly the values that a reader of the record gets.
+    `label`: int64 (B,), -1 for an unknown label.
+    `scale`, `offset`: float32 (B, 3), the scale and the offset in the contract, the same in every row.
     """
     spec = make_record.image_spec(config)
 
@@ -87,9 +96,10 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
 
 @functools.cache
 def _to_pixels(spec: resize.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
-    """`decode.to_pixels` traced once: TensorFlow Transform runs `preprocessing_fn` five times.
+    """Traces `decode.to_pixels` and keeps the result in a cache.
 
-    Kept here and not in `preprocessing_fn`, which Beam pickles.
+    TensorFlow Transform runs `preprocessing_fn` five times, and tracing once is enough. The cache is not a part of
+    `preprocessing_fn`, because Beam pickles that.
     """
     traced: Callable[[tf.Tensor], tf.Tensor] = tf.function(
         lambda b: decode.to_pixels(b, spec), input_signature=[tf.TensorSpec([], tf.string)], autograph=False
@@ -98,7 +108,10 @@ def _to_pixels(spec: resize.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
-    """uint8 (B, H, W, 3) -> float32 of the same shape: what reading the record back gives, its rounding included."""
+    """Returns the pixels as a reader of the record gets them, including rounding.
+
+    uint8 (B, H, W, 3) -> float32 of the same shape.
+    """
     if config.encoding == "jpeg":
         shape = pixels.shape[1:]
         pixels = tf.map_fn(
@@ -112,7 +125,7 @@ def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: Pr
 
 
 def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """float32 scale and offset of shape (3,): normalized = pixel * scale + offset."""
+    """Returns float32 scale and offset (3,): normalized = pixel * scale + offset."""
     if mode == "zscore":
         count, sums, squares = (
             tf.cast(tft.sum(inputs[name], reduce_instance_dims=False), tf.float64)
@@ -127,7 +140,7 @@ def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.T
 
 
 def fixed_affine(mode: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """(scale, offset) of the modes that do not depend on the data."""
+    """Returns (scale, offset) of a mode that does not depend on the data."""
     if mode == "unit":
         return (1 / 255,) * 3, (0.0,) * 3
     if mode == "symmetric":
@@ -142,15 +155,18 @@ def fixed_affine(mode: str) -> tuple[tuple[float, float, float], tuple[float, fl
 
 
 def read_affine(transform_fn_path: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The (scale, offset) that the saved graph holds, each three float32 values as Python floats."""
+    """Reads (scale, offset) from the saved graph.
+
+    Each has three float32 values as Python floats.
+    """
     resource = tf.saved_model.load(transform_fn_path)
     zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.ANALYSIS_COLUMNS.items()}
     out = resource.transform_fn({"image": tf.constant([_ONE_PIXEL]), "label": tf.constant([""]), **zeros})
     return tuple(out["scale"][0].numpy().tolist()), tuple(out["offset"][0].numpy().tolist())
 
 
-# A 1x1 black PNG. The graph's check of the format runs even where only constants or sums are asked for, so the rows
-# of the analysis carry a picture, the smallest there is.
+# A 1x1 black PNG. The graph checks the image format even if only constants or sums are computed, so the rows of the
+# analysis need an image, and this is the smallest one.
 _ONE_PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
     "0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"

@@ -1,4 +1,7 @@
-"""Holds the functions that worker processes run by name; all code that opens an input's bytes is called from here."""
+"""Holds the functions that worker processes run by name.
+
+All code that parses the bytes of an input is called from here.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ from pipelines.workers import memory_limit
 
 
 def warm_up() -> None:
-    """Lets TensorFlow start its threads and find its kernels before the first image waits for it."""
+    """Initializes TensorFlow before the first image arrives.
+
+    TensorFlow then has started its threads and found its kernels.
+    """
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
@@ -34,7 +40,10 @@ def warm_up() -> None:
 
 
 def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
-    """Reads a file once: its digest, and its header by content. Decodes no pixels."""
+    """Reads a file once and returns its digest and its header.
+
+    The content decides about the format, not the file name. No pixels are decoded.
+    """
     _bound(source, config)
     digest = ""
     try:
@@ -46,14 +55,18 @@ def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
     except MemoryError:
         detail = make_record.out_of_memory(config)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "out-of-memory", detail)
-    except Exception as e:  # whatever a stranger's bytes lead to is one reject and no end of the run
+    except Exception as e:  # bad bytes of an input cause one reject and do not end the run
         detail = make_record.unexpected(e)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "unexpected-error", detail)
     return Ref(*source, digest, len(data), tuple(header))
 
 
 def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: PrepareConfig) -> Made | Rejected:
-    """Reads, checks, decodes and resizes one source, once, and makes the records of these copies (0: the original)."""
+    """Makes the records of one source, which it reads, decodes and resizes once.
+
+    Args:
+      copies: numbers of the copies to make; 0 is the original.
+    """
     _bound(ref, config)
     decoded = make_record.load(ref, split, config)
     if isinstance(decoded, Rejected):
@@ -64,7 +77,10 @@ def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: Pre
 
 
 def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfig) -> list[dict[str, object]]:
-    """Pictures for the report of one source as it became these copies; none where it cannot be shown."""
+    """Draws one thumbnail for each of these copies of a source, for the report.
+
+    Returns no thumbnail for a source that cannot be decoded or a copy that cannot be shown.
+    """
     _bound(ref, config)
     decoded = make_record.load(ref, split, config)
     if isinstance(decoded, Rejected):
@@ -74,7 +90,10 @@ def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfi
 
 
 def _bound(source: Source | Ref, config: PrepareConfig) -> None:
-    """Bounds the memory for one image, what reaches it not counted."""
+    """Limits the memory for one image.
+
+    It first connects to a remote store, so that the client of the store does not count.
+    """
     if storage.is_remote(source.uri):
         remote.connect(source.uri)
     memory_limit.bound(config.image_memory)
@@ -86,20 +105,23 @@ def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str
 
 
 def build_analysis(config: PrepareConfig, work: Work, folder: str) -> None:
-    """Loads what the analysis needs and builds its job, so that `run_analysis` only has to run it."""
+    """Loads the modules of the analysis and builds its job.
+
+    `run_analysis` then only has to run the job.
+    """
     _analysis().build(config, work, folder)
 
 
 def run_analysis(config: PrepareConfig, work: Work, folder: str) -> Affine:
-    """Runs the job and returns the (scale, offset) of the transform graph that it wrote."""
+    """Executes the job and returns the (scale, offset) of its transform graph."""
     affine: Affine = _analysis().run(config, work, folder)
     return affine
 
 
 def _analysis() -> Any:
-    """Beam and TensorFlow Transform, which only one worker has use of."""
+    """Imports Beam and TensorFlow Transform, which only one worker needs."""
     if sys.modules.get("tf_keras") is None:
-        sys.modules.pop("tf_keras", None)  # which the zygote bars, and TensorFlow Transform loads
+        sys.modules.pop("tf_keras", None)  # the fork server blocks it; TensorFlow Transform loads it
     with terminal.quick_imports():
         from pipelines.job import tft_job
 

@@ -1,6 +1,7 @@
-"""What shards depend on besides input and options: the versions of libraries, and this code.
+"""Compares the versions of a remote worker with those of the program.
 
-A worker elsewhere whose versions are others would make other shards under the same contract: it refuses to start.
+Shards depend on the input, the options, the versions of libraries and this code. A worker on another machine with
+other versions would make different shards under the same contract, so it refuses to start.
 """
 
 from __future__ import annotations
@@ -20,13 +21,23 @@ LIBRARIES = ("tensorflow", "apache-beam", "numpy", "pillow")
 
 @functools.cache
 def here() -> Mapping[str, str]:
-    """The versions in this process, by name; "shardmill" is a digest of the code, which changes between releases."""
+    """Returns the versions of libraries in this process by name.
+
+    "shardmill" is a digest of the code, because the code changes between releases.
+    """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {"python": python, "shardmill": _code(), **{name: metadata.version(name) for name in LIBRARIES}}
 
 
 def check(expected: Mapping[str, str]) -> None:
-    """Raises VersionsError where this process has other versions than `expected`, which `here` gave elsewhere."""
+    """Checks that this process has the `expected` versions.
+
+    Args:
+      expected: the result of `here` in the program that sent the job.
+
+    Raises:
+      VersionsError: a version differs.
+    """
     found = here()
     differing = [f"{name} {found.get(name)}, not {want}" for name, want in expected.items() if found.get(name) != want]
     if differing:
@@ -37,7 +48,10 @@ def check(expected: Mapping[str, str]) -> None:
 
 
 def _code() -> str:
-    """Returns the first digits of the SHA-256 of all modules of the package `pipelines`, its rooms included."""
+    """Returns the first 12 hex digits of the SHA-256 of all modules of `pipelines`.
+
+    The modules of sub-packages are included.
+    """
     digest = hashlib.sha256()
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

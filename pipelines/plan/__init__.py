@@ -1,4 +1,5 @@
-"""Decides before pixels are decoded: duplicates, splits, balance, and which shard holds which image.
+"""Decides duplicates, splits, balance and shards before pixels are decoded.
 
-Begin in `plan`. Pure functions of ranks and counts. Imports configuration and core.
+The plan states which shard holds which image. Begin in `plan`. The functions are pure and depend on ranks and counts
+only. Imports configuration and core.
 """

@@ -1,9 +1,9 @@
-"""Who goes where and how often: splits and copies, decided by rank in hash order, with bounded memory.
+"""Decides the split and the copies of each image, by its rank in hash order.
 
-Both questions have one form: of the items of a class, in the order of their hashes, where are the cuts? A
-`RankHistogram` answers it exactly for up to MAX_BINS distinct items a class, and beyond that to within 1/MAX_BINS of
-the class, by merging neighbouring hash values. The result depends on the set of items only, not on how Beam bundles
-or merges them.
+Memory is bounded. Both questions have one form: of the items of a class, in the order of their hashes, where are the
+cuts? A `RankHistogram` answers it exactly for up to MAX_BINS distinct items per class. Beyond that it answers to within
+1/MAX_BINS of the class, by merging neighbouring hash values. The result depends only on the set of items, and not on
+how Beam bundles or merges them.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ MAX_BINS = 1 << 15
 
 @dataclasses.dataclass
 class RankHistogram:
-    """Weights by hash position, at the finest resolution that keeps at most MAX_BINS bins.
+    """Holds weights by hash position, in at most MAX_BINS bins.
 
-    `level` is the least number of low bits to drop so that the distinct values fit. A subset never needs a higher
-    level than the whole, and dropping bits composes, so any order of adds and merges ends in the same histogram.
+    The bins have the finest resolution that keeps this limit. `level` is the least number of low bits to drop so that
+    the distinct values fit. A subset never needs a higher level than the full set, and dropping bits composes, so any
+    order of adds and merges ends in the same histogram.
     """
 
     level: int = 0
@@ -48,7 +49,7 @@ class RankHistogram:
             self._drop_to(self.level + 1)
 
     def _drop_to(self, level: int) -> None:
-        if level == self.level:  # merging one image into many thousands must not cost all of them
+        if level == self.level:  # merging one image into many thousands must not rewrite all bins
             return
         drop, old, self.level, self.bins = level - self.level, self.bins, level, {}
         for key, weight in old.items():
@@ -59,11 +60,14 @@ class RankHistogram:
         return sum(self.bins.values())
 
     def ordered(self) -> list[tuple[int, int]]:
-        """(first position of the bin, weight) in order."""
+        """Returns (first position of the bin, weight) of every bin, in order."""
         return [(key << self.level, self.bins[key]) for key in sorted(self.bins)]
 
     def threshold(self, count: int) -> int:
-        """The position below which `count` items lie: exactly, or the nearest bin's edge where bins are merged."""
+        """Returns the position below which `count` items lie.
+
+        It is exact, or the edge of the nearest bin where bins are merged.
+        """
         below = 0
         for key in sorted(self.bins):
             weight = self.bins[key]
@@ -75,10 +79,11 @@ class RankHistogram:
 
 
 def split_cuts(histogram: RankHistogram, fractions: Mapping[str, float]) -> list[tuple[int, str]]:
-    """Cuts the hash line of one class into splits.
+    """Cuts the hash positions of one class into splits.
 
-    Each split gets its share by cumulative rounding (so that sizes differ from the exact share by less than one item
-    where items weigh 1), and at least one bin where there are enough of them: no class is missing from a split.
+    Each split gets its share by cumulative rounding, so that sizes differ from the exact share by less than one item
+    where items weigh 1. Each split gets at least one bin where there are enough bins, so that no class is missing from
+    a split.
 
     Returns:
       [(first position beyond the split, name)], ascending; the last is POSITIONS.
@@ -88,7 +93,7 @@ def split_cuts(histogram: RankHistogram, fractions: Mapping[str, float]) -> list
     total = histogram.total
     running = list(itertools.accumulate(weight for _, weight in bins))
     shares = list(itertools.accumulate(fractions[name] for name in names))
-    ends: list[int] = []  # number of bins up to and with this split
+    ends: list[int] = []  # number of bins up to and including this split
     for i, share in enumerate(shares[:-1]):
         target = total * share
         end = bisect.bisect_left(running, target)
@@ -103,13 +108,16 @@ def split_cuts(histogram: RankHistogram, fractions: Mapping[str, float]) -> list
 
 
 def split_of(position: int, cuts: Sequence[tuple[int, str]]) -> str:
-    """The split that a position falls into."""
+    """Returns the split that a position falls into."""
     return cuts[bisect.bisect_right(cuts, position, key=lambda cut: cut[0])][1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Copies:
-    """How many records each image of a class becomes: `base`, and one more below `threshold` in hash order."""
+    """Describes how many records each image of a class becomes.
+
+    It becomes `base` records, and one more if its position in hash order is below `threshold`.
+    """
 
     base: int
     threshold: int
@@ -119,11 +127,17 @@ class Copies:
 
 
 def targets(counts: Mapping[str, int], config: PrepareConfig) -> dict[str, int]:
-    """Records per class that the balance asks for, before --max-copies; `counts` are images per class.
+    """Returns the records per class that the balance asks for, before --max-copies.
 
-    temperature T: proportional to count ** (1 / T), the largest class unchanged (sqrt: T = 2; none: T = 1; uniform:
-    T -> infinity), at least 1, as in Arivazhagan et al. 2019, "Massively Multilingual Neural Machine Translation in
-    the Wild".
+    With temperature T they are proportional to count ** (1 / T), with the largest class unchanged (sqrt: T = 2; none: T
+    = 1; uniform: T -> infinity), and at least 1, as in Arivazhagan et al. 2019, "Massively Multilingual Neural Machine
+    Translation in the Wild".
+
+    Args:
+      counts: images per class.
+
+    Raises:
+      BalanceError: `config.counts` names a class without images.
     """
     largest = max(counts.values(), default=0)
     if config.balance == "none":
@@ -143,14 +157,24 @@ def targets(counts: Mapping[str, int], config: PrepareConfig) -> dict[str, int]:
 
 
 def copies_for(target: int, histogram: RankHistogram, config: PrepareConfig) -> Copies:
-    """What makes `target` records, or as many as --max-copies allows, of a class with these images' positions."""
+    """Returns the copies that make `target` records of a class.
+
+    They make as many records as --max-copies allows where `target` is larger.
+
+    Args:
+      histogram: the positions of the class's images.
+    """
     images = histogram.total
     base, extra = divmod(min(target, config.max_copies * images), images) if images else (0, 0)
     return Copies(base, histogram.threshold(extra) if extra else 0)
 
 
 def components(groups: Iterable[Sequence[str]]) -> dict[str, str]:
-    """Merges sets that share a member: every member -> the least member of its connected component (union-find)."""
+    """Merges sets that share a member, by union-find.
+
+    Returns:
+      Every member -> the least member of its connected component.
+    """
     parent: dict[str, str] = {}
 
     def find(x: str) -> str:

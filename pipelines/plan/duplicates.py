@@ -1,8 +1,10 @@
-"""Images of equal content: what --duplicates does about them. Pure functions of a unit, which holds all equal images.
+"""Decides what --duplicates does with images of equal content.
 
-keep  all stay, in one split; the report names them
-drop  of those under one label the first by key stays; of those under several labels none does, since any choice of
-      a label would be a guess
+The functions are pure. They work on a unit, which holds all images of equal content.
+
+keep  all images stay, in one split; the report names them
+drop  of equal images under one label, the first by key stays; of equal images under several labels none stays, since
+      any choice of a label would be a guess
 fail  the run ends before anything is published
 """
 
@@ -24,7 +26,10 @@ MOST_MEMBERS = 100
 
 
 def groups(refs: Iterable[Ref]) -> Iterator[list[Ref]]:
-    """The refs of equal content, in order of key, where there is more than one; in order of content."""
+    """Yields each group of two or more refs with equal content, in order of content.
+
+    The refs of a group are in order of key.
+    """
     ordered = sorted(refs, key=lambda ref: (ref.digest, ref.key))
     for _, equal in itertools.groupby(ordered, key=lambda ref: ref.digest):
         members = list(equal)
@@ -33,9 +38,10 @@ def groups(refs: Iterable[Ref]) -> Iterator[list[Ref]]:
 
 
 def told(equal: Sequence[Ref]) -> Duplicates:
-    """What is told of refs of equal content: at most MOST_MEMBERS of them, under as many labels and splits as may be.
+    """Describes a group of refs with equal content by at most MOST_MEMBERS of them.
 
-    A million copies of one picture would else be a line of 100 MB.
+    These are chosen so that they cover as many labels and splits as possible. Without the limit, a million copies of
+    one picture would become a line of 100 MB.
     """
     members = [(ref.uri, ref.label, ref.split) for ref in equal]
     if len(members) <= MOST_MEMBERS:
@@ -48,7 +54,11 @@ def told(equal: Sequence[Ref]) -> Duplicates:
 
 
 def separate(refs: Iterable[Ref], config: PrepareConfig) -> tuple[list[Ref], list[Rejected]]:
-    """(the refs of a unit that stay, sorted, and rejects for those that --duplicates drops)."""
+    """Separates the refs of a unit into those that stay and those that are dropped.
+
+    Returns:
+      (the refs that stay, sorted; rejects for the refs that --duplicates drops).
+    """
     everything = sorted(refs)
     if config.duplicates != "drop":
         return everything, []
@@ -68,7 +78,11 @@ def separate(refs: Iterable[Ref], config: PrepareConfig) -> tuple[list[Ref], lis
 
 
 class Found(NamedTuple):
-    """How many groups of equal images there are, how many under several labels, and the first of them by content."""
+    """Holds the number of groups of equal images, and the first few groups.
+
+    conflicting: the number of groups under several labels.
+    first: groups under several labels come first, then the order is that of the content.
+    """
 
     groups: int = 0
     conflicting: int = 0
@@ -76,7 +90,7 @@ class Found(NamedTuple):
 
 
 class First(beam.CombineFn):
-    """Duplicates -> Found: conflicting ones are named first."""
+    """Combines Duplicates into a Found, in which conflicting groups come first."""
 
     def create_accumulator(self) -> Found:
         return Found()

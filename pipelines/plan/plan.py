@@ -1,4 +1,7 @@
-"""What is to be written: decided once per run from the class counts, small enough for every worker to hold."""
+"""Decides what is written: labels, records, copies and shards.
+
+The plan is made once per run from the class counts, and is small enough for every worker to hold.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,15 @@ from pipelines.plan import balance
 
 MIN_SHARD_RECORDS = 256
 USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
-# In all splits: contract.json takes some 400 bytes for each, and readers take no larger one than MAX_CONTRACT_BYTES.
+# In all splits together: contract.json takes about 400 bytes per shard, and readers accept MAX_CONTRACT_BYTES at most.
 MAX_SHARDS = 100_000
 
 
 class Share(NamedTuple):
-    """What becomes of one class in one split. copies: of train's classes."""
+    """Describes the images and the records of one class in one split.
+
+    copies: only classes of train have other copies than the default.
+    """
 
     images: int
     records: int
@@ -30,7 +36,13 @@ class Share(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """labels in id order; per split: images and records per label and the number of shards; copies per train label."""
+    """Describes the dataset that is to be written.
+
+    labels: in the order of their ids.
+    natural: the number of images per split and label.
+    records, shards: their number per split.
+    copies: per label of train.
+    """
 
     labels: tuple[str, ...]
     natural: dict[str, dict[str, int]]
@@ -39,7 +51,7 @@ class Plan:
     copies: dict[str, balance.Copies]
 
     def copies_of(self, ref: Ref, seed: int) -> int:
-        """How many records an image becomes; 0: it is left out."""
+        """Returns how many records an image becomes; 0 means that it is left out."""
         if ref.split != "train":
             return 1
         return self.copies[ref.label].of(hashing.position(seed, "balance", ref.key))
@@ -49,7 +61,12 @@ class Plan:
 
 
 def share_of(target: int | None, histogram: balance.RankHistogram, config: PrepareConfig) -> Share:
-    """The share of a class with these images' balance positions. target: its records; None: as many as images."""
+    """Returns the share of one class in one split.
+
+    Args:
+      target: the records of the class; None: as many as it has images.
+      histogram: the balance positions of its images.
+    """
     if target is None:
         return Share(histogram.total, histogram.total)
     copies = balance.copies_for(target, histogram, config)
@@ -58,12 +75,12 @@ def share_of(target: int | None, histogram: balance.RankHistogram, config: Prepa
 
 
 def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) -> Plan:
-    """(split, label) -> its share, made into the plan.
+    """Makes the plan from the share of each (split, label).
 
     Raises:
-      NothingUsableError: no image to train on.
-      BalanceError: a balance that leaves nothing to train on.
-      ConfigError: more than MAX_SHARDS.
+      NothingUsableError: there is no image to train on.
+      BalanceError: the balance leaves nothing to train on.
+      ConfigError: there would be more than MAX_SHARDS shards.
     """
     natural: dict[str, dict[str, int]] = {}
     for (split, label), share in sorted(shares.items()):
@@ -90,7 +107,10 @@ def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) ->
 
 
 def shard_count(records: int, config: PrepareConfig) -> int:
-    """Shards of a split: as configured, or so that none exceeds --shard-size by estimate and none is tiny."""
+    """Returns the number of shards of a split.
+
+    It is the configured number, or chosen so that by estimate no shard exceeds --shard-size and none is tiny.
+    """
     if config.shards:
         return config.shards
     by_size = math.ceil(records * record_bytes(config) / config.shard_size)
@@ -98,21 +118,27 @@ def shard_count(records: int, config: PrepareConfig) -> int:
 
 
 def record_bytes(config: PrepareConfig) -> int:
-    """Bytes a record takes: exact to some tens for the raw encodings, estimated for JPEG (1.5 bits a value) and PNG."""
+    """Estimates the bytes that a record takes.
+
+    The result is exact to some tens of bytes for the raw encodings, and a guess for JPEG (1.6 bits per value) and PNG.
+    """
     values = config.size[0] * config.size[1] * 3
     per_value = {"float32": 4.0, "float16": 2.0, "uint8": 1.0, "png": 0.7, "jpeg": 0.2}[config.encoding]
     return int(values * per_value) + 120
 
 
 def items_of(ref: Ref, plan: Plan, config: PrepareConfig) -> Iterator[tuple[tuple[str, int], Item]]:
-    """((split, shard), item) of every record that an image becomes. Hash ranges map to shards, so order is global."""
+    """Yields ((split, shard), item) of every record that an image becomes.
+
+    Hash ranges map to shards, so the order of records is global.
+    """
     for copy in range(plan.copies_of(ref, config.seed)):
         position = hashing.position(config.seed, "order", ref.key, copy)
         yield (ref.split, position * plan.shards[ref.split] // hashing.POSITIONS), Item(position, ref, copy)
 
 
 def shard_names(plan: Plan, config: PrepareConfig) -> dict[str, list[str]]:
-    """The file names of every split's shards."""
+    """Returns the file names of every split's shards."""
     return {
         split: [file_name(config.dataset_name, split, i, total) for i in range(total)]
         for split, total in plan.shards.items()
@@ -124,5 +150,5 @@ def _below(histogram: balance.RankHistogram, threshold: int) -> int:
 
 
 def file_name(name: str, split: str, index: int, total: int) -> str:
-    """The shard's name as TFDS expects it."""
+    """Returns the shard's name as TFDS expects it."""
     return f"{name}-{split}.tfrecord-{index:05d}-of-{total:05d}"

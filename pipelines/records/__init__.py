@@ -1,4 +1,5 @@
-"""One image to one record, records to one shard file, and the ledger of what each record is made of.
+"""Makes records of images, and writes shard files with a ledger.
 
-Begin in `make_record`, then `shard_writer` (writes the TFRecords). `normalize_shard` is the second pass.
+Begin in `make_record`, then `shard_writer` (writes the TFRecords). `normalize_shard` is the second pass. The ledger
+states what each record is made of.
 """

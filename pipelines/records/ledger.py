@@ -1,4 +1,7 @@
-"""The ledger and the rejects, read back: a JSON object a line, in the memory of one line, with limits."""
+"""Reads back the ledger and the rejects, which hold one JSON object per line.
+
+Reading takes the memory of one line, and the length of a line is limited.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ REJECTED, UNUSED = "rejected.jsonl", "unused.jsonl"
 
 
 class Line(NamedTuple):
-    """What one record was made of; see docs/dataset.md."""
+    """Describes what one record was made of; see docs/dataset.md."""
 
     key: str
     uri: str
@@ -26,7 +29,7 @@ class Line(NamedTuple):
 
 
 def lines(directory: str, shard_file: str) -> Iterator[Line]:
-    """The lines of a shard's ledger, in the order of its records.
+    """Yields the lines of a shard's ledger, in the order of its records.
 
     Raises:
       LedgerError: there is no such file, or a line is malformed.
@@ -41,7 +44,11 @@ def lines(directory: str, shard_file: str) -> Iterator[Line]:
 
 
 def rejects(directory: str, name: str) -> Iterator[Rejected]:
-    """The lines of rejects/REJECTED or rejects/UNUSED; LedgerError as `lines`."""
+    """Yields the lines of rejects/REJECTED or rejects/UNUSED.
+
+    Raises:
+      LedgerError: as in `lines`.
+    """
     for number, found in _objects(directory, f"rejects/{name}"):
         try:
             texts = [found.text(n) for n in ("uri", "label", "split", "digest", "stage", "reason", "detail")]
@@ -51,7 +58,7 @@ def rejects(directory: str, name: str) -> Iterator[Rejected]:
 
 
 def _objects(directory: str, name: str) -> Iterator[tuple[int, Fields]]:
-    """(line number, object) of every line."""
+    """Yields (line number, object) of every line."""
     number = 0
     try:
         with storage.reading(storage.join(directory, *name.split("/"))) as file:

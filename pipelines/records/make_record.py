@@ -1,4 +1,7 @@
-"""One image of a shard: its bytes in, its record and what is known of it out. Pure but for reading the source."""
+"""Makes the records of one image from the bytes of its source.
+
+The functions are pure, except that they read the source.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,20 @@ THUMBNAIL_SIDE = 160
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A source after decoding and resizing. pixels: uint8 (H, W, 3)."""
+    """Holds a source after decoding and resizing.
+
+    pixels: uint8 (H, W, 3).
+    """
 
     pixels: np.ndarray
     header: Header
 
 
 def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
-    """Reads, checks, decodes and resizes one source. A bad one comes back as a reject, never as an exception."""
+    """Reads, checks, decodes and resizes one source.
+
+    A source that cannot be used is returned as a reject and never raises an exception.
+    """
 
     def rejected(reason: str, detail: str) -> Rejected:
         return Rejected(ref.uri, ref.label, split, ref.digest, "decode", reason, detail)
@@ -53,50 +62,56 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
         return rejected("out-of-memory", out_of_memory(config))
     except tf.errors.OpError as e:
         return rejected("undecodable", _first_sentence(e))
-    except Exception as e:  # whatever a stranger's bytes lead to is one reject and no end of the run
+    except Exception as e:  # any error that untrusted bytes cause is one reject, and the run continues
         return rejected("unexpected-error", unexpected(e))
     return Decoded(pixels, header)
 
 
 def out_of_memory(config: PrepareConfig) -> str:
-    """The sentence for an image that took more than it may."""
+    """Returns the message for an image that needs more memory than allowed."""
     return f"It takes more than {config.image_memory} bytes of memory (--image-memory)."
 
 
 def unexpected(error: Exception) -> str:
-    """The sentence for an image that led to an error that no reader of images should raise."""
+    """Returns the message for an error that no reader of images should raise."""
     return f"Reading it led to {type(error).__name__}: {str(error)[:300]}. Please report this with the file."
 
 
 def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) -> np.ndarray:
-    """The 8-bit pixels of copy number `copy` (0: the original)."""
+    """Returns the 8-bit pixels of copy number `copy` (0: the original)."""
     if copy == 0:
         return decoded.pixels
     return augment.apply(decoded.pixels, augment.draw(config.augment, config.seed, ref.key, copy))
 
 
 def image_bytes(pixels: np.ndarray, config: PrepareConfig) -> bytes:
-    """The `image` feature while staged: 8-bit pixels as they are, or as JPEG or PNG where that is the encoding."""
+    """Returns the `image` feature of a staged record.
+
+    It holds the 8-bit pixels unchanged, or as JPEG or PNG where that is the encoding.
+    """
     if config.encoding in ("jpeg", "png"):
         return bytes(decode.encode_image(tf.constant(pixels), config.encoding, config.jpeg_quality).numpy())
     return pixels.tobytes()
 
 
 def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, config: PrepareConfig) -> bytes:
-    """The staged record of copy number `copy`."""
+    """Returns the staged record of copy number `copy`."""
     image = image_bytes(stored_pixels(decoded, ref, copy, config), config)
     return tf_example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
 
 
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:
-    """The record as a picture beside its source; None where the source cannot be read any more."""
+    """Returns small pictures of the record and of its source.
+
+    Returns None where the source cannot be read any more.
+    """
     try:
         opened = Image.open(io.BytesIO(storage.read_input(ref.uri, config.max_file_bytes)), formats=formats.FORMATS)
         opened.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
         source = formats.eight_bit(ImageOps.exif_transpose(opened))
         source.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
         shown = source.convert("RGBA")
-    except Exception:  # only a picture for the report: the record itself is not touched by what Pillow thinks of it
+    except Exception:  # the picture is only for the report: an error of Pillow does not affect the record
         return None
     ground = Image.new("RGBA", shown.size, (*config.background, 255))
     stored = Image.fromarray(stored_pixels(decoded, ref, copy, config))
@@ -125,5 +140,5 @@ def _first_sentence(error: tf.errors.OpError) -> str:
 
 
 def image_spec(config: PrepareConfig) -> ImageSpec:
-    """What the options make of every image."""
+    """Returns the size and form that the options give to every image."""
     return ImageSpec(*config.size, config.resize, config.filter, config.background, config.quality)

@@ -1,4 +1,7 @@
-"""From staged 8-bit pixels to the normalized floats of a record: one table look-up a value."""
+"""Normalizes the 8-bit pixels of staged records to floats.
+
+Each value costs one table look-up.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,13 @@ from pipelines import contract, storage
 from pipelines.contract import tfrecord
 from pipelines.core.elements import Affine
 
-MOST = 1 << 31  # bytes of a record: protocol buffers' own limit
+MOST = 1 << 31  # most bytes of a record: the limit of protocol buffers
 
 
 def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str, int]:
-    """Writes the shard `staged` to `target` with every record's pixels normalized; whole or not at all.
+    """Writes the shard `staged` to `target` with every record's pixels normalized.
+
+    The target is written completely or not at all.
 
     Returns:
       The SHA-256 in hex and the number of bytes of what was written.
@@ -32,14 +37,17 @@ def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str
 
 
 def normalization_table(scale: tuple[float, ...], offset: tuple[float, ...], encoding: str) -> np.ndarray:
-    """(3, 256) of the encoding's dtype: every 8-bit value of every channel, normalized as contract.normalize does."""
+    """Returns every 8-bit value of every channel, normalized.
+
+    The table is (3, 256) of the encoding's dtype. Its values are computed as contract.normalize computes them.
+    """
     levels = np.arange(256, dtype=np.float32)
     table = levels * np.asarray(scale, np.float32)[:, None] + np.asarray(offset, np.float32)[:, None]
     return table.astype(contract.RAW_DTYPES[encoding])
 
 
 def finish_example(staged: bytes, table: np.ndarray) -> bytes:
-    """A staged record with 8-bit pixels -> the record with normalized values, little-endian."""
+    """Replaces a staged record's 8-bit pixels by normalized little-endian values."""
     message = tf.train.Example.FromString(staged)
     value = message.features.feature["image"].bytes_list
     pixels = np.frombuffer(value.value[0], np.uint8).reshape(-1, 3)

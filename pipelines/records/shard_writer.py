@@ -1,7 +1,8 @@
-"""One shard is one unit of work: read, decode, resize, augment and write its own records, in hash order.
+"""Writes one shard: reads, decodes, resizes and augments its images.
 
-Memory is bounded by a window of images and not by the shard or the data set. A shard that was finished by an earlier
-run with the same options and the same inputs is recognized by its task digest and not made again.
+One shard is one unit of work, and its records are in hash order. Memory is bounded by a window of images, and not by
+the size of the shard or of the dataset. A shard that an earlier run finished with the same options and the same inputs
+is recognized by its task digest and is not made again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.config import PrepareConfig
@@ -24,32 +25,34 @@ from pipelines.images import histogram
 from pipelines.work_dir import Work
 from pipelines.workers.pool import TaskLostError, Workers
 
-# Part of every task digest: raise it when the bytes of a record, or what an account says, change for the same options.
+# It is part of every task digest. Raise it when a record's bytes or an account's contents change for the same options.
 RECORD_VERSION = 2
-# Records in flight for each worker, and how many are asked for at a time: enough to hide an uneven decode and this
-# process's own work, few enough to stay small (32 x 49 kB at 128x128).
+# WINDOW records are in flight for each worker, and BATCH are requested at a time. These are enough to hide uneven
+# decoding times and this process's own work, and few enough to need little memory (32 x 49 kB at 128x128).
 WINDOW, BATCH = 32, 8
 MAX_THUMBNAILS = 120
-COUNTED = 1024  # histograms of images, 3 kB each, that are added up at a time
+COUNTED = 1024  # histograms of images (3 kB each) that are added up at a time
 FLOATS = ("float16", "float32")
 
 
+class Shard(NamedTuple):
+    """Names a shard that is to be written: its file, its split, and whether thumbnails of it are made."""
+
+    file: str
+    split: str
+    pictures: bool = False
+
+
 def write_shard(
-    file: str,
-    split: str,
-    items: Iterable[Item],
-    labels: Sequence[str],
-    config: PrepareConfig,
-    work: Work,
-    workers: Workers,
-    picture: bool = False,
+    shard: Shard, items: Iterable[Item], labels: Sequence[str], config: PrepareConfig, work: Work, workers: Workers
 ) -> dict[str, Any]:
-    """Decodes and stages the shard's records as 8-bit pixels (or JPEG, PNG) and tells what is in it.
+    """Stages a shard's records as 8-bit pixels, JPEG or PNG, and returns its account.
 
     Returns:
       The shard's account, plain JSON values: counts per label, pixel histogram, rejects, formats, sizes, pictures.
-      It is also kept beside the staged shard, with the ledger (one line a record: key, uri, label, digest, copy).
+      It is also stored next to the staged shard, with the ledger (one line per record: key, uri, label, digest, copy).
     """
+    file, split = shard.file, shard.split
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
     digest = _task_digest(file, ordered, labels, config)
@@ -59,7 +62,7 @@ def write_shard(
         return known
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
-    shown = _Pictures(ordered, split, config, workers) if picture else None
+    shown = _Pictures(ordered, split, config, workers) if shard.pictures else None
     with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
         writer = storage.Hashed(out)
         for item, made, record in _in_order(ordered, split, label_ids, config, workers):
@@ -87,7 +90,7 @@ def write_shard(
 
 
 def read_account(file: str, work: Work) -> dict[str, Any]:
-    """The account that `write_shard` left of a shard."""
+    """Reads the account that `write_shard` stored for a shard."""
     account: dict[str, Any] = json.loads(storage.read_text(work.path("staged", f"{file}.json")))
     return account
 
@@ -99,7 +102,9 @@ def finish_shard(
     work: Work,
     workers: Workers,
 ) -> dict[str, Any]:
-    """Staged shard -> finished shard: normalized by `affine` where the encoding is one of FLOATS, else as it is.
+    """Makes the finished shard from the staged one.
+
+    Its pixels are normalized by `affine` where the encoding is one of FLOATS. Else the staged shard is copied.
 
     Returns:
       {"file", "split", "records", "bytes", "sha256"} of the finished file.
@@ -111,7 +116,7 @@ def finish_shard(
         return known
     staged = work.path("staged", file)
     if config.encoding in FLOATS:
-        [finished] = workers.submit("finish", (affine, config.encoding), [(staged, target)])  # our own: no deadline
+        [finished] = workers.submit("finish", (affine, config.encoding), [(staged, target)])  # our file: no deadline
         sha256, size = finished.result()
     else:
         storage.copy(staged, target)
@@ -122,7 +127,10 @@ def finish_shard(
 
 
 class _Account:
-    """Adds up what a shard holds. Counting is left to the end: it is many times faster for all at once."""
+    """Adds up what a shard holds.
+
+    Most counting is done at the end: it is many times faster for all records at once.
+    """
 
     def __init__(self, file: str, split: str):
         self._file, self._split = file, split
@@ -132,10 +140,10 @@ class _Account:
         self._rejects: dict[str, Rejected] = {}
 
     def reject(self, rejected: Rejected) -> None:
-        self._rejects[rejected.uri] = rejected  # once, however many copies were wanted
+        self._rejects[rejected.uri] = rejected  # listed once, whatever the number of its copies
 
     def add(self, item: Item, made: Made) -> None:
-        """Notes a written record, and the gray levels of an original."""
+        """Adds a written record, and the gray levels of an original."""
         self._stored.append(item)
         if not item.copy:
             self._levels.append(made.levels)
@@ -144,7 +152,11 @@ class _Account:
                 self._levels.clear()
 
     def result(self, size: tuple[int, int]) -> dict[str, Any]:
-        """All of it as plain JSON values. `size` is the target's height and width."""
+        """Returns the account as plain JSON values.
+
+        Args:
+          size: the target's height and width.
+        """
         count = collections.Counter
         originals = [item.ref for item in self._stored if not item.copy]
         headers = [Header(*ref.header) for ref in originals]
@@ -167,7 +179,10 @@ class _Account:
 
 
 class _Pictures:
-    """A few sources of each class as pictures for the report; where a class has copies, its original and a copy."""
+    """Makes thumbnails of a few sources of each class for the report.
+
+    Where a class has copies, they show an original and one of its copies.
+    """
 
     def __init__(self, items: Sequence[Item], split: str, config: PrepareConfig, workers: Workers):
         self._split, self._config, self._workers = split, config, workers
@@ -176,7 +191,10 @@ class _Pictures:
         self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
 
     def add(self, item: Item) -> None:
-        """Has an item drawn, if its class has not enough thumbnails yet; does not wait for it."""
+        """Requests a thumbnail of an item if its class does not have enough yet.
+
+        It does not wait for the thumbnail.
+        """
         label = item.ref.label
         if (item.copy > 0) != (label in self._copied) or self._taken[label] >= self._config.thumbnails:
             return
@@ -187,12 +205,12 @@ class _Pictures:
             self._made += self._workers.submit("thumbnails", shared, [(item.ref, copies)], self._config.image_timeout)
 
     def result(self) -> list[dict[str, Any]]:
-        """All thumbnails, as the report has them; waits for them."""
+        """Waits for all thumbnails and returns them in the form that the report uses."""
         shown = []
         for made in self._made:
             try:
                 shown += made.result()
-            except TaskLostError:  # only a picture for the report: its record is written
+            except TaskLostError:  # the picture is only for the report: its record is written
                 continue
         return shown
 
@@ -202,7 +220,8 @@ def _in_order(
 ) -> Iterator[tuple[Item, Made | Rejected, bytes]]:
     """Makes records in parallel and yields them in order, framed.
 
-    Each source is read and decoded once, when its first record is near; its other records wait here for their place.
+    Each source is read and decoded once, when its first record is near. Its other records are kept here until their
+    turn.
     """
     copies: dict[str, list[int]] = collections.defaultdict(list)
     for item in items:
@@ -227,7 +246,7 @@ def _in_order(
         if isinstance(made, Rejected):
             yield first, made, b""
         else:
-            # Taken out of the result as it is used, so that a record is held no longer than until its place.
+            # A record is removed from the result when it is used, so that it is held no longer than needed.
             place = len(made.framed) - len(wanted)
             yield first, made, made.framed[place]
             made.framed[place] = b""
@@ -266,11 +285,14 @@ def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config
 
 
 def _known(note_path: str, digest: str, *file_paths: str) -> dict[str, Any] | None:
-    """What an earlier run noted of the same task, if its files are still there (publishing moves them)."""
+    """Returns the note of an earlier run on the same task, if its files still exist.
+
+    Publishing moves the files.
+    """
     if not all(storage.exists(path) for path in (note_path, *file_paths)):
         return None
     try:
         note = json.loads(storage.read_text(note_path))
-    except (OSError, ValueError):  # half-written or foreign: make the shard again
+    except (OSError, ValueError):  # incomplete or not ours: make the shard again
         return None
     return note if isinstance(note, dict) and note.get("task_digest") == digest else None

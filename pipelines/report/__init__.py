@@ -1,1 +1,4 @@
-"""Draws `report.html` of a prepared dataset. Begin in `page`; `charts` draws the SVG charts."""
+"""Draws `report.html` of a prepared dataset.
+
+Begin in `page`; `charts` computes the SVG charts.
+"""

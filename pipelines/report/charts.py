@@ -1,4 +1,7 @@
-"""Numbers into shapes for the report: class bars, histograms, channel curves. Pure functions, no HTML."""
+"""Turns numbers into the shapes of the report: bars, histograms and curves.
+
+The functions are pure and make no HTML.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,22 @@ from pipelines.contract import Contract
 from pipelines.core.summary import ClassCounts, reading_order, total
 from pipelines.core.text import byte_size
 
-MOST_CLASSES = 24  # rows of a split's class table; beyond it, the largest and the smallest are shown
-BARS = 40  # of a size histogram
+MOST_CLASSES = 24  # most rows of a split's class table; of more classes, the largest and the smallest are shown
+BARS = 40  # most bars of a size histogram
 LEVELS = 64  # steps of a pixel histogram
 CHANNELS = ("Red", "Green", "Blue")
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassRow:
-    """One class in one split; widths in percent of the split's longest bar. `label` is None for a row of the rest."""
+    """Describes one class in one split.
+
+    label: None for the row that sums up the rest.
+    natural_width, originals_width, copies_width: in percent of the split's longest bar.
+    """
 
     label: str | None
-    classes: int  # that the row stands for: 1, or as many as the rest has
+    classes: int  # number of classes in the row: 1, or that of the rest
     counts: ClassCounts
     natural_width: float
     originals_width: float
@@ -30,7 +37,10 @@ class ClassRow:
 
 @dataclasses.dataclass(frozen=True)
 class Bin:
-    """One bar of a histogram: `name` says what it counts, `height` is in percent of the tallest."""
+    """Describes one bar of a histogram.
+
+    `name` states what it counts, `height` is in percent of the tallest bar.
+    """
 
     name: str
     count: int
@@ -39,12 +49,15 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class Channel:
-    """One colour channel: SVG paths in a box of 256 x 100, and what normalization makes of it."""
+    """Describes one colour channel: its curves, and the effect of normalization.
+
+    The curves are SVG paths in a box of 256 x 100.
+    """
 
     name: str
     paths: tuple[tuple[str, str], ...]  # (split, path), train first
-    black: float  # share of train's pixels at 0 and at 255
-    white: float
+    black: float  # share of train's pixels at 0
+    white: float  # share of train's pixels at 255
     ticks: tuple[tuple[int, float], ...]  # (gray level, normalized value)
     mean: float
     std: float
@@ -53,15 +66,24 @@ class Channel:
 
 
 def skew(counts: Mapping[str, ClassCounts], kind: str) -> float | None:
-    """Largest class over smallest, of the classes that occur; None with fewer than two."""
+    """Returns the count of the largest class over that of the smallest.
+
+    Classes that do not occur are left out. With fewer than two classes, it returns None.
+
+    Args:
+      kind: the field of ClassCounts to compare.
+    """
     values = [getattr(c, kind) for c in counts.values() if getattr(c, kind)]
     return max(values) / min(values) if len(values) > 1 else None
 
 
 def class_rows(labels: Sequence[str], counts: Mapping[str, ClassCounts]) -> list[ClassRow]:
-    """Classes by natural count, largest first; of more than MOST_CLASSES, top, sum of the rest, and tail."""
+    """Returns the rows of the classes by natural count, largest first.
+
+    Of more than MOST_CLASSES classes, it returns the first ones, a row that sums up the middle, and the last ones.
+    """
     pairs = [(label, counts.get(label, ClassCounts())) for label in labels]
-    pairs.sort(key=lambda pair: -pair[1].natural)  # stable: equal counts stay in order of label id
+    pairs.sort(key=lambda pair: -pair[1].natural)  # the sort is stable: equal counts stay in order of label id
     longest = max([1, *(max(c.natural, c.stored) for _, c in pairs)])
 
     def row(label: str | None, classes: int, c: ClassCounts, shown: bool = True) -> ClassRow:
@@ -77,9 +99,14 @@ def class_rows(labels: Sequence[str], counts: Mapping[str, ClassCounts]) -> list
 
 
 def histogram(counts: Mapping[int, int], step: int, unit: str) -> list[Bin]:
-    """Bars of equal width for counts by lower bound; what lies far beyond the bulk shares one last bar.
+    """Returns bars of equal width for counts by lower bound.
 
-    Without the last bar, one panorama among phone pictures would press all others into a single bar.
+    Values far beyond the bulk share one last bar. Without it, one panorama among phone pictures would press all other
+    pictures into a single bar.
+
+    Args:
+      step: the width of the bins that were counted.
+      unit: the unit of the bounds, for the names of the bars.
     """
     if not counts:
         return []
@@ -102,7 +129,10 @@ def histogram(counts: Mapping[int, int], step: int, unit: str) -> list[Bin]:
 
 
 def size_bins(counts: Mapping[int, int]) -> list[Bin]:
-    """Bars of file sizes, one a power of two from the least to the greatest that occurs."""
+    """Returns bars of file sizes, one for each power of two.
+
+    They extend from the smallest size to the largest size that occurs.
+    """
     if not counts:
         return []
     powers = range(max(0, min(counts)).bit_length(), max(counts).bit_length() + 1)
@@ -116,13 +146,16 @@ def _scaled(bins: Sequence[tuple[str, int]]) -> list[Bin]:
 
 
 def channels(contract: Contract, histograms: Mapping[str, Sequence[Sequence[int]]]) -> list[Channel]:
-    """The three channels, each with one path a split that has pixels, as shares so that splits compare."""
+    """Returns the three channels, each with one path for every split that has pixels.
+
+    The paths show shares, so that splits can be compared.
+    """
     n = contract.normalization
     ordered = [name for name in reading_order(contract.splits) if name in histograms]
     result = []
     for c, name in enumerate(CHANNELS):
         shares = {s: _shares(histograms[s][c]) for s in ordered if sum(histograms[s][c])}
-        # The ends are where clipped pixels pile up; they are told in words and must not flatten the rest.
+        # Clipped pixels accumulate at both ends. The report states them as text, and they must not flatten the rest.
         inner = [v for levels in shares.values() for v in levels[1:-1]]
         tallest = max(inner, default=0) or 1.0
         first = histograms[ordered[0]][c] if ordered else [0]
@@ -143,7 +176,7 @@ def _shares(levels: Sequence[int]) -> list[float]:
 
 
 def _steps(shares: Sequence[float], tallest: float) -> str:
-    """An SVG path of steps over a box of 256 x 100, closed along the bottom."""
+    """Returns an SVG path of steps in a box of 256 x 100, closed along the bottom."""
     width = 256 / len(shares)
     tops = [100 - min(1.0, share / tallest) * 96 for share in shares]
     steps = "".join(f"V{y:.1f}H{(i + 1) * width:.0f}" for i, y in enumerate(tops))

@@ -1,10 +1,11 @@
-"""The report: one self-contained HTML page that shows what a dataset holds and how it came to be.
+"""Renders the report: one self-contained HTML page about a dataset.
 
-The page loads nothing: styles are inline, pictures are data URIs, charts are SVG and CSS, and a content security
-policy forbids scripts and the network. Names of files and classes come from strangers: the template escapes all of
-them, and characters that could turn the text around or break the file are shown as escapes.
+It shows what the dataset holds and how it was made. The page loads nothing: styles are inline, pictures are data URIs,
+charts are SVG and CSS, and a content security policy forbids scripts and the network. Names of files and classes are
+untrusted: the template escapes all of them, and characters that could reverse the text or break the file are shown as
+escapes.
 
-`charts.py` turns numbers into shapes, `report.html.j2` arranges them; here is what goes onto the page.
+`charts.py` turns numbers into shapes, `report.html.j2` arranges them, and this module selects the content of the page.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ from pipelines.core import text
 from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order, total
 from pipelines.report import charts
 
-MOST_PICTURES = 120  # thumbnails on the page; each is some 10 KB
-MOST_ROWS = 40  # of rejects, duplicates and shards
+MOST_PICTURES = 120  # most thumbnails on the page; each takes about 10 KB
+MOST_ROWS = 40  # most rows of the tables of rejects, duplicates and shards
 
 
 @dataclasses.dataclass(frozen=True)
 class Strip:
-    """The pictures made of one source: what is stored of it, in order of the copy number, 0 being the original."""
+    """Holds the pictures that were made of one source.
+
+    pictures: in order of the copy number, where 0 is the original.
+    """
 
     split: str
     label: str
@@ -37,7 +41,10 @@ class Strip:
 
 
 def render(contract: Contract, summary: Summary) -> str:
-    """The page as a string that encodes to UTF-8. Nothing in it is executed or fetched."""
+    """Renders the page as a string that can be encoded as UTF-8.
+
+    Nothing in the page is executed or fetched.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
@@ -77,17 +84,23 @@ def render(contract: Contract, summary: Summary) -> str:
 
 
 def _finalize(value: Any) -> Any:
-    """What jinja puts into the page: text without characters that reorder or break it; markup and numbers pass."""
+    """Escapes characters that could reorder or break the page.
+
+    jinja calls it for every value that it puts into the page. Markup and numbers pass unchanged.
+    """
     return value if isinstance(value, Markup) or not isinstance(value, str) else text.printable(value)
 
 
 def tail(uri: str, length: int = 48) -> str:
-    """The end of a path, which tells it from its neighbours: at most `length` characters, cut at the front."""
+    """Returns the end of a path, which distinguishes it from its neighbours.
+
+    A path of more than `length` characters is cut at the front.
+    """
     return uri if len(uri) <= length else "…" + uri[1 - length :]
 
 
 def sentence(contract: Contract, summary: Summary) -> str:
-    """What the dataset is, in one sentence."""
+    """Describes the dataset in one sentence."""
     height, width = contract.image_shape[:2]
     originals = sum(c.stored - c.copies for labels in summary.classes.values() for c in labels.values())
     copies = summary.written - originals
@@ -104,17 +117,17 @@ def sentence(contract: Contract, summary: Summary) -> str:
 
 
 def copy_kind(contract: Contract) -> str:
-    """What the copies of this dataset are."""
+    """Returns the kind of this dataset's copies: "augmented" or "plain"."""
     return "augmented" if any(contract.augmentation.values()) else "plain"
 
 
 def plural(count: int, one: str, many: str = "") -> str:
-    """1 -> "1 split", 3 -> "3 splits"."""
+    """Writes a count with its noun: 1 -> "1 split", 3 -> "3 splits"."""
     return f"{text.number(count)} {one if count == 1 else many or one + 's'}"
 
 
 def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]:
-    """(name, value, remark) of the numbers that come first."""
+    """Returns (name, value, remark) of the numbers at the top of the page."""
     copies = sum(c.copies for labels in summary.classes.values() for c in labels.values())
     shards = [shard for split in contract.splits.values() for shard in split.shards]
     rejected = sum(summary.rejected.values())
@@ -133,7 +146,10 @@ def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]
 
 
 def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]:
-    """split -> label -> strips, at most MOST_PICTURES pictures in all, every class getting its turn."""
+    """Returns split -> label -> strips, with at most MOST_PICTURES pictures in total.
+
+    The classes take turns, so that pictures of all of them are shown.
+    """
     turns: dict[tuple[str, str], int] = {}
     order = []
     for index, thumbnail in enumerate(thumbnails):
@@ -152,7 +168,7 @@ def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]
 
 
 def stages(rejects: Iterable[Rejected]) -> dict[str, str]:
-    """reason -> the stages that gave it, of the rejects at hand."""
+    """Returns reason -> the stages that gave it, among these rejects."""
     found: dict[str, set[str]] = {}
     for reject in rejects:
         found.setdefault(reject.reason, set()).add(reject.stage)
@@ -160,7 +176,10 @@ def stages(rejects: Iterable[Rejected]) -> dict[str, str]:
 
 
 def flatten(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Settings as (name, text): mappings as "a=1, b=2", sequences as "a, b"; sorted by name."""
+    """Writes settings as (name, text), sorted by name.
+
+    Mappings become "a=1, b=2", and sequences become "a, b".
+    """
 
     def text(value: Any) -> str:
         if isinstance(value, Mapping):

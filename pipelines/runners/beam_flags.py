@@ -1,4 +1,7 @@
-"""A look at a few of Beam's flags: Beam's own parser takes a second to import."""
+"""Parses a few of Beam's flags without importing Beam.
+
+The import of Beam's own parser takes a second.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,12 @@ from pipelines.core.errors import ConfigError
 
 
 class Flags:
-    """The values of the flags of these names, as they were given; None where they were not.
+    """Holds the values of the flags with these names; None where a flag was not given.
 
-    names: without dashes; other spellings of the same flag follow after "|".
-    lists: flags that may be given several times; their values are lists.
+    Args:
+      flags: the command line's flags.
+      names: without dashes; other spellings of the same flag follow after "|".
+      lists: flags that may be given several times; their values are lists.
     """
 
     def __init__(self, flags: Sequence[str], names: Iterable[str], lists: Iterable[str] = ()):
@@ -31,7 +36,7 @@ class Flags:
         return self._values[name]
 
     def lacking(self, **defaults: str | None) -> list[str]:
-        """--NAME=VALUE of those that were not given."""
+        """Returns --NAME=VALUE for those of the defaults that were not given."""
         return [f"--{n}={v}" for n, v in defaults.items() if v is not None and self._values[n] is None]
 
 

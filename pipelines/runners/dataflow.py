@@ -1,6 +1,7 @@
-"""What `--runner DataflowRunner` needs besides its name: flags, and what is looked at before a job is sent.
+"""Completes and checks the flags of `--runner DataflowRunner`.
 
-`complete` and `check_paths` import nothing heavy and ask no network; `check_buckets` asks the buckets.
+The service needs flags in addition to the runner's name, and some things are checked before a job is sent. `complete`
+and `check_paths` import nothing heavy and use no network; `check_buckets` contacts the buckets.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from pipelines.runners.beam_flags import Flags
 
 RUNNER = "DataflowRunner"
 ROOT = pathlib.Path(__file__).resolve().parents[2]  # holds setup.py and requirements.txt, if this is the repository
-MACHINE = "n2-standard-4"  # decoding is bound by the CPU; 4 GB a core hold a decoder with an image of --image-memory
-DISK_GB = 50  # the image takes 10 GB of it unpacked; Dataflow's own default, 25 GB, leaves little
+MACHINE = "n2-standard-4"  # the CPU limits decoding; 4 GB per core hold a decoder with an image of --image-memory
+DISK_GB = 50  # the unpacked container image takes 10 GB; Dataflow's default, 25 GB, leaves little space
 EXPERIMENTS = (
-    # One Python process a machine and not one a core: each starts a decoder for every core.
+    # One Python process per machine, not one per core, since each process starts a decoder for every core.
     "no_use_multiple_sdk_containers",
-    # A list of what is installed here, with this interpreter's path. Workers compare versions themselves.
+    # Do not send the list of the packages installed here, which contains this interpreter's path. Workers compare
+    # versions themselves.
     "disable_logging_submission_environment",
 )
 _NAMES = (
@@ -47,13 +49,16 @@ _IMAGE = re.compile(
 
 
 def complete(flags: Sequence[str], output: str = "") -> list[str]:
-    """`flags` and what the service needs besides. Flags of the user's own always stay.
+    """Returns `flags` and the flags that the service needs in addition.
+
+    Flags that the user gave always stay.
 
     Args:
-      output: of the dataset, which gives the job its name; the service then refuses a second job for the same one.
+      output: the output of the dataset. The job's name is derived from it, so that the service refuses a second job for
+        the same output.
 
     Raises:
-      ConfigError: something is missing, or cannot be what it should; the message says what to do.
+      ConfigError: a flag is missing or has an impossible value; the message says what to do.
     """
     given = Flags(flags, _NAMES, _LISTS)
     _check_cloud(given)
@@ -65,20 +70,23 @@ def complete(flags: Sequence[str], output: str = "") -> list[str]:
     )
     experiments = ",".join(given["experiments"])
     wanted = [name for name in EXPERIMENTS if name.removeprefix("no_") not in experiments]
-    # What stages need is imported by name: the launching program's own session has no part in it.
+    # Stages import what they need by name, so that the launching program's main session is not needed.
     added += ["--no_save_main_session", *(f"--experiments={name}" for name in wanted)]
     return [*added, *flags, *_packages(given)]  # where an option is given twice, the last one counts
 
 
 def job_name(output: str) -> str:
-    """The name of the jobs that prepare this output: the same each time, and another for another output."""
+    """Returns the name of the jobs that prepare this output.
+
+    It is the same for each run, and it differs between outputs.
+    """
     last = output.rstrip("/").rpartition("/")[2].lower()
     shown = re.sub(r"[^a-z0-9]+", "-", last).strip("-")[:30].strip("-")
     return "-".join(filter(None, ["shardmill", shown, hashlib.sha256(output.encode()).hexdigest()[:8]]))
 
 
 def page(job_id: str, options: Any) -> str:
-    """The address where the service shows a job."""
+    """Returns the address where the service shows a job."""
     from apache_beam.options.pipeline_options import GoogleCloudOptions
 
     cloud = options.view_as(GoogleCloudOptions)
@@ -97,7 +105,9 @@ def check_paths(config: PrepareConfig) -> None:
 
 
 def check_buckets(config: PrepareConfig, flags: Sequence[str]) -> None:
-    """Writes and deletes a small object wherever the job will; `listing.check` looks at the input.
+    """Writes and deletes a small object in every place that the job will write to.
+
+    `listing.check` checks the input.
 
     Raises:
       ConfigError: there are no credentials, or a bucket is missing or may not be written to.
@@ -112,7 +122,10 @@ def check_buckets(config: PrepareConfig, flags: Sequence[str]) -> None:
 
 
 def _check_credentials() -> None:
-    """Beam itself tries again for half a minute, and then goes on as nobody."""
+    """Raises ConfigError where there are no credentials.
+
+    Beam itself retries for half a minute and then continues without credentials.
+    """
     import google.auth
 
     try:
@@ -130,7 +143,7 @@ def _check_writable(option: str, folder: str) -> None:
     try:
         storage.write_text(probe, "May be deleted.")
         storage.remove(probe)
-    except Exception as e:  # each remote client raises its own kinds
+    except Exception as e:  # each remote client raises its own kinds of error
         raise ConfigError(
             f"{option} {folder} cannot be written to: {_reason(e)} The bucket should exist (`gcloud storage buckets "
             "create gs://BUCKET --location=REGION`), and you and the workers' service account should be allowed to "
@@ -172,15 +185,16 @@ def _check_bucket_name(option: str, path: str) -> None:
 
 
 def _packages(given: Flags) -> list[str]:
-    """The flags by which workers come to the code and the versions of this program: an image, or a package to build.
+    """Returns the flags that give workers this program's code and versions.
 
-    Without an image every worker installs the hash-locked requirements and the package when it starts.
+    With a container image no flags are needed. Without one, the flags name a package to build, and every worker
+    installs the hash-locked requirements and the package when it starts.
     """
     image = given["sdk_container_image"]
     if image is not None:
         _check_image(image)
         return []
-    setup = pathlib.Path(given["setup_file"] or ROOT / "setup.py").absolute()  # Beam changes into its folder
+    setup = pathlib.Path(given["setup_file"] or ROOT / "setup.py").absolute()  # absolute: Beam changes into its folder
     locked = pathlib.Path(given["requirements_file"] or setup.parent / "requirements.txt")
     if not setup.is_file() or not locked.is_file():
         raise ConfigError(
@@ -188,7 +202,7 @@ def _packages(given: Flags) -> list[str]:
             f"dataflow IMAGE=…`). Without one, workers install this program from its repository, and {setup} or "
             f"{locked} is not there."
         )
-    # "skip": workers fetch what is locked, instead of this machine, which may be of another kind.
+    # "skip": the workers download the locked requirements. This machine does not, since its platform may differ.
     cache = given["requirements_cache"] or "skip"
     return [f"--setup_file={setup}", f"--requirements_file={locked}", f"--requirements_cache={cache}"]
 
@@ -207,11 +221,14 @@ def _check_image(image: str) -> None:
 
 
 def _cores(machine: str) -> int:
-    """The cores that a machine type's name tells (n2-standard-4, n2-custom-8-16384), else those of MACHINE."""
+    """Returns the number of cores that the name of a machine type states.
+
+    Examples of names are n2-standard-4 and n2-custom-8-16384. For names without a number it is that of MACHINE.
+    """
     numbers = re.findall(r"-(\d+)", machine)
     return int(numbers[0]) if numbers else _cores(MACHINE)
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what a Google client says, as a sentence."""
+    """Returns the first line of a Google client's error as a sentence."""
     return f"{type(error).__name__}: {first_line(error).rstrip('. ')}."

@@ -1,7 +1,7 @@
-"""What `--runner FlinkRunner`, `SparkRunner` and `PrismRunner` need besides their name.
+"""Completes and checks the flags of FlinkRunner, SparkRunner and PrismRunner.
 
-`complete` adds the flags that make the name enough, and says what is missing before anything heavy is loaded. Nothing
-is fetched from a network here: Beam's own runners would, silently.
+`complete` adds the flags that make `--runner NAME` sufficient, and reports what is missing before anything heavy is
+loaded. Nothing is downloaded here; Beam's own runners would download silently.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pipelines.core.errors import ConfigError
 from pipelines.runners.beam_flags import Flags
 
 LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")  # names of Beam's runner in this process
-BUILT = pathlib.Path(__file__).resolve().parents[2] / "build" / "engines"  # where `make flink` and so on build
+BUILT = pathlib.Path(__file__).resolve().parents[2] / "build" / "engines"  # output of `make flink` and others
 POOL = "localhost:50000"  # where an engine's process looks for the worker pool of its machine
-# More tasks than that at once exhaust the network buffers of the Flink that the job server starts (64 MB).
+# More parallel tasks than this exhaust the network buffers (64 MB) of the Flink that the job server starts.
 MOST_LOCAL = 8
-HEAP = "-Xmx2g"  # of the job server, which holds the whole engine where it is local
-# What Kryo and Spark reach into, which Java 17 closes.
+HEAP = "-Xmx2g"  # heap of the job server, which contains the complete engine where it is local
+# Packages that Kryo and Spark access by reflection, and that Java 17 closes.
 OPENED = tuple(
     f"--add-opens=java.base/{package}=ALL-UNNAMED"
     for package in ("java.lang", "java.lang.invoke", "java.nio", "java.time", "java.util", "sun.nio.ch")
@@ -42,7 +42,9 @@ _NAMES = (
 
 
 def complete(runner: str, flags: Sequence[str]) -> list[str]:
-    """`flags` and what the engine needs besides. Flags of the user's own always stay.
+    """Returns `flags` and the flags that the engine needs in addition.
+
+    Flags that the user gave always stay.
 
     Raises:
       ConfigError: something that the engine needs is missing or cannot be reached; the message says what to do.
@@ -57,7 +59,10 @@ def complete(runner: str, flags: Sequence[str]) -> list[str]:
 
 
 def counts_here(runner: str, flags: Sequence[str]) -> bool:
-    """Whether the stages run in this process, so that what they count is known here."""
+    """Returns whether the stages are executed in this process.
+
+    If so, this process knows what they count.
+    """
     given = Flags(flags, _NAMES)
     if runner in LOCAL:
         return bool(given["direct_running_mode"] != "multi_processing")
@@ -92,7 +97,7 @@ def _prism(given: Flags) -> list[str]:
     location = given["prism_location"]
     if location is None:
         version = metadata.version("apache-beam")
-        kept = pathlib.Path.home() / ".apache_beam/cache/prism/bin"  # where Beam keeps what it has fetched
+        kept = pathlib.Path.home() / ".apache_beam/cache/prism/bin"  # Beam's cache of downloads
         found = [BUILT / "prism", *sorted(kept.glob(f"apache_beam-v{version}-prism-*.zip"))]
         location = next((str(path) for path in found if path.exists()), None)
         if location is None:
@@ -113,7 +118,7 @@ _COMPLETED: dict[str, Callable[[Flags], list[str]]] = {
 
 
 def _jar(given: Flags, engine: str) -> str:
-    """The job server's jar, as given or as `make` builds it."""
+    """Returns the path of the job server's jar, as given or as built by `make`."""
     jar = given[f"{engine}_job_server_jar"]
     if jar is None:
         jar = str(BUILT / f"{engine}-job-server.jar")
@@ -129,7 +134,10 @@ def _jar(given: Flags, engine: str) -> str:
 
 
 def _java(given: Flags) -> list[str]:
-    """The flags of the job server's Java: bounded memory, and an end with this program, however it ends (Linux)."""
+    """Returns the flags for the Java process of the job server.
+
+    They limit its memory, and end it with this program, in whatever way the program ends (Linux).
+    """
     launcher = given["job_server_java_launcher"] or "java"
     if not shutil.which(launcher):
         raise ConfigError(
@@ -138,14 +146,17 @@ def _java(given: Flags) -> list[str]:
         )
     properties = [HEAP, *OPENED]
     bound = given["job_server_java_launcher"] is None and shutil.which("setpriv")
-    if bound:  # Beam puts the properties before all else: the system is to end Java when this process ends
+    if bound:  # Beam puts the properties first. With setpriv, the system ends Java when this process ends.
         properties[:0] = ["--pdeathsig=KILL", launcher]
     added = ["--job_server_java_launcher=setpriv"] if bound else []
     return added + [f"--job_server_jvm_properties={value}" for value in properties]
 
 
 def _external(given: Flags, host: str | None) -> list[str]:
-    """The flags for Python workers that the engine's processes find on their own machines."""
+    """Returns the flags for Python workers of the engine's processes.
+
+    Each process finds its workers on its own machine.
+    """
     kind = given["environment_type"]
     if kind not in (None, "EXTERNAL"):
         return []
@@ -161,7 +172,11 @@ def _external(given: Flags, host: str | None) -> list[str]:
 
 
 def _flink_cluster(master: str, jar: str) -> dict[str, Any]:
-    """What the cluster's JobManager says of itself."""
+    """Returns the overview that the cluster's JobManager gives of itself.
+
+    Raises:
+      ConfigError: it does not answer, has no slots, or has another version of Flink than the job server.
+    """
     url = _with_scheme(master).rstrip("/") + "/overview"
     try:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 (the address that the user gave)
@@ -184,7 +199,10 @@ def _flink_cluster(master: str, jar: str) -> dict[str, Any]:
 
 
 def _flink_of(jar: str) -> str:
-    """The version of Flink that a job server was built with; "" where it does not say."""
+    """Returns the version of Flink that a job server was built with.
+
+    It is "" where the jar does not state it.
+    """
     try:
         with zipfile.ZipFile(jar) as archive:
             text = archive.read("META-INF/maven/org.apache.flink/flink-clients/pom.properties").decode()

@@ -1,8 +1,8 @@
-"""Which Beam runner runs the jobs, said plainly, and the check of Beam's own options.
+"""Chooses the Beam runner of the jobs, and checks Beam's own options.
 
-Since Beam 2.68 the name DirectRunner prefers Prism, a Go program that is fetched from the network, and falls back
-silently. Here it means the in-process FnApiRunner: no network, all cores through the worker processes. `portable.py`
-says what Flink, Spark and Prism need, `dataflow.py` what Dataflow does.
+Since Beam 2.68 the name DirectRunner prefers Prism, a Go program that is downloaded, and falls back silently. Here it
+means the in-process FnApiRunner: no network, and all cores are used through the worker processes. `portable.py`
+states what Flink, Spark and Prism need, `dataflow.py` states what Dataflow needs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
-SERVICES = (dataflow.RUNNER,)  # where nothing is seen of this machine, and nothing is decoded on it
+SERVICES = (dataflow.RUNNER,)  # their workers cannot see this machine, and it decodes nothing
 REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
-TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that the signal ended
-# The names under which Beam logs what job servers print and what Dataflow says.
+TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that SIGTERM ended
+# The names of Beam's loggers for the output of job servers and the messages of Dataflow.
 _SERVERS = ("FlinkJarJobServer", "SparkJarJobServer", "PrismJobServer", "apache_beam.runners.dataflow")
 
 _log = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Engine:
-    """A runner that is ready; its jobs share one job server, where there is one.
+    """Holds a runner that is ready; its jobs share its job server, if it has one.
 
-    name: what really runs, for the log and the report.
+    name: the engine that is really used, for the log and the report.
     counts_here: whether `progress.advance` in a stage reaches this process.
-    log: the file with what the job server or the service said; "" where there is none.
+    log: the file with the output of the job server or the service; "" where there is none.
     """
 
     name: str
@@ -56,27 +56,29 @@ class Engine:
     _options: PipelineOptions
 
     def new_job(self) -> beam.Pipeline:
-        """An empty job for this engine."""
+        """Returns an empty job for this engine."""
         import apache_beam as beam
 
         return beam.Pipeline(runner=self._runner, options=self._options)
 
     def finish(self, job: beam.Pipeline) -> None:
-        """Runs a job to its end. Where this program is interrupted or terminated, so is the job.
+        """Executes a job to its end.
+
+        Where this program is interrupted or terminated, the job is cancelled.
 
         Raises:
-          EngineError: the engine gave the job up. Its cause may be one of our own errors, as a text.
+          EngineError: the job failed on the engine. Its cause may be one of our own errors, as a text.
         """
         try:
             result = self._begin(job)
             try:
                 result.wait_until_finish()
             except (KeyboardInterrupt, SystemExit):
-                with contextlib.suppress(Exception):  # who is leaving says no more than that
+                with contextlib.suppress(Exception):  # an error here must not hide the interrupt
                     result.cancel()
                 raise
         except Exception as e:
-            if not self.log:  # in this process: the error is the stage's own
+            if not self.log:  # the job was in this process: the error is the stage's own
                 raise
             raise EngineError(
                 f"{self.name} gave the job up: {_first_line(e)} What it said is in {self.log}. Run the same command "
@@ -84,10 +86,13 @@ class Engine:
             ) from e
 
     def _begin(self, job: beam.Pipeline) -> Any:
-        """Runs the job, or has it run where `wait_until_finish` waits for it."""
+        """Executes the job, or starts it on an engine.
+
+        `wait_until_finish` of the result waits for its end.
+        """
         if self.name not in SERVICES:
             return job.run()
-        with terminal.stderr_held(native_only=True):  # pip's, and of the program that builds the package
+        with terminal.stderr_held(native_only=True):  # output of pip and of the program that builds the package
             result = job.run()
         _log.info("The job: %s", dataflow.page(result.job_id(), self._options))
         return result
@@ -95,13 +100,13 @@ class Engine:
 
 @contextlib.contextmanager
 def started(name: str, flags: Sequence[str], output: str = "") -> Iterator[Engine]:
-    """The runner of that name, with its job server running while the body does.
+    """Yields the engine of that name, with its job server running meanwhile.
 
     Args:
-      output: of the dataset, after which a service names the jobs.
+      output: the output of the dataset, after which a service names the jobs.
 
     Raises:
-      ConfigError: it is refused, Beam has no such runner, or something that it needs is missing.
+      ConfigError: the runner is refused, Beam has no such runner, or something that it needs is missing.
     """
     complete = completed(name, flags, output)
     beam_options = options(complete, name)
@@ -112,19 +117,24 @@ def started(name: str, flags: Sequence[str], output: str = "") -> Iterator[Engin
         return
     with _server_log() as log, _terminable(), _job_server(the_runner, beam_options, log):
         yield Engine(shown, here, log, the_runner, beam_options)
-    os.unlink(log)  # kept where the body failed
+    os.unlink(log)  # the log is kept where the body failed
 
 
 def completed(name: str, flags: Sequence[str], output: str = "") -> list[str]:
-    """`flags` and what the runner of that name needs besides; see `portable.complete` and `dataflow.complete`."""
+    """Returns `flags` and the flags that the runner of that name needs in addition.
+
+    See `portable.complete` and `dataflow.complete`.
+    """
     return dataflow.complete(flags, output) if name in SERVICES else portable.complete(name, flags)
 
 
 def located(config: PrepareConfig, name: str) -> PrepareConfig:
-    """The configuration with paths that mean the same in other processes; the dataset's name stays.
+    """Returns the configuration with paths that mean the same in other processes.
+
+    The dataset's name stays.
 
     Raises:
-      ConfigError: a path of this machine, for an engine that cannot see it.
+      ConfigError: a path is on this machine, and the engine cannot see it.
     """
     if name in LOCAL:
         return config
@@ -135,19 +145,25 @@ def located(config: PrepareConfig, name: str) -> PrepareConfig:
 
 
 def check_buckets(config: PrepareConfig, name: str, flags: Sequence[str]) -> None:
-    """Raises ConfigError for a bucket that a service cannot use; does nothing for engines that are no service."""
+    """Raises ConfigError for a bucket that a service cannot use.
+
+    It does nothing for runners that are not a service.
+    """
     if name in SERVICES:
         from apache_beam.io.filesystems import FileSystems
 
-        FileSystems.set_options(options(flags))  # whose credentials to use
+        FileSystems.set_options(options(flags))  # these name the credentials to use
         dataflow.check_buckets(config, flags)
 
 
 def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:
-    """Beam's options from the command line's remaining flags, for the runner of that name.
+    """Returns Beam's options from the command line's remaining flags.
+
+    Args:
+      runner_name: the runner that they are for.
 
     Raises:
-      ConfigError: a flag that Beam does not know (Beam itself only warns), or one with a bad value.
+      ConfigError: Beam does not know a flag (Beam itself only warns), or a flag has a bad value.
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
@@ -166,12 +182,15 @@ def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:
 
         dataflow_request.hide_paths()
         kind = dataflow_request.SentOptions
-    # The graph is fixed and the tests run it: inferring types again in every run takes half a second.
+    # The graph is fixed and tested. To infer its types again in every run would take half a second.
     return kind(list(flags), pipeline_type_check=False)
 
 
 def check_runner(name: str) -> None:
-    """Raises ConfigError for a runner that is known not to do the job. Imports nothing."""
+    """Raises ConfigError for a runner that is known to fail.
+
+    It imports nothing.
+    """
     if name in REFUSED:
         raise ConfigError(
             f"--runner {name} is refused: {REFUSED[name]}. Use DirectRunner, FlinkRunner, SparkRunner, "
@@ -180,10 +199,10 @@ def check_runner(name: str) -> None:
 
 
 def runner(name: str) -> tuple[Any, str]:
-    """The runner to give to beam.Pipeline, and the name of what really runs.
+    """Returns the runner for beam.Pipeline, and the name of the engine that is used.
 
     Raises:
-      ConfigError: it is refused, or Beam has no such runner.
+      ConfigError: the runner is refused, or Beam has no such runner.
     """
     check_runner(name)
     if name in LOCAL:
@@ -205,7 +224,7 @@ def _job_server(the_runner: Any, beam_options: PipelineOptions, log: str) -> Ite
     """Starts the runner's job server once for all jobs; Beam would start one for each.
 
     Raises:
-      EngineError: it did not come up.
+      EngineError: the job server did not start.
     """
     from apache_beam.options.pipeline_options import PortableOptions
 
@@ -229,7 +248,10 @@ def _job_server(the_runner: Any, beam_options: PipelineOptions, log: str) -> Ite
 
 @contextlib.contextmanager
 def _server_log() -> Iterator[str]:
-    """A file for what the job server and its engine say, and what Beam passes on of it: pages, in Java."""
+    """Yields a file that receives the output of the job server and its engine.
+
+    It also receives the messages of them that Beam passes on, which are pages of Java output.
+    """
     descriptor, path = tempfile.mkstemp(prefix="shardmill-engine-", suffix=".log")
     os.close(descriptor)
     handler = logging.FileHandler(path, encoding="utf-8", errors="replace")
@@ -237,7 +259,7 @@ def _server_log() -> Iterator[str]:
     loggers = [logging.getLogger(name) for name in _SERVERS]
     before = [(logger.level, logger.propagate) for logger in loggers]
 
-    def aside(record: logging.LogRecord) -> bool:  # Beam logs the job's messages by the root logger itself
+    def aside(record: logging.LogRecord) -> bool:  # Beam logs the job's messages with the root logger
         if record.module not in ("portable_runner", "subprocess_server"):
             return True
         handler.emit(record)
@@ -261,7 +283,10 @@ def _server_log() -> Iterator[str]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets SIGTERM end the program as an error does, so that the job and the job server end too."""
+    """Lets SIGTERM end the program as an error does.
+
+    The job and the job server then end, too.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -277,12 +302,15 @@ def _terminable() -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an engine says went wrong, as a sentence: the Python error that it passes on, else its own first line."""
+    """Returns the reason that an engine gives for a failure, as a sentence.
+
+    It is the Python error that the engine passes on, or else the first line of the engine's own message.
+    """
     said, _, traceback = str(error).partition("Traceback")
     raised = [line for line in traceback.splitlines() if re.match(r"[A-Za-z_][\w.]*: ", line)]
     lines = [line.strip() for line in (raised[-1:] or said.splitlines()) if line.strip()]
     text = lines[0] if lines else type(error).__name__
-    if text.endswith("Error:") and len(lines) > 1:  # Dataflow, whose cause comes after it
+    if text.endswith("Error:") and len(lines) > 1:  # Dataflow states the cause after this line
         text = f"{text} {lines[-1]}"
     return text[:400].rstrip(".") + "."
 

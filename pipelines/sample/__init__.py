@@ -1,1 +1,4 @@
-"""Draws the sample images, so that `make all` runs without any data of yours. Begin in `draw`."""
+"""Draws the sample images, so that `make all` needs no data of your own.
+
+Begin in `draw`.
+"""

@@ -1,11 +1,11 @@
-"""Draws the project's own sample data: photographs of hens' eggs, sound or cracked, nine to one.
+"""Draws the sample data: photographs of hens' eggs, sound or cracked, nine to one.
 
-The point the sample makes is the product's: a grading line sees few cracked eggs, under every light and on every
-ground, so that a model fed raw pixels of unbalanced classes learns to answer "sound". `eggs.py` paints them and says
-what tells the classes apart.
+The sample shows why the product is needed: a grading line sees few cracked eggs, under every light and on every ground,
+so that a model that gets raw pixels of unbalanced classes learns to answer "sound". `eggs.py` paints the eggs and
+describes how the classes differ.
 
-Image i is a function of (seed, i) only. Its random numbers come from NumPy's frozen RandomState stream and its
-pixels from + - * / and sqrt, so that the same Pillow writes the same bytes on every run and in any number of threads.
+Image i depends on (seed, i) only. Its random numbers come from NumPy's frozen RandomState stream and its pixels
+from + - * / and sqrt, so that the same Pillow writes the same bytes on every run and in any number of threads.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from pipelines.sample.eggs import Plane
 LABELS = ("sound", "cracked")
 RARE_EVERY = 10  # every tenth image is cracked: 9:1
 SIDES = (80, 240)  # least and greatest side of an image, in pixels
-VERSION = 1  # of the drawing; a directory drawn by another version is drawn again
+VERSION = 1  # version of the drawing; a directory of another version is drawn again
 
-# How some files depart from plain RGB, by a number 0..49 drawn for each: alike for both classes.
+# The forms of the files that are not plain RGB, by a number 0..49 drawn for each file of either class.
 ODD_FORMS = dict(enumerate(("gray", "gray", "exif", "exif", "exif", "palette", "alpha", "alpha")))
 
 
 def draw(directory: str | os.PathLike[str], count: int = 1500, seed: int = 0) -> None:
-    """Draws `count` images into `directory/sound` and `directory/cracked`, unless they are there already.
+    """Draws `count` images into `directory/sound` and `directory/cracked`.
 
-    The images are drawn into a temporary sibling that takes the directory's name when it is whole, so that an
-    interrupted draw leaves no directory and is drawn again.
+    It does nothing if they exist already. The images are drawn into a temporary directory next to `directory`, which is
+    renamed when it is complete. An interrupted call therefore leaves no directory, and the next call draws again.
 
     Args:
-      directory: local; its parent is made if need be.
-      count: images in all, at least 1; every tenth is cracked.
+      directory: a local directory; its parent is made if it does not exist.
+      count: the number of images of both classes, at least 1; every tenth image is cracked.
       seed: 0..2**32-1; another seed draws other eggs.
 
     Raises:
@@ -52,7 +52,7 @@ def draw(directory: str | os.PathLike[str], count: int = 1500, seed: int = 0) ->
         raise ValueError(f"count should be at least 1 and seed 0..2**32-1. Received: count={count}, seed={seed}")
     target = Path(os.path.abspath(directory))
     wanted = {"count": count, "seed": seed, "version": VERSION}
-    marker = target.parent / f".{target.name}.sample.json"  # beside it: inside, it would be an input among others
+    marker = target.parent / f".{target.name}.sample.json"  # not inside: there it would be one of the inputs
     if target.exists():
         if _read(marker) == wanted:
             return
@@ -81,7 +81,10 @@ def _read(marker: Path) -> dict[str, int] | None:
 
 
 def _drawn_here(directory: Path) -> bool:
-    """Nothing but what this module draws, so that it may be replaced."""
+    """Returns whether a directory holds only files that this module draws.
+
+    Such a directory may be replaced.
+    """
     names = re.compile(rf"({'|'.join(LABELS)})(/egg-\d{{5,}}\.(jpg|png))?")
     return directory.is_dir() and all(
         names.fullmatch(p.relative_to(directory).as_posix()) for p in directory.rglob("*")
@@ -91,7 +94,7 @@ def _drawn_here(directory: Path) -> bool:
 def _draw_all(directory: Path, count: int, seed: int) -> None:
     for label in LABELS:
         (directory / label).mkdir()
-    # Threads, not processes: Pillow and NumPy release the lock, and a fork would copy whatever the caller has loaded.
+    # Threads suffice: Pillow and NumPy release the interpreter lock. A fork would copy all that the caller has loaded.
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         for _ in pool.map(lambda index: _draw_one(directory, seed, index), range(count)):
             pass
@@ -101,25 +104,28 @@ def _draw_one(directory: Path, seed: int, index: int) -> None:
     rng = np.random.RandomState([seed, index])
     cracked = index % RARE_EVERY == RARE_EVERY - 1
     height, width = (int(n) for n in rng.randint(SIDES[0], SIDES[1] + 1, 2))
-    height = min(max(height, width * 2 // 3), width * 3 // 2)  # no strips: 3:2 at most
+    height = min(max(height, width * 2 // 3), width * 3 // 2)  # the aspect is 3:2 at most
     form = ODD_FORMS.get(int(rng.randint(50)), "rgb")
     pixels, shell = eggs.photograph(rng, height, width, cracked)
     _save(rng, directory / LABELS[cracked] / f"egg-{index:05d}", pixels, shell, form)
 
 
 def _save(rng: np.random.RandomState, stem: Path, pixels: Plane, shell: Plane, form: str) -> None:
-    """Writes one file in `form`: plain RGB as JPEG or PNG, or one of the forms that a decode policy has to handle."""
+    """Writes one file in `form`.
+
+    The form is plain RGB as JPEG or PNG, or one of the forms that a decode policy has to handle.
+    """
     image = Image.fromarray((pixels * 255 + np.float32(0.5)).astype(np.uint8))
     if rng.random_sample() < 0.5:
         image = image.filter(ImageFilter.BoxBlur(rng.uniform(0.3, 0.7)))
     if form == "palette":
         image.quantize(128).save(stem.with_suffix(".png"))
-    elif form == "alpha":  # a cut-out, as product photographs are
+    elif form == "alpha":  # a cut-out, as in product photographs
         image.putalpha(Image.fromarray((shell * 255).astype(np.uint8)))
         image.save(stem.with_suffix(".png"), compress_level=1)
     elif form == "exif":
         exif = Image.Exif()
-        exif[0x0112] = 6  # "turn by 90 degrees clockwise to view": what a phone held upright writes
+        exif[0x0112] = 6  # "turn by 90 degrees clockwise to view", as a phone held upright writes it
         image.transpose(Image.Transpose.ROTATE_90).save(stem.with_suffix(".jpg"), quality=88, exif=exif)
     elif form == "gray":
         image.convert("L").save(stem.with_suffix(".jpg"), quality=88)

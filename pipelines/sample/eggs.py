@@ -1,9 +1,8 @@
 """Paints photographs of hens' eggs, sound or cracked, for the sample data.
 
-Nothing global gives the
-class away: shell colour, ground, light, contrast, blur, place, size and turn are drawn alike for both classes, and
-hairs and bits of straw (smooth lines as dark and as thin as a crack) lie on the eggs of both. What tells them apart
-is the shape of the line: a crack is jagged and branches, and ends at the shell's rim.
+No global property reveals the class: shell colour, ground, light, contrast, blur, position, size and rotation are drawn
+alike for both classes, and hairs and bits of straw (smooth lines as dark and as thin as a crack) lie on the eggs of
+both. The classes differ in the shape of the line: a crack is jagged and branches, and ends at the shell's rim.
 
 Pixels come from NumPy's frozen RandomState stream by + - * / and sqrt, which every processor rounds alike.
 """
@@ -32,7 +31,10 @@ WOOD, PULP, STEEL, DIRT = np.array(
 
 @dataclasses.dataclass(frozen=True)
 class Egg:
-    """Where an egg lies, in pixels and radians; `taper` makes one end blunter than the other."""
+    """Describes the position and the shape of an egg, in pixels and radians.
+
+    `taper` makes one end blunter than the other.
+    """
 
     x: float
     y: float
@@ -42,14 +44,21 @@ class Egg:
     taper: float
 
     def place(self, u: float, v: float) -> tuple[float, float]:
-        """(u, v) in the egg's own frame, where the rim is the unit circle, to (x, y) in the image."""
+        """Converts (u, v) in the egg's own frame to (x, y) in the image.
+
+        In the egg's frame, the rim is the unit circle.
+        """
         c, s = math.cos(self.turn), math.sin(self.turn)
         a, b = u * self.long, v * self.short * (1 + self.taper * u)
         return self.x + a * c - b * s, self.y + a * s + b * c
 
 
 def photograph(rng: np.random.RandomState, height: int, width: int, cracked: bool) -> tuple[Plane, Plane]:
-    """One photograph, float32 (H, W, 3) in 0..1, and the mask of its egg, float32 (H, W) in 0..1."""
+    """Paints one photograph and the mask of its egg.
+
+    Returns:
+      The photograph, float32 (H, W, 3) in 0..1, and the mask, float32 (H, W) in 0..1.
+    """
     egg = _lay(rng, height, width)
     image = GROUNDS[rng.randint(len(GROUNDS))](rng, height, width)
     light = rng.uniform(-0.6, 0.6, 2)
@@ -79,7 +88,10 @@ def _lay(rng: np.random.RandomState, height: int, width: int) -> Egg:
 
 
 def _shade(egg: Egg, height: int, width: int, light: NDArray[np.float64]) -> tuple[Plane, Plane, Plane]:
-    """The egg's soft-edged mask, the height of its surface, and the light on it; each (H, W) in 0..1."""
+    """Computes the egg's mask with a soft edge, its surface height and its light.
+
+    Each result is (H, W) in 0..1.
+    """
     x = np.arange(width, dtype=np.float32)[None, :] - np.float32(egg.x)
     y = np.arange(height, dtype=np.float32)[:, None] - np.float32(egg.y)
     c, s = np.float32(math.cos(egg.turn)), np.float32(math.sin(egg.turn))
@@ -94,7 +106,10 @@ def _shade(egg: Egg, height: int, width: int, light: NDArray[np.float64]) -> tup
 
 
 def _noise(rng: np.random.RandomState, height: int, width: int, rows: float, columns: float) -> Plane:
-    """Smooth noise in about 0..1, `rows` x `columns` random cells stretched over (H, W)."""
+    """Makes smooth noise in about 0..1, of shape (H, W).
+
+    `rows` x `columns` random cells are stretched over the image.
+    """
     cells = rng.random_sample((max(2, int(rows)), max(2, int(columns)))).astype(np.float32)
     return np.asarray(Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC))
 
@@ -112,7 +127,11 @@ def _skin(rng: np.random.RandomState, egg: Egg, height: int, width: int) -> Plan
 
 
 def _crack(rng: np.random.RandomState, egg: Egg) -> tuple[list[Points], float]:
-    """Jagged lines with branches from near the middle of the shell outwards, and their width in pixels."""
+    """Makes jagged lines with branches, from near the middle of the shell outwards.
+
+    Returns:
+      The lines and their width in pixels.
+    """
     heading = rng.uniform(0, 2 * math.pi)
     start = (rng.uniform(-0.3, 0.3), rng.uniform(-0.3, 0.3))
     trunks = [_walk(rng, start, heading + turn, 0.13, 9) for turn in (0.0, math.pi + rng.uniform(-0.6, 0.6))]
@@ -135,7 +154,11 @@ def _walk(rng: np.random.RandomState, start: tuple[float, float], heading: float
 
 
 def _hair(rng: np.random.RandomState, egg: Egg) -> tuple[list[Points], float]:
-    """One smooth arc across the egg and over its rim, and its width in pixels."""
+    """Makes one smooth arc across the egg and over its rim.
+
+    Returns:
+      The line and its width in pixels.
+    """
     (au, av), (bu, bv), (cu, cv) = rng.uniform(-1.3, 1.3, (3, 2))
     arc = []
     for i in range(25):
@@ -146,7 +169,10 @@ def _hair(rng: np.random.RandomState, egg: Egg) -> tuple[list[Points], float]:
 
 
 def _lines(drawing: tuple[list[Points], float], height: int, width: int) -> Plane:
-    """Antialiased lines as a mask, float32 (H, W) in 0..1: drawn at twice the size and halved."""
+    """Draws antialiased lines as a mask, float32 (H, W) in 0..1.
+
+    They are drawn at twice the size and halved.
+    """
     lines, thickness = drawing
     canvas = Image.new("L", (width * 2, height * 2))
     pen = ImageDraw.Draw(canvas)
@@ -196,7 +222,10 @@ GROUNDS: tuple[Callable[[np.random.RandomState, int, int], Plane], ...] = (_wood
 
 
 def _expose(rng: np.random.RandomState, image: Plane) -> Plane:
-    """Light, contrast, colour cast and sensor noise, drawn alike for both classes."""
+    """Applies light, contrast, colour cast and sensor noise to an image.
+
+    They are drawn alike for both classes.
+    """
     gain = np.float32(rng.uniform(0.45, 1.15)) * rng.uniform(0.9, 1.1, 3).astype(np.float32)
     fog = np.float32(rng.uniform(0, 0.2))
     height, width = image.shape[:2]

@@ -1,4 +1,5 @@
-"""Processes that touch untrusted bytes: a pool with deadlines, its fork server, a limit of memory.
+"""Isolates work on untrusted bytes in worker processes.
 
-Begin in `pool`. This room is the mechanism only; what the workers do is in `pipelines/job/worker_tasks.py`.
+The room holds a pool with deadlines, its fork server, and a memory limit. Begin in `pool`. It is the mechanism only:
+the tasks of the workers are in `pipelines/job/worker_tasks.py`.
 """

@@ -1,9 +1,10 @@
-"""A process that imports TensorFlow once and forks the workers that touch untrusted bytes; see `pool.py`.
+"""Imports TensorFlow once and forks the workers that touch untrusted bytes.
 
-A fork of a process that has only imported costs milliseconds and shares its memory; a new interpreter costs the import
-again. It is safe here because this process runs one thread and never an operation: TensorFlow starts its threads with
-the first one, in the workers. It has a session of its own, so that an interrupt from the terminal reaches the program,
-which then decides, and not its workers.
+`pool.py` starts this process. A fork of a process that has only imported modules takes milliseconds and shares its
+memory; a new interpreter would import them again. Forking is safe here because this process has one thread and never
+executes a TensorFlow operation: TensorFlow starts its threads with the first operation, in the workers. The process has
+a session of its own, so that an interrupt from the terminal reaches the program and not its workers; the program then
+decides.
 """
 
 from __future__ import annotations
@@ -25,22 +26,26 @@ FORK = b"f"
 
 
 def serve(control_fd: int, module: str) -> None:
-    """Forks a worker for every socket that arrives, answering with its process id, until the other end closes.
+    """Forks a worker for every socket that arrives, and answers with its process id.
 
-    `module` names the module whose functions are the tasks.
+    When the other end closes, this process and its workers are killed.
+
+    Args:
+      control_fd: the descriptor of the socket on which the sockets arrive.
+      module: the name of the module whose functions are the tasks.
     """
     control = socket.socket(fileno=control_fd)
-    # Half of TensorFlow's import time is Keras, which no worker needs; it does without where there is none.
+    # Keras takes half of TensorFlow's import time, and no worker needs it. TensorFlow works where Keras is missing.
     sys.modules["keras"] = sys.modules["tf_keras"] = None  # type: ignore[assignment]
-    gc.disable()  # nothing of what an import makes is garbage
+    gc.disable()  # imports make no garbage
     tasks = importlib.import_module(module)
     remote.preload()
     gc.freeze()
     gc.enable()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended is gone: nobody waits for it
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers disappear: nothing waits for them
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, len(FORK), 1)
-        if not message:  # the program has ended, however it did: no worker outlives it
+        if not message:  # the program has ended in some way: no worker may outlive it
             os.killpg(0, signal.SIGKILL)
         (descriptor,) = descriptors
         process = os.fork()
@@ -53,10 +58,13 @@ def serve(control_fd: int, module: str) -> None:
 
 
 def _work(descriptor: int, tasks: object) -> None:
-    """Does what arrives, (function of `tasks`, shared arguments, items), and answers (True, result) or (False, trace)
-    for each item in order."""
+    """Executes requests and answers each of their items in order.
+
+    A request is (name of a function of `tasks`, shared arguments, items). An answer is (True, result) or (False,
+    trace).
+    """
     quiet = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(quiet, 2)  # libraries' remarks on damaged images: those are rejects
+    os.dup2(quiet, 2)  # libraries print remarks on damaged images, which become rejects
     connection = socket.socket(fileno=descriptor)
     requests = connection.makefile("rb")
     name, shared, items = "warm_up", (), [()]

@@ -1,8 +1,8 @@
-"""A bound on the memory that one image may take in a worker process, kept by the system.
+"""Limits the memory that one image may take in a worker process.
 
-What goes beyond it fails to be allocated, and nothing else on the machine suffers: a MemoryError, TensorFlow's
-ResourceExhaustedError, or the end of one worker. Linux counts a process's private writable memory (RLIMIT_DATA);
-elsewhere there is no such count, and no bound.
+The operating system enforces the limit. An allocation beyond it fails, and nothing else on the machine suffers: the
+result is a MemoryError, TensorFlow's ResourceExhaustedError, or the end of one worker. Linux counts a process's private
+writable memory (RLIMIT_DATA). Other systems have no such count, and there is no limit on them.
 """
 
 from __future__ import annotations
@@ -17,23 +17,27 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-LARGE = 32 << 20  # pixels above which workers take turns: one picture of these can take most of a gigabyte
+LARGE = 32 << 20  # pixels above which workers take turns: one such picture can take most of a gigabyte
 _PAGE = resource.getpagesize()
 _turn = tempfile.TemporaryFile()  # noqa: SIM115 (opened before workers are forked, and shared by them)
-_statm = -1  # of a worker process that bounds itself
+_statm = -1  # file descriptor, in a worker process that limits its memory
 
 
 def allow() -> None:
-    """From now on `bound` works in this process: called in workers only, never in the program itself."""
+    """Enables `bound` in this process.
+
+    It is called in workers only, and never in the program itself.
+    """
     global _statm
     if sys.platform == "linux":
         _statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def bound(extra: int) -> None:
-    """Allows this process `extra` bytes more than it holds now; does nothing where `allow` was not called.
+    """Allows this process `extra` bytes more than it holds now.
 
-    More than now and not than at its start: of what large images leave behind, the heap keeps some for the next ones.
+    It does nothing where `allow` was not called. The limit starts from the memory held now, and not from that at the
+    process's start, since the heap keeps some of the memory of large images for the next ones.
     """
     if _statm >= 0:
         held = int(os.pread(_statm, 200, 0).split()[5]) * _PAGE
@@ -42,9 +46,10 @@ def bound(extra: int) -> None:
 
 @contextlib.contextmanager
 def turn(pixels: int, seconds: float) -> Iterator[None]:
-    """Within it, no other worker decodes a picture above LARGE, unless one had waited so many seconds for its turn.
+    """Lets one worker at a time decode a picture above LARGE pixels, as a context.
 
-    The system ends the turn of a worker that dies. What the picture leaves in the heap is given back.
+    A worker that has waited for `seconds` continues without its turn. The system ends the turn of a worker that dies.
+    At the end, memory that the picture leaves in the heap is returned to the system.
     """
     if _statm < 0 or pixels <= LARGE:
         yield
@@ -62,7 +67,7 @@ def turn(pixels: int, seconds: float) -> Iterator[None]:
 
 def _lock() -> bool:
     try:
-        fcntl.lockf(_turn, fcntl.LOCK_EX | fcntl.LOCK_NB)  # of the process, unlike flock
+        fcntl.lockf(_turn, fcntl.LOCK_EX | fcntl.LOCK_NB)  # this lock belongs to the process, unlike that of flock
     except OSError:
         return False
     return True

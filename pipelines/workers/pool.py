@@ -1,7 +1,8 @@
-"""Worker processes for everything that touches an input's bytes, with a deadline that is enforced from outside.
+"""Manages the worker processes that do all work on an input's bytes.
 
-Decoders are C code fed with files from anywhere: one that hangs, crashes or eats all memory costs one image and one
-worker, which is replaced, and never the run. Decoding in processes also leaves this one's interpreter lock to Beam.
+Decoders are C code that gets files from anywhere. One that hangs, crashes or uses all memory costs one image and one
+worker, which is replaced, and never the run. The deadline of a task is enforced from outside the worker. Decoding in
+other processes also leaves the interpreter lock of this process to Beam.
 """
 
 from __future__ import annotations
@@ -29,29 +30,35 @@ from pipelines.storage import remote
 from pipelines.workers import fork_server
 
 START_SECONDS = 300.0  # for importing TensorFlow on a busy machine
-AHEAD = 12  # requests a worker has before it answers: what it does not wait for
-BUFFER = 1 << 18  # bytes of answers read at a time
-# Of a worker: the module of its tasks, and what its environment has besides this process's.
+AHEAD = 12  # requests sent to a worker before it answers, so that it need not wait for them
+BUFFER = 1 << 18  # bytes of answers that are read at a time
+# Describes a worker: the module of its tasks, and its environment variables in addition to those of this process.
 _Kind = tuple[str, tuple[tuple[str, str], ...]]
 CRASHED = "The process that decoded it ended: it crashed or ran out of memory."
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Shards must not depend on the processor, and preparing must not take a GPU's memory from a trainer beside it.
+    # Shards must not depend on the processor, and preparing must not take GPU memory from a trainer on this machine.
     "TF_ENABLE_ONEDNN_OPTS": "0",
     "CUDA_VISIBLE_DEVICES": "-1",
     "TF_USE_LEGACY_KERAS": "1",
-    # One thread a worker: there is a worker for every core.
+    # A worker has one thread, since there is a worker for every core.
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
 
 
 class WorkerError(RuntimeError):
-    """Workers cannot be started, or a task failed in a way that no input should make it fail: a defect."""
+    """Says that workers cannot be started, or that a task failed by a defect.
+
+    No input should make a task fail in this way.
+    """
 
 
 class TaskLostError(Exception):
-    """The worker was killed at its deadline or died. `reason` is a short stable word, the message a sentence."""
+    """Says that a worker was killed at its deadline, or died.
+
+    `reason` is a short stable word, the message is a sentence.
+    """
 
     def __init__(self, reason: str, message: str):
         super().__init__(message)
@@ -60,20 +67,24 @@ class TaskLostError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class _Request:
-    """One thing to do, and where its outcome goes."""
+    """Describes one call of a task, and the future that receives its outcome."""
 
     task: str
     shared: tuple[Any, ...]
     own: tuple[Any, ...]
     deadline: float | None
     outcome: Future[Any]
-    last: bool  # of those submitted together
+    last: bool  # whether it is the last of those submitted together
 
 
 class Workers:
-    """`count` worker processes, each with a thread here that keeps it busy. Usable from many threads.
+    """Manages `count` worker processes, each with a thread here that keeps it busy.
 
-    `module` names the module whose functions are the tasks; `environment` is what theirs has besides this process's.
+    It can be used from many threads.
+
+    Args:
+      module: the name of the module whose functions are the tasks.
+      environment: variables of the workers in addition to those of this process.
     """
 
     def __init__(
@@ -88,14 +99,16 @@ class Workers:
     def submit(
         self, task: str, shared: tuple[Any, ...], items: Iterable[tuple[Any, ...]], deadline: float | None = None
     ) -> list[Future[Any]]:
-        """Has one worker do `tasks.TASK(*item, *shared)` for each item, in order; returns their futures.
+        """Submits the calls `tasks.TASK(*item, *shared)`, one per item, to one worker.
+
+        The worker does them in order.
 
         Args:
-          deadline: seconds that one item may take before its worker is killed; None: as long as it lives.
+          deadline: seconds that one item may take before its worker is killed; None: no limit while the worker lives.
 
         Returns:
-          Futures that raise TaskLostError ("timeout" or "crashed": another worker does the rest of the items), or
-          WorkerError (the task raised, or no worker can be started).
+          A future per item. It raises TaskLostError ("timeout" or "crashed": another worker does the rest of the
+          items), or WorkerError (the task raised, or no worker can be started).
         """
         listed = list(items)
         requests = [
@@ -107,10 +120,13 @@ class Workers:
         return [request.outcome for request in requests]
 
     def _keep_busy(self) -> None:
-        """Sends requests ahead of their answers, so that the worker never waits for this process to wake up."""
+        """Sends requests ahead of their answers.
+
+        The worker then never waits until this process wakes up.
+        """
         worker: _Worker | None = None
         sent: collections.deque[_Request] = collections.deque()
-        answered: list[tuple[_Request, Any]] = []  # told together: waking who waits costs more than an answer
+        answered: list[tuple[_Request, Any]] = []  # passed on together: waking threads costs more than an answer
         while True:
             try:
                 worker = worker or _fork(self._kind)
@@ -132,7 +148,7 @@ class Workers:
                 for _, again in itertools.groupby(sent, key=lambda r: (r.task, id(r.shared))):
                     self._waiting.put(list(again))
                 sent.clear()
-            except Exception as e:  # no worker can be started: whoever waits is told
+            except Exception as e:  # no worker can be started: all waiting futures raise it
                 worker = None
                 _tell(answered)
                 for request in sent or self._waiting.get():
@@ -151,14 +167,21 @@ def _tell(answered: list[tuple[_Request, Any]]) -> None:
 
 
 class _Worker:
-    """This end of `fork_server.work`: requests out, answers in, both pickled, in order."""
+    """Holds this end of the connection to `fork_server._work`.
+
+    Requests go out and answers come in, both pickled and in order.
+    """
 
     def __init__(self, connection: socket.socket, process: int):
         self._connection, self._process = connection, process
         self._answers = connection.makefile("rb", BUFFER)
 
     def send(self, requests: Sequence[_Request]) -> None:
-        """Sends requests of one task. Raises TaskLostError where the worker has gone."""
+        """Sends requests of one task.
+
+        Raises:
+          TaskLostError: the worker has ended.
+        """
         message = (requests[0].task, requests[0].shared, [request.own for request in requests])
         try:
             self._connection.settimeout(START_SECONDS)
@@ -167,7 +190,11 @@ class _Worker:
             raise self._lost("crashed", CRASHED) from e
 
     def receive(self, deadline: float | None) -> tuple[bool, Any]:
-        """The next answer. Raises TaskLostError, after killing the worker, if it does not come in time or at all."""
+        """Returns the next answer.
+
+        Raises:
+          TaskLostError: it does not come in time or at all. The worker is killed before.
+        """
         try:
             self._connection.settimeout(deadline)
             done, result = pickle.load(self._answers)  # noqa: S301 (of our own process)
@@ -179,38 +206,43 @@ class _Worker:
 
     def _lost(self, reason: str, message: str) -> TaskLostError:
         self._connection.close()
-        with contextlib.suppress(ProcessLookupError):  # it has died already
+        with contextlib.suppress(ProcessLookupError):  # it has already ended
             os.kill(self._process, signal.SIGKILL)
         return TaskLostError(reason, message)
 
 
 def decoders(config: PrepareConfig) -> Workers:
-    """The workers of this process for the inputs of a configuration."""
+    """Returns the workers of this process for the inputs of a configuration."""
     return shared(usual_count(config.workers), "decoders", config.input)
 
 
 def shared(count: int, role: str, *paths: str) -> Workers:
-    """The workers of this process for one role, started at the first call and ended with the process.
+    """Returns the workers of this process for one role.
+
+    They are started at the first call and end with the process.
 
     Args:
-      paths: some that they will read or write, whose stores they load at their start.
+      paths: paths that they will read or write; they load the clients of these stores when they start.
     """
     return _shared(count, role, tuple(remote.environment(*paths).items()))
 
 
 @functools.cache
 def _shared(count: int, role: str, environment: tuple[tuple[str, str], ...]) -> Workers:
-    del role  # part of the cache's key
+    del role  # it is part of the cache's key only
     return Workers(count, environment=environment)
 
 
 def usual_count(configured: int) -> int:
-    """Workers to use: as configured, or one for every core that this process may use."""
+    """Returns the number of workers to use.
+
+    It is the configured number, or one for every core that this process may use.
+    """
     return configured or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 class _Zygote:
-    """The other end of `fork_server.serve`."""
+    """Starts a fork server and holds this end of the connection to it."""
 
     def __init__(self, kind: _Kind) -> None:
         module, environment = kind
@@ -234,7 +266,11 @@ class _Zygote:
         self._control.settimeout(START_SECONDS)
 
     def fork(self) -> _Worker:
-        """A new worker that is ready for requests."""
+        """Forks a new worker and returns it when it is ready for requests.
+
+        Raises:
+          WorkerError: the worker cannot be started.
+        """
         ours, theirs = socket.socketpair()
         with self._lock, theirs:
             try:
@@ -262,7 +298,7 @@ class _Zygote:
 
 
 def _fork(kind: _Kind) -> _Worker:
-    """A new worker; asks a second zygote where the first was killed meanwhile."""
+    """Forks a new worker, from a new fork server if the first one was killed."""
     try:
         return _zygote(kind).fork()
     except WorkerError:
@@ -274,7 +310,7 @@ _zygotes_lock = threading.Lock()
 
 
 def _zygote(kind: _Kind) -> _Zygote:
-    """The zygote of this process for workers of a kind; a new one where it has been killed."""
+    """Returns the fork server for workers of a kind, a new one if it was killed."""
     with _zygotes_lock:
         if kind not in _zygotes or not _zygotes[kind].alive():
             _zygotes[kind] = _Zygote(kind)

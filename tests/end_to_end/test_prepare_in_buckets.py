@@ -131,7 +131,8 @@ def test_the_command_line_finds_the_store_by_the_environment(published):
 READ = """
 import hashlib, sys
 from pipelines import contract
-from trainer import dataset, integrity
+from trainer import dataset
+from trainer.data import integrity
 
 for folder in sys.argv[1:]:
     c = contract.load(folder)

@@ -42,7 +42,7 @@ def main(devices: int, runs: list[dict]) -> None:
     from trainer.training import compiled_steps, finalize, loop, resume, train
 
     # No part of this, and half of the time.
-    finalize.plots.write_all = finalize.board.write = finalize.write_page = lambda *_: None
+    finalize.plots.write_all = finalize.tensorboard.write = finalize.write_page = lambda *_: None
     finalize.export.write = lambda *_: Parity(0.0, 0.0, 0, 0)
     for options in runs:
         kill, seconds = options.pop("kill", None), options.pop("seconds", None)

@@ -38,6 +38,7 @@ def test_what_changes_nothing_in_the_result_does_not_make_configs_differ():
         ({"output": "gs://b/o"}, "--output should be a local directory. Received: 'gs://b/o'."),
         ({"checkpoint_steps": -1}, "--checkpoint-steps should be from 0 to"),
         ({"checkpoint_minutes": float("inf")}, "--checkpoint-minutes should be at least 0. Received: inf."),
+        ({"cache": "disk"}, "--cache should be one of none, memory. Received: 'disk'."),
         ({"verify": "some"}, "--verify should be one of full, fast, off. Received: 'some'."),
         ({"patience": 2, "validation": "none"}, "--patience needs a validation split."),
     ],
@@ -70,6 +71,8 @@ def test_help_loads_nothing_heavy():
             "--epoch 1; did you mean --epochs?",
         ),  # no abbreviations
         (["train", "--data", "d", "--output", "o", "--loss", "x"], "--loss"),
+        (["train", "--data", "d", "--output", "o", "--cache", "disk"], "'disk' (choose from 'none', 'memory')"),
+        (["bench", "--data", "d", "--cache", "disk"], "'disk' (choose from 'none', 'memory')"),
         (["evaluate", "--data", "d"], "--model"),
         (["evaluate", "--data", "d", "--model", "m", "--batch-size", "0"], "--batch-size"),
         (["nothing"], "nothing"),

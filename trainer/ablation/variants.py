@@ -67,8 +67,20 @@ VARIANTS = (
         "logit adjustment",
         training={"loss": "logit-adjusted"},
     ),
-    Variant("half", "augmented, half the filters", AUGMENTED, "augmented", "halving the filters", network="cnn-half"),
     Variant(
-        "double", "augmented, twice the filters", AUGMENTED, "augmented", "doubling the filters", network="cnn-double"
+        "half",
+        "augmented, half the filters",
+        AUGMENTED,
+        "augmented",
+        "halving the filters",
+        network="trainer.ablation.capacity:half",
+    ),
+    Variant(
+        "double",
+        "augmented, twice the filters",
+        AUGMENTED,
+        "augmented",
+        "doubling the filters",
+        network="trainer.ablation.capacity:double",
     ),
 )

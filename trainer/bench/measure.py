@@ -7,11 +7,10 @@ the wait of the host says little.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,8 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer.bench.config import DEFAULT_MODEL, BenchConfig, Findings, Spread, check_split
-from trainer.bench.synthetic_step import DeviceStep, MatrixStep, ProcessStep, core_of_its_own
+from trainer.bench.config import BenchConfig, check_split
+from trainer.bench.verdict import Findings, Spread
 from trainer.config import NO_CACHE, TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.models import build
@@ -105,7 +104,7 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
       say: takes the lines of progress.
 
     Returns:
-      The findings, and what they were measured on: "devices", "network", "parameters", "step_flops", "versions".
+      The findings, and what they were measured on: "devices", "network", "parameters", "versions".
 
     Raises:
       TrainerError, ContractError: the dataset or the model cannot be used, or TensorFlow wrote no trace.
@@ -115,72 +114,49 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
     check_split(config, contract)
     if config.profile:
         os.makedirs(config.profile, exist_ok=True)  # what cannot be written is told before the work
-    accelerators = [device for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
-    with _matrices(config, bool(accelerators)) as matrices:
-        return _run(config, contract, accelerators, matrices, say)
-
-
-@contextlib.contextmanager
-def _matrices(config: BenchConfig, accelerator: bool) -> Iterator[MatrixStep | None]:
-    """The step that stands for a network, if that is asked for."""
-    if not config.synthetic:
-        yield None
-    elif accelerator:
-        yield DeviceStep()
-    else:
-        with core_of_its_own() as core:
-            tf.config.list_logical_devices()  # starts TensorFlow's threads, which stay where they are
-        with contextlib.closing(ProcessStep(core)) as step:
-            yield step
-
-
-def _run(
-    config: BenchConfig,
-    contract: Contract,
-    accelerators: list[Any],
-    matrices: MatrixStep | None,
-    say: Callable[[str], None],
-) -> tuple[Findings, dict[str, Any]]:
-    cores = _cores()
     setup = TrainConfig(
-        data=config.data, output="not written", model=config.model or DEFAULT_MODEL, batch_size=config.batch_size,
+        data=config.data, output="not written", model=config.model, batch_size=config.batch_size,
         mixed_precision=config.mixed_precision, jit=config.jit, cache=config.cache,
     )  # fmt: skip
     train.start_keras(setup.seed)
-    say(f"devices: {', '.join([*map(_device_name, accelerators), f'CPU with {cores} cores'])}")
-    batches = dataset.load(
-        config.data, config.split, config.batch_size, shuffle=True, seed=setup.seed, drop_remainder=True,
-        dequantize=False, cache=config.cache,
-    )  # fmt: skip
-    if config.cache != NO_CACHE:
-        for _ in batches:  # fills it
-            pass
-    batch = batch_in_memory(contract, config.batch_size)
-    step, about = (
-        _synthetic_step(config, matrices, batch, say) if matrices else _network_step(setup, contract, batch, say)
-    )
+    devices = [*map(_device_name, _accelerators()), "CPU"]
+    say(f"devices: {', '.join(devices)} with {_cores()} cores")
+    batches = load(config)
+    step, xla, about = _network_step(setup, contract, batch_in_memory(contract, config.batch_size), say)
     say(f"model: {about['network']}")
-    found = _findings(
-        config, contract, batches, batch, step, say, cores=cores, accelerator=bool(accelerators), cache=config.cache,
-        mixed_precision=config.mixed_precision, xla=about.pop("xla"),
-    )  # fmt: skip
+    found = time_step(config, contract, batches, step, xla, say)
     if config.profile:
         _write_trace(config.profile, Feed(batches), step)
         say(f"trace of {PROFILED_STEPS} steps written to {config.profile}")
-    about["devices"] = [*map(_device_name, accelerators), "CPU"]
+    about["devices"] = devices
     about["versions"] = {"tensorflow": tf.__version__, "keras": keras.__version__}
     return found, about
 
 
-def _findings(
+def load(config: BenchConfig) -> tf.data.Dataset:
+    """Opens the split as training does; with a cache, decodes all of its images first."""
+    batches = dataset.load(
+        config.data, config.split, config.batch_size, shuffle=True, seed=0, drop_remainder=True, dequantize=False,
+        cache=config.cache,
+    )  # fmt: skip
+    if config.cache != NO_CACHE:
+        for _ in batches:  # fills it
+            pass
+    return batches
+
+
+def time_step(
     config: BenchConfig,
     contract: Contract,
     batches: tf.data.Dataset,
-    batch: Batch,
     step: Step,
+    xla: bool,
     say: Callable[[str], None],
-    **machine: Any,
 ) -> Findings:
+    """Measures the batches of `load`, the step on a batch in memory, and both together.
+
+    step: uses a batch, and returns when the device is done with it. xla: whether XLA compiled the step.
+    """
     length = config.seconds / config.windows
 
     def rates(windows: list[Window]) -> Spread:
@@ -199,6 +175,7 @@ def _findings(
         feed.restart()
     first, *later = feed.starts
     del feed  # and with it its buffers
+    batch = batch_in_memory(contract, config.batch_size)
     alone = windows("model alone", Feed(tf.data.Dataset.from_tensors(batch).repeat()), step)
     feed = Feed(batches)
     both = windows("both", feed, step)
@@ -207,6 +184,11 @@ def _findings(
         records=contract.split(config.split).records,
         batch_size=config.batch_size,
         encoding=contract.encoding,
+        cores=_cores(),
+        accelerator=bool(_accelerators()),
+        cache=config.cache,
+        mixed_precision=config.mixed_precision,
+        xla=xla,
         loader=rates(loader),
         loader_cores=Spread.of([w.cores for w in loader]).median,
         first_batch_seconds=first,
@@ -214,13 +196,13 @@ def _findings(
         model=rates(alone),
         both=rates(both),
         wait_share=Spread.of([max(0.0, w.waited - call) / w.step for w in both]),
-        **machine,
     )
 
 
 def _network_step(
     setup: TrainConfig, contract: Contract, batch: Batch, say: Callable[[str], None]
-) -> tuple[Step, dict[str, Any]]:
+) -> tuple[Step, bool, dict[str, Any]]:
+    """The step of the network, whether XLA compiled it, and what it is."""
     network = build.build(setup.model, contract)
     if setup.mixed_precision != "none":
         network = mixed_precision.twin(setup, contract, network)
@@ -228,7 +210,7 @@ def _network_step(
     xla = compiled_steps.use_xla(setup.jit, model, [tf.TensorSpec.from_tensor(t) for t in batch], setup.batch_size, say)
     step = training_step(model, batch, xla)
     what = f"{network.name}, {network.count_params():,} parameters"
-    return step, {"network": what, "parameters": network.count_params(), "step_flops": None, "xla": xla}
+    return step, xla, {"network": what, "parameters": network.count_params()}
 
 
 def training_step(model: TrainedModel, batch: Batch, xla: bool = False) -> Step:
@@ -240,18 +222,6 @@ def training_step(model: TrainedModel, batch: Batch, xla: bool = False) -> Step:
 
     step(batch)
     return step
-
-
-def _synthetic_step(
-    config: BenchConfig, step: MatrixStep, batch: Batch, say: Callable[[str], None]
-) -> tuple[Step, dict[str, Any]]:
-    if config.flops:
-        step.set_flops(config.flops)
-    else:
-        say(f"calibrating a step of {config.step_ms:g} ms")
-        step.set_milliseconds(config.step_ms, batch)
-    what = f"matrix products of {step.flops / 1e9:.3g} GFLOP a step"
-    return step, {"network": what, "parameters": None, "step_flops": step.flops, "xla": False}
 
 
 def batch_in_memory(contract: Contract, size: int) -> Batch:
@@ -281,6 +251,10 @@ def _write_trace(directory: str, feed: Feed, step: Step) -> None:
 def _cores() -> int:
     """Those that this process may use, which in a container or under taskset are not all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _accelerators() -> list[Any]:
+    return [device for device in tf.config.list_physical_devices() if device.device_type != "CPU"]
 
 
 def _device_name(device: Any) -> str:

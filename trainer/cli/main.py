@@ -118,12 +118,13 @@ def _bench(arguments: dict[str, Any]) -> None:
     with stderr_held():
         from pipelines.core import atomic
         from trainer.bench import measure as timing
+        from trainer.bench import verdict as verdicts
 
     found, about = timing.run(config, say=lambda line: print(line, flush=True))
-    verdict = bench.judge(found)
-    print(f"\n{bench.table(found)}\n\n{verdict.sentence}", *verdict.advice, sep="\n- ")
+    verdict = verdicts.judge(found)
+    print(f"\n{verdicts.table(found)}\n\n{verdict.sentence}", *verdict.advice, sep="\n- ")
     if config.json:
-        content = bench.to_dict(config, found, verdict, about)
+        content = verdicts.to_dict(config, found, verdict, about)
         atomic.write_text(Path(config.json), atomic.to_json(content))
         print(f"\nwritten to {config.json}")
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.data import decoded_cache, gather, mmap_tfrecord, xla_normalize
-from trainer.data.rows import Rows
+from trainer.data.example_layout import Rows
 
 Read = Callable[..., tuple[tf.Tensor, ...]]
 

@@ -9,6 +9,7 @@ Local shards of a raw encoding are gathered from memory maps (`mmap_tfrecord.py`
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 import secrets
@@ -20,15 +21,41 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
-from trainer.config import NATURAL, NO_CACHE, TrainerError
+from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
 from trainer.data import batch_functions, class_sampling, decoded_cache, epoch_order, gather, mmap_tfrecord
-from trainer.data.rows import Rows
+from trainer.data.example_layout import Rows
 
 OPEN_SHARDS = 16  # read side by side: hides one file's latency behind the others
 SHUFFLE_BYTES = 256 << 20  # of serialized records held for shuffling: bounded by memory, and not by image size
 BLOCK_BYTES = 1 << 19  # of records that a thread reads at a time from a shard that is shuffled
 CALLS = 4  # batches of raw encodings made at once: more are not faster
 AHEAD = 2  # batches ready before they are asked for
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadOptions:
+    """How a split is read; `load` says what each option means.
+
+    Raises:
+      TrainerError: `cache` is none of its values, or `resample` is given without `shuffle`.
+    """
+
+    split: str
+    batch_size: int
+    shuffle: bool = False
+    seed: int | None = None
+    drop_remainder: bool = False
+    dequantize: bool = True
+    start: epoch_order.Start | None = None
+    resample: str = NATURAL
+    share: tuple[int, int] | None = None
+    cache: str = NO_CACHE
+
+    def __post_init__(self) -> None:
+        if self.cache not in CACHES:
+            raise TrainerError(f"cache should be one of {', '.join(CACHES)}. Received: {self.cache!r}.")
+        if self.resample != NATURAL and not self.shuffle:
+            raise TrainerError(f"A resampled pass has no order without shuffle. Received: resample={self.resample!r}.")
 
 
 def load(
@@ -59,12 +86,12 @@ def load(
       start: with `shuffle`, asked at the beginning of each pass for the number of the pass, which with the seed decides
         its order, and how many of its batches to leave out. Without it: passes 0, 1, 2 ..., whole.
       resample: with `shuffle`, of the train split: "uniform" or "temperature=T" give rare classes more often and
-        frequent ones less, in passes of the same length; see `trainer.resample`. No record comes twice more often than
+        frequent ones less, in passes of the same length; see `class_sampling`. No record comes twice more often than
         another of its class.
       share: (number, of how many): reads only this part of each batch, of which no other number has a record, and gives
         pairs of (the batch as below, how many records of it count, int32 ()). Where a batch has fewer records than
         there are parts, one without a record is given the batch's first, which counts nothing.
-      cache: "memory" or "disk": decode compressed images once, see `trainer.decoded`; they are then shuffled as
+      cache: "memory": decode compressed images once, see `trainer.data.decoded_cache`; they are then shuffled as
         gathered ones are. Raw images have nothing to decode, and are read as ever.
 
     Returns:
@@ -74,21 +101,19 @@ def load(
     Raises:
       ContractError: no dataset, no such split, an empty split, shards that are missing or not of the recorded size, or
         local compressed ones whose records do not lie as they should.
-      TrainerError: `resample` is none of its forms, or without `shuffle`.
+      TrainerError: `resample` is none of its forms, or without `shuffle`; `cache` is none of its values, or there is
+        no room for it.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is not there. Every checksum is compared at least once in a run.
     """
+    options = ReadOptions(split, batch_size, shuffle, seed, drop_remainder, dequantize, start, resample, share, cache)
     contract = contracts.load(directory)
-    shards, batches = _batches(
-        contract, os.fspath(directory), split, batch_size, shuffle, seed, drop_remainder, start, resample, cache
-    )
+    shards, batches = _batches(contract, os.fspath(directory), options)
     # Batch first, then read: one call for B records instead of B small ones.
     if share:
         batches = batches.map(functools.partial(_share, *share))
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
-        read = batch_functions.decoded_once(
-            contract, decoded_cache.open_store(contract, split, shards, cache), dequantize
-        )
+        read = batch_functions.decoded_once(contract, decoded_cache.open_store(contract, split, shards), dequantize)
     elif shards is not None:
         read = batch_functions.gathered(contract, shards, dequantize)
     else:
@@ -111,24 +136,14 @@ def _counted(read: Callable[..., Any]) -> Callable[[tf.Tensor, tf.Tensor], tuple
     return lambda batch, records: (read(batch), records)
 
 
-def records_of_batch(
-    directory: str | os.PathLike[str],
-    split: str,
-    batch_size: int,
-    seed: int,
-    number: int,
-    batch: int,
-    resample: str = NATURAL,
-    cache: str = NO_CACHE,
-) -> list[bytes]:
-    """The serialized records of one batch of a shuffled pass, as `load` with this seed gives them in its pass `number`.
+def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, number: int, batch: int) -> list[bytes]:
+    """Reads the serialized records of one batch of pass `number`, as `load` with these options gives them.
 
-    Both are counted from 0. Raises what `load` raises.
+    Both are counted from 0; a whole batch is read, whatever the share. Raises what `load` raises.
     """
     contract = contracts.load(directory)
-    shards, batches = _batches(
-        contract, os.fspath(directory), split, batch_size, True, seed, False, lambda: (number, batch), resample, cache
-    )
+    options = dataclasses.replace(options, start=lambda: (number, batch))
+    shards, batches = _batches(contract, os.fspath(directory), options)
     found = next(iter(batches)).numpy()
     return list(found) if shards is None else mmap_tfrecord.records(shards, found)
 
@@ -177,40 +192,34 @@ def _size(path: str) -> int | None:
 
 
 def _batches(
-    contract: Contract,
-    directory: str,
-    split: str,
-    batch_size: int,
-    shuffle: bool,
-    seed: int | None,
-    drop_remainder: bool,
-    start: epoch_order.Start | None,
-    resample: str,
-    cache: str,
+    contract: Contract, directory: str, options: ReadOptions
 ) -> tuple[list[mmap_tfrecord.Shard] | None, tf.data.Dataset]:
     """The maps of the shards and batches of positions in them, int64 (B,); or None and serialized records, string (B,).
 
     The number of batches is known, unless `start` may leave some out.
     """
+    split = options.split
     paths = checked_shards(contract, directory, split)
-    shards = mmap_tfrecord.open_shards(contract, directory, split, cache != NO_CACHE)
-    if shards is None and cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:
+    shards = mmap_tfrecord.open_shards(contract, directory, split, options.cache != NO_CACHE)
+    if shards is None and options.cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:
         raise TrainerError(
-            f"--cache {cache} needs local shards, {mmap_tfrecord.MAX_SHARDS} at most and no larger than the memory. "
-            f"Received: {directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache out."
+            f"--cache {options.cache} needs local shards, {mmap_tfrecord.MAX_SHARDS} at most and no larger than the "
+            f"memory. Received: {directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache "
+            "out."
         )
     if shards is None and "://" not in directory:  # TensorFlow's reader believes the lengths in a file
         for shard in contract.split(split).shards:
             mmap_tfrecord.check_framing(os.path.join(directory, shard.file), shard.records)
-    if resample != NATURAL and not shuffle:
-        raise TrainerError(f"A resampled pass has no order without shuffle. Received: resample={resample!r}.")
-    if not shuffle:
+    batch_size, drop_remainder = options.batch_size, options.drop_remainder
+    if not options.shuffle:
         if shards is None:
             return None, _stream(contract, split, paths).batch(batch_size, drop_remainder=drop_remainder)
         positions = tf.data.Dataset.from_tensor_slices(gather.order([shard.records for shard in shards], OPEN_SHARDS))
         return shards, positions.batch(batch_size, drop_remainder=drop_remainder)
+    resample = options.resample
     records, quotas = contract.split(split).records, class_sampling.epoch_counts(contract, resample, split)
-    begins = epoch_order.passes(secrets.randbits(31) if seed is None else seed, start or epoch_order.from_zero())
+    seed = secrets.randbits(31) if options.seed is None else options.seed
+    begins = epoch_order.passes(seed, options.start or epoch_order.from_zero())
     if shards is None:
         stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(_stream, contract, split, paths)
         if resample != NATURAL:
@@ -221,7 +230,7 @@ def _batches(
         batches = epoch_order.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
     else:
         batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
-    if start is None:  # progress bars and step counts need it
+    if options.start is None:  # progress bars and step counts need it
         count = epoch_order.count(records, batch_size, drop_remainder)
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
     return shards, batches

@@ -2,27 +2,31 @@
 
 The records of a raw encoding differ in their values only: what lies between (tags, lengths, feature names) is the same
 in every record of one length. `Layout.of` walks one record; `Layout.fits` compares another with it in a microsecond.
+
+Shardmill writes every record of a dataset the same way, so that the image begins at the same byte of each. A batch is
+therefore made of whole records, which are `Rows`. The image is cut out of them by the operation that normalizes it and
+would read it anyway.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import mmap
+import struct
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from pipelines.contract import Contract
+from pipelines.contract import Contract, tf_example
 
-_FIRST = 0x0A  # the tag of field 1 with a length: `features`, a map's entry and its key, a list's values
-_SECOND = 0x12  # of field 2: a map entry's value
-_LISTS = {
-    "image": 0x0A,
-    "key": 0x0A,
-    "weight": 0x12,
-    "label": 0x1A,
-}  # Feature: bytes_list 1, float_list 2, int64_list 3
+_FIRST = tf_example.tag(1)  # `features`, a map's entry and its key, a list's values
+_SECOND = tf_example.tag(2)  # a map entry's value
+_LISTS = {name: tf_example.tag(number) for name, number in tf_example.LISTS.items()}
+_LENGTH_BYTES = 5  # the most that protobuf reads of a length
+UNSEEN, FITS, OTHER = 0, 1, 2  # what is known of a record: nothing, written as expected, written in another way
 
 
 class LayoutError(ValueError):
@@ -79,40 +83,105 @@ def expected(contract: Contract) -> list[Layout]:
     pixels = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
     layouts = []
     for bits in range(0, max(1, (len(contract.labels) - 1).bit_length()), 7):
-        feature = {
-            "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(pixels)])),
-            "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[1 << bits])),
-            "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[1.0])),
-            "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[bytes(contracts.KEY_BYTES)])),
-        }
-        message = tf.train.Example(features=tf.train.Features(feature=feature))
-        layouts.append(Layout.of(message.SerializeToString(deterministic=True)))
+        key = "0" * contracts.KEY_BYTES
+        layouts.append(Layout.of(tf_example.serialize(bytes(pixels), label=1 << bits, weight=1.0, key=key)))
     # Longer by one byte, a record's length may take a byte more, before the image: rare enough to leave it out.
     return [layout for layout in layouts if layout.values["image"] == layouts[-1].values["image"]]
 
 
-def to_varint(value: int) -> bytes:
-    """A number from 0 on as protobuf writes it: seven bits a byte, the lowest first; the eighth tells of another."""
-    data = bytearray()
-    while value >= 0x80:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*data, value])
+class Rows:
+    """Reads batches of rows, uint8 (B, width): `before` bytes, a record, `after` bytes; shorter ones end earlier."""
+
+    def __init__(self, contract: Contract, before: int = 0, after: int = 0) -> None:
+        self._layouts = expected(contract)
+        self._classes = len(contract.labels)
+        self._weighted = contract.weighted
+        self._before = before
+        last = self._layouts[-1]
+        self.width = before + last.size + after
+        self.image = before + last.values["image"][0]
+        self._labels_at = slice(*(before + edge for edge in last.values["label"]))  # the widest
+        # A label of one byte less moves what follows by one byte.
+        self._weight = before + last.values["weight"][0] - (self._labels_at.stop - self._labels_at.start)
+
+    def read(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> tuple[int, int, float]:
+        """(FITS or OTHER, label, weight), after comparing a record with the contract.
+
+        Raises:
+          LayoutError: it is not an Example of our features, or its label or sizes break the contract.
+        """
+        layout = self._known(buffer, start, stop)
+        found = (layout or Layout.of(buffer[start:stop])).values
+        for name in ("image", "weight"):
+            wanted, has = (b - a for a, b in (self._layouts[0].values[name], found[name]))
+            if has != wanted:
+                raise LayoutError(f"its {name} should have {wanted} bytes. Received: {has}")
+        label = self._label_at(buffer, start, found["label"])
+        first, last = found["weight"]
+        [weight] = struct.unpack("<f", buffer[start + first : start + last])
+        return FITS if layout else OTHER, label, weight
+
+    def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
+        """The label of a record. Raises LayoutError as `read`, but for sizes."""
+        layout = self._known(buffer, start, stop) or Layout.of(buffer[start:stop])
+        return self._label_at(buffer, start, layout.values["label"])
+
+    def put(self, row: np.ndarray, record: bytes) -> None:
+        """Writes the values of an OTHER record to where they are in one that fits. row: uint8 (width,)."""
+        found = {name: record[start:stop] for name, (start, stop) in Layout.of(record).values.items()}
+        label = tf_example.to_varint(read_label(found["label"]))
+        weight = self._weight + len(label)
+        for at, value in ((self.image, found["image"]), (self._labels_at.start, label), (weight, found["weight"])):
+            row[at : at + len(value)] = np.frombuffer(value, np.uint8)
+
+    def fit(self, rows: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
+        """bool (): whether all rows, whose records have `sizes` bytes, int32 (B,), are as expected."""
+        good = self._labels(rows)[0] < self._classes
+        fits = tf.zeros_like(good)
+        for layout in self._layouts:
+            columns = [i for a, b, _ in layout.between for i in range(self._before + a, self._before + b)]
+            same = tf.gather(rows, columns, axis=1) == list(b"".join(text for *_, text in layout.between))
+            label = layout.values["label"]
+            width = self._labels(rows)[1] == label[1] - label[0]
+            fits |= tf.reduce_all(same, axis=1) & width & (sizes == layout.size)
+        return tf.reduce_all(good & fits)
+
+    def numbers(self, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """(labels int64 (B,)[, weights float32 (B,)]) of rows that fit."""
+        labels, width = self._labels(rows)
+        if not self._weighted:
+            return (labels,)
+        columns = tf.range(4)[None, :] + self._weight + width[:, None]
+        return labels, tf.bitcast(tf.gather(rows, columns, batch_dims=1), tf.float32)
+
+    def _known(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> Layout | None:
+        size = stop - start
+        return next((known for known in self._layouts if known.size == size and known.fits(buffer, start)), None)
+
+    def _label_at(self, buffer: mmap.mmap | bytes, start: int, place: tuple[int, int]) -> int:
+        label = read_label(buffer[start + place[0] : start + place[1]])
+        if not 0 <= label < self._classes:
+            raise LayoutError(f"its label should be at least 0 and below {self._classes}. Received: {label}")
+        return label
+
+    def _labels(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Varints: (values int64 (B,), how many bytes each takes int32 (B,))."""
+        parts = tf.cast(rows[:, self._labels_at], tf.int64)
+        used = tf.math.cumprod(parts // 128, axis=1, exclusive=True)  # a byte from 128 on has another one after it
+        shifts = tf.constant([1 << 7 * i for i in range(parts.shape[1])], tf.int64)
+        return tf.reduce_sum(used * (parts % 128) * shifts, axis=1), tf.reduce_sum(tf.cast(used, tf.int32), axis=1)
 
 
-def varint(data: bytes) -> int:
-    """The integer of a packed list of one int64.
+def read_label(data: bytes) -> int:
+    """Reads the number of a packed list of one int64.
 
     Raises:
       LayoutError: the bytes are not one varint.
     """
-    value = 0
-    for i, byte in enumerate(data):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            if i + 1 != len(data):
-                break
-            return value - (1 << 64) if value >= 1 << 63 else value
+    with contextlib.suppress(tf_example.ExampleError):
+        value, end = tf_example.read_varint(data, 0)
+        if end == len(data):
+            return tf_example.signed(value)
     raise LayoutError(f"a label should be one number. Received: {data.hex()}")
 
 
@@ -120,13 +189,9 @@ def _enter(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
     """(start, stop) of what `tag` and a length at `at` hold, inside `end`."""
     if at >= end or data[at] != tag:
         raise LayoutError(f"byte {at} should be the tag {tag:#x}")
-    length = 0
-    for i, byte in enumerate(data[at + 1 : min(end, at + 6)]):
-        length |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            start = at + 2 + i
-            if start + length > end:
-                break
+    with contextlib.suppress(tf_example.ExampleError):
+        length, start = tf_example.read_varint(data, at + 1)
+        if start - (at + 1) <= _LENGTH_BYTES and start + length <= end:
             return start, start + length
     raise LayoutError(f"the length at byte {at + 1} should lead to a place in the record")
 

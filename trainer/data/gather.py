@@ -8,18 +8,19 @@ from __future__ import annotations
 import atexit
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pipelines.contract.tfrecord import FOOTER_BYTES, HEADER_BYTES
 from trainer.data import mmap_array
-from trainer.data.buffers import Buffers
-from trainer.data.example_layout import LayoutError
-from trainer.data.mmap_tfrecord import FRAMING, HEADER, Shard
-from trainer.data.rows import FITS, OTHER, UNSEEN, Rows
+from trainer.data.example_layout import FITS, OTHER, UNSEEN, LayoutError, Rows
+from trainer.data.mmap_tfrecord import Shard
 
-FRAME = HEADER, FRAMING - HEADER  # bytes of a row before and after its record
+FRAME = HEADER_BYTES, FOOTER_BYTES  # bytes of a row before and after its record
+ALIGNMENT = 64  # TensorFlow takes over an array at such an address, and copies one at another
 
 
 class Gather:
@@ -55,7 +56,7 @@ class Gather:
         Raises:
           ContractError: a record is damaged or breaks the contract; the message names the shard and the record.
         """
-        with _calls:
+        with calls:
             which = np.searchsorted(self._firsts, positions, side="right") - 1
             fit = (self._seen(positions, which) == FITS).all()
             return positions + self._shifts[which], fit, self.whole, self._labels[positions], self._weights[positions]
@@ -65,7 +66,7 @@ class Gather:
 
         Raises as `find`.
         """
-        with _calls:
+        with calls:
             which = np.searchsorted(self._firsts, positions, side="right") - 1
             kinds = self._seen(positions, which)
             needed = len(positions) * self._rows.width
@@ -105,7 +106,7 @@ class Gather:
             except LayoutError as e:
                 raise shard.error(number, str(e)) from e
             # Records of several lengths may make a file of the same size.
-            astray = self.whole is not None and start != HEADER + number * self._rows.width
+            astray = self.whole is not None and start != HEADER_BYTES + number * self._rows.width
             self._labels[positions[i]], self._weights[positions[i]] = label, weight
             self._kinds[positions[i]] = OTHER if astray else kind  # last: other threads go by it
         known: np.ndarray = self._kinds[positions]
@@ -114,7 +115,7 @@ class Gather:
     def _copy(self, shard: Shard, number: int, kind: int, row: np.ndarray) -> None:
         start, stop = shard.place(number)
         if kind == FITS:
-            frame = shard.bytes[start - HEADER : stop]
+            frame = shard.bytes[start - HEADER_BYTES : stop]
             row[: len(frame)] = frame
         else:
             self._rows.put(row, shard.map[start:stop])
@@ -142,7 +143,30 @@ def order(shards: Sequence[int], together: int) -> np.ndarray:
     return np.concatenate([np.argsort(g, kind="stable") + start for g, start in zip(groups, starts, strict=False)])
 
 
-class _Calls:
+class Buffers:
+    """Memory for arrays, used again when an array dies: fresh memory costs the system about as much to clear as a copy.
+
+    There are as many buffers as arrays were ever alive at once.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[np.ndarray] = []  # the last one back goes out first: it may still be in a cache
+
+    def take(self, size: int) -> np.ndarray:
+        """At least `size` bytes at a multiple of ALIGNMENT, uint8, not set to anything."""
+        if self._free and len(memory := self._free.pop()) >= size:
+            return memory
+        whole = np.empty(size + ALIGNMENT, np.uint8)
+        start = -whole.ctypes.data % ALIGNMENT
+        return whole[start : start + size]
+
+    def lend(self, memory: np.ndarray, array: np.ndarray) -> np.ndarray:
+        """The array, which lies in `memory`; once nobody holds the array any more, the memory is free again."""
+        weakref.finalize(array, self._free.append, memory).atexit = False
+        return array
+
+
+class Calls:
     """Lets the interpreter end only when no batch is being made.
 
     TensorFlow's threads ask for batches ahead of the one in use. An iterator that is alive at the end of a program is
@@ -178,5 +202,5 @@ class _Calls:
             time.sleep(self.QUIET_SECONDS)
 
 
-_calls = _Calls()
-atexit.register(_calls.finish)
+calls = Calls()
+atexit.register(calls.finish)

@@ -18,6 +18,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.contract import Contract, ContractError, Shard
+from pipelines.contract.tfrecord import FRAMING_BYTES, LENGTH_BYTES
 from trainer.data import dataset, digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
 
@@ -88,7 +89,7 @@ class _Lengths:
     """Picks the length of each record out of a file that comes in chunks: remote bytes should come once."""
 
     def __init__(self) -> None:
-        self.headers: list[bytes] = []  # 8 bytes a record
+        self.headers: list[bytes] = []  # LENGTH_BYTES a record
         self._header, self._left = b"", 0  # the part of the next one seen so far, and bytes until it goes on
 
     def feed(self, chunk: bytes) -> None:
@@ -96,10 +97,10 @@ class _Lengths:
         while at < len(chunk):
             skipped = min(self._left, len(chunk) - at)
             at, self._left = at + skipped, self._left - skipped
-            part = chunk[at : at + 8 - len(self._header)]
+            part = chunk[at : at + LENGTH_BYTES - len(self._header)]
             at, self._header = at + len(part), self._header + part
-            if len(self._header) == 8:
-                self._left = int.from_bytes(self._header, "little") + mmap_tfrecord.FRAMING - 8
+            if len(self._header) == LENGTH_BYTES:
+                self._left = int.from_bytes(self._header, "little") + FRAMING_BYTES - LENGTH_BYTES
                 self.headers.append(self._header)
                 self._header = b""
 

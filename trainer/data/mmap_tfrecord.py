@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 from collections.abc import Callable, Sequence
 
-import google_crc32c
 import numpy as np
 
 from pipelines import contract as contracts
-from pipelines.contract import Contract, ContractError
+from pipelines.contract import Contract, ContractError, tfrecord
+from pipelines.contract.tfrecord import FOOTER_BYTES, FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 
-HEADER, FRAMING = 12, 16  # bytes of a TFRecord before its data (length and its CRC); before and after it (its CRC)
 MAX_SHARDS = 512  # each map keeps a file open, and 1,024 is a usual limit
 
 
@@ -42,10 +40,10 @@ class Shard:
           ContractError: the lengths in the file do not lead from record to record to its end.
         """
         if self._starts is None:
-            frame = FRAMING + int.from_bytes(self.map[:8], "little")
+            frame = FRAMING_BYTES + int.from_bytes(self.map[:LENGTH_BYTES], "little")
             same = frame * self.records == len(self.map)
             self._starts = range(0, len(self.map) + 1, frame) if same else self._walk()
-        return self._starts[number] + HEADER, self._starts[number + 1] - FRAMING + HEADER
+        return self._starts[number] + HEADER_BYTES, self._starts[number + 1] - FOOTER_BYTES
 
     def check(self, number: int) -> None:
         """Compares both checksums of a record.
@@ -56,7 +54,8 @@ class Shard:
         if not self._header_agrees(number) and isinstance(self._starts, range):
             self._starts = self._walk()  # there may be other lengths than the first, in a file of the same size
         start, stop = self.place(number)
-        if not self._header_agrees(number) or self.map[stop : stop + 4] != _checksum(self.bytes[start:stop]):
+        footer = tfrecord.footer(self.bytes[start:stop])
+        if not self._header_agrees(number) or self.map[stop : stop + FOOTER_BYTES] != footer:
             raise self.error(number, "a checksum does not agree")
 
     def error(self, number: int, what: str) -> ContractError:
@@ -65,11 +64,10 @@ class Shard:
 
     def _header_agrees(self, number: int) -> bool:
         start, stop = self.place(number)
-        length = struct.pack("<Q", stop - start)
-        return bool(self.map[start - HEADER : start] == length + _checksum(length))
+        return bool(self.map[start - HEADER_BYTES : start] == tfrecord.header(stop - start))
 
     def _walk(self) -> Sequence[int]:
-        return walk(self.path, self.records, len(self.map), lambda at: self.map[at : at + 8])
+        return walk(self.path, self.records, len(self.map), lambda at: self.map[at : at + LENGTH_BYTES])
 
 
 def open_shards(contract: Contract, directory: str, split: str, compressed: bool = False) -> list[Shard] | None:
@@ -112,7 +110,7 @@ def check_framing(path: str, records: int) -> None:
       OSError: the file cannot be read.
     """
     with open(path, "rb", buffering=0) as file:
-        walk(path, records, os.fstat(file.fileno()).st_size, lambda at: os.pread(file.fileno(), 8, at))
+        walk(path, records, os.fstat(file.fileno()).st_size, lambda at: os.pread(file.fileno(), LENGTH_BYTES, at))
 
 
 def walk(path: str, records: int, size: int, read: Callable[[int], bytes]) -> list[int]:
@@ -123,13 +121,13 @@ def walk(path: str, records: int, size: int, read: Callable[[int], bytes]) -> li
     """
     starts, at = [0], 0
     for number in range(records):
-        left = size - at - FRAMING
+        left = size - at - FRAMING_BYTES
         if left < 0:
             raise error(path, number, f"the contract tells of {records} records, and the file ends before this one")
         length = int.from_bytes(read(at), "little")
         if length > left:
             raise error(path, number, f"its length should be at most the {left} bytes left. Received: {length}")
-        at += FRAMING + length
+        at += FRAMING_BYTES + length
         starts.append(at)
     if at != size:
         raise ContractError(
@@ -145,12 +143,6 @@ def error(path: str, number: int, what: str) -> ContractError:
         f"Shard {path}, record {number}: {what}. Find what is damaged with `python -m pipelines verify`, then "
         "copy or prepare the dataset again."
     )
-
-
-def _checksum(data: bytes | np.ndarray) -> bytes:
-    """TFRecord's masked CRC-32C, as it is in the file."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _memory_bytes() -> int:

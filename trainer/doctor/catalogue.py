@@ -1,4 +1,4 @@
-"""Makes findings from the catalogue in findings.toml, which holds the sentences of all of them.
+"""Builds findings from findings.toml, the catalogue that holds their sentences.
 
     found("range-large", "The dataset gives 0..255.", rms=130.2, charts=[histogram])
 
@@ -25,15 +25,16 @@ GROUPS = {
     "training": "model and training",
 }
 TEXTS = ("what", "cost", "fix")
-KEYS = {"level", "impact", *TEXTS}  # of an entry and of a case
-ARGUMENTS = {"id_", "evidence", "case", "level", "impact", "charts"}  # of `found`: no placeholder can have these names
+KEYS = {"level", "impact", *TEXTS}  # keys of an entry and of a case
+# Arguments of `found`. A placeholder cannot have one of these names.
+ARGUMENTS = {"id_", "evidence", "case", "level", "impact", "charts"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """The sentences of a finding, or of one of its cases.
+    """Holds the sentences of a finding, or of one of its cases.
 
-    levels: one, or those of which the probe chooses.
+    levels: one level, or the levels from which the probe chooses.
     impact: None where the probe computes it.
     """
 
@@ -45,18 +46,18 @@ class Form:
 
     @property
     def placeholders(self) -> frozenset[str]:
-        """Names of the values that the sentences need."""
+        """Returns the names of the values that the sentences need."""
         parts = (string.Formatter().parse(getattr(self, name)) for name in TEXTS)
         return frozenset(name for part in parts for _, name, _, _ in part if name is not None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """One finding of the catalogue.
+    """Describes one finding of the catalogue.
 
-    group: one of GROUPS: the table of docs/doctor.md in which it stands.
-    documentation: what is looked at, and where the limit comes from.
-    forms: case -> its sentences; a finding without cases has one form, under "".
+    group: one of GROUPS. It selects the table of docs/doctor.md that lists the finding.
+    documentation: what the probe examines, and where the limit comes from.
+    forms: case -> its sentences. A finding without cases has one form, under "".
     """
 
     id: str
@@ -66,7 +67,7 @@ class Entry:
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """All levels that it can have, in the order of the catalogue."""
+        """Returns all levels that the finding can have, in the order of the catalogue."""
         return tuple(dict.fromkeys(level for form in self.forms.values() for level in form.levels))
 
 
@@ -84,12 +85,12 @@ def found(
 
     Args:
       id_: a name of the catalogue.
-      evidence: the numbers from the user's data and model that show it, in sentences.
+      evidence: sentences with the numbers from the user's data and model that show the fault.
       case: the form of the finding, where it has several.
-      level, impact: given exactly where the catalogue leaves them to the probe.
+      level, impact: are given exactly where the catalogue leaves them to the probe.
 
     Raises:
-      ValueError: the catalogue has no such id or case, or the arguments are not those that it asks for.
+      ValueError: the catalogue has no such id or case, or the arguments are not those that the catalogue asks for.
     """
     form = _form(id_, case)
     given = frozenset(values)
@@ -125,7 +126,10 @@ def _form(id_: str, case: str) -> Form:
 
 class _Sentence(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
-        """Formats as Python does, or chooses between two words: the first where the value is 1 or True."""
+        """Formats as Python does, or chooses between two words "one|several".
+
+        The first word is for a value of 1 or True, the second for every other value.
+        """
         one, either, several = format_spec.partition("|")
         if either:
             return one if value == 1 else several
@@ -139,10 +143,10 @@ def entries() -> Mapping[str, Entry]:
 
 
 def parse(text: str) -> Iterator[Entry]:
-    """Reads a catalogue.
+    """Reads a catalogue and yields its entries.
 
     Raises:
-      ValueError: a group is unknown, an entry has a wrong key or value, or an id occurs twice; the message names it.
+      ValueError: a group is unknown, an entry has a wrong key or value, or an id occurs twice. The message names it.
     """
     seen: set[str] = set()
     for group, members in tomllib.loads(text).items():

@@ -1,4 +1,7 @@
-"""Time limits. A probe asks its clock between steps of work; nothing is interrupted in the middle of TensorFlow."""
+"""Limits the time of probes.
+
+A probe checks its clock between steps of work. Nothing interrupts a running TensorFlow operation.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,11 @@ import time
 
 
 class OutOfTime(Exception):  # noqa: N818 - an outcome and not an error
-    """A probe used up its time before it could tell."""
+    """Says that a probe used up its time before it reached a result."""
 
 
 class Clock:
-    """Counts down from `seconds`."""
+    """Measures the time that is left of `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -18,7 +21,7 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Seconds left; negative when over."""
+        """Returns the seconds that are left; negative after the end of the time."""
         return self._end - time.monotonic()
 
     @property
@@ -26,6 +29,10 @@ class Clock:
         return self.left <= 0
 
     def check(self) -> None:
-        """Raises OutOfTime when the time is over."""
+        """Raises OutOfTime after the end of the time.
+
+        Raises:
+          OutOfTime: no time is left.
+        """
         if self.over:
             raise OutOfTime(f"not done within {self.seconds:.0f} s; --deep gives it more")

@@ -1,4 +1,4 @@
-"""The command: gathers, asks, tells.
+"""Executes the doctor: gathers inputs, runs the probes and writes the reports.
 
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.command import examine
@@ -22,10 +22,10 @@ from trainer.doctor.subject import load
 
 
 def examine(config: DoctorConfig) -> Report:
-    """Looks at what the options name, and writes the --json file and the --html page.
+    """Examines what the options name, and writes the --json file and the --html page.
 
     Raises:
-      TrainerError, ContractError: an option names something that is not there.
+      TrainerError, ContractError: an option names something that does not exist.
       OSError: a file cannot be written.
     """
     started = time.monotonic()
@@ -40,5 +40,5 @@ def examine(config: DoctorConfig) -> Report:
 
 
 def to_json(report: Report) -> str:
-    """The text of the --json file."""
+    """Returns the text of the --json file."""
     return json.dumps(report.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -1,4 +1,7 @@
-"""What the doctor is asked to look at. Standard library only, as trainer/config.py."""
+"""Configures the doctor.
+
+This module needs only the standard library, like trainer/config.py.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ STANDARD_OUTPUT = "-"
 
 @dataclasses.dataclass(frozen=True)
 class DoctorConfig:
-    """The doctor's options.
+    """Holds the options of the doctor.
 
     Raises:
-      TrainerError: nothing to look at is named, or two options contradict each other; the message names the option.
+      TrainerError: no option names an input, or two options contradict each other. The message names the option.
     """
 
     data: str = option(

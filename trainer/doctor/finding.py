@@ -1,4 +1,4 @@
-"""Holds what a probe found: the fault, the numbers that show it, what it costs, and the exact fix."""
+"""Defines a finding: the fault, the numbers that show it, its cost, and the fix."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ BARS, LINES, MATRIX, PICTURES = CHART_KINDS = ("bars", "lines", "matrix", "pictu
 
 
 class NotApplicable(Exception):  # noqa: N818 - an outcome and not an error
-    """A probe cannot tell anything of this subject; the message says why, as the end of "not checked: ..."."""
+    """Says that a probe cannot examine this subject.
+
+    The message is the reason. It is written as the end of the line "not checked: ...".
+    """
 
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """A plot of the page.
+    """Describes a plot of the HTML page.
 
-    kind: bars or lines: `series` maps a name to as many numbers as `labels`; matrix: one row a series, named by it;
-      pictures: `series` maps a caption to an image (H, W, 3), any range: it is stretched to what can be seen.
-    labels: below the bars, points or columns.
+    kind: one of CHART_KINDS.
+      bars, lines: `series` maps a name to as many numbers as there are `labels`.
+      matrix: `series` maps the name of each row to its numbers.
+      pictures: `series` maps a caption to an image (H, W, 3) of any range. The page stretches its values to the visible
+      range.
+    labels: names below the bars, points or columns.
     """
 
     title: str
@@ -31,13 +37,13 @@ class Chart:
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One fault.
+    """Describes one fault.
 
-    id: stable name, such as `range-large`; docs/doctor.md explains it under this name.
-    level: error: training cannot work like this; warning: it costs accuracy; info: worth knowing.
+    id: stable name, such as `range-large`. docs/doctor.md explains the finding under this name.
+    level: error: training cannot work like this; warning: the fault costs accuracy; info: worth knowing.
     what, cost, fix: sentences of findings.toml; see `catalogue.found`.
-    evidence: the numbers from the user's data and model that show it.
-    impact: 0..1, the share of what could be reached that it is expected to cost; ranks findings of one level.
+    evidence: sentences with the numbers from the user's data and model that show the fault.
+    impact: 0..1, the share of the reachable accuracy that the fault probably costs. It ranks findings of one level.
     """
 
     id: str
@@ -54,10 +60,14 @@ class Finding:
             raise ValueError(f"level should be one of {', '.join(LEVELS)}. Received: {self.level!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON form, without the plots."""
+        """Returns the finding for JSON, without the plots."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "charts"}
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:
-    """Errors first; of one level, what costs most; equals by name, so that equal runs are equal texts."""
+    """Sorts findings: errors first, then by impact, then by name.
+
+    Of one level, the finding with the highest impact comes first. The name makes the order stable, so that equal runs
+    give equal texts.
+    """
     return sorted(findings, key=lambda f: (LEVELS.index(f.level), -f.impact, f.id))

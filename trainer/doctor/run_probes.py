@@ -1,4 +1,4 @@
-"""Runs all probes over a subject, each within its time."""
+"""Executes all probes over a subject, each within its time limit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import Subject
 
-TOTAL_SECONDS = (
-    75.0  # of all probes; gathering takes up to 30 before: two minutes with what Keras takes to build models
-)
+# The limit of all probes together. Gathering the inputs takes up to 30 s before them. With the time in which Keras
+# builds models, the sum is two minutes.
+TOTAL_SECONDS = 75.0
 
 
 def run(subject: Subject, probes: Sequence[Probe]) -> Report:
-    """Asks every probe. One that has not what it needs, has no time left or fails on odd input, is not checked."""
+    """Calls every probe and returns the report.
+
+    The report lists a probe as not checked in three cases: an input that it needs is missing, no time is left, or the
+    probe fails on unusual input.
+    """
     started = time.monotonic()
     total = Clock(TOTAL_SECONDS * subject.times)
     findings: list[Finding] = list(subject.problems)
@@ -28,7 +32,7 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
     for probe in probes:
         missing = probe.missing(subject)
         if missing:
-            # A dataset or model that was given and raised is told by its finding.
+            # If a dataset or model was given and raised an exception, a finding of its own reports it.
             not_checked.append((probe.name, f"needs {' and '.join(missing)}"))
             continue
         found, reason = _ask(probe, subject, total)
@@ -47,19 +51,22 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
 
 
 def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], str]:
-    """What it found, and why it could not tell, or ""."""
+    """Calls one probe and returns (findings, reason why it could not check).
+
+    The reason is "" where the probe could check the subject.
+    """
     if total.over:
         return [], f"the {total.seconds:.0f} s for all checks were over; --deep gives more"
     try:
         return list(probe.look(subject, Clock(min(probe.seconds * subject.times, total.left)))), ""
     except (NotApplicable, OutOfTime) as e:
         return [], str(e)
-    except Exception as e:  # a probe that cannot cope with odd input costs that probe and not the others
+    except Exception as e:  # one probe may fail on unusual input; the others still run
         return [], f"the check failed on this input ({type(e).__name__}: {first_line(e)})"
 
 
 def describe(subject: Subject) -> tuple[str, ...]:
-    """Sentences on what is looked at."""
+    """Returns sentences that describe what the doctor examines."""
     lines = []
     for split in subject.splits:
         sample = split.sample

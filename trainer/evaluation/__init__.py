@@ -1,4 +1,6 @@
-"""Scores of a model: predictions, metrics, intervals, calibration, and comparison of runs.
+"""Scores models and compares runs.
+
+The modules compute predictions, metrics, confidence intervals and the calibration.
 
 Begin in `evaluate` (one model) or `compare` (several runs).
 """

@@ -1,4 +1,4 @@
-"""Everything that is told about one model on one split: in numbers."""
+"""Computes all numbers that describe one model on one split."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from trainer.evaluation.predictions import Predictions
 
 @dataclasses.dataclass(frozen=True)
 class Assessment:
-    """The predictions on a split, and the calibration that was fitted on another (or on this one).
+    """Holds the predictions on a split and the calibration, and derives all scores.
 
-    Every score is of the plain answers, the most probable class, unless it says otherwise; every probability is
-    calibrated unless it says "before".
+    The calibration was fitted on another split or on this one. Scores are those of the plain answers, which are the
+    most probable classes, unless the docstring says otherwise. Probabilities are calibrated unless the name contains
+    "before".
     """
 
     split: str
@@ -38,45 +39,55 @@ class Assessment:
 
     @property
     def matrix(self) -> np.ndarray:
-        """The confusion matrix, int64 (C, C)."""
+        """Returns the confusion matrix, int64 (C, C)."""
         return self.scores.matrix
 
     @functools.cached_property
     def scores(self) -> Scores:
-        """Of the plain answers; the loss is that of training, before calibration."""
+        """Returns the scores of the plain answers.
+
+        The loss is computed as in training, before calibration.
+        """
         found = self.predictions
         return metrics.score(found.labels, found.probabilities(), found.names)
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
-        """float64 (N, C), calibrated."""
+        """Returns the calibrated probabilities, float64 (N, C)."""
         return self.predictions.probabilities(self.fitted.temperature)
 
     @functools.cached_property
     def intervals(self) -> dict[str, Interval]:
-        """Of accuracy, balanced_accuracy and macro_f1."""
+        """Returns the 95 % intervals of accuracy, balanced_accuracy and macro_f1."""
         found = intervals.bootstrap(self.matrix)._asdict()
         return {name: intervals.percentiles(values) for name, values in found.items()}
 
     @functools.cached_property
     def curves(self) -> list[roc_pr.Curves | None]:
-        """Of each class against the others; None for one without records, or without others."""
+        """Returns the ROC and PR curves of each class against all others.
+
+        The entry is None if the class has no records or if no other class has any.
+        """
         labels = self.predictions.labels
         return [roc_pr.curves(labels == c, self.probabilities[:, c]) for c in range(len(self.labels))]
 
     def reliability(self, before: bool = False) -> list[Bin]:
-        """The bins of the reliability plot."""
+        """Returns the bins of the reliability plot, of uncalibrated answers with `before`."""
         given = self.predictions.probabilities() if before else self.probabilities
         return calibration.reliability(self.predictions.labels, given)
 
     @functools.cached_property
     def at_threshold(self) -> Scores | None:
-        """Of the answers by the decision threshold; None where none was chosen."""
+        """Returns the scores with the decision threshold, or None without a threshold."""
         chosen = self.fitted.threshold
         return None if chosen is None else self.answered_from(chosen.probability)
 
     def answered_from(self, probability: float) -> Scores | None:
-        """Of two classes: the scores when the class to find is answered from this probability on."""
+        """Returns the scores of a binary classifier with another threshold.
+
+        The answer is the class to find if its probability is at least `probability`. None without a threshold, so
+        also for more than two classes.
+        """
         chosen = self.fitted.threshold
         if chosen is None:
             return None
@@ -85,14 +96,17 @@ class Assessment:
         return dataclasses.replace(self.scores, matrix=metrics.confusion_matrix(self.predictions.labels, answers, 2))
 
     def worst(self, most: int) -> np.ndarray:
-        """Positions int64 of wrong answers, those with the highest probability first, at most so many."""
+        """Returns the positions (int64) of at most `most` wrong answers.
+
+        Answers with the highest probability come first.
+        """
         answers = self.predictions.answers()
         wrong = np.flatnonzero(answers != self.predictions.labels)
         confidence = self.probabilities[wrong, answers[wrong]]
         return wrong[np.argsort(-confidence, kind="stable")][:most]
 
     def to_dict(self) -> dict[str, Any]:
-        """For metrics.json: plain numbers, null where undefined."""
+        """Returns the content of metrics.json: plain numbers, None for undefined ones."""
         result = self.scores.to_dict()
         for name, interval in self.intervals.items():
             result[f"{name}_interval"] = _pair(interval)
@@ -108,12 +122,19 @@ class Assessment:
         return result | {"calibration": self._calibration(), "decision": self._decision()}
 
     def mean_of_curves(self, attribute: str) -> float:
-        """The mean of auc or average_precision over the classes that have a curve; NaN where none has."""
+        """Returns the mean of "auc" or "average_precision" over all classes with a curve.
+
+        NaN if no class has a curve.
+        """
         values = [getattr(curve, attribute) for curve in self.curves if curve is not None]
         return sum(values) / len(values) if values else math.nan
 
     def calibration_scores(self, before: bool = False) -> dict[str, float]:
-        """Expected calibration error, and what it would be by chance alone; cross entropy in nats; Brier score."""
+        """Returns the calibration scores by name.
+
+        ece: expected calibration error. ece_by_chance: the error of a perfectly calibrated model, from chance alone.
+        loss: cross entropy in nats. brier: Brier score.
+        """
         labels = self.predictions.labels
         given = self.predictions.probabilities() if before else self.probabilities
         return {

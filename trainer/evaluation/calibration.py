@@ -1,8 +1,9 @@
-"""How far probabilities can be believed, and the one number that mends them: temperature scaling.
+"""Calibrates probabilities by temperature scaling and measures their calibration.
 
-A model that is right in 7 of 10 answers given with probability 0.9 is overconfident. Dividing its logits by a
-temperature, fitted on the validation split, changes the probabilities and no answer (Guo et al. 2017, "On calibration
-of modern neural networks"). Pure functions on NumPy arrays, and a run's `calibration.json`, which exports read.
+A model is overconfident if only 7 of 10 answers with probability 0.9 are right. Dividing its logits by a temperature,
+which is fitted on the validation split, changes the probabilities and no answer (Guo et al. 2017, "On calibration of
+modern neural networks"). The functions are pure functions on NumPy arrays. Exports read the calibration of a run from
+its `calibration.json`.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from trainer.config import TrainerError
 from trainer.run_dir import CALIBRATION
 
 BINS = 15  # of equal width, as in Guo et al. 2017
-LEAST, GREATEST = 0.05, 100.0  # temperatures; at either end the fit has nothing to go by
-STEPS, PRECISION = 100, 1e-9  # of the fit; Newton needs some eight steps
+LEAST, GREATEST = 0.05, 100.0  # temperatures; a fit that ends at one of them has no support in the data
+STEPS, PRECISION = 100, 1e-9  # of the fit; Newton's method needs about eight steps
 
 
 class Bin(NamedTuple):
-    """The answers given with a probability in (low, high]; NaN where there are none."""
+    """Describes the answers with a probability in (low, high].
+
+    confidence and accuracy are NaN if there are none.
+    """
 
     low: float
     high: float
@@ -36,7 +40,10 @@ class Bin(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Threshold:
-    """The probability from which on a binary classifier answers `label`, of id `label_id`."""
+    """Holds the decision threshold of a binary classifier.
+
+    The classifier answers `label` (id `label_id`) if its probability is at least `probability`.
+    """
 
     label: str
     label_id: int
@@ -45,7 +52,11 @@ class Threshold:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """What was fitted on a split, `split`, of so many records. Without one: temperature 1, which changes nothing."""
+    """Holds the temperature and the threshold that were fitted on a split.
+
+    split, records: the name of that split and its number of records. Without a fit the temperature is 1, which changes
+    nothing, and split is "".
+    """
 
     temperature: float = 1.0
     threshold: Threshold | None = None
@@ -53,7 +64,7 @@ class Calibration:
     records: int = 0
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of calibration.json."""
+        """Returns the content of calibration.json."""
         return dataclasses.asdict(self)
 
     def to_json(self) -> str:
@@ -64,7 +75,9 @@ UNCALIBRATED = Calibration()
 
 
 def read(directory: str | os.PathLike[str]) -> Calibration:
-    """The calibration of a run; one that changes nothing where the run has none, as before there was this file.
+    """Reads the calibration of a run from its calibration.json.
+
+    Runs of earlier versions do not have this file: the result is then UNCALIBRATED, which changes nothing.
 
     Raises:
       TrainerError: the file is not what a training run writes.
@@ -94,31 +107,35 @@ def read(directory: str | os.PathLike[str]) -> Calibration:
 
 
 def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
-    """float (N, C) logits, or logarithms of probabilities -> float64 (N, C) probabilities of logits / temperature."""
+    """Returns the softmax of logits / temperature.
+
+    float (N, C) logits or logarithms of probabilities -> float64 (N, C) probabilities.
+    """
     scaled = np.asarray(logits, np.float64) / temperature
     powers = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature under which the labels are likeliest, by Newton's method inside of a bracket.
+    """Fits the temperature that minimizes the cross entropy of the labels.
 
-    In 1 / temperature the cross entropy is convex, and one number is sought. The targets are those of Platt 1999
-    ("Probabilistic outputs for support vector machines"): with N records and C classes not 1 and 0 but (N + 1) /
-    (N + C) and 1 / (N + C), so that a few records that are all right do not ask for certainty.
+    The method is Newton's inside a bracket, because the cross entropy is convex in 1 / temperature. The targets are
+    those of Platt 1999 ("Probabilistic outputs for support vector machines"): with N records and C classes they are
+    (N + 1) / (N + C) and 1 / (N + C) instead of 1 and 0. So a few records that are all right do not lead to
+    probabilities of 1.
 
     Args:
       logits: float (N, C). labels: int (N,), true ids.
 
     Returns:
-      From LEAST to GREATEST; 1 without records, or where the logits of a record do not differ.
+      A number from LEAST to GREATEST; 1 without records, or if no record has logits that differ.
     """
     records, classes = np.shape(logits)
     if not records:
         return 1.0
     scores = np.asarray(logits, np.float64)
     scores = scores - scores.mean(axis=1, keepdims=True)
-    target = float(scores[np.arange(records), labels].mean()) * records / (records + classes)  # their mean is 0
+    target = float(scores[np.arange(records), labels].mean()) * records / (records + classes)  # the mean of a row is 0
     low, high, factor = 1 / GREATEST, 1 / LEAST, 1.0
     for _ in range(STEPS):
         slope, curvature = _derivatives(scores, target, factor)
@@ -135,7 +152,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def _derivatives(scores: np.ndarray, target: float, factor: float) -> tuple[float, float]:
-    """First and second derivative of the mean cross entropy by the factor, 1 / temperature."""
+    """Computes the derivatives of the mean cross entropy by the factor.
+
+    The factor is 1 / temperature. The result is (first derivative, second derivative).
+    """
     probabilities = softmax(scores, 1 / factor)
     means = (probabilities * scores).sum(axis=1)
     variances = (probabilities * scores**2).sum(axis=1) - means**2
@@ -143,7 +163,7 @@ def _derivatives(scores: np.ndarray, target: float, factor: float) -> tuple[floa
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> list[Bin]:
-    """The answers by the probability that they were given with, in `bins` of equal width."""
+    """Groups answers by their probability into `bins` bins of equal width."""
     confidence = probabilities.max(axis=1, initial=0.0)
     right = probabilities.argmax(axis=1) == labels if len(labels) else np.zeros(0, bool)
     which = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
@@ -155,7 +175,10 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS)
 
 
 def calibration_error(bins: list[Bin]) -> float:
-    """The expected calibration error: |accuracy - confidence| averaged over all answers. NaN without records."""
+    """Returns the expected calibration error.
+
+    It is the mean of |accuracy - confidence| over all answers, by bin. NaN without records.
+    """
     records = sum(b.records for b in bins)
     if not records:
         return math.nan
@@ -163,14 +186,14 @@ def calibration_error(bins: list[Bin]) -> float:
 
 
 def error_by_chance(probabilities: np.ndarray, draws: int = 100, seed: int = 0) -> float:
-    """The mean calibration error of answers that are right exactly as often as their probabilities say.
+    """Simulates the mean calibration error of a perfectly calibrated model.
 
-    With few records bins are noisy, and the error of a perfectly calibrated model is far from 0: an error is worth
-    noting only above this. NaN without records.
+    Its answers are right exactly as often as their probabilities say. With few records the bins are noisy, and this
+    error is far from 0. Only an error above it shows bad calibration. NaN without records.
     """
     confidence = probabilities.max(axis=1, initial=0.0)
     rng, errors = np.random.default_rng(seed), []
-    for _ in range(draws):  # whether right: as two classes, of which the first is the answer
+    for _ in range(draws):  # two classes: class 0 is the answer, and label 0 means that it is right
         wrong = (rng.random(len(confidence)) >= confidence).astype(np.int64)
         as_two = np.stack([confidence, np.zeros_like(confidence)], axis=1)
         errors.append(calibration_error(reliability(wrong, as_two)))
@@ -178,7 +201,10 @@ def error_by_chance(probabilities: np.ndarray, draws: int = 100, seed: int = 0) 
 
 
 def brier(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean over records of the summed squares of probability - truth (Brier 1950): 0 to 2. NaN without records."""
+    """Returns the Brier score (Brier 1950), from 0 to 2.
+
+    It is the sum of (probability - truth)**2 over the classes, averaged over the records. NaN without records.
+    """
     if not len(labels):
         return math.nan
     wrong = np.array(probabilities, np.float64)

@@ -1,15 +1,15 @@
-"""What a reader should know before believing the scores of a split, as sentences."""
+"""Writes sentences that warn about scores of a split that are not reliable."""
 
 from __future__ import annotations
 
 from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
 
-FEW = 10  # records of a class: fewer, and its recall is hardly known
+FEW = 10  # records of a class; with fewer records its recall is very uncertain
 
 
 def cautions(found: Assessment) -> list[str]:
-    """None where there is nothing to say."""
+    """Returns the warnings about the scores of a split, an empty list for none."""
     if not found.records:
         return ["There are no records."]
     return [*_about_chance(found), *_about_few(found), *_about_fitting(found)]

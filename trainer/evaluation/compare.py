@@ -1,4 +1,7 @@
-"""Runs side by side on the same records, with paired tests and, for several seeds of a setting, the spread."""
+"""Compares runs on the same records with paired tests.
+
+For several seeds of a setting it also computes the spread of the scores.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +20,24 @@ from trainer.evaluation.run_predictions import Answers
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """Runs that differ in their seed only; often one."""
+    """Holds the runs that differ in their seed only. Often there is only one."""
 
     name: str
     runs: tuple[Answers, ...]
 
     @property
     def right(self) -> np.ndarray:
-        """float64 (N,): of each record the share of the runs that are right."""
+        """Returns for each record the share of runs that are right, float64 (N,)."""
         share: np.ndarray = np.mean([run.right for run in self.runs], axis=0)
         return share
 
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-    """The mean over seeds, the sample standard deviation (None of one run), and the ends."""
+    """Describes a score over several seeds.
+
+    deviation: the sample standard deviation; None for one run. least, greatest: the range.
+    """
 
     mean: float
     deviation: float | None
@@ -41,7 +47,11 @@ class Spread:
 
 @dataclasses.dataclass(frozen=True)
 class Test:
-    """McNemar's test of two runs. p is as it is, adjusted is after Holm, for all tests of the comparison."""
+    """Holds the result of McNemar's test of two runs.
+
+    only_first, only_second: records that only this run has right. p: the p-value of this test alone. adjusted: the
+    p-value after Holm's correction for all tests of the comparison.
+    """
 
     first: str
     second: str
@@ -53,10 +63,12 @@ class Test:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """A setting less the first setting: balanced accuracy and accuracy with paired 95 % intervals over records.
+    """Describes the difference between a setting and the first setting.
 
-    seeds: how many runs of the two have equal seeds. seeds_interval: the 95 % interval of the balanced accuracy over
-    them, by Student's t for their differences; None of fewer than two.
+    balanced_accuracy, accuracy: score of the second minus score of the first, with paired 95 % intervals over records.
+    seeds: number of pairs of runs with equal seeds; 1 if each setting has one run, also with different seeds.
+    seeds_interval: the 95 % interval of the difference of balanced accuracies over these pairs, by Student's t; None
+    for fewer than two pairs.
     """
 
     first: str
@@ -72,7 +84,10 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The runs on a split, the settings that they are of, and what sets each setting apart from the first."""
+    """Holds the runs on a split, their settings and the differences.
+
+    differences: each setting against the first one. If there is only one setting, each run against the first run.
+    """
 
     split: str
     runs: tuple[Answers, ...]
@@ -81,16 +96,20 @@ class Comparison:
 
     @property
     def majority(self) -> tuple[str, float]:
-        """The commonest class and the accuracy of always answering it: the same for all runs."""
+        """Returns the most common class and the accuracy of always answering it.
+
+        All runs have the same records, so the result is the same for all.
+        """
         names, counts = np.unique(self.runs[0].labels, return_counts=True)
         return str(names[counts.argmax()]), float(counts.max() / counts.sum())
 
 
 def compare(directories: Sequence[str], split: str) -> Comparison:
-    """Reads the runs' answers and compares them.
+    """Reads the answers of runs on a split and compares them.
 
     Raises:
-      TrainerError: fewer than two runs, one named twice, no answers, or answers on other records.
+      TrainerError: there are fewer than two runs, a run is named twice, a run has no answers on the split, or the
+        answers are not on the same records.
     """
     if len(directories) < 2:
         raise TrainerError(f"compare needs at least two runs. Received: {', '.join(directories)}.")
@@ -99,13 +118,16 @@ def compare(directories: Sequence[str], split: str) -> Comparison:
     runs = [run_predictions.read(directory, split) for directory in directories]
     run_predictions.check_same_records(runs)
     settings = group(runs)
-    # Seeds of one setting are set against one another, as far as they go.
+    # With one setting only, the runs are compared with each other: they differ in their seeds.
     apart = settings if len(settings) > 1 else [Setting(run.name, (run,)) for run in runs]
     return Comparison(split, tuple(runs), tuple(settings), tuple(_differences(apart)))
 
 
 def group(runs: Sequence[Answers]) -> list[Setting]:
-    """Settings in the order of their first runs, named after the options in which they differ."""
+    """Groups runs into settings, in the order of their first runs.
+
+    A setting is named after the options in which the settings differ.
+    """
     members: dict[str, list[Answers]] = {}
     for run in runs:
         members.setdefault(run.setting, []).append(run)
@@ -143,7 +165,10 @@ def _differences(settings: Sequence[Setting]) -> list[Difference]:
 
 
 def _pairs(first: Setting, other: Setting) -> list[tuple[Answers, Answers]]:
-    """The runs to test: one of each where there is only one, else those of equal seeds."""
+    """Returns the pairs of runs to test.
+
+    If each setting has one run it is this pair. Otherwise it is all pairs with equal seeds.
+    """
     if len(first.runs) == len(other.runs) == 1:
         return [(first.runs[0], other.runs[0])]
     by_seed = {run.config.get("seed"): run for run in first.runs}
@@ -157,6 +182,6 @@ def _test(first: Answers, second: Answers) -> Test:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Of one number of each run."""
+    """Computes the spread of one number per run."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return Spread(statistics.fmean(values), deviation, min(values), max(values))

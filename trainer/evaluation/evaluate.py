@@ -1,4 +1,4 @@
-"""A saved model on one split of a dataset."""
+"""Evaluates a saved model on one split of a dataset."""
 
 from __future__ import annotations
 
@@ -25,10 +25,13 @@ def evaluate(
     batch_size: int = EVALUATION_BATCH,
     verify: str = DEFAULT_VERIFY,
 ) -> Assessment:
-    """Scores a finished run on a split that was prepared the same way. `verify`: of `integrity.check`.
+    """Scores a finished run on a split of a dataset that was prepared the same way.
+
+    Args:
+      verify: how to check the digests of the shards: see `integrity.check`.
 
     Raises:
-      TrainerError: no model there, or its contract and the dataset's disagree (both sides are named).
+      TrainerError: there is no model, or its contract and the dataset's disagree. The message names both sides.
       ContractError: the dataset or the run's contract is missing or unusable, or has no such split.
     """
     run = run_dir.finished(model_directory)
@@ -42,7 +45,10 @@ def evaluate(
 
 
 def calibrate(found: Predictions, split: str, contract: Contract) -> Calibration:
-    """Fits the temperature, and for two classes the threshold on the probabilities that come of it."""
+    """Fits the temperature, and for two classes the decision threshold.
+
+    The threshold is fitted on the calibrated probabilities.
+    """
     temperature = calibration.fit_temperature(found.logits, found.labels)
     chosen = None
     if len(contract.labels) == 2:

@@ -1,4 +1,7 @@
-"""A network on every record of a split, with the keys that the records have in the shards."""
+"""Applies a network to every record of a split.
+
+It also reads the keys of the records and their images from the shards.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,14 @@ from trainer.data.gather import order
 from trainer.evaluation.predictions import Predictions
 from trainer.models.outputs import logits_function
 
-KEY_BATCH = 256  # records parsed at once for their keys
+KEY_BATCH = 256  # records whose keys are parsed at once
 
 
 def predict(network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int) -> Predictions:
-    """Runs the network over a split, every record once.
+    """Predicts the logits of every record of a split, each record once.
 
-    Raises what `dataset.load` raises, and
-      TrainerError: the shards changed meanwhile.
+    Raises:
+      TrainerError: the shards changed while they were read. Other errors are those of `dataset.load`.
     """
     function = tf.function(logits_function(network), reduce_retracing=True)
     labels: list[np.ndarray] = []
@@ -39,7 +42,10 @@ def predict(network: keras.Model, data: str | os.PathLike[str], split: str, batc
 
 
 def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Key and label id, int64 (N,), of every record, in the order of `dataset.load` without shuffling."""
+    """Reads the keys and the label ids, int64 (N,), of all records of a split.
+
+    Their order is that of `dataset.load` without shuffling.
+    """
     contract = contracts.load(data)
     counts = [shard.records for shard in contract.split(split).shards if shard.records]
     whole = contracts.feature_spec(contract)
@@ -52,9 +58,10 @@ def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.
 
 
 def pixels(data: str | os.PathLike[str], split: str, positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """The 8-bit images, uint8 (H, W, 3), of records at some positions in the order of `keys`, in that of `positions`.
+    """Reads the 8-bit images, uint8 (H, W, 3), of the records at `positions`.
 
-    The contract's normalization is undone; what float16 rounded is rounded back.
+    Positions count records in the order of `keys`. The images are returned in the order of `positions`. The function
+    undoes the normalization of the contract, and rounding removes the error of float16.
     """
     n = contracts.load(data).normalization
     found: dict[int, np.ndarray] = {}

@@ -1,10 +1,13 @@
-"""How sure a score is, for the number of records that it comes from and for the seeds. Pure functions.
+"""Computes confidence intervals of scores with pure functions.
 
-Three kinds of 95 % interval. Scores of the whole split: the bootstrap (Efron and Tibshirani 1993, "An introduction to
-the bootstrap", percentile intervals). Shares of one class, which may have three records: Wilson's interval (Wilson
-1927; recommended by Brown, Cai and DasGupta 2001, "Interval estimation for a binomial proportion"), because the
-bootstrap of three right answers of three knows no wrong one and would give 1 to 1. Means over seeds, of which there are
-few: Student's t.
+There are three kinds of 95 % interval:
+
+Scores over all records of a split have percentile intervals of the bootstrap (Efron and Tibshirani 1993, "An
+introduction to the bootstrap").
+Shares of one class have Wilson's interval (Wilson 1927; recommended by Brown, Cai and DasGupta 2001, "Interval
+estimation for a binomial proportion"). A class may have three records: if all three are right, a bootstrap draws no
+wrong answer and gives the interval from 1 to 1.
+Means over seeds have Student's t interval, because there are few seeds.
 """
 
 from __future__ import annotations
@@ -24,14 +27,14 @@ T_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622
 
 
 class Interval(NamedTuple):
-    """From low to high; NaN both where the score is undefined."""
+    """Holds the ends of an interval; both are NaN if the score is undefined."""
 
     low: float
     high: float
 
 
 class Bootstrap(NamedTuple):
-    """The scores of resamples, float64 (R,), in no order."""
+    """Holds the scores of R resamples, float64 (R,), in random order."""
 
     accuracy: np.ndarray
     balanced_accuracy: np.ndarray
@@ -39,17 +42,18 @@ class Bootstrap(NamedTuple):
 
 
 def bootstrap(matrix: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) -> Bootstrap:
-    """Scores of records drawn again with replacement, as often as there are records.
+    """Computes the scores of bootstrap resamples of the records.
 
-    Drawing records and counting them is drawing counts from a multinomial distribution, exactly, so a resample costs
-    its cells and not its records. Accuracy is resampled over all records. The other two are resampled class by class:
-    the numbers of records of the classes were given by the split and not by chance, and a rare class never vanishes.
+    A resample draws N of the N records with replacement. Drawing records and counting them is exactly the same as
+    drawing the counts from a multinomial distribution, so the cost of a resample depends on the cells of the matrix
+    and not on the records. Accuracy is resampled over all records. The other two scores are resampled class by class:
+    the split decided the number of records of each class, not chance, and a rare class keeps its records.
 
     Args:
       matrix: int (C, C), see `metrics.confusion_matrix`.
 
     Returns:
-      NaN throughout without records.
+      The scores; all are NaN without records.
     """
     rng = np.random.default_rng(seed)
     support = matrix.sum(axis=1)
@@ -58,7 +62,7 @@ def bootstrap(matrix: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) 
         return Bootstrap(*(np.full(resamples, np.nan) for _ in range(3)))
     accuracy = rng.binomial(records, right / records, resamples) / records
     hits, given = _by_class(rng, matrix, resamples)
-    present, used = support > 0, support + given > 0  # used: (R, C), the class has records or was given
+    present, used = support > 0, support + given > 0  # used: (R, C), the class has records or was an answer
     f1 = np.divide(2 * hits, support + given, out=np.zeros(hits.shape), where=used)
     return Bootstrap(
         accuracy,
@@ -68,11 +72,14 @@ def bootstrap(matrix: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) 
 
 
 def _by_class(rng: np.random.Generator, matrix: np.ndarray, resamples: int) -> tuple[np.ndarray, np.ndarray]:
-    """Right answers, and answers, of each class in resamples of each row: int64 (R, C) both."""
+    """Draws resamples of each row; returns (right answers, answers) of each class.
+
+    Both are int64 (R, C).
+    """
     classes = len(matrix)
     hits, given = (np.zeros((resamples, classes), np.int64) for _ in range(2))
     for true, row in enumerate(matrix):
-        cells = np.flatnonzero(row)  # empty cells stay empty: with many classes nearly all of them
+        cells = np.flatnonzero(row)  # empty cells stay empty; with many classes nearly all cells are
         if not len(cells):
             continue
         drawn = rng.multinomial(int(row.sum()), row[cells] / row.sum(), resamples)
@@ -83,7 +90,10 @@ def _by_class(rng: np.random.Generator, matrix: np.ndarray, resamples: int) -> t
 
 
 def percentiles(values: np.ndarray, level: float = LEVEL) -> Interval:
-    """The middle `level` of the values."""
+    """Returns the interval between the quantiles (1 - level) / 2 and (1 + level) / 2.
+
+    Both ends are NaN if a value is NaN.
+    """
     if np.isnan(values).any():
         return Interval(np.nan, np.nan)
     tail = (1 - level) / 2
@@ -92,7 +102,11 @@ def percentiles(values: np.ndarray, level: float = LEVEL) -> Interval:
 
 
 def wilson(part: int, whole: int, level: float = LEVEL) -> Interval:
-    """For the share part / whole: all shares from which it lies at most z of their own standard deviations away."""
+    """Computes Wilson's interval of the share part / whole.
+
+    It holds every true share p for which the observed share is at most z standard deviations of p away. Both ends are
+    NaN if `whole` is 0.
+    """
     if not whole:
         return Interval(np.nan, np.nan)
     z = statistics.NormalDist().inv_cdf((1 + level) / 2)
@@ -104,15 +118,21 @@ def wilson(part: int, whole: int, level: float = LEVEL) -> Interval:
 
 
 def student(values: Sequence[float]) -> Interval:
-    """95 % interval of the mean that two values or more, such as differences of equal seeds, are drawn around."""
+    """Computes Student's 95 % interval of the mean of a normal distribution.
+
+    Args:
+      values: two or more samples, such as differences between runs of equal seeds.
+    """
     mean = statistics.fmean(values)
     half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return Interval(mean - half, mean + half)
 
 
 def t_quantile(freedom: int) -> float:
-    """The 0.975 quantile of Student's t. From 11 degrees on by the expansion 26.7.5 of Abramowitz and Stegun (1964),
-    "Handbook of Mathematical Functions", there right to four digits.
+    """Returns the 0.975 quantile of Student's t for `freedom` degrees of freedom.
+
+    From 11 degrees on it uses the expansion 26.7.5 of Abramowitz and Stegun (1964), "Handbook of Mathematical
+    Functions", which is right to four digits there.
     """
     if freedom <= len(T_975):
         return T_975[freedom - 1]

@@ -1,7 +1,7 @@
-"""What a classifier got right, from labels and probabilities: pure functions on NumPy arrays.
+"""Computes classification metrics with pure functions on NumPy arrays.
 
-A confusion matrix `m` is int64 (C, C): m[t, p] counts records of true class t that were given class p. "Undefined" is
-NaN here and null in metrics.json; it is never counted as 0 or 1.
+A confusion matrix `m` is int64 (C, C): m[t, p] counts the records of true class t with predicted class p. An undefined
+metric is NaN here and null in metrics.json; it never counts as 0 or 1.
 """
 
 from __future__ import annotations
@@ -13,66 +13,91 @@ from typing import Any
 
 import numpy as np
 
-SMALLEST = 1e-7  # a probability below this counts as this much in the loss: Keras's own epsilon
+SMALLEST = 1e-7  # the loss clips probabilities at this value, which is Keras's epsilon
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int (N,) true ids and int (N,) predicted ids -> int64 (classes, classes). No records: all zeros."""
+    """Builds the confusion matrix of true and predicted classes.
+
+    int (N,) true ids and int (N,) predicted ids -> int64 (classes, classes). All counts are 0 without records.
+    """
     flat = np.asarray(labels, np.int64) * classes + np.asarray(predicted, np.int64)
     return np.bincount(flat, minlength=classes * classes).reshape(classes, classes)
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
-    """float64 (C,): right ones / records of the class, m[c, c] / sum_p m[c, p]. NaN for a class without records."""
+    """Returns the recall of each class, float64 (C,).
+
+    It is the number of right answers / records of the class, m[c, c] / sum_p m[c, p]. NaN for a class without records.
+    """
     return _ratio(np.diag(matrix), matrix.sum(axis=1))
 
 
 def precision(matrix: np.ndarray) -> np.ndarray:
-    """float64 (C,): right ones / times given, m[c, c] / sum_t m[t, c]. NaN for a class that was never given."""
+    """Returns the precision of each class, float64 (C,).
+
+    It is the number of right answers / predictions of the class, m[c, c] / sum_t m[t, c]. NaN for a class that was
+    never predicted.
+    """
     return _ratio(np.diag(matrix), matrix.sum(axis=0))
 
 
 def f1(matrix: np.ndarray) -> np.ndarray:
-    """float64 (C,): 2 m[c, c] / (records of c + times c was given), the harmonic mean of precision and recall.
+    """Returns the F1 score of each class, float64 (C,).
 
-    NaN only for a class without records that was never given either; 0 where it has records and was never given.
+    It is the harmonic mean of precision and recall, 2 m[c, c] / (records of c + predictions of c). NaN only for a
+    class that has no records and was never predicted; 0 for a class that has records and was never predicted.
     """
     return _ratio(2 * np.diag(matrix), matrix.sum(axis=0) + matrix.sum(axis=1))
 
 
 def accuracy(matrix: np.ndarray) -> float:
-    """Right ones / records. NaN without records."""
+    """Returns the share of right answers. NaN without records."""
     return float(_ratio(np.trace(matrix), matrix.sum()))
 
 
 def balanced_accuracy(matrix: np.ndarray) -> float:
-    """Mean recall over the classes that have records (Brodersen et al. 2010, "The balanced accuracy and its posterior
-    distribution"; scikit-learn's definition). Always answering one class gives 1/C. NaN without records.
+    """Returns the mean recall over the classes that have records.
+
+    Brodersen et al. 2010, "The balanced accuracy and its posterior distribution"; the definition is that of
+    scikit-learn. A model that always answers one class gets 1/C. NaN without records.
     """
     return _mean(recall(matrix))
 
 
 def macro_f1(matrix: np.ndarray) -> float:
-    """Mean F1 over the classes that have records or were given (scikit-learn's definition). NaN without records."""
+    """Returns the mean F1 score over the classes that have records or were predicted.
+
+    The definition is that of scikit-learn. NaN without records.
+    """
     return _mean(f1(matrix))
 
 
 def majority_baseline(matrix: np.ndarray) -> tuple[int, float]:
-    """The commonest true class (the least id on a tie) and the accuracy of always answering it. NaN without records."""
+    """Returns the most common true class and the accuracy of always answering it.
+
+    On a tie it is the class with the smallest id. The accuracy is NaN without records.
+    """
     support = matrix.sum(axis=1)
     return int(support.argmax()), float(_ratio(support.max(), support.sum()))
 
 
 def chance(matrix: np.ndarray) -> float:
-    """The balanced accuracy of always answering one class: 1 / the classes that have records. NaN without records."""
+    """Returns the balanced accuracy of always answering one class.
+
+    It is 1 / (number of classes that have records). NaN without records.
+    """
     present = int((matrix.sum(axis=1) > 0).sum())
     return 1 / present if present else math.nan
 
 
 def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean of -ln(probability of the true class), in nats, unweighted. NaN without records.
+    """Returns the unweighted mean of -ln(probability of the true class), in nats.
 
-    labels: int (N,). probabilities: float (N, C), rows summing to 1.
+    NaN without records.
+
+    Args:
+      labels: int (N,). probabilities: float (N, C); the sum of each row is 1.
     """
     if not len(labels):
         return math.nan
@@ -81,14 +106,14 @@ def cross_entropy(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def plain(value: Any) -> float | int | None:
-    """A number for JSON: of Python's own types, None where it is not finite."""
+    """Converts a number to a Python type for JSON; one that is not finite to None."""
     number = value.item() if isinstance(value, np.generic) else value
     return None if isinstance(number, float) and not math.isfinite(number) else number
 
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """One model on one split."""
+    """Holds the confusion matrix and the loss of one model on one split."""
 
     labels: tuple[str, ...]
     matrix: np.ndarray  # int64 (C, C)
@@ -99,7 +124,7 @@ class Scores:
         return int(self.matrix.sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """For metrics.json: plain numbers, null where undefined."""
+        """Returns the content of metrics.json: plain numbers, None for undefined ones."""
         columns = {
             "precision": precision(self.matrix),
             "recall": recall(self.matrix),
@@ -124,7 +149,11 @@ class Scores:
 
 
 def score(labels: np.ndarray, probabilities: np.ndarray, names: Sequence[str]) -> Scores:
-    """int (N,) true ids and float (N, C) probabilities -> Scores. The answer is the most probable class."""
+    """Scores the most probable classes against the true ones.
+
+    Args:
+      labels: int (N,), true ids. probabilities: float (N, C). names: of the C classes.
+    """
     predicted = probabilities.argmax(axis=1) if len(labels) else np.zeros(0, np.int64)
     return Scores(
         labels=tuple(names),

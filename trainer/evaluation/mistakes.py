@@ -1,4 +1,7 @@
-"""The wrong answers that a model was surest of, with what is stored of their images: often they are wrong labels."""
+"""Finds the wrong answers with the highest probability and shows their images.
+
+Often the label of such an image is wrong, and not the answer. The images are those that the records store.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,15 @@ from trainer.evaluation import inference
 from trainer.evaluation.assessment import Assessment
 
 MOST = 24  # pictures of a split
-EXACT_SIDE = 96  # pixels; larger pictures are compressed with loss, or the page would be many megabytes
+EXACT_SIDE = 96  # pixels; larger pictures become JPEG, because the page would have many megabytes otherwise
 
 
 @dataclasses.dataclass(frozen=True)
 class Mistake:
-    """A wrong answer. `probability` and `of_label` are those of the answer and of the true class.
+    """Describes a wrong answer.
 
-    source: where the image came from, "" where the dataset does not tell. picture: a data URI.
+    probability: that of the answer. of_label: the probability of the true class. source: URI of the original image, ""
+    if unknown. picture: a data URI.
     """
 
     key: str
@@ -36,11 +40,14 @@ class Mistake:
     of_label: float
     source: str
     picture: str
-    side: int  # pixels, of the picture's longer one
+    side: int  # pixels of the picture's longer side
 
 
 def worst(found: Assessment, data: str | os.PathLike[str], batch_size: int, most: int = MOST) -> list[Mistake]:
-    """The wrong answers with the highest probability first. Reads the split once more, up to the last of them."""
+    """Returns at most `most` wrong answers, those with the highest probability first.
+
+    It reads the split once more, up to the last of these records.
+    """
     positions = found.worst(most)
     images = inference.pixels(data, found.split, positions, batch_size)
     came_from = sources(data, found.split) if len(positions) else []
@@ -56,9 +63,10 @@ def worst(found: Assessment, data: str | os.PathLike[str], batch_size: int, most
 
 
 def sources(data: str | os.PathLike[str], split: str) -> list[str]:
-    """Where the image of each record came from, in the order of `dataset.load` without shuffling, from the ledger.
+    """Reads the URI of the original image of each record from the ledger.
 
-    Empty where there is no ledger, or one that does not fit the contract: a page can do without.
+    The order is that of `dataset.load` without shuffling. The list is empty if there is no ledger or if it does not
+    fit the contract, because the page does not need the URIs.
     """
     shards = [shard for shard in contracts.load(data).split(split).shards if shard.records]
     found: list[str] = []
@@ -73,7 +81,10 @@ def sources(data: str | os.PathLike[str], split: str) -> list[str]:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """uint8 (H, W, 3) as a PNG, which is exact, or above EXACT_SIDE as a JPEG."""
+    """Encodes an image, uint8 (H, W, 3), as a data URI.
+
+    It is a lossless PNG, or a JPEG if a side is longer than EXACT_SIDE.
+    """
     kind, options = ("png", {}) if max(pixels.shape) <= EXACT_SIDE else ("jpeg", {"quality": 90})
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)

@@ -1,7 +1,8 @@
-"""Whether one classifier is better than another on the same records, or only lucky. Pure functions.
+"""Tests whether the difference between two classifiers is more than chance.
 
-Two models are asked about the same photographs, and mostly agree; what tells them apart are the records of which one is
-right and the other wrong. Intervals of the two alone overlap long before the difference is in doubt.
+Two models that answer the same photographs mostly agree. Only the records that one has right and the other one wrong
+show a difference. The separate intervals of two models may overlap although their paired difference is significant.
+All functions are pure functions.
 """
 
 from __future__ import annotations
@@ -15,29 +16,34 @@ from trainer.evaluation.intervals import Interval
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """The p-value of McNemar's test, two-sided and exact, that two classifiers are right equally often.
+    """Returns the two-sided p-value of McNemar's exact test.
 
-    McNemar 1947, "Note on the sampling error of the difference between correlated proportions or percentages"; as
-    Dietterich 1998 recommends for two classifiers trained once. It asks how often a fair coin would part the records
-    that one of them alone has right as unevenly, or more so.
+    The null hypothesis is that two classifiers are right equally often. McNemar 1947, "Note on the sampling error of
+    the difference between correlated proportions or percentages"; Dietterich 1998 recommends the test for two
+    classifiers that are trained once. The p-value is the probability that a fair coin divides the records that only
+    one classifier has right at least as unevenly.
 
     Args:
-      only_first, only_second: records that this one has right and the other one wrong.
+      only_first, only_second: number of records that this classifier has right and the other one wrong.
 
     Returns:
-      1 where there are none.
+      The p-value; 1 without such records.
     """
     total, fewer = only_first + only_second, min(only_first, only_second)
     if only_first == only_second:
         return 1.0
-    # In logarithms: 2**-n underflows beyond a thousand records.
+    # The sum is computed with logarithms, because 2**-n underflows for more than a thousand records.
     terms = [_log_choose(total, k) - total * math.log(2) for k in range(fewer + 1)]
     top = max(terms)
     return min(1.0, 2 * math.exp(top) * sum(math.exp(term - top) for term in terms))
 
 
 def accuracy_difference(difference: np.ndarray, resamples: int = intervals.RESAMPLES) -> Interval:
-    """95 % interval of the mean of differences, float (N,), over records drawn again with replacement."""
+    """Computes the 95 % bootstrap interval of a mean difference over records.
+
+    Args:
+      difference: float (N,), one for each record.
+    """
     rng = np.random.default_rng(intervals.SEED)
     return intervals.percentiles(_means(rng, difference, resamples))
 
@@ -45,11 +51,13 @@ def accuracy_difference(difference: np.ndarray, resamples: int = intervals.RESAM
 def balanced_difference(
     difference: np.ndarray, labels: np.ndarray, resamples: int = intervals.RESAMPLES
 ) -> tuple[float, Interval]:
-    """The difference of two balanced accuracies, and its 95 % interval over records drawn again class by class.
+    """Computes the difference of two balanced accuracies and its 95 % interval.
+
+    The bootstrap draws records class by class. Without records all numbers are NaN.
 
     Args:
-      difference: float (N,), for each record whether the second is right less whether the first is; with several seeds
-        of each the difference of the shares that are right.
+      difference: float (N,), for each record 1 if only the second is right, -1 if only the first is, else 0; with
+        several seeds the share of the second's runs that are right minus the share of the first's.
       labels: (N,), true classes.
     """
     rng = np.random.default_rng(intervals.SEED)
@@ -61,7 +69,10 @@ def balanced_difference(
 
 
 def holm(p_values: list[float]) -> list[float]:
-    """Adjusted for testing several times (Holm 1979, "A simple sequentially rejective multiple test procedure")."""
+    """Adjusts p-values for multiple tests with Holm's method.
+
+    Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
     adjusted, least = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
@@ -70,7 +81,11 @@ def holm(p_values: list[float]) -> list[float]:
 
 
 def _means(rng: np.random.Generator, values: np.ndarray, resamples: int) -> np.ndarray:
-    """Means of resamples, float64 (R,). Equal values are drawn together, which is the same and costs nothing."""
+    """Draws resamples of the values and returns their means, float64 (R,).
+
+    It draws how often each distinct value occurs, which gives the same distribution at a lower cost. NaN without
+    values.
+    """
     if not len(values):
         return np.full(resamples, np.nan)
     distinct, counts = np.unique(values, return_counts=True)

@@ -1,4 +1,4 @@
-"""What a model answered, record by record, and the file of a run that keeps it: `predictions-SPLIT.csv`."""
+"""Defines the predictions of a model and writes them as predictions-SPLIT.csv."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from trainer.evaluation import calibration
 
 COLUMNS = ("key", "label", "predicted", "probability")
-MOST_CLASSES = 100  # with a column each; beyond it the file would be mostly zeros
+MOST_CLASSES = 100  # each has a column; with more classes the file would be mostly zeros
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """One model on N records of a split.
+    """Holds the logits of one model for N records of a split.
 
-    names: of the classes, in order of the ids. keys: of the records. labels: int64 (N,), true ids.
-    logits: float32 (N, C); their softmax are the probabilities before calibration.
+    names: names of the classes in the order of their ids. keys: keys of the records. labels: int64 (N,), true ids.
+    logits: float32 (N, C); their softmax gives the probabilities before calibration.
     """
 
     names: tuple[str, ...]
@@ -28,16 +28,24 @@ class Predictions:
     logits: np.ndarray
 
     def answers(self) -> np.ndarray:
-        """int64 (N,): the most probable class, which no temperature changes."""
+        """Returns the id of the most probable class of each record, int64 (N,).
+
+        No temperature changes it.
+        """
         return self.logits.argmax(axis=1) if len(self.labels) else np.zeros(0, np.int64)
 
     def probabilities(self, temperature: float = 1.0) -> np.ndarray:
-        """float64 (N, C)."""
+        """Returns the probabilities at a temperature, float64 (N, C)."""
         return calibration.softmax(self.logits, temperature)
 
 
 def to_csv(found: Predictions, temperature: float) -> str:
-    """A line a record: key, true class, answer, its probability, and the calibrated probability of every class."""
+    """Renders the predictions as CSV, one line per record.
+
+    The columns are the key, the true class, the answer, its probability, and the probability of every class. All
+    probabilities are calibrated with `temperature`. The columns of the classes are left out if there are more than
+    MOST_CLASSES.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     names = found.names if len(found.names) <= MOST_CLASSES else ()

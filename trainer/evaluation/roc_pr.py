@@ -1,7 +1,8 @@
-"""How well a probability puts the records of a class before all others, whatever the threshold: ROC and PR curves.
+"""Computes ROC and precision-recall (PR) curves.
 
-Definitions are scikit-learn's. A point of a curve stands for one threshold: records with equal probability are either
-all above it or all below. Pure functions on NumPy arrays.
+The curves show for every threshold how well a probability separates the records of a class from all others. The
+definitions are those of scikit-learn. A point of a curve stands for one threshold: records with equal probability are
+either all above it or all below. All functions are pure functions on NumPy arrays.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import numpy as np
 
 
 class Curves(NamedTuple):
-    """The curves of one class against the others, with the threshold falling. float64 arrays, (P,) and (P + 1,).
+    """Holds the curves of one class against all others, for falling thresholds.
 
-    false_positive_rate, true_positive_rate: P + 1 points, from (0, 0) to (1, 1).
-    recall, precision: P points, one a threshold, without a made-up one at recall 0.
+    All arrays are float64.
+
+    false_positive_rate, true_positive_rate: (P + 1,), points from (0, 0) to (1, 1).
+    recall, precision: (P,), one point per threshold, without an artificial point at recall 0.
     """
 
     false_positive_rate: np.ndarray
@@ -25,9 +28,11 @@ class Curves(NamedTuple):
 
     @property
     def auc(self) -> float:
-        """The area under the ROC curve: the chance that a record of the class has a higher probability than another.
+        """Returns the area under the ROC curve.
 
-        Equal probabilities count half (Hanley and McNeil 1982, "The meaning and use of the area under a receiver
+        It is the probability that a random record of the class has a higher value than a random other record.
+
+        Equal values count half (Hanley and McNeil 1982, "The meaning and use of the area under a receiver
         operating characteristic (ROC) curve").
         """
         width, height = np.diff(self.false_positive_rate), self.true_positive_rate
@@ -35,19 +40,29 @@ class Curves(NamedTuple):
 
     @property
     def average_precision(self) -> float:
-        """The sum of precision times gain in recall. Always answering at random gives the share of the class."""
+        """Returns the average precision.
+
+        It is the sum of precision times increase in recall. Random answers give the share of the class.
+        """
         return float((np.diff(self.recall, prepend=0.0) * self.precision).sum())
 
 
 def curves(is_class: np.ndarray, probability: np.ndarray) -> Curves | None:
-    """bool (N,), whether a record is of the class, and float (N,) -> Curves; None where one side has no records."""
+    """Computes the curves of one class against all others.
+
+    Args:
+      is_class: bool (N,), whether a record is of the class. probability: float (N,), of the class.
+
+    Returns:
+      None if the class has no records or all records are of the class.
+    """
     positives = int(is_class.sum())
     negatives = len(is_class) - positives
     if not positives or not negatives:
         return None
     order = np.argsort(-probability, kind="stable")
     sorted_probability = probability[order]
-    last = np.append(np.flatnonzero(np.diff(sorted_probability)), len(order) - 1)  # of each run of equals
+    last = np.append(np.flatnonzero(np.diff(sorted_probability)), len(order) - 1)  # the last one of equal values
     found = np.cumsum(is_class[order])[last]
     answered = last + 1
     true_rate, false_rate = found / positives, (answered - found) / negatives

@@ -1,4 +1,4 @@
-"""Finished runs side by side: their predictions on one split, read back and matched record by record."""
+"""Reads the predictions of finished runs and matches them by record."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from trainer.config import TrainConfig, TrainerError
 from trainer.evaluation import metrics
 
 NAMED = 3  # records in a message
-UNLIKE = ("seed", "output")  # options that make a repetition, and not another setting
+UNLIKE = ("seed", "output")  # options that do not make another setting
 
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """A run's answers on a split. labels, predicted: class names of N records, which are sorted by key.
+    """Holds the answers of a run on a split.
 
-    config: the options of the run; empty where the directory has none.
+    name: directory of the run. keys: keys of N records, sorted. labels, predicted: true and predicted names, (N,).
+    config: the options of the run; empty if the directory has none.
     """
 
     name: str
@@ -35,7 +36,7 @@ class Answers:
 
     @property
     def right(self) -> np.ndarray:
-        """bool (N,)."""
+        """Returns whether each answer is right, bool (N,)."""
         right: np.ndarray = self.labels == self.predicted
         return right
 
@@ -49,35 +50,36 @@ class Answers:
 
     @property
     def classes(self) -> list[str]:
-        """Those that have records or were answered."""
+        """Returns the names of the classes that have records or were predicted."""
         return sorted({*self.labels.tolist(), *self.predicted.tolist()})
 
     @property
     def matrix(self) -> np.ndarray:
-        """The confusion matrix over `classes`."""
+        """Returns the confusion matrix over `classes`."""
         ids = {name: i for i, name in enumerate(self.classes)}
         true, given = ([ids[name] for name in column.tolist()] for column in (self.labels, self.predicted))
         return metrics.confusion_matrix(np.array(true), np.array(given), len(ids))
 
     @property
     def recalls(self) -> dict[str, float]:
-        """Of every class that has records."""
+        """Returns the recall of every class that has records."""
         values = zip(self.classes, metrics.recall(self.matrix).tolist(), strict=True)
         return {name: value for name, value in values if not math.isnan(value)}
 
     @property
     def setting(self) -> str:
-        """Equal for runs that differ in their seed only."""
+        """Returns a key that is equal for runs that differ in their seed only."""
         if not self.config:
             return self.name
         return json.dumps({k: v for k, v in self.config.items() if k not in UNLIKE}, sort_keys=True)
 
 
 def read(directory: str, split: str) -> Answers:
-    """The answers in a run's directory.
+    """Reads the answers on a split from a run's directory.
 
     Raises:
-      TrainerError: it has none for this split, or they are not as training and evaluation write them.
+      TrainerError: the directory has no answers on this split, or the file differs from what training and evaluation
+        write.
     """
     path = Path(directory) / run_dir.predictions_file(split)
     if not path.is_file():
@@ -97,10 +99,11 @@ def read(directory: str, split: str) -> Answers:
 
 
 def check_same_records(runs: Sequence[Answers]) -> None:
-    """Refuses runs that were not asked about the same records.
+    """Checks that all runs have answers on the same records.
 
     Raises:
-      TrainerError: another record, or another label for the same one; the message names the runs and the records.
+      TrainerError: a record is missing in a run, occurs twice, or has another label; the message names the runs and
+        the records.
     """
     first = runs[0]
     for other in runs[1:]:
@@ -122,7 +125,10 @@ def check_same_records(runs: Sequence[Answers]) -> None:
 
 
 def _config(directory: Path) -> dict[str, Any]:
-    """The options that decide what a run comes to; none in a directory that an evaluation wrote."""
+    """Reads the options that decide the result of a run.
+
+    The dictionary is empty for a directory that an evaluation wrote.
+    """
     path = run_dir.Run(directory).config
     found = config_file.read(path, TrainConfig) if path.is_file() else {}
     return {f.name: found[f.name] for f in dataclasses.fields(TrainConfig) if f.compare and f.name in found}

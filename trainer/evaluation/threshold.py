@@ -1,4 +1,7 @@
-"""From which probability on a binary classifier should answer the rare class. Pure functions on NumPy arrays."""
+"""Chooses the decision threshold of a binary classifier.
+
+From this probability on the classifier answers the rare class. The functions are pure functions on NumPy arrays.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,31 @@ import numpy as np
 
 from pipelines.contract import Contract
 
-PLAIN = 0.5  # what the most probable class amounts to
+PLAIN = 0.5  # the threshold of the most probable class
 
 
 def positive(contract: Contract) -> int:
-    """The id of the class to find, of two: the rarer one of the train split before balancing, and 1 of equals."""
+    """Returns the id of the class to find, of two classes.
+
+    It is the class with fewer images in the train split before balancing. If both have the same number it is 1.
+    """
     counts = contract.split("train").natural
     first, second = (counts.get(label, 0) for label in contract.labels)
     return 0 if first < second else 1
 
 
 def choose(is_positive: np.ndarray, probability: np.ndarray) -> float | None:
-    """The threshold with the greatest Youden's J, true positive rate - false positive rate = 2 balanced accuracy - 1.
+    """Returns the threshold that maximizes Youden's J.
 
-    Youden 1950, "Index for rating diagnostic tests". The answer is positive from the threshold on. Candidates are PLAIN
-    and the middles between neighbouring probabilities; of equals the one nearest to PLAIN.
+    J = true positive rate - false positive rate = 2 * balanced accuracy - 1 (Youden 1950, "Index for rating diagnostic
+    tests"). The answer is positive if the probability is at least the threshold. Candidates are PLAIN and the middles
+    between neighbouring probabilities. Of candidates with equal J it is the one nearest to PLAIN.
 
     Args:
       is_positive: bool (N,). probability: float (N,), of the positive class.
 
     Returns:
-      Above 0, below 1; None where one of the classes has no records.
+      A number above 0 and below 1; None if one of the classes has no records.
     """
     positives, negatives = np.sort(probability[is_positive]), np.sort(probability[~is_positive])
     if not len(positives) or not len(negatives):

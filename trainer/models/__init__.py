@@ -1,1 +1,4 @@
-"""Networks, whether a network fits a contract, and how its outputs are read. Begin in `build`."""
+"""Builds networks, checks them against a contract and reads their outputs.
+
+Begin in `build`.
+"""

@@ -1,7 +1,8 @@
-"""Does the model agree with how the data was made? Each refusal names both sides and the way out.
+"""Checks that a model agrees with the contract of a dataset.
 
-Two directions: `check_model` holds a network against the contract of the dataset it is to be trained on, and
-`check_contracts` holds the contract that a model was trained under against that of a dataset to be evaluated.
+Each error message names both sides and a remedy. `check_model` compares a network with the contract of the dataset for
+its training. `check_contracts` compares the contract that a model was trained under with the contract of a dataset for
+its evaluation.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainerError
 
-MIN_SPAN = 0.5  # values squeezed into less than this were scaled twice: a right scaling gives 1 (unit) to about 5
+MIN_SPAN = 0.5  # a smaller value range was scaled twice: a right scaling has a range of 1 (unit) to about 5
 
-# What the published weights of keras.applications were trained on, from each network's preprocess_input (Keras 3.15).
-# "none": the network normalizes 0..255 itself. caffe (BGR minus means) is no normalization of a contract.
+# The normalization that the published weights of keras.applications need, from each network's preprocess_input (Keras
+# 3.15). "none": the network normalizes 0..255 itself. A contract cannot have the normalization caffe (BGR minus means).
 PRETRAINED_RANGE = {
     "ResNet50V2": "symmetric",
     "ResNet101V2": "symmetric",
@@ -39,15 +40,19 @@ PRETRAINED_RANGE = {
     "MobileNet": "symmetric",
     "NASNet": "symmetric",
 }
-OWN_PREPROCESSING = ("MobileNetV3", "EfficientNet", "ConvNeXt")  # right on 0..255 too
+OWN_PREPROCESSING = ("MobileNetV3", "EfficientNet", "ConvNeXt")  # networks that also accept 0..255
 
 
 class AlignmentError(TrainerError):
-    """The model and the data disagree."""
+    """Says that the model and the data disagree."""
 
 
 def check_model(network: keras.Model, contract: Contract) -> None:
-    """Raises AlignmentError where input shape, channels, dtype, value range or outputs disagree with the contract."""
+    """Checks a network against a contract.
+
+    Raises:
+      AlignmentError: input shape, channels, dtype, value range or outputs disagree with the contract.
+    """
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise AlignmentError(
             f"Model {network.name!r} has {len(network.inputs)} inputs and {len(network.outputs)} outputs. "
@@ -90,7 +95,7 @@ def _check_input(network: keras.Model, contract: Contract) -> None:
 
 
 def _check_range(network: keras.Model, contract: Contract) -> None:
-    """Compares what reaches the first trained layer with what the contract promises the model."""
+    """Compares the value range at the first trained layer with that of the contract."""
     mode, promised = contract.normalization.mode, contract.value_range
     reached = range_at_first_weights(network, contract.image_shape, promised)
     own = not np.allclose(reached, promised, rtol=1e-3, atol=1e-3)
@@ -113,11 +118,13 @@ def _check_range(network: keras.Model, contract: Contract) -> None:
 def range_at_first_weights(
     network: keras.Model, shape: tuple[int, int, int], values: tuple[float, float]
 ) -> tuple[float, float]:
-    """What images of the constant values (low, high) are when they reach the first layer that trains.
+    """Measures the value range at the input of the first trained layer.
 
-    It is measured and not read off layer names, so that Rescaling, Normalization, `x / 255` and a Lambda all count.
-    Only the centre pixel is read: padding brings zeros to the border. Layers past the first trained one do not count,
-    so a Rescaling inside a residual branch is no finding. A subclassed model, which has no graph, gives `values`.
+    The function passes two images of the constant values (low, high) through the layers before it. It measures and
+    does not read names of layers, so Rescaling, Normalization, `x / 255` and a Lambda all count. It reads the centre
+    pixel only, because padding brings zeros to the border. Layers after the first trained one do not count, so a
+    Rescaling inside a residual branch has no effect. For a subclassed model, which has no graph, the result is
+    `values`.
     """
     images = np.stack([np.full(shape, v, np.float32) for v in values])
     seen = _before_first_weights(network, images)
@@ -128,7 +135,10 @@ def range_at_first_weights(
 
 
 def _before_first_weights(network: Any, images: np.ndarray) -> np.ndarray:
-    """The activations that enter the first layer with trainable weights; descends into nested models."""
+    """Returns the activations that enter the first layer with trainable weights.
+
+    It also enters nested models.
+    """
     first = next((layer for layer in network.layers if layer.trainable_weights), None)
     if first is None or not hasattr(network, "inputs") or network.inputs is None:
         return images
@@ -142,7 +152,10 @@ def _before_first_weights(network: Any, images: np.ndarray) -> np.ndarray:
 
 
 def _starts_with_normalization(network: Any) -> bool:
-    """True if one of the first two trained layers normalizes, as convolution and batch norm do: scale is no matter."""
+    """Tells whether one of the first two trained layers is a normalization layer.
+
+    An example is a convolution with batch normalization after it. The scale of the input then does not matter.
+    """
     trained = [layer for layer in network.layers if layer.trainable_weights]
     if trained and isinstance(trained[0], keras.Model):
         return _starts_with_normalization(trained[0])
@@ -151,11 +164,14 @@ def _starts_with_normalization(network: Any) -> bool:
 
 
 def check_weights_range(name: str, path: str, contract: Contract) -> None:
-    """Raises AlignmentError where weights were trained on another range of values than the contract's.
+    """Checks that weights were trained on the value range of the contract.
 
-    An earlier run's weights have that run's contract beside them; published weights of `keras.applications` have a
-    known range. Nothing is known of other files, and nothing is refused. Z-scores fit z-scores, though their means and
-    deviations are those of two datasets: both are numbers of mean 0 and deviation 1.
+    The folder of an earlier run has that run's contract next to the weights. Published weights of `keras.applications`
+    have a known range. Nothing is known about other files, so all of them are accepted. Two datasets with z-scores fit
+    although their means and deviations differ: both have values of mean 0 and deviation 1.
+
+    Raises:
+      AlignmentError: the weights were trained on another range of values.
     """
     folder = os.path.dirname(path) or "."
     if os.path.isfile(os.path.join(folder, contracts.FILE_NAME)):
@@ -183,7 +199,11 @@ def check_weights_range(name: str, path: str, contract: Contract) -> None:
 
 
 def check_contracts(trained: Contract, data: Contract) -> None:
-    """Raises AlignmentError where a model trained under one contract cannot be judged on another's images."""
+    """Checks that a model can be evaluated on the images of another contract.
+
+    Raises:
+      AlignmentError: image shape, labels or normalization of the two contracts differ.
+    """
     if trained.image_shape != data.image_shape:
         raise AlignmentError(
             f"The model was trained on images of shape {trained.image_shape}; the dataset's are {data.image_shape}: "
@@ -210,7 +230,8 @@ def check_contracts(trained: Contract, data: Contract) -> None:
 
 def _normalization(contract: Contract) -> tuple[Any, ...]:
     n = contract.normalization
-    return n.scale, n.offset, contract.channel_order  # the map itself: `unit` under two names is still the same map
+    # The numbers count and not the mode: two modes with equal numbers are the same normalization.
+    return n.scale, n.offset, contract.channel_order
 
 
 def _are_zscores(one: Contract, other: Contract) -> bool:

@@ -1,4 +1,4 @@
-"""Freeze, then unfreeze: which part of a network is its head, and how the rest is kept as it is meanwhile."""
+"""Freezes all layers of a network but its head, and unfreezes them later."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from trainer.config import TrainerError
 
 
 class Backbone:
-    """All of a network but its head, which is its last Dense layer."""
+    """Holds all layers of a network but its head, which is its last Dense layer."""
 
     def __init__(self, network: keras.Model) -> None:
-        """Raises TrainerError where the last layer with weights is no Dense layer, or the only one."""
+        """Finds the head of the network.
+
+        Raises:
+          TrainerError: the last layer with weights is no Dense layer, or it is the only one.
+        """
         trained = [layer for layer in leaves(network) if layer.trainable_weights]
         if len(trained) < 2 or not isinstance(trained[-1], keras.layers.Dense):
             raise TrainerError(
@@ -25,12 +29,15 @@ class Backbone:
         self._layers = [layer for layer in leaves(network) if layer is not self.head and layer.trainable]
 
     def freeze(self) -> None:
-        """Its weights are not among the trainable ones, and batch normalization runs in inference mode: its statistics
-        stay as they are."""
+        """Freezes the layers of the backbone.
+
+        Their weights are no longer trainable. Batch normalization runs in inference mode, so its statistics do not
+        change.
+        """
         self._set(False)
 
     def unfreeze(self) -> None:
-        """All layers that were to be trained at first are trained again."""
+        """Makes all layers trainable again that were trainable at first."""
         self._set(True)
 
     def _set(self, trainable: bool) -> None:
@@ -39,7 +46,10 @@ class Backbone:
 
 
 def leaves(network: keras.Model) -> Iterator[keras.layers.Layer]:
-    """The layers of a network in their order, those of nested models instead of these."""
+    """Yields the layers of a network in their order.
+
+    A nested model is replaced by its layers.
+    """
     for layer in network.layers:
         if isinstance(layer, keras.Model):
             yield from leaves(layer)

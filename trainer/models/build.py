@@ -1,8 +1,7 @@
-"""From a name and a contract to a Keras model with the right input and head."""
+"""Builds a Keras model with the right input and head from a name and a contract."""
 
 from __future__ import annotations
 
-import functools
 import importlib
 import inspect
 import os
@@ -20,22 +19,23 @@ from trainer.models import alignment, networks
 
 BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
     "cnn": networks.small_cnn,
-    "cnn-half": functools.partial(networks.small_cnn, width=0.5),
-    "cnn-double": functools.partial(networks.small_cnn, width=2.0),
     "resnet20": networks.resnet20,
 }
 
 
 def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
-    """The network called `name` for this dataset: float32 (B, H, W, 3) as the contract normalizes -> (B, classes).
+    """Builds the network called `name` for a dataset.
+
+    It maps float32 (B, H, W, 3), normalized as in the contract, to (B, classes).
 
     Args:
-      name: "cnn", "cnn-half", "cnn-double", "resnet20", a network of `keras.applications`, or "module:function", called
-        with the contract.
-      weights: a file to start from; "" for random weights.
+      name: "cnn", "resnet20", a network of `keras.applications`, or "module:function" for a function that takes the
+        contract.
+      weights: a file with the initial weights; "" for random weights.
 
     Raises:
-      TrainerError: no such network, it disagrees with the contract (both sides are named), or the weights do not fit.
+      TrainerError: there is no such network, it disagrees with the contract (the message names both sides), or the
+        weights do not fit.
     """
     if len(contract.labels) < 2:
         raise TrainerError(
@@ -51,7 +51,11 @@ def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
 
 
 def make(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
-    """The network unchecked, of random weights, and its part that published weight files without a head hold."""
+    """Builds the network with random weights, without checks.
+
+    Returns:
+      The network, and the part of it whose weights are in published files without a head.
+    """
     if name in BUILT_IN:
         network = BUILT_IN[name](contract.image_shape, len(contract.labels))
         return network, network
@@ -62,10 +66,12 @@ def make(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
-    """A saved model.keras, uncompiled. Keras's safe mode: the file cannot bring code along.
+    """Loads a saved model.keras, uncompiled.
+
+    Keras's safe mode is on, so the file cannot run code of its own.
 
     Raises:
-      TrainerError: there is none, or Keras cannot read it.
+      TrainerError: there is no file, or Keras cannot read it.
     """
     if not os.path.isfile(path):
         raise TrainerError(f"No model at {os.fspath(path)!r}: give the --output directory of a finished training run.")
@@ -79,7 +85,9 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
 
 
 def gives_logits(network: keras.Model) -> bool:
-    """True if the outputs are logits, False if they are softmax probabilities; read from the output layer.
+    """Tells whether the outputs are logits.
+
+    The output layer decides: otherwise the outputs are softmax probabilities.
 
     Raises:
       TrainerError: the output layer ends in something else, such as a sigmoid.
@@ -97,7 +105,7 @@ def gives_logits(network: keras.Model) -> bool:
 
 
 def output_layer(network: keras.Model) -> Any:
-    """The last layer, of the innermost model."""
+    """Returns the last layer; it looks into nested models."""
     layer: Any = network
     while isinstance(layer, keras.Model) and layer.layers:
         layer = layer.layers[-1]
@@ -122,7 +130,10 @@ def _from_function(name: str, contract: Contract) -> keras.Model:
 
 
 def _from_applications(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
-    """The whole network and its backbone, which is what the published weight files without a head hold."""
+    """Builds a network of `keras.applications`; returns (network, backbone).
+
+    Published weight files without a head hold the weights of the backbone.
+    """
     constructor = getattr(keras.applications, name, None)
     if not callable(constructor) or inspect.ismodule(constructor):
         known = [n for n in dir(keras.applications) if n[0].isupper()]
@@ -132,7 +143,7 @@ def _from_applications(name: str, contract: Contract) -> tuple[keras.Model, kera
         )
     options: dict[str, Any] = {}
     if "include_preprocessing" in inspect.signature(constructor).parameters:
-        # Its own Rescaling is right for 0..255, and would normalize a second time everything else.
+        # Its own Rescaling is right for 0..255 only. Other images are normalized already.
         options["include_preprocessing"] = contract.normalization.mode == "none"
     try:
         backbone = constructor(
@@ -147,7 +158,13 @@ def _from_applications(name: str, contract: Contract) -> tuple[keras.Model, kera
 
 
 def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
-    """A .keras file holds a whole model; .h5 files of keras.applications hold the backbone only, `target`."""
+    """Loads weights from a file into a network.
+
+    A .keras file holds a complete model. An .h5 file of keras.applications holds the backbone only, which is `target`.
+
+    Raises:
+      TrainerError: the file is missing, does not fit, or its weights are not finite.
+    """
     if not os.path.isfile(path):
         raise TrainerError(f"--init-weights should be a .keras, .weights.h5 or .h5 file. There is no file {path!r}.")
     try:
@@ -167,7 +184,10 @@ def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
 
 
 def _fitting(network: keras.Model, given: list[np.ndarray], path: str) -> list[np.ndarray]:
-    """The weights given, but of the network itself those of a last Dense layer of another number of classes."""
+    """Returns the given weights, without their head if its number of classes differs.
+
+    The head is then that of the network. Every other difference is left to Keras, which refuses the weights.
+    """
     own = network.get_weights()
     if len(own) != len(given) or not isinstance(network.layers[-1], keras.layers.Dense):
         return given

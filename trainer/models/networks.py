@@ -1,4 +1,4 @@
-"""The two networks that Shardmill brings along. Both end in logits, one a class."""
+"""Defines the two networks of Shardmill. Both end in logits, one per class."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from keras import layers
 
 
 def small_cnn(image_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> keras.Model:
-    """A plain network of about 98,000 parameters: float32 (B, H, W, 3) normalized -> logits (B, classes).
+    """Builds a plain network of about 98,000 parameters.
 
-    `width` multiplies the filters of each layer; parameters and time grow with its square, nearly.
+    float32 (B, H, W, 3) normalized -> logits (B, classes). Training takes minutes on two CPU cores. The network has no
+    batch normalization on purpose: it would normalize every input again and so hide the effect of data preparation.
 
-    Minutes of training on two CPU cores. No batch normalization, on purpose: it would re-normalize whatever it is fed
-    and so hide what the preparation of the data is worth.
+    Args:
+      width: multiplies the filters of each layer; parameters and time grow nearly with its square.
     """
     inputs = keras.Input(image_shape, name="image")
     x = inputs
     for filters in (16, 32, 64, 128):
         filters = round(filters * width)
         x = layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer="he_normal")(x)
-        if all(side is None or side >= 4 for side in x.shape[1:3]):  # tiny images: keep something to look at
+        if all(side is None or side >= 4 for side in x.shape[1:3]):  # a tiny image is not pooled further
             x = layers.MaxPooling2D()(x)
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(0.2)(x)
@@ -27,10 +28,11 @@ def small_cnn(image_shape: tuple[int, int, int], classes: int, width: float = 1.
 
 
 def resnet20(image_shape: tuple[int, int, int], classes: int) -> keras.Model:
-    """ResNet-20 for small images (He et al. 2015, "Deep Residual Learning", section 4.2, option B shortcuts).
+    """Builds a ResNet-20 for small images.
 
-    float32 (B, H, W, 3) normalized -> logits (B, classes); 0.27 million parameters. The paper's images are 32x32: from
-    96 pixels on, the stem strides by 2 and pools once, so that the stages work on maps of the paper's order.
+    He et al. 2015, "Deep Residual Learning", section 4.2, with option B shortcuts. float32 (B, H, W, 3) normalized ->
+    logits (B, classes); 0.27 million parameters. The paper's images are 32x32. For images of 96 pixels and more the
+    stem has stride 2 and one pooling layer, so that the feature maps have about the size of those in the paper.
     """
     inputs = keras.Input(image_shape, name="image")
     large = min(image_shape[:2]) >= 96
@@ -56,4 +58,5 @@ def _conv_bn(x: keras.KerasTensor, filters: int, stride: int = 1, kernel: int = 
     x = layers.Conv2D(filters, kernel, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
         x
     )
-    return layers.BatchNormalization(momentum=0.9)(x)  # 0.99 lags behind the weights in runs of a few hundred steps
+    # With momentum 0.99 the averages follow the weights too slowly in runs of a few hundred steps.
+    return layers.BatchNormalization(momentum=0.9)(x)

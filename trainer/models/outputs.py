@@ -1,4 +1,4 @@
-"""Reads a network's outputs as logits and as probabilities, whatever its last layer is."""
+"""Reads the outputs of any network as logits or as probabilities."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import tensorflow as tf
 
 from trainer.models import build
 
-SMALLEST = 1e-37  # a probability counts as at least this much in its logarithm: above float32's subnormal numbers
+SMALLEST = 1e-37  # the smallest probability whose logarithm is taken: just above float32's subnormal numbers
 
 
 def logits_function(network: keras.Model) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the network as a function from normalized images to logits.
 
-    float32 (B, H, W, 3) -> float32 (B, C), whose softmax are the network's probabilities. Where the network ends in
-    softmax, they are the logarithms of its probabilities.
+    float32 (B, H, W, 3) -> float32 (B, C). The softmax of the logits gives the network's probabilities. If the network
+    ends in softmax, the logits are the logarithms of its probabilities.
     """
     logits = build.gives_logits(network)
 
@@ -33,7 +33,7 @@ def probabilities_function(network: keras.Model, temperature: float = 1.0) -> Ca
     float32 (B, H, W, 3) -> float32 (B, C).
 
     Args:
-      temperature: of the run's calibration; logits are divided by it.
+      temperature: the temperature of the run's calibration, a divisor of the logits.
     """
     logits = logits_function(network)
 

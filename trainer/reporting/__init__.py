@@ -1,1 +1,4 @@
-"""Draws what a run found: pages, plots, tables and TensorBoard summaries. Begin in `page`."""
+"""Writes the results of a run as pages, plots, tables and TensorBoard summaries.
+
+Begin in `page`.
+"""

@@ -1,4 +1,4 @@
-"""A comparison of runs as lines for a terminal, as JSON and as a page."""
+"""Writes a comparison of runs as text for a terminal, as JSON and as a page."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ OTHER_SEEDS = (
 
 
 def text(found: Comparison) -> str:
-    """Every run, then the spread of settings with several seeds, then every setting against the first one."""
+    """Renders the comparison as text for a terminal.
+
+    It lists every run, then the spread of settings with several seeds, then every setting against the first one.
+    """
     label, rate = found.majority
     chance = metrics.chance(found.runs[0].matrix)
     lines = [
@@ -53,7 +56,7 @@ def text(found: Comparison) -> str:
 
 
 def to_dict(found: Comparison) -> dict[str, Any]:
-    """For --json: plain numbers."""
+    """Returns the comparison as plain numbers for the output of --json."""
     label, rate = found.majority
     return {
         "split": found.split,
@@ -96,7 +99,10 @@ def to_dict(found: Comparison) -> dict[str, Any]:
 
 
 def html(found: Comparison) -> str:
-    """A page that loads nothing, as the evaluation's."""
+    """Renders the comparison as an HTML page.
+
+    Like the page of an evaluation, it loads nothing from elsewhere.
+    """
     label, rate = found.majority
     return page.environment().get_template("compare.html.j2").render(
         found=found, label=label, rate=rate, chance=metrics.chance(found.runs[0].matrix), scores=SCORES,
@@ -107,20 +113,23 @@ def html(found: Comparison) -> str:
 
 
 def reach(run: Answers) -> dict[str, Interval]:
-    """The 95 % interval of each of SCORES, of this run alone."""
+    """Computes the 95 % interval of each of SCORES for this run alone."""
     drawn = intervals.bootstrap(run.matrix)._asdict()
     return {name: intervals.percentiles(drawn[name]) for name in SCORES}
 
 
 def spreads(setting: Setting) -> dict[str, Spread]:
-    """Of each of SCORES, and of the recall of each class."""
+    """Computes the spread of each of SCORES and of the recall of each class."""
     found = {name: spread([getattr(run, name) for run in setting.runs]) for name in SCORES}
     names = setting.runs[0].recalls
     return found | {f"recall of {n}": spread([run.recalls[n] for run in setting.runs]) for n in names}
 
 
 def verdict(difference: Difference) -> str:
-    """What the balanced accuracies support: a difference only where every interval that there is leaves out 0."""
+    """Returns the verdict on the balanced accuracies.
+
+    It is "better" or "worse" only if no available interval contains 0.
+    """
     found = [interval for interval in (difference.balanced_interval, difference.seeds_interval) if interval]
     if all(low > 0 for low, _ in found):
         return "better"
@@ -130,7 +139,7 @@ def verdict(difference: Difference) -> str:
 
 
 def note(found: Comparison) -> str:
-    """What intervals and verdicts leave out; "" for nothing."""
+    """Returns a note on the limits of intervals and verdicts, "" for none."""
     if len(found.settings) < 2:
         return ONE_SETTING
     if any(len(setting.runs) == 1 for setting in found.settings):
@@ -155,7 +164,7 @@ def _difference(found: Difference) -> list[str]:
 
 
 def _scale(differences: Sequence[Difference]) -> float:
-    """The greatest distance from 0 that a chart of the differences has to show."""
+    """Returns the greatest distance from 0 that a chart of differences shows."""
     ends = [end for d in differences for end in (*d.balanced_interval, *(d.seeds_interval or ()))]
     return max([0.05, *(float(abs(end)) for end in ends)])
 

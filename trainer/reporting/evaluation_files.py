@@ -1,4 +1,4 @@
-"""Writes what an evaluation found: the page, the predictions, and the numbers as JSON."""
+"""Writes the files of an evaluation: page, predictions, and numbers as JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from trainer.reporting import page  # fmt: skip
 
 
 def report(model_directory: str | os.PathLike[str], data: str, result: Assessment) -> dict[str, Any]:
-    """The numbers of an evaluation with what they are of, for a file."""
+    """Returns the numbers of an evaluation for a JSON file.
+
+    It also names the model, the digests of the dataset and the labels.
+    """
     contract = contracts.load(data)
     return {
         "model": os.fspath(model_directory),
@@ -29,15 +32,18 @@ def report(model_directory: str | os.PathLike[str], data: str, result: Assessmen
 
 
 def splits(assessments: Sequence[Assessment]) -> dict[str, Any]:
-    """The part of metrics.json that is about splits."""
+    """Returns the part of metrics.json that describes the splits."""
     return {found.split: found.to_dict() | {"cautions": cautions(found)} for found in assessments}
 
 
 def write(path: str, model_directory: str, data: str, result: Assessment) -> list[Path]:
-    """Writes the report: to a name that ends in .json the numbers alone, else to a directory with page and predictions.
+    """Writes the report of an evaluation.
+
+    If `path` ends in .json it is a file with the numbers only. Otherwise it is a directory with metrics.json, the page
+    and the predictions.
 
     Returns:
-      What was written.
+      The paths of the written files.
     """
     content = atomic.to_json(report(model_directory, data, result))
     if path.endswith(".json"):
@@ -53,7 +59,14 @@ def write(path: str, model_directory: str, data: str, result: Assessment) -> lis
 def write_files(
     directory: Path, title: str, facts: dict[str, str], assessments: Sequence[Assessment], data: str
 ) -> list[Path]:
-    """Writes evaluation.html and the predictions of every split."""
+    """Writes evaluation.html and the predictions of every split.
+
+    Args:
+      facts: name -> text, for the end of the page.
+
+    Returns:
+      The paths of the written files.
+    """
     contract = contracts.load(data)
     digests = run_dir.dataset_digests(contract)
     facts = {"dataset": contract.name, "contract (SHA-256)": digests["contract_sha256"], **facts}

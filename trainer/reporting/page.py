@@ -1,8 +1,9 @@
-"""The page of an evaluation: one self-contained HTML file, evaluation.html.
+"""Renders the page of an evaluation as one self-contained file, evaluation.html.
 
-As the dataset's report it loads nothing: styles are inline, pictures are data URIs, charts are SVG, and a content
-security policy forbids scripts and the network. Names of classes, keys and files come from strangers: the template
-escapes all of them, and characters that could turn the text around or break the file are shown as escapes.
+Like the report of a dataset it loads nothing from elsewhere. Styles are inline, pictures are data URIs, and charts are
+SVG. A content security policy forbids scripts and the network. Names of classes, keys and files are untrusted input, so
+the template escapes all of them. Characters that could reverse the direction of the text or break the file are shown as
+escape sequences.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
 
 if TYPE_CHECKING:
-    from trainer.evaluation.mistakes import Mistake  # needs TensorFlow, which comparing runs does not
+    from trainer.evaluation.mistakes import Mistake  # this import needs TensorFlow; comparing runs does not
 
-MOST_CELLS = 20  # classes; of more, the commonest confusions are listed instead of a matrix
+MOST_CELLS = 20  # classes; with more classes the page lists the most common confusions instead of a matrix
 MOST_CONFUSIONS = 40
 MOST_LINES = 8  # classes in a chart
 # Lone surrogates (undecodable file names), controls, and the marks that reverse the direction of text.
@@ -37,7 +38,7 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One class. Numbers are NaN where undefined."""
+    """Describes one class in the table. Undefined numbers are NaN."""
 
     label: str
     support: int
@@ -51,7 +52,10 @@ class Row:
 
 @functools.cache
 def environment() -> jinja2.Environment:
-    """Escapes all that is not markup, and fails at a name that is not there."""
+    """Returns the jinja2 environment of the pages.
+
+    It escapes all text that is not markup, and raises an error for a name that is not defined.
+    """
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
         autoescape=True,
@@ -67,12 +71,12 @@ def environment() -> jinja2.Environment:
 def render(
     title: str, facts: Mapping[str, str], assessments: Sequence[Assessment], mistakes: Mapping[str, Sequence[Mistake]]
 ) -> str:
-    """The page as a string that encodes to UTF-8.
+    """Renders the page as a string that can be encoded as UTF-8.
 
     Args:
-      title: what was evaluated.
+      title: heading of the page, which names what was evaluated.
       facts: name -> text, for the end of the page.
-      assessments: one a split, in the order of the page. mistakes: split -> pictures.
+      assessments: one per split, in the order of the page. mistakes: split -> wrong answers to show with pictures.
     """
     views = [_view(found, mistakes.get(found.split, ())) for found in assessments]
     return environment().get_template("evaluation.html.j2").render(
@@ -81,29 +85,38 @@ def render(
 
 
 def score(value: float, digits: int = 3) -> str:
-    """A score in three digits; a dash where it is undefined."""
+    """Formats a score with `digits` digits, or a dash if it is undefined."""
     return "–" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 def percent(share: float) -> str:
-    """0.934 -> 93 %; small shares keep a digit, so that they are not nothing."""
+    """Formats a share as a percentage: 0.934 -> 93 %.
+
+    Shares below 1 % keep up to two significant digits, so that they do not become 0 %.
+    """
     return f"{100 * share:.2g} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
 
 
 def tail(text: str, length: int = 30) -> str:
-    """The end of a path, which tells it from its neighbours: at most `length` characters, cut at the front."""
+    """Shortens a path to its last `length` characters.
+
+    The end of a path distinguishes it from its neighbours. The first character shows the cut.
+    """
     return text if len(text) <= length else "…" + text[1 - length :]
 
 
 def _finalize(value: Any) -> Any:
-    """What jinja puts into the page: text without characters that reorder or break it; markup and numbers pass."""
+    """Escapes characters in text that could reorder or break the page.
+
+    Jinja2 calls it for each value. Markup and numbers stay as they are.
+    """
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return _UNPRINTABLE.sub(lambda m: f"\\u{ord(m.group()):04x}", value)
 
 
 def _view(found: Assessment, mistakes: Sequence[Mistake]) -> dict[str, Any]:
-    """What the template shows of one split."""
+    """Returns the values that the template shows for one split."""
     matrix = found.matrix
     majority, rate = metrics.majority_baseline(matrix)
     return {
@@ -142,7 +155,10 @@ _SIDES = {"as trained": True, "calibrated": False}
 
 
 def rows(found: Assessment) -> list[Row]:
-    """The classes, the lowest recall first, those without records last."""
+    """Returns the rows of the table of classes.
+
+    The class with the lowest recall is first. Classes without records are last.
+    """
     matrix = found.matrix
     support, recall = matrix.sum(axis=1), metrics.recall(matrix)
     precision, f1 = metrics.precision(matrix), metrics.f1(matrix)
@@ -155,7 +171,10 @@ def rows(found: Assessment) -> list[Row]:
 
 
 def confusions(found: Assessment) -> list[tuple[str, str, int, float]]:
-    """True class, answer, records, and their share of the true class: of wrong answers, the commonest first."""
+    """Returns the most common confusions, the one with the most records first.
+
+    An item is (true class, answer, records, their share of the true class).
+    """
     matrix = found.matrix
     cells = [(t, a) for t, a in zip(*matrix.nonzero(), strict=True) if t != a]
     cells.sort(key=lambda cell: -int(matrix[cell]))
@@ -167,7 +186,11 @@ def confusions(found: Assessment) -> list[tuple[str, str, int, float]]:
 
 
 def _lines(found: Assessment, path: Any) -> list[Line]:
-    """One a class: all of a few classes, of many those with the lowest average precision, of two the one to find."""
+    """Draws one curve per class.
+
+    With two classes and a threshold it is that of the class to find only. Otherwise these are at most MOST_LINES
+    classes, those with the lowest average precision.
+    """
     chosen = found.fitted.threshold
     known = [(c, curve) for c, curve in enumerate(found.curves) if curve is not None]
     if chosen is not None:
@@ -177,7 +200,10 @@ def _lines(found: Assessment, path: Any) -> list[Line]:
 
 
 def _threshold(found: Assessment) -> dict[str, Any] | None:
-    """Beside each other what the plain answer and the chosen threshold make of the split."""
+    """Returns the scores of the plain answer and of the chosen threshold for a table.
+
+    None without a threshold.
+    """
     chosen, by_threshold = found.fitted.threshold, found.at_threshold
     if chosen is None or by_threshold is None:
         return None

@@ -1,4 +1,7 @@
-"""The pictures of a run, as PNG files. Matplotlib's object interface: no global state, no display."""
+"""Draws the plots of a run as PNG files.
+
+It uses Matplotlib's object interface, which needs no global state and no display.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,19 @@ from trainer.evaluation.assessment import Assessment
 
 BLUE, ORANGE, GRAY = "#2f6db3", "#d9772b", "#8a8f98"
 MAX_WRITTEN_CLASSES = 20  # above this the numbers in the cells cannot be read
-MAX_CURVES = 8  # above this the lines cannot be told apart
+MAX_CURVES = 8  # above this the lines cannot be distinguished
 
 
 def write_all(
     folder: Path, history: Mapping[str, Sequence[float]], scores: Mapping[str, Assessment], best: int
 ) -> None:
-    """curves.png, and for each split confusion-, recall- and probabilities-SPLIT.png. `best`: epoch kept, from 1."""
+    """Draws all plots of a run into a folder.
+
+    It writes curves.png, and for each split confusion-SPLIT.png, recall-SPLIT.png and probabilities-SPLIT.png.
+
+    Args:
+      best: number of the kept epoch, counted from 1.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     _save(curves(history, best), folder / "curves.png")
     for split, result in scores.items():
@@ -31,7 +40,10 @@ def write_all(
 
 
 def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
-    """Loss and balanced accuracy by epoch, train and validation, with the kept epoch marked."""
+    """Plots loss and balanced accuracy by epoch for train and validation.
+
+    A line marks the kept epoch.
+    """
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
         for key, label, color in ((name, "train", GRAY), (f"val_{name}", "validation", BLUE)):
@@ -39,14 +51,14 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
                 axes.plot(range(1, len(history[key]) + 1), history[key], label=label, color=color, marker=".")
         axes.axvline(best, color=ORANGE, linestyle="--", linewidth=1, label=f"kept: epoch {best}")
         axes.set(xlabel="epoch", title=name.replace("_", " "))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # of three epochs there is no 1.25th
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # epochs are integers
         axes.legend(frameon=False)
         _plain_axes(axes)
     return figure
 
 
 def confusion(scores: Assessment, split: str) -> Figure:
-    """The confusion matrix in records and, beside it, in shares of each true class."""
+    """Plots the confusion matrix twice: as records and as shares of each true class."""
     size = min(14.0, max(4.0, 0.5 * len(scores.labels) + 3))
     figure = Figure(figsize=(2 * size, size), layout="constrained")
     shares = scores.matrix / np.maximum(1, scores.matrix.sum(axis=1, keepdims=True))
@@ -67,7 +79,10 @@ def confusion(scores: Assessment, split: str) -> Figure:
 
 
 def recalls(scores: Assessment, split: str) -> Figure:
-    """Recall of each class with its support, beside the mean, which is the balanced accuracy."""
+    """Plots the recall and the support of each class.
+
+    A line marks the mean recall, which is the balanced accuracy.
+    """
     figure = Figure(figsize=(7, max(2.2, 0.4 * len(scores.labels) + 1.4)), layout="constrained")
     axes = figure.subplots()
     values = np.nan_to_num(metrics.recall(scores.matrix))
@@ -86,9 +101,13 @@ def recalls(scores: Assessment, split: str) -> Figure:
 
 
 def probabilities(scores: Assessment, split: str) -> Figure:
-    """ROC and precision-recall curves of each class, of many those with the least area, and the reliability plot."""
+    """Plots ROC curves, precision-recall curves and the reliability plot.
+
+    There are curves of at most MAX_CURVES classes, those with the lowest average precision.
+    """
     figure = Figure(figsize=(13, 4.3))
-    figure.subplots_adjust(0.05, 0.12, 0.99, 0.92, wspace=0.22)  # to find it out would take longer than to draw
+    # The margins are fixed, because an automatic layout takes longer than the drawing.
+    figure.subplots_adjust(0.05, 0.12, 0.99, 0.92, wspace=0.22)
     roc, precision_recall, reliability = figure.subplots(1, 3)
     known = [(label, c) for label, c in zip(scores.labels, scores.curves, strict=True) if c is not None]
     for label, c in sorted(known, key=lambda pair: pair[1].average_precision)[:MAX_CURVES]:
@@ -129,4 +148,4 @@ def _plain_axes(axes: Axes) -> None:
 def _save(figure: Figure, path: Path) -> None:
     figure.savefig(
         path, dpi=110, bbox_inches="tight", metadata={"Software": None}
-    )  # without the version: equal runs, equal files
+    )  # without the version of Matplotlib, so that equal runs have equal files

@@ -1,4 +1,4 @@
-"""The scores of a split as lines for a terminal."""
+"""Formats the scores of a split as text for a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from trainer.evaluation.threshold import PLAIN
 
 
 def table(found: Assessment) -> str:
-    """Lines for a terminal: each class, then the whole beside what always answering one class would get."""
+    """Formats the scores of each class and of the split as text for a terminal.
+
+    The scores of the split stand next to those of always answering one class.
+    """
     width = max(len("class"), *(len(label) for label in found.labels))
     lines = [f"{'class':<{width}}  precision  recall  (95 %)         F1    AUC     AP  support"]
     matrix, support = found.matrix, found.matrix.sum(axis=1)

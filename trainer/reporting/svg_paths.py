@@ -1,4 +1,7 @@
-"""Curves as SVG paths for the page, in a box of 100 x 100 with the origin at the top left. No HTML."""
+"""Draws curves as SVG paths for the page.
+
+The box has 100 x 100 units and its origin at the top left. The module makes no HTML.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import Bin
 from trainer.evaluation.roc_pr import Curves
 
-NEAR = 0.4  # of the box: points nearer than this to the one before are left out
+NEAR = 0.4  # units of the box; a point that is nearer than this to the last kept point is left out
 STEPS = 100  # thresholds of a chart
 
 
 class Line(NamedTuple):
-    """A path with its name and a number for the legend."""
+    """Holds a path with its name and a number for the legend."""
 
     name: str
     path: str
@@ -25,7 +28,11 @@ class Line(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """A bin of the reliability plot: its edges, the share of right answers, and where the perfect one would end."""
+    """Describes a bar of the reliability plot.
+
+    left, width, top, height: in units of the box; the height is the accuracy. records, confidence, accuracy: those of
+    the bin. In a perfect plot the accuracy equals the confidence.
+    """
 
     left: float
     width: float
@@ -37,7 +44,10 @@ class Bar(NamedTuple):
 
 
 def polyline(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -> str:
-    """Points of the unit square, joined; the first and the last are always kept."""
+    """Joins points of the unit square to a path.
+
+    Points that are nearer than NEAR to the last kept point are left out. The first and the last point are always kept.
+    """
     points = np.stack([np.asarray(x, np.float64) * 100, 100 - np.asarray(y, np.float64) * 100], axis=1)
     kept = [points[0]]
     for point in points[1:-1]:
@@ -47,18 +57,21 @@ def polyline(x: Sequence[float] | np.ndarray, y: Sequence[float] | np.ndarray) -
 
 
 def roc(name: str, curves: Curves) -> Line:
-    """True against false positive rate."""
+    """Draws the true positive rate over the false positive rate."""
     return Line(name, polyline(curves.false_positive_rate, curves.true_positive_rate), curves.auc)
 
 
 def precision_recall(name: str, curves: Curves) -> Line:
-    """Precision over recall in steps, under which the area is the average precision."""
+    """Draws precision over recall in steps.
+
+    The area under the steps is the average precision.
+    """
     x = np.repeat(np.concatenate([[0.0], curves.recall]), 2)[1:-1]
     return Line(name, polyline(x, np.repeat(curves.precision, 2)), curves.average_precision)
 
 
 def reliability(bins: Sequence[Bin]) -> list[Bar]:
-    """The bins that hold records."""
+    """Draws a bar for each bin that holds records."""
     return [
         Bar(
             100 * b.low, 100 * (b.high - b.low), 100 - 100 * b.accuracy, 100 * b.accuracy, b.records, b.confidence,
@@ -70,7 +83,11 @@ def reliability(bins: Sequence[Bin]) -> list[Bar]:
 
 
 def thresholds(found: Assessment) -> list[Line]:
-    """Of two classes: recall of the one to find and of the other, and the mean of both, over the threshold."""
+    """Draws the recalls of a binary classifier over the threshold.
+
+    The lines are the mean of both recalls, the recall of the class to find, and the recall of the other class. There
+    are none without a threshold, or if a recall is undefined.
+    """
     chosen = found.fitted.threshold
     if chosen is None:
         return []

@@ -1,4 +1,4 @@
-"""The scores of a run for TensorBoard, beside the curves of its training."""
+"""Writes the scores of a run for TensorBoard, next to its training curves."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from trainer.evaluation.assessment import Assessment
 
 
 def write(logs: Path, plots: Path, assessments: Sequence[Assessment], step: int) -> None:
-    """Writes LOGS/evaluation-SPLIT: scalars, and the pictures of the split from the folder of plots.
+    """Writes the scalars and the plots of each split to LOGS/evaluation-SPLIT.
 
-    step: of the epoch that was kept, as the curves count it, so that the scores stand where the weights come from.
+    Args:
+      plots: folder of the PNG files of the splits.
+      step: step of the kept epoch in the training curves, so that the scores stand at the epoch of the weights.
     """
     for found in assessments:
         with tf.summary.create_file_writer(str(logs / f"evaluation-{found.split}")).as_default(step=step):
@@ -27,7 +29,7 @@ def write(logs: Path, plots: Path, assessments: Sequence[Assessment], step: int)
 
 
 def scalars(found: Assessment) -> dict[str, float]:
-    """Name -> value; what is undefined is left out."""
+    """Returns the scalars by name, without undefined ones."""
     recalls = metrics.recall(found.matrix)
     values = {
         "evaluation/accuracy": metrics.accuracy(found.matrix),

@@ -27,36 +27,63 @@ class Position:
         return self.epoch, self.step
 
 
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What changes while a network is trained, and what a checkpoint therefore holds.
+
+    model: with weights, optimizer and metrics as they should be at `position`.
+    position: moved on with every step.
+    progress: told of every epoch.
+    """
+
+    model: TrainedModel
+    position: Position
+    progress: Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """The batches. Each pass of `training` begins at the position; `validation`: one pass an epoch, None for none."""
+
+    training: tf.data.Dataset
+    validation: tf.data.Dataset | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Compiled:
+    """How steps are run.
+
+    training: compiles the model's `train_step`, as the model is at the time.
+    test: its `test_step`, compiled.
+    pace: how many steps to run at once.
+    """
+
+    training: Callable[[], Run]
+    test: Run
+    pace: Pace
+
+
 def run(
-    model: TrainedModel,
-    training: Callable[[], Run],
-    test: Run,
-    batches: tf.data.Dataset,
-    validation: tf.data.Dataset | None,
+    state: State,
+    inputs: Input,
+    compiled: Compiled,
     epochs: int,
     steps: int,
-    position: Position,
-    progress: Progress,
     after_step: Callable[[bool], None],
     broke: Callable[[int], None],
-    pace: Pace,
 ) -> None:
-    """Trains from `position` to the end, or until `progress` stops it.
+    """Trains from the position to the end, or until `state.progress` stops it.
 
     Args:
-      model: with weights, optimizer and metrics as they should be at `position`.
-      training: compiles `model.train_step`, as the model is at the time.
-      test: `model.test_step`, compiled.
-      batches: each pass begins at `position`.
-      validation: one pass a epoch; None for none.
+      state: where the training is; changed on the way.
+      inputs: what to train on and to validate with.
+      compiled: how steps are run.
       epochs, steps: how many, and steps in each epoch.
-      position: moved on with every step.
-      progress: told of every epoch.
       after_step: called after each call of `pace` with False, and after each epoch with True; writes checkpoints.
       broke: called with `model.fault` when that is not 0; raises.
-      pace: how many steps to run at once.
     """
-    train = training()
+    model, position, progress, pace = state.model, state.position, state.progress, compiled.pace
+    train = compiled.training()
 
     def check() -> None:
         fault = int(model.fault.numpy())
@@ -65,10 +92,10 @@ def run(
 
     while position.epoch < epochs and not progress.exhausted():
         if model.enter(position.epoch):
-            train = training()
+            train = compiled.training()
         progress.begin(position.step)
         model.done.assign(position.epoch * steps + position.step)
-        iterator = iter(batches)
+        iterator = iter(inputs.training)
         while position.step < steps:
             count, began = pace.steps(position.step, steps), time.perf_counter()
             train(iterator, tf.constant(count))
@@ -85,8 +112,9 @@ def run(
         model.reset()
         position.epoch, position.step = position.epoch + 1, 0
         with model.averaged():
-            if validation is not None:
-                values |= {f"val_{name}": value for name, value in _validate(model, test, validation).items()}
+            if inputs.validation is not None:
+                found = _validate(model, compiled.test, inputs.validation)
+                values |= {f"val_{name}": value for name, value in found.items()}
             progress.end(position.epoch, values)
         after_step(True)
     model.enter(epochs)  # nothing stays frozen

@@ -19,9 +19,10 @@ NAMED_KEYS = 32
 def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -> TrainerError:
     """The error for a value of `TrainedModel.fault`, in a run of `steps` steps an epoch."""
     epoch, step = divmod(fault // KINDS, steps)
-    records = dataset.records_of_batch(
-        config.data, "train", config.batch_size, config.seed, epoch, step, config.resample, config.cache
+    options = dataset.ReadOptions(
+        "train", config.batch_size, shuffle=True, seed=config.seed, resample=config.resample, cache=config.cache
     )
+    records = dataset.records_of_batch(config.data, options, epoch, step)
     spec = contracts.feature_spec(contract)
     batch = tf.io.parse_example(records, {name: spec[name] for name in ("key", "image", "weight")})
     keys = [key.decode("utf-8", "replace") for key in batch["key"].numpy()]

@@ -7,6 +7,7 @@ comes to the very weights that it would have come to without the interruption.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,47 +22,60 @@ from trainer.config import TrainConfig, TrainerError, flag
 from trainer.data import dataset
 from trainer.training import checkpoint_file, sigterm
 from trainer.training.checkpoint_file import Checkpoint
-from trainer.training.history import Progress
-from trainer.training.loop import Position
-from trainer.training.step import TrainedModel
+from trainer.training.loop import State
 
 NOT_DECISIVE = ("data", "output")  # a folder may be moved: the dataset is known by its contract
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoints:
+    """Those of one run.
+
+    run: where they are written; None to write nothing.
+    about: of `fingerprint`, what they are of.
+    start: the one to go on from; None to begin.
+    """
+
+    run: run_dir.Run | None
+    about: dict[str, Any]
+    start: Checkpoint | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """How a training speaks with whoever started it.
+
+    say: takes the lines of progress.
+    saved: called after each checkpoint.
+    ending: whether the process was told to end.
+    """
+
+    say: Callable[[str], None]
+    saved: Callable[[], None]
+    ending: Callable[[], bool]
 
 
 class Saver:
     """Writes checkpoints of one run, and puts one back."""
 
     def __init__(
-        self,
-        config: TrainConfig,
-        run: run_dir.Run | None,
-        about: dict[str, Any],
-        model: TrainedModel,
-        position: Position,
-        progress: Progress,
-        steps: int,
-        saved: Callable[[], None],
-        ending: Callable[[], bool],
-        say: Callable[[str], None],
+        self, config: TrainConfig, checkpoints: Checkpoints, state: State, steps: int, session: Session
     ) -> None:
-        """run: None to write nothing. about: of `fingerprint`. steps: of an epoch. saved: called after a checkpoint.
-
-        ending: whether the process was told to end.
-        """
-        self._saved, self._ending, self._say = saved, ending, say
-        self._config, self._run, self._about, self._steps = config, run, about, steps
-        self._model, self._position, self._progress = model, position, progress
+        """steps: of an epoch."""
+        self._config, self._steps, self._session = config, steps, session
+        self._run, self._about = checkpoints.run, checkpoints.about
+        self._model, self._position, self._progress = state.model, state.position, state.progress
         self._written = time.monotonic()
 
     def after_step(self, epoch_ended: bool) -> None:
         """Writes a checkpoint where one is due, and where the process was told to end, which it then does."""
         every, minutes = self._config.checkpoint_steps, self._config.checkpoint_minutes
-        ending = self._ending()
+        ending = self._session.ending()
         due = ending or epoch_ended or (every and self._position.step % every == 0)
         if due or (minutes and time.monotonic() - self._written >= 60 * minutes):
             self.save()
         if ending:
-            sigterm.leave(self._say)
+            sigterm.leave(self._session.say)
 
     def save(self) -> None:
         """Writes a checkpoint, if this process is the one that writes.
@@ -85,7 +99,7 @@ class Saver:
         number = self._position.epoch * self._steps + self._position.step
         with run_dir.writing(self._run.checkpoints):
             checkpoint_file.write(self._run.checkpoints, number, state, {**arrays, "best": self._progress.weights})
-        self._saved()
+        self._session.saved()
         self._written = time.monotonic()
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -1,7 +1,7 @@
 """One training run, from a prepared dataset to a model that can be served.
 
 from trainer.config import TrainConfig
-from trainer.train import train
+from trainer.training.train import train
 metrics = train(TrainConfig(data="OUT", output="RUN", epochs=3))
 """
 
@@ -38,7 +38,6 @@ from trainer.training import (
     resume,
     sigterm,
 )
-from trainer.training.checkpoint_file import Checkpoint
 from trainer.training.compiled_steps import Pace
 from trainer.training.history import Progress
 from trainer.training.step import training_model
@@ -100,7 +99,8 @@ def train(
     for warning in warnings:
         say(f"warning: {warning}")
     with sigterm.noted(active=of == 1) as ending:  # of several workers, one that saves would wait for the others
-        progress = _fit(config, contract, network, used, run, about, checkpoint, say, saved, ending)
+        checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
+        progress = _fit(config, contract, network, used, checkpoints, resume.Session(say, saved, ending))
     if worker:
         distribution.wait_for_all(used)
         return {}
@@ -181,12 +181,8 @@ def _fit(
     contract: Contract,
     network: keras.Model,
     used: tf.distribute.Strategy,
-    run: run_dir.Run,
-    about: dict[str, Any],
-    checkpoint: Checkpoint | None,
-    say: Callable[[str], None],
-    saved: Callable[[], None],
-    ending: Callable[[], bool],
+    checkpoints: resume.Checkpoints,
+    session: resume.Session,
 ) -> Progress:
     """Trains from the checkpoint, or from the beginning, and leaves the best weights in the network."""
     position, steps = loop.Position(), nonfinite.steps_of_epoch(config, contract)
@@ -212,13 +208,14 @@ def _fit(
             trained = mixed_precision.twin(config, contract, network)
         model = training_model(config, contract, trained, steps)
     distribution.prepare(model, used)
-    writes = None if distribution.workers(used)[0] else run
-    progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, writes, say)
-    saver = resume.Saver(config, writes, about, model, position, progress, steps, saved, ending, say)
-    if writes:
+    run, say = checkpoints.run, session.say
+    progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, run, say)
+    state = loop.State(model, position, progress)
+    saver = resume.Saver(config, checkpoints, state, steps, session)
+    if run:
         shutil.rmtree(run.logs, ignore_errors=True)  # written anew from the history
-    if checkpoint:
-        saver.restore(checkpoint)
+    if checkpoints.start:
+        saver.restore(checkpoints.start)
     distribution.part_seeds(model, used)
     jit = config.strategy == "one" and compiled_steps.use_xla(
         config.jit, model, batches.element_spec, config.batch_size, say
@@ -228,15 +225,16 @@ def _fit(
         raise nonfinite.breakdown(config, contract, steps, fault)
 
     with distribution.one_sentence_if_one_is_gone(used):
-        loop.run(
-            model, lambda: compiled_steps.compiled(distribution.divided(model.train_step, used), jit),
-            compiled_steps.compiled(distribution.divided(model.test_step, used)), batches, validation,
-            config.epochs, steps, position, progress, saver.after_step, broke,
-            Pace(distribution.steps_at_once(config, used), [config.checkpoint_steps]),
-        )  # fmt: skip
+        compiled = loop.Compiled(
+            training=lambda: compiled_steps.compiled(distribution.divided(model.train_step, used), jit),
+            test=compiled_steps.compiled(distribution.divided(model.test_step, used)),
+            pace=Pace(distribution.steps_at_once(config, used), [config.checkpoint_steps]),
+        )
+        inputs = loop.Input(batches, validation)
+        loop.run(state, inputs, compiled, config.epochs, steps, saver.after_step, broke)
     with model.averaged():
         mixed_precision.hand_over(trained, network)
-    if writes:
+    if run:
         with run_dir.writing(run.last):
             network.save(run.last)
     progress.put_back()

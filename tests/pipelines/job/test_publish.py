@@ -26,7 +26,8 @@ ROOT = pathlib.Path(__file__).parents[3]
 # the one before, and prints what a reader finds then. Beside the test: forking needs a process without threads.
 KILLED = """
 import hashlib, os, pathlib, pickle, shutil, signal, sys
-from pipelines import publish, storage
+from pipelines import storage
+from pipelines.job import publish
 
 old, work, out = map(pathlib.Path, sys.argv[1:4])
 arguments = pickle.loads(pathlib.Path(sys.argv[4]).read_bytes())

@@ -78,7 +78,7 @@ def test_an_error_of_ours_is_found_in_what_the_engine_says():
     with pytest.raises(errors.EngineError) as told:
         flink().finish(Job(RuntimeError(text)))
     assert main._told(told.value) == ("NothingUsableError", "No image has a label.")
-    assert main._failed(told.value) == main.REJECTED
+    assert main._failed(told.value) == errors.NothingUsableError.exit_status == 3
 
 
 def test_another_error_in_a_stage_is_told_and_not_its_traceback():

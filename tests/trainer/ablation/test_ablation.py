@@ -22,6 +22,7 @@ from trainer.ablation.variants import VARIANTS
 from trainer.cli.main import main
 from trainer.config import TrainerError
 from trainer.evaluation import metrics
+from trainer.models import build
 
 VARIANT = {v.name: v for v in VARIANTS}
 
@@ -62,8 +63,17 @@ def test_all_variants_train_as_many_steps():
     for variant in VARIANTS:
         options = trainings.train_config(config(epochs=7, batch_size=32), variant, 2, "d", images=100)
         assert (options.steps, options.epochs, options.seed, options.flip, options.resume) == (4, 7, 2, False, True)
-    assert trainings.train_config(config(), VARIANT["double"], 0, "d", 1).model == "cnn-double"
+    assert trainings.train_config(config(), VARIANT["double"], 0, "d", 1).model == "trainer.ablation.capacity:double"
     assert trainings.train_config(config(model="resnet20"), VARIANT["raw"], 0, "d", 1).model == "resnet20"
+
+
+def test_half_and_double_are_the_cnn_with_other_filters():
+    def filters(name):
+        return [layer.filters for layer in build.build(name, make_contract()).layers if hasattr(layer, "filters")]
+
+    assert filters("cnn") == [16, 32, 64, 128]
+    assert filters(VARIANT["half"].network) == [8, 16, 32, 64]
+    assert filters(VARIANT["double"].network) == [32, 64, 128, 256]
 
 
 def test_the_flags_of_prepare():

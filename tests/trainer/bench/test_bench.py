@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import os
 import subprocess
 import sys
 
@@ -10,9 +9,9 @@ import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
 from tests.support.datasets import write_dataset
-from trainer.bench import config, measure
-from trainer.bench.config import BenchConfig, Findings, Spread
-from trainer.bench.synthetic_step import MAX_ROWS, DeviceStep, MatrixStep, ProcessStep, core_of_its_own
+from trainer.bench import measure, verdict
+from trainer.bench.config import BenchConfig
+from trainer.bench.verdict import Findings, Spread
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
@@ -33,33 +32,33 @@ def findings(loader: float, model: float, wait: float, **changes: object) -> Fin
 
 
 def test_a_slow_loader_is_input_bound():
-    verdict = config.judge(findings(2000, 8000, 0.75, loader_cores=7.5))
-    assert verdict.kind == "input-bound"
-    assert verdict.sentence == (
+    judged = verdict.judge(findings(2000, 8000, 0.75, loader_cores=7.5))
+    assert judged.kind == "input-bound"
+    assert judged.sentence == (
         "Input-bound: the loader gives 2,000 images/s, 0.25 times the 8,000 of the model, and 75.0% of an epoch is "
         "spent waiting for input, so the device is idle for that long, and training could be 4 times as fast."
     )
-    assert verdict.advice == (
+    assert judged.advice == (
         "give the loader more cores: alone, it kept 7.5 of 8 cores busy",
         "or use the wait: a model up to 4 times as expensive trains in the same time",
     )
 
 
 def test_a_fast_loader_is_compute_bound():
-    verdict = config.judge(findings(24000, 8000, 0.004))
-    assert verdict.kind == "compute-bound"
-    assert verdict.sentence == (
+    judged = verdict.judge(findings(24000, 8000, 0.004))
+    assert judged.kind == "compute-bound"
+    assert judged.sentence == (
         "Compute-bound: the loader gives 24,000 images/s, 3 times the 8,000 of the model, and 0.4% of an epoch is "
         "spent waiting for input, so only a cheaper model or a faster device trains faster."
     )
-    assert verdict.advice[0] == "the loader could feed a device up to 3 times as fast"
-    assert not any("GPU" in line or "--batch-size" in line for line in verdict.advice)
+    assert judged.advice[0] == "the loader could feed a device up to 3 times as fast"
+    assert not any("GPU" in line or "--batch-size" in line for line in judged.advice)
 
 
 def test_between_the_two_it_is_balanced():
-    verdict = config.judge(findings(8200, 8000, 0.05))
-    assert verdict.kind == "balanced"
-    assert verdict.sentence == (
+    judged = verdict.judge(findings(8200, 8000, 0.05))
+    assert judged.kind == "balanced"
+    assert judged.sentence == (
         "Balanced: the loader gives 8,200 images/s, 1.02 times the 8,000 of the model, and 5.0% of an epoch is spent "
         "waiting for input, so a faster loader or a faster device alone gains little."
     )
@@ -71,7 +70,7 @@ def test_between_the_two_it_is_balanced():
      (0.101, "input-bound"), (1.0, "input-bound")],
 )  # fmt: skip
 def test_the_wait_decides(wait, kind):
-    assert config.judge(findings(8000, 8000, wait)).kind == kind
+    assert verdict.judge(findings(8000, 8000, wait)).kind == kind
 
 
 @pytest.mark.parametrize(
@@ -87,19 +86,19 @@ def test_the_wait_decides(wait, kind):
     ],
 )
 def test_the_advice_follows_from_what_was_found(changes, said):
-    assert not any(said in line for line in config.judge(findings(2000, 8000, 0.75)).advice)
-    assert any(said in line for line in config.judge(findings(2000, 8000, 0.75, **changes)).advice)
+    assert not any(said in line for line in verdict.judge(findings(2000, 8000, 0.75)).advice)
+    assert any(said in line for line in verdict.judge(findings(2000, 8000, 0.75, **changes)).advice)
 
 
 def test_the_advice_names_the_options_that_are_left():
     def said(**changes):
-        return " ".join(config.judge(findings(24000, 8000, 0.004, **changes)).advice)
+        return " ".join(verdict.judge(findings(24000, 8000, 0.004, **changes)).advice)
 
     assert "--mixed-precision bfloat16" in said(mixed_precision="none")
     assert "--jit on" in said(xla=False)
     assert "--mixed" not in said() and "--jit" not in said()  # noqa: PT018
     assert "--mixed" not in said(mixed_precision="none", accelerator=False)  # it would be slower
-    fed = config.judge(findings(2000, 8000, 0.75, encoding="jpeg", cache="memory"))
+    fed = verdict.judge(findings(2000, 8000, 0.75, encoding="jpeg", cache="memory"))
     assert not any("--cache" in line for line in fed.advice)
 
 
@@ -108,9 +107,9 @@ def test_a_small_split_waits_at_the_start_of_every_pass():
     found = findings(8000, 2000, 0.0, records=1000)
     assert found.loader_rate == pytest.approx(1000 / (0.5 + 0.125))
     assert found.epoch_wait_share == pytest.approx(0.5)
-    verdict = config.judge(found)
-    assert verdict.kind == "input-bound"
-    assert verdict.advice[0].startswith("each pass begins with 0.5 s of waiting for its first batch")
+    judged = verdict.judge(found)
+    assert judged.kind == "input-bound"
+    assert judged.advice[0].startswith("each pass begins with 0.5 s of waiting for its first batch")
 
 
 def test_a_step_that_shares_cores_with_the_loader_is_told():
@@ -118,8 +117,8 @@ def test_a_step_that_shares_cores_with_the_loader_is_told():
     found = findings(16000, 8000, 0.01, both=slow, accelerator=False, cores=1)
     assert found.stretch == pytest.approx(1.98)
     said = "beside the loader a step takes 1.98 times as long as alone: they share 1 core, and more would help both"
-    assert said in config.judge(found).advice
-    assert not any("alone: they share" in line for line in config.judge(findings(16000, 8000, 0.01)).advice)
+    assert said in verdict.judge(found).advice
+    assert not any("alone: they share" in line for line in verdict.judge(findings(16000, 8000, 0.01)).advice)
 
 
 def test_spread_takes_the_median():
@@ -133,9 +132,8 @@ def test_spread_takes_the_median():
         ({"seconds": 0}, "--seconds should be from 0.01 to 3600. Received: 0."),
         ({"seconds": float("nan")}, "--seconds should be from"),
         ({"windows": 0}, "--windows should be from 1 to 1000. Received: 0."),
-        ({"step_ms": -1}, "--step-ms should be from 0 to 10000. Received: -1."),
         ({"split": ""}, "--split should not be empty."),
-        ({"model": "cnn", "step_ms": 5}, "Give one of --model, --step-ms and --flops. Received: --model, --step-ms."),
+        ({"model": ""}, "--model should not be empty."),
         ({"profile": __file__}, "--profile should be a local folder to write to."),
         ({"json": "no/such/folder/f.json"}, "--json should be a file in a folder that is there."),
     ],
@@ -165,44 +163,6 @@ def test_a_split_that_cannot_be_measured_is_one_sentence(tmp_path, capsys, split
     assert len(err.splitlines()) == 1
 
 
-def test_flops_set_the_products_of_a_step():
-    step = MatrixStep(64)
-    step.set_flops(10 * 2 * 64**2)
-    assert (step.rows, step.repeats, step.flops) == (10, 1, 10 * 2 * 64**2)
-    step.set_flops(2.5 * MAX_ROWS * 2 * 64**2)
-    assert step.repeats == 3
-    assert step.flops == pytest.approx(2.5 * MAX_ROWS * 2 * 64**2, rel=1e-3)
-    step.set_flops(0.1)
-    assert (step.rows, step.repeats) == (1, 1)
-
-
-@pytest.mark.parametrize("make", [lambda: DeviceStep(64), lambda: ProcessStep(side=64)])
-def test_calibration_gives_longer_steps_more_work(make):
-    batch = (tf.zeros((4, 8, 8, 3), tf.uint8),)
-    short, long = make(), make()
-    short.set_milliseconds(1, batch)
-    long.set_milliseconds(100, batch)
-    assert long.flops > 3 * short.flops  # a hundred times, on an idle machine
-    short.close()
-    long.close()
-
-
-def test_a_process_that_multiplies_and_has_ended_is_told():
-    step = ProcessStep(side=8)
-    step.close()
-    with pytest.raises((RuntimeError, ValueError)):
-        step((tf.zeros((1, 8, 8, 3), tf.uint8),))
-
-
-def test_a_core_is_left_to_the_step_and_given_back():
-    before = os.sched_getaffinity(0)
-    with core_of_its_own() as core:
-        meanwhile = os.sched_getaffinity(0)
-        assert meanwhile == before - {core}
-        assert (core is None) == (len(before) == 1)
-    assert os.sched_getaffinity(0) == before
-
-
 def test_a_feed_goes_from_pass_to_pass_and_keeps_their_first_waits_apart():
     feed = measure.Feed(tf.data.Dataset.range(3).map(lambda i: (i,)))
     assert [int(feed.take()[0][0]) for _ in range(5)] == [1, 2, 1, 2, 1]
@@ -221,8 +181,8 @@ def test_a_window_counts_waiting_and_working_apart():
     ("argv", "encoding", "weighted"),
     [
         (["--mixed-precision", "bfloat16"], "uint8", True),
-        (["--step-ms", "1"], "float16", False),
-        (["--flops", "1e6", "--cache", "memory"], "png", False),
+        (["--model", "resnet20"], "float16", False),
+        (["--cache", "memory"], "png", False),
     ],
 )
 def test_the_command_measures_and_writes_what_it_found(tmp_path, capsys, argv, encoding, weighted):
@@ -239,11 +199,10 @@ def test_the_command_measures_and_writes_what_it_found(tmp_path, capsys, argv, e
     assert 0 <= content["wait_share"]["median"] <= content["wait_share"]["greatest"] < 1
     assert content["ratio"] == pytest.approx(content["loader_rate"] / content["model"]["median"])
     assert (content["records"], content["batch_size"], content["encoding"]) == (32, 4, encoding)
-    synthetic = "--mixed-precision" not in argv
-    assert (content["parameters"] is None) == synthetic
-    assert (content["step_flops"] is None) != synthetic
+    assert content["parameters"] > 50_000
+    assert ("resnet20" in content["network"]) == ("resnet20" in argv)
     assert (content["cache"], content["mixed_precision"], content["xla"]) == (
-        "memory" if "--cache" in argv else "none", "none" if synthetic else "bfloat16", False,
+        "memory" if "--cache" in argv else "none", "bfloat16" if "bfloat16" in argv else "none", False,
     )  # fmt: skip
     assert content["devices"][-1] == "CPU"
     assert content["options"]["seconds"] == 0.1

@@ -94,7 +94,8 @@ def test_two_passes_differ_and_two_runs_agree(data, seen):
 
 def test_a_pass_can_begin_anywhere_and_its_batches_be_told(data, seen):
     assert seen[4] == seen[3][10:]
-    records = dataset.records_of_batch(data, "train", 5, 7, 3, 2, "uniform")
+    options = dataset.ReadOptions("train", 5, shuffle=True, seed=7, resample="uniform")
+    records = dataset.records_of_batch(data, options, 3, 2)
     labels = [tf.io.parse_single_example(r, {"label": tf.io.FixedLenFeature([], tf.int64)})["label"] for r in records]
     assert [int(label) for label in labels] == [label for _, label in seen[3][10:15]]
     batches = dataset.load(data, "train", 5, shuffle=True, seed=1, resample="uniform")

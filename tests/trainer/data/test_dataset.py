@@ -108,9 +108,10 @@ def test_a_pass_is_a_function_of_its_number_and_can_begin_anywhere(directory, re
     assert [read(1, skip) for skip in range(6)] == [passes[1][skip:] for skip in range(6)]
     by_itself = dataset.load(place, "train", 4, shuffle=True, seed=3)
     assert [[red_corner(contract, images) for images, _ in by_itself] for _ in range(3)] == passes
+    options = dataset.ReadOptions("train", 4, shuffle=True, seed=3)
     keys = [
         tf.io.parse_single_example(r, contracts.feature_spec(contract))["key"].numpy()
-        for r in dataset.records_of_batch(place, "train", 4, 3, 1, 2)
+        for r in dataset.records_of_batch(place, options, 1, 2)
     ]
     assert keys == [b"%016x-000" % index for index in passes[1][2]]
 
@@ -186,7 +187,7 @@ def test_a_record_fewer_than_the_contract_says_is_noticed(tmp_path, monkeypatch)
         list(dataset.load(directory, "train", 2))
     with pytest.raises(tf.errors.FailedPreconditionError, match="to contain 4 elements but contained only 3"):
         list(dataset.load(f"file://{directory}", "train", 2))  # remote, for all that is known
-    monkeypatch.setattr(dataset.mapped, "open_shards", lambda *_: None)
+    monkeypatch.setattr(dataset.mmap_tfrecord, "open_shards", lambda *_: None)
     with pytest.raises(ContractError, match=r"record 3: the contract tells of 4 records"):
         dataset.load(directory, "train", 2)
 

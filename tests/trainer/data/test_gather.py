@@ -19,11 +19,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import contract as contracts
-from pipelines.contract import ContractError, Shard, Split, tf_example
+from pipelines.contract import ContractError, Shard, Split, tf_example, tfrecord
 from tests.support.datasets import AFFINES, frame, make_contract, masked, normalization, picture, record, write_dataset
 from trainer.data import dataset, epoch_order, gather, mmap_array, mmap_tfrecord, xla_normalize
-from trainer.data.example_layout import Layout, LayoutError, expected, to_varint, varint
-from trainer.data.rows import Rows
+from trainer.data.example_layout import Layout, LayoutError, Rows, expected, read_label
 
 RAW = sorted(contracts.RAW_DTYPES)
 COUNTS = (11, 6)
@@ -90,7 +89,7 @@ def test_records_that_are_written_in_another_way_are_read_alike(tmp_path, stream
         names = ["weight", "key", "label", "image"] if index % 3 == 1 else ["image", "key", "label", "weight"]
         parts = [tf.train.Features(feature={n: example.features.feature[n]}).SerializeToString() for n in names]
         body = b"".join(parts)
-        frames.append(frame(b"\x0a" + to_varint(len(body)) + body))
+        frames.append(frame(b"\x0a" + tf_example.to_varint(len(body)) + body))
     one_shard(tmp_path / "d", b"".join(frames), 6, weighted=True)
     gathered = everything(tmp_path / "d")
     images, labels, weights = (np.concatenate(values) for values in zip(*gathered, strict=True))
@@ -230,7 +229,7 @@ def test_records_are_gathered_from_all_shards_at_once(tmp_path, monkeypatch):
     rows, fit, whole, labels, _ = records.find(np.array([0, 7, 16]))
     assert fit
     for row, data in zip(rows, mmap_tfrecord.records(shards, np.array([0, 7, 16])), strict=True):
-        assert whole[row, mmap_tfrecord.HEADER : mmap_tfrecord.HEADER + len(data)].tobytes() == data
+        assert whole[row, tfrecord.HEADER_BYTES : tfrecord.HEADER_BYTES + len(data)].tobytes() == data
     assert labels.tolist() == [records.labels()[i] for i in (0, 7, 16)]
     monkeypatch.setattr(gather.Gather, "__call__", lambda *_: pytest.fail("copied"))
     assert len(everything(tmp_path / "d")) == 5
@@ -396,7 +395,7 @@ def test_changed_records_have_a_layout_only_if_protobuf_reads_the_same(at, chang
     try:
         layout = Layout.of(data)
         values = {name: data[start:stop] for name, (start, stop) in layout.values.items()}
-        label = varint(values["label"])
+        label = read_label(values["label"])
     except LayoutError:
         return
     if len(values["weight"]) != 4:  # which the reader asks besides: see Rows.kind
@@ -413,17 +412,17 @@ def test_changed_records_have_a_layout_only_if_protobuf_reads_the_same(at, chang
 def test_varints_are_those_of_protobuf(value):
     data = tf.train.Int64List(value=[value]).SerializeToString()
     if value:
-        assert varint(data[2:]) == value
+        assert read_label(data[2:]) == value
     if value > 0:
-        assert to_varint(value) == data[2:]
+        assert tf_example.to_varint(value) == data[2:]
     with pytest.raises(LayoutError):
-        varint(data[2:] + b"\x01")
+        read_label(data[2:] + b"\x01")
 
 
 @pytest.mark.parametrize("data", [b"", b"\x80", b"\xff" * 3])
 def test_no_varint(data):
     with pytest.raises(LayoutError, match="should be one number"):
-        varint(data)
+        read_label(data)
 
 
 def test_a_shard_of_the_wrong_count_is_told_before_any_memory_is_asked_for(tmp_path):
@@ -434,7 +433,7 @@ def test_a_shard_of_the_wrong_count_is_told_before_any_memory_is_asked_for(tmp_p
 
 
 def test_a_program_may_end_while_batches_are_read(tmp_path):
-    """TensorFlow's threads are in Python then; see `gather._Calls`."""
+    """TensorFlow's threads are in Python then; see `gather.Calls`."""
     write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (200, 100)})
     code = (
         "from trainer import dataset\n"

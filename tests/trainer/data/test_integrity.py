@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from pipelines import contract as contracts
-from pipelines.contract import ContractError, Shard, Split
+from pipelines.contract import ContractError, Shard, Split, tfrecord
 from tests.support.datasets import frame, masked, record, write_dataset
 from trainer.cli.main import main
 from trainer.data import digest_cache, integrity, mmap_tfrecord
@@ -238,7 +238,7 @@ def test_lengths_are_found_whatever_the_chunks(tmp_path, cache, monkeypatch, chu
     check(f"file://{tmp_path / 'd'}", "full")
     for shard, headers in zip(contract.splits["train"].shards, sorted(seen, key=len, reverse=True), strict=True):
         assert len(headers) == shard.records
-    lengths = sum(int.from_bytes(h, "little") + mmap_tfrecord.FRAMING for headers in seen for h in headers)
+    lengths = sum(int.from_bytes(h, "little") + tfrecord.FRAMING_BYTES for headers in seen for h in headers)
     assert lengths == sum(shard.bytes for shard in contract.splits["train"].shards)
 
 

@@ -12,7 +12,7 @@ from trainer.models import build
 LABELS = ("a", "b", "c")
 
 
-@pytest.mark.parametrize("name", ["cnn", "cnn-half", "resnet20"])
+@pytest.mark.parametrize("name", ["cnn", "resnet20"])
 @pytest.mark.parametrize("shape", [(8, 8, 3), (33, 50, 3), (1, 5, 3), (96, 96, 3)])
 def test_built_in_networks_take_any_shape(name, shape):
     network = build.build(name, make_contract(image_shape=shape, labels=LABELS))
@@ -26,15 +26,6 @@ def test_resnet20_is_the_papers():
     on_shortcuts = [layer for layer in weighted if getattr(layer, "kernel_size", None) == (1, 1)]
     assert len(weighted) - len(on_shortcuts) == 20
     assert 0.26e6 < network.count_params() < 0.28e6
-
-
-def test_capacity_goes_with_the_square_of_the_width():
-    def filters(name):
-        return [layer.filters for layer in build.build(name, make_contract()).layers if hasattr(layer, "filters")]
-
-    assert filters("cnn") == [16, 32, 64, 128]
-    assert filters("cnn-half") == [8, 16, 32, 64]
-    assert filters("cnn-double") == [32, 64, 128, 256]
 
 
 def test_the_small_cnn_is_small_and_has_no_batch_norm():

@@ -104,7 +104,7 @@ def test_a_failure_while_writing_leaves_those_before(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_file.outputs.os, "fsync", full)
+    monkeypatch.setattr(checkpoint_file.atomic.os, "fsync", full)
     with pytest.raises(OSError, match="No space left on device") as error:
         written(tmp_path, 2)
     assert error.value.filename.endswith("step-000000000002.checkpoint")

@@ -39,7 +39,7 @@ def without_pictures_and_export(monkeypatch):
     """They are no part of this and take half of the time."""
     monkeypatch.setattr(finalize.plots, "write_all", lambda *_: None)
     monkeypatch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-    monkeypatch.setattr(finalize.board, "write", lambda *_: None)
+    monkeypatch.setattr(finalize.tensorboard, "write", lambda *_: None)
     monkeypatch.setattr(finalize, "write_page", lambda *_: None)
 
 

@@ -43,8 +43,9 @@ def change(directory, name, make):
 def where_it_is(config, epoch=0):
     """The step of the record MARKED, counted from 1, and all keys of its batch."""
     spec = {"key": tf.io.FixedLenFeature([], tf.string)}
+    options = dataset.ReadOptions("train", config.batch_size, shuffle=True, seed=config.seed)
     for step in range(20):
-        records = dataset.records_of_batch(config.data, "train", config.batch_size, config.seed, epoch, step)
+        records = dataset.records_of_batch(config.data, options, epoch, step)
         keys = [k.decode() for k in tf.io.parse_example(records, spec)["key"].numpy()]
         if key(MARKED) in keys:
             return step + 1, keys

@@ -50,7 +50,7 @@ def without_pictures_and_export():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finalize.plots, "write_all", lambda *_: None)
         patch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-        patch.setattr(finalize.board, "write", lambda *_: None)
+        patch.setattr(finalize.tensorboard, "write", lambda *_: None)
         patch.setattr(finalize, "write_page", lambda *_: None)
         yield
 
@@ -95,13 +95,13 @@ def assert_same_outcome(one, other):
 
 def drop_checkpoints(patch, kept):
     """Has the last checkpoint of a run appended to `kept` before it is taken away."""
-    drop = train.outputs.drop_checkpoints
+    drop = train.run_dir.drop_checkpoints
 
     def keep(run):
         kept.append(checkpoint_file.latest(run.checkpoints, print))
         drop(run)
 
-    patch.setattr(train.outputs, "drop_checkpoints", keep)
+    patch.setattr(train.run_dir, "drop_checkpoints", keep)
 
 
 @pytest.fixture(scope="module")
@@ -122,9 +122,9 @@ def test_a_killed_run_comes_to_the_very_same_weights(data, whole, tmp_path, monk
     for step in steps[1:]:
         killed(data, out, step, monkeypatch, resume=True)
     states = []
-    drop = train.outputs.drop_checkpoints
+    drop = train.run_dir.drop_checkpoints
     monkeypatch.setattr(
-        train.outputs,
+        train.run_dir,
         "drop_checkpoints",
         lambda r: (states.append(checkpoint_file.latest(r.checkpoints, print)), drop(r)),
     )
@@ -174,8 +174,8 @@ def test_a_run_with_all_options_comes_to_the_very_same_weights(data, tmp_path, m
 
 CHILD = """
 import os, signal, sys
-from trainer import resume
 from trainer.__main__ import main
+from trainer.training import resume
 left = [int(sys.argv[1])]
 after_step = resume.Saver.after_step
 def counts(self, epoch_ended):

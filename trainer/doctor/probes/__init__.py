@@ -1,5 +1,5 @@
-"""One file for each kind of fault. A probe is a pure function of the subject that returns findings.
+"""Contains the probes, with one file for each kind of fault.
 
-Begin in `base`, then `registry`, which lists all probes: a new one is added there, and the sentences of its findings in
-`../findings.toml`.
+A probe is a pure function of the subject that returns findings. Start reading in `base`. `registry` lists all probes. A
+new probe is added there, and the sentences of its findings in `../findings.toml`.
 """

@@ -1,4 +1,7 @@
-"""Input: photos that were stretched so far that what is on them changed its shape."""
+"""Checks the input for photos with a strongly changed aspect ratio.
+
+Such a resize changes the shapes of the objects in the photo.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,21 @@ from trainer.doctor.subject import folder
 from trainer.doctor.subject.subject import PREPARED, Subject
 from trainer.doctor.tools.match_images import FEWEST, pairs
 
-SQUEEZED = 2.0  # an object's width against its height changes by more than this
-SQUEEZED_SHARE = 0.1  # of the images; of 1,399 photos of dogs and cats, 0.6 % are so long or so high
+SQUEEZED = 2.0  # factor by which an object's ratio of width to height changes
+SQUEEZED_SHARE = 0.1  # share of the images; of 1,399 photos of dogs and cats, 0.6 % are so wide or so high
 MOST = 500  # sources of a prepared dataset whose headers are read
 LEDGER = "ledger"  # see docs/dataset.md
 
 
 def aspect(subject: Subject, clock: Clock) -> list[Finding]:
-    """Of the photos that a dataset's images were made of, by --data or by a prepared dataset's ledger."""
+    """Finds out whether the resize changed the aspect ratio of the photos too much.
+
+    The sizes of the source photos come from --data, or from the ledger of a prepared dataset.
+    """
     if subject.origin == PREPARED and subject.contract is not None:
         mode = subject.contract.resize.get("mode")
         if mode != "stretch":
-            return []  # cropped or padded: shapes are kept
+            return []  # cropping and padding keep the shapes of objects
         height, width, _ = subject.contract.image_shape
         return _judge(_sources(subject, clock), height, width)
     sizes, shape = pairs(subject, clock).sizes, subject.splits[0].sample.shapes[0]
@@ -36,7 +42,12 @@ def aspect(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _judge(sizes: np.ndarray, height: int, width: int) -> list[Finding]:
-    """sizes: int64 (k, 2), width and height of the photos."""
+    """Compares the sizes of photos with the size of the resized images.
+
+    Args:
+      sizes: int64 (k, 2), width and height of the photos.
+      height, width: of the resized images.
+    """
     photos = sizes[:, 0] / sizes[:, 1]
     squeezed = float(np.mean(np.abs(np.log(photos / (width / height))) > np.log(SQUEEZED)))
     if squeezed < SQUEEZED_SHARE:
@@ -53,14 +64,20 @@ def _judge(sizes: np.ndarray, height: int, width: int) -> list[Finding]:
 
 
 def _sources(subject: Subject, clock: Clock) -> np.ndarray:
-    """Width and height of up to MOST photos of the ledger that are still there, from their headers."""
+    """Reads width and height of up to MOST photos of the ledger from their headers.
+
+    Photos that no longer exist are left out.
+
+    Raises:
+      NotApplicable: fewer than FEWEST photos can be read.
+    """
     found: list[tuple[int, int]] = []
     for path in _ledger(subject):
         if len(found) >= MOST or clock.over:
             break
         try:
             found.append(folder.size_of(path))
-        except Exception:  # noqa: S112 - a photo that moved or that Pillow cannot open tells nothing here
+        except Exception:  # noqa: S112 - a photo that moved or that Pillow cannot open has no size
             continue
     if len(found) < FEWEST:
         raise NotApplicable("the photos that the dataset was made of are not there any more")
@@ -68,7 +85,10 @@ def _sources(subject: Subject, clock: Clock) -> np.ndarray:
 
 
 def _ledger(subject: Subject) -> list[str]:
-    """Local paths of the photos of train, each once, in an order of hashes, as the records are."""
+    """Returns the local paths of the photos of the train split, each once.
+
+    They have the order of the records, which is an order of hashes.
+    """
     paths: dict[str, None] = {}
     shards = subject.contract.splits["train"].shards if subject.contract and "train" in subject.contract.splits else ()
     for shard in shards:

@@ -1,7 +1,9 @@
-"""Data: augmentation that is frozen, in the wrong split, on the wrong classes, or that leaves nothing to see.
+"""Checks the data for augmentation that does harm.
 
-The maps of a dataset are called in two ways on the same element: as they were traced, which is what every epoch sees,
-and as Python functions, whose Python code then runs anew.
+It may be frozen, in the wrong split, on the wrong classes, or so strong that the objects are no longer visible.
+
+The probes call the maps of a dataset in two ways on the same element. The first is the traced function, which is what
+every epoch sees. The second is the Python function, which runs its Python code again with each call.
 """
 
 from __future__ import annotations
@@ -26,18 +28,24 @@ from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.tfdata_steps import Step
 
-ELEMENTS = 4  # of a map that are tried: a coin with an even chance shows in 4 * 8 tosses but once in 10**9
+# So many elements are tried with a map, each TIMES times. A random choice of even chance then stays hidden with a
+# probability of 2**-28.
+ELEMENTS = 4
 TIMES = 8
 PER_CLASS = 4
-SEARCHED = 400  # elements to find some of each class in
-# Words in a function's name that say that the rare class is meant.
+SEARCHED = 400  # elements that are searched for images of each class
+# These words in a function's name show that it is meant for the rare class.
 MEANT_RARE = re.compile(r"rare|minor|oversampl|underrepresent|tail_class")
-WASHED_OUT = 0.1  # of the contrast that the image had
+WASHED_OUT = 0.1  # share of the contrast that the image had before
 DESTROYED_SHARE = 0.5
 
 
 def frozen(subject: Subject, clock: Clock) -> list[Finding]:
-    """A coin that was tossed once, when the graph was traced; or a cache behind the augmentation."""
+    """Finds augmentation that does not change from epoch to epoch.
+
+    There are three reasons: Python code drew a random number once, when the graph was traced. A cache follows the
+    augmentation. A seed starts again with each pass.
+    """
     for step, behind in _image_maps(_own(subject).train, clock):
         varies = _varies(tfdata_steps.run_traced, step, clock)
         if varies:
@@ -51,7 +59,7 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def in_validation(subject: Subject, clock: Clock) -> list[Finding]:
-    """Validation images that are changed at random."""
+    """Finds validation images that a map changes at random."""
     for step, _ in _image_maps(_own(subject).validation, clock):
         if _varies(tfdata_steps.run_traced, step, clock) or _varies(tfdata_steps.run_anew, step, clock):
             return [
@@ -64,7 +72,10 @@ def in_validation(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
-    """Augmentation that by its code is meant for one class and is done to others."""
+    """Finds augmentation that is meant for one class and also changes others.
+
+    The code of the map shows that one class is meant.
+    """
     for step, _ in _image_maps(_own(subject).train, clock):
         reason = _meant_for_rare(step.function)
         if not reason or not _varies(tfdata_steps.run_traced, step, clock):
@@ -81,7 +92,7 @@ def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def destroying(subject: Subject, clock: Clock) -> list[Finding]:
-    """Augmented images in which nothing can be seen any more."""
+    """Finds augmentation after which images have nearly no contrast."""
     for step, _ in _image_maps(_own(subject).train, clock):
         if not _varies(tfdata_steps.run_traced, step, clock):
             continue
@@ -104,10 +115,10 @@ def _own(subject: Subject) -> Subject:
 
 
 def _image_maps(split: Split | None, clock: Clock) -> Iterator[tuple[Step, list[Step]]]:
-    """The maps from images to images.
+    """Yields the maps from images to images, each with the steps after it.
 
     Raises:
-      NotApplicable: none can be seen.
+      NotApplicable: no map function can be read.
     """
     found = False
     for step, behind in tfdata_steps.maps(split.dataset) if split is not None and split.dataset is not None else ():
@@ -127,24 +138,30 @@ def _is_image(spec: Any) -> bool:
 
 
 def _elements(step: Step, count: int) -> list[Any]:
-    """Elements before the map; () where they cannot be had."""
+    """Returns up to `count` elements of the dataset before the map."""
     return list(step.source.take(count))
 
 
 def _varies(run: Callable[[Step, Any, int], list[np.ndarray]], step: Step, clock: Clock) -> bool:
-    """Whether the map gives different images for one element. A function that cannot be called so is taken not to."""
+    """Returns whether the map gives different images for one element.
+
+    A function that cannot be called in this way counts as one that does not vary.
+    """
     try:
         for element in _elements(step, ELEMENTS):
             clock.check()
             if tfdata_steps.differ(run(step, element, TIMES)):
                 return True
-    except (tf.errors.OpError, ValueError, TypeError, AttributeError, RuntimeError):  # what an eager call may raise
+    except (tf.errors.OpError, ValueError, TypeError, AttributeError, RuntimeError):  # an eager call may raise any
         return False
     return False
 
 
 def _repeats(step: Step) -> bool:
-    """Whether two passes over the same elements see the same images: a seed that starts anew with each pass."""
+    """Returns whether two passes over the same elements give the same images.
+
+    This is so with a seed that starts again with each pass.
+    """
     elements = step.source.take(ELEMENTS)
     again = elements.map(step.function)
     one, two = ([np.asarray(tf.nest.flatten(e)[0]) for e in again] for _ in range(2))
@@ -152,13 +169,16 @@ def _repeats(step: Step) -> bool:
 
 
 def _meant_for_rare(function: Callable[..., Any] | None) -> str:
-    """What in a function's code says that one class is meant: its name, or a comparison with the label; else ""."""
+    """Returns what in a function's code shows that it is meant for one class.
+
+    This is its name, or a comparison with the label; "" where the code shows neither.
+    """
     name = getattr(function, "__name__", "")
     if MEANT_RARE.search(name.lower()):
         return f"its name is {name}"
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))  # type: ignore[arg-type]
-    except (OSError, TypeError, SyntaxError, ValueError):  # a lambda inside of a call, no source
+    except (OSError, TypeError, SyntaxError, ValueError):  # the source is missing, or is a lambda inside a call
         return ""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     if not functions or len(functions[0].args.args) < 2:
@@ -171,7 +191,10 @@ def _meant_for_rare(function: Callable[..., Any] | None) -> str:
 
 
 def _share_by_class(step: Step, clock: Clock) -> dict[int, float]:
-    """Class id -> share of its images that the map changes at random; of up to PER_CLASS images of each class seen."""
+    """Returns class id -> share of its images that the map changes at random.
+
+    Up to PER_CLASS images of each class are tried, from the first SEARCHED elements.
+    """
     changed: dict[int, list[bool]] = {}
     for element in step.source.take(SEARCHED):
         clock.check()
@@ -194,7 +217,10 @@ def _contrast(image: np.ndarray) -> float:
 
 
 def _unit_of(image: np.ndarray) -> float:
-    """255 for images of that range, else 1: augmentation may come before or after the scaling."""
+    """Returns 255 for images of the range 0..255, else 1.
+
+    Both occur, because augmentation may come before or after the scaling.
+    """
     return 255.0 if float(np.max(np.abs(np.asarray(image, np.float64)))) > 3 else 1.0
 
 

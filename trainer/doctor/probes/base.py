@@ -1,4 +1,4 @@
-"""A probe: one question to the subject."""
+"""Defines a probe: one check of the subject."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding
 from trainer.doctor.subject.subject import Subject
 
-# What a probe can need of a subject, and what a user gives for it.
+# Inputs that a probe can need, and the options with which a user gives them.
 NEEDS = {
     "images": "--data or --dataset",
     "dataset": "--dataset or a prepared --data",
@@ -24,11 +24,12 @@ NEEDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-    """A pure function of the subject that gives findings, with what it needs and how long it may take.
+    """Describes a pure function of the subject that returns findings.
 
     name: what is checked, as a noun that can stand in a list: "value range at the model's input".
-    look: raises NotApplicable where it cannot tell, OutOfTime (by its clock) where it could not finish.
-    needs: names of NEEDS; without one of them the probe is not asked.
+    look: the function. It raises NotApplicable where it cannot check the subject, and OutOfTime (by its clock) where it
+      could not finish.
+    needs: names of NEEDS. Without one of them the probe is not called.
     seconds: time limit; `--deep` multiplies it by subject.DEEPER.
     """
 
@@ -38,5 +39,5 @@ class Probe:
     seconds: float = 5.0
 
     def missing(self, subject: Subject) -> list[str]:
-        """What the user would have to give for this probe."""
+        """Returns what the user would have to give for this probe."""
         return [NEEDS[need] for need in self.needs if not subject.has(need)]

@@ -1,4 +1,7 @@
-"""Data: how many images each class has, in which split, and what that makes of an accuracy."""
+"""Checks the data for the balance of classes in each split.
+
+The balance also decides what an accuracy means.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,19 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 
-UNBALANCED = 5.0  # largest class to smallest; below this the rare class is still learned, only worse
-LEAST_IMAGES = 50  # of a sample that is to tell the balance
-FEW = 10  # train images of a class: fewer show hardly how it varies
-LIKE_MAJORITY = 0.02  # an accuracy that beats the majority by less says nothing of the other classes
+UNBALANCED = 5.0  # largest class to smallest; below this ratio a model still learns the rare class, but less well
+LEAST_IMAGES = 50  # least number of images in a sample from which the balance is judged
+FEW = 10  # train images of a class; fewer hardly show how the class varies
+LIKE_MAJORITY = 0.02  # an accuracy less than this above the majority's shows nothing about the other classes
 ONE_ANSWER = 0.98
 LEAST_ANSWERS = 40
 
 
 def imbalance(subject: Subject, clock: Clock) -> list[Finding]:
-    """One class is so frequent that accuracy is mostly its share."""
+    """Finds a class that is much more frequent than another.
+
+    Accuracy is then mostly the share of this class.
+    """
     del clock
     counts, whole = state.counts(subject, subject.split("train"))
     if len(counts) < 2 or (sum(counts.values()) < LEAST_IMAGES and not whole):
@@ -48,7 +54,10 @@ def imbalance(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _majority(subject: Subject) -> tuple[str, float, str]:
-    """The commonest class of validation (train without one), its share, and the split's name."""
+    """Returns the commonest class, its share of the images, and the split's name.
+
+    The split is validation, or train where there is no validation.
+    """
     split = subject.splits[-1]
     counts, _ = state.counts(subject, split)
     common = max(counts, key=lambda c: counts[c])
@@ -56,7 +65,10 @@ def _majority(subject: Subject) -> tuple[str, float, str]:
 
 
 def accuracy_is_majority(subject: Subject, clock: Clock) -> list[Finding]:
-    """A reported accuracy that always answering one class would reach."""
+    """Finds a reported accuracy no better than that of a constant answer.
+
+    The constant answer is the commonest class.
+    """
     del clock
     reported = state.reported_accuracy(subject.history)
     if reported is None:
@@ -78,7 +90,7 @@ def accuracy_is_majority(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def one_answer(subject: Subject, clock: Clock) -> list[Finding]:
-    """A trained model that gives one class to all images."""
+    """Finds a trained model that gives the same class for all images."""
     del clock
     if not state.is_trained(subject):
         raise NotApplicable("the model is not trained yet")
@@ -102,7 +114,7 @@ def one_answer(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def missing(subject: Subject, clock: Clock) -> list[Finding]:
-    """Classes that one split has and the other has not."""
+    """Finds classes that occur in one split and not in the other."""
     del clock
     train, validation = subject.split("train"), subject.split("validation")
     one, whole = state.counts(subject, train)
@@ -123,7 +135,7 @@ def missing(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _absent(subject: Subject, absent: list[int]) -> tuple[str, str]:
-    """The evidence for classes that one split lacks, and their names."""
+    """Returns the evidence for classes that one split lacks, and their names."""
     names = ", ".join(state.label_name(label, subject.labels, quoted=True) for label in absent[:10])
     many = len(absent) > 1
     evidence = (
@@ -134,7 +146,7 @@ def _absent(subject: Subject, absent: list[int]) -> tuple[str, str]:
 
 
 def few(subject: Subject, clock: Clock) -> list[Finding]:
-    """Classes with a handful of train images."""
+    """Finds classes with fewer than FEW train images."""
     del clock
     counts, whole = state.counts(subject, subject.split("train"))
     if not whole:

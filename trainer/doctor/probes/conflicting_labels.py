@@ -1,4 +1,4 @@
-"""Labels: the same image under two labels."""
+"""Checks the labels for equal images under different labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ SHOWN = 5
 
 
 def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
-    """Images of equal bytes (a folder's files, else the tensors) under different labels, within and across splits."""
+    """Finds images of equal bytes under different labels, within and across splits.
+
+    The bytes are those of the files of a folder, else those of the tensors.
+    """
     seen: dict[bytes, dict[int, str]] = {}
     pictures: dict[str, object] = {}
     total = 0
@@ -48,7 +51,10 @@ def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _items(subject: Subject) -> Iterator[tuple[bytes, int, str, object]]:
-    """(digest, label, name, picture) of every image; constant ones are equal without being the same photo."""
+    """Yields (digest, label, name, picture) of every image.
+
+    Constant images are left out of a dataset's: they can be equal without being the same photo.
+    """
     if subject.origin == FOLDER and subject.folder is not None:
         for photo in subject.folder.photos:
             yield bytes.fromhex(photo.digest), subject.labels.index(photo.label), photo.path, photo.small

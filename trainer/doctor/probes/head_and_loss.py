@@ -1,4 +1,4 @@
-"""Labels and head: do activation, loss and the form of the labels go together?"""
+"""Checks whether activation, loss and the form of the labels fit together."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ RIGHT_PAIRS = (
 
 
 def activation_and_loss(subject: Subject, clock: Clock) -> list[Finding]:
-    """Softmax of one unit, sigmoid under a categorical loss, from_logits against the activation."""
+    """Finds a head whose activation does not fit the loss.
+
+    The faults are a softmax of one unit, a sigmoid or a single unit under a categorical loss, and a from_logits that
+    contradicts the activation.
+    """
     del clock
     head = head_of(subject)
     if head.units == 1 and head.activation == SOFTMAX:
@@ -103,7 +107,11 @@ def _class_name(name: str) -> str:
 
 
 def label_form(subject: Subject, clock: Clock) -> list[Finding]:
-    """One-hot labels for a sparse loss, integers for a categorical one, another number of columns than outputs."""
+    """Finds labels in a form that the loss does not take.
+
+    The faults are one-hot labels for a sparse loss, integers for a categorical one, and a number of label columns that
+    differs from the number of outputs.
+    """
     del clock
     head, loss = head_of(subject), loss_of(subject.model)
     return [
@@ -128,14 +136,14 @@ def _form(split: str, labels: np.ndarray, head: Head, loss: Loss) -> Finding | N
 
 
 def label_range(subject: Subject, clock: Clock) -> list[Finding]:
-    """Labels outside of the head, and those that begin with 1."""
+    """Finds labels outside the head's range, and labels that begin with 1."""
     del clock
     head = head_of(subject)
     found = []
     for split in subject.splits:
         labels = split.sample.labels
         if labels.ndim > 1 and labels.shape[-1] > 1:
-            continue  # their number of columns is looked at by `label_form`
+            continue  # `label_form` checks their number of columns
         seen = split.sample.labels_seen
         fraction = labels[np.isfinite(labels)] if labels.dtype.kind == "f" else labels
         if fraction.size != labels.size or (fraction != np.rint(fraction)).any():
@@ -152,7 +160,10 @@ def label_range(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _is_soft(subject: Subject, labels: np.ndarray) -> bool:
-    """Probabilities as labels of a binary loss: smoothed or mixed."""
+    """Returns whether the labels are probabilities for a binary loss.
+
+    Smoothed or mixed labels are such probabilities.
+    """
     return loss_of(subject.model).kind == BINARY and bool(((labels >= 0) & (labels <= 1)).all())
 
 
@@ -185,7 +196,10 @@ def _outside(split: str, seen: np.ndarray, head: Head) -> Finding:
 
 
 def known_classes(subject: Subject, clock: Clock) -> list[Finding]:
-    """A head of another size than the number of classes that folder or contract name."""
+    """Finds a head with more or fewer units than there are classes.
+
+    The folder or the contract names the classes.
+    """
     del clock
     if not subject.labels:
         raise NotApplicable("the names of the classes are not known")

@@ -1,4 +1,4 @@
-"""Model and training: the loss and the gradients before the first step, and the size of the model."""
+"""Checks the model before the first step: loss, gradients and number of weights."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools.model_copy import Twin
 
-HIGH, LOW = 3.0, 0.3  # times ln(classes)
-EXPLODES = 1e3  # global norm: usual ones are 0.1 to 100
-VANISHES = 1e-5  # of the last kernel's gradient, at the first one
-LARGE = 30_000  # trainable parameters to one train image
+HIGH, LOW = 3.0, 0.3  # limits of the first loss, as multiples of ln(classes)
+EXPLODES = 1e3  # limit of the global norm; the usual norms are 0.1 to 100
+VANISHES = 1e-5  # limit of the first kernel's gradient, as a share of the last one's
+LARGE = 30_000  # trainable parameters for each train image
 FULL_SHARE = 0.8
 
 
 def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
-    """Far from ln(classes)."""
+    """Finds a first loss that is far from ln(classes)."""
     _untrained(subject)
     twin = Twin(subject)
     clock.check()
@@ -43,7 +43,7 @@ def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def gradients(subject: Subject, clock: Clock) -> list[Finding]:
-    """Exploding or vanishing at the first step."""
+    """Finds exploding or vanishing gradients at the first step."""
     _untrained(subject)
     twin = Twin(subject)
     clock.check()
@@ -87,7 +87,10 @@ def _untrained(subject: Subject) -> None:
 
 
 def capacity(subject: Subject, clock: Clock) -> list[Finding]:
-    """A model far too small or too large for the data, told from its layers."""
+    """Finds a model that is far too small or too large for the data.
+
+    It judges by the layers of the model.
+    """
     del clock
     narrow = _narrowest(subject)
     if narrow:
@@ -114,7 +117,10 @@ def capacity(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _narrowest(subject: Subject) -> Finding | None:
-    """A layer that cannot tell the classes apart: so few units that their signs have fewer patterns than classes."""
+    """Finds a layer with too few units to separate the classes.
+
+    The signs of its units have fewer patterns than there are classes.
+    """
     classes = state.classes(subject)
     layers = [layer for layer in flat(subject.model) if _width(layer)]
     for layer in layers[:-1]:
@@ -131,7 +137,10 @@ def _narrowest(subject: Subject) -> Finding | None:
 
 
 def flat(model: Any) -> list[Any]:
-    """All layers in their order; models inside of the model, and layers inside of layers, are opened."""
+    """Returns all layers in order.
+
+    Models inside the model, and layers inside layers, are replaced by their own layers.
+    """
     found: list[Any] = []
     for layer in getattr(model, "layers", None) or getattr(model, "_layers", []):
         inner = flat(layer)
@@ -140,8 +149,9 @@ def flat(model: Any) -> list[Any]:
 
 
 def _width(layer: Any) -> int:
-    """Units or filters of a Dense or convolution; 0 of other layers. Gates in side branches are no bottleneck: layers
-    with a sigmoid are left out.
+    """Returns the units or filters of a Dense or convolution; 0 for other layers.
+
+    It is also 0 for layers with a sigmoid: gates in side branches are no bottleneck.
     """
     if getattr(getattr(layer, "activation", None), "__name__", "") in ("sigmoid", "hard_sigmoid"):
         return 0

@@ -1,4 +1,7 @@
-"""Input against model: do the values of the images suit the first layer with weights?"""
+"""Checks whether the images suit the model.
+
+It compares the values of the images with what the first layer with weights expects.
+"""
 
 from __future__ import annotations
 
@@ -18,22 +21,25 @@ from trainer.doctor.tools.first_weights import Front
 from trainer.doctor.tools.keras_applications import CAFFE, CENTRED, RANGES, RAW, SYMMETRIC, UNIT, Application
 from trainer.models import alignment
 
-IMAGES = 64  # so many tell a range
-LARGE = 20.0  # root mean square at the first weights: 0..255 has about 130, every usual scaling less than 2
-SMALL = 0.1  # span (0.1 to 99.9 %) at the first weights: a dark set of 0..1 has 0.3, one that was scaled twice 0.004
+IMAGES = 64  # enough images to show a range
+# Root mean square at the first weights. 0..255 has about 130, and every usual scaling has less than 2.
+LARGE = 20.0
+# Span (0.1 to 99.9 %) at the first weights. A dark dataset of 0..1 has 0.3, and one that was scaled twice has 0.004.
+SMALL = 0.1
 SCALES_DOWN = 1 / 20  # a model that divides by more than this expects 0..255
-SMALL_INPUT = 20.0  # and what it gets has less than this span
-REMEMBERED = 0.35  # divergence from what batch normalization remembers: photos of another kind 0.28, ranges 0.43
-BETTER = 4.0  # so many times nearer to it another range has to bring the images
+SMALL_INPUT = 20.0  # span of the images; with less, they were scaled already before such a model
+# Least divergence from the moving averages of batch normalization: photos of another kind have 0.28, other ranges 0.43.
+REMEMBERED = 0.35
+BETTER = 4.0  # another range must reduce this divergence by at least this factor
 
 
 def takes_images(subject: Subject, clock: Clock) -> list[Finding]:
-    """A model that raises when it is called with a batch."""
+    """Finds a model that raises an exception when it is called with a batch."""
     del clock
     images = subject.splits[0].sample.images[:2]
     try:
         subject.model(images, training=False)
-    except Exception as e:  # whatever layers raise on a shape or dtype that they do not take
+    except Exception as e:  # layers raise many types on a shape or dtype that they do not take
         wanted = [tuple(tensor.shape) for tensor in getattr(subject.model, "inputs", None) or []]
         known = exceptions.explain(e, "calling the model with a batch")
         if known.id != "program-raises":
@@ -50,7 +56,7 @@ def takes_images(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def value_range(subject: Subject, clock: Clock) -> list[Finding]:
-    """0..255 where small values are expected, and values that are scaled twice."""
+    """Finds 0..255 where the model expects small values, and values scaled twice."""
     del clock
     split = subject.splits[0]
     images = _sound(split.sample.images[:IMAGES])
@@ -70,12 +76,18 @@ def value_range(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _sound(images: np.ndarray) -> np.ndarray:
-    """As float32; NaN and infinity are told by another probe."""
+    """Returns the images as float32, with 0 in the place of NaN and infinity.
+
+    Another probe reports these values.
+    """
     return np.nan_to_num(images.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 def _span(values: np.ndarray) -> float:
-    """From 0.1 to 99.9 %, channel by channel: what lies between the channels' means is no contrast."""
+    """Returns the span from the 0.1 to the 99.9 % percentile, averaged over channels.
+
+    Each channel has a span of its own, because a difference between the means of channels is no contrast.
+    """
     channels = values.shape[-1] if values.ndim == 4 and values.shape[-1] <= 4 else 1
     low, high = np.percentile(values.reshape(-1, channels), [0.1, 99.9], axis=0)
     return float(np.mean(high - low))
@@ -86,9 +98,9 @@ def _as_wanted(network: Application | None, values: np.ndarray) -> bool:
 
 
 def _learned(subject: Subject) -> bool:
-    """True if the model is right far more often than the majority answer: it was trained on just these values.
+    """Returns whether the model is right far more often than the majority answer.
 
-    By a one-sided test at three standard errors.
+    Then it was trained on just these values. The test is one-sided, at three standard errors.
     """
     try:
         split, outputs = subject.scored
@@ -143,7 +155,11 @@ def _histogram(given: np.ndarray, reached: np.ndarray) -> Chart:
 
 
 def network_range(subject: Subject, clock: Clock) -> list[Finding]:
-    """Another range than a network of keras.applications was made for, or than its batch normalization remembers."""
+    """Finds images in another range than the network was made for.
+
+    The expected range is that of the network of keras.applications. If the model is trained, it is the range that fits
+    the moving averages of the first batch normalization.
+    """
     del clock
     images = _sound(subject.splits[0].sample.images[:IMAGES])
     network, norm = keras_applications.of(subject.model), _first_batch_norm(subject.model)
@@ -156,7 +172,7 @@ def network_range(subject: Subject, clock: Clock) -> list[Finding]:
     if not seen.known:
         raise NotApplicable("the model is no graph of layers")
     gain = _span(seen.values) / max(_span(images), 1e-12)
-    if gain < SCALES_DOWN:  # it has its own preprocessing, which `value_range` looks at
+    if gain < SCALES_DOWN:  # the network has its own preprocessing, which `value_range` checks
         return []
     found = keras_applications.range_of(seen.values)
     if found in _fitting(network.wants):
@@ -165,7 +181,10 @@ def network_range(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _fitting(wants: str) -> tuple[str, ...]:
-    """Ranges that random weights learn from as well: centred ones of about the same size."""
+    """Returns the ranges from which random weights learn as well as from `wants`.
+
+    For a range centred on 0, these are the centred ranges of about the same size.
+    """
     return {
         SYMMETRIC: (SYMMETRIC, CENTRED),
         CENTRED: (SYMMETRIC, CENTRED),
@@ -194,7 +213,10 @@ def _is_trained(norm: Any) -> bool:
 
 
 def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application | None) -> Finding | None:
-    """Compares the images, and what they would be in the other usual ranges, with what the layer remembers."""
+    """Compares the images with the moving averages of a batch normalization.
+
+    It tries the images as they are, and as they would be in each other usual range.
+    """
     seen = first_weights.look(model, images).values
     first = first_weights.entering(model, norm, images)
     if first is None:
@@ -230,9 +252,10 @@ def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application 
 
 
 def _divergence(entering: np.ndarray, norm: Any) -> float:
-    """Kullback-Leibler divergence of normal distributions, images from memory, the mean over channels.
+    """Returns the Kullback-Leibler divergence of the images from the moving averages.
 
-    Of log(1 + divergence): a few channels that are dead in one of the two should not decide.
+    Both are taken as normal distributions. The result is the mean over channels of log(1 + divergence). The logarithm
+    limits the weight of a few channels that are dead in one of the two.
     """
     axes = tuple(range(entering.ndim - 1))
     mean, variance = entering.mean(axis=axes, dtype=np.float64), entering.var(axis=axes, dtype=np.float64) + 1e-3
@@ -242,7 +265,10 @@ def _divergence(entering: np.ndarray, norm: Any) -> float:
 
 
 def of_run(subject: Subject, clock: Clock) -> list[Finding]:
-    """A run that is looked at with another dataset than it was trained on."""
+    """Finds a dataset that differs from the one that the model was trained on.
+
+    The model is that of a training run, and the contracts of the two datasets are compared.
+    """
     del clock
     if subject.trained is None or subject.contract is None:
         raise NotApplicable("the model is not a training run's")

@@ -1,4 +1,7 @@
-"""Labels: can anything be learnt of them from the images, are some of them wrong, are the model's answers permuted?"""
+"""Checks whether the labels are right.
+
+Can a classifier learn them from the images? Are some of them wrong? Are the classes of the model's answers exchanged?
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,25 @@ from trainer.doctor.subject.subject import FOLDER, Subject
 from trainer.doctor.tools import first_weights, image_features
 from trainer.doctor.tools.kernel_classifier import FEWEST_OF_CLASS, Judgement, judge
 
-MOST = 1000  # images: seconds grow with the cube
-CHANCE = 2.5  # standard errors above guessing; shuffled labels reach more in 0.6 % of cases
-EFFECT = 0.12  # above guessing, what simple features reach at least on photographs: dogs against cats 0.23
-# Wrong labels (Northcutt et al. 2021, "Confident Learning"), with limits that put precision first:
-TELLABLE = 0.85  # balanced accuracy of the simple classifier, below which its doubts are its own
-GIVEN, OTHER = 0.05, 0.90  # its probabilities, on images it did not see, of the label given and of the other
-NEIGHBOURS, SAME = 10, 1  # at most so many of the nearest images have the label given
+MOST = 1000  # images; the time grows with the cube of their number
+CHANCE = 2.5  # standard errors above guessing; shuffled labels exceed them in 0.6 % of cases
+EFFECT = 0.12  # least gain over guessing that simple features reach on photographs; dogs against cats: 0.23
+# Wrong labels (Northcutt et al. 2021, "Confident Learning"). The limits put precision before recall:
+TELLABLE = 0.85  # balanced accuracy of the simple classifier; below it, its doubts do not show wrong labels
+# Its probabilities on images that it did not see: at most GIVEN for the given label, at least OTHER for another.
+GIVEN, OTHER = 0.05, 0.90
+NEIGHBOURS, SAME = 10, 1  # of the nearest images, at most SAME have the given label
 FEWEST_WRONG, WRONG_SHARE = 4, 0.008  # clean photographs give up to 0.4 % such images
 # Permuted answers:
-MATCHED, BY_LABEL = 0.75, 0.4  # right after renaming the classes, and as they are
+MATCHED, BY_LABEL = 0.75, 0.4  # share of right answers after renaming the classes, and without renaming
 FEWEST_SCORED = 40
 
 
 def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
-    """Held-out accuracy of simple classifiers no better than guessing, where they memorize what they see."""
+    """Finds labels that simple classifiers memorize but cannot predict.
+
+    Their accuracy on held-out images is no better than guessing.
+    """
     found = _judgement(subject, clock)
     chance = 1 / len(found.classes)
     error, accuracy = found.standard_error, found.balanced_accuracy
@@ -48,7 +55,10 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _model_knows(subject: Subject) -> bool:
-    """True if the user's own model is better than the majority answer: then there is something to learn."""
+    """Returns whether the user's model is better than the majority answer.
+
+    If so, the labels can be learned.
+    """
     if subject.model is None:
         return False
     try:
@@ -62,7 +72,10 @@ def _model_knows(subject: Subject) -> bool:
 
 
 def _answers(outputs: np.ndarray) -> np.ndarray:
-    """Class ids; of one unit by the half of its range, probabilities or logits."""
+    """Returns class ids.
+
+    One unit is compared with the middle of its range: 0.5 for probabilities, 0 for logits.
+    """
     if outputs.ndim == 1 or outputs.shape[1] == 1:
         values = outputs.reshape(-1)
         return (values > (0.5 if values.min() >= 0 and values.max() <= 1 else 0)).astype(np.int64)
@@ -70,7 +83,13 @@ def _answers(outputs: np.ndarray) -> np.ndarray:
 
 
 def _judgement(subject: Subject, clock: Clock) -> Judgement:
-    """Of the images of train, else of validation; once for all probes."""
+    """Judges the images of train, else those of validation.
+
+    It is computed once for all probes.
+
+    Raises:
+      NotApplicable: fewer than two classes have enough images.
+    """
     found = subject.once("judgement", lambda: judge(*_described(subject, clock), clock))
     if found is None:
         raise NotApplicable(f"fewer than two classes have {FEWEST_OF_CLASS} images in the sample")
@@ -78,7 +97,7 @@ def _judgement(subject: Subject, clock: Clock) -> Judgement:
 
 
 def _described(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
-    """Features and labels, float64 (N, F) and int64 (N,); N up to MOST."""
+    """Returns features float64 (N, F) and labels int64 (N,) of up to MOST images."""
 
     def make() -> tuple[np.ndarray, np.ndarray]:
         sample = subject.splits[0].sample
@@ -89,7 +108,10 @@ def _described(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mislabeled(subject: Subject, clock: Clock) -> list[Finding]:
-    """Images that classifiers which did not see them are sure belong to another class, and so are their neighbours."""
+    """Finds images whose label is probably wrong.
+
+    Classifiers that did not see the image are sure of another class, and its nearest neighbours have other labels.
+    """
     found = _judgement(subject, clock)
     if found.balanced_accuracy < TELLABLE:
         raise NotApplicable(
@@ -108,7 +130,10 @@ def mislabeled(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _same_neighbours(described: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Of the NEIGHBOURS nearest other images of each, how many have its label."""
+    """Returns how many of the nearest other images have the same label.
+
+    NEIGHBOURS of them are compared with each image.
+    """
     squares = np.square(described).sum(axis=1)
     distances = squares[:, None] + squares[None, :] - 2 * described @ described.T
     np.fill_diagonal(distances, np.inf)
@@ -140,7 +165,7 @@ def _mislabeled(subject: Subject, found: Judgement, wrong: np.ndarray) -> Findin
 
 
 def _file_name(subject: Subject, row: int) -> str:
-    """The photo's path where the sample is a folder's, else its number in the pass."""
+    """Returns the photo's path in a folder, else its number in the pass."""
     if subject.origin == FOLDER and subject.folder is not None:
         photos = [p for p in subject.folder.photos if p.split in ("", "train")]
         if row < len(photos):
@@ -149,7 +174,7 @@ def _file_name(subject: Subject, row: int) -> str:
 
 
 def permuted(subject: Subject, clock: Clock) -> list[Finding]:
-    """A trained model whose answers are right after the classes are renamed."""
+    """Finds a trained model whose answers are right after renaming the classes."""
     del clock
     if not _is_trained(subject):
         raise NotApplicable("the model is not trained")
@@ -186,7 +211,10 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _is_trained(subject: Subject) -> bool:
-    """By a run, a history, steps of the optimizer, or statistics in a batch normalization."""
+    """Returns whether the model is trained.
+
+    The evidence is a run, a history, steps of the optimizer, or statistics in a batch normalization.
+    """
     if subject.trained is not None or subject.history is not None:
         return True
     optimizer = getattr(subject.model, "optimizer", None)

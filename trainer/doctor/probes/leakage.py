@@ -1,8 +1,9 @@
-"""Data: the same picture in training and in validation.
+"""Checks the data for the same picture in training and in validation.
 
-Equal ones are told by their bytes. Near ones (recompressed, brightened, mirrored) are proposed by a difference hash
-(Krawetz 2013, "Kind of Like That": is each pixel brighter than its neighbour?) and confirmed by the correlation of
-their colors at 32x32. Pictures without contrast have no hash to speak of and are left out.
+Equal pictures have equal bytes. Nearly equal pictures (recompressed, brightened, mirrored) are found in two steps. A
+difference hash proposes them (Krawetz 2013, "Kind of Like That": is each pixel brighter than its neighbour?), and the
+correlation of their colors at 32x32 confirms them. Pictures without contrast are left out, because their hash means
+nothing.
 """
 
 from __future__ import annotations
@@ -19,18 +20,23 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import FOLDER, Subject
 
 HASH_SIDE, LOOK_SIDE = 16, 32
-NEAR_BITS = 80  # of 256 that may differ: unlike photographs differ in about half, and noise turns those of flat areas
-SAME_LOOK = 0.975  # correlation at 32x32: of unlike photographs on one background it comes to 0.96
-NEAR_SHARE = 0.01  # of the validation images: fewer near ones change no score that is told in percent
+# Of 256 bits, so many may differ. Different photographs differ in about half of them, and noise changes those of flat
+# areas.
+NEAR_BITS = 80
+SAME_LOOK = 0.975  # correlation at 32x32; different photographs on one background reach 0.96
+NEAR_SHARE = 0.01  # share of the validation images; fewer near ones do not change a score given in percent
 LEAST_CONTRAST = 0.05  # deviation of the gray values as a share of the range of all images
-MANY = 0.02  # of the validation images: from here on their score is visibly wrong
+MANY = 0.02  # share of the validation images; from here on their score is visibly wrong
 SHOWN = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """Some images of a split. hashes: bool (N, 256), of the upright and of the mirrored picture. looks: float32 (N, K),
-    of mean 0 and length 1, likewise. usable: bool (N,), with contrast.
+    """Holds some images of a split, with their hashes and color vectors.
+
+    hashes, mirrored: bool (N, 256), hashes of the upright and of the mirrored picture.
+    looks, mirrored_looks: float32 (N, K), colors of the upright and of the mirrored picture, of mean 0 and length 1.
+    usable: bool (N,), whether the picture has contrast.
     """
 
     images: np.ndarray
@@ -44,7 +50,7 @@ class Pictures:
 
 
 def across(subject: Subject, clock: Clock) -> list[Finding]:
-    """Equal and nearly equal images in train and validation."""
+    """Finds equal and nearly equal images in train and validation."""
     train, validation = (_pictures(subject, name, clock) for name in ("train", "validation"))
     equal = _equal(train, validation)
     taken = {j for _, j in equal}
@@ -105,7 +111,10 @@ def _equal(train: Pictures, validation: Pictures) -> list[tuple[int, int]]:
 
 
 def _near(train: Pictures, validation: Pictures, clock: Clock) -> list[tuple[int, int]]:
-    """For each validation image at most one train image, upright or mirrored."""
+    """Finds for each validation image at most one nearly equal train image.
+
+    The validation image is compared upright and mirrored.
+    """
     one = train.hashes.astype(np.float32)
     found: dict[int, int] = {}
     for hashes, looks in ((validation.hashes, validation.looks), (validation.mirrored, validation.mirrored_looks)):

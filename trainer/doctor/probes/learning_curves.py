@@ -1,4 +1,4 @@
-"""Model and training: what the course of a past training tells."""
+"""Checks the loss curves of a past training."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 
-EPOCHS = 5  # fewer tell nothing of a course
-RISES = 1.3  # validation loss at the end over its least
-APART = 2.0  # validation loss over training loss at the end
-GUESSING = 0.95  # of ln(classes)
-FLAT = 0.03  # of the loss, that the last third of the epochs changed
-SLOW = 0.1  # of the first loss, that all epochs changed
-STEADY = 0.5  # of the mean fall of an epoch, that the last ones still have
-JUMPS = 0.2  # of the loss, from one epoch to the next
-OFTEN = 0.3  # of the epochs
+EPOCHS = 5  # fewer epochs show no trend
+RISES = 1.3  # ratio of the last loss to the lowest one
+APART = 2.0  # ratio of validation loss to training loss at the end
+GUESSING = 0.95  # share of ln(classes), the loss of guessing
+FLAT = 0.03  # share of the loss by which it changed in the last third of the epochs
+SLOW = 0.1  # share of the first loss by which it fell in all epochs
+STEADY = 0.5  # share of the mean fall per epoch that the last epochs still have
+JUMPS = 0.2  # share of the loss by which it grows from one epoch to the next
+OFTEN = 0.3  # share of the epochs that have such a jump
 
 
 def course(subject: Subject, clock: Clock) -> list[Finding]:
-    """Divergence, a learning rate too high or low, over- and underfitting; the first that explains the curves."""
+    """Finds the first fault that explains the loss curves.
+
+    The faults are divergence, a learning rate that is too high or too low, overfitting and underfitting.
+    """
     del clock
     loss, validation = state.losses(subject.history or {})
     chart = _chart(loss, validation)

@@ -1,8 +1,8 @@
-"""Model and training: can it learn one batch by heart? Whoever cannot, learns nothing from many.
+"""Checks whether the model can memorize one batch.
 
-A copy of the model takes some steps on 16 images, with the user's loss, optimizer and learning rate. Where the loss
-does not come below that of guessing, the reason is looked for: nothing to train, no gradient, dead units, the learning
-rate.
+A model that cannot do this learns nothing from many batches. A copy of the model takes some steps on 16 images, with
+the user's loss, optimizer and learning rate. If the loss does not fall below that of guessing, the probe looks for the
+reason: nothing to train, no gradient, dead units, or the learning rate.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from trainer.doctor.tools.model_copy import Twin
 
 STEPS = 80
 LEAST_STEPS = 30
-LEARNS = 0.9  # of the loss of guessing: a network that learns at all comes below in STEPS steps
+LEARNS = 0.9  # share of the loss of guessing; a network that learns at all falls below it in STEPS steps
 STUCK = 0.99
-MOVES = 0.97  # of its beginning: a loss that began far above guessing and falls is on its way
-# What other learning rates are tried: one of them suits most networks and optimizers.
+MOVES = 0.97  # share of the first loss; a loss that began far above guessing and falls is not stuck
+# The probe tries these learning rates. One of them suits most networks and optimizers.
 TRIED = (1e-3, 1e-2, 1e-4, 1e-1)
-KNOWS = 0.5  # a loss below this share of guessing: the model knows these images already
+KNOWS = 0.5  # share of the loss of guessing; below it, the model knows these images already
 
 
 def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
-    """The probe."""
+    """Finds the reason why the model cannot memorize one batch."""
     if not subject.model.trainable_variables:
         return [_nothing_to_train(subject.model)]
     twin = Twin(subject)
@@ -56,7 +56,10 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) -> list[float]:
-    """The losses of up to STEPS steps from the user's weights; it ends early where the batch is being learned."""
+    """Returns the losses of up to STEPS steps from the user's weights.
+
+    It ends early when the loss shows that the model learns the batch, and when the loss is not finite.
+    """
     twin.restart(learning_rate)
     losses = []
     for _ in range(STEPS):
@@ -69,7 +72,10 @@ def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) 
 
 
 def _reached(losses: list[float], level: float) -> float:
-    """The median of the last losses as a share of the level of guessing; infinite where they are not finite."""
+    """Returns the median of the last losses as a share of the level of guessing.
+
+    It is infinite where one of these losses is not finite.
+    """
     last = losses[-5:]
     return float(np.median(last)) / level if np.isfinite(last).all() else math.inf
 
@@ -87,7 +93,7 @@ def _without_gradient(twin: Twin) -> list[Finding]:
     lost = [path for path in (*cut, *zero) if path in kernels]
     if not kernels or len(lost) < max(1, len(kernels) / 2):
         return []
-    if not cut:  # units that are never active have no gradient: that is told by itself
+    if not cut:  # units that are never active have no gradient; they have a finding of their own
         dead = _dead(twin)
         if dead:
             return dead
@@ -101,14 +107,14 @@ def _without_gradient(twin: Twin) -> list[Finding]:
 
 
 def _dead(twin: Twin) -> list[Finding]:
-    """ReLU layers that give 0 for every image of the batch."""
+    """Finds ReLU layers that give 0 for every image of the batch."""
     twin.restart()
     layers = [layer for layer in twin.model.layers if _is_relu(layer)]
     if not layers or not getattr(twin.model, "inputs", None):
         return []
     try:
         values = keras.Model(twin.model.inputs, [layer.output for layer in layers])(twin.x, training=False)
-    except Exception as e:  # layers that are used more than once have no one output
+    except Exception as e:  # layers that are used more than once have no single output
         raise NotApplicable("the outputs of the layers cannot be told apart") from e
     values = values if isinstance(values, list | tuple) else [values]
     dead = [layer.name for layer, v in zip(layers, values, strict=True) if not np.any(np.asarray(v))]

@@ -1,4 +1,4 @@
-"""Input: are the images sound by themselves? Numbers, type, order of axes, sizes."""
+"""Checks the images by themselves: numbers, type, order of axes, sizes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding, Not
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import FOLDER, Split, Subject
 
-# Less than one gray level of 255 between an image's darkest and brightest value, as a share of the span of all images.
+# Share of the span of all images: one gray level of 255. A constant image spans no more than this.
 CONSTANT = 1 / 255
-CONSTANT_ERROR = 0.2  # of the images: from here on most of some class is lost, and not a few blank photos
-FEW_VALUES = 4  # distinct numbers in all images: no photograph of 8 bits has so few after a right scaling
+CONSTANT_ERROR = 0.2  # share of the images; from here on a large part of a class is lost, not a few blank photos
+FEW_VALUES = 4  # distinct numbers in all images; 8-bit photographs have more after a correct scaling
 CHANNELS = (1, 3, 4)
 PICTURES_SHOWN = 8
 
 
 def finite(subject: Subject, clock: Clock) -> list[Finding]:
-    """NaN and infinity."""
+    """Finds NaN and infinity in images."""
     return [finding for split in subject.splits if (finding := _not_finite(split, clock)) is not None]
 
 
@@ -42,18 +42,18 @@ def _not_finite(split: Split, clock: Clock) -> Finding | None:
 
 
 def constant(subject: Subject, clock: Clock) -> list[Finding]:
-    """Images of one color or nearly so."""
+    """Finds images of one color, or nearly of one color."""
     found = []
     for split in subject.splits:
         clock.check()
-        if not _has_few_values(split.sample.images):  # that is told by `number_type`
+        if not _has_few_values(split.sample.images):  # `number_type` reports those
             found += _constant(split, clock)
     return found
 
 
 def _constant(split: Split, clock: Clock) -> list[Finding]:
     images = split.sample.images
-    least, greatest = (np.full(len(images), np.nan) for _ in range(2))  # NaN for images that `finite` tells of
+    least, greatest = (np.full(len(images), np.nan) for _ in range(2))  # NaN for images that `finite` reports
     for i, image in enumerate(images):
         if image.dtype.kind != "f" or np.isfinite(image).all():
             least[i], greatest[i] = image.min(), image.max()
@@ -83,7 +83,10 @@ def _constant(split: Split, clock: Clock) -> list[Finding]:
 
 
 def number_type(subject: Subject, clock: Clock) -> list[Finding]:
-    """Integer division, and numbers that are twice as wide as the model's."""
+    """Finds the results of an integer division, and float64 images.
+
+    Numbers of float64 are twice as wide as those of the model.
+    """
     del clock
     found = []
     for split in subject.splits:
@@ -96,9 +99,12 @@ def number_type(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _has_few_values(images: np.ndarray) -> bool:
-    """True if color images hold few distinct numbers. Black-and-white drawings do too: their channels are equal."""
+    """Returns whether color images have only a few distinct numbers.
+
+    Black-and-white drawings also have few. They do not count: their channels are equal.
+    """
     part = images[:64]
-    if part.ndim != 4 or len(np.unique(part[:8])) > FEW_VALUES:  # the first eight: sorting all would take seconds
+    if part.ndim != 4 or len(np.unique(part[:8])) > FEW_VALUES:  # eight images, because sorting all takes seconds
         return False
     distinct = len(np.unique(part))
     colored = part.shape[-1] >= 3 and bool((part[..., :1] != part[..., 1:3]).any())
@@ -127,7 +133,7 @@ def _float64(split: Split) -> Finding:
 
 
 def channels_first(subject: Subject, clock: Clock) -> list[Finding]:
-    """(3, H, W) where Keras expects (H, W, 3)."""
+    """Finds images (3, H, W) where Keras expects (H, W, 3)."""
     del clock
     if subject.origin == FOLDER:
         raise NotApplicable("images of a folder have no order of axes yet")
@@ -149,7 +155,7 @@ def channels_first(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _takes_channels_first(model: object) -> bool:
-    """True if the model says so, or turns the axes itself."""
+    """Returns whether the model takes channels first or transposes the axes itself."""
     layers = list(getattr(model, "layers", []))
     while layers and hasattr(layers[0], "layers"):
         layers = [*layers[0].layers, *layers[1:]]

@@ -1,4 +1,7 @@
-"""Input and labels against the folder or prepared dataset that the user's own dataset reads."""
+"""Compares the user's dataset with the folder or prepared dataset that it reads.
+
+It compares the order of the color channels and the labels.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools.match_images import FEWEST, Pairs, pairs
 
-COLORED = 0.3  # correlation of red less blue between the two pictures: less is too gray to tell
-MOSTLY = 0.8  # of the pairs have to say the same
-AGREE = 0.9  # of the labels: a cleaned set may differ from its folder in some
+COLORED = 0.3  # correlation of red minus blue between the two pictures; with less, they are too gray
+MOSTLY = 0.8  # share of the pairs that must agree
+AGREE = 0.9  # share of the labels; a cleaned dataset may differ from its folder in some
 
 
 def channel_order(subject: Subject, clock: Clock) -> list[Finding]:
-    """BGR for RGB."""
+    """Finds images in BGR order where the reference has RGB."""
     found = pairs(subject, clock)
     correlation = np.maximum(*(_tint_correlation(ours, found.theirs) for ours in _both_ways(found.ours)))
     opposite = np.maximum(*(_tint_correlation(ours[..., ::-1], found.theirs) for ours in _both_ways(found.ours)))
@@ -43,7 +46,10 @@ def _both_ways(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _tint_correlation(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Correlation over the pixels of red less blue, each less its mean: a scaling by channel does not matter."""
+    """Returns the correlation over the pixels of red minus blue, for each pair.
+
+    The mean is subtracted first, so that a scaling of each channel does not matter.
+    """
     a, b = ((x[..., 0] - x[..., 2]).reshape(len(x), -1) for x in (ours, theirs))
     a, b = a - a.mean(axis=1, keepdims=True), b - b.mean(axis=1, keepdims=True)
     lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
@@ -51,14 +57,14 @@ def _tint_correlation(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 
 def labels(subject: Subject, clock: Clock) -> list[Finding]:
-    """Label ids in another order than the vocabulary, or belonging to other images."""
+    """Finds label ids in another order than the vocabulary, or of other images."""
     found = pairs(subject, clock)
     agree = float(np.mean(found.labels == found.reference))
     if agree >= AGREE:
         return []
     meant = _mapping(found)
     if meant and not _is_reordered(meant):
-        return []  # classes that were chosen or put together
+        return []  # the user chose some classes or merged some
     chart = _chart(found, subject.labels)
     if meant:
         moved = "; ".join(
@@ -88,7 +94,10 @@ def labels(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _mapping(found: Pairs) -> dict[int, int]:
-    """Class of the reference -> the user's id, where MOSTLY of each class has one id; else empty."""
+    """Returns class of the reference -> the user's id.
+
+    It is empty unless at least MOSTLY of each class have one id.
+    """
     meant = {}
     for theirs in np.unique(found.reference):
         values, counts = np.unique(found.labels[found.reference == theirs], return_counts=True)
@@ -99,7 +108,10 @@ def _mapping(found: Pairs) -> dict[int, int]:
 
 
 def _is_reordered(meant: dict[int, int]) -> bool:
-    """True for ids of their own, not in the reference's order; some of its classes in its order are a choice."""
+    """Returns whether each class has an id of its own, but in another order.
+
+    If the user's ids keep the order of the reference, the user has chosen some of its classes. This is no fault.
+    """
     ids = list(meant.values())
     return len(set(ids)) == len(ids) and ids != sorted(ids)
 

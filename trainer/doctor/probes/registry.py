@@ -1,4 +1,4 @@
-"""All probes, in the order in which they are asked: the cheap ones first."""
+"""Lists all probes in the order in which they are called."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from trainer.doctor.probes.base import Probe
 
 
 def all_probes() -> tuple[Probe, ...]:
-    """The quick ones first, so that what takes long never costs them their time."""
+    """Returns all probes, the quick ones first.
+
+    In this order, slow probes never use up the time of quick ones.
+    """
     return (
         *pixel_values.PROBES,
         *input_range.PROBES,

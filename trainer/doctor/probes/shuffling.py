@@ -1,4 +1,4 @@
-"""Data: the order in which training sees the images."""
+"""Checks the order in which training sees the images."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.tools import tfdata_steps
 
 LEAST_LABELS = 64
-FEWER_RUNS = 0.5  # of the runs that a random order has: half is some ten deviations away for a few hundred images
-FAR = 6.0  # deviations that it must be away as well, for short passes and rare classes
+# Share of the runs that a random order has. Half is about ten deviations away for a few hundred images.
+FEWER_RUNS = 0.5
+# The runs must also be so many deviations below the mean. This protects short passes and rare classes.
+FAR = 6.0
 
 
 def mixed(subject: Subject, clock: Clock) -> list[Finding]:
-    """Images sorted by class, or shuffled through a buffer smaller than the runs of a class."""
+    """Finds images that are sorted by class, or not shuffled enough.
+
+    The second happens with a shuffle buffer that is smaller than the runs of a class.
+    """
     del clock
     labels = np.asarray(_train(subject).sample.labels_seen)
     if len(labels) < LEAST_LABELS or len(np.unique(labels)) < 2:
@@ -34,10 +39,10 @@ def mixed(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def runs_of(labels: np.ndarray) -> tuple[int, float, float]:
-    """Runs of equal labels, and their mean and deviation in a random order of the same labels.
+    """Returns the runs of equal labels, and the mean and deviation in random order.
 
-    Mood 1940, "The Distribution Theory of Runs": the mean is 1 + (n^2 - sum n_i^2) / n. The deviation is that of n - 1
-    changes that are each as likely, which is within some percent of his.
+    Mood 1940, "The Distribution Theory of Runs": the mean is 1 + (n^2 - sum n_i^2) / n. The deviation that is returned
+    is that of n - 1 independent changes of equal probability. It is within a few percent of Mood's.
     """
     n = len(labels)
     runs = 1 + int(np.count_nonzero(labels[1:] != labels[:-1]))
@@ -61,7 +66,7 @@ def _sorted(subject: Subject, labels: np.ndarray, runs: int, expected: float) ->
 
 
 def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
-    """One order in every epoch."""
+    """Finds a dataset with the same order in every epoch."""
     del clock
     split = _train(subject)
     if split.second is None or not split.second.batches or len(split.second) < 2:
@@ -86,7 +91,7 @@ def _same_labels(one: Batch, two: Batch) -> bool:
 
 
 def repeated(subject: Subject, clock: Clock) -> list[Finding]:
-    """A pass that never ends, or in which each image comes several times."""
+    """Finds a pass that never ends, or that contains each image several times."""
     clock.check()
     split = _train(subject)
     if int(split.dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:

@@ -1,4 +1,7 @@
-"""Model and training: layers that behave differently in training and evaluation, in the wrong mode."""
+"""Checks for layers that are in the wrong mode.
+
+Such layers behave differently in training and in evaluation.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,13 @@ from trainer.doctor.subject.subject import Subject, run_model
 from trainer.doctor.tools.model_copy import Twin
 
 IMAGES = 16
-SAME = 1e-3  # of the spread of the outputs: kernels for one image and for many may round differently
-LAGS = 2.0  # times the loss in training mode, and this much more in nats:
-LAGS_BY = 0.3
+SAME = 1e-3  # share of the spread of the outputs; kernels for one image and for many may round differently
+LAGS = 2.0  # ratio of the loss in evaluation mode to that in training mode
+LAGS_BY = 0.3  # nats; the difference of the two must also be at least this
 
 
 def evaluation(subject: Subject, clock: Clock) -> list[Finding]:
-    """Dropout, or statistics of the batch, at evaluation."""
+    """Finds dropout or batch statistics that are active at evaluation."""
     images = subject.split("train").sample.images[:IMAGES]
     one, two = run_model(subject.model, images), run_model(subject.model, images)
     clock.check()
@@ -57,7 +60,7 @@ def _of_batch(subject: Subject, apart: float) -> Finding:
 
 
 def lagging(subject: Subject, clock: Clock) -> list[Finding]:
-    """Moving averages of batch norm that are not those of the data."""
+    """Finds moving averages of batch normalization that do not fit the data."""
     if not state.is_trained(subject):
         raise NotApplicable("the model is not trained yet")
     if not _batch_norms(subject.model):
@@ -79,7 +82,7 @@ def lagging(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def lonely(subject: Subject, clock: Clock) -> list[Finding]:
-    """Batch normalization over one image."""
+    """Finds batch normalization over batches of one image."""
     del clock
     norms = [layer for layer in _batch_norms(subject.model) if layer.trainable]
     sizes = [len(batch.x) for batch in subject.split("train").sample.batches[:8]]

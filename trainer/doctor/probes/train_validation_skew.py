@@ -1,4 +1,4 @@
-"""Input: are training and validation images prepared in the same way?"""
+"""Checks whether train and validation images are prepared in the same way."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import FOLDER, Split, Subject
 
 MOST = 512  # images of each split
-FEWEST = 16  # images of each split: fewer say nothing of a split
-SURE = 6.0  # standard errors: sets differ by chance, and the classes are not quite alike
-CONTRAST = 1.6  # ratio of the deviations of all values; unit against symmetric is 2, brightness augmentation up to 1.3
-BRIGHTNESS = 0.9  # difference of the means in deviations; symmetric against unit is 1 and more
-SHARPNESS = 0.5  # difference of mean log(energy of the finest detail / variance); nearest against area is 1 and more
-SOFTENED = 1.2  # the same where training images are the softer ones, as zoom, rotation and blur make them
+FEWEST = 16  # images of each split; fewer do not represent a split
+SURE = 6.0  # standard errors; splits differ by chance, and their classes are not quite alike
+# Ratio of the deviations of all values. 0..1 against -1..1 gives 2, brightness augmentation up to 1.3.
+CONTRAST = 1.6
+# Difference of the means, in deviations. -1..1 against 0..1 gives 1 and more.
+BRIGHTNESS = 0.9
+# Difference of the mean log(energy of the finest detail / variance). Nearest against area gives 1 and more.
+SHARPNESS = 0.5
+# The same limit where training images are the softer ones. Zoom, rotation and blur make them so.
+SOFTENED = 1.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Figures:
-    """One number an image, float64 (N,): mean and deviation over all values, sharpness; tint: float64 (N, 3) or None.
+    """Holds statistics of each image of a split.
 
-    weights: float64 (N,), of mean 1: so that each class weighs as in the other split.
+    mean, deviation: float64 (N,), over all values of the image.
+    sharpness: float64 (N,), log of the energy of the finest detail relative to the variance.
+    tint: float64 (N, 3), the mean of each channel, or None for gray images.
+    weights: float64 (N,), of mean 1. With them each class weighs as much as in the other split.
     """
 
     mean: np.ndarray
@@ -36,7 +43,10 @@ class Figures:
 
 
 def compare(subject: Subject, clock: Clock) -> list[Finding]:
-    """Size, type, normalization, order of the channels and resize method of train against validation."""
+    """Compares how the images of train and validation are prepared.
+
+    It compares size, type, normalization, order of the channels and resize method.
+    """
     if subject.origin == FOLDER:
         raise NotApplicable("the images of a folder are not prepared yet")
     train, other = subject.split("train"), subject.split("validation")
@@ -51,12 +61,15 @@ def compare(subject: Subject, clock: Clock) -> list[Finding]:
     b = figures(other, np.ones(min(MOST, len(other.sample.images))))
     found = _normalization(train, other, a, b)
     if found:
-        return found  # other comparisons would be of different units
+        return found  # the other comparisons would have different units
     return [*_channels(a, b), *_resize(a, b, _is_augmented(train))]
 
 
 def _class_weights(train: Split, other: Split) -> np.ndarray:
-    """Weights of mean 1 for train's images: each class has its share in the other split; 0 where it is not there."""
+    """Returns weights of mean 1 that give each train class its share in `other`.
+
+    Images of classes that the other split does not have get 0.
+    """
     ours, theirs = train.sample.ids[:MOST], other.sample.ids[:MOST]
     share = {label: np.mean(theirs == label) for label in np.unique(theirs)}
     weights = np.array([share.get(label, 0) / np.mean(ours == label) for label in ours])
@@ -64,7 +77,7 @@ def _class_weights(train: Split, other: Split) -> np.ndarray:
 
 
 def figures(split: Split, weights: np.ndarray) -> Figures:
-    """The numbers of the first MOST images of a split."""
+    """Computes the statistics of the first MOST images of a split."""
     images = np.nan_to_num(split.sample.images[:MOST].astype(np.float32), posinf=0, neginf=0)
     flat = images.reshape(len(images), -1)
     gray = images.mean(axis=-1)
@@ -77,7 +90,7 @@ def figures(split: Split, weights: np.ndarray) -> Figures:
 
 
 def _difference(a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Mean of b less the weighted mean of a, and how many standard errors that is."""
+    """Returns mean(b) minus the weighted mean of a, and its size in standard errors."""
     mean = float(np.average(a, weights=weights))
     effective = weights.sum() ** 2 / np.square(weights).sum()  # Kish's effective sample size
     error = np.sqrt(np.average((a - mean) ** 2, weights=weights) / effective + b.var() / len(b))
@@ -115,7 +128,10 @@ def _ends(split: Split) -> str:
 
 
 def _channels(a: Figures, b: Figures) -> list[Finding]:
-    """Red less blue has the opposite sign in the other split, to the same amount."""
+    """Finds splits with the channels in opposite order.
+
+    Red minus blue then has about the same size and the opposite sign in the other split.
+    """
     if a.tint is None or b.tint is None:
         return []
     ours, theirs = a.tint[:, 0] - a.tint[:, 2], b.tint[:, 0] - b.tint[:, 2]
@@ -163,7 +179,10 @@ def _resize(a: Figures, b: Figures, augmented: bool) -> list[Finding]:
 
 
 def _is_augmented(train: Split) -> bool:
-    """True unless the second pass gave the images of the first: then nothing random touches them."""
+    """Returns whether random augmentation may change the train images.
+
+    It does not if the second pass gave the images of the first.
+    """
     if train.second is None or not train.sample.complete:
         return True
     first = {image.tobytes() for image in train.sample.images}

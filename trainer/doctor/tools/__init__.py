@@ -1,1 +1,4 @@
-"""Instruments that several probes use: the first layer, the head, a copy of the model, tf.data steps."""
+"""Holds measurements that several probes share.
+
+They read the first layer with weights, the head, a copy of the model, and the steps of a tf.data pipeline.
+"""

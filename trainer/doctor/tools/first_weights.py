@@ -1,4 +1,7 @@
-"""What of an image reaches the first weights of a model, after the scaling that the model does itself."""
+"""Computes the values that enter the first layer with weights of a model.
+
+These are the images after the scaling that the model does itself.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,13 @@ SCALING = (keras.layers.Rescaling, keras.layers.Normalization)
 
 @dataclasses.dataclass(frozen=True)
 class Front:
-    """values: float32 (n, ...), the images as they enter the first layer with weights.
+    """Holds the values that enter the first layer with weights.
 
-    known: False for a model without a graph (subclassed): then `values` are the images themselves.
-    normalizes: True if one of the first two layers with weights is a normalization that adapts while it trains, as
-      after a convolution: then scale is of little matter.
-    scaling: names of the Rescaling and Normalization layers before those weights.
+    values: float32 (n, ...), the images as they enter this layer.
+    known: False for a model without a graph (subclassed). Then `values` are the images themselves.
+    normalizes: True if one of the first two layers with weights is a normalization that adapts during training, as it
+      often follows a convolution. Then the scale of the input matters little.
+    scaling: names of the Rescaling and Normalization layers before the first layer with weights.
     """
 
     values: np.ndarray
@@ -33,7 +37,7 @@ class Front:
 
 
 def look(model: Any, images: np.ndarray) -> Front:
-    """The front of a model for images (n, H, W, C) as the dataset gives them."""
+    """Returns the Front of a model for images (n, H, W, C) as the dataset gives them."""
     layers = flat_layers(model)
     weighted = [layer for layer in layers if has_weights(layer)]
     scaling = tuple(layer.name for layer in _before(layers, weighted) if isinstance(layer, SCALING))
@@ -43,7 +47,7 @@ def look(model: Any, images: np.ndarray) -> Front:
 
 
 def flat_layers(model: Any) -> list[Any]:
-    """The layers of a model and of the models in it, in order."""
+    """Returns the layers of a model and of the models nested in it, in order."""
     found: list[Any] = []
     for layer in getattr(model, "layers", []):
         found += flat_layers(layer) if isinstance(layer, keras.Model) else [layer]
@@ -51,7 +55,10 @@ def flat_layers(model: Any) -> list[Any]:
 
 
 def has_weights(layer: Any) -> bool:
-    """True of layers with weights that training sets, frozen or not; a Normalization's are statistics of data."""
+    """Returns whether a layer has weights that training sets, frozen or not.
+
+    The weights of a Normalization layer are statistics of the data and do not count.
+    """
     return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
 
 
@@ -60,12 +67,18 @@ def _before(layers: list[Any], weighted: list[Any]) -> list[Any]:
 
 
 def _adapts(layer: Any) -> bool:
-    """A frozen batch normalization applies what it remembers, whatever comes."""
+    """Returns whether a normalization layer adapts to its input.
+
+    A frozen batch normalization does not: it applies its moving averages to any input.
+    """
     return layer.trainable or not isinstance(layer, keras.layers.BatchNormalization)
 
 
 def _values(model: Any, images: np.ndarray) -> tuple[np.ndarray, bool]:
-    """The activations that enter the first layer with weights; descends into nested models."""
+    """Returns the values that enter the first layer with weights.
+
+    It also returns whether they are known, and descends into nested models.
+    """
     first = next((layer for layer in getattr(model, "layers", []) if layer.weights and _weighty(layer)), None)
     if first is None or not getattr(model, "inputs", None):
         return images, False
@@ -73,7 +86,7 @@ def _values(model: Any, images: np.ndarray) -> tuple[np.ndarray, bool]:
         entry = first.input if not isinstance(first, keras.Model) else first._inbound_nodes[-1].input_tensors[0]
         before = keras.Model(model.inputs[0], entry)
         seen = images if entry is model.inputs[0] else np.asarray(before(images, training=False), np.float32)
-    except (ValueError, AttributeError, IndexError):  # a layer that is used several times has no one input
+    except (ValueError, AttributeError, IndexError):  # a layer that is used several times has no single input
         return images, False
     return _values(first, seen) if isinstance(first, keras.Model) else (seen, True)
 
@@ -83,7 +96,10 @@ def _weighty(layer: Any) -> bool:
 
 
 def entering(model: Any, layer: Any, images: np.ndarray) -> np.ndarray | None:
-    """What enters a layer of the model or of a model nested in it, for images; None where there is no graph."""
+    """Returns the values that enter a layer for these images; None without a graph.
+
+    The layer may be in the model or in a model nested in it.
+    """
     try:
         if layer in model.layers:
             return np.asarray(keras.Model(model.inputs[0], layer.input)(images, training=False), np.float32)

@@ -1,4 +1,4 @@
-"""What simple classifiers know of an image: colors, layout and directions of edges."""
+"""Computes features of images for simple classifiers: colors, layout and edges."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from PIL import Image
 from trainer.doctor.clock import Clock
 
 SIDE = 32
-CELLS = 4  # of a side, for directions of edges
+CELLS = 4  # cells along a side of the image, for the directions of edges
 DIRECTIONS = 9
-LEVELS = 4  # of each color
+LEVELS = 4  # levels of each color channel
 
 
 def thumbnails(images: np.ndarray, clock: Clock, side: int = SIDE) -> np.ndarray:
-    """(N, H, W, C) of any range -> float32 (N, side, side, 3) in 0..1, each value by the ends of all images.
+    """Scales images (N, H, W, C) of any range to float32 (N, side, side, 3) in 0..1.
 
-    Channels first are turned, gray is repeated.
+    The 0.1 and 99.9 % percentiles of the first 256 images become 0 and 1. Images with channels first are transposed.
+    Gray images get three equal channels.
     """
     if images.shape[-1] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
         images = np.moveaxis(images, 1, -1)
@@ -34,10 +35,10 @@ def thumbnails(images: np.ndarray, clock: Clock, side: int = SIDE) -> np.ndarray
 
 
 def describe(small: np.ndarray) -> np.ndarray:
-    """Thumbnails (N, SIDE, SIDE, 3) -> float64 (N, features), each of mean 0 and deviation 1.
+    """Computes float64 (N, features) from thumbnails (N, SIDE, SIDE, 3).
 
-    A coarse picture, a histogram of colors, and histograms of gradient directions in cells (Dalal and Triggs 2005,
-    "Histograms of oriented gradients").
+    Each feature has mean 0 and a standard deviation of at most 1. The features are a coarse picture, a histogram of
+    colors, and histograms of gradient directions in cells (Dalal and Triggs 2005, "Histograms of oriented gradients").
     """
     n = len(small)
     coarse = small.reshape(n, 8, SIDE // 8, 8, SIDE // 8, 3).mean(axis=(2, 4)).reshape(n, -1)
@@ -48,14 +49,17 @@ def describe(small: np.ndarray) -> np.ndarray:
 
 
 def _colors(small: np.ndarray) -> np.ndarray:
-    """Shares of pixels in LEVELS**3 boxes of color: (N, 64)."""
+    """Returns the shares of pixels in LEVELS**3 boxes of color: (N, 64)."""
     boxes = np.minimum((small * LEVELS).astype(np.int64), LEVELS - 1)
     code = (boxes[..., 0] * LEVELS + boxes[..., 1]) * LEVELS + boxes[..., 2]
     return np.stack([np.bincount(c.ravel(), minlength=LEVELS**3) for c in code]) / (SIDE * SIDE)
 
 
 def _edges(small: np.ndarray) -> np.ndarray:
-    """Gradient energy by direction in each cell, normalized by image: (N, CELLS * CELLS * DIRECTIONS)."""
+    """Returns the gradient energy by direction in each cell, normalized by image.
+
+    The shape is (N, CELLS * CELLS * DIRECTIONS).
+    """
     gray = small.mean(axis=-1)
     dy, dx = np.gradient(gray, axis=1), np.gradient(gray, axis=2)
     strength = np.hypot(dx, dy)

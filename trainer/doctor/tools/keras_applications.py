@@ -1,4 +1,7 @@
-"""Networks of keras.applications: told by their names, with the range of values they were made for."""
+"""Recognizes networks of keras.applications by their names.
+
+It also knows the range of values that each network was made for.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,10 @@ RANGES = {
     OTHER: "something else",
 }
 
-# Names of models, and names of layers that only one family has, for models built on base.input and base.output.
-# The ranges are those of each module's preprocess_input in Keras 3.15.
-FAMILIES = (  # a later one's mark may be found in an earlier one
+# Each row: family, range, pattern of the model's name, pattern of a layer name that only this family has. The layer
+# name is for models built on base.input and base.output. The ranges are those of each module's preprocess_input in
+# Keras 3.15. The order matters: an earlier family may also contain the layer name of a later one.
+FAMILIES = (
     ("MobileNetV2", SYMMETRIC, r"mobilenetv2", r"bn_Conv1"),
     ("MobileNetV3", SYMMETRIC, r"mobilenetv3", r"expanded_conv_(\d+_)?squeeze_excite_avg_pool"),
     ("MobileNet", SYMMETRIC, r"mobilenet_", r"conv_dw_1_bn"),
@@ -42,14 +46,18 @@ FAMILIES = (  # a later one's mark may be found in an earlier one
 
 @dataclasses.dataclass(frozen=True)
 class Application:
-    """family: as keras.applications spells it; wants: the range at its first weights, one of RANGES."""
+    """Describes a network of keras.applications.
+
+    family: the name as keras.applications spells it.
+    wants: the range at its first weights, one of RANGES.
+    """
 
     family: str
     wants: str
 
 
 def of(model: Any) -> Application | None:
-    """The network of keras.applications that a model is or has in it."""
+    """Returns the network of keras.applications that a model is or contains."""
     names = [str(getattr(model, "name", "")), *(str(layer.name) for layer in getattr(model, "layers", []))]
     for family, wants, pattern, _ in FAMILIES:
         if any(re.match(pattern, name.lower()) for name in names):
@@ -62,7 +70,10 @@ def of(model: Any) -> Application | None:
 
 
 def range_of(values: np.ndarray) -> str:
-    """Which of RANGES values are in, by their 0.1 and 99.9 percentiles: photographs reach the ends of their range."""
+    """Returns the one of RANGES that the values are in.
+
+    It judges by their 0.1 and 99.9 % percentiles, because photographs reach the ends of their range.
+    """
     low, high = np.percentile(values, [0.1, 99.9])
     if high > 20:
         return RAW if low >= -1 else CAFFE if low < -20 else OTHER

@@ -1,4 +1,7 @@
-"""A quick classifier on simple features, judged on images that it did not see: kernel ridge regression in folds."""
+"""Classifies by simple features with cross-validated kernel ridge regression.
+
+It is quick, and it judges each image by a classifier that did not see it.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,14 @@ FEWEST_OF_CLASS = 10
 
 @dataclasses.dataclass(frozen=True)
 class Judgement:
-    """probabilities: float64 (N, C), of each image by a classifier that did not see it; their order is sound, their
-    size calibrated by one temperature.
+    """Holds the cross-validated answers of the classifier.
 
-    ids: int64 (N,), labels as columns 0..C-1. classes: label of each column. chosen: rows of the features given.
-    memorized: share of its own images that the classifier gets right.
+    probabilities: float64 (N, C), for each image from a classifier that did not see it. Their order is reliable. One
+      temperature calibrates their size.
+    ids: int64 (N,), labels as columns 0..C-1.
+    classes: the label of each column.
+    chosen: the rows of the given features that were used.
+    memorized: the share of its own training images that the classifier gets right.
     """
 
     probabilities: np.ndarray
@@ -30,7 +36,7 @@ class Judgement:
 
     @property
     def recalls(self) -> np.ndarray:
-        """float64 (C,)."""
+        """Returns the recall of each class, float64 (C,)."""
         right = self.probabilities.argmax(axis=1) == self.ids
         return np.array([right[self.ids == c].mean() for c in range(len(self.classes))])
 
@@ -40,14 +46,20 @@ class Judgement:
 
     @property
     def standard_error(self) -> float:
-        """Of the balanced accuracy where every answer is a guess: binomial, class by class."""
+        """Returns the standard error that the balanced accuracy of guesses has.
+
+        It sums the binomial variances of the classes.
+        """
         chance = 1 / len(self.classes)
         counts = np.bincount(self.ids)
         return float(np.sqrt((chance * (1 - chance) / counts).sum()) / len(counts))
 
 
 def judge(features: np.ndarray, labels: np.ndarray, clock: Clock) -> Judgement | None:
-    """Judges features (N, F) for labels (N,) of at least two classes with FEWEST_OF_CLASS images; None with fewer."""
+    """Judges how well features (N, F) predict labels (N,); None with too few images.
+
+    At least two classes must have FEWEST_OF_CLASS images. Other classes are left out.
+    """
     classes, counts = np.unique(labels, return_counts=True)
     classes = classes[counts >= FEWEST_OF_CLASS]
     chosen = np.flatnonzero(np.isin(labels, classes))
@@ -72,14 +84,14 @@ def judge(features: np.ndarray, labels: np.ndarray, clock: Clock) -> Judgement |
 
 
 def _kernel(features: np.ndarray) -> np.ndarray:
-    """Gaussian, as wide as the median distance."""
+    """Returns the Gaussian kernel; its width is the median distance."""
     squares = np.square(features).sum(axis=1)
     distances = np.maximum(squares[:, None] + squares[None, :] - 2 * features @ features.T, 0)
     return np.exp(-distances / max(float(np.median(distances)), 1e-12))
 
 
 def _folds(ids: np.ndarray) -> np.ndarray:
-    """A fold for each image; every class is spread evenly over all of them."""
+    """Returns a fold for each image; every class is spread evenly over all folds."""
     fold = np.empty(len(ids), np.int64)
     rng = np.random.default_rng(0)
     for c in np.unique(ids):
@@ -89,7 +101,10 @@ def _folds(ids: np.ndarray) -> np.ndarray:
 
 
 def _calibrated(scores: np.ndarray, ids: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Softmax at the temperature of the least weighted log loss (Guo et al. 2017)."""
+    """Returns the softmax at the temperature with the least weighted log loss.
+
+    The method is that of Guo et al. 2017.
+    """
     best: tuple[float, np.ndarray] = (np.inf, scores)
     for temperature in np.geomspace(0.01, 10, 40):
         logits = scores / temperature

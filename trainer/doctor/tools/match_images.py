@@ -1,4 +1,7 @@
-"""The user's images beside the photos or records that they were made of: which is which, told by the pictures alone."""
+"""Matches the user's images with the photos or records that they were made from.
+
+The match uses only the pixels.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ from trainer.doctor.subject.sample import draw
 from trainer.doctor.subject.subject import DATASET, Subject
 from trainer.doctor.tools import image_features
 
-SIDE = 16  # pixels of what is compared
-ALIKE = 0.97  # correlation of gray thumbnails; different photos of one kind stay below 0.95
-FEWEST = 24  # pairs to say anything
+SIDE = 16  # pixels; side of the thumbnails that are compared
+ALIKE = 0.97  # least correlation of gray thumbnails; different photos of one kind stay below 0.95
+FEWEST = 24  # least number of pairs for a result
 MOST = 1024  # images of each split that are looked up
 MOST_REFERENCE = 2048
 BATCH = 64
@@ -23,11 +26,13 @@ BATCH = 64
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
-    """The user's images that were found again; k pairs.
+    """Holds k pairs: the user's images with their matches in the reference.
 
-    ours, theirs: float32 (k, SIDE, SIDE, 3) thumbnails in 0..1. labels: int64 (k,), what the user's dataset says.
-    reference: int64 (k,), ids of folder or contract. sizes: int64 (k, 2), width and height of the photo, or None.
-    looked_up: how many of the user's images were compared.
+    ours, theirs: float32 (k, SIDE, SIDE, 3) thumbnails in 0..1.
+    labels: int64 (k,), the labels in the user's dataset.
+    reference: int64 (k,), ids of the folder or contract.
+    sizes: int64 (k, 2), width and height of the photo, or None.
+    looked_up: number of the user's images that were compared.
     """
 
     ours: np.ndarray
@@ -39,7 +44,11 @@ class Pairs:
 
 
 def pairs(subject: Subject, clock: Clock) -> Pairs:
-    """Finds the user's images among the reference's; NotApplicable with fewer than FEWEST."""
+    """Finds the user's images among those of the reference.
+
+    Raises:
+      NotApplicable: there is no reference, or fewer than FEWEST images have a match.
+    """
     return subject.once("pairs", lambda: _pairs(subject, clock))
 
 
@@ -79,7 +88,10 @@ def _reference(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray, 
 
 
 def _nearest(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The greatest correlation of each image with any of the others, mirrored or not, and with which."""
+    """Returns the greatest correlation of each image with the others, and its index.
+
+    Each image is compared as it is and mirrored.
+    """
     other = _standard(theirs)
     straight, mirrored = (_standard(images) @ other.T for images in (ours, ours[:, :, ::-1]))
     best = np.maximum(straight, mirrored)
@@ -87,7 +99,10 @@ def _nearest(ours: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def _standard(images: np.ndarray) -> np.ndarray:
-    """Gray, of mean 0 and length 1: the mean of the channels is the same for RGB and BGR."""
+    """Converts images to gray vectors of mean 0 and length 1.
+
+    Gray is the mean of the channels, because it is the same for RGB and BGR.
+    """
     gray = images.mean(axis=-1).reshape(len(images), -1)
     gray = gray - gray.mean(axis=1, keepdims=True)
     return gray / np.maximum(np.linalg.norm(gray, axis=1, keepdims=True), 1e-6)

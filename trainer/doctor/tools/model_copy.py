@@ -1,4 +1,7 @@
-"""A copy of the user's model to try things on; the model itself is never trained."""
+"""Copies the user's model for experiments.
+
+The doctor never trains the user's model itself.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,13 @@ BATCH = 16
 
 
 class Twin:
-    """The copy, with the user's loss and an optimizer like the user's, and one batch of the user's images.
+    """Holds a copy of the model with the user's loss, an optimizer and one batch.
 
-    x, y: up to BATCH images of as many classes as there are, with their labels as given.
-    chance: the loss of a model that knows nothing, ln(classes), in nats; infinite where the loss is no cross-entropy.
+    The optimizer is like the user's, and the batch consists of the user's images.
+
+    x, y: up to BATCH images from as many classes as there are, with their labels as given.
+    chance: the loss of a model that knows nothing, ln(classes), in nats. It is infinite where the loss is no
+      cross-entropy.
 
     Raises:
       NotApplicable: the model cannot be copied, or does not take the images.
@@ -38,12 +44,12 @@ class Twin:
         try:
             self._compile(None)
             self.start = self.step_loss()
-        except Exception as e:  # whatever layers and losses raise on shapes that do not go together
+        except Exception as e:  # layers and losses raise many types on shapes that do not fit
             raise NotApplicable(f"the model and its loss do not take the images ({type(e).__name__})") from e
 
     @property
     def learning_rate(self) -> float:
-        """The user's, at the first step."""
+        """Returns the user's learning rate at the first step."""
         rate = self._optimizer.learning_rate
         return float(rate(0) if callable(rate) else np.asarray(rate))
 
@@ -52,9 +58,13 @@ class Twin:
         return str(self._optimizer.name)
 
     def restart(self, learning_rate: float | None = None) -> None:
-        """The user's weights and a fresh optimizer of the user's kind, with this learning rate or the user's."""
+        """Restores the user's weights and resets the optimizer to its first state.
+
+        Args:
+          learning_rate: the learning rate from now on; None for the user's.
+        """
         if (learning_rate is None) != self._own_rate:
-            self._compile(learning_rate)  # a number in the place of a schedule, or back
+            self._compile(learning_rate)  # replaces a schedule by a number, or a number by the schedule
             return
         self.model.set_weights(self._weights)
         for variable, value in zip(self.optimizer.variables, self._fresh, strict=True):
@@ -75,16 +85,18 @@ class Twin:
         self._step = tf.function(self._train, reduce_retracing=True)
 
     def step_loss(self) -> float:
-        """The loss of the batch, in training mode, without a step."""
+        """Computes the loss of the batch in training mode, without a step."""
         return float(self._loss(True))
 
     def step(self) -> float:
-        """One step of the optimizer; gives the loss before it."""
+        """Takes one step of the optimizer and returns the loss before it."""
         return float(self._step())
 
     def gradients(self) -> list[tuple[Any, np.ndarray | None]]:
-        """(variable, gradient) of all trainable variables at the user's weights; None where the loss does not "
-        "depend."""
+        """Returns (variable, gradient) of all trainable variables at the present weights.
+
+        The gradient is None where the loss does not depend on the variable.
+        """
         with tf.GradientTape() as tape:
             loss = self._loss(True)
         found = tape.gradient(loss, [v.value for v in self.model.trainable_variables])
@@ -113,7 +125,7 @@ def _copy(model: Any) -> Any:
         twin = keras.models.clone_model(model)
         twin.set_weights(model.get_weights())
         return twin
-    except Exception:  # a subclass cannot be rebuilt from its layers
+    except Exception:  # a subclassed model cannot be rebuilt from its layers
         try:
             return copy.deepcopy(model)
         except Exception as e:
@@ -121,7 +133,7 @@ def _copy(model: Any) -> Any:
 
 
 def _batch(subject: Subject) -> tuple[Any, Any]:
-    """Images turn by turn of each class, in the order of the pass."""
+    """Returns the batch: takes images of each class in turn, in the order of the pass."""
     sample = subject.split("train").sample
     ids = sample.ids
     turns = np.zeros(len(ids), np.int64)

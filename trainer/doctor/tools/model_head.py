@@ -1,4 +1,4 @@
-"""What a model ends in, and what it is compiled with: units, activation, loss."""
+"""Reads the head of a model and its loss: units, activation, kind of loss."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from trainer.doctor.subject.subject import Subject
 
 SOFTMAX, SIGMOID, LINEAR = "softmax", "sigmoid", "linear"
 SPARSE, CATEGORICAL, BINARY = "sparse", "categorical", "binary"
-SUM_TOLERANCE = 1e-3  # float16 outputs of a softmax sum to 1 within this
+SUM_TOLERANCE = 1e-3  # the float16 outputs of a softmax sum to 1 within this tolerance
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """units: numbers a model gives for an image. activation: SOFTMAX, SIGMOID, LINEAR or the name of another.
+    """Describes the last layer of a model.
 
-    name: of the layer that gives them.
+    units: number of outputs for each image.
+    activation: SOFTMAX, SIGMOID, LINEAR or the name of another.
+    name: of the layer that gives the outputs.
     """
 
     units: int
@@ -30,7 +32,11 @@ class Head:
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """kind: SPARSE, CATEGORICAL or BINARY cross-entropy (their focal forms, too). name: as Keras spells it."""
+    """Describes the loss that a model is compiled with.
+
+    kind: SPARSE, CATEGORICAL or BINARY cross-entropy, including their focal forms.
+    name: as Keras spells it.
+    """
 
     kind: str
     name: str
@@ -38,7 +44,11 @@ class Loss:
 
 
 def head_of(subject: Subject) -> Head:
-    """The head of the subject's model; NotApplicable where it does not give one row of numbers an image."""
+    """Returns the head of the subject's model.
+
+    Raises:
+      NotApplicable: the model does not give one row of numbers for each image.
+    """
     outputs = subject.outputs
     if outputs.ndim == 1:
         outputs = outputs[:, None]
@@ -49,7 +59,11 @@ def head_of(subject: Subject) -> Head:
 
 
 def loss_of(model: Any) -> Loss:
-    """The loss that a model is compiled with; NotApplicable where it is no cross-entropy of Keras."""
+    """Returns the loss that a model is compiled with.
+
+    Raises:
+      NotApplicable: the loss is no cross-entropy of Keras.
+    """
     given = model.loss
     while isinstance(given, dict | list | tuple) and len(given) == 1:
         given = next(iter(given.values())) if isinstance(given, dict) else given[0]
@@ -66,7 +80,10 @@ def loss_of(model: Any) -> Loss:
 
 
 def _last_activation(model: Any) -> tuple[str, str]:
-    """The activation and name of the operation that gives the output; "" where its name does not tell."""
+    """Returns the activation and the name of the operation that gives the output.
+
+    The activation is "" where the operation does not show it.
+    """
     operation = _last_operation(model)
     name = str(getattr(operation, "name", ""))
     if isinstance(operation, keras.layers.Softmax) or type(operation).__name__ in ("Softmax", "Sigmoid"):
@@ -83,13 +100,16 @@ def _last_activation(model: Any) -> tuple[str, str]:
 def _last_operation(model: Any) -> Any:
     try:
         operation = model.outputs[0]._keras_history.operation
-    except (AttributeError, IndexError, TypeError, ValueError):  # subclassed: no graph
+    except (AttributeError, IndexError, TypeError, ValueError):  # a subclassed model has no graph
         return None
     return _last_operation(operation) if isinstance(operation, keras.Model) else operation
 
 
 def _by_values(outputs: np.ndarray) -> str:
-    """What the numbers look like: rows that sum to 1, numbers in 0..1, or any."""
+    """Guesses the activation from the outputs.
+
+    Rows that sum to 1 come from SOFTMAX, other numbers in 0..1 from SIGMOID, and all others from LINEAR.
+    """
     if outputs.min() >= 0 and outputs.max() <= 1:
         return SOFTMAX if np.allclose(outputs.sum(axis=1), 1, atol=SUM_TOLERANCE) else SIGMOID
     return LINEAR

@@ -1,6 +1,7 @@
-"""The steps that a tf.data.Dataset is made of, read from the dataset itself: its maps, shuffles, caches and repeats.
+"""Reads the steps of a tf.data.Dataset: its maps, shuffles, caches and repeats.
 
-TensorFlow keeps them in attributes without a promise; where one is missing, the steps before it are not seen.
+TensorFlow keeps the steps in private attributes, which may change. Where one is missing, the steps before it are not
+found.
 """
 
 from __future__ import annotations
@@ -16,30 +17,40 @@ import tensorflow as tf
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One step. kind: such as "Map", "Shuffle", "Cache", "Batch", "Repeat"; dataset: the dataset up to and with it."""
+    """Describes one step of a dataset.
+
+    kind: such as "Map", "Shuffle", "Cache", "Batch", "Repeat".
+    dataset: the dataset up to and including this step.
+    """
 
     kind: str
     dataset: Any
 
     @property
     def source(self) -> Any:
-        """The dataset before it."""
+        """Returns the dataset before this step."""
         return self.dataset._inputs()[0]
 
     @property
     def function(self) -> Callable[..., Any] | None:
-        """The Python function of a map; None where it cannot be seen."""
+        """Returns the Python function of a map; None where it cannot be read."""
         return getattr(getattr(self.dataset, "_map_func", None), "_func", None)
 
     @property
     def traced(self) -> Callable[..., Any]:
-        """The same as it was traced: a function of flat tensors that gives flat tensors."""
+        """Returns the traced function of a map.
+
+        It takes flat tensors and returns flat tensors.
+        """
         concrete: Callable[..., Any] = self.dataset._map_func.function
         return concrete
 
 
 def steps(dataset: Any) -> list[Step]:
-    """From the last step to the source. Where datasets are joined, the steps of all of them follow."""
+    """Returns the steps from the last one to the source.
+
+    Where datasets are joined, the steps of all of them follow.
+    """
     found: list[Step] = []
     waiting = [dataset]
     while waiting:
@@ -54,7 +65,10 @@ def steps(dataset: Any) -> list[Step]:
 
 
 def maps(dataset: Any) -> Iterator[tuple[Step, list[Step]]]:
-    """Each map whose function can be seen, with the steps behind it, on which its results go through."""
+    """Yields each map whose function can be read, with the steps that come after it.
+
+    The results of the map pass through these steps.
+    """
     before: list[Step] = []
     for step in steps(dataset):
         if step.kind == "Map" and step.function is not None:
@@ -63,7 +77,7 @@ def maps(dataset: Any) -> Iterator[tuple[Step, list[Step]]]:
 
 
 def buffer_size(dataset: Any) -> int | None:
-    """Of the last shuffle; None without one."""
+    """Returns the buffer size of the last shuffle; None without one."""
     for step in steps(dataset):
         size = getattr(step.dataset, "_buffer_size", None)
         if step.kind.startswith("Shuffle") and size is not None:
@@ -72,21 +86,24 @@ def buffer_size(dataset: Any) -> int | None:
 
 
 def run_traced(step: Step, element: Any, times: int) -> list[np.ndarray]:
-    """The images that the traced map gives for one element: what the epochs see."""
+    """Returns the images that the traced map gives in `times` calls.
+
+    All calls get the same element. The result is what the epochs see.
+    """
     flat = tf.nest.flatten(element)
     return [np.asarray(step.traced(*flat)[0]) for _ in range(times)]
 
 
 def run_anew(step: Step, element: Any, times: int) -> list[np.ndarray]:
-    """The images that the Python function gives when it is called: its Python code runs, which for the graph it did
-    once.
+    """Returns the images that the Python function gives in `times` calls.
 
-    The generators of Python and NumPy are put back as they were.
+    All calls get the same element. Each call runs the Python code again, which ran only once for the graph. The random
+    generators of Python and NumPy are restored afterwards.
     """
     function = step.function or (lambda *parts: parts)
     state, numpy_state, eagerly = random.getstate(), np.random.get_state(), tf.config.functions_run_eagerly()
     try:
-        tf.config.run_functions_eagerly(True)  # a tf.function inside would be a graph, too
+        tf.config.run_functions_eagerly(True)  # otherwise a tf.function inside would be traced once, too
         arguments = element if isinstance(element, tuple) else (element,)
         return [np.asarray(tf.nest.flatten(function(*arguments))[0]) for _ in range(times)]
     finally:
@@ -96,5 +113,5 @@ def run_anew(step: Step, element: Any, times: int) -> list[np.ndarray]:
 
 
 def differ(images: Sequence[np.ndarray]) -> bool:
-    """Whether these are not all the same."""
+    """Returns whether the images are not all equal."""
     return any(image.shape != images[0].shape or not np.array_equal(image, images[0]) for image in images[1:])

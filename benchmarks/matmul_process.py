@@ -1,6 +1,6 @@
 """A process that multiplies matrices on demand: what `synthetic_step.ProcessStep` starts in place of an accelerator.
 
-    python trainer/bench/matmul_process.py SIDE [CORE]
+    python benchmarks/matmul_process.py SIDE [CORE]
 
 For each line `ROWS REPEATS` on its input it multiplies (rows, side) x (side, side) so often, float32, and prints a
 line when that is done. With CORE it runs on no other.

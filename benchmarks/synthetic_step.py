@@ -97,9 +97,9 @@ class ProcessStep(MatrixStep):
 
     def __init__(self, core: int | None = None, side: int = CPU_SIDE) -> None:
         super().__init__(side)
-        program = str(Path(__file__).with_name("processor.py"))
+        program = str(Path(__file__).with_name("matmul_process.py"))
         arguments = [str(side), *([] if core is None else [str(core)])]
-        self._process = subprocess.Popen(  # noqa: S603 (our own code in our own interpreter)
+        self._process = subprocess.Popen(
             [sys.executable, program, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         self._glance = tf.function(_glance, reduce_retracing=True)
@@ -116,6 +116,18 @@ class ProcessStep(MatrixStep):
     def close(self) -> None:
         with contextlib.suppress(OSError):  # it may have ended by itself
             self._process.communicate()
+
+
+@contextlib.contextmanager
+def matrix_step() -> Iterator[MatrixStep]:
+    """Gives a step on the GPU, or without one in a process of its own, which ends afterwards."""
+    if tf.config.list_physical_devices("GPU"):
+        yield DeviceStep()
+        return
+    with core_of_its_own() as core:
+        tf.config.list_logical_devices()  # starts TensorFlow's threads, which stay where they are
+    with contextlib.closing(ProcessStep(core)) as step:
+        yield step
 
 
 @contextlib.contextmanager

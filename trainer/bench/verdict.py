@@ -1,0 +1,204 @@
+"""What was measured, and what that means: does training wait for its input? No TensorFlow here: see `measure`.
+
+Three rates answer it: the loader alone, the model alone on a batch that is already in memory, and both together, with
+the time that each step was blocked in `next(iterator)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from pipelines.contract import RAW_DTYPES
+from trainer.bench.config import BenchConfig
+from trainer.config import NO_CACHE
+
+COMPUTE_BOUND = 0.02  # of a step spent waiting: less is lost in the noise of any machine
+INPUT_BOUND = 0.10  # more than this and the input is what to work on
+
+
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """The median of the windows, and how far they lie apart."""
+
+    median: float
+    least: float
+    greatest: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        ordered = sorted(values)
+        middle = len(ordered) // 2
+        median = ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+        return cls(median, ordered[0], ordered[-1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What was measured. Rates are images a second; `to_dict` gives the JSON form."""
+
+    records: int  # of the split
+    batch_size: int
+    encoding: str
+    cores: int  # that this process may use
+    accelerator: bool  # a device besides the CPU was found
+    cache: str  # of the decoded images
+    mixed_precision: str
+    xla: bool  # compiled the step
+    loader: Spread  # alone, between the first and the last batch of a pass
+    loader_cores: float  # cores that were busy meanwhile
+    first_batch_seconds: float  # from asking for the data to the first batch, files not read before
+    pass_start_seconds: float  # the same for each later pass
+    model: Spread  # alone, on one batch in memory
+    both: Spread  # the model on batches of the loader
+    wait_share: Spread  # of a step of `both`: blocked in next(iterator), less what next() costs with a batch in memory
+
+    @property
+    def loader_rate(self) -> float:
+        """Of whole passes over the split, with the wait for their first batches: what an endless run would get."""
+        return self.records / (self.pass_start_seconds + self.records / self.loader.median)
+
+    @property
+    def ratio(self) -> float:
+        """How many times as fast as the model the loader is, each alone, over whole passes."""
+        return self.loader_rate / self.model.median
+
+    @property
+    def stretch(self) -> float:
+        """How many times as long the step itself takes beside the loader as alone: > 1 where they share cores."""
+        return (1 - self.wait_share.median) * self.model.median / self.both.median
+
+    @property
+    def epoch_wait_share(self) -> float:
+        """The input wait as a share of a whole pass over the split, with the wait for its first batch."""
+        steps = self.records / self.both.median  # seconds
+        return (self.pass_start_seconds + steps * self.wait_share.median) / (self.pass_start_seconds + steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """kind: input-bound, compute-bound or balanced. One sentence, and what to change, the most useful first."""
+
+    kind: str
+    sentence: str
+    advice: tuple[str, ...]
+
+
+def judge(found: Findings) -> Verdict:
+    """The verdict follows from the wait itself; the two rates say by how much, and what is left to gain."""
+    wait = found.epoch_wait_share
+    measured = (
+        f"the loader gives {found.loader_rate:,.0f} images/s, {found.ratio:.3g} times the {found.model.median:,.0f} "
+        f"of the model, and {wait:.1%} of an epoch is spent waiting for input"
+    )
+    if wait >= INPUT_BOUND:
+        text = f"Input-bound: {measured}, so the device is idle for that long, and training could be {_gain(found)} "
+        text += "times as fast."
+        return Verdict("input-bound", text, (*_pass_start(found), *_feed_faster(found), *_shared(found)))
+    if wait < COMPUTE_BOUND:
+        text = f"Compute-bound: {measured}, so only a cheaper model or a faster device trains faster."
+        return Verdict("compute-bound", text, (*_compute_less(found), *_shared(found)))
+    text = f"Balanced: {measured}, so a faster loader or a faster device alone gains little."
+    return Verdict("balanced", text, (*_pass_start(found), *_feed_faster(found), *_shared(found)))
+
+
+def _gain(found: Findings) -> str:
+    return f"{1 / max(1 - found.epoch_wait_share, 1e-3):.3g}"
+
+
+def _pass_start(found: Findings) -> list[str]:
+    if found.epoch_wait_share - found.wait_share.median < COMPUTE_BOUND:
+        return []
+    return [
+        f"each pass begins with {found.pass_start_seconds:.2g} s of waiting for its first batch; between the others "
+        f"the wait is {found.wait_share.median:.1%}: it weighs less in a split of more than {found.records:,} records"
+    ]
+
+
+def _feed_faster(found: Findings) -> list[str]:
+    advice = []
+    if found.encoding not in RAW_DTYPES and found.cache == NO_CACHE:
+        advice.append("--cache memory: each image is decoded once, and then copied")
+    if found.encoding not in RAW_DTYPES:
+        advice.append("prepare with --encoding uint8: nothing to decode in every epoch, for more bytes on disk")
+    elif found.encoding != "uint8":
+        part = {"float16": "half", "float32": "a quarter"}[found.encoding]
+        advice.append(f"prepare with --encoding uint8: {part} of the bytes to read, shuffle and send to the device")
+    if found.loader_cores < 0.5:
+        advice.append(
+            f"put the dataset on a faster disk: alone, the loader kept {found.loader_cores:.1f} of "
+            f"{_cores(found.cores)} busy, so it waits for its files"
+        )
+    elif found.loader_cores >= 0.8 * found.cores:
+        advice.append(
+            f"give the loader more cores: alone, it kept {found.loader_cores:.1f} of {_cores(found.cores)} busy"
+        )
+    if found.batch_size < 128:
+        advice.append(f"raise --batch-size (now {found.batch_size}): each batch has a fixed cost, in loader and model")
+    advice.append(f"or use the wait: a model up to {_gain(found)} times as expensive trains in the same time")
+    return advice
+
+
+def _compute_less(found: Findings) -> list[str]:
+    advice = []
+    if found.ratio > 1.05:
+        advice.append(f"the loader could feed a device up to {found.ratio:.3g} times as fast")
+    if found.accelerator and found.mixed_precision == "none":
+        advice.append("--mixed-precision bfloat16, or float16 on GPUs before 2020: half of the memory traffic")
+    if found.accelerator and not found.xla:
+        advice.append("--jit on: XLA fuses what lies between convolutions (it may need --no-deterministic)")
+    if not found.accelerator:
+        advice.append("train on a GPU: none was found, and the loader would have all cores to itself")
+    if found.batch_size < 128:
+        advice.append(f"raise --batch-size (now {found.batch_size}) if memory allows: large steps use a device better")
+    advice.append("use a smaller --model, or smaller images (prepare with another --size)")
+    return advice
+
+
+def _shared(found: Findings) -> list[str]:
+    if found.accelerator or found.stretch < 1.1:
+        return []
+    return [
+        f"beside the loader a step takes {found.stretch:.2f} times as long as alone: they share "
+        f"{_cores(found.cores)}, and more would help both"
+    ]
+
+
+def _cores(count: int) -> str:
+    return f"{count} core{'' if count == 1 else 's'}"
+
+
+def table(found: Findings) -> str:
+    """The figures as text."""
+    rows = [
+        (name, f"{spread.median:,.0f}", f"({spread.least:,.0f} to {spread.greatest:,.0f})")
+        for name, spread in (("loader alone", found.loader), ("model alone", found.model), ("both", found.both))
+    ]
+    wait = found.wait_share
+    lines = [f"{'images/s':<16}{'median':>10}  (least to greatest)"]
+    lines += [f"{name:<16}{median:>10}  {spread}" for name, median, spread in rows]
+    lines.append(f"{'input wait':<16}{wait.median:>10.1%}  ({wait.least:.1%} to {wait.greatest:.1%}) of a step")
+    lines.append(
+        f"{'start of a pass':<16}{found.pass_start_seconds:>8.2f} s  until its first batch; "
+        f"{found.first_batch_seconds:.2f} s the first time"
+    )
+    lines.append(
+        f"{'whole passes':<16}{found.loader_rate:>10,.0f}  images/s of the loader, "
+        f"{found.epoch_wait_share:.1%} input wait: with their starts"
+    )
+    return "\n".join(lines)
+
+
+def to_dict(config: BenchConfig, found: Findings, verdict: Verdict, about: dict[str, Any]) -> dict[str, Any]:
+    """The content of the --json file: the options, the findings, what follows from them, the verdict, the machine."""
+    return {
+        "options": dataclasses.asdict(config),
+        **dataclasses.asdict(found),
+        "loader_rate": found.loader_rate,
+        "ratio": found.ratio,
+        "stretch": found.stretch,
+        "epoch_wait_share": found.epoch_wait_share,
+        "verdict": dataclasses.asdict(verdict),
+        **about,
+    }
