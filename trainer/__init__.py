@@ -1,1 +1,1 @@
-"""Shardmill's trainer: builds its input and its model from a dataset's contract."""
+"""Trains image classifiers; input and model are built from a dataset's contract."""

@@ -1,4 +1,4 @@
-"""Runs the command line of `python -m trainer`."""
+"""Starts the command line of `python -m trainer`."""
 
 import sys
 

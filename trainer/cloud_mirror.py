@@ -1,6 +1,7 @@
-"""Copies of local folders elsewhere: what a job leaves on its disk is gone with its machine.
+"""Copies local folders to a bucket.
 
-Through `tf.io.gfile`, so that a place may be a folder, gs:// or whatever else TensorFlow opens.
+A cloud job needs this because it loses its disk together with its machine. The module uses `tf.io.gfile`, so that the
+place of a copy may be a folder, gs:// or any other file system that TensorFlow opens.
 """
 
 from __future__ import annotations
@@ -15,14 +16,17 @@ from trainer.config import TrainerError
 
 
 class Mirror:
-    """Keeps a copy of a local folder at a place. Removed there is only what it copied itself."""
+    """Keeps a copy of a local folder at a place.
+
+    It removes only those files at the place that it copied itself.
+    """
 
     def __init__(self, folder: str, place: str) -> None:
         self.folder, self.place = folder, place
-        self._copied: dict[str, tuple[int, int]] = {}  # name -> size and time of what lies there
+        self._copied: dict[str, tuple[int, int]] = {}  # name -> size and modification time of the copied file
 
     def pull(self) -> bool:
-        """Brings what lies at the place to the folder; whether there was anything.
+        """Copies all files from the place to the folder; returns whether there were any.
 
         Raises:
           TrainerError: the place cannot be read.
@@ -36,7 +40,9 @@ class Mirror:
         return bool(names)
 
     def push(self) -> None:
-        """Brings the place up to date. New files first, so that a loss of the machine in between loses nothing.
+        """Updates the place: copies new and changed files, then removes deleted ones.
+
+        Because it copies before it removes, a machine that is lost in between loses no data.
 
         Raises:
           TrainerError: the place cannot be written.
@@ -52,7 +58,10 @@ class Mirror:
 
 
 def _names(folder: str) -> Iterator[str]:
-    """The files below a folder, by path relative to it, with slashes; none where there is no folder."""
+    """Yields the relative path, with slashes, of every file below a folder.
+
+    It yields nothing if the folder does not exist, and leaves out temporary files (*.tmp).
+    """
     try:
         if not tf.io.gfile.exists(folder):
             return
@@ -64,7 +73,10 @@ def _names(folder: str) -> Iterator[str]:
 
 
 def _copy(source: str, target: str) -> None:
-    """Whole or not at all: on a disk under another name first; object stores do that themselves."""
+    """Copies a file so that the target is never half written.
+
+    On a disk it writes under a temporary name and renames. Object stores replace an object in one step themselves.
+    """
     remote = "://" in target
     there = target if remote else f"{target}.tmp"
     try:

@@ -1,7 +1,8 @@
-"""The trainer's options: one frozen dataclass, checked when made, saved as config.yaml beside what it produced.
+"""Defines the trainer's options as one frozen dataclass that checks its values.
 
-The command line is made from the fields below, so that an option is stated once. Standard library only: `--help` and
-a wrong flag must not wait for TensorFlow.
+A run saves its options as config.yaml in its directory. The command line is built from the fields below, so that each
+option is defined once. This module imports only the standard library, because `--help` and the error for a wrong flag
+must not wait for TensorFlow.
 """
 
 from __future__ import annotations
@@ -19,143 +20,195 @@ CACHES = ("none", "memory")
 NO_CACHE = "none"
 TRAIN_SPLIT = "train"
 NO_VALIDATION = "none"
-NATURAL = "none"  # of --resample: the classes as they are stored
+NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
 VERIFY = ("full", "fast", "off")
 DEFAULT_VERIFY = "fast"
 VERIFY_HELP = (
-    "before TensorFlow opens the shards, compare their SHA-256 digests with the contract's; fast: only of files that "
-    "have changed since they were last compared (by size, time and inode); off: compare sizes only"
+    "comparison of the shards with the contract before TensorFlow opens them; full: sizes and all SHA-256 digests; "
+    "fast: sizes, and digests only of files that changed since the last comparison (by size, time and inode); "
+    "off: sizes only"
 )
-MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both may be 0 in float32
+MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both x and y may be 0 in float32
 EXPORT_FORMATS = ("savedmodel", "tflite", "onnx")
 EXPORT_HELP = (
-    "savedmodel: encoded image bytes in, label and probabilities out; tflite, onnx: uint8 pixels of the contract's "
-    "size in, probabilities out; onnx needs requirements-onnx.in (default: savedmodel)"
+    "format of the export; savedmodel: takes encoded image bytes, returns labels and probabilities; tflite, onnx: take "
+    "uint8 pixels in the contract's image size, return probabilities; onnx needs the packages of requirements-onnx.in "
+    "(default: savedmodel)"
 )
-MAX_SEED = 2**31 - 1  # what tf.data, NumPy and Keras all take
+MAX_SEED = 2**31 - 1  # the largest seed that tf.data, NumPy and Keras all accept
 
 
 class TrainerError(ValueError):
-    """A user's mistake or unusable input; the message says what was expected, what came, and what to do."""
+    """Is raised for a user's mistake or unusable input.
+
+    The message says what was expected, what was received and what to do.
+    """
 
 
 def option(default: Any, text: str, *, compare: bool = True, **extra: Any) -> Any:
-    """A field of a config: its default (dataclasses.MISSING: required), its help, and `metavar` or `choices`.
+    """Returns a dataclass field that is one command-line option.
 
-    compare: False for what changes nothing in the result; it does not make two configs differ.
+    Args:
+      default: value where the option is not given; dataclasses.MISSING makes the option required.
+      text: help text of the option.
+      compare: False for an option that does not change the result. Configs that differ only in it are equal.
+      extra: `metavar` or `choices` for argparse.
     """
     return dataclasses.field(default=default, compare=compare, metadata={"help": text, **extra})
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides what a training run does. Two runs of equal configs on one machine agree exactly.
+    """Holds every option of a training run.
 
+    Two runs with equal configs on one machine give exactly the same result.
     Raises:
       TrainerError: a value is out of its range; the message names the option.
     """
 
     data: str = option(dataclasses.MISSING, "directory of a prepared dataset", metavar="DIR")
-    output: str = option(dataclasses.MISSING, "directory to write the run to", metavar="DIR")
+    output: str = option(dataclasses.MISSING, "local directory to write the run to", metavar="DIR")
     model: str = option(
         "cnn",
-        "cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, where function(contract) "
-        "returns a keras.Model",
+        "network to train: cnn; resnet20; a keras.applications network such as MobileNetV2; or module:function, where "
+        "function(contract) returns a keras.Model",
     )
     init_weights: str = option(
         "",
-        "start from these weights: an earlier run's model.keras or last.keras, or a .weights.h5 or .h5 file; of a run "
-        "with other classes all but the head",
+        "file with the initial weights: model.keras or last.keras of an earlier run, or a .weights.h5 or .h5 file; "
+        "from a run with other classes, the head's weights are not loaded (default: the network's own initialization)",
         metavar="PATH",
     )
-    freeze_epochs: int = option(0, "train only the head, which is the last Dense layer, in the first epochs")
-    head_learning_rate: float = option(
-        0.0, "of these first epochs, while --learning-rate is of those after them; 0: the same"
+    freeze_epochs: int = option(
+        0, "number of first epochs that train only the head, which is the last Dense layer, and freeze all other layers"
     )
-    epochs: int = option(15, "passes over the train split")
-    batch_size: int = option(32, "images a step, of all devices together")
-    learning_rate: float = option(1e-3, "of the Adam optimizer; with a schedule, the highest")
-    schedule: str = option("constant", "cosine: take the learning rate down to 0 on half a cosine", choices=SCHEDULES)
-    warmup_epochs: float = option(0.0, "take the learning rate up from 0 in the first epochs, or a part of one")
-    weight_decay: float = option(0.0, "of AdamW, decoupled, for kernels only, not for biases and norms; 0.01 is usual")
-    clip_norm: float = option(0.0, "scale gradients down whose global norm is above this; 0: never")
+    head_learning_rate: float = option(
+        0.0, "learning rate of the head while --freeze-epochs freezes the other layers; 0: the same as --learning-rate"
+    )
+    epochs: int = option(15, "number of passes over the train split")
+    batch_size: int = option(32, "number of images per step, on all devices together")
+    learning_rate: float = option(
+        1e-3, "learning rate of the Adam optimizer; with --schedule or --warmup-epochs, the highest learning rate"
+    )
+    schedule: str = option(
+        "constant",
+        "learning rate after the warm-up; constant: does not change; cosine: falls to 0 along half a cosine",
+        choices=SCHEDULES,
+    )
+    warmup_epochs: float = option(
+        0.0,
+        "number of epochs, or a fraction of one, in which the learning rate rises linearly from near 0 to "
+        "--learning-rate; they come after the --freeze-epochs",
+    )
+    weight_decay: float = option(
+        0.0,
+        "decoupled weight decay of AdamW, only for kernels and not for biases and normalizations; 0.01 is usual; "
+        "0: Adam without weight decay",
+    )
+    clip_norm: float = option(
+        0.0, "greatest global norm of the gradients; larger gradients are scaled down to it; 0: no limit"
+    )
     ema: float = option(
-        0.0, "validate, choose and keep the exponential moving average of the weights, of this momentum; 0: off"
+        0.0,
+        "momentum of an exponential moving average of the weights, which is then validated and saved instead of the "
+        "weights; 0: no average",
     )
     loss: str = option(
         "ce",
-        "ce: cross-entropy; weighted: each class by records / (classes * records of the class); focal: less of what is "
-        "right already; logit-adjusted: for the best balanced accuracy. Classes count as often as they are trained on",
+        "loss function; ce: cross-entropy; weighted: cross-entropy with the class weights records / (classes * records "
+        "of the class); focal: focal loss, in which well-predicted records count less; logit-adjusted: cross-entropy "
+        "for the best balanced accuracy. Class frequencies are those of the stored records after --resample",
         choices=LOSSES,
     )
-    focal_gamma: float = option(2.0, "with --loss focal: how much less; 0 is cross-entropy")
-    label_smoothing: float = option(0.0, "spread this share of each target evenly over all classes")
+    focal_gamma: float = option(
+        2.0,
+        "exponent of --loss focal: the larger it is, the less a well-predicted record counts; 0 is cross-entropy",
+    )
+    label_smoothing: float = option(0.0, "share of each target that is spread evenly over all classes, from 0 to 0.99")
     resample: str = option(
         NATURAL,
-        "over natural shards: uniform shows each class as often, temperature=T in proportion to count ** (1 / T); an "
-        "epoch stays as long as the split",
+        "how often each class is drawn, for shards that were not balanced; none: as often as it is stored; uniform: "
+        "all classes equally often; temperature=T: in proportion to count ** (1 / T), with T at least 1. The length of "
+        "an epoch stays the same",
         metavar="none|uniform|temperature=T",
     )
-    flip: bool = option(True, "flip every second training image left to right, drawn anew every epoch")
-    rand_augment: float = option(0.0, "apply two operations of RandAugment, up to this strength, to 1; 0: off")
-    mixup: float = option(0.0, "blend images in pairs, with weights of Beta(X, X); 0.2 is usual; 0: off")
+    flip: bool = option(True, "flip training images left to right with probability 0.5, drawn anew in every epoch")
+    rand_augment: float = option(
+        0.0, "greatest strength of two random RandAugment operations on each training image, up to 1; 0: none"
+    )
+    mixup: float = option(
+        0.0, "parameter X of mixup, which blends pairs of images with weights from Beta(X, X); 0.2 is usual; 0: off"
+    )
     cutmix: float = option(
         0.0,
-        "paste rectangles of images into others, of sizes of Beta(X, X); 1 is usual; 0: off. With --mixup, one of "
-        "the two each step",
+        "parameter X of CutMix, which pastes a rectangle of one image into another, with its share of the area from "
+        "Beta(X, X); 1 is usual; 0: off. With --mixup, each step uses one of the two at random",
     )
     augment_classes: str = option(
-        "", "flip and RandAugment only images of these classes, such as the rare one", metavar="NAME,NAME"
+        "",
+        "comma-separated classes that --flip and --rand-augment apply to, such as a rare class (default: all classes)",
+        metavar="NAME,NAME",
     )
-    validation: str = option("validation", "split that chooses the best epoch; none keeps the last epoch's weights")
-    patience: int = option(0, "stop after this many epochs without a better validation; 0: never")
-    steps: int = option(0, "at most this many steps an epoch, for a quick look; 0: the whole split")
-    seed: int = option(0, "of the initial weights, the order of the records and all that is drawn")
+    validation: str = option(
+        "validation", "split whose score chooses the epoch that is kept; none: keep the last epoch"
+    )
+    patience: int = option(
+        0, "number of epochs without a better validation score after which training stops; 0: never stop early"
+    )
+    steps: int = option(0, "greatest number of steps per epoch, for a quick test; 0: the complete train split")
+    seed: int = option(0, "seed of the initial weights, the order of the records and all other random draws")
     cache: str = option(
         NO_CACHE,
-        "memory: decode each image of jpeg and png shards once and keep it; other shards hold nothing to decode",
+        "where to keep decoded images of jpeg and png shards; memory: decode each image once and keep it; shards of "
+        "other encodings need no decoding",
         choices=CACHES,
         compare=False,
     )
     strategy: str = option(
         "one",
-        "mirrored: on all GPUs of this machine, each with its part of every batch; multiworker: on the machines that "
-        "TF_CONFIG names, each started with the same options; both come to the curve of one device",
+        "devices to train on; one: a single device; mirrored: all GPUs of this machine, each with a part of every "
+        "batch; multiworker: all machines in TF_CONFIG, each started with the same options. The learning curve is the "
+        "same as on one device",
         choices=STRATEGIES,
     )
     mixed_precision: str = option(
         "none",
-        "compute in this type and keep the weights in float32; float16 (with loss scaling) for GPUs from 2017 on, "
-        "bfloat16 for those from 2020 on and for processors that have it. The model that is saved, evaluated and "
-        "exported computes in float32",
+        "16-bit type for the computations of the training step, with weights in float32; float16 (with loss scaling) "
+        "suits GPUs from 2017 on, bfloat16 suits GPUs from 2020 on and processors that support it. The saved model "
+        "computes in float32",
         choices=PRECISIONS,
     )
     jit: str = option(
         "auto",
-        "compile the training step with XLA; auto: on a GPU, where XLA can compile this step",
+        "whether XLA compiles the training step; auto: on a GPU, if XLA can compile this step",
         choices=JIT,
     )
     deterministic: bool = option(
         True,
-        "the same numbers in every run; without it some operations of a GPU are faster, XLA knows more of them, and "
-        "runs and resumed runs on a GPU agree only roughly",
+        "compute the same numbers in every run; without it, some GPU operations are faster and XLA can compile more of "
+        "them, but two runs, or a run and its resumption, agree only approximately on a GPU",
     )
     steps_per_execution: int = option(
         0,
-        "steps that one call of a compiled function runs; never beyond a checkpoint or an epoch, and the weights stay "
-        "the same. 0: as many as take a tenth of a second, at most 16; with --strategy multiworker 1",
+        "number of training steps per call of the compiled function; it does not change the weights, and a call never "
+        "passes a checkpoint or the end of an epoch. 0: as many as take 0.1 seconds, at most 16; with --strategy "
+        "multiworker, 1",
         compare=False,
     )
     resume: bool = option(
         False,
-        "go on with an interrupted run in --output from its last checkpoint, to the very weights that it would have "
-        "come to; the other options have to be the same",
+        "continue an interrupted run in --output from its last checkpoint, with the same final weights as without the "
+        "interruption; the options that decide the result must be the same",
         compare=False,
     )
     checkpoint_minutes: float = option(
-        5.0, "write a checkpoint this often inside an epoch, besides the one at its end; 0: only there", compare=False
+        5.0,
+        "minutes between checkpoints within an epoch; 0: none. The end of each epoch always writes one",
+        compare=False,
     )
-    checkpoint_steps: int = option(0, "also write a checkpoint every so many steps; 0: not", compare=False)
+    checkpoint_steps: int = option(
+        0, "steps between checkpoints, in addition to --checkpoint-minutes; 0: none", compare=False
+    )
     verify: str = option(DEFAULT_VERIFY, VERIFY_HELP, choices=VERIFY, compare=False)
 
     def __post_init__(self) -> None:
@@ -214,7 +267,10 @@ class TrainConfig:
         self._check_pairs()
 
     def _check_pairs(self) -> None:
-        """Options that are of use only beside others, and weights that Beta's numbers would be too small for."""
+        """Raises TrainerError for options that conflict or that lack another option.
+
+        It also refuses --mixup and --cutmix below MIN_BETA, where draws of the Beta distribution are too small.
+        """
         for name in ("mixup", "cutmix"):
             if 0 < getattr(self, name) < MIN_BETA:
                 raise TrainerError(f"{flag(name)} should be 0 or from {MIN_BETA} on. Received: {getattr(self, name)}.")
@@ -231,24 +287,23 @@ class TrainConfig:
                 raise TrainerError(f"{flag(name)} is of use only with {needs}. Give both or none of them.")
 
     def augmented_classes(self) -> list[str]:
-        """The names of --augment-classes; none: all classes."""
+        """Returns the class names of --augment-classes; an empty list means all classes."""
         return [name.strip() for name in self.augment_classes.split(",") if name.strip()]
 
     def decisive(self) -> dict[str, Any]:
-        """The options that decide what comes out."""
+        """Returns the options that change the result, by field name."""
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
 
 
 def flag(name: str) -> str:
-    """The command-line spelling of a field: batch_size -> --batch-size."""
+    """Returns the command-line flag of a field: batch_size -> --batch-size."""
     return "--" + name.replace("_", "-")
 
 
 def resample_temperature(text: str) -> float:
-    """The temperature that a --resample means: 1 for none, infinity for uniform.
-
+    """Returns the temperature that --resample means: 1 for none, infinity for uniform.
     Raises:
-      TrainerError: it is none of the forms.
+      TrainerError: the text has none of the three forms.
     """
     name, equals, value = text.partition("=")
     if not equals and name in (NATURAL, "uniform"):
@@ -266,7 +321,11 @@ def resample_temperature(text: str) -> float:
 
 
 def check_type(name: str, value: Any, kind: str) -> None:
-    """Raises TrainerError unless `value` is of the type that the field's annotation spells: str, int, float, bool."""
+    """Raises TrainerError if a value does not have the type of its field.
+
+    Args:
+      kind: the type annotation of the field as text: str, int, float or bool.
+    """
     allowed: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
     if not isinstance(value, allowed[kind]) or (kind != "bool" and isinstance(value, bool)):
         raise TrainerError(f"{flag(name)} should be of type {kind}. Received: {value!r}.")

@@ -1,7 +1,8 @@
-"""Options in a YAML file: config.yaml of a run, and what --config reads.
+"""Reads and writes options as YAML: a run's config.yaml and the file of --config.
 
-A value means what it means on the command line: YAML's own guesses (`off` is false, `1e-3` is a text, `12:30` is 750)
-are not made, because every option has its type. One option a line, by its name with `-` or `_`.
+A value means the same as on the command line. YAML's own type guesses (`off` is false, `1e-3` is a string, `12:30` is
+750) are switched off, because every option has a known type. Each line has one option. Its name is spelled with `-` or
+`_`.
 """
 
 from __future__ import annotations
@@ -16,27 +17,30 @@ import yaml
 from trainer.config import TrainerError
 
 MAX_BYTES = 1 << 20
-NOT_SAVED = ("resume",)  # a run that is repeated begins at its beginning
+NOT_SAVED = ("resume",)  # a repeated run starts from its first step
 HEADER = "# The options of this run. To repeat it: python -m trainer train --config FILE --output NEW\n"
-BREAKS = ("\x85", "\u2028", "\u2029")  # what else YAML takes for the end of a line
+BREAKS = ("\x85", "\u2028", "\u2029")  # further characters that YAML reads as the end of a line
 TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
 def text(config: Any) -> str:
-    """A config dataclass as YAML, one option a line in the order of the fields. `read` gives it back."""
+    """Returns a config dataclass as YAML, one option per line in order of the fields.
+
+    `read` restores the same options from it.
+    """
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
     kept = {name: value for name, value in values.items() if name not in NOT_SAVED}
-    # PyYAML writes these as they are between quotes, and reads them as a space: they need escapes.
+    # PyYAML writes these characters unescaped between quotes, but reads them as a space, so they need escapes.
     readable = not any(sign in str(value) for value in kept.values() for sign in BREAKS)
     return HEADER + str(yaml.safe_dump(kept, sort_keys=False, allow_unicode=readable, width=1000))
 
 
 def read(path: str | os.PathLike[str], kind: type) -> dict[str, Any]:
-    """The options in a file, by field name of the dataclass `kind`; only those that it holds.
+    """Reads the options in a YAML file, by field name of the dataclass `kind`.
 
     Raises:
-      TrainerError: no such file, not YAML, an option that there is not (with the nearest that there is), one twice, or
-        a value of the wrong type.
+      TrainerError: the file does not exist or is not YAML, an option is unknown (the message names the most similar
+        option), an option occurs twice, or a value has the wrong type.
     """
     name = os.fspath(path)
     try:
@@ -51,7 +55,10 @@ def read(path: str | os.PathLike[str], kind: type) -> dict[str, Any]:
 
 
 def _pairs(name: str, content: str) -> list[tuple[str, str]]:
-    """The file's options as it spells them. Of its nodes and not of a dict, which would keep the last of two."""
+    """Returns (name, value) of each option, spelled as in the file.
+
+    It reads the YAML nodes, because a dict would silently keep only the last of two equal options.
+    """
     try:
         root = yaml.compose(content, yaml.BaseLoader)
     except yaml.YAMLError as e:

@@ -1,4 +1,7 @@
-"""Re-exports the functions that read a prepared dataset, under their public names; docs/api.md describes them."""
+"""Exports the public functions that read a prepared dataset.
+
+docs/api.md describes them.
+"""
 
 from trainer.data.dataset import is_gathered, load, wire_dtype
 

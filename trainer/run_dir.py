@@ -1,6 +1,5 @@
-"""The directory of a training run: what lies where, and in which order it becomes valid.
-
-metrics.json is removed first and written last: where it is, the run is whole.
+"""Defines the files of a run's directory and the order in which they become valid.
+metrics.json is removed first and written last, so a directory with this file holds a complete run.
 """
 
 from __future__ import annotations
@@ -25,23 +24,23 @@ CALIBRATION = "calibration.json"
 
 
 class Run:
-    """The paths of one run."""
+    """Holds the paths of the files of one run."""
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(directory)
         self.model = self.directory / "model.keras"
-        self.last = self.directory / "last.keras"  # of the last epoch; model.keras is of the best
+        self.last = self.directory / "last.keras"  # weights of the last epoch; model.keras has those of the best epoch
         self.saved_model = self.directory / "saved_model"
         self.calibration = self.directory / CALIBRATION
         self.metrics = self.directory / "metrics.json"
         self.page = self.directory / PAGE
-        self.history = self.directory / "metrics.csv"  # a row an epoch
+        self.history = self.directory / "metrics.csv"  # one row per epoch
         self.config = self.directory / "config.yaml"
         self.about = self.directory / "versions.json"
         self.contract = self.directory / contracts.FILE_NAME
         self.plots = self.directory / "plots"
         self.logs = self.directory / "logs"
-        self.checkpoints = self.directory / "checkpoints"  # gone when the run is whole
+        self.checkpoints = self.directory / "checkpoints"  # removed when the run is complete
 
 
 def predictions_file(split: str) -> str:
@@ -50,10 +49,10 @@ def predictions_file(split: str) -> str:
 
 
 def check(directory: str | os.PathLike[str]) -> Run:
-    """The run that may be written to this directory; changes nothing.
+    """Returns the run that may be written to a directory, and changes nothing on disk.
 
     Raises:
-      TrainerError: it is a file, or holds something else than a training run.
+      TrainerError: the path is a file, or the directory holds something other than a training run.
     """
     run = Run(directory)
     if run.directory.exists() and not run.directory.is_dir():
@@ -67,14 +66,17 @@ def check(directory: str | os.PathLike[str]) -> Run:
 
 
 def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Contract, versions: dict[str, str]) -> Run:
-    """Makes the directory ready: an earlier run in it is taken away, anything else is refused.
+    """Prepares the directory of a new run; removes an earlier run, refuses the rest.
 
-    It then holds what the run is made of: options, versions, the dataset's digests and its contract.
+    Afterwards the directory holds the options, the library versions, the dataset's digests and its contract.
+
+    Raises:
+      TrainerError: as `check`.
     """
     run = check(directory)
     run.directory.mkdir(parents=True, exist_ok=True)
     run.metrics.unlink(missing_ok=True)
-    for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # old ones would pass for this run's
+    for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # a reader would take them for the new run's
         shutil.rmtree(folder, ignore_errors=True)
     found = run.directory.glob(predictions_file("*"))
     for file in (run.model, run.last, run.history, run.calibration, run.page, *found):
@@ -86,12 +88,19 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
 
 
 def drop_checkpoints(run: Run) -> None:
-    """Once metrics.json is there, nothing goes on from them."""
+    """Removes the checkpoints of a run.
+
+    It is called when metrics.json exists, because a complete run is never resumed.
+    """
     shutil.rmtree(run.checkpoints, ignore_errors=True)
 
 
 def _is_run(config: Path) -> bool:
-    """Many programs have a config.yaml and a folder called plots: only one that reads back as ours may be replaced."""
+    """Tells whether a config.yaml is one of this trainer's.
+
+    Many programs write a config.yaml and a folder called plots. A directory may only be replaced if its config.yaml
+    can be read as a TrainConfig.
+    """
     try:
         TrainConfig(**config_file.read(config, TrainConfig))
     except (TrainerError, TypeError):
@@ -100,7 +109,11 @@ def _is_run(config: Path) -> bool:
 
 
 def finished(directory: str | os.PathLike[str]) -> Run:
-    """The run in a directory; TrainerError where there is none or it did not finish."""
+    """Returns the finished run in a directory.
+
+    Raises:
+      TrainerError: the directory has no run, or the run did not finish.
+    """
     run = Run(directory)
     missing = [file.name for file in (run.model, run.contract, run.metrics) if not file.is_file()]
     if missing:
@@ -112,7 +125,10 @@ def finished(directory: str | os.PathLike[str]) -> Run:
 
 
 def dataset_digests(contract: Contract) -> dict[str, str]:
-    """Names the dataset by content: its sources, its settings, its transform graph, and the contract as a whole."""
+    """Returns the digests that identify a dataset by its content.
+
+    They cover its sources, its settings, its transform graph and the complete contract.
+    """
     return {
         "name": contract.name,
         "source_digest": contract.source_digest,
@@ -128,16 +144,16 @@ def versions(*modules: Any) -> dict[str, str]:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Around libraries that write `path`: their own kinds of error become one sentence.
+    """Turns the errors of a library that writes `path` into one TrainerError.
 
     Raises:
-      TrainerError: it could not be written.
+      TrainerError: the file or folder could not be written.
     """
     import tensorflow as tf
 
     try:
         yield
-    except (OSError, tf.errors.OpError, RuntimeError) as e:  # RuntimeError: h5py, where a file cannot be closed
+    except (OSError, tf.errors.OpError, RuntimeError) as e:  # h5py raises RuntimeError if it cannot close a file
         raise TrainerError(
             f"{str(path)!r} cannot be written ({first_line(e)}): make room or choose another --output; with --resume "
             "the run goes on from its last checkpoint."

@@ -1,13 +1,14 @@
-"""`python -m trainer.task`: training as a job of Vertex AI starts it. The options are those of `train`.
+"""Trains as a job of Vertex AI: `python -m trainer.task`, with `train`'s options.
 
-What the job's environment names is where things go, on a disk or in a bucket (gs://):
+Variables of the job's environment name where files are copied to or read from, on a disk or in a bucket (gs://):
 
-  AIP_MODEL_DIR             the SavedModel, when training is done
-  AIP_TENSORBOARD_LOG_DIR   TensorBoard's logs, after every epoch
-  AIP_CHECKPOINT_DIR        the run directory, after every checkpoint; a job that is started again goes on from it
-  AIP_TRAINING_DATA_URI     the prepared dataset, where --data is not given
+  AIP_MODEL_DIR             the SavedModel is copied here when training is done
+  AIP_TENSORBOARD_LOG_DIR   TensorBoard's logs are copied here after every checkpoint
+  AIP_CHECKPOINT_DIR        the run directory is copied here after every checkpoint; a restarted job resumes from it
+  AIP_TRAINING_DATA_URI     the prepared dataset is read from here if --data is not given
 
-The run itself is written to a local folder, --output or a temporary one. An --output in a bucket is such a place, too.
+The run itself is written to a local folder: --output or a temporary one. If --output is in a bucket, the run directory
+is copied there instead of to AIP_CHECKPOINT_DIR.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ from trainer.config import TrainConfig, TrainerError
 
 
 class Job(NamedTuple):
-    """What to train, and the places of the environment; "" for none."""
+    """Describes what to train, and where to copy the run, the model and the logs.
+
+    A place is "" if the environment does not name it.
+    """
 
     config: TrainConfig
     run: str
@@ -38,7 +42,7 @@ class Job(NamedTuple):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Trains, and returns the exit code."""
+    """Trains and returns the exit code."""
     text, _, places = (__doc__ or "").partition("\n\n")
     parser = options.Parser(
         prog="python -m trainer.task",
@@ -53,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
-    """The job that flags, --config and the environment describe.
+    """Returns the job that flags, the file of --config and the environment describe.
 
     Raises:
       TrainerError: AIP_TRAINING_DATA_URI names no prepared dataset, or as `options.made`.
@@ -80,7 +84,11 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
 
 
 def run(task: Job) -> None:
-    """Goes on with what lies at the job's places, or begins; brings there what comes of it."""
+    """Trains, or resumes the run that an earlier job copied, and copies the results.
+
+    Raises:
+      TrainerError: training failed, or a place cannot be read or written.
+    """
     with stderr_held():
         from trainer import run_dir
         from trainer.cloud_mirror import Mirror

@@ -1,4 +1,4 @@
-"""The ablation from beginning to end."""
+"""Executes an ablation: prepares datasets, trains the variants, writes the report."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ OPTIONS = "ablation-options.json"
 
 
 def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
-    """Prepares, trains, compares; writes ablation.json, .png, .md and .html after every round of seeds.
+    """Prepares the datasets, trains all variants and compares them.
 
-    What is finished is kept: the same command goes on, and more --seeds or other --variants use what is there. The
-    report is of the variants that are asked for.
+    It writes ablation.json, .png, .md and .html after every round of seeds. Finished datasets and trainings are kept:
+    the same command continues an interrupted ablation, and a command with more --seeds or other --variants reuses
+    them. The report covers the requested variants.
 
     Raises:
-      TrainerError, ContractError: the data, an option or what lies in --output cannot be used, or training broke down.
+      TrainerError, ContractError: the data, an option or the content of --output cannot be used, or a training failed.
     """
-    tf.get_logger().setLevel(logging.ERROR)  # it warns of functions traced again, which each training's are
+    tf.get_logger().setLevel(logging.ERROR)  # it warns of retraced functions, and every training traces its own
     check_data(config)
     _begin(config)
     variants = config.chosen()
@@ -45,13 +46,17 @@ def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
     for number, (variant, seed) in enumerate(jobs, 1):
         say(f"training {number}/{len(jobs)}, {variant.name}, seed {seed}{_left(outcomes, jobs[number - 1 :])}")
         outcomes.append(trainings.run(config, variant, seed, directories[variant.preparation.name], images))
-        if variant is variants[-1]:  # whatever happens next: these are compared
+        if variant is variants[-1]:  # a round is complete: write the report now, in case a later training fails
             _write(config, Study.of(setting, variants, outcomes))
     return Study.of(setting, variants, outcomes)
 
 
 def _begin(config: AblateConfig) -> None:
-    """The output directory, new or of an ablation with the same options."""
+    """Creates the output directory, or checks that it holds a compatible ablation.
+
+    Raises:
+      TrainerError: it holds an ablation with other options, or other files.
+    """
     directory, note = Path(config.output), Path(config.output) / OPTIONS
     if note.is_file():
         earlier = json.loads(note.read_text(encoding="utf-8"))
@@ -76,10 +81,13 @@ def _name(config: AblateConfig) -> str:
 
 
 def _left(done: list[Outcome], jobs: list[tuple[Variant, int]]) -> str:
-    """Expected time of these jobs, by how long trainings of their variants took, else by the mean of all."""
+    """Returns the expected time of the remaining jobs, as text.
+
+    A job is expected to take as long as the last training of its variant, or the mean of all if there was none.
+    """
     took: dict[str, float] = {
         o.variant: o.seconds for o in done
-    }  # of the latest: the first one of all loads TensorFlow
+    }  # a later training replaces an earlier one, because the very first also loads TensorFlow
     if not took:
         return ""
     mean = sum(took.values()) / len(took)

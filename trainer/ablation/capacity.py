@@ -1,4 +1,7 @@
-"""The small network with half and double the filters of each layer; `variants` names these functions."""
+"""Builds `cnn` with half and with double the filters of each layer.
+
+`variants` refers to these functions by name.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What the numbers support, and in which words.
+"""Decides which differences between variants the scores support, and words them.
 
-Two things make a difference uncertain: the seed, and which images the test split holds. Trainings of one seed are
-paired (the same initial weights and draws); the interval over seeds is Student's t for the mean of their differences.
-The interval over images is the middle 95 % of resampled differences (scoring.py). A change is said to have bought or
-cost something only where both leave out 0, and nothing is claimed of a single seed.
+Two things make a difference uncertain: the seed, and which images the test split holds. Trainings with the same seed
+are paired (they have the same initial weights and random draws). The interval over seeds is Student's t interval for
+the mean of the paired differences. The interval over images is the middle 95 % of resampled differences (scoring.py).
+The report claims that a change bought or cost something only if both intervals exclude 0. It claims nothing from a
+single seed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ RULE = (
 
 @dataclasses.dataclass(frozen=True)
 class Effect:
-    """The mean of paired differences, and the outer ends of its two 95 % intervals; NaN of a single seed."""
+    """Holds the mean of paired differences and its uncertainty.
+
+    low, high: the outer ends of the two 95 % intervals; NaN for a single seed.
+    """
 
     mean: float
     low: float
@@ -36,12 +40,17 @@ class Effect:
 
     @property
     def supported(self) -> bool:
-        """Whether both intervals leave out 0, on the same side."""
+        """Tells whether both intervals exclude 0, on the same side."""
         return self.low > 0 or self.high < 0
 
 
 def effect(differences: Sequence[float], resampled: np.ndarray) -> Effect:
-    """At least one difference, of one seed each; resampled: (R,) differences of the means over seeds."""
+    """Computes the effect of a change from its paired differences.
+
+    Args:
+      differences: one per seed, at least one.
+      resampled: float (R,), differences of the means over the seeds, one per resampling of the test images.
+    """
     mean = statistics.fmean(differences)
     if len(differences) < 2:
         return Effect(mean, math.nan, math.nan)
@@ -52,7 +61,7 @@ def effect(differences: Sequence[float], resampled: np.ndarray) -> Effect:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What one change did to each of METRICS."""
+    """Holds the effect of one change on each of METRICS."""
 
     variant: str
     against: str
@@ -60,7 +69,10 @@ class Comparison:
     effects: Mapping[str, Effect]
 
     def sentence(self) -> str:
-        """Such as: dividing by 255 (unit against resized) bought balanced accuracy +0.120 (+0.050 to +0.190)."""
+        """Returns the comparison as one sentence.
+
+        Example: dividing by 255 (unit against resized) bought balanced accuracy +0.120 (+0.050 to +0.190)
+        """
         head = f"{self.change} ({self.variant} against {self.against})"
         parts = []
         for verb, sign in (("bought", 1), ("cost", -1)):
@@ -76,8 +88,10 @@ class Comparison:
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
-    """One sentence: which change bought or cost balanced accuracy or recall of the rare class, and of which nothing can
-    be said.
+    """Returns one sentence that sums up all comparisons.
+
+    It names the changes that bought or cost balanced accuracy or recall of the rare class, and those that support no
+    claim.
     """
     parts = []
     for metric in (CHIEF, RARE):

@@ -1,4 +1,7 @@
-"""The options of `python -m trainer ablate`. Standard library only: `--help` must not wait for TensorFlow."""
+"""Defines the options of `python -m trainer ablate`.
+
+This module imports only the standard library and the contract, because `--help` must not wait for TensorFlow.
+"""
 
 from __future__ import annotations
 
@@ -13,43 +16,52 @@ from trainer.ablation.variants import VARIANTS, Variant
 from trainer.config import TrainerError, check_type, flag, option
 
 ALL = "all"
-# What the variants set themselves, or what an option of `ablate` says.
+# Flags of `prepare` that the variants or options of `ablate` set.
 OURS = ("--input", "--output", "--name", "--size", "--splits", "--resize", "--normalize", "--encoding", "--balance",
         "--augment", "--seed")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
 class AblateConfig:
-    """What to compare, and on what.
-
+    """Configures an ablation: the images, the variants and the training.
     Raises:
       TrainerError: a value is out of its range; the message names the option.
     """
 
     data: str = option(
         dataclasses.MISSING,
-        "raw images: a folder of class folders, a manifest or a glob, as for prepare",
+        "raw images: a folder of class folders, a manifest or a glob, as for `pipelines prepare --input`",
         metavar="PATH",
     )
     output: str = option(
-        "ablation", "directory for the datasets, the runs and the report", metavar="DIR", compare=False
+        "ablation", "local directory for the datasets, the runs and the report", metavar="DIR", compare=False
     )
-    seeds: int = option(3, "trainings of each variant, with seeds 0, 1, ...", compare=False)
-    epochs: int = option(12, "passes over the train images; balanced variants train as many steps as the others")
+    seeds: int = option(3, "number of trainings per variant, with the seeds 0, 1, ...", compare=False)
+    epochs: int = option(
+        12, "number of passes over the train images; balanced variants train for as many steps as the others"
+    )
     variants: str = option(
-        ALL, f"{ALL}, or some of {', '.join(v.name for v in VARIANTS)}: comma-separated", metavar="LIST", compare=False
+        ALL,
+        f"comma-separated variants to train, out of {', '.join(v.name for v in VARIANTS)}; {ALL}: every variant",
+        metavar="LIST",
+        compare=False,
     )
-    size: str = option("64x64", "HxW of the prepared images", metavar="HxW")
+    size: str = option("64x64", "height and width of the prepared images in pixels", metavar="HxW")
     splits: str = option(
         "train=0.6,validation=0.2,test=0.2",
-        "as for prepare; the rare class needs images in the test split for its recall to mean anything",
+        "shares of the splits, as for `pipelines prepare --splits`; the recall of the rare class needs images of it in "
+        "the test split",
         metavar="NAME=SHARE,…",
     )
-    model: str = option("cnn", "network, as for the train command; half and double capacity are known of cnn only")
-    batch_size: int = option(32, "images a step")
-    learning_rate: float = option(1e-3, "of the Adam optimizer")
+    model: str = option(
+        "cnn", "network to train, as for the train command; the variants half and double exist only for cnn"
+    )
+    batch_size: int = option(32, "number of images per step")
+    learning_rate: float = option(1e-3, "learning rate of the Adam optimizer")
     prepare_flags: str = option(
-        "", 'further flags of prepare, as one text, such as "--allow-outside --max-reject-rate 0.1"', metavar="TEXT"
+        "",
+        'further flags of `pipelines prepare` as one text, such as "--allow-outside --max-reject-rate 0.1"',
+        metavar="TEXT",
     )
 
     def __post_init__(self) -> None:
@@ -73,14 +85,22 @@ class AblateConfig:
         self.chosen()
 
     def more_flags(self) -> list[str]:
-        """`prepare_flags` as a list."""
+        """Returns `prepare_flags` as a list.
+
+        Raises:
+          TrainerError: the text has unbalanced quotes.
+        """
         try:
             return shlex.split(self.prepare_flags)
         except ValueError as e:
             raise TrainerError(f"--prepare-flags cannot be read ({e}). Received: {self.prepare_flags!r}.") from e
 
     def chosen(self) -> list[Variant]:
-        """The variants to train, in the order in which they build on one another."""
+        """Returns the variants to train, in the order in which they build on each other.
+
+        Raises:
+          TrainerError: --variants names an unknown variant, one twice, or one that --model excludes.
+        """
         known = {v.name: v for v in VARIANTS}
         names = list(known) if self.variants == ALL else [n.strip() for n in self.variants.split(",")]
         unknown = [name for name in names if name not in known]
@@ -95,16 +115,19 @@ class AblateConfig:
         return [v for v in chosen if v.name not in without]
 
     def decisive(self) -> dict[str, object]:
-        """The options that decide what a run of a variant comes to; `data` as an absolute path."""
+        """Returns the options that change the result of a variant's training.
+
+        `data` is an absolute path, unless it is a URL.
+        """
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
         return values | {"data": self.data if "://" in self.data else os.path.abspath(self.data)}
 
 
 def check_data(config: AblateConfig) -> None:
-    """Refuses, in milliseconds, what `prepare` could not read.
+    """Checks --data within milliseconds, before `prepare` starts.
 
     Raises:
-      TrainerError: there is nothing at --data, or it is a dataset that is prepared already, or --output lies in it.
+      TrainerError: --data does not exist or is an already prepared dataset, or --output lies in it.
     """
     if "://" in config.data or any(c in config.data for c in "*?["):
         return

@@ -1,7 +1,8 @@
-"""The prepared datasets of an ablation: made by `python -m pipelines prepare`, kept, and held against one another.
+"""Prepares the datasets of an ablation and checks that they are comparable.
 
-The trainer must not import Beam, so that preparing is another process. What makes the variants comparable is checked on
-the records themselves: the same images in each split, and no copies outside of train.
+`python -m pipelines prepare` makes them in another process, because the trainer must not import Beam. Finished datasets
+are kept. The checks read the records themselves: each split must hold the same images in every dataset, and only train
+may hold copies.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from trainer.ablation.variants import Preparation
 from trainer.config import TrainerError
 
 TRAIN, TEST = "train", "test"
-ORIGINAL = "-000"  # the end of the key of a record that is no copy
+ORIGINAL = "-000"  # the key of a record that is not an augmented copy ends with this
 
 Records = frozenset[tuple[str, int]]  # (key, label id)
 
 
 def prepare(config: AblateConfig, preparations: Iterable[Preparation], say: Callable[[str], None]) -> dict[str, str]:
-    """Makes what is not there yet; name -> directory.
+    """Prepares the datasets that do not exist yet and returns name -> directory.
 
     Raises:
-      TrainerError: `prepare` failed (it said why), or the images are not those that kept datasets were made of.
+      TrainerError: `prepare` failed (it printed why), or a kept dataset was made from other images.
     """
     directories = {p.name: p for p in preparations}
     checked = False
@@ -38,7 +39,7 @@ def prepare(config: AblateConfig, preparations: Iterable[Preparation], say: Call
         directory = directory_of(config, name)
         head = f"dataset {number}/{len(directories)}, {name}"
         if is_whole(directory):
-            if not checked:  # of one: that all are made of the same images is checked by their contracts
+            if not checked:  # one is enough: check_alike compares the sources of all by their contracts
                 _check_source(directory)
                 checked = True
             say(f"{head}: kept")
@@ -49,12 +50,15 @@ def prepare(config: AblateConfig, preparations: Iterable[Preparation], say: Call
 
 
 def directory_of(config: AblateConfig, name: str) -> str:
-    """Where the dataset called `name` lies."""
+    """Returns the directory of the dataset called `name`."""
     return os.path.join(config.output, "data", name)
 
 
 def flags(config: AblateConfig, preparation: Preparation) -> list[str]:
-    """All flags of `prepare`. 8-bit pixels are read back as the same tensors, at half the size."""
+    """Returns all flags of `prepare` for one dataset.
+
+    The encoding is uint8: the reader restores the same tensors from it, at half the size of float16.
+    """
     return [
         "--input", config.data, "--output", directory_of(config, preparation.name), "--name", preparation.name,
         "--size", config.size, "--splits", config.splits, "--encoding", "uint8", "--seed", "0",
@@ -63,7 +67,10 @@ def flags(config: AblateConfig, preparation: Preparation) -> list[str]:
 
 
 def is_whole(directory: str) -> bool:
-    """Whether a dataset is there; its contract is written last."""
+    """Tells whether a directory holds a complete dataset.
+
+    A readable contract is enough, because `prepare` writes it last.
+    """
     try:
         contracts.load(directory)
     except ContractError:
@@ -72,7 +79,13 @@ def is_whole(directory: str) -> bool:
 
 
 def _run(arguments: list[str], directory: str) -> None:
-    """`python -m pipelines`: what it counts is shown, what it sums up goes to a log beside the dataset."""
+    """Executes `python -m pipelines` for a dataset.
+
+    Its progress on stderr stays visible. Its summary on stdout goes to a log file next to the dataset.
+
+    Raises:
+      TrainerError: the command failed.
+    """
     log = Path(directory).with_suffix(".log")
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as file:
@@ -95,7 +108,10 @@ def _check_source(directory: str) -> None:
 
 
 def _pipelines(arguments: list[str], **streams: Any) -> subprocess.CompletedProcess[bytes]:
-    """`python -m pipelines`: the package that this process has found, wherever the command runs."""
+    """Executes `python -m pipelines` with the same package that this process imported.
+
+    PYTHONPATH makes this independent of the current directory.
+    """
     home = str(Path(pipelines.__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
     environment = {**os.environ, "PYTHONPATH": path}
@@ -104,15 +120,15 @@ def _pipelines(arguments: list[str], **streams: Any) -> subprocess.CompletedProc
 
 
 def check_alike(directories: dict[str, str], read: Callable[[str, str], Records]) -> None:
-    """Refuses to compare what cannot be compared.
+    """Checks that the datasets hold the same images and classes in every split.
 
     Args:
       directories: name -> directory.
-      read: the records of (directory, split).
+      read: returns the records of (directory, split).
 
     Raises:
-      TrainerError: two datasets are of other images or classes, a split of theirs holds other images, or one that is
-        not trained on holds copies.
+      TrainerError: two datasets differ in their images or classes, a split holds different images in two datasets, or
+        a split other than train holds copies.
     """
     (first, of_first), *others = directories.items()
     contract = contracts.load(of_first)
@@ -154,7 +170,7 @@ def _originals(directory: str, split: str, read: Callable[[str, str], Records]) 
 
 
 def records(directory: str, split: str) -> Records:
-    """Key and label id of every record."""
+    """Returns the key and the label id of every record of a split."""
     from trainer.evaluation import inference
 
     keys, labels = inference.keys(directory, split)
@@ -162,5 +178,8 @@ def records(directory: str, split: str) -> Records:
 
 
 def train_images(directory: str) -> int:
-    """Images of the train split before balancing: what an epoch of every variant is as long as."""
+    """Returns the number of train images before balancing.
+
+    An epoch of every variant has this many images.
+    """
     return sum(contracts.load(directory).split(TRAIN).natural.values())

@@ -1,4 +1,4 @@
-"""The ablation as a table for a terminal, Markdown, a picture and a self-contained page."""
+"""Writes an ablation's results as text, Markdown, a PNG and a self-contained page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ BLUE, ORANGE = "#2f6db3", "#d9772b"
 
 
 def rows(study: Study) -> list[list[str]]:
-    """The table: a head, the majority baseline, then a row a variant; scores as mean ± standard deviation."""
+    """Returns the table: a header, the majority baseline, then one row per variant.
+
+    Scores are given as mean ± standard deviation over the seeds.
+    """
     base = study.setting.baseline
     table = [["variant", *METRICS.values(), "seeds"]]
     table.append([f"always answering {study.setting.majority!r}", *(_number(base[m]) for m in METRICS), ""])
@@ -30,7 +33,7 @@ def rows(study: Study) -> list[list[str]]:
 
 
 def text(study: Study) -> str:
-    """For a terminal: the table and the sentences."""
+    """Returns the table and the conclusions for a terminal."""
     table = rows(study)
     widths = [max(len(row[i]) for row in table) for i in range(len(table[0]))]
     lines = [
@@ -43,7 +46,7 @@ def text(study: Study) -> str:
 
 
 def markdown(study: Study) -> str:
-    """The same as Markdown."""
+    """Returns the table and the conclusions as Markdown."""
     head, *body = ([cell.replace("|", "\\|") for cell in row] for row in rows(study))
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *body)]
     comparisons = study.comparisons
@@ -52,7 +55,10 @@ def markdown(study: Study) -> str:
 
 
 def page(study: Study) -> str:
-    """One HTML file with everything in it; nothing is fetched."""
+    """Renders the table, the figure and the conclusions as one HTML file.
+
+    The page loads nothing from elsewhere.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), autoescape=True, trim_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -71,14 +77,17 @@ def page(study: Study) -> str:
 
 
 def png(study: Study) -> bytes:
-    """The picture: equal studies give equal bytes."""
+    """Renders the figure as a PNG. Equal studies give equal bytes."""
     out = io.BytesIO()
     figure(study).savefig(out, format="png", dpi=110, bbox_inches="tight", metadata={"Software": None})
     return out.getvalue()
 
 
 def figure(study: Study) -> Figure:
-    """A panel a score: seeds as dots, the mean as a bar, the majority baseline as a line."""
+    """Draws one panel per score.
+
+    Each seed is a dot, the mean is a bar, and the majority baseline is a line.
+    """
     names = [variant.title for variant in study.variants]
     drawn = Figure(figsize=(14, 1.4 + 0.42 * len(names)), layout="constrained")
     for axes, (metric, title) in zip(drawn.subplots(1, len(METRICS), sharey=True), METRICS.items(), strict=True):

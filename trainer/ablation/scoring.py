@@ -1,8 +1,8 @@
-"""Scores of answers, whole and resampled: pure functions on NumPy arrays.
+"""Computes scores of predicted classes, and their bootstrap differences, in NumPy.
 
-Resampling tells what the scores owe to the images that happen to be in the test split. Images are drawn with
-replacement within each class (a stratified bootstrap: Efron and Tibshirani 1993, "An Introduction to the Bootstrap"),
-so that the natural distribution stays; the same draws for all variants, so that they can be subtracted.
+The bootstrap measures how much a score depends on which images the test split holds. It draws images with replacement
+within each class (a stratified bootstrap: Efron and Tibshirani 1993, "An Introduction to the Bootstrap"), so that the
+class distribution stays the same. All variants get the same draws, so that their scores can be subtracted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,20 @@ METRICS = {
     "rare_recall": "recall of the rare class",
 }
 ROUNDS = 2000
-BLOCK = 1 << 23  # weights held at a time
+BLOCK = 1 << 23  # number of weights held in memory at a time
 
 
 def scores(truth: np.ndarray, answers: np.ndarray, classes: int, rare: int) -> dict[str, float]:
-    """int (N,) true ids and int (N,) given ids -> the score of each of METRICS. NaN without records of any class."""
+    """Computes each of METRICS from true and predicted class ids.
+
+    Means over classes leave out a class whose value is undefined. The recall of the rare class is NaN if that class has
+    no records.
+    Args:
+      truth: int (N,), true class ids.
+      answers: int (N,), predicted class ids.
+      classes: number of classes.
+      rare: id of the rare class.
+    """
     found = _weighted(np.ones((1, len(truth)), np.float32), truth, answers, classes, rare)
     return {name: float(values[0]) for name, values in found.items()}
 
@@ -30,11 +39,11 @@ def scores(truth: np.ndarray, answers: np.ndarray, classes: int, rare: int) -> d
 def differences(
     truth: np.ndarray, ours: np.ndarray, theirs: np.ndarray, classes: int, rare: int, rounds: int = ROUNDS
 ) -> dict[str, np.ndarray]:
-    """Resampled differences, ours - theirs, of the scores' means over the seeds.
+    """Computes bootstrap differences, ours - theirs, of the scores' means over seeds.
 
     Args:
-      truth: int (N,) true ids.
-      ours, theirs: int (S, N) given ids, a row a seed.
+      truth: int (N,), true class ids.
+      ours, theirs: int (S, N), predicted class ids, one row per seed.
 
     Returns:
       float64 (rounds,) for each of METRICS. The draws are the same in every call.
@@ -50,7 +59,10 @@ def differences(
 
 
 def _draws(truth: np.ndarray, rounds: int) -> Iterator[np.ndarray]:
-    """How often each image is drawn: float32 (block, N), rounds in all."""
+    """Yields how often each image is drawn, as float32 blocks (block, N).
+
+    All blocks together have `rounds` rows.
+    """
     rng = np.random.default_rng(0)
     members = [np.flatnonzero(truth == label) for label in np.unique(truth)]
     block = max(1, BLOCK // max(1, len(truth)))
@@ -64,11 +76,14 @@ def _draws(truth: np.ndarray, rounds: int) -> Iterator[np.ndarray]:
 def _weighted(
     weights: np.ndarray, truth: np.ndarray, answers: np.ndarray, classes: int, rare: int
 ) -> dict[str, np.ndarray]:
-    """Each record counts `weights` times: (R, N) -> (R,) for each of METRICS, as `evaluation/metrics` defines them."""
+    """Computes each of METRICS, float (R,), with record weights (R, N).
+
+    A record counts `weights` times. The metrics are defined as in `evaluation/metrics`.
+    """
     true, given = (np.eye(classes, dtype=np.float32)[ids] for ids in (truth, answers))  # (N, C)
     support, times, right = (weights.astype(np.float64) @ m for m in (true, given, true * given))  # (R, C)
     with np.errstate(divide="ignore", invalid="ignore"):
-        recall, f1 = right / support, 2 * right / (support + times)  # NaN where a class is nowhere
+        recall, f1 = right / support, 2 * right / (support + times)  # NaN for a class without records
     with_mean = {"balanced_accuracy": recall, "macro_f1": f1}
     means = {name: np.nanmean(values, axis=1) for name, values in with_mean.items()}
     return {"accuracy": right.sum(axis=1) / support.sum(axis=1), **means, "rare_recall": recall[:, rare]}

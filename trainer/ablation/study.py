@@ -1,4 +1,4 @@
-"""What an ablation found: the answers of all trainings, their scores, and what these support."""
+"""Holds an ablation's results: predictions of all trainings, scores, comparisons."""
 
 from __future__ import annotations
 
@@ -22,8 +22,12 @@ from trainer.ablation.variants import Variant
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """On what was compared: a name for the data, the contract of one of its datasets (the splits are those of all),
-    int (N,) true ids of the test images, and the options.
+    """Describes what the variants have in common.
+
+    data: a name for the images.
+    contract: the contract of one of the datasets; all datasets have the same splits.
+    truth: int (N,), true class ids of the test images.
+    options: the options that change the result, by name.
     """
 
     data: str
@@ -37,26 +41,29 @@ class Setting:
 
     @property
     def rare(self) -> str:
-        """The class with the fewest train images that has some, before balancing; of equals the first."""
+        """Returns the class with the fewest train images before balancing.
+
+        Classes without train images are left out. Of several smallest classes it is the first.
+        """
         natural = self.contract.split(TRAIN).natural
         return min((label for label in self.labels if natural.get(label, 0)), key=lambda label: natural[label])
 
     @property
     def majority(self) -> str:
-        """The class with the most train images."""
+        """Returns the class with the most train images before balancing."""
         natural = self.contract.split(TRAIN).natural
         return max(self.labels, key=lambda label: natural.get(label, 0))
 
     @functools.cached_property
     def baseline(self) -> dict[str, float]:
-        """What always answering the majority scores."""
+        """Returns the scores of a model that always predicts the majority class."""
         return self.scores(np.full(len(self.truth), self.labels.index(self.majority)))
 
     def scores(self, answers: np.ndarray) -> dict[str, float]:
         return scoring.scores(self.truth, answers, len(self.labels), self.labels.index(self.rare))
 
     def sentence(self) -> str:
-        """What every variant had in common."""
+        """Returns a sentence on what all variants have in common."""
         o = self.options
         images = sum(self.contract.split(TRAIN).natural.values())
         rare = int((self.truth == self.labels.index(self.rare)).sum())
@@ -69,7 +76,7 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """The trainings that are finished: variant -> seed -> outcome."""
+    """Holds the finished trainings. outcomes: variant -> seed -> outcome."""
 
     setting: Setting
     variants: tuple[Variant, ...]
@@ -77,7 +84,7 @@ class Study:
 
     @classmethod
     def of(cls, setting: Setting, variants: Sequence[Variant], outcomes: Sequence[Outcome]) -> Study:
-        """Variants without any outcome are left out."""
+        """Builds a study from outcomes, without the variants that have none."""
         found: dict[str, dict[int, Outcome]] = {}
         for outcome in sorted(outcomes, key=lambda o: o.seed):
             found.setdefault(outcome.variant, {})[outcome.seed] = outcome
@@ -85,27 +92,33 @@ class Study:
 
     @functools.cached_property
     def scores(self) -> dict[str, dict[int, dict[str, float]]]:
-        """Variant -> seed -> score of each of METRICS."""
+        """Returns variant -> seed -> score of each of METRICS."""
         return {
             name: {seed: self.setting.scores(outcome.answers) for seed, outcome in seeds.items()}
             for name, seeds in self.outcomes.items()
         }
 
     def values(self, variant: str, metric: str) -> list[float]:
-        """Of all its seeds, in their order."""
+        """Returns a variant's score for each of its seeds, in their order."""
         return [scores[metric] for scores in self.scores[variant].values()]
 
     def mean(self, variant: str, metric: str) -> float:
         return statistics.fmean(self.values(variant, metric))
 
     def spread(self, variant: str, metric: str) -> float:
-        """Standard deviation over the seeds, n - 1 degrees of freedom; NaN of one seed."""
+        """Returns the standard deviation over the seeds (n - 1 degrees of freedom).
+
+        It is NaN for one seed.
+        """
         values = self.values(variant, metric)
         return statistics.stdev(values) if len(values) > 1 else math.nan
 
     @functools.cached_property
     def comparisons(self) -> list[Comparison]:
-        """Each variant with the one it is compared with, where both are there, over the seeds that both have."""
+        """Compares each variant with its reference variant over the seeds that both have.
+
+        A variant whose reference has no common seed is left out.
+        """
         pairs = [(v, sorted(set(self.outcomes[v.name]) & set(self.outcomes.get(v.against, {})))) for v in self.variants]
         return [self._compare(variant, seeds) for variant, seeds in pairs if seeds]
 
@@ -120,7 +133,7 @@ class Study:
         return Comparison(variant.name, variant.against, variant.change, effects)
 
     def to_dict(self) -> dict[str, Any]:
-        """For ablation.json: plain values, null where undefined."""
+        """Returns the content of ablation.json; undefined numbers are null."""
         setting = self.setting
         return {
             "setting": {

@@ -1,4 +1,7 @@
-"""The trainings of an ablation: ordinary runs, each in a directory of its own, gone on with if they are there."""
+"""Trains the variants of an ablation, each in its own run directory.
+
+They are ordinary runs. An interrupted one is resumed, and a finished one is reused.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,10 @@ from trainer.training.train import train
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One training. answers: int64 (N,), the class given to each test image, in the order of the records' keys."""
+    """Holds the result of one training.
+
+    answers: int64 (N,), predicted class of each test image, in the order of the records' keys.
+    """
 
     variant: str
     seed: int
@@ -33,9 +39,10 @@ class Outcome:
 
 
 def train_config(config: AblateConfig, variant: Variant, seed: int, data: str, images: int) -> TrainConfig:
-    """The training of a variant: of as many steps as all the others, however many copies its train split has.
+    """Returns the options of a variant's training.
 
-    No flips: they would augment the plain copies too. What a variant is about is in its dataset.
+    Every variant trains for the same number of steps, however many copies its train split has. Flips are off, because
+    they would also augment the plain copies; a variant gets its augmentation from its dataset.
     """
     options: dict[str, Any] = {
         "data": data,
@@ -53,9 +60,12 @@ def train_config(config: AblateConfig, variant: Variant, seed: int, data: str, i
 
 
 def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: int) -> Outcome:
-    """Trains, or takes what was trained before. What training says goes to a log beside its directory.
+    """Trains a variant with one seed, or loads the result of an earlier training.
 
-    Raises what `train.train` raises.
+    The output of the training goes to a log file next to its directory.
+
+    Raises:
+      TrainerError, ContractError: as `train.train`.
     """
     options = train_config(config, variant, seed, data, images)
     os.makedirs(os.path.dirname(options.output), exist_ok=True)
@@ -63,7 +73,7 @@ def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: in
     with open(f"{options.output}.log", "a", encoding="utf-8") as log, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         metrics = train(options, say=lambda line: print(line, file=log, flush=True))
-        for warning in warned:  # such as that raw pixels are a bad idea, which is what the variant is to show
+        for warning in warned:  # for example that raw pixels train badly, which that variant is meant to show
             print(f"warning: {warning.message}", file=log)
     network = build.load(run_dir.finished(options.output).model)
     found = inference.predict(network, data, TEST, evaluate.EVALUATION_BATCH)
@@ -72,6 +82,6 @@ def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: in
 
 
 def truth(data: str) -> np.ndarray:
-    """int64 (N,), the class of each test image, in the order of the records' keys."""
+    """Returns the true class of each test image, int64 (N,), in order of the keys."""
     keys, labels = inference.keys(data, TEST)
     return np.asarray(labels)[np.argsort(keys)]

@@ -1,6 +1,5 @@
-"""What the ablation compares: how the images are prepared, and how the model is trained on them.
-
-Each variant names the one that it is compared with, from which it differs in one thing.
+"""Defines the variants of an ablation: how each prepares images and trains.
+Each variant names its reference variant, from which it differs in one thing.
 """
 
 from __future__ import annotations
@@ -12,7 +11,10 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Preparation:
-    """A dataset to prepare; `flags` of `python -m pipelines prepare`, besides those that all have in common."""
+    """Describes a dataset to prepare.
+
+    flags: flags of `python -m pipelines prepare`, in addition to those that all datasets have in common.
+    """
 
     name: str
     flags: tuple[str, ...]
@@ -20,12 +22,12 @@ class Preparation:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """One row of the table.
+    """Describes a variant, which is one row of the table.
 
-    against: name of the variant that it is compared with; "" for the first.
-    change: what is done instead, for a sentence.
-    training: options of `TrainConfig` that differ from those of the others.
-    network: the network to train instead of --model.
+    against: name of the reference variant; "" for the first variant.
+    change: how it differs from the reference, as a part of a sentence.
+    training: options of `TrainConfig` that differ from the other variants'.
+    network: network to train instead of --model; "" for --model.
     """
 
     name: str
@@ -48,7 +50,7 @@ AUGMENTED = Preparation(
     "augmented", ("--resize", "stretch", "--normalize", "zscore", "--balance", "uniform", "--augment", "default")
 )
 
-# Raw: a network needs images of one shape to make a batch at all; cut or padded around the centre, no pixel is changed.
+# A batch needs images of one shape. "raw" therefore crops or pads around the centre, which changes no pixel value.
 VARIANTS = (
     Variant("raw", "raw pixels 0–255, cut or padded", RAW),
     Variant("resized", "resized, pixels 0–255", RESIZED, "raw", "resizing the whole picture instead of cutting it"),

@@ -1,13 +1,13 @@
-"""The command line of `python -m trainer`. Begin in `main`."""
+"""Implements the command line of `python -m trainer`. Start reading in `main`."""
 
-# Name -> what `--help` says of it. Here, because `shardmill --help` tells it without loading the program.
+# Command -> its text in `--help`. It is defined here, because `shardmill --help` prints it without loading the program.
 COMMANDS = {
     "train": "train on a prepared dataset, evaluate, export",
     "evaluate": "score a trained model on a split",
-    "compare": "set runs side by side on the same records, with paired tests",
+    "compare": "compare runs on the same records, with paired statistical tests",
     "export": "write a trained model for serving: SavedModel, TFLite or ONNX",
-    "predict": "tell the labels of image files",
-    "bench": "tell whether training waits for its input, and what to change",
-    "doctor": "tell why the accuracy is low: look at data, model and a past training",
-    "ablate": "tell what each step of preparing and training is worth on your images",
+    "predict": "predict the labels of image files",
+    "bench": "measure whether training waits for its input, and recommend changes",
+    "doctor": "find out why the accuracy is low: examine data, model and a past training",
+    "ablate": "measure how much each step of preparing and training adds on your images",
 }

@@ -1,6 +1,7 @@
-"""What the trainer's commands have in common: how they start TensorFlow, and how they end.
+"""Executes a command in TensorFlow's environment and turns errors into exit codes.
 
-Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
+Exit codes: 0 for success, 1 for failure, 2 for wrong usage. TensorFlow is imported inside the commands, so that
+`--help` answers at once.
 """
 
 from __future__ import annotations
@@ -20,8 +21,12 @@ FAILED, USAGE = 1, 2
 
 
 def guarded(command: str, work: Callable[[], int | None]) -> int:
-    """Runs a command and returns its exit code; what a user can mend becomes one sentence on stderr."""
-    # Before TensorFlow is imported: the trainer is Keras on TensorFlow, and start-up chatter hides real messages.
+    """Executes a command and returns its exit code.
+
+    An error that the user can fix becomes one sentence on stderr. Other exceptions keep their traceback.
+    """
+    # TensorFlow and Keras read these when they are imported. The trainer needs Keras on TensorFlow, and TensorFlow's
+    # start-up messages would hide the trainer's own.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
@@ -53,7 +58,10 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
 
 
 def _is_bad_data(error: Exception) -> bool:
-    """TensorFlow's errors for a record that cannot be read; other errors of TensorFlow are defects and keep a trace."""
+    """Tells whether an error is TensorFlow's for a record that cannot be read.
+
+    Other errors of TensorFlow are defects of the program and keep their traceback.
+    """
     errors = sys.modules["tensorflow"].errors if "tensorflow" in sys.modules else None
     if errors is None:
         return False

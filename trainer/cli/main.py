@@ -1,6 +1,7 @@
-"""The command line: `python -m trainer train | evaluate | compare | export | predict | bench | doctor | ablate`.
+"""Parses the command line of `python -m trainer` and executes its command.
 
-Exit codes: 0 done, 1 failed, 2 usage. TensorFlow is imported inside the commands: `--help` answers at once.
+The commands are train, evaluate, compare, export, predict, bench, doctor and ablate. Exit codes: 0 for success, 1 for
+failure, 2 for wrong usage. TensorFlow is imported inside the commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ PROGRAM = "python -m trainer"
 
 
 def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
-    """Runs one command and returns its exit code; argparse exits with 2 on a wrong flag.
+    """Executes one command and returns its exit code.
+
+    argparse exits with 2 on a wrong flag.
 
     Args:
-      program: what the user typed before the command; usage lines and errors repeat it.
+      program: name of the program in usage lines and errors, as the user typed it before the command.
     """
     arguments = vars(_parser(program).parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
     command = arguments.pop("command")
@@ -43,7 +46,7 @@ def _train(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
     config = options.merged(TrainConfig, arguments)
-    contracts.load(config.data)  # wrong paths are told in milliseconds, before TensorFlow
+    contracts.load(config.data)  # reports a wrong path within milliseconds, before TensorFlow is imported
     run_dir.check(config.output)
     with stderr_held():
         from trainer.training.train import train
@@ -169,44 +172,54 @@ def _parser(program: str) -> argparse.ArgumentParser:
     options.add(ablate, AblateConfig)
     evaluate = _command(commands, "evaluate")
     compare = _command(commands, "compare")
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directories of training runs or evaluations")
-    compare.add_argument("--split", default="test", help="split whose predictions to compare (default: test)")
-    compare.add_argument("--json", default="", metavar="FILE", help="also write the numbers to this file")
-    compare.add_argument("--html", default="", metavar="FILE", help="also write a page to this file")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directory of a training run or an evaluation")
+    compare.add_argument("--split", default="test", help="split whose predictions are compared (default: test)")
+    compare.add_argument("--json", default="", metavar="FILE", help="JSON file to write the comparison to")
+    compare.add_argument("--html", default="", metavar="FILE", help="HTML file to write the comparison to")
     export = _command(commands, "export")
     for command in (evaluate, export):
-        command.add_argument("--model", required=True, metavar="DIR", help="--output directory of a training run")
+        command.add_argument(
+            "--model", required=True, metavar="DIR", help="--output directory of a finished training run"
+        )
         command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
     evaluate.add_argument("--split", default="test", help="split to score (default: test)")
     evaluate.add_argument(
-        "--batch-size", type=options.positive, default=64, metavar="N", help="images a step (default: 64)"
+        "--batch-size", type=options.positive, default=64, metavar="N", help="number of images per step (default: 64)"
     )
     evaluate.add_argument("--verify", choices=VERIFY, default=DEFAULT_VERIFY, help=f"{VERIFY_HELP} (default: fast)")
     evaluate.add_argument(
         "--output", default="", metavar="PATH",
-        help="also write metrics.json, evaluation.html and the predictions to this directory; or to FILE.json the "
-        "metrics alone",
+        help="directory to write metrics.json, evaluation.html and the predictions to; or a file that ends in .json, "
+        "to write only the metrics to",
     )  # fmt: skip
     export.add_argument("--format", choices=EXPORT_FORMATS, default=EXPORT_FORMATS[0], help=EXPORT_HELP)
     export.add_argument(
         "--output",
         required=True,
         metavar="PATH",
-        help="directory of the SavedModel, or .tflite or .onnx file, to write",
+        help="directory for a SavedModel, or file that ends in .tflite or .onnx, to write the export to",
     )
     predict = _command(commands, "predict")
     predict.add_argument(
-        "--model", required=True, metavar="DIR", help="a finished training run, or an exported SavedModel"
+        "--model",
+        required=True,
+        metavar="DIR",
+        help="directory of a finished training run or of an exported SavedModel",
     )
     predict.add_argument(
-        "--json", action="store_true", help="a JSON object a line, with the probability of every label"
+        "--json", action="store_true", help="write one JSON object per line, with the probability of every label"
     )
-    predict.add_argument("files", nargs="+", metavar="FILE", help="images, folders of them, or - for a list on stdin")
+    predict.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="image file or folder of image files; -: read the paths from standard input, one per line",
+    )
     return parser
 
 
 def _command(commands: Any, name: str) -> argparse.ArgumentParser:
-    # Abbreviations are off: --class would silently become another option when a second one begins that way.
+    # Abbreviations are off, because --class would silently mean another option once a second one begins with it.
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=COMMANDS[name], description=COMMANDS[name], allow_abbrev=False
     )

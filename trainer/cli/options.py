@@ -1,4 +1,7 @@
-"""The command line of a config dataclass: a flag a field, and a YAML file of the same options that flags override."""
+"""Builds a command line from a config dataclass, with one flag per field.
+
+A YAML file can give the same options; flags override the file.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ Config = TypeVar("Config")
 
 
 class Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line, without all options before it, and an unknown option's neighbour is named."""
+    """Parses like argparse, with shorter errors.
+
+    An error is one line without the list of all options. For an unknown option it names the most similar known one.
+    """
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         found, rest = super().parse_known_args(args, namespace)
@@ -30,34 +36,40 @@ class Parser(argparse.ArgumentParser):
 
 
 def add(parser: argparse.ArgumentParser, kind: type) -> None:
-    """A flag for each field of the dataclass `kind`, with its default."""
+    """Adds a flag with its default for each field of the dataclass `kind`."""
     for field in dataclasses.fields(kind):
         default = {} if field.default is dataclasses.MISSING else {"default": field.default}
         _add_option(parser, field, required=not default, **default)
 
 
 def add_with_file(parser: argparse.ArgumentParser, kind: type) -> None:
-    """As `add`, and --config. What is not given is not among the arguments: `merged` fills it in."""
+    """Adds --config and a flag for each field of the dataclass `kind`.
+
+    The parsed arguments contain only those options that the user gave; `merged` fills in the others.
+    """
     parser.add_argument(
         "--config",
         default="",
         metavar="FILE",
-        help="a YAML file of these options by name, such as an earlier run's config.yaml; flags go before it",
+        help="YAML file with these options by name, such as config.yaml of an earlier run; flags override it",
     )
     for field in dataclasses.fields(kind):
         _add_option(parser, field, required=False, default=argparse.SUPPRESS)
 
 
 def values(kind: type, arguments: dict[str, Any]) -> dict[str, Any]:
-    """What the file of --config says, and the flags, which go before it; raises as `config_file.read`."""
+    """Returns the options of the --config file, overridden by the flags.
+
+    Raises:
+      TrainerError: as `config_file.read`.
+    """
     flags = dict(arguments)
     file = flags.pop("config", "")
     return (config_file.read(file, kind) if file else {}) | flags
 
 
 def made(kind: type[Config], given: dict[str, Any]) -> Config:
-    """The config of these values, and of the defaults.
-
+    """Builds a config from the given values and the defaults.
     Raises:
       UsageError: an option without a default is not given.
       TrainerError: a value is out of its range.
@@ -73,19 +85,26 @@ def made(kind: type[Config], given: dict[str, Any]) -> Config:
 
 
 def merged(kind: type[Config], arguments: dict[str, Any]) -> Config:
-    """The config that flags, then the file of --config, then the defaults say; raises as `values` and `made`."""
+    """Builds a config from the flags, then the --config file, then the defaults.
+
+    Raises:
+      UsageError, TrainerError: as `values` and `made`.
+    """
     return made(kind, values(kind, arguments))
 
 
 class UsageError(Exception):
-    """A wrong command line, told as argparse tells it: exit status 2."""
+    """Is raised for a wrong command line; it ends with exit status 2, as in argparse."""
 
 
 def dashes(argv: Sequence[str]) -> list[str]:
-    """--batch_size=8 -> --batch-size=8; values are left alone."""
+    """Replaces `_` by `-` in the names of flags: --batch_size=8 -> --batch-size=8.
+
+    Values are not changed.
+    """
     result: list[str] = []
     for i, argument in enumerate(argv):
-        if argument == "--":  # what follows are values
+        if argument == "--":  # only values follow
             return [*result, *argv[i:]]
         name, equals, value = argument.partition("=")
         result.append((name.replace("_", "-") if name.startswith("--") else name) + equals + value)
@@ -93,7 +112,7 @@ def dashes(argv: Sequence[str]) -> list[str]:
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1, as argparse's `type`."""
+    """Parses a whole number of at least 1, as a `type` of argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"should be at least 1. Received: {value}")

@@ -1,7 +1,7 @@
-"""Runs the commands of both programs under one name: `shardmill COMMAND`.
+"""Dispatches the commands of both programs under one name: `shardmill COMMAND`.
 
-Loads only the program whose command is asked for. `--help` loads none, so that it answers at once. It stands in the
-trainer because the trainer may import pipelines, and never the other way round.
+It loads only the program of the given command. `--help` loads none, so that it answers at once. This module is in the
+trainer because the trainer may import pipelines, but pipelines may not import the trainer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import pipelines.cli
 import trainer.cli
 
 PROGRAM = "shardmill"
-USAGE = 2  # exit status, as argparse's
+USAGE = 2  # exit status for wrong usage, the same as argparse's
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command of either program and returns its exit status."""
+    """Executes one command of either program and returns its exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = arguments[0] if arguments else ""
     if command in pipelines.cli.COMMANDS:
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def usage() -> str:
-    """Returns what `shardmill --help` prints: every command with one line, by program."""
+    """Returns the text of `shardmill --help`: each program's commands, one per line."""
     names = [*pipelines.cli.COMMANDS, *trainer.cli.COMMANDS]
     width = max(map(len, names))
     lines = [f"usage: {PROGRAM} [-h] [--version] COMMAND ...", ""]
@@ -56,9 +56,10 @@ def usage() -> str:
 
 
 def _find_modules_here() -> None:
-    """Lets `--model module:function` name a file of the current folder, as `python -m trainer` does.
+    """Adds the current folder to sys.path, so that `--model module:function` finds it.
 
-    At the end of sys.path and not at its beginning: from within a checkout, its packages would mix with the installed.
+    `python -m trainer` does the same by itself. The folder goes to the end of sys.path: at the beginning, the packages
+    of a checkout that is the current folder would mix with the installed ones.
     """
     if not sys.flags.safe_path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

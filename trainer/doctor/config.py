@@ -23,33 +23,36 @@ class DoctorConfig:
 
     data: str = option(
         "",
-        "a folder of class folders of images, or the directory of a prepared dataset; beside --dataset: where its "
-        "images come from, to be compared with",
+        "folder of class folders with images, or directory of a prepared dataset; together with --dataset it is the "
+        "reference that the images of --dataset are compared with",
         metavar="DIR",
     )
     dataset: str = option(
         "",
-        "your own input: module:function, which gives a tf.data.Dataset of (images, labels) batches, or a pair of them "
-        "(training, validation); modules are found from the current directory",
+        "your own input pipeline as module:function; the function returns a tf.data.Dataset of (images, labels) "
+        "batches, or a pair of datasets (training, validation); modules are searched from the current directory",
         metavar="MODULE:FUNCTION",
     )
     model: str = option(
         "",
-        "your own model: module:function, which gives a compiled Keras model, a .keras file, or the --output directory "
-        "of a training run; with a prepared dataset also a name that the train command takes, such as cnn",
+        "model to examine: module:function, where the function returns a compiled Keras model; a .keras file; the "
+        "--output directory of a training run; or, with a prepared dataset in --data, a network's name as in the train "
+        "command, such as cnn",
         metavar="MODEL",
     )
     history: str = option(
         "",
-        "the course of a past training: metrics.csv of a run or of keras.callbacks.CSVLogger, or JSON of "
-        "History.history",
+        "history of a past training: metrics.csv of a run, a file of keras.callbacks.CSVLogger, or History.history as "
+        "JSON",
         metavar="FILE",
     )
     json: str = option(
-        "", "also write the findings to this JSON file; - writes them to standard output", metavar="FILE"
+        "",
+        "JSON file to write the findings to, in addition to the text output; -: write JSON to standard output instead",
+        metavar="FILE",
     )
-    html: str = option("", "also write a page with the findings and plots", metavar="FILE")
-    deep: bool = option(False, "look at more images and for longer: some ten minutes instead of under two")
+    html: str = option("", "HTML file to write a page with the findings and plots to", metavar="FILE")
+    deep: bool = option(False, "examine more images for longer: about ten minutes instead of less than two")
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -1,4 +1,4 @@
-"""Builds, checks and uses the served model: SavedModel, TFLite, ONNX, and `predict`.
+"""Exports models as SavedModel, TFLite and ONNX, checks exports, and predicts.
 
-Begin in `export`; `serving_module` builds the graph from encoded bytes to probabilities.
+Start reading in `export`; `serving_module` builds the graph from encoded bytes to probabilities.
 """

@@ -1,7 +1,7 @@
-"""Writes a trained model in the form that it is served in, if it gives the answers that it should.
+"""Exports a trained model for serving, after a check of its predictions.
 
-SavedModel: encoded image bytes in; label and probabilities out. TFLite and ONNX: pixels in; probabilities out. All
-carry the contract's digest and the names of the labels.
+A SavedModel takes encoded image bytes and returns labels and probabilities. TFLite and ONNX files take pixels and
+return probabilities. All of them contain the contract's digest and the names of the labels.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ from trainer.serving import export_check, tflite_onnx
 from trainer.serving.export_check import Parity, Samples
 from trainer.serving.serving_module import PixelServing, Serving
 
-ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # where TensorFlow Serving has files that are not the graph's
+ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # TensorFlow Serving's folder for files outside the graph
 
 
 class Format(NamedTuple):
-    """How a kind of export is written, and how it answers samples: probabilities float32 (N, C)."""
+    """Describes one kind of export by two functions and a file suffix.
+
+    write: writes the file or directory. answer: computes the probabilities of samples, float32 (N, C).
+    """
 
     write: Callable[[keras.Model, str, Contract, Calibration, Path], None]
     answer: Callable[[Path, Samples], np.ndarray]
-    suffix: str  # of the file; "" for a directory
+    suffix: str  # the end of the file's name; "" for a directory
 
 
 def write(
@@ -44,19 +47,20 @@ def write(
     calibration: Calibration = UNCALIBRATED,
     kind: str = "savedmodel",
 ) -> Parity:
-    """Writes the model to `path`, replacing an earlier one only when the new one is whole and passed the gate.
+    """Writes the model to `path`, if the export's predictions match the network's.
 
-    Its probabilities are the calibrated ones. Its labels are the network's: a temperature does not change them.
+    An earlier export is replaced only when the new one is complete and passed the check. The export's probabilities
+    are calibrated. Its labels are the network's, because a temperature does not change them.
 
     Args:
       network: trained on `data`, a dataset of `contract`.
       path: a directory for "savedmodel", a file for "tflite" and "onnx".
 
     Returns:
-      What the gate measured.
+      The result of the check.
 
     Raises:
-      TrainerError: something else is at `path`, or the answers differ too much; nothing there is touched.
+      TrainerError: something else is at `path`, or the probabilities differ too much; `path` stays unchanged.
     """
     form = FORMATS[kind]
     _check_path(path, kind, form.suffix)
@@ -78,7 +82,7 @@ def write(
 
 
 def about(contract: Contract, calibration: Calibration) -> dict[str, Any]:
-    """What an export says of itself, for JSON."""
+    """Returns the metadata that an export contains, as values for JSON."""
     return {
         "contract_digest": contract.digest,
         "dataset": contract.name,

@@ -1,8 +1,9 @@
-"""The gate before every export: real records through the network, and their images through what is to be exported.
+"""Checks before every export that it predicts what the trained network predicts.
 
-Where a record's source file is a JPEG or PNG, is where the dataset's ledger says, and has the content that it says, its
-own bytes are sent: decoding, EXIF, resizing and all. Else, and for augmented copies, the record's pixels go as PNG,
-which pass decode and resize unchanged.
+Real records go through the network, and their images go through the export. If a record's source file is a JPEG or PNG
+and still has the path and the content that the dataset's ledger records, then the file's own bytes are sent: this also
+tests decoding, EXIF orientation and resizing. Otherwise, and for augmented copies, the record's pixels are sent as a
+PNG, which decoding and resizing leave unchanged.
 """
 
 from __future__ import annotations
@@ -24,19 +25,21 @@ from trainer.config import TrainerError
 from trainer.data import dataset, mmap_tfrecord
 
 RECORDS = 32
-SPLITS = ("test", "validation")  # looked for first; then any that holds records
-# What kernels differ by is far below EXACT: most often under 1e-6. Rounding to half precision moves each value by up to
-# 2**-11 of itself, and a second JPEG compression moves pixels by a level or two.
+SPLITS = ("test", "validation")  # tried first, then any split that holds records
+# Kernels differ by far less than EXACT, most often by under 1e-6. Rounding to half precision changes a value by up to
+# 2**-11 of it, and a second JPEG compression changes pixels by one or two levels.
 EXACT, ROUNDED = 1e-3, 1e-2
-MAX_SOURCE_BYTES = 256 << 20  # as `prepare --max-file-bytes` has it
+MAX_SOURCE_BYTES = 256 << 20  # the same as the default of `prepare --max-file-bytes`
 
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """N records: as the network sees them, and as images.
+    """Holds N records as the network's input and as images.
 
-    images: float32 (N, H, W, 3), normalized. pixels: uint8 of the same shape, as they were before. encoded: bytes of
-    each. originals: whose bytes are the source file's, bool (N,).
+    images: float32 (N, H, W, 3), normalized.
+    pixels: uint8 of the same shape, before normalization.
+    encoded: the encoded image of each record.
+    originals: bool (N,), True where the encoded image is the source file itself.
     """
 
     images: np.ndarray
@@ -46,7 +49,11 @@ class Samples:
 
 
 class Parity(NamedTuple):
-    """What the gate measured: the greatest difference of a probability, what it may be, and of what."""
+    """Holds the result of the check.
+
+    difference: the greatest absolute difference of a probability. tolerance: the greatest difference that is allowed.
+    records: the number of records compared. originals: how many of them were sent as their source file.
+    """
 
     difference: float
     tolerance: float
@@ -54,6 +61,7 @@ class Parity(NamedTuple):
     originals: int
 
     def sentence(self) -> str:
+        """Returns the result as one sentence for the user."""
         return (
             f"{self.records} records, {self.originals} of them from their source files: probabilities differ from the "
             f"trained network's by at most {self.difference:.2g} (allowed: {self.tolerance:g})"
@@ -61,10 +69,13 @@ class Parity(NamedTuple):
 
 
 def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
-    """The first records of a split, as many of each shard; of the test split if it has any.
+    """Reads the first records of a split, equally many from each shard.
+
+    The split is test if it has records, else validation, else the first split that has some.
 
     Raises:
-      ContractError: shards that are missing or not as recorded. TrainerError: the dataset has no records.
+      ContractError: a shard is missing or differs from the contract.
+      TrainerError: the dataset has no records.
     """
     split = next(
         (name for name in (*SPLITS, *contract.splits) if name in contract.splits and contract.split(name).records), None
@@ -80,7 +91,7 @@ def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
     for shard in shards:
         path = os.path.join(data, shard.file)
         if "://" not in data:
-            mmap_tfrecord.check_framing(path, shard.records)  # TensorFlow's reader believes the lengths in a file
+            mmap_tfrecord.check_framing(path, shard.records)  # TensorFlow's reader trusts the record lengths in a file
         batch = next(iter(tf.data.TFRecordDataset(path).batch(min(each, count - len(encoded)))))
         parsed = tf.io.parse_example(batch, contracts.feature_spec(contract))
         images.append(contracts.images_from_records(contract, parsed["image"]).numpy())
@@ -96,7 +107,7 @@ def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
 
 
 def judge(given: np.ndarray, expected: np.ndarray, drawn: Samples, tolerance: float) -> Parity:
-    """Compares probabilities, float (N, C) each: of the export and of the network."""
+    """Compares the probabilities of the export and of the network, both float (N, C)."""
     difference = (
         float(np.abs(np.asarray(given, np.float64) - expected).max()) if given.shape == expected.shape else np.inf
     )
@@ -104,7 +115,7 @@ def judge(given: np.ndarray, expected: np.ndarray, drawn: Samples, tolerance: fl
 
 
 def refuse(found: Parity, path: str) -> None:
-    """Raises TrainerError where the difference is above the tolerance, or no number."""
+    """Raises TrainerError if the difference is above the tolerance or NaN."""
     if not found.difference <= found.tolerance:
         raise TrainerError(
             f"Nothing is written to {path!r}: on {found.records} records ({found.originals} from their source files) "
@@ -115,17 +126,17 @@ def refuse(found: Parity, path: str) -> None:
 
 
 def tolerance(kind: str, contract: Contract, network: keras.Model, drawn: Samples) -> float:
-    """EXACT where the export sees the very values of the records, else ROUNDED."""
+    """Returns EXACT if the export gets exactly the records' values, else ROUNDED."""
     half = any(str(layer.compute_dtype) in ("float16", "bfloat16") for layer in network._flatten_layers())
     if kind == "savedmodel":
-        again = contract.encoding == "jpeg" and not drawn.originals.all()  # its graph compresses the pixels once more
+        again = contract.encoding == "jpeg" and not drawn.originals.all()  # the graph compresses the pixels once more
     else:
         again = contract.encoding == "float16"  # 8-bit pixels are normalized and not rounded to half precision
     return ROUNDED if half or again else EXACT
 
 
 def pixels(contract: Contract, images: np.ndarray) -> np.ndarray:
-    """Normalized float32 (..., H, W, 3) -> the 8-bit pixels that they were made of."""
+    """Restores 8-bit pixels, uint8, from normalized images, float32 (..., H, W, 3)."""
     n = contract.normalization
     values = (images - np.asarray(n.offset, np.float32)) / np.asarray(n.scale, np.float32)
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
@@ -136,12 +147,15 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _sources(data: str, shard: str) -> Iterator[bytes | None]:
-    """For each record of a shard the bytes of its source file; None for copies and files that are gone or changed."""
+    """Yields the bytes of the source file of each record of a shard.
+
+    It yields None for an augmented copy, and for a file that was removed or changed.
+    """
     try:
         with open(os.path.join(data, "ledger", f"{shard}.jsonl"), encoding="utf-8") as file:
             for line in file:
                 yield _source(json.loads(line))
-    except (OSError, ValueError):  # a dataset without a local ledger: pixels do
+    except (OSError, ValueError):  # the dataset has no local ledger: the records' pixels are sent instead
         return
 
 
@@ -158,5 +172,8 @@ def _source(entry: dict[str, object]) -> bytes | None:
 
 
 def _is_served(content: bytes) -> bool:
-    """Returns true for formats that the served graph reads whatever is in them: a WebP may be animated."""
+    """Tells whether the served graph reads every file of this format.
+
+    This holds for JPEG and PNG. It does not for WebP, because a WebP may be animated.
+    """
     return content.startswith((b"\xff\xd8", b"\x89PNG"))

@@ -1,15 +1,15 @@
-"""Checks in the served graph that an image has a format which the dataset's own graph reads.
+"""Checks in the served graph that an image has a format the dataset's graph reads.
 
-The graph that TensorFlow Transform saved reads JPEG, PNG and WebP. A client makes lossless PNG of the other formats
-with `pipelines.formats.canonical` (Pillow), before it sends them. TensorFlow has no decoder for TIFF and AVIF, reads
-much GIF and BMP wrongly without an error, and damages memory on an animated WebP: all of these are refused.
+The graph that TensorFlow Transform saved reads JPEG, PNG and WebP. A client converts other formats to lossless PNG with
+`pipelines.formats.canonical` (Pillow) before it sends them. TensorFlow has no decoder for TIFF and AVIF, decodes many
+GIF and BMP files wrongly without an error, and corrupts memory on an animated WebP. The check refuses all of these.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-HEAD = 24  # bytes that tell the format
+HEAD = 24  # number of first bytes that identify the format
 _ANIMATION = 2  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
 _REFUSAL = (
     "The model reads JPEG, PNG and WebP (not animated). Received: {}. "
@@ -18,10 +18,10 @@ _REFUSAL = (
 
 
 def checked(encoded: tf.Tensor) -> tf.Tensor:
-    """Returns the bytes of an image, string (), unchanged.
+    """Returns the bytes of an image, string (), unchanged if their format is served.
 
-    Raises, when run:
-      tf.errors.InvalidArgumentError: bytes of a format that the served model does not read.
+    Raises, when the graph runs:
+      tf.errors.InvalidArgumentError: the bytes have a format that the served model does not read.
     """
     head = tf.strings.substr(tf.strings.join([encoded, b"\0" * HEAD]), 0, HEAD)
 

@@ -1,7 +1,7 @@
-"""Tells the labels of image files, by a run or an exported SavedModel.
+"""Predicts the labels of image files with a run or an exported SavedModel.
 
-Files go through the conversion that records were made with, `pipelines.formats.canonical`: it makes PNG of the formats
-that the served graph refuses. It needs Pillow, and neither Beam nor TensorFlow Transform.
+Files go through the same conversion as in `prepare`, `pipelines.formats.canonical`: it converts the formats that the
+served graph refuses to PNG. This needs Pillow, but neither Beam nor TensorFlow Transform.
 """
 
 from __future__ import annotations
@@ -23,19 +23,26 @@ from trainer.config import TrainerError
 from trainer.run_dir import Run
 
 BATCH = 32
-MAX_BYTES = 256 << 20  # of a file, as `prepare --max-file-bytes` has it
+MAX_BYTES = 256 << 20  # of one file, the same as the default of `prepare --max-file-bytes`
 STANDARD_INPUT = "-"
 
 
 class Model(NamedTuple):
-    """labels: in order of the ids. serve: encoded images, a list of B -> probabilities float32 (B, C)."""
+    """Holds a loaded SavedModel.
+
+    labels: class names in the order of the ids.
+    serve: maps a list of B encoded images to probabilities, float32 (B, C).
+    """
 
     labels: tuple[str, ...]
     serve: Callable[[list[bytes]], np.ndarray]
 
 
 class Answer(NamedTuple):
-    """What was said of a file: probabilities float32 (C,), or why it could not be read."""
+    """Holds the prediction for one file.
+
+    probabilities: float32 (C,), or None if the file could not be read; then `error` says why.
+    """
 
     path: str
     probabilities: np.ndarray | None
@@ -43,15 +50,17 @@ class Answer(NamedTuple):
 
 
 def predict(directory: str, paths: Sequence[str], as_json: bool, say: Callable[[str], None] = print) -> int:
-    """Says a line for each file on `say`, and one on stderr for each that cannot be read; gives how many those were.
+    """Predicts every file and returns how many files could not be read.
+
+    It writes one line per file with `say`, and one line on stderr for each file that cannot be read.
 
     Args:
-      directory: a finished run, or a SavedModel that was exported.
-      paths: files, folders (all files in them that are not hidden), and "-" for a list on stdin, a path a line.
-      as_json: say JSON objects with all probabilities instead of path, label and probability between tabs.
+      directory: a finished run or an exported SavedModel.
+      paths: files, folders (all files in them that are not hidden), and "-" for a list on stdin, one path per line.
+      as_json: write JSON objects with all probabilities instead of path, label and probability between tabs.
 
     Raises:
-      TrainerError: there is no such model, or there are no files.
+      TrainerError: the model does not exist, or there are no files.
     """
     model = load(directory)
     count = failed = 0
@@ -68,10 +77,10 @@ def predict(directory: str, paths: Sequence[str], as_json: bool, say: Callable[[
 
 
 def load(directory: str) -> Model:
-    """The SavedModel of a run or at a path of its own.
+    """Loads the SavedModel of a run, or a SavedModel at its own path.
 
     Raises:
-      TrainerError: there is none, or not one of ours.
+      TrainerError: there is no SavedModel, or this trainer did not write it.
     """
     own = os.fspath(Run(directory).saved_model)
     path = own if os.path.isdir(own) else directory
@@ -95,7 +104,10 @@ def load(directory: str) -> Model:
 
 
 def files(paths: Iterable[str]) -> Iterator[str]:
-    """Folders become the files in them, sorted; "-" becomes what stdin lists."""
+    """Yields the files of all paths.
+
+    A folder yields the files in it, sorted and without hidden ones. "-" yields the paths that stdin lists.
+    """
     for path in paths:
         if path == STANDARD_INPUT:
             listed = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
@@ -109,10 +121,10 @@ def files(paths: Iterable[str]) -> Iterator[str]:
 
 
 def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
-    """An answer for each file, in the order of the files."""
+    """Yields the prediction for each file, in the order of the files."""
     batch: list[tuple[str, bytes | str]] = []
     for path in paths:
-        with stderr_held():  # of a damaged file libraries write there: it gets its one line
+        with stderr_held():  # libraries also write to stderr about a damaged file; the user gets one line
             batch.append((path, _read(path)))
         if len(batch) == BATCH:
             yield from _answered(model, batch)
@@ -121,14 +133,17 @@ def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
 
 
 def text_line(model: Model, answer: Answer) -> str:
-    """path, label and its probability, between tabs."""
+    """Formats a prediction as path, label and probability, separated by tabs."""
     values = np.asarray(answer.probabilities)
     best = int(values.argmax())
     return f"{_shown(answer.path)}\t{model.labels[best]}\t{float(values[best]):.4f}"
 
 
 def json_line(model: Model, answer: Answer) -> str:
-    """An object: path, label, probability and all probabilities; or path and error."""
+    """Formats a prediction as a JSON object.
+
+    Its keys are path, label, probability and probabilities, or path and error if the file could not be read.
+    """
     content: dict[str, Any] = {"path": _shown(answer.path)}
     if answer.probabilities is None:
         content["error"] = answer.error
@@ -141,14 +156,14 @@ def json_line(model: Model, answer: Answer) -> str:
 
 
 def _read(path: str) -> bytes | str:
-    """Bytes that the served graph reads, or a sentence on why there are none."""
+    """Reads a file as bytes that the served graph accepts, or returns why it cannot."""
     try:
         if "://" in path:
             with tf.io.gfile.GFile(path, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         else:
             if os.path.exists(path) and not os.path.isfile(path):
-                return "not a regular file"  # a FIFO would keep us waiting for ever
+                return "not a regular file"  # reading a FIFO would block for ever
             with open(path, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
@@ -175,7 +190,10 @@ def _answered(model: Model, batch: list[tuple[str, bytes | str]]) -> Iterator[An
 
 
 def _served(model: Model, encoded: list[bytes]) -> list[np.ndarray | str]:
-    """Probabilities of each, or a sentence. An image that cannot be decoded ends its batch: then one by one."""
+    """Returns for each encoded image its probabilities, or a sentence on the error.
+
+    One image that cannot be decoded makes its batch fail. Then every image is served on its own.
+    """
     if not encoded:
         return []
     try:
@@ -187,6 +205,6 @@ def _served(model: Model, encoded: list[bytes]) -> list[np.ndarray | str]:
 
 
 def _shown(path: str) -> str:
-    """On one line, whatever its name: other bytes than UTF-8, and control characters, escaped."""
+    """Escapes control characters and non-UTF-8 bytes, so that a path fits one line."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,8 +1,8 @@
-"""Builds the tf.Module of an export: preprocessing, the network, then calibrated probabilities and labels.
+"""Builds the tf.Module of an export, from images to calibrated probabilities.
 
-The preprocessing of encoded images is the TensorFlow Transform graph that made the records, so that serving cannot
-drift from training; `export_check` measures that it did not. Runtimes without image decoders get pixels, which are only
-normalized.
+Encoded images are preprocessed by the TensorFlow Transform graph that also made the records, so that serving cannot
+differ from training; `export_check` measures this. Runtimes without image decoders get pixels, which the module only
+normalizes.
 """
 
 from __future__ import annotations
@@ -18,24 +18,30 @@ from trainer.serving import format_check
 
 
 class Serving(tf.Module):
-    """`serve(image_bytes)`, and `about()` for who has only the model."""
+    """Serves encoded images: `serve(image_bytes)`.
+
+    `about()` returns the labels and the contract's digest to a client that has only the model.
+    """
 
     def __init__(self, network: keras.Model, data: str, contract: Contract, calibration: Calibration) -> None:
         super().__init__(name="serving")
         self.transform, self._images = contracts.load_transform(data)
-        self.parameters = [variable.value for variable in network.variables]  # tracked: saved with the module
+        self.parameters = [variable.value for variable in network.variables]  # tf.Module tracks and saves these
         self.labels = tf.constant(contract.labels)
         self._digest = contract.digest
         self._probabilities = probabilities_function(network, calibration.temperature)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")], autograph=False)
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """string (B,) -> label string (B,), label_id int64 (B,), probabilities float32 (B, C) in order of the ids.
+        """Predicts the labels of encoded images, string (B,).
 
-        Images of any size, together: JPEG, PNG, WebP; see `format_check`.
+        The images of one batch may differ in size. They are JPEG, PNG or WebP; see `format_check`.
 
-        Raises, when run:
-          tf.errors.InvalidArgumentError: one of them cannot be read; none of the batch is answered.
+        Returns:
+          label: string (B,). label_id: int64 (B,). probabilities: float32 (B, C), in the order of the ids.
+
+        Raises, when the graph runs:
+          tf.errors.InvalidArgumentError: an image cannot be read; then no image of the batch gets a prediction.
         """
         encoded = tf.map_fn(format_check.checked, image_bytes)
         probabilities = self._probabilities(self._images(encoded))
@@ -44,19 +50,19 @@ class Serving(tf.Module):
 
     @tf.function(input_signature=[], autograph=False)
     def about(self) -> dict[str, tf.Tensor]:
-        """labels, string (C,) in order of the ids, and the contract's digest, string ()."""
+        """Returns the labels, string (C,) in order of the ids, and the contract's digest."""
         return {"labels": tf.identity(self.labels), "contract_digest": tf.constant(self._digest)}
 
 
 class PixelServing(tf.Module):
-    """`serve(pixels)`, for TFLite and ONNX."""
+    """Serves pixels, for TFLite and ONNX: `serve(pixels)`."""
 
     def __init__(self, network: keras.Model, contract: Contract, calibration: Calibration) -> None:
         super().__init__(name="serving")
         self.parameters = [variable.value for variable in network.variables]
         probabilities = probabilities_function(network, calibration.temperature)
         spec = tf.TensorSpec((None, *contract.image_shape), tf.uint8, name="pixels")
-        # uint8 (B, H, W, 3), RGB, of the contract's size -> probabilities float32 (B, C)
+        # pixels uint8 (B, H, W, 3), RGB, in the contract's size -> probabilities float32 (B, C)
         self.serve = tf.function(
             lambda pixels: {"probabilities": probabilities(contracts.normalize(contract, pixels))},
             input_signature=[spec],

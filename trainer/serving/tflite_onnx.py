@@ -1,7 +1,8 @@
-"""TFLite and ONNX: pixels in, probabilities out, and what is known of the model inside of the file.
+"""Writes and runs TFLite and ONNX files, which map pixels to probabilities.
 
-Neither runtime decodes images. Both files hold labels, the contract's digest and how an image has to be resized: in
-ONNX as metadata, in TFLite as `shardmill.json` in a zip behind the model, where its tools keep associated files.
+Neither runtime decodes images. Both files contain the labels, the contract's digest and how an image must be resized.
+ONNX holds this as metadata. TFLite holds it as `shardmill.json` in a zip after the model, which is where TFLite's tools
+keep associated files.
 """
 
 from __future__ import annotations
@@ -20,28 +21,35 @@ from trainer.config import TrainerError
 from trainer.serving.serving_module import PixelServing
 
 ABOUT = "shardmill.json"
-OPSET = 18  # of ONNX: what tf2onnx 1.17 writes without deprecated operators
+OPSET = 18  # ONNX opset that tf2onnx 1.17 writes without deprecated operators
 ONNX_NEEDED = (
     "--format onnx needs the packages tf2onnx, onnx and onnxruntime ({error}): pip install -r requirements-onnx.in"
 )
 
 
 def write_tflite(serving: PixelServing, about: dict[str, Any], path: Path) -> None:
-    """Converts, in float32, and writes the file."""
+    """Converts the model in float32 and writes the TFLite file."""
     converter = tf.lite.TFLiteConverter.from_concrete_functions([serving.serve.get_concrete_function()], serving)
     path.write_bytes(converter.convert() + _associated(about))
 
 
 def answer_tflite(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W, 3) through the file -> probabilities float32 (N, C)."""
+    """Computes the probabilities of pixels with a TFLite file.
+
+    Args:
+      pixels: uint8 (N, H, W, 3).
+
+    Returns:
+      Probabilities, float32 (N, C).
+    """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of its deprecation in favour of a package of its own
+        warnings.simplefilter("ignore", UserWarning)  # tf.lite warns that it moves to a separate package
         interpreter = tf.lite.Interpreter(model_path=str(path))
     return np.asarray(interpreter.get_signature_runner("serving_default")(pixels=pixels)["probabilities"])
 
 
 def write_onnx(serving: PixelServing, about: dict[str, Any], path: Path) -> None:
-    """Converts and writes the file.
+    """Converts the model and writes the ONNX file.
 
     Raises:
       TrainerError: the converter is not installed.
@@ -59,7 +67,17 @@ def write_onnx(serving: PixelServing, about: dict[str, Any], path: Path) -> None
 
 
 def answer_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W, 3) through the file -> probabilities float32 (N, C)."""
+    """Computes the probabilities of pixels with an ONNX file.
+
+    Args:
+      pixels: uint8 (N, H, W, 3).
+
+    Returns:
+      Probabilities, float32 (N, C).
+
+    Raises:
+      TrainerError: onnxruntime is not installed.
+    """
     try:
         import onnxruntime
     except ImportError as e:
@@ -69,12 +87,15 @@ def answer_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 
 def _associated(about: dict[str, Any]) -> bytes:
-    """A zip of ABOUT and labels.txt. Its offsets count from its own start, which every reader of zips allows for."""
+    """Builds the zip of ABOUT and labels.txt that follows the TFLite model.
+
+    Offsets in it count from the start of the zip and not of the file, which every zip reader handles.
+    """
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, text in (
             (ABOUT, json.dumps(about, indent=2, sort_keys=True, ensure_ascii=False) + "\n"),
             ("labels.txt", "".join(f"{label}\n" for label in about["labels"])),
         ):
-            archive.writestr(zipfile.ZipInfo(name), text)  # of a fixed time: equal models are equal files
+            archive.writestr(zipfile.ZipInfo(name), text)  # ZipInfo has a fixed time, so equal models give equal files
     return out.getvalue()

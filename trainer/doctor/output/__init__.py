@@ -1,1 +1,1 @@
-"""Tells the findings as text, JSON and a page. Begin in `text`."""
+"""Reports the findings as text, JSON and an HTML page. Start reading in `text`."""

@@ -1,4 +1,4 @@
-"""Plots of any subject: its values, its classes, its images, its past training."""
+"""Builds the charts of a subject: pixel values, classes, images, past training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Split, Subject
 
 BINS = 60
-MOST_VALUES = 2_000_000  # for a histogram
+MOST_VALUES = 2_000_000  # greatest number of pixel values in a histogram
 MOST_CLASSES = 60
 PICTURES_SHOWN = 16
 
 
 def charts(subject: Subject) -> list[Chart]:
-    """What there is to be seen of the data and of the past training."""
+    """Returns all charts that the subject's data and past training allow."""
     found = [_values(split) for split in subject.splits if len(split.sample)]
     found += [_classes(split, subject.labels) for split in subject.splits if len(split.sample)]
     found += [_images(split, subject.labels) for split in subject.splits if len(split.sample)]
@@ -53,7 +53,11 @@ def _images(split: Split, names: tuple[str, ...]) -> Chart:
 
 
 def visible(image: np.ndarray) -> np.ndarray:
-    """Any (H, W), (H, W, C) or (C, H, W) image -> uint8 (H, W, 3), its values stretched from least to greatest."""
+    """Converts an image of any shape and range to uint8 (H, W, 3) for display.
+
+    Args:
+      image: (H, W), (H, W, C) or (C, H, W). Its least value becomes 0 and its greatest 255.
+    """
     values = np.nan_to_num(np.asarray(image, np.float64))
     if values.ndim == 2:
         values = values[..., None]

@@ -1,7 +1,7 @@
-"""The report as one self-contained HTML page: findings, what was checked, and plots of the data.
+"""Renders the report as one self-contained HTML page with findings and plots.
 
-Nothing on it is executed or fetched: plots are PNGs as data URIs, a content security policy forbids the rest, and the
-template escapes all names and messages.
+The page executes and loads nothing: plots are PNGs as data URIs, a content security policy forbids everything else, and
+the template escapes all names and messages.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from trainer.doctor.subject.subject import Subject
 from trainer.reporting.plots import BLUE, GRAY, ORANGE
 
 COLORS = (BLUE, ORANGE, GRAY, "#4c9f70", "#8e5ea2", "#c45850")
-MOST_NAMES = 40  # below an axis: more cannot be read
+MOST_NAMES = 40  # names below an axis; more would be illegible
 
 
 def render(subject: Subject, report: Report) -> str:
-    """The page as a string that encodes to UTF-8."""
+    """Returns the page as a string that can be encoded as UTF-8."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -45,7 +45,7 @@ def render(subject: Subject, report: Report) -> str:
 
 
 def draw(chart: Chart) -> str:
-    """A chart as a data URI of a PNG."""
+    """Draws a chart and returns it as the data URI of a PNG."""
     kinds = {BARS: _bars, LINES: _lines, MATRIX: _matrix}
     figure = kinds.get(chart.kind, _pictures)(chart)
     buffer = io.BytesIO()
@@ -54,11 +54,11 @@ def draw(chart: Chart) -> str:
 
 
 def _plain(text: str) -> str:
-    return _printable(text).replace("$", r"\$")  # matplotlib reads formulas between dollars
+    return _printable(text).replace("$", r"\$")  # matplotlib reads text between dollar signs as a formula
 
 
 def _printable(value: Any) -> Any:
-    """Characters that cannot be encoded or turn the text around are shown as escapes."""
+    """Escapes characters that cannot be encoded or that change the text direction."""
     if not isinstance(value, str):
         return value
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in value)

@@ -1,4 +1,4 @@
-"""What the doctor found, as text and JSON."""
+"""Formats the doctor's report as text and JSON."""
 
 from __future__ import annotations
 
@@ -13,9 +13,13 @@ WIDTH = 110
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """findings: ranked. checked: what was looked at without a finding. not_checked: what could not be told, and why.
+    """Holds the result of an examination.
 
-    about: sentences on what was looked at. seconds: how long it took.
+    findings: ranked, the most important first.
+    checked: names of the checks that found nothing.
+    not_checked: name of each check that was not possible, and why.
+    about: sentences that describe the examined data and model.
+    seconds: duration of the examination.
     """
 
     findings: tuple[Finding, ...]
@@ -26,12 +30,12 @@ class Report:
 
     @property
     def failed(self) -> bool:
-        """True if there is a finding of level error."""
+        """Tells whether there is a finding of level error."""
         return any(finding.level == ERROR for finding in self.findings)
 
     @property
     def verdict(self) -> str:
-        """One sentence."""
+        """Returns the result in one sentence."""
         if not self.findings:
             if not self.checked:
                 return "Nothing could be checked."
@@ -41,7 +45,7 @@ class Report:
         return f"Found {', '.join(parts)}."
 
     def text(self) -> str:
-        """For a terminal: the verdict, the findings in order, what was checked and what was not."""
+        """Returns the verdict, the findings in order and the checks, for a terminal."""
         lines = [*self.about, "", self.verdict]
         for number, finding in enumerate(self.findings, 1):
             lines += ["", f"{number}. {finding.level.upper()} {finding.what}  [{finding.id}]"]
@@ -59,7 +63,7 @@ class Report:
         return "\n".join(lines).strip("\n")
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of the --json file."""
+        """Returns the content of the --json file."""
         return {
             "verdict": self.verdict,
             "healthy": not self.findings and bool(self.checked),
@@ -72,6 +76,7 @@ class Report:
 
 
 def build(findings: list[Finding], **others: Any) -> Report:
+    """Builds a report, with its findings ranked."""
     return Report(findings=tuple(ranked(findings)), **others)
 
 

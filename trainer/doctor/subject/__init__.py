@@ -1,1 +1,4 @@
-"""What the doctor looks at: a data set, a model, a past training, gathered once and bounded. Begin in `load`."""
+"""Gathers what the doctor examines: a dataset, a model, a past training.
+
+They are read once, within limits on time and memory. Start reading in `load`.
+"""

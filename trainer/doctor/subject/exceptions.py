@@ -1,4 +1,4 @@
-"""What an exception from a user's function, dataset or model means."""
+"""Explains exceptions from a user's function, dataset or model as findings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ LIBRARIES = (f"{os.sep}site-packages{os.sep}", PACKAGE, f"{os.sep}lib{os.sep}pyt
 
 
 def explain(error: BaseException, stage: str) -> Finding:
-    """The finding for an exception. stage: what was being done, such as "reading the dataset"."""
+    """Returns the finding for an exception.
+
+    Args:
+      stage: what the doctor was doing, for example "reading the dataset".
+    """
     text = _message(error)
     evidence = f"While {stage}: {type(error).__name__}: {text}{_place(error)}"
     for pattern, id_ in KNOWN:
@@ -24,7 +28,7 @@ def explain(error: BaseException, stage: str) -> Finding:
     return catalogue.found("program-raises", evidence, stage=stage)
 
 
-# Pattern of an exception's type and message -> id of the finding.
+# (pattern that matches an exception's type and message, id of the finding)
 KNOWN = (
     (
         r"Cannot batch tensors with different shapes|Cannot add tensor to the batch|inhomogeneous shape"
@@ -48,14 +52,17 @@ KNOWN = (
 
 
 def _message(error: BaseException) -> str:
-    """The first lines that say something, without the names of TensorFlow's graph nodes."""
+    """Returns the start of a message without the names of TensorFlow's graph nodes.
+
+    Lines are joined by spaces, and the result has at most 400 characters.
+    """
     text = re.sub(r"\{\{[^}]*\}\}\s*|\[Op:\w+\]|\bname:\s*$", "", str(error)).strip()
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines)[:400] or "no message"
 
 
 def _place(error: BaseException) -> str:
-    """The last line of the user's own code on the way to the error."""
+    """Returns the last line of the user's own code in the traceback, or "" if none."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not any(part in f.filename for part in LIBRARIES)]
     if not own:

@@ -1,4 +1,7 @@
-"""A folder of class folders, looked at lightly: names and sizes of all images, small copies of some."""
+"""Scans a folder of class folders: lists all images and opens some of them.
+
+An opened image is kept as its size, its digest and a small copy.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +22,19 @@ SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "vali
                "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
 SIDE = 64  # pixels of the small copies
 MAX_FILES = 1_000_000
-MAX_PIXELS = 64 << 20  # larger ones are counted as unreadable: a scan should not take gigabytes
+MAX_PIXELS = 64 << 20  # larger images count as unreadable, because a scan should not need gigabytes of memory
 
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """One image: path below the folder, split ("" without split folders), class name, (width, height), SHA-256.
+    """Describes one image.
 
-    small: uint8 (SIDE, SIDE, 3), stretched.
+    path: relative to the scanned folder.
+    split: train, validation or test; "" if there are no split folders.
+    label: class name.
+    size: (width, height) in pixels, after the EXIF orientation.
+    digest: SHA-256 of the file, in hexadecimal.
+    small: uint8 (SIDE, SIDE, 3), resized without keeping the aspect ratio.
     """
 
     path: str
@@ -39,10 +47,13 @@ class Photo:
 
 @dataclasses.dataclass(frozen=True)
 class Folder:
-    """labels: class names in code-point order. counts: split -> images of each class, all files, by extension.
+    """Describes a scanned folder.
 
-    photos: those that were opened; an even choice of each class where the time was too short for all.
-    unreadable: path and reason of those that could not be.
+    labels: class names in code-point order.
+    counts: split -> number of images of each class; all files with an image's extension count.
+    photos: the images that were opened, ordered by path. If time or limits did not allow all, they are chosen evenly
+      from the classes.
+    unreadable: path and reason of each image that could not be opened.
     """
 
     root: str
@@ -53,15 +64,17 @@ class Folder:
 
 
 def is_folder_of_classes(path: str) -> bool:
-    """Whether there is any image in a folder below."""
+    """Tells whether a subfolder contains an image."""
     return os.path.isdir(path) and next(_walk(path), None) is not None
 
 
 def scan(root: str, clock: Clock, max_photos: int) -> Folder:
-    """Lists all images below `root` and opens up to `max_photos` of them, turn by turn of each class.
+    """Lists all images below `root` and opens up to `max_photos` of them.
+
+    It opens one image of each class in turn, until the limit or the time is reached.
 
     Raises:
-      TrainerError: there is no such folder, or no image in a class folder.
+      TrainerError: no class folder contains an image.
     """
     listed = list(_walk(root))
     if not listed:
@@ -80,14 +93,17 @@ def scan(root: str, clock: Clock, max_photos: int) -> Folder:
             break
         try:
             photos.append(_open(root, path, split, label))
-        except Exception as e:  # a decoder raises nearly anything on a damaged file
+        except Exception as e:  # a decoder may raise any exception for a damaged file
             unreadable.append((path, f"{type(e).__name__}: {e}"))
     labels = tuple(sorted({label for _, _, label in listed}))
     return Folder(root, labels, counts, tuple(sorted(photos, key=lambda p: p.path)), tuple(unreadable))
 
 
 def _walk(root: str) -> Iterator[tuple[str, str, str]]:
-    """(path below root, split, class) of every file that is named as an image and lies in a class folder."""
+    """Yields (relative path, split, class) of every image file in a class folder.
+
+    A file is an image file if its name ends with an image's extension.
+    """
     tops = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
     by_split = bool(tops) and all(name.lower() in SPLIT_NAMES for name in tops)
     depth = 2 if by_split else 1
@@ -107,7 +123,10 @@ def _walk(root: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _by_turns(listed: list[tuple[str, str, str]]) -> Iterator[tuple[str, str, str]]:
-    """One of each class and split, then the next of each, in an order of the files' hashes: an even choice."""
+    """Yields one image of each class and split, then the next of each, and so on.
+
+    Within a class and split the order is that of the hashes of the paths, so that any first part is an even choice.
+    """
     groups: dict[tuple[str, str], list[tuple[str, str, str]]] = {}
     for item in listed:
         groups.setdefault(item[1:], []).append(item)
@@ -121,15 +140,19 @@ def _by_turns(listed: list[tuple[str, str, str]]) -> Iterator[tuple[str, str, st
 
 
 def size_of(path: str) -> tuple[int, int]:
-    """(width, height) as the photo is to be looked at, from its header; raises what Pillow and the system raise."""
+    """Reads (width, height) from an image's header, after the EXIF orientation.
+
+    Raises:
+      OSError: the file is not a regular file or cannot be read; Pillow may raise other exceptions as well.
+    """
     if not os.path.isfile(path):
-        raise OSError("not a regular file")  # a FIFO would keep us waiting for ever
+        raise OSError("not a regular file")  # reading a FIFO would block for ever
     with Image.open(path) as image:
         return _upright(image)
 
 
 def _upright(image: Image.Image) -> tuple[int, int]:
-    """Width and height, exchanged where the EXIF Orientation turns the image by a quarter."""
+    """Returns (width, height), swapped if the EXIF orientation turns the image by 90°."""
     width, height = image.size
     return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
 
@@ -137,7 +160,7 @@ def _upright(image: Image.Image) -> tuple[int, int]:
 def _open(root: str, path: str, split: str, label: str) -> Photo:
     full = os.path.join(root, path)
     if not os.path.isfile(full):
-        raise OSError("not a regular file")  # a FIFO would keep us waiting for ever
+        raise OSError("not a regular file")  # reading a FIFO would block for ever
     with open(full, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     with Image.open(full) as image:
@@ -145,7 +168,7 @@ def _open(root: str, path: str, split: str, label: str) -> Photo:
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width}x{height} pixels")
         size = _upright(image)
-        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # a JPEG is decoded at a fraction of its size
+        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # decodes a JPEG at a fraction of its size, which is faster
         turned = ImageOps.exif_transpose(image).convert("RGB")
         small = turned.resize((SIDE, SIDE), Image.Resampling.BOX)
     return Photo(path, split, label, size, digest, np.asarray(small))

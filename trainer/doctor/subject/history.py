@@ -1,4 +1,4 @@
-"""The course of a past training: one number an epoch of each metric."""
+"""Reads the history of a past training: the value of each metric after each epoch."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ MAX_BYTES = 64 << 20
 
 
 def read(path: str) -> History:
-    """Metric name -> values in the order of the epochs, from CSV with a header, or JSON: an object of lists, or a list
-    of objects. Columns that are no numbers are left out.
+    """Reads metric name -> values in the order of the epochs, from CSV or JSON.
+
+    CSV needs a header. JSON is an object of lists or a list of objects. Columns that are not numeric are left out.
 
     Raises:
-      TrainerError: it cannot be read, or holds no numbers.
+      TrainerError: the file cannot be read or has no numeric column.
     """
     try:
         if Path(path).stat().st_size > MAX_BYTES:
@@ -27,7 +28,7 @@ def read(path: str) -> History:
         text = Path(path).read_text(encoding="utf-8")
         rows = json.loads(text) if text.lstrip().startswith(("{", "[")) else list(csv.DictReader(text.splitlines()))
         if isinstance(rows, dict):
-            rows = rows.get("history", rows)  # History.history, or an object that holds it
+            rows = rows.get("history", rows)  # the file holds History.history, or an object with it as "history"
         found = _columns(rows if isinstance(rows, list) else _as_rows(rows))
     except (OSError, ValueError, TypeError, AttributeError, csv.Error) as e:
         raise TrainerError(f"--history {path!r} cannot be read ({type(e).__name__}: {e}). {_EXPECTED}") from e

@@ -1,4 +1,7 @@
-"""From options to a subject: everything that is read, built and loaded, within its time."""
+"""Builds a subject from the doctor's options, each part within its time limit.
+
+It reads the data, calls the user's functions and loads or builds the model.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +40,12 @@ NAMES = "train", "validation"
 
 
 def gather(config: DoctorConfig) -> Subject:
-    """Reads what the options name. What a user's code does wrong becomes a finding in `problems`.
+    """Reads everything that the options name.
+
+    An exception from the user's code becomes a finding in `problems`.
 
     Raises:
-      TrainerError, ContractError: an option names something that is not there.
+      TrainerError, ContractError: an option names something that does not exist or cannot be used.
     """
     return subject_of(
         config.data,
@@ -58,14 +63,18 @@ def subject_of(
     past: History | None = None,
     deep: bool = False,
 ) -> Subject:
-    """The same of objects.
+    """Gathers a subject from objects instead of options, otherwise like `gather`.
 
     Args:
-      data: folder of images or prepared dataset.
+      data: folder of images or directory of a prepared dataset.
       dataset: a tf.data.Dataset of (images, labels) batches, a pair of them (training, validation), or a function that
         returns either.
-      model: a Keras model, a function that returns one, or the path of a .keras file or run.
-      past: metric name -> one number an epoch.
+      model: a Keras model, a function that returns one, the path of a .keras file or run, or a network's name.
+      past: history of a past training: metric name -> one number per epoch.
+      deep: True to use DEEPER times as many images and seconds.
+
+    Raises:
+      TrainerError, ContractError: as `gather`.
     """
     subject = Subject(deep=deep, history=past)
     run = _run(model)
@@ -100,7 +109,10 @@ def _with_data(subject: Subject, data: str, as_reference: bool, model_given: boo
 
 
 def _of_folder(found: Folder, splits: tuple[str, ...]) -> Split | None:
-    """The photos of the first of these splits that there are, as small copies."""
+    """Builds a split from a folder's photos, as small copies.
+
+    It takes the first of the given splits that the folder has, and returns None if that one has no opened photos.
+    """
     name = next((split for split in splits if split in found.counts), None)
     photos = [photo for photo in found.photos if photo.split == name]
     if not photos:
@@ -136,7 +148,7 @@ def _with_dataset(subject: Subject, dataset: Any) -> Subject:
         made = dataset() if callable(dataset) else dataset
     except TrainerError:
         raise
-    except Exception as e:  # the user's code may raise anything; that is what is diagnosed
+    except Exception as e:  # the user's code may raise any exception; the finding reports it
         return _with_problem(subject, exceptions.explain(e, f"calling {name}"))
     pair = made if isinstance(made, tuple | list) else (made,)
     if not 1 <= len(pair) <= 2 or not all(isinstance(part, tf.data.Dataset) for part in pair):
@@ -157,7 +169,7 @@ def _with_dataset(subject: Subject, dataset: Any) -> Subject:
 def _draw(
     subject: Subject, batches: tf.data.Dataset, name: str, counts: Mapping[str, int] | None
 ) -> tuple[Split | None, list[Finding]]:
-    """Two looks at a dataset, or what stopped the first."""
+    """Reads two samples of a dataset; if that fails, returns a finding instead."""
     spec = batches.element_spec
     if isinstance(spec, tuple) and len(spec) > 1 and getattr(spec[1], "shape", None) == ():
         return None, [_unbatched(name, spec)]
@@ -168,7 +180,7 @@ def _draw(
         if not len(first):
             return None, [_empty(name)]
         second = sample.draw(batches.take(max(1, SECOND_IMAGES // len(first.batches[0].x))), Clock(SECOND_SECONDS))
-    except Exception as e:  # whatever the user's map functions, decoders and TensorFlow raise
+    except Exception as e:  # the user's map functions, decoders and TensorFlow may raise any exception
         return None, [exceptions.explain(e, f"reading the {name} dataset")]
     return Split(name, first, second, batches, counts), []
 
@@ -195,7 +207,7 @@ def _with_model(subject: Subject, given: Any) -> Subject:
         model = _model(subject, given)
     except (TrainerError, contracts.ContractError):
         raise
-    except Exception as e:  # the user's code may raise anything; that is what is diagnosed
+    except Exception as e:  # the user's code may raise any exception; the finding reports it
         return _with_problem(subject, exceptions.explain(e, f"building the model {name}"))
     if not isinstance(model, keras.Model):
         raise TrainerError(f"{name} should return a keras.Model. It returned a {type(model).__name__}.")
@@ -203,7 +215,7 @@ def _with_model(subject: Subject, given: Any) -> Subject:
 
 
 def _named_model(name: str) -> Any:
-    """What the option says: a function, a path or name, or None."""
+    """Interprets --model: a function, a path or a network's name, or None if empty."""
     return user_functions.Named(name, "--model") if ":" in name else name or None
 
 
@@ -223,7 +235,10 @@ def _model(subject: Subject, given: Any) -> Any:
 
 
 def _call(function: Callable[..., Any], subject: Subject) -> Any:
-    """The model of a function, called with the contract if it takes an argument, as the train command does."""
+    """Calls a function that builds a model.
+
+    It passes the contract if the function requires an argument, as the train command does.
+    """
     function = function.find() if isinstance(function, user_functions.Named) else function
     needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
     if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed):
@@ -246,7 +261,10 @@ def _load(path: str) -> Any:
 
 
 def _compiled(model: Any, contract: Contract | None) -> Any:
-    """Networks for a contract are compiled as the train command would: theirs need not be."""
+    """Compiles a model as the train command would, if it is not compiled yet.
+
+    Functions for the train command may return a model that is not compiled. Models without a contract stay as they are.
+    """
     if contract is not None and not model.compiled and model.built:
         try:
             logits = build.gives_logits(model)
@@ -261,7 +279,7 @@ def _run(model: Any) -> run_dir.Run | None:
 
 
 def _data_of(run: run_dir.Run) -> str:
-    """The dataset that a run was trained on, if it is still there."""
+    """Returns the dataset that a run was trained on, or "" if it no longer exists."""
     try:
         data = str(config_file.read(run.config, TrainConfig)["data"])
     except (TrainerError, KeyError):

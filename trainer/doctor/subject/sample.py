@@ -1,4 +1,4 @@
-"""Part of a dataset in memory: what one or more batches gave, as they were given."""
+"""Draws a sample of a dataset into memory: its first batches, unchanged."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from trainer.doctor.clock import Clock
 
 MAX_IMAGES = 2048
 MAX_BYTES = 512 << 20
-MAX_LABELS = 1 << 16  # labels are looked at beyond the images that are kept: order and counts show there
+MAX_LABELS = 1 << 16  # labels are read further than images are kept, because they show the order and the class counts
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """x: images, (B, H, W, C) usually; y: labels, (B,), (B, 1) or (B, classes); w: weights or None; all as given."""
+    """Holds one batch as the dataset returned it.
+
+    x: images, usually (B, H, W, C). y: labels, (B,), (B, 1) or (B, classes). w: sample weights or None.
+    """
 
     x: np.ndarray
     y: np.ndarray
@@ -27,11 +30,11 @@ class Batch:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """The first batches of a pass.
+    """Holds the first batches of a pass over a dataset.
 
-    batches: with their images.
-    labels_seen: labels in the order of the pass, of these batches and of those whose images were not kept.
-    complete: True if the pass ended by itself and all images are here.
+    batches: the batches whose images were kept.
+    labels_seen: int64 (M,), class ids in the order of the pass; also those of batches whose images were not kept.
+    complete: True if the pass reached the end of the dataset and all images were kept.
     """
 
     batches: tuple[Batch, ...]
@@ -40,7 +43,7 @@ class Sample:
 
     @functools.cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """The distinct shapes of one image, most frequent first."""
+        """Returns the distinct shapes of an image, the most frequent first."""
         count: dict[tuple[int, ...], int] = {}
         for batch in self.batches:
             count[batch.x.shape[1:]] = count.get(batch.x.shape[1:], 0) + len(batch.x)
@@ -48,17 +51,23 @@ class Sample:
 
     @functools.cached_property
     def images(self) -> np.ndarray:
-        """(N, H, W, C) as given; of several shapes, the images of the most frequent one."""
+        """Returns the images as the dataset gave them, (N, H, W, C).
+
+        If there are several shapes, it returns only the images of the most frequent one.
+        """
         return np.concatenate([b.x for b in self._alike])
 
     @functools.cached_property
     def labels(self) -> np.ndarray:
-        """As given, of the images in `images`: (N,), (N, 1) or (N, classes)."""
+        """Returns the labels of `images` unchanged: (N,), (N, 1) or (N, classes)."""
         return np.concatenate([b.y for b in self._alike])
 
     @functools.cached_property
     def ids(self) -> np.ndarray:
-        """int64 (N,): class ids, of integer, one-hot or binary labels."""
+        """Returns the class ids of `labels`, int64 (N,).
+
+        The labels may be integers, one-hot or binary.
+        """
         return class_ids(self.labels)
 
     @property
@@ -70,7 +79,11 @@ class Sample:
 
 
 def class_ids(labels: np.ndarray) -> np.ndarray:
-    """Labels in any usual form -> int64 (N,): (N, C > 1) by the greatest, others as they are, rounded."""
+    """Converts labels in any usual form to class ids, int64 (N,).
+
+    The id of a label (N, C > 1) is the index of its greatest value. Other labels are rounded; NaN and infinity become
+    -1.
+    """
     if labels.ndim > 1 and labels.shape[-1] > 1:
         return np.argmax(labels.reshape(len(labels), -1), axis=-1).astype(np.int64)
     flat = labels.reshape(len(labels), -1)[:, 0] if labels.ndim > 1 else labels
@@ -78,10 +91,14 @@ def class_ids(labels: np.ndarray) -> np.ndarray:
 
 
 def draw(dataset: Iterable[Any], clock: Clock, max_images: int = MAX_IMAGES, max_bytes: int = MAX_BYTES) -> Sample:
-    """The first batches of a pass over a dataset of (x, y) or (x, y, weight) batches.
+    """Reads the first batches of a dataset of (x, y) or (x, y, weight) batches.
 
-    Stops keeping images at the bounds, and the pass at MAX_LABELS labels or when the time is over. At least one batch
-    is drawn. Raises what the dataset raises, and DatasetError for elements that are no pairs of arrays.
+    It keeps images up to `max_images` and `max_bytes`, and stops the pass at MAX_LABELS labels or when the time is
+    over. It reads at least one batch.
+
+    Raises:
+      DatasetError: an element is not a pair or triple of arrays.
+      Exception: whatever the dataset raises.
     """
     batches: list[Batch] = []
     labels: list[np.ndarray] = []
@@ -107,7 +124,10 @@ def draw(dataset: Iterable[Any], clock: Clock, max_images: int = MAX_IMAGES, max
 
 
 class DatasetError(ValueError):
-    """An element of the dataset is not (images, labels); the message says what came."""
+    """Says that an element of the dataset is not (images, labels).
+
+    The message describes the element.
+    """
 
 
 def _batch(element: Any) -> Batch:

@@ -1,4 +1,7 @@
-"""What probes of classes, models and past trainings ask of a subject."""
+"""Computes facts about a subject that several probes need.
+
+They concern its classes, its model and its past training.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,8 @@ ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_acc
 def label_name(label: int, names: tuple[str, ...], quoted: bool = False) -> str:
     """Returns the class's name where it is known, else its id.
 
-    quoted: as it stands in a sentence, 'cat' or class 3; without it as below an axis, cat or 3.
+    Args:
+      quoted: True gives the form for a sentence, 'cat' or class 3. False gives the form below an axis, cat or 3.
     """
     if 0 <= label < len(names):
         return repr(names[label]) if quoted else names[label]
@@ -24,7 +28,10 @@ def label_name(label: int, names: tuple[str, ...], quoted: bool = False) -> str:
 
 
 def counts(subject: Subject, split: Split) -> tuple[dict[int, int], bool]:
-    """Class id -> images of a split, without those that have none, and whether these are all there are."""
+    """Returns class id -> images of a split, and whether these counts are complete.
+
+    Classes without images are left out.
+    """
     if split.counts is not None and subject.labels:
         ids = {name: i for i, name in enumerate(subject.labels)}
         return {ids[name]: n for name, n in split.counts.items() if n and name in ids}, True
@@ -34,10 +41,12 @@ def counts(subject: Subject, split: Split) -> tuple[dict[int, int], bool]:
 
 
 def classes(subject: Subject) -> int:
-    """How many classes there are: of the vocabulary, the model's head or the labels; the most of them, at least 2.
+    """Returns the number of classes, at least 2.
+
+    It is the greatest of the numbers that the class names, the model's output and the labels show.
 
     Raises:
-      NotApplicable: nothing tells.
+      NotApplicable: none of these is known.
     """
     known = [len(subject.labels)] if subject.labels else []
     known += [max(counts(subject, split)[0], default=-1) + 1 for split in subject.splits if len(split.sample)]
@@ -50,22 +59,28 @@ def classes(subject: Subject) -> int:
 
 
 def is_trained(subject: Subject) -> bool:
-    """Whether the model is known to have been trained: a run's, or one whose optimizer has counted steps."""
+    """Tells whether the model is known to be trained.
+
+    This is so for a finished run's model and for one whose optimizer has counted steps.
+    """
     if subject.trained is not None:
         return True
     return steps_taken(subject.model) > 0
 
 
 def steps_taken(model: Any) -> int:
-    """Of its optimizer; 0 where it has none."""
+    """Returns the steps that the model's optimizer has counted; 0 if it has none."""
     optimizer = getattr(model, "optimizer", None)
     iterations = getattr(optimizer, "iterations", None)
     return int(np.asarray(iterations)) if iterations is not None else 0
 
 
 def answers(outputs: np.ndarray) -> np.ndarray:
-    """Outputs (N, C) or (N, 1) or (N,) -> class ids, int64 (N,). Of one unit: probabilities, or logits if any is
-    outside 0..1.
+    """Converts model outputs to predicted class ids, int64 (N,).
+
+    Args:
+      outputs: (N, C), (N, 1) or (N,). Outputs of one unit are taken as probabilities, or as logits if any of them is
+        outside 0..1.
     """
     if outputs.ndim > 1 and outputs.shape[-1] > 1:
         return outputs.reshape(len(outputs), -1).argmax(axis=1)
@@ -75,7 +90,10 @@ def answers(outputs: np.ndarray) -> np.ndarray:
 
 
 def reported_accuracy(history: Mapping[str, tuple[float, ...]] | None) -> tuple[str, float] | None:
-    """The best accuracy of a past training and its name: of validation if it was measured."""
+    """Returns the name and the best value of a past training's accuracy.
+
+    It is the validation accuracy if that was recorded. The result is None if no accuracy was recorded.
+    """
     for name in (*(f"val_{a}" for a in ACCURACIES), *ACCURACIES):
         values = [v for v in (history or {}).get(name, ()) if np.isfinite(v)]
         if values:
@@ -84,10 +102,12 @@ def reported_accuracy(history: Mapping[str, tuple[float, ...]] | None) -> tuple[
 
 
 def losses(history: Mapping[str, tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Training and validation loss by epoch.
+    """Returns the training loss and the validation loss by epoch, float64.
+
+    The validation loss is None if it was not recorded.
 
     Raises:
-      NotApplicable: no training loss was kept.
+      NotApplicable: no training loss was recorded.
     """
     if "loss" not in history:
         raise NotApplicable("the history has no column 'loss'")

@@ -1,4 +1,7 @@
-"""What the doctor looks at, gathered once: parts of the data in memory, the model, the contract, a past training."""
+"""Defines what the doctor examines: data, a model, a contract, a past training.
+
+It is gathered once for all probes. The data are samples in memory.
+"""
 
 from __future__ import annotations
 
@@ -19,21 +22,21 @@ from trainer.doctor.subject.sample import Sample
 Value = TypeVar("Value")
 
 FOLDER, PREPARED, DATASET = "folder", "prepared", "dataset"  # where train and validation come from
-DEEPER = 5  # --deep: so many times the images and seconds
-OUTPUT_IMAGES = 256  # at most so many go through the model to see what it says
+DEEPER = 5  # factor by which --deep multiplies the limits on images and seconds
+OUTPUT_IMAGES = 256  # greatest number of images whose model outputs are computed
 OUTPUT_SECONDS = 10.0
 OUTPUT_BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class Split:
-    """One split of what the doctor looks at.
+    """Describes one split of the examined data.
 
     name: train or validation.
     sample: the first batches of a pass.
-    second: the first batches of another pass, fewer; None where there is nothing to pass over (a folder).
-    dataset: to be iterated again by probes that need more; batches of (x, y) or (x, y, weight). None for a folder.
-    counts: images of each class over the whole split where that is known without reading it: from a contract or folder.
+    second: fewer first batches of another pass; None for a folder, which has no passes.
+    dataset: the dataset, with batches of (x, y) or (x, y, weight), for probes that need more; None for a folder.
+    counts: number of images of each class in the complete split, if a contract or folder gives it; else None.
     """
 
     name: str
@@ -45,14 +48,16 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Subject:
-    """Nothing of it is changed by a probe; a probe that trains, trains a copy of `model`.
+    """Holds everything that the doctor examines.
 
-    origin: of train and validation: FOLDER, PREPARED or DATASET (the user's function).
-    labels: class names in id order, where a folder or contract tells them; else ().
-    folder, contract, directory: of --data, also where it is only there to compare the user's dataset with.
-    model: a keras.Model, which may not be compiled.
-    trained: the contract that the model was trained under, where it is a finished run's.
-    problems: what was found while gathering, such as a function of the user's that raised.
+    Probes do not change it. A probe that trains uses a copy of `model`.
+
+    origin: where train and validation come from: FOLDER, PREPARED or DATASET (the user's function).
+    labels: class names in the order of the ids, if a folder or contract gives them; else ().
+    folder, contract, directory: content of --data, also if it only serves as the reference for the user's dataset.
+    model: a keras.Model, which may or may not be compiled.
+    trained: the contract of the data that the model was trained on, if it is the model of a finished run.
+    problems: findings made while gathering, for example about a user's function that raised an exception.
     """
 
     origin: str = ""
@@ -70,7 +75,7 @@ class Subject:
     _memo: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     def has(self, need: str) -> bool:
-        """Whether there is what a probe needs: one of probes.base.NEEDS."""
+        """Tells whether the subject has what a probe needs, one of probes.base.NEEDS."""
         return {
             "images": self.train is not None and len(self.train.sample) > 0,
             "dataset": self.train is not None and self.train.dataset is not None,
@@ -83,14 +88,14 @@ class Subject:
         }[need]
 
     def once(self, name: str, make: Callable[[], Value]) -> Value:
-        """What `make` gives, made once for all probes that ask under this name."""
+        """Returns the result of `make`, computed once and cached under `name`."""
         if name not in self._memo:
             self._memo[name] = make()
         return self._memo[name]
 
     @property
     def times(self) -> int:
-        """What limits on images and seconds are to be multiplied by."""
+        """Returns the factor for limits on images and seconds: DEEPER or 1."""
         return DEEPER if self.deep else 1
 
     @property
@@ -98,7 +103,11 @@ class Subject:
         return tuple(split for split in (self.train, self.validation) if split is not None)
 
     def split(self, name: str) -> Split:
-        """The split of this name; NotApplicable where there is none."""
+        """Returns the split of this name.
+
+        Raises:
+          NotApplicable: there is no such split, or it has no images.
+        """
         found = next((split for split in self.splits if split.name == name and len(split.sample)), None)
         if found is None:
             raise NotApplicable(f"there is no {name} split")
@@ -106,8 +115,13 @@ class Subject:
 
     @functools.cached_property
     def scored(self) -> tuple[Split, np.ndarray]:
-        """The split that is better to judge a model on (validation, else train), and the model's outputs for its first
-        images: float32 (n, ...), n up to OUTPUT_IMAGES. NotApplicable where the model does not take them.
+        """Returns a split and the model's outputs for its first images.
+
+        The split is validation if there is one, else train. The outputs are float32 (n, ...), with n up to
+        OUTPUT_IMAGES.
+
+        Raises:
+          NotApplicable: there is no model or no image, or the model does not accept the images.
         """
         split = self.splits[-1] if self.splits else None
         if self.model is None or split is None or not len(split.sample):
@@ -122,12 +136,16 @@ class Subject:
 
     @property
     def outputs(self) -> np.ndarray:
-        """The array of `scored`."""
+        """Returns the model's outputs in `scored`."""
         return self.scored[1]
 
 
 def run_model(model: Any, images: np.ndarray) -> np.ndarray:
-    """The outputs of a model in evaluation mode, float32; NotApplicable where it raises or gives several."""
+    """Returns the outputs of a model in evaluation mode, float32.
+
+    Raises:
+      NotApplicable: the model raises an exception or has several outputs.
+    """
     try:
         given = model(images, training=False)
         if isinstance(given, dict | list | tuple):
@@ -135,5 +153,5 @@ def run_model(model: Any, images: np.ndarray) -> np.ndarray:
         return np.asarray(given, np.float32)
     except NotApplicable:
         raise
-    except Exception as e:  # whatever layers raise on a shape or dtype that they do not take
+    except Exception as e:  # layers raise many kinds of exceptions for a shape or dtype
         raise NotApplicable(f"the model does not take the images ({type(e).__name__})") from e

@@ -1,4 +1,4 @@
-"""The user's own functions: found by name from the current directory, called, and diagnosed where they raise."""
+"""Finds the user's own functions by name, from the current directory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from trainer.config import TrainerError
 
 
 class Named:
-    """The function that `module:function` names, imported when it is called.
+    """Wraps the function that `module:function` names; a call imports it first.
 
-    Calling it raises:
-      TrainerError: there is no such module, or no such function in it.
-      Whatever the module raises when it is imported, and the function when it is called.
+    A call raises:
+      TrainerError: the module does not exist, or it has no such function.
+      Exception: whatever the module raises at import, or the function when called.
     """
 
     def __init__(self, name: str, option: str) -> None:
@@ -28,7 +28,11 @@ class Named:
         return self.find()(*arguments)
 
     def find(self) -> Callable[..., Any]:
-        """The function, not called."""
+        """Imports and returns the function without calling it.
+
+        Raises:
+          TrainerError: the module does not exist, or it has no such function.
+        """
         module_name, _, function_name = self.name.partition(":")
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
@@ -44,7 +48,7 @@ class Named:
 
 
 def name_of(given: Any) -> str:
-    """What a message calls a function, path or object that was given."""
+    """Returns the name of a function, path or object for messages."""
     if isinstance(given, Named):
         return f"{given.option} {given.name}"
     if isinstance(given, str | os.PathLike):
@@ -53,6 +57,7 @@ def name_of(given: Any) -> str:
 
 
 def _exists(module_name: str) -> bool:
-    with contextlib.suppress(ImportError, ValueError, AttributeError):  # the parts before a dot are imported to look
+    # find_spec imports the parent packages of a dotted name, which may fail.
+    with contextlib.suppress(ImportError, ValueError, AttributeError):
         return bool(module_name) and importlib.util.find_spec(module_name) is not None
     return False
