@@ -36,7 +36,7 @@ FLOATS = ("float16", "float32")
 
 
 class Shard(NamedTuple):
-    """Names a shard that is to be written: its file, its split, and whether thumbnails of it are made."""
+    """Identifies a shard to be written, and says whether thumbnails are made."""
 
     file: str
     split: str
