@@ -15,11 +15,8 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import jinja2
-from markupsafe import Markup
-
 from pipelines.contract import Contract
-from pipelines.core import text
+from pipelines.core import html_page, text
 from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order, total
 from pipelines.report import charts
 
@@ -45,15 +42,8 @@ def render(contract: Contract, summary: Summary) -> str:
 
     Nothing in the page is executed or fetched.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    environment.filters.update(n=text.number, size=text.byte_size, g=text.general, tail=tail)
+    environment = html_page.environment(pathlib.Path(__file__).parent)
+    environment.filters.update(n=text.number, size=text.byte_size, g=text.general)
     names = reading_order(contract.splits)
     splits = {name: summary.classes.get(name, {}) for name in names}
     return environment.get_template("report.html.j2").render(
@@ -81,22 +71,6 @@ def render(contract: Contract, summary: Summary) -> str:
         engine=flatten(summary.engine),
         most_rows=MOST_ROWS,
     )
-
-
-def _finalize(value: Any) -> Any:
-    """Escapes characters that could reorder or break the page.
-
-    jinja calls it for every value that it puts into the page. Markup and numbers pass unchanged.
-    """
-    return value if isinstance(value, Markup) or not isinstance(value, str) else text.printable(value)
-
-
-def tail(uri: str, length: int = 48) -> str:
-    """Returns the end of a path, which distinguishes it from its neighbours.
-
-    A path of more than `length` characters is cut at the front.
-    """
-    return uri if len(uri) <= length else "…" + uri[1 - length :]
 
 
 def sentence(contract: Contract, summary: Summary) -> str:

@@ -7,10 +7,10 @@ import io
 import math
 import pathlib
 
-import jinja2
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipelines.core import html_page
 from trainer.ablation import conclusions
 from trainer.ablation.scoring import METRICS
 from trainer.ablation.study import Study
@@ -59,10 +59,7 @@ def page(study: Study) -> str:
 
     The page loads nothing from elsewhere.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), autoescape=True, trim_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )  # fmt: skip
+    environment = html_page.environment(pathlib.Path(__file__).parent)
     head, *body = rows(study)
     comparisons = study.comparisons
     return environment.get_template("page.html.j2").render(

@@ -12,13 +12,10 @@ import dataclasses
 import functools
 import math
 import pathlib
-import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import jinja2
-from markupsafe import Markup
-
+from pipelines.core import html_page
 from trainer.evaluation import calibration, intervals, metrics
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
@@ -27,13 +24,13 @@ from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
 
 if TYPE_CHECKING:
+    import jinja2
+
     from trainer.evaluation.mistakes import Mistake  # this import needs TensorFlow; comparing runs does not
 
 MOST_CELLS = 20  # classes; with more classes the page lists the most common confusions instead of a matrix
 MOST_CONFUSIONS = 40
 MOST_LINES = 8  # classes in a chart
-# Lone surrogates (undecodable file names), controls, and the marks that reverse the direction of text.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,15 +53,8 @@ def environment() -> jinja2.Environment:
 
     It escapes all text that is not markup, and raises an error for a name that is not defined.
     """
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_finalize,
-    )
-    made.filters.update(score=score, n="{:,}".format, percent=percent, tail=tail)
+    made = html_page.environment(pathlib.Path(__file__).parent)
+    made.filters.update(score=score, n="{:,}".format, percent=percent)
     return made
 
 
@@ -95,24 +85,6 @@ def percent(share: float) -> str:
     Shares below 1 % keep up to two significant digits, so that they do not become 0 %.
     """
     return f"{100 * share:.2g} %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
-
-
-def tail(text: str, length: int = 30) -> str:
-    """Shortens a path to its last `length` characters.
-
-    The end of a path distinguishes it from its neighbours. The first character shows the cut.
-    """
-    return text if len(text) <= length else "…" + text[1 - length :]
-
-
-def _finalize(value: Any) -> Any:
-    """Escapes characters in text that could reorder or break the page.
-
-    Jinja2 calls it for each value. Markup and numbers stay as they are.
-    """
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    return _UNPRINTABLE.sub(lambda m: f"\\u{ord(m.group()):04x}", value)
 
 
 def _view(found: Assessment, mistakes: Sequence[Mistake]) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipelines.core import html_page
+from pipelines.core.text import printable
 from trainer.doctor.finding import BARS, LINES, MATRIX, Chart
 from trainer.doctor.output import figures
 from trainer.doctor.output.text import Report
@@ -29,14 +30,7 @@ MOST_NAMES = 40  # names below an axis; more would be illegible
 
 def render(subject: Subject, report: Report) -> str:
     """Returns the page as a string that can be encoded as UTF-8."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=_printable,
-    )
+    environment = html_page.environment(Path(__file__).parent, keep="\n\t")
     return environment.get_template("page.html.j2").render(
         report=report,
         findings=[(finding, [(chart.title, draw(chart)) for chart in finding.charts]) for finding in report.findings],
@@ -54,14 +48,7 @@ def draw(chart: Chart) -> str:
 
 
 def _plain(text: str) -> str:
-    return _printable(text).replace("$", r"\$")  # matplotlib reads text between dollar signs as a formula
-
-
-def _printable(value: Any) -> Any:
-    """Escapes characters that cannot be encoded or that change the text direction."""
-    if not isinstance(value, str):
-        return value
-    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in value)
+    return printable(text, "\n\t").replace("$", r"\$")  # matplotlib reads text between dollar signs as a formula
 
 
 def _axes(chart: Chart, height: float = 3.2) -> tuple[Figure, Axes]:
