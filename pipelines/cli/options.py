@@ -43,23 +43,32 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_prepare(commands)
     inspect = commands.add_parser("inspect", help=COMMANDS["inspect"])
-    inspect.add_argument("directory", help="the dataset")
-    inspect.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    inspect.add_argument("--images", metavar="PNG", help="draw a contact sheet, source beside stored")
-    inspect.add_argument("--split", default="train", help="the split to draw (default: train)")
+    inspect.add_argument("directory", help="the folder of the prepared dataset; local, gs:// or s3://")
+    inspect.add_argument("--json", action="store_true", help="print the description as JSON (default: as a table)")
+    inspect.add_argument("--images", metavar="PNG",
+        help="also draw a contact sheet into this file, each source image next to its record (default: "
+        "no sheet)")  # fmt: skip
+    inspect.add_argument("--split", default="train", help="the split that --images draws (default: train)")
     verify = commands.add_parser("verify", help=COMMANDS["verify"])
-    verify.add_argument("directory", help="the dataset")
+    verify.add_argument("directory", help="the folder of the prepared dataset; local, gs:// or s3://")
     verify.add_argument("--source", nargs="?", const="", metavar="PATH",
-        help="also compare the inputs, by content, with those it was made of (PATH: where they are now)")  # fmt: skip
-    verify.add_argument("--json", action="store_true", help="print JSON with every finding instead of the first lines")
+        help="also compare the content of the inputs with that of the inputs which the dataset was made of; PATH says "
+        "where the inputs are now, if they were moved (default: do not compare)")  # fmt: skip
+    verify.add_argument("--json", action="store_true",
+        help="print every finding as JSON (default: print the first findings as text)")  # fmt: skip
     pool = commands.add_parser("worker-pool", help=COMMANDS["worker-pool"])
-    pool.add_argument("--port", type=int, default=50000, help="(default: 50000, where prepare lets engines look)")
+    pool.add_argument("--port", type=int, default=50000,
+        help="the TCP port to listen on (default: 50000, where prepare tells engines to look for the "
+        "pool)")  # fmt: skip
     pool.add_argument("--host", default="localhost",
-        help="the address to listen on; whoever reaches it can run code here (default: localhost)")  # fmt: skip
+        help="the address to listen on; everyone who can reach it can execute code on this machine (default: "
+        "localhost)")  # fmt: skip
     sample = commands.add_parser("sample", help=COMMANDS["sample"])
-    sample.add_argument("--output", required=True, help="the folder to make")
-    sample.add_argument("--count", type=int, default=1500, help="images to draw (default: 1500)")
-    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--output", required=True, help="the local folder to draw the images into")
+    sample.add_argument("--count", type=int, default=1500,
+        help="the number of images, of which every tenth shows a cracked egg (default: 1500)")  # fmt: skip
+    sample.add_argument("--seed", type=int, default=0,
+        help="the seed of the random numbers; another seed draws other images (default: 0)")  # fmt: skip
     return parser
 
 
@@ -72,71 +81,99 @@ def _add_prepare(commands: argparse._SubParsersAction[_Parser]) -> None:
         description="Decodes, resizes, balances and normalizes labelled images into sharded TFRecords with a contract.",
         epilog=(
             "Apache Beam's own options pass through (--direct_num_workers, --flink_master, --project, ...).\n"
-            "An option that neither knows is an error. Exit status: 0 done, 1 failed, 2 usage, 3 too much bad data."
+            "An option that neither prepare nor Beam knows is an error.\n"
+            "Exit status: 0 done, 1 failed, 2 usage, 3 too much bad data."
         ),
     )
     d = _DEFAULTS
     what = p.add_argument_group("input and output")
     what.add_argument("--input", required=True, metavar="PATH",
-        help="a folder of class folders or of split/class folders, a CSV, JSONL or Parquet manifest (path, label, "
-        "optionally split, group, weight), or a glob; local, gs:// or s3://")  # fmt: skip
-    what.add_argument("--output", required=True, metavar="DIR", help="the dataset to make")
-    what.add_argument("--name", default=d["name"], help="NAME in NAME-train.tfrecord-… (default: the folder's)")
+        help="the images: a folder of class folders or of split/class folders, a CSV, JSONL or Parquet manifest with "
+        "the columns path, label and optionally split, group, weight, or a glob; local, gs:// or "
+        "s3://")  # fmt: skip
+    what.add_argument("--output", required=True, metavar="DIR",
+        help="the folder of the dataset to make; local, gs:// or s3://")  # fmt: skip
+    what.add_argument("--name", default=d["name"],
+        help="the first part of the shards' file names, NAME-train.tfrecord-… (default: made from the name of the "
+        "output folder)")  # fmt: skip
     what.add_argument("--layout", default=d["layout"], choices=("auto", "class", "split"),
-        help="whether the top folders are classes or splits (default: by their names)")  # fmt: skip
-    what.add_argument("--allow-outside", action="store_true", help="follow links and paths that leave the input")
+        help="whether the top folders of the input are classes or splits; auto decides by their names "
+        "(default: auto)")  # fmt: skip
+    what.add_argument("--allow-outside", action="store_true",
+        help="accept links and manifest paths that lead out of the input (default: reject such files)")  # fmt: skip
     what.add_argument("--max-reject-rate", type=float, default=d["max_reject_rate"], metavar="RATE",
-        help="fail, publishing nothing, if more than this part of the inputs is bad (default: 0.01)")  # fmt: skip
-    what.add_argument("--max-pixels", type=int, default=d["max_pixels"], help="reject larger images (default: 64 Mi)")
+        help="fail and publish nothing if more than this fraction (0 to 1) of the inputs is bad "
+        "(default: 0.01)")  # fmt: skip
+    what.add_argument("--max-pixels", type=int, default=d["max_pixels"],
+        help="reject an image with more pixels (width times height) than this (default: 67108864, 64 Mi)")  # fmt: skip
     what.add_argument("--max-frames", type=int, default=d["max_frames"],
-        help="reject animations and TIFFs of more; only the first is used (default: 1000)")  # fmt: skip
+        help="reject an animation or a TIFF with more frames than this; only the first frame is used "
+        "(default: 1000)")  # fmt: skip
     what.add_argument("--max-file-bytes", type=int, default=d["max_file_bytes"],
-        help="reject larger files, unread (default: 256 Mi)")  # fmt: skip
+        help="reject a file of more bytes than this, without reading it (default: 268435456, 256 Mi)")  # fmt: skip
     what.add_argument("--image-timeout", type=float, default=d["image_timeout"], metavar="SECONDS",
-        help="reject an image that takes longer to read or decode (default: 60)")  # fmt: skip
+        help="reject an image whose reading or decoding takes more seconds than this (default: 60)")  # fmt: skip
     what.add_argument("--image-memory", type=_bytes, default="1G", metavar="SIZE",
-        help="reject an image that takes more; each worker may take so much (default: 1G)")  # fmt: skip
+        help="reject an image whose decoding needs more memory than this, in bytes or with K, M or G; each worker may "
+        "use this much; Linux only (default: 1G)")  # fmt: skip
     pixels = p.add_argument_group("pixels")
-    pixels.add_argument("--size", type=_size, default="128x128", metavar="HxW", help="(default: 128x128)")
+    pixels.add_argument("--size", type=_size, default="128x128", metavar="HxW",
+        help="the height and the width of the stored images in pixels; one number makes them square "
+        "(default: 128x128)")  # fmt: skip
     pixels.add_argument("--resize", default=d["resize"], choices=contract.RESIZE_MODES,
-        help="change the aspect, cut the centre, pad with the background, or none: the pixels as they are, cut or "
-        "padded to the size around their centre, to compare with (default: stretch)")  # fmt: skip
+        help="how an image is brought to the size: stretch changes its aspect, crop cuts out the centre, pad adds the "
+        "background, none cuts or pads around the centre without resizing, for comparison "
+        "(default: stretch)")  # fmt: skip
     pixels.add_argument("--filter", default=d["filter"], choices=contract.FILTERS,
-        help="both antialiased: area is the exact average over each target pixel (default: area)")  # fmt: skip
+        help="the filter for resizing, which is antialiased: area is the exact average over each target pixel, "
+        "bilinear a weighted average (default: area)")  # fmt: skip
     pixels.add_argument("--quality", default=d["quality"], choices=QUALITIES,
-        help="fast: JPEGs of at least twice the size are shrunk by 2, 4 or 8 while they are decoded, which changes "
-        "values by one to two gray levels on average (default: exact)")  # fmt: skip
+        help="how JPEGs are decoded: exact decodes all pixels, fast shrinks JPEGs of at least twice the size by 2, 4 "
+        "or 8 while they are decoded, which changes values by one to two gray levels on average "
+        "(default: exact)")  # fmt: skip
     pixels.add_argument("--background", type=_color, default="255,255,255", metavar="R,G,B",
-        help="behind transparent pixels and around padding (default: 255,255,255)")  # fmt: skip
+        help="the colour behind transparent pixels and around padding, each number 0 to 255 (default: "
+        "255,255,255)")  # fmt: skip
     pixels.add_argument("--normalize", default=d["normalize"], choices=contract.NORMALIZATIONS,
-        help="zscore (per channel, of the train originals), unit 0..1, symmetric -1..1, imagenet, none 0..255 "
+        help="how pixel values are normalized: zscore to mean 0 and deviation 1 per channel over the originals of "
+        "train, unit to 0..1, symmetric to -1..1, imagenet by ImageNet's mean and deviation, none leaves 0..255 "
         "(default: zscore)")  # fmt: skip
     pixels.add_argument("--encoding", default=d["encoding"], choices=contract.ENCODINGS,
-        help="of the pixels in a record (default: float16)")  # fmt: skip
-    pixels.add_argument("--jpeg-quality", type=int, default=d["jpeg_quality"], help="(default: 95)")
+        help="how a record stores its pixels: as numbers of this type, or as a JPEG or PNG (default: "
+        "float16)")  # fmt: skip
+    pixels.add_argument("--jpeg-quality", type=int, default=d["jpeg_quality"],
+        help="the quality of the images that --encoding jpeg stores, 1 to 100 (default: 95)")  # fmt: skip
     classes = p.add_argument_group("splits and balance")
     classes.add_argument("--splits", type=_shares, default="train=0.8,validation=0.1,test=0.1", metavar="NAME=SHARE,…",
-        help="stratified by class; equal images and equal groups stay together; given splits are kept")  # fmt: skip
+        help="the splits and the fraction of each class that they get, 1 in total; equal images and images of one "
+        "group stay in one split; splits that the input states are kept (default: "
+        "train=0.8,validation=0.1,test=0.1)")  # fmt: skip
     classes.add_argument("--duplicates", default=d["duplicates"], choices=DUPLICATES,
-        help="images of equal content: keep them together in one split, drop all but the first (and all of those under "
-        "more than one label), or fail (default: keep)")  # fmt: skip
+        help="what is done with images of equal content: keep them together in one split, drop all but the first (or "
+        "all, where their labels differ), or fail (default: keep)")  # fmt: skip
     classes.add_argument("--balance", type=_balance, default="none", metavar="MODE",
-        help="train only: none, uniform, uniform=N, sqrt, temperature=T, counts=CLASS:N,… (default: none)")  # fmt: skip
+        help="how the classes of train are balanced by copying and leaving out images: none, uniform (each class gets "
+        "as many records as the largest has) or uniform=N, sqrt (in proportion to the square root of the class's "
+        "count), temperature=T (to its power 1/T), or counts=CLASS:N,… (default: none)")  # fmt: skip
     classes.add_argument("--max-copies", type=int, default=d["max_copies"], metavar="N",
-        help="records an image at most, the original included (default: 10)")  # fmt: skip
+        help="the most records that --balance makes of one image, including the original (default: 10)")  # fmt: skip
     classes.add_argument("--augment", type=_augment, default="default", metavar="LIST",
-        help="what copies undergo: default, none (copies are plain duplicates, to compare with), or a list of "
-        + ", ".join(f"{name}={value:g}" for name, value in AUGMENT_DEFAULTS.items()))  # fmt: skip
+        help="how the copies that --balance makes are changed: default, none (copies are plain duplicates, for "
+        "comparison), or a list NAME=STRENGTH,… that omits the other changes; rotate is in degrees, all others are "
+        "fractions, and default is " + ", ".join(f"{name}={value:g}" for name, value in AUGMENT_DEFAULTS.items())
+        + " (default: default)")  # fmt: skip
     run = p.add_argument_group("shards and run")
-    run.add_argument("--shards", type=int, default=d["shards"], metavar="N", help="a split (default: by --shard-size)")
-    run.add_argument("--shard-size", type=_bytes, default="128M", metavar="SIZE", help="at most, about (default: 128M)")
-    run.add_argument("--seed", type=int, default=d["seed"], help="of splits, order and augmentation (default: 0)")
-    run.add_argument(
-        "--workers", type=int, default=d["workers"], help="decoding processes, on each machine (default: one a core)"
-    )
+    run.add_argument("--shards", type=int, default=d["shards"], metavar="N",
+        help="the number of shards of each split (default: chosen by --shard-size)")  # fmt: skip
+    run.add_argument("--shard-size", type=_bytes, default="128M", metavar="SIZE",
+        help="the approximate largest size of a shard, in bytes or with K, M or G (default: 128M)")  # fmt: skip
+    run.add_argument("--seed", type=int, default=d["seed"],
+        help="the seed of the splits, the order of the records and the augmentation (default: 0)")  # fmt: skip
+    run.add_argument("--workers", type=int, default=d["workers"],
+        help="the number of decoding processes on each machine (default: one per core)")  # fmt: skip
     run.add_argument("--runner", default="DirectRunner",
-        help="DirectRunner (in this process, the default), FlinkRunner, SparkRunner, PrismRunner, DataflowRunner or "
-        "another of Beam's; see docs/engines")  # fmt: skip
+        help="the Beam runner: DirectRunner (in this process), FlinkRunner, SparkRunner, PrismRunner, DataflowRunner "
+        "or another of Beam's; see docs/engines (default: DirectRunner)")  # fmt: skip
 
 
 def prepare_config(args: argparse.Namespace) -> PrepareConfig:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -147,6 +149,18 @@ def test_every_option_has_a_flag_but_those_that_balance_sets():
 
     missing = {f.name for f in dataclasses.fields(PrepareConfig)} - flags
     assert missing == {"temperature", "target", "counts", "thumbnails"}
+
+
+def test_every_help_text_can_be_read_alone_and_states_the_default():
+    [commands] = [a for a in options.build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    for command, parser in commands.choices.items():
+        for action in parser._actions:
+            if "--help" in action.option_strings:
+                continue
+            text = " ".join(str(action.help).split())
+            assert len(text.partition("(default: ")[0].split()) >= 4, f"{command} {action.dest}: {text!r}"
+            if action.option_strings and not action.required:
+                assert re.search(r"\(default: .+\)$", text), f"{command} {action.dest}: {text!r}"
 
 
 def test_help_names_every_option_and_imports_nothing_heavy():
