@@ -33,8 +33,10 @@ Epoch = Callable[[], Iterable[object]]
 
 def shardmill(path: str) -> Epoch:
     """`path` is a prepared dataset; as file:// it is read as a remote one."""
+    from trainer.cli.commands import keep_memory
     from trainer.data import dataset
 
+    keep_memory()
     batches = dataset.load(path, "train", BATCH, shuffle=True, seed=0)
     return lambda: batches
 

@@ -20,7 +20,7 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Executes the harness until the engine has no more work for it."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.harness")
+    parser = argparse.ArgumentParser(prog="python -m pipelines.beam_workers.sdk_harness")
     for name in ("id", "control", "logging", "provision"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--parent", required=True, type=int, help="the process of the pool")

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
 
+# What Pillow may open of untrusted files. Without this list it would also try PostScript, for which it starts
+# Ghostscript.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
 # Reasons of rejects that are reported, but are no fault of the data: they do not count towards --max-reject-rate.
 HARMLESS = ("hidden", "no-label", "repeated-row", "duplicate", "conflicting-labels")
 

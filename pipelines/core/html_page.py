@@ -1,4 +1,4 @@
-"""Sets up the templates of every HTML page, so that all pages escape alike and look alike.
+"""Sets up the templates of all HTML pages, so that they escape and look alike.
 
 All pages include the style sheet `page.css.j2` of this folder. jinja2 is imported when a page is rendered and not
 before: a program that only reads datasets need not have it.

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipelines import storage
+from pipelines.core.elements import IMAGE_FORMATS
 from pipelines.core.text import printable
 
 TILE = 128  # width and height of each picture, in pixels
@@ -65,7 +66,7 @@ def load_source(uri: str) -> Image.Image | str:
     except OSError:
         return "source missing"
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
         if image.width * image.height > MAX_SOURCE_PIXELS:
             return "source too large"
         image.draft("RGB", (2 * TILE, 2 * TILE))  # JPEG: decodes at a reduced size where possible

@@ -21,19 +21,35 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipelines.core.elements import Header
+from pipelines.core.elements import IMAGE_FORMATS, Header
 from pipelines.images import bounded_header, exif
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+FORMATS = IMAGE_FORMATS
 WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
 MAX_PIXELS, MAX_FRAMES = 64 << 20, 1000
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
 _BAND = 1 << 18  # pixels divided at a time
-# Pillow warns of damaged metadata and of sizes that we limit ourselves. The filter is global, since
-# warnings.catch_warnings around the calls is not safe in threads.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 _PILLOWS_TEXT_LIMITS = ("Decompressed data too large", "Too much memory used in text chunks")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+
+
+def allow_pixels(max_pixels: int) -> None:
+    """Makes Pillow open images of up to `max_pixels` pixels.
+
+    It changes the whole process, so only our own worker processes call it. Otherwise Pillow refuses images of more than
+    twice `PIL.Image.MAX_IMAGE_PIXELS`, which is 89 million pixels by default.
+    """
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
+        Image.MAX_IMAGE_PIXELS = max_pixels
+
+
+def silence_pillow() -> None:
+    """Hides Pillow's warnings of damaged metadata and of sizes that we limit.
+
+    It changes the whole process, so only our programs and workers call it. `warnings.catch_warnings` around each call
+    would not do: it is not safe in threads.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class ImageError(ValueError):
@@ -137,9 +153,6 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_F
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    # Pillow has its own limit, which must not be lower than ours. Threads that set it all set it to the same value.
-    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > Image.MAX_IMAGE_PIXELS:
-        Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as e:

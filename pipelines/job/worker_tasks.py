@@ -36,6 +36,7 @@ def warm_up() -> None:
     encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
     spec = resize.ImageSpec(4, 4)
     decode.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
+    formats.silence_pillow()
     memory_limit.allow()
 
 
@@ -90,12 +91,13 @@ def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfi
 
 
 def _bound(source: Source | Ref, config: PrepareConfig) -> None:
-    """Limits the memory for one image.
+    """Limits the memory for one image, and allows its pixels.
 
     It first connects to a remote store, so that the client of the store does not count.
     """
     if storage.is_remote(source.uri):
         remote.connect(source.uri)
+    formats.allow_pixels(config.max_pixels)
     memory_limit.bound(config.image_memory)
 
 

@@ -95,7 +95,6 @@ def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: boo
 
 
 def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
-    xla_normalize.keep_memory()
     images = xla_normalize.cutter(contract, rows.image, dequantize)
 
     def unpack(batch: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -105,7 +104,6 @@ def _unpacker(contract: Contract, rows: Rows, dequantize: bool) -> Read:
 
 
 def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
-    xla_normalize.keep_memory()
     finish: Callable[[tf.Tensor], tf.Tensor] = xla_normalize.dequantizer(contract) if dequantize else tf.identity
     return finish
 

@@ -5,11 +5,7 @@ XLA compiles the work to a single pass. The memory of a batch is kept for the ne
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import functools
 import math
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +13,6 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
-MOST = 2**31 - 1
 
 
 def dequantizer(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
@@ -88,17 +81,3 @@ def _normalization(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
         return tf.reshape(products + offset, (-1, height, width, channels))
 
     return normalized
-
-
-@functools.cache
-def keep_memory() -> None:
-    """Makes the C library keep large freed blocks for the next batch.
-
-    glibc otherwise maps each block of megabytes and returns it to the system, which has to clear every page again. With
-    another C library nothing happens.
-    """
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            library = ctypes.CDLL(None)
-            library.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-            library.mallopt(M_TRIM_THRESHOLD, MOST)

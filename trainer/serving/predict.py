@@ -64,6 +64,7 @@ def predict(directory: str, paths: Sequence[str], as_json: bool, say: Callable[[
     """
     model = load(directory)
     count = failed = 0
+    formats.silence_pillow()  # this is the whole command: a damaged file is one line of ours
     for answer in answers(model, files(paths)):
         count += 1
         if answer.probabilities is None:

@@ -92,6 +92,12 @@ def test_a_missing_source_is_a_gray_tile(dataset: Path, tmp_path: Path) -> None:
     assert pair_colors(tmp_path / "sheet.png", 0)[1] == (0, 0, 0)
 
 
+def test_a_source_that_pillow_would_give_to_ghostscript_is_not_opened(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "drawing.eps")
+    assert Image.open(tmp_path / "drawing.eps").format == "EPS"
+    assert contact_sheet.load_source(str(tmp_path / "drawing.eps")) == "source unreadable"
+
+
 def test_sources_are_upright_and_over_white_or_say_why_not(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

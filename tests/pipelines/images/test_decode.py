@@ -564,7 +564,11 @@ def test_too_many_pixels_are_refused_from_the_header(width, height):
 
 def test_the_limit_is_inclusive_and_ours_not_pillows(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ImageError, match="ore than the allowed"):
+        formats.read_header(huge_png(100, 100), 10_000)
+    assert Image.MAX_IMAGE_PIXELS == 1000  # a library function changes no limit of the process
 
+    formats.allow_pixels(10_000)
     header = formats.read_header(huge_png(100, 100), 10_000)
 
     assert (header.width, header.height) == (100, 100)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
 
 from tests.support.datasets import write_dataset
 from tests.support.doctor import batches, cnn
@@ -188,6 +189,12 @@ def test_labels_that_are_no_numbers_are_outside_every_head():
 
 
 # ---- folders
+
+
+def test_a_photo_that_pillow_would_give_to_ghostscript_is_not_opened(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "drawing.eps")
+    with pytest.raises(UnidentifiedImageError):
+        folder.size_of(str(tmp_path / "drawing.eps"))
 
 
 def test_a_folder_is_scanned_by_turns_of_its_classes(tmp_path):

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from pipelines.core.elements import IMAGE_FORMATS
 from trainer.config import TrainerError
 from trainer.doctor.clock import Clock
 
@@ -147,7 +148,7 @@ def size_of(path: str) -> tuple[int, int]:
     """
     if not os.path.isfile(path):
         raise OSError("not a regular file")  # reading a FIFO would block for ever
-    with Image.open(path) as image:
+    with Image.open(path, formats=IMAGE_FORMATS) as image:
         return _upright(image)
 
 
@@ -163,7 +164,7 @@ def _open(root: str, path: str, split: str, label: str) -> Photo:
         raise OSError("not a regular file")  # reading a FIFO would block for ever
     with open(full, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with Image.open(full) as image:
+    with Image.open(full, formats=IMAGE_FORMATS) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ValueError(f"{width}x{height} pixels")
