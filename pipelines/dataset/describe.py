@@ -18,8 +18,9 @@ import numpy as np
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.contract import Contract, ContractError, tfrecord
+from pipelines.contract import Contract, ContractError, ledger, tfrecord
 from pipelines.core import summary, text
+from pipelines.core.errors import LedgerError
 from pipelines.dataset import verify_shard
 
 if TYPE_CHECKING:  # contact_sheet loads Pillow, which is not in the base install; `describe` does not need it
@@ -179,17 +180,15 @@ def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Itera
 
     for shard in c.split(split).shards:
         path = storage.join(os.fspath(directory), "ledger", f"{shard.file}.jsonl")
+        count = 0
         try:
-            lines = [line for line in storage.read_text(path).split("\n") if line] if shard.records else []
-            values = [json.loads(line) for line in lines]
-            yield from (
-                Entry(shard.file, i, str(v["key"]), str(v["uri"]), str(v["label"]), int(v["copy"]))
-                for i, v in enumerate(values)
-            )
-        except Exception as e:  # missing, remote or malformed: the dataset is not complete
-            raise ContractError(f"{path} cannot be read ({type(e).__name__}: {e}). Prepare the dataset again.") from e
-        if len(values) != shard.records:
-            raise ContractError(f"{path} has {len(values)} lines, its shard {shard.records} records. Prepare again.")
+            for line in ledger.lines(os.fspath(directory), shard.file, storage.reading) if shard.records else ():
+                yield Entry(shard.file, count, line.key, line.uri, line.label, line.copy)
+                count += 1
+        except LedgerError as e:  # missing, remote or malformed: the dataset is not complete
+            raise ContractError(f"{path} cannot be read ({e}). Prepare the dataset again.") from e
+        if count != shard.records:
+            raise ContractError(f"{path} has {count} lines, its shard {shard.records} records. Prepare again.")
 
 
 def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[Entry]) -> list[np.ndarray]:

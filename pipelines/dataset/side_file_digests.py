@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.contract import Contract
+from pipelines.contract import Contract, ledger
 from pipelines.dataset import sidecars
-from pipelines.records import ledger
 from pipelines.work_dir import Work
 
 # Directories of the dataset that hold only files that the pipeline writes.

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.config import PrepareConfig
-from pipelines.contract import json_fields
+from pipelines.contract import json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core import progress
 from pipelines.core.elements import HARMLESS, Source
@@ -25,7 +25,6 @@ from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import folders, listing
 from pipelines.inputs.rules import is_manifest
-from pipelines.records import ledger
 from pipelines.storage import StorageError
 
 THREADS = 8  # they read and hash; most of the time they wait for a disk or a network
@@ -175,11 +174,11 @@ def _only_listed(
 def _known(directory: str, contract: contracts.Contract, base: str) -> dict[str, Known]:
     known: dict[str, Known] = {}
     for name in (ledger.REJECTED, ledger.UNUSED):
-        for r in ledger.rejects(directory, name):
+        for r in ledger.rejects(directory, name, storage.reading):
             known[_key(r.uri, base)] = Known(r.digest, r.label, r.reason)
     for split in contract.splits.values():
         for shard in split.shards:
-            for line in ledger.lines(directory, shard.file):
+            for line in ledger.lines(directory, shard.file, storage.reading):
                 if not line.copy or _key(line.uri, base) not in known:
                     known[_key(line.uri, base)] = Known(line.digest, line.label, "")
     return known

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.contract import Contract, Split
+from pipelines.contract import Contract, Split, ledger
 from pipelines.core import progress
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import side_file_digests, verify_shard
 from pipelines.dataset.verify_shard import Counts
-from pipelines.records import ledger
 
 
 def verify(directory: str) -> list[str]:
@@ -75,8 +74,10 @@ def _reject_problems(directory: str, contract: Contract) -> Iterator[str]:
     The lists hold the inputs that were not written. They are counted by reason and by class.
     """
     try:
-        reasons = collections.Counter(r.reason for r in ledger.rejects(directory, ledger.REJECTED))
-        left_out = collections.Counter((r.split, r.label) for r in ledger.rejects(directory, ledger.UNUSED))
+        reasons = collections.Counter(r.reason for r in ledger.rejects(directory, ledger.REJECTED, storage.reading))
+        left_out = collections.Counter(
+            (r.split, r.label) for r in ledger.rejects(directory, ledger.UNUSED, storage.reading)
+        )
     except LedgerError as e:
         yield str(e)
         return

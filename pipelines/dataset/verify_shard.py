@@ -15,11 +15,10 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from pipelines import storage
-from pipelines.contract import Contract, Shard, tf_example, tfrecord
+from pipelines.contract import Contract, Shard, ledger, tf_example, tfrecord
 from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core import progress
 from pipelines.core.errors import LedgerError
-from pipelines.records import ledger
 from pipelines.storage import CHUNK
 
 MOST_TOLD = 10  # problems of one kind that are listed per shard; the rest are counted
@@ -60,7 +59,7 @@ def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -
     It adds the records of the shard to `counts`.
     """
     try:
-        listed = list(ledger.lines(directory, shard.file))
+        listed = list(ledger.lines(directory, shard.file, storage.reading))
     except LedgerError as e:
         yield str(e)
         listed = None

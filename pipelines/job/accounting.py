@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
+from pipelines.contract import ledger
 from pipelines.core import elements, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Summary
@@ -23,7 +24,6 @@ from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.plan.balance import Copies
-from pipelines.records import ledger
 from pipelines.work_dir import Work
 
 

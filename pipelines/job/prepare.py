@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.contract import Contract
+from pipelines.contract import Contract, ledger
 from pipelines.core import elements, errors, progress
 from pipelines.core.summary import Summary
 from pipelines.inputs import listing
 from pipelines.job import accounting, pipeline, publish
 from pipelines.plan import plan as plans
-from pipelines.records import ledger, shard_writer
+from pipelines.records import shard_writer
 from pipelines.runners import runner as engine
 from pipelines.storage import remote
 from pipelines.workers import pool

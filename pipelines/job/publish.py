@@ -19,7 +19,7 @@ import pipelines
 from pipelines import contract as contracts
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.contract import Contract, Normalization, Shard, Split
+from pipelines.contract import Contract, Normalization, Shard, Split, ledger
 from pipelines.core import errors
 from pipelines.core.errors import ConfigError
 from pipelines.core.summary import Summary
@@ -28,7 +28,6 @@ from pipelines.images import histogram
 from pipelines.inputs import rules
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
-from pipelines.records import ledger
 from pipelines.report import page
 from pipelines.work_dir import Work
 

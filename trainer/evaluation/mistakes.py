@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import io
-import json
 import os
 
 import numpy as np
@@ -16,6 +15,8 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import contract as contracts
+from pipelines.contract import ledger
+from pipelines.core.errors import LedgerError
 from trainer.data import dataset
 from trainer.data.gather import order
 from trainer.evaluation import inference
@@ -72,9 +73,8 @@ def sources(data: str | os.PathLike[str], split: str) -> list[str]:
     found: list[str] = []
     try:
         for shard in shards:
-            with tf.io.gfile.GFile(os.path.join(data, "ledger", f"{shard.file}.jsonl")) as file:
-                found += [str(json.loads(line)["uri"]) for line in file]
-    except (OSError, ValueError, TypeError, KeyError, tf.errors.OpError):
+            found += [line.uri for line in ledger.lines(os.fspath(data), shard.file)]
+    except (LedgerError, tf.errors.OpError):
         return []
     counts = [shard.records for shard in shards]
     return [found[i] for i in order(counts, dataset.OPEN_SHARDS)] if len(found) == sum(counts) else []

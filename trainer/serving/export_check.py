@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -20,7 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from pipelines.contract import Contract
+from pipelines.contract import Contract, ledger
+from pipelines.core.errors import LedgerError
 from trainer.config import TrainerError
 from trainer.data import dataset, mmap_tfrecord
 
@@ -152,16 +152,16 @@ def _sources(data: str, shard: str) -> Iterator[bytes | None]:
     It yields None for an augmented copy, and for a file that was removed or changed.
     """
     try:
-        with open(os.path.join(data, "ledger", f"{shard}.jsonl"), encoding="utf-8") as file:
-            for line in file:
-                yield _source(json.loads(line))
-    except (OSError, ValueError):  # the dataset has no local ledger: the records' pixels are sent instead
+        if "://" not in data:
+            for line in ledger.lines(data, shard):
+                yield _source(line)
+    except LedgerError:  # the dataset has no local ledger: the records' pixels are sent instead
         return
 
 
-def _source(entry: dict[str, object]) -> bytes | None:
-    uri, digest = str(entry.get("uri")), entry.get("digest")
-    if entry.get("copy") != 0 or not os.path.isfile(uri) or os.path.getsize(uri) > MAX_SOURCE_BYTES:
+def _source(line: ledger.Line) -> bytes | None:
+    uri, digest = line.uri, line.digest
+    if line.copy or not os.path.isfile(uri) or os.path.getsize(uri) > MAX_SOURCE_BYTES:
         return None
     try:
         with open(uri, "rb") as file:

@@ -21,9 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import contract
-from pipelines.contract import tf_example, tfrecord
+from pipelines.contract import ledger, tf_example, tfrecord
 from pipelines.dataset import verify, verify_shard
-from pipelines.records import ledger
 
 FILE = "insects-train.tfrecord-00000-of-00002"
 

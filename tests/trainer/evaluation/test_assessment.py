@@ -197,7 +197,8 @@ def test_mistakes_come_with_pixels_and_sources(tmp_path):
     ledger = tmp_path / "d" / "ledger"
     ledger.mkdir()
     for shard in contract.splits["test"].shards:
-        lines = [json.dumps({"uri": f"{shard.file[-14:-9]}/{i}.jpg"}) for i in range(shard.records)]
+        rest = {"key": "k", "label": "ok", "digest": "0" * 64, "copy": 0}
+        lines = [json.dumps({"uri": f"{shard.file[-14:-9]}/{i}.jpg", **rest}) for i in range(shard.records)]
         (ledger / f"{shard.file}.jsonl").write_text("\n".join(lines) + "\n")
     numbers = [int(key[:16], 16) for key in keys]  # records alternate over the two shards
     expected = [f"{contract.splits['test'].shards[n % 2].file[-14:-9]}/{n // 2}.jpg" for n in numbers]

@@ -146,7 +146,9 @@ def test_source_files_are_sent_where_they_are_as_the_ledger_says(tmp_path):
         if kept is not None:
             (tmp_path / name).write_bytes(content if kept else b"other")
         digest = hashlib.sha256(content).hexdigest()
-        lines.append({"key": name, "uri": str(tmp_path / name), "digest": digest, "copy": int(name == "copy.png")})
+        lines.append(
+            {"key": name, "uri": str(tmp_path / name), "label": "ok", "digest": digest, "copy": int(name == "copy.png")}
+        )
     (tmp_path / "d" / "ledger").mkdir()
     (tmp_path / "d" / "ledger" / f"{shard}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     drawn = export_check.samples(str(tmp_path / "d"), contract)

@@ -5,16 +5,18 @@ Reading takes the memory of one line, and the length of a line is limited.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import IO, NamedTuple
 
-from pipelines import storage
 from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core.errors import LedgerError
 from pipelines.core.summary import Rejected
 
 MAX_LINE = 1 << 20  # bytes
+Opened = Callable[[str], AbstractContextManager[IO[bytes]]]
 REJECTED, UNUSED = "rejected.jsonl", "unused.jsonl"
 
 
@@ -28,13 +30,17 @@ class Line(NamedTuple):
     copy: int
 
 
-def lines(directory: str, shard_file: str) -> Iterator[Line]:
+def lines(directory: str, shard_file: str, opened: Opened | None = None) -> Iterator[Line]:
     """Yields the lines of a shard's ledger, in the order of its records.
+
+    Args:
+      opened: opens a path for reading bytes, such as `storage.reading`. Default: local files, and what TensorFlow's
+        file systems read.
 
     Raises:
       LedgerError: there is no such file, or a line is malformed.
     """
-    for number, found in _objects(directory, f"ledger/{shard_file}.jsonl"):
+    for number, found in _objects(directory, f"ledger/{shard_file}.jsonl", opened or _open):
         try:
             key, uri, label = (found.text(name) for name in ("key", "uri", "label"))
             line = Line(key, uri, label, found.digest("digest"), found.whole("copy"))
@@ -43,13 +49,13 @@ def lines(directory: str, shard_file: str) -> Iterator[Line]:
         yield line
 
 
-def rejects(directory: str, name: str) -> Iterator[Rejected]:
+def rejects(directory: str, name: str, opened: Opened | None = None) -> Iterator[Rejected]:
     """Yields the lines of rejects/REJECTED or rejects/UNUSED.
 
     Raises:
       LedgerError: as in `lines`.
     """
-    for number, found in _objects(directory, f"rejects/{name}"):
+    for number, found in _objects(directory, f"rejects/{name}", opened or _open):
         try:
             texts = [found.text(n) for n in ("uri", "label", "split", "digest", "stage", "reason", "detail")]
         except FieldError as e:
@@ -57,11 +63,11 @@ def rejects(directory: str, name: str) -> Iterator[Rejected]:
         yield Rejected(*texts)
 
 
-def _objects(directory: str, name: str) -> Iterator[tuple[int, Fields]]:
+def _objects(directory: str, name: str, opened: Opened) -> Iterator[tuple[int, Fields]]:
     """Yields (line number, object) of every line."""
     number = 0
     try:
-        with storage.reading(storage.join(directory, *name.split("/"))) as file:
+        with opened(f"{directory.rstrip('/')}/{name}") as file:
             while line := file.readline(MAX_LINE + 1):
                 number += 1
                 if len(line) > MAX_LINE:
@@ -69,3 +75,14 @@ def _objects(directory: str, name: str) -> Iterator[tuple[int, Fields]]:
                 yield number, Fields(json_fields.parse(line.decode("utf-8")))
     except (OSError, FieldError, UnicodeDecodeError) as e:
         raise LedgerError(f"{name} cannot be read from line {number or 1}: {e}.") from e
+
+
+def _open(path: str) -> AbstractContextManager[IO[bytes]]:
+    if "://" not in path:
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise OSError("not a regular file")  # opening a FIFO could block for ever
+        return open(path, "rb")
+    import tensorflow as tf
+
+    file: AbstractContextManager[IO[bytes]] = tf.io.gfile.GFile(path, "rb")
+    return file
