@@ -34,6 +34,8 @@ PIP_FLAGS := --disable-pip-version-check --require-hashes
 LOCK_FLAGS := -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
+# A process a core, each with its own shared datasets; a file's tests stay in one process and share its fixtures.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
 FLINK_VERSION := 1.19.3
@@ -84,11 +86,11 @@ story: $(VENV)/.run $(if $(filter-out build/sample,$(DATA)),,sample)  ## three p
 	$(RUN) -m trainer ablate --data "$$photos" --output "$(OUT)/story/ablation" --seeds $(SEEDS) \
 		--epochs $(STORY_EPOCHS) --prepare-flags=--allow-outside
 
-test: $(VENV)/.dev  ## run the tests but the slow ones (SHARDMILL_DATA=... adds those on real photographs)
-	$(RUN) -m pytest -m "not slow" $(TEST_FLAGS)
+test: $(VENV)/.dev  ## run the quick tests in parallel (SHARDMILL_DATA=... adds those on real photographs)
+	$(RUN) -m pytest $(PARALLEL) -m "not slow" $(TEST_FLAGS)
 
-test-all: $(VENV)/.dev  ## run all tests
-	$(RUN) -m pytest $(TEST_FLAGS)
+test-all: $(VENV)/.dev  ## run all tests in parallel; TEST_FLAGS=--durations=30 shows what takes long
+	$(RUN) -m pytest $(PARALLEL) $(TEST_FLAGS)
 
 soak: $(VENV)/.dev  ## look for rare faults for MINUTES: fuzz, kill, resume, compare (needs SHARDMILL_DATA)
 	$(RUN) benchmarks/soak.py --minutes $(MINUTES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import os
 import pathlib
@@ -23,6 +24,14 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # how fast an ex
 hypothesis.settings.load_profile("untimed")
 
 _STATUS = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begins with the files that have the most slow tests, so that none of them is left to one process at the end."""
+    slow: collections.Counter[str] = collections.Counter()
+    for item in items:
+        slow[str(item.path)] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: -slow[str(item.path)])  # stable: the tests of a file stay together, in their order
 
 
 @pytest.hookimpl(trylast=True)

@@ -50,6 +50,7 @@ def packages(library: str) -> set[str]:
     return {name.lower().replace("_", "-") for name in of}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "extra"), [("pipelines", "prepare"), ("trainer", "train")])
 def test_the_requirements_of_a_program_name_every_library_that_it_imports(folder, extra):
     known = named("read") | named(extra) | named("aws") | named("onnx")
@@ -57,6 +58,7 @@ def test_the_requirements_of_a_program_name_every_library_that_it_imports(folder
     assert lacking == set()
 
 
+@pytest.mark.slow
 def test_every_requirement_is_used():
     used = {package for _, name in imported("pipelines", "trainer") for package in packages(name)}
     unused = (named("read") | named("prepare") | named("train") | named("aws") | named("onnx")) - used
@@ -72,6 +74,7 @@ def test_the_lock_file_is_of_the_base_and_both_programs():
     assert named("read") | named("prepare") | named("train") <= locked
 
 
+@pytest.mark.slow
 def test_a_command_knows_the_libraries_of_the_extras():
     libraries = {name for _, name in imported("pipelines", "trainer")} - set(BROUGHT_BY)
     ours = named("prepare") | named("train")
@@ -102,6 +105,7 @@ def base(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["float16", "uint8", "jpeg"])
 def test_the_base_install_reads_a_dataset(tmp_path, encoding):
     write_dataset(tmp_path / "data", encoding=encoding)
@@ -110,6 +114,7 @@ def test_the_base_install_reads_a_dataset(tmp_path, encoding):
     assert json.loads(done.stdout) == ["tiny", [0] * 9 + [1] * 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("command", "told"), [("verify", "Whole: 30 records"), ("inspect", "dataset")])
 def test_the_base_install_looks_at_a_dataset(command, told):
     done = base(COMMAND, command, str(ROOT / "tests/data/format_1/uint8"))
@@ -117,6 +122,7 @@ def test_the_base_install_looks_at_a_dataset(command, told):
     assert done.stdout.startswith(told)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "library", "extra"),
     [

@@ -246,6 +246,7 @@ def test_contract_configuration_and_command_line_load_neither_tensorflow_nor_bea
     assert not _loaded([module]) & HEAVY
 
 
+@pytest.mark.slow
 def test_the_trainer_loads_neither_beam_nor_transform():
     loaded = _loaded(
         ["trainer.cli.main", "trainer.training.train", "trainer.evaluation.evaluate", "trainer.serving.export",

@@ -92,6 +92,7 @@ def test_what_is_installed_runs_from_anywhere(installed, tmp_path):
         assert shown.startswith(f"usage: python -m {program} ")
 
 
+@pytest.mark.slow
 def test_what_is_installed_reads_and_prepares(installed, photos, tmp_path):
     """Its own files: templates, the processes of decoders and the loader, and nothing of this checkout."""
     script = str(installed / "bin/shardmill")

@@ -106,6 +106,7 @@ def test_the_transform_graph_still_runs(encoding, levels):
     np.testing.assert_allclose(got, contracts.normalize(contract, tf.constant(pixels)), rtol=0, atol=most)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "records"), [("uint8", 30), ("jpeg", 39)])
 def test_verify_and_inspect_read_it(encoding, records):
     checked = command("verify", str(KEPT / encoding))
@@ -119,6 +120,7 @@ def test_verify_and_inspect_read_it(encoding, records):
     assert sum(sum(told["splits"][name]["stored"].values()) for name in SPLITS) == records
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["verify", "inspect"])
 def test_a_newer_format_is_refused_with_what_to_do(tmp_path, program):
     copy = tmp_path / "data"

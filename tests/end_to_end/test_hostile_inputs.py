@@ -12,6 +12,8 @@ import stat
 import subprocess
 import sys
 
+import pytest
+
 from tests.support import images
 from tests.support.images import draw_photo
 
@@ -95,6 +97,7 @@ def run(*args: str, path: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
 
 
+@pytest.mark.slow
 def test_no_input_stops_a_run_and_each_is_accounted_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # a socket's path is short
     root, out = tmp_path / "in", tmp_path / "out"

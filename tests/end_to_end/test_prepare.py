@@ -92,6 +92,7 @@ def test_balance_touches_the_train_split_only(prepared):
         assert all(splits[name].natural[label] >= 1 for label in result.contract.labels if label != "cat")
 
 
+@pytest.mark.slow
 def test_every_stored_pixel_is_what_its_source_says(prepared):
     out, result, config = prepared
     c = result.contract
@@ -187,6 +188,7 @@ def test_records_stand_in_hash_order_across_shards(prepared):
         assert len(set(positions)) == len(positions)
 
 
+@pytest.mark.slow
 def test_a_second_run_agrees_to_the_byte(prepared, photos, tmp_path):
     """Another folder, filled in another order, with one thread instead of two, under another Beam mode."""
     out, _, config = prepared
@@ -202,6 +204,7 @@ def test_a_second_run_agrees_to_the_byte(prepared, photos, tmp_path):
     assert contract.load(tmp_path / "insects").source_digest == contract.load(out).source_digest
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeypatch):
     out, _, config = prepared
     again = dataclasses.replace(config, output=str(tmp_path / "insects"))
@@ -245,6 +248,7 @@ def test_an_interrupted_run_goes_on_where_it_stopped(prepared, tmp_path, monkeyp
     assert not work.exists()
 
 
+@pytest.mark.slow
 def test_a_source_is_decoded_once_for_each_shard_that_holds_it(prepared, tmp_path, monkeypatch):
     """However many copies of it the shard holds; each image is fingerprinted once."""
     out, _, config = prepared
@@ -270,6 +274,7 @@ def test_a_source_is_decoded_once_for_each_shard_that_holds_it(prepared, tmp_pat
     assert {n for (task, _), n in asked.items() if task == "fingerprint"} == {1}
 
 
+@pytest.mark.slow
 def test_other_options_replace_the_dataset_whole(prepared, tmp_path):
     """Fewer shards, another encoding: nothing of the old dataset is left, and a foreign file stays."""
     out, _, config = prepared
@@ -284,6 +289,7 @@ def test_other_options_replace_the_dataset_whole(prepared, tmp_path):
     assert result.contract.value_range == pytest.approx((0, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["float32", "uint8", "jpeg", "png"])
 def test_every_encoding_reads_back_as_the_same_tensor(prepared, tmp_path, encoding):
     out, _, config = prepared
@@ -306,6 +312,7 @@ def test_every_encoding_reads_back_as_the_same_tensor(prepared, tmp_path, encodi
         np.testing.assert_array_equal(graph(tf.constant(sources)).numpy(), read[originals])
 
 
+@pytest.mark.slow
 def test_too_many_rejects_publish_nothing_and_leave_the_old_dataset(prepared, photos, tmp_path):
     out, _, config = prepared
     target = tmp_path / "insects"
@@ -324,6 +331,7 @@ def test_an_output_with_other_things_in_it_is_refused(photos, tmp_path):
         prepare.prepare(PrepareConfig(input=str(photos), output=str(tmp_path), name="x"))
 
 
+@pytest.mark.slow
 def test_a_folder_without_images_is_an_error_and_not_an_empty_dataset(tmp_path):
     (tmp_path / "in/class").mkdir(parents=True)
     config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), max_reject_rate=1)
@@ -336,6 +344,7 @@ def test_a_folder_without_images_is_an_error_and_not_an_empty_dataset(tmp_path):
     assert not (tmp_path / "out/contract.json").exists()
 
 
+@pytest.mark.slow
 def test_manifest_groups_given_splits_and_weights(photos, tmp_path):
     """Groups connected by equal images are one unit; a given split stays; weights reach the records."""
     rows = [{"path": f"ant/{i:02d}.jpg", "label": "ant", "group": f"g{i // 4}"} for i in range(20) if i % 5 != 4]
@@ -369,6 +378,7 @@ def test_manifest_groups_given_splits_and_weights(photos, tmp_path):
     assert weights["cat/00.jpg"] == 1.0
 
 
+@pytest.mark.slow
 def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
     """Whatever the reason: what was listed has to come out as an image or as a reject."""
 
@@ -386,6 +396,7 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
     assert not (tmp_path / "out/contract.json").exists()
 
 
+@pytest.mark.slow
 def test_an_image_that_cannot_be_decoded_is_one_reject_however_many_copies(photos, tmp_path):
     """Its header is good, so it is found out when shards are written; nine copies in two shards are one reject."""
     shutil.copytree(photos, tmp_path / "in")
@@ -405,6 +416,7 @@ def test_an_image_that_cannot_be_decoded_is_one_reject_however_many_copies(photo
     assert sorted(json.loads(line)["reason"] for line in lines) == ["not-an-image", "undecodable"]
 
 
+@pytest.mark.slow
 def test_a_run_that_died_while_publishing_is_mended_by_the_next(prepared, tmp_path, monkeypatch):
     """Everything was moved but the contract: no dataset to a reader, and the same bytes after a rerun."""
     out, _, config = prepared

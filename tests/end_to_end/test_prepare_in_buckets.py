@@ -21,6 +21,8 @@ from pipelines.work_dir import Work
 from pipelines.workers import pool
 from tests.support import object_stores
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 

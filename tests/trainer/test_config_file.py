@@ -106,6 +106,7 @@ def test_what_neither_flags_nor_file_give(tmp_path, capsys):
     assert "required: --output" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_saved_config_repeats_the_run(tmp_path):
     write_dataset(tmp_path / "data", encoding="uint8")
     first, second = tmp_path / "first", tmp_path / "second"

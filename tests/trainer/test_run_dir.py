@@ -74,6 +74,7 @@ STAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(STAGES))
 def test_a_full_disk_is_one_sentence_at_every_stage(data, tmp_path, monkeypatch, capsys, name):
     monkeypatch.setattr(*STAGES[name])
@@ -87,6 +88,7 @@ def test_a_full_disk_is_one_sentence_at_every_stage(data, tmp_path, monkeypatch,
     assert not list(out.rglob("*.tmp"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["metrics.json", "metrics.csv", "config.yaml", "versions.json"])
 def test_a_full_disk_while_texts_are_written(data, tmp_path, monkeypatch, capsys, name):
     write_text = atomic.write_text
@@ -104,6 +106,7 @@ def test_a_full_disk_while_texts_are_written(data, tmp_path, monkeypatch, capsys
     assert not (tmp_path / "o" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1_000, 20_000, 300_000])
 def test_a_limit_of_the_system_on_files_is_one_sentence(data, tmp_path, size):
     """As a full disk, in a process of its own: texts, a checkpoint, then model.keras would be larger."""
@@ -181,6 +184,7 @@ def command(path):
     change_config(path, change)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda_layer, command])
 def test_a_model_that_brings_code_along_is_refused_in_one_sentence(data, tmp_path, capsys, make):
     assert main(argv(data, tmp_path / "o")) == 0

@@ -47,6 +47,7 @@ def test_a_managed_dataset_is_refused_with_the_way_out(tmp_path):
         task.job({}, {"AIP_TRAINING_DATA_URI": str(tmp_path)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["", "ram://"])
 def test_a_job_that_is_killed_goes_on_where_it_was(data, tmp_path, monkeypatch, scheme, capsys):
     """`ram://` is a file system of TensorFlow's that the os module does not know, as gs:// is."""

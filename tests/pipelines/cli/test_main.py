@@ -25,6 +25,7 @@ def run(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_prepare_inspect_and_verify(photos, tmp_path):
     """Status 0 after success, although the interpreter's own exit would crash; the summary adds up."""
     out = tmp_path / "data"
@@ -47,6 +48,7 @@ def test_prepare_inspect_and_verify(photos, tmp_path):
     assert "data-test.tfrecord-00000-of-00001 should have" in broken.stdout
 
 
+@pytest.mark.slow
 def test_too_much_bad_data_is_status_3(photos, tmp_path):
     done = run("prepare", "--input", str(photos), "--output", str(tmp_path / "data"), "--size=8")
     assert done.returncode == 3
@@ -57,6 +59,7 @@ def test_too_much_bad_data_is_status_3(photos, tmp_path):
     assert not (tmp_path / "data/contract.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
@@ -93,6 +96,7 @@ def test_an_output_that_is_a_file_or_lies_in_the_input_is_refused(photos, tmp_pa
     assert "lies in the input" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_sentence(photos, tmp_path):
     """A file system of 64 kB, mounted where this may be done, runs full while shards are written."""
     small = tmp_path / "small"
@@ -110,6 +114,7 @@ def test_a_full_disk_is_one_sentence(photos, tmp_path):
     assert done.stderr.splitlines()[-1].startswith("error: ")
 
 
+@pytest.mark.slow
 def test_an_interrupt_says_how_to_go_on(tmp_path):
     """Ctrl-C while shards are written: one sentence, although Beam wraps it, and nothing published."""
     for label in ("a", "b"):

@@ -251,6 +251,7 @@ json_values = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.sampled_from(REQUIRED), json_values)
 def test_any_value_in_any_field_is_read_or_refused(path, value):

@@ -19,6 +19,7 @@ fuzz = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(fuzz)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", sorted(fuzz.TARGETS))
 def test_a_short_run_of_each_target(target, tmp_path, capsys):
     assert fuzz.main(["--inputs", "800", "--seed", "7", "--target", target, "--save", str(tmp_path / "saved")]) == 0

@@ -84,6 +84,7 @@ def test_looking_for_them_has_an_end(tmp_path, monkeypatch):
     assert manifest.unlisted(config(tmp_path / "m.csv")) == Unlisted(1, f"{tmp_path}/1/1.jpg", False)
 
 
+@pytest.mark.slow
 def test_every_disagreement_of_a_manifest_is_counted_in_a_whole_run(tmp_path):
     for i in range(12):
         draw_photo(tmp_path / f"{i}.png", i, (8, 8))

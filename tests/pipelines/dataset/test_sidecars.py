@@ -69,6 +69,7 @@ def test_statistics_and_schema_parse_and_count(prepared):
     assert next(f for f in schema.feature if f.name == "label").int_domain.max == 2
 
 
+@pytest.mark.slow
 def test_given_splits_and_straddling_copies_are_reported(photos, tmp_path):
     """split/class folders keep their splits, and the same picture in two of them is said to leak."""
     for split in ("train", "test"):

@@ -89,6 +89,7 @@ def test_verifying_imports_nothing_heavy(dataset):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_of_a_record_is_found_in_that_record(dataset):
     """Every bit of a header and of a checksum, and many of the data: always this record, and no other."""
     whole = frames(dataset / FILE)
@@ -104,6 +105,7 @@ def test_any_flipped_bit_of_a_record_is_found_in_that_record(dataset):
         assert found(dataset, bytes(damaged)) == [f"{FILE}, {name}: {kind}."], bit
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_any_flipped_bit_of_any_file_is_found(prepared, data):

@@ -70,6 +70,7 @@ SIZES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "target"), SIZES)
 def test_area_is_the_exact_average_of_the_full_jpeg_decode(source, target):
     data = fx.encode(noise(*source), "JPEG", quality=90)
@@ -661,6 +662,7 @@ def test_fast_decoding_never_goes_below_the_target(resize, height, width, ratio,
     np.testing.assert_array_equal(in_graph(data, spec), hinted)
 
 
+@pytest.mark.slow
 def test_fast_decoding_is_near_the_exact_one_on_photographs(real_data: pathlib.Path):
     """On average two levels of 255 (2.2 over all 2,412 photographs); with the exact quality nothing changes."""
     paths = sorted((real_data / "trashnet").rglob("*.jpg"))[::100]
@@ -673,6 +675,7 @@ def test_fast_decoding_is_near_the_exact_one_on_photographs(real_data: pathlib.P
     assert max(differences) < 12
 
 
+@pytest.mark.slow
 def test_hostile_files_of_others_are_rejected_in_two_ways_only(real_data: pathlib.Path):
     """No reader raises anything but its own errors, and the graph decodes what the hinted decoder does, and alike."""
     spec = ImageSpec(24, 32)
@@ -700,6 +703,7 @@ def test_hostile_files_of_others_are_rejected_in_two_ways_only(real_data: pathli
     assert reasons == {"empty", "not-an-image", "too-many-pixels", "undecodable"}
 
 
+@pytest.mark.slow
 def test_each_bomb_is_told_in_under_a_second():
     for name, (data, reason) in fx.bombs().items():
         started = time.monotonic()

@@ -108,6 +108,7 @@ def shard_digests(folder):
     }
 
 
+@pytest.mark.slow
 def test_killed_after_any_change_a_reader_finds_the_old_or_the_new_or_nothing_usable(prepared, unpublished, tmp_path):
     unfinished, (config, work, *others) = unpublished
     out = tmp_path / "out"
@@ -128,6 +129,7 @@ def test_killed_after_any_change_a_reader_finds_the_old_or_the_new_or_nothing_us
     assert sorted(p.name for p in out.glob("*.tfrecord-*")) == sorted(shard_digests(out))  # and no old one beside them
 
 
+@pytest.mark.slow
 def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(prepared, unpublished):
     """There nothing is renamed: each object is copied and deleted, and a listing shows what is done."""
     unfinished, (config, work, *others) = unpublished
@@ -259,6 +261,7 @@ def test_an_input_that_vanishes_leaves_the_old_dataset(prepared, tmp_path, monke
     assert shard_digests(out) == shard_digests(old)
 
 
+@pytest.mark.slow
 def test_a_read_only_output_is_one_sentence_and_keeps_its_dataset(prepared, tmp_path):
     old, _, config = prepared
     out = tmp_path / "out"

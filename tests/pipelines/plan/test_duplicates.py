@@ -152,6 +152,7 @@ def test_only_dropping_changes_what_a_resumed_run_may_use():
         config("some")
 
 
+@pytest.mark.slow
 def test_dropping_in_a_whole_run(photos, prepared, tmp_path):
     """Drawn photographs: one bee is also an ant and there twice, and two cats are equal."""
     kept = prepared[1].contract
@@ -192,6 +193,7 @@ def test_failing_in_a_whole_run_decodes_and_publishes_nothing(prepared, tmp_path
     assert not (out / ".shardmill/staged").exists()
 
 
+@pytest.mark.slow
 def test_no_equal_images_do_not_fail(tmp_path):
     for i in range(20):
         draw_photo(tmp_path / f"in/{'ab'[i % 2]}/{i}.png", i, (8, 8))
@@ -201,6 +203,7 @@ def test_no_equal_images_do_not_fail(tmp_path):
     assert result.summary.duplicate_groups == 0
 
 
+@pytest.mark.slow
 def test_equal_images_of_two_groups_and_two_splits_in_a_manifest(tmp_path):
     """Dropping goes by content, also where a manifest puts equal images into groups or splits of their own."""
     for i in range(12):
@@ -217,6 +220,7 @@ def test_equal_images_of_two_groups_and_two_splits_in_a_manifest(tmp_path):
     assert not any("leaks" in w for w in result.summary.warnings)
 
 
+@pytest.mark.slow
 def test_real_photographs_under_two_labels(real_data, tmp_path):
     """Three pairs of equal files under two labels, of which nothing is kept."""
     paired = {"metal91", "glass115", "plastic152", "glass176", "plastic332", "glass389"}

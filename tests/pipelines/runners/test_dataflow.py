@@ -180,6 +180,7 @@ def with_pickle(pipeline: pathlib.Path, to: pathlib.Path, function: object) -> p
     return to
 
 
+@pytest.mark.slow
 def test_every_pickle_loads_where_only_the_package_is_and_tells_nothing_of_this_machine(
     package_run, tmp_path, monkeypatch
 ):
@@ -210,6 +211,7 @@ def test_every_pickle_loads_where_only_the_package_is_and_tells_nothing_of_this_
     assert any("No module named 'not_sent'" in problem for problem in report[str(bad["missing"])]["problems"])
 
 
+@pytest.mark.slow
 def test_the_staged_job_runs_where_only_the_package_is_to_the_shards_of_this_process(package_run, photos, prepared):
     """On Beam's local runner in the service's place."""
     made = package_run / "made"

@@ -138,6 +138,7 @@ def test_the_pool_is_where_prepare_lets_engines_look():
     assert f"{args.host}:{args.port}" == portable.POOL
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers end with the engine")
 def test_workers_of_the_pool_are_this_interpreter_and_end_with_it(tmp_path):
     """Also when the pool is killed and can do nothing about it any more."""

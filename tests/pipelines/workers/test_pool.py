@@ -26,6 +26,7 @@ def two() -> Workers:
     return Workers(2, "tests.support.faulty_tasks")
 
 
+@pytest.mark.slow
 def test_answers_come_for_each_item_in_order(two):
     futures = [f for start in range(0, 90, 9) for f in two.submit("echo", (), [(i,) for i in range(start, start + 9)])]
     answers = [future.result() for future in futures]
@@ -98,6 +99,7 @@ def test_workers_that_cannot_start_say_why():
         Workers(1, "no_such_tasks").submit("echo", (), [(0,)])[0].result()
 
 
+@pytest.mark.slow
 def test_a_killed_zygote_is_replaced():
     pair = Workers(2, "tests.support.faulty_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
@@ -109,6 +111,7 @@ def test_a_killed_zygote_is_replaced():
     assert pair.submit("echo", (), [("still",)])[0].result()[0] == "still"
 
 
+@pytest.mark.slow
 def test_no_worker_outlives_the_program():
     """Whatever ends it: even one that is stuck in a task."""
     code = (
@@ -143,6 +146,7 @@ def test_usual_count():
     assert pool.usual_count(0) == len(os.sched_getaffinity(0))
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, monkeypatch):
     names = [f"{fault}-in-{stage}" for fault in ("hangs", "crashes", "surprises") for stage in ("fingerprint", "make")]
     for i, name in enumerate([*names, *(f"good-{i}" for i in range(26))]):
@@ -173,6 +177,7 @@ def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, 
     }
 
 
+@pytest.mark.slow
 def test_an_analysis_that_is_killed_is_a_sentence_and_the_next_run_goes_on(tmp_path, monkeypatch):
     for i in range(20):
         draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{i}.jpg", i, (40, 30))
@@ -234,6 +239,7 @@ def test_a_bound_that_nothing_fits_in_is_refused():
         PrepareConfig(input="in", output="out", image_memory=1 << 20)
 
 
+@pytest.mark.slow
 @linux
 def test_large_images_take_turns_and_small_ones_do_not_wait():
     pair = [Workers(1, "tests.support.faulty_tasks"), Workers(1, "tests.support.faulty_tasks")]

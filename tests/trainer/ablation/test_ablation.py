@@ -390,6 +390,7 @@ def small(root, **options):
     return config(data=str(root / "list.csv"), output=str(root / "out"), **given)
 
 
+@pytest.mark.slow  # waits for the fixture
 def test_it_prepares_once_and_trains_each(finished):
     root, lines, found = finished
     assert [line.partition(";")[0] for line in lines] == [
@@ -406,6 +407,7 @@ def test_it_prepares_once_and_trains_each(finished):
     assert saved["comparisons"][0]["effects"]["accuracy"]["supported"] is False  # one seed
 
 
+@pytest.mark.slow
 def test_more_seeds_keep_what_is_there(finished, monkeypatch):
     root, _, first = finished
     trained = []
@@ -423,6 +425,7 @@ def test_more_seeds_keep_what_is_there(finished, monkeypatch):
     assert len(trained) == 2
 
 
+@pytest.mark.slow  # waits for the fixture
 def test_other_options_or_images_are_refused(finished):
     root, *_ = finished
     with pytest.raises(TrainerError, match=r"holds an ablation with --epochs 1\. Give the same"):
@@ -445,6 +448,7 @@ def test_an_output_that_holds_something_else_is_refused(tmp_path):
         ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
 
 
+@pytest.mark.slow
 def test_what_prepare_says_against_it_ends_the_run(tmp_path, capfd):
     (tmp_path / "photos" / "a").mkdir(parents=True)
     (tmp_path / "photos" / "a" / "1.txt").write_text("no image")

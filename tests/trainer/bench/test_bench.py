@@ -177,6 +177,7 @@ def test_a_window_counts_waiting_and_working_apart():
     assert window.waited > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "encoding", "weighted"),
     [
@@ -224,6 +225,7 @@ def test_the_model_is_trained_as_the_train_command_does(tmp_path):
     assert any(np.any(old != new) for old, new in zip(before, network.get_weights(), strict=True))
 
 
+@pytest.mark.slow
 def test_profile_writes_a_trace(tmp_path):
     write_dataset(tmp_path / "d")
     few = ["--batch-size", "4", "--seconds", "0.05", "--windows", "1", "--model", "cnn"]

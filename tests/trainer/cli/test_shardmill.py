@@ -116,6 +116,7 @@ def test_a_wrong_command_line_is_one_sentence_and_status_2(arguments, message):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_command_works_and_its_status_is_passed_on(tmp_path):
     write_dataset(tmp_path / "data")
     shown = run("inspect", str(tmp_path / "data"), "--json")
@@ -127,6 +128,7 @@ def test_a_command_works_and_its_status_is_passed_on(tmp_path):
     assert told.stderr.startswith("train: ")
 
 
+@pytest.mark.slow
 def test_a_model_may_be_a_function_in_the_current_folder(tmp_path):
     (tmp_path / "mine.py").write_text("def network(contract):\n    raise RuntimeError('was called')\n")
     write_dataset(tmp_path / "data")

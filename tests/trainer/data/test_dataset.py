@@ -88,6 +88,7 @@ def test_each_epoch_has_its_own_order_and_two_runs_agree(directory):
     assert all(sorted(epoch) == list(range(17)) for epoch in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_pass_is_a_function_of_its_number_and_can_begin_anywhere(directory, remote, monkeypatch):
     contract = contracts.load(directory)

@@ -53,6 +53,7 @@ def streamed(monkeypatch):
     return read
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", RAW)
 @pytest.mark.parametrize("dequantize", [True, False])
 @pytest.mark.parametrize("weighted", [True, False])
@@ -125,6 +126,7 @@ def test_what_cannot_be_mapped_is_streamed(tmp_path, monkeypatch):
         assert len(everything(tmp_path / "d")) == 1
 
 
+@pytest.mark.slow
 @given(st.integers(1, 70), st.integers(1, 9), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
 def test_a_permutation_has_every_position_once(records, batch_size, seed):
@@ -144,6 +146,7 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
         assert epoch_order.count(records, batch_size, drop_remainder) == len(epochs[0])
 
 
+@pytest.mark.slow
 def test_shuffling_is_over_the_whole_split():
     """The first batch of a hundred orders of 1,000 records is from everywhere."""
     batches = epoch_order.permutation(epoch_order.passes(7, epoch_order.from_zero()), 1000, 10, False)
@@ -432,6 +435,7 @@ def test_a_shard_of_the_wrong_count_is_told_before_any_memory_is_asked_for(tmp_p
         mmap_tfrecord.Shard(str(path), 5).place(0)
 
 
+@pytest.mark.slow
 def test_a_program_may_end_while_batches_are_read(tmp_path):
     """TensorFlow's threads are in Python then; see `gather.Calls`."""
     write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (200, 100)})

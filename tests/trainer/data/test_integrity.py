@@ -196,6 +196,7 @@ def rewrite(directory, content, records=4):
     (directory / contracts.FILE_NAME).write_text(changed.to_json())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1 << 40, 1 << 62])
 def test_a_crafted_length_ends_in_a_sentence_and_not_in_a_crash(tmp_path, length):
     """Where images are compressed, TensorFlow reads the file; it would ask for that much memory, and die."""
@@ -253,6 +254,7 @@ def test_too_few_and_too_many_records_are_named(tmp_path, cache):
         check(f"file://{tmp_path / 'd'}")
 
 
+@pytest.mark.slow
 def test_evaluate_verifies_too(data, cache, tmp_path, capsys):
     write_dataset(tmp_path / "e", encoding="uint8")
     out = str(tmp_path / "o")

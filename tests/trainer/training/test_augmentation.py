@@ -87,6 +87,7 @@ def test_weights_of_records_are_blended_too():
     assert ((targets.numpy().sum(axis=1) >= 1 - 1e-5) & (targets.numpy().sum(axis=1) <= 3 + 1e-5)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"flip": True}, {"rand_augment": 0.3}], ids=str)
 def test_only_the_classes_named_are_augmented(options):
     contract = make_contract()
@@ -124,6 +125,7 @@ def test_gray_levels_are_those_that_the_images_were_made_of(mode, dtype):
     np.testing.assert_array_equal(augmentation.gray_levels(contract, tf.constant(stored)), pixels)
 
 
+@pytest.mark.slow
 def test_rand_augment_works_on_gray_levels_whatever_the_normalization():
     """The same pictures come out, up to rounding, as 0..255 and as z-scores."""
     made = []
@@ -142,6 +144,7 @@ def augmentation_free(contract, images):
     return (images - tf.constant(affine.offset)) / tf.constant(affine.scale)
 
 
+@pytest.mark.slow
 def test_the_states_of_all_draws_are_variables_of_the_layer():
     """So they are in a checkpoint: where these are put back, the next draw is the same."""
     keras.utils.clear_session()

@@ -65,6 +65,7 @@ def assert_equal(one, other):
         np.testing.assert_array_equal(given, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [4, 100])
 def test_steps_at_once_change_no_bit_and_stop_at_checkpoints(data, one_by_one, tmp_path, monkeypatch, size):
     calls, after_step = [], resume.Saver.after_step
@@ -126,6 +127,7 @@ def plain(data):
     return trained(data)
 
 
+@pytest.mark.slow
 def test_xla_comes_to_the_same_losses(data, plain, tmp_path):
     losses, model = trained(data, jit=True)
     np.testing.assert_allclose(losses, plain[0], rtol=1e-5)
@@ -218,6 +220,7 @@ def test_an_overflow_of_float16_halves_the_scale_and_only_a_true_one_stops(data)
     assert int(model.fault) & step.GRADIENT
 
 
+@pytest.mark.slow
 def test_a_killed_float16_run_goes_on_to_the_same_float32_model(data, tmp_path, monkeypatch):
     options = {"mixed_precision": "float16", "steps_per_execution": 2, "checkpoint_steps": 2}
     one, rows, said = run(data, tmp_path / "one", **options)

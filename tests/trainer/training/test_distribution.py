@@ -23,6 +23,8 @@ from trainer.data import dataset
 from trainer.models import build
 from trainer.training import distribution, resume
 
+pytestmark = pytest.mark.slow
+
 # 21 records in batches of 4: the last of an epoch's 6 has one record, so that one of two replicas has none.
 SPLITS = {"train": (14, 7), "validation": (4, 3), "test": (3, 2)}
 PLAIN, NORMALIZING = "tests.support.distribution:plain", "tests.support.distribution:normalizing"

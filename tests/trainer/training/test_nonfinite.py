@@ -52,6 +52,7 @@ def where_it_is(config, epoch=0):
     raise LookupError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["float32", "float16"])
 @pytest.mark.parametrize("value", [np.nan, -np.inf])
 def test_a_pixel_that_is_no_number_is_named(tmp_path, encoding, value, capsys):
@@ -77,6 +78,7 @@ def test_a_pixel_that_is_no_number_is_named(tmp_path, encoding, value, capsys):
     assert all(number < step for number in kept)  # no checkpoint holds what came out
 
 
+@pytest.mark.slow
 def test_a_weight_that_is_no_number_is_named(tmp_path):
     write_dataset(tmp_path / "d", encoding="uint8", splits=COUNTS, weighted=True)
     change(tmp_path / "d", "weight", lambda feature: feature.float_list.value.__setitem__(0, np.nan))
@@ -101,6 +103,7 @@ def steep(contract):
     return network(contract, lambda x, logits: logits + ops.sqrt(x * ops.square(logits)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("made", "what"), [("infinite", "the loss"), ("steep", "a gradient")])
 @pytest.mark.parametrize("encoding", ["uint8", "png"])
 def test_a_loss_and_a_gradient_that_are_no_numbers_name_their_batch(tmp_path, made, what, encoding):

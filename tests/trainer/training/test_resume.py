@@ -115,6 +115,7 @@ def whole(data, tmp_path_factory):
     return out, kept[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [(2,), (9,), (3, 7, 17)], ids=str)
 def test_a_killed_run_comes_to_the_very_same_weights(data, whole, tmp_path, monkeypatch, steps):
     out = tmp_path / "run"
@@ -140,6 +141,7 @@ def test_a_killed_run_comes_to_the_very_same_weights(data, whole, tmp_path, monk
     assert not (out / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_streamed_run_comes_to_the_very_same_weights(tmp_path, monkeypatch):
     write_dataset(tmp_path / "data", encoding="png", splits=SPLITS)
     run(tmp_path / "data", tmp_path / "one")
@@ -158,6 +160,7 @@ EVERYTHING = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_with_all_options_comes_to_the_very_same_weights(data, tmp_path, monkeypatch):
     """Killed while the backbone is frozen and after it; `last.keras` agrees too."""
     run(data, tmp_path / "one", **EVERYTHING)
@@ -188,6 +191,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed(data, whole, tmp_path):
     """SIGKILL, in a process of its own; what it leaves on the disk is gone on from."""
     out = tmp_path / "run"
@@ -208,6 +212,7 @@ def test_a_process_that_is_killed(data, whole, tmp_path):
     assert_same_outcome(out, whole[0])
 
 
+@pytest.mark.slow
 def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tmp_path, monkeypatch):
     """Between two checkpoints of --checkpoint-steps; in a run that says so in its last line."""
     before, lines, after_step = signal.getsignal(signal.SIGTERM), [], resume.Saver.after_step
@@ -273,6 +278,7 @@ def test_sigterm_is_left_alone_where_it_is_not_to_be_noted(terminated):
         assert not came()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path, monkeypatch):
     out = tmp_path / "run"
     killed(data, out, 9, monkeypatch)
@@ -293,6 +299,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path
     assert_same_outcome(saved, whole[0])
 
 
+@pytest.mark.slow
 def test_what_differs_is_named(data, tmp_path, monkeypatch, capsys):
     out = tmp_path / "run"
     killed(data, out, 5, monkeypatch)
@@ -322,6 +329,7 @@ def test_what_differs_is_named(data, tmp_path, monkeypatch, capsys):
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == kept
 
 
+@pytest.mark.slow
 def test_a_network_that_was_changed_is_refused(data, tmp_path, monkeypatch):
     killed(data, tmp_path / "run", 5, monkeypatch)
     monkeypatch.setitem(build.BUILT_IN, "cnn", build.BUILT_IN["resnet20"])
@@ -329,6 +337,7 @@ def test_a_network_that_was_changed_is_refused(data, tmp_path, monkeypatch):
         run(data, tmp_path / "run", resume=True)
 
 
+@pytest.mark.slow
 def test_a_moved_dataset_and_run_go_on(data, whole, tmp_path, monkeypatch):
     killed(data, tmp_path / "run", 8, monkeypatch)
     shutil.copytree(data, tmp_path / "elsewhere")
@@ -338,6 +347,7 @@ def test_a_moved_dataset_and_run_go_on(data, whole, tmp_path, monkeypatch):
         np.testing.assert_array_equal(weights, expected)
 
 
+@pytest.mark.slow
 def test_resume_with_nothing_there_and_with_a_finished_run(data, whole, tmp_path):
     result, said = run(data, tmp_path / "run", resume=True)
     assert f"nothing to resume in {str(tmp_path / 'run')!r}: starting from the beginning" in said
@@ -351,6 +361,7 @@ def test_resume_with_nothing_there_and_with_a_finished_run(data, whole, tmp_path
         run(data, tmp_path / "run", resume=True, epochs=4)
 
 
+@pytest.mark.slow
 def test_without_resume_an_unfinished_run_is_started_over(data, whole, tmp_path, monkeypatch):
     killed(data, tmp_path / "run", 9, monkeypatch)
     _, said = run(data, tmp_path / "run")
@@ -359,6 +370,7 @@ def test_without_resume_an_unfinished_run_is_started_over(data, whole, tmp_path,
     assert_same_outcome(tmp_path / "run", whole[0])
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_last_step_only_writes_its_files(data, whole, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(finalize.export, "write", lambda *_: (_ for _ in ()).throw(Killed))
@@ -370,6 +382,7 @@ def test_a_run_killed_after_its_last_step_only_writes_its_files(data, whole, tmp
     assert_same_outcome(tmp_path / "run", whole[0])
 
 
+@pytest.mark.slow
 def test_early_stopping_is_remembered(data, tmp_path, monkeypatch):
     """The best weights and their rank are in the checkpoint: patience runs out in the same epoch."""
     options = {"epochs": 9, "patience": 1, "learning_rate": 0.05}
@@ -380,6 +393,7 @@ def test_early_stopping_is_remembered(data, tmp_path, monkeypatch):
     assert_same_outcome(tmp_path / "one", tmp_path / "two")
 
 
+@pytest.mark.slow
 def test_checkpoints_are_written_by_steps_and_by_time(data, tmp_path, monkeypatch):
     numbers = []
     write = checkpoint_file.write
@@ -394,6 +408,7 @@ def test_checkpoints_are_written_by_steps_and_by_time(data, tmp_path, monkeypatc
     assert numbers == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_nothing_that_is_written_can_run(data, whole, tmp_path, monkeypatch):
     killed(data, tmp_path / "run", 9, monkeypatch)
     files = [path for out in (tmp_path / "run", whole[0]) for path in out.rglob("*") if path.is_file()]

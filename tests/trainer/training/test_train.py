@@ -129,6 +129,7 @@ def test_the_kept_weights_are_the_best_of_validation(run):
     assert validation["loss"] == pytest.approx(-ranks[kept - 1][1], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluate_repeats_the_numbers_from_the_files(run, data, tmp_path, capsys):
     directory, metrics, _ = run
     for split in ("test", "validation"):
@@ -159,6 +160,7 @@ def test_no_model_there(data, tmp_path, capsys):
     assert "has no model.keras, contract.json, metrics.json: train first." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_config_agree_exactly(run, data, tmp_path):
     quiet(TrainConfig(str(data), str(tmp_path), epochs=4, batch_size=8))
     assert (tmp_path / "metrics.json").read_bytes() == (run[0] / "metrics.json").read_bytes()
@@ -181,6 +183,7 @@ def test_flips_are_fresh_every_epoch_and_repeat_with_the_seed():
     assert 5 < sum(one[0]) < 27
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("encoding", "flip"), [("uint8", True), ("float16", False), ("jpeg", True)])
 def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip):
     contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (3, 2)})
@@ -192,6 +195,7 @@ def test_the_training_model_sees_what_the_reader_reads(tmp_path, encoding, flip)
     np.testing.assert_allclose(model(stored, training=False), network(images, training=False), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_path):
     config = TrainConfig(
         str(data), str(tmp_path / "o"), epochs=2, steps=1, batch_size=4, validation="none", flip=False,
@@ -220,6 +224,7 @@ def test_early_stopping_and_the_best_weights(tmp_path):
     assert progress.history()["val_loss"] == [1.0, 1.0, 0.5, 0.6, 0.1]
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monkeypatch):
     config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5)
     monkeypatch.setattr(step.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
@@ -259,6 +264,7 @@ def test_splits_are_checked_before_training(data, tmp_path):
     assert not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_one_sentence(data, tmp_path, capsys):
     bad = tmp_path / "bad"
     shutil.copytree(data, bad)
@@ -276,6 +282,7 @@ def test_a_damaged_record_is_one_sentence(data, tmp_path, capsys):
     assert not (tmp_path / "o" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_three_classes_one_of_them_absent_from_test(tmp_path):
     write_dataset(
         tmp_path / "d", labels=("a", "b", "c"), splits={"train": (8, 8, 4), "validation": (2, 2, 2), "test": (3, 3, 0)}

@@ -214,6 +214,7 @@ def test_one_order_for_all_epochs(sets):
     assert ids(doctor(ANOTHER, dataset=batches(x, y, 10))) == []
 
 
+@pytest.mark.slow
 def test_repeats(sets):
     x, y, *_ = sets
     assert "without end" in only(doctor(ONCE, dataset=batches(x, y).repeat()), "repeats").evidence

@@ -236,6 +236,7 @@ def test_photos_that_are_stretched(waste_folder, waste):
     assert "17% of 48 photos looked at" in finding.evidence
 
 
+@pytest.mark.slow
 def test_a_prepared_dataset_is_judged_by_its_photos(tmp_path):
     contract = write_dataset(tmp_path / "data", splits={"train": (20, 20)}, shards=1)
     for i in range(40):

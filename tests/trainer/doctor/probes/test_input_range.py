@@ -121,6 +121,7 @@ def of_application(constructor, side=32, rename=False, **options):
     return keras.Sequential([keras.Input((side, side, 3)), base, layers.Dense(6)], name="mine")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rename", [False, True])
 @pytest.mark.parametrize("constructor", [apps.MobileNetV3Small, apps.EfficientNetB0])
 def test_an_application_with_its_own_preprocessing(waste, constructor, rename):

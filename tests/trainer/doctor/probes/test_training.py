@@ -53,6 +53,7 @@ def test_a_network_that_learns_is_left_alone_and_unchanged(data):
     assert model.compiled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "expected"), [(1e-7, "learning-rate-low"), (30.0, "learning-rate-high")])
 def test_a_learning_rate_far_off(data, rate, expected):
     found = only(doctor(ONE_BATCH, dataset=data, model=with_rate(rate)), expected)
