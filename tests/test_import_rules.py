@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "pipelines/workers": "config core storage",
     "pipelines/records": "config work_dir contract core images storage workers",
     "pipelines/runners": "config core storage",
-    "pipelines/dataset": "config work_dir contract core inputs records storage",
+    "pipelines/dataset": "config work_dir contract core inputs storage",
     "pipelines/report": "contract core",
     "pipelines/job": "config work_dir contract core dataset images inputs plan records report runners storage workers",
     "pipelines/beam_workers": "core job",

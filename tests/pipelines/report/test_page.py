@@ -9,7 +9,7 @@ import re
 import pytest
 
 from pipelines.contract import Split
-from pipelines.core import summary, text
+from pipelines.core import html_page, summary, text
 from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Thumbnail
 from pipelines.report import charts
 from pipelines.report import page as report
@@ -258,6 +258,6 @@ def test_strips_join_the_pictures_of_one_source() -> None:
 def test_numbers_are_told_shortly() -> None:
     assert [text.byte_size(n) for n in (0, 1023, 1536, 5 << 30)] == ["0 B", "1023 B", "1.5 KiB", "5 GiB"]
     assert text.general(-1.98765) == "−1.988"
-    assert report.tail("abcdefgh", 4) == "…fgh"
+    assert html_page.tail("abcdefgh", 4) == "…fgh"
     assert text.printable("a\nb\u202ec\udcff") == "a\\u000ab\\u202ec\\udcff"
     assert report.flatten({"b": [1, 2.5], "a": "", "c": {}}) == [("a", "not set"), ("b", "1, 2.5"), ("c", "none")]
