@@ -42,6 +42,8 @@ import json, resource, sys, time
 started = time.monotonic()
 def since(): return round(time.monotonic() - started, 2)
 from pipelines import contract
+from pipelines.core.hashing import POSITIONS
+from pipelines.core.hashing import POSITIONS
 c = contract.load(sys.argv[1])
 told = {"contract": since()}
 from trainer import dataset
@@ -325,7 +327,7 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
         for bucket, part in stages.in_buckets(((ref.digest, ref) for ref in refs), total):
             crossed["GroupEqual"].append(len(part))
             units[bucket].append(part)
-    everywhere = collections.defaultdict(lambda: [(balance.POSITIONS, "train")])
+    everywhere = collections.defaultdict(lambda: [(POSITIONS, "train")])
     copies: dict[str, balance.Copies] = collections.defaultdict(lambda: balance.Copies(1, 0))
     made = plan.Plan((), {}, {"train": total}, {"train": shards}, copies)
     for item in units.items():
