@@ -42,8 +42,6 @@ import json, resource, sys, time
 started = time.monotonic()
 def since(): return round(time.monotonic() - started, 2)
 from pipelines import contract
-from pipelines.core.hashing import POSITIONS
-from pipelines.core.hashing import POSITIONS
 c = contract.load(sys.argv[1])
 told = {"contract": since()}
 from trainer import dataset
@@ -313,6 +311,7 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     sys.path.insert(0, str(measure.ROOT))
     from pipelines.config import PrepareConfig
     from pipelines.core.elements import Ref, unpack
+    from pipelines.core.hashing import POSITIONS
     from pipelines.job import stages, worker_tasks
     from pipelines.plan import balance, plan
 

@@ -1,0 +1,215 @@
+"""Turns the records of a dataset into tensors, as its contract says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pipelines.contract.contract import RAW_DTYPES, TRANSFORM_DIR, Contract
+
+if TYPE_CHECKING:
+    import tensorflow as tf  # imported in the functions: who reads a contract alone need not wait for it
+
+# The columns that only the analysis reads (pipelines/job/transform.py), and their widths. `images` sets them to zero.
+ANALYSIS_COLUMNS = {"label_rank": 1, "pixel_count": 1, "pixel_sum": 3, "pixel_square_sum": 3}
+
+
+def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
+    """Returns the feature specification of a record for `tf.io.parse_example`.
+
+    Args:
+      contract: The dataset's contract.
+
+    Returns:
+      One scalar feature per name: "image" string (the bytes as stored), "label" int64 (0 to the number of labels - 1),
+        "weight" float32 (at least 0) and "key" string (KEY_BYTES bytes).
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/uint8")
+      >>> records = tf.data.TFRecordDataset(eggs.shard_paths("tests/data/format_1/uint8", "train"))
+      >>> record = tf.io.parse_single_example(next(iter(records)), contract.feature_spec(eggs))
+      >>> len(record["image"].numpy()), record["weight"].numpy().item()
+      (192, 1.0)
+    """
+    import tensorflow as tf
+
+    # The specification is the same for every encoding. The argument makes callers say whose records they parse.
+    del contract
+    return {
+        "image": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+        "weight": tf.io.FixedLenFeature([], tf.float32),
+        "key": tf.io.FixedLenFeature([], tf.string),
+    }
+
+
+def normalize(contract: Contract, pixels: tf.Tensor) -> tf.Tensor:
+    """Maps 8-bit pixels to the normalized values that a model sees.
+
+    Args:
+      contract: The dataset's contract.
+      pixels: Values 0..255 of any numeric dtype, shape (..., H, W, 3). The static shape must contain W.
+
+    Returns:
+      float32 of the same shape, in the range `contract.value_range`.
+
+    Raises:
+      TypeError: The static shape of `pixels` does not contain W.
+      tf.errors.InvalidArgumentError: The last axis of `pixels` is not 3. It is raised when the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/uint8")
+      >>> black = contract.normalize(eggs, tf.zeros((1, 8, 8, 3), tf.uint8))
+      >>> black.shape, bool(tf.reduce_all(black == eggs.normalization.offset))
+      (TensorShape([1, 8, 8, 3]), True)
+    """
+    import tensorflow as tf
+
+    width = pixels.shape[-2]
+    # The last two axes are merged, because TensorFlow broadcasts over a last axis of 3 several times slower than over
+    # one of W * 3.
+    scale, offset = (tf.constant(v * width, tf.float32) for v in _affine(contract))
+    shape = tf.shape(pixels)
+    rows = tf.reshape(tf.cast(pixels, tf.float32), tf.concat([shape[:-2], (width * 3,)], axis=0))
+    return tf.ensure_shape(tf.reshape(rows * scale + offset, shape), pixels.shape)
+
+
+def _affine(contract: Contract) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    return contract.normalization.scale, contract.normalization.offset
+
+
+def images_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes and normalizes the images of a batch of records.
+
+    Args:
+      contract: The dataset's contract.
+      image_bytes: The `image` feature of the records, string of shape (B,).
+
+    Returns:
+      float32 of shape (B, H, W, 3), in the range `contract.value_range`.
+
+    Raises:
+      tf.errors.InvalidArgumentError: A record's image does not have the contract's size or encoding. It is raised when
+        the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/jpeg")
+      >>> records = tf.data.TFRecordDataset(eggs.shard_paths("tests/data/format_1/jpeg", "train")).batch(4)
+      >>> batch = tf.io.parse_example(next(iter(records)), contract.feature_spec(eggs))
+      >>> images = contract.images_from_records(eggs, batch["image"])
+      >>> images.shape, images.dtype
+      (TensorShape([4, 8, 8, 3]), tf.float32)
+    """
+    import tensorflow as tf
+
+    images = stored_from_records(contract, image_bytes)
+    return normalize(contract, images) if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
+
+
+def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor:
+    """Decodes the images of a batch of records, as they are stored.
+
+    The raw encodings take one vectorized operation per batch. `jpeg` and `png` are decoded image by image.
+
+    Args:
+      contract: The dataset's contract.
+      image_bytes: The `image` feature of the records, string of shape (B,).
+
+    Returns:
+      Shape (B, H, W, 3). float16 or float32 for the encodings of these names: normalized values. uint8 for `uint8`,
+        `jpeg` and `png`: pixels 0..255, not yet normalized.
+
+    Raises:
+      tf.errors.InvalidArgumentError: A record's image does not have the contract's size or encoding. It is raised when
+        the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> eggs = contract.load("tests/data/format_1/uint8")
+      >>> pixels = contract.stored_from_records(eggs, tf.constant([bytes(8 * 8 * 3)]))
+      >>> pixels.shape, pixels.dtype
+      (TensorShape([1, 8, 8, 3]), tf.uint8)
+    """
+    import tensorflow as tf
+
+    shape = contract.image_shape
+    if contract.encoding in RAW_DTYPES:
+        flat = tf.io.decode_raw(image_bytes, RAW_DTYPES[contract.encoding], little_endian=True)
+        # The batch size is given instead of -1: else records of twice the length would become twice as many images.
+        return tf.reshape(flat, (tf.shape(image_bytes)[0], *shape))
+    return tf.map_fn(
+        lambda b: tf.ensure_shape(decode_image(contract.encoding, b), shape),
+        image_bytes,
+        fn_output_signature=tf.TensorSpec(shape, tf.uint8),
+    )
+
+
+def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:
+    """Loads the dataset's TensorFlow Transform graph.
+
+    TensorFlow Transform itself is not imported.
+
+    Args:
+      directory: The dataset directory: a local path, or one that TensorFlow's file systems can read.
+
+    Returns:
+      (resource, images). Keep `resource` referenced: assign it to the tf.Module that exports the function. `images`
+        maps encoded image bytes, string of shape (B,), to float32 of shape (B, H, W, 3): exactly the tensors of the
+        records. It raises tf.errors.InvalidArgumentError for bytes that it cannot decode.
+
+    Raises:
+      OSError: The directory holds no graph.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> resource, images = contract.load_transform("tests/data/format_1/uint8")
+      >>> encoded = tf.io.encode_png(tf.zeros((16, 16, 3), tf.uint8))
+      >>> images(encoded[tf.newaxis]).shape
+      TensorShape([1, 8, 8, 3])
+    """
+    import tensorflow as tf
+
+    resource = tf.saved_model.load(os.path.join(os.fspath(directory), TRANSFORM_DIR))
+
+    def images(encoded: tf.Tensor) -> tf.Tensor:
+        batch = tf.shape(encoded)[0]
+        zeros = {n: tf.zeros((batch, width), tf.int64) for n, width in ANALYSIS_COLUMNS.items()}
+        return resource.transform_fn({"image": encoded, "label": tf.fill((batch,), ""), **zeros})["image"]
+
+    return resource, images
+
+
+def decode_image(encoding: str, encoded: tf.Tensor) -> tf.Tensor:
+    """Decodes the image of one `jpeg` or `png` record.
+
+    Args:
+      encoding: "png", or "jpeg" for TensorFlow's JPEG decoder.
+      encoded: The `image` feature of one record, a scalar string.
+
+    Returns:
+      uint8 of shape (H, W, 3), RGB, 0..255.
+
+    Raises:
+      tf.errors.InvalidArgumentError: The bytes cannot be decoded. It is raised when the operation runs.
+
+    Example:
+      >>> import tensorflow as tf
+      >>> from pipelines import contract
+      >>> encoded = tf.io.encode_png(tf.zeros((4, 6, 3), tf.uint8))
+      >>> contract.decode_image("png", encoded).shape
+      TensorShape([4, 6, 3])
+    """
+    import tensorflow as tf
+
+    if encoding == "png":
+        return tf.io.decode_png(encoded, channels=3)
+    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
