@@ -241,7 +241,7 @@ def usual_count(configured: int) -> int:
     return configured or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
-class _Zygote:
+class _ForkServer:
     """Starts a fork server and holds this end of the connection to it."""
 
     def __init__(self, kind: _Kind) -> None:
@@ -300,18 +300,18 @@ class _Zygote:
 def _fork(kind: _Kind) -> _Worker:
     """Forks a new worker, from a new fork server if the first one was killed."""
     try:
-        return _zygote(kind).fork()
+        return _fork_server(kind).fork()
     except WorkerError:
-        return _zygote(kind).fork()
+        return _fork_server(kind).fork()
 
 
-_zygotes: dict[_Kind, _Zygote] = {}
-_zygotes_lock = threading.Lock()
+_fork_servers: dict[_Kind, _ForkServer] = {}
+_fork_servers_lock = threading.Lock()
 
 
-def _zygote(kind: _Kind) -> _Zygote:
+def _fork_server(kind: _Kind) -> _ForkServer:
     """Returns the fork server for workers of a kind, a new one if it was killed."""
-    with _zygotes_lock:
-        if kind not in _zygotes or not _zygotes[kind].alive():
-            _zygotes[kind] = _Zygote(kind)
-        return _zygotes[kind]
+    with _fork_servers_lock:
+        if kind not in _fork_servers or not _fork_servers[kind].alive():
+            _fork_servers[kind] = _ForkServer(kind)
+        return _fork_servers[kind]

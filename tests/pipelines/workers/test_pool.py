@@ -100,10 +100,10 @@ def test_workers_that_cannot_start_say_why():
 
 
 @pytest.mark.slow
-def test_a_killed_zygote_is_replaced():
+def test_a_killed_fork_server_is_replaced():
     pair = Workers(2, "tests.support.faulty_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
-    killed = pool._zygote(("tests.support.faulty_tasks", ()))._process
+    killed = pool._fork_server(("tests.support.faulty_tasks", ()))._process
     killed.kill()
     killed.wait()
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
@@ -138,7 +138,7 @@ def test_forks_are_of_a_process_with_one_thread():
     Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])
     [ready] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
     ready.result()
-    assert psutil.Process(pool._zygote(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
+    assert psutil.Process(pool._fork_server(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
 
 
 def test_usual_count():
