@@ -1,6 +1,6 @@
-"""Defines the configuration of `prepare`: one frozen dataclass that checks itself.
+"""Defines the options of `prepare` as one frozen dataclass that checks its values.
 
-It imports nothing heavy.
+The command line, the help text and the reading of --config are made from its fields. It imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines import contract
-from pipelines.core import errors, hashing
+from pipelines.core import config_fields, errors, hashing, option_syntax
+from pipelines.core.config_fields import Range, Syntax, check_range, option
 from pipelines.core.errors import ConfigError
 from pipelines.storage import remote
 
@@ -31,85 +32,218 @@ AUGMENT_DEFAULTS = {
     "color": 0.15,  # saturation by a factor within 1 +- this
     "erase": 0.0,  # blank a rectangle of at most this fraction of the area; off by default
 }
-# The shard bytes do not depend on these. The digest of all other options decides whether a run may be resumed.
-NOT_IN_DIGEST = ("input", "output", "workers", "max_reject_rate", "image_timeout", "image_memory", "thumbnails")
+
+
+def _parse_balance(text: str) -> dict[str, Any]:
+    """Returns the fields that --balance sets."""
+    mode, _, value = text.partition("=")
+    if mode == "counts" and value:
+        counts = option_syntax.pairs(value, ":")
+        return {"balance": mode, "counts": {k: option_syntax.number(v, int) for k, v in counts.items()}}
+    if mode == "temperature" and value:
+        return {"balance": mode, "temperature": option_syntax.number(value, float)}
+    if mode == "uniform":
+        return {"balance": mode, "target": option_syntax.number(value, int) if value else 0}
+    if mode in ("none", "sqrt") and not value:
+        return {"balance": mode}
+    raise ValueError(
+        f"should be none, uniform, uniform=N, sqrt, temperature=T or counts=CLASS:N,…. Received: {text!r}."
+    )
+
+
+def _parse_augment(text: str) -> dict[str, float]:
+    if text == "default":
+        return dict(AUGMENT_DEFAULTS)
+    if text == "none":
+        return {}
+    strengths: dict[str, float] = {}
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        if name not in AUGMENT_DEFAULTS or name in strengths:
+            raise ValueError(f"should be of {', '.join(AUGMENT_DEFAULTS)}, each once. Received: {name!r}.")
+        strengths[name] = option_syntax.number(value, float) if value else AUGMENT_DEFAULTS[name] or 0.1
+    return strengths
+
+
+def _show_augment(strengths: Mapping[str, float]) -> str:
+    if strengths == AUGMENT_DEFAULTS:
+        return "default"
+    return option_syntax.joined(strengths) if strengths else "none"
+
+
+_BALANCE = Syntax(_parse_balance, str, "MODE")
+_AUGMENT = Syntax(_parse_augment, _show_augment, "LIST")
+_FILES, _PIXELS, _CLASSES, _RUN = "input and output", "pixels", "splits and balance", "shards and run"
+_SIZES = Range(1, 1 << 50)
 
 
 @dataclasses.dataclass(frozen=True)
 class PrepareConfig:
-    """Configures `python -m pipelines prepare`, in the form that the pipeline uses.
+    """Holds the options of `python -m pipelines prepare`.
 
-    See `--help` for the meaning of the options.
+    `decides=False` marks what the shard bytes do not depend on. The digest of all other options decides whether a run
+    may be resumed.
+
+    Raises:
+      ConfigError: a value is not allowed; the message names the option.
     """
 
-    input: str
-    output: str
-    name: str = ""
-    layout: str = "auto"
-    size: tuple[int, int] = (128, 128)  # height, width in pixels
-    resize: str = "stretch"
-    filter: str = "area"
-    quality: str = "exact"
-    background: tuple[int, int, int] = (255, 255, 255)
-    normalize: str = "zscore"
-    splits: Mapping[str, float] = dataclasses.field(
-        default_factory=lambda: {"train": 0.8, "validation": 0.1, "test": 0.1}
-    )
-    balance: str = "none"
-    duplicates: str = "keep"
+    input: str = option(
+        dataclasses.MISSING,
+        "the images: a folder of class folders or of split/class folders, a CSV, JSONL or Parquet manifest with the "
+        "columns path, label and optionally split, group, weight, or a glob; local, gs:// or s3://",
+        metavar="PATH", group=_FILES, decides=False,
+    )  # fmt: skip
+    output: str = option(
+        dataclasses.MISSING, "the folder of the dataset to make; local, gs:// or s3://",
+        metavar="DIR", group=_FILES, decides=False,
+    )  # fmt: skip
+    name: str = option(
+        "", "the first part of the shards' file names, NAME-train.tfrecord-…",
+        unset="made from the name of the output folder", group=_FILES,
+    )  # fmt: skip
+    layout: str = option(
+        "auto", "whether the top folders of the input are classes or splits; auto decides by their names",
+        choices=("auto", "class", "split"), group=_FILES,
+    )  # fmt: skip
+    size: tuple[int, int] = option(
+        (128, 128),
+        "the height and the width of the stored images in pixels; one number makes them square",
+        syntax=option_syntax.SIZE, group=_PIXELS,
+    )  # fmt: skip
+    resize: str = option(
+        "stretch",
+        "how an image is brought to the size: stretch changes its aspect, crop cuts out the centre, pad adds the "
+        "background, none cuts or pads around the centre without resizing, for comparison",
+        choices=contract.RESIZE_MODES, group=_PIXELS,
+    )  # fmt: skip
+    filter: str = option(
+        "area",
+        "the filter for resizing, which is antialiased: area is the exact average over each target pixel, bilinear a "
+        "weighted average",
+        choices=contract.FILTERS, group=_PIXELS,
+    )  # fmt: skip
+    quality: str = option(
+        "exact",
+        "how JPEGs are decoded: exact decodes all pixels, fast shrinks JPEGs of at least twice the size by 2, 4 or 8 "
+        "while they are decoded, which changes values by one to two gray levels on average",
+        choices=QUALITIES, group=_PIXELS,
+    )  # fmt: skip
+    background: tuple[int, int, int] = option(
+        (255, 255, 255), "the colour behind transparent pixels and around padding, each number 0 to 255",
+        syntax=option_syntax.COLOR, group=_PIXELS,
+    )  # fmt: skip
+    normalize: str = option(
+        "zscore",
+        "how pixel values are normalized: zscore to mean 0 and deviation 1 per channel over the originals of train, "
+        "unit to 0..1, symmetric to -1..1, imagenet by ImageNet's mean and deviation, none leaves 0..255",
+        choices=contract.NORMALIZATIONS, group=_PIXELS,
+    )  # fmt: skip
+    splits: Mapping[str, float] = option(
+        lambda: {"train": 0.8, "validation": 0.1, "test": 0.1},
+        "the splits and the fraction of each class that they get, 1 in total; equal images and images of one group "
+        "stay in one split; splits that the input states are kept",
+        syntax=option_syntax.SHARES, group=_CLASSES,
+    )  # fmt: skip
+    balance: str = option(
+        "none",
+        "how the classes of train are balanced by copying and leaving out images: none, uniform (each class gets as "
+        "many records as the largest has) or uniform=N, sqrt (in proportion to the square root of the class's count), "
+        "temperature=T (to its power 1/T), or counts=CLASS:N,…",
+        syntax=_BALANCE, sets=True, group=_CLASSES,
+    )  # fmt: skip
+    duplicates: str = option(
+        "keep",
+        "what is done with images of equal content: keep them together in one split, drop all but the first (or all, "
+        "where their labels differ), or fail",
+        choices=DUPLICATES, group=_CLASSES,
+    )  # fmt: skip
     temperature: float = 1.0
     target: int = 0  # records per class with balance=uniform; 0: as many as the largest class has
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
-    max_copies: int = 10  # most records per image, including the original
-    # The strengths of the augmentation of copies; empty: copies are plain duplicates.
-    augment: Mapping[str, float] = dataclasses.field(default_factory=lambda: dict(AUGMENT_DEFAULTS))
-    encoding: str = "float16"
-    jpeg_quality: int = 95
-    shards: int = 0  # per split; 0: chosen by shard_size
-    shard_size: int = 128 << 20  # most bytes per shard, approximately
-    seed: int = 0
-    max_reject_rate: float = 0.01
-    max_pixels: int = 64 << 20
-    max_frames: int = 1000  # most frames of an animation or a TIFF; only the first is used
-    max_file_bytes: int = 256 << 20
-    allow_outside: bool = False
-    image_timeout: float = 60.0  # seconds that reading or decoding one image may take
-    image_memory: int = 1 << 30  # bytes of memory that one image may take in its worker
-    workers: int = 0  # decoding processes; 0: one per core
-    thumbnails: int = 2  # sources per class and split that the report shows
+    max_copies: int = option(
+        10, "the most records that --balance makes of one image, including the original",
+        limits=Range(1, 999), group=_CLASSES,
+    )  # fmt: skip
+    augment: Mapping[str, float] = option(
+        lambda: dict(AUGMENT_DEFAULTS),
+        "how the copies that --balance makes are changed: default, none (copies are plain duplicates, for comparison), "
+        "or a list NAME=STRENGTH,… that omits the other changes; rotate is in degrees, all others are fractions, and "
+        f"default is {', '.join(f'{name}={value:g}' for name, value in AUGMENT_DEFAULTS.items())}",
+        syntax=_AUGMENT, group=_CLASSES,
+    )  # fmt: skip
+    encoding: str = option(
+        "float16", "how a record stores its pixels: as numbers of this type, or as a JPEG or PNG",
+        choices=contract.ENCODINGS, group=_PIXELS,
+    )  # fmt: skip
+    jpeg_quality: int = option(
+        95, "the quality of the images that --encoding jpeg stores, 1 to 100", limits=Range(1, 100), group=_PIXELS
+    )
+    shards: int = option(
+        0, "the number of shards of each split", unset="chosen by --shard-size", limits=Range(0, 99_999), group=_RUN
+    )
+    shard_size: int = option(
+        128 << 20, "the approximate largest size of a shard, in bytes or with K, M or G",
+        syntax=option_syntax.BYTES, limits=_SIZES, group=_RUN,
+    )  # fmt: skip
+    seed: int = option(
+        0, "the seed of the splits, the order of the records and the augmentation",
+        limits=Range(-(1 << 63), (1 << 63) - 1), group=_RUN,
+    )  # fmt: skip
+    max_reject_rate: float = option(
+        0.01, "fail and publish nothing if more than this fraction (0 to 1) of the inputs is bad",
+        metavar="RATE", limits=Range(0, 1), group=_FILES, decides=False,
+    )  # fmt: skip
+    max_pixels: int = option(
+        64 << 20, "reject an image with more pixels (width times height) than this; K, M and G may follow the number",
+        syntax=option_syntax.COUNT, limits=_SIZES, group=_FILES,
+    )  # fmt: skip
+    max_frames: int = option(
+        1000, "reject an animation or a TIFF with more frames than this; only the first frame is used",
+        limits=_SIZES, group=_FILES,
+    )  # fmt: skip
+    max_file_bytes: int = option(
+        256 << 20, "reject a file of more bytes than this, without reading it; K, M and G may follow the number",
+        syntax=option_syntax.BYTES, limits=_SIZES, group=_FILES,
+    )  # fmt: skip
+    allow_outside: bool = option(
+        False, "accept links and manifest paths that lead out of the input, instead of rejecting such files",
+        group=_FILES,
+    )  # fmt: skip
+    image_timeout: float = option(
+        60.0, "reject an image whose reading or decoding takes more seconds than this",
+        metavar="SECONDS", limits=Range(0.001, 86_400), group=_FILES, decides=False,
+    )  # fmt: skip
+    image_memory: int = option(
+        1 << 30,
+        "reject an image whose decoding needs more memory than this, in bytes or with K, M or G; each worker may use "
+        "this much; Linux only",
+        syntax=option_syntax.BYTES, limits=Range(16 << 20, 1 << 50), group=_FILES, decides=False,
+    )  # fmt: skip
+    workers: int = option(
+        0, "the number of decoding processes on each machine", unset="one per core",
+        limits=Range(0, 1024), group=_RUN, decides=False,
+    )  # fmt: skip
+    # Sources per class and split that the report shows.
+    thumbnails: int = dataclasses.field(default=2, compare=False)
 
     def __post_init__(self) -> None:
-        _one_of("--layout", self.layout, ("auto", "class", "split"))
-        _one_of("--resize", self.resize, contract.RESIZE_MODES)
-        _one_of("--filter", self.filter, contract.FILTERS)
-        _one_of("--quality", self.quality, QUALITIES)
-        _one_of("--normalize", self.normalize, contract.NORMALIZATIONS)
-        _one_of("--balance", self.balance, BALANCES)
-        _one_of("--duplicates", self.duplicates, DUPLICATES)
-        _one_of("--encoding", self.encoding, contract.ENCODINGS)
-        _between("--size", min(self.size), 1, 8192)
-        _between("--size", max(self.size), 1, 8192)
-        _between("--max-copies", self.max_copies, 1, 999)
-        _between("--jpeg-quality", self.jpeg_quality, 1, 100)
-        _between("--max-reject-rate", self.max_reject_rate, 0, 1)
-        _between("--temperature", self.temperature, 1e-6, float("inf"))
-        _between("--shards", self.shards, 0, 99_999)
-        _between("--seed", self.seed, -(1 << 63), (1 << 63) - 1)
-        _between("--image-timeout", self.image_timeout, 0.001, 86_400)
-        _between("--workers", self.workers, 0, 1024)
-        for option in ("shard_size", "max_pixels", "max_frames", "max_file_bytes"):
-            _between(f"--{option.replace('_', '-')}", getattr(self, option), 1, 1 << 50)
-        _between("--image-memory", self.image_memory, 16 << 20, 1 << 50)
+        config_fields.check(self)
+        for side in self.size:
+            check_range("--size", side, Range(1, 8192))
         for value in self.background:
-            _between("--background", value, 0, 255)
-        if not self.input or not self.output:
-            raise ConfigError("--input and --output should name a folder, a manifest or a glob, and a folder.")
-        for option, path in (("--input", self.input), ("--output", self.output)):
-            _can_be(option, path)
+            check_range("--background", value, Range(0, 255))
+        for name, path in (("--input", self.input), ("--output", self.output)):
+            _check_place(name, path)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.dataset_name):
             raise ConfigError(f"--name should be a letter, then letters, digits and _. Received: {self.dataset_name!r}")
         self._check_splits()
-        self._check_maps()
+        self._check_balance()
+        for name, strength in self.augment.items():
+            if name not in AUGMENT_DEFAULTS:
+                raise ConfigError(f"--augment should be one of {', '.join(AUGMENT_DEFAULTS)}. Received: {name!r}.")
+            # A scale of 1 would allow a zoom factor of 0.
+            check_range(f"--augment {name}", strength, Range(0, {"rotate": 180, "scale": 0.9}.get(name, 1)))
 
     def _check_splits(self) -> None:
         if "train" not in self.splits or self.splits["train"] <= 0:
@@ -117,20 +251,19 @@ class PrepareConfig:
         for name, share in self.splits.items():
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
                 raise ConfigError(f"--splits: a name should be letters, digits and _. Received: {name!r}")
-            _between(f"--splits {name}", share, 0, 1)
+            check_range(f"--splits {name}", share, Range(0, 1))
         if abs(sum(self.splits.values()) - 1) > 1e-6:
             raise ConfigError(f"--splits should add up to 1. Received: {dict(self.splits)}")
 
-    def _check_maps(self) -> None:
-        for name, strength in self.augment.items():
-            _one_of("--augment", name, tuple(AUGMENT_DEFAULTS))
-            # A scale of 1 would allow a zoom factor of 0.
-            _between(f"--augment {name}", strength, 0, {"rotate": 180, "scale": 0.9}.get(name, 1))
-        _between("--balance uniform", self.target, 0, 1 << 40)
+    def _check_balance(self) -> None:
+        if self.balance not in BALANCES:
+            raise ConfigError(f"--balance should be one of {', '.join(BALANCES)}. Received: {self.balance!r}.")
+        check_range("--balance temperature", self.temperature, Range(1e-6, 1e9))
+        check_range("--balance uniform", self.target, Range(0, 1 << 40))
         if self.balance == "counts" and not self.counts:
             raise ConfigError("--balance counts should name the classes: counts=cat:500,dog:500.")
         for label, count in self.counts.items():
-            _between(f"--balance counts, {label}", count, 0, 1 << 40)
+            check_range(f"--balance counts, {label}", count, Range(0, 1 << 40))
 
     @property
     def dataset_name(self) -> str:
@@ -145,7 +278,8 @@ class PrepareConfig:
 
     def digest(self) -> str:
         """Returns the SHA-256 of the options that the shard bytes depend on."""
-        values = {k: v for k, v in dataclasses.asdict(self).items() if k not in NOT_IN_DIGEST}
+        decisive = config_fields.decisive(self)
+        values = {name: value for name, value in dataclasses.asdict(self).items() if name in decisive}
         if self.duplicates != "drop":  # `keep` and `fail` give the same shards
             del values["duplicates"]
         values |= {"name": self.dataset_name, "splits": list(self.splits.items())}  # the cuts follow the splits' order
@@ -156,19 +290,9 @@ class PrepareConfig:
         return {**dataclasses.asdict(self), "name": self.dataset_name}
 
 
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{option} should be one of {', '.join(allowed)}. Received: {value!r}")
-
-
-def _can_be(option: str, path: str) -> None:
+def _check_place(name: str, path: str) -> None:
     if remote.is_remote(path):
         try:
             remote.check(path)
         except errors.StoreError as e:
-            raise ConfigError(f"{option} {e}") from e
-
-
-def _between(option: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{option} should be between {low:g} and {high:g}. Received: {value!r}")
+            raise ConfigError(f"{name} {e}") from e

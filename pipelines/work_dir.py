@@ -12,12 +12,13 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.config import NOT_IN_DIGEST, PrepareConfig
+from pipelines.config import PrepareConfig
+from pipelines.core import config_fields
 from pipelines.core.errors import BusyError, ConfigError
 
 _log = logging.getLogger(__name__)
@@ -111,7 +112,8 @@ def open_work(config: PrepareConfig) -> Work:
                 storage.remove(work.path(name))
         else:
             differing = (
-                ", ".join(_differing(before.get("settings"), settings)) or "its note is damaged or of another version"
+                ", ".join(_differing(before.get("settings"), settings, config_fields.decisive(config)))
+                or "its note is damaged or of another version"
             )
             _log.info("Starts over: the unfinished run in %s had other options (%s).", config.output, differing)
             storage.remove(work.root)
@@ -140,12 +142,12 @@ def _earlier(note: str) -> dict[str, Any]:
     return earlier if isinstance(earlier, dict) else {}
 
 
-def _differing(before: Any, now: dict[str, Any]) -> list[str]:
+def _differing(before: Any, now: dict[str, Any], decisive: Collection[str]) -> list[str]:
     """Returns the options that the shards depend on and that had another value before.
 
     Each is a text with the earlier value, such as "--size [64, 64]".
     """
     if not isinstance(before, dict):
         return []
-    names = [name for name in now if name not in NOT_IN_DIGEST and before.get(name) != now[name]]
-    return [f"--{name.replace('_', '-')} {json.dumps(before.get(name))}" for name in names]
+    names = [name for name in now if name in decisive and before.get(name) != now[name]]
+    return [f"{config_fields.flag(name)} {json.dumps(before.get(name))}" for name in names]

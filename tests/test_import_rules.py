@@ -35,25 +35,23 @@ MAY_IMPORT = {
     "pipelines/__main__": "cli",
     "pipelines/formats": "images",
     "pipelines/prepare": "job",
-    "trainer/config": "",
-    "trainer/config_file": "config",
-    "trainer/run_dir": "config config_file pipelines/contract pipelines/core",
+    "trainer/config": "pipelines/core",
+    "trainer/run_dir": "config pipelines/contract pipelines/core",
     "trainer/cloud_mirror": "config pipelines/core",
     "trainer/data": "config pipelines/contract pipelines/core",
     "trainer/dataset": "data",
     "trainer/models": "config pipelines/contract pipelines/core",
-    "trainer/evaluation": "config config_file run_dir data models pipelines/contract pipelines/core",
+    "trainer/evaluation": "config run_dir data models pipelines/contract pipelines/core",
     "trainer/serving": "config run_dir data models evaluation pipelines/contract pipelines/core pipelines/images",
     "trainer/reporting": "run_dir evaluation pipelines/contract pipelines/core",
-    "trainer/training": "config config_file run_dir data models evaluation reporting serving "
-    "pipelines/contract pipelines/core",
-    "trainer/bench": "config data models training pipelines/contract",
+    "trainer/training": "config run_dir data models evaluation reporting serving pipelines/contract pipelines/core",
+    "trainer/bench": "config data models training pipelines/contract pipelines/core",
     "trainer/ablation": "config run_dir evaluation models training pipelines/contract pipelines/core",
-    "trainer/doctor/config": "config",
+    "trainer/doctor/config": "pipelines/core",
     "trainer/doctor/clock": "",
     "trainer/doctor/finding": "",
     "trainer/doctor/catalogue": "doctor/finding",
-    "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config config_file run_dir "
+    "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config run_dir "
     "data models pipelines/contract pipelines/core",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models",
@@ -62,7 +60,7 @@ MAY_IMPORT = {
     "pipelines/core",
     "trainer/doctor/command": "doctor/config doctor/run_probes doctor/subject doctor/probes doctor/output "
     "pipelines/core",
-    "trainer/cli": "config config_file run_dir ablation bench doctor/command doctor/config evaluation models reporting "
+    "trainer/cli": "config run_dir ablation bench doctor/command doctor/config evaluation models reporting "
     "serving training pipelines/cli pipelines/contract pipelines/core",
     "trainer/task": "cli cloud_mirror config run_dir training pipelines/contract pipelines/core",
     "trainer/__main__": "cli",
@@ -224,7 +222,7 @@ def test_every_room_says_what_is_in_it():
 LIGHT = [
     "pipelines.contract", "pipelines.config", "pipelines.cli.options", "pipelines.cli.main", "pipelines.core",
     *(f"pipelines.core.{p.stem}" for p in (ROOT / "pipelines/core").glob("[a-z]*.py")),
-    "trainer.config", "trainer.config_file", "trainer.cli.options", "trainer.cli.main", "trainer.run_dir",
+    "trainer.config", "trainer.cli.main", "trainer.run_dir",
     "trainer.doctor.config", "trainer.ablation.config",
 ]  # fmt: skip
 HEAVY = {"tensorflow", "apache_beam", "tensorflow_transform", "keras", "tf_keras"}

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+
+from pipelines.core import config_fields, text
+from pipelines.core.config_fields import Range, check_range, flag, option
+from pipelines.core.errors import ConfigError, ShardmillError
 
 SCHEDULES = ("constant", "cosine")
 LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
@@ -38,23 +41,11 @@ EXPORT_HELP = (
 MAX_SEED = 2**31 - 1  # the largest seed that tf.data, NumPy and Keras all accept
 
 
-class TrainerError(ValueError):
+class TrainerError(ShardmillError, ValueError):
     """Is raised for a user's mistake or unusable input.
 
     The message says what was expected, what was received and what to do.
     """
-
-
-def option(default: Any, text: str, *, compare: bool = True, **extra: Any) -> Any:
-    """Returns a dataclass field that is one command-line option.
-
-    Args:
-      default: value where the option is not given; dataclasses.MISSING makes the option required.
-      text: help text of the option.
-      compare: False for an option that does not change the result. Configs that differ only in it are equal.
-      extra: `metavar` or `choices` for argparse.
-    """
-    return dataclasses.field(default=default, compare=compare, metadata={"help": text, **extra})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +54,7 @@ class TrainConfig:
 
     Two runs with equal configs on one machine give exactly the same result.
     Raises:
-      TrainerError: a value is out of its range; the message names the option.
+      ConfigError: a value is out of its range; the message names the option.
     """
 
     data: str = option(dataclasses.MISSING, "directory of a prepared dataset", metavar="DIR")
@@ -72,6 +63,7 @@ class TrainConfig:
         "cnn",
         "network to train: cnn; resnet20; a keras.applications network such as MobileNetV2; or module:function, where "
         "function(contract) returns a keras.Model",
+        filled=True,
     )
     init_weights: str = option(
         "",
@@ -83,12 +75,16 @@ class TrainConfig:
         0, "number of first epochs that train only the head, which is the last Dense layer, and freeze all other layers"
     )
     head_learning_rate: float = option(
-        0.0, "learning rate of the head while --freeze-epochs freezes the other layers; 0: the same as --learning-rate"
+        0.0,
+        "learning rate of the head while --freeze-epochs freezes the other layers; 0: the same as --learning-rate",
+        limits=Range(0, 100),
     )
-    epochs: int = option(15, "number of passes over the train split")
-    batch_size: int = option(32, "number of images per step, on all devices together")
+    epochs: int = option(15, "number of passes over the train split", limits=Range(1, 100_000))
+    batch_size: int = option(32, "number of images per step, on all devices together", limits=Range(1, 1 << 20))
     learning_rate: float = option(
-        1e-3, "learning rate of the Adam optimizer; with --schedule or --warmup-epochs, the highest learning rate"
+        1e-3,
+        "learning rate of the Adam optimizer; with --schedule or --warmup-epochs, the highest learning rate",
+        limits=Range(0, 100, above=True),
     )
     schedule: str = option(
         "constant",
@@ -104,14 +100,18 @@ class TrainConfig:
         0.0,
         "decoupled weight decay of AdamW, only for kernels and not for biases and normalizations; 0.01 is usual; "
         "0: Adam without weight decay",
+        limits=Range(0, 100),
     )
     clip_norm: float = option(
-        0.0, "greatest global norm of the gradients; larger gradients are scaled down to it; 0: no limit"
+        0.0,
+        "greatest global norm of the gradients; larger gradients are scaled down to it; 0: no limit",
+        limits=Range(0, 1e9),
     )
     ema: float = option(
         0.0,
         "momentum of an exponential moving average of the weights, which is then validated and saved instead of the "
         "weights; 0: no average",
+        limits=Range(0, 0.99999),
     )
     loss: str = option(
         "ce",
@@ -123,8 +123,11 @@ class TrainConfig:
     focal_gamma: float = option(
         2.0,
         "exponent of --loss focal: the larger it is, the less a well-predicted record counts; 0 is cross-entropy",
+        limits=Range(0, 10),
     )
-    label_smoothing: float = option(0.0, "share of each target that is spread evenly over all classes, from 0 to 0.99")
+    label_smoothing: float = option(
+        0.0, "share of each target that is spread evenly over all classes, from 0 to 0.99", limits=Range(0, 0.99)
+    )
     resample: str = option(
         NATURAL,
         "how often each class is drawn, for shards that were not balanced; none: as often as it is stored; uniform: "
@@ -134,15 +137,20 @@ class TrainConfig:
     )
     flip: bool = option(True, "flip training images left to right with probability 0.5, drawn anew in every epoch")
     rand_augment: float = option(
-        0.0, "greatest strength of two random RandAugment operations on each training image, up to 1; 0: none"
+        0.0,
+        "greatest strength of two random RandAugment operations on each training image, up to 1; 0: none",
+        limits=Range(0, 1),
     )
     mixup: float = option(
-        0.0, "parameter X of mixup, which blends pairs of images with weights from Beta(X, X); 0.2 is usual; 0: off"
+        0.0,
+        "parameter X of mixup, which blends pairs of images with weights from Beta(X, X); 0.2 is usual; 0: off",
+        limits=Range(0, 10),
     )
     cutmix: float = option(
         0.0,
         "parameter X of CutMix, which pastes a rectangle of one image into another, with its share of the area from "
         "Beta(X, X); 1 is usual; 0: off. With --mixup, each step uses one of the two at random",
+        limits=Range(0, 1),
     )
     augment_classes: str = option(
         "",
@@ -150,19 +158,27 @@ class TrainConfig:
         metavar="NAME,NAME",
     )
     validation: str = option(
-        "validation", "split whose score chooses the epoch that is kept; none: keep the last epoch"
+        "validation", "split whose score chooses the epoch that is kept; none: keep the last epoch", filled=True
     )
     patience: int = option(
-        0, "number of epochs without a better validation score after which training stops; 0: never stop early"
+        0,
+        "number of epochs without a better validation score after which training stops; 0: never stop early",
+        limits=Range(0, 100_000),
     )
-    steps: int = option(0, "greatest number of steps per epoch, for a quick test; 0: the complete train split")
-    seed: int = option(0, "seed of the initial weights, the order of the records and all other random draws")
+    steps: int = option(
+        0,
+        "greatest number of steps per epoch, for a quick test; 0: the complete train split",
+        limits=Range(0, MAX_SEED),
+    )
+    seed: int = option(
+        0, "seed of the initial weights, the order of the records and all other random draws", limits=Range(0, MAX_SEED)
+    )
     cache: str = option(
         NO_CACHE,
         "where to keep decoded images of jpeg and png shards; memory: decode each image once and keep it; shards of "
         "other encodings need no decoding",
         choices=CACHES,
-        compare=False,
+        decides=False,
     )
     strategy: str = option(
         "one",
@@ -193,87 +209,50 @@ class TrainConfig:
         "number of training steps per call of the compiled function; it does not change the weights, and a call never "
         "passes a checkpoint or the end of an epoch. 0: as many as take 0.1 seconds, at most 16; with --strategy "
         "multiworker, 1",
-        compare=False,
+        decides=False,
+        limits=Range(0, 10_000),
     )
     resume: bool = option(
         False,
         "continue an interrupted run in --output from its last checkpoint, with the same final weights as without the "
         "interruption; the options that decide the result must be the same",
-        compare=False,
+        decides=False,
     )
     checkpoint_minutes: float = option(
         5.0,
         "minutes between checkpoints within an epoch; 0: none. The end of each epoch always writes one",
-        compare=False,
+        decides=False,
+        limits=Range(0),
     )
     checkpoint_steps: int = option(
-        0, "steps between checkpoints, in addition to --checkpoint-minutes; 0: none", compare=False
+        0,
+        "steps between checkpoints, in addition to --checkpoint-minutes; 0: none",
+        decides=False,
+        limits=Range(0, MAX_SEED),
     )
-    verify: str = option(DEFAULT_VERIFY, VERIFY_HELP, choices=VERIFY, compare=False)
+    verify: str = option(DEFAULT_VERIFY, VERIFY_HELP, choices=VERIFY, decides=False)
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check_type(field.name, getattr(self, field.name), str(field.type))
-        for name in ("data", "output", "model", "validation"):
-            if not getattr(self, name):
-                raise TrainerError(f"{flag(name)} should not be empty.")
-        if "://" in self.output:
-            raise TrainerError(
+        config_fields.check(self)
+        check_range("--freeze-epochs", self.freeze_epochs, Range(0, self.epochs))
+        check_range("--warmup-epochs", self.warmup_epochs, Range(0, self.epochs - self.freeze_epochs))
+        if text.is_url(self.output):
+            raise ConfigError(
                 f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
             )
-        for name, choices in (
-            ("loss", LOSSES),
-            ("schedule", SCHEDULES),
-            ("strategy", STRATEGIES),
-            ("mixed_precision", PRECISIONS),
-            ("jit", JIT),
-            ("cache", CACHES),
-        ):
-            if getattr(self, name) not in choices:
-                raise TrainerError(
-                    f"{flag(name)} should be one of {', '.join(choices)}. Received: {getattr(self, name)!r}."
-                )
         resample_temperature(self.resample)
-        for name, low, high in (
-            ("epochs", 1, 100_000),
-            ("batch_size", 1, 1 << 20),
-            ("patience", 0, 100_000),
-            ("steps", 0, MAX_SEED),
-            ("seed", 0, MAX_SEED),
-            ("checkpoint_steps", 0, MAX_SEED),
-            ("focal_gamma", 0, 10),
-            ("label_smoothing", 0, 0.99),
-            ("freeze_epochs", 0, self.epochs),
-            ("head_learning_rate", 0, 100),
-            ("warmup_epochs", 0, self.epochs - self.freeze_epochs),
-            ("weight_decay", 0, 100),
-            ("clip_norm", 0, 1e9),
-            ("ema", 0, 0.99999),
-            ("rand_augment", 0, 1),
-            ("mixup", 0, 10),
-            ("cutmix", 0, 1),
-            ("steps_per_execution", 0, 10_000),
-        ):
-            if not low <= getattr(self, name) <= high:
-                raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")
-        if not (math.isfinite(self.learning_rate) and 0 < self.learning_rate <= 100):
-            raise TrainerError(f"--learning-rate should be above 0 and at most 100. Received: {self.learning_rate}.")
-        if not (math.isfinite(self.checkpoint_minutes) and self.checkpoint_minutes >= 0):
-            raise TrainerError(f"--checkpoint-minutes should be at least 0. Received: {self.checkpoint_minutes}.")
-        if self.verify not in VERIFY:
-            raise TrainerError(f"--verify should be one of {', '.join(VERIFY)}. Received: {self.verify!r}.")
         if self.patience and self.validation == NO_VALIDATION:
-            raise TrainerError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
+            raise ConfigError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
         self._check_pairs()
 
     def _check_pairs(self) -> None:
-        """Raises TrainerError for options that conflict or that lack another option.
+        """Raises ConfigError for options that conflict or that lack another option.
 
         It also refuses --mixup and --cutmix below MIN_BETA, where draws of the Beta distribution are too small.
         """
         for name in ("mixup", "cutmix"):
             if 0 < getattr(self, name) < MIN_BETA:
-                raise TrainerError(f"{flag(name)} should be 0 or from {MIN_BETA} on. Received: {getattr(self, name)}.")
+                raise ConfigError(f"{flag(name)} should be 0 or from {MIN_BETA} on. Received: {getattr(self, name)}.")
         for name, given, needs in (
             ("focal_gamma", self.focal_gamma != 2.0 and self.loss != "focal", "--loss focal"),
             ("head_learning_rate", self.head_learning_rate and not self.freeze_epochs, "--freeze-epochs"),
@@ -284,26 +263,17 @@ class TrainConfig:
             ),
         ):
             if given:
-                raise TrainerError(f"{flag(name)} is of use only with {needs}. Give both or none of them.")
+                raise ConfigError(f"{flag(name)} is of use only with {needs}. Give both or none of them.")
 
     def augmented_classes(self) -> list[str]:
         """Returns the class names of --augment-classes; an empty list means all classes."""
         return [name.strip() for name in self.augment_classes.split(",") if name.strip()]
 
-    def decisive(self) -> dict[str, Any]:
-        """Returns the options that change the result, by field name."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
-
-
-def flag(name: str) -> str:
-    """Returns the command-line flag of a field: batch_size -> --batch-size."""
-    return "--" + name.replace("_", "-")
-
 
 def resample_temperature(text: str) -> float:
     """Returns the temperature that --resample means: 1 for none, infinity for uniform.
     Raises:
-      TrainerError: the text has none of the three forms.
+      ConfigError: the text has none of the three forms.
     """
     name, equals, value = text.partition("=")
     if not equals and name in (NATURAL, "uniform"):
@@ -313,19 +283,8 @@ def resample_temperature(text: str) -> float:
     except ValueError:
         temperature = math.nan
     if not (math.isfinite(temperature) and temperature >= 1):
-        raise TrainerError(
+        raise ConfigError(
             "--resample should be none, uniform or temperature=T with T from 1 (none) on; the larger, the more equal. "
             f"Received: {text!r}."
         )
     return temperature
-
-
-def check_type(name: str, value: Any, kind: str) -> None:
-    """Raises TrainerError if a value does not have the type of its field.
-
-    Args:
-      kind: the type annotation of the field as text: str, int, float or bool.
-    """
-    allowed: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float), "bool": (bool,)}
-    if not isinstance(value, allowed[kind]) or (kind != "bool" and isinstance(value, bool)):
-        raise TrainerError(f"{flag(name)} should be of type {kind}. Received: {value!r}.")

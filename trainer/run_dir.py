@@ -14,13 +14,15 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from pipelines.core import atomic
+from pipelines.core import atomic, config_file
+from pipelines.core.errors import ConfigError
 from pipelines.core.text import first_line
-from trainer import config_file
 from trainer.config import TrainConfig, TrainerError
 
 PAGE = "evaluation.html"
 CALIBRATION = "calibration.json"
+HEADER = "The options of this run. To repeat it: python -m trainer train --config FILE --output NEW"
+NOT_SAVED = ("resume",)  # a repeated run starts from its first step
 
 
 class Run:
@@ -81,7 +83,7 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     found = run.directory.glob(predictions_file("*"))
     for file in (run.model, run.last, run.history, run.calibration, run.page, *found):
         file.unlink(missing_ok=True)
-    atomic.write_text(run.config, config_file.text(config))
+    atomic.write_text(run.config, config_file.text(config, HEADER, without=NOT_SAVED))
     atomic.write_text(run.about, atomic.to_json({"versions": versions, "dataset": dataset_digests(contract)}))
     atomic.write_text(run.contract, contract.to_json())
     return run
@@ -103,7 +105,7 @@ def _is_run(config: Path) -> bool:
     """
     try:
         TrainConfig(**config_file.read(config, TrainConfig))
-    except (TrainerError, TypeError):
+    except (ConfigError, TypeError):
         return False
     return True
 

@@ -23,8 +23,8 @@ from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
+from pipelines.core import command_line
 from pipelines.core.terminal import stderr_held
-from trainer.cli import options
 from trainer.cli.commands import guarded
 from trainer.config import TrainConfig, TrainerError
 
@@ -44,15 +44,15 @@ class Job(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains and returns the exit code."""
     text, _, places = (__doc__ or "").partition("\n\n")
-    parser = options.Parser(
+    parser = command_line.Parser(
         prog="python -m trainer.task",
         description=text.replace("`", ""),
         epilog=places,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    options.add_with_file(parser, TrainConfig)
-    arguments = vars(parser.parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
+    command_line.add_with_file(parser, TrainConfig, "such as config.yaml of an earlier run")
+    arguments = vars(parser.parse_args(command_line.dashes(sys.argv[1:] if argv is None else argv)))
     return guarded("task", lambda: run(job(arguments, os.environ)))
 
 
@@ -60,15 +60,15 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
     """Returns the job that flags, the file of --config and the environment describe.
 
     Raises:
-      TrainerError: AIP_TRAINING_DATA_URI names no prepared dataset, or as `options.made`.
+      TrainerError: AIP_TRAINING_DATA_URI names no prepared dataset, or as `command_line.made`.
     """
-    values, data = options.values(TrainConfig, arguments), environment.get("AIP_TRAINING_DATA_URI", "")
+    values, data = command_line.values(TrainConfig, arguments), environment.get("AIP_TRAINING_DATA_URI", "")
     if data:
         values.setdefault("data", data)
     output = values.get("output", "")
     if not output or "://" in output:
         values["output"] = tempfile.mkdtemp(prefix="shardmill-run-")
-    config = options.made(TrainConfig, values)
+    config = command_line.made(TrainConfig, values)
     try:
         contracts.load(config.data)
     except ContractError as e:

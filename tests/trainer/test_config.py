@@ -4,9 +4,10 @@ import time
 
 import pytest
 
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import write_dataset
 from trainer.cli.main import main
-from trainer.config import TrainConfig, TrainerError
+from trainer.config import TrainConfig
 
 
 def test_what_changes_nothing_in_the_result_does_not_make_configs_differ():
@@ -44,7 +45,7 @@ def test_what_changes_nothing_in_the_result_does_not_make_configs_differ():
     ],
 )
 def test_a_value_out_of_range_is_named(changes, message):
-    with pytest.raises(TrainerError) as error:
+    with pytest.raises(ConfigError) as error:
         TrainConfig(**{"data": "d", "output": "o", **changes})
     assert message in str(error.value)
 
@@ -64,7 +65,6 @@ def test_help_loads_nothing_heavy():
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["train", "--data", "d"], "--output"),
         (["train", "--data", "d", "--output", "o", "--bogus", "1"], "--bogus"),
         (
             ["train", "--data", "d", "--output", "o", "--epoch", "1"],
@@ -79,12 +79,29 @@ def test_help_loads_nothing_heavy():
         ([], "COMMAND"),
     ],
 )
-def test_usage_errors_exit_with_2(argv, said, capsys):
+def test_argparse_errors_exit_with_2(argv, said, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(argv)
     assert stopped.value.code == 2
     err = capsys.readouterr().err
     assert said in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["train", "--data", "d"], "train: The following options are required: --output."),
+        (["train", "--data", "d", "--output", "o", "--epochs", "0"], "train: --epochs should be from 1 to 100000."),
+        (["bench", "--data", "d", "--windows", "0"], "bench: --windows should be from 1 to 1000."),
+        (["ablate", "--data", "d", "--seeds", "0"], "ablate: --seeds should be from 1 to 1000."),
+        (["doctor"], "doctor: Give something to look at"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_and_status_2(argv, said, capsys):
+    assert main(argv) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(said)
     assert len(err.splitlines()) == 1
 
 
@@ -118,7 +135,7 @@ def test_a_wrong_data_directory_is_one_sentence_without_a_trace(tmp_path, capsys
 
 def test_flags_take_dashes_and_underscores(tmp_path, capsys):
     for spelling in ("--batch-size=0", "--batch_size=0"):
-        assert main(["train", "--data", "d_d", "--output", "o", spelling]) == 1
+        assert main(["train", "--data", "d_d", "--output", "o", spelling]) == 2
         assert "--batch-size should be from 1" in capsys.readouterr().err
     assert main(["train", "--data", str(tmp_path / "a_b"), "--output", "o"]) == 1
     assert "a_b" in capsys.readouterr().err  # a value keeps its underscores

@@ -12,12 +12,13 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.core import atomic
+from pipelines.core.config_fields import flag
 from trainer.ablation import datasets, report, trainings
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.ablation.study import Setting, Study
 from trainer.ablation.trainings import Outcome
 from trainer.ablation.variants import Variant
-from trainer.config import TrainerError, flag
+from trainer.config import TrainerError
 
 OPTIONS = "ablation-options.json"
 

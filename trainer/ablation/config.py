@@ -6,14 +6,15 @@ This module imports only the standard library and the contract, because `--help`
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 import shlex
 
 from pipelines import contract as contracts
+from pipelines.core import config_fields, text
+from pipelines.core.config_fields import Range, option
+from pipelines.core.errors import ConfigError
 from trainer.ablation.variants import VARIANTS, Variant
-from trainer.config import TrainerError, check_type, flag, option
 
 ALL = "all"
 # Flags of `prepare` that the variants or options of `ablate` set.
@@ -25,7 +26,7 @@ OURS = ("--input", "--output", "--name", "--size", "--splits", "--resize", "--no
 class AblateConfig:
     """Configures an ablation: the images, the variants and the training.
     Raises:
-      TrainerError: a value is out of its range; the message names the option.
+      ConfigError: a value is out of its range; the message names the option.
     """
 
     data: str = option(
@@ -34,17 +35,25 @@ class AblateConfig:
         metavar="PATH",
     )
     output: str = option(
-        "ablation", "local directory for the datasets, the runs and the report", metavar="DIR", compare=False
+        "ablation",
+        "local directory for the datasets, the runs and the report",
+        metavar="DIR",
+        decides=False,
+        filled=True,
     )
-    seeds: int = option(3, "number of trainings per variant, with the seeds 0, 1, ...", compare=False)
+    seeds: int = option(
+        3, "number of trainings per variant, with the seeds 0, 1, ...", decides=False, limits=Range(1, 1000)
+    )
     epochs: int = option(
-        12, "number of passes over the train images; balanced variants train for as many steps as the others"
+        12,
+        "number of passes over the train images; balanced variants train for as many steps as the others",
+        limits=Range(1, 100_000),
     )
     variants: str = option(
         ALL,
         f"comma-separated variants to train, out of {', '.join(v.name for v in VARIANTS)}; {ALL}: every variant",
         metavar="LIST",
-        compare=False,
+        decides=False,
     )
     size: str = option("64x64", "height and width of the prepared images in pixels", metavar="HxW")
     splits: str = option(
@@ -52,12 +61,15 @@ class AblateConfig:
         "shares of the splits, as for `pipelines prepare --splits`; the recall of the rare class needs images of it in "
         "the test split",
         metavar="NAME=SHARE,…",
+        filled=True,
     )
     model: str = option(
-        "cnn", "network to train, as for the train command; the variants half and double exist only for cnn"
+        "cnn",
+        "network to train, as for the train command; the variants half and double exist only for cnn",
+        filled=True,
     )
-    batch_size: int = option(32, "number of images per step")
-    learning_rate: float = option(1e-3, "learning rate of the Adam optimizer")
+    batch_size: int = option(32, "number of images per step", limits=Range(1, 1 << 20))
+    learning_rate: float = option(1e-3, "learning rate of the Adam optimizer", limits=Range(0, 100, above=True))
     prepare_flags: str = option(
         "",
         'further flags of `pipelines prepare` as one text, such as "--allow-outside --max-reject-rate 0.1"',
@@ -65,53 +77,44 @@ class AblateConfig:
     )
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check_type(field.name, getattr(self, field.name), str(field.type))
-        for name in ("data", "output", "model", "splits"):
-            if not getattr(self, name):
-                raise TrainerError(f"{flag(name)} should not be empty.")
-        if "://" in self.output or os.path.isfile(self.output):
-            raise TrainerError(f"--output should be a local directory. Received: {self.output!r}.")
-        for name, low, high in (("seeds", 1, 1000), ("epochs", 1, 100_000), ("batch_size", 1, 1 << 20)):
-            if not low <= getattr(self, name) <= high:
-                raise TrainerError(f"{flag(name)} should be from {low} to {high}. Received: {getattr(self, name)}.")
-        if not (math.isfinite(self.learning_rate) and 0 < self.learning_rate <= 100):
-            raise TrainerError(f"--learning-rate should be above 0 and at most 100. Received: {self.learning_rate}.")
+        config_fields.check(self)
+        if text.is_url(self.output) or os.path.isfile(self.output):
+            raise ConfigError(f"--output should be a local directory. Received: {self.output!r}.")
         if not re.fullmatch(r"[1-9]\d{0,3}[xX×][1-9]\d{0,3}", self.size):
-            raise TrainerError(f"--size should be HxW, such as 64x64. Received: {self.size!r}.")
+            raise ConfigError(f"--size should be HxW, such as 64x64. Received: {self.size!r}.")
         taken = [f for f in self.more_flags() if f.partition("=")[0] in OURS]
         if taken:
-            raise TrainerError(f"--prepare-flags should leave {', '.join(taken)} to the ablation. Drop it.")
+            raise ConfigError(f"--prepare-flags should leave {', '.join(taken)} to the ablation. Drop it.")
         self.chosen()
 
     def more_flags(self) -> list[str]:
         """Returns `prepare_flags` as a list.
 
         Raises:
-          TrainerError: the text has unbalanced quotes.
+          ConfigError: the text has unbalanced quotes.
         """
         try:
             return shlex.split(self.prepare_flags)
         except ValueError as e:
-            raise TrainerError(f"--prepare-flags cannot be read ({e}). Received: {self.prepare_flags!r}.") from e
+            raise ConfigError(f"--prepare-flags cannot be read ({e}). Received: {self.prepare_flags!r}.") from e
 
     def chosen(self) -> list[Variant]:
         """Returns the variants to train, in the order in which they build on each other.
 
         Raises:
-          TrainerError: --variants names an unknown variant, one twice, or one that --model excludes.
+          ConfigError: --variants names an unknown variant, one twice, or one that --model excludes.
         """
         known = {v.name: v for v in VARIANTS}
         names = list(known) if self.variants == ALL else [n.strip() for n in self.variants.split(",")]
         unknown = [name for name in names if name not in known]
         if unknown or len(set(names)) < len(names):
-            raise TrainerError(
+            raise ConfigError(
                 f"--variants should be {ALL}, or some of {', '.join(known)}, each once. Received: {self.variants!r}."
             )
         chosen = [v for v in VARIANTS if v.name in names]
         without = [v.name for v in chosen if v.network and self.model != "cnn"]
         if without and self.variants != ALL:
-            raise TrainerError(f"{', '.join(without)} should go with --model cnn. Received: {self.model!r}.")
+            raise ConfigError(f"{', '.join(without)} should go with --model cnn. Received: {self.model!r}.")
         return [v for v in chosen if v.name not in without]
 
     def decisive(self) -> dict[str, object]:
@@ -119,30 +122,31 @@ class AblateConfig:
 
         `data` is an absolute path, unless it is a URL.
         """
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.compare}
-        return values | {"data": self.data if "://" in self.data else os.path.abspath(self.data)}
+        return config_fields.decisive(self) | {
+            "data": self.data if text.is_url(self.data) else os.path.abspath(self.data)
+        }
 
 
 def check_data(config: AblateConfig) -> None:
     """Checks --data within milliseconds, before `prepare` starts.
 
     Raises:
-      TrainerError: --data does not exist or is an already prepared dataset, or --output lies in it.
+      ConfigError: --data does not exist or is an already prepared dataset, or --output lies in it.
     """
-    if "://" in config.data or any(c in config.data for c in "*?["):
+    if text.is_url(config.data) or any(c in config.data for c in "*?["):
         return
     if not os.path.exists(config.data):
-        raise TrainerError(
+        raise ConfigError(
             f"--data should be a folder of class folders, a manifest or a glob. There is no {config.data!r}."
         )
     if os.path.isfile(os.path.join(config.data, contracts.FILE_NAME)):
-        raise TrainerError(
+        raise ConfigError(
             f"--data should be the raw images: ablate prepares them in several ways. {config.data!r} is a dataset that "
             "is prepared already. Name the folder or the manifest that it was made of."
         )
     output, data = os.path.realpath(config.output), os.path.realpath(config.data)
     if os.path.isdir(data) and os.path.commonpath([output, data]) == data:
-        raise TrainerError(
+        raise ConfigError(
             f"--output {config.output!r} should not lie in the images {config.data!r}: its files would be images next "
             "time. Name another directory."
         )

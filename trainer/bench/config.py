@@ -6,11 +6,13 @@ This module does not import TensorFlow.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 
 from pipelines.contract import Contract
-from trainer.config import CACHES, JIT, NO_CACHE, PRECISIONS, TrainerError, check_type, flag, option
+from pipelines.core import config_fields, text
+from pipelines.core.config_fields import Range, option
+from pipelines.core.errors import ConfigError
+from trainer.config import CACHES, JIT, NO_CACHE, PRECISIONS, TrainerError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,16 +20,17 @@ class BenchConfig:
     """Configures a measurement.
 
     Raises:
-      TrainerError: a value is out of its range; the message names the option.
+      ConfigError: a value is out of its range; the message names the option.
     """
 
-    data: str = option(dataclasses.MISSING, "directory of the prepared dataset to measure (required)", metavar="DIR")
-    split: str = option("train", "split to read; its records are shuffled, as in training")
-    batch_size: int = option(32, "number of images in a training step")
+    data: str = option(dataclasses.MISSING, "directory of the prepared dataset to measure", metavar="DIR")
+    split: str = option("train", "split to read; its records are shuffled, as in training", filled=True)
+    batch_size: int = option(32, "number of images in a training step", limits=Range(1, 1 << 20))
     model: str = option(
         "cnn",
         "network to train: cnn, resnet20, a keras.applications network such as MobileNetV2, or module:function, where "
         "function(contract) returns a keras.Model",
+        filled=True,
     )
     mixed_precision: str = option(
         "none",
@@ -48,11 +51,14 @@ class BenchConfig:
         choices=CACHES,
     )
     seconds: float = option(
-        3.0, "duration in seconds of each of the three measurements: loader alone, model alone, and both together"
+        3.0,
+        "duration in seconds of each of the three measurements: loader alone, model alone, and both together",
+        limits=Range(0.01, 3600),
     )
     windows: int = option(
         5,
         "number of equal parts of each measurement; rates and waits are medians over these parts, with their range",
+        limits=Range(1, 1000),
     )
     profile: str = option(
         "",
@@ -63,28 +69,11 @@ class BenchConfig:
     json: str = option("", "file for all figures in JSON (default: no file)", metavar="FILE")
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check_type(field.name, getattr(self, field.name), str(field.type))
-        for name in ("data", "split", "model"):
-            if not getattr(self, name):
-                raise TrainerError(f"{flag(name)} should not be empty.")
-        for name, low, high in (
-            ("batch_size", 1, 1 << 20),
-            ("seconds", 0.01, 3600),
-            ("windows", 1, 1000),
-        ):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and low <= value <= high):
-                raise TrainerError(f"{flag(name)} should be from {low:g} to {high:g}. Received: {value}.")
-        for name, choices in (("mixed_precision", PRECISIONS), ("jit", JIT), ("cache", CACHES)):
-            if getattr(self, name) not in choices:
-                raise TrainerError(
-                    f"{flag(name)} should be one of {', '.join(choices)}. Received: {getattr(self, name)!r}."
-                )
+        config_fields.check(self)
         if self.json and (os.path.isdir(self.json) or not os.path.isdir(os.path.dirname(os.path.abspath(self.json)))):
-            raise TrainerError(f"--json should be a file in a folder that is there. Received: {self.json!r}.")
-        if "://" in self.profile or os.path.isfile(self.profile):
-            raise TrainerError(f"--profile should be a local folder to write to. Received: {self.profile!r}.")
+            raise ConfigError(f"--json should be a file in a folder that is there. Received: {self.json!r}.")
+        if text.is_url(self.profile) or os.path.isfile(self.profile):
+            raise ConfigError(f"--profile should be a local folder to write to. Received: {self.profile!r}.")
 
 
 def check_split(config: BenchConfig, contract: Contract) -> None:

@@ -14,13 +14,11 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from pipelines.contract import ContractError
 from pipelines.core import extras
+from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
-from trainer.cli.options import UsageError
-from trainer.config import TrainerError
 
-FAILED, USAGE = 1, 2
+FAILED = 1
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 MOST = 2**31 - 1
 
@@ -38,11 +36,9 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
     keep_memory()
     try:
         return work() or 0
-    except UsageError as e:
-        print(f"{command}: error: {e}", file=sys.stderr)
-        sys.exit(USAGE)
-    except (TrainerError, ContractError) as e:
+    except ShardmillError as e:
         print(f"{command}: {e}", file=sys.stderr)
+        return e.exit_status
     except OSError as e:
         print(f"{command}: {e.strerror or e}: {e.filename or ''}", file=sys.stderr)
     except ModuleNotFoundError as e:

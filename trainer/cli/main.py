@@ -14,10 +14,11 @@ from typing import Any
 
 import pipelines
 from pipelines import contract as contracts
+from pipelines.core import command_line
 from pipelines.core.terminal import stderr_held
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
-from trainer.cli import COMMANDS, options
+from trainer.cli import COMMANDS
 from trainer.cli.commands import FAILED, guarded
 from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     Args:
       program: name of the program in usage lines and errors, as the user typed it before the command.
     """
-    arguments = vars(_parser(program).parse_args(options.dashes(sys.argv[1:] if argv is None else argv)))
+    arguments = vars(_parser(program).parse_args(command_line.dashes(sys.argv[1:] if argv is None else argv)))
     command = arguments.pop("command")
     commands = {
         "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 def _train(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
-    config = options.merged(TrainConfig, arguments)
+    config = command_line.merged(TrainConfig, arguments)
     contracts.load(config.data)  # reports a wrong path within milliseconds, before TensorFlow is imported
     run_dir.check(config.output)
     with stderr_held():
@@ -113,7 +114,7 @@ def _predict(arguments: dict[str, Any]) -> int:
 
 
 def _bench(arguments: dict[str, Any]) -> None:
-    config = bench.BenchConfig(**arguments)
+    config = command_line.made(bench.BenchConfig, arguments)
     bench.check_split(config, contracts.load(config.data))
     with stderr_held():
         from pipelines.core import atomic
@@ -130,7 +131,7 @@ def _bench(arguments: dict[str, Any]) -> None:
 
 
 def _doctor(arguments: dict[str, Any]) -> int:
-    config = DoctorConfig(**arguments)
+    config = command_line.made(DoctorConfig, arguments)
     with stderr_held():
         from trainer.doctor import command as doctor
     report = doctor.examine(config)
@@ -144,7 +145,7 @@ def _doctor(arguments: dict[str, Any]) -> int:
 
 
 def _ablate(arguments: dict[str, Any]) -> None:
-    config = AblateConfig(**arguments)
+    config = command_line.made(AblateConfig, arguments)
     check_data(config)
     with stderr_held():
         from trainer.ablation import ablate as run
@@ -157,19 +158,19 @@ def _ablate(arguments: dict[str, Any]) -> None:
 
 
 def _parser(program: str) -> argparse.ArgumentParser:
-    parser = options.Parser(
+    parser = command_line.Parser(
         prog=program, description="Trains image classifiers on datasets made by `python -m pipelines`."
     )
     parser.add_argument("--version", action="version", version=f"shardmill {pipelines.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = _command(commands, "train")
-    options.add_with_file(train, TrainConfig)
+    command_line.add_with_file(train, TrainConfig, "such as config.yaml of an earlier run")
     measure = _command(commands, "bench")
-    options.add(measure, bench.BenchConfig)
+    command_line.add(measure, bench.BenchConfig)
     examine = _command(commands, "doctor")
-    options.add(examine, DoctorConfig)
+    command_line.add(examine, DoctorConfig)
     ablate = _command(commands, "ablate")
-    options.add(ablate, AblateConfig)
+    command_line.add(ablate, AblateConfig)
     evaluate = _command(commands, "evaluate")
     compare = _command(commands, "compare")
     compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directory of a training run or an evaluation")
@@ -184,7 +185,11 @@ def _parser(program: str) -> argparse.ArgumentParser:
         command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
     evaluate.add_argument("--split", default="test", help="split to score (default: test)")
     evaluate.add_argument(
-        "--batch-size", type=options.positive, default=64, metavar="N", help="number of images per step (default: 64)"
+        "--batch-size",
+        type=command_line.positive,
+        default=64,
+        metavar="N",
+        help="number of images per step (default: 64)",
     )
     evaluate.add_argument("--verify", choices=VERIFY, default=DEFAULT_VERIFY, help=f"{VERIFY_HELP} (default: fast)")
     evaluate.add_argument(

@@ -1,6 +1,6 @@
 """Configures the doctor.
 
-This module needs only the standard library, like trainer/config.py.
+It imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -8,7 +8,9 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from trainer.config import TrainerError, check_type, flag, option
+from pipelines.core import config_fields
+from pipelines.core.config_fields import flag, option
+from pipelines.core.errors import ConfigError
 
 STANDARD_OUTPUT = "-"
 
@@ -18,7 +20,7 @@ class DoctorConfig:
     """Holds the options of the doctor.
 
     Raises:
-      TrainerError: no option names an input, or two options contradict each other. The message names the option.
+      ConfigError: no option names an input, or two options contradict each other. The message names the option.
     """
 
     data: str = option(
@@ -55,20 +57,19 @@ class DoctorConfig:
     deep: bool = option(False, "examine more images for longer: about ten minutes instead of less than two")
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            check_type(field.name, getattr(self, field.name), str(field.type))
+        config_fields.check(self)
         if not (self.data or self.dataset or self.model or self.history):
-            raise TrainerError("Give something to look at: --data, --dataset, --model or --history.")
+            raise ConfigError("Give something to look at: --data, --dataset, --model or --history.")
         if self.dataset and ":" not in self.dataset:
-            raise TrainerError(
+            raise ConfigError(
                 f"--dataset should be module:function. Received: {self.dataset!r}. A folder is given with --data."
             )
         for name in ("json", "html"):
             value = getattr(self, name)
             if value and value != STANDARD_OUTPUT and not _can_be_written(value):
-                raise TrainerError(f"{flag(name)} should be a file in a folder that is there. Received: {value!r}.")
+                raise ConfigError(f"{flag(name)} should be a file in a folder that is there. Received: {value!r}.")
         if self.html == STANDARD_OUTPUT:
-            raise TrainerError("--html should be a file. Received: '-'.")
+            raise ConfigError("--html should be a file. Received: '-'.")
 
 
 def _can_be_written(path: str) -> bool:

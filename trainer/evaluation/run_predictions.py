@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from trainer import config_file, run_dir
+from pipelines.core import config_fields, config_file
+from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.evaluation import metrics
 
@@ -131,7 +132,7 @@ def _config(directory: Path) -> dict[str, Any]:
     """
     path = run_dir.Run(directory).config
     found = config_file.read(path, TrainConfig) if path.is_file() else {}
-    return {f.name: found[f.name] for f in dataclasses.fields(TrainConfig) if f.compare and f.name in found}
+    return {f.name: found[f.name] for f in config_fields.options(TrainConfig) if f.compare and f.name in found}
 
 
 def _listed(keys: Sequence[str]) -> str:

@@ -19,8 +19,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipelines.core.config_fields import flag
 from pipelines.core.text import first_line
-from trainer.config import TrainConfig, TrainerError, flag
+from trainer.config import TrainConfig, TrainerError
 from trainer.training import sigterm
 
 _begun: list[str] = []  # strategies for several devices that this process has used already

@@ -17,8 +17,9 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
+from pipelines.core.config_fields import decisive, flag
 from trainer import run_dir
-from trainer.config import TrainConfig, TrainerError, flag
+from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.training import checkpoint_file, sigterm
 from trainer.training.checkpoint_file import Checkpoint
@@ -143,7 +144,7 @@ class Saver:
 
 def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[str, Any]:
     """Returns all values that have to be equal for a run to resume exactly."""
-    options = {name: value for name, value in config.decisive().items() if name not in NOT_DECISIVE}
+    options = {name: value for name, value in decisive(config).items() if name not in NOT_DECISIVE}
     gathered = dataset.is_gathered(config.data, "train", config.cache)
     return {
         "options": options,

@@ -21,7 +21,8 @@ import tensorflow as tf
 import pipelines
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer import config_file, run_dir
+from pipelines.core import config_file
+from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset, integrity
 from trainer.evaluation import evaluate

@@ -12,6 +12,8 @@ import pytest
 
 from pipelines.cli import options
 from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
+from pipelines.core import config_fields
+from pipelines.core.errors import ConfigError
 
 BASE = ["prepare", "--input", "in", "--output", "out"]
 
@@ -112,8 +114,6 @@ def test_options_are_not_guessed_from_their_beginnings():
     [
         ([], "COMMAND"),
         (["bake"], "invalid choice: 'bake'"),
-        (["prepare", "--input", "in"], "--output"),
-        (["prepare", "--output", "out"], "--input"),
         (["inspect"], "directory"),
         (["verify", "dir", "--deep"], "unrecognized arguments: --deep"),
         (["sample"], "--output"),
@@ -126,6 +126,52 @@ def test_mistakes_of_other_commands(argv, message, capsys):
 
     assert raised.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("given", "missing"), [("--input", "--output"), ("--output", "--input")])
+def test_what_prepare_needs(given, missing):
+    args, _ = options.parse(["prepare", given, "x"])
+    with pytest.raises(ConfigError, match=rf"^The following options are required: {missing}\.$"):
+        options.prepare_config(args)
+
+
+def test_a_file_gives_the_options_as_the_command_line_does(tmp_path):
+    file = tmp_path / "prepare.yaml"
+    file.write_text(
+        "input: in\noutput: elsewhere\nsize: 64x96\nsplits: train=0.9,test=0.1\nbalance: counts=cat:5,dog:7\n"
+        "augment: flip,rotate=5\nshard-size: 64M\nbackground: 0,128,255\nallow_outside: yes\nlayout: class\n"
+    )
+    args, rest = options.parse(["prepare", "--config", str(file), "--output", "out", "--layout", "split"])
+    assert rest == []
+    assert options.prepare_config(args) == parsed(
+        "--size", "64x96", "--splits", "train=0.9,test=0.1", "--balance", "counts=cat:5,dog:7", "--augment",
+        "flip,rotate=5", "--shard-size", "64M", "--background", "0,128,255", "--allow-outside", "--layout", "split",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("size: big", "size should be HxW, such as 128x128. Received: 'big'."),
+        ("balance: even", "balance should be none, uniform,"),
+        ("seed: x", "seed should be a whole number. Received: 'x'."),
+        ("runner: FlinkRunner", "has an unknown option 'runner'"),
+        ("target: 5", "has an unknown option 'target'"),
+    ],
+)
+def test_a_file_with_a_mistake(tmp_path, line, message):
+    (tmp_path / "prepare.yaml").write_text(f"input: in\noutput: out\n{line}\n")
+    args, _ = options.parse(["prepare", "--config", str(tmp_path / "prepare.yaml")])
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        options.prepare_config(args)
+
+
+def test_the_shown_defaults_are_read_back():
+    for field in config_fields.options(PrepareConfig):
+        if not config_fields.required(field):
+            default = field.default_factory() if callable(field.default_factory) else field.default
+            again = config_fields.parsed(field, config_fields.shown(field, default))
+            assert (again["balance"] if field.name == "balance" else again) == default, field.name
 
 
 def test_other_commands():
@@ -144,23 +190,27 @@ def test_other_commands():
 
 
 def test_every_option_has_a_flag_but_those_that_balance_sets():
-    args, _ = options.parse(BASE)
-    flags = {f.name for f in dataclasses.fields(PrepareConfig) if hasattr(args, f.name)}
+    flags = {action.dest for action in _parsers()["prepare"]._actions}
+    assert {f.name for f in dataclasses.fields(PrepareConfig)} - flags == {
+        "temperature", "target", "counts", "thumbnails",
+    }  # fmt: skip
 
-    missing = {f.name for f in dataclasses.fields(PrepareConfig)} - flags
-    assert missing == {"temperature", "target", "counts", "thumbnails"}
+
+def _parsers():
+    [commands] = [a for a in options.build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
+    return commands.choices
 
 
 def test_every_help_text_can_be_read_alone_and_states_the_default():
-    [commands] = [a for a in options.build_parser()._actions if isinstance(a, argparse._SubParsersAction)]
-    for command, parser in commands.choices.items():
+    for command, parser in _parsers().items():
         for action in parser._actions:
             if "--help" in action.option_strings:
                 continue
             text = " ".join(str(action.help).split())
-            assert len(text.partition("(default: ")[0].split()) >= 4, f"{command} {action.dest}: {text!r}"
+            words = re.split(r"\((?:default: |required)", text)[0].split()
+            assert len(words) >= 4, f"{command} {action.dest}: {text!r}"
             if action.option_strings and not action.required:
-                assert re.search(r"\(default: .+\)$", text), f"{command} {action.dest}: {text!r}"
+                assert re.search(r"\((default: .+|required)\)$", text), f"{command} {action.dest}: {text!r}"
 
 
 def test_help_names_every_option_and_imports_nothing_heavy():

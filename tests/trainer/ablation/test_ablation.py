@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.contract import Shard, Split
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.images import draw_photo
 from trainer.ablation import ablate, conclusions, report, scoring, trainings
@@ -102,7 +103,7 @@ def test_the_flags_of_prepare():
     ],
 )
 def test_options_that_cannot_be(options, message):
-    with pytest.raises(TrainerError, match=message):
+    with pytest.raises(ConfigError, match=message):
         config(**options)
 
 
@@ -112,13 +113,13 @@ def test_capacity_is_left_out_for_other_networks():
 
 
 def test_data_that_cannot_be(tmp_path, capsys):
-    with pytest.raises(TrainerError, match=r"There is no 'nowhere'"):
+    with pytest.raises(ConfigError, match=r"There is no 'nowhere'"):
         check_data(config(data="nowhere"))
     write_dataset(tmp_path / "d", splits={"train": (1, 1)})
-    assert main(["ablate", "--data", str(tmp_path / "d")]) == 1
+    assert main(["ablate", "--data", str(tmp_path / "d")]) == 2
     assert "should be the raw images" in capsys.readouterr().err
     (tmp_path / "photos").mkdir()
-    with pytest.raises(TrainerError, match="should not lie in the images"):
+    with pytest.raises(ConfigError, match="should not lie in the images"):
         check_data(config(data=str(tmp_path / "photos"), output=str(tmp_path / "photos" / "out")))
     check_data(config(data="gs://bucket/photos"))
     check_data(config(data="photos/*.jpg"))

@@ -8,12 +8,13 @@ import pytest
 import tensorflow as tf
 from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import write_dataset
 from trainer.bench import measure, verdict
 from trainer.bench.config import BenchConfig
 from trainer.bench.verdict import Findings, Spread
 from trainer.cli.main import main
-from trainer.config import TrainConfig, TrainerError
+from trainer.config import TrainConfig
 from trainer.models import build
 from trainer.training import step as steps
 
@@ -139,7 +140,7 @@ def test_spread_takes_the_median():
     ],
 )
 def test_a_wrong_option_is_named(changes, message):
-    with pytest.raises(TrainerError) as error:
+    with pytest.raises(ConfigError) as error:
         BenchConfig(**{"data": "d", **changes})
     assert message in str(error.value)
 

@@ -105,7 +105,7 @@ def test_usage_repeats_what_was_typed(command, capsys):
         ([], "shardmill: error: a command is missing (--help lists all commands)"),
         (["x"], "shardmill: error: there is no command 'x' (--help lists all commands)"),
         (["trian"], "shardmill: error: there is no command 'trian'; did you mean train? (--help lists all commands)"),
-        (["verify"], "error: the following arguments are required: directory. See shardmill verify --help."),
+        (["verify"], "shardmill verify: error: the following arguments are required: directory (--help"),
         (["export"], "shardmill export: error: the following arguments are required: --model, --data, --output"),
     ],
 )

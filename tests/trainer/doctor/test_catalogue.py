@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import PrepareConfig
-from trainer.config import TrainConfig, flag
+from pipelines.core.config_fields import flag
+from trainer.config import TrainConfig
 from trainer.doctor import catalogue
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.subject import exceptions

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import write_dataset
 from tests.support.doctor import batches, cnn
 from tests.support.images import draw_photo
@@ -50,7 +51,7 @@ def noise(count, shape=(8, 8, 3)):
     ],
 )
 def test_options_that_make_no_sense(options, words):
-    with pytest.raises(TrainerError) as error:
+    with pytest.raises(ConfigError) as error:
         DoctorConfig(**options)
     assert words in str(error.value)
 

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import contract as contracts
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract, normalization, picture, write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.training import augmentation
@@ -107,7 +108,7 @@ def test_classes_that_are_none_are_named(tmp_path):
     with pytest.raises(TrainerError, match=r"classes of the dataset \(ok, broken\)\. Received: brokn"):
         train(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), augment_classes="ok, brokn"))
     assert not (tmp_path / "o").exists()
-    with pytest.raises(TrainerError, match="--augment-classes is of use only with --flip or --rand-augment"):
+    with pytest.raises(ConfigError, match="--augment-classes is of use only with --flip or --rand-augment"):
         TrainConfig("d", "o", augment_classes="ok", flip=False)
     both = TrainConfig("d", "o", augment_classes="ok", mixup=0.2)
     assert augmentation.warnings(both) == [

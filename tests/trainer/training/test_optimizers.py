@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from pipelines.contract import Split
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract, write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
@@ -177,6 +178,6 @@ def test_a_head_of_other_classes_is_left_new(tmp_path):
     ],
 )
 def test_values_out_of_range_are_named(changes, message):
-    with pytest.raises(TrainerError) as error:
+    with pytest.raises(ConfigError) as error:
         TrainConfig("d", "o", **changes)
     assert message in str(error.value)

@@ -16,8 +16,8 @@ import zipfile
 import numpy as np
 import pytest
 
+from pipelines.core import config_file
 from tests.support.datasets import write_dataset
-from trainer import config_file
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build

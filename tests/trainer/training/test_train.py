@@ -10,8 +10,9 @@ import tensorflow as tf
 
 import pipelines
 from pipelines import contract as contracts
+from pipelines.core import config_file
 from tests.support.datasets import picture, write_dataset
-from trainer import config_file, run_dir
+from trainer import run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset

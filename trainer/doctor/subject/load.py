@@ -18,8 +18,10 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.core import config_file
+from pipelines.core.errors import ConfigError, ShardmillError
 from pipelines.core.text import first_line
-from trainer import config_file, run_dir
+from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset as datasets
 from trainer.doctor import catalogue
@@ -146,7 +148,7 @@ def _with_dataset(subject: Subject, dataset: Any) -> Subject:
     name = user_functions.name_of(dataset)
     try:
         made = dataset() if callable(dataset) else dataset
-    except TrainerError:
+    except ShardmillError:
         raise
     except Exception as e:  # the user's code may raise any exception; the finding reports it
         return _with_problem(subject, exceptions.explain(e, f"calling {name}"))
@@ -205,7 +207,7 @@ def _with_model(subject: Subject, given: Any) -> Subject:
     name = user_functions.name_of(given)
     try:
         model = _model(subject, given)
-    except (TrainerError, contracts.ContractError):
+    except ShardmillError:
         raise
     except Exception as e:  # the user's code may raise any exception; the finding reports it
         return _with_problem(subject, exceptions.explain(e, f"building the model {name}"))
@@ -282,7 +284,7 @@ def _data_of(run: run_dir.Run) -> str:
     """Returns the dataset that a run was trained on, or "" if it no longer exists."""
     try:
         data = str(config_file.read(run.config, TrainConfig)["data"])
-    except (TrainerError, KeyError):
+    except (ConfigError, KeyError):
         return ""
     return data if os.path.isfile(os.path.join(data, contracts.FILE_NAME)) else ""
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipelines.core import command_line, config_file
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import write_dataset
-from trainer import config_file
-from trainer.cli import options
+from trainer import run_dir
 from trainer.cli.main import main
-from trainer.config import TrainConfig, TrainerError
+from trainer.config import TrainConfig
 from trainer.models import build
 
 
@@ -47,13 +48,15 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
 def test_what_is_written_is_read_back(tmp_path_factory, name, rate, flip, seed):
     config = TrainConfig(name, "off", learning_rate=rate, flip=flip, seed=seed, verify="off", checkpoint_minutes=0.5)
     path = tmp_path_factory.mktemp("c") / "config.yaml"
-    path.write_text(config_file.text(config), encoding="utf-8", newline="")
+    path.write_text(config_file.text(config, "a run"), encoding="utf-8", newline="")
     again = TrainConfig(**config_file.read(path, TrainConfig))
     assert dataclasses.asdict(again) == dataclasses.asdict(config)
 
 
 def test_resuming_is_not_an_option_of_the_repetition():
-    assert "resume" not in config_file.text(TrainConfig("d", "o", resume=True))
+    text = config_file.text(TrainConfig("d", "o", resume=True), run_dir.HEADER, run_dir.NOT_SAVED)
+    assert "resume" not in text
+    assert text.splitlines()[:2] == [f"# {run_dir.HEADER}", "data: d"]
 
 
 @pytest.mark.parametrize(
@@ -78,32 +81,30 @@ def test_resuming_is_not_an_option_of_the_repetition():
     ],
 )
 def test_a_file_that_cannot_be_used_is_told(tmp_path, text, message):
-    with pytest.raises(TrainerError) as error:
+    with pytest.raises(ConfigError) as error:
         config_file.read(written(tmp_path / "c.yaml", text), TrainConfig)
     assert message in str(error.value)
     assert "c.yaml" in str(error.value)
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path):
-    with pytest.raises(TrainerError, match=r"cannot be read: No such file or directory\."):
+    with pytest.raises(ConfigError, match=r"cannot be read: No such file or directory\."):
         config_file.read(tmp_path / "no.yaml", TrainConfig)
     (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(TrainerError, match=r"cannot be read: it is not UTF-8 text\."):
+    with pytest.raises(ConfigError, match=r"cannot be read: it is not UTF-8 text\."):
         config_file.read(tmp_path / "b.yaml", TrainConfig)
 
 
 def test_flags_go_before_the_file_and_the_file_before_defaults(tmp_path):
     file = written(tmp_path / "c.yaml", "data: d\noutput: o\nepochs: 3\nseed: 4\n")
-    config = options.merged(TrainConfig, {"config": file, "epochs": 5, "flip": False})
+    config = command_line.merged(TrainConfig, {"config": file, "epochs": 5, "flip": False})
     assert config == TrainConfig("d", "o", epochs=5, seed=4, flip=False)
 
 
 def test_what_neither_flags_nor_file_give(tmp_path, capsys):
     file = written(tmp_path / "c.yaml", "epochs: 3\n")
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", "--config", file, "--data", "d"])
-    assert stopped.value.code == 2
-    assert "required: --output" in capsys.readouterr().err
+    assert main(["train", "--config", file, "--data", "d"]) == 2
+    assert "required: --output." in capsys.readouterr().err
 
 
 @pytest.mark.slow

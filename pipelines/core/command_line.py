@@ -1,0 +1,172 @@
+"""Builds a command line from a config dataclass, with one flag per option.
+
+A YAML file can give the same options; flags override the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from typing import Any, NoReturn, TypeVar
+
+from pipelines.core import config_file
+from pipelines.core.config_fields import flag, options, parsed, required, shown
+from pipelines.core.errors import ConfigError
+
+Config = TypeVar("Config")
+_METAVARS = {"str": "NAME", "int": "N", "float": "X"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses like argparse, with shorter errors.
+
+    An error is one line without the list of all options. For an unknown option it names the most similar known one.
+    """
+
+    keeps_unknown = False  # True: `parse_known_args` returns options that this parser does not know
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        found, rest = super().parse_known_args(args, namespace)
+        if rest and not self.keeps_unknown:
+            known = [name for name in self._option_string_actions if name.startswith("--")]
+            near = difflib.get_close_matches(rest[0].partition("=")[0], known, 1)
+            self.error(f"unrecognized arguments: {' '.join(rest)}" + (f"; did you mean {near[0]}?" if near else ""))
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: error: {message} (--help lists all options)\n")
+
+
+def add(parser: argparse.ArgumentParser, kind: type) -> None:
+    """Adds a flag for each option of the dataclass `kind`.
+
+    The parsed arguments contain only those options that the user gave; `made` fills in the others.
+    """
+    _add(parser, kind, optional=False)
+
+
+def add_with_file(parser: argparse.ArgumentParser, kind: type, example: str) -> None:
+    """Adds --config and a flag for each option of the dataclass `kind`.
+
+    The parsed arguments contain only those options that the user gave; `merged` fills in the others.
+
+    Args:
+      example: what such a file may be, for the help text.
+    """
+    parser.add_argument(
+        "--config",
+        default="",
+        metavar="FILE",
+        help=f"YAML file with these options by name, {example}; flags override it (default: no file)",
+    )
+    _add(parser, kind, optional=True)
+
+
+def values(kind: type, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns the options of the --config file, overridden by the flags.
+
+    Raises:
+      ConfigError: as `config_file.read`.
+    """
+    flags = dict(arguments)
+    file = flags.pop("config", "")
+    return (config_file.read(file, kind) if file else {}) | flags
+
+
+def made(kind: type[Config], given: dict[str, Any]) -> Config:
+    """Builds a config from the given values and the defaults.
+
+    Raises:
+      ConfigError: an option without a default is not given, or a value is out of its range.
+    """
+    missing = [flag(field.name) for field in options(kind) if required(field) and field.name not in given]
+    if missing:
+        raise ConfigError(f"The following options are required: {', '.join(missing)}.")
+    several = [f.name for f in options(kind) if f.metadata.get("sets") and f.name in given]
+    single = {name: value for name, value in given.items() if name not in several}
+    for name in several:
+        single |= given[name]
+    return kind(**single)
+
+
+def merged(kind: type[Config], arguments: dict[str, Any]) -> Config:
+    """Builds a config from the flags, then the --config file, then the defaults.
+
+    Raises:
+      ConfigError: as `values` and `made`.
+    """
+    return made(kind, values(kind, arguments))
+
+
+def dashes(argv: Sequence[str]) -> list[str]:
+    """Replaces `_` by `-` in the names of flags: --batch_size=8 -> --batch-size=8.
+
+    Values are not changed.
+    """
+    result: list[str] = []
+    for i, argument in enumerate(argv):
+        if argument == "--":  # only values follow
+            return [*result, *argv[i:]]
+        name, equals, value = argument.partition("=")
+        result.append((name.replace("_", "-") if name.startswith("--") else name) + equals + value)
+    return result
+
+
+def positive(text: str) -> int:
+    """Parses a whole number of at least 1, as a `type` of argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"should be at least 1. Received: {value}")
+    return value
+
+
+def _add(parser: argparse.ArgumentParser, kind: type, optional: bool) -> None:
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for field in options(kind):
+        group = field.metadata.get("group", "")
+        if group and group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        _add_option(groups[group] if group else parser, field, required(field) and not optional)
+
+
+def _add_option(place: argparse._ActionsContainer, field: dataclasses.Field[Any], needed: bool) -> None:
+    about, kind = field.metadata, str(field.type)
+    settings: dict[str, Any] = {"help": _help(field), "required": needed, "default": argparse.SUPPRESS}
+    if kind == "bool":
+        settings["action"] = argparse.BooleanOptionalAction
+    else:
+        settings["type"] = _typed(field)
+        settings["choices"] = about["choices"] or None
+        syntax = about["syntax"]
+        metavar = syntax.metavar if syntax else _METAVARS[kind]
+        settings["metavar"] = None if about["choices"] else about.get("metavar", metavar)
+    place.add_argument(flag(field.name), dest=field.name, **settings)
+
+
+def _help(field: dataclasses.Field[Any]) -> str:
+    text = str(field.metadata["help"])
+    if "unset" in field.metadata:
+        text += f" (default: {field.metadata['unset']})"
+    elif required(field):
+        text += " (required)"
+    else:
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        text += f" (default: {shown(field, default)})" if default != "" else ""
+    return text.replace("%", "%%")
+
+
+def _typed(field: dataclasses.Field[Any]) -> Any:
+    """Returns a parser of the option's text, as a `type` of argparse.
+
+    argparse shows the text of an error only if it is an ArgumentTypeError.
+    """
+
+    def parse(text: str) -> Any:
+        try:
+            return parsed(field, text)
+        except ValueError as e:
+            raise argparse.ArgumentTypeError(str(e)) from e
+
+    return parse
