@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config run_dir "
     "data models pipelines/contract pipelines/core",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data",
-    "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models",
+    "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
+    "pipelines/core",
     "trainer/doctor/output": "doctor/finding doctor/subject reporting pipelines/core",
     "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/output "
     "pipelines/core",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from pipelines.core.text import first_line
+from pipelines.core.urls import is_remote
 from trainer.config import TrainerError
 
 
@@ -77,7 +78,7 @@ def _copy(source: str, target: str) -> None:
 
     On a disk it writes under a temporary name and renames. Object stores replace an object in one step themselves.
     """
-    remote = "://" in target
+    remote = is_remote(target)
     there = target if remote else f"{target}.tmp"
     try:
         tf.io.gfile.makedirs(os.path.dirname(target))

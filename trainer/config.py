@@ -10,9 +10,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from pipelines.core import config_fields, text
+from pipelines.core import config_fields
 from pipelines.core.config_fields import Range, check_range, flag, option
 from pipelines.core.errors import ConfigError, ShardmillError
+from pipelines.core.urls import is_remote
 
 SCHEDULES = ("constant", "cosine")
 LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
@@ -236,7 +237,7 @@ class TrainConfig:
         config_fields.check(self)
         check_range("--freeze-epochs", self.freeze_epochs, Range(0, self.epochs))
         check_range("--warmup-epochs", self.warmup_epochs, Range(0, self.epochs - self.freeze_epochs))
-        if text.is_url(self.output):
+        if is_remote(self.output):
             raise ConfigError(
                 f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
             )

@@ -25,6 +25,7 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError
 from pipelines.core import command_line
 from pipelines.core.terminal import stderr_held
+from pipelines.core.urls import is_remote
 from trainer.cli.commands import guarded
 from trainer.config import TrainConfig, TrainerError
 
@@ -66,7 +67,7 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
     if data:
         values.setdefault("data", data)
     output = values.get("output", "")
-    if not output or "://" in output:
+    if not output or is_remote(output):
         values["output"] = tempfile.mkdtemp(prefix="shardmill-run-")
     config = command_line.made(TrainConfig, values)
     try:
@@ -79,7 +80,7 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
             f"{data!r}. Vertex AI's own managed datasets are lists of files: prepare them first, and give the result "
             "as --data."
         ) from e
-    place = output if "://" in output else environment.get("AIP_CHECKPOINT_DIR", "")
+    place = output if is_remote(output) else environment.get("AIP_CHECKPOINT_DIR", "")
     return Job(config, place, environment.get("AIP_MODEL_DIR", ""), environment.get("AIP_TENSORBOARD_LOG_DIR", ""))
 
 

@@ -25,6 +25,7 @@ from typing import Any
 from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core.errors import ContractError
+from pipelines.core.urls import is_remote, scheme_of
 
 FORMAT_VERSION = 1
 FILE_NAME = "contract.json"
@@ -304,13 +305,13 @@ def read_text(directory: str | os.PathLike[str], opened: Callable[[str], Any] | 
 
 
 def _open(path: str) -> Any:
-    if "://" not in path:
+    if not is_remote(path):
         if os.path.exists(path) and not os.path.isfile(path):
             raise OSError("not a regular file")  # opening a FIFO could block for ever
         return open(path, encoding="utf-8", newline="")  # keeps line ends, so that `verify` sees every byte
     import tensorflow as tf
 
-    scheme = path.partition("://")[0]
+    scheme = scheme_of(path)
     if scheme not in tf.io.gfile.get_registered_schemes():
         folder = path.rpartition("/")[0]
         how = f"aws s3 cp --recursive {folder} DIR" if scheme == "s3" else f"from {folder} to DIR"

@@ -14,6 +14,7 @@ from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core.errors import LedgerError
 from pipelines.core.summary import Rejected
+from pipelines.core.urls import is_remote
 
 MAX_LINE = 1 << 20  # bytes
 Opened = Callable[[str], AbstractContextManager[IO[bytes]]]
@@ -78,7 +79,7 @@ def _objects(directory: str, name: str, opened: Opened) -> Iterator[tuple[int, F
 
 
 def _open(path: str) -> AbstractContextManager[IO[bytes]]:
-    if "://" not in path:
+    if not is_remote(path):
         if os.path.exists(path) and not os.path.isfile(path):
             raise OSError("not a regular file")  # opening a FIFO could block for ever
         return open(path, "rb")

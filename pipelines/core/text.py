@@ -31,11 +31,6 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def is_url(path: str) -> bool:
-    """Tells whether a path is a URL such as gs://bucket/folder, and not a local path."""
-    return "://" in path
-
-
 def utf8_text(text: str) -> str:
     """Returns text that UTF-8 can encode.
 

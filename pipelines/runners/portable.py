@@ -21,6 +21,7 @@ from importlib import metadata
 from typing import Any
 
 from pipelines.core.errors import ConfigError
+from pipelines.core.urls import is_remote
 from pipelines.runners.beam_flags import Flags
 
 LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")  # names of Beam's runner in this process
@@ -105,7 +106,7 @@ def _prism(given: Flags) -> list[str]:
                 f"--runner PrismRunner needs the Prism program of Beam {version}, and {BUILT / 'prism'} is not there. "
                 "Build it with `make prism` (needs Go), or name one with --prism_location=PATH."
             )
-    elif "://" not in location and not os.path.exists(location):
+    elif not is_remote(location) and not os.path.exists(location):
         raise ConfigError(f"--prism_location {location!r} is not there. `make prism` builds one (needs Go).")
     return given.lacking(prism_location=location, environment_type="LOOPBACK")
 
@@ -128,7 +129,7 @@ def _jar(given: Flags, engine: str) -> str:
                 f"is not there. Build it with `make {engine}` (needs Java and Maven), or name one with "
                 f"--{engine}_job_server_jar=PATH or --job_endpoint=HOST:PORT."
             )
-    elif "://" not in jar and not os.path.exists(jar):
+    elif not is_remote(jar) and not os.path.exists(jar):
         raise ConfigError(f"--{engine}_job_server_jar {jar!r} is not there. `make {engine}` builds one.")
     return str(jar)
 

@@ -6,6 +6,7 @@ files; `remote` and `object_stores` access object stores; `external_sort` sorts 
 """
 
 from pipelines.core.errors import StorageError
+from pipelines.core.urls import is_remote
 from pipelines.storage.files import (
     CHUNK,
     Hashed,
@@ -30,7 +31,6 @@ from pipelines.storage.files import (
     write_text,
     writing,
 )
-from pipelines.storage.remote import is_remote
 
 __all__ = [
     "CHUNK",

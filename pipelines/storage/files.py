@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TypeVar
 
 from pipelines.core.errors import StorageError
+from pipelines.core.urls import is_remote
 from pipelines.storage import local, remote
-from pipelines.storage.remote import is_remote
 
 CHUNK = 1 << 20
 AT_ONCE = 8  # requests to a store at the same time; its client keeps ten connections

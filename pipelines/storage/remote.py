@@ -21,6 +21,8 @@ from typing import IO, Any
 
 from pipelines.core.errors import StoreError
 from pipelines.core.text import first_line
+from pipelines.core.urls import is_remote as is_remote  # `pipelines.config` and the room's front take it from here
+from pipelines.core.urls import scheme_of
 from pipelines.storage import object_stores
 from pipelines.storage.object_stores import FORBIDDEN, MISSING, NO_BUCKET, STORES, Store
 
@@ -31,14 +33,6 @@ _MODULES = {"gs": "apache_beam.io.gcp.gcsio", "s3": "apache_beam.io.aws.clients.
 _kept: dict[tuple[str, str], Store] = {}
 _lock = threading.Lock()
 _settings: str | None = None
-
-
-def is_remote(path: str) -> bool:
-    return "://" in path
-
-
-def scheme_of(path: str) -> str:
-    return path.partition("://")[0]
 
 
 def use(flags: Sequence[str]) -> None:

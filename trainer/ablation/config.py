@@ -11,9 +11,10 @@ import re
 import shlex
 
 from pipelines import contract as contracts
-from pipelines.core import config_fields, text
+from pipelines.core import config_fields
 from pipelines.core.config_fields import Range, option
 from pipelines.core.errors import ConfigError
+from pipelines.core.urls import is_remote
 from trainer.ablation.variants import VARIANTS, Variant
 
 ALL = "all"
@@ -78,7 +79,7 @@ class AblateConfig:
 
     def __post_init__(self) -> None:
         config_fields.check(self)
-        if text.is_url(self.output) or os.path.isfile(self.output):
+        if is_remote(self.output) or os.path.isfile(self.output):
             raise ConfigError(f"--output should be a local directory. Received: {self.output!r}.")
         if not re.fullmatch(r"[1-9]\d{0,3}[xX×][1-9]\d{0,3}", self.size):
             raise ConfigError(f"--size should be HxW, such as 64x64. Received: {self.size!r}.")
@@ -123,7 +124,7 @@ class AblateConfig:
         `data` is an absolute path, unless it is a URL.
         """
         return config_fields.decisive(self) | {
-            "data": self.data if text.is_url(self.data) else os.path.abspath(self.data)
+            "data": self.data if is_remote(self.data) else os.path.abspath(self.data)
         }
 
 
@@ -133,7 +134,7 @@ def check_data(config: AblateConfig) -> None:
     Raises:
       ConfigError: --data does not exist or is an already prepared dataset, or --output lies in it.
     """
-    if text.is_url(config.data) or any(c in config.data for c in "*?["):
+    if is_remote(config.data) or any(c in config.data for c in "*?["):
         return
     if not os.path.exists(config.data):
         raise ConfigError(

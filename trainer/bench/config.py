@@ -9,9 +9,10 @@ import dataclasses
 import os
 
 from pipelines.contract import Contract
-from pipelines.core import config_fields, text
+from pipelines.core import config_fields
 from pipelines.core.config_fields import Range, option
 from pipelines.core.errors import ConfigError
+from pipelines.core.urls import is_remote
 from trainer.config import CACHES, JIT, NO_CACHE, PRECISIONS, TrainerError
 
 
@@ -72,7 +73,7 @@ class BenchConfig:
         config_fields.check(self)
         if self.json and (os.path.isdir(self.json) or not os.path.isdir(os.path.dirname(os.path.abspath(self.json)))):
             raise ConfigError(f"--json should be a file in a folder that is there. Received: {self.json!r}.")
-        if text.is_url(self.profile) or os.path.isfile(self.profile):
+        if is_remote(self.profile) or os.path.isfile(self.profile):
             raise ConfigError(f"--profile should be a local folder to write to. Received: {self.profile!r}.")
 
 

@@ -22,6 +22,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
+from pipelines.core.urls import is_remote
 from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
 from trainer.data import batch_functions, class_sampling, decoded_cache, epoch_order, gather, mmap_tfrecord
 from trainer.data.example_layout import Rows
@@ -236,7 +237,7 @@ def _batches(
             f"memory. Received: {directory!r} with {len(paths)}. Copy the dataset to a local disk, or leave --cache "
             "out."
         )
-    if shards is None and "://" not in directory:  # TensorFlow's reader trusts the lengths in a file
+    if shards is None and not is_remote(directory):  # TensorFlow's reader trusts the lengths in a file
         for shard in contract.split(split).shards:
             mmap_tfrecord.check_framing(os.path.join(directory, shard.file), shard.records)
     batch_size, drop_remainder = options.batch_size, options.drop_remainder

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from pipelines.contract import Contract, ContractError, Shard
 from pipelines.contract.tfrecord import FRAMING_BYTES, LENGTH_BYTES
+from pipelines.core.urls import is_remote
 from trainer.data import dataset, digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
 
@@ -71,7 +72,7 @@ def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:
       ContractError: the shard cannot be read or differs from the contract.
     """
     path, shard = item
-    remote = "://" in path
+    remote = is_remote(path)
     digest, lengths, size = hashlib.sha256(), _Lengths(), 0
     try:
         before = _identity(path)
@@ -119,12 +120,12 @@ class _Lengths:
 
 
 def _name(path: str) -> str:
-    return path if "://" in path else os.path.realpath(path)
+    return path if is_remote(path) else os.path.realpath(path)
 
 
 def _identity(path: str) -> list[int]:
     """Returns size, time of change and inode; nothing if the file system lacks them."""
-    if "://" not in path:
+    if not is_remote(path):
         found = os.stat(path)
         return [found.st_size, found.st_mtime_ns, found.st_ino]
     with contextlib.suppress(tf.errors.OpError):

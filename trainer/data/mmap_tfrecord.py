@@ -15,6 +15,7 @@ import numpy as np
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError, tfrecord
 from pipelines.contract.tfrecord import FOOTER_BYTES, FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
+from pipelines.core.urls import is_remote
 
 MAX_SHARDS = 512  # each map keeps a file open, and a process may usually open 1,024 files
 
@@ -84,7 +85,7 @@ def open_shards(contract: Contract, directory: str, split: str, compressed: bool
     """
     shards = [shard for shard in contract.split(split).shards if shard.records]
     raw = contract.encoding in contracts.RAW_DTYPES
-    if not (raw or compressed) or "://" in directory or len(shards) > MAX_SHARDS:
+    if not (raw or compressed) or is_remote(directory) or len(shards) > MAX_SHARDS:
         return None
     if sum(shard.bytes for shard in shards) > _memory_bytes():
         return None

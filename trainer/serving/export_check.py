@@ -21,6 +21,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ledger
 from pipelines.core.errors import LedgerError
+from pipelines.core.urls import is_remote
 from trainer.config import TrainerError
 from trainer.data import dataset, mmap_tfrecord
 
@@ -90,7 +91,7 @@ def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
     originals: list[bool] = []
     for shard in shards:
         path = os.path.join(data, shard.file)
-        if "://" not in data:
+        if not is_remote(data):
             mmap_tfrecord.check_framing(path, shard.records)  # TensorFlow's reader trusts the record lengths in a file
         batch = next(iter(tf.data.TFRecordDataset(path).batch(min(each, count - len(encoded)))))
         parsed = tf.io.parse_example(batch, contracts.feature_spec(contract))
@@ -152,7 +153,7 @@ def _sources(data: str, shard: str) -> Iterator[bytes | None]:
     It yields None for an augmented copy, and for a file that was removed or changed.
     """
     try:
-        if "://" not in data:
+        if not is_remote(data):
             for line in ledger.lines(data, shard):
                 yield _source(line)
     except LedgerError:  # the dataset has no local ledger: the records' pixels are sent instead

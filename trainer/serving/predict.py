@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from pipelines.core.terminal import stderr_held
 from pipelines.core.text import first_line
+from pipelines.core.urls import is_remote
 from pipelines.images import formats
 from pipelines.images.formats import ImageError
 from trainer.config import TrainerError
@@ -113,7 +114,7 @@ def files(paths: Iterable[str]) -> Iterator[str]:
         if path == STANDARD_INPUT:
             listed = (os.fsdecode(line.rstrip(b"\r\n")) for line in sys.stdin.buffer)
             yield from files(name for name in listed if name and name != STANDARD_INPUT)
-        elif "://" not in path and os.path.isdir(path):
+        elif not is_remote(path) and os.path.isdir(path):
             for folder, folders, names in os.walk(path):
                 folders[:] = sorted(name for name in folders if not name.startswith("."))
                 yield from (os.path.join(folder, name) for name in sorted(names) if not name.startswith("."))
@@ -159,7 +160,7 @@ def json_line(model: Model, answer: Answer) -> str:
 def _read(path: str) -> bytes | str:
     """Reads a file as bytes that the served graph accepts, or returns why it cannot."""
     try:
-        if "://" in path:
+        if is_remote(path):
             with tf.io.gfile.GFile(path, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         else:

@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 
+from pipelines.core.urls import is_remote
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
@@ -93,12 +94,12 @@ def _ledger(subject: Subject) -> list[str]:
     shards = subject.contract.splits["train"].shards if subject.contract and "train" in subject.contract.splits else ()
     for shard in shards:
         name = os.path.join(subject.directory, LEDGER, f"{shard.file}.jsonl")
-        if "://" in name or not os.path.isfile(name) or len(paths) > 2 * MOST:
+        if is_remote(name) or not os.path.isfile(name) or len(paths) > 2 * MOST:
             break
         with open(name, encoding="utf-8") as file:
             for line in file:
                 uri = str(json.loads(line).get("uri", ""))
-                if "://" not in uri:
+                if not is_remote(uri):
                     paths[uri] = None
     return list(paths)
 

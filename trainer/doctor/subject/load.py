@@ -21,6 +21,7 @@ from pipelines.contract import Contract
 from pipelines.core import config_file
 from pipelines.core.errors import ConfigError, ShardmillError
 from pipelines.core.text import first_line
+from pipelines.core.urls import is_remote
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset as datasets
@@ -91,7 +92,7 @@ def subject_of(
 
 
 def _with_data(subject: Subject, data: str, as_reference: bool, model_given: bool) -> Subject:
-    if "://" in data or os.path.isfile(os.path.join(data, contracts.FILE_NAME)):
+    if is_remote(data) or os.path.isfile(os.path.join(data, contracts.FILE_NAME)):
         contract = contracts.load(data)
         subject = dataclasses.replace(subject, contract=contract, directory=data, labels=contract.labels)
         return subject if as_reference else _with_prepared(subject, contract, data)
