@@ -23,6 +23,7 @@ sys.path.insert(0, str(measure.ROOT))
 
 from pipelines.config import PrepareConfig
 from pipelines.core.elements import Ref, Source
+from pipelines.records.record_spec import RecordSpec
 from pipelines.workers.pool import TaskLostError, Workers
 from tests.support import images
 
@@ -37,14 +38,14 @@ def largest() -> dict[str, bytes]:
     }
 
 
-def outcome(pool: Workers, path: pathlib.Path, config: PrepareConfig) -> tuple[str, float]:
+def outcome(pool: Workers, path: pathlib.Path, spec: RecordSpec) -> tuple[str, float]:
     """(the reason of its reject or "written", seconds) of one file, header and pixels."""
     started = time.monotonic()
     try:
         source = Source(path.name, str(path), "bomb", "", "", 1.0)
-        made = pool.submit("fingerprint", (config,), [(source,)], config.image_timeout)[0].result()
+        made = pool.submit("fingerprint", (spec.limits,), [(source,)], spec.limits.image_timeout)[0].result()
         if isinstance(made, Ref):
-            made = pool.submit("make", ("train", config), [(made, (0,), 0)], config.image_timeout)[0].result()
+            made = pool.submit("make", (spec,), [(made, (0,), 0, "train")], spec.limits.image_timeout)[0].result()
         reason = getattr(made, "reason", "written")
     except TaskLostError as e:
         reason = e.reason
@@ -63,10 +64,10 @@ def main() -> None:
         (work / "bombs").mkdir()
         for name, data in bombs.items():
             (work / "bombs" / name).write_bytes(data)
-        pool, config = Workers(1), PrepareConfig(input="in", output="out")
-        outcome(pool, sorted((work / "in").glob("*/*"))[0], config)  # not the worker's start
+        pool, spec = Workers(1), PrepareConfig(input="in", output="out").record_spec
+        outcome(pool, sorted((work / "in").glob("*/*"))[0], spec)  # not the worker's start
         for name, data in bombs.items():
-            reason, seconds = outcome(pool, work / "bombs" / name, config)
+            reason, seconds = outcome(pool, work / "bombs" / name, spec)
             print(f"{name:<24} {len(data):>10} bytes {seconds:6.2f} s  {reason}", flush=True)
         peaks: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(args.runs):

@@ -15,19 +15,20 @@ sys.path.insert(0, str(measure.ROOT))
 
 from pipelines.config import PrepareConfig
 from pipelines.core.elements import Source
+from pipelines.records.record_spec import RecordSpec
 from pipelines.workers.pool import Workers
 
 BATCH = 8  # as shards.py asks
 
 
-def seconds(pool: Workers, config: PrepareConfig, sources: list[Source], deadline: float | None) -> float:
+def seconds(pool: Workers, spec: RecordSpec, sources: list[Source], deadline: float | None) -> float:
     """How long reading the headers of the sources and making a record of each takes."""
     started = time.perf_counter()
     parts = [sources[i : i + BATCH] for i in range(0, len(sources), BATCH)]
-    asked = [f for part in parts for f in pool.submit("fingerprint", (config,), [(s,) for s in part], deadline)]
+    asked = [f for part in parts for f in pool.submit("fingerprint", (spec.limits,), [(s,) for s in part], deadline)]
     refs = [future.result() for future in asked]
-    items = [[(ref, (0,), 0) for ref in refs[i : i + BATCH]] for i in range(0, len(refs), BATCH)]
-    made = [f for part in items for f in pool.submit("make", ("train", config), part, deadline)]
+    items = [[(ref, (0,), 0, "train") for ref in refs[i : i + BATCH]] for i in range(0, len(refs), BATCH)]
+    made = [f for part in items for f in pool.submit("make", (spec,), part, deadline)]
     for future in made:
         future.result()
     return time.perf_counter() - started
@@ -40,13 +41,13 @@ def main() -> None:
     args = parser.parse_args()
     paths = measure.photographs()
     sources = [Source(str(i), str(paths[i % len(paths)]), "x", "", "", 1.0) for i in range(args.count)]
-    pool, config = Workers(2), PrepareConfig(input="in", output="out", encoding="uint8")
-    seconds(pool, config, sources[: args.chunk], None)  # files cached, kernels found
+    pool, spec = Workers(2), PrepareConfig(input="in", output="out", encoding="uint8").record_spec
+    seconds(pool, spec, sources[: args.chunk], None)  # files cached, kernels found
     ratios, totals = [], {None: 0.0, 60.0: 0.0}
     for number, start in enumerate(range(0, args.count, args.chunk)):
         took = {}
         for deadline in (None, 60.0) if number % 2 else (60.0, None):
-            took[deadline] = seconds(pool, config, sources[start : start + args.chunk], deadline)
+            took[deadline] = seconds(pool, spec, sources[start : start + args.chunk], deadline)
             totals[deadline] += took[deadline]
         ratios.append(took[60.0] / took[None])
     print(f"{args.count} photographs, {len(ratios)} turns each: with a deadline / without {measure.spread(ratios)}; "

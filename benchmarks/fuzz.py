@@ -32,7 +32,6 @@ import PIL
 from PIL import Image
 
 from pipelines import contract
-from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split
 from pipelines.core.errors import SourceError
 from pipelines.images import formats
@@ -225,7 +224,7 @@ def read_manifest(data: bytes) -> None:
     name, _, content = data.partition(b"\0")
     path = f"/nowhere/{name.decode()}"
     rows = list(manifest.parse(path, content))
-    items = list(manifest.read_items(rows, PrepareConfig(input=path, output="out")))
+    items = list(manifest.read_items(rows, path, allow_outside=False))
     if len(items) != len(rows):
         raise AssertionError(f"{len(rows)} rows became {len(items)} items")
     json.dumps(items, ensure_ascii=False, default=vars).encode("utf-8")

@@ -316,13 +316,14 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     from pipelines.plan import balance, plan
 
     config = PrepareConfig(input=source, output="out/scale", size=(SIDE, SIDE), shards=shards)
-    batches = [batch for batch in stages.list_batches("", config) if isinstance(batch, tuple)]
+    batches = [batch for batch in stages.list_batches("", config.input_spec) if isinstance(batch, tuple)]
     total = sum(count for count, _ in batches)
     crossed: dict[str, list[int]] = {"SpreadBatches": [len(packed) for _, packed in batches]}
     crossed["GroupEqual"], crossed["ShardToItems"] = [], []
     units: dict[int, list[bytes]] = collections.defaultdict(list)
     for _, packed in batches:
-        refs = [ref for ref in (worker_tasks.fingerprint(s, config) for s in unpack([packed])) if isinstance(ref, Ref)]
+        read = (worker_tasks.fingerprint(source, config.limits) for source in unpack([packed]))
+        refs = [ref for ref in read if isinstance(ref, Ref)]
         for bucket, part in stages.in_buckets(((ref.digest, ref) for ref in refs), total):
             crossed["GroupEqual"].append(len(part))
             units[bucket].append(part)
@@ -330,9 +331,9 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     copies: dict[str, balance.Copies] = collections.defaultdict(lambda: balance.Copies(1, 0))
     made = plan.Plan((), {}, {"train": total}, {"train": shards}, copies)
     for item in units.items():
-        for element in stages.assign_split(item, config, everywhere):
+        for element in stages.assign_split(item, config.duplicates, config.seed, everywhere):
             if isinstance(element, bytes):
-                crossed["ShardToItems"] += [len(part) for _, part in stages.assign_shard(element, config, made)]
+                crossed["ShardToItems"] += [len(part) for _, part in stages.assign_shard(element, config.seed, made)]
     return {
         name: {"elements": len(parts), "bytes a reference": round(sum(parts) / total, 1)}
         for name, parts in crossed.items()

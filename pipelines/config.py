@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -16,6 +17,12 @@ from pipelines import contract
 from pipelines.core import config_fields, errors, hashing, option_syntax
 from pipelines.core.config_fields import Range, Syntax, check_range, option
 from pipelines.core.errors import ConfigError
+from pipelines.images.image_spec import ImageSpec
+from pipelines.images.limits import Limits
+from pipelines.inputs.rules import InputSpec
+from pipelines.plan.balance import Balance
+from pipelines.plan.plan import Sharding, record_bytes
+from pipelines.records.record_spec import RecordSpec
 from pipelines.storage import remote
 
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
@@ -258,7 +265,8 @@ class PrepareConfig:
     def _check_balance(self) -> None:
         if self.balance not in BALANCES:
             raise ConfigError(f"--balance should be one of {', '.join(BALANCES)}. Received: {self.balance!r}.")
-        check_range("--balance temperature", self.temperature, Range(1e-6, 1e9))
+        if self.temperature != math.inf:  # infinity makes the classes equal
+            check_range("--balance temperature", self.temperature, Range(1e-6))
         check_range("--balance uniform", self.target, Range(0, 1 << 40))
         if self.balance == "counts" and not self.counts:
             raise ConfigError("--balance counts should name the classes: counts=cat:500,dog:500.")
@@ -275,6 +283,36 @@ class PrepareConfig:
             return self.name
         made = re.sub(r"[^A-Za-z0-9]+", "_", os.path.basename(self.output.rstrip("/"))).strip("_")
         return made if made[:1].isalpha() else f"dataset_{made}".rstrip("_")
+
+    @property
+    def input_spec(self) -> InputSpec:
+        """Returns what is listed, and how."""
+        return InputSpec(self.input, self.layout, self.allow_outside)
+
+    @property
+    def limits(self) -> Limits:
+        """Returns what reading one image may take."""
+        return Limits(self.max_pixels, self.max_frames, self.max_file_bytes, self.image_timeout, self.image_memory)
+
+    @property
+    def image_spec(self) -> ImageSpec:
+        """Returns the form of every image."""
+        return ImageSpec(*self.size, self.resize, self.filter, self.background, self.quality)
+
+    @property
+    def record_spec(self) -> RecordSpec:
+        """Returns how records are made of images."""
+        return RecordSpec(self.image_spec, self.limits, self.encoding, self.jpeg_quality, dict(self.augment), self.seed)
+
+    @property
+    def class_balance(self) -> Balance:
+        """Returns how many records the classes of train should have."""
+        return Balance(self.balance, self.temperature, self.target, self.counts, self.max_copies)
+
+    @property
+    def sharding(self) -> Sharding:
+        """Returns into how many shards a split is divided."""
+        return Sharding(self.shards, self.shard_size, record_bytes(*self.size, self.encoding))
 
     def digest(self) -> str:
         """Returns the SHA-256 of the options that the shard bytes depend on."""

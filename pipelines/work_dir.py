@@ -12,12 +12,11 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core import config_fields
 from pipelines.core.errors import BusyError, ConfigError
 
@@ -46,12 +45,11 @@ class Work:
         return storage.join(self.root, *parts)
 
 
-def check_output(config: PrepareConfig) -> None:
+def check_output(out: str, source: str) -> None:
     """Raises ConfigError for an output that cannot be used.
 
     It is a file, holds something other than a dataset, or lies in the input.
     """
-    out, source = config.output, config.input
     if not storage.is_remote(out) and not storage.is_remote(source) and os.path.isdir(source):
         real_out, real_in = os.path.realpath(out), os.path.realpath(source)
         if os.path.commonpath([real_out, real_in]) == real_in:
@@ -94,16 +92,20 @@ def locked(output: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_work(config: PrepareConfig) -> Work:
+def open_work(output: str, digest: str, settings: Mapping[str, Any], decisive: Collection[str]) -> Work:
     """Opens the work directory: a new one, or that of an interrupted run.
 
-    An interrupted run with the same options is resumed, and its shards are kept.
+    An interrupted run with the same digest of options is resumed, and its shards are kept.
+
+    Args:
+      digest: identifies the options that the shards depend on.
+      settings: all options by name, as values that JSON can hold.
+      decisive: names of the options that the shards depend on.
     """
-    check_output(config)
-    present = storage.children(config.output)
-    work = Work(storage.join(config.output, Work.DIRECTORY), uuid.uuid4().hex)
-    note, digest = work.path("run.json"), config.digest()
-    settings = json.loads(json.dumps(config.settings()))  # in the form in which they are read back
+    present = storage.children(output)
+    work = Work(storage.join(output, Work.DIRECTORY), uuid.uuid4().hex)
+    note = work.path("run.json")
+    settings = json.loads(json.dumps(settings))  # in the form in which they are read back
     if Work.DIRECTORY in present:
         before = _earlier(note)
         if before.get("config_digest") == digest:
@@ -111,11 +113,9 @@ def open_work(config: PrepareConfig) -> Work:
             for name in _NOT_KEPT:
                 storage.remove(work.path(name))
         else:
-            differing = (
-                ", ".join(_differing(before.get("settings"), settings, config_fields.decisive(config)))
-                or "its note is damaged or of another version"
-            )
-            _log.info("Starts over: the unfinished run in %s had other options (%s).", config.output, differing)
+            names = ", ".join(_differing(before.get("settings"), settings, decisive))
+            differing = names or "its note is damaged or of another version"
+            _log.info("Starts over: the unfinished run in %s had other options (%s).", output, differing)
             storage.remove(work.root)
     storage.make_directory(work.root)
     storage.write_text(note, json.dumps({"config_digest": digest, "settings": settings, "run": work.run}))
@@ -142,7 +142,7 @@ def _earlier(note: str) -> dict[str, Any]:
     return earlier if isinstance(earlier, dict) else {}
 
 
-def _differing(before: Any, now: dict[str, Any], decisive: Collection[str]) -> list[str]:
+def _differing(before: Any, now: Mapping[str, Any], decisive: Collection[str]) -> list[str]:
     """Returns the options that the shards depend on and that had another value before.
 
     Each is a text with the earlier value, such as "--size [64, 64]".

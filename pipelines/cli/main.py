@@ -60,19 +60,19 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
 
     away = storage.is_remote(config.input)
     if not away:
-        listing.check(config)  # input, output and flags are checked before imports that take seconds
+        listing.check(config.input_spec)  # input, output and flags are checked before imports that take seconds
     runner.check_runner(args.runner)
-    runner.located(config, args.runner)
+    runner.located(config.input, config.output, args.runner)
     runner.completed(args.runner, beam_flags)
     remote.use(beam_flags)
     if beam_flags:
         runner.options(beam_flags)
-    runner.check_buckets(config, args.runner, beam_flags)
+    runner.check_buckets(config.output, args.runner, beam_flags)
     if away:  # listing a store needs Beam and its options
-        listing.check(config)
-    work_dir.check_output(config)
+        listing.check(config.input_spec)
+    work_dir.check_output(config.output, config.input)
     if args.runner not in runner.SERVICES:
-        workers.decoders(config)  # the workers load TensorFlow while this process loads Beam
+        workers.decoders(config.workers, config.input)  # the workers load TensorFlow while this process loads Beam
     with terminal.quick_imports():
         from pipelines.cli import summary_table
         from pipelines.job import prepare

@@ -10,12 +10,11 @@ import concurrent.futures
 import hashlib
 import itertools
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.contract import json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core import progress
@@ -24,11 +23,12 @@ from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import folders, listing
-from pipelines.inputs.rules import is_manifest
+from pipelines.inputs.rules import LAYOUTS, InputSpec, is_manifest
 from pipelines.storage import StorageError
 
 THREADS = 8  # they read and hash; most of the time they wait for a disk or a network
 MAX_SUMMARY_BYTES = 1 << 30
+MAX_FILE_BYTES = 256 << 20  # where the dataset does not say how much of a file was read
 _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes": int}
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
@@ -89,27 +89,28 @@ def find(directory: str, path: str = "") -> Drift:
       SourceError: There is no such input.
     """
     contract = contracts.load(directory, storage.reading_text)
-    config = _config(directory, path)
-    known = _known(directory, contract, _base(_settings(directory).get("input") or config.input))
+    settings = _settings(directory)
+    spec = _input_spec(settings, path)
+    known = _known(directory, contract, _base(settings.get("input") or spec.path))
     progress.begin("comparing", len(known))
-    base = _base(config.input)
+    base = _base(spec.path)
     sources: dict[str, Source] = {}
     rejected: dict[str, Rejected] = {}
     try:
-        for item in listing.list_sources(config):
+        for item in listing.list_sources(spec):
             if isinstance(item, Rejected):
                 rejected[_key(item.uri, base)] = item
             else:
                 sources[_key(item.uri, base)] = item
     except SourceError as e:
         raise SourceError(f"{e} If the input is elsewhere now, name it: --source PATH.") from e
-    found = list(_compared(sources, known, config))
+    found = list(_compared(sources, known, settings.get("max_file_bytes", MAX_FILE_BYTES)))
     changes = [change for change, _ in found if change is not None]
     changes += _only_listed(known, sources, rejected)
     return Drift(sorted(changes), len(found), sum(not comparable for _, comparable in found))
 
 
-def _compared(sources: dict[str, Source], known: dict[str, Known], config: PrepareConfig) -> Iterator[Any]:
+def _compared(sources: dict[str, Source], known: dict[str, Known], max_file_bytes: int) -> Iterator[Any]:
     """Compares every input that can be listed.
 
     Yields:
@@ -118,7 +119,7 @@ def _compared(sources: dict[str, Source], known: dict[str, Known], config: Prepa
     remaining = iter(sources.items())
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         while part := list(itertools.islice(remaining, 64 * THREADS)):
-            digests = pool.map(lambda item: _digest(item[1].uri, config.max_file_bytes), part)
+            digests = pool.map(lambda item: _digest(item[1].uri, max_file_bytes), part)
             for (key, source), (digest, problem) in zip(part, digests, strict=True):
                 progress.advance(1)
                 yield _change(key, source, known.get(key), digest, problem)
@@ -200,12 +201,17 @@ def _base(path: str) -> str:
     return folders.glob_base(path) if listing.is_glob(path) else path.rstrip("/")
 
 
-def _config(directory: str, path: str) -> PrepareConfig:
-    kept = _settings(directory)
-    source = path or kept.get("input", "")
+def _input_spec(settings: Mapping[str, Any], path: str) -> InputSpec:
+    source = path or settings.get("input", "")
     if not source:
         raise SourceError("stats/summary.json does not say where the input is. Name it: --source PATH.")
-    return PrepareConfig(**{**kept, "input": source, "output": directory})
+    layout = settings.get("layout", "auto")
+    if layout not in LAYOUTS:
+        raise SourceError(
+            f"stats/summary.json should name a layout of {', '.join(LAYOUTS)}. Received: {layout!r}. Another version "
+            "made it: compare with that version."
+        )
+    return InputSpec(source, layout, settings.get("allow_outside", False))
 
 
 def _settings(directory: str) -> dict[str, Any]:

@@ -20,7 +20,8 @@ import tensorflow as tf
 from pipelines.core.elements import Header
 from pipelines.images import exif
 from pipelines.images.formats import WEBP_ANIMATION
-from pipelines.images.resize import ImageSpec, crop_to_aspect, filtered, resize, rounded
+from pipelines.images.image_spec import ImageSpec
+from pipelines.images.resize import crop_to_aspect, filtered, resize, rounded
 
 _BAND = 1 << 18  # pixels that are composited at a time
 

@@ -23,10 +23,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.core.elements import IMAGE_FORMATS, Header
 from pipelines.images import bounded_header, exif
+from pipelines.images.limits import Limits
 
 FORMATS = IMAGE_FORMATS
 WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
-MAX_PIXELS, MAX_FRAMES = 64 << 20, 1000
+MAX_PIXELS, MAX_FRAMES = Limits.max_pixels, Limits.max_frames
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
 _BAND = 1 << 18  # pixels divided at a time
 _PILLOWS_TEXT_LIMITS = ("Decompressed data too large", "Too much memory used in text chunks")

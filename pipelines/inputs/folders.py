@@ -10,36 +10,35 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
-from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, reject
+from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, InputSpec, reject
 
 Problem = tuple[str, str] | None  # (reason, sentence)
 
 
-def list_folder(config: PrepareConfig) -> Iterator[Source | Rejected]:
+def list_folder(spec: InputSpec) -> Iterator[Source | Rejected]:
     """Yields everything below the input folder.
 
-    Paths are class/file, or split/class/file if all top folders have names of splits; `config.layout` can fix either.
+    Paths are class/file, or split/class/file if all top folders have names of splits; `spec.layout` can fix either.
 
     Raises:
       SourceError: The folder cannot be read.
     """
-    root = config.input.rstrip("/") or "/"
+    root = spec.path.rstrip("/") or "/"
     walk: Iterable[tuple[str, Problem]]
     if storage.is_remote(root):
         keys = _list_remote(root)  # listed once: a million objects take a thousand requests
         walk = ((key, None) for key in keys)
         top = sorted({key.partition("/")[0] for key in keys if "/" in key})
     else:
-        walk = _walk_local(root, config.allow_outside)
-        top = _top_folders(root) if config.layout == "auto" else []
-    if config.layout == "auto":
+        walk = _walk_local(root, spec.allow_outside)
+        top = _top_folders(root) if spec.layout == "auto" else []
+    if spec.layout == "auto":
         split_layout = bool(top) and all(name.lower() in SPLIT_NAMES for name in top)
     else:
-        split_layout = config.layout == "split"
+        split_layout = spec.layout == "split"
     for key, problem in walk:
         yield _read_key(key, storage.join(root, key), problem, split_layout)
 
@@ -136,7 +135,7 @@ def _list_remote(folder: str, beginning: str = "") -> list[str]:
         raise SourceError(f"The input cannot be listed: {e}") from e
 
 
-def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
+def list_glob(pattern: str, allow_outside: bool) -> Iterator[Source | Rejected]:
     """Yields the files that a glob matches.
 
     *, ? and [...] match within a name, and ** matches any folders. The label is the name of the file's folder. Beam's
@@ -145,7 +144,7 @@ def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
     Raises:
       SourceError: The glob matches no file, or its folder cannot be read.
     """
-    pattern, fixed = config.input, glob_base(config.input)
+    fixed = glob_base(pattern)
     if storage.is_remote(pattern):
         rest = pattern[len(fixed) + 1 :]
         names = rest.split("/")
@@ -154,7 +153,7 @@ def list_glob(config: PrepareConfig) -> Iterator[Source | Rejected]:
     else:
         fixed = fixed or ("/" if pattern.startswith("/") else "")
         names = pattern[len(fixed) :].lstrip("/").split("/")
-        walk = _walk_local(fixed or ".", config.allow_outside, lambda key: _matches(names, key.split("/"), True))
+        walk = _walk_local(fixed or ".", allow_outside, lambda key: _matches(names, key.split("/"), True))
         found = ((key, problem) for key, problem in walk if _matches(names, key.split("/"), False))
     empty = True
     for key, problem in found:

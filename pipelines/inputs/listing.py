@@ -8,28 +8,27 @@ import os
 from collections.abc import Iterator
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import folders, manifest
-from pipelines.inputs.rules import MANIFEST_SUFFIXES, is_manifest, reject
+from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
 
 
-def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
-    """Yields everything under the configured input, as a source or a reject.
+def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
+    """Yields everything under the input, as a source or a reject.
 
     Raises:
       SourceError: There is no such input, a manifest cannot be read, or the input holds no file at all.
     """
-    if is_manifest(config.input):
-        found = manifest.list_rows(config)
-    elif is_glob(config.input):
-        found = folders.list_glob(config)
+    if is_manifest(spec.path):
+        found = manifest.list_rows(spec.path, spec.allow_outside)
+    elif is_glob(spec.path):
+        found = folders.list_glob(spec.path, spec.allow_outside)
     else:
-        found = folders.list_folder(config)
+        found = folders.list_folder(spec)
     empty = True
     for item in found:
         empty = False
@@ -38,7 +37,7 @@ def list_sources(config: PrepareConfig) -> Iterator[Source | Rejected]:
         else:
             yield item
     if empty:
-        raise SourceError(f"The input {config.input!r} holds no file.")
+        raise SourceError(f"The input {spec.path!r} holds no file.")
 
 
 def is_glob(path: str) -> bool:
@@ -49,7 +48,7 @@ def is_glob(path: str) -> bool:
     return any(c in path for c in "*?[") and not os.path.isdir(path)
 
 
-def check(config: PrepareConfig) -> None:
+def check(spec: InputSpec) -> None:
     """Checks that the input exists and that its beginning can be used.
 
     The check is cheap enough to run before anything heavy is imported.
@@ -59,7 +58,7 @@ def check(config: PrepareConfig) -> None:
       NothingUsableError: None of the first LOOKED_AT inputs is an image with a label; only local inputs are checked for
         that.
     """
-    path = config.input
+    path = spec.path
     try:
         path.encode("utf-8")
     except UnicodeEncodeError as e:
@@ -78,7 +77,7 @@ def check(config: PrepareConfig) -> None:
             f"There is {what} at {path!r}."
         )
     if not storage.is_remote(path):
-        _check_first(config)
+        _check_first(spec)
 
 
 def _check_remote(path: str) -> None:
@@ -96,14 +95,17 @@ def _check_remote(path: str) -> None:
         )
 
 
-def _check_first(config: PrepareConfig) -> None:
+def _check_first(spec: InputSpec) -> None:
     """Checks that the beginning of the input holds an image with a label.
 
     Raises:
       NothingUsableError: None of the first LOOKED_AT inputs is one.
     """
     rejects: list[Rejected] = []
-    some = manifest.first_items(config, LOOKED_AT) if is_manifest(config.input) else list_sources(config)
+    if is_manifest(spec.path):
+        some = manifest.first_items(spec.path, spec.allow_outside, LOOKED_AT)
+    else:
+        some = list_sources(spec)
     for item in itertools.islice(some, LOOKED_AT):
         if isinstance(item, Rejected):
             rejects.append(item)
@@ -113,12 +115,12 @@ def _check_first(config: PrepareConfig) -> None:
             return
     common = collections.Counter(r.reason for r in rejects).most_common(3)
     raise NothingUsableError(
-        f"None of the first {len(rejects)} inputs in {config.input!r} can be used: "
+        f"None of the first {len(rejects)} inputs in {spec.path!r} can be used: "
         f"{', '.join(f'{reason} {count}' for reason, count in common)}. "
         f"For example {rejects[0].uri!r}: {rejects[0].detail}"
     )
 
 
-def has_groups(config: PrepareConfig) -> bool:
+def has_groups(path: str) -> bool:
     """Tells whether the input can hold groups: only manifests name them."""
-    return is_manifest(config.input)
+    return is_manifest(path)

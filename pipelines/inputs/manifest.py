@@ -19,7 +19,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
@@ -49,7 +48,7 @@ class Unlisted(NamedTuple):
     complete: bool = True
 
 
-def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
+def list_rows(path: str, allow_outside: bool) -> Iterator[Source | Rejected]:
     """Yields every row as a source or a reject.
 
     Rows that contradict one another are all rejects, because there is no reason to choose one of them. A row that
@@ -59,25 +58,29 @@ def list_rows(config: PrepareConfig) -> Iterator[Source | Rejected]:
       SourceError: The manifest cannot be read, or it has no rows.
     """
     empty = True
-    for item in read_items(read_rows(config.input), config):
+    for item in read_items(read_rows(path), path, allow_outside):
         empty = False
         yield item
     if empty:
-        raise SourceError(f"The manifest {config.input!r} has no rows.")
+        raise SourceError(f"The manifest {path!r} has no rows.")
 
 
-def read_items(rows: Iterable[Mapping[str, Any]], config: PrepareConfig) -> Iterator[Source | Rejected]:
+def read_items(rows: Iterable[Mapping[str, Any]], path: str, allow_outside: bool) -> Iterator[Source | Rejected]:
     """Yields a source or a reject for each row, in the order of the rows.
 
     It holds all rows in memory, because the last row may contradict the first one.
+
+    Args:
+      path: The path of the manifest; relative paths begin in its folder.
+      allow_outside: Whether rows may name files outside of that folder.
     """
-    base = posixpath.dirname(config.input)
-    folders = _Folders(base)
+    base = posixpath.dirname(path)
+    folders = None if allow_outside else _Folders(base)
     first: dict[str, int] = {}  # key -> index of its first row
     others: dict[str, set[tuple[Any, ...]]] = {}  # key -> the values of its rows, if they differ
     parsed: list[Source | Rejected] = []
     for number, row in enumerate(rows):
-        item = _parse_row(row, number + 1, base, folders, config)
+        item = _parse_row(row, number + 1, base, folders)
         parsed.append(item)
         if isinstance(item, Source):
             earlier = parsed[first.setdefault(item.key, number)]
@@ -96,14 +99,18 @@ def read_items(rows: Iterable[Mapping[str, Any]], config: PrepareConfig) -> Iter
             yield item
 
 
-def first_items(config: PrepareConfig, most: int) -> Iterator[Source | Rejected]:
+def first_items(path: str, allow_outside: bool, most: int) -> Iterator[Source | Rejected]:
     """Yields the first rows as sources or rejects, without reading the others."""
-    yield from read_items(itertools.islice(read_rows(config.input), most), config)
+    yield from read_items(itertools.islice(read_rows(path), most), path, allow_outside)
 
 
-def _parse_row(
-    row: Mapping[str, Any], number: int, base: str, folders: _Folders, config: PrepareConfig
-) -> Source | Rejected:
+def _parse_row(row: Mapping[str, Any], number: int, base: str, folders: _Folders | None) -> Source | Rejected:
+    """Returns a row as a source or a reject.
+
+    Args:
+      base: The folder in which relative paths begin.
+      folders: Tells which paths leave this folder; None: they may.
+    """
     values = {column: _text(row.get(column)) for column in COLUMNS}
     path, label, split = values["path"] or "", values["label"] or "", (values["split"] or "").lower()
 
@@ -124,7 +131,7 @@ def _parse_row(
     if not 0 <= weight <= MAX_WEIGHT:
         return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row['weight']!r:.80}")
     uri = _resolve(path, base)
-    if not config.allow_outside and not storage.is_remote(uri) and folders.left_by(uri):
+    if folders is not None and not storage.is_remote(uri) and folders.left_by(uri):
         return reject(path, "outside-input", f"Row {number} leaves the manifest's folder; see --allow-outside.", label)
     return Source(_key(uri, base), uri, label, SPLIT_NAMES.get(split, split), values["group"] or "", weight)
 
@@ -185,20 +192,20 @@ class _Folders:
         return os.path.commonpath([real, self._base]) != self._base
 
 
-def unlisted(config: PrepareConfig) -> Unlisted:
+def unlisted(manifest: str, output: str) -> Unlisted:
     """Searches a local manifest's folder for images that no row names.
 
     It does not search if none of the rows' files is in the folder. Hidden files and the output directory do not count.
     """
-    base = os.path.abspath(posixpath.dirname(config.input) or ".")
+    base = os.path.abspath(posixpath.dirname(manifest) or ".")
     try:
-        paths = [_text(row.get("path")) for row in read_rows(config.input)]
+        paths = [_text(row.get("path")) for row in read_rows(manifest)]
     except SourceError:  # it was removed after it was read; its images are prepared already
         return Unlisted()
     listed = {os.path.abspath(_resolve(path, base)) for path in paths if path and not storage.is_remote(path)}
     if not any(path.startswith(f"{base}/") for path in listed):
         return Unlisted()
-    output, until = os.path.abspath(config.output), time.monotonic() + LONGEST_LOOK
+    output, until = os.path.abspath(output), time.monotonic() + LONGEST_LOOK
     count, looked_at, first = 0, 0, ""
     for folder, folders, names in os.walk(base):
         folders[:] = sorted(f for f in folders if f[0] != "." and os.path.join(folder, f) != output)

@@ -44,14 +44,17 @@ def are_staged(files: Collection[str], work: Work) -> bool:
     return set(files) <= set(storage.children(work.path(work_dir.STAGED)))
 
 
-def staged(config: PrepareConfig, work: Work) -> tuple[int, int]:
+def staged(dataset: str, work: Work) -> tuple[int, int]:
     """Returns (number of staged shards, number of planned shards).
 
     Before the plan is made it is (0, 0).
+
+    Args:
+      dataset: the dataset's name.
     """
     if not is_planned(work):
         return 0, 0
-    wanted = [file for files in plans.shard_names(read_plan(work), config).values() for file in files]
+    wanted = [file for files in plans.shard_names(read_plan(work), dataset).values() for file in files]
     present = set(storage.children(work.path("staged")))
     return sum(f"{file}.json" in present for file in wanted), len(wanted)
 
@@ -66,7 +69,7 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
       IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
     """
     totals = Totals()
-    undecoded = totals.take(read_accounts(config, work, plan))
+    undecoded = totals.take(read_accounts(config.dataset_name, work, plan))
     rejected = rejects.write(itertools.chain(rejects.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED))
     unused = rejects.write(rejects.read(work.path("unused")), work.path(ledger.UNUSED))
     classes = _classes(plan, totals, unused.classes)
@@ -78,7 +81,8 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
             f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
             f"{read - natural - rejected.total} are unexplained. Nothing was published."
         )
-    aside = manifest.unlisted(config) if _is_local_manifest(config) else manifest.Unlisted()
+    local_manifest = rules.is_manifest(config.input) and not storage.is_remote(config.input)
+    aside = manifest.unlisted(config.input, config.output) if local_manifest else manifest.Unlisted()
     summary = Summary(
         read=read,
         classes=classes,
@@ -104,12 +108,13 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
     return dataclasses.replace(summary, warnings=warnings), totals
 
 
-def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
+def check_rejects(summary: Summary, max_rate: float, where: str) -> None:
     """Checks that the share of rejected inputs is within --max-reject-rate.
 
     Rejects for a reason in `elements.HARMLESS`, such as hidden files, do not count.
 
     Args:
+      max_rate: the largest share of rejected inputs, 0..1.
       where: path of the complete list of rejects, for the message.
 
     Raises:
@@ -117,18 +122,21 @@ def check_rejects(summary: Summary, config: PrepareConfig, where: str) -> None:
     """
     harmless = sum(summary.rejected.get(reason, 0) for reason in elements.HARMLESS)
     bad, total = sum(summary.rejected.values()) - harmless, summary.read - harmless
-    if bad > config.max_reject_rate * total:
+    if bad > max_rate * total:
         reasons = ", ".join(f"{r} {n}" for r, n in summary.rejected.items() if r not in elements.HARMLESS)
         first = ", ".join(r.uri for r in [r for r in summary.rejects if r.reason not in elements.HARMLESS][:3])
         raise DataRejectedError(
             f"{bad} of {total} inputs were rejected ({bad / total:.1%}); --max-reject-rate allows "
-            f"{config.max_reject_rate:.1%}. Reasons: {reasons}; first: {first}. Each is listed in {where}. "
+            f"{max_rate:.1%}. Reasons: {reasons}; first: {first}. Each is listed in {where}. "
             "Nothing was published."
         )
 
 
-def read_accounts(config: PrepareConfig, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
+def read_accounts(dataset: str, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:
     """Reads the accounts of all planned shards.
+
+    Args:
+      dataset: the dataset's name.
 
     Raises:
       IncompleteError: the account of a shard is missing or cannot be read.
@@ -140,7 +148,7 @@ def read_accounts(config: PrepareConfig, work: Work, plan: plans.Plan) -> Iterat
         except (OSError, ValueError) as e:
             raise IncompleteError(f"The job left no account of shard {file} ({e}). Run it again.") from e
 
-    files = itertools.chain.from_iterable(plans.shard_names(plan, config).values())
+    files = itertools.chain.from_iterable(plans.shard_names(plan, dataset).values())
     return storage.each(account, files, work.root)
 
 
@@ -229,7 +237,3 @@ def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:
         least = "" if aside.complete else "At least "
         first = f"; the first is {text.utf8_text(aside.first)}" if aside.first else ""
         yield f"{least}{aside.images} images in the manifest's folder are not listed in it{first}."
-
-
-def _is_local_manifest(config: PrepareConfig) -> bool:
-    return rules.is_manifest(config.input) and not storage.is_remote(config.input)

@@ -11,6 +11,8 @@ loads its modules and builds the job while `write` decodes images.
 
 from __future__ import annotations
 
+import functools
+
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsSingleton
 
@@ -18,9 +20,11 @@ from pipelines.config import PrepareConfig
 from pipelines.core.elements import Affine
 from pipelines.inputs import listing
 from pipelines.job import stages
+from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
 from pipelines.records.shard_writer import FLOATS
 from pipelines.work_dir import Work
+from pipelines.workers import pool
 
 
 def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
@@ -28,27 +32,30 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
 
     If the encoding stores no floats, the job also finishes the shards.
     """
+    start_workers, seed = functools.partial(pool.decoders, config.workers, config.input), config.seed
     listed = (
         pipeline
         | "Input" >> beam.Create([config.input])
-        | "ListImages" >> beam.FlatMap(stages.list_batches, config).with_outputs("rejected", main="batches")
+        | "ListImages" >> beam.FlatMap(stages.list_batches, config.input_spec).with_outputs("rejected", main="batches")
     )
     total = _count_listed(listed, work)
+    fingerprint = stages.Fingerprint(start_workers, config.limits)
     read = (
         listed.batches  # (number, packed Sources), at most BATCH
         | "SpreadBatches" >> beam.Reshuffle()
-        | "Fingerprint" >> beam.ParDo(stages.Fingerprint(config), total).with_outputs("rejected", main="refs")
+        | "Fingerprint" >> beam.ParDo(fingerprint, total).with_outputs("rejected", main="refs")
     )
-    units = _form_units(read.refs, config, total)  # (bucket, [packed (unit, Ref)]): a unit stays together
+    # (bucket, [packed (unit, Ref)]): a unit stays together
+    units = _form_units(read.refs, listing.has_groups(config.input), total)
     cuts = (
         units
-        | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config)  # (label, RankHistogram)
+        | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config.duplicates, seed)  # (label, RankHistogram)
         | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())
         | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, splits.split_cuts(ranks, config.splits)))
     )
-    assigned = units | "AssignSplit" >> beam.FlatMap(stages.assign_split, config, AsDict(cuts)).with_outputs(
-        "duplicates", "rejected", main="refs"
-    )  # packed Refs with their split
+    assigned = units | "AssignSplit" >> beam.FlatMap(
+        stages.assign_split, config.duplicates, seed, AsDict(cuts)
+    ).with_outputs("duplicates", "rejected", main="refs")  # packed Refs with their split
     if config.duplicates == "fail":
         (
             assigned.duplicates
@@ -57,41 +64,44 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         )
     ranks = (
         assigned.refs
-        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, config)  # ((split, label), RankHistogram)
+        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, seed)  # ((split, label), RankHistogram)
         | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
     )
     targets = AsSingleton(
         ranks
         | "Totals" >> beam.MapTuple(lambda key, histogram: (key, histogram.total))
         | "GatherTotals" >> beam.combiners.ToDict()
-        | "Targets" >> beam.Map(stages.targets, config)  # {label: records in train}
+        | "Targets" >> beam.Map(stages.targets, config.class_balance)  # {label: records in train}
     )
     the_plan = AsSingleton(
         ranks
-        | "ShareOut" >> beam.Map(stages.share_of, config, targets)  # ((split, label), Share)
+        | "ShareOut" >> beam.Map(stages.share_of, config.max_copies, targets)  # ((split, label), Share)
         | "GatherShares" >> beam.combiners.ToDict()
-        | "PlanBalance" >> beam.Map(stages.make_plan, config, work)  # Plan
+        | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, work)  # Plan
     )
-    items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, config, the_plan).with_outputs(
+    items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
         "unused", main="items"
     )  # ((split, shard), packed Items)
     every_shard = (
         pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
     )
+    write_shard = stages.WriteShard(
+        start_workers, config.dataset_name, config.record_spec, config.thumbnails, config.digest(), work
+    )
     staged = (
         (items.items, every_shard)
         | "WithEmptyShards" >> beam.Flatten()
         | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [packed Items])
-        | "WriteShard" >> beam.ParDo(stages.WriteShard(config, work), the_plan)  # the shard's file name
+        | "WriteShard" >> beam.ParDo(write_shard, the_plan)  # the shard's file name
     )
     if config.encoding not in FLOATS:
-        staged | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work, None))
+        staged | "FinishShard" >> beam.ParDo(stages.FinishShard(start_workers, None, config.encoding, work))
     _write_lines(work, "rejects", (listed.rejected, read.rejected, assigned.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
 
 
-def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, folder: str) -> None:
+def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:
     """Builds the job that fits the transform graph and writes it to a folder.
 
     It reads the accounts of the staged shards. Call it inside `tft_beam.Context`.
@@ -103,22 +113,24 @@ def analyze(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, folder: 
     rows = (
         pipeline
         | "Start" >> beam.Create([None])
-        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, config, work)  # a row per label and per train shard
+        # A row per label and per train shard:
+        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, analysis.dataset, analysis.work)
     )
     transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
-        transform.make_preprocessing_fn(config)
+        transform.make_preprocessing_fn(analysis.spec, analysis.normalize)
     )
     transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)
 
 
 def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine: Affine) -> None:
     """Builds the job that turns staged 8-bit shards into normalized float shards."""
+    start_workers = functools.partial(pool.decoders, config.workers, config.input)
     (
         pipeline
         | "Start" >> beam.Create([None])
-        | "StagedFiles" >> beam.FlatMap(stages.staged_files, config, work)  # file name
+        | "StagedFiles" >> beam.FlatMap(stages.staged_files, config.dataset_name, work)  # file name
         | "SpreadFiles" >> beam.Reshuffle()
-        | "FinishShard" >> beam.ParDo(stages.FinishShard(config, work, affine))
+        | "FinishShard" >> beam.ParDo(stages.FinishShard(start_workers, affine, config.encoding, work))
     )
 
 
@@ -138,14 +150,14 @@ def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
     )
 
 
-def _form_units(refs: beam.PCollection, config: PrepareConfig, total: AsSingleton) -> beam.PCollection:
+def _form_units(refs: beam.PCollection, has_groups: bool, total: AsSingleton) -> beam.PCollection:
     """Adds the stages that group references into units.
 
     The elements are (bucket, [packed (unit, Ref)]), and a unit is always complete in one bucket. Images of equal
     content are one unit. If a manifest names groups, all groups that equal content connects are one unit.
     """
     by_content = refs | "GroupEqual" >> beam.GroupByKey()
-    if not listing.has_groups(config):
+    if not has_groups:
         return by_content
     # Only content that connects groups is gathered in one place. It is rare: equal files in two groups.
     bridges = by_content | "FindBridges" >> beam.FlatMap(stages.bridges)  # [group, ...]

@@ -18,10 +18,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
-from pipelines.core import elements, errors, progress
+from pipelines.core import config_fields, elements, errors, progress
 from pipelines.core.summary import Summary
 from pipelines.inputs import listing
 from pipelines.job import accounting, pipeline, publish
+from pipelines.job.analysis import Analysis
 from pipelines.plan import plan as plans
 from pipelines.records import shard_writer
 from pipelines.runners import runner as engine
@@ -64,14 +65,15 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     """
     started = time.monotonic()
     remote.use(beam_flags)
-    config = engine.located(config, runner)
-    engine.check_buckets(config, runner, beam_flags)
-    listing.check(config)
-    work_dir.check_output(config)
+    source, output = engine.located(config.input, config.output, runner)
+    config = dataclasses.replace(config, input=source, output=output, name=config.dataset_name)
+    engine.check_buckets(output, runner, beam_flags)
+    listing.check(config.input_spec)
+    work_dir.check_output(output, source)
     if runner not in engine.SERVICES:
-        pool.decoders(config)  # workers load TensorFlow while this process loads the rest
-    with work_dir.locked(config.output), engine.started(runner, beam_flags, config.output) as the_engine:
-        work = work_dir.open_work(config)
+        pool.decoders(config.workers, source)  # workers load TensorFlow while this process loads the rest
+    with work_dir.locked(output), engine.started(runner, beam_flags, output) as the_engine:
+        work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config))
         _log.info("Runs on %s.", the_engine.name)
         _run_jobs(config, work, the_engine)
         plan = accounting.read_plan(work)
@@ -80,9 +82,9 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
         summary, totals = accounting.summarize(
             config, work, plan, {"runner": the_engine.name, "seconds": seconds, "images_per_second": records / seconds}
         )
-        accounting.check_rejects(summary, config, work.path(ledger.REJECTED))
+        accounting.check_rejects(summary, config.max_reject_rate, work.path(ledger.REJECTED))
         made = publish.make_contract(config, work, plan, summary, totals)
-        contract = publish.publish(config, work, made, summary)
+        contract = publish.publish(output, work, made, summary)
     return Result(contract, summary)
 
 
@@ -92,7 +94,7 @@ def _run_jobs(config: PrepareConfig, work: work_dir.Work, the_engine: engine.Eng
     It also writes the scale and the offset that normalize the pixels to work_dir.AFFINE.
     """
     progress.begin("reading", 0)
-    staged = None if the_engine.counts_here else lambda: accounting.staged(config, work)
+    staged = None if the_engine.counts_here else lambda: accounting.staged(config.dataset_name, work)
     with progress.shown(shards=staged, pause=_pause(work)), _analysis(config, work) as affine_of_train:
         job = the_engine.new_job()
         pipeline.write(job, config, work)
@@ -116,8 +118,9 @@ def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[
     analyst = pool.shared(1, "analyst", work.root)
     ended = threading.Event()  # set when the job that stages shards has ended, with or without success
     with _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
-        analyst.submit("build_analysis", (config, work, folder), [()])
-        analyzed = thread.submit(_analyze, analyst, config, work, folder, ended)
+        analysis = Analysis(config.dataset_name, config.record_spec, config.normalize, work, folder)
+        analyst.submit("build_analysis", (), [(analysis,)])
+        analyzed = thread.submit(_analyze, analyst, analysis, ended)
 
         def wait() -> elements.Affine:
             ended.set()
@@ -142,9 +145,9 @@ def _local(work: work_dir.Work) -> Iterator[str]:
         yield folder
 
 
-def _analyze(
-    analyst: pool.Workers, config: PrepareConfig, work: work_dir.Work, folder: str, ended: threading.Event
-) -> elements.Affine:
+def _analyze(analyst: pool.Workers, analysis: Analysis, ended: threading.Event) -> elements.Affine:
+    work = analysis.work
+
     def wait_for(done: Callable[[], bool]) -> None:
         look = time.monotonic()
         while not _asked(done, work, ended.is_set()):
@@ -155,9 +158,9 @@ def _analyze(
             look = time.monotonic()
 
     wait_for(lambda: accounting.is_planned(work))
-    train = plans.shard_names(accounting.read_plan(work), config)["train"]
+    train = plans.shard_names(accounting.read_plan(work), analysis.dataset)["train"]
     wait_for(lambda: accounting.are_staged(train, work))
-    [analyzed] = analyst.submit("run_analysis", (config, work, folder), [()])
+    [analyzed] = analyst.submit("run_analysis", (), [(analysis,)])
     try:
         affine: elements.Affine = analyzed.result()
     except pool.TaskLostError as e:

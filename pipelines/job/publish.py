@@ -7,6 +7,7 @@ only renamed. An object store cannot rename: it copies each file itself, in the 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.summary import Summary
 from pipelines.dataset import side_file_digests, sidecars
 from pipelines.images import histogram
+from pipelines.images.image_spec import ImageSpec
 from pipelines.inputs import rules
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
@@ -43,7 +45,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
       IncompleteError: a finished shard is missing, or its number of records differs from its account.
     """
     splits = {}
-    for name, files in plans.shard_names(plan, config).items():
+    for name, files in plans.shard_names(plan, config.dataset_name).items():
         notes = storage.each(lambda file: _note(work, file, totals.records[file]), files, work.root)
         counts = summary.classes[name]
         splits[name] = Split(
@@ -58,8 +60,8 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         encoding=config.encoding,
         labels=plan.labels,
         splits=splits,
-        normalization=_normalization(config, work, summary),
-        resize=_resize(config),
+        normalization=_normalization(config.normalize, work, summary),
+        resize=_resize(config.image_spec),
         decode={
             "background": list(config.background),
             "exif_orientation": "applied",
@@ -71,13 +73,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
             "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",
             "jpeg_quality": config.jpeg_quality if config.encoding == "jpeg" else None,
         },
-        balance={
-            "mode": config.balance,
-            "temperature": config.temperature,
-            "target": config.target,
-            "counts": dict(config.counts),
-            "max_copies": config.max_copies,
-        },
+        balance=dataclasses.asdict(config.class_balance),
         augmentation=dict(config.augment),
         seed=config.seed,
         weighted=rules.is_manifest(config.input) and totals.weighted,
@@ -93,14 +89,14 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
     )
 
 
-def _resize(config: PrepareConfig) -> dict[str, Any]:
+def _resize(spec: ImageSpec) -> dict[str, Any]:
     """Describes the resize policy for the contract."""
-    if config.resize == "none":
+    if spec.resize == "none":
         return {"mode": "none", "placement": "centre, cut or padded with the background"}
-    return {"mode": config.resize, "filter": config.filter, "antialias": True, "rounding": "half to even"}
+    return {"mode": spec.resize, "filter": spec.filter, "antialias": True, "rounding": "half to even"}
 
 
-def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summary) -> Contract:
+def publish(output: str, work: Work, contract: Contract, summary: Summary) -> Contract:
     """Replaces the content of the output by the dataset; returns its contract.
 
     It writes contract.json last.
@@ -116,8 +112,8 @@ def publish(config: PrepareConfig, work: Work, contract: Contract, summary: Summ
     files = [shard.file for part in contract.splits.values() for shard in part.shards]
     _write_beside(work, texts, files)
     work_dir.check_owner(work)
-    withdraw(config.output)
-    _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, config.output)
+    withdraw(output)
+    _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, output)
     storage.remove(work.root)
     return contract
 
@@ -195,12 +191,12 @@ def _note(work: Work, file: str, records: int) -> dict[str, Any]:
     return dict(note)
 
 
-def _normalization(config: PrepareConfig, work: Work, summary: Summary) -> Normalization:
+def _normalization(mode: str, work: Work, summary: Summary) -> Normalization:
     levels = histogram.as_levels(summary.pixel_histogram["train"])
     sums = histogram.moments(levels)
     mean, std = histogram.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
     scale, offset = json.loads(storage.read_text(work.path(work_dir.AFFINE)))
-    return Normalization(config.normalize, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
+    return Normalization(mode, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
 
 
 def _check_size(text: str) -> None:

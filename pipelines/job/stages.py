@@ -12,7 +12,7 @@ import functools
 import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
@@ -20,17 +20,18 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines import storage, work_dir
-from pipelines.config import PrepareConfig
 from pipelines.core import elements, hashing, progress
 from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected
+from pipelines.images.limits import Limits
 from pipelines.inputs import listing
+from pipelines.inputs.rules import InputSpec
 from pipelines.job import accounting, counters, worker_versions
 from pipelines.plan import balance, duplicates, plan, rank_histogram, splits
 from pipelines.records import shard_writer
+from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
-from pipelines.workers import pool
-from pipelines.workers.pool import TaskLostError
+from pipelines.workers.pool import TaskLostError, Workers
 
 # Sources listed in one element: Beam's cost per element is then small compared with reading the files.
 BATCH = 1024
@@ -42,13 +43,13 @@ BUCKET = 1024
 LINE_FILES = 16
 
 
-def list_batches(_: str, config: PrepareConfig) -> Iterator[Any]:
+def list_batches(_: str, spec: InputSpec) -> Iterator[Any]:
     """Lists the input; yields (number of sources, packed sources) of each batch.
 
     Rejects go to the output "rejected".
     """
     batch: list[Source] = []
-    for item in listing.list_sources(config):
+    for item in listing.list_sources(spec):
         if isinstance(item, Rejected):
             counters.count_reject(item)
             yield TaggedOutput("rejected", item)
@@ -70,17 +71,20 @@ def note_listed(count: int, work: Work) -> int:
 class _WithWorkers(beam.DoFn):
     """Starts the worker processes that a stage uses on the machine where it runs.
 
+    Args:
+      start_workers: returns them. It is called on that machine.
+
     Raises:
       VersionsError: code or libraries of this machine differ from those of the program that sent the job.
     """
 
-    def __init__(self, config: PrepareConfig):
-        self._config = config
+    def __init__(self, start_workers: Callable[[], Workers]):
+        self._start_workers = start_workers
         self._versions = worker_versions.here()
 
     def setup(self) -> None:
         worker_versions.check(self._versions)
-        self._workers = pool.decoders(self._config)
+        self._workers = self._start_workers()
 
 
 class Fingerprint(_WithWorkers):
@@ -90,12 +94,16 @@ class Fingerprint(_WithWorkers):
     "rejected".
     """
 
+    def __init__(self, start_workers: Callable[[], Workers], limits: Limits):
+        super().__init__(start_workers)
+        self._limits = limits
+
     def process(self, numbered: tuple[int, bytes], total: int) -> Iterator[Any]:
         batch: list[Source] = list(unpack([numbered[1]]))
         futures: list[concurrent.futures.Future[Ref | Rejected]] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]
-            futures += self._workers.submit("fingerprint", (self._config,), part, self._config.image_timeout)
+            futures += self._workers.submit("fingerprint", (self._limits,), part, self._limits.image_timeout)
         refs: list[tuple[str, Ref]] = []
         for source, future in zip(batch, futures, strict=True):
             result = _fingerprint(source, future)
@@ -156,17 +164,20 @@ def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], tot
 
 
 def unit_ranks(
-    bucket: tuple[int, Iterable[bytes]], config: PrepareConfig
+    bucket: tuple[int, Iterable[bytes]], mode: str, seed: int
 ) -> Iterator[tuple[str, rank_histogram.RankHistogram]]:
     """Collects the hash positions of units; yields (label, RankHistogram).
 
     Each unit has its number of images as weight. Units with a given split are left out.
+
+    Args:
+      mode: the value of --duplicates.
     """
     ranks: dict[str, rank_histogram.RankHistogram] = collections.defaultdict(rank_histogram.RankHistogram)
     for unit, everything in units_of(bucket):
-        refs = duplicates.separate(everything, config)[0]
+        refs = duplicates.separate(everything, mode)[0]
         if refs and not any(ref.split for ref in refs):
-            ranks[unit_label(refs)].add(hashing.position(config.seed, "split", unit), len(refs))
+            ranks[unit_label(refs)].add(hashing.position(seed, "split", unit), len(refs))
     yield from ranks.items()
 
 
@@ -180,23 +191,26 @@ def unit_label(refs: list[Ref]) -> str:
 
 
 def assign_split(
-    bucket: tuple[int, Iterable[bytes]], config: PrepareConfig, cuts: Mapping[str, list[tuple[int, str]]]
+    bucket: tuple[int, Iterable[bytes]], mode: str, seed: int, cuts: Mapping[str, list[tuple[int, str]]]
 ) -> Iterator[Any]:
     """Assigns a split to each unit; yields packed references with their split.
 
     A split that the input gives stays. Other images of the unit get the first given split. With --duplicates drop,
     dropped images go to the output "rejected" and do not influence the split of the others. Groups of equal images go
     to the output "duplicates".
+
+    Args:
+      mode: the value of --duplicates.
     """
     assigned: list[Ref] = []
     for unit, everything in units_of(bucket):
-        refs, rejected = duplicates.separate(everything, config)
+        refs, rejected = duplicates.separate(everything, mode)
         given = [ref.split for ref in refs if ref.split]
         split = ""  # the value for a unit whose images were all dropped
         if given:
             split = given[0]
         elif refs:
-            split = splits.split_of(hashing.position(config.seed, "split", unit), cuts[unit_label(refs)])
+            split = splits.split_of(hashing.position(seed, "split", unit), cuts[unit_label(refs)])
         assigned += [ref if ref.split else ref._replace(split=split) for ref in refs]
         for reject in rejected:
             counters.count_reject(reject)
@@ -208,29 +222,29 @@ def assign_split(
         yield pack(assigned[start : start + BUCKET])
 
 
-def image_ranks(refs: bytes, config: PrepareConfig) -> Iterator[tuple[tuple[str, str], rank_histogram.RankHistogram]]:
+def image_ranks(refs: bytes, seed: int) -> Iterator[tuple[tuple[str, str], rank_histogram.RankHistogram]]:
     """Collects hash positions of images; yields ((split, label), RankHistogram).
 
     Balancing takes its ranks from these histograms.
     """
     ranks: dict[tuple[str, str], rank_histogram.RankHistogram] = collections.defaultdict(rank_histogram.RankHistogram)
     for ref in unpack([refs]):
-        ranks[ref.split, ref.label].add(hashing.position(config.seed, "balance", ref.key))
+        ranks[ref.split, ref.label].add(hashing.position(seed, "balance", ref.key))
     yield from ranks.items()
 
 
-def targets(totals: Mapping[tuple[str, str], int], config: PrepareConfig) -> dict[str, int]:
+def targets(totals: Mapping[tuple[str, str], int], wanted: balance.Balance) -> dict[str, int]:
     """Returns the number of records that each label of train should have.
 
     Args:
       totals: (split, label) -> number of images.
     """
     train = {label: count for (split, label), count in totals.items() if split == "train"}
-    return balance.targets(train, config) if train else {}
+    return balance.targets(train, wanted) if train else {}
 
 
 def share_of(
-    ranked: tuple[tuple[str, str], rank_histogram.RankHistogram], config: PrepareConfig, wanted: Mapping[str, int]
+    ranked: tuple[tuple[str, str], rank_histogram.RankHistogram], max_copies: int, wanted: Mapping[str, int]
 ) -> tuple[tuple[str, str], plan.Share]:
     """Returns ((split, label), its share of the plan).
 
@@ -240,18 +254,20 @@ def share_of(
       wanted: label -> number of records in train.
     """
     (split, label), ranks = ranked
-    return (split, label), plan.share_of(wanted[label] if split == "train" else None, ranks, config)
+    return (split, label), plan.share_of(wanted[label] if split == "train" else None, ranks, max_copies)
 
 
-def make_plan(shares: Mapping[tuple[str, str], plan.Share], config: PrepareConfig, work: Work) -> plan.Plan:
+def make_plan(
+    shares: Mapping[tuple[str, str], plan.Share], mode: str, sharding: plan.Sharding, work: Work
+) -> plan.Plan:
     """Makes the plan and saves it for `accounting.read_plan`."""
-    made = plan.make_plan(shares, config)
+    made = plan.make_plan(shares, mode, sharding)
     storage.write_text(work.path("plan.json"), made.to_json())
     progress.begin("preparing", sum(made.records.values()))
     return made
 
 
-def assign_shard(refs: bytes, config: PrepareConfig, the_plan: plan.Plan) -> Iterator[Any]:
+def assign_shard(refs: bytes, seed: int, the_plan: plan.Plan) -> Iterator[Any]:
     """Assigns every record to a shard; yields ((split, shard), packed Items).
 
     Images that the balance leaves out go to the output "unused".
@@ -259,7 +275,7 @@ def assign_shard(refs: bytes, config: PrepareConfig, the_plan: plan.Plan) -> Ite
     by_shard: dict[tuple[str, int], list[elements.Item]] = collections.defaultdict(list)
     for ref in unpack([refs]):
         found = False
-        for shard, item in plan.items_of(ref, the_plan, config):
+        for shard, item in plan.items_of(ref, the_plan, seed):
             found = True
             by_shard[shard].append(item)
         if not found:
@@ -314,19 +330,33 @@ class WriteShard(_WithWorkers):
     """Writes one staged shard and its account: see `shard_writer.write_shard`.
 
     Input: ((split, shard), [packed Items]). Output: the shard's file name.
+
+    Args:
+      dataset: the dataset's name.
+      thumbnails: the number of sources per class and split that the report shows.
+      config_digest: identifies all options that the shards depend on.
     """
 
-    def __init__(self, config: PrepareConfig, work: Work):
-        super().__init__(config)
-        self._work = work
+    def __init__(
+        self,
+        start_workers: Callable[[], Workers],
+        dataset: str,
+        spec: RecordSpec,
+        thumbnails: int,
+        config_digest: str,
+        work: Work,
+    ):
+        super().__init__(start_workers)
+        self._dataset, self._spec, self._thumbnails = dataset, spec, thumbnails
+        self._config_digest, self._work = config_digest, work
 
     def process(self, shard_to_items: tuple[tuple[str, int], Iterable[bytes]], the_plan: plan.Plan) -> Iterator[str]:
         (split, index), items = shard_to_items
-        file = plan.file_name(self._config.dataset_name, split, index, the_plan.shards[split])
+        file = plan.file_name(self._dataset, split, index, the_plan.shards[split])
         # Shards are in hash order, so the first is a random sample of its split, for the report's pictures.
-        shard = shard_writer.Shard(file, split, pictures=index == 0)
+        shard = shard_writer.Shard(file, split, self._thumbnails if index == 0 else 0)
         account = shard_writer.write_shard(
-            shard, unpack(items), the_plan.labels, self._config, self._work, self._workers
+            shard, unpack(items), the_plan.labels, self._spec, self._config_digest, self._work, self._workers
         )
         counters.count("records_written", account["records"])
         for reject in account["rejects"]:
@@ -342,9 +372,9 @@ class FinishShard(_WithWorkers):
     Input: the shard's file name. It finishes as many shards at once as there are workers.
     """
 
-    def __init__(self, config: PrepareConfig, work: Work, affine: elements.Affine | None):
-        super().__init__(config)
-        self._work, self._affine = work, affine
+    def __init__(self, start_workers: Callable[[], Workers], affine: elements.Affine | None, encoding: str, work: Work):
+        super().__init__(start_workers)
+        self._affine, self._encoding, self._work = affine, encoding, work
 
     def start_bundle(self) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(self._workers.count, "finish")
@@ -362,12 +392,12 @@ class FinishShard(_WithWorkers):
 
     def _finish(self, file: str) -> dict[str, Any]:
         account = shard_writer.read_account(file, self._work)
-        return shard_writer.finish_shard(account, self._affine, self._config, self._work, self._workers)
+        return shard_writer.finish_shard(account, self._affine, self._encoding, self._work, self._workers)
 
 
-def staged_files(_: None, config: PrepareConfig, work: Work) -> list[str]:
+def staged_files(_: None, dataset: str, work: Work) -> list[str]:
     """Lists the file names of all shards in the plan."""
-    return [file for files in plan.shard_names(accounting.read_plan(work), config).values() for file in files]
+    return [file for files in plan.shard_names(accounting.read_plan(work), dataset).values() for file in files]
 
 
 class MergeRanks(beam.CombineFn):

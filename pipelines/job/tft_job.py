@@ -14,33 +14,30 @@ import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core.elements import Affine
 from pipelines.job import pipeline, transform
+from pipelines.job.analysis import Analysis
 from pipelines.runners import runner
-from pipelines.work_dir import Work
 
 _built: dict[str, beam.Pipeline] = {}
 
 
-def build(config: PrepareConfig, work: Work, folder: str) -> None:
-    """Builds the job for `run`, which writes into `folder`.
-
-    The folder is local, because TensorFlow writes reliably to local folders only.
-    """
+def build(analysis: Analysis) -> None:
+    """Builds the job for `run`."""
     job = beam.Pipeline(runner=runner.runner("DirectRunner")[0], options=runner.options(()))
-    with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
-        pipeline.analyze(job, config, work, os.path.join(folder, "transform"))
-    _built[work.root] = job
+    with tft_beam.Context(temp_dir=os.path.join(analysis.folder, "tft")):
+        pipeline.analyze(job, analysis, os.path.join(analysis.folder, "transform"))
+    _built[analysis.work.root] = job
 
 
-def run(config: PrepareConfig, work: Work, folder: str) -> Affine:
+def run(analysis: Analysis) -> Affine:
     """Executes the job and returns the (scale, offset) of its transform graph.
 
     The graph is then below `work`.
     """
+    work, folder = analysis.work, analysis.folder
     if work.root not in _built:
-        build(config, work, folder)
+        build(analysis)
     with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
         _built.pop(work.root).run().wait_until_finish()
     written = os.path.join(folder, "transform")

@@ -17,11 +17,12 @@ import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
-from pipelines.config import PrepareConfig
-from pipelines.images import decode, histogram, resize
+from pipelines.images import decode, histogram
+from pipelines.images.image_spec import ImageSpec
 from pipelines.job import accounting
 from pipelines.plan.plan import shard_names
-from pipelines.records import make_record, shard_writer
+from pipelines.records import shard_writer
+from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
 
 # Deng et al.'s ImageNet statistics as torchvision and keras.applications ("torch" mode) state them, times 255.
@@ -43,23 +44,26 @@ def raw_metadata() -> dataset_metadata.DatasetMetadata:
     return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec()))
 
 
-def analysis_rows(_: None, config: PrepareConfig, work: Work) -> Iterator[dict[str, Any]]:
+def analysis_rows(_: None, dataset: str, work: Work) -> Iterator[dict[str, Any]]:
     """Yields the rows to analyze.
 
     There is a row for each label with its rank, and a row for each train shard with the pixel sums of its originals.
+
+    Args:
+      dataset: the dataset's name.
     """
     plan = accounting.read_plan(work)
     zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
     for rank, label in enumerate(plan.labels):
         # TFT orders a vocabulary by weight. The first label has the largest weight, so ids keep the order of labels.
         yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
-    files = shard_names(plan, config)["train"]
+    files = shard_names(plan, dataset)["train"]
     for account in storage.each(lambda file: shard_writer.read_account(file, work), files, work.root):
         levels = histogram.as_levels(account["levels"])
         yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **histogram.moments(levels)}
 
 
-def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+def make_preprocessing_fn(spec: RecordSpec, normalize: str) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """Returns the `preprocessing_fn` of TensorFlow Transform.
 
     It is the only definition of the preprocessing. Its outputs are:
@@ -68,14 +72,14 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
     `label`: int64 (B,), -1 for an unknown label.
     `scale`, `offset`: float32 (B, 3), the scale and the offset in the contract, the same in every row.
     """
-    spec = make_record.image_spec(config)
+    image = spec.image
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scale, offset = _affine(inputs, config.normalize)
+        scale, offset = _affine(inputs, normalize)
         pixels = tf.map_fn(
-            _to_pixels(spec),
+            _to_pixels(image),
             inputs["image"],
-            fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8),
+            fn_output_signature=tf.TensorSpec((image.height, image.width, 3), tf.uint8),
         )
         rows = tf.shape(inputs["image"])[0]
         label_ids = tft.compute_and_apply_vocabulary(
@@ -85,7 +89,7 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
             vocab_filename="labels",
         )
         return {
-            "image": as_stored(pixels, scale, offset, config),
+            "image": as_stored(pixels, scale, offset, spec),
             "label": label_ids,
             "scale": tf.tile(scale[None], (rows, 1)),
             "offset": tf.tile(offset[None], (rows, 1)),
@@ -95,7 +99,7 @@ def make_preprocessing_fn(config: PrepareConfig) -> Callable[[dict[str, tf.Tenso
 
 
 @functools.cache
-def _to_pixels(spec: resize.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+def _to_pixels(spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
     """Traces `decode.to_pixels` and keeps the result in a cache.
 
     TensorFlow Transform runs `preprocessing_fn` five times, and tracing once is enough. The cache is not a part of
@@ -107,21 +111,21 @@ def _to_pixels(spec: resize.ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
     return traced
 
 
-def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, config: PrepareConfig) -> tf.Tensor:
+def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, spec: RecordSpec) -> tf.Tensor:
     """Returns the pixels as a reader of the record gets them, including rounding.
 
     uint8 (B, H, W, 3) -> float32 of the same shape.
     """
-    if config.encoding == "jpeg":
+    if spec.encoding == "jpeg":
         shape = pixels.shape[1:]
         pixels = tf.map_fn(
             lambda p: tf.ensure_shape(
-                contract.decode_image("jpeg", decode.encode_image(p, config.encoding, config.jpeg_quality)), shape
+                contract.decode_image("jpeg", decode.encode_image(p, spec.encoding, spec.jpeg_quality)), shape
             ),
             pixels,
         )
     normalized = tf.cast(pixels, tf.float32) * scale + offset
-    return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if config.encoding == "float16" else normalized
+    return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if spec.encoding == "float16" else normalized
 
 
 def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.Tensor]:

@@ -14,15 +14,17 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.contract import tfrecord
 from pipelines.core import terminal
 from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import decode, formats, histogram, resize
+from pipelines.images import decode, formats, histogram
+from pipelines.images.image_spec import ImageSpec
+from pipelines.images.limits import Limits
+from pipelines.job.analysis import Analysis
 from pipelines.records import make_record, normalize_shard
+from pipelines.records.record_spec import RecordSpec
 from pipelines.storage import remote
-from pipelines.work_dir import Work
 from pipelines.workers import memory_limit
 
 
@@ -34,27 +36,27 @@ def warm_up() -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
-    spec = resize.ImageSpec(4, 4)
+    spec = ImageSpec(4, 4)
     decode.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
     formats.silence_pillow()
     memory_limit.allow()
 
 
-def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
+def fingerprint(source: Source, limits: Limits) -> Ref | Rejected:
     """Reads a file once and returns its digest and its header.
 
     The content decides about the format, not the file name. No pixels are decoded.
     """
-    _bound(source, config)
+    _bound(source, limits)
     digest = ""
     try:
-        data = storage.read_input(source.uri, config.max_file_bytes)
+        data = storage.read_input(source.uri, limits.max_file_bytes)
         digest = hashlib.sha256(data).hexdigest()
-        header = formats.read_header(data, config.max_pixels, config.max_frames)
+        header = formats.read_header(data, limits.max_pixels, limits.max_frames)
     except (storage.StorageError, formats.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
     except MemoryError:
-        detail = make_record.out_of_memory(config)
+        detail = make_record.out_of_memory(limits.image_memory)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "out-of-memory", detail)
     except Exception as e:  # bad bytes of an input cause one reject and do not end the run
         detail = make_record.unexpected(e)
@@ -62,43 +64,43 @@ def fingerprint(source: Source, config: PrepareConfig) -> Ref | Rejected:
     return Ref(*source, digest, len(data), tuple(header))
 
 
-def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, config: PrepareConfig) -> Made | Rejected:
+def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, spec: RecordSpec) -> Made | Rejected:
     """Makes the records of one source, which it reads, decodes and resizes once.
 
     Args:
       copies: numbers of the copies to make; 0 is the original.
     """
-    _bound(ref, config)
-    decoded = make_record.load(ref, split, config)
+    _bound(ref, spec.limits)
+    decoded = make_record.load(ref, split, spec)
     if isinstance(decoded, Rejected):
         return decoded
-    framed = [tfrecord.framed(make_record.make_example(decoded, ref, copy, label_id, config)) for copy in copies]
+    framed = [tfrecord.framed(make_record.make_example(decoded, ref, copy, label_id, spec)) for copy in copies]
     counted = histogram.histogram(decoded.pixels).tobytes() if 0 in copies else b""
     return Made(framed, counted)
 
 
-def thumbnails(ref: Ref, copies: Sequence[int], split: str, config: PrepareConfig) -> list[dict[str, object]]:
+def thumbnails(ref: Ref, copies: Sequence[int], split: str, spec: RecordSpec) -> list[dict[str, object]]:
     """Draws one thumbnail for each of these copies of a source, for the report.
 
     Returns no thumbnail for a source that cannot be decoded or a copy that cannot be shown.
     """
-    _bound(ref, config)
-    decoded = make_record.load(ref, split, config)
+    _bound(ref, spec.limits)
+    decoded = make_record.load(ref, split, spec)
     if isinstance(decoded, Rejected):
         return []
-    made: list[Thumbnail | None] = [make_record.thumbnail(decoded, ref, copy, split, config) for copy in copies]
+    made: list[Thumbnail | None] = [make_record.thumbnail(decoded, ref, copy, split, spec) for copy in copies]
     return [dataclasses.asdict(picture) for picture in made if picture is not None]
 
 
-def _bound(source: Source | Ref, config: PrepareConfig) -> None:
+def _bound(source: Source | Ref, limits: Limits) -> None:
     """Limits the memory for one image, and allows its pixels.
 
     It first connects to a remote store, so that the client of the store does not count.
     """
     if storage.is_remote(source.uri):
         remote.connect(source.uri)
-    formats.allow_pixels(config.max_pixels)
-    memory_limit.bound(config.image_memory)
+    formats.allow_pixels(limits.max_pixels)
+    memory_limit.bound(limits.image_memory)
 
 
 def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str, int]:
@@ -106,21 +108,21 @@ def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str
     return normalize_shard.finish(staged, target, affine, encoding)
 
 
-def build_analysis(config: PrepareConfig, work: Work, folder: str) -> None:
+def build_analysis(analysis: Analysis) -> None:
     """Loads the modules of the analysis and builds its job.
 
     `run_analysis` then only has to run the job.
     """
-    _analysis().build(config, work, folder)
+    _tft_job().build(analysis)
 
 
-def run_analysis(config: PrepareConfig, work: Work, folder: str) -> Affine:
+def run_analysis(analysis: Analysis) -> Affine:
     """Executes the job and returns the (scale, offset) of its transform graph."""
-    affine: Affine = _analysis().run(config, work, folder)
+    affine: Affine = _tft_job().run(analysis)
     return affine
 
 
-def _analysis() -> Any:
+def _tft_job() -> Any:
     """Imports Beam and TensorFlow Transform, which only one worker needs."""
     if sys.modules.get("tf_keras") is None:
         sys.modules.pop("tf_keras", None)  # the fork server blocks it; TensorFlow Transform loads it

@@ -8,9 +8,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from pipelines.config import PrepareConfig
 from pipelines.core.errors import BalanceError
 from pipelines.plan.rank_histogram import RankHistogram
+
+
+@dataclasses.dataclass(frozen=True)
+class Balance:
+    """States how many records the classes of train should have.
+
+    mode: "none", "uniform", "sqrt", "temperature" or "counts": see `targets`.
+    target: records per class with "uniform"; 0: as many as the largest class has.
+    counts: records per class with "counts".
+    max_copies: most records per image, including the original.
+    """
+
+    mode: str
+    temperature: float
+    target: int
+    counts: Mapping[str, int]
+    max_copies: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +43,7 @@ class Copies:
         return self.base + (position < self.threshold)
 
 
-def targets(counts: Mapping[str, int], config: PrepareConfig) -> dict[str, int]:
+def targets(counts: Mapping[str, int], balance: Balance) -> dict[str, int]:
     """Returns the records per class that the balance asks for, before --max-copies.
 
     With temperature T they are proportional to count ** (1 / T), with the largest class unchanged (sqrt: T = 2; none: T
@@ -38,26 +54,26 @@ def targets(counts: Mapping[str, int], config: PrepareConfig) -> dict[str, int]:
       counts: images per class.
 
     Raises:
-      BalanceError: `config.counts` names a class without images.
+      BalanceError: `balance.counts` names a class without images.
     """
     largest = max(counts.values(), default=0)
-    if config.balance == "none":
+    if balance.mode == "none":
         return dict(counts)
-    if config.balance == "uniform":
-        return dict.fromkeys(counts, config.target or largest)
-    if config.balance == "counts":
-        unknown = set(config.counts) - set(counts)
+    if balance.mode == "uniform":
+        return dict.fromkeys(counts, balance.target or largest)
+    if balance.mode == "counts":
+        unknown = set(balance.counts) - set(counts)
         if unknown:
             raise BalanceError(
                 f"--balance counts names classes without images in train: {', '.join(sorted(unknown))}. "
                 f"There are: {', '.join(sorted(counts))}."
             )
-        return {label: config.counts.get(label, count) for label, count in counts.items()}
-    exponent = 0.5 if config.balance == "sqrt" else 1 / config.temperature
+        return {label: balance.counts.get(label, count) for label, count in counts.items()}
+    exponent = 0.5 if balance.mode == "sqrt" else 1 / balance.temperature
     return {label: max(1, round(largest * (count / largest) ** exponent)) for label, count in counts.items()}
 
 
-def copies_for(target: int, histogram: RankHistogram, config: PrepareConfig) -> Copies:
+def copies_for(target: int, histogram: RankHistogram, max_copies: int) -> Copies:
     """Returns the copies that make `target` records of a class.
 
     They make as many records as --max-copies allows where `target` is larger.
@@ -66,5 +82,5 @@ def copies_for(target: int, histogram: RankHistogram, config: PrepareConfig) -> 
       histogram: the positions of the class's images.
     """
     images = histogram.total
-    base, extra = divmod(min(target, config.max_copies * images), images) if images else (0, 0)
+    base, extra = divmod(min(target, max_copies * images), images) if images else (0, 0)
     return Copies(base, histogram.threshold(extra) if extra else 0)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
-from pipelines.config import PrepareConfig
 from pipelines.core.elements import Ref
 from pipelines.core.errors import DuplicatesError
 from pipelines.core.summary import Duplicates, Rejected
@@ -53,14 +52,17 @@ def told(equal: Sequence[Ref]) -> Duplicates:
     return Duplicates(equal[0].digest, tuple(members[number] for number in kept), len(members) - len(kept))
 
 
-def separate(refs: Iterable[Ref], config: PrepareConfig) -> tuple[list[Ref], list[Rejected]]:
+def separate(refs: Iterable[Ref], mode: str) -> tuple[list[Ref], list[Rejected]]:
     """Separates the refs of a unit into those that stay and those that are dropped.
+
+    Args:
+      mode: the value of --duplicates: "keep", "drop" or "fail".
 
     Returns:
       (the refs that stay, sorted; rejects for the refs that --duplicates drops).
     """
     everything = sorted(refs)
-    if config.duplicates != "drop":
+    if mode != "drop":
         return everything, []
     rejected: list[Rejected] = []
     dropped: set[str] = set()

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pipelines.config import PrepareConfig
 from pipelines.core import errors, hashing
 from pipelines.core.elements import Item, Ref
 from pipelines.core.errors import ConfigError, NothingUsableError
@@ -32,6 +31,20 @@ class Share(NamedTuple):
     images: int
     records: int
     copies: balance.Copies = balance.Copies(1, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharding:
+    """States into how many shards a split is divided.
+
+    shards: the number per split; 0: chosen by `shard_size`.
+    shard_size: most bytes per shard, approximately.
+    record_bytes: estimate of the bytes of a record: see `record_bytes`.
+    """
+
+    shards: int
+    shard_size: int
+    record_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,22 +73,26 @@ class Plan:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
 
 
-def share_of(target: int | None, histogram: rank_histogram.RankHistogram, config: PrepareConfig) -> Share:
+def share_of(target: int | None, histogram: rank_histogram.RankHistogram, max_copies: int) -> Share:
     """Returns the share of one class in one split.
 
     Args:
       target: the records of the class; None: as many as it has images.
       histogram: the balance positions of its images.
+      max_copies: most records per image.
     """
     if target is None:
         return Share(histogram.total, histogram.total)
-    copies = balance.copies_for(target, histogram, config)
+    copies = balance.copies_for(target, histogram, max_copies)
     records = copies.base * histogram.total + _below(histogram, copies.threshold)
     return Share(histogram.total, records, copies)
 
 
-def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) -> Plan:
+def make_plan(shares: Mapping[tuple[str, str], Share], mode: str, sharding: Sharding) -> Plan:
     """Makes the plan from the share of each (split, label).
+
+    Args:
+      mode: the mode of the balance, for messages.
 
     Raises:
       NothingUsableError: there is no image to train on.
@@ -94,8 +111,8 @@ def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) ->
     for (split, _), share in shares.items():
         records[split] += share.records
     if not records["train"]:
-        raise errors.BalanceError(f"--balance {config.balance} leaves split 'train' without a record.")
-    shards = {split: shard_count(count, config) for split, count in records.items()}
+        raise errors.BalanceError(f"--balance {mode} leaves split 'train' without a record.")
+    shards = {split: shard_count(count, sharding) for split, count in records.items()}
     if sum(shards.values()) > MAX_SHARDS:
         raise ConfigError(
             f"{sum(records.values()):,} records would be {sum(shards.values()):,} shards. There should be at most "
@@ -106,43 +123,44 @@ def make_plan(shares: Mapping[tuple[str, str], Share], config: PrepareConfig) ->
     return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)
 
 
-def shard_count(records: int, config: PrepareConfig) -> int:
+def shard_count(records: int, sharding: Sharding) -> int:
     """Returns the number of shards of a split.
 
     It is the configured number, or chosen so that by estimate no shard exceeds --shard-size and none is tiny.
     """
-    if config.shards:
-        return config.shards
-    by_size = math.ceil(records * record_bytes(config) / config.shard_size)
+    if sharding.shards:
+        return sharding.shards
+    by_size = math.ceil(records * sharding.record_bytes / sharding.shard_size)
     return max(1, by_size, min(USUAL_SHARDS, records // MIN_SHARD_RECORDS))
 
 
-def record_bytes(config: PrepareConfig) -> int:
+def record_bytes(height: int, width: int, encoding: str) -> int:
     """Estimates the bytes that a record takes.
 
     The result is exact to some tens of bytes for the raw encodings, and a guess for JPEG (1.6 bits per value) and PNG.
     """
-    values = config.size[0] * config.size[1] * 3
-    per_value = {"float32": 4.0, "float16": 2.0, "uint8": 1.0, "png": 0.7, "jpeg": 0.2}[config.encoding]
+    values = height * width * 3
+    per_value = {"float32": 4.0, "float16": 2.0, "uint8": 1.0, "png": 0.7, "jpeg": 0.2}[encoding]
     return int(values * per_value) + 120
 
 
-def items_of(ref: Ref, plan: Plan, config: PrepareConfig) -> Iterator[tuple[tuple[str, int], Item]]:
+def items_of(ref: Ref, plan: Plan, seed: int) -> Iterator[tuple[tuple[str, int], Item]]:
     """Yields ((split, shard), item) of every record that an image becomes.
 
     Hash ranges map to shards, so the order of records is global.
     """
-    for copy in range(plan.copies_of(ref, config.seed)):
-        position = hashing.position(config.seed, "order", ref.key, copy)
+    for copy in range(plan.copies_of(ref, seed)):
+        position = hashing.position(seed, "order", ref.key, copy)
         yield (ref.split, position * plan.shards[ref.split] // hashing.POSITIONS), Item(position, ref, copy)
 
 
-def shard_names(plan: Plan, config: PrepareConfig) -> dict[str, list[str]]:
-    """Returns the file names of every split's shards."""
-    return {
-        split: [file_name(config.dataset_name, split, i, total) for i in range(total)]
-        for split, total in plan.shards.items()
-    }
+def shard_names(plan: Plan, dataset: str) -> dict[str, list[str]]:
+    """Returns the file names of every split's shards.
+
+    Args:
+      dataset: the dataset's name.
+    """
+    return {split: [file_name(dataset, split, i, total) for i in range(total)] for split, total in plan.shards.items()}
 
 
 def _below(histogram: rank_histogram.RankHistogram, threshold: int) -> int:

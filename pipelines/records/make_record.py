@@ -15,13 +15,12 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.contract import tf_example
 from pipelines.core import hashing
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import augment, decode, formats
-from pipelines.images.resize import ImageSpec
+from pipelines.records.record_spec import RecordSpec
 from pipelines.workers import memory_limit
 
 THUMBNAIL_SIDE = 160
@@ -38,28 +37,30 @@ class Decoded:
     header: Header
 
 
-def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
+def load(ref: Ref, split: str, spec: RecordSpec) -> Decoded | Rejected:
     """Reads, checks, decodes and resizes one source.
 
     A source that cannot be used is returned as a reject and never raises an exception.
     """
 
+    limits = spec.limits
+
     def rejected(reason: str, detail: str) -> Rejected:
         return Rejected(ref.uri, ref.label, split, ref.digest, "decode", reason, detail)
 
     try:
-        data = storage.read_input(ref.uri, config.max_file_bytes)
+        data = storage.read_input(ref.uri, limits.max_file_bytes)
         if hashlib.sha256(data).hexdigest() != ref.digest:
             return rejected("changed", "The file changed while the job ran.")
-        limits = config.max_pixels, config.max_frames
-        header = Header(*ref.header) if ref.header else formats.read_header(data, *limits)
-        with memory_limit.turn(header.width * header.height, config.image_timeout / 4):
-            encoded = data if header.in_graph else formats.canonical(data, *limits)
-            pixels = decode.decoder(header, image_spec(config))(tf.constant(encoded))
+        most = limits.max_pixels, limits.max_frames
+        header = Header(*ref.header) if ref.header else formats.read_header(data, *most)
+        with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
+            encoded = data if header.in_graph else formats.canonical(data, *most)
+            pixels = decode.decoder(header, spec.image)(tf.constant(encoded))
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except (MemoryError, tf.errors.ResourceExhaustedError):
-        return rejected("out-of-memory", out_of_memory(config))
+        return rejected("out-of-memory", out_of_memory(limits.image_memory))
     except tf.errors.OpError as e:
         return rejected("undecodable", _first_sentence(e))
     except Exception as e:  # any error that untrusted bytes cause is one reject, and the run continues
@@ -67,9 +68,9 @@ def load(ref: Ref, split: str, config: PrepareConfig) -> Decoded | Rejected:
     return Decoded(pixels, header)
 
 
-def out_of_memory(config: PrepareConfig) -> str:
+def out_of_memory(image_memory: int) -> str:
     """Returns the message for an image that needs more memory than allowed."""
-    return f"It takes more than {config.image_memory} bytes of memory (--image-memory)."
+    return f"It takes more than {image_memory} bytes of memory (--image-memory)."
 
 
 def unexpected(error: Exception) -> str:
@@ -77,44 +78,45 @@ def unexpected(error: Exception) -> str:
     return f"Reading it led to {type(error).__name__}: {str(error)[:300]}. Please report this with the file."
 
 
-def stored_pixels(decoded: Decoded, ref: Ref, copy: int, config: PrepareConfig) -> np.ndarray:
+def stored_pixels(decoded: Decoded, ref: Ref, copy: int, spec: RecordSpec) -> np.ndarray:
     """Returns the 8-bit pixels of copy number `copy` (0: the original)."""
     if copy == 0:
         return decoded.pixels
-    return augment.apply(decoded.pixels, augment.draw(config.augment, config.seed, ref.key, copy))
+    return augment.apply(decoded.pixels, augment.draw(spec.augment, spec.seed, ref.key, copy))
 
 
-def image_bytes(pixels: np.ndarray, config: PrepareConfig) -> bytes:
+def image_bytes(pixels: np.ndarray, encoding: str, jpeg_quality: int) -> bytes:
     """Returns the `image` feature of a staged record.
 
     It holds the 8-bit pixels unchanged, or as JPEG or PNG where that is the encoding.
     """
-    if config.encoding in ("jpeg", "png"):
-        return bytes(decode.encode_image(tf.constant(pixels), config.encoding, config.jpeg_quality).numpy())
+    if encoding in ("jpeg", "png"):
+        return bytes(decode.encode_image(tf.constant(pixels), encoding, jpeg_quality).numpy())
     return pixels.tobytes()
 
 
-def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, config: PrepareConfig) -> bytes:
+def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> bytes:
     """Returns the staged record of copy number `copy`."""
-    image = image_bytes(stored_pixels(decoded, ref, copy, config), config)
+    image = image_bytes(stored_pixels(decoded, ref, copy, spec), spec.encoding, spec.jpeg_quality)
     return tf_example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
 
 
-def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, config: PrepareConfig) -> Thumbnail | None:
+def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpec) -> Thumbnail | None:
     """Returns small pictures of the record and of its source.
 
     Returns None where the source cannot be read any more.
     """
     try:
-        opened = Image.open(io.BytesIO(storage.read_input(ref.uri, config.max_file_bytes)), formats=formats.FORMATS)
+        data = storage.read_input(ref.uri, spec.limits.max_file_bytes)
+        opened = Image.open(io.BytesIO(data), formats=formats.FORMATS)
         opened.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
         source = formats.eight_bit(ImageOps.exif_transpose(opened))
         source.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
         shown = source.convert("RGBA")
     except Exception:  # the picture is only for the report: an error of Pillow does not affect the record
         return None
-    ground = Image.new("RGBA", shown.size, (*config.background, 255))
-    stored = Image.fromarray(stored_pixels(decoded, ref, copy, config))
+    ground = Image.new("RGBA", shown.size, (*spec.image.background, 255))
+    stored = Image.fromarray(stored_pixels(decoded, ref, copy, spec))
     stored.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
     return Thumbnail(
         uri=ref.uri,
@@ -137,8 +139,3 @@ def _jpeg(image: Image.Image) -> str:
 def _first_sentence(error: tf.errors.OpError) -> str:
     text = " ".join(str(error.message).split())
     return text.partition("} ")[2][:200] or text[:200]
-
-
-def image_spec(config: PrepareConfig) -> ImageSpec:
-    """Returns the size and form that the options give to every image."""
-    return ImageSpec(*config.size, config.resize, config.filter, config.background, config.quality)

@@ -17,11 +17,11 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core import hashing, progress
 from pipelines.core.elements import Affine, Header, Item, Made, Ref
 from pipelines.core.summary import Rejected
 from pipelines.images import histogram
+from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
 from pipelines.workers.pool import TaskLostError, Workers
 
@@ -36,17 +36,29 @@ FLOATS = ("float16", "float32")
 
 
 class Shard(NamedTuple):
-    """Identifies a shard to be written, and says whether thumbnails are made."""
+    """Identifies a shard to be written.
+
+    thumbnails: the number of sources per class of which thumbnails are made.
+    """
 
     file: str
     split: str
-    pictures: bool = False
+    thumbnails: int = 0
 
 
 def write_shard(
-    shard: Shard, items: Iterable[Item], labels: Sequence[str], config: PrepareConfig, work: Work, workers: Workers
+    shard: Shard,
+    items: Iterable[Item],
+    labels: Sequence[str],
+    spec: RecordSpec,
+    config_digest: str,
+    work: Work,
+    workers: Workers,
 ) -> dict[str, Any]:
     """Stages a shard's records as 8-bit pixels, JPEG or PNG, and returns its account.
+
+    Args:
+      config_digest: identifies all options that the shards depend on. A shard that was staged with others is made anew.
 
     Returns:
       The shard's account, plain JSON values: counts per label, pixel histogram, rejects, formats, sizes, pictures.
@@ -55,17 +67,17 @@ def write_shard(
     file, split = shard.file, shard.split
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
-    digest = _task_digest(file, ordered, labels, config)
+    digest = _task_digest(file, ordered, labels, config_digest)
     staged = work.path("staged", file)
     if (known := _known(account_path, digest, staged, ledger_path)) is not None:
         progress.advance(len(ordered))
         return known
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
-    shown = _Pictures(ordered, split, config, workers) if shard.pictures else None
+    shown = _Pictures(ordered, shard, spec, workers) if shard.thumbnails else None
     with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
         writer = storage.Hashed(out)
-        for item, made, record in _in_order(ordered, split, label_ids, config, workers):
+        for item, made, record in _in_order(ordered, split, label_ids, spec, workers):
             progress.advance(1)
             if isinstance(made, Rejected):
                 account.reject(made)
@@ -82,7 +94,7 @@ def write_shard(
         "weighted": any(i.ref.weight != 1.0 for i in ordered),
         "sha256": writer.hexdigest(),
         "bytes": writer.size,
-        **account.result(config.size),
+        **account.result((spec.image.height, spec.image.width)),
         "thumbnails": shown.result() if shown is not None else [],
     }
     storage.write_text(account_path, json.dumps(result))
@@ -98,7 +110,7 @@ def read_account(file: str, work: Work) -> dict[str, Any]:
 def finish_shard(
     account: Mapping[str, Any],
     affine: Affine | None,
-    config: PrepareConfig,
+    encoding: str,
     work: Work,
     workers: Workers,
 ) -> dict[str, Any]:
@@ -115,8 +127,8 @@ def finish_shard(
     if (known := _known(note, digest, target)) is not None:
         return known
     staged = work.path("staged", file)
-    if config.encoding in FLOATS:
-        [finished] = workers.submit("finish", (affine, config.encoding), [(staged, target)])  # our file: no deadline
+    if encoding in FLOATS:
+        [finished] = workers.submit("finish", (affine, encoding), [(staged, target)])  # our file: no deadline
         sha256, size = finished.result()
     else:
         storage.copy(staged, target)
@@ -184,8 +196,8 @@ class _Pictures:
     Where a class has copies, they show an original and one of its copies.
     """
 
-    def __init__(self, items: Sequence[Item], split: str, config: PrepareConfig, workers: Workers):
-        self._split, self._config, self._workers = split, config, workers
+    def __init__(self, items: Sequence[Item], shard: Shard, spec: RecordSpec, workers: Workers):
+        self._shard, self._spec, self._workers = shard, spec, workers
         self._copied = {item.ref.label for item in items if item.copy}
         self._taken: collections.Counter[str] = collections.Counter()
         self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
@@ -196,13 +208,13 @@ class _Pictures:
         It does not wait for the thumbnail.
         """
         label = item.ref.label
-        if (item.copy > 0) != (label in self._copied) or self._taken[label] >= self._config.thumbnails:
+        if (item.copy > 0) != (label in self._copied) or self._taken[label] >= self._shard.thumbnails:
             return
         copies = sorted({0, item.copy})
         if len(copies) * len(self._made) < MAX_THUMBNAILS:
             self._taken[label] += 1
-            shared = (self._split, self._config)
-            self._made += self._workers.submit("thumbnails", shared, [(item.ref, copies)], self._config.image_timeout)
+            asked = (item.ref, copies, self._shard.split)
+            self._made += self._workers.submit("thumbnails", (self._spec,), [asked], self._spec.limits.image_timeout)
 
     def result(self) -> list[dict[str, Any]]:
         """Waits for all thumbnails and returns them in the form that the report uses."""
@@ -216,7 +228,7 @@ class _Pictures:
 
 
 def _in_order(
-    items: Sequence[Item], split: str, label_ids: Mapping[str, int], config: PrepareConfig, workers: Workers
+    items: Sequence[Item], split: str, label_ids: Mapping[str, int], spec: RecordSpec, workers: Workers
 ) -> Iterator[tuple[Item, Made | Rejected, bytes]]:
     """Makes records in parallel and yields them in order, framed.
 
@@ -234,9 +246,9 @@ def _in_order(
         if len(near) <= window - BATCH:
             batch = list(itertools.islice(upcoming, BATCH))
             near += batch
-            new = {i.ref.key: (i.ref, tuple(copies[i.ref.key]), label_ids[i.ref.label]) for i in batch}
+            new = {i.ref.key: (i.ref, tuple(copies[i.ref.key]), label_ids[i.ref.label], split) for i in batch}
             new = {key: asked for key, asked in new.items() if key not in sources}
-            futures = workers.submit("make", (split, config), new.values(), config.image_timeout)
+            futures = workers.submit("make", (spec,), new.values(), spec.limits.image_timeout)
             sources.update(zip(new, futures, strict=True))
         if not near:
             return
@@ -278,10 +290,10 @@ def _ledger_line(item: Item) -> bytes:
     return _as_json(line).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config: PrepareConfig) -> str:
+def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config_digest: str) -> str:
     content = [[i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy] for i in items]
     versions = [RECORD_VERSION, metadata.version("tensorflow")]
-    return hashing.text_digest(json.dumps([file, config.digest(), versions, list(labels), content]))
+    return hashing.text_digest(json.dumps([file, config_digest, versions, list(labels), content]))
 
 
 def _known(note_path: str, digest: str, *file_paths: str) -> dict[str, Any] | None:

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core.errors import ConfigError
 from pipelines.core.text import first_line
 from pipelines.runners.beam_flags import Flags
@@ -93,9 +92,9 @@ def page(job_id: str, options: Any) -> str:
     return f"https://console.cloud.google.com/dataflow/jobs/{cloud.region}/{job_id}?project={cloud.project}"
 
 
-def check_paths(config: PrepareConfig) -> None:
+def check_paths(source: str, output: str) -> None:
     """Raises ConfigError where the input or the output is not in a bucket."""
-    for option, path in (("--input", config.input), ("--output", config.output)):
+    for option, path in (("--input", source), ("--output", output)):
         if not path.startswith("gs://"):
             raise ConfigError(
                 f"{option} should be in a bucket, gs://BUCKET/PATH, for --runner {RUNNER}: its workers do not see the "
@@ -104,7 +103,7 @@ def check_paths(config: PrepareConfig) -> None:
         _check_bucket_name(option, path)
 
 
-def check_buckets(config: PrepareConfig, flags: Sequence[str]) -> None:
+def check_buckets(output: str, flags: Sequence[str]) -> None:
     """Writes and deletes a small object in every place that the job will write to.
 
     `listing.check` checks the input.
@@ -118,7 +117,7 @@ def check_buckets(config: PrepareConfig, flags: Sequence[str]) -> None:
     for option in ("temp_location", "staging_location"):
         if given[option]:
             _check_writable(f"--{option}", given[option])
-    _check_writable("--output", config.output)
+    _check_writable("--output", output)
 
 
 def _check_credentials() -> None:

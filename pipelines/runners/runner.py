@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines import storage
-from pipelines.config import PrepareConfig
 from pipelines.core import terminal
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.runners import dataflow, portable
@@ -128,23 +127,21 @@ def completed(name: str, flags: Sequence[str], output: str = "") -> list[str]:
     return dataflow.complete(flags, output) if name in SERVICES else portable.complete(name, flags)
 
 
-def located(config: PrepareConfig, name: str) -> PrepareConfig:
-    """Returns the configuration with paths that mean the same in other processes.
-
-    The dataset's name stays.
+def located(source: str, output: str, name: str) -> tuple[str, str]:
+    """Returns the input and the output as paths that mean the same to the runner.
 
     Raises:
       ConfigError: a path is on this machine, and the engine cannot see it.
     """
     if name in LOCAL:
-        return config
+        return source, output
     if name in SERVICES:
-        dataflow.check_paths(config)
-    there = [path if storage.is_remote(path) else os.path.abspath(path) for path in (config.input, config.output)]
-    return dataclasses.replace(config, input=there[0], output=there[1], name=config.dataset_name)
+        dataflow.check_paths(source, output)
+    absolute = [path if storage.is_remote(path) else os.path.abspath(path) for path in (source, output)]
+    return absolute[0], absolute[1]
 
 
-def check_buckets(config: PrepareConfig, name: str, flags: Sequence[str]) -> None:
+def check_buckets(output: str, name: str, flags: Sequence[str]) -> None:
     """Raises ConfigError for a bucket that a service cannot use.
 
     It does nothing for runners that are not a service.
@@ -153,7 +150,7 @@ def check_buckets(config: PrepareConfig, name: str, flags: Sequence[str]) -> Non
         from apache_beam.io.filesystems import FileSystems
 
         FileSystems.set_options(options(flags))  # these name the credentials to use
-        dataflow.check_buckets(config, flags)
+        dataflow.check_buckets(output, flags)
 
 
 def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:

@@ -25,7 +25,6 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from pipelines.config import PrepareConfig
 from pipelines.storage import remote
 from pipelines.workers import fork_server
 
@@ -211,9 +210,13 @@ class _Worker:
         return TaskLostError(reason, message)
 
 
-def decoders(config: PrepareConfig) -> Workers:
-    """Returns the workers of this process for the inputs of a configuration."""
-    return shared(usual_count(config.workers), "decoders", config.input)
+def decoders(configured: int, source: str) -> Workers:
+    """Returns the workers of this process that decode the images of an input.
+
+    Args:
+      configured: their number; 0: one for every core.
+    """
+    return shared(usual_count(configured), "decoders", source)
 
 
 def shared(count: int, role: str, *paths: str) -> Workers:

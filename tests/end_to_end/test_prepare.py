@@ -28,7 +28,7 @@ from pipelines.core.errors import (
 )
 from pipelines.images import augment, decode, formats
 from pipelines.job import prepare, stages, worker_tasks
-from pipelines.records import make_record, shard_writer
+from pipelines.records import shard_writer
 from pipelines.workers import pool
 
 
@@ -96,7 +96,7 @@ def test_balance_touches_the_train_split_only(prepared):
 def test_every_stored_pixel_is_what_its_source_says(prepared):
     out, result, config = prepared
     c = result.contract
-    spec = make_record.image_spec(config)
+    spec = config.image_spec
     seen_copies = 0
     for split in c.splits:
         for row in read_split(out, c, split):
@@ -140,7 +140,7 @@ def test_statistics_are_those_of_the_train_originals(prepared):
     out, result, config = prepared
     c = result.contract
     originals = [r for r in read_split(out, c, "train") if not r["ledger"]["copy"]]
-    spec = make_record.image_spec(config)
+    spec = config.image_spec
     pixels = np.stack(
         [
             decode.to_pixels(tf.constant(formats.canonical(pathlib.Path(r["ledger"]["uri"]).read_bytes())), spec)
@@ -386,7 +386,7 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
         def process(self, numbered, total):
             batch = list(elements.unpack([numbered[1]]))
             read = (
-                worker_tasks.fingerprint(item, self._config) for item in batch[:-1] if not item.uri.endswith(".txt")
+                worker_tasks.fingerprint(item, self._limits) for item in batch[:-1] if not item.uri.endswith(".txt")
             )
             yield from stages.in_buckets(((ref.digest, ref) for ref in read), total)
 

@@ -27,7 +27,6 @@ from google.cloud import dataflow_v1beta3 as dataflow
 from pipelines import storage, work_dir
 from pipelines.cli import options
 from pipelines.plan import plan
-from pipelines.runners import runner
 from pipelines.storage import object_stores
 from pipelines.workers import pool
 
@@ -99,11 +98,11 @@ class Nobody:
 
 def leave_plan() -> None:
     """What `write` leaves when it is done, as far as `normalize` is built on it: a plan of one image of one class."""
-    config = runner.located(options.prepare_config(options.parse(sys.argv[1:])[0]), "DataflowRunner")
-    made = plan.make_plan({("train", "cat"): plan.Share(images=1, records=1)}, config)
+    config = options.prepare_config(options.parse(sys.argv[1:])[0])
+    made = plan.make_plan({("train", "cat"): plan.Share(images=1, records=1)}, config.balance, config.sharding)
     work = work_dir.Work(storage.join(config.output, work_dir.Work.DIRECTORY))
     storage.write_text(work.path("plan.json"), made.to_json())
-    for file in plan.shard_names(made, config)["train"]:
+    for file in plan.shard_names(made, config.dataset_name)["train"]:
         storage.write_text(work.path(work_dir.STAGED, file), "")
 
 

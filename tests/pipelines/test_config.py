@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
 from pipelines.core.errors import ConfigError
+from pipelines.images.limits import Limits
 
 
 def config(**options) -> PrepareConfig:
@@ -158,3 +159,13 @@ def test_settings_hold_every_option_and_the_name():
 
     assert set(settings) == {f.name for f in dataclasses.fields(PrepareConfig)}
     assert (settings["seed"], settings["name"]) == (3, "birds")
+
+
+def test_the_defaults_are_the_limits_that_readers_use_without_a_configuration():
+    assert config().limits == Limits()
+
+
+def test_a_moved_output_keeps_its_name_and_digest_if_the_name_is_kept():
+    """So does `prepare` where an engine needs absolute paths."""
+    moved = dataclasses.replace(config(), output="/elsewhere/other", name=config().dataset_name)
+    assert (moved.dataset_name, moved.digest()) == ("birds", config().digest())

@@ -7,6 +7,7 @@ import pytest
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
+from pipelines.core import config_fields
 
 
 @pytest.fixture
@@ -14,17 +15,21 @@ def config(tmp_path):
     return PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"))
 
 
+def opened(config: PrepareConfig) -> work_dir.Work:
+    return work_dir.open_work(config.output, config.digest(), config.settings(), config_fields.decisive(config))
+
+
 def again(config: PrepareConfig, caplog: pytest.LogCaptureFixture) -> tuple[bool, str]:
     """(whether what was done stays, what is said)."""
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        work = work_dir.open_work(config)
+        work = opened(config)
     return storage.exists(work.path("staged", "done")), caplog.text
 
 
 @pytest.fixture
 def unfinished(config):
-    work = work_dir.open_work(config)
+    work = opened(config)
     storage.write_text(work.path("staged", "done"), "")
     storage.write_text(work.path("plan.json"), "{}")
     return work

@@ -13,16 +13,16 @@ from pipelines.job.worker_tasks import finish, thumbnails, warm_up  # noqa: F401
 from pipelines.workers import memory_limit
 
 
-def fingerprint(source, config):
+def fingerprint(source, limits):
     _fault(source.key, "fingerprint")
     with _surprise(formats, "read_header", "surprises-in-fingerprint" in source.key):
-        return worker_tasks.fingerprint(source, config)
+        return worker_tasks.fingerprint(source, limits)
 
 
-def make(ref, copies, label_id, split, config):
+def make(ref, copies, label_id, split, spec):
     _fault(ref.key, "make")
     with _surprise(storage, "read_input", "surprises-in-make" in ref.key):
-        return worker_tasks.make(ref, copies, label_id, split, config)
+        return worker_tasks.make(ref, copies, label_id, split, spec)
 
 
 def echo(value):

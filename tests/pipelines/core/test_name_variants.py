@@ -66,22 +66,23 @@ def test_images_that_no_row_names(tmp_path):
         (tmp_path / name).touch()
     path = tmp_path / "m.csv"
     path.write_text("path,label\n1.jpg,cat\n./more//3.png,cat\nabsent.jpg,cat\n,cat\ngs://b/x.jpg,cat\n")
-    assert manifest.unlisted(config(path)) == Unlisted(2, f"{tmp_path}/2.JPEG", True)
+    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted(2, f"{tmp_path}/2.JPEG", True)
     path.write_text(f"path,label\n{tmp_path}/2.JPEG,cat\n")
-    assert manifest.unlisted(config(path)) == Unlisted(3, f"{tmp_path}/1.jpg", True)
+    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted(3, f"{tmp_path}/1.jpg", True)
     path.write_text("path,label\n/elsewhere/1.jpg,cat\n")  # the images are not where the manifest is
-    assert manifest.unlisted(config(path)) == Unlisted()
+    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted()
     path.unlink()
-    assert manifest.unlisted(config(path)) == Unlisted()
+    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted()
 
 
 def test_looking_for_them_has_an_end(tmp_path, monkeypatch):
     for i in range(5):
         (tmp_path / f"{i}").mkdir()
         (tmp_path / f"{i}/{i}.jpg").touch()
-    (tmp_path / "m.csv").write_text("path,label\n0/0.jpg,cat\n")
+    path = tmp_path / "m.csv"
+    path.write_text("path,label\n0/0.jpg,cat\n")
     monkeypatch.setattr(manifest, "MOST_LOOKED_AT", 2)
-    assert manifest.unlisted(config(tmp_path / "m.csv")) == Unlisted(1, f"{tmp_path}/1/1.jpg", False)
+    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted(1, f"{tmp_path}/1/1.jpg", False)
 
 
 @pytest.mark.slow

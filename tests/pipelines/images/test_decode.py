@@ -18,7 +18,7 @@ from PIL import EpsImagePlugin, Image, features
 from pipelines.images import bounded_header, exif, formats, resize
 from pipelines.images import decode as images
 from pipelines.images.formats import ImageError
-from pipelines.images.resize import ImageSpec
+from pipelines.images.image_spec import ImageSpec
 from tests.support import images as fx
 
 MAX_PIXELS = 1 << 20

@@ -14,23 +14,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipelines.config import PrepareConfig
 from pipelines.core import elements
 from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import folders, listing, manifest
+from pipelines.inputs.rules import InputSpec
 from tests.support import object_stores
 
 
-def config(path: object, **options) -> PrepareConfig:
-    return PrepareConfig(input=str(path), output="out", **options)
+def spec(path: object, **options) -> InputSpec:
+    return InputSpec(str(path), **options)
 
 
 def listed(path: object, **options) -> tuple[list[Source], dict[str, str]]:
     """(the sources in order of key, uri -> reason of the rejects)."""
-    items = list(listing.list_sources(config(path, **options)))
+    items = list(listing.list_sources(spec(path, **options)))
     rejects = {i.uri: i.reason for i in items if isinstance(i, Rejected)}
     sources = sorted(i for i in items if isinstance(i, Source))
     assert len(rejects) + len(sources) == len(items)
@@ -225,7 +225,7 @@ def test_an_empty_folder(tmp_path):
 def test_check_says_what_is_not_there(path, message, tmp_path):
     touch(tmp_path, "file.txt", "folder.csv/x")
     with pytest.raises(SourceError, match=message):
-        listing.check(config(tmp_path / path))
+        listing.check(spec(tmp_path / path))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_check_says_why_nothing_can_be_used(path, reasons, tmp_path):
     touch(tmp_path, "in/cat/1", "in/cat/2")
     (tmp_path / "rows.jsonl").write_text('{"path": "../elsewhere", "label": "cat"}\n{"path": "in/cat/1"}\n')
     with pytest.raises(SourceError) as raised:
-        listing.check(config(tmp_path / path))
+        listing.check(spec(tmp_path / path))
     assert (f"can be used: {reasons}. For example" if reasons else "matches no file") in str(raised.value)
 
 
@@ -248,7 +248,7 @@ def test_check_says_why_nothing_can_be_used(path, reasons, tmp_path):
 def test_check_lets_pass_what_has_images(path, tmp_path):
     touch(tmp_path, "cat/1", "a[1]/x/2")
     (tmp_path / "rows.jsonl").write_text('{"path": "cat/1", "label": "cat"}\n')
-    assert listing.check(config(tmp_path / path)) is None
+    assert listing.check(spec(tmp_path / path)) is None
 
 
 def test_an_absent_folder_is_an_error_when_it_is_listed_too(tmp_path):
@@ -334,21 +334,21 @@ def test_remote_inputs_that_are_not_there():
     with object_stores.in_memory() as store:
         store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b""}
         for path in ("gs://b/in", "gs://b/m.csv", "gs://b/in/*/*"):
-            assert listing.check(config(path)) is None
+            assert listing.check(spec(path)) is None
         for path, said in (
             ("gs://b/i", "There is nothing below 'gs://b/i'"),
             ("gs://b/n/*", "There is nothing below 'gs://b/n/\\*'"),
             ("gs://b/n.csv", "No manifest"),
         ):
             with pytest.raises(SourceError, match=said):
-                listing.check(config(path))
+                listing.check(spec(path))
         with pytest.raises(SourceError, match=r"in/x\*' matches no file"):
             listed("gs://b/in/x*")
 
 
 def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
     touch(tmp_path, *(f"{c}/{i}" for c in "cab" for i in range(5)))
-    first = list(listing.list_sources(config(tmp_path)))
+    first = list(listing.list_sources(spec(tmp_path)))
     scan = os.scandir
 
     class Backwards:
@@ -362,7 +362,7 @@ def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
             return self._entries.__exit__(*error)
 
     monkeypatch.setattr(folders.os, "scandir", Backwards)
-    assert list(listing.list_sources(config(tmp_path))) == first
+    assert list(listing.list_sources(spec(tmp_path))) == first
 
 
 def write(path: pathlib.Path, rows: list[dict], bom: bool = False) -> pathlib.Path:
@@ -440,7 +440,7 @@ def test_the_check_before_a_run_reads_the_first_rows_only(tmp_path):
     (tmp_path / "0.jpg").touch()
     rows = [json.dumps({"path": f"{i}.jpg", "label": "cat"}) for i in range(listing.LOOKED_AT)]
     (tmp_path / "m.jsonl").write_text("\n".join([*rows, "no JSON"]))
-    listing.check(PrepareConfig(input=str(tmp_path / "m.jsonl"), output="out"))
+    listing.check(spec(tmp_path / "m.jsonl"))
     with pytest.raises(SourceError, match=f"Line {listing.LOOKED_AT + 1} of the manifest is not JSON"):
         listed(tmp_path / "m.jsonl")
 
@@ -475,7 +475,7 @@ def test_an_absent_manifest(tmp_path):
 def test_bad_rows_are_rejected_alone(row, sentence, tmp_path):
     path = write(tmp_path / "m.jsonl", [{"path": "0", "label": "ok"}, row])
 
-    first, second = listing.list_sources(config(path))
+    first, second = listing.list_sources(spec(path))
 
     assert isinstance(first, Source)
     assert isinstance(second, Rejected)
@@ -500,7 +500,7 @@ def test_repeated_and_contradictory_rows_in_any_order(tmp_path):
         {"path": "group.jpg", "label": "cat", "group": "a"}, {"path": "group.jpg", "label": "cat", "group": "b"},
     ]  # fmt: skip
     for order in (rows, rows[::-1]):
-        items = list(listing.list_sources(config(write(tmp_path / "m.jsonl", order))))
+        items = list(listing.list_sources(spec(write(tmp_path / "m.jsonl", order))))
 
         assert [i.key for i in items if isinstance(i, Source)] == ["same.jpg"]
         reasons = [(pathlib.Path(i.uri).name, i.reason) for i in items if isinstance(i, Rejected)]
@@ -564,7 +564,7 @@ json_values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.t
 )
 def test_no_row_raises_and_none_is_lost(rows):
     folders = manifest._Folders("/base")
-    items = [manifest._parse_row(row, 1, "/base", folders, config("/base/m.jsonl")) for row in rows]
+    items = [manifest._parse_row(row, 1, "/base", folders) for row in rows]
 
     for item in items:
         assert isinstance(item, (Source, Rejected))
@@ -581,8 +581,8 @@ def test_printable(text, shown):
 def test_listing_a_local_folder_needs_no_beam(tmp_path):
     touch(tmp_path, "cat/1")
     program = (
-        "import sys; from pipelines.inputs import listing; from pipelines.config import PrepareConfig as C\n"
-        "for path in sys.argv[1:]: assert len(list(listing.list_sources(C(input=path, output='out')))) == 1\n"
+        "import sys; from pipelines.inputs import listing; from pipelines.inputs.rules import InputSpec\n"
+        "for path in sys.argv[1:]: assert len(list(listing.list_sources(InputSpec(path)))) == 1\n"
         "assert not {'apache_beam', 'tensorflow'} & set(sys.modules)"
     )
     paths = [str(tmp_path), f"{tmp_path}/*/*"]

@@ -110,11 +110,10 @@ def shard_digests(folder):
 
 @pytest.mark.slow
 def test_killed_after_any_change_a_reader_finds_the_old_or_the_new_or_nothing_usable(prepared, unpublished, tmp_path):
-    unfinished, (config, work, *others) = unpublished
+    unfinished, (_, work, *others) = unpublished
     out = tmp_path / "out"
-    config = dataclasses.replace(config, output=str(out))
     work = dataclasses.replace(work, root=str(out / ".shardmill"))
-    (tmp_path / "arguments").write_bytes(pickle.dumps((config, work, *others)))
+    (tmp_path / "arguments").write_bytes(pickle.dumps((str(out), work, *others)))
     done = subprocess.run(
         [sys.executable, "-c", KILLED, prepared[0], unfinished / ".shardmill", out, tmp_path / "arguments"],
         cwd=ROOT, capture_output=True, text=True, timeout=300,
@@ -132,9 +131,8 @@ def test_killed_after_any_change_a_reader_finds_the_old_or_the_new_or_nothing_us
 @pytest.mark.slow
 def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(prepared, unpublished):
     """There nothing is renamed: each object is copied and deleted, and a listing shows what is done."""
-    unfinished, (config, work, *others) = unpublished
+    unfinished, (_, work, *others) = unpublished
     out = "gs://b/out"
-    config = dataclasses.replace(config, output=out)
     work = dataclasses.replace(work, root=f"{out}/.shardmill")
     files = {f"{out}/{p.relative_to(unfinished)}": p.read_bytes() for p in unfinished.rglob("*") if p.is_file()}
     left, ended, found = 0, True, []
@@ -152,7 +150,7 @@ def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(pre
         while ended:
             left, store.objects = len(found), dict(files)
             try:
-                publish.publish(config, work, *others)
+                publish.publish(out, work, *others)
                 ended = False
             except EndedError:
                 pass
@@ -173,7 +171,7 @@ def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(pre
 
 @pytest.mark.parametrize("place", ["gs://b/out", ""])
 def test_of_two_runs_that_cannot_be_locked_the_earlier_one_publishes_nothing(place, unpublished, tmp_path):
-    unfinished, (config, work, *others) = unpublished
+    unfinished, (_, work, *others) = unpublished
     out = place or str(tmp_path / "out")
     work = dataclasses.replace(work, root=f"{out}/.shardmill")
     with object_stores.in_memory():
@@ -185,13 +183,13 @@ def test_of_two_runs_that_cannot_be_locked_the_earlier_one_publishes_nothing(pla
         storage.write_text(work.path("run.json"), json.dumps(later))
         before = storage.read_text(f"{out}/contract.json")
         with pytest.raises(BusyError, match=r"Another run has begun in .*shardmill' since"):
-            publish.publish(dataclasses.replace(config, output=out), work, *others)
+            publish.publish(out, work, *others)
         assert storage.read_text(f"{out}/contract.json") == before
 
 
 @pytest.mark.parametrize("file", ["contract.json", "report.html", "schema.pbtxt"])
 def test_a_disk_that_fills_while_publishing_leaves_the_old_dataset(prepared, unpublished, tmp_path, monkeypatch, file):
-    unfinished, (config, work, *others) = unpublished
+    unfinished, (_, work, *others) = unpublished
     out = tmp_path / "out"
     shutil.copytree(unfinished, out)
     write = storage.write_text
@@ -204,7 +202,7 @@ def test_a_disk_that_fills_while_publishing_leaves_the_old_dataset(prepared, unp
     monkeypatch.setattr(storage, "write_text", full)
     with pytest.raises(OSError, match="No space left"):
         prepare.publish.publish(
-            dataclasses.replace(config, output=str(out)),
+            str(out),
             dataclasses.replace(work, root=str(out / ".shardmill")),
             *others,
         )
@@ -213,13 +211,13 @@ def test_a_disk_that_fills_while_publishing_leaves_the_old_dataset(prepared, unp
 
 
 def test_a_contract_that_no_reader_would_take_leaves_the_old_dataset(prepared, unpublished, tmp_path, monkeypatch):
-    unfinished, (config, work, *others) = unpublished
+    unfinished, (_, work, *others) = unpublished
     out = tmp_path / "out"
     shutil.copytree(unfinished, out)
     monkeypatch.setattr(contract, "MAX_CONTRACT_BYTES", 1 << 10)
     with pytest.raises(ConfigError, match=r"contract\.json would have .* MiB and be refused.*larger --shard-size"):
         prepare.publish.publish(
-            dataclasses.replace(config, output=str(out)),
+            str(out),
             dataclasses.replace(work, root=str(out / ".shardmill")),
             *others,
         )
@@ -250,8 +248,8 @@ def test_an_input_that_vanishes_leaves_the_old_dataset(prepared, tmp_path, monke
     shutil.copytree(config.input, photos)
     check = prepare.listing.check
 
-    def vanishes_after_the_check(config):
-        check(config)
+    def vanishes_after_the_check(spec):
+        check(spec)
         shutil.rmtree(photos)
 
     monkeypatch.setattr(prepare.listing, "check", vanishes_after_the_check)

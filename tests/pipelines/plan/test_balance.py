@@ -28,8 +28,8 @@ def histogram_of(items) -> RankHistogram:
     return histogram
 
 
-def config(**options) -> PrepareConfig:
-    return PrepareConfig(input="in", output="out", **options)
+def balance_of(**options) -> balance.Balance:
+    return PrepareConfig(input="in", output="out", **options).class_balance
 
 
 def test_a_small_histogram_is_merged_in_place_and_not_by_a_copy_of_the_large_one():
@@ -201,12 +201,12 @@ COUNTS = {"ant": 100, "bee": 25, "cat": 4}
     ],
 )
 def test_targets(options, expected):
-    assert balance.targets(COUNTS, config(**options)) == expected
+    assert balance.targets(COUNTS, balance_of(**options)) == expected
 
 
 def test_targets_of_unknown_classes_are_an_error():
     with pytest.raises(errors.BalanceError, match=r"without images in train: dog\. There are: ant, bee, cat"):
-        balance.targets(COUNTS, config(balance="counts", counts={"dog": 3, "cat": 1}))
+        balance.targets(COUNTS, balance_of(balance="counts", counts={"dog": 3, "cat": 1}))
 
 
 def stored(count: int, copies: Copies) -> list[int]:
@@ -229,10 +229,10 @@ def stored(count: int, copies: Copies) -> list[int]:
 )
 def test_copies_fill_up_in_hash_order(target, max_copies, expected):
     histogram = histogram_of([0, 10, 20, 30])
-    options = config(balance="counts", counts={"ant": target}, max_copies=max_copies)
-    assert balance.targets({"ant": 4}, options) == {"ant": target}
+    wanted = balance_of(balance="counts", counts={"ant": target}, max_copies=max_copies)
+    assert balance.targets({"ant": 4}, wanted) == {"ant": target}
 
-    assert stored(4, balance.copies_for(target, histogram, options)) == expected
+    assert stored(4, balance.copies_for(target, histogram, max_copies)) == expected
 
 
 @given(
@@ -241,11 +241,11 @@ def test_copies_fill_up_in_hash_order(target, max_copies, expected):
     st.integers(1, 12),
 )
 def test_copies_meet_the_target_exactly_and_differ_by_one(classes, options, max_copies):
-    settings_ = config(**options, max_copies=max_copies)
+    asked = balance_of(**options, max_copies=max_copies)
     counts = {label: len(items) for label, items in classes.items()}
 
-    for label, wanted in balance.targets(counts, settings_).items():
-        copies = balance.copies_for(wanted, histogram_of(classes[label]), settings_)
+    for label, wanted in balance.targets(counts, asked).items():
+        copies = balance.copies_for(wanted, histogram_of(classes[label]), max_copies)
         each = [copies.of(p) for p in classes[label]]
         assert sum(each) == min(wanted, max_copies * counts[label])
         assert max(each) - min(each) <= 1

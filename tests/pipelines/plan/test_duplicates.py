@@ -23,8 +23,8 @@ from pipelines.plan import duplicates
 from tests.support.images import draw_photo
 
 
-def config(mode: str = "drop", **options) -> PrepareConfig:
-    return PrepareConfig(input="in", output="out", duplicates=mode, **options)
+def config(mode: str) -> PrepareConfig:
+    return PrepareConfig(input="in", output="out", duplicates=mode)
 
 
 def ref(key: str, content: str, split: str = "") -> Ref:
@@ -44,7 +44,7 @@ UNIT = [
 
 @pytest.mark.parametrize("order", itertools.islice(itertools.permutations(UNIT), 0, 720, 71))
 def test_the_first_by_key_stays_and_no_conflict_does(order):
-    kept, rejected = duplicates.separate(order, config())
+    kept, rejected = duplicates.separate(order, "drop")
 
     assert [r.key for r in kept] == ["bee/1", "cat/6"]
     assert [(r.uri, r.reason, r.detail) for r in rejected] == [
@@ -59,7 +59,7 @@ def test_the_first_by_key_stays_and_no_conflict_does(order):
 
 @pytest.mark.parametrize("mode", ["keep", "fail"])
 def test_otherwise_all_stay(mode):
-    assert duplicates.separate(UNIT, config(mode)) == (sorted(UNIT), [])
+    assert duplicates.separate(UNIT, mode) == (sorted(UNIT), [])
 
 
 def bucket(refs: list[Ref]) -> tuple[int, list[bytes]]:
@@ -68,14 +68,14 @@ def bucket(refs: list[Ref]) -> tuple[int, list[bytes]]:
 
 
 def test_what_is_dropped_weighs_nothing_in_the_splits():
-    ((label, ranks),) = stages.unit_ranks(bucket(UNIT[:2]), config())
+    ((label, ranks),) = stages.unit_ranks(bucket(UNIT[:2]), "drop", 0)
     assert (label, ranks.total) == ("bee", 1)
-    assert list(stages.unit_ranks(bucket(UNIT[2:5]), config())) == []
+    assert list(stages.unit_ranks(bucket(UNIT[2:5]), "drop", 0)) == []
 
 
 def placed(refs: list[Ref], cuts: dict[str, list[tuple[int, str]]], mode: str = "drop") -> tuple[dict, dict]:
     """(key -> split of those that stay, tag -> elements) of one unit."""
-    out = list(stages.assign_split(bucket(refs), config(mode), cuts))
+    out = list(stages.assign_split(bucket(refs), mode, 0, cuts))
     aside = collections.defaultdict(list)
     for element in out:
         if not isinstance(element, bytes):
@@ -106,7 +106,7 @@ def test_of_many_equal_images_some_are_named_and_the_others_counted():
 
 def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
     equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * stages.BUCKET + 1)]
-    out = list(stages.assign_split(bucket(equal), config("keep"), {"bee": [(POSITIONS, "train")]}))
+    out = list(stages.assign_split(bucket(equal), "keep", 0, {"bee": [(POSITIONS, "train")]}))
     parts = [list(unpack([element])) for element in out if isinstance(element, bytes)]
     assert [len(part) for part in parts] == [stages.BUCKET, stages.BUCKET, 1]
     assert [(r.key, r.split) for part in parts for r in part] == [(r.key, "train") for r in equal]

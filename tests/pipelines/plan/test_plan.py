@@ -34,8 +34,9 @@ def histograms(refs, seed: int = 0) -> dict[tuple[str, str], rank_histogram.Rank
 
 def made_of(ranks, settings_) -> plan.Plan:
     """As the graph makes it: totals, targets, shares, plan."""
-    wanted = stages.targets({key: histogram.total for key, histogram in ranks.items()}, settings_)
-    return plan.make_plan(dict(stages.share_of(item, settings_, wanted) for item in ranks.items()), settings_)
+    wanted = stages.targets({key: histogram.total for key, histogram in ranks.items()}, settings_.class_balance)
+    shares = dict(stages.share_of(item, settings_.max_copies, wanted) for item in ranks.items())
+    return plan.make_plan(shares, settings_.balance, settings_.sharding)
 
 
 @settings(max_examples=50)
@@ -50,7 +51,7 @@ def test_the_plan_counts_what_items_of_yields(rows, options, shards, seed):
     settings_ = config(shards=shards, seed=seed, **options)
 
     made = made_of(histograms(refs, seed), settings_)
-    items = [(key, item) for r in refs for key, item in plan.items_of(r, made, settings_)]
+    items = [(key, item) for r in refs for key, item in plan.items_of(r, made, settings_.seed)]
 
     assert made.shards == dict.fromkeys(made.records, shards)
     assert made.records == collections.Counter(split for (split, _), _ in items)
@@ -76,7 +77,7 @@ def test_order_is_global_over_the_shards():
 
     by_shard = collections.defaultdict(list)
     for r in refs:
-        for (_, shard), item in plan.items_of(r, made, settings_):
+        for (_, shard), item in plan.items_of(r, made, settings_.seed):
             by_shard[shard].append(item.position)
 
     flat = [position for shard in sorted(by_shard) for position in sorted(by_shard[shard])]
@@ -117,26 +118,27 @@ def test_a_balance_that_leaves_nothing_to_train_on():
     ],
 )
 def test_shard_count(records, options, expected):
-    assert plan.shard_count(records, config(**options)) == expected
+    assert plan.shard_count(records, config(**options).sharding) == expected
 
 
 def test_more_shards_than_a_contract_can_name_are_refused_before_anything_is_decoded():
     million = {("test", "owl"): plan.Share(1_000_000, 1_000_000), ("train", "owl"): plan.Share(1, 1)}
     most = plan.MAX_SHARDS
-    assert plan.make_plan(million, config(shards=most // 2)).shards == {"test": most // 2, "train": most // 2}
+    made = plan.make_plan(million, "none", config(shards=most // 2).sharding)
+    assert made.shards == {"test": most // 2, "train": most // 2}
     with pytest.raises(
         ConfigError, match=r"1,000,001 records would be 100,002 shards\. There should be at most 100,000"
     ):
-        plan.make_plan(million, config(shards=most // 2 + 1))
+        plan.make_plan(million, "none", config(shards=most // 2 + 1).sharding)
     # 98,424 bytes a record: one to a shard.
     with pytest.raises(ConfigError, match=r"would be 1,000,001 shards\..*use a larger --shard-size"):
-        plan.make_plan(million, config(shard_size=98_424))
+        plan.make_plan(million, "none", config(shard_size=98_424).sharding)
 
 
 def test_shard_names_are_those_that_tfds_reads():
     made = made_of(histograms([ref(1), ref(2, split="test")]), config(shards=2))
 
-    assert plan.shard_names(made, config()) == {
+    assert plan.shard_names(made, "birds") == {
         "test": ["birds-test.tfrecord-00000-of-00002", "birds-test.tfrecord-00001-of-00002"],
         "train": ["birds-train.tfrecord-00000-of-00002", "birds-train.tfrecord-00001-of-00002"],
     }

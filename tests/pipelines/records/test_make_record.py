@@ -23,13 +23,14 @@ from pipelines.core.elements import Ref
 from pipelines.core.summary import Rejected
 from pipelines.images import augment, histogram
 from pipelines.records import make_record, normalize_shard
+from pipelines.records.record_spec import RecordSpec
 from tests.support import datasets, images
 
 SHAPE = (4, 6, 3)
 
 
-def config(**options) -> PrepareConfig:
-    return PrepareConfig(**{"input": "in", "output": "out", "size": SHAPE[:2], **options})
+def spec(**options) -> RecordSpec:
+    return PrepareConfig(**{"input": "in", "output": "out", "size": SHAPE[:2], **options}).record_spec
 
 
 def contract_of(encoding: str, mode: str = "zscore") -> contract.Contract:
@@ -139,8 +140,7 @@ def test_finishing_is_deterministic():
 
 @pytest.mark.parametrize("encoding", ["uint8", "png", "jpeg", "float16"])
 def test_image_bytes(encoding):
-    options = config(encoding=encoding, jpeg_quality=100)
-    data = make_record.image_bytes(picture(), options)
+    data = make_record.image_bytes(picture(), encoding, 100)
 
     if encoding in ("png", "jpeg"):
         decoded = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
@@ -151,14 +151,14 @@ def test_image_bytes(encoding):
 
 
 def test_jpeg_records_keep_the_full_chroma():
-    with Image.open(io.BytesIO(make_record.image_bytes(picture(), config(encoding="jpeg")))) as image:
+    with Image.open(io.BytesIO(make_record.image_bytes(picture(), "jpeg", 95))) as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
 
 
 def test_load_reads_decodes_and_resizes(tmp_path):
     data = images.encode(np.kron(picture(), np.ones((2, 2, 1), np.uint8)), "PNG")
 
-    loaded = make_record.load(source(tmp_path, data), "train", config())
+    loaded = make_record.load(source(tmp_path, data), "train", spec())
 
     assert isinstance(loaded, make_record.Decoded)
     np.testing.assert_array_equal(loaded.pixels, picture())
@@ -166,7 +166,7 @@ def test_load_reads_decodes_and_resizes(tmp_path):
 
 
 def test_load_passes_other_formats_through_pillow(tmp_path):
-    loaded = make_record.load(source(tmp_path, images.encode(picture(), "BMP")), "train", config())
+    loaded = make_record.load(source(tmp_path, images.encode(picture(), "BMP")), "train", spec())
 
     assert isinstance(loaded, make_record.Decoded)
     np.testing.assert_array_equal(loaded.pixels, picture())
@@ -190,7 +190,7 @@ JPEG = images.encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtyp
 def test_load_rejects_what_cannot_be_used(data, reason, tmp_path):
     ref = source(tmp_path, data)
 
-    rejected = make_record.load(ref, "test", config(max_pixels=10_000))
+    rejected = make_record.load(ref, "test", spec(max_pixels=10_000))
 
     assert isinstance(rejected, Rejected)
     assert dataclasses.replace(rejected, detail="") == Rejected(
@@ -208,10 +208,10 @@ def test_load_rejects_what_is_missing_changed_or_too_large(tmp_path):
     large = source(tmp_path, good, "large")
     (tmp_path / "folder").mkdir()
     cases = [
-        (ref_to(tmp_path / "absent"), config(), "missing"),
-        (changed, config(), "changed"),
-        (large, config(max_file_bytes=len(good) - 1), "too-large"),
-        (ref_to(tmp_path / "folder"), config(), "not-a-file"),
+        (ref_to(tmp_path / "absent"), spec(), "missing"),
+        (changed, spec(), "changed"),
+        (large, spec(max_file_bytes=len(good) - 1), "too-large"),
+        (ref_to(tmp_path / "folder"), spec(), "not-a-file"),
     ]
 
     assert [make_record.load(ref, "train", options).reason for ref, options, _ in cases] == [r for _, _, r in cases]
@@ -227,7 +227,7 @@ def test_load_never_raises_on_damaged_files(tmp_path_factory, data, position, da
     data = data[:position] + damage + data[position + len(damage) :]
     ref = source(tmp_path_factory.getbasetemp(), data, "damaged")
 
-    assert isinstance(make_record.load(ref, "train", config(max_pixels=10_000)), (make_record.Decoded, Rejected))
+    assert isinstance(make_record.load(ref, "train", spec(max_pixels=10_000)), (make_record.Decoded, Rejected))
 
 
 def decoded(pixels: np.ndarray) -> make_record.Decoded:
@@ -237,14 +237,14 @@ def decoded(pixels: np.ndarray) -> make_record.Decoded:
 def test_copies_without_augmentation_are_plain_duplicates():
     ref = Ref("cat/1", "uri", "cat", "train", "", 1.0, "")
     original, copy = (
-        parse(make_record.make_example(decoded(picture()), ref, n, 9, config(augment={}))) for n in (0, 4)
+        parse(make_record.make_example(decoded(picture()), ref, n, 9, spec(augment={}))) for n in (0, 4)
     )  # fmt: skip
     assert copy["image"] == original["image"] == picture().tobytes()
     assert copy["key"] != original["key"]
 
 
 def test_copy_0_is_the_original_and_others_are_drawn_from_the_hash():
-    options = config(seed=5, augment={"flip": 1.0, "brightness": 0.5})
+    options = spec(seed=5, augment={"flip": 1.0, "brightness": 0.5})
     ref = Ref("cat/1", "uri", "cat", "train", "", 2.0, "")
 
     assert make_record.stored_pixels(decoded(picture()), ref, 0, options) is not None
@@ -308,7 +308,7 @@ def test_thumbnails_show_the_source_upright_over_the_background_beside_the_recor
     tags = Image.Exif()
     tags[images.ORIENTATION] = 6
     ref = source(tmp_path, images.encode(Image.new("RGBA", (40, 20), (255, 0, 0, 0)), "PNG", exif=tags))
-    options = config(background=(0, 0, 200))
+    options = spec(background=(0, 0, 200))
     loaded = make_record.load(ref, "train", options)
 
     shown = make_record.thumbnail(loaded, ref, 1, "train", options)
@@ -324,7 +324,7 @@ def test_thumbnails_show_the_source_upright_over_the_background_beside_the_recor
 
 def test_there_is_no_thumbnail_of_what_is_gone(tmp_path):
     ref = source(tmp_path, images.encode(picture(), "PNG"))
-    loaded = make_record.load(ref, "train", config())
+    loaded = make_record.load(ref, "train", spec())
     (tmp_path / "a").unlink()
 
-    assert make_record.thumbnail(loaded, ref, 0, "train", config()) is None
+    assert make_record.thumbnail(loaded, ref, 0, "train", spec()) is None

@@ -22,9 +22,9 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from pipelines import work_dir
 from pipelines.cli import main as __main__
-from pipelines.config import PrepareConfig
 from pipelines.core import errors
 from pipelines.core.errors import ConfigError
+from pipelines.images.limits import Limits
 from pipelines.job import prepare, stages, worker_versions
 from pipelines.records import normalize_shard
 from pipelines.runners import dataflow, dataflow_request, runner
@@ -289,8 +289,7 @@ def test_the_image_is_of_the_locked_versions_and_has_what_setup_reads():
 
 
 def test_a_worker_of_other_versions_refuses_to_work():
-    config = PrepareConfig(input="in", output="out")
-    made = stages.Fingerprint(config)
+    made = stages.Fingerprint(lambda: pytest.fail("workers were started"), Limits())
     made._versions = {**worker_versions.here(), "tensorflow": "2.20.0", "shardmill": "0123456789ab"}
     with pytest.raises(errors.VersionsError) as told:
         made.setup()
@@ -411,17 +410,13 @@ def test_names_of_images_that_can_be(image):
 
 
 def test_a_path_of_this_machine_is_refused(tmp_path, capsys):
-    for config in (
-        PrepareConfig(input="gs://bucket/in", output=str(tmp_path)),
-        PrepareConfig(input="in", output="gs://b/o"),
-        PrepareConfig(input="s3://b/in", output="gs://b/o"),
-    ):
+    for source, output in (("gs://bucket/in", str(tmp_path)), ("in", "gs://b/o"), ("s3://b/in", "gs://b/o")):
         with pytest.raises(
             ConfigError, match=r"should be in a bucket, gs://BUCKET/PATH, .*do not see the files of this"
         ):
-            runner.located(config, "DataflowRunner")
+            runner.located(source, output, "DataflowRunner")
     with pytest.raises(ConfigError, match=r"--output should be gs://BUCKET/PATH .*Received: 'gs://B!/x'"):
-        runner.located(PrepareConfig(input="gs://bucket/in", output="gs://B!/x"), "DataflowRunner")
+        runner.located("gs://bucket/in", "gs://B!/x", "DataflowRunner")
     (tmp_path / "in/cat").mkdir(parents=True)
     (tmp_path / "in/cat/1.jpg").write_bytes(b"")
     argv = ["prepare", f"--input={tmp_path}/in", f"--output={tmp_path}/out", "--runner=DataflowRunner", *CLOUD]
@@ -451,9 +446,9 @@ def buckets(monkeypatch) -> dict[str, bytes]:
 
 def test_buckets_are_tried_and_left_as_they_were(buckets):
     before = dict(buckets)
-    runner.check_buckets(PrepareConfig(input="gs://photos/in", output="gs://made/data"), "DataflowRunner", CLOUD)
+    runner.check_buckets("gs://made/data", "DataflowRunner", CLOUD)
     assert buckets == before
-    runner.check_buckets(PrepareConfig(input="none", output="none"), "FlinkRunner", [])
+    runner.check_buckets("none", "FlinkRunner", [])
 
 
 def test_a_bucket_that_cannot_be_used_is_said(buckets):
@@ -467,7 +462,7 @@ def test_a_bucket_that_cannot_be_used_is_said(buckets):
             match=rf"^{named} cannot be written to: PermissionError: 403 POST: you do not have "
             r"storage.objects.create access. The bucket should exist",
         ):
-            runner.check_buckets(PrepareConfig(input="gs://photos/in", output=output), "DataflowRunner", flags)
+            runner.check_buckets(output, "DataflowRunner", flags)
 
 
 def test_without_credentials_nothing_is_tried(buckets, monkeypatch):
@@ -475,11 +470,10 @@ def test_without_credentials_nothing_is_tried(buckets, monkeypatch):
         raise google.auth.exceptions.DefaultCredentialsError("Your default credentials were not found.")
 
     monkeypatch.setattr(google.auth, "default", none)
-    config = PrepareConfig(input="gs://photos/in", output="gs://closed/data")
     with pytest.raises(ConfigError, match=r"no Google credentials .Your default credentials were not found..*auth app"):
-        runner.check_buckets(config, "DataflowRunner", CLOUD)
+        runner.check_buckets("gs://closed/data", "DataflowRunner", CLOUD)
     with pytest.raises(ConfigError, match=r"--output gs://closed/data cannot be written to"):
-        runner.check_buckets(config, "DataflowRunner", [*CLOUD, "--no_auth"])
+        runner.check_buckets("gs://closed/data", "DataflowRunner", [*CLOUD, "--no_auth"])
 
 
 def test_a_bucket_that_does_not_answer_is_asked_again_while_the_job_runs():

@@ -18,7 +18,6 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 from pipelines.beam_workers import external_pool
 from pipelines.cli import main, options
-from pipelines.config import PrepareConfig
 from pipelines.core import errors, progress
 from pipelines.runners import runner
 
@@ -91,17 +90,13 @@ def test_another_error_in_a_stage_is_told_and_not_its_traceback():
         flink().finish(Job(RuntimeError(text)))
 
 
-def test_paths_mean_the_same_elsewhere_and_the_name_stays(tmp_path, monkeypatch):
+def test_paths_mean_the_same_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
-    config = PrepareConfig(input="photos", output="out/../made")
-    there = runner.located(config, "FlinkRunner")
-    assert (there.input, there.output) == (str(tmp_path / "photos"), str(tmp_path / "made"))
-    assert there.dataset_name == config.dataset_name == "made"
-    assert there.digest() == config.digest()
-    assert runner.located(config, "DirectRunner") is config
-    here = runner.located(PrepareConfig(input="gs://b/in", output="."), "FlinkRunner")
-    assert (here.input, here.output, here.name) == ("gs://b/in", str(tmp_path), "dataset")
+    there = runner.located("photos", "out/../made", "FlinkRunner")
+    assert there == (str(tmp_path / "photos"), str(tmp_path / "made"))
+    assert runner.located("photos", "out/../made", "DirectRunner") == ("photos", "out/../made")
+    assert runner.located("gs://b/in", ".", "FlinkRunner") == ("gs://b/in", str(tmp_path))
 
 
 def test_what_the_job_server_says_goes_to_a_file_and_nothing_else_does(caplog):

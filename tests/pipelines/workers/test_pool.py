@@ -221,14 +221,14 @@ def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tm
     flat = Image.new("RGB", (6000, 6000))
     files = {"large.png": images.flat_png(6000, 6000), "large.tif": images.encode(flat, "TIFF", compression="tiff_lzw")}
     draw_photo(tmp_path / "small.jpg", 1, (40, 30))
-    config = PrepareConfig(input="in", output="out", size=(8, 8), image_memory=64 << 20)
+    spec = PrepareConfig(input="in", output="out", size=(8, 8), image_memory=64 << 20).record_spec
     alone = Workers(1)
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
         for path, reason in ((name, "out-of-memory"), ("small.jpg", "")):
             source = Source(path, str(tmp_path / path), "cat", "", "", 1.0)
-            ref = alone.submit("fingerprint", (config,), [(source,)])[0].result()
-            made = alone.submit("make", ("train", config), [(ref, (0,), 0)])[0].result()
+            ref = alone.submit("fingerprint", (spec.limits,), [(source,)])[0].result()
+            made = alone.submit("make", (spec,), [(ref, (0,), 0, "train")])[0].result()
             assert getattr(made, "reason", "") == reason
             if reason:
                 assert made.detail == "It takes more than 67108864 bytes of memory (--image-memory)."
