@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import pathlib
 import re
@@ -44,13 +45,15 @@ def imported(*folders: str) -> Iterator[tuple[str, str]]:
                     yield str(path.relative_to(ROOT)), name
 
 
+PACKAGES = functools.cache(metadata.packages_distributions)  # reads the files of all that is installed
+
+
 def packages(library: str) -> set[str]:
     """The names that the requirement of a library may have."""
-    of = {BROUGHT_BY[library]} if library in BROUGHT_BY else set(metadata.packages_distributions().get(library, []))
+    of = {BROUGHT_BY[library]} if library in BROUGHT_BY else set(PACKAGES().get(library, []))
     return {name.lower().replace("_", "-") for name in of}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "extra"), [("pipelines", "prepare"), ("trainer", "train")])
 def test_the_requirements_of_a_program_name_every_library_that_it_imports(folder, extra):
     known = named("read") | named(extra) | named("aws") | named("onnx")
@@ -58,7 +61,6 @@ def test_the_requirements_of_a_program_name_every_library_that_it_imports(folder
     assert lacking == set()
 
 
-@pytest.mark.slow
 def test_every_requirement_is_used():
     used = {package for _, name in imported("pipelines", "trainer") for package in packages(name)}
     unused = (named("read") | named("prepare") | named("train") | named("aws") | named("onnx")) - used
@@ -74,7 +76,6 @@ def test_the_lock_file_is_of_the_base_and_both_programs():
     assert named("read") | named("prepare") | named("train") <= locked
 
 
-@pytest.mark.slow
 def test_a_command_knows_the_libraries_of_the_extras():
     libraries = {name for _, name in imported("pipelines", "trainer")} - set(BROUGHT_BY)
     ours = named("prepare") | named("train")
