@@ -24,7 +24,8 @@ sys.path.insert(0, str(measure.ROOT))
 from pipelines.config import PrepareConfig
 from pipelines.core.elements import Ref, Source
 from pipelines.records.record_spec import RecordSpec
-from pipelines.workers.pool import TaskLostError, Workers
+from pipelines.workers.pool import Workers
+from pipelines.workers.worker_process import TaskLostError
 from tests.support import images
 
 SIDE = 8192  # 64 Mpx: the largest that --max-pixels allows

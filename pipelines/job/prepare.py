@@ -28,6 +28,7 @@ from pipelines.records import shard_writer
 from pipelines.runners import runner as engine
 from pipelines.storage import remote
 from pipelines.workers import pool
+from pipelines.workers.worker_process import TaskLostError
 
 _log = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def _analyze(analyst: pool.Workers, analysis: Analysis, ended: threading.Event) 
     [analyzed] = analyst.submit("run_analysis", (), [(analysis,)])
     try:
         affine: elements.Affine = analyzed.result()
-    except pool.TaskLostError as e:
+    except TaskLostError as e:
         raise errors.IncompleteError(
             "The process of the analysis ended: it was killed or ran out of memory. Run the same command again: it "
             "goes on from there."

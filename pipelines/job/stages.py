@@ -31,7 +31,8 @@ from pipelines.plan import balance, duplicates, plan, rank_histogram, splits
 from pipelines.records import shard_writer
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
-from pipelines.workers.pool import TaskLostError, Workers
+from pipelines.workers.pool import Workers
+from pipelines.workers.worker_process import TaskLostError
 
 # Sources listed in one element: Beam's cost per element is then small compared with reading the files.
 BATCH = 1024

@@ -23,7 +23,8 @@ from pipelines.core.summary import Rejected
 from pipelines.images import histogram
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
-from pipelines.workers.pool import TaskLostError, Workers
+from pipelines.workers.pool import Workers
+from pipelines.workers.worker_process import TaskLostError
 
 # It is part of every task digest. Raise it when a record's bytes or an account's contents change for the same options.
 RECORD_VERSION = 2

@@ -1,5 +1,6 @@
 """Isolates work on untrusted bytes in worker processes.
 
-The room holds a pool with deadlines, its fork server, and a memory limit. Begin in `pool`. It is the mechanism only:
-the tasks of the workers are in `pipelines/job/worker_tasks.py`.
+Begin in `pool`, which divides requests among workers. `worker_process` starts a worker and exchanges messages with it,
+`fork_server` is the process that forks workers, and `memory_limit` bounds the memory of an image. It is the mechanism
+only: the tasks of the workers are in `pipelines/job/worker_tasks.py`.
 """

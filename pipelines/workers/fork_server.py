@@ -1,10 +1,10 @@
 """Imports TensorFlow once and forks the workers that touch untrusted bytes.
 
-`pool.py` starts this process. A fork of a process that has only imported modules takes milliseconds and shares its
-memory; a new interpreter would import them again. Forking is safe here because this process has one thread and never
-executes a TensorFlow operation: TensorFlow starts its threads with the first operation, in the workers. The process has
-a session of its own, so that an interrupt from the terminal reaches the program and not its workers; the program then
-decides.
+`worker_process.py` starts this process. A fork of a process that has only imported modules takes milliseconds and
+shares its memory; a new interpreter would import them again. Forking is safe here because this process has one thread
+and never executes a TensorFlow operation: TensorFlow starts its threads with the first operation, in the workers. The
+process has a session of its own, so that an interrupt from the terminal reaches the program and not its workers; the
+program then decides.
 """
 
 from __future__ import annotations
@@ -60,14 +60,16 @@ def serve(control_fd: int, module: str) -> None:
 def _work(descriptor: int, tasks: object) -> None:
     """Executes requests and answers each of their items in order.
 
-    A request is (name of a function of `tasks`, shared arguments, items). An answer is (True, result) or (False,
-    trace).
+    A request is (name of a function of `tasks`, shared arguments, items). The shared arguments are None where they are
+    those of the request before. An answer is (True, result) or (False, trace).
     """
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # libraries print remarks on damaged images, which become rejects
     connection = socket.socket(fileno=descriptor)
     requests = connection.makefile("rb")
-    name, shared, items = "warm_up", (), [()]
+    name = "warm_up"
+    shared: tuple[object, ...] = ()
+    items: list[tuple[object, ...]] = [()]
     while True:
         for item in items:
             try:
@@ -79,6 +81,7 @@ def _work(descriptor: int, tasks: object) -> None:
             except OSError:
                 return
         try:
-            name, shared, items = pickle.load(requests)  # noqa: S301 (of our own process)
+            name, new, items = pickle.load(requests)  # noqa: S301 (of our own process)
         except (EOFError, OSError):
             return
+        shared = shared if new is None else new

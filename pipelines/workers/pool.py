@@ -8,60 +8,21 @@ other processes also leaves the interpreter lock of this process to Beam.
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import functools
 import itertools
 import os
-import pickle
 import queue
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Any
 
 from pipelines.storage import remote
-from pipelines.workers import fork_server
+from pipelines.workers import worker_process
+from pipelines.workers.worker_process import TaskLostError, WorkerError, WorkerProcess
 
-START_SECONDS = 300.0  # for importing TensorFlow on a busy machine
 AHEAD = 12  # requests sent to a worker before it answers, so that it need not wait for them
-BUFFER = 1 << 18  # bytes of answers that are read at a time
-# Describes a worker: the module of its tasks, and its environment variables in addition to those of this process.
-_Kind = tuple[str, tuple[tuple[str, str], ...]]
-CRASHED = "The process that decoded it ended: it crashed or ran out of memory."
-ENVIRONMENT = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Shards must not depend on the processor, and preparing must not take GPU memory from a trainer on this machine.
-    "TF_ENABLE_ONEDNN_OPTS": "0",
-    "CUDA_VISIBLE_DEVICES": "-1",
-    "TF_USE_LEGACY_KERAS": "1",
-    # A worker has one thread, since there is a worker for every core.
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-}
-
-
-class WorkerError(RuntimeError):
-    """Says that workers cannot be started, or that a task failed by a defect.
-
-    No input should make a task fail in this way.
-    """
-
-
-class TaskLostError(Exception):
-    """Says that a worker was killed at its deadline, or died.
-
-    `reason` is a short stable word, the message is a sentence.
-    """
-
-    def __init__(self, reason: str, message: str):
-        super().__init__(message)
-        self.reason = reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +61,8 @@ class Workers:
     ) -> list[Future[Any]]:
         """Submits the calls `tasks.TASK(*item, *shared)`, one per item, to one worker.
 
-        The worker does them in order.
+        The worker does them in order. It keeps `shared` for the next requests with equal ones, so that a value of many
+        bytes that all requests need belongs there.
 
         Args:
           deadline: seconds that one item may take before its worker is killed; None: no limit while the worker lives.
@@ -123,19 +85,21 @@ class Workers:
 
         The worker then never waits until this process wakes up.
         """
-        worker: _Worker | None = None
+        worker: WorkerProcess | None = None
         sent: collections.deque[_Request] = collections.deque()
         answered: list[tuple[_Request, Any]] = []  # passed on together: waking threads costs more than an answer
         while True:
             try:
-                worker = worker or _fork(self._kind)
+                worker = worker or worker_process.start(self._kind)
                 while len(sent) < AHEAD:
                     try:
                         requests = self._waiting.get(block=not sent)
                     except queue.Empty:
                         break
                     sent += requests
-                    worker.send(requests)
+                    first = requests[0]
+                    if not worker.send(first.task, first.shared, [request.own for request in requests]):
+                        break  # it has ended: its earlier answers are received first
                 answered.append((sent[0], worker.receive(sent[0].deadline)))
                 if sent.popleft().last:
                     _tell(answered)
@@ -163,51 +127,6 @@ def _tell(answered: list[tuple[_Request, Any]]) -> None:
             text = f"Task {request.task!r} failed in a worker process:\n{result}"
             request.outcome.set_exception(WorkerError(text))
     answered.clear()
-
-
-class _Worker:
-    """Holds this end of the connection to `fork_server._work`.
-
-    Requests go out and answers come in, both pickled and in order.
-    """
-
-    def __init__(self, connection: socket.socket, process: int):
-        self._connection, self._process = connection, process
-        self._answers = connection.makefile("rb", BUFFER)
-
-    def send(self, requests: Sequence[_Request]) -> None:
-        """Sends requests of one task.
-
-        Raises:
-          TaskLostError: the worker has ended.
-        """
-        message = (requests[0].task, requests[0].shared, [request.own for request in requests])
-        try:
-            self._connection.settimeout(START_SECONDS)
-            self._connection.sendall(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
-        except OSError as e:
-            raise self._lost("crashed", CRASHED) from e
-
-    def receive(self, deadline: float | None) -> tuple[bool, Any]:
-        """Returns the next answer.
-
-        Raises:
-          TaskLostError: it does not come in time or at all. The worker is killed before.
-        """
-        try:
-            self._connection.settimeout(deadline)
-            done, result = pickle.load(self._answers)  # noqa: S301 (of our own process)
-        except TimeoutError as e:
-            raise self._lost("timeout", f"It took longer than {deadline:g} seconds (--image-timeout).") from e
-        except (EOFError, OSError, pickle.UnpicklingError) as e:
-            raise self._lost("crashed", CRASHED) from e
-        return done, result
-
-    def _lost(self, reason: str, message: str) -> TaskLostError:
-        self._connection.close()
-        with contextlib.suppress(ProcessLookupError):  # it has already ended
-            os.kill(self._process, signal.SIGKILL)
-        return TaskLostError(reason, message)
 
 
 def decoders(configured: int, source: str) -> Workers:
@@ -242,79 +161,3 @@ def usual_count(configured: int) -> int:
     It is the configured number, or one for every core that this process may use.
     """
     return configured or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-class _ForkServer:
-    """Starts a fork server and holds this end of the connection to it."""
-
-    def __init__(self, kind: _Kind) -> None:
-        module, environment = kind
-        self._lock = threading.Lock()
-        self._control, theirs = socket.socketpair()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
-        code = (
-            f"import sys; sys.path[:] = {sys.path!r}; from pipelines.workers import fork_server; "
-            f"fork_server.serve({theirs.fileno()}, {module!r})"
-        )
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 (our own code in our own interpreter)
-                [sys.executable, "-c", code],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._said,
-                env={**os.environ, **ENVIRONMENT, **dict(environment)},
-                start_new_session=True,
-            )
-        self._control.settimeout(START_SECONDS)
-
-    def fork(self) -> _Worker:
-        """Forks a new worker and returns it when it is ready for requests.
-
-        Raises:
-          WorkerError: the worker cannot be started.
-        """
-        ours, theirs = socket.socketpair()
-        with self._lock, theirs:
-            try:
-                socket.send_fds(self._control, [fork_server.FORK], [theirs.fileno()])
-                answer = self._control.recv(fork_server.PID.size)
-            except OSError as e:
-                raise WorkerError(f"No worker process can be started ({e}).{self._told()}") from e
-        if len(answer) != fork_server.PID.size:
-            raise WorkerError(f"No worker process can be started.{self._told()}")
-        worker = _Worker(ours, fork_server.PID.unpack(answer)[0])
-        try:
-            ready, result = worker.receive(START_SECONDS)
-        except TaskLostError as e:
-            raise WorkerError("A worker process ended before it was ready.") from e
-        if not ready:
-            raise WorkerError(f"A worker process cannot get ready:\n{result}")
-        return worker
-
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def _told(self) -> str:
-        self._said.seek(0)
-        return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
-
-
-def _fork(kind: _Kind) -> _Worker:
-    """Forks a new worker, from a new fork server if the first one was killed."""
-    try:
-        return _fork_server(kind).fork()
-    except WorkerError:
-        return _fork_server(kind).fork()
-
-
-_fork_servers: dict[_Kind, _ForkServer] = {}
-_fork_servers_lock = threading.Lock()
-
-
-def _fork_server(kind: _Kind) -> _ForkServer:
-    """Returns the fork server for workers of a kind, a new one if it was killed."""
-    with _fork_servers_lock:
-        if kind not in _fork_servers or not _fork_servers[kind].alive():
-            _fork_servers[kind] = _ForkServer(kind)
-        return _fork_servers[kind]

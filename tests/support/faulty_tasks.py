@@ -29,6 +29,10 @@ def echo(value):
     return value, os.getpid()
 
 
+def both(own, shared):
+    return own, shared
+
+
 def sleep(seconds):
     time.sleep(seconds)
 
@@ -37,7 +41,7 @@ def die(_):
     os.kill(os.getpid(), signal.SIGSEGV)
 
 
-def leave(_):
+def leave(*_):
     os._exit(0)
 
 

@@ -15,8 +15,9 @@ from pipelines.config import PrepareConfig
 from pipelines.core.elements import Source
 from pipelines.core.errors import ConfigError, IncompleteError
 from pipelines.job import prepare
-from pipelines.workers import memory_limit, pool
-from pipelines.workers.pool import TaskLostError, WorkerError, Workers
+from pipelines.workers import memory_limit, pool, worker_process
+from pipelines.workers.pool import Workers
+from pipelines.workers.worker_process import TaskLostError, WorkerError
 from tests.support import images
 from tests.support.images import draw_photo
 
@@ -77,6 +78,41 @@ def test_time_in_the_queue_is_not_counted(two):
         assert future.result() is None
 
 
+def test_large_requests_and_large_answers_pass_each_other():
+    """Neither end may wait for the other to read: the worker sends an answer while it is sent the next request."""
+    large = [bytes([i]) * (5 << 20) for i in range(6)]
+    alone = Workers(1, "tests.support.faulty_tasks")
+    futures = [alone.submit("echo", (), [(data,)])[0] for data in large]
+    assert [future.result(timeout=60)[0] for future in futures] == large
+
+
+class Pickled:
+    """Counts how often it is sent."""
+
+    times = 0
+
+    def __reduce__(self):
+        Pickled.times += 1
+        return int, ("7",)
+
+
+def test_shared_arguments_are_sent_to_a_worker_once():
+    alone, shared = Workers(1, "tests.support.faulty_tasks"), (Pickled(),)
+    before = Pickled.times
+    futures = [f for i in range(9) for f in alone.submit("both", shared, [(i,), (-i,)])]
+    assert [future.result() for future in futures] == [(own, 7) for i in range(9) for own in (i, -i)]
+    assert Pickled.times == before + 1
+    assert alone.submit("leave", shared, [(0,)])[0].exception().reason == "crashed"
+    assert alone.submit("both", shared, [(1,)])[0].result() == (1, 7)  # another process, which has nothing
+    assert Pickled.times == before + 2
+
+
+def test_each_request_gets_its_own_shared_arguments(two):
+    asked = [(own, shared) for shared in ("a", "a", "b", "a", "b", "b") for own in range(3)]
+    futures = [two.submit("both", (shared,), [(own,)])[0] for own, shared in asked]
+    assert [future.result() for future in futures] == asked
+
+
 def test_the_process_of_a_lost_worker_is_gone():
     [future] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
     process = psutil.Process(future.result()[1])
@@ -103,7 +139,7 @@ def test_workers_that_cannot_start_say_why():
 def test_a_killed_fork_server_is_replaced():
     pair = Workers(2, "tests.support.faulty_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
-    killed = pool._fork_server(("tests.support.faulty_tasks", ()))._process
+    killed = worker_process._fork_server(("tests.support.faulty_tasks", ()))._process
     killed.kill()
     killed.wait()
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
@@ -138,7 +174,9 @@ def test_forks_are_of_a_process_with_one_thread():
     Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])
     [ready] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
     ready.result()
-    assert psutil.Process(pool._fork_server(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
+    assert (
+        psutil.Process(worker_process._fork_server(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
+    )
 
 
 def test_usual_count():
