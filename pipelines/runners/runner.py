@@ -12,10 +12,8 @@ import contextlib
 import dataclasses
 import logging
 import os
-import re
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines import storage
 from pipelines.core import terminal
 from pipelines.core.errors import ConfigError, EngineError
-from pipelines.runners import dataflow, portable
+from pipelines.runners import dataflow, job_server, portable
 from pipelines.runners.portable import LOCAL
 
 if TYPE_CHECKING:
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
 SERVICES = (dataflow.RUNNER,)  # their workers cannot see this machine, and it decodes nothing
 REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that SIGTERM ended
-# The names of Beam's loggers for the output of job servers and the messages of Dataflow.
-_SERVERS = ("FlinkJarJobServer", "SparkJarJobServer", "PrismJobServer", "apache_beam.runners.dataflow")
 
 _log = logging.getLogger(__name__)
 
@@ -80,8 +76,8 @@ class Engine:
             if not self.log:  # the job was in this process: the error is the stage's own
                 raise
             raise EngineError(
-                f"{self.name} gave the job up: {_first_line(e)} What it said is in {self.log}. Run the same command "
-                "again: it goes on from there."
+                f"{self.name} gave the job up: {job_server.reason(e)} What it said is in {self.log}. Run the same "
+                "command again: it goes on from there."
             ) from e
 
     def _begin(self, job: beam.Pipeline) -> Any:
@@ -114,7 +110,7 @@ def started(name: str, flags: Sequence[str], output: str = "") -> Iterator[Engin
     if name in LOCAL:
         yield Engine(shown, here, "", the_runner, beam_options)
         return
-    with _server_log() as log, _terminable(), _job_server(the_runner, beam_options, log):
+    with job_server.log_file() as log, _terminable(), job_server.started(the_runner, beam_options, log):
         yield Engine(shown, here, log, the_runner, beam_options)
     os.unlink(log)  # the log is kept where the body failed
 
@@ -217,68 +213,6 @@ def runner(name: str) -> tuple[Any, str]:
 
 
 @contextlib.contextmanager
-def _job_server(the_runner: Any, beam_options: PipelineOptions, log: str) -> Iterator[None]:
-    """Starts the runner's job server once for all jobs; Beam would start one for each.
-
-    Raises:
-      EngineError: the job server did not start.
-    """
-    from apache_beam.options.pipeline_options import PortableOptions
-
-    if not hasattr(the_runner, "default_job_server") or beam_options.view_as(PortableOptions).job_endpoint:
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-    server = the_runner.default_job_server(beam_options)
-    try:
-        server.start()
-    except Exception as e:
-        raise EngineError(f"The job server did not start: {_first_line(e)} What it said is in {log}.") from e
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, before)  # Beam's handler would end the server before the job can be cancelled
-    the_runner.default_job_server = lambda _: server
-    try:
-        yield
-    finally:
-        server.stop()
-
-
-@contextlib.contextmanager
-def _server_log() -> Iterator[str]:
-    """Yields a file that receives the output of the job server and its engine.
-
-    It also receives the messages of them that Beam passes on, which are pages of Java output.
-    """
-    descriptor, path = tempfile.mkstemp(prefix="shardmill-engine-", suffix=".log")
-    os.close(descriptor)
-    handler = logging.FileHandler(path, encoding="utf-8", errors="replace")
-    root = logging.getLogger()
-    loggers = [logging.getLogger(name) for name in _SERVERS]
-    before = [(logger.level, logger.propagate) for logger in loggers]
-
-    def aside(record: logging.LogRecord) -> bool:  # Beam logs the job's messages with the root logger
-        if record.module not in ("portable_runner", "subprocess_server"):
-            return True
-        handler.emit(record)
-        return False
-
-    root.addFilter(aside)
-    for logger in loggers:
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        logger.addHandler(handler)
-    try:
-        yield path
-    finally:
-        root.removeFilter(aside)
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
-            logger.setLevel(level)
-            logger.propagate = propagate
-        handler.close()
-
-
-@contextlib.contextmanager
 def _terminable() -> Iterator[None]:
     """Lets SIGTERM end the program as an error does.
 
@@ -296,20 +230,6 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _first_line(error: BaseException) -> str:
-    """Returns the reason that an engine gives for a failure, as a sentence.
-
-    It is the Python error that the engine passes on, or else the first line of the engine's own message.
-    """
-    said, _, traceback = str(error).partition("Traceback")
-    raised = [line for line in traceback.splitlines() if re.match(r"[A-Za-z_][\w.]*: ", line)]
-    lines = [line.strip() for line in (raised[-1:] or said.splitlines()) if line.strip()]
-    text = lines[0] if lines else type(error).__name__
-    if text.endswith("Error:") and len(lines) > 1:  # Dataflow states the cause after this line
-        text = f"{text} {lines[-1]}"
-    return text[:400].rstrip(".") + "."
 
 
 class _Parser(argparse.ArgumentParser):

@@ -27,7 +27,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.images.limits import Limits
 from pipelines.job import prepare, stages, worker_versions
 from pipelines.records import normalize_shard
-from pipelines.runners import dataflow, dataflow_request, runner
+from pipelines.runners import dataflow, dataflow_request, job_server, runner
 
 ROOT = pathlib.Path(__file__).parents[3]
 CLOUD = ["--project=my-project", "--region=us-central1", "--temp_location=gs://made/temp"]
@@ -500,6 +500,6 @@ def test_pickled_functions_keep_the_path_below_the_import_root(monkeypatch, tmp_
 
 def test_what_the_service_says_at_the_end_is_told():
     text = "Dataflow pipeline failed. State: FAILED, Error:\nWorkflow failed. Causes: S01 failed 4 times."
-    assert runner._first_line(RuntimeError(text)) == (
+    assert job_server.reason(RuntimeError(text)) == (
         "Dataflow pipeline failed. State: FAILED, Error: Workflow failed. Causes: S01 failed 4 times."
     )

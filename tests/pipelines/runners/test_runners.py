@@ -19,7 +19,7 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from pipelines.beam_workers import external_pool
 from pipelines.cli import main, options
 from pipelines.core import errors, progress
-from pipelines.runners import runner
+from pipelines.runners import job_server, runner
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -101,7 +101,7 @@ def test_paths_mean_the_same_elsewhere(tmp_path, monkeypatch):
 
 def test_what_the_job_server_says_goes_to_a_file_and_nothing_else_does(caplog):
     root = logging.getLogger()
-    with runner._server_log() as log:
+    with job_server.log_file() as log:
         record = root.makeRecord("root", logging.ERROR, "portable_runner.py", 1, "%s", ("pages of Java",), None)
         root.handle(record)
         logging.getLogger("FlinkJarJobServer").info("from its output")
