@@ -1,10 +1,10 @@
 """Defines what the writer and the reader of a dataset agree on.
 
 That is `contract.json`, the framing of TFRecord files, and tf.train.Example. The names below are public: other people's
-programs may use them, and docs/api.md describes them. `contract` has the dataclasses and their JSON; `tensors` turns
-records into tensors; `json_fields` checks untrusted JSON; `tfrecord` and `tf_example` are the formats of a file and of
-a record; `ledger` reads what each record was made of.
-This room imports only `core`, and its import loads neither TensorFlow nor Beam.
+programs may use them, and docs/api.md describes them. `contract` has the dataclasses and writes their JSON,
+`contract_file` reads it; `tensors` turns records into tensors; `json_fields` checks untrusted JSON; `tfrecord` and
+`tf_example` are the formats of a file and of a record; `ledger` reads what each record was made of. This room imports
+only `core`, and its import loads neither TensorFlow nor Beam.
 """
 
 from pipelines.contract.contract import (
@@ -23,10 +23,8 @@ from pipelines.contract.contract import (
     Normalization,
     Shard,
     Split,
-    from_json,
-    load,
-    read_text,
 )
+from pipelines.contract.contract_file import from_json, load, read_text
 from pipelines.contract.tensors import (
     ANALYSIS_COLUMNS,
     decode_image,

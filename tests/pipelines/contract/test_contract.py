@@ -109,7 +109,7 @@ def test_a_folder_without_a_readable_contract(content, tmp_path):
 
 
 def test_a_contract_of_absurd_size_is_not_parsed(tmp_path, monkeypatch):
-    monkeypatch.setattr("pipelines.contract.contract.MAX_CONTRACT_BYTES", 10)
+    monkeypatch.setattr("pipelines.contract.contract_file.MAX_CONTRACT_BYTES", 10)
     (tmp_path / "contract.json").write_text(made().to_json(), encoding="utf-8")
     with pytest.raises(ContractError, match="it is not a contract"):
         contract.load(tmp_path)
