@@ -19,7 +19,7 @@ from apache_beam.pvalue import AsDict, AsSingleton
 from pipelines.config import PrepareConfig
 from pipelines.core.elements import Affine
 from pipelines.inputs import listing
-from pipelines.job import stages
+from pipelines.job import stages, units
 from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
 from pipelines.records.shard_writer import FLOATS
@@ -46,15 +46,15 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
         | "Fingerprint" >> beam.ParDo(fingerprint, total).with_outputs("rejected", main="refs")
     )
     # (bucket, [packed (unit, Ref)]): a unit stays together
-    units = _form_units(read.refs, listing.has_groups(config.input), total)
+    in_units = _form_units(read.refs, listing.has_groups(config.input), total)
     cuts = (
-        units
-        | "UnitRanks" >> beam.FlatMap(stages.unit_ranks, config.duplicates, seed)  # (label, RankHistogram)
+        in_units
+        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed)  # (label, RankHistogram)
         | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())
         | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, splits.split_cuts(ranks, config.splits)))
     )
-    assigned = units | "AssignSplit" >> beam.FlatMap(
-        stages.assign_split, config.duplicates, seed, AsDict(cuts)
+    assigned = in_units | "AssignSplit" >> beam.FlatMap(
+        units.assign_split, config.duplicates, seed, AsDict(cuts)
     ).with_outputs("duplicates", "rejected", main="refs")  # packed Refs with their split
     if config.duplicates == "fail":
         (
@@ -160,9 +160,9 @@ def _form_units(refs: beam.PCollection, has_groups: bool, total: AsSingleton) ->
     if not has_groups:
         return by_content
     # Only content that connects groups is gathered in one place. It is rare: equal files in two groups.
-    bridges = by_content | "FindBridges" >> beam.FlatMap(stages.bridges)  # [group, ...]
+    bridges = by_content | "FindBridges" >> beam.FlatMap(units.bridges)  # [group, ...]
     merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(splits.components))
-    return by_content | "KeyByGroup" >> beam.FlatMap(stages.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
+    return by_content | "KeyByGroup" >> beam.FlatMap(units.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
 
 
 def _write_lines(work: Work, name: str, elements: beam.PCollection) -> None:

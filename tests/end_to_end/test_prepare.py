@@ -27,7 +27,7 @@ from pipelines.core.errors import (
     SourceError,
 )
 from pipelines.images import augment, decode, formats
-from pipelines.job import prepare, stages, worker_tasks
+from pipelines.job import prepare, stages, units, worker_tasks
 from pipelines.records import shard_writer
 from pipelines.workers import pool
 
@@ -388,7 +388,7 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
             read = (
                 worker_tasks.fingerprint(item, self._limits) for item in batch[:-1] if not item.uri.endswith(".txt")
             )
-            yield from stages.in_buckets(((ref.digest, ref) for ref in read), total)
+            yield from units.in_buckets(((ref.digest, ref) for ref in read), total)
 
     monkeypatch.setattr(stages, "Fingerprint", Loses)
     with pytest.raises(IncompleteError, match=r"41 inputs were listed, but 39 images .* 2 are unexplained"):

@@ -18,7 +18,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.hashing import POSITIONS
 from pipelines.core.summary import Duplicates
 from pipelines.dataset import verify
-from pipelines.job import prepare, stages
+from pipelines.job import prepare, units
 from pipelines.plan import duplicates
 from tests.support.images import draw_photo
 
@@ -68,14 +68,14 @@ def bucket(refs: list[Ref]) -> tuple[int, list[bytes]]:
 
 
 def test_what_is_dropped_weighs_nothing_in_the_splits():
-    ((label, ranks),) = stages.unit_ranks(bucket(UNIT[:2]), "drop", 0)
+    ((label, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "drop", 0)
     assert (label, ranks.total) == ("bee", 1)
-    assert list(stages.unit_ranks(bucket(UNIT[2:5]), "drop", 0)) == []
+    assert list(units.unit_ranks(bucket(UNIT[2:5]), "drop", 0)) == []
 
 
 def placed(refs: list[Ref], cuts: dict[str, list[tuple[int, str]]], mode: str = "drop") -> tuple[dict, dict]:
     """(key -> split of those that stay, tag -> elements) of one unit."""
-    out = list(stages.assign_split(bucket(refs), mode, 0, cuts))
+    out = list(units.assign_split(bucket(refs), mode, 0, cuts))
     aside = collections.defaultdict(list)
     for element in out:
         if not isinstance(element, bytes):
@@ -105,10 +105,10 @@ def test_of_many_equal_images_some_are_named_and_the_others_counted():
 
 
 def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
-    equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * stages.BUCKET + 1)]
-    out = list(stages.assign_split(bucket(equal), "keep", 0, {"bee": [(POSITIONS, "train")]}))
+    equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * units.BUCKET + 1)]
+    out = list(units.assign_split(bucket(equal), "keep", 0, {"bee": [(POSITIONS, "train")]}))
     parts = [list(unpack([element])) for element in out if isinstance(element, bytes)]
-    assert [len(part) for part in parts] == [stages.BUCKET, stages.BUCKET, 1]
+    assert [len(part) for part in parts] == [units.BUCKET, units.BUCKET, 1]
     assert [(r.key, r.split) for part in parts for r in part] == [(r.key, "train") for r in equal]
 
 
@@ -116,7 +116,7 @@ def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
     ("labels", "expected"), [(["b", "a", "b"], "b"), (["b", "a"], "a"), (["a", "c", "b", "c", "b"], "b"), (["z"], "z")]
 )
 def test_a_unit_counts_for_its_most_frequent_label_and_of_equals_for_the_first(labels, expected):
-    assert stages.unit_label([ref(f"{label}/{i}", str(i)) for i, label in enumerate(labels)]) == expected
+    assert units.unit_label([ref(f"{label}/{i}", str(i)) for i, label in enumerate(labels)]) == expected
 
 
 def test_the_one_that_stays_takes_its_own_split_along():
