@@ -14,7 +14,7 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -96,10 +96,16 @@ class Workers:
                         requests = self._waiting.get(block=not sent)
                     except queue.Empty:
                         break
+                    idle = not sent
                     sent += requests
-                    first = requests[0]
-                    if not worker.send(first.task, first.shared, [request.own for request in requests]):
+                    if _send(worker, requests):
+                        continue
+                    if not idle:
                         break  # it has ended: its earlier answers are received first
+                    # It was killed while it had nothing to do, as by the system where memory is short: no item is to
+                    # blame. The new one is tried once, so that this ends.
+                    worker = worker_process.start(self._kind)
+                    _send(worker, requests)
                 answered.append((sent[0], worker.receive(sent[0].deadline)))
                 if sent.popleft().last:
                     _tell(answered)
@@ -117,6 +123,12 @@ class Workers:
                 for request in sent or self._waiting.get():
                     request.outcome.set_exception(e)
                 sent.clear()
+
+
+def _send(worker: WorkerProcess, requests: Sequence[_Request]) -> bool:
+    """Sends requests of one task. Returns False if the worker has ended."""
+    first = requests[0]
+    return worker.send(first.task, first.shared, [request.own for request in requests])
 
 
 def _tell(answered: list[tuple[_Request, Any]]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.config import PrepareConfig
-from pipelines.core.elements import Source
+from pipelines.core.elements import Made, Ref, Source
 from pipelines.core.errors import ConfigError, IncompleteError
 from pipelines.job import prepare
 from pipelines.workers import memory_limit, pool, worker_process
@@ -55,6 +55,43 @@ def test_a_worker_that_dies_costs_one_item(two, fault):
     assert told.value.reason == "crashed"
     assert before[0].result()[0] == "before"
     assert [future.result()[0] for future in after] == list(range(20))
+
+
+def kill(process: int) -> None:
+    killed = psutil.Process(process)
+    killed.kill()
+    psutil.wait_procs([killed], timeout=10)
+
+
+def test_a_worker_that_is_killed_while_it_is_idle_costs_no_image(tmp_path):
+    draw_photo(tmp_path / "small.jpg", 1, (40, 30))
+    source = Source("small.jpg", str(tmp_path / "small.jpg"), "cat", "", "", 1.0)
+    spec = PrepareConfig(input="in", output="out", size=(8, 8)).record_spec
+    alone = Workers(1, "tests.support.faulty_tasks")
+
+    kill(alone.submit("echo", (), [(0,)])[0].result()[1])
+    ref = alone.submit("fingerprint", (spec.limits,), [(source,)], deadline=60)[0].result()
+    kill(alone.submit("echo", (), [(0,)])[0].result()[1])
+    made = alone.submit("make", (spec,), [(ref, (0,), 0, "train")], deadline=60)[0].result()
+
+    assert isinstance(ref, Ref)
+    assert isinstance(made, Made)
+    assert len(made.framed) == 1
+
+
+def test_an_item_is_given_up_where_the_second_worker_is_gone_too(monkeypatch):
+    """Not tried for ever: this pool's workers are killed when they are ready, before anything is sent to them."""
+    start, started = worker_process.start, []
+
+    def killed(kind):
+        started.append(start(kind))
+        kill(started[-1]._process)
+        return started[-1]
+
+    monkeypatch.setattr(worker_process, "start", killed)
+    [future] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
+    assert future.exception(timeout=60).reason == "crashed"
+    assert len(started) >= 2
 
 
 def test_of_a_request_of_many_items_only_the_one_is_lost(two):
