@@ -1,11 +1,12 @@
 """Formats text for people.
 
-There are tables, counted nouns, numbers, sizes, safe characters, and the line of an error that says what was wrong.
+There are tables, counted nouns, lists of names, numbers, sizes, safe characters, and the line of an error that says
+what was wrong.
 """
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 _PLACES = ("Graph execution error", "Detected at node", "<stack traces", 'File "', "[[")  # the place in a graph
 # Lone surrogates (undecodable file names), control characters, and marks that reverse the direction of text.
@@ -26,9 +27,30 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
-def plural(count: int, noun: str) -> str:
-    """Formats a count with its noun: "1 shard", "1,200 shards"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+def plural(count: int, one: str, many: str = "") -> str:
+    """Formats a count with its noun: "1 shard", "1,200 shards".
+
+    >>> plural(2, "shard"), plural(2, "class", "classes")
+    ('2 shards', '2 classes')
+
+    Args:
+      count: The number.
+      one: The noun in the singular.
+      many: The noun in the plural, if that is not the singular with an "s".
+    """
+    return f"{number(count)} {one if count == 1 else many or one + 's'}"
+
+
+def listed(names: Iterable[object], most: int, between: str = ", ") -> str:
+    """Joins names. Of many names it gives the first ones and the number of others.
+
+    >>> listed(["ant", "bee", "cat"], 3)
+    'ant, bee, cat'
+    >>> listed(["ant", "bee", "cat", "dog"], 2)
+    'ant, bee and 2 more'
+    """
+    every = [str(name) for name in names]
+    return between.join(every[:most]) + (f" and {number(len(every) - most)} more" if len(every) > most else "")
 
 
 def utf8_text(text: str) -> str:

@@ -159,8 +159,7 @@ def _split_table(c: Contract, name: str) -> str:
     kinds = (split.natural, split.stored, split.copies)
     rows = [(label, *(counts.get(label, 0) for counts in kinds)) for label in c.labels]
     rows.append(("all", *(sum(counts.values()) for counts in kinds)))
-    shards = "1 shard" if len(split.shards) == 1 else f"{len(split.shards):,} shards"
-    note = f"{shards}, {_bytes(c, name):,} bytes ({text.byte_size(_bytes(c, name))})"
+    note = f"{text.plural(len(split.shards), 'shard')}, {_bytes(c, name):,} bytes ({text.byte_size(_bytes(c, name))})"
     return text.table(("class", "natural", "stored", "of these copies"), rows) + "\n" + note
 
 

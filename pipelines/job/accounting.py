@@ -19,6 +19,7 @@ from pipelines.contract import ledger
 from pipelines.core import elements, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Summary
+from pipelines.core.text import listed
 from pipelines.inputs import manifest, rules
 from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
@@ -201,7 +202,7 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
     for split, counts in summary.classes.items():
         missing = [label for label in plan.labels if not counts[label].natural]
         if missing:
-            yield f"Split {split} has no image of: {', '.join(missing[:20])}."
+            yield f"Split {split} has no image of: {listed(missing, 20)}."
     if len(plan.labels) == 1:
         yield f"There is one class only, {plan.labels[0]}: nothing can be told from it."
     for split in sorted(set(config.splits) - set(summary.classes)):

@@ -81,11 +81,11 @@ def sentence(contract: Contract, summary: Summary) -> str:
     low, high = (text.short(end) for end in contract.value_range)
     verb = "evens" if copies == 1 else "even"
     kind = copy_kind(contract)
-    ending = f", and {plural(copies, f'{kind} copy', f'{kind} copies')} {verb} out the classes." if copies else "."
+    ending = f", and {text.plural(copies, f'{kind} copy', f'{kind} copies')} {verb} out the classes." if copies else "."
     sized = "resized" if contract.resize.get("mode") != "none" else "cut or padded"
     return (
-        f"{text.number(originals)} images in {plural(len(contract.labels), 'class', 'classes')}, {sized} to "
-        f"{width} × {height} pixels and stored as {contract.encoding} in {plural(len(contract.splits), 'split')}; "
+        f"{text.number(originals)} images in {text.plural(len(contract.labels), 'class', 'classes')}, {sized} to "
+        f"{width} × {height} pixels and stored as {contract.encoding} in {text.plural(len(contract.splits), 'split')}; "
         f"a model sees RGB values from {low} to {high} ({contract.normalization.mode}){ending}"
     )
 
@@ -93,11 +93,6 @@ def sentence(contract: Contract, summary: Summary) -> str:
 def copy_kind(contract: Contract) -> str:
     """Returns the kind of this dataset's copies: "augmented" or "plain"."""
     return "augmented" if any(contract.augmentation.values()) else "plain"
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """Writes a count with its noun: 1 -> "1 split", 3 -> "3 splits"."""
-    return f"{text.number(count)} {one if count == 1 else many or one + 's'}"
 
 
 def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]:
@@ -114,7 +109,7 @@ def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]
         ("Rejected", text.number(rejected), share or "nothing was dropped"),
         ("Duplicates", text.number(summary.duplicate_groups), conflicts or "groups of equal files"),
         ("Classes", text.number(len(contract.labels)), ""),
-        ("Shards", text.number(len(shards)), plural(len(contract.splits), "split")),
+        ("Shards", text.number(len(shards)), text.plural(len(contract.splits), "split")),
         ("On disk", text.byte_size(sum(shard.bytes for shard in shards)), ""),
     ]
 

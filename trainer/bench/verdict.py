@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipelines.contract import RAW_DTYPES
+from pipelines.core.text import plural
 from trainer.bench.config import BenchConfig
 from trainer.config import NO_CACHE
 
@@ -152,11 +153,11 @@ def _feed_faster(found: Findings) -> list[str]:
     if found.loader_cores < 0.5:
         advice.append(
             f"put the dataset on a faster disk: alone, the loader kept {found.loader_cores:.1f} of "
-            f"{_cores(found.cores)} busy, so it waits for its files"
+            f"{plural(found.cores, 'core')} busy, so it waits for its files"
         )
     elif found.loader_cores >= 0.8 * found.cores:
         advice.append(
-            f"give the loader more cores: alone, it kept {found.loader_cores:.1f} of {_cores(found.cores)} busy"
+            f"give the loader more cores: alone, it kept {found.loader_cores:.1f} of {plural(found.cores, 'core')} busy"
         )
     if found.batch_size < 128:
         advice.append(f"raise --batch-size (now {found.batch_size}): each batch has a fixed cost, in loader and model")
@@ -185,12 +186,8 @@ def _shared(found: Findings) -> list[str]:
         return []
     return [
         f"beside the loader a step takes {found.stretch:.2f} times as long as alone: they share "
-        f"{_cores(found.cores)}, and more would help both"
+        f"{plural(found.cores, 'core')}, and more would help both"
     ]
-
-
-def _cores(count: int) -> str:
-    return f"{count} core{'' if count == 1 else 's'}"
 
 
 def table(found: Findings) -> str:

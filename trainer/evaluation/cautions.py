@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pipelines.core.text import listed
 from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
 
+NAMED = 12  # classes that a sentence names
 FEW = 10  # records of a class; with fewer records its recall is very uncertain
 
 
@@ -31,15 +33,11 @@ def _about_few(found: Assessment) -> list[str]:
     support = found.matrix.sum(axis=1)
     few = [f"{label} ({n})" for label, n in zip(found.labels, support.tolist(), strict=True) if 0 < n < FEW]
     absent = [label for label, n in zip(found.labels, support.tolist(), strict=True) if not n]
-    sentences = [f"Fewer than {FEW} records, so that recall is hardly known: {_listed(few)}."] if few else []
-    return sentences + ([f"No records, so that all means leave it out: {_listed(absent)}."] if absent else [])
+    sentences = [f"Fewer than {FEW} records, so that recall is hardly known: {listed(few, NAMED)}."] if few else []
+    return sentences + ([f"No records, so that all means leave it out: {listed(absent, NAMED)}."] if absent else [])
 
 
 def _about_fitting(found: Assessment) -> list[str]:
     if found.split == found.fitted.split:
         return ["The kept epoch, the temperature and the threshold were chosen on this split: it flatters the model."]
     return []
-
-
-def _listed(names: list[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.core import config_fields, config_file
+from pipelines.core.text import listed
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.evaluation import metrics
@@ -113,7 +114,7 @@ def check_same_records(runs: Sequence[Answers]) -> None:
             if lacking:
                 raise TrainerError(
                     f"Runs should be compared on the same records. {one.name!r} has {len(lacking)} that {two.name!r} "
-                    f"has not: {_listed(lacking)}. Evaluate both on one dataset (`evaluate --output DIR`)."
+                    f"has not: {listed(lacking, NAMED)}. Evaluate both on one dataset (`evaluate --output DIR`)."
                 )
         if first.keys != other.keys:
             raise TrainerError(f"{first.name!r} or {other.name!r} has a record several times: evaluate it again.")
@@ -121,7 +122,7 @@ def check_same_records(runs: Sequence[Answers]) -> None:
         if unlike:
             raise TrainerError(
                 f"Runs should be compared on the same labels. {len(unlike)} records have another one in {other.name!r} "
-                f"than in {first.name!r}: {_listed(unlike)}."
+                f"than in {first.name!r}: {listed(unlike, NAMED)}."
             )
 
 
@@ -133,7 +134,3 @@ def _config(directory: Path) -> dict[str, Any]:
     path = run_dir.Run(directory).config
     found = config_file.read(path, TrainConfig) if path.is_file() else {}
     return {f.name: found[f.name] for f in config_fields.options(TrainConfig) if f.compare and f.name in found}
-
-
-def _listed(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:NAMED]) + (" ..." if len(keys) > NAMED else "")

@@ -16,8 +16,10 @@ import numpy as np
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.core.text import listed
 from trainer.config import TrainerError
 
+NAMED = 12  # classes that an error names
 MIN_SPAN = 0.5  # a smaller value range was scaled twice: a right scaling has a range of 1 (unit) to about 5
 
 # The normalization that the published weights of keras.applications need, from each network's preprocess_input (Keras
@@ -64,7 +66,7 @@ def check_model(network: keras.Model, contract: Contract) -> None:
     if len(shape) != 2 or shape[1] != classes:
         raise AlignmentError(
             f"Model {network.name!r} gives outputs of shape {shape}; the contract has {classes} classes "
-            f"({_some(contract.labels)}): give it a last layer of {classes} units, one a class."
+            f"({listed(contract.labels, NAMED)}): give it a last layer of {classes} units, one a class."
         )
     _check_range(network, contract)
 
@@ -211,8 +213,8 @@ def check_contracts(trained: Contract, data: Contract) -> None:
         )
     if trained.labels != data.labels:
         raise AlignmentError(
-            f"The model was trained on {len(trained.labels)} classes ({_some(trained.labels)}); the dataset has "
-            f"{len(data.labels)} ({_some(data.labels)}): their names and order have to be the same."
+            f"The model was trained on {len(trained.labels)} classes ({listed(trained.labels, NAMED)}); the dataset "
+            f"has {len(data.labels)} ({listed(data.labels, NAMED)}): their names and order have to be the same."
         )
     if _normalization(trained) != _normalization(data):
         raise AlignmentError(
@@ -247,7 +249,3 @@ def _describe(contract: Contract) -> str:
 
 def _range(values: tuple[float, float]) -> str:
     return f"{values[0]:.4g}..{values[1]:.4g}"
-
-
-def _some(labels: tuple[str, ...], limit: int = 12) -> str:
-    return ", ".join(labels[:limit]) + (f", … {len(labels) - limit} more" if len(labels) > limit else "")

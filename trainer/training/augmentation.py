@@ -13,6 +13,7 @@ from keras import layers, ops
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.core.text import listed
 from trainer.config import TrainConfig, TrainerError
 
 OPERATIONS = 2  # of RandAugment, one after another: its paper found this number good for most data sets
@@ -97,8 +98,8 @@ def chosen(config: TrainConfig, contract: Contract) -> list[bool]:
     unknown = [name for name in names if name not in contract.labels]
     if unknown:
         raise TrainerError(
-            f"--augment-classes should be classes of the dataset ({', '.join(contract.labels[:20])}"
-            f"{', ...' if len(contract.labels) > 20 else ''}). Received: {', '.join(unknown)}."
+            f"--augment-classes should be classes of the dataset ({listed(contract.labels, 20)}). "
+            f"Received: {', '.join(unknown)}."
         )
     return [not names or label in names for label in contract.labels]
 

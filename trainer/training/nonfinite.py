@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.core.text import listed, plural
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.training.step import INPUT, KINDS, LOSS
@@ -59,5 +60,4 @@ def steps_of_epoch(config: TrainConfig, contract: Contract) -> int:
 
 
 def _listed(keys: Sequence[str]) -> str:
-    more = f" and {len(keys) - NAMED_KEYS} more" if len(keys) > NAMED_KEYS else ""
-    return f"record{'s' if len(keys) > 1 else ''} {', '.join(keys[:NAMED_KEYS])}{more}"
+    return f"{plural(len(keys), 'record')}: {listed(keys, NAMED_KEYS)}"

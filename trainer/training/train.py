@@ -22,6 +22,7 @@ import pipelines
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core import config_file
+from pipelines.core.text import listed
 from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset, integrity
@@ -160,7 +161,7 @@ def _absent_classes(contract: Contract) -> list[str]:
         absent = [label for label in contract.labels if not split.stored.get(label, 0)]
         if absent:
             sentences.append(
-                f"split {name!r} has no record of {', '.join(absent[:20])}: "
+                f"split {name!r} has no record of {listed(absent, 20)}: "
                 + ("the model cannot learn it." if name == TRAIN_SPLIT else "its scores leave that class out.")
             )
     return sentences

@@ -117,3 +117,16 @@ def test_texts_and_the_terminal_load_neither_tensorflow_nor_beam():
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_a_count_has_its_noun_in_the_singular_or_plural():
+    counts = [(0, "shard"), (1, "shard"), (1200, "shard"), (1, "class", "classes"), (2, "class", "classes")]
+
+    assert [tables.plural(*c) for c in counts] == ["0 shards", "1 shard", "1,200 shards", "1 class", "2 classes"]
+
+
+def test_of_many_names_the_first_are_listed_and_the_others_counted():
+    assert tables.listed([], 2) == ""
+    assert tables.listed(["a", "b"], 2) == "a, b"
+    assert tables.listed("abc", 2) == "a, b and 1 more"
+    assert tables.listed(iter(range(2000)), 1, "; ") == "0 and 1,999 more"

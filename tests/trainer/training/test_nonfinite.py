@@ -72,7 +72,7 @@ def test_a_pixel_that_is_no_number_is_named(tmp_path, encoding, value, capsys):
     err = capsys.readouterr().err
     assert err == (
         f"train: Training broke down in epoch 1, step {step}: the input is not finite: NaN or infinite pixels or "
-        f"weights in record {key(MARKED)}. Prepare the dataset again.\n"
+        f"weights in 1 record: {key(MARKED)}. Prepare the dataset again.\n"
     )
     kept = [int(re.sub(r"\D", "", path.name)) for path in checkpoint_file.found(run_dir.Run(out).checkpoints)]
     assert all(number < step for number in kept)  # no checkpoint holds what came out
@@ -82,7 +82,7 @@ def test_a_pixel_that_is_no_number_is_named(tmp_path, encoding, value, capsys):
 def test_a_weight_that_is_no_number_is_named(tmp_path):
     write_dataset(tmp_path / "d", encoding="uint8", splits=COUNTS, weighted=True)
     change(tmp_path / "d", "weight", lambda feature: feature.float_list.value.__setitem__(0, np.nan))
-    with pytest.raises(TrainerError, match=rf"the input is not finite: .* weights in record {key(MARKED)}\."):
+    with pytest.raises(TrainerError, match=rf"the input is not finite: .* weights in 1 record: {key(MARKED)}\."):
         train.train(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), **OPTIONS), print)
 
 
@@ -116,7 +116,7 @@ def test_a_loss_and_a_gradient_that_are_no_numbers_name_their_batch(tmp_path, ma
         train.train(config, lambda line: None)
     assert str(error.value) == (
         f"Training broke down in epoch 1, step {step}: {what} is not a finite number, and its input is; the batch held "
-        f"records {keys[0]}, {keys[1]}. Use a --learning-rate below 1e-05, or prepare with --normalize zscore."
+        f"2 records: {keys[0]}, {keys[1]}. Use a --learning-rate below 1e-05, or prepare with --normalize zscore."
     )
 
 

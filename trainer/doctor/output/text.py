@@ -6,6 +6,7 @@ import dataclasses
 import textwrap
 from typing import Any
 
+from pipelines.core.text import plural
 from trainer.doctor.finding import ERROR, LEVELS, Finding, ranked
 
 WIDTH = 110
@@ -39,9 +40,9 @@ class Report:
         if not self.findings:
             if not self.checked:
                 return "Nothing could be checked."
-            return f"Healthy: {_count(len(self.checked), 'check')}, nothing found."
+            return f"Healthy: {plural(len(self.checked), 'check')}, nothing found."
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
-        parts = [_count(n, {"info": "remark"}.get(level, level)) for level, n in counts.items() if n]
+        parts = [plural(n, {"info": "remark"}.get(level, level)) for level, n in counts.items() if n]
         return f"Found {', '.join(parts)}."
 
     def text(self) -> str:
@@ -78,10 +79,6 @@ class Report:
 def build(findings: list[Finding], **others: Any) -> Report:
     """Builds a report, with its findings ranked."""
     return Report(findings=tuple(ranked(findings)), **others)
-
-
-def _count(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"
 
 
 def _wrapped(name: str, text: str) -> list[str]:

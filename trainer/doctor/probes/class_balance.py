@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.core.text import listed, plural
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
@@ -136,10 +137,9 @@ def missing(subject: Subject, clock: Clock) -> list[Finding]:
 
 def _absent(subject: Subject, absent: list[int]) -> tuple[str, str]:
     """Returns the evidence for classes that one split lacks, and their names."""
-    names = ", ".join(state.label_name(label, subject.labels, quoted=True) for label in absent[:10])
-    many = len(absent) > 1
+    names = listed((state.label_name(label, subject.labels, quoted=True) for label in absent), 10)
     evidence = (
-        f"{len(absent)} class{'es' if many else ''} that the other split has {'are' if many else 'is'} "
+        f"{plural(len(absent), 'class', 'classes')} that the other split has {'is' if len(absent) == 1 else 'are'} "
         "missing from all its images."
     )
     return evidence, names
@@ -154,10 +154,8 @@ def few(subject: Subject, clock: Clock) -> list[Finding]:
     poor = {label: n for label, n in counts.items() if n < FEW}
     if not poor:
         return []
-    listed = ", ".join(
-        f"{state.label_name(label, subject.labels, quoted=True)} {n}" for label, n in sorted(poor.items())[:10]
-    )
-    return [catalogue.found("few-images", f"Fewer than {FEW}: {listed}.", classes=len(poor))]
+    names = (f"{state.label_name(label, subject.labels, quoted=True)} {n}" for label, n in sorted(poor.items()))
+    return [catalogue.found("few-images", f"Fewer than {FEW}: {listed(names, 10)}.", classes=len(poor))]
 
 
 PROBES = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import PICTURES, Chart, Finding
@@ -34,14 +35,14 @@ def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
     several = [labels for labels in seen.values() if len(labels) > 1]
     if not several:
         return []
-    shown = "; ".join(
+    groups = (
         " = ".join(f"{name} ({state.label_name(label, subject.labels)})" for label, name in labels.items())
-        for labels in several[:SHOWN]
+        for labels in several
     )
     return [
         catalogue.found(
             "contradictory-duplicates",
-            f"Of {total:,} images looked at: {shown}{'; …' if len(several) > SHOWN else ''}.",
+            f"Of {total:,} images looked at: {listed(groups, SHOWN, '; ')}.",
             images=len(several),
             share=len(several) / total,
             impact=min(1.0, 2 * len(several) / total),

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from pipelines.core.text import listed, plural
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
@@ -61,7 +62,7 @@ def _softmax_of_one(head: Head, subject: Subject) -> Finding:
 
 
 def _sigmoid_categorical(head: Head, loss: Loss) -> Finding:
-    evidence = f"Layer {head.name!r}: {head.units} unit{'s' if head.units > 1 else ''}, sigmoid. The loss expects "
+    evidence = f"Layer {head.name!r}: {plural(head.units, 'unit')}, sigmoid. The loss expects "
     if head.units == 1:
         evidence += (
             "probabilities that sum to 1, and of one unit it divides the number by itself: it is 0 whatever the "
@@ -168,7 +169,7 @@ def _is_soft(subject: Subject, labels: np.ndarray) -> bool:
 
 
 def _no_ids(split: str, labels: np.ndarray) -> Finding:
-    shown = ", ".join(f"{v:g}" for v in np.unique(labels)[:6])
+    shown = listed((f"{v:g}" for v in np.unique(labels)), 6)
     return catalogue.found("labels-no-integers", f"Among them are {shown} ({labels.dtype}).", split=split)
 
 
@@ -177,7 +178,7 @@ def _off_by_one(split: str, seen: np.ndarray, head: Head) -> Finding:
     return catalogue.found(
         "labels-off-by-one",
         f"Least label {seen.min()}, greatest {top}, no 0 among {len(seen):,}; layer {head.name!r} has "
-        f"{head.units} unit{'s' if head.units > 1 else ''}. {np.mean(seen == top):.1%} have label {top}.",
+        f"{plural(head.units, 'unit')}. {np.mean(seen == top):.1%} have label {top}.",
         split=split,
         top=top,
     )
@@ -186,7 +187,7 @@ def _off_by_one(split: str, seen: np.ndarray, head: Head) -> Finding:
 def _outside(split: str, seen: np.ndarray, head: Head) -> Finding:
     classes = max(2, head.units)
     outside = (seen < 0) | (seen >= classes)
-    values = ", ".join(str(v) for v in np.unique(seen[outside])[:8])
+    values = listed(np.unique(seen[outside]), 8)
     evidence = f"{int(outside.sum()):,} of {len(seen):,} labels are outside 0..{classes - 1}: {values}."
     if seen.min() < 0:
         return catalogue.found("labels-out-of-range", evidence, case="negative", split=split, units=head.units)
@@ -209,8 +210,7 @@ def known_classes(subject: Subject, clock: Clock) -> list[Finding]:
     return [
         catalogue.found(
             "head-size",
-            f"Layer {head.name!r} has {head.units} units; the classes are {', '.join(subject.labels[:12])}"
-            f"{', …' if classes > 12 else ''}.",
+            f"Layer {head.name!r} has {head.units} units; the classes are {listed(subject.labels, 12)}.",
             units=head.units,
             classes=classes,
         )

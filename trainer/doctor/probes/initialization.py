@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core.text import plural
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
@@ -128,8 +129,8 @@ def _narrowest(subject: Subject) -> Finding | None:
         if 2**width < classes and type(layer).__name__ != "DepthwiseConv2D":
             return catalogue.found(
                 "capacity-small",
-                f"All that is known of an image goes through {width} unit{'s' if width > 1 else ''} or "
-                f"filters of {layer.name}; there are {classes} classes.",
+                f"All information about an image passes through {plural(width, 'output')} of "
+                f"{layer.name}; there are {classes} classes.",
                 layer=layer.name,
                 enough=max(16, 4 * classes),
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import MATRIX, PICTURES, Chart, Finding, NotApplicable
@@ -155,8 +156,8 @@ def _mislabeled(subject: Subject, found: Judgement, wrong: np.ndarray) -> Findin
         "labels-doubtful",
         f"Classifiers that did not see them, and that are right on {found.balanced_accuracy:.0%} of the "
         f"others, give their label {GIVEN:.0%} or less and another {OTHER:.0%} or more, and {NEIGHBOURS - SAME} of the "
-        f"{NEIGHBOURS} images most like each have another label: {'; '.join(describe(i) for i in wrong[:6])}"
-        f"{'; …' if len(wrong) > 6 else ''}.",
+        f"{NEIGHBOURS} images most like each have another label: "
+        f"{listed((describe(i) for i in wrong), 6, '; ')}.",
         images=len(wrong),
         share=len(wrong) / len(found.ids),
         impact=min(1.0, 3 * len(wrong) / len(found.ids)),

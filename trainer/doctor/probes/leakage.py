@@ -13,6 +13,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding, NotApplicable
@@ -130,15 +131,15 @@ def _near(train: Pictures, validation: Pictures, clock: Clock) -> list[tuple[int
 
 def _finding(pairs: list[tuple[int, int]], train: Pictures, validation: Pictures, near: bool) -> Finding:
     share = len(pairs) / len(validation.images)
-    listed = ", ".join(f"{validation.names[j]} = {train.names[i]}" for i, j in pairs[:5])
+    equal = listed((f"{validation.names[j]} = {train.names[i]}" for i, j in pairs), 5)
     shown = {}
     for i, j in pairs[:SHOWN]:
         shown[f"train {train.names[i][-24:]}"] = train.images[i]
         shown[f"validation {validation.names[j][-24:]}"] = validation.images[j]
     return catalogue.found(
         "near-duplicates-across-splits" if near else "duplicates-across-splits",
-        f"Of {len(validation.images):,} validation and {len(train.images):,} train images: {listed}"
-        f"{', …' if len(pairs) > 5 else ''} (validation = train).",
+        f"Of {len(validation.images):,} validation and {len(train.images):,} train images: {equal} "
+        "(validation = train).",
         images=len(pairs),
         share=share,
         level=ERROR if share >= MANY else WARNING,

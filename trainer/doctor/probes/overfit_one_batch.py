@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
@@ -100,8 +101,7 @@ def _without_gradient(twin: Twin) -> list[Finding]:
     return [
         catalogue.found(
             "no-gradient",
-            f"Of {len(kernels)} trainable kernels {len(lost)} get none: {', '.join(lost[:4])}"
-            f"{', …' if len(lost) > 4 else ''}.",
+            f"Of {len(kernels)} trainable kernels {len(lost)} get none: {listed(lost, 4)}.",
         )
     ]
 
@@ -123,8 +123,7 @@ def _dead(twin: Twin) -> list[Finding]:
     return [
         catalogue.found(
             "dead-units",
-            f"Of {len(layers)} ReLU layers {len(dead)} give nothing but 0 for {len(twin.x)} images: "
-            f"{', '.join(dead[:4])}.",
+            f"Of {len(layers)} ReLU layers {len(dead)} give nothing but 0 for {len(twin.x)} images: {listed(dead, 4)}.",
         )
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import ERROR, PICTURES, WARNING, Chart, Finding, NotApplicable
@@ -64,13 +65,12 @@ def _constant(split: Split, clock: Clock) -> list[Finding]:
     if not len(flat):
         return []
     share = len(flat) / len(images)
-    first = ", ".join(str(i) for i in flat[:5]) + (", …" if len(flat) > 5 else "")
     series = {f"{i}: label {split.sample.ids[i]}": images[i] for i in flat[:PICTURES_SHOWN]}
     return [
         catalogue.found(
             "constant-images",
             f"Their values lie within {float((greatest - least)[flat].max()):.3g}, those of all images within "
-            f"{span:.3g}. The first are number {first} of the pass, counted from 0.",
+            f"{span:.3g}. Their numbers in the pass, counted from 0, are {listed(flat, 5)}.",
             level=ERROR if share >= CONSTANT_ERROR else WARNING,
             constant=len(flat),
             images=len(images),

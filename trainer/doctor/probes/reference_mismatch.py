@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import MATRIX, Chart, Finding, NotApplicable
@@ -78,7 +79,7 @@ def labels(subject: Subject, clock: Clock) -> list[Finding]:
                 f"Of {len(found.labels)} images that were found again in {subject.directory}, "
                 f"{agree:.0%} have the id of their class, and nearly all others the id of one other class: {moved}.",
                 case="against-data",
-                classes=", ".join(subject.labels[:12]),
+                classes=listed(subject.labels, 12),
                 charts=[chart],
             )
         ]

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
@@ -46,7 +47,7 @@ def _random(subject: Subject, noise: float) -> Finding:
     return catalogue.found(
         "dropout-at-evaluation",
         f"Two calls with training=False differ by {noise:.1%} of the spread of the outputs. "
-        f"Layers of dropout: {', '.join(names[:4]) or 'none; look for random operations in a call'}.",
+        f"Layers of dropout: {listed(names, 4) or 'none; look for random operations in a call'}.",
     )
 
 
@@ -55,7 +56,7 @@ def _of_batch(subject: Subject, apart: float) -> Finding:
     return catalogue.found(
         "batch-statistics-at-evaluation",
         f"Alone and in a batch of {IMAGES}, an image's outputs differ by {apart:.1%} of their spread. "
-        f"Batch-normalization layers: {', '.join(names[:4]) or 'none; look for a mean over axis 0'}.",
+        f"Batch-normalization layers: {listed(names, 4) or 'none; look for a mean over axis 0'}.",
     )
 
 
