@@ -28,12 +28,12 @@ from pipelines.dataset import side_file_digests, sidecars
 from pipelines.images import histogram
 from pipelines.images.image_spec import ImageSpec
 from pipelines.inputs import rules
+from pipelines.job import worker_versions
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.report import page
 from pipelines.work_dir import Work
 
-LIBRARIES = ("tensorflow", "tensorflow-transform", "apache-beam", "numpy", "pillow")
 _DIRECTORIES = ("stats", "transform_fn", "transformed_metadata", "ledger", "rejects")
 _FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
 
@@ -84,7 +84,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         versions={
             "shardmill": pipelines.__version__,
             "python": platform.python_version(),
-            **{name: metadata.version(name) for name in LIBRARIES},
+            **{name: metadata.version(name) for name in (*worker_versions.LIBRARIES, "tensorflow-transform")},
         },
     )
 

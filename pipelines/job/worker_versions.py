@@ -16,6 +16,7 @@ from importlib import metadata
 from pipelines.core.errors import VersionsError
 
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]  # the folder of `pipelines`
+# TensorFlow Transform is not among them: its job runs on the machine of the program only.
 LIBRARIES = ("tensorflow", "apache-beam", "numpy", "pillow")
 
 
