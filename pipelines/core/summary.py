@@ -10,6 +10,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from pipelines.core.elements import TRAIN_SPLIT
+
 
 @dataclasses.dataclass(frozen=True)
 class ClassCounts:
@@ -128,7 +130,7 @@ def reading_order(splits: Iterable[str]) -> list[str]:
 
     train is first and test is last; the others are between them, in the given order.
     """
-    return sorted(splits, key=lambda name: {"train": 0, "test": 2}.get(name, 1))
+    return sorted(splits, key=lambda name: {TRAIN_SPLIT: 0, "test": 2}.get(name, 1))
 
 
 def total(counts: Iterable[ClassCounts]) -> ClassCounts:

@@ -20,6 +20,7 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, ContractError, ledger, tfrecord
 from pipelines.core import summary, text
+from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import verify_shard
 
@@ -60,7 +61,7 @@ def contact_sheet(
     directory: str | os.PathLike[str],
     path: str | os.PathLike[str],
     *,
-    split: str = "train",
+    split: str = TRAIN_SPLIT,
     columns: int = 4,
     rows: int = 6,
     seed: int = 0,

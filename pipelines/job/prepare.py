@@ -159,7 +159,7 @@ def _analyze(analyst: pool.Workers, analysis: Analysis, ended: threading.Event) 
             look = time.monotonic()
 
     wait_for(lambda: accounting.is_planned(work))
-    train = plans.shard_names(accounting.read_plan(work), analysis.dataset)["train"]
+    train = plans.shard_names(accounting.read_plan(work), analysis.dataset)[elements.TRAIN_SPLIT]
     wait_for(lambda: accounting.are_staged(train, work))
     [analyzed] = analyst.submit("run_analysis", (), [(analysis,)])
     try:

@@ -22,6 +22,7 @@ from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split, ledger
 from pipelines.core import errors
+from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import ConfigError
 from pipelines.core.summary import Summary
 from pipelines.dataset import side_file_digests, sidecars
@@ -192,7 +193,7 @@ def _note(work: Work, file: str, records: int) -> dict[str, Any]:
 
 
 def _normalization(mode: str, work: Work, summary: Summary) -> Normalization:
-    levels = histogram.as_levels(summary.pixel_histogram["train"])
+    levels = histogram.as_levels(summary.pixel_histogram[TRAIN_SPLIT])
     sums = histogram.moments(levels)
     mean, std = histogram.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
     scale, offset = json.loads(storage.read_text(work.path(work_dir.AFFINE)))

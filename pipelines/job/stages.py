@@ -20,7 +20,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipelines import storage, work_dir
 from pipelines.core import elements, hashing, progress
-from pipelines.core.elements import Ref, Source, pack, unpack
+from pipelines.core.elements import TRAIN_SPLIT, Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected
 from pipelines.images.limits import Limits
 from pipelines.inputs import listing
@@ -140,7 +140,7 @@ def targets(totals: Mapping[tuple[str, str], int], wanted: balance.Balance) -> d
     Args:
       totals: (split, label) -> number of images.
     """
-    train = {label: count for (split, label), count in totals.items() if split == "train"}
+    train = {label: count for (split, label), count in totals.items() if split == TRAIN_SPLIT}
     return balance.targets(train, wanted) if train else {}
 
 
@@ -155,7 +155,7 @@ def share_of(
       wanted: label -> number of records in train.
     """
     (split, label), ranks = ranked
-    return (split, label), plan.share_of(wanted[label] if split == "train" else None, ranks, max_copies)
+    return (split, label), plan.share_of(wanted[label] if split == TRAIN_SPLIT else None, ranks, max_copies)
 
 
 def make_plan(
@@ -193,7 +193,7 @@ def every_shard_key(_: None, the_plan: plan.Plan) -> Iterator[tuple[tuple[str, i
     File names contain the number of shards, so every file has to exist. Shards of train come first and the local
     runner keeps that order, because the analysis waits for them.
     """
-    for split, total in sorted(the_plan.shards.items(), key=lambda item: item[0] != "train"):
+    for split, total in sorted(the_plan.shards.items(), key=lambda item: item[0] != TRAIN_SPLIT):
         for index in range(total):
             yield (split, index), pack([])
 
@@ -262,7 +262,7 @@ class WriteShard(_WithWorkers):
         counters.count("records_written", account["records"])
         for reject in account["rejects"]:
             counters.count_reject(Rejected(**reject))
-        if split == "train":
+        if split == TRAIN_SPLIT:
             storage.write_text(self._work.path(work_dir.STAGED, file), "")
         yield file
 

@@ -17,6 +17,7 @@ import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
+from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.images import decode, histogram
 from pipelines.images.image_spec import ImageSpec
 from pipelines.job import accounting
@@ -57,7 +58,7 @@ def analysis_rows(_: None, dataset: str, work: Work) -> Iterator[dict[str, Any]]
     for rank, label in enumerate(plan.labels):
         # TFT orders a vocabulary by weight. The first label has the largest weight, so ids keep the order of labels.
         yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
-    files = shard_names(plan, dataset)["train"]
+    files = shard_names(plan, dataset)[TRAIN_SPLIT]
     for account in storage.each(lambda file: shard_writer.read_account(file, work), files, work.root):
         levels = histogram.as_levels(account["levels"])
         yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **histogram.moments(levels)}

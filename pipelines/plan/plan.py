@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from pipelines.core import errors, hashing
-from pipelines.core.elements import Item, Ref
+from pipelines.core.elements import TRAIN_SPLIT, Item, Ref
 from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.plan import balance, rank_histogram
 
@@ -65,7 +65,7 @@ class Plan:
 
     def copies_of(self, ref: Ref, seed: int) -> int:
         """Returns how many records an image becomes; 0 means that it is left out."""
-        if ref.split != "train":
+        if ref.split != TRAIN_SPLIT:
             return 1
         return self.copies[ref.label].of(hashing.position(seed, "balance", ref.key))
 
@@ -102,7 +102,7 @@ def make_plan(shares: Mapping[tuple[str, str], Share], mode: str, sharding: Shar
     natural: dict[str, dict[str, int]] = {}
     for (split, label), share in sorted(shares.items()):
         natural.setdefault(split, {})[label] = share.images
-    if "train" not in natural:
+    if TRAIN_SPLIT not in natural:
         raise NothingUsableError(
             "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest; "
             f"read: {', '.join(f'{sum(c.values())} in {split}' for split, c in natural.items()) or 'none at all'}."
@@ -110,7 +110,7 @@ def make_plan(shares: Mapping[tuple[str, str], Share], mode: str, sharding: Shar
     records = dict.fromkeys(natural, 0)
     for (split, _), share in shares.items():
         records[split] += share.records
-    if not records["train"]:
+    if not records[TRAIN_SPLIT]:
         raise errors.BalanceError(f"--balance {mode} leaves split 'train' without a record.")
     shards = {split: shard_count(count, sharding) for split, count in records.items()}
     if sum(shards.values()) > MAX_SHARDS:
@@ -118,7 +118,7 @@ def make_plan(shares: Mapping[tuple[str, str], Share], mode: str, sharding: Shar
             f"{sum(records.values()):,} records would be {sum(shards.values()):,} shards. There should be at most "
             f"{MAX_SHARDS:,}, so that contract.json stays readable: use a larger --shard-size or smaller --shards."
         )
-    copies = {label: share.copies for (split, label), share in sorted(shares.items()) if split == "train"}
+    copies = {label: share.copies for (split, label), share in sorted(shares.items()) if split == TRAIN_SPLIT}
     labels = tuple(sorted({label for counts in natural.values() for label in counts}))
     return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)
 

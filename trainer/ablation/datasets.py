@@ -19,9 +19,9 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
 from trainer.ablation.config import AblateConfig
 from trainer.ablation.variants import Preparation
-from trainer.config import TrainerError
+from trainer.config import TRAIN_SPLIT, TrainerError
 
-TRAIN, TEST = "train", "test"
+TEST = "test"
 ORIGINAL = "-000"  # the key of a record that is not an augmented copy ends with this
 
 Records = frozenset[tuple[str, int]]  # (key, label id)
@@ -161,7 +161,7 @@ def _check_contracts(first: str, one: Contract, other: str, two: Contract) -> No
 def _originals(directory: str, split: str, read: Callable[[str, str], Records]) -> Records:
     records = read(directory, split)
     originals = frozenset(record for record in records if record[0].endswith(ORIGINAL))
-    if split != TRAIN and len(originals) < len(records):
+    if split != TRAIN_SPLIT and len(originals) < len(records):
         raise TrainerError(
             f"Split {split!r} of {directory!r} should keep its natural distribution. It holds "
             f"{len(records) - len(originals)} copies. Remove the directory: it is prepared again."
@@ -182,4 +182,4 @@ def train_images(directory: str) -> int:
 
     An epoch of every variant has this many images.
     """
-    return sum(contracts.load(directory).split(TRAIN).natural.values())
+    return sum(contracts.load(directory).split(TRAIN_SPLIT).natural.values())

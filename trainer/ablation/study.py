@@ -14,10 +14,10 @@ import numpy as np
 from pipelines.contract import Contract
 from trainer.ablation import conclusions, scoring
 from trainer.ablation.conclusions import Comparison
-from trainer.ablation.datasets import TRAIN
 from trainer.ablation.scoring import METRICS
 from trainer.ablation.trainings import Outcome
 from trainer.ablation.variants import Variant
+from trainer.config import TRAIN_SPLIT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +45,13 @@ class Setting:
 
         Classes without train images are left out. Of several smallest classes it is the first.
         """
-        natural = self.contract.split(TRAIN).natural
+        natural = self.contract.split(TRAIN_SPLIT).natural
         return min((label for label in self.labels if natural.get(label, 0)), key=lambda label: natural[label])
 
     @property
     def majority(self) -> str:
         """Returns the class with the most train images before balancing."""
-        natural = self.contract.split(TRAIN).natural
+        natural = self.contract.split(TRAIN_SPLIT).natural
         return max(self.labels, key=lambda label: natural.get(label, 0))
 
     @functools.cached_property
@@ -65,7 +65,7 @@ class Setting:
     def sentence(self) -> str:
         """Returns a sentence on what all variants have in common."""
         o = self.options
-        images = sum(self.contract.split(TRAIN).natural.values())
+        images = sum(self.contract.split(TRAIN_SPLIT).natural.values())
         rare = int((self.truth == self.labels.index(self.rare)).sum())
         return (
             f"{o['model']} at {o['size']}, {o['epochs']} epochs' worth of steps over {images:,} train images; all are "

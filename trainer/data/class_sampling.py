@@ -12,9 +12,7 @@ import math
 from collections.abc import Sequence
 
 from pipelines.contract import Contract
-from trainer.config import NATURAL, TrainConfig, TrainerError, resample_temperature
-
-TRAIN = "train"
+from trainer.config import NATURAL, TRAIN_SPLIT, TrainConfig, TrainerError, resample_temperature
 
 
 def quotas(stored: Sequence[int], temperature: float) -> list[int]:
@@ -39,13 +37,13 @@ def quotas(stored: Sequence[int], temperature: float) -> list[int]:
     return found
 
 
-def counts(contract: Contract, split: str = TRAIN) -> list[int]:
+def counts(contract: Contract, split: str = TRAIN_SPLIT) -> list[int]:
     """Returns the number of stored records of each class, by label id."""
     stored = contract.split(split).stored
     return [stored.get(label, 0) for label in contract.labels]
 
 
-def epoch_counts(contract: Contract, resample: str, split: str = TRAIN) -> list[int]:
+def epoch_counts(contract: Contract, resample: str, split: str = TRAIN_SPLIT) -> list[int]:
     """Returns the number of records of each class, by label id, in a resampled epoch."""
     return quotas(counts(contract, split), resample_temperature(resample))
 

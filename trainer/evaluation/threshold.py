@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipelines.contract import Contract
+from trainer.config import TRAIN_SPLIT
 
 PLAIN = 0.5  # the threshold of the most probable class
 
@@ -17,7 +18,7 @@ def positive(contract: Contract) -> int:
 
     It is the class with fewer images in the train split before balancing. If both have the same number it is 1.
     """
-    counts = contract.split("train").natural
+    counts = contract.split(TRAIN_SPLIT).natural
     first, second = (counts.get(label, 0) for label in contract.labels)
     return 0 if first < second else 1
 

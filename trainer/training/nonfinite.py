@@ -13,7 +13,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core.text import listed, plural
-from trainer.config import TrainConfig, TrainerError
+from trainer.config import TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.training.step import INPUT, KINDS, LOSS
 
@@ -30,7 +30,7 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
     """
     epoch, step = divmod(fault // KINDS, steps)
     options = dataset.ReadOptions(
-        "train", config.batch_size, shuffle=True, seed=config.seed, resample=config.resample, cache=config.cache
+        TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, resample=config.resample, cache=config.cache
     )
     records = dataset.records_of_batch(config.data, options, epoch, step)
     spec = contracts.feature_spec(contract)
@@ -55,7 +55,7 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
 
 def steps_of_epoch(config: TrainConfig, contract: Contract) -> int:
     """Returns the number of batches of the train split, limited by --steps."""
-    whole = math.ceil(contract.split("train").records / config.batch_size)
+    whole = math.ceil(contract.split(TRAIN_SPLIT).records / config.batch_size)
     return min(whole, config.steps) if config.steps else whole
 
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from pipelines.contract import Contract
 from pipelines.core.config_fields import decisive, flag
 from trainer import run_dir
-from trainer.config import TrainConfig, TrainerError
+from trainer.config import TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.training import checkpoint_file, sigterm
 from trainer.training.checkpoint_file import Checkpoint
@@ -145,7 +145,7 @@ class Saver:
 def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[str, Any]:
     """Returns all values that have to be equal for a run to resume exactly."""
     options = {name: value for name, value in decisive(config).items() if name not in NOT_DECISIVE}
-    gathered = dataset.is_gathered(config.data, "train", config.cache)
+    gathered = dataset.is_gathered(config.data, TRAIN_SPLIT, config.cache)
     return {
         "options": options,
         "dataset": run_dir.dataset_digests(contract)["contract_sha256"],
