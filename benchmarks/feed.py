@@ -126,7 +126,7 @@ def _child(args: argparse.Namespace) -> None:
         with matrix_step() as step:  # first: it starts TensorFlow's threads
             train.start_keras(0)
             step.set_milliseconds(step_ms, timing.batch_in_memory(contract, args.batch_size))
-            return timing.time_step(config, contract, timing.load(config), step, xla=False, say=lambda _: None)
+            return timing.time_step(config, contract, timing.load(config), step, xla=False)
 
     def point(step_ms: float) -> dict:
         for _ in range(TRIES):

@@ -146,7 +146,7 @@ def train(work: pathlib.Path, lines: pathlib.Path, epochs: int, seeds: int) -> N
             str(work / f"{name}-{kind}"), str(output), epochs=passes, seed=seed, verify="off", checkpoint_minutes=0.0,
             **chosen,
         )  # fmt: skip
-        metrics = run(config, say=lambda line: None)
+        metrics = run(config)
         if (name, way, seed) == ("dogcat", "resampling", 0):
             shutil.copy(output / "model.keras", kept)
         line = result(metrics, RARE[name]) | {"run": [name, way, seed], "epochs": passes}

@@ -86,7 +86,7 @@ def locked(output: str) -> Iterator[None]:
                 f"Another run is preparing {output!r}. Wait until it has ended, or choose another --output."
             ) from e
         except OSError as e:  # the file system has no locks
-            _log.info("%s cannot be locked (%s): do not run twice on it.", output, e.strerror)
+            _log.warning("%s cannot be locked (%s): do not run twice on it.", output, e.strerror)
         yield
     finally:
         os.close(descriptor)

@@ -106,7 +106,7 @@ def run(task: Job) -> None:
             mirror.push()
 
     try:
-        train(config, say=lambda line: print(line, flush=True), saved=push)
+        train(config, saved=push)
     except TrainerError as e:
         if config.resume == task.config.resume:
             raise

@@ -8,6 +8,7 @@ Each such process has its own fork server and decoders: see `pipelines/workers/p
 from __future__ import annotations
 
 import collections
+import logging
 import os
 import pathlib
 import signal
@@ -24,6 +25,8 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer, kill_process_gracefully
 
 from pipelines.core.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 PATIENCE_SECONDS, POLL_SECONDS = 10.0, 0.1  # how long and how often to check whether a worker ends by itself
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -64,7 +67,7 @@ class Pool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
         except OSError as e:
             return beam_fn_api_pb2.StartWorkerResponse(error=f"The worker pool cannot start a process: {e}")
         self._started[request.worker_id].append(process)
-        print(f"Started worker {request.worker_id}.", flush=True)
+        _log.info("Started worker %s.", request.worker_id)
         return beam_fn_api_pb2.StartWorkerResponse()
 
     def StopWorker(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -81,7 +84,7 @@ class Pool(BeamFnExternalWorkerPoolServicer):  # type: ignore[misc]
         if len(before) == len(alive) == 1:
             kill_process_gracefully(alive[0])
         self._started[request.worker_id] = _alive(self._started[request.worker_id])
-        print(f"Stopped worker {request.worker_id}.", flush=True)
+        _log.info("Stopped worker %s.", request.worker_id)
         return beam_fn_api_pb2.StopWorkerResponse()
 
     def stop_all(self) -> None:
@@ -112,7 +115,7 @@ def serve(host: str, port: int) -> None:
             "it to prepare: --environment_config HOST:PORT."
         ) from e
     server.start()
-    print(f"Worker pool at {host}:{bound}. Ctrl-C ends it and its workers.", flush=True)
+    _log.info("Worker pool at %s:%d. Ctrl-C ends it and its workers.", host, bound)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None, program: str = options.PROGRAM) -> i
     args, rest = options.parse(sys.argv[1:] if argv is None else argv, program)
     terminal.set_up()
     try:
-        return _COMMANDS[args.command](args, rest)
+        with terminal.log_printed():
+            return _COMMANDS[args.command](args, rest)
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:  # the reader of our output, such as `head`, has closed it

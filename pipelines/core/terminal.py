@@ -1,4 +1,4 @@
-"""Keeps the notices of native libraries off the terminal."""
+"""Prints the programs' logs, and keeps notices of libraries off the terminal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 
 def set_up() -> None:
-    """Sets the environment and the logging of a command.
+    """Sets the environment of a preparing process, and the logging of its libraries.
 
     Call it before TensorFlow is imported. A preparing program uses the CPU only: it must not take GPU memory from a
     trainer that runs at the same time. oneDNN is switched off because its results depend on the processor, and shards
@@ -25,9 +25,67 @@ def set_up() -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     os.environ["TF_USE_LEGACY_KERAS"] = "1"  # TensorFlow Transform loads this Keras anyway; avoid a second one
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("pipelines").setLevel(logging.INFO)
+    logging.getLogger("pipelines").setLevel(logging.INFO)  # a worker of an engine hands its lines on to the engine
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # the command itself reports a failure, once
     logging.getLogger("absl").setLevel(logging.ERROR)  # hides TFT's advice for large analyses; ours is tiny
+
+
+class _Lines(logging.Handler):
+    """Prints each record as a plain line, as `print(line, flush=True)` does."""
+
+    def __init__(self, stream: Callable[[], TextIO], lossy: bool = False) -> None:
+        """Keeps where to print.
+
+        Args:
+          stream: returns where to print now: sys.stdout and sys.stderr can be replaced at any time.
+          lossy: whether a line that cannot be written is dropped. Otherwise the error ends what logged the line, as
+            `print` would: so `train | head` ends, and a full disk is told.
+        """
+        super().__init__()
+        self._stream, self._lossy = stream, lossy
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Prints the text of the record, after "warning: " if it is a warning."""
+        text = f"warning: {self.format(record)}" if record.levelno == logging.WARNING else self.format(record)
+        try:
+            print(text, file=self._stream(), flush=True)
+        except OSError:
+            if not self._lossy:
+                raise
+
+
+def log_printed() -> contextlib.AbstractContextManager[None]:
+    """Prints what both programs log while the body runs, and nothing twice.
+
+    What `prepare` logs goes to stderr, because its result goes to stdout. The progress of the trainer and of the worker
+    pool goes to stdout. The loggers of other libraries and of the user's own code stay as they are.
+    """
+    stderr, stdout = _Lines(lambda: sys.stderr, lossy=True), _Lines(lambda: sys.stdout)
+    return _handled({"pipelines": stderr, "pipelines.beam_workers": stdout, "trainer": stdout})
+
+
+def log_written(file: TextIO) -> contextlib.AbstractContextManager[None]:
+    """Writes what the trainer logs while the body runs to a file, and nowhere else."""
+    return _handled({"trainer": _Lines(lambda: file)})
+
+
+@contextlib.contextmanager
+def _handled(handlers: Mapping[str, logging.Handler]) -> Iterator[None]:
+    """Gives each logger one handler, from INFO on, while the body runs.
+
+    The records do not go on to the root logger: if the user configured it, each line would be printed twice.
+    """
+    loggers = {name: logging.getLogger(name) for name in handlers}
+    before = {name: (logger.level, logger.propagate, logger.handlers) for name, logger in loggers.items()}
+    for name, logger in loggers.items():
+        logger.setLevel(logging.INFO)
+        logger.propagate, logger.handlers = False, [handlers[name]]
+    try:
+        yield
+    finally:
+        for name, logger in loggers.items():
+            level, logger.propagate, logger.handlers = before[name]
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager

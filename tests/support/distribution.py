@@ -37,6 +37,7 @@ def main(devices: int, runs: list[dict]) -> None:
     if devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
+    from pipelines.core import terminal
     from trainer.config import TrainConfig
     from trainer.serving.export_check import Parity
     from trainer.training import compiled_steps, finalize, loop, resume, train
@@ -58,7 +59,8 @@ def main(devices: int, runs: list[dict]) -> None:
 
         resume.Saver.after_step = dies
         try:
-            train.train(TrainConfig(**options), say=lambda line: print(line, flush=True))
+            with terminal.log_printed():
+                train.train(TrainConfig(**options))
         finally:
             resume.Saver.after_step = after_step
 

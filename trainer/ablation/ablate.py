@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow as tf
@@ -20,10 +19,12 @@ from trainer.ablation.trainings import Outcome
 from trainer.ablation.variants import Variant
 from trainer.config import TrainerError
 
+_log = logging.getLogger(__name__)
+
 OPTIONS = "ablation-options.json"
 
 
-def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
+def ablate(config: AblateConfig) -> Study:
     """Prepares the datasets, trains all variants and compares them.
 
     It writes ablation.json, .png, .md and .html after every round of seeds. Finished datasets and trainings are kept:
@@ -37,7 +38,7 @@ def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
     check_data(config)
     _begin(config)
     variants = config.chosen()
-    directories = datasets.prepare(config, [v.preparation for v in variants], say)
+    directories = datasets.prepare(config, [v.preparation for v in variants])
     datasets.check_alike(directories, datasets.records)
     first = next(iter(directories.values()))
     setting = Setting(_name(config), contracts.load(first), trainings.truth(first), config.decisive())
@@ -45,7 +46,8 @@ def ablate(config: AblateConfig, say: Callable[[str], None] = print) -> Study:
     outcomes: list[Outcome] = []
     jobs = [(variant, seed) for seed in range(config.seeds) for variant in variants]
     for number, (variant, seed) in enumerate(jobs, 1):
-        say(f"training {number}/{len(jobs)}, {variant.name}, seed {seed}{_left(outcomes, jobs[number - 1 :])}")
+        left = _left(outcomes, jobs[number - 1 :])
+        _log.info("training %d/%d, %s, seed %d%s", number, len(jobs), variant.name, seed, left)
         outcomes.append(trainings.run(config, variant, seed, directories[variant.preparation.name], images))
         if variant is variants[-1]:  # a round is complete: write the report now, in case a later training fails
             _write(config, Study.of(setting, variants, outcomes))

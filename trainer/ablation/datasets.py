@@ -7,6 +7,7 @@ may hold copies.
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -21,13 +22,15 @@ from trainer.ablation.config import AblateConfig
 from trainer.ablation.variants import Preparation
 from trainer.config import TRAIN_SPLIT, TrainerError
 
+_log = logging.getLogger(__name__)
+
 TEST = "test"
 ORIGINAL = "-000"  # the key of a record that is not an augmented copy ends with this
 
 Records = frozenset[tuple[str, int]]  # (key, label id)
 
 
-def prepare(config: AblateConfig, preparations: Iterable[Preparation], say: Callable[[str], None]) -> dict[str, str]:
+def prepare(config: AblateConfig, preparations: Iterable[Preparation]) -> dict[str, str]:
     """Prepares the datasets that do not exist yet and returns name -> directory.
 
     Raises:
@@ -42,9 +45,9 @@ def prepare(config: AblateConfig, preparations: Iterable[Preparation], say: Call
             if not checked:  # one is enough: check_alike compares the sources of all by their contracts
                 _check_source(directory)
                 checked = True
-            say(f"{head}: kept")
+            _log.info("%s: kept", head)
             continue
-        say(f"{head}: prepare {' '.join(preparation.flags)}")
+        _log.info("%s: prepare %s", head, " ".join(preparation.flags))
         _run(["prepare", *flags(config, preparation)], directory)
     return {name: directory_of(config, name) for name in directories}
 

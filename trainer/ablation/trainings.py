@@ -6,6 +6,7 @@ They are ordinary runs. An interrupted one is resumed, and a finished one is reu
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import os
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.core import terminal
 from trainer import run_dir
 from trainer.ablation.config import AblateConfig
 from trainer.ablation.datasets import TEST
@@ -22,6 +24,8 @@ from trainer.config import TrainConfig
 from trainer.evaluation import evaluate, inference
 from trainer.models import build
 from trainer.training.train import train
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +66,7 @@ def train_config(config: AblateConfig, variant: Variant, seed: int, data: str, i
 def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: int) -> Outcome:
     """Trains a variant with one seed, or loads the result of an earlier training.
 
-    The output of the training goes to a log file next to its directory.
+    What the training logs goes to a log file next to its directory.
 
     Raises:
       TrainerError, ContractError: as `train.train`.
@@ -72,9 +76,10 @@ def run(config: AblateConfig, variant: Variant, seed: int, data: str, images: in
     began = time.monotonic()
     with open(f"{options.output}.log", "a", encoding="utf-8") as log, warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        metrics = train(options, say=lambda line: print(line, file=log, flush=True))
-        for warning in warned:  # for example that raw pixels train badly, which that variant is meant to show
-            print(f"warning: {warning.message}", file=log)
+        with terminal.log_written(log):
+            metrics = train(options)
+            for warning in warned:  # for example that raw pixels train badly, which that variant is meant to show
+                _log.warning("%s", warning.message)
     network = build.load(run_dir.finished(options.output).model)
     found = inference.predict(network, data, TEST, evaluate.EVALUATION_BATCH)
     answers = found.answers()[np.argsort(found.keys)]

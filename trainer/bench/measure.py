@@ -8,6 +8,7 @@ the wait of the host would say little about the device.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -27,6 +28,8 @@ from trainer.data import dataset
 from trainer.models import build
 from trainer.training import compiled_steps, mixed_precision, train
 from trainer.training.step import TrainedModel, training_model
+
+_log = logging.getLogger(__name__)
 
 PROFILED_STEPS = 10
 Batch = tuple[tf.Tensor, ...]
@@ -100,12 +103,8 @@ def measure(feed: Feed, step: Step, seconds: float) -> Window:
             return Window(waited / steps, worked / steps, (time.process_time() - cpu) / wall)
 
 
-def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findings, dict[str, Any]]:
+def run(config: BenchConfig) -> tuple[Findings, dict[str, Any]]:
     """Measures what `config` asks for; writes no file but the trace, on request.
-
-    Args:
-      config: what to measure.
-      say: receives the lines of progress.
 
     Returns:
       The findings, and a description of the measured system: "devices", "network", "parameters", "versions".
@@ -124,14 +123,14 @@ def run(config: BenchConfig, say: Callable[[str], None] = print) -> tuple[Findin
     )  # fmt: skip
     train.start_keras(setup.seed)
     devices = [*map(_device_name, _accelerators()), "CPU"]
-    say(f"devices: {', '.join(devices)} with {_cores()} cores")
+    _log.info("devices: %s with %d cores", ", ".join(devices), _cores())
     batches = load(config)
-    step, xla, about = _network_step(setup, contract, batch_in_memory(contract, config.batch_size), say)
-    say(f"model: {about['network']}")
-    found = time_step(config, contract, batches, step, xla, say)
+    step, xla, about = _network_step(setup, contract, batch_in_memory(contract, config.batch_size))
+    _log.info("model: %s", about["network"])
+    found = time_step(config, contract, batches, step, xla)
     if config.profile:
         _write_trace(config.profile, Feed(batches), step)
-        say(f"trace of {PROFILED_STEPS} steps written to {config.profile}")
+        _log.info("trace of %d steps written to %s", PROFILED_STEPS, config.profile)
     about["devices"] = devices
     about["versions"] = {"tensorflow": tf.__version__, "keras": keras.__version__}
     return found, about
@@ -149,15 +148,10 @@ def load(config: BenchConfig) -> tf.data.Dataset:
     return batches
 
 
-def time_step(
-    config: BenchConfig,
-    contract: Contract,
-    batches: tf.data.Dataset,
-    step: Step,
-    xla: bool,
-    say: Callable[[str], None],
-) -> Findings:
+def time_step(config: BenchConfig, contract: Contract, batches: tf.data.Dataset, step: Step, xla: bool) -> Findings:
     """Measures the loader alone, the step alone on a batch in memory, and both.
+
+    It logs a line for each of the three measurements.
 
     Args:
       config: the options.
@@ -165,7 +159,6 @@ def time_step(
       batches: of `load`; the loader is measured on them.
       step: uses a batch and returns when the device has finished it.
       xla: whether XLA compiled the step.
-      say: receives a line for each of the three measurements.
     """
     length = config.seconds / config.windows
 
@@ -176,7 +169,7 @@ def time_step(
         measure(feed, work, length)  # warm-up: tf.data tunes its threads and buffers, TensorFlow plans its memory
         found = [measure(feed, work, length) for _ in range(config.windows)]
         rate = rates(found)
-        say(f"{name}: {rate.median:,.0f} images/s ({rate.least:,.0f} to {rate.greatest:,.0f})")
+        _log.info("%s", f"{name}: {rate.median:,.0f} images/s ({rate.least:,.0f} to {rate.greatest:,.0f})")
         return found
 
     feed = Feed(batches)
@@ -209,9 +202,7 @@ def time_step(
     )
 
 
-def _network_step(
-    setup: TrainConfig, contract: Contract, batch: Batch, say: Callable[[str], None]
-) -> tuple[Step, bool, dict[str, Any]]:
+def _network_step(setup: TrainConfig, contract: Contract, batch: Batch) -> tuple[Step, bool, dict[str, Any]]:
     """Builds the network and returns its step.
 
     Returns:
@@ -221,7 +212,7 @@ def _network_step(
     if setup.mixed_precision != "none":
         network = mixed_precision.twin(setup, contract, network)
     model = training_model(setup, contract, network, 1)
-    xla = compiled_steps.use_xla(setup.jit, model, [tf.TensorSpec.from_tensor(t) for t in batch], setup.batch_size, say)
+    xla = compiled_steps.use_xla(setup.jit, model, [tf.TensorSpec.from_tensor(t) for t in batch], setup.batch_size)
     step = training_step(model, batch, xla)
     what = f"{network.name}, {network.count_params():,} parameters"
     return step, xla, {"network": what, "parameters": network.count_params()}

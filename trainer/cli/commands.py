@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from pipelines.core import extras
+from pipelines.core import extras, terminal
 from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
 
@@ -34,8 +34,11 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.showwarning = _show_warning
     keep_memory()
+    # The doctor logs nothing itself. It runs the user's program, whose own logging must work as it does elsewhere.
+    log = contextlib.nullcontext() if command == "doctor" else terminal.log_printed()
     try:
-        return work() or 0
+        with log:
+            return work() or 0
     except ShardmillError as e:
         print(f"{command}: {e}", file=sys.stderr)
         return e.exit_status

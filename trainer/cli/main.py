@@ -52,7 +52,7 @@ def _train(arguments: dict[str, Any]) -> None:
     with stderr_held():
         from trainer.training.train import train
 
-    train(config, say=lambda line: print(line, flush=True))
+    train(config)
 
 
 def _evaluate(arguments: dict[str, Any]) -> None:
@@ -109,7 +109,13 @@ def _predict(arguments: dict[str, Any]) -> int:
     with stderr_held():
         from trainer.serving import predict
 
-    failed = predict.predict(arguments["model"], arguments["files"], arguments["json"])
+    model, as_json, failed = predict.load(arguments["model"]), arguments["json"], False
+    for answer in predict.predict(model, arguments["files"]):
+        if answer.probabilities is None:
+            failed = True
+            print(f"predict: {predict.error_line(answer)}", file=sys.stderr)
+        if as_json or answer.probabilities is not None:
+            print(predict.json_line(model, answer) if as_json else predict.text_line(model, answer))
     return FAILED if failed else 0
 
 
@@ -121,7 +127,7 @@ def _bench(arguments: dict[str, Any]) -> None:
         from trainer.bench import measure as timing
         from trainer.bench import verdict as verdicts
 
-    found, about = timing.run(config, say=lambda line: print(line, flush=True))
+    found, about = timing.run(config)
     verdict = verdicts.judge(found)
     print(f"\n{verdicts.table(found)}\n\n{verdict.sentence}", *verdict.advice, sep="\n- ")
     if config.json:
@@ -151,7 +157,7 @@ def _ablate(arguments: dict[str, Any]) -> None:
         from trainer.ablation import ablate as run
         from trainer.ablation import report
 
-    study = run.ablate(config, say=lambda line: print(line, flush=True))
+    study = run.ablate(config)
     print(f"\n{report.text(study)}")
     for suffix in ("html", "md", "png", "json"):
         print(f"written to {Path(config.output) / f'ablation.{suffix}'}")

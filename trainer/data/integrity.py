@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -24,23 +25,24 @@ from pipelines.core.urls import is_remote
 from trainer.data import dataset, digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
 
+_log = logging.getLogger(__name__)
+
 CHUNK = 8 << 20
 THREADS = 8
 TOLD_BYTES = 1 << 30  # the user is informed before more than this is read
 SETTLED = 2.0  # seconds
 
 
-def check(
-    contract: Contract, directory: str, splits: Iterable[str], verify: str, say: Callable[[str], None] = print
-) -> None:
+def check(contract: Contract, directory: str, splits: Iterable[str], verify: str) -> None:
     """Compares all shards of the splits with the contract.
+
+    It logs a line before much has to be read.
 
     Args:
       contract: of the dataset.
       directory: of the dataset, local or remote. The lengths of records of a remote one are checked here, too.
       splits: names of the splits to check.
       verify: "full": sizes, and every digest; "fast": sizes, and the digests that are not remembered; "off": sizes.
-      say: receives a line before much has to be read.
 
     Raises:
       ContractError: a shard is missing or differs from the contract; the message names it.
@@ -55,7 +57,7 @@ def check(
     unread = [(path, shard) for path, shard in shards if verify == "full" or _remembered(known, path) != shard.sha256]
     size = sum(shard.bytes for _, shard in unread)
     if size > TOLD_BYTES:
-        say(f"comparing the digests of {len(unread)} shards, {size / 1e9:.1f} GB; --verify off leaves that out")
+        _log.info("comparing the digests of %d shards, %.1f GB; --verify off leaves that out", len(unread), size / 1e9)
     with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
         fresh = {path: entry for path, entry in pool.map(_compare, unread) if entry}
     if fresh:

@@ -50,32 +50,22 @@ class Answer(NamedTuple):
     error: str = ""
 
 
-def predict(directory: str, paths: Sequence[str], as_json: bool, say: Callable[[str], None] = print) -> int:
-    """Predicts every file and returns how many files could not be read.
-
-    It writes one line per file with `say`, and one line on stderr for each file that cannot be read.
+def predict(model: Model, paths: Sequence[str]) -> Iterator[Answer]:
+    """Yields the prediction for each file, for a program that does nothing else.
 
     Args:
-      directory: a finished run or an exported SavedModel.
+      model: from `load`.
       paths: files, folders (all files in them that are not hidden), and "-" for a list on stdin, one path per line.
-      as_json: write JSON objects with all probabilities instead of path, label and probability between tabs.
 
     Raises:
-      TrainerError: the model does not exist, or there are no files.
+      TrainerError: there are no files.
     """
-    model = load(directory)
-    count = failed = 0
-    formats.silence_pillow()  # this is the whole command: a damaged file is one line of ours
+    formats.silence_pillow()  # a damaged file is one line of ours
+    answer = None
     for answer in answers(model, files(paths)):
-        count += 1
-        if answer.probabilities is None:
-            failed += 1
-            print(f"predict: {_shown(answer.path)}: {answer.error}", file=sys.stderr)
-        if as_json or answer.probabilities is not None:
-            say(json_line(model, answer) if as_json else text_line(model, answer))
-    if not count:
+        yield answer
+    if answer is None:
         raise TrainerError(f"There are no files to predict in {', '.join(map(repr, paths))}.")
-    return failed
 
 
 def load(directory: str) -> Model:
@@ -132,6 +122,11 @@ def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
             yield from _answered(model, batch)
             batch = []
     yield from _answered(model, batch)
+
+
+def error_line(answer: Answer) -> str:
+    """Formats the path of a file that could not be read, and why."""
+    return f"{_shown(answer.path)}: {answer.error}"
 
 
 def text_line(model: Model, answer: Answer) -> str:

@@ -13,15 +13,18 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pipelines.core import atomic
+
+_log = logging.getLogger(__name__)
 
 MAGIC = b"shardmill checkpoint 1\n"
 KEPT = 2  # the newest file, and one more in case the newest is damaged
@@ -75,16 +78,16 @@ def found(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.checkpoint"), reverse=True)
 
 
-def latest(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+def latest(folder: Path) -> Checkpoint | None:
     """Returns the newest complete checkpoint, or None if there is none.
 
-    It reports each damaged file through `say` and deletes it.
+    It warns of each damaged file and deletes it.
     """
     for path in found(folder):
         try:
             return read(path)
         except DamagedError as e:
-            say(f"warning: checkpoint {path.name} is damaged ({e}) and is left out")
+            _log.warning("checkpoint %s is damaged (%s) and is left out", path.name, e)
             path.unlink(missing_ok=True)  # otherwise `write` would keep it as the newest one
     return None
 

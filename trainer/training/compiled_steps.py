@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ import tensorflow as tf
 
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
+
+_log = logging.getLogger(__name__)
 
 MOST_STEPS = 16  # at most so many steps a call: the loop waits for the device this often in any case
 CALL_SECONDS = 0.1  # target time of a call: its overhead of about a millisecond is then negligible
@@ -35,10 +38,11 @@ def compiled(step: Step, jit: bool = False) -> Run:
     return run  # type: ignore[no-any-return]
 
 
-def use_xla(jit: str, model: keras.Model, spec: Any, batch_size: int, say: Callable[[str], None]) -> bool:
+def use_xla(jit: str, model: keras.Model, spec: Any, batch_size: int) -> bool:
     """Decides whether to compile the training step with XLA.
 
-    It compiles the step before the first step runs. That changes no variable.
+    It compiles the step before the first step runs. That changes no variable. If "auto" does not use XLA on a GPU, it
+    logs the reason.
 
     Args:
       jit: "on", "off", or "auto": XLA is used on a GPU, if it can compile the step. On a CPU, XLA's convolutions are
@@ -46,7 +50,6 @@ def use_xla(jit: str, model: keras.Model, spec: Any, batch_size: int, say: Calla
       model: the model to train.
       spec: of a batch, as in `tf.data.Dataset.element_spec`.
       batch_size: number of records of a full batch.
-      say: receives a line with the reason if "auto" does not use XLA on a GPU.
 
     Raises:
       TrainerError: `jit` is "on", and XLA cannot compile the step.
@@ -58,7 +61,7 @@ def use_xla(jit: str, model: keras.Model, spec: Any, batch_size: int, say: Calla
         other = ", or --no-deterministic" if "determinis" in reason else ""
         raise TrainerError(f"--jit on: XLA cannot compile this training step ({reason}). Use --jit off{other}.")
     if reason:
-        say(f"training without XLA, which cannot compile this step ({reason})")
+        _log.info("training without XLA, which cannot compile this step (%s)", reason)
     return not reason
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -24,20 +25,21 @@ from pipelines.core.text import first_line
 from trainer.config import TrainConfig, TrainerError
 from trainer.training import sigterm
 
+_log = logging.getLogger(__name__)
+
 _begun: list[str] = []  # strategies for several devices that this process has used already
 IN_STEP = ("steps_per_execution", "checkpoint_steps")  # decide how many steps a call runs, but not the result
 MARK = 0xFFFFFF  # workers compare 24 bits of a checksum: the sum over 2**39 replicas still fits int64
 SEED_STRIDE = 1_000_003  # distance between the seeds of two replicas, so that flips and dropout differ between them
 
 
-def strategy(name: str, say: Callable[[str], None] = print) -> tf.distribute.Strategy:
+def strategy(name: str) -> tf.distribute.Strategy:
     """Creates the TensorFlow strategy that --strategy names.
 
     Call it before any other TensorFlow operation, because a worker has to join its cluster first.
 
     Args:
       name: one of `config.STRATEGIES`.
-      say: receives the line that names the workers to wait for.
 
     Raises:
       TrainerError: "multiworker" without a TF_CONFIG that describes the cluster and this worker; or a second training
@@ -55,7 +57,7 @@ def strategy(name: str, say: Callable[[str], None] = print) -> tf.distribute.Str
         _begun.append(name)
         return tf.distribute.MirroredStrategy([device.name for device in devices])
     hosts = _hosts(os.environ.get("TF_CONFIG", ""))
-    say(f"waiting until all {len(hosts)} workers have started: {', '.join(hosts)}")
+    _log.info("waiting until all %d workers have started: %s", len(hosts), ", ".join(hosts))
     _begun.append(name)
     used = tf.distribute.MultiWorkerMirroredStrategy()
     sigterm.at_once()  # TensorFlow's coordination service catches SIGTERM for checkpoints of its own: not used here
@@ -92,6 +94,26 @@ def workers(used: tf.distribute.Strategy) -> tuple[int, int]:
     jobs = resolver.cluster_spec().as_dict()
     before = len(jobs.get("chief", [])) if resolver.task_type == "worker" else 0
     return before + resolver.task_id, sum(map(len, jobs.values()))
+
+
+@contextlib.contextmanager
+def only_first_reports(used: tf.distribute.Strategy) -> Iterator[None]:
+    """Silences the trainer's log in all workers but the first, in the body.
+
+    The others would log the same lines. They log once which worker they are.
+    """
+    worker, of = workers(used)
+    if not worker:
+        yield
+        return
+    _log.info("worker %d of %d: the first one reports and writes", worker + 1, of)
+    logger = logging.getLogger("trainer")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def share(used: tf.distribute.Strategy) -> tuple[int, int] | None:

@@ -5,8 +5,8 @@ The results are the model, the calibration, the export, the pages and, as the la
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,23 +28,21 @@ from trainer.serving import export
 from trainer.serving.export_check import Parity
 from trainer.training.history import Progress
 
+_log = logging.getLogger(__name__)
+
 
 def write(
-    config: TrainConfig,
-    contract: Contract,
-    network: keras.Model,
-    run: Run,
-    progress: Progress,
-    say: Callable[[str], None],
+    config: TrainConfig, contract: Contract, network: keras.Model, run: Run, progress: Progress
 ) -> dict[str, Any]:
     """Evaluates the network on every split but train and writes the finished run.
+
+    It logs the score tables and the list of the files.
 
     Args:
       config, contract: of the run.
       network: in float32, with the weights of the best epoch.
       run: the run directory; its checkpoints are deleted at the end.
       progress: the history of the training.
-      say: receives the score tables and the list of the files.
 
     Returns:
       The content of metrics.json.
@@ -75,7 +73,7 @@ def write(
         atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)
     for line in summary(run, scores, progress.best_epoch, served, config.validation):
-        say(line)
+        _log.info("%s", line)
     return result
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import math
 import time
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -16,9 +16,11 @@ import tensorflow as tf
 from pipelines.core import atomic
 from trainer import run_dir
 
+_log = logging.getLogger(__name__)
+
 
 class Progress:
-    """Prints a line and appends a row after each epoch; keeps the best weights.
+    """Logs a line and appends a row after each epoch; keeps the best weights.
 
     The best epoch has the highest validation balanced accuracy, and among equal ones the lowest validation loss.
     Without a validation split the last epoch is the best. `exhausted` is true after `patience` epochs without a better
@@ -33,7 +35,6 @@ class Progress:
         records: int,
         patience: int,
         run: run_dir.Run | None,
-        say: Callable[[str], None],
     ) -> None:
         """Starts with an empty history.
 
@@ -44,12 +45,11 @@ class Progress:
           records: number of records of the train split; an epoch never reads more.
           patience: number of epochs without a better one after which training ends; 0 for no limit.
           run: the run directory; None to write nothing.
-          say: receives the progress lines.
         """
         self.network, self.epochs, self.batch_size, self.records, self.patience = (
             network, epochs, batch_size, records, patience,
         )  # fmt: skip
-        self.run, self.say = run, say
+        self.run = run
         self.rows: list[dict[str, float]] = []
         self.best_epoch = 0  # counted from 1; 0 before the first epoch has ended
         self.weights: list[np.ndarray] = []  # of the best epoch
@@ -76,7 +76,7 @@ class Progress:
         better = self._keep_if_better(epoch, values)
         self._write()
         self._log(row)
-        self.say(self._line(row, better))
+        _log.info("%s", self._line(row, better))
 
     def exhausted(self) -> bool:
         """Tells whether the last `patience` epochs were not better than the best one."""

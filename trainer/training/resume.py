@@ -8,6 +8,7 @@ the input. With these, a resumed run ends with exactly the same weights as a run
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,8 @@ from trainer.data import dataset
 from trainer.training import checkpoint_file, sigterm
 from trainer.training.checkpoint_file import Checkpoint
 from trainer.training.loop import State
+
+_log = logging.getLogger(__name__)
 
 NOT_DECISIVE = ("data", "output")  # a folder may be moved: the contract identifies the dataset
 
@@ -46,12 +49,10 @@ class Checkpoints:
 class Session:
     """Holds the callbacks between a training and the program that started it.
 
-    say: receives the lines of progress.
     saved: called after each checkpoint.
     ending: returns whether the process has received SIGTERM.
     """
 
-    say: Callable[[str], None]
     saved: Callable[[], None]
     ending: Callable[[], bool]
 
@@ -87,7 +88,7 @@ class Saver:
         if due or (minutes and time.monotonic() - self._written >= 60 * minutes):
             self.save()
         if ending:
-            sigterm.leave(self._session.say)
+            sigterm.leave()
 
     def save(self) -> None:
         """Writes a checkpoint, if this process is the one that writes.
@@ -165,27 +166,28 @@ def step_of(checkpoint: Checkpoint | None) -> int:
     return int(checkpoint.path.stem.removeprefix("step-"))
 
 
-def find(run: run_dir.Run, about: dict[str, Any], say: Callable[[str], None]) -> Checkpoint | None:
+def find(run: run_dir.Run, about: dict[str, Any]) -> Checkpoint | None:
     """Returns the checkpoint to resume from, or None if there is none.
 
-    It reports through `say` which checkpoint it is, or that there is none.
+    It logs which checkpoint it is, or that there is none.
 
     Raises:
       TrainerError: the checkpoint belongs to other options, another dataset or other versions.
     """
     before = len(checkpoint_file.found(run.checkpoints))
-    checkpoint = checkpoint_file.latest(run.checkpoints, say)
+    checkpoint = checkpoint_file.latest(run.checkpoints)
     if checkpoint is None:
-        where = f"{str(run.directory)!r}"
-        say(
-            f"no checkpoint in {where} can be read: starting over"
-            if before
-            else f"nothing to resume in {where}: starting from the beginning"
-        )
+        if before:
+            _log.info("no checkpoint in %r can be read: starting over", str(run.directory))
+        else:
+            _log.info("nothing to resume in %r: starting from the beginning", str(run.directory))
         return None
     refuse_other(str(run.directory), checkpoint.state["about"], about)
     position = checkpoint.state["position"]
-    say(f"going on from {checkpoint.path.name}: epoch {position['epoch'] + 1}, after {position['step']} of its steps")
+    _log.info(
+        "going on from %s: epoch %d, after %d of its steps",
+        checkpoint.path.name, position["epoch"] + 1, position["step"],
+    )  # fmt: skip
     return checkpoint
 
 

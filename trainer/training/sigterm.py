@@ -6,11 +6,14 @@ Schedulers send this signal some seconds before they take a machine away.
 from __future__ import annotations
 
 import contextlib
+import logging
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from typing import NoReturn
+
+_log = logging.getLogger(__name__)
 
 STATUS = 128 + signal.SIGTERM  # the exit status of a program that was ended by the signal
 
@@ -53,9 +56,9 @@ def at_once() -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def leave(say: Callable[[str], None]) -> NoReturn:
+def leave() -> NoReturn:
     """Ends the program with the exit status of SIGTERM. Raises SystemExit."""
-    say("ended by SIGTERM: the same command with --resume goes on from the last checkpoint")
+    _log.info("ended by SIGTERM: the same command with --resume goes on from the last checkpoint")
     sys.exit(STATUS)
 
 

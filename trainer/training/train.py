@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import platform
 import shutil
 from collections.abc import Callable
@@ -44,15 +45,16 @@ from trainer.training.compiled_steps import Pace
 from trainer.training.history import Progress
 from trainer.training.step import training_model
 
+_log = logging.getLogger(__name__)
 
-def train(
-    config: TrainConfig, say: Callable[[str], None] = print, saved: Callable[[], None] = lambda: None
-) -> dict[str, Any]:
+
+def train(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Trains, evaluates on every split but train, and writes all to `config.output`.
+
+    It logs its progress, a line an epoch, and the score tables at the end.
 
     Args:
       config: the options of the run.
-      say: receives the lines of progress, one an epoch, and the table at the end.
       saved: called after each checkpoint, for a program that keeps a copy of the run elsewhere.
 
     Returns:
@@ -65,28 +67,32 @@ def train(
         training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
     """
     contract = contracts.load(config.data)
-    used = distribution.strategy(config.strategy, say)
+    used = distribution.strategy(config.strategy)
     distribution.check(config, used)
+    with distribution.only_first_reports(used):
+        return _train(config, contract, used, saved)
+
+
+def _train(
+    config: TrainConfig, contract: Contract, used: tf.distribute.Strategy, saved: Callable[[], None]
+) -> dict[str, Any]:
     worker, of = distribution.workers(used)
-    if worker:
-        say(f"worker {worker + 1} of {of}: the first one reports and writes")
-        say = _silent
     _check_splits(config, contract)
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     warnings = [
         *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
         *mixed_precision.warnings(config),
     ]  # fmt: skip
-    integrity.check(contract, config.data, _read_splits(config, contract), config.verify, say)
+    integrity.check(contract, config.data, _read_splits(config, contract), config.verify)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():
-        return _finished(config, contract, run, about, say)
-    checkpoint = resume.find(run, about, say) if config.resume else None
+        return _finished(config, contract, run, about)
+    checkpoint = resume.find(run, about) if config.resume else None
     distribution.agree(used, config, about, resume.step_of(checkpoint))
     start_keras(config.seed, config.deterministic)
     network = build.build(config.model, contract, "" if checkpoint else config.init_weights)
     if not config.resume and not run.metrics.is_file() and checkpoint_file.found(run.checkpoints):
-        say(f"{config.output!r} holds an unfinished run, which is started over; with --resume it would go on")
+        _log.info("%r holds an unfinished run, which is started over; with --resume it would go on", config.output)
     if not checkpoint and not worker:
         versions = {
             "shardmill": pipelines.__version__,
@@ -94,31 +100,26 @@ def train(
             "system": platform.platform(),
         }
         run_dir.begin(config.output, config, contract, versions | run_dir.versions(tf, keras, np))
-    say(
-        f"{network.name}, {network.count_params():,} parameters, on {contract.name!r}: "
-        f"{contract.split(TRAIN_SPLIT).records:,} {TRAIN_SPLIT} records of {len(contract.labels)} classes"
-        + (f", on {used.num_replicas_in_sync} replicas of {of} workers" if config.strategy != "one" else "")
-    )
+    _log.info(
+        "%s, %s parameters, on %r: %s %s records of %d classes%s",
+        network.name, f"{network.count_params():,}", contract.name,
+        f"{contract.split(TRAIN_SPLIT).records:,}", TRAIN_SPLIT, len(contract.labels),
+        f", on {used.num_replicas_in_sync} replicas of {of} workers" if config.strategy != "one" else "",
+    )  # fmt: skip
     for warning in warnings:
-        say(f"warning: {warning}")
+        _log.warning("%s", warning)
     with sigterm.noted(active=of == 1) as ending:  # with several workers, a worker that saves would wait for the others
         checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
-        progress = _fit(config, contract, network, used, checkpoints, resume.Session(say, saved, ending))
+        progress = _fit(config, contract, network, used, checkpoints, resume.Session(saved, ending))
     if worker:
         distribution.wait_for_all(used)
         return {}
-    result = finalize.write(config, contract, network, run, progress, say)
+    result = finalize.write(config, contract, network, run, progress)
     distribution.wait_for_all(used)
     return result
 
 
-def _silent(line: str) -> None:
-    """Prints nothing: only the first of several workers reports."""
-
-
-def _finished(
-    config: TrainConfig, contract: Contract, run: run_dir.Run, about: dict[str, Any], say: Callable[[str], None]
-) -> dict[str, Any]:
+def _finished(config: TrainConfig, contract: Contract, run: run_dir.Run, about: dict[str, Any]) -> dict[str, Any]:
     """Handles --resume of a finished run: returns its metrics if it is the same run.
 
     Raises:
@@ -130,7 +131,8 @@ def _finished(
     was = resume.fingerprint(moved, contracts.load(run.directory), about["replicas"])
     resume.refuse_other(config.output, was | {"versions": result.get("versions", {})}, about)
     run_dir.drop_checkpoints(run)  # the run may have been killed just before it deleted them
-    say(f"the run in {config.output!r} is finished: epoch {result['epochs']['kept']} of {config.epochs} was kept")
+    kept = result["epochs"]["kept"]
+    _log.info("the run in %r is finished: epoch %d of %d was kept", config.output, kept, config.epochs)
     return result
 
 
@@ -227,8 +229,8 @@ def _fit(
             trained = mixed_precision.twin(config, contract, network)
         model = training_model(config, contract, trained, steps)
     distribution.prepare(model, used)
-    run, say = checkpoints.run, session.say
-    progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, run, say)
+    run = checkpoints.run
+    progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, run)
     state = loop.State(model, position, progress)
     saver = resume.Saver(config, checkpoints, state, steps, session)
     if run:
@@ -237,7 +239,7 @@ def _fit(
         saver.restore(checkpoints.start)
     distribution.part_seeds(model, used)
     jit = config.strategy == "one" and compiled_steps.use_xla(
-        config.jit, model, batches.element_spec, config.batch_size, say
+        config.jit, model, batches.element_spec, config.batch_size
     )
 
     def broke(fault: int) -> None:

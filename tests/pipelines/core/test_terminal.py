@@ -1,7 +1,10 @@
-"""What reaches the terminal's stderr while a body runs in `stderr_held`: seen from outside of the process."""
+"""What reaches the terminal: stderr while a body runs in `stderr_held`, seen from outside of the process; log lines."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import subprocess
 import sys
 
@@ -90,3 +93,78 @@ def test_a_stream_in_memory_is_left_alone(capsys, native_only):
     with terminal.stderr_held(native_only):
         print("to the stream", file=sys.stderr)
     assert capsys.readouterr().err == "to the stream\n"
+
+
+def test_what_both_programs_log_is_printed_as_plain_lines(capsys):
+    with terminal.log_printed():
+        logging.getLogger("trainer.training.train").info("\nepoch %d/%d", 1, 3)
+        logging.getLogger("trainer.training.train").warning("100% of one class")
+        logging.getLogger("trainer.training.train").debug("for developers")
+        logging.getLogger("pipelines.work_dir").info("Goes on.")
+        logging.getLogger("pipelines.work_dir").warning("no lock")
+        logging.getLogger("pipelines.beam_workers.external_pool").info("Started worker 1-1.")
+        logging.getLogger("library").info("a detail")
+    logging.getLogger("trainer.training.train").info("a call from a program of one's own")
+    out, err = capsys.readouterr()
+    assert out == "\nepoch 1/3\nwarning: 100% of one class\nStarted worker 1-1.\n"
+    assert err == "Goes on.\nwarning: no lock\n"
+
+
+def test_without_a_command_nothing_is_printed_and_with_one_nothing_twice():
+    """In a new process, in which the root logger has no handler and then one of the user."""
+    code = """
+import logging, sys
+from pipelines.core import terminal
+log = logging.getLogger("trainer.training.train")
+log.info("not shown")
+with terminal.log_printed():
+    logging.basicConfig(level=logging.INFO, format="user: %(message)s", stream=sys.stdout)
+    log.info("once")
+    logging.getLogger("theirs").info("theirs")
+log.info("once more")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("once\nuser: theirs\nuser: once more\n", "")
+
+
+def test_a_log_that_is_written_to_a_file_goes_nowhere_else(capsys, caplog):
+    log, file = logging.getLogger("trainer.training.history"), io.StringIO()
+    with terminal.log_printed():
+        log.info("before")
+        with contextlib.suppress(KeyError), terminal.log_written(file):
+            log.info("in it")
+            raise KeyError
+        log.info("after")
+    assert file.getvalue() == "in it\n"
+    assert capsys.readouterr().out == "before\nafter\n"
+    assert caplog.messages == []
+    log.warning("for the root logger again")
+    assert caplog.messages == ["for the root logger again"]
+
+
+class Full(io.StringIO):
+    """A stream that takes nothing, as a pipe does whose reader has gone."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+
+def test_a_line_that_cannot_be_printed_ends_a_training_but_not_a_preparation(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Full())
+    monkeypatch.setattr(sys, "stderr", Full())
+    with terminal.log_printed():
+        with pytest.raises(BrokenPipeError):
+            logging.getLogger("trainer.training.history").info("epoch 1/3")
+        logging.getLogger("pipelines.work_dir").info("Goes on.")
+
+
+def test_each_line_is_flushed_at_once():
+    code = """
+import logging, os
+from pipelines.core import terminal
+with terminal.log_printed():
+    logging.getLogger("trainer.x").info("a line")
+    os._exit(0)  # nothing that is still in a buffer is written
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "a line\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from pipelines.contract import Shard, Split
 from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.images import draw_photo
+from tests.support.log import logged
 from trainer.ablation import ablate, conclusions, report, scoring, trainings
 from trainer.ablation import datasets as prepared
 from trainer.ablation.config import AblateConfig, check_data
@@ -381,9 +383,9 @@ def finished(tmp_path_factory):
         draw_photo(root / "photos" / f"{i:02d}.png", i, (20, 16))
         rows.append(f"photos/{i:02d}.png,{label}")
     (root / "list.csv").write_text("\n".join(rows) + "\n")
-    lines = []
-    found = ablate.ablate(small(root, seeds=1), say=lines.append)
-    return root, lines, found
+    with logged() as text:
+        found = ablate.ablate(small(root, seeds=1))
+    return root, text.getvalue().splitlines(), found
 
 
 def small(root, **options):
@@ -399,6 +401,10 @@ def test_it_prepares_once_and_trains_each(finished):
         "training 1/2, zscore, seed 0",
         "training 2/2, adjusted, seed 0",
     ]
+    for name in ("zscore", "adjusted"):  # each training's progress is in a file of its own, without a level or a time
+        log = (root / "out/runs" / name / "seed-0.log").read_text().splitlines()
+        assert sum(line.startswith("epoch 1/1  loss ") for line in log) == 1
+        assert sum(line.startswith("served as a SavedModel, ") for line in log) == 1
     assert {path.name for path in (root / "out").iterdir()} == {
         "ablation-options.json", "ablation.html", "ablation.json", "ablation.md", "ablation.png", "data", "runs",
     }  # fmt: skip
@@ -409,16 +415,20 @@ def test_it_prepares_once_and_trains_each(finished):
 
 
 @pytest.mark.slow
-def test_more_seeds_keep_what_is_there(finished, monkeypatch):
+def test_more_seeds_keep_what_is_there(finished, monkeypatch, caplog):
     root, _, first = finished
     trained = []
     monkeypatch.setattr(
-        trainings, "train", lambda options, say, real=trainings.train: trained.append(options) or real(options, say=say)
+        trainings, "train", lambda options, real=trainings.train: trained.append(options) or real(options)
     )
+    caplog.set_level(logging.INFO, "trainer")
     before = {p: p.stat().st_mtime_ns for p in (root / "out" / "runs").rglob("seed-0/model.keras")}
-    lines = []
-    found = ablate.ablate(small(root, seeds=2, variants="zscore"), say=lines.append)
-    assert lines[0] == "dataset 1/1, zscore: kept"
+    found = ablate.ablate(small(root, seeds=2, variants="zscore"))
+    assert [line.partition(";")[0] for line in caplog.messages] == [  # and nothing of the training itself
+        "dataset 1/1, zscore: kept",
+        "training 1/2, zscore, seed 0",
+        "training 2/2, zscore, seed 1",
+    ]
     assert len(before) == 2
     assert {p: p.stat().st_mtime_ns for p in before} == before  # not trained again
     assert sorted(found.outcomes["zscore"]) == [0, 1]
@@ -430,13 +440,13 @@ def test_more_seeds_keep_what_is_there(finished, monkeypatch):
 def test_other_options_or_images_are_refused(finished):
     root, *_ = finished
     with pytest.raises(TrainerError, match=r"holds an ablation with --epochs 1\. Give the same"):
-        ablate.ablate(dataclasses.replace(small(root), epochs=2), say=lambda _: None)
+        ablate.ablate(dataclasses.replace(small(root), epochs=2))
     picture = root / "photos" / "00.png"
     kept = picture.read_bytes()
     picture.write_bytes((root / "photos" / "01.png").read_bytes())
     try:
         with pytest.raises(TrainerError, match=r"is not whole, or not of these images any more: .*00\.png"):
-            ablate.ablate(small(root), say=lambda _: None)
+            ablate.ablate(small(root))
     finally:
         picture.write_bytes(kept)
 
@@ -446,7 +456,7 @@ def test_an_output_that_holds_something_else_is_refused(tmp_path):
     (tmp_path / "out" / "mine.txt").write_text("x")
     (tmp_path / "photos").mkdir()
     with pytest.raises(TrainerError, match="It holds something else"):
-        ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
+        ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")))
 
 
 @pytest.mark.slow
@@ -454,7 +464,7 @@ def test_what_prepare_says_against_it_ends_the_run(tmp_path, capfd):
     (tmp_path / "photos" / "a").mkdir(parents=True)
     (tmp_path / "photos" / "a" / "1.txt").write_text("no image")
     with pytest.raises(TrainerError, match=r"`python -m pipelines prepare` ended with status \d; it said why above"):
-        ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")), say=lambda _: None)
+        ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")))
     assert "error:" in capfd.readouterr().err
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import pathlib
 import shutil
@@ -46,8 +47,8 @@ def opened(monkeypatch):
     return names
 
 
-def check(directory, verify="fast", say=print):
-    integrity.check(contracts.load(directory), str(directory), ["train"], verify, say)
+def check(directory, verify="fast"):
+    integrity.check(contracts.load(directory), str(directory), ["train"], verify)
 
 
 def shards(directory):
@@ -166,13 +167,13 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert place(XDG_CACHE_HOME="relative") == f"{tmp_path}/.cache/shardmill/digests.json"
 
 
-def test_much_to_read_is_announced(data, cache, monkeypatch):
-    said = []
+def test_much_to_read_is_announced(data, cache, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     monkeypatch.setattr(integrity, "TOLD_BYTES", 10)
-    check(data, say=said.append)
-    assert said == ["comparing the digests of 2 shards, 0.0 GB; --verify off leaves that out"]
-    check(data, say=said.append)
-    assert len(said) == 1
+    check(data)
+    assert caplog.messages == ["comparing the digests of 2 shards, 0.0 GB; --verify off leaves that out"]
+    check(data)
+    assert len(caplog.messages) == 1
 
 
 def crafted(directory, length, encoding="jpeg"):

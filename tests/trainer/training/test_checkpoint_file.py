@@ -84,17 +84,16 @@ def test_a_crafted_length_of_the_header_is_damage(tmp_path, length):
         checkpoint_file.read(tmp_path / "x")
 
 
-def test_the_newest_whole_one_is_found_and_damaged_ones_are_named(tmp_path):
-    said = []
-    assert checkpoint_file.latest(tmp_path / "none", said.append) is None
+def test_the_newest_whole_one_is_found_and_damaged_ones_are_named(tmp_path, caplog):
+    assert checkpoint_file.latest(tmp_path / "none") is None
     first, second = written(tmp_path, 1), written(tmp_path, 2)
     second.write_bytes(second.read_bytes()[:-1])
-    assert checkpoint_file.latest(tmp_path, said.append).state["step"] == 1
-    assert said[0].startswith("warning: checkpoint step-000000000002.checkpoint is damaged (the SHA-256 of its")
+    assert checkpoint_file.latest(tmp_path).state["step"] == 1
+    assert caplog.messages[0].startswith("checkpoint step-000000000002.checkpoint is damaged (the SHA-256 of its")
     assert not second.exists()  # or the next one would push out the one that is whole
     first.write_bytes(b"")
-    assert checkpoint_file.latest(tmp_path, said.append) is None
-    assert len(said) == 2
+    assert checkpoint_file.latest(tmp_path) is None
+    assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
 
 
 def test_a_failure_while_writing_leaves_those_before(tmp_path, monkeypatch):

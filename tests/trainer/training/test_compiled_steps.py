@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.datasets import write_dataset
+from tests.support.log import logged
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
 from trainer.serving.export_check import Parity
@@ -44,12 +46,12 @@ def without_pictures_and_export(monkeypatch):
 
 
 def run(data, out, **changes):
-    lines = []
-    train.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
+    with logged() as text:
+        train.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}))
     rows = list(csv.DictReader((out / "metrics.csv").open(newline="")))
     for row in rows:
         del row["images_per_second"]
-    return build.load(out / "model.keras"), rows, "\n".join(lines)
+    return build.load(out / "model.keras"), rows, text.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -152,24 +154,24 @@ def with_no_xla(contract):
     return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(NoXla()(inputs))))
 
 
-def test_what_xla_cannot_compile_is_told_before_the_first_step(data, monkeypatch):
+def test_what_xla_cannot_compile_is_told_before_the_first_step(data, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     contract = train.contracts.load(data)
     model = made(contract, data, model=f"{__name__}:with_no_xla")
     spec = train.dataset.load(data, "train", 4, dequantize=False).element_spec
     with pytest.raises(TrainerError, match=r"--jit on: XLA cannot compile this training step \(.*String.*--jit off"):
-        compiled_steps.use_xla("on", model, spec, 4, print)
-    lines = []
-    assert compiled_steps.use_xla("auto", model, spec, 4, lines.append) is False  # no GPU: not tried
+        compiled_steps.use_xla("on", model, spec, 4)
+    assert compiled_steps.use_xla("auto", model, spec, 4) is False  # no GPU: not tried
     monkeypatch.setattr(compiled_steps.tf.config, "list_physical_devices", lambda *_: ["one"])
-    assert lines == []
-    assert compiled_steps.use_xla("auto", model, spec, 4, lines.append) is False
-    assert lines[0].startswith("training without XLA, which cannot compile this step (")
-    assert compiled_steps.use_xla("off", model, spec, 4, lines.append) is False
-    assert compiled_steps.use_xla("auto", made(contract, data), spec, 4, lines.append) is True
-    assert len(lines) == 1
+    assert caplog.messages == []
+    assert compiled_steps.use_xla("auto", model, spec, 4) is False
+    assert caplog.messages[0].startswith("training without XLA, which cannot compile this step (")
+    assert compiled_steps.use_xla("off", model, spec, 4) is False
+    assert compiled_steps.use_xla("auto", made(contract, data), spec, 4) is True
+    assert len(caplog.messages) == 1
     tf.config.experimental.enable_op_determinism()  # as training does
     with pytest.raises(TrainerError, match=r"MaxPool gradient .* --jit off, or --no-deterministic\."):
-        compiled_steps.use_xla("on", made(contract, data, model="cnn"), spec, 4, print)
+        compiled_steps.use_xla("on", made(contract, data, model="cnn"), spec, 4)
 
 
 @pytest.mark.parametrize("kind", ["float16", "bfloat16"])

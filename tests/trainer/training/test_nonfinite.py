@@ -83,7 +83,7 @@ def test_a_weight_that_is_no_number_is_named(tmp_path):
     write_dataset(tmp_path / "d", encoding="uint8", splits=COUNTS, weighted=True)
     change(tmp_path / "d", "weight", lambda feature: feature.float_list.value.__setitem__(0, np.nan))
     with pytest.raises(TrainerError, match=rf"the input is not finite: .* weights in 1 record: {key(MARKED)}\."):
-        train.train(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), **OPTIONS), print)
+        train.train(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), **OPTIONS))
 
 
 def network(contract, burst):
@@ -113,7 +113,7 @@ def test_a_loss_and_a_gradient_that_are_no_numbers_name_their_batch(tmp_path, ma
     )
     step, keys = where_it_is(config)
     with pytest.raises(TrainerError) as error:
-        train.train(config, lambda line: None)
+        train.train(config)
     assert str(error.value) == (
         f"Training broke down in epoch 1, step {step}: {what} is not a finite number, and its input is; the batch held "
         f"2 records: {keys[0]}, {keys[1]}. Use a --learning-rate below 1e-05, or prepare with --normalize zscore."
@@ -127,7 +127,7 @@ def test_the_step_is_exact_however_seldom_it_is_looked_at(tmp_path, monkeypatch)
     step, _ = where_it_is(config)
     monkeypatch.setattr(train.loop, "CHECK_STEPS", 1000)
     with pytest.raises(TrainerError, match=f"in epoch 1, step {step}: "):
-        train.train(config, lambda line: None)
+        train.train(config)
 
 
 def test_start_weights_that_are_no_numbers_are_refused(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import pathlib
 import pickletools
@@ -18,6 +19,7 @@ import pytest
 
 from pipelines.core import config_file
 from tests.support.datasets import write_dataset
+from tests.support.log import logged
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
@@ -56,9 +58,9 @@ def without_pictures_and_export():
 
 
 def run(data, out, **changes):
-    lines = []
-    result = train.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}), say=lines.append)
-    return result, "\n".join(lines)
+    with logged() as text:
+        result = train.train(TrainConfig(str(data), str(out), **{**OPTIONS, **changes}))
+    return result, text.getvalue().removesuffix("\n")
 
 
 def killed(data, out, step, monkeypatch, **changes):
@@ -98,7 +100,7 @@ def drop_checkpoints(patch, kept):
     drop = train.run_dir.drop_checkpoints
 
     def keep(run):
-        kept.append(checkpoint_file.latest(run.checkpoints, print))
+        kept.append(checkpoint_file.latest(run.checkpoints))
         drop(run)
 
     patch.setattr(train.run_dir, "drop_checkpoints", keep)
@@ -127,7 +129,7 @@ def test_a_killed_run_comes_to_the_very_same_weights(data, whole, tmp_path, monk
     monkeypatch.setattr(
         train.run_dir,
         "drop_checkpoints",
-        lambda r: (states.append(checkpoint_file.latest(r.checkpoints, print)), drop(r)),
+        lambda r: (states.append(checkpoint_file.latest(r.checkpoints)), drop(r)),
     )
     result, said = run(data, out, resume=True)
     assert "going on from step-" in said or steps == (2,)
@@ -213,9 +215,10 @@ def test_a_process_that_is_killed(data, whole, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tmp_path, monkeypatch):
+def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tmp_path, monkeypatch, caplog):
     """Between two checkpoints of --checkpoint-steps; in a run that says so in its last line."""
-    before, lines, after_step = signal.getsignal(signal.SIGTERM), [], resume.Saver.after_step
+    before, after_step = signal.getsignal(signal.SIGTERM), resume.Saver.after_step
+    caplog.set_level(logging.INFO)
 
     def told(self, epoch_ended):
         if self._position.epoch * self._steps + self._position.step == 9:
@@ -225,10 +228,10 @@ def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tm
     with monkeypatch.context() as patch:
         patch.setattr(resume.Saver, "after_step", told)
         with pytest.raises(SystemExit) as raised:
-            train.train(TrainConfig(str(data), str(tmp_path / "run"), **OPTIONS), say=lines.append)
+            train.train(TrainConfig(str(data), str(tmp_path / "run"), **OPTIONS))
 
     assert raised.value.code == 128 + signal.SIGTERM
-    assert lines[-1] == "ended by SIGTERM: the same command with --resume goes on from the last checkpoint"
+    assert caplog.messages[-1] == "ended by SIGTERM: the same command with --resume goes on from the last checkpoint"
     assert checkpoint_file.found(tmp_path / "run/checkpoints")[0].name == "step-000000000009.checkpoint"
     assert signal.getsignal(signal.SIGTERM) == before
     _, said = run(data, tmp_path / "run", resume=True)
@@ -262,7 +265,7 @@ def test_a_sigterm_that_is_heeded_comes_once(terminated):
         with sigterm.noted() as came:
             os.kill(os.getpid(), signal.SIGTERM)
             if came():
-                sigterm.leave(print)
+                sigterm.leave()
 
     with pytest.raises(SystemExit):
         heeds()

@@ -12,6 +12,7 @@ import pipelines
 from pipelines import contract as contracts
 from pipelines.core import config_file
 from tests.support.datasets import picture, write_dataset
+from tests.support.log import logged
 from trainer import run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
@@ -31,8 +32,8 @@ def data(tmp_path_factory):
 
 
 def quiet(config):
-    lines = []
-    return train.train(config, say=lines.append), lines
+    with logged() as text:
+        return train.train(config), text.getvalue().splitlines()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +211,7 @@ def test_a_run_without_validation_with_limits_and_start_weights(run, data, tmp_p
 
 def test_early_stopping_and_the_best_weights(tmp_path):
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
-    progress = Progress(network, 9, 4, 4, 2, run_dir.Run(tmp_path), say=lambda line: None)
+    progress = Progress(network, 9, 4, 4, 2, run_dir.Run(tmp_path))
     stopped = []
     for epoch, (score, loss) in enumerate([(0.5, 1.0), (0.75, 1.0), (0.75, 0.5), (0.75, 0.6), (0.7, 0.1)]):
         progress.begin(0)
