@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from trainer.doctor.probes import (
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.probes.data import (
     aspect_ratio,
     augmentation,
     class_balance,
     conflicting_labels,
-    head_and_loss,
-    initialization,
-    input_range,
     label_noise,
     leakage,
-    learning_curves,
-    overfit_one_batch,
     pixel_values,
     reference_mismatch,
     shuffling,
-    train_eval_modes,
     train_validation_skew,
 )
-from trainer.doctor.probes.base import Probe
+from trainer.doctor.probes.model import head_and_loss, input_range
+from trainer.doctor.probes.training import initialization, learning_curves, overfit_one_batch, train_eval_modes
 
 
 def all_probes() -> tuple[Probe, ...]:

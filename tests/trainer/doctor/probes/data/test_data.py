@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
-from trainer.doctor.probes import augmentation, class_balance, leakage, shuffling
+from trainer.doctor.probes.data import augmentation, class_balance, leakage, shuffling
 from trainer.doctor.subject import state
 from trainer.doctor.tools import tfdata_steps
 

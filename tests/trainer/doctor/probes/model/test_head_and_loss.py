@@ -7,7 +7,7 @@ from keras import layers
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, unit
 from trainer.doctor.finding import NotApplicable
-from trainer.doctor.probes import head_and_loss
+from trainer.doctor.probes.model import head_and_loss
 from trainer.doctor.subject import load
 from trainer.doctor.tools import model_head
 

@@ -14,8 +14,8 @@ from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
-from trainer.doctor.probes import initialization
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.probes.training import initialization
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject, run_model
 from trainer.doctor.tools.model_copy import Twin

@@ -8,7 +8,7 @@ from keras import layers
 from tests.support.doctor import ids, only, photos, probe_of, subject, unit
 from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
-from trainer.doctor.probes import conflicting_labels, label_noise
+from trainer.doctor.probes.data import conflicting_labels, label_noise
 from trainer.doctor.subject import load
 from trainer.doctor.tools import image_features, kernel_classifier
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
-from trainer.doctor.probes import initialization, learning_curves, overfit_one_batch, train_eval_modes
+from trainer.doctor.probes.training import initialization, learning_curves, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
 from trainer.doctor.tools import model_copy
 

@@ -10,7 +10,7 @@ from keras import layers
 from tests.support.datasets import make_contract, normalization
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, subject, unit
 from trainer.doctor import run_probes
-from trainer.doctor.probes import input_range
+from trainer.doctor.probes.model import input_range
 from trainer.doctor.tools import keras_applications
 from trainer.models import networks
 

@@ -1,0 +1,1 @@
+"""Checks the images, their labels, and how they are read."""

@@ -1,0 +1,1 @@
+"""Checks whether the images suit the model, and the labels its loss."""

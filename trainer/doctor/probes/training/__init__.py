@@ -1,0 +1,1 @@
+"""Checks how the model trains: the first step, one batch, past epochs."""
