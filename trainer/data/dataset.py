@@ -24,12 +24,18 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
 from pipelines.core.urls import is_remote
 from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
-from trainer.data import batch_functions, class_sampling, decoded_cache, epoch_order, gather, mmap_tfrecord
+from trainer.data import (
+    batch_functions,
+    class_sampling,
+    decoded_cache,
+    epoch_order,
+    gather,
+    integrity,
+    mmap_tfrecord,
+    record_stream,
+)
 from trainer.data.example_layout import Rows
 
-OPEN_SHARDS = 16  # read in parallel: the latency of one file is hidden behind the others
-SHUFFLE_BYTES = 256 << 20  # serialized records in the shuffle buffer: a limit on memory, for images of any size
-BLOCK_BYTES = 1 << 19  # a thread reads records of so many bytes at a time from a shard that is shuffled
 CALLS = 4  # batches of raw encodings made in parallel: more are not faster
 AHEAD = 2  # batches that are prefetched
 
@@ -93,8 +99,8 @@ def load(
       split: name of a split, such as "train"; the contract lists the splits.
       batch_size: images a batch; the last batch holds the remaining records, unless `drop_remainder` is set.
       shuffle: gives another order in every epoch. The order is over the complete split if the shards are gathered;
-        streams are shuffled in a buffer of SHUFFLE_BYTES. Without it there is one order, which takes the records of
-        OPEN_SHARDS shards in turn, and is not sorted by class.
+        streams are shuffled in a buffer of 256 MB. Without it there is one order, which takes the records of 16 shards
+        in turn, and is not sorted by class.
       seed: with it, the orders are the same in every run; without it, each run draws its own.
       drop_remainder: omits a last batch that is not full.
       dequantize: False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to convert
@@ -185,41 +191,6 @@ def wire_dtype(contract: Contract) -> str:
     return contracts.RAW_DTYPES.get(contract.encoding, "uint8")
 
 
-def checked_shards(contract: Contract, directory: str, split: str) -> list[str]:
-    """Returns the full paths of the split's shards that hold records.
-
-    Before that it compares each file's size with the contract's. A size costs one `stat`. It finds the shard that was
-    not copied or was cut short. TensorFlow would report such a shard in the middle of an epoch, or not at all if it was
-    cut at a record boundary. `python -m pipelines verify` compares the digests.
-
-    Raises:
-      ContractError: a shard is missing or has another size, or the split holds no records.
-    """
-    shards = contract.split(split).shards
-    for shard in shards:
-        path = os.path.join(directory, shard.file)
-        size = _size(path)
-        if size != shard.bytes:
-            raise ContractError(
-                f"Shard {path} should have {shard.bytes} bytes by its contract. "
-                f"{'There is no such file' if size is None else f'It has {size}'}: copy or prepare the dataset again."
-            )
-    paths = [os.path.join(directory, shard.file) for shard in shards if shard.records]
-    if not paths:
-        raise ContractError(
-            f"Split {split!r} of {directory} holds no records: choose another split, or prepare with more images."
-        )
-    return paths
-
-
-def _size(path: str) -> int | None:
-    """Returns the size of a file, local or gs://, in bytes; None if it is not found."""
-    try:
-        return int(tf.io.gfile.stat(path).length)
-    except tf.errors.OpError:
-        return None
-
-
 def _batches(
     contract: Contract, directory: str, options: ReadOptions
 ) -> tuple[list[mmap_tfrecord.Shard] | None, tf.data.Dataset]:
@@ -229,7 +200,7 @@ def _batches(
     unless `start` may leave some out.
     """
     split = options.split
-    paths = checked_shards(contract, directory, split)
+    paths = integrity.checked_shards(contract, directory, split)
     shards = mmap_tfrecord.open_shards(contract, directory, split, options.cache != NO_CACHE)
     if shards is None and options.cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:
         raise TrainerError(
@@ -240,21 +211,33 @@ def _batches(
     if shards is None and not is_remote(directory):  # TensorFlow's reader trusts the lengths in a file
         for shard in contract.split(split).shards:
             mmap_tfrecord.check_framing(os.path.join(directory, shard.file), shard.records)
-    batch_size, drop_remainder = options.batch_size, options.drop_remainder
-    if not options.shuffle:
-        if shards is None:
-            return None, _stream(contract, split, paths).batch(batch_size, drop_remainder=drop_remainder)
-        positions = tf.data.Dataset.from_tensor_slices(gather.order([shard.records for shard in shards], OPEN_SHARDS))
-        return shards, positions.batch(batch_size, drop_remainder=drop_remainder)
+    arranged = _shuffled if options.shuffle else _in_order
+    return shards, arranged(contract, options, paths, shards)
+
+
+def _in_order(
+    contract: Contract, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
+) -> tf.data.Dataset:
+    if shards is None:
+        elements = record_stream.stream(contract, options.split, paths)
+    else:
+        elements = tf.data.Dataset.from_tensor_slices(record_stream.order([shard.records for shard in shards]))
+    return elements.batch(options.batch_size, drop_remainder=options.drop_remainder)
+
+
+def _shuffled(
+    contract: Contract, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
+) -> tf.data.Dataset:
+    split, batch_size, drop_remainder = options.split, options.batch_size, options.drop_remainder
     resample = options.resample
     records, quotas = contract.split(split).records, class_sampling.epoch_counts(contract, resample, split)
     seed = secrets.randbits(31) if options.seed is None else options.seed
     begins = epoch_order.passes(seed, options.start or epoch_order.from_zero())
     if shards is None:
-        stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(_stream, contract, split, paths)
+        stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(record_stream.stream, contract, split, paths)
         if resample != NATURAL:
             stream = epoch_order.repeated(stream, class_sampling.counts(contract, split), quotas)
-        buffer = _shuffle_buffer(contract, split)
+        buffer = record_stream.shuffle_buffer(contract, split)
         batches = epoch_order.buffered(begins, stream, buffer, batch_size, drop_remainder)
     elif resample != NATURAL:
         batches = epoch_order.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
@@ -263,7 +246,7 @@ def _batches(
     if options.start is None:  # progress bars and step counts need the number
         count = epoch_order.count(records, batch_size, drop_remainder)
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return shards, batches
+    return batches
 
 
 def _by_class(contract: Contract, split: str, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:
@@ -277,45 +260,3 @@ def _by_class(contract: Contract, split: str, shards: list[mmap_tfrecord.Shard])
             "what is damaged with `python -m pipelines verify`, then copy or prepare the dataset again."
         )
     return members
-
-
-def _stream(contract: Contract, split: str, paths: list[str], seed: tf.Tensor | None = None) -> tf.data.Dataset:
-    """Reads serialized records from OPEN_SHARDS shards in parallel.
-
-    With a seed, the shards are in a random order.
-    """
-
-    def side_by_side(files: tf.data.Dataset, read: Callable[[tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
-        return files.interleave(
-            read,
-            cycle_length=min(OPEN_SHARDS, len(paths)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-
-    files = tf.data.Dataset.from_tensor_slices(paths)
-    if seed is not None:  # so that the shuffle buffer after this gets another mixture of shards in every pass
-        # Threads pass on many records at a time: passing on single records costs as much as reading them.
-        block = max(1, BLOCK_BYTES // _mean_bytes(contract, split))
-        shuffled = files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
-        records = side_by_side(shuffled, lambda file: tf.data.TFRecordDataset(file).batch(block)).unbatch()
-    else:
-        groups = files.batch(OPEN_SHARDS)  # `gather.order` computes the same order
-        records = groups.flat_map(
-            lambda group: side_by_side(tf.data.Dataset.from_tensor_slices(group), tf.data.TFRecordDataset)
-        )
-    # The number is in the contract: with it, tf.data reports a shard that was cut at a record boundary.
-    return records.apply(tf.data.experimental.assert_cardinality(contract.split(split).records))
-
-
-def _shuffle_buffer(contract: Contract, split: str) -> int:
-    """Returns the number of records in the shuffle buffer.
-
-    It is all records of a small split; for a large one as many as fit SHUFFLE_BYTES.
-    """
-    return max(1, min(contract.split(split).records, SHUFFLE_BYTES // _mean_bytes(contract, split)))
-
-
-def _mean_bytes(contract: Contract, split: str) -> int:
-    """Returns the mean number of bytes of a split's records, at least 1."""
-    return max(1, sum(shard.bytes for shard in contract.split(split).shards) // contract.split(split).records)

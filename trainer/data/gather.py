@@ -141,23 +141,6 @@ def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.n
     return whole, firsts - np.cumsum([0, *records[:-1]])
 
 
-def order(shards: Sequence[int], together: int) -> np.ndarray:
-    """Computes the order in which streams that read shards in parallel give records.
-
-    Args:
-      shards: number of records of each shard.
-      together: number of shards that are read in parallel.
-
-    Returns:
-      Positions int64 (N,): the first record of each of the first `together` shards, then the second of each ..., then
-        the same for the next shards.
-    """
-    numbers = [np.arange(records) for records in shards]
-    groups = [np.concatenate(numbers[i : i + together]) for i in range(0, len(shards), together)]
-    starts = np.cumsum([0, *map(len, groups)])
-    return np.concatenate([np.argsort(g, kind="stable") + start for g, start in zip(groups, starts, strict=False)])
-
-
 class Buffers:
     """Keeps memory for arrays and uses it again after an array is deleted.
 

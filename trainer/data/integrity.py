@@ -22,7 +22,7 @@ import tensorflow as tf
 from pipelines.contract import Contract, ContractError, Shard
 from pipelines.contract.tfrecord import FRAMING_BYTES, LENGTH_BYTES
 from pipelines.core.urls import is_remote
-from trainer.data import dataset, digest_cache, mmap_tfrecord
+from trainer.data import digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def check(contract: Contract, directory: str, splits: Iterable[str], verify: str
     """
     shards = []
     for split in splits:
-        dataset.checked_shards(contract, directory, split)
+        checked_shards(contract, directory, split)
         shards += [(os.path.join(directory, shard.file), shard) for shard in contract.split(split).shards]
     if verify == "off":
         return
@@ -62,6 +62,41 @@ def check(contract: Contract, directory: str, splits: Iterable[str], verify: str
         fresh = {path: entry for path, entry in pool.map(_compare, unread) if entry}
     if fresh:
         digest_cache.write(known | fresh)
+
+
+def checked_shards(contract: Contract, directory: str, split: str) -> list[str]:
+    """Returns the full paths of the split's shards that hold records.
+
+    Before that it compares each file's size with the contract's. A size costs one `stat`. It finds the shard that was
+    not copied or was cut short. TensorFlow would report such a shard in the middle of an epoch, or not at all if it was
+    cut at a record boundary. `python -m pipelines verify` compares the digests.
+
+    Raises:
+      ContractError: a shard is missing or has another size, or the split holds no records.
+    """
+    shards = contract.split(split).shards
+    for shard in shards:
+        path = os.path.join(directory, shard.file)
+        size = _size(path)
+        if size != shard.bytes:
+            raise ContractError(
+                f"Shard {path} should have {shard.bytes} bytes by its contract. "
+                f"{'There is no such file' if size is None else f'It has {size}'}: copy or prepare the dataset again."
+            )
+    paths = [os.path.join(directory, shard.file) for shard in shards if shard.records]
+    if not paths:
+        raise ContractError(
+            f"Split {split!r} of {directory} holds no records: choose another split, or prepare with more images."
+        )
+    return paths
+
+
+def _size(path: str) -> int | None:
+    """Returns the size of a file, local or gs://, in bytes; None if it is not found."""
+    try:
+        return int(tf.io.gfile.stat(path).length)
+    except tf.errors.OpError:
+        return None
 
 
 def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:

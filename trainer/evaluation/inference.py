@@ -13,8 +13,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from trainer.config import TrainerError
-from trainer.data import dataset
-from trainer.data.gather import order
+from trainer.data import dataset, integrity, record_stream
 from trainer.evaluation.predictions import Predictions
 from trainer.models.outputs import logits_function
 
@@ -50,9 +49,9 @@ def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.
     counts = [shard.records for shard in contract.split(split).shards if shard.records]
     whole = contracts.feature_spec(contract)
     spec = {name: whole[name] for name in ("key", "label")}
-    records = tf.data.TFRecordDataset(dataset.checked_shards(contract, os.fspath(data), split)).batch(KEY_BATCH)
+    records = tf.data.TFRecordDataset(integrity.checked_shards(contract, os.fspath(data), split)).batch(KEY_BATCH)
     found = [(b["key"].numpy(), b["label"].numpy()) for b in records.map(lambda r: tf.io.parse_example(r, spec))]
-    which = order(counts, dataset.OPEN_SHARDS)
+    which = record_stream.order(counts)
     texts = np.concatenate([part for part, _ in found])[which]
     return tuple(t.decode("utf-8", "replace") for t in texts), np.concatenate([part for _, part in found])[which]
 

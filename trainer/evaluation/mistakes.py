@@ -17,8 +17,7 @@ from PIL import Image
 from pipelines import contract as contracts
 from pipelines.contract import ledger
 from pipelines.core.errors import LedgerError
-from trainer.data import dataset
-from trainer.data.gather import order
+from trainer.data import record_stream
 from trainer.evaluation import inference
 from trainer.evaluation.assessment import Assessment
 
@@ -77,7 +76,7 @@ def sources(data: str | os.PathLike[str], split: str) -> list[str]:
     except (LedgerError, tf.errors.OpError):
         return []
     counts = [shard.records for shard in shards]
-    return [found[i] for i in order(counts, dataset.OPEN_SHARDS)] if len(found) == sum(counts) else []
+    return [found[i] for i in record_stream.order(counts)] if len(found) == sum(counts) else []
 
 
 def data_uri(pixels: np.ndarray) -> str:

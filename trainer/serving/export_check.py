@@ -23,7 +23,7 @@ from pipelines.contract import Contract, ledger
 from pipelines.core.errors import LedgerError
 from pipelines.core.urls import is_remote
 from trainer.config import TrainerError
-from trainer.data import dataset, mmap_tfrecord
+from trainer.data import integrity, mmap_tfrecord
 
 RECORDS = 32
 SPLITS = ("test", "validation")  # tried first, then any split that holds records
@@ -83,7 +83,7 @@ def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
     )
     if split is None:
         raise TrainerError(f"The export is compared on records of the dataset. {data!r} has none: prepare it again.")
-    dataset.checked_shards(contract, data, split)
+    integrity.checked_shards(contract, data, split)
     shards = [shard for shard in contract.split(split).shards if shard.records]
     each = -(-count // len(shards))
     images: list[np.ndarray] = []

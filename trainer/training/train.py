@@ -146,7 +146,7 @@ def _check_splits(config: TrainConfig, contract: Contract) -> None:
             f"{', '.join(contract.splits)}. Name another with --validation; none keeps the last epoch."
         )
     for split in _read_splits(config, contract):
-        dataset.checked_shards(contract, config.data, split)
+        integrity.checked_shards(contract, config.data, split)
 
 
 def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:

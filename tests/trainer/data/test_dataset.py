@@ -135,18 +135,6 @@ def test_unknown_and_empty_splits(directory):
         dataset.load(directory, "empty", 4)
 
 
-def test_missing_and_cut_shards_are_named_with_both_sizes(tmp_path):
-    contract = write_dataset(tmp_path / "d", splits={"train": (3, 2)})
-    shard = contract.splits["train"].shards[1]
-    path = tmp_path / "d" / shard.file
-    path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(ContractError, match=f"should have {shard.bytes} bytes .* It has {shard.bytes - 5}: copy or"):
-        dataset.load(tmp_path / "d", "train", 4)
-    path.unlink()
-    with pytest.raises(ContractError, match="There is no such file: copy or prepare"):
-        dataset.load(tmp_path / "d", "train", 4)
-
-
 def rewrite(directory, records, claimed=None):
     """Puts other records into the only shard and makes the contract agree with its size."""
     contract = contracts.load(directory)
@@ -191,12 +179,3 @@ def test_a_record_fewer_than_the_contract_says_is_noticed(tmp_path, monkeypatch)
     monkeypatch.setattr(dataset.mmap_tfrecord, "open_shards", lambda *_: None)
     with pytest.raises(ContractError, match=r"record 3: the contract tells of 4 records"):
         dataset.load(directory, "train", 2)
-
-
-def test_the_shuffle_buffer_is_bounded_by_bytes(monkeypatch):
-    shards = (Shard("a", 1000, 4_000_000, "0" * 64), Shard("b", 1000, 4_000_000, "0" * 64))
-    split = Split({"ok": 2000}, {"ok": 2000}, {"ok": 0}, shards)
-    contract = make_contract(splits={"train": split})
-    assert dataset._shuffle_buffer(contract, "train") == 2000
-    monkeypatch.setattr(dataset, "SHUFFLE_BYTES", 400_000)
-    assert dataset._shuffle_buffer(contract, "train") == 100

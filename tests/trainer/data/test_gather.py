@@ -156,12 +156,6 @@ def test_shuffling_is_over_the_whole_split():
     assert counts.max() < 140
 
 
-def test_order_takes_shards_in_turn():
-    assert gather.order([3, 1, 2], 16).tolist() == [0, 3, 4, 1, 5, 2]
-    assert gather.order([2, 2, 2], 2).tolist() == [0, 2, 1, 3, 4, 5]
-    assert gather.order([2], 1).tolist() == [0, 1]
-
-
 @pytest.mark.parametrize("mode", sorted(AFFINES))
 def test_compiled_normalizes_to_the_same_bits(mode):
     contract = make_contract(encoding="uint8", normalization=normalization(mode), image_shape=(16, 16, 3))

@@ -16,7 +16,7 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split, tfrecord
 from tests.support.datasets import frame, masked, record, write_dataset
 from trainer.cli.main import main
-from trainer.data import digest_cache, integrity, mmap_tfrecord
+from trainer.data import dataset, digest_cache, integrity, mmap_tfrecord
 
 LARGE = digest_cache.MAX_CACHE_BYTES + 1
 ROOT = str(pathlib.Path(__file__).parents[3])
@@ -165,6 +165,18 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert place() == f"{tmp_path}/.cache/shardmill/digests.json"
     assert place(XDG_CACHE_HOME="/x/y") == "/x/y/shardmill/digests.json"
     assert place(XDG_CACHE_HOME="relative") == f"{tmp_path}/.cache/shardmill/digests.json"
+
+
+def test_missing_and_cut_shards_are_named_with_both_sizes(tmp_path):
+    contract = write_dataset(tmp_path / "d", splits={"train": (3, 2)})
+    shard = contract.splits["train"].shards[1]
+    path = tmp_path / "d" / shard.file
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(ContractError, match=f"should have {shard.bytes} bytes .* It has {shard.bytes - 5}: copy or"):
+        dataset.load(tmp_path / "d", "train", 4)
+    path.unlink()
+    with pytest.raises(ContractError, match="There is no such file: copy or prepare"):
+        dataset.load(tmp_path / "d", "train", 4)
 
 
 def test_much_to_read_is_announced(data, cache, monkeypatch, caplog):
