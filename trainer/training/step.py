@@ -12,7 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import ops
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
@@ -22,6 +21,7 @@ from trainer.models import build as models
 from trainer.models.backbone import Backbone
 from trainer.training import distribution, losses, mixed_precision, optimizers
 from trainer.training.augmentation import Augmentation
+from trainer.training.keras_metrics import BalancedAccuracy, RunningMean
 
 INPUT, LOSS, GRADIENT = 1, 2, 4  # bits: which part of a step is not finite
 KINDS = 8
@@ -43,53 +43,6 @@ class Dequantize(keras.layers.Layer):
         if images.dtype == tf.uint8:
             return contracts.normalize(self._contract, images)
         return tf.cast(images, tf.float32)
-
-
-class BalancedAccuracy(keras.metrics.Metric):
-    """Computes the mean recall over the classes seen so far, without class weights.
-
-    It is `metrics.balanced_accuracy` as a running Keras metric. It takes int labels (B,) and scores (B, C), logits or
-    probabilities. It keeps a confusion matrix float32 (C, C), which counts exactly up to 2**24 records a cell.
-    """
-
-    def __init__(self, classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:
-        super().__init__(name=name, **kwargs)
-        self.classes = classes
-        self.matrix = self.add_variable(
-            (classes, classes), initializer="zeros", aggregation="only_first_replica", name="matrix"
-        )
-
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        del sample_weight  # a record counts once, whatever its weight in the loss
-        self.add(self.confusion(y_true, y_pred))
-
-    def confusion(self, y_true: Any, y_pred: Any) -> Any:
-        """Returns the counts of true class (row) and predicted class: float32 (C, C)."""
-        true = ops.one_hot(ops.reshape(y_true, (-1,)), self.classes, dtype="float32")
-        given = ops.one_hot(ops.argmax(y_pred, axis=-1), self.classes, dtype="float32")
-        return ops.matmul(ops.transpose(true), given)
-
-    def add(self, matrix: Any) -> None:
-        """Adds a matrix of `confusion`, which is the same on every replica."""
-        self.matrix.assign_add(matrix)
-
-    def result(self) -> Any:
-        support = ops.sum(self.matrix, axis=1)
-        recall = ops.diagonal(self.matrix) / ops.maximum(support, 1.0)
-        return ops.sum(recall) / ops.maximum(ops.sum(ops.cast(support > 0, "float32")), 1.0)
-
-    def reset_state(self) -> None:
-        self.matrix.assign(ops.zeros((self.classes, self.classes)))
-
-
-class RunningMean(keras.metrics.Mean):
-    """Computes the mean of values that are the same on every replica.
-
-    Therefore it is read without a message to the other replicas.
-    """
-
-    def add_variable(self, *args: Any, **kwargs: Any) -> Any:
-        return super().add_variable(*args, **{**kwargs, "aggregation": "only_first_replica"})
 
 
 class TrainedModel(keras.Model):

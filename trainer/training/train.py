@@ -32,6 +32,7 @@ from trainer.models import build
 from trainer.training import (
     augmentation,
     checkpoint_file,
+    cluster,
     compiled_steps,
     distribution,
     finalize,
@@ -69,14 +70,14 @@ def train(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict
     contract = contracts.load(config.data)
     used = distribution.strategy(config.strategy)
     distribution.check(config, used)
-    with distribution.only_first_reports(used):
+    with cluster.only_first_reports(used):
         return _train(config, contract, used, saved)
 
 
 def _train(
     config: TrainConfig, contract: Contract, used: tf.distribute.Strategy, saved: Callable[[], None]
 ) -> dict[str, Any]:
-    worker, of = distribution.workers(used)
+    worker, of = cluster.workers(used)
     _check_splits(config, contract)
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     warnings = [
@@ -88,7 +89,7 @@ def _train(
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about)
     checkpoint = resume.find(run, about) if config.resume else None
-    distribution.agree(used, config, about, resume.step_of(checkpoint))
+    cluster.agree(used, config, about, resume.step_of(checkpoint))
     start_keras(config.seed, config.deterministic)
     network = build.build(config.model, contract, "" if checkpoint else config.init_weights)
     if not config.resume and not run.metrics.is_file() and checkpoint_file.found(run.checkpoints):
@@ -112,10 +113,10 @@ def _train(
         checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
         progress = _fit(config, contract, network, used, checkpoints, resume.Session(saved, ending))
     if worker:
-        distribution.wait_for_all(used)
+        cluster.wait_for_all(used)
         return {}
     result = finalize.write(config, contract, network, run, progress)
-    distribution.wait_for_all(used)
+    cluster.wait_for_all(used)
     return result
 
 
@@ -245,7 +246,7 @@ def _fit(
     def broke(fault: int) -> None:
         raise nonfinite.breakdown(config, contract, steps, fault)
 
-    with distribution.one_sentence_if_one_is_gone(used):
+    with cluster.one_sentence_if_one_is_gone(used):
         compiled = loop.Compiled(
             training=lambda: compiled_steps.compiled(distribution.divided(model.train_step, used), jit),
             test=compiled_steps.compiled(distribution.divided(model.test_step, used)),

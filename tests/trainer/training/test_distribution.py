@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -203,54 +202,10 @@ def test_parts_by_hand():
     assert seen == [([0], 0), ([0], 0)]
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{}", "[1]", '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}',
-             '{"cluster": {"ps": ["a:1"], "worker": ["b:1"]}, "task": {"type": "worker", "index": 0}}'],
-)  # fmt: skip
-def test_a_cluster_that_is_not_told_is_refused(monkeypatch, text):
-    monkeypatch.setenv("TF_CONFIG", text)
-    with pytest.raises(TrainerError, match="--strategy multiworker needs TF_CONFIG in the environment of each worker"):
-        distribution.strategy("multiworker")
-
-
 def test_one_training_on_several_devices_a_process(monkeypatch):
     monkeypatch.setattr(distribution, "_begun", ["mirrored"])
     with pytest.raises(TrainerError, match=r"trains once a process: .* a process of its own"):
         distribution.strategy("mirrored")
-
-
-class Workers:
-    """As many workers as configs are given; each thinks that it is the first."""
-
-    def __init__(self, monkeypatch, data, *configs, steps=(0, 0), **changed):
-        self.num_replicas_in_sync, sent = len(configs), []
-        self.contract, self.changed = contracts.load(data), changed
-        monkeypatch.setattr(distribution, "workers", lambda used: (0, len(configs)))
-        monkeypatch.setattr(distribution, "_sum", lambda used, values: sent.append(values) or values)
-        for config, step in zip(configs, steps, strict=True):
-            with contextlib.suppress(TrainerError):
-                self.agree(config, step, **(changed if sent else {}))
-        total = np.sum(sent, axis=0).tolist()
-        monkeypatch.setattr(distribution, "_sum", lambda used, values: total)
-
-    def agree(self, config, step=0, **changed):
-        distribution.agree(self, config, resume.fingerprint(config, self.contract, 2) | changed, step)
-
-
-def test_workers_that_were_started_otherwise_are_refused_by_name(data, monkeypatch):
-    def config(**changes):
-        return TrainConfig(str(data), "o", strategy="multiworker", **changes)
-
-    own = config()
-    Workers(monkeypatch, data, own, config(verify="off")).agree(own)  # an option that changes nothing
-    with pytest.raises(TrainerError, match=r"Different on another one: --learning-rate \(here 0\.001\)\. Start all"):
-        Workers(monkeypatch, data, own, config(learning_rate=1e-4)).agree(own)
-    with pytest.raises(TrainerError, match=r"one: --steps-per-execution \(here 0\), --checkpoint-steps \(here 0\)"):
-        Workers(monkeypatch, data, own, config(steps_per_execution=4, checkpoint_steps=2)).agree(own)
-    with pytest.raises(TrainerError, match="another one: the dataset, versions of libraries"):
-        Workers(monkeypatch, data, own, own, dataset="another", versions={"keras": "0"}).agree(own)
-    with pytest.raises(TrainerError, match=r"found different checkpoints \(this one begins at step 8\)"):
-        Workers(monkeypatch, data, own, own, steps=(8, 4)).agree(own, 8)
 
 
 def test_what_does_not_go_together_is_refused(data, tmp_path):
