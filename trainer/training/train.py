@@ -44,7 +44,7 @@ from trainer.training import (
 )
 from trainer.training.compiled_steps import Pace
 from trainer.training.history import Progress
-from trainer.training.step import training_model
+from trainer.training.step import TrainedModel, training_model
 
 _log = logging.getLogger(__name__)
 
@@ -78,13 +78,7 @@ def _train(
     config: TrainConfig, contract: Contract, used: tf.distribute.Strategy, saved: Callable[[], None]
 ) -> dict[str, Any]:
     worker, of = cluster.workers(used)
-    _check_splits(config, contract)
-    augmentation.chosen(config, contract)  # reports unknown class names before any work
-    warnings = [
-        *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
-        *mixed_precision.warnings(config),
-    ]  # fmt: skip
-    integrity.check(contract, config.data, _read_splits(config, contract), config.verify)
+    warnings = _checked(config, contract)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about)
@@ -92,15 +86,8 @@ def _train(
     cluster.agree(used, config, about, resume.step_of(checkpoint))
     start_keras(config.seed, config.deterministic)
     network = build.build(config.model, contract, "" if checkpoint else config.init_weights)
-    if not config.resume and not run.metrics.is_file() and checkpoint_file.found(run.checkpoints):
-        _log.info("%r holds an unfinished run, which is started over; with --resume it would go on", config.output)
     if not checkpoint and not worker:
-        versions = {
-            "shardmill": pipelines.__version__,
-            "python": platform.python_version(),
-            "system": platform.platform(),
-        }
-        run_dir.begin(config.output, config, contract, versions | run_dir.versions(tf, keras, np))
+        _begin(config, contract, run)
     _log.info(
         "%s, %s parameters, on %r: %s %s records of %d classes%s",
         network.name, f"{network.count_params():,}", contract.name,
@@ -112,12 +99,37 @@ def _train(
     with sigterm.noted(active=of == 1) as ending:  # with several workers, a worker that saves would wait for the others
         checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
         progress = _fit(config, contract, network, used, checkpoints, resume.Session(saved, ending))
-    if worker:
-        cluster.wait_for_all(used)
-        return {}
-    result = finalize.write(config, contract, network, run, progress)
+    result = {} if worker else finalize.write(config, contract, network, run, progress)
     cluster.wait_for_all(used)
     return result
+
+
+def _checked(config: TrainConfig, contract: Contract) -> list[str]:
+    """Checks the options against the dataset, and the shards; returns warnings.
+
+    Raises:
+      TrainerError, ContractError: as `train`.
+    """
+    _check_splits(config, contract)
+    augmentation.chosen(config, contract)  # reports unknown class names before any work
+    warnings = [
+        *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
+        *mixed_precision.warnings(config),
+    ]  # fmt: skip
+    integrity.check(contract, config.data, _read_splits(config, contract), config.verify)
+    return warnings
+
+
+def _begin(config: TrainConfig, contract: Contract, run: run_dir.Run) -> None:
+    """Begins a new run in the output directory, in place of an earlier one."""
+    if not config.resume and not run.metrics.is_file() and checkpoint_file.found(run.checkpoints):
+        _log.info("%r holds an unfinished run, which is started over; with --resume it would go on", config.output)
+    versions = {
+        "shardmill": pipelines.__version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+    }
+    run_dir.begin(config.output, config, contract, versions | run_dir.versions(tf, keras, np))
 
 
 def _finished(config: TrainConfig, contract: Contract, run: run_dir.Run, about: dict[str, Any]) -> dict[str, Any]:
@@ -208,29 +220,14 @@ def _fit(
     It leaves the best weights in the network.
     """
     position, steps = loop.Position(), nonfinite.steps_of_epoch(config, contract)
-    batches = dataset.load(
-        config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
-        start=position.start, resample=config.resample, share=distribution.share(used),
-        cache=config.cache,
-    )  # fmt: skip
-    validation = None
-    if config.validation != NO_VALIDATION:
-        validation = dataset.load(
-            config.data,
-            config.validation,
-            evaluate.EVALUATION_BATCH,
-            dequantize=False,
-            share=distribution.share(used),
-            cache=config.cache,
-        )
-    records = contract.split(TRAIN_SPLIT).records
+    inputs = _inputs(config, position, distribution.share(used))
     trained = network
     with used.scope():
         if config.mixed_precision != "none" or config.strategy != "one":
             trained = mixed_precision.twin(config, contract, network)
         model = training_model(config, contract, trained, steps)
     distribution.prepare(model, used)
-    run = checkpoints.run
+    run, records = checkpoints.run, contract.split(TRAIN_SPLIT).records
     progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, run)
     state = loop.State(model, position, progress)
     saver = resume.Saver(config, checkpoints, state, steps, session)
@@ -239,20 +236,12 @@ def _fit(
     if checkpoints.start:
         saver.restore(checkpoints.start)
     distribution.part_seeds(model, used)
-    jit = config.strategy == "one" and compiled_steps.use_xla(
-        config.jit, model, batches.element_spec, config.batch_size
-    )
 
     def broke(fault: int) -> None:
         raise nonfinite.breakdown(config, contract, steps, fault)
 
     with cluster.one_sentence_if_one_is_gone(used):
-        compiled = loop.Compiled(
-            training=lambda: compiled_steps.compiled(distribution.divided(model.train_step, used), jit),
-            test=compiled_steps.compiled(distribution.divided(model.test_step, used)),
-            pace=Pace(distribution.steps_at_once(config, used), [config.checkpoint_steps]),
-        )
-        inputs = loop.Input(batches, validation)
+        compiled = _compiled(config, model, inputs.training.element_spec, used)
         loop.run(state, inputs, compiled, config.epochs, steps, saver.after_step, broke)
     with model.averaged():
         mixed_precision.hand_over(trained, network)
@@ -262,3 +251,27 @@ def _fit(
     progress.put_back()
     mixed_precision.hand_over(trained, network)
     return progress
+
+
+def _inputs(config: TrainConfig, position: loop.Position, share: tuple[int, int] | None) -> loop.Input:
+    """Opens the train split, to be read from the position, and the validation split."""
+    batches = dataset.load(
+        config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
+        start=position.start, resample=config.resample, share=share, cache=config.cache,
+    )  # fmt: skip
+    if config.validation == NO_VALIDATION:
+        return loop.Input(batches, None)
+    validation = dataset.load(
+        config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False, share=share, cache=config.cache
+    )
+    return loop.Input(batches, validation)
+
+
+def _compiled(config: TrainConfig, model: TrainedModel, spec: Any, used: tf.distribute.Strategy) -> loop.Compiled:
+    """Compiles the steps; `spec` is that of a training batch."""
+    jit = config.strategy == "one" and compiled_steps.use_xla(config.jit, model, spec, config.batch_size)
+    return loop.Compiled(
+        training=lambda: compiled_steps.compiled(distribution.divided(model.train_step, used), jit),
+        test=compiled_steps.compiled(distribution.divided(model.test_step, used)),
+        pace=Pace(distribution.steps_at_once(config, used), [config.checkpoint_steps]),
+    )
