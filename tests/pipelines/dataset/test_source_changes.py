@@ -174,3 +174,14 @@ def test_a_dataset_that_does_not_say_where_its_input_is(tmp_path):
         (out / "stats/summary.json").write_text(text)
         with pytest.raises(SourceError, match=r"does not say where the input is\. Name it: --source PATH"):
             source_changes.find(str(out))
+
+
+def test_settings_that_this_version_does_not_know_are_refused(tmp_path):
+    (tmp_path / "1.jpg").write_text("one")
+    out = manifest_dataset(tmp_path, [("1.jpg", "cat")], [])
+    (out / "stats/summary.json").write_text(json.dumps({"settings": {"input": str(tmp_path), "layout": "deep"}}))
+    with pytest.raises(SourceError, match=r"should name a layout of auto, class, split\. Received: 'deep'"):
+        source_changes.find(str(out))
+    (out / "stats/summary.json").write_text("{}")
+    with pytest.raises(SourceError, match=r"cannot be listed: .*hdfs:// cannot be read or written"):
+        source_changes.find(str(out), "hdfs://host/in")
