@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "pipelines/inputs": "core storage",
     "pipelines/images": "core",
     "pipelines/plan": "core",
-    "pipelines/workers": "storage",
+    "pipelines/workers": "core storage",
     "pipelines/records": "work_dir contract core images storage workers",
     "pipelines/runners": "core storage",
     "pipelines/dataset": "work_dir contract core inputs storage",

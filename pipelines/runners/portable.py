@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any
 
+from pipelines.core import machine
 from pipelines.core.errors import ConfigError
 from pipelines.core.urls import is_remote
 from pipelines.runners.beam_flags import Flags
@@ -75,7 +76,7 @@ def _flink(given: Flags) -> list[str]:
     added = given.lacking(flink_job_server_jar=jar) + _java(given)
     master = str(given["flink_master"] or "[local]")
     if master in ("[local]", "[auto]"):
-        slots = str(min(_cores(), MOST_LOCAL))
+        slots = str(min(machine.cores(), MOST_LOCAL))
         return added + given.lacking(flink_master="[local]", environment_type="LOOPBACK", parallelism=slots)
     cluster = _flink_cluster(master, jar)
     added += given.lacking(parallelism=str(cluster["slots-total"]))
@@ -86,7 +87,7 @@ def _spark(given: Flags) -> list[str]:
     added = given.lacking(spark_job_server_jar=_jar(given, "spark")) + _java(given)
     master = str(given["spark_master_url"] or "local")
     if master.startswith("local"):
-        return added + given.lacking(spark_master_url=f"local[{_cores()}]", environment_type="LOOPBACK")
+        return added + given.lacking(spark_master_url=f"local[{machine.cores()}]", environment_type="LOOPBACK")
     url = urllib.parse.urlsplit(master)
     if url.scheme != "spark" or not url.port:
         raise ConfigError(f"--spark_master_url should be local[N] or spark://HOST:PORT. Received: {master!r}")
@@ -229,7 +230,3 @@ def _check_reachable(address: str, what: str, remedy: str) -> None:
         raise ConfigError(f"{what} should be HOST:PORT. Received: {address!r}") from e
     except OSError as e:
         raise ConfigError(f"Nothing answers at {address} ({what}): {e.strerror or e}. {remedy}") from e
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -11,13 +11,13 @@ import collections
 import dataclasses
 import functools
 import itertools
-import os
 import queue
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from pipelines.core import machine
 from pipelines.storage import remote
 from pipelines.workers import worker_process
 from pipelines.workers.worker_process import TaskLostError, WorkerError, WorkerProcess
@@ -172,4 +172,4 @@ def usual_count(configured: int) -> int:
 
     It is the configured number, or one for every core that this process may use.
     """
-    return configured or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return configured or machine.cores()

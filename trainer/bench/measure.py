@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.core import machine
 from trainer.bench.config import BenchConfig, check_split
 from trainer.bench.verdict import Findings, Spread
 from trainer.config import NO_CACHE, TrainConfig, TrainerError
@@ -123,7 +124,7 @@ def run(config: BenchConfig) -> tuple[Findings, dict[str, Any]]:
     )  # fmt: skip
     train.start_keras(setup.seed)
     devices = [*map(_device_name, _accelerators()), "CPU"]
-    _log.info("devices: %s with %d cores", ", ".join(devices), _cores())
+    _log.info("devices: %s with %d cores", ", ".join(devices), machine.cores())
     batches = load(config)
     step, xla, about = _network_step(setup, contract, batch_in_memory(contract, config.batch_size))
     _log.info("model: %s", about["network"])
@@ -187,7 +188,7 @@ def time_step(config: BenchConfig, contract: Contract, batches: tf.data.Dataset,
         records=contract.split(config.split).records,
         batch_size=config.batch_size,
         encoding=contract.encoding,
-        cores=_cores(),
+        cores=machine.cores(),
         accelerator=bool(_accelerators()),
         cache=config.cache,
         mixed_precision=config.mixed_precision,
@@ -258,14 +259,6 @@ def _write_trace(directory: str, feed: Feed, step: Step) -> None:
         tf.profiler.experimental.stop()
     if not any(file.stat().st_size for file in Path(directory).rglob("*.xplane.pb")):
         raise TrainerError(f"TensorFlow wrote no trace to {directory!r}: is its disk full?")
-
-
-def _cores() -> int:
-    """Returns the number of cores that this process may use.
-
-    In a container or under taskset these may be fewer than all cores.
-    """
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _accelerators() -> list[Any]:

@@ -6,17 +6,17 @@ first needed, so that the first epoch costs the same as without a cache.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import numpy as np
 
 from pipelines.contract import Contract
+from pipelines.core import machine
 from trainer.config import TrainerError
 from trainer.data import mmap_tfrecord
 from trainer.data.gather import calls
 
-MEMORY_SHARE = 0.5  # a cache may take this share of the machine's memory: training needs the rest
+MEMORY_SHARE = 0.5  # a cache may take this share of the memory that the process may use: training needs the rest
 
 
 class Store:
@@ -95,9 +95,10 @@ def open_store(contract: Contract, split: str, shards: Sequence[mmap_tfrecord.Sh
 
 
 def _check_memory(split: str, size: int) -> None:
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > MEMORY_SHARE * whole:
+    available = machine.memory_bytes()
+    if size > MEMORY_SHARE * available:
         raise TrainerError(
-            f"--cache memory needs {size / 1e9:.1f} GB for the decoded images of {split!r}, more than half of this "
-            f"machine's {whole / 1e9:.1f} GB: leave --cache out, or prepare with --encoding uint8, which needs none."
+            f"--cache memory needs {size / 1e9:.1f} GB for the decoded images of {split!r}, more than half of the "
+            f"{available / 1e9:.1f} GB that this process may use: leave --cache out, or prepare with --encoding uint8, "
+            "which needs none."
         )

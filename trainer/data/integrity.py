@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from pipelines.contract import Contract, ContractError, Shard
 from pipelines.contract.tfrecord import FRAMING_BYTES, LENGTH_BYTES
+from pipelines.core import machine
 from pipelines.core.urls import is_remote
 from trainer.data import digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
@@ -58,7 +59,7 @@ def check(contract: Contract, directory: str, splits: Iterable[str], verify: str
     size = sum(shard.bytes for _, shard in unread)
     if size > TOLD_BYTES:
         _log.info("comparing the digests of %d shards, %.1f GB; --verify off leaves that out", len(unread), size / 1e9)
-    with ThreadPoolExecutor(min(THREADS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(THREADS, machine.cores())) as pool:
         fresh = {path: entry for path, entry in pool.map(_compare, unread) if entry}
     if fresh:
         digest_cache.write(known | fresh)

@@ -15,6 +15,7 @@ import numpy as np
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError, tfrecord
 from pipelines.contract.tfrecord import FOOTER_BYTES, FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
+from pipelines.core import machine
 from pipelines.core.urls import is_remote
 
 MAX_SHARDS = 512  # each map keeps a file open, and a process may usually open 1,024 files
@@ -81,13 +82,14 @@ def open_shards(contract: Contract, directory: str, split: str, compressed: bool
     Returns:
       The mapped shards, or None if they have to be read as streams. That is so if images are compressed (unless
       `compressed`), the directory is remote, the system cannot map the files, there are more than MAX_SHARDS of them,
-      or they are together larger than the machine's memory: each record would then be read from the disk separately.
+      or they are together larger than the memory that this process may use: each record would then be read from the
+      disk separately.
     """
     shards = [shard for shard in contract.split(split).shards if shard.records]
     raw = contract.encoding in contracts.RAW_DTYPES
     if not (raw or compressed) or is_remote(directory) or len(shards) > MAX_SHARDS:
         return None
-    if sum(shard.bytes for shard in shards) > _memory_bytes():
+    if sum(shard.bytes for shard in shards) > machine.memory_bytes():
         return None
     try:
         return [Shard(os.path.join(directory, shard.file), shard.records) for shard in shards]
@@ -158,7 +160,3 @@ def error(path: str, number: int, what: str) -> ContractError:
         f"Shard {path}, record {number}: {what}. Find what is damaged with `python -m pipelines verify`, then "
         "copy or prepare the dataset again."
     )
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -32,7 +32,7 @@ def built(tmp_path, monkeypatch) -> pathlib.Path:
     monkeypatch.setenv("PATH", str(programs))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(portable, "BUILT", folder)
-    monkeypatch.setattr(portable, "_cores", lambda: 3)
+    monkeypatch.setattr(portable.machine, "cores", lambda: 3)
     return folder
 
 

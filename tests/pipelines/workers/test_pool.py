@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from pipelines.config import PrepareConfig
+from pipelines.core import machine
 from pipelines.core.elements import Made, Ref, Source
 from pipelines.core.errors import ConfigError, IncompleteError
 from pipelines.job import prepare
@@ -216,9 +217,10 @@ def test_forks_are_of_a_process_with_one_thread():
     )
 
 
-def test_usual_count():
+def test_usual_count(monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 5)
     assert pool.usual_count(3) == 3
-    assert pool.usual_count(0) == len(os.sched_getaffinity(0))
+    assert pool.usual_count(0) == 5
 
 
 @pytest.mark.slow

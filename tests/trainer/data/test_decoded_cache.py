@@ -74,7 +74,9 @@ def test_in_the_order_of_the_shards_and_normalized_it_is_the_stream(data):
 
 def test_no_room_is_one_sentence(data, monkeypatch):
     monkeypatch.setattr(decoded_cache, "MEMORY_SHARE", 1e-12)
-    with pytest.raises(TrainerError, match=r"--cache memory needs .* half of this machine's .*: leave --cache out"):
+    with pytest.raises(
+        TrainerError, match=r"--cache memory needs .* half of the .* GB that this process may use: leave --cache out"
+    ):
         load(data, "memory")
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split, tf_example, tfrecord
+from pipelines.core import machine
 from tests.support.datasets import AFFINES, frame, make_contract, masked, normalization, picture, record, write_dataset
 from trainer.data import dataset, epoch_order, gather, mmap_array, mmap_tfrecord, xla_normalize
 from trainer.data.example_layout import Layout, LayoutError, Rows, expected, read_label
@@ -116,9 +117,9 @@ def test_what_cannot_be_mapped_is_streamed(tmp_path, monkeypatch):
     contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (2, 1)})
     directory = str(tmp_path / "d")
     assert mmap_tfrecord.open_shards(contract, f"gs://{directory}", "train") is None
-    for name, value in (("MAX_SHARDS", 1), ("_memory_bytes", lambda: 10)):
+    for module, name, value in ((mmap_tfrecord, "MAX_SHARDS", 1), (machine, "memory_bytes", lambda: 10)):
         with monkeypatch.context() as patch:
-            patch.setattr(mmap_tfrecord, name, value)
+            patch.setattr(module, name, value)
             assert mmap_tfrecord.open_shards(contract, directory, "train") is None
     with monkeypatch.context() as patch:
         patch.setattr(mmap_tfrecord.mmap, "mmap", lambda *_, **__: (_ for _ in ()).throw(OSError(19, "No such device")))
