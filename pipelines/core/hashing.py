@@ -9,8 +9,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Any
 
 POSITIONS = 1 << 64
+
+
+class Hashed:
+    """Reads or writes an open file, and hashes the bytes that it reads or writes.
+
+    So no file has to be read once more for its digest.
+
+    Attributes:
+      sha256: The hash of all bytes so far.
+      size: Their number.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.sha256, self.size = file, hashlib.sha256(), 0
+
+    def read(self, count: int) -> bytes:
+        data: bytes = self._file.read(count)
+        self._add(data)
+        return data
+
+    def write(self, data: Any) -> None:
+        """Writes bytes, or a buffer of bytes."""
+        self._file.write(data)
+        self._add(data)
+
+    def _add(self, data: Any) -> None:
+        self.sha256.update(data)
+        self.size += len(data)
 
 
 def position(seed: int, *parts: str | int) -> int:

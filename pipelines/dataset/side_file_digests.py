@@ -33,7 +33,7 @@ def bind(contract: Contract, work: Work, texts: Mapping[str, str]) -> Contract:
     for split in contract.splits.values():
         for shard in split.shards:
             found[f"ledger/{shard.file}.jsonl"] = work.path("ledger", f"{shard.file}.jsonl")
-    digests = storage.each(lambda path: storage.digest_and_size(path)[0], found.values(), work.root)
+    digests = storage.each(storage.sha256, found.values(), work.root)
     files |= dict(zip(found, digests, strict=True))
     return dataclasses.replace(contract, files=files)
 
@@ -49,7 +49,7 @@ def problems(directory: str, contract: Contract) -> Iterator[str]:
     # of the files of `derived` follows from the contract.
     for name in sorted({**contract.files, **derived, graph: ""}):
         try:
-            digest = storage.digest_and_size(storage.join(directory, *name.split("/")))[0]
+            digest = storage.sha256(storage.join(directory, *name.split("/")))
         except FileNotFoundError:
             yield f"{name} is missing."
             continue

@@ -8,17 +8,16 @@ record was dropped, repeated, moved or added.
 from __future__ import annotations
 
 import collections
-import hashlib
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import IO
 
 from pipelines import storage
 from pipelines.contract import Contract, Shard, ledger, tf_example, tfrecord
 from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core import progress
 from pipelines.core.errors import LedgerError
+from pipelines.core.hashing import Hashed
 from pipelines.storage import CHUNK
 
 MOST_TOLD = 10  # problems of one kind that are listed per shard; the rest are counted
@@ -34,25 +33,6 @@ class Counts:
         self.copies: collections.Counter[str] = collections.Counter()
 
 
-class _Hashed:
-    """Reads a file and hashes the bytes that it reads."""
-
-    def __init__(self, file: IO[bytes]):
-        self._file, self._sha256, self.size = file, hashlib.sha256(), 0
-
-    def read(self, count: int) -> bytes:
-        data = self._file.read(count)
-        self._sha256.update(data)
-        self.size += len(data)
-        return data
-
-    def digest(self) -> str:
-        """Returns the SHA-256 of the complete file; reads the rest of it first."""
-        while self.read(CHUNK):
-            pass
-        return self._sha256.hexdigest()
-
-
 def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -> Iterator[str]:
     """Yields a sentence for each problem of a shard.
 
@@ -65,7 +45,7 @@ def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -
         listed = None
     try:
         with storage.reading(storage.join(directory, shard.file)) as file:
-            yield from _file_problems(_Hashed(file), contract, shard, listed, counts)
+            yield from _file_problems(Hashed(file), contract, shard, listed, counts)
     except FileNotFoundError:
         yield f"{shard.file} is missing."
     except OSError as e:
@@ -73,7 +53,7 @@ def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -
 
 
 def _file_problems(
-    file: _Hashed, contract: Contract, shard: Shard, listed: list[ledger.Line] | None, counts: Counts
+    file: Hashed, contract: Contract, shard: Shard, listed: list[ledger.Line] | None, counts: Counts
 ) -> Iterator[str]:
     keys: list[str] = []
     wrong: list[str] = []
@@ -101,7 +81,9 @@ def _file_problems(
         misplaced.append(f"ledger/{shard.file}.jsonl should name {shard.records} records. It names {len(listed)}.")
     yield from _few(wrong, f"{shard.file}: {{}} more records are wrong.")
     yield from _few(misplaced, f"{shard.file}: {{}} more records are out of place.")
-    changed = file.digest() != shard.sha256  # reads to the end: the loop may have stopped at a damaged length
+    while file.read(CHUNK):  # the loop may have stopped at a damaged length
+        pass
+    changed = file.sha256.hexdigest() != shard.sha256
     if file.size != shard.bytes:
         yield f"{shard.file} should have {shard.bytes} bytes. It has {file.size}."
     elif changed:

@@ -80,7 +80,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         weighted=rules.is_manifest(config.input) and totals.weighted,
         config_digest=config.digest(),
         source_digest=f"{totals.source_digest:064x}",
-        transform_digest=storage.digest_and_size(work.path("transform", "transform_fn", "saved_model.pb"))[0],
+        transform_digest=storage.sha256(work.path("transform", "transform_fn", "saved_model.pb")),
         rejected=summary.rejected,
         versions={
             "shardmill": pipelines.__version__,

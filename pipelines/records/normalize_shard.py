@@ -11,6 +11,7 @@ import tensorflow as tf
 from pipelines import contract, storage
 from pipelines.contract import tfrecord
 from pipelines.core.elements import Affine
+from pipelines.core.hashing import Hashed
 
 MOST = 1 << 31  # most bytes of a record: the limit of protocol buffers
 
@@ -28,12 +29,12 @@ def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str
     """
     table = normalization_table(*affine, encoding)
     with storage.reading(staged) as file, storage.writing(target) as out:
-        hashed = storage.Hashed(out)
+        hashed = Hashed(out)
         for frame in tfrecord.frames(file.read, MOST):
             if frame.problem:
                 raise OSError(f"{staged}, record at byte {frame.offset}: {frame.problem}. Remove it and run again.")
             hashed.write(tfrecord.framed(finish_example(frame.data, table)))
-    return hashed.hexdigest(), hashed.size
+    return hashed.sha256.hexdigest(), hashed.size
 
 
 def normalization_table(scale: tuple[float, ...], offset: tuple[float, ...], encoding: str) -> np.ndarray:

@@ -77,7 +77,7 @@ def write_shard(
     label_ids = {label: i for i, label in enumerate(labels)}
     shown = _Pictures(ordered, shard, spec, workers) if shard.thumbnails else None
     with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
-        writer = storage.Hashed(out)
+        writer = hashing.Hashed(out)
         for item, made, record in _in_order(ordered, split, label_ids, spec, workers):
             progress.advance(1)
             if isinstance(made, Rejected):
@@ -93,7 +93,7 @@ def write_shard(
         "task_digest": digest,
         "source_digest": hashing.multiset_digest(originals),
         "weighted": any(i.ref.weight != 1.0 for i in ordered),
-        "sha256": writer.hexdigest(),
+        "sha256": writer.sha256.hexdigest(),
         "bytes": writer.size,
         **account.result((spec.image.height, spec.image.width)),
         "thumbnails": shown.result() if shown is not None else [],

@@ -9,10 +9,8 @@ from pipelines.core.errors import StorageError
 from pipelines.core.urls import is_remote
 from pipelines.storage.files import (
     CHUNK,
-    Hashed,
     children,
     copy,
-    digest_and_size,
     each,
     exists,
     files_below,
@@ -28,17 +26,16 @@ from pipelines.storage.files import (
     reading_text,
     remove,
     remove_children,
+    sha256,
     write_text,
     writing,
 )
 
 __all__ = [
     "CHUNK",
-    "Hashed",
     "StorageError",
     "children",
     "copy",
-    "digest_and_size",
     "each",
     "exists",
     "files_below",
@@ -55,6 +52,7 @@ __all__ = [
     "reading_text",
     "remove",
     "remove_children",
+    "sha256",
     "write_text",
     "writing",
 ]

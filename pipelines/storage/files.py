@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import hashlib
 import io
 import itertools
 import os
@@ -20,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TypeVar
 
 from pipelines.core.errors import StorageError
+from pipelines.core.hashing import Hashed
 from pipelines.core.urls import is_remote
 from pipelines.storage import local, remote
 
@@ -251,33 +251,14 @@ def each(function: Callable[[T], R], items: Iterable[T], where: str) -> Iterator
             yield from pool.map(function, some)
 
 
-class Hashed:
-    """Writes to a file, and computes the SHA-256 and the size of what is written.
-
-    So a remote file need not be read again to know them.
-    """
-
-    def __init__(self, file: IO[bytes]):
-        self._file, self._digest, self.size = file, hashlib.sha256(), 0
-
-    def write(self, data: bytes) -> None:
-        self._file.write(data)
-        self._digest.update(data)
-        self.size += len(data)
-
-    def hexdigest(self) -> str:
-        return self._digest.hexdigest()
-
-
-def digest_and_size(path: str) -> tuple[str, int]:
-    """Returns the SHA-256 in hex and the size in bytes of a file, read in chunks.
+def sha256(path: str) -> str:
+    """Returns the SHA-256 of a file, in hex. The file is read in chunks.
 
     Raises:
       OSError: As `reading`.
     """
-    digest, size = hashlib.sha256(), 0
     with reading(path) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+        hashed = Hashed(file)
+        while hashed.read(CHUNK):
+            pass
+    return hashed.sha256.hexdigest()

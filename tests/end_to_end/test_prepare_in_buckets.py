@@ -58,7 +58,7 @@ def below(folder):
     ]
     graph = ("transform_fn/saved_model.pb", "transform_fn/fingerprint.pb")
     own = ("contract.json", "report.html", "stats/summary.json", *graph)
-    return {name: name in own or storage.digest_and_size(storage.join(folder, name))[0] for name in names}
+    return {name: name in own or storage.sha256(storage.join(folder, name)) for name in names}
 
 
 def test_everything_is_as_after_a_local_run(published, prepared):

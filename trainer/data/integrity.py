@@ -9,7 +9,6 @@ visible.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import os
 import time
@@ -22,6 +21,7 @@ import tensorflow as tf
 from pipelines.contract import Contract, ContractError, Shard
 from pipelines.contract.tfrecord import FRAMING_BYTES, LENGTH_BYTES
 from pipelines.core import machine
+from pipelines.core.hashing import Hashed
 from pipelines.core.urls import is_remote
 from trainer.data import digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
@@ -111,26 +111,26 @@ def _compare(item: tuple[str, Shard]) -> tuple[str, list[Any]]:
     """
     path, shard = item
     remote = is_remote(path)
-    digest, lengths, size = hashlib.sha256(), _Lengths(), 0
+    lengths = _Lengths()
     try:
         before = _identity(path)
         with tf.io.gfile.GFile(path, "rb") if remote else open(path, "rb", buffering=0) as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
+            hashed = Hashed(file)
+            while chunk := hashed.read(CHUNK):
                 if remote:
                     lengths.feed(chunk)
         settled = before and before == _identity(path) and time.time_ns() - before[1] > SETTLED * 1e9
     except (OSError, tf.errors.OpError) as e:
         raise ContractError(f"Shard {path} cannot be read ({e}): copy or prepare the dataset again.") from e
-    if digest.hexdigest() != shard.sha256:
+    digest = hashed.sha256.hexdigest()
+    if digest != shard.sha256:
         raise ContractError(
             f"Shard {path} should have the SHA-256 {shard.sha256[:12]}… of its contract. It has "
-            f"{digest.hexdigest()[:12]}…, so it was changed or damaged: copy or prepare the dataset again."
+            f"{digest[:12]}…, so it was changed or damaged: copy or prepare the dataset again."
         )
     if remote:  # `dataset.load` checks the lengths of a local shard every time
         found = iter(lengths.headers)
-        mmap_tfrecord.walk(path, shard.records, size, lambda _: next(found))
+        mmap_tfrecord.walk(path, shard.records, hashed.size, lambda _: next(found))
     return _name(path), [*before, shard.sha256] if settled else []
 
 

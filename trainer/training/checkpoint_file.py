@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from pipelines.core import atomic
+from pipelines.core.hashing import Hashed
 
 _log = logging.getLogger(__name__)
 
@@ -62,12 +63,11 @@ def write(folder: Path, step: int, state: dict[str, Any], arrays: dict[str, Sequ
     header = json.dumps({"state": state, "arrays": listed}).encode()
     path = folder / f"step-{step:012d}.checkpoint"
     folder.mkdir(exist_ok=True)
-    digest = hashlib.sha256()
     with atomic.replacing(path) as file:
+        hashed = Hashed(file)
         for part in (MAGIC, struct.pack("<Q", len(header)), header, *(_bytes(array) for _, array in flat)):
-            digest.update(part)
-            file.write(part)
-        file.write(digest.digest())
+            hashed.write(part)
+        file.write(hashed.sha256.digest())
     for old in found(folder)[KEPT:]:
         old.unlink()
     return path

@@ -63,3 +63,19 @@ def test_multiset_digest_does_not_depend_on_order(rows, rng: random.Random):
 
     assert hashing.multiset_digest(rows) == hashing.multiset_digest(shuffled)
     assert hashing.multiset_digest([*rows, ("one", "more")]) != hashing.multiset_digest(rows)
+
+
+def test_a_file_is_hashed_while_it_is_written_and_read(tmp_path):
+    content = b"abc" + bytes(range(256)) * 300
+    with open(tmp_path / "a", "wb") as file:
+        written = hashing.Hashed(file)
+        written.write(b"abc")
+        written.write(memoryview(content)[3:])
+    with open(tmp_path / "a", "rb") as file:
+        read = hashing.Hashed(file)
+        assert (read.read(5), read.size) == (content[:5], 5)
+        assert read.read(1 << 20) == content[5:]
+        assert read.read(1) == b""
+    assert (tmp_path / "a").read_bytes() == content
+    assert written.sha256.hexdigest() == read.sha256.hexdigest() == hashlib.sha256(content).hexdigest()
+    assert written.size == read.size == len(content)

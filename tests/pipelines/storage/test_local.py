@@ -154,11 +154,11 @@ def test_trees(tmp_path):
     assert storage.children(str(tmp_path)) == []
 
 
-def test_digest_and_size(tmp_path):
+def test_the_digest_of_a_file(tmp_path):
     data = bytes(range(256)) * 5000  # more than one chunk
     (tmp_path / "a").write_bytes(data)
 
-    assert storage.digest_and_size(str(tmp_path / "a")) == (hashlib.sha256(data).hexdigest(), 1_280_000)
+    assert storage.sha256(str(tmp_path / "a")) == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import os
 import pathlib
@@ -203,7 +204,7 @@ def rewrite(directory, content, records=4):
     old = contract.splits["train"]
     shard = old.shards[0]
     (directory / shard.file).write_bytes(content)
-    digest = integrity.hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(content).hexdigest()
     split = Split(old.natural, old.stored, old.copies, (Shard(shard.file, records, len(content), digest),))
     changed = dataclasses.replace(contract, splits={**contract.splits, "train": split})
     (directory / contracts.FILE_NAME).write_text(changed.to_json())
