@@ -312,7 +312,7 @@ def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tm
 
 
 def test_a_bound_that_nothing_fits_in_is_refused():
-    with pytest.raises(ConfigError, match="--image-memory should be between"):
+    with pytest.raises(ConfigError, match=r"--image-memory should be from 16777216 to \d+\. Received: 1048576\."):
         PrepareConfig(input="in", output="out", image_memory=1 << 20)
 
 
