@@ -14,12 +14,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines import contract
-from pipelines.core import config_fields, errors, hashing, option_syntax
-from pipelines.core.config_fields import Range, Syntax, check_range, option
+from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.inputs.rules import InputSpec
+from pipelines.options import config_fields, option_syntax
+from pipelines.options.config_fields import Range, Syntax, check_range, option
 from pipelines.plan.balance import Balance
 from pipelines.plan.plan import Sharding, record_bytes
 from pipelines.records.record_spec import RecordSpec

@@ -17,8 +17,8 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.core import config_fields
 from pipelines.core.errors import BusyError, ConfigError
+from pipelines.options import config_fields
 
 _log = logging.getLogger(__name__)
 

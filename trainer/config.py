@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from pipelines.core import config_fields
-from pipelines.core.config_fields import Range, check_range, flag, option
 from pipelines.core.errors import ConfigError, ShardmillError
 from pipelines.core.urls import is_remote
+from pipelines.options import config_fields
+from pipelines.options.config_fields import Range, check_range, flag, option
 
 SCHEDULES = ("constant", "cosine")
 LOSSES = ("ce", "weighted", "focal", "logit-adjusted")

@@ -14,9 +14,10 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from pipelines.core import atomic, config_file
+from pipelines.core import atomic
 from pipelines.core.errors import ConfigError
 from pipelines.core.text import first_line
+from pipelines.options import config_file
 from trainer.config import TrainConfig, TrainerError
 
 PAGE = "evaluation.html"

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
-from pipelines.core import command_line
 from pipelines.core.terminal import stderr_held
 from pipelines.core.urls import is_remote
+from pipelines.options import command_line
 from trainer.cli.commands import guarded
 from trainer.config import TrainConfig, TrainerError
 

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import pipelines
 from pipelines.cli import COMMANDS
 from pipelines.config import PrepareConfig
-from pipelines.core import command_line, config_fields
-from pipelines.core.command_line import Parser
+from pipelines.options import command_line, config_fields
+from pipelines.options.command_line import Parser
 
 PROGRAM = "python -m pipelines"
 

@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
-from pipelines.core import config_fields, elements, errors, progress
+from pipelines.core import elements, errors, progress
 from pipelines.core.summary import Summary
 from pipelines.inputs import listing
 from pipelines.job import accounting, pipeline, publish
 from pipelines.job.analysis import Analysis
+from pipelines.options import config_fields
 from pipelines.plan import plan as plans
 from pipelines.records import shard_writer
 from pipelines.runners import runner as engine

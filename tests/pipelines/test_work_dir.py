@@ -7,7 +7,7 @@ import pytest
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.core import config_fields
+from pipelines.options import config_fields
 
 
 @pytest.fixture

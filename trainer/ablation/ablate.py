@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.core import atomic
-from pipelines.core.config_fields import flag
+from pipelines.options.config_fields import flag
 from trainer.ablation import datasets, report, trainings
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.ablation.study import Setting, Study

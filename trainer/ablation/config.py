@@ -11,10 +11,10 @@ import re
 import shlex
 
 from pipelines import contract as contracts
-from pipelines.core import config_fields
-from pipelines.core.config_fields import Range, option
 from pipelines.core.errors import ConfigError
 from pipelines.core.urls import is_remote
+from pipelines.options import config_fields
+from pipelines.options.config_fields import Range, option
 from trainer.ablation.variants import VARIANTS, Variant
 
 ALL = "all"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pipelines
 from pipelines import contract as contracts
-from pipelines.core import command_line
 from pipelines.core.terminal import stderr_held
+from pipelines.options import command_line
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import COMMANDS

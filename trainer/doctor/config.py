@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 import os
 
-from pipelines.core import config_fields
-from pipelines.core.config_fields import flag, option
 from pipelines.core.errors import ConfigError
+from pipelines.options import config_fields
+from pipelines.options.config_fields import flag, option
 
 STANDARD_OUTPUT = "-"
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core import config_fields, config_file
 from pipelines.core.text import listed
+from pipelines.options import config_fields, config_file
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.evaluation import metrics

@@ -15,8 +15,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from pipelines.core.config_fields import flag
 from pipelines.core.text import first_line
+from pipelines.options.config_fields import flag
 from trainer.config import TrainConfig, TrainerError
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from pipelines.core.config_fields import decisive, flag
+from pipelines.options.config_fields import decisive, flag
 from trainer import run_dir
 from trainer.config import TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import dataset

@@ -22,8 +22,8 @@ import tensorflow as tf
 import pipelines
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from pipelines.core import config_file
 from pipelines.core.text import listed
+from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset, integrity

@@ -12,8 +12,8 @@ import pytest
 
 from pipelines.cli import options
 from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
-from pipelines.core import config_fields
 from pipelines.core.errors import ConfigError
+from pipelines.options import config_fields
 
 BASE = ["prepare", "--input", "in", "--output", "out"]
 

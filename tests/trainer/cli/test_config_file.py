@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.core import command_line, config_file
 from pipelines.core.errors import ConfigError
+from pipelines.options import command_line, config_file
 from tests.support.datasets import write_dataset
 from trainer import run_dir
 from trainer.cli.main import main

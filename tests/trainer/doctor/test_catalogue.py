@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.config import PrepareConfig
-from pipelines.core.config_fields import flag
+from pipelines.options.config_fields import flag
 from trainer.config import TrainConfig
 from trainer.doctor import catalogue
 from trainer.doctor.config import DoctorConfig

@@ -17,7 +17,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from pipelines.core import config_file
+from pipelines.options import config_file
 from tests.support.datasets import write_dataset
 from tests.support.log import logged
 from trainer.cli.main import main

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import pipelines
 from pipelines import contract as contracts
-from pipelines.core import config_file
+from pipelines.options import config_file
 from tests.support.datasets import picture, write_dataset
 from tests.support.log import logged
 from trainer import run_dir

@@ -18,10 +18,10 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from pipelines.core import config_file
 from pipelines.core.errors import ConfigError, ShardmillError
 from pipelines.core.text import first_line
 from pipelines.core.urls import is_remote
+from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset as datasets

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pipelines.core.config_fields import Syntax
+from pipelines.options.config_fields import Syntax
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30}
 

@@ -11,9 +11,9 @@ import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn, TypeVar
 
-from pipelines.core import config_file
-from pipelines.core.config_fields import flag, options, parsed, required, shown
 from pipelines.core.errors import ConfigError
+from pipelines.options import config_file
+from pipelines.options.config_fields import flag, options, parsed, required, shown
 
 Config = TypeVar("Config")
 _METAVARS = {"str": "NAME", "int": "N", "float": "X"}

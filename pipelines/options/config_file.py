@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from pipelines.core.config_fields import options, parsed, shown
 from pipelines.core.errors import ConfigError
+from pipelines.options.config_fields import options, parsed, shown
 
 MAX_BYTES = 1 << 20
 BREAKS = ("\x85", "\u2028", "\u2029")  # further characters that YAML reads as the end of a line
