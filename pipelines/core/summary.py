@@ -11,6 +11,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from pipelines.core.elements import TRAIN_SPLIT
+from pipelines.core.text import cut
+
+# Characters. Parts of a detail come from strangers, and a list may hold a million rejects.
+MAX_DETAIL = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +40,10 @@ class Rejected:
     digest: str  # SHA-256 in hex, "" where it could not be read
     stage: str  # "list", "fingerprint", "duplicates", "plan" or "decode"
     reason: str  # a short stable word, such as "truncated"; the key of `Summary.rejected`
-    detail: str  # a sentence for people
+    detail: str  # a sentence for people, at most MAX_DETAIL characters; a longer one is cut
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", cut(self.detail, MAX_DETAIL))
 
 
 @dataclasses.dataclass(frozen=True)

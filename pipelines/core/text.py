@@ -53,6 +53,15 @@ def listed(names: Iterable[object], most: int, between: str = ", ") -> str:
     return between.join(every[:most]) + (f" and {number(len(every) - most)} more" if len(every) > most else "")
 
 
+def cut(text: str, most: int) -> str:
+    """Shortens a text to at most `most` characters; the last one is then "…".
+
+    >>> cut("a cat", 5), cut("a long cat", 5)
+    ('a cat', 'a lo…')
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def utf8_text(text: str) -> str:
     """Returns text that UTF-8 can encode.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import itertools
 import os
+import sys
 from collections.abc import Iterator
 
 from pipelines import storage
@@ -63,6 +64,9 @@ def check(spec: InputSpec) -> None:
         path.encode("utf-8")
     except UnicodeEncodeError as e:
         raise SourceError(f"The path of --input should be UTF-8. Received: {path!r}") from e
+    encoding = sys.getfilesystemencoding()
+    if encoding != "utf-8":  # the same file would have another key than under other settings
+        raise SourceError(f"Python takes names of files for {encoding} here (LC_ALL, PYTHONUTF8). Set PYTHONUTF8=1.")
     if storage.is_remote(path):
         _check_remote(path)
     elif is_glob(path) and not is_manifest(path):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import heapq
 import io
 import itertools
 import json
@@ -15,17 +16,19 @@ import os
 import posixpath
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
+from pipelines.core.text import cut
 from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, reject
 
 MAX_WEIGHT = 3e38  # records store weights as float32
 MAX_BYTES = 8 << 30
+MAX_TEXT = 4096  # characters of a cell: no path is longer, and each reject or ledger line repeats some
 COLUMNS = ("path", "label", "split", "group", "weight")
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
@@ -40,7 +43,7 @@ class Unlisted(NamedTuple):
     Attributes:
       images: Their number; an image is known by its extension.
       first: The path of one of them, "" if there are none.
-      complete: False if the search stopped at a limit, so that there may be more.
+      complete: False if the search stopped at a limit or a folder could not be read, so that there may be more.
     """
 
     images: int = 0
@@ -86,17 +89,23 @@ def read_items(rows: Iterable[Mapping[str, Any]], path: str, allow_outside: bool
             earlier = parsed[first.setdefault(item.key, number)]
             if earlier[2:] != item[2:]:  # type: ignore[index]
                 others.setdefault(item.key, {earlier[2:]}).add(item[2:])  # type: ignore[index]
+    # Made once for each path: a path may stand in every row.
+    told = {key: _contradiction(values) for key, values in others.items()}
     for number, item in enumerate(parsed):
         if isinstance(item, Rejected):
             yield item
-        elif item.key in others:
-            found = sorted(others[item.key])
-            detail = f"Row {number + 1}: this path has more than one label, split, group or weight: {found}."
-            yield reject(item.uri, "contradictory-rows", detail, item.label)
+        elif item.key in told:
+            yield reject(item.uri, "contradictory-rows", f"Row {number + 1}: {told[item.key]}", item.label)
         elif first[item.key] != number:
             yield reject(item.uri, "repeated-row", f"Row {number + 1} repeats an earlier one.", item.label)
         else:
             yield item
+
+
+def _contradiction(values: Collection[tuple[Any, ...]]) -> str:
+    """Describes rows of one path by a few of their (label, split, group, weight)."""
+    some = ", ".join(cut(str(value), 100) for value in heapq.nsmallest(3, values))
+    return f"this path has {len(values)} different combinations of label, split, group and weight, such as {some}."
 
 
 def first_items(path: str, allow_outside: bool, most: int) -> Iterator[Source | Rejected]:
@@ -115,11 +124,14 @@ def _parse_row(row: Mapping[str, Any], number: int, base: str, folders: _Folders
     path, label, split = values["path"] or "", values["label"] or "", (values["split"] or "").lower()
 
     def bad(expected: str) -> Rejected:
-        return reject(path or f"row {number}", "bad-row", f"Row {number} {expected}", label)
+        named = cut(path or f"row {number}", MAX_TEXT)
+        return reject(named, "bad-row", f"Row {number} {expected}", cut(label, MAX_TEXT))
 
     for column, value in values.items():
         if value is None:
             return bad(f"should have plain text or a number as its {column}. Received: {row[column]!r:.80}")
+        if len(value) > MAX_TEXT:
+            return bad(f"should have at most {MAX_TEXT} characters as its {column}. Received: {len(value)}")
     if not path or not label:
         return bad("should have a path and a label.")
     if split and not re.fullmatch(SPLIT_PATTERN, split):
@@ -131,7 +143,7 @@ def _parse_row(row: Mapping[str, Any], number: int, base: str, folders: _Folders
     if not 0 <= weight <= MAX_WEIGHT:
         return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row['weight']!r:.80}")
     uri = _resolve(path, base)
-    if folders is not None and not storage.is_remote(uri) and folders.left_by(uri):
+    if folders is not None and folders.left_by(uri):
         return reject(path, "outside-input", f"Row {number} leaves the manifest's folder; see --allow-outside.", label)
     return Source(_key(uri, base), uri, label, SPLIT_NAMES.get(split, split), values["group"] or "", weight)
 
@@ -176,10 +188,13 @@ class _Folders:
 
     def __init__(self, base: str) -> None:
         self._real: dict[str, str] = {}
-        self._base = os.path.realpath(base or ".")
+        self._remote = f"{base.rstrip('/')}/" if storage.is_remote(base) else ""
+        self._base = "" if self._remote else os.path.realpath(base or ".")
 
     def left_by(self, uri: str) -> bool:
-        """Tells whether a local path leads out of the manifest's folder."""
+        """Tells whether a path leads out of the manifest's folder, links followed."""
+        if self._remote or storage.is_remote(uri):
+            return not self._remote or not uri.startswith(self._remote)
         folder, name = os.path.split(uri)
         if name in ("", ".", ".."):
             real = os.path.realpath(uri)
@@ -207,7 +222,8 @@ def unlisted(manifest: str, output: str) -> Unlisted:
         return Unlisted()
     output, until = os.path.abspath(output), time.monotonic() + LONGEST_LOOK
     count, looked_at, first = 0, 0, ""
-    for folder, folders, names in os.walk(base):
+    unread: list[OSError] = []
+    for folder, folders, names in os.walk(base, onerror=unread.append):
         folders[:] = sorted(f for f in folders if f[0] != "." and os.path.join(folder, f) != output)
         for name in sorted(names):
             path = os.path.join(folder, name)
@@ -216,7 +232,7 @@ def unlisted(manifest: str, output: str) -> Unlisted:
         looked_at += len(names)
         if looked_at > MOST_LOOKED_AT or time.monotonic() > until:
             return Unlisted(count, first, complete=False)
-    return Unlisted(count, first)
+    return Unlisted(count, first, complete=not unread)
 
 
 def read_rows(path: str) -> Iterator[Mapping[str, Any]]:

@@ -105,7 +105,10 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
         warnings=(),
         unlisted=aside.images,
     )
-    warnings = (*_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside))
+    warnings = (
+        *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
+        *_lost_labels(plan.labels, rejected.classes),
+    )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
 
 
@@ -231,6 +234,20 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
     for group in name_variants.variants(plan.labels):
         named = ", ".join(f"{label!r} ({images[label]} images)" for label in group)
         yield f"These classes differ in case or Unicode form only, and stay {len(group)} classes: {named}."
+
+
+def _lost_labels(labels: Collection[str], rejected: Mapping[tuple[str, str], int]) -> Iterator[str]:
+    """Warns of each label of which every input was rejected.
+
+    A folder of a class can be one reject, such as a link that leaves the input, which no rate of rejects would stop.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+    for (_, label), count in rejected.items():
+        if label and label not in labels and not label.startswith("."):
+            counts[label] += count
+    if counts:
+        lost = (f"{text.cut(label, 80)} ({count})" for label, count in sorted(counts.items()))
+        yield f"These labels are not in the dataset, because all of their inputs were rejected: {listed(lost, 20)}."
 
 
 def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:

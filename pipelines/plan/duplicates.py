@@ -19,6 +19,7 @@ import apache_beam as beam
 from pipelines.core.elements import Ref
 from pipelines.core.errors import DuplicatesError
 from pipelines.core.summary import Duplicates, Rejected
+from pipelines.core.text import cut, listed
 
 MOST_NAMED = 3
 MOST_MEMBERS = 100
@@ -70,10 +71,11 @@ def separate(refs: Iterable[Ref], mode: str) -> tuple[list[Ref], list[Rejected]]
         labels = sorted({ref.label for ref in equal})
         if len(labels) > 1:
             reason, gone = "conflicting-labels", equal
-            detail = f"The same picture stands under {', '.join(labels)}: at least one label is wrong."
+            named = listed((cut(label, 80) for label in labels), 5)
+            detail = f"The same picture stands under {named}: at least one label is wrong."
         else:
             reason, gone = "duplicate", equal[1:]
-            detail = f"Equal to {equal[0].uri}, which is kept."
+            detail = f"Equal to {cut(equal[0].uri, 500)}, which is kept."
         dropped.update(ref.key for ref in gone)
         rejected += [Rejected(r.uri, r.label, r.split, r.digest, "duplicates", reason, detail) for r in gone]
     return [ref for ref in everything if ref.key not in dropped], rejected
@@ -112,7 +114,8 @@ class First(beam.CombineFn):
 def refuse(found: Found) -> None:
     """Raises DuplicatesError where there is any group."""
     if found.groups:
-        named = "; ".join(" = ".join(f"{uri} ({label})" for uri, label, _ in d.members[:4]) for d in found.first)
+        groups_named = ([f"{cut(uri, 300)} ({cut(label, 80)})" for uri, label, _ in d.members[:4]] for d in found.first)
+        named = "; ".join(map(" = ".join, groups_named))
         raise DuplicatesError(
             f"--duplicates fail: {found.groups} pictures are there more than once, {found.conflicting} of them under "
             f"more than one label. First: {named}. Remove them, or use --duplicates drop. Nothing was published."

@@ -99,8 +99,12 @@ def _prism(given: Flags) -> list[str]:
     location = given["prism_location"]
     if location is None:
         version = metadata.version("apache-beam")
-        kept = pathlib.Path.home() / ".apache_beam/cache/prism/bin"  # Beam's cache of downloads
-        found = [BUILT / "prism", *sorted(kept.glob(f"apache_beam-v{version}-prism-*.zip"))]
+        # Beam's cache of downloads. A user without a home has none, and "~" would be a folder in the current one.
+        kept = pathlib.Path(os.path.expanduser("~"), ".apache_beam/cache/prism/bin")
+        found = [
+            BUILT / "prism",
+            *sorted(kept.glob(f"apache_beam-v{version}-prism-*.zip") if kept.is_absolute() else ()),
+        ]
         location = next((str(path) for path in found if path.exists()), None)
         if location is None:
             raise ConfigError(

@@ -18,13 +18,15 @@ MAX_CACHE_BYTES, MAX_ENTRIES = 16 << 20, 50_000
 Digests = dict[str, list[Any]]  # path -> [size, mtime_ns, inode, SHA-256]
 
 
-def cache_file() -> Path:
+def cache_file() -> Path | None:
     """Returns the path of the cache file, in $XDG_CACHE_HOME or ~/.cache.
 
-    A relative path in $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification says.
+    A relative path in $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification says. The result is None for
+    a user without a home: "~" would then be a folder of that name in the current one.
     """
     given = os.environ.get("XDG_CACHE_HOME", "")
-    return Path(given if os.path.isabs(given) else os.path.expanduser("~/.cache"), "shardmill", "digests.json")
+    folder = given if os.path.isabs(given) else os.path.expanduser("~/.cache")
+    return Path(folder, "shardmill", "digests.json") if os.path.isabs(folder) else None
 
 
 def read() -> Digests:
@@ -33,8 +35,11 @@ def read() -> Digests:
     Returns:
       The digests; nothing if the file does not exist, is damaged, or is so large that Shardmill cannot have written it.
     """
+    path = cache_file()
+    if path is None:
+        return {}
     try:
-        with cache_file().open("rb") as file:
+        with path.open("rb") as file:
             text = file.read(MAX_CACHE_BYTES + 1)
         found = json.loads(text) if len(text) <= MAX_CACHE_BYTES else {}
     except (OSError, ValueError, RecursionError):
@@ -53,6 +58,8 @@ def write(digests: Digests) -> None:
     """
     newest = dict(list(digests.items())[-MAX_ENTRIES:])
     path = cache_file()
+    if path is None:
+        return
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic.write_text(path, json.dumps(newest))

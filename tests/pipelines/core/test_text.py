@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 import types
@@ -10,7 +11,7 @@ import pytest
 
 from pipelines.cli import summary_table
 from pipelines.core import text as tables
-from pipelines.core.summary import ClassCounts, Summary
+from pipelines.core.summary import ClassCounts, Rejected, Summary
 
 
 def test_columns_are_aligned_under_their_headings():
@@ -108,6 +109,12 @@ def test_the_line_of_an_error_that_says_what_was_wrong(error, line):
 
 def test_the_line_of_an_error_is_cut_at_the_limit():
     assert tables.first_line(ValueError("y" * 500), limit=400) == "y" * 400
+
+
+def test_a_detail_of_a_reject_is_cut_wherever_it_is_made():
+    details = [Rejected("u", "l", "", "", "decode", "undecodable", "x" * n).detail for n in (999, 1000, 1001, 10**6)]
+    assert details == ["x" * 999, "x" * 1000, *["x" * 999 + "…"] * 2]
+    assert dataclasses.replace(Rejected("u", "l", "", "", "d", "r", "x" * 2000), label="m").detail == details[-1]
 
 
 def test_texts_and_the_terminal_load_neither_tensorflow_nor_beam():

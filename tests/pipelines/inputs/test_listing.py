@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import subprocess
 import sys
+import tempfile
+import tracemalloc
 
 import pyarrow
 import pyarrow.parquet
@@ -19,7 +22,7 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import folders, listing, manifest
+from pipelines.inputs import folders, listing, manifest, walk
 from pipelines.inputs.rules import InputSpec
 from tests.support import object_stores
 
@@ -182,28 +185,150 @@ def test_names_of_all_kinds(tmp_path):
 
 
 def test_names_that_are_not_utf8(tmp_path):
-    touch(tmp_path, "cat/1", "cat/\udcff.jpg", "d\udcfeg/2")
+    touch(tmp_path, "cat/1", "cat/\udcff.jpg", "d\udcfeg/2", "d\udcfeg/more/3")  # a folder counts by its files
 
     sources, rejects = listed(tmp_path)
 
     assert [s.key for s in sources] == ["cat/1"]
-    assert rejects == {f"{tmp_path}/cat/\\xff.jpg": "name-not-utf8", f"{tmp_path}/d\\xfeg": "name-not-utf8"}
+    assert rejects == dict.fromkeys(
+        (f"{tmp_path}/cat/\\xff.jpg", f"{tmp_path}/d\\xfeg/2", f"{tmp_path}/d\\xfeg/more/3"), "name-not-utf8"
+    )
 
 
-def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+@pytest.fixture
+def locked_out():
+    """A folder that this user can reach and that is no other test's; the test runs without the rights of root."""
+    with tempfile.TemporaryDirectory() as name:
+        root = pathlib.Path(name)
+        root.chmod(0o755)
+        yield root
+        for path in (root, *(p for p in sorted(root.rglob("*")) if p.is_dir() and not p.is_symlink())):
+            path.chmod(0o755)
+
+
+@contextlib.contextmanager
+def without_rights():
+    """Has the body run as a user who may not read everything, if this one is root."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize("pattern", ["", "/*/*", "/**"])
+@pytest.mark.parametrize("mode", [0o000, 0o444, 0o111])  # neither listed nor entered; not entered; not listed
+def test_a_folder_that_cannot_be_read_ends_the_listing(locked_out, pattern, mode):
+    """A class of a thousand images would be one reject of a thousand and one, which every rate allows."""
+    touch(locked_out, "cat/1", "dog/more/2", "emu/3")
+    (locked_out / "dog").chmod(mode)
+    expected = locked_out / ("dog/more" if mode == 0o444 else "dog")
+    if mode == 0o444 and pattern == "/*/*":  # dog is listed, and nothing below dog/more could match
+        with without_rights():
+            assert listed(f"{locked_out}{pattern}")[1] == {str(expected): "unreadable"}
+        return
+    with without_rights(), pytest.raises(SourceError) as raised:
+        listed(f"{locked_out}{pattern}")
+    assert str(raised.value).startswith(
+        "1 folder of the input cannot be read, so nobody knows how many images are missing: "
+        f"'{expected}' (Permission denied). Permit it"
+    )
+
+
+def test_all_folders_that_cannot_be_read_are_counted_and_some_named(locked_out):
+    touch(locked_out, "cat/1", *(f"dog/{i}/2" for i in range(5)), ".trash/3", "cat/.old/4")
+    for name in (*(f"dog/{i}" for i in range(5)), ".trash", "cat/.old"):
+        (locked_out / name).chmod(0)
+    with (
+        without_rights(),
+        pytest.raises(SourceError, match=r"^5 folders .*'.*/dog/\d' \(Permission denied\) and 2 more"),
+    ):
+        listed(locked_out)
+    for i in range(5):
+        (locked_out / f"dog/{i}").chmod(0o755)
+    with without_rights():  # hidden folders hold no input
+        sources, rejects = listed(locked_out)
+    assert len(sources) == 6
+    assert rejects == {f"{locked_out}/.trash": "hidden", f"{locked_out}/cat/.old": "hidden"}
+
+
+def test_a_file_that_cannot_be_examined_is_a_reject_and_a_link_to_who_knows_what_is_a_folder(locked_out):
+    touch(locked_out, "in/cat/1", "in/dog/2", "in/dog/3", "away/emu/4")
+    (locked_out / "in/dog").chmod(0o444)
+    with without_rights():
+        assert listed(locked_out / "in")[1] == {f"{locked_out}/in/dog/{i}": "unreadable" for i in (2, 3)}
+    (locked_out / "in/emu").symlink_to("../away/emu")
+    (locked_out / "away").chmod(0)
+    with without_rights():
+        assert listed(locked_out / "in")[1][f"{locked_out}/in/emu"] == "outside-input"
+        with pytest.raises(SourceError, match=r"1 folder .*/in/emu' \(Permission denied\)"):
+            listed(locked_out / "in", allow_outside=True)
+
+
+def test_a_disk_that_fails_in_the_middle_of_a_folder_ends_the_listing(tmp_path, monkeypatch):
     touch(tmp_path, "cat/1", "dog/2")
     scan = os.scandir
 
-    def scan_but_dog(path):
-        if str(path).endswith("dog"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
+    class Fails:
+        def __init__(self, path):
+            self._entries, self._fails = scan(path), str(path).endswith("dog")
 
-    monkeypatch.setattr(folders.os, "scandir", scan_but_dog)
-    sources, rejects = listed(tmp_path)
+        def __enter__(self):
+            if self._fails:
+                raise OSError(5, "Input/output error")
+            return self._entries.__enter__()
 
-    assert [s.key for s in sources] == ["cat/1"]
-    assert rejects == {f"{tmp_path}/dog": "unreadable"}
+        def __exit__(self, *error):
+            return self._entries.__exit__(*error)
+
+    monkeypatch.setattr(walk.os, "scandir", Fails)
+    with pytest.raises(SourceError, match=rf"'{tmp_path}/dog' \(Input/output error\)"):
+        listed(tmp_path)
+
+
+def test_a_class_folder_that_is_a_link_outside_is_a_reject_of_that_class(tmp_path):
+    touch(tmp_path, "in/cat/1", "away/2")
+    (tmp_path / "in/dog").symlink_to(tmp_path / "away")
+    rejects = [i for i in listing.list_sources(spec(tmp_path / "in")) if isinstance(i, Rejected)]
+    assert [(r.reason, r.label) for r in rejects] == [("outside-input", "dog")]
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*"])
+def test_links_that_multiply_paths_end_the_listing(tmp_path, pattern):
+    """Sixty folders, each with two links to the next: 2^60 paths to the last one."""
+    root = tmp_path / "in"
+    for i in range(60):
+        (root / f"cat{i}").mkdir(parents=True)
+        (root / f"cat{i}/1").touch()
+        for name in "ab":
+            (root / f"cat{i}/{name}").symlink_to(f"../cat{i + 1}")
+    with pytest.raises(SourceError, match=r"Symbolic links lead to the folder '.*/cat\d+' in more than 100 ways"):
+        listed(f"{root}{pattern}")
+
+
+def test_as_many_links_to_a_folder_as_are_allowed_are_followed(tmp_path):
+    touch(tmp_path, "cat/1")
+    (tmp_path / "dog").mkdir()
+    for i in range(walk.MOST_WAYS):
+        (tmp_path / f"dog/{i}").symlink_to("../cat")
+    assert len(listed(tmp_path)[0]) == 1 + walk.MOST_WAYS
+    (tmp_path / "dog/more").symlink_to("../cat")
+    with pytest.raises(SourceError, match="in more than 100 ways"):
+        listed(tmp_path)
+
+
+def test_names_of_files_are_utf8_or_nothing_is_listed(tmp_path):
+    touch(tmp_path, "cat/größe.jpg")
+    env = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code = "import sys; from pipelines.inputs import listing, rules; listing.check(rules.InputSpec(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "SourceError: Python takes names of files for " in done.stderr
+    assert done.stderr.endswith("Set PYTHONUTF8=1.\n")
 
 
 def test_an_empty_folder(tmp_path):
@@ -545,13 +670,59 @@ def test_a_remote_manifest(monkeypatch):
     rows = b"path,label\na/../b/1.jpg,cat\ngs://other/2.jpg,dog\ngs://bucket/in/b/1.jpg,cat\n"
     monkeypatch.setattr(manifest.storage, "read_input", lambda path, limit: rows)
 
-    sources, rejects = listed("gs://bucket/in/m.csv")
+    assert listed("gs://bucket/in/m.csv")[1] == {
+        "gs://other/2.jpg": "outside-input", "gs://bucket/in/b/1.jpg": "repeated-row",
+    }  # fmt: skip
+    sources, rejects = listed("gs://bucket/in/m.csv", allow_outside=True)
 
     assert [s[:3] for s in sources] == [
         ("b/1.jpg", "gs://bucket/in/b/1.jpg", "cat"),
         ("gs://other/2.jpg", "gs://other/2.jpg", "dog"),
     ]
     assert rejects == {"gs://bucket/in/b/1.jpg": "repeated-row"}
+
+
+@pytest.mark.parametrize("manifest_in", ["/in/m.csv", "gs://bucket/in/m.csv"])
+@pytest.mark.parametrize(
+    "path",
+    ["gs://other/1.jpg", "s3://bucket/in/1.jpg", "gs://bucket/in.jpg", "../1.jpg", "/etc/1.jpg", "file:///1.jpg"],
+)
+def test_a_row_leaves_the_manifests_folder_wherever_both_are(manifest_in, path, monkeypatch):
+    rows = f"path,label\n{path},cat\n".encode()
+    monkeypatch.setattr(manifest.storage, "read_input", lambda path, limit: rows)
+
+    assert listed(manifest_in) == ([], {path: "outside-input"})
+    assert len(listed(manifest_in, allow_outside=True)[0]) == 1
+
+
+def test_one_path_in_all_rows_costs_as_much_as_its_rows(tmp_path):
+    """Each of n rejects named the labels of all n rows: 98 KiB of a manifest made 318 MiB of rejects."""
+    rows = [{"path": "1.jpg", "label": f"label {i:04d}", "group": "g" * 400} for i in range(1000)]
+    path = write(tmp_path / "m.jsonl", rows)
+    tracemalloc.start()
+    try:
+        rejects = list(listing.list_sources(spec(path)))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert {r.reason for r in rejects} == {"contradictory-rows"}
+    assert rejects[7].detail.startswith(
+        "Row 8: this path has 1000 different combinations of label, split, group and weight, such as ('label 0000', "
+    )
+    assert max(len(r.detail) for r in rejects) < 500
+    assert peak < 20 << 20  # bytes; with all labels in each detail it is 900 MB
+
+
+@pytest.mark.parametrize("column", ["path", "label", "split", "group", "weight"])
+def test_a_cell_is_no_longer_than_a_path_can_be(column, tmp_path):
+    row = {"path": "1.jpg", "label": "cat", column: "1" * (manifest.MAX_TEXT + 1)}
+    [reject] = listing.list_sources(spec(write(tmp_path / "m.jsonl", [row])))
+
+    assert (reject.reason, reject.detail) == (
+        "bad-row", f"Row 1 should have at most 4096 characters as its {column}. Received: 4097"
+    )  # fmt: skip
+    assert max(len(reject.uri), len(reject.label)) <= manifest.MAX_TEXT
 
 
 scalars = st.none() | st.booleans() | st.floats() | st.integers() | st.text()

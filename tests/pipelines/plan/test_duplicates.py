@@ -57,6 +57,22 @@ def test_the_first_by_key_stays_and_no_conflict_does(order):
     assert {(r.stage, r.digest) for r in rejected} == {("duplicates", "1" * 64), ("duplicates", "2" * 64)}
 
 
+def test_a_picture_under_many_long_labels_has_a_short_reason():
+    unit = [ref(f"{i:04d}{'x' * 4000}/{i}", "1") for i in range(1000)]
+
+    _, rejected = duplicates.separate(unit, "drop")
+
+    assert len(rejected) == 1000
+    assert {len(r.detail) for r in rejected} == {len(rejected[0].detail)}
+    assert len(rejected[0].detail) < 600
+    assert rejected[0].detail.endswith("… and 995 more: at least one label is wrong.")
+    _, [equal] = duplicates.separate([ref("bee/" + "x" * 5000, "1"), ref("bee/y", "1")], "drop")
+    assert equal.detail.endswith("…, which is kept.")
+    with pytest.raises(errors.DuplicatesError) as raised:
+        duplicates.refuse(duplicates.First().add_input(duplicates.Found(), duplicates.told(unit)))
+    assert len(str(raised.value)) < 3000
+
+
 @pytest.mark.parametrize("mode", ["keep", "fail"])
 def test_otherwise_all_stay(mode):
     assert duplicates.separate(UNIT, mode) == (sorted(UNIT), [])

@@ -6,6 +6,7 @@ import contextlib
 import http.server
 import json
 import pathlib
+import pwd
 import socket
 import threading
 import zipfile
@@ -182,6 +183,18 @@ def test_a_spark_master_is_checked(built):
         portable.complete("SparkRunner", ["--spark_master_url=yarn"])
     with pytest.raises(ConfigError, match=r"Nothing answers at localhost:.*--spark_master_url"):
         portable.complete("SparkRunner", [f"--spark_master_url=spark://{nobody()}"])
+
+
+def test_without_a_home_no_folder_of_that_name_is_searched_for_prism(built, tmp_path, monkeypatch):
+    (built / "prism").unlink()
+    cache = tmp_path / "here/~/.apache_beam/cache/prism/bin"
+    cache.mkdir(parents=True)
+    (cache / f"apache_beam-v{portable.metadata.version('apache-beam')}-prism-linux-amd64.zip").write_bytes(b"")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: {}[0])
+    with pytest.raises(ConfigError, match="make prism"):
+        portable.complete("PrismRunner", [])
 
 
 def test_prism_is_taken_from_beams_own_cache_too(built, tmp_path):

@@ -168,6 +168,21 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     assert place(XDG_CACHE_HOME="relative") == f"{tmp_path}/.cache/shardmill/digests.json"
 
 
+def test_a_user_without_a_home_has_no_cache_and_gets_no_folder_of_that_name(monkeypatch, tmp_path):
+    code = (
+        "import pwd\n"
+        "def nobody(_): raise KeyError\n"
+        "pwd.getpwuid = nobody\n"
+        "from trainer.data import digest_cache\n"
+        "digest_cache.write({'x': [1, 2, 3, 'y']})\n"
+        "print(digest_cache.cache_file(), digest_cache.read())"
+    )
+    env = {k: v for k, v in os.environ.items() if k not in ("XDG_CACHE_HOME", "HOME")} | {"PYTHONPATH": ROOT}
+    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("None {}\n", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_missing_and_cut_shards_are_named_with_both_sizes(tmp_path):
     contract = write_dataset(tmp_path / "d", splits={"train": (3, 2)})
     shard = contract.splits["train"].shards[1]
