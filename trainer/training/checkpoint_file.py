@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import math
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +25,12 @@ import numpy as np
 
 from pipelines.core import atomic
 from pipelines.core.hashing import Hashed
+from trainer.config import TrainerError
 
 _log = logging.getLogger(__name__)
 
-MAGIC = b"shardmill checkpoint 1\n"
+FORMAT = 1
+MAGIC = b"shardmill checkpoint %d\n" % FORMAT
 KEPT = 2  # the newest file, and one more in case the newest is damaged
 DIGEST_BYTES = 32
 DTYPES = {
@@ -68,7 +71,8 @@ def write(folder: Path, step: int, state: dict[str, Any], arrays: dict[str, Sequ
         for part in (MAGIC, struct.pack("<Q", len(header)), header, *(_bytes(array) for _, array in flat)):
             hashed.write(part)
         file.write(hashed.sha256.digest())
-    for old in found(folder)[KEPT:]:
+    # Files of later steps are ones that could not be read: they must not push out those that can.
+    for old in [file for file in found(folder) if file <= path][KEPT:]:
         old.unlink()
     return path
 
@@ -81,15 +85,49 @@ def found(folder: Path) -> list[Path]:
 def latest(folder: Path) -> Checkpoint | None:
     """Returns the newest complete checkpoint, or None if there is none.
 
-    It warns of each damaged file and deletes it.
+    It warns of each damaged file and deletes it. It warns of a file that the system fails to read, and leaves it.
+
+    Raises:
+      TrainerError: a file is of a newer format, or the system fails to read the only ones. They are left as they are.
     """
-    for path in found(folder):
+    files = found(folder)
+    for path in files:
+        _refuse_newer(path)
+    unread: list[str] = []
+    for path in files:
         try:
             return read(path)
         except DamagedError as e:
             _log.warning("checkpoint %s is damaged (%s) and is left out", path.name, e)
-            path.unlink(missing_ok=True)  # otherwise `write` would keep it as the newest one
+            path.unlink(missing_ok=True)
+        except OSError as e:
+            _log.warning("checkpoint %s cannot be read (%s) and is left out", path.name, e.strerror or e)
+            unread.append(f"{path.name} ({e.strerror or e})")
+    if unread:
+        raise TrainerError(
+            f"No checkpoint in {str(folder)!r} can be read: {', '.join(unread)}. Look at the disk and at the files' "
+            "permissions, or train without --resume to start over."
+        )
     return None
+
+
+def _refuse_newer(path: Path) -> None:
+    """Checks that a file is not of a newer format.
+
+    Raises:
+      TrainerError: it is.
+    """
+    try:
+        with path.open("rb") as file:
+            beginning = file.read(2 * len(MAGIC))
+    except OSError:  # `latest` tells of it when it reads the file
+        return
+    named = re.match(rb"shardmill checkpoint ([0-9]{1,9})\n", beginning)
+    if named and int(named[1]) > FORMAT:
+        raise TrainerError(
+            f"Checkpoint {str(path)!r} is of format {int(named[1])}. This version reads format {FORMAT}: a newer one "
+            "wrote it. Resume with that version, or train without --resume to start over."
+        )
 
 
 def read(path: Path) -> Checkpoint:

@@ -172,7 +172,8 @@ def find(run: run_dir.Run, about: dict[str, Any]) -> Checkpoint | None:
     It logs which checkpoint it is, or that there is none.
 
     Raises:
-      TrainerError: the checkpoint belongs to other options, another dataset or other versions.
+      TrainerError: the checkpoint belongs to other options, another dataset or other versions; or as
+        `checkpoint_file.latest`.
     """
     before = len(checkpoint_file.found(run.checkpoints))
     checkpoint = checkpoint_file.latest(run.checkpoints)

@@ -1,10 +1,12 @@
 import hashlib
 import json
+import pathlib
 import struct
 
 import numpy as np
 import pytest
 
+from trainer.config import TrainerError
 from trainer.training import checkpoint_file
 from trainer.training.checkpoint_file import DamagedError
 
@@ -108,3 +110,55 @@ def test_a_failure_while_writing_leaves_those_before(tmp_path, monkeypatch):
         written(tmp_path, 2)
     assert error.value.filename.endswith("step-000000000002.checkpoint")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("newer", [1, 2])
+@pytest.mark.parametrize("content", [b"shardmill checkpoint 2\nanother layout", b"shardmill checkpoint 10\n"])
+def test_a_checkpoint_of_a_newer_format_is_left_and_named(tmp_path, newer, content):
+    """Also where an older one could be read: going on would drop what the newer version wrote."""
+    paths = [written(tmp_path, 1), written(tmp_path, 2)]
+    paths[newer - 1].write_bytes(content)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    with pytest.raises(
+        TrainerError, match=rf"step-00000000000{newer}\.checkpoint' is of format (2|10)\. .*reads format 1"
+    ):
+        checkpoint_file.latest(tmp_path)
+
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def unreadable(monkeypatch, *names):
+    read = pathlib.Path.read_bytes
+
+    def fails(path):
+        if path.name in names:
+            raise OSError(5, "Input/output error", str(path))
+        return read(path)
+
+    monkeypatch.setattr(pathlib.Path, "read_bytes", fails)
+
+
+def test_one_that_the_disk_does_not_give_falls_back_to_the_one_before(tmp_path, monkeypatch, caplog):
+    first, second = written(tmp_path, 1), written(tmp_path, 20)
+    unreadable(monkeypatch, second.name)
+
+    assert checkpoint_file.latest(tmp_path).state["step"] == 1
+    assert caplog.messages == [
+        "checkpoint step-000000000020.checkpoint cannot be read (Input/output error) and is left out"
+    ]
+    for step in (2, 3, 4):  # a run that goes on keeps its own last two, beside the one that is left
+        written(tmp_path, step)
+    assert [path.name[5:17].lstrip("0") for path in checkpoint_file.found(tmp_path)] == ["20", "4", "3"]
+    assert not first.exists()
+
+
+def test_where_the_disk_gives_none_nothing_starts_over(tmp_path, monkeypatch):
+    """Starting over would delete them all, for a disk that may be mounted again in a minute."""
+    names = [written(tmp_path, step).name for step in (1, 2)]
+    unreadable(monkeypatch, *names)
+    with pytest.raises(
+        TrainerError, match=r"No checkpoint in .* can be read: step-0*2\.checkpoint \(Input/output error\)"
+    ):
+        checkpoint_file.latest(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
