@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from pipelines.core.elements import TRAIN_SPLIT
+from pipelines.core.elements import TRAIN_SPLIT, TRANSIENT
 from pipelines.core.text import cut
 
 # Characters. Parts of a detail come from strangers, and a list may hold a million rejects.
@@ -44,6 +44,11 @@ class Rejected:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "detail", cut(self.detail, MAX_DETAIL))
+
+
+def may_pass(outcome: object) -> bool:
+    """Tells whether an outcome is a reject for a reason of `elements.TRANSIENT`."""
+    return isinstance(outcome, Rejected) and outcome.reason in TRANSIENT
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,7 @@ from apache_beam.transforms.window import GlobalWindows
 from pipelines import storage, work_dir
 from pipelines.core import elements, hashing, progress
 from pipelines.core.elements import TRAIN_SPLIT, Ref, Source, pack, unpack
-from pipelines.core.summary import Rejected
+from pipelines.core.summary import Rejected, may_pass
 from pipelines.images.limits import Limits
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
@@ -101,7 +101,7 @@ class Fingerprint(_WithWorkers):
         futures: list[concurrent.futures.Future[Ref | Rejected]] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]
-            futures += self._workers.submit("fingerprint", (self._limits,), part, self._limits.image_timeout)
+            futures += self._workers.submit("fingerprint", (self._limits,), part, self._limits.image_timeout, may_pass)
         refs: list[tuple[str, Ref]] = []
         for source, future in zip(batch, futures, strict=True):
             result = _fingerprint(source, future)

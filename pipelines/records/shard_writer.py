@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from pipelines import storage
 from pipelines.core import hashing, progress
 from pipelines.core.elements import Affine, Header, Item, Made, Ref
-from pipelines.core.summary import Rejected
+from pipelines.core.summary import Rejected, may_pass
 from pipelines.images import histogram
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
@@ -249,7 +249,7 @@ def _in_order(
             near += batch
             new = {i.ref.key: (i.ref, tuple(copies[i.ref.key]), label_ids[i.ref.label], split) for i in batch}
             new = {key: asked for key, asked in new.items() if key not in sources}
-            futures = workers.submit("make", (spec,), new.values(), spec.limits.image_timeout)
+            futures = workers.submit("make", (spec,), new.values(), spec.limits.image_timeout, may_pass)
             sources.update(zip(new, futures, strict=True))
         if not near:
             return

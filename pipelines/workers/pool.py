@@ -13,7 +13,7 @@ import functools
 import itertools
 import queue
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -27,13 +27,17 @@ AHEAD = 12  # requests sent to a worker before it answers, so that it need not w
 
 @dataclasses.dataclass(frozen=True)
 class _Request:
-    """Describes one call of a task, and the future that receives its outcome."""
+    """Describes one call of a task, and the future that receives its outcome.
+
+    again: tells of a result whether the call is made a second time; None: it is not, even if its worker is lost.
+    """
 
     task: str
     shared: tuple[Any, ...]
     own: tuple[Any, ...]
     deadline: float | None
     outcome: Future[Any]
+    again: Callable[[Any], bool] | None
     last: bool  # whether it is the last of those submitted together
 
 
@@ -57,7 +61,12 @@ class Workers:
             threading.Thread(target=self._keep_busy, name=f"worker-{i}", daemon=True).start()
 
     def submit(
-        self, task: str, shared: tuple[Any, ...], items: Iterable[tuple[Any, ...]], deadline: float | None = None
+        self,
+        task: str,
+        shared: tuple[Any, ...],
+        items: Iterable[tuple[Any, ...]],
+        deadline: float | None = None,
+        again: Callable[[Any], bool] | None = None,
     ) -> list[Future[Any]]:
         """Submits the calls `tasks.TASK(*item, *shared)`, one per item, to one worker.
 
@@ -66,6 +75,9 @@ class Workers:
 
         Args:
           deadline: seconds that one item may take before its worker is killed; None: no limit while the worker lives.
+          again: tells whether the cause of a result may have passed soon. Such an item is tried once more, after those
+            that wait now, and so is an item whose worker was lost; that one gets another process. The second outcome
+            counts. None: nothing is tried twice.
 
         Returns:
           A future per item. It raises TaskLostError ("timeout" or "crashed": another worker does the rest of the
@@ -73,7 +85,7 @@ class Workers:
         """
         listed = list(items)
         requests = [
-            _Request(task, shared, item, deadline, Future(), number == len(listed))
+            _Request(task, shared, item, deadline, Future(), again, number == len(listed))
             for number, item in enumerate(listed, 1)
         ]
         if requests:
@@ -106,13 +118,20 @@ class Workers:
                     # blame. The new one is tried once, so that this ends.
                     worker = worker_process.start(self._kind)
                     _send(worker, requests)
-                answered.append((sent[0], worker.receive(sent[0].deadline)))
+                request = sent[0]
+                done, result = worker.receive(request.deadline)
+                if done and request.again is not None and request.again(result):
+                    self._try_again(request)
+                else:
+                    answered.append((request, (done, result)))
                 if sent.popleft().last:
                     _tell(answered)
             except TaskLostError as e:
                 worker = None
                 _tell(answered)
-                if sent:
+                if sent and sent[0].again is not None:
+                    self._try_again(sent.popleft())
+                elif sent:
                     sent.popleft().outcome.set_exception(e)
                 for _, again in itertools.groupby(sent, key=lambda r: (r.task, id(r.shared))):
                     self._waiting.put(list(again))
@@ -123,6 +142,10 @@ class Workers:
                 for request in sent or self._waiting.get():
                     request.outcome.set_exception(e)
                 sent.clear()
+
+    def _try_again(self, request: _Request) -> None:
+        """Puts a request behind all that wait, for the second and last time."""
+        self._waiting.put([dataclasses.replace(request, again=None, last=True)])
 
 
 def _send(worker: WorkerProcess, requests: Sequence[_Request]) -> bool:

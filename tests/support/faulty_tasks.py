@@ -1,4 +1,7 @@
-"""The real tasks, but for pictures whose names ask for a fault; and tasks that do what a bad decoder does."""
+"""The real tasks, but for pictures whose names ask for a fault; and tasks that do what a bad decoder does.
+
+A name like hangs-in-make asks for a fault each time, and hangs-once-in-make for one the first time only.
+"""
 
 import contextlib
 import os
@@ -7,6 +10,7 @@ import time
 from unittest import mock
 
 from pipelines import storage
+from pipelines.core.errors import StorageError
 from pipelines.images import formats
 from pipelines.job import worker_tasks
 from pipelines.job.worker_tasks import finish, thumbnails, warm_up  # noqa: F401
@@ -15,13 +19,13 @@ from pipelines.workers import memory_limit
 
 def fingerprint(source, limits):
     _fault(source.key, "fingerprint")
-    with _surprise(formats, "read_header", "surprises-in-fingerprint" in source.key):
+    with _surprise(formats, "read_header", source.key, "fingerprint"):
         return worker_tasks.fingerprint(source, limits)
 
 
 def make(ref, copies, label_id, split, spec):
     _fault(ref.key, "make")
-    with _surprise(storage, "read_input", "surprises-in-make" in ref.key):
+    with _surprise(storage, "read_input", ref.key, "make"):
         return worker_tasks.make(ref, copies, label_id, split, spec)
 
 
@@ -79,19 +83,52 @@ def fail(text):
     raise ValueError(text)
 
 
+def note(file, result, fault):
+    """Writes down that it was called; then it hangs, dies or returns `result`."""
+    with open(file, "a", encoding="utf-8") as calls:
+        calls.write(f"{os.getpid()}\n")
+    if fault == "hang":
+        time.sleep(3600)
+    if fault == "die":
+        die(0)
+    return result
+
+
+def improve(file, fault):
+    """Does as `note` at its first call, and returns "good" at the second."""
+    return note(file, "good", "") if os.path.exists(file) else note(file, "bad", fault)
+
+
+RAISED = {
+    "surprises": OverflowError("too large to convert"),  # what no reader of images should raise
+    "lacks-memory": MemoryError(),
+    "is-missing": StorageError("missing", "There is no such file."),
+    "is-unreadable": StorageError("unreadable", "OSError: [Errno 116] Stale file handle"),
+}
+
+
 @contextlib.contextmanager
-def _surprise(module, name, wanted):
-    """A reader of images raises what no reader of images should."""
-
-    def raises(*_):
-        raise OverflowError("too large to convert")
-
-    with mock.patch.object(module, name, raises) if wanted else contextlib.nullcontext():
-        yield
+def _surprise(module, name, key, stage):
+    """A reader of images raises what the picture's name asks for."""
+    for fault, error in RAISED.items():
+        if _asked(key, fault, stage):
+            with mock.patch.object(module, name, side_effect=error):
+                yield
+            return
+    yield
 
 
 def _fault(key, stage):
-    if f"hangs-in-{stage}" in key:
+    if _asked(key, "hangs", stage):
         time.sleep(3600)
-    if f"crashes-in-{stage}" in key:
+    if _asked(key, "crashes", stage):
         os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def _asked(key, fault, stage):
+    if f"{fault}-once-in-{stage}" in key:
+        done = os.path.join(os.environ["FAULTS_DONE"], os.path.basename(key))
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(done, os.O_CREAT | os.O_EXCL))
+            return True
+    return f"{fault}-in-{stage}" in key

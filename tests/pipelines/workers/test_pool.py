@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -108,6 +109,41 @@ def test_requests_of_other_kinds_that_wait_behind_a_lost_one_keep_their_kind(two
     behind = [(two.submit("echo", (), [(i,)]), two.submit("sleep", (), [(0,)])) for i in range(9)]
     assert [future.exception().reason for future in lost] == ["timeout", "timeout"]
     assert [(echo.result()[0], sleep.result()) for [echo], [sleep] in behind] == [(i, None) for i in range(9)]
+
+
+def calls(file: Path) -> list[str]:
+    """The processes that made a call, one for each."""
+    return file.read_text().splitlines()
+
+
+@pytest.mark.parametrize("fault", ["hang", "die", ""])
+def test_an_item_is_tried_a_second_time_where_that_is_asked_for(two, tmp_path, fault):
+    file = tmp_path / "calls"
+    asked = [("improve", (file, fault)), *[("echo", (i,)) for i in range(20)]]
+    futures = [two.submit(task, (), [item], 0.5, lambda result: result == "bad")[0] for task, item in asked]
+    assert futures[0].result() == "good"
+    assert [future.result()[0] for future in futures[1:]] == list(range(20))
+    first, second = calls(file)
+    assert fault == "" or first != second  # what was lost is tried in another process
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [("hang", "timeout"), ("die", "crashed"), ("", "bad")])
+def test_an_item_is_not_tried_a_third_time(two, tmp_path, fault, outcome):
+    file = tmp_path / "calls"
+    [future, after] = two.submit("note", ("bad", fault), [(file,), (tmp_path / "other",)], 0.5, lambda r: r == "bad")
+    for one in (future, after):
+        error = one.exception()
+        assert (one.result() if error is None else error.reason) == outcome
+    assert len(calls(file)) == 2
+
+
+def test_an_item_is_tried_once_where_nothing_else_is_asked_for(two, tmp_path):
+    for number, fault in enumerate(("hang", "die", "")):
+        file = tmp_path / fault / "calls"
+        file.parent.mkdir(exist_ok=True)
+        [future] = two.submit("improve", (), [(file, fault)], 0.5)
+        assert (future.exception() is None) == (number == 2)
+        assert len(calls(file)) == 1
 
 
 def test_time_in_the_queue_is_not_counted(two):
