@@ -92,15 +92,18 @@ def locked(output: str) -> Iterator[None]:
         os.close(descriptor)
 
 
-def open_work(output: str, digest: str, settings: Mapping[str, Any], decisive: Collection[str]) -> Work:
+def open_work(
+    output: str, digest: str, settings: Mapping[str, Any], decisive: Collection[str], versions: Mapping[str, str]
+) -> Work:
     """Opens the work directory: a new one, or that of an interrupted run.
 
-    An interrupted run with the same digest of options is resumed, and its shards are kept.
+    An interrupted run with the same digest of options and the same versions is resumed, and its shards are kept.
 
     Args:
       digest: identifies the options that the shards depend on.
       settings: all options by name, as values that JSON can hold.
       decisive: names of the options that the shards depend on.
+      versions: versions of the code and the libraries that the shards depend on, by name.
     """
     present = storage.children(output)
     work = Work(storage.join(output, Work.DIRECTORY), uuid.uuid4().hex)
@@ -108,17 +111,20 @@ def open_work(output: str, digest: str, settings: Mapping[str, Any], decisive: C
     settings = json.loads(json.dumps(settings))  # in the form in which they are read back
     if Work.DIRECTORY in present:
         before = _earlier(note)
-        if before.get("config_digest") == digest:
+        if before.get("config_digest") == digest and before.get("versions") == versions:
             _log.info("Goes on with an unfinished run of the same options: what is done and still fits stays.")
             for name in _NOT_KEPT:
                 storage.remove(work.path(name))
         else:
-            names = ", ".join(_differing(before.get("settings"), settings, decisive))
-            differing = names or "its note is damaged or of another version"
-            _log.info("Starts over: the unfinished run in %s had other options (%s).", output, differing)
+            options = _differing(before.get("settings"), settings, decisive)
+            others = [*options, *_other_versions(before.get("versions"), versions)]
+            had = "had other options or versions" if others else "cannot be resumed"
+            differing = ", ".join(others) or "its note is damaged or of another version"
+            _log.info("Starts over: the unfinished run in %s %s (%s).", output, had, differing)
             storage.remove(work.root)
     storage.make_directory(work.root)
-    storage.write_text(note, json.dumps({"config_digest": digest, "settings": settings, "run": work.run}))
+    noted = {"config_digest": digest, "settings": settings, "versions": dict(versions), "run": work.run}
+    storage.write_text(note, json.dumps(noted))
     return work
 
 
@@ -151,3 +157,10 @@ def _differing(before: Any, now: Mapping[str, Any], decisive: Collection[str]) -
         return []
     names = [name for name in now if name in decisive and before.get(name) != now[name]]
     return [f"{config_fields.flag(name)} {json.dumps(before.get(name))}" for name in names]
+
+
+def _other_versions(before: Any, now: Mapping[str, str]) -> list[str]:
+    """Returns the versions that were others before, such as "numpy 2.3.1, not 2.4.0"."""
+    if not isinstance(before, dict):
+        return []
+    return [f"{name} {before.get(name)}, not {version}" for name, version in now.items() if before.get(name) != version]

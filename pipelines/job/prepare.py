@@ -21,7 +21,7 @@ from pipelines.contract import Contract, ledger
 from pipelines.core import elements, errors, progress
 from pipelines.core.summary import Summary
 from pipelines.inputs import listing
-from pipelines.job import accounting, pipeline, publish
+from pipelines.job import accounting, pipeline, publish, worker_versions
 from pipelines.job.analysis import Analysis
 from pipelines.options import config_fields
 from pipelines.plan import plan as plans
@@ -75,7 +75,8 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     if runner not in engine.SERVICES:
         pool.decoders(config.workers, source)  # workers load TensorFlow while this process loads the rest
     with work_dir.locked(output), engine.started(runner, beam_flags, output) as the_engine:
-        work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config))
+        made_by = worker_versions.here()
+        work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config), made_by)
         _log.info("Runs on %s.", the_engine.name)
         _run_jobs(config, work, the_engine)
         plan = accounting.read_plan(work)

@@ -1,7 +1,8 @@
-"""Compares the versions of a remote worker with those of the program.
+"""Lists the versions of code and libraries on which shards depend.
 
 Shards depend on the input, the options, the versions of libraries and this code. A worker on another machine with
-other versions would make different shards under the same contract, so it refuses to start.
+other versions would make different shards under the same contract, so it refuses to start. An unfinished run of other
+versions is not resumed, for the same reason (`work_dir.open_work`).
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from importlib import metadata
 from typing import Any, NamedTuple
 
 from pipelines import storage
@@ -26,8 +25,6 @@ from pipelines.work_dir import Work
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError
 
-# It is part of every task digest. Raise it when a record's bytes or an account's contents change for the same options.
-RECORD_VERSION = 2
 # WINDOW records are in flight for each worker, and BATCH are requested at a time. These are enough to hide uneven
 # decoding times and this process's own work, and few enough to need little memory (32 x 49 kB at 128x128).
 WINDOW, BATCH = 32, 8
@@ -293,8 +290,7 @@ def _ledger_line(item: Item) -> bytes:
 
 def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config_digest: str) -> str:
     content = [[i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy] for i in items]
-    versions = [RECORD_VERSION, metadata.version("tensorflow")]
-    return hashing.text_digest(json.dumps([file, config_digest, versions, list(labels), content]))
+    return hashing.text_digest(json.dumps([file, config_digest, list(labels), content]))
 
 
 def _known(note_path: str, digest: str, *file_paths: str) -> dict[str, Any] | None:

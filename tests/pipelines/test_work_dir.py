@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 
 import pytest
 
@@ -15,15 +16,21 @@ def config(tmp_path):
     return PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"))
 
 
-def opened(config: PrepareConfig) -> work_dir.Work:
-    return work_dir.open_work(config.output, config.digest(), config.settings(), config_fields.decisive(config))
+VERSIONS = {"shardmill": "0123456789ab", "numpy": "2.3.1", "tensorflow": "2.21.0"}
 
 
-def again(config: PrepareConfig, caplog: pytest.LogCaptureFixture) -> tuple[bool, str]:
+def opened(config: PrepareConfig, versions: Mapping[str, str] = VERSIONS) -> work_dir.Work:
+    decisive = config_fields.decisive(config)
+    return work_dir.open_work(config.output, config.digest(), config.settings(), decisive, versions)
+
+
+def again(
+    config: PrepareConfig, caplog: pytest.LogCaptureFixture, versions: Mapping[str, str] = VERSIONS
+) -> tuple[bool, str]:
     """(whether what was done stays, what is said)."""
     caplog.clear()
     with caplog.at_level(logging.INFO):
-        work = opened(config)
+        work = opened(config, versions)
     return storage.exists(work.path("staged", "done")), caplog.text
 
 
@@ -46,10 +53,18 @@ def test_the_same_options_go_on(config, unfinished, caplog):
 def test_other_options_start_over_and_are_named(config, unfinished, caplog):
     stays, said = again(dataclasses.replace(config, size=(64, 32), balance="uniform", workers=3), caplog)
     assert not stays
-    assert 'had other options (--size [128, 128], --balance "none").' in said
+    assert 'had other options or versions (--size [128, 128], --balance "none").' in said
 
 
-@pytest.mark.parametrize("note", ["", "{", "[]", '{"config_digest": 3, "settings": []}'])
+def test_other_versions_start_over_and_are_named(config, unfinished, caplog):
+    stays, said = again(config, caplog, {**VERSIONS, "numpy": "2.4.0", "pillow": "12.3.0"})
+    assert not stays
+    assert "had other options or versions (numpy 2.3.1, not 2.4.0, pillow None, not 12.3.0)." in said
+    stays, said = again(config, caplog, VERSIONS)
+    assert "numpy 2.4.0, not 2.3.1" in said
+
+
+@pytest.mark.parametrize("note", ["", "{", "[]", '{"config_digest": 3, "settings": []}', '{"versions": "2.3.1"}'])
 def test_a_damaged_note_starts_over(config, unfinished, caplog, note):
     storage.write_text(unfinished.path("run.json"), note)
     stays, said = again(config, caplog)
