@@ -1,0 +1,94 @@
+"""What a reader finds after each step of publishing, on a finished job that is made by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+
+import pytest
+
+from pipelines import contract as contracts
+from pipelines import storage
+from pipelines.contract import Shard, ledger
+from pipelines.core.errors import BusyError
+from pipelines.job import publish
+from pipelines.work_dir import Work
+from tests.support import reports
+
+OLD, NEW = [reports.TEST, reports.TRAIN], ["new-test.tfrecord-00000-of-00001", "new-train.tfrecord-00000-of-00001"]
+STALE = "older-train.tfrecord-00003-of-00004"  # of a run that ended while it published
+
+
+@pytest.fixture
+def job(tmp_path):
+    """(output that holds a dataset, a stale shard and a file of the user; the finished job of another dataset)."""
+    out = tmp_path / "out"
+    old = reports.write_dataset(out)
+    (out / STALE).write_text("stale")
+    (out / "README.mine").write_text("keep me")
+    work = Work(str(out / Work.DIRECTORY), "this")
+    splits = {}
+    for (name, split), file in zip(sorted(old.splits.items()), NEW, strict=True):
+        shards = (Shard(file, split.records, 3, "f" * 64),)
+        splits[name] = dataclasses.replace(split, shards=shards)
+        storage.write_text(work.path("shards", file), "new")
+        storage.write_text(work.path("ledger", f"{file}.jsonl"), "")
+    for place in ("transform/transform_fn/saved_model.pb", "transform/transformed_metadata/schema.pbtxt"):
+        storage.write_text(work.path(*place.split("/")), "graph")
+    for name in (ledger.REJECTED, ledger.UNUSED):
+        storage.write_text(work.path(name), "")
+    storage.write_text(work.path("run.json"), json.dumps({"run": "this"}))
+    return out, work, dataclasses.replace(old, name="new", splits=splits)
+
+
+def watched(out, monkeypatch):
+    """The list of (name of the dataset that a reader finds, shards that are there), which grows with each step."""
+    found = []
+
+    def look():
+        try:
+            name = contracts.load(out).name
+        except contracts.ContractError:
+            name = None
+        found.append((name, sorted(file for file in os.listdir(out) if ".tfrecord-" in file)))
+
+    def then_look(call):
+        def step(*args, **more):
+            call(*args, **more)
+            look()
+
+        return step
+
+    for module, name in ((os, "replace"), (os, "unlink"), (shutil, "rmtree")):
+        monkeypatch.setattr(module, name, then_look(getattr(module, name)))
+    return found
+
+
+def test_the_old_contract_goes_first_and_the_new_one_comes_last(job, monkeypatch):
+    out, work, contract = job
+    with monkeypatch.context() as patch:
+        found = watched(out, patch)
+        published = publish.publish(str(out), work, contract, reports.summary())
+    names = [name for name, _ in found]
+    phases = list(dict.fromkeys(names))
+    assert phases == ["tiny", None, "new"]
+    assert names == sorted(names, key=phases.index)  # never back
+    for name, shards in found:
+        if name == "tiny":
+            assert set(shards) == {*OLD, STALE}
+        if name == "new":
+            assert shards == NEW
+            assert all((out / file).exists() for file in published.files)
+    assert (out / "README.mine").read_text() == "keep me"
+    assert not (out / ".shardmill").exists()
+
+
+def test_the_earlier_of_two_runs_changes_nothing(job):
+    out, work, contract = job
+    storage.write_text(work.path("run.json"), json.dumps({"run": "later"}))
+    with pytest.raises(BusyError, match="Another run has begun"):
+        publish.publish(str(out), work, contract, reports.summary())
+    assert contracts.load(out).name == "tiny"
+    assert sorted(file for file in os.listdir(out) if ".tfrecord-" in file) == sorted([*OLD, STALE])
