@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
+from pipelines import storage, work_dir
+from pipelines.config import PrepareConfig
 from pipelines.core import elements
-from pipelines.core.errors import DataRejectedError
+from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import Rejected, Summary
-from pipelines.job import accounting
+from pipelines.job import accounting, publish
+from pipelines.plan.balance import Copies
+from pipelines.plan.plan import Plan
+from pipelines.work_dir import Work
 
 
 def summary(read: int, **rejected: int) -> Summary:
@@ -63,3 +70,44 @@ def test_labels_of_which_nothing_is_left_are_named():
         f"These labels are not in the dataset, because all of their inputs were rejected: {'b' * 79}… (1), dog (3)."
     ]
     assert list(accounting._lost_labels(("cat", "dog", "b" * 99), rejected)) == []
+
+
+@pytest.fixture
+def work(tmp_path) -> Work:
+    """A finished job: three bees in one shard, one of them with a copy, and one file that was no image."""
+    made = Work(str(tmp_path / "work"))
+    plan = Plan(("bee",), {"train": {"bee": 3}}, {"train": 4}, {"train": 1}, {"bee": Copies(1, 9)})
+    account = {
+        "file": "out-train.tfrecord-00000-of-00001", "split": "train", "records": 4, "stored": {"bee": 4},
+        "copies": {"bee": 1}, "formats": {"png": 3}, "conversions": {}, "widths": {"16": 3}, "heights": {"16": 3},
+        "file_bytes": {"512": 3}, "levels": [[1] * 256] * 3, "rejects": [], "thumbnails": [], "weighted": False,
+        "source_digest": "0" * 64,
+    }  # fmt: skip
+    reject = {"uri": "in/bee/notes.txt", "label": "bee", "split": "", "digest": "", "stage": "fingerprint",
+              "reason": "not-an-image", "detail": ""}  # fmt: skip
+    storage.write_text(made.path("plan.json"), plan.to_json())
+    storage.write_text(made.path("staged", f"{account['file']}.json"), json.dumps(account))
+    storage.write_text(made.path("rejects", "part-00000.jsonl"), json.dumps(reject) + "\n")
+    return made
+
+
+@pytest.mark.parametrize(("listed", "unexplained"), [(4, 0), (5, 1), (3, -1)])
+def test_every_input_is_written_left_out_or_rejected(work, tmp_path, listed, unexplained):
+    storage.write_text(work.path(work_dir.LISTED), str(listed))
+    config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), splits={"train": 1.0})
+    if not unexplained:
+        found, _ = accounting.summarize(config, work, accounting.read_plan(work), {})
+        assert (found.read, found.classes["train"]["bee"].natural, found.rejected) == (4, 3, {"not-an-image": 1})
+        return
+    with pytest.raises(
+        IncompleteError, match=f"{listed} inputs were listed, but 3 images and 1 rejects .*: {unexplained} are"
+    ):
+        accounting.summarize(config, work, accounting.read_plan(work), {})
+
+
+def test_a_finished_shard_of_fewer_records_than_its_account_is_not_published(work):
+    file = "out-train.tfrecord-00000-of-00001"
+    storage.write_text(work.path("shards", f"{file}.json"), json.dumps({"file": file, "records": 3}))
+    assert publish._note(work, file, 3) == {"file": file, "records": 3}
+    with pytest.raises(IncompleteError, match=r"should hold 4 records\. It holds 3\. Run it again"):
+        publish._note(work, file, 4)
