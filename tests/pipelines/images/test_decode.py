@@ -186,6 +186,15 @@ def test_pad_on_four_columns():
     assert got[[0, 2, 3]].tolist() == [[[7, 8, 9]] * 4] * 3
 
 
+def test_pad_rounds_the_fitted_side_half_up():
+    """Of 8x3 pixels 4 rows are 1.5 columns wide, and become 2."""
+    tall, spec = np.zeros((8, 3, 3), np.uint8), ImageSpec(4, 8, resize="pad")
+    got = pixels_of(fx.encode(tall, "PNG"), spec, traced=False)[..., 0]
+    assert got.tolist() == [[255, 255, 255, 0, 0, 255, 255, 255]] * 4
+    wide, spec = tall.transpose(1, 0, 2), ImageSpec(8, 4, resize="pad")
+    assert pixels_of(fx.encode(wide, "PNG"), spec, traced=False)[..., 0].tolist() == got.T.tolist()
+
+
 def letters(block: int = 1) -> np.ndarray:
     """The picture a b c / d e f, each letter a square of `block` pixels."""
     return np.kron(fx.upright(1), np.ones((block, block, 1), np.uint8)).astype(np.uint8)
@@ -561,6 +570,21 @@ def test_too_many_pixels_are_refused_from_the_header(width, height):
     assert raised.value.reason == "too-many-pixels"
     with pytest.raises(ImageError, match="ore than the allowed"):
         formats.canonical(huge_png(width, height), MAX_PIXELS)
+
+
+@pytest.mark.parametrize(
+    "webp",
+    [
+        fx.webp_lossless_header(30, 40),
+        fx.webp_with(fx.encode(np.zeros((2, 2, 3), np.uint8), "WEBP"), size=(30, 40)),
+        fx.encode(np.zeros((40, 30, 3), np.uint8), "WEBP", lossless=False),
+    ],
+    ids=["VP8L", "VP8X", "VP8"],
+)
+def test_the_area_of_a_webp_canvas_is_checked_before_pillow_allocates_it(webp):
+    assert bounded_header.slim(webp, 30 * 40, 1) == (webp, 1)
+    with pytest.raises(bounded_header.TooMuchError, match="30x40 is more than the allowed 1199 pixels"):
+        bounded_header.slim(webp, 30 * 40 - 1, 1)
 
 
 def test_the_limit_is_inclusive_and_ours_not_pillows(monkeypatch):
