@@ -19,7 +19,7 @@ from pipelines.core.hashing import POSITIONS
 from pipelines.core.summary import Duplicates
 from pipelines.dataset import verify
 from pipelines.job import prepare, units
-from pipelines.plan import duplicates
+from pipelines.plan import duplicates, splits
 from tests.support.images import draw_photo
 
 
@@ -87,6 +87,28 @@ def test_what_is_dropped_weighs_nothing_in_the_splits():
     ((label, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "drop", 0)
     assert (label, ranks.total) == ("bee", 1)
     assert list(units.unit_ranks(bucket(UNIT[2:5]), "drop", 0)) == []
+
+
+def of_units(packed) -> dict[str, str]:
+    """Key -> unit, of what `by_group` yields."""
+    return {r.key: unit for _, pairs in packed for unit, r in unpack([pairs])}
+
+
+def test_a_unit_is_an_equal_content_or_a_group_or_groups_that_share_an_image():
+    """Two equal images; two of group g; one of group h that equals one of g; one alone."""
+    g, h = (r._replace(group=name) for name, r in (("g", ref("bee/3", "2")), ("h", ref("bee/4", "2"))))
+    refs = [ref("bee/1", "1"), ref("bee/2", "1"), g, ref("bee/5", "3")._replace(group="g"), h, ref("bee/6", "4")]
+    joined = list(units.bridges(bucket(refs)))
+    assert joined == [["g", "h"]]
+    found = of_units(units.by_group(bucket(refs), splits.components(joined), len(refs)))
+    assert found == {
+        "bee/1": "1" * 64, "bee/2": "1" * 64, "bee/3": "g", "bee/4": "g", "bee/5": "g", "bee/6": "4" * 64,
+    }  # fmt: skip
+
+
+def test_a_unit_weighs_as_many_as_its_images():
+    ((label, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "keep", 0)
+    assert (label, [weight for _, weight in ranks.ordered()]) == ("bee", [2])
 
 
 def placed(refs: list[Ref], cuts: dict[str, list[tuple[int, str]]], mode: str = "drop") -> tuple[dict, dict]:
