@@ -777,6 +777,17 @@ def test_no_chain_of_links_leaves_the_input(pattern, tmp_path):
     assert set(rejects.values()) == {"outside-input"}
 
 
+def test_a_folder_whose_name_begins_like_the_inputs_is_outside(tmp_path):
+    touch(tmp_path / "in-secret", "1.jpg")
+    root = touch(tmp_path / "in", "cat/1.jpg")
+    (root / "cat/link.jpg").symlink_to("../../in-secret/1.jpg")
+    (root / "dog").symlink_to("../in-secret")
+    assert listed(root)[1] == {f"{root}/cat/link.jpg": "outside-input", f"{root}/dog": "outside-input"}
+    paths = ["../in-secret/1.jpg", "cat/link.jpg", "dog/1.jpg"]
+    manifest = write(root / "m.jsonl", [{"path": p, "label": "cat"} for p in ["cat/1.jpg", *paths]])
+    assert listed(manifest)[1] == dict.fromkeys(paths, "outside-input")
+
+
 def test_a_manifests_row_through_a_linked_folder_leaves_too(tmp_path):
     touch(tmp_path / "outside", "deep/secret.jpg")
     root = touch(tmp_path / "in", "cat/1.jpg")
