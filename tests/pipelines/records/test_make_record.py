@@ -289,6 +289,13 @@ def test_moments_against_numpy(seed):
     assert moments["pixel_square_sum"] == (pixels**2).sum((0, 1)).tolist()
 
 
+def test_mean_and_deviation_by_hand():
+    """Of four pixels 10, 10, 30, 30 the population deviates by 10, a sample would by 11.5; of one pixel by 0."""
+    assert histogram.statistics(4, [80, 4, 0], [2000, 4, 0]) == ((20, 1, 0), (10, 0, 0))
+    assert histogram.statistics(1, [9], [81]) == ((9,), (0,))
+    assert histogram.statistics(0, [0], [0]) == ((0,), (0,))
+
+
 def test_moments_of_billions_of_images_do_not_overflow():
     levels = np.zeros((3, 256), np.int64)
     levels[:, 255] = 8 * 10**9 * 128 * 128
