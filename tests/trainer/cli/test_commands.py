@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
+from pipelines.core import errors
 from trainer.cli.commands import guarded
+from trainer.config import TrainerError
 
 
 def test_progress_is_printed_to_stdout(capsys):
@@ -23,3 +27,26 @@ def test_the_doctor_leaves_logging_to_the_program_that_it_runs(capsys):
 
     assert guarded("doctor", program) == 0
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (errors.ConfigError("--seed is wrong."), 2),
+        (TrainerError("No model."), 1),
+        (errors.ContractError("No dataset."), 1),
+        (OSError(28, "No space left on device", "run"), 1),
+        (KeyboardInterrupt(), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_each_error_is_a_sentence_and_a_status(error, status, capsys):
+    def fails():
+        raise error
+
+    assert guarded("train", fails) == status
+    assert capsys.readouterr().err.startswith("train: ")
+
+
+def test_a_command_may_end_with_a_status_of_its_own():
+    assert [guarded("doctor", lambda status=status: status) for status in (None, 0, 1)] == [0, 0, 1]

@@ -1,0 +1,39 @@
+"""The exit status of each kind of error, without a run."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.cli import main
+from pipelines.core import errors
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (errors.ConfigError("--size is wrong."), 2, "error: --size is wrong.\n"),
+        (errors.DataRejectedError("Too much is bad."), 3, "error: Too much is bad.\n"),
+        (errors.NothingUsableError("No image."), 3, "error: No image.\n"),
+        (errors.SourceError("No folder."), 1, "error: No folder.\n"),
+        (errors.IncompleteError("One is missing."), 1, "error: One is missing.\n"),
+        (errors.BusyError("Another run."), 1, "error: Another run.\n"),
+        (RuntimeError("DataRejectedError: Too much is bad. [while running 'Plan']"), 3, "error: Too much is bad.\n"),
+        (OSError(28, "No space left on device", "out/a"), 1, "error: out/a: No space left on device\n"),
+        (KeyboardInterrupt(), 1, "Interrupted. Run the same command again to go on where it stopped.\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_each_error_is_a_sentence_and_a_status(error, status, told, monkeypatch, capsys):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setitem(main._COMMANDS, "verify", fails)
+    assert main.main(["verify", "out"]) == status
+    assert capsys.readouterr().err == told
+
+
+@pytest.mark.parametrize(("problems", "status"), [([], 0), (["a shard is missing."], 1)])
+def test_verify_fails_if_there_is_a_problem(problems, status, monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.dataset.verify.verify", lambda _: problems)
+    monkeypatch.setattr("pipelines.cli.verify_output.texts", lambda *_: (problems, "1 problem"))
+    assert main.main(["verify", "out"]) == status
