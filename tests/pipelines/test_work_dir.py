@@ -8,6 +8,7 @@ import pytest
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
+from pipelines.core.errors import BusyError
 from pipelines.options import config_fields
 
 
@@ -70,3 +71,11 @@ def test_a_damaged_note_starts_over(config, unfinished, caplog, note):
     stays, said = again(config, caplog)
     assert not stays
     assert "its note is damaged or of another version" in said
+
+
+def test_two_runs_do_not_hold_one_output(tmp_path):
+    out = str(tmp_path / "out")
+    with work_dir.locked(out), pytest.raises(BusyError, match="Another run is preparing"), work_dir.locked(out):
+        pytest.fail("a second run was let in")
+    with work_dir.locked(out):  # the lock of the first has ended
+        pass
