@@ -13,18 +13,22 @@ import signal
 import subprocess
 import sys
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from pipelines.options import config_file
+from pipelines import contract
+from pipelines.options import config_fields, config_file
 from tests.support.datasets import write_dataset
 from tests.support.log import logged
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
 from trainer.serving.export_check import Parity
-from trainer.training import checkpoint_file, finalize, resume, sigterm, train
+from trainer.training import checkpoint_file, finalize, loop, resume, sigterm, train
+from trainer.training.history import Progress
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record; 3 epochs.
 OPTIONS = {"epochs": 3, "batch_size": 4, "loss": "weighted", "checkpoint_steps": 2, "verify": "off",
@@ -300,6 +304,65 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path
     assert said.count("is damaged") == 2
     assert f"no checkpoint in {str(saved)!r} can be read: starting over" in said
     assert_same_outcome(saved, whole[0])
+
+
+BEGUN = {
+    "options": {"seed": 0, "epochs": 3}, "dataset": "1" * 64, "reading": "as streams", "replicas": 1,
+    "versions": {"keras": "3.1"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"options": {"seed": 1, "epochs": 3}}, r"--seed \(was 0, is 1\)"),
+        ({"options": {"seed": 0, "epochs": 3, "ema": 0.9}}, r"--ema \(was None, is 0\.9\)"),  # of a newer version
+        ({"dataset": "2" * 64}, "the dataset"),
+        ({"reading": "from memory maps"}, r"how shards are read \(was as streams, is from memory maps\)"),
+        ({"replicas": 2}, r"how many replicas \(was 1, is 2\)"),
+        ({"versions": {"keras": "3.2"}}, r"keras \(was 3\.1, is 3\.2\)"),
+    ],
+    ids=["options", "new-option", "dataset", "reading", "replicas", "versions"],
+)
+def test_each_difference_alone_is_refused(change, named):
+    resume.refuse_other("o", BEGUN, BEGUN)
+    with pytest.raises(TrainerError, match=f"Different: {named}"):
+        resume.refuse_other("o", BEGUN, BEGUN | change)
+
+
+def test_all_options_are_compared_but_those_that_change_no_weight(data):
+    config = TrainConfig(str(data), "o")
+    compared = resume.fingerprint(config, contract.load(data), 1)["options"]
+    assert {field.name for field in config_fields.options(config)} - set(compared) == {
+        "data", "output", "cache", "steps_per_execution", "resume", "checkpoint_minutes", "checkpoint_steps", "verify",
+    }  # fmt: skip
+
+
+def test_restoring_puts_each_number_back_where_it_was():
+    weight, moment, count = tf.Variable([0.0]), tf.Variable([0.0]), tf.Variable(0.0)
+    model = SimpleNamespace(
+        variables=[weight, moment, count], optimizer_variables=lambda: [moment], metric_variables=lambda: [count]
+    )
+    progress = Progress(None, 9, 4, 21, 0, None)
+    state = loop.State(model, loop.Position(), progress)
+    session = resume.Session(lambda: None, lambda: False)
+    saver = resume.Saver(TrainConfig("d", "o"), resume.Checkpoints(None, {}, None), state, 6, session)
+    rows = [{"epoch": 1, "loss": 0.5}]
+    saver.restore(
+        checkpoint_file.Checkpoint(
+            pathlib.Path("step-000000000009.checkpoint"),
+            {"position": {"epoch": 1, "step": 3}, "progress": {"rows": rows, "best_epoch": 1, "best": [0.75, -0.5]}},
+            {
+                "model": [np.array([2.0])],
+                "optimizer": [np.array([3.0])],
+                "metrics": [np.array(4.0)],
+                "best": [np.ones(1)],
+            },
+        )
+    )
+    assert state.position.start() == (1, 3)
+    assert [float(v.numpy().sum()) for v in (weight, moment, count)] == [2, 3, 4]
+    assert (progress.rows, progress.best_epoch, progress.weights) == (rows, 1, [np.ones(1)])
 
 
 @pytest.mark.slow

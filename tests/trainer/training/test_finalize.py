@@ -1,0 +1,34 @@
+"""Which split the calibration is fitted on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipelines.contract import Split
+from tests.support.datasets import make_contract
+from trainer.config import TrainConfig
+from trainer.evaluation.calibration import UNCALIBRATED
+from trainer.evaluation.predictions import Predictions
+from trainer.training import finalize
+
+
+def answers(*of_broken: float) -> Predictions:
+    """Records with these probabilities of "broken"; those of the second half are broken."""
+    half = len(of_broken) // 2
+    logits = np.log([[1 - p, p] for p in of_broken])
+    keys = tuple(f"{i:016x}-000" for i in range(2 * half))
+    return Predictions(("ok", "broken"), keys, np.repeat([0, 1], half), logits)
+
+
+def test_temperature_and_threshold_are_those_of_validation_and_never_of_test():
+    contract = make_contract(splits={"train": Split({"ok": 9, "broken": 1}, {}, {}, ())})
+    found = {"test": answers(0.8, 0.9, 0.95, 0.99), "validation": answers(0.01, 0.02, 0.1, 0.3, 0.4, 0.6)}
+    config = TrainConfig("data", "run")
+    fitted = finalize._calibrate(config, contract, found)
+    assert (fitted.split, fitted.records) == ("validation", 6)
+    assert fitted.threshold is not None
+    assert fitted.threshold.label == "broken"
+    of_broken = found["validation"].probabilities(fitted.temperature)[:, 1]
+    assert of_broken[2] < fitted.threshold.probability < of_broken[3]  # between the last "ok" and the first "broken"
+    assert finalize._calibrate(config, contract, {"validation": found["validation"]}) == fitted
+    assert finalize._calibrate(config, contract, {"test": found["test"]}) == UNCALIBRATED
