@@ -1,26 +1,26 @@
 """Draws the contact sheet: source and stored images in pairs, with captions.
 
-It uses Pillow only.
+Worker processes open the sources, with a deadline and a limit of memory.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import io
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from pipelines import storage
-from pipelines.core.elements import IMAGE_FORMATS
 from pipelines.core.text import printable
+from pipelines.images import file_reader
+from pipelines.images.file_reader import Refused
+from pipelines.images.limits import Limits
 
 TILE = 128  # width and height of each picture, in pixels
 GAP = 8
 CAPTION = 30  # two lines of text under a pair
-MAX_SOURCE_BYTES = 256 << 20
-MAX_SOURCE_PIXELS = 64 << 20
+LIMITS = Limits(image_timeout=10.0)  # a sheet should not wait a minute for each source that never ends
+MISSING_TEXTS = {"missing": "source missing", "too-large": "source too large", "too-many-pixels": "source too large"}
 PAPER, MISSING, INK, SOFT = (252, 252, 251), (200, 204, 206), (28, 33, 36), (86, 96, 102)
 
 
@@ -49,38 +49,32 @@ def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "
     rows = max(1, -(-len(pairs) // columns))
     width, height = 2 * TILE + 3 * GAP, TILE + CAPTION + GAP
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), PAPER)
-    for i, (entry, stored) in enumerate(pairs):
-        _paste_pair(sheet, (GAP + i % columns * width, GAP + i // columns * height), entry, stored)
+    sources = load_sources([entry.uri for entry, _ in pairs])
+    for i, ((entry, stored), source) in enumerate(zip(pairs, sources, strict=True)):
+        _paste_pair(sheet, (GAP + i % columns * width, GAP + i // columns * height), entry, stored, source)
     _write(sheet, (GAP, GAP), title, INK)
     return sheet
 
 
-def load_source(uri: str) -> Image.Image | str:
-    """Loads the source picture as RGB, with its EXIF orientation applied.
+def load_sources(uris: Sequence[str]) -> list[Image.Image | str]:
+    """Loads small RGB pictures of the sources, with their EXIF orientation applied.
 
     Returns:
-      The picture, or two or three words that say why there is none.
+      For each source its picture, or two or three words that say why there is none.
     """
-    try:
-        data = storage.read_input(uri, MAX_SOURCE_BYTES)
-    except OSError:
-        return "source missing"
-    try:
-        image = Image.open(io.BytesIO(data), formats=IMAGE_FORMATS)
-        if image.width * image.height > MAX_SOURCE_PIXELS:
-            return "source too large"
-        image.draft("RGB", (2 * TILE, 2 * TILE))  # JPEG: decodes at a reduced size where possible
-        upright = ImageOps.exif_transpose(image)
-        if upright.has_transparency_data:
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright.convert("RGBA"))
-        return upright.convert("RGB")
-    except Exception:  # Pillow raises almost any type for damaged data
-        return "source unreadable"
+    found = file_reader.pictures(uris, 2 * TILE, LIMITS, stores=uris)
+    return [
+        MISSING_TEXTS.get(source.reason, "source unreadable")
+        if isinstance(source, Refused)
+        else Image.fromarray(source.pixels)
+        for source in found
+    ]
 
 
-def _paste_pair(sheet: Image.Image, at: tuple[int, int], entry: Entry, stored: np.ndarray) -> None:
+def _paste_pair(
+    sheet: Image.Image, at: tuple[int, int], entry: Entry, stored: np.ndarray, picture: Image.Image | str
+) -> None:
     x, y = at
-    picture = load_source(entry.uri)
     if isinstance(picture, str):
         sheet.paste(MISSING, (x, y, x + TILE, y + TILE))
         _write(sheet, (x + 8, y + TILE // 2 - 6), picture, INK)

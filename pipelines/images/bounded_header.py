@@ -28,7 +28,7 @@ def slim(data: bytes, max_pixels: int, max_frames: int) -> tuple[bytes, int]:
     """Returns the part of a file that is needed to decode its first picture.
 
     The part equals `data` for most files. A GIF loses its later frames and its comments, and a JPEG with many EXIF
-    segments loses these segments.
+    segments loses these segments. Pillow can decode the picture from the part.
 
     Returns:
       (part, number of frames). The number is at most max_frames + 1; it is 1 where frames are not counted.
@@ -89,21 +89,20 @@ def _behind_blocks(data: bytes, p: int) -> int:
 
 
 def _without_exif(data: bytes) -> bytes:
-    """Returns a JPEG's header without its APP1 and APP2 segments.
+    """Returns a JPEG without the APP1 and APP2 segments of its header.
 
-    At most 64 KiB from the first scan on follow the header. For every further EXIF segment, Pillow copies all EXIF data
-    that came before it.
+    For every further EXIF segment, Pillow copies all EXIF data that came before it.
     """
     kept, p = [data[:2]], 2
-    while data[p : p + 1] == b"\xff" and data[p + 1 : p + 2] != b"\xda":
-        if data[p + 1 : p + 2] == b"\xff":  # a fill byte
+    while data[p : p + 1] == b"\xff" and (marker := data[p + 1 : p + 2]) != b"\xda":
+        if marker == b"\xff":  # a fill byte
             p += 1
             continue
         length = 2 + int.from_bytes(data[p + 2 : p + 4], "big")
-        if data[p + 1] not in (0xE1, 0xE2):
+        if marker not in (b"\xe1", b"\xe2"):
             kept.append(data[p : p + length])
         p += length
-    return b"".join([*kept, data[p : p + (1 << 16)]])
+    return b"".join([*kept, data[p:]])
 
 
 def _check_chunks(data: bytes) -> None:

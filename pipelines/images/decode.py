@@ -18,10 +18,12 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.core.elements import Header
-from pipelines.images import exif
+from pipelines.images import exif_graph, formats
 from pipelines.images.formats import WEBP_ANIMATION
 from pipelines.images.image_spec import ImageSpec
+from pipelines.images.limits import Limits
 from pipelines.images.resize import crop_to_aspect, filtered, resize, rounded
+from pipelines.workers import memory_limit
 
 _BAND = 1 << 18  # pixels that are composited at a time
 
@@ -41,7 +43,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     head = _head(encoded)
     is_jpeg = tf.logical_and(tf.equal(head[0], 0xFF), tf.equal(head[1], 0xD8))
     is_png = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"\x89PNG"), tf.uint8)))
-    orientation = exif.orientation(encoded, is_jpeg, is_png)
+    orientation = exif_graph.orientation(encoded, is_jpeg, is_png)
     pixels = tf.cond(
         is_jpeg,
         lambda: _decode_any_jpeg(encoded, orientation, spec),
@@ -67,6 +69,44 @@ def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray
     return _decoder(header.format, header.orientation, plain, spec, ratio)
 
 
+def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.ndarray:
+    """Decodes a file of any accepted format, in a worker process.
+
+    Large pictures wait for their turn, see `memory_limit.turn`.
+
+    Returns:
+      uint8 (spec.height, spec.width, 3).
+
+    Raises:
+      ImageError: the pixels cannot be decoded.
+      MemoryError: they take more memory than this process may have.
+    """
+    try:
+        with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
+            encoded = data if header.in_graph else formats.canonical(data, limits.max_pixels, limits.max_frames)
+            return decoder(header, spec)(tf.constant(encoded))
+    except tf.errors.ResourceExhaustedError as e:
+        raise MemoryError from e
+    except tf.errors.OpError as e:
+        raise formats.ImageError("undecodable", _first_sentence(e)) from e
+
+
+def _first_sentence(error: tf.errors.OpError) -> str:
+    text = " ".join(str(error.message).split())
+    return text.partition("} ")[2][:200] or text[:200]
+
+
+def warm_up() -> None:
+    """Initializes TensorFlow in a worker process before the first image arrives.
+
+    TensorFlow then has started its threads and found its kernels. A worker has one, since there is one for every core.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
+    decoder(formats.read_header(encoded.numpy(), 64), ImageSpec(4, 4))(encoded)
+
+
 @functools.lru_cache(maxsize=256)
 def _decoder(
     format_: str, orientation: int, plain: bool, spec: ImageSpec, ratio: int = 1
@@ -81,6 +121,7 @@ def _decoder(
         traced = tf.function(
             lambda b: resize(orient(decode(b, _head(b), spec.background), orientation), spec),
             input_signature=[tf.TensorSpec([], tf.string)],
+            autograph=False,  # all control flow is written as ops; autograph would leave generated files behind
         )
         return lambda encoded: traced(encoded).numpy()
     if spec.resize in ("pad", "none"):

@@ -81,13 +81,18 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX
       >>> header.format, header.width, header.height, header.conversions
       ('png', 4, 3, ('gray',))
     """
-    return _read(data, max_pixels, max_frames)[0]
+    return opened(data, max_pixels, max_frames)[0]
 
 
-def _read(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.Image]:
+def opened(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.Image]:
     """Returns the header and the opened picture, whose pixels are not decoded yet.
 
-    Of a GIF, the picture holds only the first frame.
+    This is the only place where Pillow gets the bytes of a stranger: one of FORMATS, and trimmed by `bounded_header`.
+    Of a GIF, the picture holds only the first frame. A JPEG with many EXIF segments has lost them; the header has the
+    orientation.
+
+    Raises:
+      ImageError: as `read_header`.
     """
     if not data:
         raise ImageError("empty", "The file is empty.")
@@ -111,7 +116,7 @@ def _read(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.
         raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
     animated = format_ != "JPEG" and frames > 1
     conversions = _conversions(image, orientation, animated)
-    moving_webp = data[12:16] == b"VP8X" and bool(data[20] & WEBP_ANIMATION)  # may have only one frame
+    moving_webp = data[12:16] == b"VP8X" and bool(data[20:21] and data[20] & WEBP_ANIMATION)  # may have only one frame
     in_graph = format_ in _GRAPH_FORMATS and not animated and not (format_ == "WEBP" and moving_webp)
     return Header(format_.lower(), width, height, orientation, conversions, in_graph), image
 
@@ -136,7 +141,7 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_F
       >>> canonical(png) == png
       True
     """
-    header, image = _read(data, max_pixels, max_frames)
+    header, image = opened(data, max_pixels, max_frames)
     if header.in_graph:
         return data
     out = io.BytesIO()

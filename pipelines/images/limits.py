@@ -24,3 +24,13 @@ class Limits:
     max_file_bytes: int = 256 << 20
     image_timeout: float = 60.0
     image_memory: int = 1 << 30
+
+
+def out_of_memory(image_memory: int) -> str:
+    """Returns the message for an image that needs more memory than allowed."""
+    return f"It takes more than {image_memory} bytes of memory (--image-memory), or than the system gives a process."
+
+
+def unexpected(error: Exception) -> str:
+    """Returns the message for an error that no reader of images should raise."""
+    return f"Reading it led to {type(error).__name__}: {str(error)[:300]}. Please report this with the file."

@@ -11,16 +11,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from pipelines import storage
 from pipelines.contract import tfrecord
 from pipelines.core import terminal
 from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import decode, formats, histogram
-from pipelines.images.image_spec import ImageSpec
-from pipelines.images.limits import Limits
+from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.job.analysis import Analysis
 from pipelines.records import make_record, normalize_shard
 from pipelines.records.record_spec import RecordSpec
@@ -29,15 +26,8 @@ from pipelines.workers import memory_limit
 
 
 def warm_up() -> None:
-    """Initializes TensorFlow before the first image arrives.
-
-    TensorFlow then has started its threads and found its kernels.
-    """
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    encoded = tf.io.encode_jpeg(tf.zeros((8, 8, 3), tf.uint8))
-    spec = ImageSpec(4, 4)
-    decode.decoder(formats.read_header(encoded.numpy(), 64), spec)(encoded)
+    """Prepares this process before the first image arrives."""
+    decode.warm_up()
     formats.silence_pillow()
     memory_limit.allow()
 
@@ -56,10 +46,10 @@ def fingerprint(source: Source, limits: Limits) -> Ref | Rejected:
     except (storage.StorageError, formats.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
     except MemoryError:
-        detail = make_record.out_of_memory(limits.image_memory)
+        detail = out_of_memory(limits.image_memory)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "out-of-memory", detail)
     except Exception as e:  # bad bytes of an input cause one reject and do not end the run
-        detail = make_record.unexpected(e)
+        detail = unexpected(e)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "unexpected-error", detail)
     return Ref(*source, digest, len(data), tuple(header))
 

@@ -12,16 +12,16 @@ import io
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
 from pipelines import storage
 from pipelines.contract import tf_example
 from pipelines.core import hashing
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import augment, decode, formats
+from pipelines.images import augment, decode, formats, preview
+from pipelines.images.limits import out_of_memory, unexpected
 from pipelines.records.record_spec import RecordSpec
-from pipelines.workers import memory_limit
 
 THUMBNAIL_SIDE = 160
 
@@ -52,30 +52,15 @@ def load(ref: Ref, split: str, spec: RecordSpec) -> Decoded | Rejected:
         data = storage.read_input(ref.uri, limits.max_file_bytes)
         if hashlib.sha256(data).hexdigest() != ref.digest:
             return rejected("changed", "The file changed while the job ran.")
-        most = limits.max_pixels, limits.max_frames
-        header = Header(*ref.header) if ref.header else formats.read_header(data, *most)
-        with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
-            encoded = data if header.in_graph else formats.canonical(data, *most)
-            pixels = decode.decoder(header, spec.image)(tf.constant(encoded))
+        header = Header(*ref.header) if ref.header else formats.read_header(data, limits.max_pixels, limits.max_frames)
+        pixels = decode.decoded(data, header, spec.image, limits)
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
-    except (MemoryError, tf.errors.ResourceExhaustedError):
+    except MemoryError:
         return rejected("out-of-memory", out_of_memory(limits.image_memory))
-    except tf.errors.OpError as e:
-        return rejected("undecodable", _first_sentence(e))
     except Exception as e:  # any error that untrusted bytes cause is one reject, and the run continues
         return rejected("unexpected-error", unexpected(e))
     return Decoded(pixels, header)
-
-
-def out_of_memory(image_memory: int) -> str:
-    """Returns the message for an image that needs more memory than allowed."""
-    return f"It takes more than {image_memory} bytes of memory (--image-memory)."
-
-
-def unexpected(error: Exception) -> str:
-    """Returns the message for an error that no reader of images should raise."""
-    return f"Reading it led to {type(error).__name__}: {str(error)[:300]}. Please report this with the file."
 
 
 def stored_pixels(decoded: Decoded, ref: Ref, copy: int, spec: RecordSpec) -> np.ndarray:
@@ -108,14 +93,9 @@ def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpe
     """
     try:
         data = storage.read_input(ref.uri, spec.limits.max_file_bytes)
-        opened = Image.open(io.BytesIO(data), formats=formats.FORMATS)
-        opened.draft("RGB", (THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
-        source = formats.eight_bit(ImageOps.exif_transpose(opened))
-        source.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
-        shown = source.convert("RGBA")
-    except Exception:  # the picture is only for the report: an error of Pillow does not affect the record
+        _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background)
+    except Exception:  # the picture is only for the report: no error of a reader affects the record
         return None
-    ground = Image.new("RGBA", shown.size, (*spec.image.background, 255))
     stored = Image.fromarray(stored_pixels(decoded, ref, copy, spec))
     stored.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
     return Thumbnail(
@@ -125,7 +105,7 @@ def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpe
         copy=copy,
         width=decoded.header.width,
         height=decoded.header.height,
-        source_jpeg=_jpeg(Image.alpha_composite(ground, shown).convert("RGB")),
+        source_jpeg=_jpeg(shown),
         stored_jpeg=_jpeg(stored),
     )
 
@@ -134,8 +114,3 @@ def _jpeg(image: Image.Image) -> str:
     out = io.BytesIO()
     image.save(out, "JPEG", quality=85)
     return base64.b64encode(out.getvalue()).decode("ascii")
-
-
-def _first_sentence(error: tf.errors.OpError) -> str:
-    text = " ".join(str(error.message).split())
-    return text.partition("} ")[2][:200] or text[:200]

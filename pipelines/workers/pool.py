@@ -22,6 +22,7 @@ from pipelines.storage import remote
 from pipelines.workers import worker_process
 from pipelines.workers.worker_process import TaskLostError, WorkerError, WorkerProcess
 
+TASKS = "pipelines.job.worker_tasks"  # the module of the tasks of `prepare`
 AHEAD = 12  # requests sent to a worker before it answers, so that it need not wait for them
 
 
@@ -51,9 +52,7 @@ class Workers:
       environment: variables of the workers in addition to those of this process.
     """
 
-    def __init__(
-        self, count: int, module: str = "pipelines.job.worker_tasks", environment: tuple[tuple[str, str], ...] = ()
-    ) -> None:
+    def __init__(self, count: int, module: str = TASKS, environment: tuple[tuple[str, str], ...] = ()) -> None:
         self.count = count
         self._kind = module, environment
         self._waiting: queue.SimpleQueue[list[_Request]] = queue.SimpleQueue()
@@ -173,21 +172,22 @@ def decoders(configured: int, source: str) -> Workers:
     return shared(usual_count(configured), "decoders", source)
 
 
-def shared(count: int, role: str, *paths: str) -> Workers:
+def shared(count: int, role: str, *paths: str, module: str = TASKS) -> Workers:
     """Returns the workers of this process for one role.
 
     They are started at the first call and end with the process.
 
     Args:
       paths: paths that they will read or write; they load the clients of these stores when they start.
+      module: the name of the module whose functions are the tasks.
     """
-    return _shared(count, role, tuple(remote.environment(*paths).items()))
+    return _shared(count, role, module, tuple(remote.environment(*paths).items()))
 
 
 @functools.cache
-def _shared(count: int, role: str, environment: tuple[tuple[str, str], ...]) -> Workers:
+def _shared(count: int, role: str, module: str, environment: tuple[tuple[str, str], ...]) -> Workers:
     del role  # it is part of the cache's key only
-    return Workers(count, environment=environment)
+    return Workers(count, module, environment)
 
 
 def usual_count(configured: int) -> int:

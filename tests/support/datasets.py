@@ -35,7 +35,8 @@ def make_contract(**changes: Any) -> Contract:
     """A contract of two classes and 8x8 images with no records, changed as asked."""
     base = Contract(
         name="tiny", image_shape=(8, 8, 3), encoding="float32", labels=("ok", "broken"), splits={},
-        normalization=normalization("zscore"), resize={"mode": "stretch"}, decode={}, balance={}, augmentation={},
+        normalization=normalization("zscore"), resize={"mode": "stretch"},
+        decode={"background": [255, 255, 255]}, balance={}, augmentation={},
         seed=0, weighted=False, config_digest=DIGEST, source_digest=DIGEST, transform_digest=DIGEST, rejected={},
         versions={},
     )  # fmt: skip

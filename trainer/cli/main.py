@@ -15,13 +15,14 @@ from typing import Any
 import pipelines
 from pipelines import contract as contracts
 from pipelines.core.terminal import stderr_held
-from pipelines.options import command_line
+from pipelines.options import command_line, config_fields
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import COMMANDS
 from trainer.cli.commands import FAILED, guarded
 from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
+from trainer.serving.predict_config import FileBounds
 
 PROGRAM = "python -m trainer"
 
@@ -106,11 +107,13 @@ def _export(arguments: dict[str, Any]) -> None:
 
 
 def _predict(arguments: dict[str, Any]) -> int:
+    named = [field.name for field in config_fields.options(FileBounds) if field.name in arguments]
+    bounds = command_line.made(FileBounds, {name: arguments[name] for name in named})
     with stderr_held():
         from trainer.serving import predict
 
     model, as_json, failed = predict.load(arguments["model"]), arguments["json"], False
-    for answer in predict.predict(model, arguments["files"]):
+    for answer in predict.predict(model, arguments["files"], bounds):
         if answer.probabilities is None:
             failed = True
             print(f"predict: {predict.error_line(answer)}", file=sys.stderr)
@@ -220,6 +223,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     predict.add_argument(
         "--json", action="store_true", help="write one JSON object per line, with the probability of every label"
     )
+    command_line.add(predict, FileBounds)
     predict.add_argument(
         "files",
         nargs="+",

@@ -1,11 +1,13 @@
 """Predicts the labels of image files with a run or an exported SavedModel.
 
-Files go through the same conversion as in `prepare`, `pipelines.formats.canonical`: it converts the formats that the
-served graph refuses to PNG. This needs Pillow, but neither Beam nor TensorFlow Transform.
+Worker processes read, decode and resize the files as in `prepare`, with a deadline and a limit of memory for each. The
+served graph then gets a PNG of the model's own size, which it reads unchanged: a file that hangs or crashes its decoder
+costs one answer. This needs Pillow, but neither Beam nor TensorFlow Transform.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -16,26 +18,30 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.core.terminal import stderr_held
-from pipelines.core.text import first_line
 from pipelines.core.urls import is_remote
-from pipelines.images import formats
-from pipelines.images.formats import ImageError
+from pipelines.images import file_reader
+from pipelines.images.file_reader import Refused
+from pipelines.images.image_spec import ImageSpec
+from pipelines.images.limits import Limits
 from trainer.config import TrainerError
 from trainer.run_dir import Run
+from trainer.serving.predict_config import FileBounds
 
 BATCH = 32
-MAX_BYTES = 256 << 20  # of one file, the same as the default of `prepare --max-file-bytes`
 STANDARD_INPUT = "-"
+ABOUT = os.path.join("assets.extra", "shardmill.json")  # the metadata that `export` writes into a SavedModel
 
 
 class Model(NamedTuple):
     """Holds a loaded SavedModel.
 
     labels: class names in the order of the ids.
+    spec: how the model's dataset decodes and resizes an image.
     serve: maps a list of B encoded images to probabilities, float32 (B, C).
     """
 
     labels: tuple[str, ...]
+    spec: ImageSpec
     serve: Callable[[list[bytes]], np.ndarray]
 
 
@@ -50,19 +56,20 @@ class Answer(NamedTuple):
     error: str = ""
 
 
-def predict(model: Model, paths: Sequence[str]) -> Iterator[Answer]:
-    """Yields the prediction for each file, for a program that does nothing else.
+def predict(model: Model, paths: Sequence[str], bounds: FileBounds) -> Iterator[Answer]:
+    """Yields the prediction for each file.
 
     Args:
       model: from `load`.
       paths: files, folders (all files in them that are not hidden), and "-" for a list on stdin, one path per line.
+      bounds: what reading and decoding one file may take.
 
     Raises:
       TrainerError: there are no files.
     """
-    formats.silence_pillow()  # a damaged file is one line of ours
+    limits = Limits(image_timeout=bounds.image_timeout, image_memory=bounds.image_memory)
     answer = None
-    for answer in answers(model, files(paths)):
+    for answer in answers(model, files(paths), limits):
         yield answer
     if answer is None:
         raise TrainerError(f"There are no files to predict in {', '.join(map(repr, paths))}.")
@@ -74,6 +81,7 @@ def load(directory: str) -> Model:
     Raises:
       TrainerError: there is no SavedModel, or this trainer did not write it.
     """
+    file_reader.start_for_records()  # the workers load TensorFlow while this process loads the model
     own = os.fspath(Run(directory).saved_model)
     path = own if os.path.isdir(own) else directory
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):
@@ -87,12 +95,36 @@ def load(directory: str) -> Model:
             f"The SavedModel in {path!r} was not written by this trainer: it has the signatures "
             f"{', '.join(loaded.signatures) or 'none'}. Export the model again with `python -m trainer export`."
         )
+    spec = _spec(os.path.join(path, ABOUT))
     labels = tuple(label.decode("utf-8") for label in loaded.signatures["about"]()["labels"].numpy())
 
     def serve(encoded: list[bytes]) -> np.ndarray:
         return np.asarray(loaded.signatures["serving_default"](image_bytes=tf.constant(encoded))["probabilities"])
 
-    return Model(labels, serve)
+    return Model(labels, spec, serve)
+
+
+def _spec(about: str) -> ImageSpec:
+    """Reads from an export's metadata how images are decoded and resized."""
+    try:
+        with open(about, encoding="utf-8") as file:
+            content = json.load(file)
+        height, width, _ = map(int, content["image_shape"])
+        resize, decode = content["resize"], content["decode"]
+        red, green, blue = map(int, decode["background"])
+        return ImageSpec(
+            height,
+            width,
+            str(resize["mode"]),
+            str(resize.get("filter", ImageSpec.filter)),
+            (red, green, blue),
+            "exact" if decode.get("jpeg_scaling", "none") == "none" else "fast",
+        )
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
+        raise TrainerError(
+            f"{about!r} should say how the model's images were decoded and resized, but cannot be used "
+            f"({type(e).__name__}: {e}). Export the model again with `python -m trainer export`."
+        ) from e
 
 
 def files(paths: Iterable[str]) -> Iterator[str]:
@@ -112,16 +144,12 @@ def files(paths: Iterable[str]) -> Iterator[str]:
             yield path
 
 
-def answers(model: Model, paths: Iterable[str]) -> Iterator[Answer]:
+def answers(model: Model, paths: Iterable[str], limits: Limits) -> Iterator[Answer]:
     """Yields the prediction for each file, in the order of the files."""
-    batch: list[tuple[str, bytes | str]] = []
-    for path in paths:
-        with stderr_held():  # libraries also write to stderr about a damaged file; the user gets one line
-            batch.append((path, _read(path)))
-        if len(batch) == BATCH:
-            yield from _answered(model, batch)
-            batch = []
-    yield from _answered(model, batch)
+    asked, read = itertools.tee(paths)  # the reader is a few files ahead
+    found = zip(asked, file_reader.records(read, model.spec, limits), strict=True)
+    while batch := list(itertools.islice(found, BATCH)):
+        yield from _answered(model, batch)
 
 
 def error_line(answer: Answer) -> str:
@@ -152,53 +180,12 @@ def json_line(model: Model, answer: Answer) -> str:
     return json.dumps(content, ensure_ascii=False)
 
 
-def _read(path: str) -> bytes | str:
-    """Reads a file as bytes that the served graph accepts, or returns why it cannot."""
-    try:
-        if is_remote(path):
-            with tf.io.gfile.GFile(path, "rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        else:
-            if os.path.exists(path) and not os.path.isfile(path):
-                return "not a regular file"  # reading a FIFO would block for ever
-            with open(path, "rb") as file:
-                content = file.read(MAX_BYTES + 1)
-        if len(content) > MAX_BYTES:
-            return f"larger than {MAX_BYTES >> 20} MiB"
-        return formats.canonical(content)
-    except ImageError as e:
-        return str(e)
-    except (OSError, tf.errors.OpError) as e:
-        return getattr(e, "strerror", None) or first_line(e)
-    except MemoryError:
-        return "it takes more memory to decode than there is"
-
-
-def _answered(model: Model, batch: list[tuple[str, bytes | str]]) -> Iterator[Answer]:
+def _answered(model: Model, batch: list[tuple[str, bytes | Refused]]) -> Iterator[Answer]:
     good = [content for _, content in batch if isinstance(content, bytes)]
     with stderr_held():
-        given = iter(_served(model, good))
+        served = iter(model.serve(good) if good else ())
     for path, content in batch:
-        if isinstance(content, str):
-            yield Answer(path, None, content)
-            continue
-        found = next(given)
-        yield Answer(path, None, found) if isinstance(found, str) else Answer(path, found)
-
-
-def _served(model: Model, encoded: list[bytes]) -> list[np.ndarray | str]:
-    """Returns for each encoded image its probabilities, or a sentence on the error.
-
-    One image that cannot be decoded makes its batch fail. Then every image is served on its own.
-    """
-    if not encoded:
-        return []
-    try:
-        return list(model.serve(encoded))
-    except tf.errors.InvalidArgumentError as e:
-        if len(encoded) == 1:
-            return [f"it cannot be decoded: {first_line(e)}"]
-        return [found for one in encoded for found in _served(model, [one])]
+        yield Answer(path, next(served)) if isinstance(content, bytes) else Answer(path, None, content.detail)
 
 
 def _shown(path: str) -> str:

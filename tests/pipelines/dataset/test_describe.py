@@ -13,7 +13,9 @@ from PIL import Image
 from pipelines.contract import ContractError
 from pipelines.dataset import contact_sheet, describe
 from pipelines.dataset.contact_sheet import GAP, MISSING, TILE, Entry
-from tests.support import reports
+from pipelines.images import file_reader
+from pipelines.images.limits import Limits
+from tests.support import images, reports
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,18 @@ def test_a_missing_source_is_a_gray_tile(dataset: Path, tmp_path: Path) -> None:
 def test_a_source_that_pillow_would_give_to_ghostscript_is_not_opened(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "drawing.eps")
     assert Image.open(tmp_path / "drawing.eps").format == "EPS"
-    assert contact_sheet.load_source(str(tmp_path / "drawing.eps")) == "source unreadable"
+    assert contact_sheet.load_sources([str(tmp_path / "drawing.eps")]) == ["source unreadable"]
+
+
+def test_a_source_that_hangs_its_decoder_costs_its_own_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
+    monkeypatch.setattr(contact_sheet, "LIMITS", Limits(image_timeout=1.0))
+    (tmp_path / "comment.gif").write_bytes(images.bombs()["comment.gif"][0])
+    for name in ("hangs.png", "crashes.png"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    found = contact_sheet.load_sources([str(tmp_path / name) for name in ("hangs.png", "comment.gif", "crashes.png")])
+    assert (found[0], found[2]) == ("source unreadable", "source unreadable")
+    assert isinstance(found[1], Image.Image)
 
 
 def test_sources_are_upright_and_over_white_or_say_why_not(tmp_path: Path) -> None:
@@ -104,13 +117,13 @@ def test_sources_are_upright_and_over_white_or_say_why_not(tmp_path: Path) -> No
     Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "turned.jpg").read_bytes()[:200])
-    turned, clear = (contact_sheet.load_source(str(tmp_path / name)) for name in ("turned.jpg", "clear.png"))
+    names = ("turned.jpg", "clear.png", "cut.jpg", "gone.jpg")
+    turned, clear, cut, gone = contact_sheet.load_sources([str(tmp_path / name) for name in names])
     assert isinstance(turned, Image.Image)
     assert turned.size == (20, 40)
     assert isinstance(clear, Image.Image)
     assert clear.getpixel((0, 0)) == (255, 255, 255)
-    assert contact_sheet.load_source(str(tmp_path / "cut.jpg")) == "source unreadable"
-    assert contact_sheet.load_source(str(tmp_path / "gone.jpg")) == "source missing"
+    assert (cut, gone) == ("source unreadable", "source missing")
 
 
 def test_classes_take_turns() -> None:

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, features
 
-from pipelines.images import bounded_header, exif, formats, resize
+from pipelines.images import bounded_header, exif, exif_graph, formats, resize
 from pipelines.images import decode as images
 from pipelines.images.formats import ImageError
 from pipelines.images.image_spec import ImageSpec
@@ -252,7 +252,7 @@ def orientations(data: bytes, format_: str) -> tuple[int, int]:
 
 @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.bool), tf.TensorSpec([], tf.bool)])
 def _orientation_graph(encoded, is_jpeg, is_png):
-    return exif.orientation(encoded, is_jpeg, is_png)
+    return exif_graph.orientation(encoded, is_jpeg, is_png)
 
 
 JPEG = fx.encode(letters(8), "JPEG")

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import pathlib
+import time
 
 import numpy as np
 import pytest
@@ -327,6 +328,15 @@ def test_thumbnails_show_the_source_upright_over_the_background_beside_the_recor
     assert before.size == (20, 40)
     assert np.abs(np.asarray(before).astype(int) - (0, 0, 200)).max() <= 3
     assert after.size == (6, 4)
+
+
+def test_the_comment_of_a_source_costs_its_thumbnail_nothing(tmp_path):
+    """20 MB of comment: Pillow alone joins them block by block, for a minute."""
+    ref = source(tmp_path, images.bombs()["comment.gif"][0])
+    loaded = make_record.load(ref, "train", spec())
+    started = time.monotonic()
+    assert make_record.thumbnail(loaded, ref, 0, "train", spec()) is not None
+    assert time.monotonic() - started < 2
 
 
 def test_there_is_no_thumbnail_of_what_is_gone(tmp_path):

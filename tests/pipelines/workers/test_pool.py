@@ -16,6 +16,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core import machine
 from pipelines.core.elements import Made, Ref, Source
 from pipelines.core.errors import ConfigError, IncompleteError
+from pipelines.images.limits import out_of_memory
 from pipelines.job import prepare
 from pipelines.workers import memory_limit, pool, worker_process
 from pipelines.workers.pool import Workers
@@ -344,7 +345,7 @@ def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tm
             made = alone.submit("make", (spec,), [(ref, (0,), 0, "train")])[0].result()
             assert getattr(made, "reason", "") == reason
             if reason:
-                assert made.detail == "It takes more than 67108864 bytes of memory (--image-memory)."
+                assert made.detail == out_of_memory(64 << 20)
 
 
 def test_a_bound_that_nothing_fits_in_is_refused():

@@ -9,9 +9,12 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from pipelines.core.errors import ConfigError
+from pipelines.images import file_reader
+from pipelines.images.limits import Limits
+from tests.support import images as fx
 from tests.support.datasets import write_dataset
 from tests.support.doctor import batches, cnn
 from tests.support.images import draw_photo
@@ -192,10 +195,15 @@ def test_labels_that_are_no_numbers_are_outside_every_head():
 # ---- folders
 
 
-def test_a_photo_that_pillow_would_give_to_ghostscript_is_not_opened(tmp_path):
-    Image.new("RGB", (8, 8)).save(tmp_path / "drawing.eps")
-    with pytest.raises(UnidentifiedImageError):
-        folder.size_of(str(tmp_path / "drawing.eps"))
+def test_sizes_are_those_of_the_upright_photos_and_what_is_no_image_has_none(tmp_path, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    draw_photo(tmp_path / "turned.jpg", 1, (60, 40), exif=exif)
+    draw_photo(tmp_path / "upright.png", 2, (30, 20))
+    Image.new("RGB", (8, 8)).save(tmp_path / "drawing.jpg", "EPS")  # Pillow would give it to Ghostscript
+    monkeypatch.chdir(tmp_path)
+    found = folder.sizes_of(["drawing.jpg", "turned.jpg", "gone.jpg", "upright.png"], Clock(60))
+    assert list(found) == [(40, 60), (30, 20)]
 
 
 def test_a_folder_is_scanned_by_turns_of_its_classes(tmp_path):
@@ -213,6 +221,18 @@ def test_a_folder_is_scanned_by_turns_of_its_classes(tmp_path):
     assert found.photos[0].size == (60, 40)
     assert found.photos[0].small.shape == (folder.SIDE, folder.SIDE, 3)
     assert [path for path, _ in found.unreadable] == ["a/broken.png"]
+
+
+def test_a_photo_that_hangs_or_crashes_its_decoder_is_unreadable(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
+    monkeypatch.setattr(folder, "LIMITS", Limits(image_timeout=1.0))
+    for name in ("hangs.jpg", "crashes.jpg", "good.jpg"):
+        draw_photo(tmp_path / "a" / name, 1, (60, 40))
+    (tmp_path / "a" / "comment.gif").write_bytes(fx.bombs()["comment.gif"][0])
+    found = folder.scan(str(tmp_path), Clock(60), max_photos=9)
+    assert [p.path for p in found.photos] == ["a/comment.gif", "a/good.jpg"]
+    told = sorted((path, why.split(":")[0]) for path, why in found.unreadable)
+    assert told == [("a/crashes.jpg", "crashed"), ("a/hangs.jpg", "timeout")]
 
 
 def test_split_folders_become_train_and_validation(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -15,9 +16,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from pipelines.config import PrepareConfig
+from pipelines.images import file_reader
+from pipelines.images.limits import Limits
 from tests.support.datasets import write_dataset
 from trainer.cli.main import main
 from trainer.serving import export, predict
+from trainer.serving.predict_config import FileBounds
 
 LABELS = ("dark", "light")
 
@@ -84,7 +89,7 @@ def test_a_format_that_the_served_graph_refuses_is_answered_as_its_pixels_are(sa
     with pytest.raises(tf.errors.InvalidArgumentError, match="The model reads JPEG, PNG and WebP"):
         serve(image_bytes=tf.constant([(tmp_path / "other").read_bytes()]))
     model = predict.load(str(saved))
-    one, other = predict.answers(model, [str(tmp_path / "other"), str(tmp_path / "same.png")])
+    one, other = predict.answers(model, [str(tmp_path / "other"), str(tmp_path / "same.png")], Limits())
     np.testing.assert_array_equal(one.probabilities, other.probabilities)
 
 
@@ -102,9 +107,9 @@ def test_one_bad_file_is_one_line_and_the_rest_is_predicted(saved, photos, tmp_p
     errors = [line for line in said.err.splitlines() if line.startswith("predict: ")]
     assert [line.split(": ")[1] for line in errors] == [*bad, str(tmp_path / "pipe")]
     assert "Not one of JPEG, PNG" in errors[0]
-    assert "it cannot be decoded: Invalid PNG data" in errors[1]
-    assert errors[2].endswith("No such file or directory")
-    assert errors[3].endswith("not a regular file")
+    assert "Invalid PNG data" in errors[1]
+    assert errors[2].endswith("There is no such file.")
+    assert errors[3].endswith("Not a regular file.")
     assert main([*argv, "--json"]) == 1
     objects = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [o["path"] for o in objects if "error" in o] == [*bad, str(tmp_path / "pipe")]
@@ -112,6 +117,46 @@ def test_one_bad_file_is_one_line_and_the_rest_is_predicted(saved, photos, tmp_p
     assert objects[0]["probabilities"].keys() == set(LABELS)
     assert objects[0]["probability"] == objects[0]["probabilities"]["dark"] > 0.99
     assert sum(objects[0]["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_file_that_hangs_crashes_or_misleads_costs_its_own_line(saved, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(file_reader, "RECORDS", "tests.support.faulty_files")
+    for name in ("hangs.jpg", "crashes.jpg"):
+        image(tmp_path / "bad" / name, 0, "JPEG")
+    (tmp_path / "bad" / "marker.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x14" + b"Exif\0\0" * 3 + b"\xff")
+    image(tmp_path / "bad" / "huge.tif", 0, "TIFF", (9000, 9000), compression="tiff_lzw")
+    image(tmp_path / "bad" / "large.tif", 0, "TIFF", (6000, 6000), compression="tiff_lzw")
+    good = [str(photos / "JPEG.x"), str(photos / "more" / "PNG.x")]
+    argv = ["predict", "--model", str(saved), "--image-timeout", "3", "--image-memory", "64M", good[0],
+            str(tmp_path / "bad"), good[1]]  # fmt: skip
+    assert main(argv) == 1
+    said = capsys.readouterr()
+    assert [line.split("\t")[:2] for line in said.out.splitlines()] == [[good[0], "dark"], [good[1], "light"]]
+    errors = [line.rpartition("/bad/")[2] for line in said.err.splitlines() if line.startswith("predict: ")]
+    expected = {
+        "crashes.jpg": "crashed", "hangs.jpg": "longer than 3 seconds", "huge.tif": "pixels", "large.tif": "of memory",
+        "marker.jpg": "Not one of",
+    }  # fmt: skip
+    assert [line.split(":")[0] for line in errors] == list(expected)
+    for line, words in zip(errors, expected.values(), strict=True):
+        assert words in line
+
+
+def test_the_bounds_of_a_file_are_those_of_prepare(saved, capsys):
+    for name in ("image_timeout", "image_memory"):
+        theirs, ours = ({f.name: f for f in dataclasses.fields(k)}[name] for k in (PrepareConfig, FileBounds))
+        assert (ours.default, ours.metadata["limits"]) == (theirs.default, theirs.metadata["limits"])
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "--model", str(saved), "--image-memory", "much", "x.jpg"])
+    assert ended.value.code == 2
+    assert main(["predict", "--model", str(saved), "--image-timeout", "0", "x.jpg"]) == 2
+    assert "--image-timeout should be from 0.001 to 86400" in capsys.readouterr().err
+
+
+def test_a_saved_model_without_its_metadata_is_refused(saved, tmp_path, capsys):
+    shutil.copytree(saved, tmp_path / "bare", ignore=shutil.ignore_patterns("shardmill.json"))
+    assert main(["predict", "--model", str(tmp_path / "bare"), "x.jpg"]) == 1
+    assert "should say how the model's images were decoded and resized" in capsys.readouterr().err
 
 
 def test_more_files_than_a_batch_from_a_list_on_stdin(saved, tmp_path, monkeypatch, capsys):

@@ -1,6 +1,7 @@
 """Scans a folder of class folders: lists all images and opens some of them.
 
-An opened image is kept as its size, its digest and a small copy.
+An opened image is kept as its size, its digest and a small copy. Worker processes open the files, because a file may
+hang or crash its decoder.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from pipelines.core.elements import IMAGE_FORMATS
+from pipelines.images import file_reader
+from pipelines.images.file_reader import Refused
+from pipelines.images.limits import Limits
 from trainer.config import TrainerError
 from trainer.doctor.clock import Clock
 
@@ -23,7 +25,7 @@ SPLIT_NAMES = {"train": "train", "training": "train", "val": "validation", "vali
                "validation": "validation", "test": "test", "testing": "test"}  # fmt: skip
 SIDE = 64  # pixels of the small copies
 MAX_FILES = 1_000_000
-MAX_PIXELS = 64 << 20  # larger images count as unreadable, because a scan should not need gigabytes of memory
+LIMITS = Limits(image_timeout=10.0)  # an image beyond them counts as unreadable; a scan has some 20 s in all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Photo:
     label: class name.
     size: (width, height) in pixels, after the EXIF orientation.
     digest: SHA-256 of the file, in hexadecimal.
-    small: uint8 (SIDE, SIDE, 3), resized without keeping the aspect ratio.
+    small: uint8 (SIDE, SIDE, 3), over white, resized without keeping the aspect ratio.
     """
 
     path: str
@@ -89,13 +91,15 @@ def scan(root: str, clock: Clock, max_photos: int) -> Folder:
         counts[split][label] += 1
     photos: list[Photo] = []
     unreadable: list[tuple[str, str]] = []
-    for path, split, label in _by_turns(listed):
+    turns = list(_by_turns(listed))
+    opened = file_reader.pictures((os.path.join(root, path) for path, _, _ in turns), SIDE, LIMITS, stretch=True)
+    for (path, split, label), found in zip(turns, opened, strict=True):
+        if isinstance(found, Refused):
+            unreadable.append((path, f"{found.reason}: {found.detail}"))
+        else:
+            photos.append(Photo(path, split, label, (found.width, found.height), found.digest, found.pixels))
         if len(photos) >= max_photos or clock.over:
             break
-        try:
-            photos.append(_open(root, path, split, label))
-        except Exception as e:  # a decoder may raise any exception for a damaged file
-            unreadable.append((path, f"{type(e).__name__}: {e}"))
     labels = tuple(sorted({label for _, _, label in listed}))
     return Folder(root, labels, counts, tuple(sorted(photos, key=lambda p: p.path)), tuple(unreadable))
 
@@ -140,36 +144,13 @@ def _by_turns(listed: list[tuple[str, str, str]]) -> Iterator[tuple[str, str, st
                 yield group[turn]
 
 
-def size_of(path: str) -> tuple[int, int]:
-    """Reads (width, height) from an image's header, after the EXIF orientation.
+def sizes_of(paths: Iterable[str], clock: Clock) -> Iterator[tuple[int, int]]:
+    """Yields (width, height) of upright images until the time is over.
 
-    Raises:
-      OSError: the file is not a regular file or cannot be read; Pillow may raise other exceptions as well.
+    They come from the headers. Files that are missing or cannot be read are left out.
     """
-    if not os.path.isfile(path):
-        raise OSError("not a regular file")  # reading a FIFO would block for ever
-    with Image.open(path, formats=IMAGE_FORMATS) as image:
-        return _upright(image)
-
-
-def _upright(image: Image.Image) -> tuple[int, int]:
-    """Returns (width, height), swapped if the EXIF orientation turns the image by 90°."""
-    width, height = image.size
-    return (height, width) if image.getexif().get(0x0112, 1) >= 5 else (width, height)
-
-
-def _open(root: str, path: str, split: str, label: str) -> Photo:
-    full = os.path.join(root, path)
-    if not os.path.isfile(full):
-        raise OSError("not a regular file")  # reading a FIFO would block for ever
-    with open(full, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    with Image.open(full, formats=IMAGE_FORMATS) as image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"{width}x{height} pixels")
-        size = _upright(image)
-        image.draft("RGB", (2 * SIDE, 2 * SIDE))  # decodes a JPEG at a fraction of its size, which is faster
-        turned = ImageOps.exif_transpose(image).convert("RGB")
-        small = turned.resize((SIDE, SIDE), Image.Resampling.BOX)
-    return Photo(path, split, label, size, digest, np.asarray(small))
+    for size in file_reader.sizes(paths, LIMITS):
+        if not isinstance(size, Refused):
+            yield size
+        if clock.over:
+            return

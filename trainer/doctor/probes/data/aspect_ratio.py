@@ -5,6 +5,7 @@ Such a resize changes the shapes of the objects in the photo.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 
@@ -72,14 +73,7 @@ def _sources(subject: Subject, clock: Clock) -> np.ndarray:
     Raises:
       NotApplicable: fewer than FEWEST photos can be read.
     """
-    found: list[tuple[int, int]] = []
-    for path in _ledger(subject):
-        if len(found) >= MOST or clock.over:
-            break
-        try:
-            found.append(folder.size_of(path))
-        except Exception:  # noqa: S112 - a photo that moved or that Pillow cannot open has no size
-            continue
+    found = list(itertools.islice(folder.sizes_of(_ledger(subject), clock), MOST))
     if len(found) < FEWEST:
         raise NotApplicable("the photos that the dataset was made of are not there any more")
     return np.array(found)

@@ -1,0 +1,64 @@
+"""Draws a small picture of an image file, for pages and for sheets.
+
+It opens the file as `prepare` does and costs what the picture costs: a comment or a profile of megabytes is not read.
+"""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from pipelines.core.elements import Header
+from pipelines.images import formats
+from pipelines.images.formats import ImageError
+from pipelines.images.limits import Limits
+
+WHITE = (255, 255, 255)
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+
+
+def draw(
+    data: bytes, side: int, limits: Limits, background: tuple[int, int, int] = WHITE, stretch: bool = False
+) -> tuple[Header, Image.Image]:
+    """Returns the header of an image and a small RGB picture of it, upright.
+
+    Args:
+      data: the bytes of the file.
+      side: the longest side that the picture may have, in pixels. A smaller image is not enlarged.
+      background: what shows through transparent pixels.
+      stretch: True for a picture of exactly side x side pixels, whatever the ratio of the image's sides.
+
+    Raises:
+      ImageError: as `formats.read_header`, or the pixels cannot be decoded.
+    """
+    header, image = formats.opened(data, limits.max_pixels, limits.max_frames)
+    try:
+        return header, _drawn(header, image, side, background, stretch)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as e:  # decoders raise almost any exception on damaged data
+        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
+    finally:
+        image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
+
+
+def _drawn(
+    header: Header, image: Image.Image, side: int, background: tuple[int, int, int], stretch: bool
+) -> Image.Image:
+    image.seek(0)
+    image.draft("RGB", (2 * side, 2 * side))  # decodes a JPEG at a fraction of its size, which is faster
+    image.load()
+    small = formats.eight_bit(image)
+    if stretch:
+        small = small.resize((side, side), Image.Resampling.BOX)
+    else:
+        small.thumbnail((side, side))
+    if header.orientation != 1 and header.format != "tiff":  # Pillow turns a TIFF while it loads it
+        small = small.transpose(_TURNS[header.orientation])
+    if small.mode in ("LA", "RGBA"):
+        over = small.convert("RGBA")
+        small = Image.alpha_composite(Image.new("RGBA", over.size, (*background, 255)), over)
+    return small.convert("RGB")

@@ -1,0 +1,80 @@
+"""Small pictures of hostile and of turned files: what they cost, and that they are upright."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.images import bounded_header, formats, preview
+from pipelines.images.formats import ImageError
+from pipelines.images.limits import Limits
+from tests.support import images as fx
+
+EXIF_CUT = b"\xff\xd8\xff\xe0\0\x14" + b"Exif\0\0" * 3 + b"\xff"  # ends in the middle of a marker
+
+
+@pytest.mark.parametrize("name", sorted(fx.bombs()))
+def test_a_bomb_is_drawn_or_refused_in_a_moment(name):
+    data, reason = fx.bombs()[name]
+    started = time.monotonic()
+    if reason:
+        with pytest.raises(ImageError) as refused:
+            preview.draw(data, 32, Limits())
+        assert refused.value.reason == reason
+    else:
+        _, small = preview.draw(data, 32, Limits())
+        assert small.mode == "RGB"
+        assert max(small.size) <= 32
+    assert time.monotonic() - started < 2  # Pillow alone takes a minute for the comment
+
+
+def test_a_jpeg_that_ends_in_the_middle_of_a_marker_is_no_image():
+    assert len(EXIF_CUT) == 25
+    assert bounded_header.slim(EXIF_CUT, 100, 1)[1] == 1
+    with pytest.raises(ImageError) as refused:
+        formats.canonical(EXIF_CUT)
+    assert refused.value.reason == "not-an-image"
+
+
+def test_a_jpeg_whose_exif_is_cut_keeps_its_picture():
+    picture = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    whole = fx.encode(picture, "JPEG", quality=95)  # some 190 kB of scan
+    parts = [fx.segment(0xE1, b"Exif\0\0" + fx.tiff(6)), *[fx.segment(0xE1, b"Exif\0\0")] * 2]
+    _, expected = preview.draw(whole, 400, Limits())
+    header, small = preview.draw(fx.jpeg_with(whole, *parts), 400, Limits())
+    assert (header.orientation, header.conversions) == (6, ("exif-orientation",))
+    np.testing.assert_array_equal(np.asarray(small), np.rot90(np.asarray(expected), -1))
+
+
+@pytest.mark.parametrize("format_", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_upright(format_, orientation):
+    tags = Image.Exif()
+    tags[fx.ORIENTATION] = orientation
+    stored = np.kron(fx.upright(1), np.ones((16, 16, 1), np.uint8))
+    options = {"lossless": True} if format_ == "WEBP" else {} if format_ in ("PNG", "TIFF") else {"quality": 100}
+    data = fx.encode(stored, format_, exif=tags, **options)
+    expected = np.kron(fx.upright(orientation), np.ones((16, 16, 1), np.uint8))
+
+    header, small = preview.draw(data, 48, Limits())
+
+    assert (header.height, header.width) == expected.shape[:2]
+    assert np.abs(np.asarray(small).astype(int) - expected).max() <= 4
+
+
+def test_transparent_pixels_show_the_background_and_deep_ones_are_divided():
+    clear = fx.encode(Image.new("RGBA", (4, 3), (9, 9, 9, 0)), "PNG")
+    assert preview.draw(clear, 8, Limits(), (1, 2, 3))[1].getpixel((0, 0)) == (1, 2, 3)
+    assert preview.draw(clear, 8, Limits())[1].getpixel((0, 0)) == preview.WHITE
+    deep = fx.encode(Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)), "PNG")
+    assert preview.draw(deep, 8, Limits())[1].getpixel((0, 0)) == (100, 100, 100)
+
+
+def test_stretching_gives_a_square_and_else_nothing_is_enlarged():
+    wide = fx.encode(np.zeros((10, 40, 3), np.uint8), "PNG")
+    assert preview.draw(wide, 16, Limits(), stretch=True)[1].size == (16, 16)
+    assert preview.draw(wide, 16, Limits())[1].size == (16, 4)
+    assert preview.draw(wide, 99, Limits())[1].size == (40, 10)
