@@ -86,7 +86,7 @@ def locked(output: str) -> Iterator[None]:
                 f"Another run is preparing {output!r}. Wait until it has ended, or choose another --output."
             ) from e
         except OSError as e:  # the file system has no locks
-            _log.warning("%s cannot be locked (%s): do not run twice on it.", output, e.strerror)
+            _log.warning("%s cannot be locked (%s): do not start two runs on it.", output, e.strerror)
         yield
     finally:
         os.close(descriptor)
@@ -112,7 +112,7 @@ def open_work(
     if Work.DIRECTORY in present:
         before = _earlier(note)
         if before.get("config_digest") == digest and before.get("versions") == versions:
-            _log.info("Goes on with an unfinished run of the same options: what is done and still fits stays.")
+            _log.info("Continues an unfinished run of the same options: it keeps what is done and still fits.")
             for name in _NOT_KEPT:
                 storage.remove(work.path(name))
         else:
@@ -135,8 +135,8 @@ def check_owner(work: Work) -> None:
     """
     if _earlier(work.path("run.json")).get("run") != work.run:
         raise BusyError(
-            f"Another run has begun in {work.root!r} since this one did, which publishes nothing. Let one run at a "
-            "time write there."
+            f"Another run has begun in {work.root!r} after this one, so this one publishes nothing. Let only one run "
+            "at a time write there."
         )
 
 

@@ -116,7 +116,7 @@ def test_the_base_install_reads_a_dataset(tmp_path, encoding):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("command", "told"), [("verify", "Whole: 30 records"), ("inspect", "dataset")])
+@pytest.mark.parametrize(("command", "told"), [("verify", "Intact: 30 records"), ("inspect", "dataset")])
 def test_the_base_install_looks_at_a_dataset(command, told):
     done = base(COMMAND, command, str(ROOT / "tests/data/format_1/uint8"))
     assert (done.returncode, done.stderr) == (0, "")

@@ -158,6 +158,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, tf.errors.OpError, RuntimeError) as e:  # h5py raises RuntimeError if it cannot close a file
         raise TrainerError(
-            f"{str(path)!r} cannot be written ({first_line(e)}): make room or choose another --output; with --resume "
-            "the run goes on from its last checkpoint."
+            f"{str(path)!r} cannot be written ({first_line(e)}): free disk space or choose another --output; with "
+            "--resume the run continues from its last checkpoint."
         ) from e

@@ -110,7 +110,7 @@ def run(task: Job) -> None:
     except TrainerError as e:
         if config.resume == task.config.resume:
             raise
-        raise TrainerError(f"{e} (The run is that of {task.run}: a new one needs a place of its own.)") from e
+        raise TrainerError(f"{e} ({task.run} holds an earlier run: a new run needs another place.)") from e
     push()
     if task.model:
         Mirror(str(directory.saved_model), task.model).push()

@@ -111,8 +111,8 @@ def serve(host: str, port: int) -> None:
         bound = server.add_insecure_port(f"{host}:{port}")
     except RuntimeError as e:
         raise ConfigError(
-            f"The worker pool cannot listen on {host}:{port}: is another one running? Choose another --port, and name "
-            "it to prepare: --environment_config HOST:PORT."
+            f"The worker pool cannot listen on {host}:{port}: another pool may be running there. Choose another "
+            "--port, and pass it to prepare as --environment_config HOST:PORT."
         ) from e
     server.start()
     _log.info("Worker pool at %s:%d. Ctrl-C ends it and its workers.", host, bound)

@@ -139,7 +139,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
 
 
 def _interrupted() -> int:
-    print("Interrupted. Run the same command again to go on where it stopped.", file=sys.stderr)
+    print("Interrupted. Run the same command again to continue where it stopped.", file=sys.stderr)
     return FAILED
 
 

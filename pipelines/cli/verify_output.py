@@ -25,7 +25,7 @@ def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple
     lines = [text.printable(problem) for problem in problems]
     summary = []
     if problems:
-        summary.append(f"{directory} is not whole: {text.plural(len(problems), 'problem')}.")
+        summary.append(f"{directory} is not intact: {text.plural(len(problems), 'problem')}.")
     if drift is not None:
         lines += [text.printable(f"{c.kind}: {c.input} ({c.detail})") for c in drift.changes]
         if drift.changes:
@@ -42,20 +42,22 @@ def _checked(directory: str, whole: bool, drift: Drift | None) -> list[str]:
     records = text.plural(sum(shard.records for shard in shards), "record")
     what = f"{records} in {text.plural(len(shards), 'shard')} ({text.byte_size(sum(s.bytes for s in shards))})"
     files = f" and {text.plural(len(contract.files), 'other file')}" if contract.files else ""
-    lines = [f"Whole: {what}{files} agree with the contract." if whole else f"Checked {what}{files}."]
+    lines = [f"Intact: {what}{files} agree with the contract." if whole else f"Checked {what}{files}."]
     if whole and not contract.files:
         lines.append(
-            "Of the other files, those were checked that follow from the contract: it is from before it named them."
+            "The contract is of an older version, which does not list the other files. Only those were checked that "
+            "follow from the contract."
         )
     if drift is not None:
         compared = text.plural(drift.compared - drift.not_comparable, "input")
-        rest = f" {drift.not_comparable} that could not be read could not be compared." if drift.not_comparable else ""
+        unread = text.plural(drift.not_comparable, "input")
+        rest = f" {unread} could not be read, so no comparison was possible." if drift.not_comparable else ""
         lines.append(f"Compared {compared} with what the dataset was made of: {_outcome(drift)}.{rest}")
     return lines
 
 
 def _outcome(drift: Drift) -> str:
-    return text.plural(len(drift.changes), "change") if drift.changes else "unchanged, each by its SHA-256"
+    return text.plural(len(drift.changes), "change") if drift.changes else "all have the same SHA-256"
 
 
 def as_json(problems: Sequence[str], drift: Drift | None) -> str:

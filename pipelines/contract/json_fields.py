@@ -38,7 +38,7 @@ def parse(text: str) -> Any:
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
             return value
-    raise FieldError(f"objects and lists should lie at most {MAX_DEPTH} deep in one another")
+    raise FieldError(f"objects and lists should be nested at most {MAX_DEPTH} levels deep")
 
 
 def _inside(value: Any) -> Iterator[Any]:
@@ -55,14 +55,16 @@ def _inside(value: Any) -> Iterator[Any]:
     elif isinstance(value, list):
         yield from value
     elif isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
-        raise FieldError(f"text should be such that UTF-8 can hold it. Received: {value!r:.80}")
+        raise FieldError(f"text should be such that UTF-8 can encode it. Received: {value!r:.80}")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         names = [name for name, _ in pairs]
-        raise FieldError(f"an object should have each field once. Twice: {max(names, key=names.count)!r:.80}")
+        raise FieldError(
+            f"each field of an object should occur once. This one occurs twice: {max(names, key=names.count)!r:.80}"
+        )
     return values
 
 

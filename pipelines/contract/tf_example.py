@@ -112,7 +112,7 @@ def _value(name: str, listed: bytes) -> bytes | int:
         raise ExampleError(f"its {name} should be one value. Received: {len(found)}")
     first = found[0]
     if (name == "label") != isinstance(first, int):
-        raise ExampleError(f"its {name} is of another kind")
+        raise ExampleError(f"its {name} has another type")
     return signed(first) if isinstance(first, int) else first
 
 
@@ -151,7 +151,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, bytes | int]]:
         else:
             raise ExampleError(f"byte {at} begins no field")
         if at + length > len(message):
-            raise ExampleError(f"a field of {length} bytes leads beyond its end")
+            raise ExampleError(f"a field of {length} bytes extends beyond its end")
         yield tag >> 3, message[at : at + length]
         at += length
 

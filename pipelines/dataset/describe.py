@@ -99,7 +99,9 @@ def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list
     by_label: dict[str, list[Entry]] = {label: [] for label in c.labels}
     for entry in entries:
         if entry.label not in by_label:
-            raise ContractError(f"ledger/{entry.file}.jsonl has the label {entry.label!r}, which the contract has not.")
+            raise ContractError(
+                f"ledger/{entry.file}.jsonl has the label {entry.label!r}, which the contract does not have."
+            )
         by_label[entry.label].append(entry)
     for label, members in by_label.items():
         random.Random(zlib.crc32(label.encode("utf-8", "backslashreplace")) ^ seed).shuffle(members)
@@ -216,5 +218,5 @@ def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[En
                     found[file, index] = denormalize(c, images.numpy())[0]
     missing = [e for e in entries if (e.file, e.index) not in found]
     if missing:
-        raise ContractError(f"{missing[0].file} has no record {missing[0].index}. `verify` tells what is damaged.")
+        raise ContractError(f"{missing[0].file} has no record {missing[0].index}. `verify` finds what is damaged.")
     return [found[e.file, e.index] for e in entries]

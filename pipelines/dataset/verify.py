@@ -34,7 +34,7 @@ def verify(directory: str) -> list[str]:
 def _problems(directory: str, contract: Contract) -> Iterator[str]:
     text = contracts.read_text(directory, storage.reading_text)
     if text != contract.to_json() and not (not contract.files and text == contract.to_json(sealed=False)):
-        yield "contract.json is not as it was written (its `contract_digest` or a derived field differs)."
+        yield "contract.json was changed after it was written (its `contract_digest` or a derived field differs)."
     yield from _stray_shards(directory, contract)
     for name, split in contract.splits.items():
         counts = Counts()

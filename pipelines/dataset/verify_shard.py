@@ -88,7 +88,7 @@ def _file_problems(
         yield f"{shard.file} should have {shard.bytes} bytes. It has {file.size}."
     elif changed:
         sound = not wrong and not misplaced
-        why = " Every record in it is sound and in its place, so a program has written it anew." if sound else ""
+        why = " Every record in it is correct and in its place, so a program wrote the file again." if sound else ""
         yield f"{shard.file} has another content than when it was written (SHA-256 differs).{why}"
 
 
@@ -132,7 +132,7 @@ def _order_problems(file: str, keys: Sequence[str], listed: Sequence[ledger.Line
         yield f"{file} {until}: {len(missing)} of {len(wanted)} are missing, from {name} on."
     else:
         for i in missing:
-            yield f"{file}, record {i}{_name(listed[i])} is missing: dropped, or another is in its place."
+            yield f"{file}, record {i}{_name(listed[i])} is missing: it was dropped or replaced by another."
     for i, key in enumerate(found):
         if key not in places:
             if key:

@@ -207,7 +207,7 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         if missing:
             yield f"Split {split} has no image of: {listed(missing, 20)}."
     if len(plan.labels) == 1:
-        yield f"There is one class only, {plan.labels[0]}: nothing can be told from it."
+        yield f"There is only one class, {plan.labels[0]}: no classifier can be trained on it."
     for split in sorted(set(config.splits) - set(summary.classes)):
         if config.splits[split] > 0:
             yield f"Split {split} is empty."
@@ -215,11 +215,14 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         conflict = summary.duplicates[0]
         gone = " None of them is kept." if config.duplicates == "drop" else ""
         yield (
-            f"{summary.conflicting_groups} pictures stand under more than one label: at least one label of each is "
+            f"{summary.conflicting_groups} pictures have more than one label: at least one label of each is "
             f"wrong.{gone} The report names them; the first is {conflict.members[0][0]}."
         )
     if summary.straddling_groups and config.duplicates != "drop":
-        yield f"{summary.straddling_groups} pictures are in more than one of the given splits: the test set leaks."
+        yield (
+            f"{summary.straddling_groups} pictures are in more than one of the given splits, so the splits are not "
+            "independent (leakage)."
+        )
     enlarged, originals = summary.conversions.get("enlarged", 0), sum(summary.formats.values())
     if enlarged > 0.1 * originals:
         yield f"{enlarged} of {originals} images are smaller than {config.size[0]}x{config.size[1]} and were enlarged."
@@ -233,7 +236,7 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
     images = {label: sum(counts[label].natural for counts in summary.classes.values()) for label in plan.labels}
     for group in name_variants.variants(plan.labels):
         named = ", ".join(f"{label!r} ({images[label]} images)" for label in group)
-        yield f"These classes differ in case or Unicode form only, and stay {len(group)} classes: {named}."
+        yield f"These classes differ only in case or Unicode form, and are kept as {len(group)} classes: {named}."
 
 
 def _lost_labels(labels: Collection[str], rejected: Mapping[tuple[str, str], int]) -> Iterator[str]:

@@ -169,7 +169,7 @@ def _analyze(analyst: pool.Workers, analysis: Analysis, ended: threading.Event) 
     except TaskLostError as e:
         raise errors.IncompleteError(
             "The process of the analysis ended: it was killed or ran out of memory. Run the same command again: it "
-            "goes on from there."
+            "continues from there."
         ) from e
     return affine
 

@@ -45,7 +45,7 @@ def check(expected: Mapping[str, str]) -> None:
     if differing:
         raise VersionsError(
             f"A worker differs from the program that sent the job: {'; '.join(differing)}. Shards depend on these. "
-            "Give the workers the same code and requirements.txt: build the image anew, or renew their environment."
+            "Give the workers the same code and requirements.txt: rebuild the image, or update their environment."
         )
 
 

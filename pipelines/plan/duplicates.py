@@ -72,7 +72,7 @@ def separate(refs: Iterable[Ref], mode: str) -> tuple[list[Ref], list[Rejected]]
         if len(labels) > 1:
             reason, gone = "conflicting-labels", equal
             named = listed((cut(label, 80) for label in labels), 5)
-            detail = f"The same picture stands under {named}: at least one label is wrong."
+            detail = f"The same picture has the labels {named}: at least one label is wrong."
         else:
             reason, gone = "duplicate", equal[1:]
             detail = f"Equal to {cut(equal[0].uri, 500)}, which is kept."
@@ -117,6 +117,6 @@ def refuse(found: Found) -> None:
         groups_named = ([f"{cut(uri, 300)} ({cut(label, 80)})" for uri, label, _ in d.members[:4]] for d in found.first)
         named = "; ".join(map(" = ".join, groups_named))
         raise DuplicatesError(
-            f"--duplicates fail: {found.groups} pictures are there more than once, {found.conflicting} of them under "
-            f"more than one label. First: {named}. Remove them, or use --duplicates drop. Nothing was published."
+            f"--duplicates fail: {found.groups} pictures occur more than once, {found.conflicting} of them with more "
+            f"than one label. First: {named}. Remove them, or use --duplicates drop. Nothing was published."
         )

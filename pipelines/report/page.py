@@ -79,9 +79,9 @@ def sentence(contract: Contract, summary: Summary) -> str:
     originals = sum(c.stored - c.copies for labels in summary.classes.values() for c in labels.values())
     copies = summary.written - originals
     low, high = (text.short(end) for end in contract.value_range)
-    verb = "evens" if copies == 1 else "even"
+    verb = "balances" if copies == 1 else "balance"
     kind = copy_kind(contract)
-    ending = f", and {text.plural(copies, f'{kind} copy', f'{kind} copies')} {verb} out the classes." if copies else "."
+    ending = f", and {text.plural(copies, f'{kind} copy', f'{kind} copies')} {verb} the classes." if copies else "."
     sized = "resized" if contract.resize.get("mode") != "none" else "cut or padded"
     return (
         f"{text.number(originals)} images in {text.plural(len(contract.labels), 'class', 'classes')}, {sized} to "

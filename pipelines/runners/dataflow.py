@@ -132,7 +132,7 @@ def _check_credentials() -> None:
     except google.auth.exceptions.DefaultCredentialsError as e:
         raise ConfigError(
             f"--runner {RUNNER} found no Google credentials ({first_line(e).rstrip('.')}). `gcloud auth "
-            "application-default login` gives this machine yours."
+            "application-default login` gives yours to this machine."
         ) from e
 
 
@@ -153,22 +153,27 @@ def _check_writable(option: str, folder: str) -> None:
 def _check_cloud(given: Flags) -> None:
     if given["template_location"]:
         raise ConfigError(
-            "--template_location cannot be used: `prepare` sends jobs that depend on what the ones before them left, "
-            "and publishes when they are done. Run the command itself on a schedule."
+            "--template_location cannot be used: `prepare` sends several jobs, which depend on the results of those "
+            "before, and publishes at the end. Run the command itself on a schedule."
         )
     _check_form("project", given["project"], _PROJECT, "the ID of the Google Cloud project that pays (no number)")
     region = str(given["region"] or "")
     zone = re.fullmatch(rf"({_REGION.pattern})-[a-z]", region)
-    hint = f", which {zone[1]} would be: this is a zone" if zone else ", best that of the buckets"
+    hint = f", which {zone[1]} would be: this is a zone" if zone else ", preferably that of the buckets"
     _check_form("region", given["region"], _REGION, f"a region such as us-central1{hint}")
     if not (given["temp_location"] or given["staging_location"]):
-        raise ConfigError(f"--runner {RUNNER} needs --temp_location=gs://BUCKET/PATH, for what the job keeps aside.")
+        raise ConfigError(
+            f"--runner {RUNNER} needs --temp_location=gs://BUCKET/PATH, for the temporary files of the job."
+        )
     for option in ("temp_location", "staging_location"):
         if given[option]:
             _check_bucket_name(f"--{option}", given[option])
     name = given["job_name"]
     if name and not re.fullmatch(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?", name):
-        raise ConfigError(f"--job_name should be 1 to 63 of a-z, 0-9 and -, a letter first. Received: {name!r}")
+        raise ConfigError(
+            "--job_name should have 1 to 63 of the characters a-z, 0-9 and -, and begin with a letter. Received: "
+            f"{name!r}"
+        )
 
 
 def _check_form(name: str, value: str | None, form: re.Pattern[str], meaning: str) -> None:

@@ -41,7 +41,7 @@ def started(the_runner: Any, beam_options: PipelineOptions, log: str) -> Iterato
     try:
         server.start()
     except Exception as e:
-        raise EngineError(f"The job server did not start: {reason(e)} What it said is in {log}.") from e
+        raise EngineError(f"The job server did not start: {reason(e)} Its log is {log}.") from e
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, before)  # Beam's handler would end the server before the job can be cancelled
     the_runner.default_job_server = lambda _: server

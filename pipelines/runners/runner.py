@@ -76,8 +76,8 @@ class Engine:
             if not self.log:  # the job was in this process: the error is the stage's own
                 raise
             raise EngineError(
-                f"{self.name} gave the job up: {job_server.reason(e)} What it said is in {self.log}. Run the same "
-                "command again: it goes on from there."
+                f"{self.name} gave up the job: {job_server.reason(e)} Its log is {self.log}. Run the same "
+                "command again: it continues from there."
             ) from e
 
     def _begin(self, job: beam.Pipeline) -> Any:

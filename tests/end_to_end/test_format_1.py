@@ -111,7 +111,7 @@ def test_the_transform_graph_still_runs(encoding, levels):
 def test_verify_and_inspect_read_it(encoding, records):
     checked = command("verify", str(KEPT / encoding))
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert checked.stdout.startswith(f"Whole: {records} records in 6 shards ")
+    assert checked.stdout.startswith(f"Intact: {records} records in 6 shards ")
     shown = command("inspect", str(KEPT / encoding), "--json")
     assert shown.returncode == 0, shown.stderr
     told = json.loads(shown.stdout)

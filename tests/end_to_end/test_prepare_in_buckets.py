@@ -127,7 +127,7 @@ def test_the_command_line_finds_the_store_by_the_environment(published):
         cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Whole: ")
+    assert done.stdout.startswith("Intact: ")
 
 
 READ = """

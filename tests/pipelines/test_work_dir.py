@@ -47,7 +47,7 @@ def test_the_same_options_go_on(config, unfinished, caplog):
     same = dataclasses.replace(config, workers=3, image_timeout=5.0, input=config.input + "-moved")
     stays, said = again(same, caplog)
     assert stays
-    assert "Goes on with an unfinished run" in said
+    assert "Continues an unfinished run" in said
     assert not storage.exists(unfinished.path("plan.json"))
 
 

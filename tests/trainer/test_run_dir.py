@@ -83,7 +83,7 @@ def test_a_full_disk_is_one_sentence_at_every_stage(data, tmp_path, monkeypatch,
     said = one_sentence(capsys.readouterr().err)
     assert said.startswith(f"train: '{out / name}' cannot be written (")
     assert "No space left on device" in said
-    assert said.endswith("with --resume the run goes on from its last checkpoint.")
+    assert said.endswith("with --resume the run continues from its last checkpoint.")
     assert not (out / "metrics.json").exists()
     assert not list(out.rglob("*.tmp"))
 

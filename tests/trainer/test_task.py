@@ -70,9 +70,9 @@ def test_a_job_that_is_killed_goes_on_where_it_was(data, tmp_path, monkeypatch, 
     assert tf.io.gfile.glob(f"{place}/run/checkpoints/*")
     assert task.main(argv) == 0  # on another machine: in another folder
     out = capsys.readouterr().out
-    assert "going on from" in out
+    assert "continuing from" in out
     assert task.main([*argv, "--learning-rate", "0.5"]) == 1
-    assert f"(The run is that of {place}/run/: a new one needs a place of its own.)" in capsys.readouterr().err
+    assert f"({place}/run/ holds an earlier run: a new run needs another place.)" in capsys.readouterr().err
     assert f"SavedModel copied to {place}/model/" in out
     assert tf.io.gfile.glob(f"{place}/logs/train/events*")
     assert not tf.io.gfile.glob(f"{place}/run/checkpoints/*")

@@ -67,7 +67,7 @@ def _begin(config: AblateConfig) -> None:
         if differing:
             said = ", ".join(f"{flag(name)} {json.dumps(earlier.get(name), ensure_ascii=False)}" for name in differing)
             raise TrainerError(
-                f"--output {config.output!r} holds an ablation with {said}. Give the same, or another --output."
+                f"--output {config.output!r} holds an ablation with {said}. Give the same options, or another --output."
             )
         return
     if directory.is_dir() and any(directory.iterdir()):

@@ -3,7 +3,7 @@
 Two things make a difference uncertain: the seed, and which images the test split holds. Trainings with the same seed
 are paired (they have the same initial weights and random draws). The interval over seeds is Student's t interval for
 the mean of the paired differences. The interval over images is the middle 95 % of resampled differences (scoring.py).
-The report claims that a change bought or cost something only if both intervals exclude 0. It claims nothing from a
+The report claims that a change raised or lowered a score only if both intervals exclude 0. It claims nothing from a
 single seed.
 """
 
@@ -21,9 +21,9 @@ from trainer.evaluation import intervals
 
 CHIEF, RARE = "balanced_accuracy", "rare_recall"
 RULE = (
-    "Rule: a change is said to have bought or cost something where two 95 % intervals of the difference leave out 0: "
-    "over seeds (Student's t, trainings of one seed paired) and over test images (bootstrap within classes). In "
-    "brackets: the outer ends of both. Of a single seed nothing is claimed."
+    "Rule: a change is reported to raise or lower a score only if two 95 % intervals of the difference exclude 0: one "
+    "over seeds (Student's t, trainings of one seed paired) and one over test images (bootstrap within classes). The "
+    "numbers in brackets are the outer ends of both. A single seed supports no claim."
 )
 
 
@@ -71,11 +71,11 @@ class Comparison:
     def sentence(self) -> str:
         """Returns the comparison as one sentence.
 
-        Example: dividing by 255 (unit against resized) bought balanced accuracy +0.120 (+0.050 to +0.190)
+        Example: dividing by 255 (unit against resized) raised balanced accuracy +0.120 (+0.050 to +0.190)
         """
         head = f"{self.change} ({self.variant} against {self.against})"
         parts = []
-        for verb, sign in (("bought", 1), ("cost", -1)):
+        for verb, sign in (("raised", 1), ("lowered", -1)):
             found = [f"{METRICS[n]} {_told(e)}" for n, e in self.effects.items() if e.supported and e.mean * sign > 0]
             if found:
                 parts.append(f"{verb} {_list(found)}")
@@ -83,20 +83,20 @@ class Comparison:
             return f"{head} {', and '.join(parts)}"
         chief = self.effects[CHIEF]
         if math.isnan(chief.low):
-            return f"{head}: {METRICS[CHIEF]} {chief.mean:+.3f} in one seed, of which nothing can be claimed"
+            return f"{head}: {METRICS[CHIEF]} {chief.mean:+.3f} in one seed, which supports no claim"
         return f"{head}: no difference that the spread supports; {METRICS[CHIEF]} {_told(chief)}"
 
 
 def summary(comparisons: Sequence[Comparison]) -> str:
     """Returns one sentence that sums up all comparisons.
 
-    It names the changes that bought or cost balanced accuracy or recall of the rare class, and those that support no
+    It names the changes that raised or lowered balanced accuracy or recall of the rare class, and those that support no
     claim.
     """
     parts = []
     for metric in (CHIEF, RARE):
         found = [(c.change, c.effects[metric]) for c in comparisons if c.effects[metric].supported]
-        for verb, sign in (("bought", 1), ("lost", -1)):
+        for verb, sign in (("raised", 1), ("lowered", -1)):
             named = [f"{change} ({e.mean:+.3f})" for change, e in found if e.mean * sign > 0]
             if named:
                 parts.append(f"{METRICS[metric]} was {verb} by {_list(named)}")

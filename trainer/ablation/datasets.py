@@ -95,8 +95,8 @@ def _run(arguments: list[str], directory: str) -> None:
         ended = _pipelines(arguments, stdout=file)
     if ended.returncode:
         raise TrainerError(
-            f"`python -m pipelines prepare` ended with status {ended.returncode}; it said why above. Flags of its own, "
-            "such as --max-reject-rate, go into --prepare-flags."
+            f"`python -m pipelines prepare` ended with status {ended.returncode}; its message is above. Its own "
+            "flags, such as --max-reject-rate, go into --prepare-flags."
         )
 
 
@@ -105,7 +105,7 @@ def _check_source(directory: str) -> None:
     if ended.returncode:
         lines = ended.stdout.decode(errors="replace").strip().splitlines()[:5]
         raise TrainerError(
-            f"The kept dataset {directory!r} is not whole, or not of these images any more: {' '.join(lines)} Remove "
+            f"The kept dataset {directory!r} is damaged, or was made of other images: {' '.join(lines)} Remove "
             "the directory of the ablation, or name another --output."
         )
 

@@ -53,7 +53,7 @@ AUGMENTED = Preparation(
 # A batch needs images of one shape. "raw" therefore crops or pads around the centre, which changes no pixel value.
 VARIANTS = (
     Variant("raw", "raw pixels 0–255, cut or padded", RAW),
-    Variant("resized", "resized, pixels 0–255", RESIZED, "raw", "resizing the whole picture instead of cutting it"),
+    Variant("resized", "resized, pixels 0–255", RESIZED, "raw", "resizing the complete picture instead of cutting it"),
     Variant("unit", "resized, scaled to 0–1", UNIT, "resized", "dividing by 255"),
     Variant("zscore", "resized, z-score", ZSCORE, "resized", "normalizing by mean and deviation"),
     Variant("copied", "z-score, balanced, plain copies", COPIED, "zscore", "balancing by plain copies"),

@@ -136,8 +136,9 @@ def _pass_start(found: Findings) -> list[str]:
     if found.epoch_wait_share - found.wait_share.median < COMPUTE_BOUND:
         return []
     return [
-        f"each pass begins with {found.pass_start_seconds:.2g} s of waiting for its first batch; between the others "
-        f"the wait is {found.wait_share.median:.1%}: it weighs less in a split of more than {found.records:,} records"
+        f"each pass begins with {found.pass_start_seconds:.2g} s of waiting for its first batch, and the wait for "
+        f"each later batch is {found.wait_share.median:.1%} of a step: the start matters less in a split of more than "
+        f"{found.records:,} records"
     ]
 
 
@@ -185,8 +186,8 @@ def _shared(found: Findings) -> list[str]:
     if found.accelerator or found.stretch < 1.1:
         return []
     return [
-        f"beside the loader a step takes {found.stretch:.2f} times as long as alone: they share "
-        f"{plural(found.cores, 'core')}, and more would help both"
+        f"while the loader runs, a step takes {found.stretch:.2f} times as long as alone, because they share "
+        f"{plural(found.cores, 'core')}; both would be faster with more cores"
     ]
 
 
@@ -205,8 +206,8 @@ def table(found: Findings) -> str:
         f"{found.first_batch_seconds:.2f} s the first time"
     )
     lines.append(
-        f"{'whole passes':<16}{found.loader_rate:>10,.0f}  images/s of the loader, "
-        f"{found.epoch_wait_share:.1%} input wait: with their starts"
+        f"{'complete passes':<16}{found.loader_rate:>10,.0f}  images/s of the loader, "
+        f"{found.epoch_wait_share:.1%} input wait, including their starts"
     )
     return "\n".join(lines)
 

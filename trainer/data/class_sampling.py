@@ -65,7 +65,8 @@ def check(config: TrainConfig, contract: Contract) -> list[str]:
     sampled = "" if config.resample == NATURAL else f"--resample {config.resample}"
     if prepared and sampled:
         raise TrainerError(
-            f"{sampled} is for shards of natural classes. This dataset was balanced by {prepared}, so its classes "
+            f"{sampled} is for shards with natural class frequencies. This dataset was balanced by {prepared}, so its "
+            "classes "
             "would be balanced twice. Drop --resample, or prepare with --balance none."
         )
     by, loss = prepared or sampled, f"--loss {config.loss}"
@@ -74,12 +75,12 @@ def check(config: TrainConfig, contract: Contract) -> list[str]:
     if config.loss == "focal":
         return [f"{by} and {loss} both favour rare classes: compare with one of them alone."]
     if not _equal(epoch_counts(contract, config.resample)):
-        return [f"{loss} makes up for what {by} left unequal: it goes by the records as they are trained on."]
+        return [
+            f"{loss} compensates for what {by} left unequal: it uses the class counts of the records that are trained "
+            "on."
+        ]
     if sampled:
-        raise TrainerError(
-            f"{sampled} and {loss} would balance the classes twice: after the first, the second has nothing to do. "
-            "Choose one of them."
-        )
+        raise TrainerError(f"{sampled} and {loss} would balance the classes twice. Choose one of them.")
     return [f"{loss} does nothing here: {by} made the classes equal already. Drop one of them."]
 
 

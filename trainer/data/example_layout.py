@@ -62,7 +62,7 @@ class Layout:
         """
         at, end = _enter(data, 0, len(data), _FIRST)
         if end != len(data):
-            raise LayoutError(f"features should be the whole record of {len(data)} bytes. Received: {end}")
+            raise LayoutError(f"features should be the complete record of {len(data)} bytes. Received: {end}")
         values: dict[str, tuple[int, int]] = {}
         while at < end:
             entry, entry_end = _enter(data, at, end, _FIRST)

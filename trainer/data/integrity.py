@@ -58,7 +58,7 @@ def check(contract: Contract, directory: str, splits: Iterable[str], verify: str
     unread = [(path, shard) for path, shard in shards if verify == "full" or _remembered(known, path) != shard.sha256]
     size = sum(shard.bytes for _, shard in unread)
     if size > TOLD_BYTES:
-        _log.info("comparing the digests of %d shards, %.1f GB; --verify off leaves that out", len(unread), size / 1e9)
+        _log.info("comparing the digests of %d shards, %.1f GB; --verify off skips this", len(unread), size / 1e9)
     with ThreadPoolExecutor(min(THREADS, machine.cores())) as pool:
         fresh = {path: entry for path, entry in pool.map(_compare, unread) if entry}
     if fresh:

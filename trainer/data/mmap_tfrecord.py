@@ -140,7 +140,7 @@ def walk(path: str, records: int, size: int, read: Callable[[int], bytes]) -> li
     for number in range(records):
         left = size - at - FRAMING_BYTES
         if left < 0:
-            raise error(path, number, f"the contract tells of {records} records, and the file ends before this one")
+            raise error(path, number, f"the contract counts {records} records, and the file ends before this one")
         length = int.from_bytes(read(at), "little")
         if length > left:
             raise error(path, number, f"its length should be at most the {left} bytes left. Received: {length}")

@@ -35,4 +35,4 @@ class Clock:
           OutOfTime: no time is left.
         """
         if self.over:
-            raise OutOfTime(f"not done within {self.seconds:.0f} s; --deep gives it more")
+            raise OutOfTime(f"not done within {self.seconds:.0f} s; --deep allows more time")

@@ -56,7 +56,7 @@ def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], s
     The reason is "" where the probe could check the subject.
     """
     if total.over:
-        return [], f"the {total.seconds:.0f} s for all checks were over; --deep gives more"
+        return [], f"the {total.seconds:.0f} s for all checks had passed; --deep allows more time"
     try:
         return list(probe.look(subject, Clock(min(probe.seconds * subject.times, total.left)))), ""
     except (NotApplicable, OutOfTime) as e:

@@ -21,11 +21,13 @@ def _about_chance(found: Assessment) -> list[str]:
     majority, rate = metrics.majority_baseline(found.matrix)
     sentences = []
     if found.intervals["accuracy"].high < rate:
-        sentences.append(f"By its accuracy the model is worse than always answering {found.labels[majority]!r}.")
+        sentences.append(f"The accuracy is lower than that of always answering {found.labels[majority]!r}.")
     elif found.intervals["accuracy"].low <= rate:
-        sentences.append(f"By its accuracy the model cannot be told from always answering {found.labels[majority]!r}.")
+        sentences.append(
+            f"The accuracy does not differ clearly from that of always answering {found.labels[majority]!r}."
+        )
     if found.intervals["balanced_accuracy"].low <= metrics.chance(found.matrix):
-        sentences.append("By its balanced accuracy the model cannot be told from always answering one class.")
+        sentences.append("The balanced accuracy does not differ clearly from that of always answering one class.")
     return sentences
 
 
@@ -33,11 +35,19 @@ def _about_few(found: Assessment) -> list[str]:
     support = found.matrix.sum(axis=1)
     few = [f"{label} ({n})" for label, n in zip(found.labels, support.tolist(), strict=True) if 0 < n < FEW]
     absent = [label for label, n in zip(found.labels, support.tolist(), strict=True) if not n]
-    sentences = [f"Fewer than {FEW} records, so that recall is hardly known: {listed(few, NAMED)}."] if few else []
-    return sentences + ([f"No records, so that all means leave it out: {listed(absent, NAMED)}."] if absent else [])
+    sentences = []
+    if few:
+        named = listed(few, NAMED)
+        sentences.append(f"These classes have fewer than {FEW} records, so their recall is very uncertain: {named}.")
+    if absent:
+        sentences.append(f"These classes have no records, so all means leave them out: {listed(absent, NAMED)}.")
+    return sentences
 
 
 def _about_fitting(found: Assessment) -> list[str]:
     if found.split == found.fitted.split:
-        return ["The kept epoch, the temperature and the threshold were chosen on this split: it flatters the model."]
+        return [
+            "The kept epoch, the temperature and the threshold were chosen on this split: its scores are too "
+            "optimistic."
+        ]
     return []

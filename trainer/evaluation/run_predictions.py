@@ -113,8 +113,9 @@ def check_same_records(runs: Sequence[Answers]) -> None:
             lacking = sorted(set(one.keys) - set(two.keys))
             if lacking:
                 raise TrainerError(
-                    f"Runs should be compared on the same records. {one.name!r} has {len(lacking)} that {two.name!r} "
-                    f"has not: {listed(lacking, NAMED)}. Evaluate both on one dataset (`evaluate --output DIR`)."
+                    f"Runs should be compared on the same records. {one.name!r} has {len(lacking)} records that "
+                    f"{two.name!r} does not have: {listed(lacking, NAMED)}. Evaluate both on one dataset (`evaluate "
+                    "--output DIR`)."
                 )
         if first.keys != other.keys:
             raise TrainerError(f"{first.name!r} or {other.name!r} has a record several times: evaluate it again.")

@@ -66,7 +66,7 @@ def check_model(network: keras.Model, contract: Contract) -> None:
     if len(shape) != 2 or shape[1] != classes:
         raise AlignmentError(
             f"Model {network.name!r} gives outputs of shape {shape}; the contract has {classes} classes "
-            f"({listed(contract.labels, NAMED)}): give it a last layer of {classes} units, one a class."
+            f"({listed(contract.labels, NAMED)}): give it a last layer of {classes} units, one per class."
         )
     _check_range(network, contract)
 
@@ -78,7 +78,7 @@ def _check_input(network: keras.Model, contract: Contract) -> None:
             f"Model {network.name!r} takes inputs of shape {wanted}; the contract's images are {given}."
         )
     if wanted[2] not in (None, given[2]):
-        hint = " It looks channels first." if wanted[0] == given[2] else ""
+        hint = " It seems to be channels first." if wanted[0] == given[2] else ""
         raise AlignmentError(
             f"Model {network.name!r} takes {wanted[2]} channels ({wanted}); the contract's images have {given[2]} "
             f"({given}, {contract.channel_order}, channels last).{hint} Build the model for {given}."
@@ -113,7 +113,7 @@ def _check_range(network: keras.Model, contract: Contract) -> None:
         raise AlignmentError(
             f"Model {network.name!r} scales its input itself (Rescaling, Normalization or arithmetic before its first "
             f"trained layer); the contract's images are normalized already ({mode}, {_range(promised)}), and would "
-            f"reach that layer as {_range(reached)}: take that layer out, or prepare with --normalize none."
+            f"reach that layer as {_range(reached)}: remove that layer, or prepare with --normalize none."
         )
 
 

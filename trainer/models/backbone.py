@@ -21,8 +21,9 @@ class Backbone:
         trained = [layer for layer in leaves(network) if layer.trainable_weights]
         if len(trained) < 2 or not isinstance(trained[-1], keras.layers.Dense):
             raise TrainerError(
-                f"--freeze-epochs needs a model that ends in a Dense layer, its head, behind others that are to be "
-                f"frozen. Received: {network.name!r} with {', '.join(type(t).__name__ for t in trained[-3:])} last. "
+                "--freeze-epochs needs a model that ends in a Dense layer (its head) after other layers, which are "
+                f"to be frozen. Received: {network.name!r} with {', '.join(type(t).__name__ for t in trained[-3:])} "
+                "last. "
                 "Leave --freeze-epochs out."
             )
         self.head = trained[-1]

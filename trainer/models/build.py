@@ -99,7 +99,7 @@ def gives_logits(network: keras.Model) -> bool:
     if activation not in ("linear", "softmax"):
         raise TrainerError(
             f"The model should end in softmax, or in logits without activation. Received: layer {layer.name!r} with "
-            f"{activation}. Give one output a class, also for two classes."
+            f"{activation}. Give one output per class, also for two classes."
         )
     return activation == "linear"
 
@@ -196,8 +196,8 @@ def _fitting(network: keras.Model, given: list[np.ndarray], path: str) -> list[n
     if all(same) or not all(same[:head]) or given[-1].ndim != 1:
         return given
     warnings.warn(
-        f"the head of {path!r} is for {len(given[-1])} classes and this dataset has {len(own[-1])}: all but the head "
-        "begins with its weights.",
+        f"the head of {path!r} is for {len(given[-1])} classes and this dataset has {len(own[-1])}: the weights of "
+        "the head are not loaded.",
         stacklevel=2,
     )
     return [*given[:head], *own[head:]]

@@ -15,15 +15,17 @@ from trainer.reporting import page
 
 SCORES = ("accuracy", "balanced_accuracy")
 ONE_SEED = (
-    "One run of a setting: intervals and tests are about these runs, and another seed may turn the difference. "
+    "There is only one run of a setting: the intervals and tests are about these runs, and another seed may reverse "
+    "the difference. "
     "Train several seeds of each."
 )
 ONE_SETTING = (
-    "These runs differ in the seed alone: one that is better is so by its seed, and says nothing for a setting. "
+    "These runs differ only in the seed: if one is better, the reason is its seed and not a setting. "
     "Compare with runs of other options."
 )
 OTHER_SEEDS = (
-    "Settings without two runs of equal seeds: nothing here says how far other seeds may turn their difference. Train "
+    "Some settings do not have two runs of equal seeds: it is not known how much other seeds would change the "
+    "difference. Train "
     "both with the same seeds."
 )
 
@@ -135,7 +137,7 @@ def verdict(difference: Difference) -> str:
         return "better"
     if all(high < 0 for _, high in found):
         return "worse"
-    return "cannot be told apart"
+    return "no clear difference"
 
 
 def note(found: Comparison) -> str:
@@ -155,7 +157,7 @@ def _difference(found: Difference) -> list[str]:
         f"  accuracy {found.accuracy:+.3f}, 95 % over records {_signed(found.accuracy_interval)}",
     ]
     for test in found.tests:
-        adjusted = "" if math.isclose(test.p, test.adjusted) else f", {test.adjusted:.2g} for so many tests (Holm)"
+        adjusted = "" if math.isclose(test.p, test.adjusted) else f", {test.adjusted:.2g} after Holm's correction"
         lines.append(
             f"  McNemar: {test.only_first} right in {test.first} alone, {test.only_second} in {test.second} alone: "
             f"p = {test.p:.2g}{adjusted}"

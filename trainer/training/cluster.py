@@ -102,8 +102,8 @@ def agree(used: tf.distribute.Strategy, config: TrainConfig, about: dict[str, An
     unlike = [name for name, mark, total in zip(own, marks, sums, strict=True) if total != mark * count]
     if unlike:
         raise TrainerError(
-            "--strategy multiworker needs the same options, dataset and versions on all workers. Different on another "
-            f"one: {', '.join(unlike)}. Start all of them with the same."
+            "--strategy multiworker needs the same options, dataset and versions on all workers. These differ on "
+            "another worker: {', '.join(unlike)}. Start all of them with the same."
         )
     if steps != step * count:
         raise TrainerError(
@@ -125,7 +125,7 @@ def one_sentence_if_one_is_gone(used: tf.distribute.Strategy) -> Iterator[None]:
         if workers(used)[1] == 1:
             raise
         raise TrainerError(
-            "Another worker of the cluster is gone: see what it said, then start all of them again with --resume. "
+            "Another worker of the cluster ended: look at its messages, then start all of them again with --resume. "
             f"({first_line(e)})"
         ) from e
 

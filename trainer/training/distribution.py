@@ -42,7 +42,7 @@ def strategy(name: str) -> tf.distribute.Strategy:
         return tf.distribute.get_strategy()
     if _begun:
         raise TrainerError(
-            f"--strategy {name} trains once a process: start each training in a process of its own, or use "
+            f"--strategy {name} can train only once per process: start each training in its own process, or use "
             "--strategy one."
         )
     if name == "mirrored":

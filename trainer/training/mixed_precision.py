@@ -71,7 +71,7 @@ def warnings(config: TrainConfig) -> list[str]:
         if config.mixed_precision == "bfloat16":
             return [
                 "--mixed-precision bfloat16 without a GPU is faster only on processors that compute with it "
-                "(AVX512_BF16, AMX): `python -m trainer bench` tells."
+                "(AVX512_BF16, AMX): `python -m trainer bench` measures it."
             ]
         return ["--mixed-precision float16 without a GPU is several times slower than none: use bfloat16, or none."]
     needed = GPU_FROM[config.mixed_precision]

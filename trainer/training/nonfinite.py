@@ -36,7 +36,7 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
     spec = contracts.feature_spec(contract)
     batch = tf.io.parse_example(records, {name: spec[name] for name in ("key", "image", "weight")})
     keys = [key.decode("utf-8", "replace") for key in batch["key"].numpy()]
-    where = f"Training broke down in epoch {epoch + 1}, step {step + 1}: "
+    where = f"Training failed in epoch {epoch + 1}, step {step + 1}: "
     if fault & INPUT:
         images = contracts.stored_from_records(contract, batch["image"])
         finite = tf.reduce_all(tf.math.is_finite(tf.cast(images, tf.float32)), axis=range(1, 4))
@@ -47,8 +47,8 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
             "Prepare the dataset again."
         )
     return TrainerError(
-        f"{where}{'the loss' if fault & LOSS else 'a gradient'} is not a finite number, and its input is; the batch "
-        f"held {_listed(keys)}. Use a --learning-rate below {config.learning_rate:g}, or prepare with "
+        f"{where}{'the loss' if fault & LOSS else 'a gradient'} is not a finite number, although its input is; the "
+        f"batch held {_listed(keys)}. Use a --learning-rate below {config.learning_rate:g}, or prepare with "
         "--normalize zscore."
     )
 

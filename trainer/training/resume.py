@@ -103,7 +103,7 @@ class Saver:
             return  # the loop reports the fault soon; the checkpoints on disk are from before it
         if not all(np.isfinite(array).all() for array in arrays["model"]):
             raise TrainerError(
-                f"Training broke down in epoch {self._position.epoch + (self._position.step > 0)}: a weight is not a "
+                f"Training failed in epoch {self._position.epoch + (self._position.step > 0)}: a weight is not a "
                 f"finite number. Use a --learning-rate below {self._config.learning_rate:g}, or prepare with "
                 "--normalize zscore."
             )
@@ -186,7 +186,7 @@ def find(run: run_dir.Run, about: dict[str, Any]) -> Checkpoint | None:
     refuse_other(str(run.directory), checkpoint.state["about"], about)
     position = checkpoint.state["position"]
     _log.info(
-        "going on from %s: epoch %d, after %d of its steps",
+        "continuing from %s: epoch %d, after %d of its steps",
         checkpoint.path.name, position["epoch"] + 1, position["step"],
     )  # fmt: skip
     return checkpoint
@@ -204,7 +204,7 @@ def refuse_other(directory: str, was: dict[str, Any], now: dict[str, Any]) -> No
         if was["options"].get(name) != value
     ]
     if was["dataset"] != now["dataset"]:
-        found.append("the dataset (its contract is another)")
+        found.append("the dataset (its contract differs)")
     if was["reading"] != now["reading"]:
         found.append(f"how shards are read (was {was['reading']}, is {now['reading']})")
     if was.get("replicas", 1) != now["replicas"]:
@@ -216,6 +216,7 @@ def refuse_other(directory: str, was: dict[str, Any], now: dict[str, Any]) -> No
     ]
     if found:
         raise TrainerError(
-            f"--resume needs what the run in {directory!r} began with. Different: {', '.join(found)}. Make them the "
+            f"--resume needs the same options, dataset and versions as the run in {directory!r} . These differ: "
+            f"{', '.join(found)}. Make them the "
             "same, or train without --resume to start over."
         )

@@ -58,7 +58,7 @@ def at_once() -> None:
 
 def leave() -> NoReturn:
     """Ends the program with the exit status of SIGTERM. Raises SystemExit."""
-    _log.info("ended by SIGTERM: the same command with --resume goes on from the last checkpoint")
+    _log.info("ended by SIGTERM: the same command with --resume continues from the last checkpoint")
     sys.exit(STATUS)
 
 

@@ -123,7 +123,10 @@ def _checked(config: TrainConfig, contract: Contract) -> list[str]:
 def _begin(config: TrainConfig, contract: Contract, run: run_dir.Run) -> None:
     """Begins a new run in the output directory, in place of an earlier one."""
     if not config.resume and not run.metrics.is_file() and checkpoint_file.found(run.checkpoints):
-        _log.info("%r holds an unfinished run, which is started over; with --resume it would go on", config.output)
+        _log.info(
+            "%r holds an unfinished run, which is started again from the beginning; --resume would continue it",
+            config.output,
+        )
     versions = {
         "shardmill": pipelines.__version__,
         "python": platform.python_version(),

@@ -38,7 +38,7 @@ def test_prepare_inspect_and_verify(photos, tmp_path):
     assert contract.load(out).image_shape == (16, 16, 3)
     checked = run("verify", str(out))
     assert (checked.returncode, checked.stderr) == (0, "")
-    assert checked.stdout.startswith("Whole: 40 records in 3 shards")
+    assert checked.stdout.startswith("Intact: 40 records in 3 shards")
     shown = run("inspect", str(out), "--images", str(tmp_path / "sheet.png"))
     assert shown.returncode == 0, shown.stderr
     assert (tmp_path / "sheet.png").stat().st_size > 1000
@@ -139,7 +139,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1, errors
-    assert errors.splitlines()[-1] == "Interrupted. Run the same command again to go on where it stopped."
+    assert errors.splitlines()[-1] == "Interrupted. Run the same command again to continue where it stopped."
     assert "Traceback" not in errors
     assert not (out / "contract.json").exists()
 

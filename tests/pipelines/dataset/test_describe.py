@@ -133,7 +133,7 @@ def test_classes_take_turns() -> None:
     assert labels == ["sound"] * 3 + ["cracked"] * 2
     assert describe.choose(made, entries, 5, seed=0) == describe.choose(made, entries, 5, seed=0)
     assert describe.choose(made, entries, 5, seed=0) != describe.choose(made, entries, 5, seed=1)
-    with pytest.raises(ContractError, match="'other', which the contract has not"):
+    with pytest.raises(ContractError, match="'other', which the contract does not have"):
         describe.choose(made, [dataclasses.replace(entries[0], label="other")], 5, seed=0)
 
 

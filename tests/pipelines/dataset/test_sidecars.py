@@ -86,4 +86,4 @@ def test_given_splits_and_straddling_copies_are_reported(photos, tmp_path):
         "train": {"ant": 3, "cat": 3},
     }
     assert result.summary.straddling_groups == 6
-    assert any("the test set leaks" in w for w in result.summary.warnings)
+    assert any("(leakage)" in w for w in result.summary.warnings)

@@ -161,7 +161,7 @@ def test_dropped_repeated_swapped_and_foreign_records(dataset):
         dropped, swapped = whole[:i] + whole[i + 1 :], list(whole)
         swapped[i], swapped[j] = swapped[j], swapped[i]
         assert found(dataset, b"".join(dropped)) == [
-            f"{FILE}, {named(dataset, i)} is missing: dropped, or another is in its place.",
+            f"{FILE}, {named(dataset, i)} is missing: it was dropped or replaced by another.",
             f"{FILE} should hold {n} records. It holds {n - 1}.",
         ]
         repeated = [*whole[:j], whole[i], *whole[j:]]
@@ -176,7 +176,7 @@ def test_dropped_repeated_swapped_and_foreign_records(dataset):
             "records were swapped.",
         ]
         assert found(dataset, b"".join([*whole[:i], other, *whole[i + 1 :]])) == [
-            f"{FILE}, {named(dataset, i)} is missing: dropped, or another is in its place.",
+            f"{FILE}, {named(dataset, i)} is missing: it was dropped or replaced by another.",
             f"{FILE}, record {i} (key '{other_key}') is not in the ledger: it is of another shard or dataset.",
         ]
 
@@ -196,8 +196,8 @@ def test_a_sound_record_with_other_pixels_is_told_by_the_digest_alone(dataset):
     record[at + 7] ^= 1
     (dataset / FILE).write_bytes(b"".join([*whole[:4], tfrecord.framed(bytes(record)), *whole[5:]]))
     assert verify.verify(str(dataset)) == [
-        f"{FILE} has another content than when it was written (SHA-256 differs). Every record in it is sound and in "
-        "its place, so a program has written it anew."
+        f"{FILE} has another content than when it was written (SHA-256 differs). Every record in it is correct and in "
+        "its place, so a program wrote the file again."
     ]
 
 
@@ -267,7 +267,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(dataset, name, make):
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda f: f[1:], "is missing: dropped"),
+        (lambda f: f[1:], "is missing: it was dropped or replaced"),
         (lambda f: [*f, f[0]], "repeats record 0"),
         (lambda f: [f[1], f[0], *f[2:]], "records were swapped"),
     ],
@@ -421,7 +421,7 @@ def test_another_transform_graph(dataset):
 def test_an_edited_contract(dataset):
     text = (dataset / "contract.json").read_text()
     (dataset / "contract.json").write_text(text.replace('"seed": 0', '"seed": 1'))
-    sentence = "contract.json is not as it was written (its `contract_digest` or a derived field differs)."
+    sentence = "contract.json was changed after it was written (its `contract_digest` or a derived field differs)."
     assert verify.verify(str(dataset)) == [sentence]
     (dataset / "contract.json").write_text(json.dumps(json.loads(text)))
     assert verify.verify(str(dataset)) == [sentence]

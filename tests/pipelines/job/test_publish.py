@@ -186,7 +186,7 @@ def test_of_two_runs_that_cannot_be_locked_the_earlier_one_publishes_nothing(pla
         later = json.loads(storage.read_text(work.path("run.json"))) | {"run": "later"}
         storage.write_text(work.path("run.json"), json.dumps(later))
         before = storage.read_text(f"{out}/contract.json")
-        with pytest.raises(BusyError, match=r"Another run has begun in .*shardmill' since"):
+        with pytest.raises(BusyError, match=r"Another run has begun in .*shardmill' after"):
             publish.publish(out, work, *others)
         assert storage.read_text(f"{out}/contract.json") == before
 

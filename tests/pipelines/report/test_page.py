@@ -55,7 +55,7 @@ def test_page_says_what_copies_and_sizes_are() -> None:
     plain = dataclasses.replace(reports.contract(), augmentation={}, resize={"mode": "none"})
     text = Page(report.render(plain, reports.summary())).text
     assert "cut or padded to 2 × 2 pixels" in text
-    assert "and 1 plain copy evens out the classes." in text
+    assert "and 1 plain copy balances the classes." in text
     assert "copy 1, plain" in text
     assert "augmented" not in text
 
@@ -65,7 +65,7 @@ def test_page_says_the_numbers_that_the_fixture_holds() -> None:
     assert page.open == []
     assert (
         "3 images in 2 classes, resized to 2 × 2 pixels and stored as float32 in 2 splits; a model sees RGB values "
-        "from −2 to 3.1 (zscore), and 1 augmented copy evens out the classes."
+        "from −2 to 3.1 (zscore), and 1 augmented copy balances the classes."
     ) in page.text
     for expected in (
         "Class cracked has no images in test.",

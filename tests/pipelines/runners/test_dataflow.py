@@ -302,7 +302,7 @@ def test_a_worker_of_other_versions_refuses_to_work():
         "Dataflow pipeline failed. State: FAILED, Error:\nTraceback (most recent call last):\n  File ...\n"
         f"pipelines.job.worker_versions.VersionsError: {told.value} [while running 'Fingerprint-ptransform-7']\n"
     )
-    error = errors.EngineError("DataflowRunner gave the job up.")
+    error = errors.EngineError("DataflowRunner gave up the job.")
     error.__cause__ = service
     assert __main__._told(error) == ("VersionsError", str(told.value))
 
@@ -389,7 +389,7 @@ def test_a_package_of_ones_own(tmp_path, monkeypatch):
         (CLOUD[:2], "needs --temp_location=gs://BUCKET/PATH"),
         ([*CLOUD, "--temp_location=/tmp/x"], "--temp_location should be gs://BUCKET/PATH .*Received: '/tmp/x'"),
         ([*CLOUD, "--staging_location=gs://B!/x"], "--staging_location should be gs://BUCKET/PATH"),
-        ([*CLOUD, "--job_name=My Job"], "--job_name should be 1 to 63 of a-z, 0-9 and -, .*Received: 'My Job'"),
+        ([*CLOUD, "--job_name=My Job"], "--job_name should have 1 to 63 of the characters a-z, .*Received: 'My Job'"),
         ([*CLOUD, "--template_location=gs://b/t"], "--template_location cannot be used"),
         ([*CLOUD, "--sdk_container_image=a b:1"], "should be an image's name, such as .* Received: 'a b:1'"),
         ([*CLOUD, "--sdk_container_image=host:80/p/image"], "should end in a tag or a digest"),

@@ -59,8 +59,8 @@ def test_an_engine_that_gives_up_is_a_sentence_and_not_javas_pages():
     with pytest.raises(errors.EngineError) as told:
         flink().finish(Job(java))
     assert str(told.value) == (
-        "FlinkRunner gave the job up: java.lang.IllegalStateException: lost. What it said is in engine.log. Run the "
-        "same command again: it goes on from there."
+        "FlinkRunner gave up the job: java.lang.IllegalStateException: lost. Its log is engine.log. Run the "
+        "same command again: it continues from there."
     )
     assert main._told(told.value) == ("EngineError", str(told.value))
     with pytest.raises(RuntimeError, match="lost") as own:
@@ -86,7 +86,9 @@ def test_another_error_in_a_stage_is_told_and_not_its_traceback():
         "KeyError: 3\n\nDuring handling of the above exception, another exception occurred:\n\n"
         "OSError: [Errno 28] No space left on device [while running 'FinishShard']\n\n"
     )
-    with pytest.raises(errors.EngineError, match=r"^FlinkRunner gave .* up: OSError: \[Errno 28\] No space left on "):
+    with pytest.raises(
+        errors.EngineError, match=r"^FlinkRunner gave up the job: OSError: \[Errno 28\] No space left on "
+    ):
         flink().finish(Job(RuntimeError(text)))
 
 

@@ -264,21 +264,21 @@ def comparison(change, mean, low, high, other=0.0):
 
 
 def test_sentences():
-    bought, cost = comparison("more", 0.2, 0.1, 0.3), comparison("less", -0.2, -0.3, -0.1)
+    better, worse = comparison("more", 0.2, 0.1, 0.3), comparison("less", -0.2, -0.3, -0.1)
     unclear, one = comparison("other", 0.05, -0.1, 0.2), comparison("single", 0.05, np.nan, np.nan)
-    assert bought.sentence() == "more (vmore against base) bought balanced accuracy +0.200 (+0.100 to +0.300)"
-    assert cost.sentence() == "less (vless against base) cost balanced accuracy -0.200 (-0.300 to -0.100)"
+    assert better.sentence() == "more (vmore against base) raised balanced accuracy +0.200 (+0.100 to +0.300)"
+    assert worse.sentence() == "less (vless against base) lowered balanced accuracy -0.200 (-0.300 to -0.100)"
     assert unclear.sentence().endswith(
         "no difference that the spread supports; balanced accuracy +0.050 (-0.100 to +0.200)"
     )
-    assert one.sentence().endswith("balanced accuracy +0.050 in one seed, of which nothing can be claimed")
-    assert conclusions.summary([bought, cost, unclear]) == (
-        "Balanced accuracy was bought by more (+0.200); balanced accuracy was lost by less (-0.200); for other the "
+    assert one.sentence().endswith("balanced accuracy +0.050 in one seed, which supports no claim")
+    assert conclusions.summary([better, worse, unclear]) == (
+        "Balanced accuracy was raised by more (+0.200); balanced accuracy was lowered by less (-0.200); for other the "
         "spread supports no claim on either."
     )
     assert conclusions.summary([unclear, one]) == "The spread supports no claim for any of these changes."
     rare = dataclasses.replace(unclear, effects={**unclear.effects, "rare_recall": conclusions.Effect(0.3, 0.1, 0.5)})
-    assert conclusions.summary([rare]) == "Recall of the rare class was bought by other (+0.300)."
+    assert conclusions.summary([rare]) == "Recall of the rare class was raised by other (+0.300)."
     assert conclusions.summary([]) == ""
 
 
@@ -322,7 +322,7 @@ def test_the_json_is_plain_and_whole(study):
     assert content["variants"]["raw"]["prepare"][:2] == ["--resize", "none"]
     assert content["comparisons"][0]["effects"]["rare_recall"]["supported"] is True
     assert content["setting"]["test_records"] == 40
-    assert content["summary"].startswith("Balanced accuracy was bought by resizing")
+    assert content["summary"].startswith("Balanced accuracy was raised by resizing")
 
 
 def test_the_tables(study):
@@ -445,7 +445,7 @@ def test_other_options_or_images_are_refused(finished):
     kept = picture.read_bytes()
     picture.write_bytes((root / "photos" / "01.png").read_bytes())
     try:
-        with pytest.raises(TrainerError, match=r"is not whole, or not of these images any more: .*00\.png"):
+        with pytest.raises(TrainerError, match=r"is damaged, or was made of other images: .*00\.png"):
             ablate.ablate(small(root))
     finally:
         picture.write_bytes(kept)
@@ -463,7 +463,7 @@ def test_an_output_that_holds_something_else_is_refused(tmp_path):
 def test_what_prepare_says_against_it_ends_the_run(tmp_path, capfd):
     (tmp_path / "photos" / "a").mkdir(parents=True)
     (tmp_path / "photos" / "a" / "1.txt").write_text("no image")
-    with pytest.raises(TrainerError, match=r"`python -m pipelines prepare` ended with status \d; it said why above"):
+    with pytest.raises(TrainerError, match=r"`python -m pipelines prepare` ended with status \d; its message is above"):
         ablate.ablate(config(data=str(tmp_path / "photos"), output=str(tmp_path / "out")))
     assert "error:" in capfd.readouterr().err
 

@@ -117,7 +117,10 @@ def test_a_step_that_shares_cores_with_the_loader_is_told():
     slow = Spread(4000.0, 4000.0, 4000.0)
     found = findings(16000, 8000, 0.01, both=slow, accelerator=False, cores=1)
     assert found.stretch == pytest.approx(1.98)
-    said = "beside the loader a step takes 1.98 times as long as alone: they share 1 core, and more would help both"
+    said = (
+        "while the loader runs, a step takes 1.98 times as long as alone, because they share 1 core; both would be "
+        "faster with more cores"
+    )
     assert said in verdict.judge(found).advice
     assert not any("alone: they share" in line for line in verdict.judge(findings(16000, 8000, 0.01)).advice)
 

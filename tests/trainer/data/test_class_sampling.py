@@ -149,7 +149,7 @@ def test_two_ways_of_balancing_are_warned_about_by_name(mode, stored, options, s
 
 
 def test_balancing_twice_is_refused_by_name(data, tmp_path):
-    with pytest.raises(TrainerError, match=r"--resample uniform is for shards of natural .* prepare --balance sqrt"):
+    with pytest.raises(TrainerError, match=r"--resample uniform is for shards with natural .* prepare --balance sqrt"):
         class_sampling.check(TrainConfig("d", "o", resample="uniform"), balanced("sqrt", (90, 28, 9)))
     with pytest.raises(TrainerError, match="--resample uniform and --loss weighted would balance the classes twice"):
         train.train(TrainConfig(str(data), str(tmp_path / "o"), resample="uniform", loss="weighted"))

@@ -172,10 +172,10 @@ def test_a_record_fewer_than_the_contract_says_is_noticed(tmp_path, monkeypatch)
     directory = tmp_path / "d"
     write_dataset(directory, splits={"train": (3, 0)}, shards=1)
     rewrite(directory, [record(make_contract(), i, 0) for i in range(3)], claimed=4)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 3: the contract tells of 4 records"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"record 3: the contract counts 4 records"):
         list(dataset.load(directory, "train", 2))
     with pytest.raises(tf.errors.FailedPreconditionError, match="to contain 4 elements but contained only 3"):
         list(dataset.load(f"file://{directory}", "train", 2))  # remote, for all that is known
     monkeypatch.setattr(dataset.mmap_tfrecord, "open_shards", lambda *_: None)
-    with pytest.raises(ContractError, match=r"record 3: the contract tells of 4 records"):
+    with pytest.raises(ContractError, match=r"record 3: the contract counts 4 records"):
         dataset.load(directory, "train", 2)

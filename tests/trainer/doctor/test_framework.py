@@ -123,7 +123,7 @@ def test_a_probe_that_crashes_cannot_tell_or_has_no_time_left_is_told_as_not_che
     assert told.not_checked == (
         ("a", "the check failed on this input (ZeroDivisionError: odd input)"),
         ("b", "all images are alike"),
-        ("c", "not done within 0 s; --deep gives it more"),
+        ("c", "not done within 0 s; --deep allows more time"),
         ("d", "needs --model"),
     )
     assert told.verdict == "Nothing could be checked."
@@ -132,7 +132,7 @@ def test_a_probe_that_crashes_cannot_tell_or_has_no_time_left_is_told_as_not_che
 def test_when_the_time_for_all_is_over_the_rest_is_told(monkeypatch):
     monkeypatch.setattr(run_probes, "TOTAL_SECONDS", 0.0)
     told = run(Probe("late", lambda s, c: []))
-    assert told.not_checked == (("late", "the 0 s for all checks were over; --deep gives more"),)
+    assert told.not_checked == (("late", "the 0 s for all checks had passed; --deep allows more time"),)
 
 
 def test_deep_gives_more_time():

@@ -44,9 +44,9 @@ def test_the_table(found):
         "calibration error  0.170  (by chance alone: 0.201; before temperature 1, fitted on 'validation': 0.170)",
         "threshold          'x' from probability 0.25: balanced accuracy 0.944, recall of 'x' 1.000 (from 0.5: 0.500, "
         "0.000)",
-        "note: By its accuracy the model cannot be told from always answering 'cat'.",
-        "note: By its balanced accuracy the model cannot be told from always answering one class.",
-        "note: Fewer than 10 records, so that recall is hardly known: cat (9), x (1).",
+        "note: The accuracy does not differ clearly from that of always answering 'cat'.",
+        "note: The balanced accuracy does not differ clearly from that of always answering one class.",
+        "note: These classes have fewer than 10 records, so their recall is very uncertain: cat (9), x (1).",
     ]
 
 
@@ -95,11 +95,11 @@ def test_cautions():
     sure = made([[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 20, [0] * 20 + [1] * 20)
     assert cautions(sure) == []
     wrong = made([[0.1, 0.9]] * 30 + [[0.1, 0.9]] * 10, [0] * 30 + [1] * 10)
-    assert cautions(wrong)[0] == "By its accuracy the model is worse than always answering 'cat'."
+    assert cautions(wrong)[0] == "The accuracy is lower than that of always answering 'cat'."
     absent = made([[0.9, 0.05, 0.05]] * 12, [0] * 12, names=("a", "b", "c"))
-    assert "No records, so that all means leave it out: b, c." in cautions(absent)
+    assert "These classes have no records, so all means leave them out: b, c." in cautions(absent)
     flattering = made([[0.9, 0.1]] * 20, [0] * 20, Calibration(1.0, None, "validation", 20), split="validation")
-    assert cautions(flattering)[-1].endswith("were chosen on this split: it flatters the model.")
+    assert cautions(flattering)[-1].endswith("were chosen on this split: its scores are too optimistic.")
     assert cautions(made(np.zeros((0, 2)), np.zeros(0, int))) == ["There are no records."]
 
 

@@ -92,7 +92,7 @@ def test_two_runs(tmp_path):
     assert lines[0] == "test, 10 records; always answering 'a': accuracy 0.800, balanced accuracy 0.500"
     assert lines[3].startswith(f"{one}  0.700 0.400-1.000  0.438 0.312-0.500")
     assert lines[6] == f"{two}, against {one}: better"
-    assert lines[-1].startswith("note: One run of a setting")
+    assert lines[-1].startswith("note: There is only one run of a setting")
 
 
 def test_keys_pair_the_records_whatever_their_order(tmp_path):
@@ -101,7 +101,7 @@ def test_keys_pair_the_records_whatever_their_order(tmp_path):
     two = write(tmp_path / "two", same, order=[5, 6, 9, 8, 7, 0, 1, 2, 3, 4])
     (difference,) = compare.compare([one, two], "test").differences
     assert (difference.balanced_accuracy, difference.balanced_interval) == (0, (0, 0))
-    assert comparison.verdict(difference) == "cannot be told apart"
+    assert comparison.verdict(difference) == "no clear difference"
     assert difference.tests[0].p == 1
 
 
@@ -126,7 +126,7 @@ def test_several_seeds_of_two_settings(tmp_path):
     half = 12.7062 * 0.3125 / 2
     assert difference.seeds_interval == pytest.approx((31 / 32 - 0.625 - half, 31 / 32 - 0.625 + half))
     assert difference.balanced_interval.low > 0
-    assert comparison.verdict(difference) == "cannot be told apart"  # two seeds do not suffice
+    assert comparison.verdict(difference) == "no clear difference"  # two seeds do not suffice
     text = comparison.text(found)
     assert "loss=ce     2     0.850 ± 0.071 (0.800-0.900)" in text
     assert ", over 2 seeds -1.642 to +2.329" in text
@@ -173,7 +173,7 @@ def test_what_cannot_be_compared_is_refused_by_name(tmp_path, capsys):
     (tmp_path / "odd" / "predictions-test.csv").write_text("a,b\n1,2\n")
     empty = write(tmp_path / "empty", "", "")
     for other, expected in (
-        (lacks, f"'{one}' has 7 that '{lacks}' has not: 0000000000000003-000, 0000000000000004-000, "),
+        (lacks, f"'{one}' has 7 records that '{lacks}' does not have: 0000000000000003-000, 0000000000000004-000, "),
         (relabelled, f"1 records have another one in '{relabelled}' than in '{one}': 0000000000000007-000."),
         (twice, "has a record several times"),
         (str(tmp_path / "none"), "It has no predictions-test.csv: train or evaluate again."),
@@ -185,7 +185,7 @@ def test_what_cannot_be_compared_is_refused_by_name(tmp_path, capsys):
         assert expected in capsys.readouterr().err
     assert main(["compare", one]) == 1
     assert "needs at least two runs" in capsys.readouterr().err
-    with pytest.raises(TrainerError, match="has 7 that"):  # also the other way around
+    with pytest.raises(TrainerError, match="has 7 records that"):  # also the other way around
         compare.compare([lacks, one], "test")
 
 

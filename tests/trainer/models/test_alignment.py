@@ -46,7 +46,7 @@ def test_other_channels():
         network(shape=(8, 8, 1)), of_mode("zscore")
     )
     contract = of_mode("zscore", image_shape=(24, 24, 3))
-    assert "It looks channels first." in refusal(network(shape=(3, 24, 24)), contract)
+    assert "It seems to be channels first." in refusal(network(shape=(3, 24, 24)), contract)
 
 
 def test_another_dtype():

@@ -59,7 +59,9 @@ def test_workers_that_were_started_otherwise_are_refused_by_name(data, monkeypat
 
     own = config()
     Workers(monkeypatch, data, own, config(verify="off")).agree(own)  # an option that changes nothing
-    with pytest.raises(TrainerError, match=r"Different on another one: --learning-rate \(here 0\.001\)\. Start all"):
+    with pytest.raises(
+        TrainerError, match=r"These differ on another worker: --learning-rate \(here 0\.001\)\. Start all"
+    ):
         Workers(monkeypatch, data, own, config(learning_rate=1e-4)).agree(own)
     with pytest.raises(TrainerError, match=r"one: --steps-per-execution \(here 0\), --checkpoint-steps \(here 0\)"):
         Workers(monkeypatch, data, own, config(steps_per_execution=4, checkpoint_steps=2)).agree(own)

@@ -141,8 +141,8 @@ def test_two_workers_come_to_the_curve_of_one_and_only_the_first_writes(finished
 
 def test_when_a_worker_dies_the_other_one_says_so(finished):
     _, said = finished
-    assert "Another worker of the cluster is gone: see what it said, then start all of them again" in said["left-0"]
-    assert "going on from step-000000000006.checkpoint: epoch 2, after 0 of its steps" in said["worker-0"]
+    assert "Another worker of the cluster ended: look at its messages, then start all of them again" in said["left-0"]
+    assert "continuing from step-000000000006.checkpoint: epoch 2, after 0 of its steps" in said["worker-0"]
 
 
 def test_a_killed_run_on_two_devices_goes_on_to_the_same_bits(data, finished, tmp_path):
@@ -204,7 +204,7 @@ def test_parts_by_hand():
 
 def test_one_training_on_several_devices_a_process(monkeypatch):
     monkeypatch.setattr(distribution, "_begun", ["mirrored"])
-    with pytest.raises(TrainerError, match=r"trains once a process: .* a process of its own"):
+    with pytest.raises(TrainerError, match=r"can train only once per process: .* its own process"):
         distribution.strategy("mirrored")
 
 
@@ -220,5 +220,5 @@ def test_what_does_not_go_together_is_refused(data, tmp_path):
         distribution.check(TrainConfig("d", "o", strategy="mirrored", freeze_epochs=1), Four())
     config, contract = TrainConfig(str(data), "o"), contracts.load(data)
     one, two = resume.fingerprint(config, contract, 1), resume.fingerprint(config, contract, 2)
-    with pytest.raises(TrainerError, match=r"Different: how many replicas \(was 2, is 1\)"):
+    with pytest.raises(TrainerError, match=r"These differ: how many replicas \(was 2, is 1\)"):
         resume.refuse_other("o", two, one)

@@ -71,7 +71,7 @@ def test_a_pixel_that_is_no_number_is_named(tmp_path, encoding, value, capsys):
     step, _ = where_it_is(TrainConfig(str(tmp_path / "d"), "o", **OPTIONS))
     err = capsys.readouterr().err
     assert err == (
-        f"train: Training broke down in epoch 1, step {step}: the input is not finite: NaN or infinite pixels or "
+        f"train: Training failed in epoch 1, step {step}: the input is not finite: NaN or infinite pixels or "
         f"weights in 1 record: {key(MARKED)}. Prepare the dataset again.\n"
     )
     kept = [int(re.sub(r"\D", "", path.name)) for path in checkpoint_file.found(run_dir.Run(out).checkpoints)]
@@ -115,7 +115,8 @@ def test_a_loss_and_a_gradient_that_are_no_numbers_name_their_batch(tmp_path, ma
     with pytest.raises(TrainerError) as error:
         train.train(config)
     assert str(error.value) == (
-        f"Training broke down in epoch 1, step {step}: {what} is not a finite number, and its input is; the batch held "
+        f"Training failed in epoch 1, step {step}: {what} is not a finite number, although its input is; the batch "
+        "held "
         f"2 records: {keys[0]}, {keys[1]}. Use a --learning-rate below 1e-05, or prepare with --normalize zscore."
     )
 

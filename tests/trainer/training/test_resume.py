@@ -136,7 +136,7 @@ def test_a_killed_run_comes_to_the_very_same_weights(data, whole, tmp_path, monk
         lambda r: (states.append(checkpoint_file.latest(r.checkpoints)), drop(r)),
     )
     result, said = run(data, out, resume=True)
-    assert "going on from step-" in said or steps == (2,)
+    assert "continuing from step-" in said or steps == (2,)
     assert result == json.loads((whole[0] / "metrics.json").read_text())
     assert_same_outcome(out, whole[0])
     last, expected = states[0], whole[1]
@@ -173,7 +173,7 @@ def test_a_run_with_all_options_comes_to_the_very_same_weights(data, tmp_path, m
     killed(data, tmp_path / "two", 4, monkeypatch, **EVERYTHING)
     killed(data, tmp_path / "two", 15, monkeypatch, resume=True, **EVERYTHING)
     said = run(data, tmp_path / "two", resume=True, **EVERYTHING)[1]
-    assert "going on from step-000000000014.checkpoint" in said
+    assert "continuing from step-000000000014.checkpoint" in said
     assert_same_outcome(tmp_path / "one", tmp_path / "two")
     one, two = (build.load(tmp_path / name / "last.keras") for name in ("one", "two"))
     for weights, same in zip(one.get_weights(), two.get_weights(), strict=True):
@@ -235,7 +235,7 @@ def test_a_process_that_is_told_to_end_writes_a_checkpoint_first(data, whole, tm
             train.train(TrainConfig(str(data), str(tmp_path / "run"), **OPTIONS))
 
     assert raised.value.code == 128 + signal.SIGTERM
-    assert caplog.messages[-1] == "ended by SIGTERM: the same command with --resume goes on from the last checkpoint"
+    assert caplog.messages[-1] == "ended by SIGTERM: the same command with --resume continues from the last checkpoint"
     assert checkpoint_file.found(tmp_path / "run/checkpoints")[0].name == "step-000000000009.checkpoint"
     assert signal.getsignal(signal.SIGTERM) == before
     _, said = run(data, tmp_path / "run", resume=True)
@@ -296,7 +296,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(data, whole, tmp_path
     newest.write_bytes(newest.read_bytes()[:-100])
     _, said = run(data, out, resume=True)
     assert "warning: checkpoint step-000000000008.checkpoint is damaged" in said
-    assert "going on from step-000000000006.checkpoint: epoch 2, after 0 of its steps" in said
+    assert "continuing from step-000000000006.checkpoint: epoch 2, after 0 of its steps" in said
     assert_same_outcome(out, whole[0])
     for path in checkpoint_file.found(saved / "checkpoints"):
         path.write_bytes(b"\0" * 1000)
@@ -371,22 +371,24 @@ def test_what_differs_is_named(data, tmp_path, monkeypatch, capsys):
     killed(data, out, 5, monkeypatch)
     kept = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     with pytest.raises(
-        TrainerError, match=r"Different: --batch-size \(was 4, is 5\), --flip \(was True, is False\)\. "
+        TrainerError, match=r"These differ: --batch-size \(was 4, is 5\), --flip \(was True, is False\)\. "
     ):
         run(data, out, resume=True, batch_size=5, flip=False)
     other = tmp_path / "other"
     write_dataset(
         other, encoding="uint8", splits={"train": (14, 7), "validation": (4, 2), "test": (3, 2)}, weighted=True
     )
-    with pytest.raises(TrainerError, match=r"Different: the dataset \(its contract is another\)\. "):
+    with pytest.raises(TrainerError, match=r"These differ: the dataset \(its contract differs\)\. "):
         run(other, out, resume=True)
     with monkeypatch.context() as patch:
         patch.setattr(resume.keras, "__version__", "9.9")
-        with pytest.raises(TrainerError, match=r"Different: keras \(was .*, is 9\.9\)\. "):
+        with pytest.raises(TrainerError, match=r"These differ: keras \(was .*, is 9\.9\)\. "):
             run(data, out, resume=True)
     with monkeypatch.context() as patch:
         patch.setattr(resume.dataset, "is_gathered", lambda *_: False)
-        with pytest.raises(TrainerError, match=r"Different: how shards are read .was from memory maps, is as streams"):
+        with pytest.raises(
+            TrainerError, match=r"These differ: how shards are read .was from memory maps, is as streams"
+        ):
             run(data, out, resume=True)
     assert main(["train", "--data", str(data), "--output", str(out), "--resume", "--verify", "off"]) == 1
     err = capsys.readouterr().err
@@ -423,7 +425,7 @@ def test_resume_with_nothing_there_and_with_a_finished_run(data, whole, tmp_path
     assert again == result
     assert said == f"the run in {str(tmp_path / 'run')!r} is finished: epoch {result['epochs']['kept']} of 3 was kept"
     assert (tmp_path / "run" / "model.keras").stat().st_mtime_ns == before
-    with pytest.raises(TrainerError, match=r"Different: --epochs \(was 3, is 4\)"):
+    with pytest.raises(TrainerError, match=r"These differ: --epochs \(was 3, is 4\)"):
         run(data, tmp_path / "run", resume=True, epochs=4)
 
 
@@ -431,8 +433,8 @@ def test_resume_with_nothing_there_and_with_a_finished_run(data, whole, tmp_path
 def test_without_resume_an_unfinished_run_is_started_over(data, whole, tmp_path, monkeypatch):
     killed(data, tmp_path / "run", 9, monkeypatch)
     _, said = run(data, tmp_path / "run")
-    assert "holds an unfinished run, which is started over; with --resume it would go on" in said
-    assert "going on from" not in said
+    assert "holds an unfinished run, which is started again from the beginning; --resume would continue it" in said
+    assert "continuing from" not in said
     assert_same_outcome(tmp_path / "run", whole[0])
 
 
@@ -443,7 +445,7 @@ def test_a_run_killed_after_its_last_step_only_writes_its_files(data, whole, tmp
         with pytest.raises(Killed):
             run(data, tmp_path / "run")
     _, said = run(data, tmp_path / "run", resume=True)
-    assert "going on from step-000000000018.checkpoint" in said
+    assert "continuing from step-000000000018.checkpoint" in said
     assert "\nepoch 3/3" not in said
     assert_same_outcome(tmp_path / "run", whole[0])
 

@@ -230,7 +230,7 @@ def test_early_stopping_and_the_best_weights(tmp_path):
 def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monkeypatch):
     config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5)
     monkeypatch.setattr(step.Dequantize, "call", lambda self, images: tf.cast(images, tf.float32) * np.inf)
-    with pytest.raises(TrainerError, match=r"Training broke down in epoch 1, step 1: .* --learning-rate below 0.001"):
+    with pytest.raises(TrainerError, match=r"Training failed in epoch 1, step 1: .* --learning-rate below 0.001"):
         quiet(config)
     assert not (tmp_path / "o" / "metrics.json").exists()
     with pytest.raises(TrainerError, match=r"has no model.keras, metrics.json: train first"):

@@ -49,7 +49,7 @@ def _images(split: Split, names: tuple[str, ...]) -> Chart:
     images, ids = split.sample.images, split.sample.ids
     chosen = np.linspace(0, len(images) - 1, min(PICTURES_SHOWN, len(images))).astype(int)
     series = {f"{k}: {state.label_name(int(ids[i]), names)}": images[i] for k, i in enumerate(chosen, 1)}
-    return Chart(f"{split.name}: images as the model gets them, stretched to what can be seen", PICTURES, series)
+    return Chart(f"{split.name}: images as the model gets them, with their contrast stretched", PICTURES, series)
 
 
 def visible(image: np.ndarray) -> np.ndarray:

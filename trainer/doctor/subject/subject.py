@@ -149,7 +149,7 @@ def run_model(model: Any, images: np.ndarray) -> np.ndarray:
     try:
         given = model(images, training=False)
         if isinstance(given, dict | list | tuple):
-            raise NotApplicable(f"the model gives {len(given)} outputs; one is understood")
+            raise NotApplicable(f"the model gives {len(given)} outputs; only one is supported")
         return np.asarray(given, np.float32)
     except NotApplicable:
         raise

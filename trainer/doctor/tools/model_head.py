@@ -62,7 +62,7 @@ def loss_of(model: Any) -> Loss:
     """Returns the loss that a model is compiled with.
 
     Raises:
-      NotApplicable: the loss is no cross-entropy of Keras.
+      NotApplicable: the loss is not a cross-entropy of Keras.
     """
     given = model.loss
     while isinstance(given, dict | list | tuple) and len(given) == 1:

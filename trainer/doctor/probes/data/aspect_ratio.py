@@ -75,7 +75,7 @@ def _sources(subject: Subject, clock: Clock) -> np.ndarray:
     """
     found = list(itertools.islice(folder.sizes_of(_ledger(subject), clock), MOST))
     if len(found) < FEWEST:
-        raise NotApplicable("the photos that the dataset was made of are not there any more")
+        raise NotApplicable("the photos that the dataset was made of no longer exist")
     return np.array(found)
 
 

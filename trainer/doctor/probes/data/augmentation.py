@@ -278,8 +278,8 @@ def _destroyed(step: Step, after: list[np.ndarray], before: list[np.ndarray], sh
 
 
 PROBES = (
-    Probe("augmentation that is drawn anew", frozen, ("dataset",), 10.0),
+    Probe("augmentation that differs in each epoch", frozen, ("dataset",), 10.0),
     Probe("augmentation in validation", in_validation, ("validation",), 5.0),
-    Probe("augmentation of the class that is meant", on_all_classes, ("dataset",), 5.0),
+    Probe("augmentation of the intended class", on_all_classes, ("dataset",), 5.0),
     Probe("augmentation that keeps the picture", destroying, ("dataset",), 5.0),
 )

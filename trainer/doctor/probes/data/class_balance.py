@@ -160,8 +160,8 @@ def few(subject: Subject, clock: Clock) -> list[Finding]:
 
 PROBES = (
     Probe("balance of the classes", imbalance, ("images",), 1.0),
-    Probe("reported accuracy beside the majority's", accuracy_is_majority, ("history",), 1.0),
+    Probe("reported accuracy against the majority baseline", accuracy_is_majority, ("history",), 1.0),
     Probe("classes in every split", missing, ("images", "validation"), 1.0),
     Probe("images of each class", few, ("images",), 1.0),
-    Probe("more than one answer", one_answer, ("images", "model"), 15.0),
+    Probe("answers of more than one class", one_answer, ("images", "model"), 15.0),
 )

@@ -47,7 +47,7 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     return [
         catalogue.found(
             "labels-shuffled",
-            f"A classifier on colors, layout and edges gets {found.memorized:.0%} of the images right that it "
+            f"A classifier on colors, layout and edges is right on {found.memorized:.0%} of the images right that it "
             f"has seen, and of others {accuracy:.1%} (mean over {len(found.classes)} classes), where guessing gives "
             f"{chance:.1%} with a standard error of {error:.1%}: nothing it learnt holds for other images.",
             case="not-learnable",

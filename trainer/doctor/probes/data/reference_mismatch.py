@@ -36,8 +36,9 @@ def channel_order(subject: Subject, clock: Clock) -> list[Finding]:
         catalogue.found(
             "channel-order",
             f"Of {int(colored.sum())} colored images that were found again in {subject.directory}, "
-            f"{turned:.0%} have red and blue exchanged: the correlation of red less blue is "
-            f"{correlation[colored].mean():.2f} as they are and {opposite[colored].mean():.2f} turned around.",
+            f"{turned:.0%} have red and blue exchanged: the correlation of red minus blue is "
+            f"{correlation[colored].mean():.2f} as they are and {opposite[colored].mean():.2f} with their channels "
+            "reversed.",
         )
     ]
 

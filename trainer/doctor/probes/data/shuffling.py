@@ -53,7 +53,7 @@ def runs_of(labels: np.ndarray) -> tuple[int, float, float]:
 
 def _sorted(subject: Subject, labels: np.ndarray, runs: int, expected: float) -> Finding:
     buffer = tfdata_steps.buffer_size(_train(subject).dataset)
-    shuffled = f"The dataset has .shuffle({buffer:,})" if buffer else "Nothing shuffles it that can be seen"
+    shuffled = f"The dataset has .shuffle({buffer:,})" if buffer else "No shuffling was found in it"
     batch = len(_train(subject).sample.batches[0].y)
     single = np.mean([len(np.unique(labels[i : i + batch])) == 1 for i in range(0, len(labels), batch)])
     usual = "" if np.isnan(expected) else f"; a random order has about {expected:,.0f}"

@@ -144,9 +144,10 @@ def _channels(a: Figures, b: Figures) -> list[Finding]:
     return [
         catalogue.found(
             "splits-differ-channels",
-            f"First less third channel, on average: train {mean / scale:+.2f} deviations, validation "
-            f"{theirs.mean() / scale:+.2f}: {apart:.0f} standard errors apart, and {mirrored:.1f} once the channels of "
-            "one are turned around.",
+            f"The mean of the first channel minus the third is {mean / scale:+.2f} deviations in train and "
+            f"{theirs.mean() / scale:+.2f} in validation: {apart:.0f} standard errors apart, and {mirrored:.1f} once "
+            "the "
+            "channels of one are reversed.",
             charts=[
                 Chart(
                     "mean of each channel",

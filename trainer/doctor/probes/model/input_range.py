@@ -64,7 +64,7 @@ def value_range(subject: Subject, clock: Clock) -> list[Finding]:
     if not seen.known and any(
         isinstance(layer, first_weights.SCALING) for layer in first_weights.flat_layers(subject.model)
     ):
-        raise NotApplicable("the model is no graph of layers, and has a layer that scales")
+        raise NotApplicable("the model is not a graph of layers, and has a layer that scales")
     given, reached = _span(images), _span(seen.values)
     if given > 0 and (reached < SMALL or (reached < SCALES_DOWN * given and given < SMALL_INPUT)):
         return [_scaled_twice(images, seen)]
@@ -167,10 +167,10 @@ def network_range(subject: Subject, clock: Clock) -> list[Finding]:
         finding = _remembered(subject.model, norm, images, network)
         return [finding] if finding is not None else []
     if network is None:
-        raise NotApplicable("the model is no network of keras.applications and remembers no statistics")
+        raise NotApplicable("the model is not a network of keras.applications and stores no statistics")
     seen = first_weights.look(subject.model, images)
     if not seen.known:
-        raise NotApplicable("the model is no graph of layers")
+        raise NotApplicable("the model is not a graph of layers")
     gain = _span(seen.values) / max(_span(images), 1e-12)
     if gain < SCALES_DOWN:  # the network has its own preprocessing, which `value_range` checks
         return []
@@ -220,7 +220,7 @@ def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application 
     seen = first_weights.look(model, images).values
     first = first_weights.entering(model, norm, images)
     if first is None:
-        raise NotApplicable("the model is no graph of layers")
+        raise NotApplicable("the model is not a graph of layers")
     given = _divergence(first, norm)
     low, high = np.percentile(images, [0.1, 99.9])
     unit = (images - low) / max(high - low, 1e-12)
@@ -240,8 +240,8 @@ def _remembered(model: Any, norm: Any, images: np.ndarray, network: Application 
     if given < REMEMBERED or scores[best] * BETTER > given:
         return None
     evidence = (
-        f"{_ends(seen)} reach its first weights. From what its first BatchNormalization ({norm.name!r}) "
-        f"remembers, the activations differ by {given:.2g} nats a channel; as {RANGES[best]} they would by "
+        f"{_ends(seen)} reach its first weights. By the statistics of its first BatchNormalization "
+        f"({norm.name!r}), the activations differ by {given:.2g} nats per channel; as {RANGES[best]} they would by "
         f"{scores[best]:.2g}."
     )
     if network is None:

@@ -29,7 +29,7 @@ def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
     twin = Twin(subject)
     clock.check()
     if not math.isfinite(twin.chance):
-        raise NotApplicable("the loss is no cross-entropy")
+        raise NotApplicable("the loss is not a cross-entropy")
     if LOW * twin.chance <= twin.start <= HIGH * twin.chance:
         return []
     high = not twin.start < twin.chance

@@ -109,7 +109,7 @@ def _low(loss: np.ndarray, chart: Chart) -> Finding:
 def _under(loss: np.ndarray, guess: float, chart: Chart) -> Finding:
     return catalogue.found(
         "underfitting",
-        f"It is {loss[-1]:.3g} after {len(loss)} epochs and has stopped to fall; always guessing gives {guess:.3g}.",
+        f"It is {loss[-1]:.3g} after {len(loss)} epochs and has stopped falling; always guessing gives {guess:.3g}.",
         charts=[chart],
     )
 

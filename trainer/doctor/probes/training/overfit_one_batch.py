@@ -115,7 +115,7 @@ def _dead(twin: Twin) -> list[Finding]:
     try:
         values = keras.Model(twin.model.inputs, [layer.output for layer in layers])(twin.x, training=False)
     except Exception as e:  # layers that are used more than once have no single output
-        raise NotApplicable("the outputs of the layers cannot be told apart") from e
+        raise NotApplicable("the outputs of the layers cannot be separated") from e
     values = values if isinstance(values, list | tuple) else [values]
     dead = [layer.name for layer, v in zip(layers, values, strict=True) if not np.any(np.asarray(v))]
     if not dead:
@@ -166,4 +166,4 @@ def _no_capacity(twin: Twin, losses: list[float], level: float) -> Finding:
     )
 
 
-PROBES = (Probe("one batch learned by heart", one_batch, ("images", "model", "loss"), 25.0),)
+PROBES = (Probe("overfitting one batch", one_batch, ("images", "model", "loss"), 25.0),)
