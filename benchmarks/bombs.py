@@ -46,7 +46,7 @@ def outcome(pool: Workers, path: pathlib.Path, spec: RecordSpec) -> tuple[str, f
         source = Source(path.name, str(path), "bomb", "", "", 1.0)
         made = pool.submit("fingerprint", (spec.limits,), [(source,)], spec.limits.image_timeout)[0].result()
         if isinstance(made, Ref):
-            made = pool.submit("make", (spec,), [(made, (0,), 0, "train")], spec.limits.image_timeout)[0].result()
+            made = pool.submit("make", (spec,), [(made, 0, 0, "train", False)], spec.limits.image_timeout)[0].result()
         reason = getattr(made, "reason", "written")
     except TaskLostError as e:
         reason = e.reason

@@ -18,7 +18,7 @@ from pipelines.core.elements import Source
 from pipelines.records.record_spec import RecordSpec
 from pipelines.workers.pool import Workers
 
-BATCH = 8  # as shards.py asks
+BATCH = 8  # as ordered_records.py asks
 
 
 def seconds(pool: Workers, spec: RecordSpec, sources: list[Source], deadline: float | None) -> float:
@@ -27,7 +27,7 @@ def seconds(pool: Workers, spec: RecordSpec, sources: list[Source], deadline: fl
     parts = [sources[i : i + BATCH] for i in range(0, len(sources), BATCH)]
     asked = [f for part in parts for f in pool.submit("fingerprint", (spec.limits,), [(s,) for s in part], deadline)]
     refs = [future.result() for future in asked]
-    items = [[(ref, (0,), 0, "train") for ref in refs[i : i + BATCH]] for i in range(0, len(refs), BATCH)]
+    items = [[(ref, 0, 0, "train", False) for ref in refs[i : i + BATCH]] for i in range(0, len(refs), BATCH)]
     made = [f for part in items for f in pool.submit("make", (spec,), part, deadline)]
     for future in made:
         future.result()

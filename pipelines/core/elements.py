@@ -100,15 +100,17 @@ class Item(NamedTuple):
 
 
 class Made(NamedTuple):
-    """Holds the records of one source in one shard, and what is counted of them.
+    """Holds one record, and what is counted of it.
 
     The class is here and not in worker_tasks.py, which makes its objects: a process that unpickles them would import
     TensorFlow with worker_tasks.py.
 
     Attributes:
-      framed: The records' frames, as they stand in a TFRecord file, in the order of the requested copies.
-      levels: `histogram.histogram` as bytes; empty if the original is not among the records.
+      framed: The record's frame, as it stands in a TFRecord file.
+      levels: `histogram.histogram` of an original as bytes; empty for a copy.
+      pixels: The decoded pixels of the source, uint8 (H, W, 3) as bytes, if they are kept for its other records.
     """
 
-    framed: list[bytes]
+    framed: bytes
     levels: bytes
+    pixels: bytes = b""

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from pipelines import storage
 from pipelines.contract import tfrecord
 from pipelines.core import terminal
@@ -54,19 +56,31 @@ def fingerprint(source: Source, limits: Limits) -> Ref | Rejected:
     return Ref(*source, digest, len(data), tuple(header))
 
 
-def make(ref: Ref, copies: Sequence[int], label_id: int, split: str, spec: RecordSpec) -> Made | Rejected:
-    """Makes the records of one source, which it reads, decodes and resizes once.
+def make(ref: Ref, copy: int, label_id: int, split: str, keep: bool, spec: RecordSpec) -> Made | Rejected:
+    """Makes one record of a source, which it reads, decodes and resizes.
 
     Args:
-      copies: numbers of the copies to make; 0 is the original.
+      copy: number of the copy to make; 0 is the original.
+      keep: whether the answer also has the pixels of the source, for `make_copy`.
     """
     _bound(ref, spec.limits)
     decoded = make_record.load(ref, split, spec)
     if isinstance(decoded, Rejected):
         return decoded
-    framed = [tfrecord.framed(make_record.make_example(decoded, ref, copy, label_id, spec)) for copy in copies]
-    counted = histogram.histogram(decoded.pixels).tobytes() if 0 in copies else b""
-    return Made(framed, counted)
+    made = _made(decoded.pixels, ref, copy, label_id, spec)
+    return made._replace(pixels=decoded.pixels.tobytes()) if keep else made
+
+
+def make_copy(pixels: bytes, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> Made:
+    """Makes another record of a source from the pixels that `make` gave back."""
+    memory_limit.bound(spec.limits.image_memory)
+    whole = np.frombuffer(pixels, np.uint8).reshape(spec.image.height, spec.image.width, 3)
+    return _made(whole, ref, copy, label_id, spec)
+
+
+def _made(pixels: np.ndarray, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> Made:
+    framed = tfrecord.framed(make_record.make_example(pixels, ref, copy, label_id, spec))
+    return Made(framed, b"" if copy else histogram.histogram(pixels).tobytes())
 
 
 def thumbnails(ref: Ref, copies: Sequence[int], split: str, spec: RecordSpec) -> list[dict[str, object]]:

@@ -63,11 +63,15 @@ def load(ref: Ref, split: str, spec: RecordSpec) -> Decoded | Rejected:
     return Decoded(pixels, header)
 
 
-def stored_pixels(decoded: Decoded, ref: Ref, copy: int, spec: RecordSpec) -> np.ndarray:
-    """Returns the 8-bit pixels of copy number `copy` (0: the original)."""
+def stored_pixels(pixels: np.ndarray, ref: Ref, copy: int, spec: RecordSpec) -> np.ndarray:
+    """Returns the 8-bit pixels of copy number `copy` (0: the original).
+
+    Args:
+      pixels: those of the source, decoded and resized.
+    """
     if copy == 0:
-        return decoded.pixels
-    return augment.apply(decoded.pixels, augment.draw(spec.augment, spec.seed, ref.key, copy))
+        return pixels
+    return augment.apply(pixels, augment.draw(spec.augment, spec.seed, ref.key, copy))
 
 
 def image_bytes(pixels: np.ndarray, encoding: str, jpeg_quality: int) -> bytes:
@@ -80,9 +84,9 @@ def image_bytes(pixels: np.ndarray, encoding: str, jpeg_quality: int) -> bytes:
     return pixels.tobytes()
 
 
-def make_example(decoded: Decoded, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> bytes:
-    """Returns the staged record of copy number `copy`."""
-    image = image_bytes(stored_pixels(decoded, ref, copy, spec), spec.encoding, spec.jpeg_quality)
+def make_example(pixels: np.ndarray, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> bytes:
+    """Returns the staged record of copy number `copy`, made of the source's pixels."""
+    image = image_bytes(stored_pixels(pixels, ref, copy, spec), spec.encoding, spec.jpeg_quality)
     return tf_example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
 
 
@@ -96,7 +100,7 @@ def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpe
         _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background)
     except Exception:  # the picture is only for the report: no error of a reader affects the record
         return None
-    stored = Image.fromarray(stored_pixels(decoded, ref, copy, spec))
+    stored = Image.fromarray(stored_pixels(decoded.pixels, ref, copy, spec))
     stored.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
     return Thumbnail(
         uri=ref.uri,

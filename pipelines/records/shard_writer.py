@@ -1,8 +1,8 @@
 """Writes one shard: reads, decodes, resizes and augments its images.
 
-One shard is one unit of work, and its records are in hash order. Memory is bounded by a window of images, and not by
-the size of the shard or of the dataset. A shard that an earlier run finished with the same options and the same inputs
-is recognized by its task digest and is not made again.
+One shard is one unit of work, and its records are in hash order. Memory is bounded by what is under way, see
+`ordered_records`, and not by the size of the shard or of the dataset. A shard that an earlier run finished with the
+same options and the same inputs is recognized by its task digest and is not made again.
 """
 
 from __future__ import annotations
@@ -10,24 +10,21 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
-import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.core import hashing, progress
-from pipelines.core.elements import Affine, Header, Item, Made, Ref
-from pipelines.core.summary import Rejected, may_pass
+from pipelines.core.elements import Affine, Header, Item, Made
+from pipelines.core.summary import Rejected
 from pipelines.images import histogram
+from pipelines.records import ordered_records
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError
 
-# WINDOW records are in flight for each worker, and BATCH are requested at a time. These are enough to hide uneven
-# decoding times and this process's own work, and few enough to need little memory (32 x 49 kB at 128x128).
-WINDOW, BATCH = 32, 8
 MAX_THUMBNAILS = 120
 COUNTED = 1024  # histograms of images (3 kB each) that are added up at a time
 FLOATS = ("float16", "float32")
@@ -75,12 +72,12 @@ def write_shard(
     shown = _Pictures(ordered, shard, spec, workers) if shard.thumbnails else None
     with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
         writer = hashing.Hashed(out)
-        for item, made, record in _in_order(ordered, split, label_ids, spec, workers):
+        for item, made in ordered_records.in_order(ordered, split, label_ids, spec, workers):
             progress.advance(1)
             if isinstance(made, Rejected):
                 account.reject(made)
                 continue
-            writer.write(record)
+            writer.write(made.framed)
             ledger.write(_ledger_line(item))
             account.add(item, made)
             if shown is not None:
@@ -223,54 +220,6 @@ class _Pictures:
             except TaskLostError:  # the picture is only for the report: its record is written
                 continue
         return shown
-
-
-def _in_order(
-    items: Sequence[Item], split: str, label_ids: Mapping[str, int], spec: RecordSpec, workers: Workers
-) -> Iterator[tuple[Item, Made | Rejected, bytes]]:
-    """Makes records in parallel and yields them in order, framed.
-
-    Each source is read and decoded once, when its first record is near. Its other records are kept here until their
-    turn.
-    """
-    copies: dict[str, list[int]] = collections.defaultdict(list)
-    for item in items:
-        copies[item.ref.key].append(item.copy)
-    window = WINDOW * workers.count
-    sources: dict[str, concurrent.futures.Future[Any]] = {}
-    upcoming = iter(items)
-    near: collections.deque[Item] = collections.deque()
-    while True:
-        if len(near) <= window - BATCH:
-            batch = list(itertools.islice(upcoming, BATCH))
-            near += batch
-            new = {i.ref.key: (i.ref, tuple(copies[i.ref.key]), label_ids[i.ref.label], split) for i in batch}
-            new = {key: asked for key, asked in new.items() if key not in sources}
-            futures = workers.submit("make", (spec,), new.values(), spec.limits.image_timeout, may_pass)
-            sources.update(zip(new, futures, strict=True))
-        if not near:
-            return
-        first = near.popleft()
-        made = _outcome(sources[first.ref.key], first.ref, split)
-        wanted = copies[first.ref.key]
-        if isinstance(made, Rejected):
-            yield first, made, b""
-        else:
-            # A record is removed from the result when it is used, so that it is held no longer than needed.
-            place = len(made.framed) - len(wanted)
-            yield first, made, made.framed[place]
-            made.framed[place] = b""
-        del wanted[0]
-        if not wanted:
-            del sources[first.ref.key]
-
-
-def _outcome(source: concurrent.futures.Future[Any], ref: Ref, split: str) -> Made | Rejected:
-    try:
-        made: Made | Rejected = source.result()
-    except TaskLostError as e:
-        return Rejected(ref.uri, ref.label, split, ref.digest, "decode", e.reason, str(e))
-    return made
 
 
 _as_json = json.JSONEncoder(ensure_ascii=False).encode

@@ -254,11 +254,11 @@ def test_a_source_is_decoded_once_for_each_shard_that_holds_it(prepared, tmp_pat
     out, _, config = prepared
     submit, asked = pool.Workers.submit, collections.Counter()
 
-    def counts(self, task, shared, items, deadline=None):
+    def counts(self, task, shared, items, *others):
         items = list(items)
         for item in items:
             asked[task, item[0].key if item and hasattr(item[0], "key") else ""] += 1
-        return submit(self, task, shared, items, deadline)
+        return submit(self, task, shared, items, *others)
 
     monkeypatch.setattr(pool.Workers, "submit", counts)
     prepare.prepare(dataclasses.replace(config, output=str(tmp_path / "insects")))

@@ -6,6 +6,7 @@ A name like hangs-in-make asks for a fault each time, and hangs-once-in-make for
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from unittest import mock
 
@@ -14,6 +15,7 @@ from pipelines.core.errors import StorageError
 from pipelines.images import formats
 from pipelines.job import worker_tasks
 from pipelines.job.worker_tasks import finish, thumbnails, warm_up  # noqa: F401
+from pipelines.records import make_record
 from pipelines.workers import memory_limit
 
 
@@ -23,10 +25,17 @@ def fingerprint(source, limits):
         return worker_tasks.fingerprint(source, limits)
 
 
-def make(ref, copies, label_id, split, spec):
+def make(ref, *others):
     _fault(ref.key, "make")
-    with _surprise(storage, "read_input", ref.key, "make"):
-        return worker_tasks.make(ref, copies, label_id, split, spec)
+    with _slow_copies(ref.key), _surprise(storage, "read_input", ref.key, "make"):
+        return worker_tasks.make(ref, *others)
+
+
+def make_copy(pixels, ref, copy, *others):
+    if f"crashes-in-copy-{copy}." in ref.key:
+        die(0)
+    with _slow_copies(ref.key):
+        return worker_tasks.make_copy(pixels, ref, copy, *others)
 
 
 def echo(value):
@@ -47,6 +56,12 @@ def die(_):
 
 def leave(*_):
     os._exit(0)
+
+
+def leave_a_file():
+    """As TensorFlow's autograph does: the file is to be removed at the regular end of the process."""
+    with tempfile.NamedTemporaryFile(delete=False) as file:
+        return os.getpid(), file.name
 
 
 def half_an_answer(_):
@@ -116,6 +131,19 @@ def _surprise(module, name, key, stage):
                 yield
             return
     yield
+
+
+@contextlib.contextmanager
+def _slow_copies(key):
+    """A record takes 0.2 s to make from its pixels, if its key says so."""
+    example = make_record.make_example
+
+    def slow(*args):
+        time.sleep(0.2)
+        return example(*args)
+
+    with mock.patch.object(make_record, "make_example", slow) if "slow-copies" in key else contextlib.nullcontext():
+        yield
 
 
 def _fault(key, stage):

@@ -231,14 +231,10 @@ def test_load_never_raises_on_damaged_files(tmp_path_factory, data, position, da
     assert isinstance(make_record.load(ref, "train", spec(max_pixels=10_000)), (make_record.Decoded, Rejected))
 
 
-def decoded(pixels: np.ndarray) -> make_record.Decoded:
-    return make_record.Decoded(pixels, None)  # type: ignore[arg-type]
-
-
 def test_copies_without_augmentation_are_plain_duplicates():
     ref = Ref("cat/1", "uri", "cat", "train", "", 1.0, "")
     original, copy = (
-        parse(make_record.make_example(decoded(picture()), ref, n, 9, spec(augment={}))) for n in (0, 4)
+        parse(make_record.make_example(picture(), ref, n, 9, spec(augment={}))) for n in (0, 4)
     )  # fmt: skip
     assert copy["image"] == original["image"] == picture().tobytes()
     assert copy["key"] != original["key"]
@@ -248,10 +244,10 @@ def test_copy_0_is_the_original_and_others_are_drawn_from_the_hash():
     options = spec(seed=5, augment={"flip": 1.0, "brightness": 0.5})
     ref = Ref("cat/1", "uri", "cat", "train", "", 2.0, "")
 
-    assert make_record.stored_pixels(decoded(picture()), ref, 0, options) is not None
-    np.testing.assert_array_equal(make_record.stored_pixels(decoded(picture()), ref, 0, options), picture())
+    assert make_record.stored_pixels(picture(), ref, 0, options) is not None
+    np.testing.assert_array_equal(make_record.stored_pixels(picture(), ref, 0, options), picture())
     expected = augment.apply(picture(), augment.draw(options.augment, 5, "cat/1", 3))
-    made = parse(make_record.make_example(decoded(picture()), ref, 3, 9, options))
+    made = parse(make_record.make_example(picture(), ref, 3, 9, options))
 
     assert made == {
         "image": expected.tobytes(),

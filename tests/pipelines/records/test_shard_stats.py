@@ -15,7 +15,7 @@ def test_gray_levels_are_added_up_as_they_come_and_not_kept(monkeypatch):
     held = []
     for value in range(5):
         ref = Ref(str(value), f"in/{value}", "bee", "train", "", 1.0, "0" * 64, 9, ("png", 4, 4, 1, (), True))
-        made = Made([], histogram.histogram(np.full((2, 3, 3), value, np.uint8)).tobytes())
+        made = Made(b"", histogram.histogram(np.full((2, 3, 3), value, np.uint8)).tobytes())
         account.add(Item(value, ref, 0), made)
         account.add(Item(value, ref, 1), made)  # a copy counts for nothing here
         held.append(len(account._levels))
