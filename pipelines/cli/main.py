@@ -144,7 +144,7 @@ def _interrupted() -> int:
 
 
 def _failed(error: Exception) -> int:
-    if "KeyboardInterrupt" in str(error):  # Beam wraps the interrupt of a stage in a RuntimeError
+    if _is_interrupt(error):
         return _interrupted()
     kind, text = _told(error)
     if kind:
@@ -152,6 +152,16 @@ def _failed(error: Exception) -> int:
     else:
         logging.error("The job failed: this is a defect of Shardmill or of a library.", exc_info=error)
     return errors.kinds()[kind].exit_status if kind in errors.kinds() else FAILED
+
+
+def _is_interrupt(error: Exception) -> bool:
+    """Tells whether an error is Beam's, which wraps the interrupt of a stage.
+
+    Its text then has a line that ends with the name of the interrupt. The same name inside a line is that of a file.
+    """
+    if isinstance(error, (errors.ShardmillError, OSError)):
+        return False
+    return re.search(r"^(?:[\w.]+: )*KeyboardInterrupt$", _plain(error), re.MULTILINE) is not None
 
 
 def _told(error: Exception) -> tuple[str, str]:

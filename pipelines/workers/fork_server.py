@@ -13,6 +13,7 @@ import gc
 import importlib
 import os
 import pickle
+import shutil
 import signal
 import socket
 import struct
@@ -25,7 +26,7 @@ PID = struct.Struct("<i")
 FORK = b"f"
 
 
-def serve(control_fd: int, module: str) -> None:
+def serve(control_fd: int, module: str, folder: str) -> None:
     """Forks a worker for every socket that arrives, and answers with its process id.
 
     When the other end closes, this process and its workers are killed.
@@ -33,6 +34,7 @@ def serve(control_fd: int, module: str) -> None:
     Args:
       control_fd: the descriptor of the socket on which the sockets arrive.
       module: the name of the module whose functions are the tasks.
+      folder: the temporary folder of the workers, which is removed at the end.
     """
     control = socket.socket(fileno=control_fd)
     # Keras takes half of TensorFlow's import time, and no worker needs it. TensorFlow works where Keras is missing.
@@ -46,6 +48,7 @@ def serve(control_fd: int, module: str) -> None:
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, len(FORK), 1)
         if not message:  # the program has ended in some way: no worker may outlive it
+            shutil.rmtree(folder, ignore_errors=True)  # the program may have been killed, and not have done it
             os.killpg(0, signal.SIGKILL)
         (descriptor,) = descriptors
         process = os.fork()

@@ -37,11 +37,16 @@ def bound(extra: int) -> None:
     """Allows this process `extra` bytes more than it holds now.
 
     It does nothing where `allow` was not called. The limit starts from the memory held now, and not from that at the
-    process's start, since the heap keeps some of the memory of large images for the next ones.
+    process's start, since the heap keeps some of the memory of large images for the next ones. A lower limit of the
+    system (`ulimit -d`) stays.
     """
     if _statm >= 0:
         held = int(os.pread(_statm, 200, 0).split()[5]) * _PAGE
-        resource.setrlimit(resource.RLIMIT_DATA, (held + extra, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        wanted = held + extra
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (wanted if most == resource.RLIM_INFINITY else min(wanted, most), most)
+        )
 
 
 @contextlib.contextmanager

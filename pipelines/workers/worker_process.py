@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import pickle
@@ -176,7 +177,7 @@ class _ForkServer:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         code = (
             f"import sys; sys.path[:] = {sys.path!r}; from pipelines.workers import fork_server; "
-            f"fork_server.serve({theirs.fileno()}, {module!r})"
+            f"fork_server.serve({theirs.fileno()}, {module!r}, {_temporary_folder()!r})"
         )
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (our own code in our own interpreter)
@@ -185,7 +186,7 @@ class _ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
-                env={**os.environ, **ENVIRONMENT, **dict(environment)},
+                env={**os.environ, **ENVIRONMENT, **dict(environment), "TMPDIR": _temporary_folder()},
                 start_new_session=True,
             )
         self._control.settimeout(START_SECONDS)
@@ -220,6 +221,20 @@ class _ForkServer:
     def _told(self) -> str:
         self._said.seek(0)
         return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
+
+
+@functools.cache
+def _temporary() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="shardmill-workers-", ignore_cleanup_errors=True)
+
+
+def _temporary_folder() -> str:
+    """Returns the temporary folder of the workers of this process.
+
+    It is removed when this process ends. Libraries leave files in it: TensorFlow's autograph removes its own at the
+    regular end of a process, which no worker has.
+    """
+    return _temporary().name
 
 
 _fork_servers: dict[Kind, _ForkServer] = {}

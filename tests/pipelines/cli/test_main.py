@@ -14,6 +14,8 @@ import pytest
 from PIL import Image
 
 from pipelines import contract
+from pipelines.cli import main
+from pipelines.core import errors
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -26,9 +28,11 @@ def run(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_prepare_inspect_and_verify(photos, tmp_path):
-    """Status 0 after success, although the interpreter's own exit would crash; the summary adds up."""
-    out = tmp_path / "data"
+def test_prepare_inspect_and_verify(photos, tmp_path, monkeypatch):
+    """Status 0 after success, although the interpreter's own exit would crash; the summary adds up; nothing is left."""
+    out, temporary = tmp_path / "data", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
     done = run("prepare", "--input", str(photos), "--output", str(out), "--size=16", "--max-reject-rate=0.1")
     assert done.returncode == 0, done.stderr
     assert "Read 41, rejected 1 (not-an-image 1), wrote 40 records in 3 shards." in done.stdout
@@ -42,6 +46,7 @@ def test_prepare_inspect_and_verify(photos, tmp_path):
     shown = run("inspect", str(out), "--images", str(tmp_path / "sheet.png"))
     assert shown.returncode == 0, shown.stderr
     assert (tmp_path / "sheet.png").stat().st_size > 1000
+    assert list(temporary.iterdir()) == []
     (out / "data-test.tfrecord-00000-of-00001").write_bytes(b"")
     broken = run("verify", str(out))
     assert broken.returncode == 1
@@ -142,6 +147,24 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
     assert errors.splitlines()[-1] == "Interrupted. Run the same command again to continue where it stopped."
     assert "Traceback" not in errors
     assert not (out / "contract.json").exists()
+
+
+def test_a_files_name_is_not_taken_for_an_interrupt(capsys):
+    """Beam's texts of an interrupt are; a name inside an error is not."""
+    name = "KeyboardInterrupt.jpg"
+    assert (
+        main._failed(errors.DataRejectedError(f"1 of 2 inputs were rejected; first: KeyboardInterrupt, {name}.")) == 3
+    )
+    assert main._failed(OSError(5, "Input/output error", "in/KeyboardInterrupt")) == 1
+    assert main._failed(RuntimeError(f"ValueError: photos/KeyboardInterrupt: {name} [while running 'WriteShard']")) == 1
+    assert "Interrupted" not in capsys.readouterr().err
+    for text in (
+        "KeyboardInterrupt [while running 'WriteShard']",
+        "bundle inst003 failed:Traceback (most recent call last):\n  File ...\nRuntimeError: KeyboardInterrupt [while "
+        "running 'WriteShard']\n\n",
+    ):
+        assert main._failed(RuntimeError(text)) == 1
+        assert capsys.readouterr().err.startswith("Interrupted. Run the same command again")
 
 
 @pytest.mark.parametrize("command", [[], ["prepare"], ["inspect"], ["verify"], ["sample"]])

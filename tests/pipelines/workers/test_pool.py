@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import pathlib
 import resource
 import subprocess
 import sys
@@ -244,6 +245,32 @@ def test_no_worker_outlives_the_program():
     assert gone
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_path, killed):
+    """However the program ends, and although its workers are killed."""
+    code = (
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "print(*w.submit('leave_a_file', (), [()])[0].result(), flush=True); input()"
+    )
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    program = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    process, left = program.stdout.readline().split()
+    worker = psutil.Process(int(process))
+    assert pathlib.Path(left).is_file()
+    assert tmp_path in pathlib.Path(left).parents
+    if killed:
+        program.kill()
+    program.communicate("\n" if not killed else None)
+    psutil.wait_procs([worker], timeout=30)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_forks_are_of_a_process_with_one_thread():
     """Anything else is not safe to fork."""
     Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])
@@ -321,6 +348,24 @@ def test_a_worker_gets_no_more_memory_than_it_may(two):
     asked = [(50, 100), (150, 100), (50, 100), (150, 300), (400, 300)]
     answers = [f.result() for f in two.submit("hoard", (), asked)]
     assert answers == [50, "MemoryError", 50, 150, "MemoryError"]
+
+
+@linux
+def test_a_lower_limit_of_the_system_stays():
+    """As `ulimit -d` sets it: a worker asks for no more, and what takes more is out of memory."""
+    code = (
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "print([f.result() for f in w.submit('hoard', (), [(50, 1 << 20), (9 << 10, 1 << 20)])])"
+    )
+    path, low = os.pathsep.join(p or os.getcwd() for p in sys.path), 8 << 30
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (low, low)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[50, 'MemoryError']\n", done.stderr
 
 
 def test_the_programs_own_memory_is_not_bounded():
