@@ -6,7 +6,9 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from pipelines.contract import graph_check
 from pipelines.contract.contract import RAW_DTYPES, TRANSFORM_DIR, Contract
+from pipelines.contract.contract_file import load
 
 if TYPE_CHECKING:
     import tensorflow as tf  # imported in the functions: who reads a contract alone need not wait for it
@@ -155,7 +157,8 @@ def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
 def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:
     """Loads the dataset's TensorFlow Transform graph.
 
-    TensorFlow Transform itself is not imported.
+    TensorFlow Transform itself is not imported. The graph is checked before TensorFlow loads it: its files have the
+    digests of the contract, and it has only operations that decode, compute, resize and look up.
 
     Args:
       directory: The dataset directory: a local path, or one that TensorFlow's file systems can read.
@@ -166,6 +169,8 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
         records. It raises tf.errors.InvalidArgumentError for bytes that it cannot decode.
 
     Raises:
+      ContractError: The directory holds no contract, or the graph differs from it or has an operation that is not
+        allowed.
       OSError: The directory holds no graph.
 
     Example:
@@ -178,6 +183,7 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
     """
     import tensorflow as tf
 
+    check_transform(directory, load(directory))
     resource = tf.saved_model.load(os.path.join(os.fspath(directory), TRANSFORM_DIR))
 
     def images(encoded: tf.Tensor) -> tf.Tensor:
@@ -186,6 +192,23 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
         return resource.transform_fn({"image": encoded, "label": tf.fill((batch,), ""), **zeros})["image"]
 
     return resource, images
+
+
+def check_transform(directory: str | os.PathLike[str], contract: Contract) -> None:
+    """Checks the dataset's TensorFlow Transform graph without running it.
+
+    Args:
+      directory: The dataset directory: a local path, or one that TensorFlow's file systems can read.
+      contract: The dataset's contract.
+
+    Raises:
+      ContractError: A file of the graph differs from the contract, or the graph has something that is not allowed.
+      OSError: The directory holds no graph.
+    """
+    prefix = f"{TRANSFORM_DIR}/"
+    digests = {name.removeprefix(prefix): d for name, d in contract.files.items() if name.startswith(prefix)}
+    digests[graph_check.GRAPH_FILE] = contract.transform_digest
+    graph_check.check_folder(os.path.join(os.fspath(directory), TRANSFORM_DIR), digests)
 
 
 def decode_image(encoding: str, encoded: tf.Tensor) -> tf.Tensor:

@@ -3,6 +3,7 @@
 ShardmillError                 exit status 1
   ConfigError                  2: an option or a combination of options is wrong
   ContractError                a dataset's contract.json is missing, damaged or of another version
+    GraphError                 a graph in a file has something that this program does not run
   SourceError                  the input as a whole cannot be used
     NothingUsableError         3: not one image with a label can be read
   BalanceError                 the classes cannot be balanced as asked
@@ -41,6 +42,13 @@ class ContractError(ShardmillError, ValueError):
     """Says that a dataset or its contract cannot be used, and what to do.
 
     It is missing, malformed, or contradicts itself.
+    """
+
+
+class GraphError(ContractError):
+    """Says what in a graph from a file this program does not run.
+
+    The message names the file, the operation and what to do.
     """
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.contract import Contract, ledger
+from pipelines.contract import Contract, graph_check, ledger
+from pipelines.core.errors import GraphError
 from pipelines.dataset import sidecars
 from pipelines.work_dir import Work
 
@@ -62,8 +63,20 @@ def problems(directory: str, contract: Contract) -> Iterator[str]:
             yield "The transform graph is not the one that the contract names."
         elif digest != contract.files.get(name, digest):
             yield f"{name} has another content than when it was written (SHA-256 differs)."
+        elif name == graph:
+            yield from _graph_problems(storage.join(directory, *name.split("/")))
     if contract.files:
         yield from _foreign(directory, contract)
+
+
+def _graph_problems(path: str) -> Iterator[str]:
+    """Yields a sentence if the graph has something that no reader runs."""
+    with storage.reading(path) as file:
+        content = file.read(graph_check.MAX_GRAPH_BYTES)
+    try:
+        graph_check.check(content, path)
+    except GraphError as e:
+        yield str(e)
 
 
 def _foreign(directory: str, contract: Contract) -> Iterator[str]:

@@ -17,6 +17,7 @@ import tensorflow_transform as tft
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
+from pipelines.contract import graph_check
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.images import decode, histogram
 from pipelines.images.image_spec import ImageSpec
@@ -164,7 +165,7 @@ def read_affine(transform_fn_path: str) -> tuple[tuple[float, ...], tuple[float,
 
     Each has three float32 values as Python floats.
     """
-    resource = tf.saved_model.load(transform_fn_path)
+    resource = graph_check.load(transform_fn_path, {})
     zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.ANALYSIS_COLUMNS.items()}
     out = resource.transform_fn({"image": tf.constant([_ONE_PIXEL]), "label": tf.constant([""]), **zeros})
     return tuple(out["scale"][0].numpy().tolist()), tuple(out["offset"][0].numpy().tolist())

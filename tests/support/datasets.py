@@ -87,6 +87,13 @@ def write_dataset(
     written = {name: _write_split(directory, contract, name, counts, shards) for name, counts in splits.items()}
     contract = dataclasses.replace(contract, splits=written)
     tf.saved_model.save(Transform(contract), str(directory / contracts.TRANSFORM_DIR))
+    return seal(directory, contract)
+
+
+def seal(directory: Path, contract: Contract) -> Contract:
+    """Writes the contract of a dataset with the digest of the graph that is there."""
+    graph = (directory / contracts.TRANSFORM_DIR / "saved_model.pb").read_bytes()
+    contract = dataclasses.replace(contract, transform_digest=hashlib.sha256(graph).hexdigest())
     (directory / contracts.FILE_NAME).write_text(contract.to_json(), encoding="utf-8")
     return contract
 

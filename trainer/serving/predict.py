@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from pipelines.contract import graph_check
 from pipelines.core.terminal import stderr_held
 from pipelines.core.urls import is_remote
 from pipelines.images import file_reader
@@ -80,6 +81,7 @@ def load(directory: str) -> Model:
 
     Raises:
       TrainerError: there is no SavedModel, or this trainer did not write it.
+      GraphError: its graph has an operation that is not allowed.
     """
     file_reader.start_for_records()  # the workers load TensorFlow while this process loads the model
     own = os.fspath(Run(directory).saved_model)
@@ -89,7 +91,7 @@ def load(directory: str) -> Model:
             "--model should be the --output directory of a finished training run, or a SavedModel that `export` wrote. "
             f"Received: {directory!r}, where there is no saved_model.pb."
         )
-    loaded = tf.saved_model.load(path)
+    loaded = graph_check.load(path, {})
     if not {"serving_default", "about"} <= set(loaded.signatures):
         raise TrainerError(
             f"The SavedModel in {path!r} was not written by this trainer: it has the signatures "

@@ -22,6 +22,7 @@ import tensorflow as tf
 import pipelines
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.contract.tensors import check_transform
 from pipelines.core.text import listed
 from pipelines.options import config_file
 from trainer import run_dir
@@ -116,6 +117,7 @@ def _checked(config: TrainConfig, contract: Contract) -> list[str]:
         *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
         *mixed_precision.warnings(config),
     ]  # fmt: skip
+    check_transform(config.data, contract)  # the export needs the graph: a fault of it is reported before training
     integrity.check(contract, config.data, _read_splits(config, contract), config.verify)
     return warnings
 

@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from pipelines import contract
 from pipelines.contract import ledger, tf_example, tfrecord
 from pipelines.dataset import verify, verify_shard
+from tests.support import hostile_graphs
+from tests.support.hostile_graphs import Hostile, write
 
 FILE = "insects-train.tfrecord-00000-of-00002"
 
@@ -416,6 +418,17 @@ def test_another_transform_graph(dataset):
     path = dataset / "transform_fn/saved_model.pb"
     path.write_bytes(path.read_bytes() + b"\0")
     assert verify.verify(str(dataset)) == ["The transform graph is not the one that the contract names."]
+
+
+def test_a_graph_that_writes_a_file_with_all_digests_made_to_agree(dataset, tmp_path):
+    hostile_graphs.put(dataset, contract.load(dataset), Hostile(contract.load(dataset), write(tmp_path / "written")))
+    made = contract.load(dataset)
+    files = {name: hashlib.sha256((dataset / name).read_bytes()).hexdigest() for name in made.files}
+    hostile_graphs.seal(dataset, dataclasses.replace(made, files=files))
+    found = verify.verify(str(dataset))
+    assert len(found) == 1
+    assert "the operation 'WriteFile' in node" in found[0]
+    assert not (tmp_path / "written").exists()
 
 
 def test_an_edited_contract(dataset):
