@@ -15,7 +15,7 @@ import numpy as np
 from pipelines.contract import Contract
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
-from trainer.models import alignment, networks
+from trainer.models import alignment, hdf5_file, keras_file, networks
 
 BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
     "cnn": networks.small_cnn,
@@ -68,20 +68,14 @@ def make(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
 def load(path: str | os.PathLike[str]) -> keras.Model:
     """Loads a saved model.keras, uncompiled.
 
-    Keras's safe mode is on, so the file cannot run code of its own.
+    The file is checked first, so it cannot run code of its own: see `keras_file`.
 
     Raises:
-      TrainerError: there is no file, or Keras cannot read it.
+      TrainerError: there is no file, it has something that a model does not need, or Keras cannot read it.
     """
     if not os.path.isfile(path):
         raise TrainerError(f"No model at {os.fspath(path)!r}: give the --output directory of a finished training run.")
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as e:
-        raise TrainerError(
-            f"Keras cannot load {os.fspath(path)!r} in safe mode ({type(e).__name__}: {first_line(e)}). Own layers "
-            "have to be registered with keras.saving.register_keras_serializable; Lambda layers are not loaded."
-        ) from e
+    return keras_file.load(path)
 
 
 def gives_logits(network: keras.Model) -> bool:
@@ -170,8 +164,11 @@ def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
     try:
         if path.endswith(".keras"):
             network.set_weights(_fitting(network, load(path).get_weights(), path))
-        else:
+        elif path.endswith(keras_file.HDF5):
+            hdf5_file.check(path, path)
             target.load_weights(path)
+        else:
+            raise ValueError("the name ends in none of .keras, .weights.h5 and .h5")
     except TrainerError:
         raise
     except (ValueError, OSError, KeyError, TypeError) as e:

@@ -19,7 +19,6 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core.errors import ConfigError, ShardmillError
-from pipelines.core.text import first_line
 from pipelines.core.urls import is_remote
 from pipelines.options import config_file
 from trainer import run_dir
@@ -34,7 +33,7 @@ from trainer.doctor.subject.folder import Folder
 from trainer.doctor.subject.history import History
 from trainer.doctor.subject.sample import Batch, Sample
 from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Split, Subject
-from trainer.models import build
+from trainer.models import build, keras_file
 
 TRAIN_SECONDS, VALIDATION_SECONDS, SECOND_SECONDS, FOLDER_SECONDS = 15.0, 8.0, 6.0, 20.0
 SECOND_IMAGES = 512
@@ -228,7 +227,7 @@ def _model(subject: Subject, given: Any) -> Any:
     if callable(given):
         return _call(given, subject)
     if os.path.exists(given):
-        return _load(given)
+        return keras_file.load(given, compile=True)
     if subject.contract is None:
         raise TrainerError(
             f"--model should be module:function, a .keras file or the directory of a run. There is no file {given!r}; "
@@ -251,16 +250,6 @@ def _call(function: Callable[..., Any], subject: Subject) -> Any:
             f"{user_functions.name_of(function)} takes an argument: give a prepared --data, whose contract it gets."
         )
     return function(subject.contract)
-
-
-def _load(path: str) -> Any:
-    try:
-        return keras.models.load_model(path, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as e:
-        raise TrainerError(
-            f"--model {path!r} cannot be loaded by Keras in safe mode ({first_line(e)}). Give module:function, which "
-            "builds and compiles the model."
-        ) from e
 
 
 def _compiled(model: Any, contract: Contract | None) -> Any:
