@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.config import TrainerError
+from trainer.serving import portable_file
 from trainer.serving.serving_module import PixelServing
 
 ABOUT = "shardmill.json"
@@ -41,10 +42,13 @@ def answer_tflite(path: Path, pixels: np.ndarray) -> np.ndarray:
 
     Returns:
       Probabilities, float32 (N, C).
+
+    Raises:
+      TrainerError: as `portable_file.tflite`.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # tf.lite warns that it moves to a separate package
-        interpreter = tf.lite.Interpreter(model_path=str(path))
+        interpreter = tf.lite.Interpreter(model_content=portable_file.tflite(path))
     return np.asarray(interpreter.get_signature_runner("serving_default")(pixels=pixels)["probabilities"])
 
 
@@ -76,13 +80,15 @@ def answer_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
       Probabilities, float32 (N, C).
 
     Raises:
-      TrainerError: onnxruntime is not installed.
+      TrainerError: onnx or onnxruntime is not installed, or as `portable_file.onnx`.
     """
     try:
         import onnxruntime
+
+        content = portable_file.onnx(path)
     except ImportError as e:
         raise TrainerError(ONNX_NEEDED.format(error=e)) from e
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return np.asarray(session.run(["probabilities"], {"pixels": pixels})[0])
 
 
