@@ -25,6 +25,7 @@ from typing import Any
 from pipelines.contract import graph_messages
 from pipelines.contract.graph_ops import ALLOWED, SAVER, TABLE_FROM_FILE
 from pipelines.core.errors import GraphError
+from pipelines.core.urls import is_remote
 
 GRAPH_FILE = "saved_model.pb"
 MAX_GRAPH_BYTES = 1 << 30
@@ -66,7 +67,7 @@ def check_folder(folder: str, digests: Mapping[str, str]) -> None:
         folder or a special file.
       OSError: There is no such folder, or a file cannot be read.
     """
-    if "://" not in folder:
+    if not is_remote(folder):
         _check_files(folder)
     for name, digest in sorted(digests.items()):
         path = os.path.join(folder, name)
@@ -104,7 +105,7 @@ def check(content: bytes, path: str) -> None:
 
 
 def _read(path: str) -> bytes:
-    if "://" not in path:
+    if not is_remote(path):
         with open(path, "rb") as file:
             content = file.read(MAX_GRAPH_BYTES + 1)
     else:
@@ -215,7 +216,7 @@ class _Graph:
 
     def _check_asset(self, name: str) -> None:
         normal = posixpath.normpath(name)
-        if not name or name.startswith("/") or "://" in name or "\\" in name or normal.split("/")[0] in ("..", "."):
+        if not name or name.startswith("/") or is_remote(name) or "\\" in name or normal.split("/")[0] in ("..", "."):
             raise self._refused(f"the asset {name!r}, which is not in its folder")
 
     def _check_objects(self) -> None:
