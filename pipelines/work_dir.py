@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines import storage
+from pipelines.core import directory_lock
 from pipelines.core.errors import BusyError, ConfigError
 from pipelines.options import config_fields
 
@@ -24,9 +24,11 @@ _log = logging.getLogger(__name__)
 
 LISTED = "listed"  # the file that notes the number of inputs
 AFFINE = "affine.json"  # (scale, offset), as in the transform graph
+REPLACED = "replaced.json"  # contracts of datasets whose files publishing removes or moves: see job/withdraw.py
 STAGED = "written"  # the directory with an empty file for each train shard that this run has staged
 # A rerun must not find these files, since their number differs from run to run.
 _NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE, STAGED)
+_RUN = {"config.yaml", "versions.json"}  # of a training run, which has a contract.json too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Work:
 def check_output(out: str, source: str) -> None:
     """Raises ConfigError for an output that cannot be used.
 
-    It is a file, holds something other than a dataset, or lies in the input.
+    It is a file, holds something other than a dataset, such as a training run, or lies in the input.
     """
     if not storage.is_remote(out) and not storage.is_remote(source) and os.path.isdir(source):
         real_out, real_in = os.path.realpath(out), os.path.realpath(source)
@@ -57,6 +59,8 @@ def check_output(out: str, source: str) -> None:
     if not storage.is_remote(out) and os.path.lexists(out) and not os.path.isdir(out):
         raise ConfigError(f"--output {out!r} is a file. Name a folder.")
     present = storage.children(out)
+    if set(present) >= _RUN:
+        raise ConfigError(f"--output {out!r} holds a training run. Name another folder.")
     if present and not {contracts.FILE_NAME, Work.DIRECTORY} & set(present):
         raise ConfigError(
             f"--output {out!r} is not empty and holds no Shardmill dataset. Name a new folder, or empty this one."
@@ -71,25 +75,14 @@ def locked(output: str) -> Iterator[None]:
     store.
 
     Raises:
-      BusyError: another run is writing there.
+      BusyError: another run, also of the trainer, is writing there.
     """
     if storage.is_remote(output):  # a store has no locks: of two runs the later one publishes, see `check_owner`
         yield
         return
     storage.make_directory(output)
-    descriptor = os.open(output, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise BusyError(
-                f"Another run is preparing {output!r}. Wait until it has ended, or choose another --output."
-            ) from e
-        except OSError as e:  # the file system has no locks
-            _log.warning("%s cannot be locked (%s): do not start two runs on it.", output, e.strerror)
+    with directory_lock.held(output):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def open_work(
@@ -121,7 +114,7 @@ def open_work(
             had = "had other options or versions" if others else "cannot be resumed"
             differing = ", ".join(others) or "its note is damaged or of another version"
             _log.info("Starts over: the unfinished run in %s %s (%s).", output, had, differing)
-            storage.remove(work.root)
+            storage.remove_children(work.root, [name for name in storage.children(work.root) if name != REPLACED])
     storage.make_directory(work.root)
     noted = {"config_digest": digest, "settings": settings, "versions": dict(versions), "run": work.run}
     storage.write_text(note, json.dumps(noted))

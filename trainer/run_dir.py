@@ -14,7 +14,7 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from pipelines.core import atomic
+from pipelines.core import atomic, directory_lock
 from pipelines.core.errors import ConfigError
 from pipelines.core.text import first_line
 from pipelines.options import config_file
@@ -66,6 +66,28 @@ def check(directory: str | os.PathLike[str]) -> Run:
             "choose another directory."
         )
     return run
+
+
+@contextlib.contextmanager
+def locked(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps a second run out of a directory, as a context.
+
+    The directory is made if it does not exist. If nothing was written to it, it is removed at the end.
+
+    Raises:
+      BusyError: another run is writing there.
+      TrainerError: as `check`.
+    """
+    run = check(directory)
+    new = not run.directory.exists()
+    run.directory.mkdir(parents=True, exist_ok=True)
+    with directory_lock.held(str(directory)):
+        try:
+            yield
+        finally:
+            if new:
+                with contextlib.suppress(OSError):  # it holds the run
+                    run.directory.rmdir()
 
 
 def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Contract, versions: dict[str, str]) -> Run:

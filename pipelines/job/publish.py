@@ -29,14 +29,11 @@ from pipelines.dataset import side_file_digests, sidecars
 from pipelines.images import histogram
 from pipelines.images.image_spec import ImageSpec
 from pipelines.inputs import rules
-from pipelines.job import worker_versions
+from pipelines.job import withdraw, worker_versions
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.report import page
 from pipelines.work_dir import Work
-
-_DIRECTORIES = ("stats", "transform_fn", "transformed_metadata", "ledger", "rejects")
-_FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
 
 
 def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: Summary, totals: Totals) -> Contract:
@@ -103,7 +100,8 @@ def publish(output: str, work: Work, contract: Contract, summary: Summary) -> Co
     It writes contract.json last.
 
     Raises:
-      ConfigError: there are so many shards and classes that readers would refuse the contract. Nothing was published.
+      ConfigError: there are so many shards and classes that readers would refuse the contract, or a folder is where a
+        file should be. Nothing was published.
       BusyError: another run has begun in the work directory. Nothing was published.
     """
     texts = _texts(contract, summary)
@@ -113,7 +111,7 @@ def publish(output: str, work: Work, contract: Contract, summary: Summary) -> Co
     files = [shard.file for part in contract.splits.values() for shard in part.shards]
     _write_beside(work, texts, files)
     work_dir.check_owner(work)
-    withdraw(output)
+    withdraw.withdraw(output, work, contract)
     _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, output)
     storage.remove(work.root)
     return contract
@@ -161,23 +159,6 @@ def _move_in(work: Work, names: Sequence[str], files: Sequence[str], out: str) -
     for name in [*(name for name in names if name != contracts.FILE_NAME), "ledger", "rejects"]:
         storage.move_tree(work.path("beside", name), storage.join(out, name))
     storage.move([(work.path("beside", contracts.FILE_NAME), storage.join(out, contracts.FILE_NAME))])
-
-
-def withdraw(out: str) -> None:
-    """Removes an earlier dataset from `out`.
-
-    It removes the contract first, so that the directory is visibly incomplete from then on.
-    """
-    try:
-        before = contracts.load(out, storage.reading_text)
-        old: list[str] = [s.file for split in before.splits.values() for s in split.shards]
-    except contracts.ContractError:
-        old = []
-    storage.remove(storage.join(out, contracts.FILE_NAME))
-    names = set(storage.children(out))
-    stale = [n for n in names if ".tfrecord-" in n and n.rpartition("-of-")[2].isdigit()]
-    ours = dict.fromkeys([*old, *stale, *_FILES, *_DIRECTORIES])
-    storage.remove_children(out, [name for name in ours if name in names])
 
 
 def _note(work: Work, file: str, records: int) -> dict[str, Any]:

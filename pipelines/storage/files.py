@@ -161,10 +161,17 @@ def copy(source: str, target: str) -> None:
 
 
 def move_tree(source: str, target: str) -> None:
-    """Moves a file, or a directory with everything in it."""
+    """Moves a file, or a directory with everything in it.
+
+    A directory that exists under the new name keeps its other files.
+    """
     if is_remote(source):
         names = [f"/{name}" for name in remote.below(source)] or [""]
         move([(source + name, target + name) for name in names])
+    elif os.path.isdir(source) and os.path.isdir(target):
+        for name in sorted(os.listdir(source)):
+            move_tree(os.path.join(source, name), os.path.join(target, name))
+        os.rmdir(source)
     else:
         os.replace(source, target)
 
@@ -202,6 +209,26 @@ def remove_children(path: str, names: Sequence[str]) -> None:
         return
     for name in names:
         remove(join(path, name))
+
+
+def remove_files(paths: Sequence[str]) -> None:
+    """Removes files, which have to be there and in one store."""
+    if paths and is_remote(paths[0]):
+        remote.delete(paths)
+        return
+    for path in paths:
+        os.unlink(path)
+
+
+def remove_empty(folder: str) -> None:
+    """Removes a directory and those below it, as far as they hold no file.
+
+    A store has no empty directories.
+    """
+    if not is_remote(folder):
+        for below, _, _ in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):  # it is not empty
+                os.rmdir(below)
 
 
 def children(path: str) -> list[str]:

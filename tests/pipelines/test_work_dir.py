@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.core.errors import BusyError
+from pipelines.core.errors import BusyError, ConfigError
 from pipelines.options import config_fields
 
 
@@ -65,17 +65,33 @@ def test_other_versions_start_over_and_are_named(config, unfinished, caplog):
     assert "numpy 2.4.0, not 2.3.1" in said
 
 
+def test_what_a_run_began_to_replace_is_known_to_one_of_other_options(config, unfinished):
+    storage.write_text(unfinished.path(work_dir.REPLACED), "[]")
+    work = opened(dataclasses.replace(config, size=(64, 32)))
+    assert storage.children(work.root) == ["replaced.json", "run.json"]
+
+
+def test_a_training_run_is_no_output(config, tmp_path):
+    (tmp_path / "out").mkdir()
+    for name in ("config.yaml", "versions.json", "contract.json"):
+        (tmp_path / "out" / name).write_text("{}")
+    with pytest.raises(ConfigError, match=r"out' holds a training run\. Name another folder\."):
+        work_dir.check_output(config.output, config.input)
+    (tmp_path / "out/versions.json").unlink()
+    work_dir.check_output(config.output, config.input)  # a dataset beside which somebody keeps a file
+
+
+def test_one_run_at_a_time_works_in_an_output(config):
+    told = r"^Another run is writing to '.*out'\. Wait until it has ended, or choose another --output\.$"
+    with work_dir.locked(config.output), pytest.raises(BusyError, match=told), work_dir.locked(config.output):
+        pass
+    with work_dir.locked(config.output):
+        pass
+
+
 @pytest.mark.parametrize("note", ["", "{", "[]", '{"config_digest": 3, "settings": []}', '{"versions": "2.3.1"}'])
 def test_a_damaged_note_starts_over(config, unfinished, caplog, note):
     storage.write_text(unfinished.path("run.json"), note)
     stays, said = again(config, caplog)
     assert not stays
     assert "its note is damaged or of another version" in said
-
-
-def test_two_runs_do_not_hold_one_output(tmp_path):
-    out = str(tmp_path / "out")
-    with work_dir.locked(out), pytest.raises(BusyError, match="Another run is preparing"), work_dir.locked(out):
-        pytest.fail("a second run was let in")
-    with work_dir.locked(out):  # the lock of the first has ended
-        pass

@@ -17,8 +17,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+from pipelines import work_dir
 from pipelines.core import atomic
+from pipelines.core.errors import BusyError
 from tests.support.datasets import make_contract, write_dataset
+from trainer import run_dir
 from trainer.cli.main import main
 from trainer.models import build
 from trainer.reporting import plots
@@ -131,6 +134,31 @@ def test_an_output_that_cannot_be_made_is_one_sentence(data, tmp_path, capsys):
     (tmp_path / "file").write_text("mine")
     assert main(argv(data, tmp_path / "file" / "o")) == 1
     assert one_sentence(capsys.readouterr().err) == f"train: Not a directory: {tmp_path / 'file' / 'o'}"
+
+
+def test_a_second_trainer_and_one_that_prepares_there_are_told(data, tmp_path, capsys):
+    """Both used to write to one directory, and both said that all was well."""
+    out = tmp_path / "o"
+    with work_dir.locked(str(out)):
+        assert main(argv(data, out)) == 1
+        assert one_sentence(capsys.readouterr().err) == (
+            f"train: Another run is writing to '{out}'. Wait until it has ended, or choose another --output."
+        )
+        assert list(out.iterdir()) == []
+    with run_dir.locked(out):
+        (out / "x").touch()
+        with pytest.raises(BusyError), work_dir.locked(str(out)):
+            pass
+    assert out.exists()
+
+
+def test_a_directory_in_which_nothing_was_written_is_not_left_behind(tmp_path):
+    with run_dir.locked(tmp_path / "a/b"):
+        assert (tmp_path / "a/b").is_dir()
+    assert list((tmp_path / "a").iterdir()) == []
+    with run_dir.locked(tmp_path / "a"):  # it was there before
+        pass
+    assert (tmp_path / "a").is_dir()
 
 
 def test_a_read_only_output_is_one_sentence(data, tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ metrics = train(TrainConfig(data="OUT", output="RUN", epochs=3))
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -67,11 +68,14 @@ def train(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict
     Raises:
       TrainerError, ContractError: the dataset, the model or the output directory cannot be used, or a number of the
         training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
+      BusyError: another run is writing to the output directory.
     """
     contract = contracts.load(config.data)
     used = distribution.strategy(config.strategy)
     distribution.check(config, used)
-    with cluster.only_first_reports(used):
+    writes = cluster.workers(used)[0] == 0  # the other workers only read there
+    alone = run_dir.locked(config.output) if writes else contextlib.nullcontext()
+    with cluster.only_first_reports(used), alone:
         return _train(config, contract, used, saved)
 
 

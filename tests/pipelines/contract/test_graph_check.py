@@ -351,9 +351,8 @@ def _operations(graph):
 def _preparing(config):
     """The graph from encoded images to what a reader of the records gets."""
     from pipelines.job import transform
-    from pipelines.records import make_record
 
-    spec = make_record.image_spec(config)
+    spec = config.image_spec
 
     def images(encoded):
         pixels = tf.map_fn(
@@ -361,7 +360,7 @@ def _preparing(config):
             encoded,
             fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8),
         )
-        return transform.as_stored(pixels, tf.ones(3), tf.zeros(3), config)
+        return transform.as_stored(pixels, tf.ones(3), tf.zeros(3), config.record_spec)
 
     made = tf.function(images, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
     return made.get_concrete_function().graph.as_graph_def()

@@ -235,7 +235,7 @@ def test_two_runs_do_not_share_an_output(prepared, tmp_path):
     descriptor = os.open(out, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with pytest.raises(BusyError, match=r"Another run is preparing '.*insects'. Wait"):
+        with pytest.raises(BusyError, match=r"Another run is writing to '.*insects'. Wait"):
             prepare.prepare(config)
     finally:
         os.close(descriptor)
