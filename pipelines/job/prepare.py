@@ -87,7 +87,7 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
         )
         accounting.check_rejects(summary, config.max_reject_rate, work.path(ledger.REJECTED))
         made = publish.make_contract(config, work, plan, summary, totals)
-        contract = publish.publish(output, work, made, summary)
+        contract = publish.publish(output, work, made, summary, totals.ledgers)
     return Result(contract, summary)
 
 

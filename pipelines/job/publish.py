@@ -32,6 +32,7 @@ from pipelines.inputs import rules
 from pipelines.job import withdraw, worker_versions
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
+from pipelines.records import read_shard
 from pipelines.report import page
 from pipelines.work_dir import Work
 
@@ -94,22 +95,28 @@ def _resize(spec: ImageSpec) -> dict[str, Any]:
     return {"mode": spec.resize, "filter": spec.filter, "antialias": True, "rounding": "half to even"}
 
 
-def publish(output: str, work: Work, contract: Contract, summary: Summary) -> Contract:
+def publish(output: str, work: Work, contract: Contract, summary: Summary, ledgers: Mapping[str, str]) -> Contract:
     """Replaces the content of the output by the dataset; returns its contract.
 
     It writes contract.json last.
 
+    Args:
+      ledgers: file of a shard -> SHA-256 of its ledger, as it was written.
+
     Raises:
+      IncompleteError: a shard or a ledger has changed since it was written. Nothing was published.
       ConfigError: there are so many shards and classes that readers would refuse the contract, or a folder is where a
         file should be. Nothing was published.
       BusyError: another run has begun in the work directory. Nothing was published.
     """
     texts = _texts(contract, summary)
     contract = side_file_digests.bind(contract, work, texts)
+    _check_ledgers(contract, ledgers)
     texts[contracts.FILE_NAME] = contract.to_json()
     _check_size(texts[contracts.FILE_NAME])
     files = [shard.file for part in contract.splits.values() for shard in part.shards]
     _write_beside(work, texts, files)
+    _read_back(contract, work)
     work_dir.check_owner(work)
     withdraw.withdraw(output, work, contract)
     _move_in(work, sorted({name.partition("/")[0] for name in texts}), files, output)
@@ -131,6 +138,30 @@ def _texts(contract: Contract, summary: Summary) -> dict[str, str]:
     for split in contract.splits:
         texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
     return texts
+
+
+def _check_ledgers(contract: Contract, written: Mapping[str, str]) -> None:
+    """Compares the digests that the contract has of ledgers with those noted."""
+    for file, digest in written.items():
+        name = f"ledger/{file}.jsonl"
+        if contract.files[name] != digest:
+            raise errors.IncompleteError(
+                f"{name} has changed since it was written. Nothing was published. Run the same command again: it "
+                "writes it anew."
+            )
+
+
+def _read_back(contract: Contract, work: Work) -> None:
+    """Reads every record of the shards back, and checks and counts it.
+
+    It is the last step before the old dataset is touched. Shards in a store are not read: the store and its client
+    compare checksums whenever they write or copy an object.
+    """
+    if storage.is_remote(work.root):
+        return
+    for split in contract.splits.values():
+        for shard in split.shards:
+            read_shard.check(work.path("shards", shard.file), shard.records)
 
 
 def _write_beside(work: Work, texts: Mapping[str, str], files: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ class Totals:
     """Adds up accounts of shards (see `shard_writer.write_shard`).
 
     records: file -> number of records.
+    ledgers: file -> SHA-256 of its ledger, as it was written.
     stored, copies: split -> label -> number of stored records, and of those the copies.
     counted: name in _COUNTED -> value -> number of images.
     levels: split -> histogram of the pixels of the originals, int64 (3, 256).
@@ -26,6 +27,7 @@ class Totals:
 
     def __init__(self) -> None:
         self.records: dict[str, int] = {}
+        self.ledgers: dict[str, str] = {}
         self.stored: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         self.copies: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         self.counted: dict[str, collections.Counter[str]] = {name: collections.Counter() for name in _COUNTED}
@@ -42,6 +44,7 @@ class Totals:
         for account in accounts:
             split = account["split"]
             self.records[account["file"]] = account["records"]
+            self.ledgers[account["file"]] = account["ledger_sha256"]
             self.stored[split].update(account["stored"])
             self.copies[split].update(account["copies"])
             for name, counts in self.counted.items():

@@ -107,9 +107,9 @@ def _bound(source: Source | Ref, limits: Limits) -> None:
     memory_limit.bound(limits.image_memory)
 
 
-def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str, int]:
+def finish(staged: str, target: str, records: int, affine: Affine, encoding: str) -> tuple[str, int]:
     """Normalizes a staged shard of 8-bit pixels: see `normalize_shard.finish`."""
-    return normalize_shard.finish(staged, target, affine, encoding)
+    return normalize_shard.finish(staged, target, records, affine, encoding)
 
 
 def build_analysis(analysis: Analysis) -> None:

@@ -12,28 +12,28 @@ from pipelines import contract, storage
 from pipelines.contract import tfrecord
 from pipelines.core.elements import Affine
 from pipelines.core.hashing import Hashed
+from pipelines.records import read_shard
 
-MOST = 1 << 31  # most bytes of a record: the limit of protocol buffers
 
-
-def finish(staged: str, target: str, affine: Affine, encoding: str) -> tuple[str, int]:
+def finish(staged: str, target: str, records: int, affine: Affine, encoding: str) -> tuple[str, int]:
     """Writes the shard `staged` to `target` with every record's pixels normalized.
 
     The target is written completely or not at all.
+
+    Args:
+      records: the number of records that were staged.
 
     Returns:
       The SHA-256 in hex and the number of bytes of what was written.
 
     Raises:
-      OSError: a staged record is damaged.
+      IncompleteError: the staged shard is not as it was written.
     """
     table = normalization_table(*affine, encoding)
-    with storage.reading(staged) as file, storage.writing(target) as out:
+    with storage.writing(target) as out:
         hashed = Hashed(out)
-        for frame in tfrecord.frames(file.read, MOST):
-            if frame.problem:
-                raise OSError(f"{staged}, record at byte {frame.offset}: {frame.problem}. Remove it and run again.")
-            hashed.write(tfrecord.framed(finish_example(frame.data, table)))
+        for record in read_shard.records(staged, records):
+            hashed.write(tfrecord.framed(finish_example(record, table)))
     return hashed.sha256.hexdigest(), hashed.size
 
 

@@ -2,7 +2,8 @@
 
 One shard is one unit of work, and its records are in hash order. Memory is bounded by what is under way, see
 `ordered_records`, and not by the size of the shard or of the dataset. A shard that an earlier run finished with the
-same options and the same inputs is recognized by its task digest and is not made again.
+same options and the same inputs is recognized by its task digest. It is not made again if the file still has the digest
+that was noted, and if nothing in it was rejected for a reason that may not hold now.
 """
 
 from __future__ import annotations
@@ -11,20 +12,27 @@ import collections
 import concurrent.futures
 import dataclasses
 import json
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.core import hashing, progress
-from pipelines.core.elements import Affine, Header, Item, Made
+from pipelines.core.elements import TRANSIENT, Affine, Header, Item, Made
 from pipelines.core.summary import Rejected
 from pipelines.images import histogram
+from pipelines.images.limits import Limits
 from pipelines.records import ordered_records
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError
 
+_log = logging.getLogger(__name__)
+
+# Reasons of rejects for which a later run makes a shard anew. The last two are said of a file that was a regular file
+# of allowed size when it was read for its digest.
+PASSING = (*TRANSIENT, "not-a-file", "too-large")
 MAX_THUMBNAILS = 120
 COUNTED = 1024  # histograms of images (3 kB each) that are added up at a time
 FLOATS = ("float16", "float32")
@@ -58,20 +66,22 @@ def write_shard(
     Returns:
       The shard's account, plain JSON values: counts per label, pixel histogram, rejects, formats, sizes, pictures.
       It is also stored next to the staged shard, with the ledger (one line per record: key, uri, label, digest, copy).
+      Both hold the paths that the sources have in this run, whichever run staged the shard.
     """
     file, split = shard.file, shard.split
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
     digest = _task_digest(file, ordered, labels, config_digest)
     staged = work.path("staged", file)
-    if (known := _known(account_path, digest, staged, ledger_path)) is not None:
+    known = _known(account_path, digest, staged)
+    if known is not None and _rejects_stand(known, spec.limits):
         progress.advance(len(ordered))
-        return known
+        return _with_paths_of(ordered, known, account_path, ledger_path)
     account = _Account(file, split)
     label_ids = {label: i for i, label in enumerate(labels)}
     shown = _Pictures(ordered, shard, spec, workers) if shard.thumbnails else None
-    with storage.writing(ledger_path) as ledger, storage.writing(staged) as out:
-        writer = hashing.Hashed(out)
+    with storage.writing(ledger_path) as lines, storage.writing(staged) as out:
+        ledger, writer = hashing.Hashed(lines), hashing.Hashed(out)
         for item, made in ordered_records.in_order(ordered, split, label_ids, spec, workers):
             progress.advance(1)
             if isinstance(made, Rejected):
@@ -85,13 +95,17 @@ def write_shard(
     originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in ordered if not i.copy]
     result = {
         "task_digest": digest,
+        "limits": dataclasses.asdict(spec.limits),
         "source_digest": hashing.multiset_digest(originals),
         "weighted": any(i.ref.weight != 1.0 for i in ordered),
         "sha256": writer.sha256.hexdigest(),
         "bytes": writer.size,
+        "ledger_sha256": ledger.sha256.hexdigest(),
         **account.result((spec.image.height, spec.image.width)),
         "thumbnails": shown.result() if shown is not None else [],
     }
+    named = {entry["uri"] for entry in (*result["rejects"], *result["thumbnails"])}
+    result["keys"] = {item.ref.uri: item.ref.key for item in ordered if item.ref.uri in named}
     storage.write_text(account_path, json.dumps(result))
     return result
 
@@ -118,12 +132,13 @@ def finish_shard(
     """
     file = account["file"]
     target, note = work.path("shards", file), work.path("shards", f"{file}.json")
-    digest = hashing.text_digest(f"{account['task_digest']} {affine}")
+    digest = hashing.text_digest(f"{account['sha256']} {affine}")
     if (known := _known(note, digest, target)) is not None:
         return known
     staged = work.path("staged", file)
     if encoding in FLOATS:
-        [finished] = workers.submit("finish", (affine, encoding), [(staged, target)])  # our file: no deadline
+        asked = (staged, target, account["records"])
+        [finished] = workers.submit("finish", (affine, encoding), [asked])  # our file: no deadline
         sha256, size = finished.result()
     else:
         storage.copy(staged, target)
@@ -242,15 +257,66 @@ def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config
     return hashing.text_digest(json.dumps([file, config_digest, list(labels), content]))
 
 
-def _known(note_path: str, digest: str, *file_paths: str) -> dict[str, Any] | None:
-    """Returns the note of an earlier run on the same task, if its files still exist.
+def _known(note_path: str, digest: str, path: str) -> dict[str, Any] | None:
+    """Returns the note of an earlier run on the same task, if its file is unchanged.
 
-    Publishing moves the files.
+    Publishing moves the file.
     """
-    if not all(storage.exists(path) for path in (note_path, *file_paths)):
-        return None
     try:
         note = json.loads(storage.read_text(note_path))
-    except (OSError, ValueError):  # incomplete or not ours: make the shard again
+    except (OSError, ValueError):  # there is none, or it is incomplete or not ours: make the shard again
         return None
-    return note if isinstance(note, dict) and note.get("task_digest") == digest else None
+    if not isinstance(note, dict) or note.get("task_digest") != digest:
+        return None
+    try:
+        found = storage.sha256(path)
+    except OSError:
+        return None
+    if found != note["sha256"]:
+        _log.warning("Makes %s anew: it has changed since an earlier run wrote it.", path)
+        return None
+    return note
+
+
+def _rejects_stand(account: Mapping[str, Any], limits: Limits) -> bool:
+    """Tells whether this run would reject what an earlier one rejected in a shard.
+
+    It would if the reasons follow from the bytes, and the limits are the same: a decoder that fails to get memory may
+    report that as damage.
+    """
+    rejects = account["rejects"]
+    same = account["limits"] == dataclasses.asdict(limits)
+    return not rejects or (same and not any(rejected["reason"] in PASSING for rejected in rejects))
+
+
+def _with_paths_of(
+    items: Sequence[Item], account: dict[str, Any], account_path: str, ledger_path: str
+) -> dict[str, Any]:
+    """Writes the ledger of a kept shard with the paths of this run.
+
+    The input may have moved, or may be named otherwise, since the shard was staged.
+
+    Returns:
+      The account with these paths. It is stored again if they are other ones.
+    """
+    keys, uris = account["keys"], {item.ref.key: item.ref.uri for item in items}
+    rejected = {keys[entry["uri"]] for entry in account["rejects"]}
+    with storage.writing(ledger_path) as lines:
+        ledger = hashing.Hashed(lines)
+        for item in items:
+            if item.ref.key not in rejected:
+                ledger.write(_ledger_line(item))
+
+    def moved(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**entry, "uri": uris[keys[entry["uri"]]]} for entry in entries]
+
+    renewed = {
+        **account,
+        "ledger_sha256": ledger.sha256.hexdigest(),
+        "rejects": moved(account["rejects"]),
+        "thumbnails": moved(account["thumbnails"]),
+        "keys": {uris[key]: key for key in keys.values()},
+    }
+    if renewed != account:
+        storage.write_text(account_path, json.dumps(renewed))
+    return renewed

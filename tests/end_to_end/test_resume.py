@@ -1,23 +1,44 @@
-"""What was rejected once: tried again in the same run."""
+"""What was rejected once: tried again in the same run, and in the next one; and a run that goes on elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import pathlib
+import sys
 
 import pytest
 
 from pipelines.config import PrepareConfig
-from pipelines.job import prepare
+from pipelines.dataset import source_changes, verify
+from pipelines.job import prepare, worker_versions
 from pipelines.workers import pool
 from pipelines.workers.pool import Workers
+from tests.support import images
 from tests.support.images import draw_photo
 
 pytestmark = pytest.mark.slow
 
 
+class StoppedError(Exception):
+    """Instead of publishing."""
+
+
 def digests(directory: pathlib.Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(directory.glob("*.tfrecord-*"))}
+
+
+def stopped(config: PrepareConfig) -> None:
+    """Runs all but publishing, as a run does that is killed then."""
+
+    def instead(*_):
+        raise StoppedError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepare.publish, "publish", instead)
+        with pytest.raises(StoppedError):
+            prepare.prepare(config)
 
 
 @pytest.fixture
@@ -50,4 +71,45 @@ def test_what_fails_once_is_written_and_the_shards_are_those_of_a_run_without_fa
     assert sum(sum(split.natural.values()) for split in result.contract.splits.values()) == 20
     monkeypatch.undo()
     prepare.prepare(PrepareConfig(**{**vars(config), "output": str(tmp_path / "undisturbed")}))
+    assert digests(tmp_path / "out") == digests(tmp_path / "undisturbed")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's writable memory")
+def test_a_run_that_goes_on_with_more_memory_and_elsewhere_writes_what_it_rejected(tmp_path, monkeypatch):
+    """The shards in which nothing was rejected stay, under the paths of this run."""
+    for i in range(24):
+        draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{i:02d}.jpg", i, (40, 30))
+    (tmp_path / "in/a/large.png").write_bytes(images.flat_png(6000, 6000))  # 100 million bytes of pixels
+    options = {"size": (8, 8), "name": "x", "shards": 3, "splits": {"train": 1.0}, "max_reject_rate": 1.0}
+    config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), image_memory=64 << 20, **options)
+    stopped(config)
+    work = tmp_path / "out/.shardmill"
+    assert json.loads((work / "run.json").read_text())["versions"] == worker_versions.here()
+    told = [json.loads(line) for line in (work / "rejected.jsonl").read_text().splitlines()]
+    assert [(os.path.basename(r["uri"]), r["stage"], r["reason"]) for r in told] == [
+        ("large.png", "decode", "out-of-memory")
+    ]
+
+    (tmp_path / "in").rename(tmp_path / "moved")
+    (tmp_path / "mount").symlink_to("moved")
+    elsewhere = str(tmp_path / "mount")
+    submit, asked = Workers.submit, []
+
+    def counts(self, task, shared, items, *more):
+        items = list(items)
+        asked.extend(item[0].key for item in items if task == "make")
+        return submit(self, task, shared, items, *more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workers, "submit", counts)
+        result = prepare.prepare(PrepareConfig(input=elsewhere, output=str(tmp_path / "out"), **options))
+    assert result.summary.rejects == ()
+    assert "a/large.png" in asked
+    assert len(asked) == len(set(asked)) < 24  # those of one shard
+    assert verify.verify(str(tmp_path / "out")) == []
+    found = source_changes.find(str(tmp_path / "out"))
+    assert (found.changes, found.compared) == ([], 25)
+    lines = [line for path in (tmp_path / "out/ledger").iterdir() for line in path.read_text().splitlines()]
+    assert {os.path.dirname(json.loads(line)["uri"]) for line in lines} == {f"{elsewhere}/a", f"{elsewhere}/b"}
+    prepare.prepare(PrepareConfig(input=elsewhere, output=str(tmp_path / "undisturbed"), **options))
     assert digests(tmp_path / "out") == digests(tmp_path / "undisturbed")

@@ -44,6 +44,7 @@ def unfinished(config):
 
 
 def test_the_same_options_go_on(config, unfinished, caplog):
+    """With other limits too: which of the staged shards they leave as they are is told from what each rejected."""
     same = dataclasses.replace(config, workers=3, image_timeout=5.0, input=config.input + "-moved")
     stays, said = again(same, caplog)
     assert stays

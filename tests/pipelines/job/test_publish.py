@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import pathlib
@@ -16,7 +17,8 @@ import sys
 import pytest
 
 from pipelines import contract, storage
-from pipelines.core.errors import BusyError, ConfigError, SourceError
+from pipelines.contract import tfrecord
+from pipelines.core.errors import BusyError, ConfigError, IncompleteError, SourceError
 from pipelines.job import prepare, publish
 from tests.support import object_stores
 
@@ -47,7 +49,7 @@ def kill_after(number):
                 os.kill(os.getpid(), signal.SIGKILL)
         setattr(module, name, counted)
 
-texts = publish._texts(*arguments[2:])  # the same each time, and most of the time it takes
+texts = publish._texts(*arguments[2:4])  # the same each time, and most of the time it takes
 publish._texts = lambda *_: dict(texts)
 number, states, last = 0, [], None
 before = content(old)
@@ -85,9 +87,21 @@ def unpublished(prepared, tmp_path_factory):
 
     The other one has other shards and classes balanced otherwise.
     """
+    return _stopped(prepared, tmp_path_factory.mktemp("publish") / "insects", "publish")
+
+
+@pytest.fixture(scope="module")
+def uncontracted(prepared, unpublished, tmp_path_factory):
+    """(output as in `unpublished`, what the contract would be made of)."""
+    out = tmp_path_factory.mktemp("contract") / "insects"
+    shutil.copytree(unpublished[0], out)  # most of it is done
+    return _stopped(prepared, out, "make_contract")
+
+
+def _stopped(prepared, out, step):
     old, _, config = prepared
-    out = tmp_path_factory.mktemp("publish") / "insects"
-    shutil.copytree(old, out)
+    if not out.exists():
+        shutil.copytree(old, out)
     new = dataclasses.replace(config, output=str(out), balance="none", shards=3, encoding="uint8")
     arguments = []
 
@@ -96,7 +110,7 @@ def unpublished(prepared, tmp_path_factory):
         raise StoppedError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare.publish, "publish", instead)
+        patch.setattr(prepare.publish, step, instead)
         with pytest.raises(StoppedError):
             prepare.prepare(new)
     return out, arguments[0]
@@ -138,7 +152,7 @@ def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(pre
     work = dataclasses.replace(work, root=f"{out}/.shardmill")
     files = {f"{out}/{p.relative_to(unfinished)}": p.read_bytes() for p in unfinished.rglob("*") if p.is_file()}
     left, ended, found = 0, True, []
-    texts = publish._texts(*others)
+    texts = publish._texts(*others[:2])
     monkeypatch.setattr(publish, "_texts", lambda *_: dict(texts))
 
     def change():
@@ -171,6 +185,51 @@ def test_ended_after_any_change_of_an_object_store_a_reader_finds_no_mixture(pre
     shards = {n: hashlib.sha256(c).hexdigest() for n, c in new.items() if re.search(r"out/[^/]*tfrecord-[0-9-of]*$", n)}
     assert shards == expected  # and no old one beside them
     assert states.count("incomplete") > 2 * len(shards)
+
+
+def flipped(data):
+    return data[:100] + bytes([data[100] ^ 1]) + data[101:]
+
+
+def without_the_last_record(data):
+    return data[: [frame.offset for frame in tfrecord.frames(io.BytesIO(data).read, 1 << 20)][-1]]
+
+
+@pytest.mark.parametrize(
+    ("folder", "ending", "edit", "told"),
+    [
+        ("shards", "", flipped, "record at byte 0: its bytes are damaged"),
+        ("shards", "", lambda data: data[:-1], "the file ends inside it"),
+        ("shards", "", without_the_last_record, r"it should hold \d+ records and holds \d+"),
+        ("shards", "", lambda data: data + data, r"it should hold \d+ records and holds \d+"),
+        ("ledger", ".jsonl", flipped, "has changed since it was written"),
+    ],
+)
+def test_what_changed_on_the_disk_is_not_published(prepared, unpublished, tmp_path, folder, ending, edit, told):
+    unfinished, (_, work, *others) = unpublished
+    out = tmp_path / "out"
+    shutil.copytree(unfinished, out)
+    file = next(path for path in sorted((out / ".shardmill" / folder).iterdir()) if "-train.tfrecord-" in path.name)
+    file = file.with_name(file.name.removesuffix(".json").removesuffix(".jsonl") + ending)
+    data = file.read_bytes()
+    file.unlink()  # it has several names
+    file.write_bytes(edit(data))
+    with pytest.raises(IncompleteError, match=f"{file.name}.*{told}.*Nothing was published.*Run the same command"):
+        publish.publish(str(out), dataclasses.replace(work, root=str(out / ".shardmill")), *others)
+    assert contract.load(out) == contract.load(prepared[0])
+    assert shard_digests(out) == shard_digests(prepared[0])
+
+
+def test_a_finished_shard_of_another_number_of_records_is_not_published(uncontracted, tmp_path):
+    unfinished, (config, work, *others) = uncontracted
+    work = dataclasses.replace(work, root=str(tmp_path / "work"))
+    shutil.copytree(unfinished / ".shardmill", work.root)
+    shards = publish.make_contract(config, work, *others).splits["test"].shards
+    note = tmp_path / "work/shards" / f"{shards[1].file}.json"
+    wrong = json.loads(note.read_text()) | {"records": shards[1].records + 1}
+    note.write_text(json.dumps(wrong))
+    with pytest.raises(IncompleteError, match=rf"should hold {shards[1].records} records. It holds {wrong['records']}"):
+        publish.make_contract(config, work, *others)
 
 
 @pytest.mark.parametrize("place", ["gs://b/out", ""])

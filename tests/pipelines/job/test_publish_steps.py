@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -11,13 +12,14 @@ import pytest
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.contract import Shard, ledger
+from pipelines.contract import Shard, ledger, tfrecord
 from pipelines.core.errors import BusyError
 from pipelines.job import publish
 from pipelines.work_dir import Work
 from tests.support import reports
 
 OLD, NEW = [reports.TEST, reports.TRAIN], ["new-test.tfrecord-00000-of-00001", "new-train.tfrecord-00000-of-00001"]
+LEDGERS = dict.fromkeys(NEW, hashlib.sha256(b"").hexdigest())
 STALE = "older-train.tfrecord-00003-of-00004"  # of a run that ended while it published
 
 
@@ -31,9 +33,10 @@ def job(tmp_path):
     work = Work(str(out / Work.DIRECTORY), "this")
     splits = {}
     for (name, split), file in zip(sorted(old.splits.items()), NEW, strict=True):
-        shards = (Shard(file, split.records, 3, "f" * 64),)
-        splits[name] = dataclasses.replace(split, shards=shards)
-        storage.write_text(work.path("shards", file), "new")
+        data = tfrecord.framed(b"new") * split.records
+        splits[name] = dataclasses.replace(split, shards=(Shard(file, split.records, len(data), "f" * 64),))
+        with storage.writing(work.path("shards", file)) as shard:
+            shard.write(data)
         storage.write_text(work.path("ledger", f"{file}.jsonl"), "")
     for place in ("transform/transform_fn/saved_model.pb", "transform/transformed_metadata/schema.pbtxt"):
         storage.write_text(work.path(*place.split("/")), "graph")
@@ -70,7 +73,7 @@ def test_the_old_contract_goes_first_and_the_new_one_comes_last(job, monkeypatch
     out, work, contract = job
     with monkeypatch.context() as patch:
         found = watched(out, patch)
-        published = publish.publish(str(out), work, contract, reports.summary())
+        published = publish.publish(str(out), work, contract, reports.summary(), LEDGERS)
     names = [name for name, _ in found]
     phases = list(dict.fromkeys(names))
     assert phases == ["tiny", None, "new"]
@@ -89,6 +92,6 @@ def test_the_earlier_of_two_runs_changes_nothing(job):
     out, work, contract = job
     storage.write_text(work.path("run.json"), json.dumps({"run": "later"}))
     with pytest.raises(BusyError, match="Another run has begun"):
-        publish.publish(str(out), work, contract, reports.summary())
+        publish.publish(str(out), work, contract, reports.summary(), LEDGERS)
     assert contracts.load(out).name == "tiny"
     assert sorted(file for file in os.listdir(out) if ".tfrecord-" in file) == sorted([*OLD, STALE])

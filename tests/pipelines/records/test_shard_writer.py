@@ -46,9 +46,9 @@ class Counting:
             ref, copy, label_id = item[:3] if task == "make" else item[1:]
             outcome.set_result(Made(f"{ref.digest[:4]} {label_id} {copy};".encode(), LEVELS, bytes(12)))
         else:
-            source, target = item
-            storage.write_text(target, f"{storage.read_text(source)} by {shared[0]}")
-            outcome.set_result(("2" * 64, 7))
+            source, target, records = item
+            storage.write_text(target, f"{storage.read_text(source)} by {shared[0]}, {records} record")
+            outcome.set_result((storage.sha256(target), 7))
         return outcome
 
 
@@ -87,16 +87,23 @@ def test_it_is_made_again_for(work, change, text):
     assert written(work, **change) == (asked, text)
 
 
-@pytest.mark.parametrize("place", ["staged/a", "staged/a.json", "ledger/a.jsonl"])
+@pytest.mark.parametrize("place", ["staged/a", "staged/a.json"])
 def test_it_is_made_again_without(work, place):
     storage.remove(work.path(*place.split("/")))
     assert written(work) == (["make"], "1111 1 0;")
+
+
+def test_its_ledger_is_written_again_without_it(work):
+    before = storage.read_text(work.path("ledger", "a.jsonl"))
+    storage.remove(work.path("ledger", "a.jsonl"))
+    assert written(work) == ([], "1111 1 0;")
+    assert storage.read_text(work.path("ledger", "a.jsonl")) == before
 
 
 def test_a_shard_is_finished_again_for_other_statistics(work):
     account, workers = shard_writer.read_account("a", work), Counting()
     for affine in (AFFINE, AFFINE, (AFFINE[0], (-1.0,) * 3)):
         found = shard_writer.finish_shard(account, affine, "float16", work, workers)
-        assert (found["records"], found["bytes"], found["sha256"]) == (1, 7, "2" * 64)
-        assert storage.read_text(work.path("shards", "a")) == f"1111 1 0; by {affine}"
+        assert (found["records"], found["bytes"], found["sha256"]) == (1, 7, storage.sha256(work.path("shards", "a")))
+        assert storage.read_text(work.path("shards", "a")) == f"1111 1 0; by {affine}, 1 record"
     assert workers.asked == ["finish", "finish"]  # for the first and the third

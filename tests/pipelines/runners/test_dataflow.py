@@ -221,10 +221,10 @@ def test_the_staged_job_runs_where_only_the_package_is_to_the_shards_of_this_pro
     assert said.splitlines()[-1] == str(package / "pipelines/workers/pool.py")
     out, result, _ = prepared
     work = made / "gs/made/data/.shardmill"
-    files = [shard.file for split in result.contract.splits.values() for shard in split.shards]
+    files = {shard.file: shard.records for split in result.contract.splits.values() for shard in split.shards}
     affine = (result.contract.normalization.scale, result.contract.normalization.offset)
-    for file in files:  # normalized here, as the second job would do it
-        normalize_shard.finish(str(work / "staged" / file), str(made / file), affine, result.contract.encoding)
+    for file, records in files.items():  # normalized here, as the second job would do it
+        normalize_shard.finish(str(work / "staged" / file), str(made / file), records, affine, result.contract.encoding)
         assert (made / file).read_bytes() == (out / file).read_bytes()
         ledgers = [(folder / f"{file}.jsonl").read_text().splitlines() for folder in (work / "ledger", out / "ledger")]
         theirs, ours = ([{**json.loads(line), "uri": ""} for line in ledger] for ledger in ledgers)
