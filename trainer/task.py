@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
+from pipelines.core import streams
 from pipelines.core.terminal import stderr_held
 from pipelines.core.urls import is_remote
 from pipelines.options import command_line
@@ -44,6 +45,10 @@ class Job(NamedTuple):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Trains and returns the exit code."""
+    return streams.run(lambda: _main(sys.argv[1:] if argv is None else argv))
+
+
+def _main(argv: Sequence[str]) -> int:
     text, _, places = (__doc__ or "").partition("\n\n")
     parser = command_line.Parser(
         prog="python -m trainer.task",
@@ -53,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     command_line.add_with_file(parser, TrainConfig, "such as config.yaml of an earlier run")
-    arguments = vars(parser.parse_args(command_line.dashes(sys.argv[1:] if argv is None else argv)))
+    arguments = vars(parser.parse_args(command_line.dashes(argv)))
     return guarded("task", lambda: run(job(arguments, os.environ)))
 
 

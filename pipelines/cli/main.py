@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from pipelines.cli import options
-from pipelines.core import errors, extras, terminal
+from pipelines.core import errors, extras, streams, terminal
 
 DONE, FAILED, USAGE = 0, 1, 2
 # Errors such as a full disk or a read-only folder: the system's message says what to do.
@@ -28,16 +28,19 @@ def main(argv: Sequence[str] | None = None, program: str = options.PROGRAM) -> i
     Args:
       program: what the user typed before the command; usage lines and errors repeat it.
     """
-    args, rest = options.parse(sys.argv[1:] if argv is None else argv, program)
+    return streams.run(lambda: _main(sys.argv[1:] if argv is None else argv, program))
+
+
+def _main(argv: Sequence[str], program: str) -> int:
+    args, rest = options.parse(argv, program)
     terminal.set_up()
     try:
         with terminal.log_printed():
             return _COMMANDS[args.command](args, rest)
     except KeyboardInterrupt:
         return _interrupted()
-    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED  # the output is incomplete
+    except BrokenPipeError:  # `streams.run` finds out whether the reader of our output has gone
+        raise
     except errors.ConfigError as e:
         print(f"error: {e}", file=sys.stderr)
         return USAGE

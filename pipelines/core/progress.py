@@ -6,11 +6,11 @@ processes, finished shards are counted instead.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 _lock = threading.Lock()
@@ -59,7 +59,7 @@ def _shards_now(shards: Callable[[], tuple[int, int]]) -> str:
         return "preparing: the storage does not answer"
 
 
-@contextmanager
+@contextlib.contextmanager
 def shown(
     stream: TextIO | None = None,
     every: float = 10.0,
@@ -90,7 +90,8 @@ def shown(
             if now != stage:
                 stage, since = now, time.monotonic() - wait
             text = line(done, total, time.monotonic() - since, stage) if shards is None else _shards_now(shards)
-            print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=out, flush=True)
+            with contextlib.suppress(OSError):  # nobody reads it; the run goes on
+                print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=out, flush=True)
 
     thread = threading.Thread(target=show, daemon=True, name="progress")
     thread.start()

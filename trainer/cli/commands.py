@@ -42,6 +42,8 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
     except ShardmillError as e:
         print(f"{command}: {e}", file=sys.stderr)
         return e.exit_status
+    except BrokenPipeError:  # `streams.run` finds out whether the reader of our output has gone
+        raise
     except OSError as e:
         print(f"{command}: {e.strerror or e}: {e.filename or ''}", file=sys.stderr)
     except ModuleNotFoundError as e:
@@ -77,7 +79,8 @@ def _is_bad_data(error: Exception) -> bool:
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
     if issubclass(category, UserWarning):
-        print(f"warning: {message}", file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads it: the library that warns has done nothing wrong
+            print(f"warning: {message}", file=sys.stderr)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from typing import Any
 
 import pipelines
 from pipelines import contract as contracts
+from pipelines.core import streams
 from pipelines.core.terminal import stderr_held
 from pipelines.options import command_line, config_fields
 from trainer.ablation.config import AblateConfig, check_data
@@ -35,7 +36,11 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     Args:
       program: name of the program in usage lines and errors, as the user typed it before the command.
     """
-    arguments = vars(_parser(program).parse_args(command_line.dashes(sys.argv[1:] if argv is None else argv)))
+    return streams.run(lambda: _main(sys.argv[1:] if argv is None else argv, program))
+
+
+def _main(argv: Sequence[str], program: str) -> int:
+    arguments = vars(_parser(program).parse_args(command_line.dashes(argv)))
     command = arguments.pop("command")
     commands = {
         "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import pipelines
 import pipelines.cli
 import trainer.cli
+from pipelines.core import streams
 
 PROGRAM = "shardmill"
 USAGE = 2  # exit status for wrong usage, the same as argparse's
@@ -21,7 +22,10 @@ USAGE = 2  # exit status for wrong usage, the same as argparse's
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Executes one command of either program and returns its exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    return streams.run(lambda: _main(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _main(arguments: list[str]) -> int:
     command = arguments[0] if arguments else ""
     if command in pipelines.cli.COMMANDS:
         from pipelines.cli import main as preparing
