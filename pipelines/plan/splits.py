@@ -32,7 +32,7 @@ def split_cuts(histogram: RankHistogram, fractions: Mapping[str, float]) -> list
         if end < len(running) and running[end] - target <= target - (running[end - 1] if end else 0):
             end += 1
         if len(bins) >= len(names):
-            end = min(max(end, i + 1), len(bins) - (len(names) - 1 - i))
+            end = min(end, len(bins) - (len(names) - 1 - i))
             end = max(end, (ends[-1] if ends else 0) + 1)
         ends.append(max(end, ends[-1] if ends else 0))
     edges = [bins[end][0] if end < len(bins) else POSITIONS for end in ends]
