@@ -84,6 +84,14 @@ def test_a_temperature_changes_probabilities_and_no_answer():
     assert result["decision"] is None
 
 
+def test_an_answer_of_exactly_the_threshold_is_positive():
+    even = made([[0.5, 0.5], [0.75, 0.25]], [1, 0], Calibration(1.0, Threshold("x", 1, 0.5), "validation", 2))
+    assert even.probabilities[0].tolist() == [0.5, 0.5]
+    assert even.at_threshold is not None
+    assert even.at_threshold.matrix.tolist() == [[1, 0], [0, 1]]
+    assert even.matrix.tolist() == [[1, 0], [1, 0]]  # of two equal probabilities the plain answer is the first class
+
+
 def test_worst_are_the_surest_wrong_ones():
     given = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.01, 0.99], [0.3, 0.7]]
     found = made(given, [0, 0, 1, 1, 0])

@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipelines import contract as contracts
 from pipelines import formats
-from tests.support.datasets import picture, write_dataset
+from tests.support.datasets import make_contract, picture, write_dataset
 from trainer.config import TrainerError
 from trainer.evaluation.calibration import Calibration, Threshold, softmax
 from trainer.models.outputs import probabilities_function
@@ -186,6 +186,37 @@ def test_a_drift_of_a_converted_model_is_refused_and_what_was_there_stays(made, 
     with pytest.raises(TrainerError, match=r"Nothing is written to .* differs from the trained network by 0\.\d+"):
         export.write(network, str(data), contract, str(path), kind="tflite")
     assert contents(tmp_path) == {pathlib.Path("model.tflite"): b"an earlier one"}
+
+
+def test_the_greatest_difference_of_all_records_counts_up_to_the_tolerance():
+    """One probability of 32 records differs by 1/64, all others not at all."""
+    expected = np.full((32, 2), 0.5)
+    given = expected.copy()
+    given[31, 1] += 1 / 64
+    drawn = export_check.Samples(np.zeros((32, 1)), np.zeros((32, 1)), [b""] * 32, np.arange(32) < 3)
+    assert export_check.judge(given, expected, drawn, 1 / 64) == (1 / 64, 1 / 64, 32, 3)
+    export_check.refuse(export_check.judge(given, expected, drawn, 1 / 64), "x")
+    with pytest.raises(
+        TrainerError, match=r"on 32 records \(3 from their source files\) .* by 0\.0156 in a probability"
+    ):
+        export_check.refuse(export_check.judge(given, expected, drawn, 1 / 65), "x")
+    assert export_check.judge(given[:, :1], expected, drawn, 1).difference == np.inf  # of another number of classes
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "originals", "expected"),
+    [
+        ("savedmodel", "float16", False, 1e-3),  # the graph rounds as the records are
+        ("savedmodel", "jpeg", True, 1e-3),
+        ("savedmodel", "jpeg", False, 1e-2),  # the pixels of the records are compressed once more
+        ("tflite", "uint8", False, 1e-3),
+        ("tflite", "float16", False, 1e-2),  # normalized pixels that are not rounded to half precision
+    ],
+)
+def test_the_tolerance_is_what_rounding_explains(kind, encoding, originals, expected):
+    contract = make_contract(encoding=encoding)
+    drawn = export_check.Samples(np.zeros(2), np.zeros(2), [b""] * 2, np.array([True, originals]))
+    assert export_check.tolerance(kind, contract, brightness(), drawn) == expected
 
 
 def test_a_difference_that_is_no_number_is_refused():

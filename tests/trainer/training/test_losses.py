@@ -41,6 +41,16 @@ def test_each_loss_by_hand():
     assert value("logit-adjusted") == pytest.approx(-np.log(adjusted).mean(), rel=1e-6)
 
 
+def test_smoothing_spreads_the_weight_of_a_record_and_no_more():
+    """Under equal scores each class costs ln 2, however a target of 2 is spread."""
+    even, target = np.zeros((1, 2), np.float32), np.float32([[2, 0]])
+    assert value("ce", target, even, (0.5, 0.5), smoothing=0.2) == pytest.approx(2 * np.log(2), rel=1e-6)
+    # Of the target, 1.8 is on the first class and 0.2 on the second, whose log-probability is lower by 1.
+    sloped = np.float32([[1, 0]])
+    expected = 2 * np.log(1 + np.exp(-1)) + 0.2
+    assert value("ce", target, sloped, (0.5, 0.5), smoothing=0.2) == pytest.approx(expected, rel=1e-6)
+
+
 def test_they_agree_with_those_of_keras():
     smoothed = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.3)
     assert value("ce", smoothing=0.3) == pytest.approx(float(smoothed(ONE_HOT, SCORES)), rel=1e-5)
