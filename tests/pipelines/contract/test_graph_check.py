@@ -311,6 +311,17 @@ def test_an_asset_that_is_a_link_out_of_the_folder_is_refused(lookup, tmp_path):
         graph_check.load(str(lookup), {})
 
 
+def test_a_folder_whose_name_begins_like_the_models_is_outside(lookup, tmp_path):
+    other = lookup.with_name(f"{lookup.name}-secret")
+    other.mkdir()
+    (other / "words").write_text("secret\n")
+    asset = lookup / "assets" / "words"
+    asset.unlink()
+    asset.symlink_to(other / "words")
+    with pytest.raises(GraphError, match="a link out of it"):
+        graph_check.load(str(lookup), {})
+
+
 # -------------------- digests and real graphs
 
 

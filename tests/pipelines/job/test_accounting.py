@@ -51,6 +51,10 @@ def test_the_limit_of_rejects_is_exact(read, bad, rate, fails):
     )
 
 
+def test_the_harmless_reasons_are_those_that_are_no_fault_of_the_data():
+    assert set(elements.HARMLESS) == {"hidden", "no-label", "repeated-row", "duplicate", "conflicting-labels"}
+
+
 @pytest.mark.parametrize("reason", elements.HARMLESS)
 def test_harmless_rejects_count_neither_as_bad_nor_as_inputs(reason):
     accounting.check_rejects(summary(1000, **{reason: 900, "empty": 1}), 0.01, "")  # 1 of 100
