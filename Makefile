@@ -19,6 +19,7 @@ PREPARE_FLAGS ?=
 TRAIN_FLAGS ?=
 SPLIT ?= test
 MINUTES ?= 20
+MUTANTS ?=
 SEEDS ?= 3
 RATIO ?= 9
 STORY_EPOCHS ?= 20
@@ -40,7 +41,7 @@ ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
 FLINK_VERSION := 1.19.3
 
-.PHONY: help all sample prepare verify train evaluate inspect story test test-all soak lint format docs lock clean check
+.PHONY: help all sample prepare verify train evaluate inspect story test test-all soak mutants lint format docs lock clean check
 .PHONY: flink spark prism flink-distribution flink-test spark-test prism-test dataflow
 
 help:  ## list the targets
@@ -95,6 +96,9 @@ test-all: $(VENV)/.dev  ## run all tests in parallel; TEST_FLAGS=--durations=30 
 soak: $(VENV)/.dev  ## look for rare faults for MINUTES: fuzz, kill, resume, compare (needs SHARDMILL_DATA)
 	$(RUN) benchmarks/soak.py --minutes $(MINUTES)
 
+mutants: $(VENV)/.dev  ## break the program in one place at a time: a test has to notice each (MUTANTS="--only NAME")
+	$(RUN) benchmarks/mutants.py $(MUTANTS)
+
 flink: $(ENGINES)/flink-job-server.jar  ## build what --runner FlinkRunner needs (needs Java and Maven)
 
 spark: $(ENGINES)/spark-job-server.jar  ## build what --runner SparkRunner needs (needs Java and Maven)
@@ -130,8 +134,9 @@ format: $(VENV)/.dev  ## let ruff mend and format the code
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-docs: $(VENV)/.run  ## write the tables of findings in docs/doctor.md from the catalogue
+docs: $(VENV)/.dev  ## write the tables of docs/doctor.md and docs/reliability.md that are made from the code
 	$(RUN) docs/doctor_findings.py
+	$(RUN) benchmarks/mutants.py --docs
 
 lock:  ## resolve requirements*.in anew into the hash-locked requirements*.txt (needs uv)
 	uv pip compile $(LOCK_FLAGS) requirements-pip.in -o requirements-pip.txt
