@@ -103,7 +103,7 @@ def agree(used: tf.distribute.Strategy, config: TrainConfig, about: dict[str, An
     if unlike:
         raise TrainerError(
             "--strategy multiworker needs the same options, dataset and versions on all workers. These differ on "
-            "another worker: {', '.join(unlike)}. Start all of them with the same."
+            f"another worker: {', '.join(unlike)}. Start all of them with the same."
         )
     if steps != step * count:
         raise TrainerError(

@@ -122,7 +122,7 @@ def test_a_step_that_shares_cores_with_the_loader_is_told():
         "faster with more cores"
     )
     assert said in verdict.judge(found).advice
-    assert not any("alone: they share" in line for line in verdict.judge(findings(16000, 8000, 0.01)).advice)
+    assert not any("because they share" in line for line in verdict.judge(findings(16000, 8000, 0.01)).advice)
 
 
 def test_spread_takes_the_median():

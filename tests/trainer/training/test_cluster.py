@@ -63,9 +63,9 @@ def test_workers_that_were_started_otherwise_are_refused_by_name(data, monkeypat
         TrainerError, match=r"These differ on another worker: --learning-rate \(here 0\.001\)\. Start all"
     ):
         Workers(monkeypatch, data, own, config(learning_rate=1e-4)).agree(own)
-    with pytest.raises(TrainerError, match=r"one: --steps-per-execution \(here 0\), --checkpoint-steps \(here 0\)"):
+    with pytest.raises(TrainerError, match=r"worker: --steps-per-execution \(here 0\), --checkpoint-steps \(here 0\)"):
         Workers(monkeypatch, data, own, config(steps_per_execution=4, checkpoint_steps=2)).agree(own)
-    with pytest.raises(TrainerError, match="another one: the dataset, versions of libraries"):
+    with pytest.raises(TrainerError, match="another worker: the dataset, versions of libraries"):
         Workers(monkeypatch, data, own, own, dataset="another", versions={"keras": "0"}).agree(own)
     with pytest.raises(TrainerError, match=r"found different checkpoints \(this one begins at step 8\)"):
         Workers(monkeypatch, data, own, own, steps=(8, 4)).agree(own, 8)

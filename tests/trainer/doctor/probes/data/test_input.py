@@ -69,7 +69,7 @@ def test_constant_images(waste):
     images[[2, 7]] = (200,)
     finding = only(ask(images, waste[1]), "constant-images")
     assert finding.level == "warning"
-    assert "number 2, 7 of the pass" in finding.evidence
+    assert "numbers in the pass, counted from 0, are 2, 7" in finding.evidence
     images[::4] = 90
     assert only(ask(images, waste[1]), "constant-images").level == "error"
     nearly = unit(waste[0])

@@ -226,7 +226,7 @@ def test_a_subclassed_model_that_may_scale_is_not_judged(waste):
 
     report = ask(as_float(waste[0]), waste[1], Own())
     assert ids(report) == []
-    assert "no graph of layers" in dict(report.not_checked)["value range at the model's first weights"]
+    assert "not a graph of layers" in dict(report.not_checked)["value range at the model's first weights"]
 
 
 def test_a_run_on_another_dataset(waste):

@@ -163,7 +163,7 @@ def test_a_model_too_narrow(data):
         layers.Conv2D(8, 3, activation="relu"), layers.GlobalAveragePooling2D(), layers.Dense(2, name="neck")
     )
     found = only(doctor(CAPACITY, dataset=data, model=narrow), "capacity-small")
-    assert "goes through 2 units or filters of neck; there are 6 classes" in found.evidence
+    assert "passes through 2 outputs of neck; there are 6 classes" in found.evidence
 
 
 # ---- modes
