@@ -53,7 +53,7 @@ def test_nothing_is_written_into_a_file_that_takes_the_place_of_a_closed_stream(
 def test_both_programs_run_with_closed_streams(closing, tmp_path):
     shown = shell("", "-m", "pipelines", "verify", DATA)
     done = shell(closing, "-m", "pipelines", "verify", DATA)
-    assert shown.stdout.startswith("Whole: ")
+    assert shown.stdout.startswith("Intact: ")
     assert done.returncode == 0
     assert done.stdout == ("" if " >&-" in f" {closing}" else shown.stdout)
     done = shell(closing, "-m", "trainer", "evaluate", "--model", tmp_path, "--data", DATA)
