@@ -103,7 +103,7 @@ def test_a_source_that_pillow_would_give_to_ghostscript_is_not_opened(tmp_path: 
 def test_a_source_that_hangs_its_decoder_costs_its_own_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
     monkeypatch.setattr(contact_sheet, "LIMITS", Limits(image_timeout=1.0))
-    (tmp_path / "comment.gif").write_bytes(images.bombs()["comment.gif"][0])
+    (tmp_path / "comment.gif").write_bytes(images.gif(1, 1, images.gif_comment(20 << 20), images.gif_frame(1, 1)))
     for name in ("hangs.png", "crashes.png"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     found = contact_sheet.load_sources([str(tmp_path / name) for name in ("hangs.png", "comment.gif", "crashes.png")])

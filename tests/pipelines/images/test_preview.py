@@ -16,19 +16,18 @@ from tests.support import images as fx
 EXIF_CUT = b"\xff\xd8\xff\xe0\0\x14" + b"Exif\0\0" * 3 + b"\xff"  # ends in the middle of a marker
 
 
-@pytest.mark.parametrize("name", sorted(fx.bombs()))
-def test_a_bomb_is_drawn_or_refused_in_a_moment(name):
-    data, reason = fx.bombs()[name]
-    started = time.monotonic()
-    if reason:
-        with pytest.raises(ImageError) as refused:
-            preview.draw(data, 32, Limits())
-        assert refused.value.reason == reason
-    else:
-        _, small = preview.draw(data, 32, Limits())
-        assert small.mode == "RGB"
-        assert max(small.size) <= 32
-    assert time.monotonic() - started < 2  # Pillow alone takes a minute for the comment
+def test_a_bomb_is_drawn_or_refused_in_a_moment():
+    for name, (data, reason) in fx.bombs().items():
+        started = time.process_time()
+        if reason:
+            with pytest.raises(ImageError) as refused:
+                preview.draw(data, 32, Limits())
+            assert (name, refused.value.reason) == (name, reason)
+        else:
+            _, small = preview.draw(data, 32, Limits())
+            assert small.mode == "RGB"
+            assert max(small.size) <= 32
+        assert time.process_time() - started < 2, name  # Pillow alone takes a minute for the comment
 
 
 def test_a_jpeg_that_ends_in_the_middle_of_a_marker_is_no_image():

@@ -328,11 +328,11 @@ def test_thumbnails_show_the_source_upright_over_the_background_beside_the_recor
 
 def test_the_comment_of_a_source_costs_its_thumbnail_nothing(tmp_path):
     """20 MB of comment: Pillow alone joins them block by block, for a minute."""
-    ref = source(tmp_path, images.bombs()["comment.gif"][0])
+    ref = source(tmp_path, images.gif(1, 1, images.gif_comment(20 << 20), images.gif_frame(1, 1)))
     loaded = make_record.load(ref, "train", spec())
-    started = time.monotonic()
+    started = time.process_time()
     assert make_record.thumbnail(loaded, ref, 0, "train", spec()) is not None
-    assert time.monotonic() - started < 2
+    assert time.process_time() - started < 2
 
 
 def test_there_is_no_thumbnail_of_what_is_gone(tmp_path):

@@ -228,7 +228,7 @@ def test_a_photo_that_hangs_or_crashes_its_decoder_is_unreadable(tmp_path, monke
     monkeypatch.setattr(folder, "LIMITS", Limits(image_timeout=1.0))
     for name in ("hangs.jpg", "crashes.jpg", "good.jpg"):
         draw_photo(tmp_path / "a" / name, 1, (60, 40))
-    (tmp_path / "a" / "comment.gif").write_bytes(fx.bombs()["comment.gif"][0])
+    (tmp_path / "a" / "comment.gif").write_bytes(fx.gif(1, 1, fx.gif_comment(20 << 20), fx.gif_frame(1, 1)))
     found = folder.scan(str(tmp_path), Clock(60), max_photos=9)
     assert [p.path for p in found.photos] == ["a/comment.gif", "a/good.jpg"]
     told = sorted((path, why.split(":")[0]) for path, why in found.unreadable)
