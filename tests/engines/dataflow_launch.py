@@ -90,7 +90,7 @@ class Nobody:
 
     count = 1
 
-    def submit(self, task: str, shared: Any, items: Any, deadline: Any = None) -> list[concurrent.futures.Future[Any]]:
+    def submit(self, task: str, shared: Any, items: Any, *_: Any) -> list[concurrent.futures.Future[Any]]:
         done: concurrent.futures.Future[Any] = concurrent.futures.Future()
         done.set_result(((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)) if task == "run_analysis" else None)
         return [done]

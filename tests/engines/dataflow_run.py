@@ -28,7 +28,7 @@ class Here:
     count = 1
 
     def submit(
-        self, task: str, shared: tuple[Any, ...], items: Iterable[tuple[Any, ...]], deadline: float | None = None
+        self, task: str, shared: tuple[Any, ...], items: Iterable[tuple[Any, ...]], *_: Any
     ) -> list[concurrent.futures.Future[Any]]:
         futures = []
         for item in items:
