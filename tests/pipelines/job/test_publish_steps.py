@@ -13,7 +13,7 @@ import pytest
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Shard, ledger, tfrecord
-from pipelines.core.errors import BusyError
+from pipelines.core.errors import BusyError, IncompleteError
 from pipelines.job import publish
 from pipelines.work_dir import Work
 from tests.support import reports
@@ -99,3 +99,20 @@ def test_the_earlier_of_two_runs_changes_nothing(job):
         publish.publish(str(out), work, contract, reports.summary(), LEDGERS)
     assert contracts.load(out).name == "tiny"
     assert sorted(file for file in os.listdir(out) if ".tfrecord-" in file) == sorted([*OLD, OTHER])
+
+
+@pytest.mark.parametrize(
+    ("place", "data", "told"),
+    [
+        (("shards", NEW[1]), tfrecord.framed(b"new")[:-1] + b"?", "record at byte 0: its bytes are damaged"),
+        (("shards", NEW[1]), tfrecord.framed(b"new"), r"it should hold \d+ records and holds 1"),
+        (("ledger", f"{NEW[0]}.jsonl"), b"{}", "has changed since it was written"),
+    ],
+)
+def test_what_changed_since_it_was_written_is_not_published(job, place, data, told):
+    out, work, contract = job
+    with storage.writing(work.path(*place)) as file:
+        file.write(data)
+    with pytest.raises(IncompleteError, match=f"{place[1]}.*{told}.*Nothing was published"):
+        publish.publish(str(out), work, contract, reports.summary(), LEDGERS)
+    assert contracts.load(out).name == "tiny"
