@@ -20,11 +20,12 @@ from tests.support.datasets import write_dataset
 ROOT = pathlib.Path(__file__).parents[1]
 # Imported, but brought along by a package that a requirement names.
 BROUGHT_BY = {
-    "botocore": "boto3",
-    "google": "apache-beam",  # protobuf, and the clients of Google's clouds
-    "grpc": "apache-beam",
-    "keras": "tensorflow",
-    "markupsafe": "jinja2",
+    "botocore": {"boto3"},
+    "google": {"apache-beam", "tensorflow"},  # protobuf; Beam also brings the clients of Google's clouds
+    "grpc": {"apache-beam"},
+    "h5py": {"tensorflow"},
+    "keras": {"tensorflow"},
+    "markupsafe": {"jinja2"},
 }
 
 
@@ -50,7 +51,7 @@ PACKAGES = functools.cache(metadata.packages_distributions)  # reads the files o
 
 def packages(library: str) -> set[str]:
     """The names that the requirement of a library may have."""
-    of = {BROUGHT_BY[library]} if library in BROUGHT_BY else set(PACKAGES().get(library, []))
+    of = BROUGHT_BY[library] if library in BROUGHT_BY else set(PACKAGES().get(library, []))
     return {name.lower().replace("_", "-") for name in of}
 
 

@@ -216,7 +216,6 @@ def refuse_other(directory: str, was: dict[str, Any], now: dict[str, Any]) -> No
     ]
     if found:
         raise TrainerError(
-            f"--resume needs the same options, dataset and versions as the run in {directory!r} . These differ: "
-            f"{', '.join(found)}. Make them the "
-            "same, or train without --resume to start over."
+            f"--resume needs the same options, dataset and versions as the run in {directory!r}. These differ: "
+            f"{', '.join(found)}. Make them the same, or train without --resume to start again from the beginning."
         )

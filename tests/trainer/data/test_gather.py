@@ -426,7 +426,7 @@ def test_no_varint(data):
 def test_a_shard_of_the_wrong_count_is_told_before_any_memory_is_asked_for(tmp_path):
     path = tmp_path / "shard"
     path.write_bytes(frame(GOOD[0]))
-    with pytest.raises(ContractError, match="the contract tells of 5 records, and the file ends before this one"):
+    with pytest.raises(ContractError, match="the contract counts 5 records, and the file ends before this one"):
         mmap_tfrecord.Shard(str(path), 5).place(0)
 
 

@@ -326,7 +326,7 @@ BEGUN = {
 )
 def test_each_difference_alone_is_refused(change, named):
     resume.refuse_other("o", BEGUN, BEGUN)
-    with pytest.raises(TrainerError, match=f"Different: {named}"):
+    with pytest.raises(TrainerError, match=f"These differ: {named}"):
         resume.refuse_other("o", BEGUN, BEGUN | change)
 
 
