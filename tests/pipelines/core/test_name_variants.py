@@ -113,7 +113,7 @@ def test_every_disagreement_of_a_manifest_is_counted_in_a_whole_run(tmp_path):
     assert (s.read, s.unlisted) == (18, 3)
     first = tmp_path / "B.PNG"
     warnings = [
-        "These classes differ in case or Unicode form only, and stay 2 classes: 'Cat' (3 images), 'cat' (5 images).",
+        "These classes differ only in case or Unicode form, and are kept as 2 classes: 'Cat' (3 images), 'cat' (5 images).",
         f"3 images in the manifest's folder are not listed in it; the first is {first}.",
     ]
     assert [w for w in s.warnings if not w.startswith("Split")] == warnings
@@ -129,4 +129,4 @@ def test_every_disagreement_of_a_manifest_is_counted_in_a_whole_run(tmp_path):
     assert (data["rejected"], data["unlisted"]) == (rejected, 3)
     page = (out / "report.html").read_text()
     assert "3 images in the manifest's folder are not listed in it." in " ".join(page.split())
-    assert "and stay 2 classes" in page
+    assert "and are kept as 2 classes" in page
