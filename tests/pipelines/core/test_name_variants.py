@@ -113,7 +113,8 @@ def test_every_disagreement_of_a_manifest_is_counted_in_a_whole_run(tmp_path):
     assert (s.read, s.unlisted) == (18, 3)
     first = tmp_path / "B.PNG"
     warnings = [
-        "These classes differ only in case or Unicode form, and are kept as 2 classes: 'Cat' (3 images), 'cat' (5 images).",
+        "These classes differ only in case or Unicode form, and are kept as 2 classes: 'Cat' (3 images), "
+        "'cat' (5 images).",
         f"3 images in the manifest's folder are not listed in it; the first is {first}.",
     ]
     assert [w for w in s.warnings if not w.startswith("Split")] == warnings
