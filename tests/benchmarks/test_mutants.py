@@ -63,6 +63,7 @@ def of_half(name: str, by: str) -> mutants.Mutant:
     return mutants.Mutant(name, "program.py", "x // 2", by, ("tests/test_program.py",), f"Half of x is {by}")
 
 
+@pytest.mark.slow
 def test_what_survives_is_told_and_all_is_undone(project, capsys):
     assert not (project / "untracked.py").exists()
     found = [of_half("killed", "x // 3 + 1"), of_half("survives", "x // 3"), of_half("no-python", "x //")]

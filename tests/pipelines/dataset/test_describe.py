@@ -100,6 +100,7 @@ def test_a_source_that_pillow_would_give_to_ghostscript_is_not_opened(tmp_path: 
     assert contact_sheet.load_sources([str(tmp_path / "drawing.eps")]) == ["source unreadable"]
 
 
+@pytest.mark.slow
 def test_a_source_that_hangs_its_decoder_costs_its_own_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
     monkeypatch.setattr(contact_sheet, "LIMITS", Limits(image_timeout=1.0))

@@ -59,6 +59,7 @@ def test_no_other_format_is_tried(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts a process's writable memory")
+@pytest.mark.slow
 def test_a_file_that_takes_too_much_memory_is_refused_and_the_next_is_read(tmp_path):
     (tmp_path / "a.png").write_bytes(fx.flat_png(6000, 6000))
     draw_photo(tmp_path / "b.jpg", 1, (40, 30))

@@ -16,6 +16,7 @@ from tests.support import images as fx
 EXIF_CUT = b"\xff\xd8\xff\xe0\0\x14" + b"Exif\0\0" * 3 + b"\xff"  # ends in the middle of a marker
 
 
+@pytest.mark.slow
 def test_a_bomb_is_drawn_or_refused_in_a_moment():
     for name, (data, reason) in fx.bombs().items():
         started = time.process_time()

@@ -11,6 +11,7 @@ from pipelines.runners.runner import Engine
 from tests.support.images import draw_photo
 
 
+@pytest.mark.slow
 def test_counters_agree_with_the_report(tmp_path, monkeypatch):
     for i in range(12):
         draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{i:02d}.jpg", i, (40, 30))

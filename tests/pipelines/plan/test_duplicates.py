@@ -222,6 +222,7 @@ def test_dropping_in_a_whole_run(photos, prepared, tmp_path):
     assert kept.config_digest != c.config_digest
 
 
+@pytest.mark.slow
 def test_failing_in_a_whole_run_decodes_and_publishes_nothing(prepared, tmp_path):
     out = tmp_path / "insects"
     with pytest.raises(Exception, match=r"--duplicates fail: 2 pictures .*, 1 of them") as raised:

@@ -117,6 +117,7 @@ def test_both_jobs_ask_for_what_is_documented(image_run):
         assert not set(dataflow_request._KEPT_HERE) & set(sent)
 
 
+@pytest.mark.slow
 def test_without_an_image_workers_get_package_and_locked_versions(package_run):
     for request_, pipeline in zip(jobs(package_run), staged(package_run, "pipeline.pb"), strict=True):
         [pool] = request_["job"]["environment"]["workerPools"]

@@ -225,6 +225,7 @@ def test_a_refusal_by_the_store_names_the_remedy():
     assert said.endswith(object_stores.S3.remedy)
 
 
+@pytest.mark.slow
 def test_options_reach_processes_that_are_started(monkeypatch):
     monkeypatch.setattr(remote, "_settings", None)
     monkeypatch.delenv(remote.SETTINGS, raising=False)

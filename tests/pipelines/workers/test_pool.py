@@ -351,6 +351,7 @@ def test_a_worker_gets_no_more_memory_than_it_may(two):
 
 
 @linux
+@pytest.mark.slow
 def test_a_lower_limit_of_the_system_stays():
     """As `ulimit -d` sets it: a worker asks for no more, and what takes more is out of memory."""
     code = (

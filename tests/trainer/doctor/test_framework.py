@@ -223,6 +223,7 @@ def test_a_folder_is_scanned_by_turns_of_its_classes(tmp_path):
     assert [path for path, _ in found.unreadable] == ["a/broken.png"]
 
 
+@pytest.mark.slow
 def test_a_photo_that_hangs_or_crashes_its_decoder_is_unreadable(tmp_path, monkeypatch):
     monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
     monkeypatch.setattr(folder, "LIMITS", Limits(image_timeout=1.0))

@@ -119,6 +119,7 @@ def test_one_bad_file_is_one_line_and_the_rest_is_predicted(saved, photos, tmp_p
     assert sum(objects[0]["probabilities"].values()) == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_file_that_hangs_crashes_or_misleads_costs_its_own_line(saved, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(file_reader, "RECORDS", "tests.support.faulty_files")
     for name in ("hangs.jpg", "crashes.jpg"):

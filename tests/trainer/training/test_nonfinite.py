@@ -121,6 +121,7 @@ def test_a_loss_and_a_gradient_that_are_no_numbers_name_their_batch(tmp_path, ma
     )
 
 
+@pytest.mark.slow
 def test_the_step_is_exact_however_seldom_it_is_looked_at(tmp_path, monkeypatch):
     write_dataset(tmp_path / "d", encoding="uint8", splits=COUNTS)
     options = {**OPTIONS, "checkpoint_steps": 0}
