@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 
+import pytest
+
 from pipelines import contract
 from pipelines.config import PrepareConfig
 from pipelines.job import counters, prepare
