@@ -18,7 +18,9 @@ from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
+from pipelines.inputs import layout
 from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.options import config_fields, option_syntax
 from pipelines.options.config_fields import Range, Syntax, check_range, option
 from pipelines.plan.balance import Balance
@@ -80,8 +82,10 @@ def _show_augment(strengths: Mapping[str, float]) -> str:
 
 
 _BALANCE = Syntax(_parse_balance, str, "MODE")
+_LABEL_FROM = Syntax(layout.check_label_from, str, "RULE")
 _AUGMENT = Syntax(_parse_augment, _show_augment, "LIST")
 _FILES, _PIXELS, _CLASSES, _RUN = "input and output", "pixels", "splits and balance", "shards and run"
+READING = "how the input is read"  # the group of the options that `look` has, too
 _SIZES = Range(1, 1 << 50)
 
 
@@ -111,8 +115,34 @@ class PrepareConfig:
         unset="made from the name of the output folder", group=_FILES,
     )  # fmt: skip
     layout: str = option(
-        "auto", "whether the top folders of the input are classes or splits; auto decides by their names",
-        choices=("auto", "class", "split"), group=_FILES,
+        "auto",
+        "whether the top folders of the input are classes or splits; auto finds it out, says how it reads the input, "
+        "and asks where there are several readings",
+        choices=("auto", "class", "split"), group=READING,
+    )  # fmt: skip
+    split_names: tuple[tuple[str, str], ...] = option(
+        (),
+        "the folders of the splits by name or by path below the input, such as seg_train=train,seg_test=test; other "
+        "folders are not read; a comma in a name is written \\,",
+        syntax=option_syntax.NAMED, metavar="FOLDER=SPLIT,…", unset="found out", group=READING,
+    )  # fmt: skip
+    label_from: str = option(
+        "auto",
+        "the part of a path below the input or the folder of a split that is the label: top (the first folder), leaf "
+        "(the folder that holds the image), parent (the folder above that one), path (all folders, joined by slashes), "
+        "or a regular expression over the path with one group, or with the groups label and split, such as "
+        "'([a-z]+)[^/]*$' for cat.12.jpg; auto is top, and asks where leaf is possible, too",
+        syntax=_LABEL_FROM, group=READING,
+    )  # fmt: skip
+    include: tuple[str, ...] = option(
+        (),
+        "read only files whose path matches one of these patterns with *, ?, [...] and **; a pattern without a slash "
+        "matches the name of a file or folder at any depth",
+        syntax=option_syntax.NAMES, metavar="PATTERN,…", unset="all files", group=READING,
+    )  # fmt: skip
+    exclude: tuple[str, ...] = option(
+        (), "do not read files and folders that match one of these patterns, which are written as those of --include",
+        syntax=option_syntax.NAMES, metavar="PATTERN,…", unset="none", group=READING,
     )  # fmt: skip
     size: tuple[int, int] = option(
         (128, 128),
@@ -216,7 +246,13 @@ class PrepareConfig:
     )  # fmt: skip
     allow_outside: bool = option(
         False, "accept links and manifest paths that lead out of the input, instead of rejecting such files",
-        group=_FILES,
+        group=READING,
+    )  # fmt: skip
+    allow_lost_classes: bool = option(
+        False,
+        "publish the dataset although a class folder is empty or cannot be entered, or none of a class's inputs can be "
+        "used",
+        group=READING, decides=False,
     )  # fmt: skip
     image_timeout: float = option(
         60.0, "reject an image whose reading or decoding takes more seconds than this",
@@ -245,6 +281,7 @@ class PrepareConfig:
             _check_place(name, path)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.dataset_name):
             raise ConfigError(f"--name should be a letter, then letters, digits and _. Received: {self.dataset_name!r}")
+        self._check_layout()
         self._check_splits()
         self._check_balance()
         for name, strength in self.augment.items():
@@ -252,6 +289,19 @@ class PrepareConfig:
                 raise ConfigError(f"--augment should be one of {', '.join(AUGMENT_DEFAULTS)}. Received: {name!r}.")
             # A scale of 1 would allow a zoom factor of 0.
             check_range(f"--augment {name}", strength, Range(0, {"rotate": 180, "scale": 0.9}.get(name, 1)))
+
+    def _check_layout(self) -> None:
+        try:
+            layout.check_label_from(self.label_from)
+        except ValueError as e:
+            raise ConfigError(f"--label-from {e}") from e
+        for folder, split in self.split_names:
+            if not re.fullmatch(SPLIT_PATTERN, split):
+                raise ConfigError(
+                    f"--split-names: a split's name should be letters, digits and _. Received {split!r} for {folder!r}."
+                )
+        if self.split_names and self.layout != "auto":
+            raise ConfigError(f"--split-names already says what the folders are. Leave out --layout {self.layout}.")
 
     def _check_splits(self) -> None:
         if "train" not in self.splits or self.splits["train"] <= 0:
@@ -288,7 +338,10 @@ class PrepareConfig:
     @property
     def input_spec(self) -> InputSpec:
         """Returns what is listed, and how."""
-        return InputSpec(self.input, self.layout, self.allow_outside)
+        split_names = tuple((folder, SPLIT_NAMES.get(split.lower(), split)) for folder, split in self.split_names)
+        return InputSpec(
+            self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.allow_outside
+        )
 
     @property
     def limits(self) -> Limits:

@@ -94,7 +94,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     draw_photo(root / "ant/picture.gif", 102, (50, 50))
     alpha = Image.new("RGBA", (40, 40), (255, 0, 0, 128))
     alpha.save(root / "ant/clear.png")
-    (root / "bee/notes.txt").write_text("not an image")
+    (root / "bee/notes.jpg").write_text("not an image")
     return root
 
 

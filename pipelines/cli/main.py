@@ -1,6 +1,6 @@
 """Executes the commands of `python -m pipelines`.
 
-They are prepare, inspect, verify, sample and worker-pool.
+They are look, prepare, inspect, verify, sample and worker-pool.
 
 Exit status: 0 done, 1 failed, 2 usage, 3 too much of the data rejected.
 """
@@ -63,8 +63,8 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     from pipelines.workers import pool as workers
 
     away = storage.is_remote(config.input)
-    if not away:
-        listing.check(config.input_spec)  # input, output and flags are checked before imports that take seconds
+    if not away:  # input, output and flags are checked before imports that take seconds
+        reading = listing.check(config.input_spec, config.allow_lost_classes)
     runner.check_runner(args.runner)
     runner.located(config.input, config.output, args.runner)
     runner.completed(args.runner, beam_flags)
@@ -73,7 +73,7 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
         runner.options(beam_flags)
     runner.check_buckets(config.output, args.runner, beam_flags)
     if away:  # listing a store needs Beam and its options
-        listing.check(config.input_spec)
+        reading = listing.check(config.input_spec, config.allow_lost_classes)
     work_dir.check_output(config.output, config.input)
     if args.runner not in runner.SERVICES:
         workers.decoders(config.workers, config.input)  # the workers load TensorFlow while this process loads Beam
@@ -81,10 +81,26 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
         from pipelines.cli import summary_table
         from pipelines.job import prepare
 
-    result = prepare.prepare(config, beam_flags, args.runner)
+    result = prepare.prepare(config, beam_flags, args.runner, reading)
     print(summary_table.summary_table(result.contract, result.summary))
     print(f"Dataset: {config.output}\nReport:  {os.path.join(config.output, 'report.html')}")
     return DONE
+
+
+def _look(args: argparse.Namespace, _: list[str]) -> int:
+    config = options.look_config(args)
+    from pipelines.cli import look_output
+    from pipelines.inputs import listing
+
+    reading = listing.check(config.input_spec, allow_lost_classes=True)
+    found = look_output.count(reading, config.allow_lost_classes)
+    print(look_output.as_json(found) if args.json else look_output.as_text(found))
+    if args.images:
+        from pipelines.dataset import contact_sheet
+
+        contact_sheet.draw_classes(found.examples).save(args.images)
+        print(f"Contact sheet: {args.images}", file=sys.stderr)
+    return DONE if not found.lost else FAILED
 
 
 def _inspect(args: argparse.Namespace, _: list[str]) -> int:
@@ -133,6 +149,7 @@ def _worker_pool(args: argparse.Namespace, _: list[str]) -> int:
 
 
 _COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
+    "look": _look,
     "prepare": _prepare,
     "inspect": _inspect,
     "verify": _verify,

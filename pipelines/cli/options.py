@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pipelines
 from pipelines.cli import COMMANDS
-from pipelines.config import PrepareConfig
+from pipelines.config import READING, PrepareConfig
 from pipelines.options import command_line, config_fields
 from pipelines.options.command_line import Parser
 
@@ -29,6 +29,7 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"shardmill {pipelines.__version__}")
     parser.keeps_unknown = True  # only `prepare` leaves any
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_look(commands)
     _add_prepare(commands)
     inspect = commands.add_parser("inspect", help=COMMANDS["inspect"])
     inspect.add_argument("directory", help="the folder of the prepared dataset; local, gs:// or s3://")
@@ -58,6 +59,32 @@ def build_parser(program: str = PROGRAM) -> argparse.ArgumentParser:
     sample.add_argument("--seed", type=int, default=0,
         help="the seed of the random numbers; another seed draws other images (default: 0)")  # fmt: skip
     return parser
+
+
+def _add_look(commands: argparse._SubParsersAction[Parser]) -> None:
+    p = commands.add_parser(
+        "look", help=COMMANDS["look"], allow_abbrev=False,
+        description="Lists an input as prepare does, without reading an image, and shows how it is read.",
+    )  # fmt: skip
+    p.add_argument("input", metavar="INPUT", help="what would be --input of prepare; local, gs:// or s3://")
+    command_line.add_group(p, PrepareConfig, READING)
+    p.add_argument("--images", metavar="PNG",
+        help="also draw a contact sheet into this file, with a row of images for each class (default: no "
+        "sheet)")  # fmt: skip
+    p.add_argument("--json", action="store_true", help="print what is found as JSON (default: as a table)")
+
+
+def look_config(args: argparse.Namespace) -> PrepareConfig:
+    """Returns the options of parsed `look` arguments.
+
+    They are those of a `prepare` that writes nothing.
+
+    Raises:
+      ConfigError: an option has a wrong value.
+    """
+    known = {f.name for f in config_fields.options(PrepareConfig)}
+    given = {name: value for name, value in vars(args).items() if name in known}
+    return command_line.made(PrepareConfig, given | {"output": "none"})
 
 
 def _add_prepare(commands: argparse._SubParsersAction[Parser]) -> None:

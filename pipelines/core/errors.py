@@ -59,6 +59,12 @@ class SourceError(ShardmillError, ValueError):
     """
 
 
+class LayoutError(SourceError):
+    """Says why it is not plain how an input folder is read, and which options decide."""
+
+    exit_status = 2
+
+
 class NothingUsableError(SourceError):
     """Says why no image with a label can be read."""
 

@@ -124,6 +124,9 @@ class Summary:
     engine: dict[str, Any]  # runner, workers, seconds, images_per_second
     warnings: tuple[str, ...]  # sentences: a class missing from a split, images enlarged, ...
     unlisted: int = 0  # images in the manifest's folder that it does not list; `read` does not include them
+    lost_classes: dict[str, int] = dataclasses.field(default_factory=dict)  # class without any record -> its rejects
+    reading: tuple[str, ...] = ()  # sentences that say how the input was read
+    layout: dict[str, Any] | None = None  # the fields of the `inputs.layout.Layout` of a folder
 
     @property
     def written(self) -> int:

@@ -6,7 +6,7 @@ Worker processes open the sources, with a deadline and a limit of memory.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -56,6 +56,23 @@ def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "
     return sheet
 
 
+def draw_classes(examples: Mapping[str, Sequence[str]]) -> Image.Image:
+    """Draws a sheet with a row of source images for each class.
+
+    Args:
+      examples: label -> paths of images.
+    """
+    columns = max((len(paths) for paths in examples.values()), default=1)
+    sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, max(1, len(examples)) * (TILE + CAPTION) + GAP), PAPER)
+    loaded = iter(load_sources([path for paths in examples.values() for path in paths]))
+    for row, (label, paths) in enumerate(examples.items()):
+        top = GAP + row * (TILE + CAPTION)
+        for column, _ in enumerate(paths):
+            _paste_source(sheet, (GAP + column * (TILE + GAP), top), next(loaded))
+        _write(sheet, (GAP, top + TILE + 2), label, INK)
+    return sheet
+
+
 def load_sources(uris: Sequence[str]) -> list[Image.Image | str]:
     """Loads small RGB pictures of the sources, with their EXIF orientation applied.
 
@@ -75,17 +92,22 @@ def _paste_pair(
     sheet: Image.Image, at: tuple[int, int], entry: Entry, stored: np.ndarray, picture: Image.Image | str
 ) -> None:
     x, y = at
-    if isinstance(picture, str):
-        sheet.paste(MISSING, (x, y, x + TILE, y + TILE))
-        _write(sheet, (x + 8, y + TILE // 2 - 6), picture, INK)
-    else:
-        _paste(sheet, (x, y), picture, Image.Resampling.LANCZOS)
+    _paste_source(sheet, at, picture)
     # Small images are enlarged without smoothing, so that the sheet shows exactly the stored pixels.
     smooth = max(stored.shape[:2]) > TILE
     filter_ = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
     _paste(sheet, (x + TILE + GAP, y), Image.fromarray(stored), filter_)
     _write(sheet, (x, y + TILE + 2), f"{entry.label}, {f'copy {entry.copy}' if entry.copy else 'original'}", INK)
     _write(sheet, (x, y + TILE + 15), entry.uri.rsplit("/", 1)[-1], SOFT)
+
+
+def _paste_source(sheet: Image.Image, at: tuple[int, int], picture: Image.Image | str) -> None:
+    x, y = at
+    if isinstance(picture, str):
+        sheet.paste(MISSING, (x, y, x + TILE, y + TILE))
+        _write(sheet, (x + 8, y + TILE // 2 - 6), picture, INK)
+    else:
+        _paste(sheet, at, picture, Image.Resampling.LANCZOS)
 
 
 def _paste(sheet: Image.Image, at: tuple[int, int], picture: Image.Image, filter_: Image.Resampling) -> None:

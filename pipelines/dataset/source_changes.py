@@ -23,13 +23,15 @@ from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import folders, listing
+from pipelines.inputs.layout import Aside, Layout, check_label_from
 from pipelines.inputs.rules import LAYOUTS, InputSpec, is_manifest
 from pipelines.storage import StorageError
 
 THREADS = 8  # they read and hash; most of the time they wait for a disk or a network
 MAX_SUMMARY_BYTES = 1 << 30
 MAX_FILE_BYTES = 256 << 20  # where the dataset does not say how much of a file was read
-_SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes": int}
+_SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes": int, "include": list,
+             "exclude": list}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -89,8 +91,8 @@ def find(directory: str, path: str = "") -> Drift:
       SourceError: There is no such input.
     """
     contract = contracts.load(directory, storage.reading_text)
-    settings = _settings(directory)
-    spec = _input_spec(settings, path)
+    settings, read_as = _settings(directory)
+    spec = _input_spec(settings, read_as, path)
     known = _known(directory, contract, _base(settings.get("input") or spec.path))
     progress.begin("comparing", len(known))
     base = _base(spec.path)
@@ -201,7 +203,7 @@ def _base(path: str) -> str:
     return folders.glob_base(path) if listing.is_glob(path) else path.rstrip("/")
 
 
-def _input_spec(settings: Mapping[str, Any], path: str) -> InputSpec:
+def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) -> InputSpec:
     source = path or settings.get("input", "")
     if not source:
         raise SourceError("stats/summary.json does not say where the input is. Name it: --source PATH.")
@@ -211,18 +213,50 @@ def _input_spec(settings: Mapping[str, Any], path: str) -> InputSpec:
             f"stats/summary.json should name a layout of {', '.join(LAYOUTS)}. Received: {layout!r}. Another version "
             "made it: compare with that version."
         )
-    return InputSpec(source, layout, settings.get("allow_outside", False))
+    return InputSpec(
+        source,
+        layout,
+        include=_texts(settings.get("include", [])),
+        exclude=_texts(settings.get("exclude", [])),
+        allow_outside=settings.get("allow_outside", False),
+        read_as=read_as if not is_manifest(source) else None,
+    )
 
 
-def _settings(directory: str) -> dict[str, Any]:
-    """Returns the settings with which the inputs were listed and read.
+def _texts(values: list[Any]) -> tuple[str, ...]:
+    return tuple(value for value in values if isinstance(value, str))
 
-    Settings that cannot be read from the dataset are left out.
+
+def _layout(summary: Mapping[str, Any]) -> Layout | None:
+    """Returns how the input folder was read when the dataset was made.
+
+    None: it is no folder.
+
+    Raises:
+      FieldError: it is damaged.
+    """
+    if summary.get("layout") is None:
+        return None
+    noted = Fields(summary).plain("layout")
+    try:
+        splits = tuple((str(folder), str(split)) for folder, split in noted["splits"])
+        aside = tuple(Aside(str(folder), str(why)) for folder, why in noted["aside"])
+        return Layout(splits, check_label_from(noted["label_from"]), aside)
+    except (KeyError, TypeError, ValueError) as e:
+        raise FieldError(f"stats/summary.json should say how the input was read. Received: {noted!r}") from e
+
+
+def _settings(directory: str) -> tuple[dict[str, Any], Layout | None]:
+    """Returns the settings with which the inputs were listed, and the layout.
+
+    What cannot be read from the dataset is left out.
     """
     try:
         with storage.reading(storage.join(directory, "stats", "summary.json")) as file:
             text = file.read(MAX_SUMMARY_BYTES).decode("utf-8")
-        settings = Fields(json_fields.parse(text)).plain("settings")
+        summary = json_fields.parse(text)
+        settings = Fields(summary).plain("settings")
+        read_as = _layout(summary)
     except (OSError, UnicodeDecodeError, FieldError):
-        return {}
-    return {name: settings[name] for name, kind in _SETTINGS.items() if type(settings.get(name)) is kind}
+        return {}, None
+    return {name: settings[name] for name, kind in _SETTINGS.items() if type(settings.get(name)) is kind}, read_as

@@ -2,69 +2,151 @@
 
 from __future__ import annotations
 
-import fnmatch
-import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from pipelines import storage
 from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
-from pipelines.inputs import walk
-from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, InputSpec, reject
+from pipelines.core.text import listed
+from pipelines.inputs import find_layout, folder_tree, other_files, path_patterns, walk
+from pipelines.inputs.folder_tree import Folder
+from pipelines.inputs.layout import Layout
+from pipelines.inputs.rules import InputSpec, reject
+from pipelines.inputs.split_names import SPLIT_PATTERN
 from pipelines.inputs.walk import Problem
+
+NAMED = 10  # classes that an error names
 
 
 def list_folder(spec: InputSpec) -> Iterator[Source | Rejected]:
-    """Yields everything below the input folder.
+    """Yields everything below the input folder, read as `spec.read_as` says.
 
-    Paths are class/file, or split/class/file if all top folders have names of splits; `spec.layout` can fix either.
+    If that is None, it is found out first.
 
     Raises:
       SourceError: As `walk.walk`.
+      LayoutError: As `find_layout.find`.
     """
-    root = spec.path.rstrip("/") or "/"
+    root = _root(spec)
+    layout = spec.read_as
+    if layout is None:
+        entries: Iterable[tuple[str, Problem | None]] = list(_entries(spec))  # a store is listed once
+        layout = find_layout.find(folder_tree.build(entries), spec)
+    else:
+        entries = _entries(spec)
+    for key, problem in entries:
+        item = _read_key(key, storage.join(root, key), problem, layout)
+        if item is not None:
+            yield item
+
+
+def survey(spec: InputSpec) -> tuple[Folder, Layout]:
+    """Returns the tree of an input folder, and how it is read.
+
+    Raises:
+      SourceError: As `walk.walk`.
+      LayoutError: As `find_layout.find`.
+    """
+    tree = folder_tree.build(_entries(spec))
+    return tree, find_layout.find(tree, spec)
+
+
+def lost_classes(tree: Folder, layout: Layout) -> dict[str, str]:
+    """Returns the classes that have no image in any split, and why.
+
+    Such a folder is empty or cannot be entered. Folders that hold other files alone are taken for no class.
+    """
+    if layout.label_from != "top":
+        return {}
+    whole: set[str] = set()
+    lost: dict[str, str] = {}
+    for path, _ in layout.splits:
+        level = tree
+        for name in path.split("/") if path else ():
+            level = level.folders.get(name, Folder())
+        for name, folder in level.folders.items():
+            if folder.total:
+                whole.add(name)
+            elif folder.problem is not None:
+                lost[name] = folder.problem.sentence.rstrip(".")
+            elif folder.is_empty:
+                lost[name] = "The folder is empty"
+    return {name: why for name, why in sorted(lost.items()) if name not in whole}
+
+
+def check_lost_classes(tree: Folder, layout: Layout, where: str) -> None:
+    """Checks that each class folder can be entered and is not empty.
+
+    Raises:
+      SourceError: a class has no image at all.
+    """
+    lost = lost_classes(tree, layout)
+    if lost:
+        named = listed((f"{name!r} ({why})" for name, why in lost.items()), NAMED)
+        raise SourceError(
+            f"These class folders of {where!r} would give no image, so their classes would be missing: {named}. Mend "
+            "or remove them, or permit it with --allow-lost-classes."
+        )
+
+
+def _root(spec: InputSpec) -> str:
+    return spec.path.rstrip("/") or "/"
+
+
+def _entries(spec: InputSpec) -> Iterator[tuple[str, Problem | None]]:
+    """Yields every file that --include and --exclude leave.
+
+    Each is (path below the input, its problem or None).
+    """
+    root = _root(spec)
     found: Iterable[tuple[str, Problem | None]]
     if storage.is_remote(root):
-        keys = _list_remote(root)  # listed once: a million objects take a thousand requests
-        found = ((key, None) for key in keys)
-        top = sorted({key.partition("/")[0] for key in keys if "/" in key})
+        found = ((key, None) for key in _list_remote(root))  # listed once: a million objects take a thousand requests
     else:
-        found = walk.walk(root, spec.allow_outside)
-        top = _top_folders(root) if spec.layout == "auto" else []
-    if spec.layout == "auto":
-        split_layout = bool(top) and all(name.lower() in SPLIT_NAMES for name in top)
-    else:
-        split_layout = spec.layout == "split"
+        found = walk.walk(root, spec.allow_outside, lambda key: not _is_excluded(spec, key), empty_folders=True)
     for key, problem in found:
-        yield _read_key(key, storage.join(root, key), problem, split_layout)
+        if _is_excluded(spec, key):
+            continue
+        if spec.include and not path_patterns.selects(spec.include, key.split("/")):
+            continue
+        yield key, problem
 
 
-def _read_key(key: str, uri: str, problem: Problem | None, split_layout: bool) -> Source | Rejected:
+def _is_excluded(spec: InputSpec, key: str) -> bool:
+    return bool(spec.exclude) and path_patterns.selects(spec.exclude, key.split("/"))
+
+
+def _read_key(key: str, uri: str, problem: Problem | None, layout: Layout) -> Source | Rejected | None:
+    """Returns the source or the reject that a path is.
+
+    None: it is an empty folder and no class.
+    """
     parts = key.split("/")
-    depth = 2 if split_layout else 1
-    is_class = problem is not None and problem.folder and len(parts) == depth
-    label = parts[depth - 1] if len(parts) > depth or is_class else ""
-    split = SPLIT_NAMES.get(parts[0].lower(), parts[0]) if split_layout else ""
+    place = layout.place(key)
+    if problem is not None and problem.folder:
+        inside = layout.place(f"{key}/file")
+        if problem.reason == walk.EMPTY and (place.label or not inside.label or inside.aside):
+            return None
+        place = inside
+    split, label = place.split, place.label
     if any(part.startswith(".") for part in parts):
         return reject(uri, "hidden", "The name starts with a dot.", label)
+    if folder_tree.is_left_out(parts) or other_files.is_system_file(parts[-1]):
+        return reject(uri, "system-file", "The system or a program made it; it is no image of the input.")
+    if place.aside:
+        return reject(uri, "left-aside", place.why)
     if problem is not None:
         return reject(uri, problem.reason, problem.sentence, label)
-    if len(parts) <= depth:
-        expected = "split/class/file" if split_layout else "class/file"
-        return reject(uri, "no-label", f"Expected {expected} below the input.")
-    if split_layout and not re.fullmatch(SPLIT_PATTERN, split):
+    if other_files.holds_no_picture(parts[-1]):
+        return reject(uri, "other-file", "Its ending says that it is no image.")
+    if not label:
+        return reject(uri, "no-label", place.why)
+    if split and not re.fullmatch(SPLIT_PATTERN, split):
         return reject(uri, "bad-split", f"A split's name should be letters, digits and _. Received: {split!r}", label)
     return Source(key, uri, label, split, "", 1.0)
-
-
-def _top_folders(root: str) -> list[str]:
-    try:
-        return sorted(name for name in os.listdir(root) if name[0] != "." and os.path.isdir(os.path.join(root, name)))
-    except OSError as e:
-        raise SourceError(f"The input folder {root!r} cannot be read: {e}.") from e
 
 
 def _list_remote(folder: str, beginning: str = "") -> list[str]:
@@ -89,13 +171,15 @@ def list_glob(pattern: str, allow_outside: bool) -> Iterator[Source | Rejected]:
         names = rest.split("/")
         keys = _list_remote(fixed, re.split(r"[*?[]", rest, maxsplit=1)[0])
         found: Iterable[tuple[str, Problem | None]] = (
-            (key, None) for key in keys if _matches(names, key.split("/"), False)
+            (key, None) for key in keys if path_patterns.matches(names, key.split("/"))
         )
     else:
         fixed = fixed or ("/" if pattern.startswith("/") else "")
         names = pattern[len(fixed) :].lstrip("/").split("/")
-        everything = walk.walk(fixed or ".", allow_outside, lambda key: _matches(names, key.split("/"), True))
-        found = ((key, problem) for key, problem in everything if _matches(names, key.split("/"), False))
+        everything = walk.walk(
+            fixed or ".", allow_outside, lambda key: path_patterns.matches(names, key.split("/"), True)
+        )
+        found = ((key, problem) for key, problem in everything if path_patterns.matches(names, key.split("/")))
     empty = True
     for key, problem in found:
         empty = False
@@ -116,17 +200,3 @@ def list_glob(pattern: str, allow_outside: bool) -> Iterator[Source | Rejected]:
 def glob_base(pattern: str) -> str:
     """Returns the folder above the first name that contains *, ? or [."""
     return pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]
-
-
-def _matches(pattern: Sequence[str], names: Sequence[str], folder: bool) -> bool:
-    """Tells whether the names of a path match the names of a pattern.
-
-    For a folder, it tells whether something below the folder may match.
-    """
-    if not names:
-        return bool(pattern) if folder else all(p == "**" for p in pattern)
-    if not pattern:
-        return False
-    if pattern[0] == "**":
-        return _matches(pattern[1:], names, folder) or _matches(pattern, names[1:], folder)
-    return fnmatch.fnmatchcase(names[0], pattern[0]) and _matches(pattern[1:], names[1:], folder)

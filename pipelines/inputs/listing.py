@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import itertools
 import os
 import sys
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pipelines import storage
 from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
-from pipelines.inputs import folders, manifest
+from pipelines.inputs import folders, layout_text, manifest, walk
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
@@ -32,7 +34,7 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
         found = folders.list_folder(spec)
     empty = True
     for item in found:
-        empty = False
+        empty = empty and isinstance(item, Rejected) and item.reason == walk.EMPTY
         if isinstance(item, Source) and not (item.label.isprintable() and item.label.strip()):
             yield Rejected(item.uri, repr(item.label), "", "", "list", "bad-label", "A label should be printable text.")
         else:
@@ -49,13 +51,29 @@ def is_glob(path: str) -> bool:
     return any(c in path for c in "*?[") and not os.path.isdir(path)
 
 
-def check(spec: InputSpec) -> None:
-    """Checks that the input exists and that its beginning can be used.
+class Reading(NamedTuple):
+    """Says how an input is read.
 
-    The check is cheap enough to run before anything heavy is imported.
+    spec: what is listed, with the layout of a folder that was found out.
+    told: sentences for the user.
+    """
+
+    spec: InputSpec
+    told: tuple[str, ...] = ()
+
+
+def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
+    """Checks that the input can be used, and finds out how it is read.
+
+    The input exists, and its beginning holds an image with a label. The check reads no image, and is cheap enough to run
+    before anything heavy is imported.
+
+    Args:
+      allow_lost_classes: Whether a class folder may be empty, or one that cannot be entered.
 
     Raises:
-      SourceError: There is no such input, or it cannot be read.
+      SourceError: There is no such input, it cannot be read, or a class would be missing.
+      LayoutError: It is not plain how a folder is read.
       NothingUsableError: None of the first LOOKED_AT inputs is an image with a label; only local inputs are checked for
         that.
     """
@@ -80,8 +98,16 @@ def check(spec: InputSpec) -> None:
             f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
             f"There is {what} at {path!r}."
         )
+    told: tuple[str, ...] = ()
+    if not is_manifest(path) and not is_glob(path):
+        tree, layout = folders.survey(spec)
+        if not allow_lost_classes:
+            folders.check_lost_classes(tree, layout, path)
+        spec = dataclasses.replace(spec, read_as=layout)
+        told = layout_text.describe(tree, layout, path)
     if not storage.is_remote(path):
         _check_first(spec)
+    return Reading(spec, told)
 
 
 def _check_remote(path: str) -> None:

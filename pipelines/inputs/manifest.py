@@ -24,7 +24,8 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut
-from pipelines.inputs.rules import SPLIT_NAMES, SPLIT_PATTERN, reject
+from pipelines.inputs.rules import reject
+from pipelines.inputs.split_names import SPLIT_NAMES, SPLIT_PATTERN
 
 MAX_WEIGHT = 3e38  # records store weights as float32
 MAX_BYTES = 8 << 30

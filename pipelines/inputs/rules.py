@@ -1,6 +1,6 @@
 """Defines the rules that every kind of input follows.
 
-They concern what is listed, the names of splits, the kinds of manifest, and rejects.
+They concern what is listed, the kinds of manifest, and rejects.
 """
 
 from __future__ import annotations
@@ -9,14 +9,9 @@ import dataclasses
 
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
+from pipelines.inputs.layout import Layout
 
-SPLIT_NAMES = {
-    "train": "train", "training": "train",
-    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation",
-    "test": "test", "testing": "test", "eval": "test",
-}  # fmt: skip
 LAYOUTS = ("auto", "class", "split")
-SPLIT_PATTERN = r"[A-Za-z][A-Za-z0-9_]*"  # TFDS's rule; a split's name becomes part of its shards' names
 MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
 
 
@@ -26,12 +21,22 @@ class InputSpec:
 
     path: a folder, a manifest or a glob.
     layout: "class" (class/file) or "split" (split/class/file) below a folder; "auto" finds out which.
+    split_names: (folder, split) pairs that name the folders of the splits; () finds them out.
+    label_from: the part of the path that is the label; see `layout.Layout`. "auto" finds it out.
+    include, exclude: patterns of the paths that are read and that are not; see `path_patterns.selects`. () and () read
+      all.
     allow_outside: whether symbolic links and rows of a manifest may leave the folder.
+    read_as: how a folder is read, once `folders.find_layout` has found it out.
     """
 
     path: str
     layout: str = "auto"
+    split_names: tuple[tuple[str, str], ...] = ()
+    label_from: str = "auto"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     allow_outside: bool = False
+    read_as: Layout | None = None
 
 
 def is_manifest(path: str) -> bool:

@@ -16,6 +16,7 @@ from pipelines.core.errors import SourceError
 from pipelines.core.text import listed, plural, utf8_text
 
 MOST_WAYS = 100  # paths through links to one folder: n folders that link to one another have up to 2^n
+EMPTY = "empty-folder"
 NAMED = 3  # folders that an error names
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -47,7 +48,10 @@ class _Folder(NamedTuple):
 
 
 def walk(
-    root: str, allow_outside: bool, may_hold: Callable[[str], bool] = lambda folder: True
+    root: str,
+    allow_outside: bool,
+    may_hold: Callable[[str], bool] = lambda folder: True,
+    empty_folders: bool = False,
 ) -> Iterator[tuple[str, Problem | None]]:
     """Yields everything below `root` that is not a plain folder.
 
@@ -57,6 +61,7 @@ def walk(
       root: The folder to walk through.
       allow_outside: Whether symbolic links may leave `root`.
       may_hold: Tells for a folder's relative path whether to look into the folder.
+      empty_folders: Whether to yield folders without any entry, with the problem EMPTY.
 
     Yields:
       (path relative to root, its problem or None).
@@ -70,16 +75,18 @@ def walk(
     ways: collections.Counter[str] = collections.Counter()  # real folder -> paths through links that lead to it
     stack = [_Folder("", frozenset({real_root}), None, False)]
     while stack:
-        folder = stack.pop()
+        folder, failed = stack.pop(), False
         try:
             with os.scandir(os.path.join(root, folder.key)) as entries:
                 found = sorted(entries, key=lambda e: e.name)
         except OSError as e:
             if not folder.key:
                 raise SourceError(f"The input folder {root!r} cannot be read: {e}.") from e
-            found = []
+            found, failed = [], True
             unread += _told(root, folder.key, e)
             yield folder.key, _unreadable(e, folder=True)
+        if empty_folders and folder.key and not found and not failed:
+            yield folder.key, Problem(EMPTY, "The folder is empty.", folder=True)
         for entry in found:
             key = f"{folder.key}/{entry.name}" if folder.key else entry.name
             problem = _problem(entry, real_root, folder.above, allow_outside)

@@ -21,6 +21,7 @@ from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Summary
 from pipelines.core.text import listed
 from pipelines.inputs import manifest, rules
+from pipelines.inputs.listing import Reading
 from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
@@ -60,7 +61,9 @@ def staged(dataset: str, work: Work) -> tuple[int, int]:
     return sum(f"{file}.json" in present for file in wanted), len(wanted)
 
 
-def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mapping[str, Any]) -> tuple[Summary, Totals]:
+def summarize(
+    config: PrepareConfig, reading: Reading, work: Work, plan: plans.Plan, engine: Mapping[str, Any]
+) -> tuple[Summary, Totals]:
     """Returns the summary of a finished job and the totals over all shards.
 
     It writes all rejects to ledger.REJECTED below `work`, and the images that balancing left out to ledger.UNUSED.
@@ -104,25 +107,29 @@ def summarize(config: PrepareConfig, work: Work, plan: plans.Plan, engine: Mappi
         engine=dict(engine),
         warnings=(),
         unlisted=aside.images,
+        lost_classes={label: n for label, n in sorted(rejected.faults.items()) if label not in plan.labels},
+        reading=reading.told,
+        layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
-        *_lost_labels(plan.labels, rejected.classes),
+        *_lost_warning(summary.lost_classes),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
 
 
-def check_rejects(summary: Summary, max_rate: float, where: str) -> None:
-    """Checks that the share of rejected inputs is within --max-reject-rate.
+def check_rejects(summary: Summary, max_rate: float, where: str, allow_lost_classes: bool = False) -> None:
+    """Checks that not too much was rejected, and no class as a whole.
 
     Rejects for a reason in `elements.HARMLESS`, such as hidden files, do not count.
 
     Args:
       max_rate: the largest share of rejected inputs, 0..1.
       where: path of the complete list of rejects, for the message.
+      allow_lost_classes: whether all inputs of a class may be rejected.
 
     Raises:
-      DataRejectedError: more inputs were rejected than --max-reject-rate allows.
+      DataRejectedError: more inputs were rejected than --max-reject-rate allows, or all inputs of a class.
     """
     harmless = sum(summary.rejected.get(reason, 0) for reason in elements.HARMLESS)
     bad, total = sum(summary.rejected.values()) - harmless, summary.read - harmless
@@ -133,6 +140,12 @@ def check_rejects(summary: Summary, max_rate: float, where: str) -> None:
             f"{bad} of {total} inputs were rejected ({bad / total:.1%}); --max-reject-rate allows "
             f"{max_rate:.1%}. Reasons: {reasons}; first: {first}. Each is listed in {where}. "
             "Nothing was published."
+        )
+    if summary.lost_classes and not allow_lost_classes:
+        raise DataRejectedError(
+            "None of the inputs of these classes can be used, so the classes would be missing: "
+            f"{_lost_named(summary.lost_classes)}. Each input is listed in {where}. Mend or remove them, or permit it "
+            "with --allow-lost-classes. Nothing was published."
         )
 
 
@@ -239,18 +252,13 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
         yield f"These classes differ only in case or Unicode form, and are kept as {len(group)} classes: {named}."
 
 
-def _lost_labels(labels: Collection[str], rejected: Mapping[tuple[str, str], int]) -> Iterator[str]:
-    """Warns of each label of which every input was rejected.
+def _lost_warning(lost: Mapping[str, int]) -> Iterator[str]:
+    if lost:
+        yield f"These classes are not in the dataset, because none of their inputs could be used: {_lost_named(lost)}."
 
-    A folder of a class can be one reject, such as a link that leaves the input, which no rate of rejects would stop.
-    """
-    counts: collections.Counter[str] = collections.Counter()
-    for (_, label), count in rejected.items():
-        if label and label not in labels and not label.startswith("."):
-            counts[label] += count
-    if counts:
-        lost = (f"{text.cut(label, 80)} ({count})" for label, count in sorted(counts.items()))
-        yield f"These labels are not in the dataset, because all of their inputs were rejected: {listed(lost, 20)}."
+
+def _lost_named(lost: Mapping[str, int]) -> str:
+    return listed((f"{text.cut(label, 80)} ({count})" for label, count in sorted(lost.items())), 20)
 
 
 def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:

@@ -19,6 +19,7 @@ from apache_beam.pvalue import AsDict, AsSingleton
 from pipelines.config import PrepareConfig
 from pipelines.core.elements import Affine
 from pipelines.inputs import listing
+from pipelines.inputs.rules import InputSpec
 from pipelines.job import stages, units
 from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
@@ -27,16 +28,19 @@ from pipelines.work_dir import Work
 from pipelines.workers import pool
 
 
-def write(pipeline: beam.Pipeline, config: PrepareConfig, work: Work) -> None:
+def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work: Work) -> None:
     """Builds the job that reads the inputs and writes staged shards.
 
     If the encoding stores no floats, the job also finishes the shards.
+
+    Args:
+      spec: how the input is listed; see `listing.check`.
     """
     start_workers, seed = functools.partial(pool.decoders, config.workers, config.input), config.seed
     listed = (
         pipeline
         | "Input" >> beam.Create([config.input])
-        | "ListImages" >> beam.FlatMap(stages.list_batches, config.input_spec).with_outputs("rejected", main="batches")
+        | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
     )
     total = _count_listed(listed, work)
     fingerprint = stages.Fingerprint(start_workers, config.limits)

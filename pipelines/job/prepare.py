@@ -21,6 +21,7 @@ from pipelines.contract import Contract, ledger
 from pipelines.core import elements, errors, progress
 from pipelines.core.summary import Summary
 from pipelines.inputs import listing
+from pipelines.inputs.rules import InputSpec
 from pipelines.job import accounting, pipeline, publish, worker_versions
 from pipelines.job.analysis import Analysis
 from pipelines.options import config_fields
@@ -45,7 +46,12 @@ class Result:
     summary: Summary
 
 
-def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str = "DirectRunner") -> Result:
+def prepare(
+    config: PrepareConfig,
+    beam_flags: Sequence[str] = (),
+    runner: str = "DirectRunner",
+    reading: listing.Reading | None = None,
+) -> Result:
     """Prepares a dataset; returns when the complete dataset is in `config.output`.
 
     Example:
@@ -57,6 +63,7 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     Args:
       beam_flags: options of Beam, such as "--s3_endpoint_url=...".
       runner: name of the Beam runner.
+      reading: how the input is read, if `listing.check` has found it out already.
 
     Raises:
       ConfigError, SourceError, BalanceError: the options or the input cannot be used; nothing was changed.
@@ -70,7 +77,11 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
     source, output = engine.located(config.input, config.output, runner)
     config = dataclasses.replace(config, input=source, output=output, name=config.dataset_name)
     engine.check_buckets(output, runner, beam_flags)
-    listing.check(config.input_spec)
+    if reading is None:
+        reading = listing.check(config.input_spec, config.allow_lost_classes)
+    reading = reading._replace(spec=dataclasses.replace(reading.spec, path=source))
+    for sentence in reading.told:
+        _log.info("%s", sentence)
     work_dir.check_output(output, source)
     if runner not in engine.SERVICES:
         pool.decoders(config.workers, source)  # workers load TensorFlow while this process loads the rest
@@ -78,20 +89,25 @@ def prepare(config: PrepareConfig, beam_flags: Sequence[str] = (), runner: str =
         made_by = worker_versions.here()
         work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config), made_by)
         _log.info("Runs on %s.", the_engine.name)
-        _run_jobs(config, work, the_engine)
+        _run_jobs(config, reading.spec, work, the_engine)
         plan = accounting.read_plan(work)
         seconds = time.monotonic() - started
         records = sum(plan.records.values())
         summary, totals = accounting.summarize(
-            config, work, plan, {"runner": the_engine.name, "seconds": seconds, "images_per_second": records / seconds}
+            config,
+            reading,
+            work,
+            plan,
+            {"runner": the_engine.name, "seconds": seconds, "images_per_second": records / seconds},
         )
-        accounting.check_rejects(summary, config.max_reject_rate, work.path(ledger.REJECTED))
+        rejected = work.path(ledger.REJECTED)
+        accounting.check_rejects(summary, config.max_reject_rate, rejected, config.allow_lost_classes)
         made = publish.make_contract(config, work, plan, summary, totals)
         contract = publish.publish(output, work, made, summary, totals.ledgers)
     return Result(contract, summary)
 
 
-def _run_jobs(config: PrepareConfig, work: work_dir.Work, the_engine: engine.Engine) -> None:
+def _run_jobs(config: PrepareConfig, spec: InputSpec, work: work_dir.Work, the_engine: engine.Engine) -> None:
     """Executes the jobs that write the finished shards below `work`.
 
     It also writes the scale and the offset that normalize the pixels to work_dir.AFFINE.
@@ -100,7 +116,7 @@ def _run_jobs(config: PrepareConfig, work: work_dir.Work, the_engine: engine.Eng
     staged = None if the_engine.counts_here else lambda: accounting.staged(config.dataset_name, work)
     with progress.shown(shards=staged, pause=_pause(work)), _analysis(config, work) as affine_of_train:
         job = the_engine.new_job()
-        pipeline.write(job, config, work)
+        pipeline.write(job, config, spec, work)
         the_engine.finish(job)
         affine = affine_of_train()
         storage.write_text(work.path(work_dir.AFFINE), json.dumps(affine))

@@ -12,7 +12,9 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 
 from pipelines import storage
+from pipelines.core.elements import HARMLESS
 from pipelines.core.summary import Rejected
+from pipelines.inputs import walk
 from pipelines.storage import external_sort
 
 MAX_LISTED = 300  # rejects that the summary and the report name; all are in rejects/
@@ -23,11 +25,13 @@ class Unwritten:
     """Describes the content of one file of rejects.
 
     reasons: reason -> rejects. classes: (split, label) -> rejects. first: the first MAX_LISTED rejects.
+    faults: label -> rejects that are a fault of the data; a class folder that is empty counts as one.
     """
 
     reasons: Mapping[str, int]
     classes: Mapping[tuple[str, str], int]
     first: tuple[Rejected, ...]
+    faults: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -41,6 +45,7 @@ def write(rejects: Iterable[Rejected], path: str) -> Unwritten:
     """
     reasons: collections.Counter[str] = collections.Counter()
     classes: collections.Counter[tuple[str, str]] = collections.Counter()
+    faults: collections.Counter[str] = collections.Counter()
     first: list[Rejected] = []
     with storage.writing(path) as file:
         for reject in _once(external_sort.ordered(rejects, key=lambda r: (r.uri, r.stage, r.detail))):
@@ -48,9 +53,11 @@ def write(rejects: Iterable[Rejected], path: str) -> Unwritten:
             file.write(line.encode("utf-8", "backslashreplace") + b"\n")
             reasons[reject.reason] += 1
             classes[reject.split, reject.label] += 1
+            if reject.label and (reject.reason not in HARMLESS or reject.reason == walk.EMPTY):
+                faults[reject.label] += 1
             if len(first) < MAX_LISTED:
                 first.append(reject)
-    return Unwritten(reasons, classes, tuple(first))
+    return Unwritten(reasons, classes, tuple(first), faults)
 
 
 def read(folder: str) -> Iterator[Rejected]:

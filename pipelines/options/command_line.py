@@ -47,6 +47,19 @@ def add(parser: argparse.ArgumentParser, kind: type) -> None:
     _add(parser, kind, optional=False)
 
 
+def add_group(parser: argparse.ArgumentParser, kind: type, group: str) -> list[str]:
+    """Adds a flag for each option of one group of the dataclass `kind`, as `add` does.
+
+    Returns:
+      The names of these options.
+    """
+    fields = [field for field in options(kind) if field.metadata.get("group") == group]
+    place = parser.add_argument_group(group)
+    for field in fields:
+        _add_option(place, field, required(field))
+    return [field.name for field in fields]
+
+
 def add_with_file(parser: argparse.ArgumentParser, kind: type, example: str) -> None:
     """Adds --config and a flag for each option of the dataclass `kind`.
 

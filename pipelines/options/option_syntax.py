@@ -40,6 +40,18 @@ def _show_bytes(value: int) -> str:
     return f"{value >> _UNITS[unit]}{unit}"
 
 
+def split_list(text: str) -> list[str]:
+    r"""Returns the parts of a text between commas.
+
+    A comma that belongs to a part is written as a backslash and a comma.
+
+    Example:
+      >>> split_list(r"red\, ripe=0.8,green=0.2")
+      ['red, ripe=0.8', 'green=0.2']
+    """
+    return [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
+
+
 def pairs(text: str, separator: str) -> dict[str, str]:
     """Returns the names and values of a text such as "train=0.8,test=0.2".
 
@@ -47,7 +59,7 @@ def pairs(text: str, separator: str) -> dict[str, str]:
       ValueError: a name is missing or occurs twice.
     """
     found: dict[str, str] = {}
-    for part in text.split(","):
+    for part in split_list(text):
         name, present, value = part.rpartition(separator)
         if not present or not name.strip() or name.strip() in found:
             raise ValueError(f"should be NAME{separator}VALUE,… with each name once. Received: {text!r}.")
@@ -69,11 +81,33 @@ def number(text: str, kind: type[float] | type[int]) -> Any:
 
 def joined(values: Mapping[str, float], separator: str = "=") -> str:
     """Returns "NAME=VALUE,…", which `pairs` reads."""
-    return ",".join(f"{name}{separator}{value:.15g}" for name, value in values.items())
+    return ",".join(f"{_escaped(name)}{separator}{value:.15g}" for name, value in values.items())
+
+
+def _escaped(text: str) -> str:
+    return text.replace(",", "\\,")
 
 
 def _parse_shares(text: str) -> dict[str, float]:
     return {name: number(value, float) for name, value in pairs(text, "=").items()}
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in split_list(text)) if text else ()
+    if not all(names):
+        raise ValueError(f"should be a list such as A,B without empty parts. Received: {text!r}.")
+    return names
+
+
+def _parse_named(text: str) -> tuple[tuple[str, str], ...]:
+    found = tuple(pairs(text, "=").items()) if text else ()
+    if not all(value for _, value in found):
+        raise ValueError(f"should be NAME=VALUE,… Received: {text!r}.")
+    return found
+
+
+def _show_named(value: Iterable[tuple[str, str]]) -> str:
+    return ",".join(f"{_escaped(name)}={_escaped(text)}" for name, text in value)
 
 
 def _show_color(value: Iterable[int]) -> str:
@@ -85,3 +119,5 @@ COLOR = Syntax(_parse_color, _show_color, "R,G,B")
 BYTES = Syntax(_parse_bytes, _show_bytes, "SIZE")
 COUNT = Syntax(_parse_bytes, _show_bytes, "N")  # a large number that is no number of bytes
 SHARES = Syntax(_parse_shares, joined, "NAME=SHARE,…")
+NAMES = Syntax(_parse_names, lambda names: ",".join(map(_escaped, names)), "A,B,…")
+NAMED = Syntax(_parse_named, _show_named, "NAME=VALUE,…")  # pairs of texts, in order

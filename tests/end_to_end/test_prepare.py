@@ -63,7 +63,7 @@ def test_counts_agree_everywhere(prepared, photos):
     s = result.summary
     assert s.read == files == 41
     assert s.rejected == {"not-an-image": 1} == c.rejected
-    assert [os.path.basename(r.uri) for r in s.rejects] == ["notes.txt"]
+    assert [os.path.basename(r.uri) for r in s.rejects] == ["notes.jpg"]
     assert s.read == sum(natural.values()) + sum(s.rejected.values())
     for name, split in c.splits.items():
         rows = read_split(out, c, name)
@@ -337,7 +337,7 @@ def test_a_folder_without_images_is_an_error_and_not_an_empty_dataset(tmp_path):
     config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), max_reject_rate=1)
     with pytest.raises(SourceError, match="holds no file"):
         prepare.prepare(config)
-    (tmp_path / "in/class/notes.txt").write_text("not an image")
+    (tmp_path / "in/class/notes.jpg").write_text("not an image")
     # An engine of its own tells the error as text.
     with pytest.raises((NothingUsableError, EngineError), match="No readable image in split 'train'"):
         prepare.prepare(config)
@@ -409,7 +409,7 @@ def test_an_image_that_cannot_be_decoded_is_one_reject_however_many_copies(photo
     result = prepare.prepare(config)
     assert result.summary.rejected == {"not-an-image": 1, "undecodable": 1}
     found = {os.path.basename(r.uri): (r.stage, r.label) for r in result.summary.rejects}
-    assert found == {"01.jpg": ("decode", "cat"), "notes.txt": ("fingerprint", "bee")}
+    assert found == {"01.jpg": ("decode", "cat"), "notes.jpg": ("fingerprint", "bee")}
     assert result.summary.read == 41
     assert result.contract.splits["train"].natural["cat"] == 4
     lines = (tmp_path / "out/rejects/rejected.jsonl").read_text().splitlines()

@@ -69,7 +69,7 @@ def test_everything_is_as_after_a_local_run(published, prepared):
     assert result.contract.source_digest == local.contract.source_digest
     assert result.summary.classes == local.summary.classes
     assert result.summary.rejected == local.summary.rejected == {"not-an-image": 1}
-    assert [r.uri for r in result.summary.rejects] == [f"{config.input}/bee/notes.txt"]
+    assert [r.uri for r in result.summary.rejects] == [f"{config.input}/bee/notes.jpg"]
     assert storage.children(config.output) == storage.children(str(prepared[0]))  # and no work is left
 
 

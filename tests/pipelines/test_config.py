@@ -111,6 +111,10 @@ def test_the_name_is_made_of_the_folders(output, name):
 
 
 CHANGES = [
+    {"split_names": (("seg_train", "train"),)},
+    {"label_from": "leaf"},
+    {"include": ("*.jpg",)},
+    {"exclude": ("*.jpg",)},
     {"duplicates": "drop"},
     {"layout": "split"}, {"size": (128, 64)}, {"size": (64, 128)}, {"resize": "pad"}, {"filter": "bilinear"},
     {"background": (0, 0, 0)}, {"normalize": "unit"}, {"splits": {"train": 0.9, "test": 0.1}},
@@ -141,6 +145,7 @@ NEUTRAL = {
     "thumbnails": 9,
     "image_timeout": 5.0,
     "image_memory": 1 << 28,
+    "allow_lost_classes": True,
 }
 
 

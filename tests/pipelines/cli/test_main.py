@@ -38,7 +38,7 @@ def test_prepare_inspect_and_verify(photos, tmp_path, monkeypatch):
     assert "Read 41, rejected 1 (not-an-image 1), wrote 40 records in 3 shards." in done.stdout
     assert "Equal images: 2 groups, 1 under conflicting labels." in done.stdout
     for line in done.stderr.splitlines():
-        assert line.startswith(("Runs on FnApiRunner", "reading:", "preparing:")), line
+        assert line.startswith(("Reads ", "Folders below", "Runs on FnApiRunner", "reading:", "preparing:")), line
     assert contract.load(out).image_shape == (16, 16, 3)
     checked = run("verify", str(out))
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -60,7 +60,7 @@ def test_too_much_bad_data_is_status_3(photos, tmp_path):
     assert "error: 1 of 41 inputs were rejected (2.4%)" in done.stderr
     assert "Traceback" not in done.stderr
     listed = (tmp_path / "data/.shardmill/rejected.jsonl").read_text()
-    assert "notes.txt" in listed
+    assert "notes.jpg" in listed
     assert not (tmp_path / "data/contract.json").exists()
 
 

@@ -38,7 +38,7 @@ def test_every_kind_of_change_is_named(prepared, moved):
     same.write_bytes(data)
     os.utime(same, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert (same.stat().st_size, same.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
-    (moved / "bee/notes.txt").write_text("still not an image")  # a reject is known by its content too
+    (moved / "bee/notes.jpg").write_text("still not an image")  # a reject is known by its content too
     (moved / "cat/00.jpg").rename(moved / "ant/cat.jpg")
     (moved / "ant/00.jpg").unlink()
     os.mkfifo(moved / "ant/00.jpg")
@@ -51,7 +51,7 @@ def test_every_kind_of_change_is_named(prepared, moved):
     assert [(c.kind, c.input) for c in found.changes] == [
         ("changed", "ant/00.jpg"),
         ("changed", "bee/01.jpg"),
-        ("changed", "bee/notes.txt"),
+        ("changed", "bee/notes.jpg"),
         ("gone", "cat/00.jpg"),
         ("new", "ant/cat.jpg"),
         ("new", "cat/new.jpg"),

@@ -22,7 +22,7 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import folders, listing, manifest, walk
+from pipelines.inputs import listing, manifest, walk
 from pipelines.inputs.rules import InputSpec
 from tests.support import object_stores
 
@@ -82,12 +82,6 @@ def test_split_folders_under_their_usual_names(folder, split, tmp_path):
     assert set(rejects.values()) == {"hidden"}
 
 
-def test_one_other_folder_makes_them_classes(tmp_path):
-    touch(tmp_path, "train/x/1.jpg", "plane/2.jpg")
-
-    assert [s[2:4] for s in listed(tmp_path)[0]] == [("plane", ""), ("train", "")]
-
-
 def test_the_layout_can_be_stated(tmp_path):
     touch(tmp_path, "train/a/1", "fold_1/b/2", "fold-2/b/3")
 
@@ -100,10 +94,12 @@ def test_the_layout_can_be_stated(tmp_path):
 
 
 def test_files_without_a_label(tmp_path):
-    touch(tmp_path, "readme.txt", "cat/1")
+    touch(tmp_path / "class", "stray.jpg", "readme.txt", "cat/1")
     touch(tmp_path / "split", "train/1", "train/cat/2", "test/cat/3")
 
-    assert listed(tmp_path)[1] == {f"{tmp_path}/readme.txt": "no-label"}
+    assert listed(tmp_path / "class")[1] == {
+        f"{tmp_path}/class/stray.jpg": "no-label", f"{tmp_path}/class/readme.txt": "other-file",
+    }  # fmt: skip
     assert listed(tmp_path / "split")[1] == {f"{tmp_path}/split/train/1": "no-label"}
 
 
@@ -169,7 +165,9 @@ NAMES = [
     "größe.jpg",
     " .jpg",
     "a b.jpg",
-    "x.csv",
+    "a,b.jpg",
+    "no ending",
+    "x.another",
 ]
 
 
@@ -356,7 +354,6 @@ def test_check_says_what_is_not_there(path, message, tmp_path):
 @pytest.mark.parametrize(
     ("path", "reasons"),
     [
-        ("in/cat", "no-label 2"),  # the class folder itself, in place of the folder that holds it
         ("in/*/*.png", ""),
         ("rows.jsonl", "outside-input 1, bad-row 1"),
     ],
@@ -373,7 +370,7 @@ def test_check_says_why_nothing_can_be_used(path, reasons, tmp_path):
 def test_check_lets_pass_what_has_images(path, tmp_path):
     touch(tmp_path, "cat/1", "a[1]/x/2")
     (tmp_path / "rows.jsonl").write_text('{"path": "cat/1", "label": "cat"}\n')
-    assert listing.check(spec(tmp_path / path)) is None
+    assert listing.check(spec(tmp_path / path)).spec.path == str(tmp_path / path)
 
 
 def test_an_absent_folder_is_an_error_when_it_is_listed_too(tmp_path):
@@ -459,7 +456,7 @@ def test_remote_inputs_that_are_not_there():
     with object_stores.in_memory() as store:
         store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b""}
         for path in ("gs://b/in", "gs://b/m.csv", "gs://b/in/*/*"):
-            assert listing.check(spec(path)) is None
+            assert listing.check(spec(path)).spec.path == path
         for path, said in (
             ("gs://b/i", "There is nothing below 'gs://b/i'"),
             ("gs://b/n/*", "There is nothing below 'gs://b/n/\\*'"),
@@ -486,7 +483,7 @@ def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
         def __exit__(self, *error):
             return self._entries.__exit__(*error)
 
-    monkeypatch.setattr(folders.os, "scandir", Backwards)
+    monkeypatch.setattr(walk.os, "scandir", Backwards)
     assert list(listing.list_sources(spec(tmp_path))) == first
 
 

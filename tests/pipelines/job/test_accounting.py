@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import pytest
@@ -11,7 +12,9 @@ from pipelines.config import PrepareConfig
 from pipelines.core import elements
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import Rejected, Summary
-from pipelines.job import accounting, publish
+from pipelines.inputs.listing import Reading
+from pipelines.inputs.rules import InputSpec
+from pipelines.job import accounting, publish, rejects
 from pipelines.plan.balance import Copies
 from pipelines.plan.plan import Plan
 from pipelines.work_dir import Work
@@ -52,7 +55,10 @@ def test_the_limit_of_rejects_is_exact(read, bad, rate, fails):
 
 
 def test_the_harmless_reasons_are_those_that_are_no_fault_of_the_data():
-    assert set(elements.HARMLESS) == {"hidden", "no-label", "repeated-row", "duplicate", "conflicting-labels"}
+    assert set(elements.HARMLESS) == {
+        "hidden", "system-file", "other-file", "left-aside", "empty-folder", "no-label", "repeated-row", "duplicate",
+        "conflicting-labels",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("reason", elements.HARMLESS)
@@ -68,12 +74,26 @@ def test_only_harmless_rejects_are_never_too_many():
     accounting.check_rejects(summary(3, hidden=3), 0.0, "")
 
 
-def test_labels_of_which_nothing_is_left_are_named():
-    rejected = {("", "dog"): 1, ("train", "dog"): 2, ("", "cat"): 7, ("", ""): 3, ("", ".git"): 4, ("", "b" * 99): 1}
-    assert list(accounting._lost_labels(("cat",), rejected)) == [
-        f"These labels are not in the dataset, because all of their inputs were rejected: {'b' * 79}… (1), dog (3)."
-    ]
-    assert list(accounting._lost_labels(("cat", "dog", "b" * 99), rejected)) == []
+def test_classes_of_which_nothing_is_left_refuse_the_dataset_unless_allowed():
+    lost = dataclasses.replace(summary(1000, duplicate=3), lost_classes={"dog": 3, "b" * 99: 1})
+    with pytest.raises(DataRejectedError, match=rf"would be missing: {'b' * 79}… \(1\), dog \(3\)\. .*--allow-lost-cl"):
+        accounting.check_rejects(lost, 0.5, "rejected.jsonl")
+    accounting.check_rejects(lost, 0.5, "rejected.jsonl", allow_lost_classes=True)
+
+
+def test_what_counts_as_a_loss_of_a_class(tmp_path):
+    def reject(label: str, reason: str) -> Rejected:
+        return Rejected(f"in/{label}/{reason}", label, "", "", "list", reason, "A sentence.")
+
+    rejected = rejects.write(
+        [reject("dog", "crashed"), reject("dog", "empty"), reject("ant", "empty-folder"), reject("cow", "duplicate"),
+         reject(".git", "hidden"), reject("", "no-label")],
+        str(tmp_path / "rejected.jsonl"),
+    )  # fmt: skip
+    assert rejected.faults == {"dog": 2, "ant": 1}
+
+
+READING = Reading(InputSpec("in"), ("Reads it.",))
 
 
 @pytest.fixture
@@ -87,7 +107,7 @@ def work(tmp_path) -> Work:
         "file_bytes": {"512": 3}, "levels": [[1] * 256] * 3, "rejects": [], "thumbnails": [], "weighted": False,
         "source_digest": "0" * 64, "ledger_sha256": "0" * 64,
     }  # fmt: skip
-    reject = {"uri": "in/bee/notes.txt", "label": "bee", "split": "", "digest": "", "stage": "fingerprint",
+    reject = {"uri": "in/bee/notes.jpg", "label": "bee", "split": "", "digest": "", "stage": "fingerprint",
               "reason": "not-an-image", "detail": ""}  # fmt: skip
     storage.write_text(made.path("plan.json"), plan.to_json())
     storage.write_text(made.path("staged", f"{account['file']}.json"), json.dumps(account))
@@ -100,13 +120,13 @@ def test_every_input_is_written_left_out_or_rejected(work, tmp_path, listed, une
     storage.write_text(work.path(work_dir.LISTED), str(listed))
     config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), splits={"train": 1.0})
     if not unexplained:
-        found, _ = accounting.summarize(config, work, accounting.read_plan(work), {})
+        found, _ = accounting.summarize(config, READING, work, accounting.read_plan(work), {})
         assert (found.read, found.classes["train"]["bee"].natural, found.rejected) == (4, 3, {"not-an-image": 1})
         return
     with pytest.raises(
         IncompleteError, match=f"{listed} inputs were listed, but 3 images and 1 rejects .*: {unexplained} are"
     ):
-        accounting.summarize(config, work, accounting.read_plan(work), {})
+        accounting.summarize(config, READING, work, accounting.read_plan(work), {})
 
 
 def test_a_finished_shard_of_fewer_records_than_its_account_is_not_published(work):

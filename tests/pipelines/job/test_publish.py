@@ -311,9 +311,10 @@ def test_an_input_that_vanishes_leaves_the_old_dataset(prepared, tmp_path, monke
     shutil.copytree(config.input, photos)
     check = prepare.listing.check
 
-    def vanishes_after_the_check(spec):
-        check(spec)
+    def vanishes_after_the_check(spec, allow_lost_classes):
+        reading = check(spec, allow_lost_classes)
         shutil.rmtree(photos)
+        return reading
 
     monkeypatch.setattr(prepare.listing, "check", vanishes_after_the_check)
     with pytest.raises(Exception, match="cannot be read"):  # as Beam wraps it

@@ -1,0 +1,103 @@
+"""Formats what `look` finds: images by class and split, and what is not used."""
+
+from __future__ import annotations
+
+import collections
+import json
+from typing import NamedTuple
+
+from pipelines.core.summary import Rejected, reading_order
+from pipelines.core.text import cut, printable, table
+from pipelines.inputs import listing
+
+MOST_ROWS = 40  # classes that the table shows
+EXAMPLES = 6  # images of a class on the contact sheet
+MOST_CLASSES = 30  # classes on the contact sheet
+DRAWN = ""  # the split of images for which the input states none
+
+
+class Found(NamedTuple):
+    """Holds what is listed.
+
+    Attributes:
+      told: sentences that say how the input is read.
+      images: label -> split -> number of images.
+      aside: reason -> number of inputs that would not be used.
+      firsts: reason -> the first of these inputs, and why.
+      lost: class -> why it would have no image.
+      examples: label -> paths of the first images.
+    """
+
+    told: tuple[str, ...]
+    images: dict[str, collections.Counter[str]]
+    aside: collections.Counter[str]
+    firsts: dict[str, tuple[str, str]]
+    lost: dict[str, str]
+    examples: dict[str, list[str]]
+
+
+def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
+    """Lists an input and counts what it holds.
+
+    Raises:
+      SourceError: as `listing.list_sources`.
+    """
+    found = Found(reading.told, {}, collections.Counter(), {}, {}, {})
+    rejected: dict[str, str] = {}
+    for item in listing.list_sources(reading.spec):
+        if isinstance(item, Rejected):
+            found.aside[item.reason] += 1
+            found.firsts.setdefault(item.reason, (item.uri, item.detail))
+            if item.label:
+                rejected.setdefault(item.label, item.detail)
+            continue
+        found.images.setdefault(item.label, collections.Counter())[item.split] += 1
+        examples = found.examples.setdefault(item.label, [])
+        if len(examples) < EXAMPLES and len(found.examples) <= MOST_CLASSES:
+            examples.append(item.uri)
+    if not allow_lost_classes:
+        found.lost.update((k, why) for k, why in sorted(rejected.items()) if k not in found.images and k[0] != ".")
+    return found
+
+
+def as_text(found: Found) -> str:
+    """Returns the sentences, the table of classes, and what would not be used."""
+    lines = [*(printable(sentence) for sentence in found.told), ""]
+    splits = reading_order(sorted({split for counts in found.images.values() for split in counts}))
+    labels = sorted(found.images)
+    rows = [_row(printable(cut(label, 60)), found.images[label], splits) for label in labels[:MOST_ROWS]]
+    if len(labels) > MOST_ROWS:
+        others = sum((found.images[label] for label in labels[MOST_ROWS:]), collections.Counter())
+        rows.append(_row(f"{len(labels) - MOST_ROWS:,} more classes", others, splits))
+    rows.append(_row("all", sum(found.images.values(), collections.Counter()), splits))
+    heads = [split or "splits are drawn" for split in splits]
+    lines.append(table(("class", *heads), rows))
+    lines.append("")
+    for reason, number in found.aside.most_common():
+        uri, why = found.firsts[reason]
+        lines.append(f"Not used: {number:,} {reason}; the first is {printable(uri)}. {printable(why)}")
+    for label, why in found.lost.items():
+        lines.append(
+            f"The class {printable(label)!r} would be missing: {printable(why)} prepare refuses that without "
+            "--allow-lost-classes."
+        )
+    lines.append("No image was read. prepare with the same options reads the input in this way.")
+    return "\n".join(lines)
+
+
+def as_json(found: Found) -> str:
+    """Returns the same as one JSON object."""
+    return json.dumps(
+        {
+            "told": list(found.told),
+            "images": {label: dict(counts) for label, counts in sorted(found.images.items())},
+            "not_used": dict(sorted(found.aside.items())),
+            "lost_classes": found.lost,
+        },
+        indent=2,
+        sort_keys=True,
+    )
+
+
+def _row(name: str, counts: collections.Counter[str], splits: list[str]) -> tuple[str | int, ...]:
+    return name, *(counts[split] for split in splits)

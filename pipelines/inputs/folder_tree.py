@@ -1,0 +1,121 @@
+"""Builds the tree of an input's folders, with the number of images in each."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from pipelines.inputs import other_files
+from pipelines.inputs.walk import EMPTY, Problem
+
+TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+MOST_TABLES = 3  # tables of one folder that a message may name
+
+
+@dataclasses.dataclass(eq=False)
+class Folder:
+    """Describes one folder of an input.
+
+    Attributes:
+      name: its own name; "" for the input.
+      path: its path relative to the input.
+      images: number of files directly in it whose names do not show that they hold no picture.
+      total: number of such files in it and below it.
+      first: the path of one of these files, "" if there is none.
+      others: ending -> number of files in it and below it that hold no picture; files of the system do not count.
+      tables: the first names of files directly in it that may be tables of labels.
+      folders: name -> folder directly in it; hidden and system folders are left out.
+      problem: why it cannot be entered, or None.
+    """
+
+    name: str = ""
+    path: str = ""
+    images: int = 0
+    total: int = 0
+    first: str = ""
+    others: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    tables: list[str] = dataclasses.field(default_factory=list)
+    folders: dict[str, Folder] = dataclasses.field(default_factory=dict)
+    problem: Problem | None = None
+
+    @property
+    def with_images(self) -> list[Folder]:
+        """Returns the folders in it that hold images at any depth, by name."""
+        return [folder for _, folder in sorted(self.folders.items()) if folder.total]
+
+    @property
+    def is_empty(self) -> bool:
+        """Tells whether it holds nothing but files of the system, at any depth."""
+        return not self.total and not self.others
+
+    def tree(self) -> Iterator[Folder]:
+        """Yields the folder and all folders below it."""
+        stack = [self]
+        while stack:
+            folder = stack.pop()
+            yield folder
+            stack += [below for _, below in sorted(folder.folders.items(), reverse=True)]
+
+
+def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
+    """Builds the tree of an input's folders.
+
+    Args:
+      found: (path relative to the input, problem) of every file, and of every folder that is empty or cannot be
+        entered; see `walk.walk`.
+    """
+    root = Folder()
+    ways: dict[str, list[Folder]] = {"": [root]}  # the files of a folder come together
+    for key, problem in found:
+        above, _, name = key.rpartition("/")
+        if is_left_out(key.split("/")):
+            continue
+        if problem is not None and _is_of_a_folder(name, problem):
+            _path(root, key.split("/"))[-1].problem = None if problem.reason == EMPTY else problem
+            continue
+        if above not in ways:
+            ways[above] = _path(root, above.split("/"))
+        way = ways[above]
+        if other_files.is_system_file(name):
+            continue
+        if other_files.holds_no_picture(name):
+            ending = os.path.splitext(name)[1].lower()
+            for folder in way:
+                folder.others[ending] += 1
+            if ending in TABLE_ENDINGS and len(way[-1].tables) < MOST_TABLES:
+                way[-1].tables.append(name)
+            continue
+        way[-1].images += 1
+        for folder in way:
+            folder.total += 1
+            folder.first = folder.first or key
+    return root
+
+
+def _is_of_a_folder(name: str, problem: Problem) -> bool:
+    """Tells whether a problem is that of a folder, as far as one can tell.
+
+    A link that leads nowhere and has no ending was a link to a folder, such as one on a disk that is not mounted.
+    """
+    return problem.folder or (problem.reason == "dangling-link" and not os.path.splitext(name)[1])
+
+
+def is_left_out(parts: Sequence[str]) -> bool:
+    """Tells whether a path leads through a hidden folder or one of a system."""
+    return any(part[:1] == "." or part in other_files.SYSTEM_FOLDERS for part in parts)
+
+
+def _path(root: Folder, parts: Iterable[str]) -> list[Folder]:
+    """Returns the folders from the root to the one with these names.
+
+    Those that are missing are made.
+    """
+    way = [root]
+    for part in parts:
+        above = way[-1]
+        if part not in above.folders:
+            above.folders[part] = Folder(part, f"{above.path}/{part}".lstrip("/"))
+        way.append(above.folders[part])
+    return way

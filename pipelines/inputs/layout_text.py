@@ -1,0 +1,82 @@
+"""Says in sentences how an input folder is read, before any image is read."""
+
+from __future__ import annotations
+
+import collections
+
+from pipelines.core.text import listed, plural, utf8_text
+from pipelines.inputs.folder_tree import Folder
+from pipelines.inputs.layout import LABEL_RULES, Layout
+from pipelines.inputs.split_names import split_of
+
+NAMED = 8  # names in a sentence
+_RULES = {
+    "top": "class/file",
+    "leaf": "the folder that holds an image is its class",
+    "parent": "the folder above the one that holds an image is its class",
+    "path": "all folders of the path are the class",
+}
+
+
+def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
+    """Returns the sentences.
+
+    Example:
+      >>> from pipelines.inputs import folder_tree
+      >>> tree = folder_tree.build((f"photos/{name}/1.jpg", None) for name in ("cat", "dog"))
+      >>> describe(tree, Layout((("photos", ""),)), "in")
+      ("Reads 'in' as class/file below 'photos': 2 images of 2 classes.",)
+
+    Args:
+      tree: the folders of the input.
+      layout: how they are read.
+      path: the input as the user named it.
+    """
+    images: collections.Counter[str] = collections.Counter()  # folder of a split -> images
+    labels: set[str] = set()
+    unlabelled = deep = 0
+    for folder in tree.tree():
+        if not folder.images:
+            continue
+        place = layout.place(f"{folder.path}/file".lstrip("/"))
+        if place.aside:
+            continue
+        if layout.label_from in LABEL_RULES and not place.label:
+            unlabelled += folder.images
+            continue
+        labels.add(place.label)
+        below = next((top for top, _ in layout.splits if not top or f"{folder.path}/".startswith(f"{top}/")), "")
+        images[below] += folder.images
+        deep += layout.label_from == "top" and folder.path[len(below) :].strip("/").count("/") > 0
+    lines = [_first(layout, path, images, labels)]
+    if deep:
+        lines.append("Folders below a class folder are read as part of the class.")
+    named = sorted(label for label in labels if split_of(label))
+    if named and layout.label_from != "path":
+        lines.append(
+            f"Note that the class {listed(map(repr, named), NAMED)} is called like a split. If it is one, name the "
+            "folders of the splits with --split-names."
+        )
+    if unlabelled:
+        lines.append(f"{plural(unlabelled, 'image')} in no class folder: not used, because there is no label.")
+    folders = {folder.path: folder for folder in tree.tree()}
+    for name, why in layout.aside:
+        lines.append(f"Leaves aside {utf8_text(name)!r} ({plural(folders[name].total, 'image')}). {why}")
+    if tree.others:
+        kinds = (f"{count} {ending or 'without ending'}" for ending, count in tree.others.most_common())
+        lines.append(f"Files whose endings are not those of images: {listed(kinds, NAMED)}.")
+    return tuple(lines)
+
+
+def _first(layout: Layout, path: str, images: collections.Counter[str], labels: set[str]) -> str:
+    total = plural(images.total(), "image")
+    classes = f" of {plural(len(labels), 'class', 'classes')}" if layout.label_from in LABEL_RULES else ""
+    rule = _RULES.get(layout.label_from, f"the label is what {layout.label_from!r} finds in the path")
+    [(top, split), *more] = layout.splits
+    if not more and not split:
+        below = f" below {utf8_text(top)!r}" if top else ""
+        between = " as " if layout.label_from == "top" else ": "
+        return f"Reads {utf8_text(path)!r}{between}{rule}{below}: {total}{classes}."
+    splits = (f"{split} is {utf8_text(top)!r} ({plural(images[top], 'image')})" for top, split in layout.splits)
+    rule = "split/class/file" if layout.label_from == "top" else f"splits; {rule}"
+    return f"Reads {utf8_text(path)!r} as {rule}: {listed(splits, NAMED)}; {total}{classes}."

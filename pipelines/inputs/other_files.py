@@ -1,0 +1,36 @@
+"""Tells images apart from what systems, editors and annotators leave beside them."""
+
+from __future__ import annotations
+
+import os
+
+# Folders and files that systems and programs make on their own. Nobody puts images of a class there.
+SYSTEM_FOLDERS = frozenset({
+    "__MACOSX", "@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot", "$RECYCLE.BIN", "RECYCLER",
+    "System Volume Information", "lost+found", "Network Trash Folder", "Temporary Items", "__pycache__", "CVS",
+})  # fmt: skip
+SYSTEM_FILES = frozenset({"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "picasa.ini", "icon\r"})
+# Endings of files that hold no picture. A file with any other ending, or with none, is read, and its bytes decide.
+_NO_PICTURE = frozenset({
+    "aae", "avi", "bat", "bib", "c", "cfg", "ckpt", "conf", "cpp", "csv", "db", "doc", "docx", "exe", "h", "h5",
+    "hdf5", "htm", "html", "ini", "ipynb", "java", "js", "json", "jsonl", "keras", "lnk", "lock", "log", "m", "m4v",
+    "mat", "md", "md5", "mkv", "mov", "mp3", "mp4", "mpeg", "mpg", "names", "ndjson", "nfo", "ods", "odt", "onnx",
+    "parquet", "pb", "pdf", "pickle", "pkl", "ppt", "pptx", "pt", "pth", "py", "pyc", "r", "rst", "rtf", "sh", "sha1",
+    "sha256", "sqlite", "tex", "tflite", "toml", "tsv", "txt", "url", "wav", "webm", "wmv", "xls", "xlsx", "xml", "xmp",
+    "yaml", "yml",
+})  # fmt: skip
+
+
+def is_system_file(name: str) -> bool:
+    """Tells whether a system makes files of this name, such as Thumbs.db."""
+    return name.lower() in SYSTEM_FILES
+
+
+def holds_no_picture(name: str) -> bool:
+    """Tells whether a file's name shows that it holds no picture.
+
+    Example:
+      >>> holds_no_picture("Thumbs.db"), holds_no_picture("labels.txt"), holds_no_picture("IMG_1.heic")
+      (True, True, False)
+    """
+    return is_system_file(name) or os.path.splitext(name)[1][1:].lower() in _NO_PICTURE

@@ -1,0 +1,44 @@
+"""Matches paths with the patterns of a glob, --include and --exclude."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Sequence
+
+
+def matches(pattern: Sequence[str], names: Sequence[str], folder: bool = False) -> bool:
+    """Tells whether the names of a path match the names of a pattern.
+
+    *, ? and [...] match within a name, and ** matches any folders.
+
+    Args:
+      folder: True asks whether something below the folder of this path may match.
+    """
+    if not names:
+        return bool(pattern) if folder else all(p == "**" for p in pattern)
+    if not pattern:
+        return False
+    if pattern[0] == "**":
+        return matches(pattern[1:], names, folder) or matches(pattern, names[1:], folder)
+    return fnmatch.fnmatchcase(names[0], pattern[0]) and matches(pattern[1:], names[1:], folder)
+
+
+def selects(patterns: Sequence[str], names: Sequence[str]) -> bool:
+    """Tells whether one of the patterns selects a path or a folder that contains it.
+
+    A pattern without a slash selects a file or folder of this name at any depth. A pattern with a slash begins at the
+    input.
+
+    Example:
+      >>> selects(("*.txt", "train/old"), ("train", "old", "cat", "1.jpg"))
+      True
+    """
+    for pattern in patterns:
+        parts = pattern.strip("/").split("/")
+        for end in range(1, len(names) + 1):
+            if "/" in pattern.rstrip("/"):
+                if matches(parts, names[:end]):
+                    return True
+            elif fnmatch.fnmatchcase(names[end - 1], parts[0]):
+                return True
+    return False

@@ -1,0 +1,129 @@
+"""`look`: what it prints of an input, and its status, on small inputs and on inputs as people have them."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from pipelines.cli import main
+from tests.support.images import draw_photo
+
+
+@pytest.fixture
+def photos(tmp_path) -> pathlib.Path:
+    for split, number in (("train", 3), ("val", 1)):
+        for label in ("cat", "dog"):
+            for i in range(number):
+                path = tmp_path / "in" / split / label / f"{i}.jpg"
+                draw_photo(path, seed=i, size=(40, 30))
+    (tmp_path / "in/train/cat/Thumbs.db").write_bytes(b"x")
+    return tmp_path / "in"
+
+
+def test_the_table_is_exact(photos, capsys):
+    assert main.main(["look", str(photos)]) == 0
+    assert capsys.readouterr().out == (
+        f"Reads '{photos}' as split/class/file: train is 'train' (6 images), validation is 'val' (2 images); 8 images "
+        "of 2 classes.\n\n"
+        "class  train  validation\n"
+        "-----  -----  ----------\n"
+        "cat        3           1\n"
+        "dog        3           1\n"
+        "all        6           2\n\n"
+        f"Not used: 1 system-file; the first is {photos}/train/cat/Thumbs.db. The system or a program made it; "
+        "it is no image of the input.\n"
+        "No image was read. prepare with the same options reads the input in this way.\n"
+    )
+
+
+def test_json_and_a_contact_sheet(photos, tmp_path, capsys):
+    assert main.main(["look", str(photos), "--exclude", "dog", "--json", "--images", str(tmp_path / "sheet.png")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == {"cat": {"train": 3, "validation": 1}}
+    assert found["not_used"] == {"system-file": 1}
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (4 * 136 + 8, 158 + 8)  # one row of four images
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--label-from", "(a)(b)"], "--label-from: should be auto, top, leaf"),
+        (["--label-from", "("], "should be a regular expression"),
+        (["--split-names", "train"], "should be NAME=VALUE"),
+        (["--split-names", "train=a b"], "a split's name should be letters"),
+        (["--split-names", "train=train", "--layout", "split"], "Leave out --layout split"),
+        (["--exclude", "a,,b"], "without empty parts"),
+    ],
+)
+def test_bad_use_is_one_sentence(photos, option, message, capsys):
+    try:
+        status = main.main(["look", str(photos), *option])
+    except SystemExit as e:
+        status = e.code
+    error = capsys.readouterr().err
+    assert (status, error.count("\n")) == (2, 1)
+    assert message in error
+
+
+def test_a_class_that_would_be_missing_is_named_and_is_no_success(photos, capsys):
+    (photos / "train/empty").mkdir()
+    (photos / "train/away").symlink_to("/nowhere/at/all")
+    (photos / "val/away").symlink_to("/etc")
+    assert main.main(["look", str(photos)]) == 1
+    out = capsys.readouterr().out
+    assert "The class 'empty' would be missing: The folder is empty." in out
+    assert "The class 'away' would be missing: The symbolic link leaves the input" in out
+    assert main.main(["look", str(photos), "--allow-lost-classes"]) == 0
+    out = capsys.readouterr().out
+    assert "would be missing" not in out
+    assert main.main(["prepare", "--input", str(photos), "--output", str(photos.parent / "out")]) == 1
+    assert "would give no image, so their classes would be missing: 'away' (The symbolic link leaves the input" in (
+        capsys.readouterr().err
+    )
+    assert not (photos.parent / "out").exists()
+
+
+def test_a_long_table_is_cut(tmp_path, capsys):
+    for i in range(50):
+        (tmp_path / f"class_{i:02}").mkdir()
+        (tmp_path / f"class_{i:02}/1.jpg").touch()
+    assert main.main(["look", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "class_39                        1\n10 more classes                10\nall                            50\n"
+        in out
+    )
+
+
+CASES = [
+    ("01*", "", [], 0, "train is 'train' (80 images), validation is 'val' (16 images); 120 images of 2 classes."),
+    ("02*", "", [], 2, "two competing roots of splits: test, train, val, and chest_xray/test"),
+    ("02*", "", ["--exclude", "chest_xray"], 0, "120 images of 2 classes"),
+    ("03*", "", [], 0, "228 images of 6 classes.\nLeaves aside 'seg_pred' (20 images)."),
+    ("06*", "", [], 2, "val/images (18 images) is named like the split validation"),
+    ("11*", "", [], 0, "Not used: 4 system-file"),
+    ("12*", "", [], 0, "80 images of 2 classes.\nFiles whose endings are not those of images: 80 .xml."),
+    ("13*", "", [], 2, "This is a detection layout"),
+    ("16*", "", [], 2, "--label-from '([a-z]+)[^/]*$'"),
+    ("16*", "train", ["--label-from", "([a-z]+)[^/]*$"], 0, "dog                  40\nall                  80\n"),
+    ("34*", "", [], 2, "--input"),
+    ("34*", "PetImages/Cat", [], 2, "PetImages"),
+    ("34*", "PetImages", [], 0, "80 images of 2 classes."),
+    ("34*", "archive", [], 0, "80 images of 2 classes."),
+    ("38*", "", [], 0, "60 images of 3 classes."),
+]
+
+
+@pytest.mark.parametrize(("case", "below", "options", "status", "text"), CASES)
+def test_inputs_as_people_have_them(case, below, options, status, text, real_data, tmp_path, capsys):
+    [folder] = (real_data / "cases").glob(case)
+    subprocess.run([sys.executable, str(folder / "make.py"), str(tmp_path)], check=True)
+    assert main.main(["look", str(tmp_path / below), *options]) == status
+    told = capsys.readouterr()
+    assert text in (told.err if status else told.out)

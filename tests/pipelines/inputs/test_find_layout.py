@@ -1,0 +1,189 @@
+"""How folders are read, on trees after well-known data sets; no file is needed, because names and counts decide."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.core.errors import LayoutError
+from pipelines.inputs import find_layout, folder_tree, layout_text
+from pipelines.inputs.layout import Layout
+from pipelines.inputs.rules import InputSpec
+
+
+def tree(*folders: str) -> folder_tree.Folder:
+    """A tree of "path images" texts; a path with an ending is one file."""
+    keys = []
+    for folder in folders:
+        path, _, number = folder.rpartition(" ")
+        keys += [f"{path}/{i}.jpg".lstrip("/") for i in range(int(number))] if path else [number]
+    return folder_tree.build((key, None) for key in keys)
+
+
+def found(*folders: str, **options) -> Layout:
+    return find_layout.find(tree(*folders), InputSpec("in", **options))
+
+
+def labels(layout: Layout, *keys: str) -> list[tuple[str, str]]:
+    return [layout.place(key)[:2] for key in keys]
+
+
+SPLITS = ("train/cat 9", "train/dog 9", "test/cat 3", "test/dog 3")
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        # plain classes, at the top or in wrappers, as zips unpack
+        (("cat 3", "dog 3"), (("", ""),)),
+        (("flower_photos/rose 3", "flower_photos/tulip 3", "flower_photos/LICENSE.txt"), (("flower_photos", ""),)),
+        (("archive/data/images/cat 3", "archive/data/images/dog 3"), (("archive/data/images", ""),)),
+        (("101_ObjectCategories/ant 3", "101_ObjectCategories/bee 3", "Annotations/ant/1.mat"),
+         (("101_ObjectCategories", ""),)),
+        (("only 3",), (("", ""),)),
+        (("cat/1999/may 3", "dog 3"), (("", ""),)),
+        # splits under their names
+        (SPLITS, (("test", "test"), ("train", "train"))),
+        (("Training/a 3", "Training/b 3", "Testing/a 2", "Testing/b 2"), (("Testing", "test"), ("Training", "train"))),
+        (("x/train/a 3", "x/train/b 3", "x/val/a 1", "x/val/b 1"), (("x/train", "train"), ("x/val", "validation"))),
+        (("training_set/training_set/cats 3", "training_set/training_set/dogs 3", "test_set/test_set/cats 3",
+          "test_set/test_set/dogs 2"), (("test_set/test_set", "test"), ("training_set/training_set", "train"))),
+        (("seg_train/seg_train/sea 3", "seg_train/seg_train/ice 3", "seg_test/seg_test/sea 1",
+          "seg_test/seg_test/ice 1", "seg_pred/seg_pred 20"),
+         (("seg_test/seg_test", "test"), ("seg_train/seg_train", "train"))),
+        (("train2017/a 3", "train2017/b 3", "val2017/a 1", "val2017/b 1"),
+         (("train2017", "train"), ("val2017", "validation"))),
+        (("imagenette2/train/n01 3", "imagenette2/train/n02 3", "imagenette2/val/n01 1", "imagenette2/val/n02 1"),
+         (("imagenette2/train", "train"), ("imagenette2/val", "validation"))),
+        (("TrainImages/a 3", "TrainImages/b 3", "TestImages/a 1", "TestImages/b 1"),
+         (("TestImages", "test"), ("TrainImages", "train"))),
+        (("train/cat 3", "train/dog 3"), (("train", "train"),)),
+        # a test set as a contest gives it has no labels
+        (("train/cat 3", "train/dog 3", "test 9"), (("train", "train"),)),
+        (("train/cat 3", "train/dog 3", "test/unknown 9"), (("train", "train"),)),
+        # classes whose names have words of splits
+        (("bullet_train 3", "test_tube 3", "training_shoes 3"), (("", ""),)),
+        (("car 3", "plane 3", "train 3"), (("", ""),)),
+        # patients below the classes
+        (("benign/p01 3", "benign/p02 3", "malignant/p07 3", "malignant/p08 2"), (("", ""),)),
+        (("train/n01/images 3", "train/n02/images 3"), (("train", "train"),)),
+    ],
+)  # fmt: skip
+def test_layouts_that_are_plain(folders, splits):
+    assert found(*folders).splits == splits
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (
+            (*SPLITS, *(f"chest_xray/{s}" for s in SPLITS)),
+            "two competing roots .*--exclude chest_xray;.*in/chest_xray",
+        ),
+        (
+            (*SPLITS, "holdout/cat 3"),
+            r"Beside the splits .*holdout \(3 images\) with the same classes.*--split-na",
+        ),
+        ((*SPLITS, "meta 43"), r"meta \(43 images\) with images in no class folders"),
+        (("train/cat 3", "train/dog 3", "val/images 9", "val/val_annotations.txt"), "named like the split validation"),
+        (("train/cat 3", "train/dog 3", "training/cat 3", "training/dog 3"), "are all named like the split train"),
+        (
+            ("train 40", "train.csv"),
+            r"train \(40 images\): named like splits.*--label-from.*A table is there: tr",
+        ),
+        (("train 40", "test 40"), "read these folders as classes with --layout class"),
+        (("train/images 9", "train/labels/1.txt", "valid/images 9", "valid/labels/1.txt"), "detection layout"),
+        (("images/train 9", "images/val 9", "labels/train/1.txt", "labels/val/1.txt"), "detection layout"),
+        (("VOC2007/JPEGImages 9", "VOC2007/Annotations/1.xml"), "detection layout"),
+        (("images 9", "masks 9"), "segmentation layout"),
+        (("data/images/a 9", "data/masks/a 9"), "segmentation layout"),
+        (
+            ("a/airfield 3", "a/alley 3", "b/bakery 3", "b/bar 3"),
+            "--label-from top .* 2 classes: a, b; .*leaf .* 4 cl",
+        ),
+        (("dogs/beagle 3", "dogs/pug 3", "cats/siamese 3", "cats/manx 2"), "two deep, and either may be the class"),
+        (("fold0/cat 3", "fold0/dog 3", "fold1/cat 3", "fold1/dog 3"), "two deep"),
+        (("cats/train 3", "cats/test 1", "dogs/train 3", "dogs/test 1"), "splits test, train are below the classes"),
+        (("images_001 9", "images_002 9", "labels.csv"), "parts of one collection.*table is there: labels.csv"),
+        (("images_001/images 9", "images_002/images 9"), "parts of one collection"),
+        (("0.jpg", "1.jpg"), "2 images are in no class folder.*if this folder is one class.*--input '?in'?|--input"),
+        (("PetImages/Cat 3", "PetImages/Dog 3", "archive/train/a 3", "archive/test/a 3"), "archive holds splits"),
+    ],
+)
+def test_layouts_that_are_not_plain_are_refused_with_the_options_that_decide(folders, message):
+    with pytest.raises(LayoutError, match=f"(?s)^How to read 'in' is not plain.*{message}") as raised:
+        found(*folders)
+    assert raised.value.exit_status == 2
+    assert "Choose: (a) " in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("folders", "options", "key", "place"),
+    [
+        (("a/airfield 3", "b/bar 3"), {"label_from": "leaf"}, "a/airfield/1.jpg", ("", "airfield")),
+        (("a/airfield 3", "b/bar 3"), {"label_from": "path"}, "a/airfield/1.jpg", ("", "a/airfield")),
+        (("a/airfield 3", "b/bar 3"), {"label_from": "parent"}, "a/airfield/1.jpg", ("", "a")),
+        (("a/airfield 3", "b/bar 3"), {"label_from": "top"}, "a/airfield/1.jpg", ("", "a")),
+        (("a/airfield 3", "b/bar 3"), {"layout": "class"}, "a/airfield/1.jpg", ("", "a")),
+        (("train/a 3", "plane 3"), {"layout": "class"}, "train/a/1.jpg", ("", "train")),
+        (("train/a 3", "fold_1/a 3"), {"layout": "split"}, "fold_1/a/1.jpg", ("fold_1", "a")),
+        (("x/one/a 3", "x/one/b 3", "x/two/a 1"), {"split_names": (("one", "train"), ("x/two", "test"))},
+         "x/two/a/1.jpg", ("test", "a")),
+        (("big/big/a 3", "big/big/b 3", "small/a 1"), {"split_names": (("big", "train"), ("small", "test"))},
+         "big/big/a/1.jpg", ("train", "a")),
+        (("train 3",), {"label_from": r"([a-z]+)[^/]*$"}, "train/cat.1.jpg", ("train", "cat")),
+        (("cats/train 3", "dogs/train 3"), {"label_from": "(?P<label>[^/]+)/(?P<split>[^/]+)/"}, "cats/val/1.jpg",
+         ("validation", "cats")),
+        (("images 3",), {"label_from": "^([A-Za-z_]+)_"}, "images/great_pyrenees_12.jpg", ("", "great_pyrenees")),
+    ],
+)  # fmt: skip
+def test_options_decide(folders, options, key, place):
+    assert found(*folders, **options).place(key)[:2] == place
+
+
+def test_split_names_that_name_nothing_or_several_folders():
+    with pytest.raises(LayoutError, match=r"'seg', and no folder is called so .* with images are: a, b"):
+        found("a 3", "b 3", split_names=(("seg", "train"),))
+    with pytest.raises(LayoutError, match="'x', and 2 folders are called so"):
+        found("a/x/1 3", "b/x/1 3", split_names=(("x", "train"),))
+
+
+def test_what_is_left_aside_is_told():
+    folders = ("train/cat 3", "train/dog 3", "test 9", "notes.txt", "train/cat/1.xml", "train/stray.jpg")
+    layout = found(*folders)
+    assert layout.place("test/1.jpg").aside
+    assert layout_text.describe(tree(*folders), layout, "in") == (
+        "Reads 'in' as split/class/file: train is 'train' (6 images); 6 images of 2 classes.",
+        "1 image in no class folder: not used, because there is no label.",
+        "Leaves aside 'test' (9 images). It holds images in no class folders, so they have no labels.",
+        "Files whose endings are not those of images: 1 .txt, 1 .xml.",
+    )
+    cars = layout_text.describe(tree("car 3", "train/tgv 3"), found("car 3", "train/tgv 3", layout="class"), "in")
+    assert cars[1:] == (
+        "Folders below a class folder are read as part of the class.",
+        "Note that the class 'train' is called like a split. If it is one, name the folders of the splits with "
+        "--split-names.",
+    )
+
+
+def test_system_folders_and_hidden_ones_are_no_part_of_a_layout():
+    layout = found(*SPLITS, "__MACOSX/train/cat 9", ".git/train/cat 9", "@eaDir/train/dog 9", "$RECYCLE.BIN 3")
+    assert layout.splits == (("test", "test"), ("train", "train"))
+
+
+NAMES = st.sampled_from(["train", "val", "test", "cat", "dog", "images", "labels", "seg_train", "seg_test", "a1", "a2"])
+
+
+@given(st.lists(st.tuples(st.lists(NAMES, max_size=4), st.integers(1, 3)), min_size=1, max_size=8))
+def test_every_tree_is_read_or_refused_and_each_image_has_a_place(paths):
+    """Whatever the names: no other error, no label that is not in the path, and no image without a reason."""
+    folders = [f"{'/'.join(path)} {count}" if path else f"{count}.jpg" for path, count in paths]
+    try:
+        layout = found(*folders)
+    except LayoutError:
+        return
+    layout_text.describe(tree(*folders), layout, "in")
+    for path, _ in paths:
+        place = layout.place("/".join([*path, "1.jpg"]))
+        assert place.label in path if place.label else place.why
