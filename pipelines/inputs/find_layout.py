@@ -13,8 +13,8 @@ from collections.abc import Collection, Sequence
 
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
-from pipelines.inputs import annotations
-from pipelines.inputs.annotations import GENERIC
+from pipelines.inputs import annotation_folders
+from pipelines.inputs.annotation_folders import GENERIC
 from pipelines.inputs.folder_tree import Folder
 from pipelines.inputs.layout import Aside, Layout
 from pipelines.inputs.rules import InputSpec
@@ -286,7 +286,7 @@ class _Finder:
     # ---- what is no classification
 
     def _refuse_annotations(self, folder: Folder) -> None:
-        found = None if self._pattern else annotations.find(folder)
+        found = None if self._pattern else annotation_folders.find(folder)
         if found is None:
             return
         choices = ["give a table with the columns path and label as --input"]

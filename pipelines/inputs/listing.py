@@ -65,8 +65,8 @@ class Reading(NamedTuple):
 def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
     """Checks that the input can be used, and finds out how it is read.
 
-    The input exists, and its beginning holds an image with a label. The check reads no image, and is cheap enough to run
-    before anything heavy is imported.
+    The input exists, and its beginning holds an image with a label. The check reads no image, and is cheap enough to
+    run before anything heavy is imported.
 
     Args:
       allow_lost_classes: Whether a class folder may be empty, or one that cannot be entered.
