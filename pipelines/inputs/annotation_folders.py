@@ -1,4 +1,7 @@
-"""Recognizes layouts of detection and segmentation, which state no class of an image."""
+"""Recognizes detection and segmentation, which state no class of an image.
+
+They put boxes or masks into a folder beside the images.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,9 @@ class Annotated(NamedTuple):
 
 
 def find(folder: Folder) -> Annotated | None:
-    """Returns what is annotated in a folder or in one directly below it; None if nothing is.
+    """Returns what is annotated in a folder or in one directly below it.
+
+    None: nothing is.
 
     Example:
       >>> from pipelines.inputs import folder_tree
