@@ -83,9 +83,9 @@ def test_a_class_that_would_be_missing_is_named_and_is_no_success(photos, capsys
     out = capsys.readouterr().out
     assert "would be missing" not in out
     assert main.main(["prepare", "--input", str(photos), "--output", str(photos.parent / "out")]) == 1
-    assert "would give no image, so their classes would be missing: 'away' (The symbolic link leaves the input" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "would give no image, so their classes would be missing: 'away' (The symbolic link leaves the input" in error
+    assert ", 'empty' (The folder is empty). Mend or remove them" in error
     assert not (photos.parent / "out").exists()
 
 
