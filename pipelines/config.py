@@ -134,6 +134,12 @@ class PrepareConfig:
         "'([a-z]+)[^/]*$' for cat.12.jpg; auto is top, and asks where leaf is possible, too",
         syntax=_LABEL_FROM, group=READING,
     )  # fmt: skip
+    group_from: str = option(
+        "",
+        "a regular expression that finds the group of an image in its path below the input, such as 'patient(\\d+)'; "
+        "images of one group stay in one split; its only group counts, or the one called group, or all that matches",
+        metavar="PATTERN", unset="no groups, but for those of a manifest", group=READING,
+    )  # fmt: skip
     include: tuple[str, ...] = option(
         (),
         "read only files whose path matches one of these patterns with *, ?, [...] and **; a pattern without a slash "
@@ -182,6 +188,11 @@ class PrepareConfig:
         "the splits and the fraction of each class that they get, 1 in total; equal images and images of one group "
         "stay in one split; splits that the input states are kept",
         syntax=option_syntax.SHARES, group=_CLASSES,
+    )  # fmt: skip
+    validation_from: Mapping[str, float] = option(
+        dict,
+        "cut a validation split out of a split that the input states: train=0.1 moves a tenth of each class",
+        syntax=option_syntax.SHARES, unset="no split is cut", group=_CLASSES,
     )  # fmt: skip
     balance: str = option(
         "none",
@@ -295,6 +306,15 @@ class PrepareConfig:
             layout.check_label_from(self.label_from)
         except ValueError as e:
             raise ConfigError(f"--label-from {e}") from e
+        try:
+            groups = re.compile(self.group_from)
+        except re.error as e:
+            raise ConfigError(f"--group-from should be a regular expression: {e}. Received: {self.group_from!r}") from e
+        if groups.groups > 1 and "group" not in groups.groupindex:
+            raise ConfigError(
+                "--group-from should have one group in parentheses, or one that is named (?P<group>…). Received: "
+                f"{self.group_from!r}."
+            )
         for folder, split in self.split_names:
             if not re.fullmatch(SPLIT_PATTERN, split):
                 raise ConfigError(
@@ -310,6 +330,10 @@ class PrepareConfig:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
                 raise ConfigError(f"--splits: a name should be letters, digits and _. Received: {name!r}")
             check_range(f"--splits {name}", share, Range(0, 1))
+        for name, share in self.validation_from.items():
+            check_range(f"--validation-from {name}", share, Range(0.001, 0.999))
+        if len(self.validation_from) > 1:
+            raise ConfigError(f"--validation-from should name one split. Received: {dict(self.validation_from)}")
         if abs(sum(self.splits.values()) - 1) > 1e-6:
             raise ConfigError(f"--splits should add up to 1. Received: {dict(self.splits)}")
 
@@ -340,8 +364,9 @@ class PrepareConfig:
         """Returns what is listed, and how."""
         split_names = tuple((folder, SPLIT_NAMES.get(split.lower(), split)) for folder, split in self.split_names)
         return InputSpec(
-            self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.allow_outside
-        )
+            self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.group_from,
+            self.allow_outside,
+        )  # fmt: skip
 
     @property
     def limits(self) -> Limits:

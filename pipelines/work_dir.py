@@ -27,7 +27,19 @@ AFFINE = "affine.json"  # (scale, offset), as in the transform graph
 REPLACED = "replaced.json"  # contracts of datasets whose files publishing removes or moves: see job/withdraw.py
 STAGED = "written"  # the directory with an empty file for each train shard that this run has staged
 # A rerun must not find these files, since their number differs from run to run.
-_NOT_KEPT = ("rejects", "duplicates", "unused", "transform", "tft", "beside", "plan.json", LISTED, AFFINE, STAGED)
+_NOT_KEPT = (
+    "rejects",
+    "duplicates",
+    "unused",
+    "straddling",
+    "transform",
+    "tft",
+    "beside",
+    "plan.json",
+    LISTED,
+    AFFINE,
+    STAGED,
+)
 _RUN = {"config.yaml", "versions.json"}  # of a training run, which has a contract.json too
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from pipelines.contract import Contract
 from pipelines.core.summary import Summary
-from pipelines.core.text import plural, table
+from pipelines.core.text import cut, plural, printable, table
+
+MOST_CLASSES = 20  # classes of a split that the table shows
 
 
 def summary_table(contract: Contract, summary: Summary) -> str:
@@ -15,16 +17,19 @@ def summary_table(contract: Contract, summary: Summary) -> str:
 
     It shows what was read, written and rejected, and every class before and after, per split.
     """
-    rows = [
-        (f"{split}/{label}", c.natural, c.stored - c.copies, c.copies, c.unused, c.stored)
+    rows: list[tuple[object, ...]] = [
+        (f"{split}/{printable(cut(label, 60))}", c.natural, c.stored - c.copies, c.copies, c.unused, c.stored)
         for split, counts in summary.classes.items()
-        for label, c in counts.items()
+        for label, c in list(counts.items())[:MOST_CLASSES]
     ]
+    more = [len(counts) - MOST_CLASSES for counts in summary.classes.values() if len(counts) > MOST_CLASSES]
     for split, counts in summary.classes.items():
         total = [sum(getattr(c, f) for c in counts.values()) for f in ("natural", "stored", "copies", "unused")]
         rows.append((f"{split}, all", total[0], total[1] - total[2], total[2], total[3], total[1]))
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items()) or "none"
     shards = sum(len(split.shards) for split in contract.splits.values())
+    if more:
+        rows.append((f"{more[0]:,} more classes: see the report", *5 * ("",)))
     lines = [
         table(("split/class", "images", "originals", "copies", "left out", "records"), rows),
         "",

@@ -82,6 +82,15 @@ class Duplicates:
 
 
 @dataclasses.dataclass(frozen=True)
+class Straddling:
+    """Describes a group of images that is in several of the stated splits."""
+
+    group: str
+    splits: tuple[str, ...]
+    images: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Thumbnail:
     """Holds two pictures of one record: the source and the stored image.
 

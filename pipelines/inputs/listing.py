@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import itertools
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -37,6 +38,8 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
         empty = empty and isinstance(item, Rejected) and item.reason == walk.EMPTY
         if isinstance(item, Source) and not (item.label.isprintable() and item.label.strip()):
             yield Rejected(item.uri, repr(item.label), "", "", "list", "bad-label", "A label should be printable text.")
+        elif isinstance(item, Source) and spec.group_from:
+            yield _grouped(item, spec.group_from)
         else:
             yield item
     if empty:
@@ -151,6 +154,26 @@ def _check_first(spec: InputSpec) -> None:
     )
 
 
-def has_groups(path: str) -> bool:
-    """Tells whether the input can hold groups: only manifests name them."""
-    return is_manifest(path)
+def has_groups(spec: InputSpec) -> bool:
+    """Tells whether the input can hold groups: a manifest or --group-from names them."""
+    return is_manifest(spec.path) or bool(spec.group_from)
+
+
+def _grouped(source: Source, pattern: str) -> Source:
+    """Returns a source with the group that --group-from finds in its path.
+
+    A group that a manifest states stays.
+
+    Raises:
+      SourceError: The pattern finds nothing: an image without a group could be in another split than its group.
+    """
+    if source.group:
+        return source
+    found = re.search(pattern, source.key)
+    group = "" if found is None else found["group" if "group" in found.re.groupindex else 1 if found.re.groups else 0]
+    if not group:
+        raise SourceError(
+            f"--group-from {pattern!r} finds no group in the path {source.key!r}. Each image needs one: add an "
+            "alternative to the pattern, or leave such images out with --exclude."
+        )
+    return source._replace(group=group)

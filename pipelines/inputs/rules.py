@@ -25,6 +25,7 @@ class InputSpec:
     label_from: the part of the path that is the label; see `layout.Layout`. "auto" finds it out.
     include, exclude: patterns of the paths that are read and that are not; see `path_patterns.selects`. () and () read
       all.
+    group_from: a regular expression that finds an image's group in its path; "" finds none.
     allow_outside: whether symbolic links and rows of a manifest may leave the folder.
     read_as: how a folder is read, once `folders.find_layout` has found it out.
     """
@@ -35,6 +36,7 @@ class InputSpec:
     label_from: str = "auto"
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    group_from: str = ""
     allow_outside: bool = False
     read_as: Layout | None = None
 

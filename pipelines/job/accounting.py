@@ -113,6 +113,7 @@ def summarize(
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
+        *_straddling_warning(work),
         *_lost_warning(summary.lost_classes),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
@@ -259,6 +260,21 @@ def _lost_warning(lost: Mapping[str, int]) -> Iterator[str]:
 
 def _lost_named(lost: Mapping[str, int]) -> str:
     return listed((f"{text.cut(label, 80)} ({count})" for label, count in sorted(lost.items())), 20)
+
+
+def _straddling_warning(work: Work) -> Iterator[str]:
+    """Warns of groups that are in several of the splits that the input states."""
+    groups = 0
+    first: dict[str, Any] = {}
+    for line in rejects.lines(work.path("straddling")):
+        told = json.loads(line)
+        groups, first = groups + 1, min(told, first, key=lambda g: g["group"]) if first else told
+    if groups:
+        yield (
+            f"{text.plural(groups, 'group')} of images {'is' if groups == 1 else 'are'} in more than one of the given "
+            f"splits, so the splits are not independent (leakage). The first is {first['group']!r}, "
+            f"{text.plural(first['images'], 'image')} in {', '.join(first['splits'])}."
+        )
 
 
 def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:

@@ -50,16 +50,23 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work:
         | "Fingerprint" >> beam.ParDo(fingerprint, total).with_outputs("rejected", main="refs")
     )
     # (bucket, [packed (unit, Ref)]): a unit stays together
-    in_units = _form_units(read.refs, listing.has_groups(config.input), total)
-    cuts = (
+    in_units = _form_units(read.refs, listing.has_groups(spec), total)
+    unit_ranks = (
         in_units
-        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed)  # (label, RankHistogram)
-        | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())
-        | "CutSplits" >> beam.MapTuple(lambda label, ranks: (label, splits.split_cuts(ranks, config.splits)))
+        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed)
+        | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())  # ((stated split, label), RankHistogram)
     )
+    # What is carried from class to class needs all of them in one place: profiles are small, histograms are not.
+    carries = AsSingleton(
+        unit_ranks
+        | "Profiles" >> beam.MapTuple(lambda key, ranks: (key, splits.profile_of(ranks)))
+        | "GatherProfiles" >> beam.combiners.ToDict()
+        | "CarryRounding" >> beam.Map(units.carries, config.splits, config.validation_from)
+    )
+    cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
         units.assign_split, config.duplicates, seed, AsDict(cuts)
-    ).with_outputs("duplicates", "rejected", main="refs")  # packed Refs with their split
+    ).with_outputs("duplicates", "straddling", "rejected", main="refs")  # packed Refs with their split
     if config.duplicates == "fail":
         (
             assigned.duplicates
@@ -103,6 +110,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work:
     _write_lines(work, "rejects", (listed.rejected, read.rejected, assigned.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
+    _write_lines(work, "straddling", assigned.straddling)
 
 
 def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:

@@ -15,8 +15,10 @@ from apache_beam.pvalue import TaggedOutput
 
 from pipelines.core import hashing
 from pipelines.core.elements import Ref, pack, unpack
+from pipelines.core.summary import Straddling
 from pipelines.job import counters
-from pipelines.plan import duplicates, rank_histogram, splits
+from pipelines.plan import duplicates, splits
+from pipelines.plan.rank_histogram import RankHistogram
 
 # Approximate number of references in one element after the shuffle.
 BUCKET = 1024
@@ -60,22 +62,60 @@ def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], tot
     yield from in_buckets(((merged.get(group, group), ref) for group, ref in pairs), total)
 
 
-def unit_ranks(
-    bucket: tuple[int, Iterable[bytes]], mode: str, seed: int
-) -> Iterator[tuple[str, rank_histogram.RankHistogram]]:
-    """Collects the hash positions of units; yields (label, RankHistogram).
+Key = tuple[str, str]  # (the split that the input states for a unit, "" if it states none; the unit's label)
 
-    Each unit has its number of images as weight. Units with a given split are left out.
+
+def unit_ranks(bucket: tuple[int, Iterable[bytes]], mode: str, seed: int) -> Iterator[tuple[Key, RankHistogram]]:
+    """Collects the hash positions of units; yields (Key, RankHistogram).
+
+    Each unit has its number of images as weight. Units for which the input states several splits are left out.
 
     Args:
       mode: the value of --duplicates.
     """
-    ranks: dict[str, rank_histogram.RankHistogram] = collections.defaultdict(rank_histogram.RankHistogram)
+    ranks: dict[Key, RankHistogram] = collections.defaultdict(RankHistogram)
     for unit, everything in units_of(bucket):
         refs = duplicates.separate(everything, mode)[0]
-        if refs and not any(ref.split for ref in refs):
-            ranks[unit_label(refs)].add(hashing.position(seed, "split", unit), len(refs))
+        given = _given(refs)
+        if refs and len(given) < 2:
+            key = (given[0] if given else "", unit_label(refs))
+            ranks[key].add(hashing.position(seed, "split", unit), len(refs))
     yield from ranks.items()
+
+
+def carries(
+    profiles: Mapping[Key, splits.Profile], fractions: Mapping[str, float], validation_from: Mapping[str, float]
+) -> dict[Key, splits.Carry]:
+    """Returns how each class is cut into splits.
+
+    Classes of stated splits that are not divided are left out.
+
+    Args:
+      profiles: of the units of each class.
+      fractions: the value of --splits.
+      validation_from: the value of --validation-from.
+
+    Raises:
+      SourceError: as `splits.shares_by_given`.
+    """
+    shares = splits.shares_by_given({given for given, _ in profiles}, fractions, validation_from)
+    made: dict[Key, splits.Carry] = {}
+    for divided, parts in shares.items():
+        classes = {label: profile for (given, label), profile in profiles.items() if given == divided}
+        made |= {(divided, label): carry for label, carry in splits.carried(classes, parts).items()}
+    return made
+
+
+def cuts(ranked: tuple[Key, RankHistogram], wanted: Mapping[Key, splits.Carry]) -> Iterator[tuple[Key, Any]]:
+    """Yields the cuts of one class, if it is divided."""
+    key, histogram = ranked
+    if key in wanted:
+        yield key, splits.split_cuts(histogram, wanted[key])
+
+
+def _given(refs: Iterable[Ref]) -> list[str]:
+    """Returns the splits that the input states for references, each once."""
+    return list(dict.fromkeys(ref.split for ref in refs if ref.split))
 
 
 def unit_label(refs: list[Ref]) -> str:
@@ -87,33 +127,51 @@ def unit_label(refs: list[Ref]) -> str:
     return min(counts, key=lambda label: (-counts[label], label))
 
 
+def _straddling(refs: Iterable[Ref]) -> Iterator[Straddling]:
+    """Yields the groups of the input that are in several of the stated splits."""
+    members: dict[str, list[Ref]] = collections.defaultdict(list)
+    for ref in refs:
+        if ref.group:
+            members[ref.group].append(ref)
+    for group, of_group in members.items():
+        given = _given(of_group)
+        if len(given) > 1:
+            yield Straddling(group, tuple(given), len(of_group))
+
+
 def assign_split(
-    bucket: tuple[int, Iterable[bytes]], mode: str, seed: int, cuts: Mapping[str, list[tuple[int, str]]]
+    bucket: tuple[int, Iterable[bytes]], mode: str, seed: int, cut: Mapping[Key, list[tuple[int, str]]]
 ) -> Iterator[Any]:
     """Assigns a split to each unit; yields packed references with their split.
 
-    A split that the input gives stays. Other images of the unit get the first given split. With --duplicates drop,
-    dropped images go to the output "rejected" and do not influence the split of the others. Groups of equal images go
-    to the output "duplicates".
+    A split that the input states stays, unless it is divided by --validation-from. Other images of the unit get the
+    first stated split. With --duplicates drop, dropped images go to the output "rejected" and do not influence the
+    split of the others. Groups of equal images go to the output "duplicates", and groups of the input that are in
+    several of the stated splits go to "straddling".
 
     Args:
       mode: the value of --duplicates.
+      cut: the cuts of each class that is divided.
     """
     assigned: list[Ref] = []
     for unit, everything in units_of(bucket):
         refs, rejected = duplicates.separate(everything, mode)
-        given = [ref.split for ref in refs if ref.split]
-        split = ""  # the value for a unit whose images were all dropped
-        if given:
-            split = given[0]
-        elif refs:
-            split = splits.split_of(hashing.position(seed, "split", unit), cuts[unit_label(refs)])
+        given = _given(refs)
+        split = given[0] if given else ""  # "" is the value for a unit whose images were all dropped
+        key = (split, unit_label(refs)) if refs else ("", "")
+        is_divided = bool(refs) and len(given) < 2 and (key in cut or not given)
+        if is_divided:
+            split = splits.split_of(hashing.position(seed, "split", unit), cut[key])
+            refs = [ref._replace(split=split) for ref in refs]
         assigned += [ref if ref.split else ref._replace(split=split) for ref in refs]
         for reject in rejected:
             counters.count_reject(reject)
             yield TaggedOutput("rejected", reject)
+        if len(given) > 1:
+            yield from (TaggedOutput("straddling", told) for told in _straddling(refs))
         if len(everything) > 1:
-            for equal in duplicates.groups(ref._replace(split=ref.split or split) for ref in everything):
+            placed = (ref._replace(split=split if is_divided else ref.split or split) for ref in everything)
+            for equal in duplicates.groups(placed):
                 yield TaggedOutput("duplicates", duplicates.told(equal))
     for start in range(0, len(assigned), BUCKET):  # a unit may be large, and would make a large element
         yield pack(assigned[start : start + BUCKET])

@@ -89,7 +89,7 @@ def _escaped(text: str) -> str:
 
 
 def _parse_shares(text: str) -> dict[str, float]:
-    return {name: number(value, float) for name, value in pairs(text, "=").items()}
+    return {name: number(value, float) for name, value in pairs(text, "=").items()} if text else {}
 
 
 def _parse_names(text: str) -> tuple[str, ...]:

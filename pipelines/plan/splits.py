@@ -5,38 +5,161 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
+from pipelines.core.elements import TRAIN_SPLIT
+from pipelines.core.errors import SourceError
 from pipelines.core.hashing import POSITIONS
 from pipelines.plan.rank_histogram import RankHistogram
 
+VALIDATION = "validation"
+SMALL = 64  # units of a class whose weights are gathered in one place, to carry its rounding on exactly
+# A class of few images gets one into each split as long as a split is not enlarged by more than this in all.
+MOST_EXTRA, MOST_EXTRA_SHARE = 10, 0.02  # images, or fraction of the images of the split
 
-def split_cuts(histogram: RankHistogram, fractions: Mapping[str, float]) -> list[tuple[int, str]]:
+
+class Profile(NamedTuple):
+    """Describes the units of one class in few bytes.
+
+    total: number of images. weights: the images of each unit in the order of their hashes, if there are at most SMALL
+    units; else (). units: number of units.
+    """
+
+    total: int
+    weights: tuple[int, ...]
+    units: int
+
+
+class Carry(NamedTuple):
+    """Says how the shares of one class are corrected.
+
+    The rounding of the classes before it is made up for.
+
+    fractions: split -> share. shift: the number of images, of either sign, that each split gets beyond its share.
+    each_gets_one: whether each split gets at least one unit, if there are enough.
+    """
+
+    fractions: Mapping[str, float]
+    shift: tuple[float, ...]
+    each_gets_one: bool = True
+
+
+def profile_of(histogram: RankHistogram) -> Profile:
+    """Returns the profile of a class."""
+    units = len(histogram.bins)
+    weights = tuple(weight for _, weight in histogram.ordered()) if units <= SMALL else ()
+    return Profile(histogram.total, weights, units)
+
+
+def carried(profiles: Mapping[str, Profile], fractions: Mapping[str, float]) -> dict[str, Carry]:
+    """Carries the rounding of each class on to the next one, in order of their names.
+
+    So the shares hold for the splits as a whole: of 2,000 classes of two images, a tenth of the images is in a split
+    of a tenth, though no class can give it a tenth. The sizes of a class still differ from its own shares by about
+    one image.
+
+    Example:
+      >>> two = Profile(total=2, weights=(1, 1), units=2)
+      >>> made = carried({"ant": two, "bee": two}, {"train": 0.5, "validation": 0.25, "test": 0.25})
+      >>> made["bee"].shift
+      (0.0, -0.5, 0.5)
+
+    Returns:
+      label -> how `split_cuts` cuts it.
+    """
+    names = [name for name, share in fractions.items() if share > 0]
+    everything = sum(profile.total for profile in profiles.values())
+    limits = [max(MOST_EXTRA, MOST_EXTRA_SHARE * fractions[name] * everything) for name in names]
+    shift = [0.0] * len(names)
+    made: dict[str, Carry] = {}
+    for label, profile in sorted(profiles.items()):
+        each_gets_one = all(value > -limit for value, limit in zip(shift, limits, strict=True))
+        made[label] = carry = Carry(fractions, tuple(shift), each_gets_one)
+        if profile.weights:
+            running: Sequence[int] = list(itertools.accumulate(profile.weights))
+        elif profile.units == profile.total:
+            running = range(1, profile.total + 1)
+        else:
+            shift = [0.0] * len(names)  # many groups: they are taken to come out at their targets
+            continue
+        ends = [0, *_ends(running, carry), len(running)]
+        sizes = [_before(running, end) - _before(running, start) for start, end in itertools.pairwise(ends)]
+        wanted = (profile.total * fractions[name] for name in names)
+        shift = [s + w - n for s, w, n in zip(shift, wanted, sizes, strict=True)]
+    return made
+
+
+def split_cuts(histogram: RankHistogram, carry: Carry) -> list[tuple[int, str]]:
     """Cuts the hash positions of one class into splits.
 
     Each split gets its share by cumulative rounding, so that sizes differ from the exact share by less than one item
-    where items weigh 1. Each split gets at least one bin where there are enough bins, so that no class is missing from
-    a split.
+    where items weigh 1 and nothing is carried. Each split gets at least one bin where there are enough bins, so that
+    no class is missing from a split, unless `carry` says otherwise.
 
     Returns:
       [(first position beyond the split, name)], ascending; the last is POSITIONS.
     """
-    names = [name for name, share in fractions.items() if share > 0]
+    names = [name for name, share in carry.fractions.items() if share > 0]
     bins = histogram.ordered()
-    total = histogram.total
-    running = list(itertools.accumulate(weight for _, weight in bins))
-    shares = list(itertools.accumulate(fractions[name] for name in names))
-    ends: list[int] = []  # number of bins up to and including this split
-    for i, share in enumerate(shares[:-1]):
-        target = total * share
+    ends = _ends(list(itertools.accumulate(weight for _, weight in bins)), carry)
+    edges = [bins[end][0] if end < len(bins) else POSITIONS for end in ends]
+    return list(zip([*edges, POSITIONS], names, strict=True))
+
+
+def _ends(running: Sequence[int], carry: Carry) -> list[int]:
+    """Returns the number of units up to and including each split but the last.
+
+    Args:
+      running: the number of images up to and including each unit.
+    """
+    shares = [share for share in carry.fractions.values() if share > 0]
+    cumulative = list(itertools.accumulate(shares))
+    shifts = list(itertools.accumulate(carry.shift))
+    ends: list[int] = []
+    for i, (share, shift) in enumerate(zip(cumulative[:-1], shifts[:-1], strict=True)):
+        target = running[-1] * share + shift
         end = bisect.bisect_left(running, target)
         if end < len(running) and running[end] - target <= target - (running[end - 1] if end else 0):
             end += 1
-        if len(bins) >= len(names):
-            end = min(end, len(bins) - (len(names) - 1 - i))
+        if carry.each_gets_one and len(running) >= len(shares):
+            end = min(end, len(running) - (len(shares) - 1 - i))
             end = max(end, (ends[-1] if ends else 0) + 1)
         ends.append(max(end, ends[-1] if ends else 0))
-    edges = [bins[end][0] if end < len(bins) else POSITIONS for end in ends]
-    return list(zip([*edges, POSITIONS], names, strict=True))
+    return ends
+
+
+def _before(running: Sequence[int], end: int) -> int:
+    return running[end - 1] if end else 0
+
+
+def shares_by_given(
+    given: Iterable[str], fractions: Mapping[str, float], validation_from: Mapping[str, float]
+) -> dict[str, Mapping[str, float]]:
+    """Returns the shares by which the images of each stated split are divided.
+
+    Images without a stated split ("") are divided by --splits. Of these splits, those that the input states are left
+    out, but for train: a given test set stays as it is. Images of the split that --validation-from names give up a part
+    to validation. Other stated splits are not divided.
+
+    Raises:
+      SourceError: --validation-from names a split that the input does not state, or the input has a validation split.
+    """
+    stated = {split for split in given if split}
+    made: dict[str, Mapping[str, float]] = {}
+    for source, share in validation_from.items():
+        if source not in stated:
+            raise SourceError(
+                f"--validation-from takes images from the split {source!r}, and the input states no such split. It "
+                f"states: {', '.join(sorted(stated)) or 'none'}. Shares of drawn splits are those of --splits."
+            )
+        if VALIDATION in stated:
+            raise SourceError(f"--validation-from {source}: the input has a split {VALIDATION} of its own.")
+        made[source] = {source: 1 - share, VALIDATION: share}
+        stated.add(VALIDATION)
+    left = {name: share for name, share in fractions.items() if name == TRAIN_SPLIT or name not in stated}
+    whole = sum(left.values())
+    made[""] = {name: share / whole for name, share in left.items()} if stated & set(fractions) else fractions
+    return made
 
 
 def split_of(position: int, cuts: Sequence[tuple[int, str]]) -> str:

@@ -113,6 +113,8 @@ def test_the_name_is_made_of_the_folders(output, name):
 CHANGES = [
     {"split_names": (("seg_train", "train"),)},
     {"label_from": "leaf"},
+    {"group_from": "^[a-z]+"},
+    {"validation_from": {"train": 0.1}},
     {"include": ("*.jpg",)},
     {"exclude": ("*.jpg",)},
     {"duplicates": "drop"},

@@ -103,6 +103,21 @@ def test_files_without_a_label(tmp_path):
     assert listed(tmp_path / "split")[1] == {f"{tmp_path}/split/train/1": "no-label"}
 
 
+def test_groups_are_found_in_the_path(tmp_path):
+    touch(tmp_path, "cat/p01_1.jpg", "cat/p01_2.jpg", "dog/p07_1.jpg")
+
+    def groups(pattern: str) -> list[str]:
+        return [s.group for s in listed(tmp_path, group_from=pattern)[0]]
+
+    assert groups(r"(p\d+)_") == ["p01", "p01", "p07"]
+    assert groups(r"p\d") == ["p0", "p0", "p0"]
+    assert groups(r"(cat|dog)/(?P<group>p)") == ["p", "p", "p"]
+    assert listing.has_groups(spec(tmp_path, group_from="p"))
+    assert not listing.has_groups(spec(tmp_path))
+    with pytest.raises(SourceError, match=r"finds no group in the path 'dog/p07_1\.jpg'\. Each image needs one"):
+        groups("p01")
+
+
 def test_hidden_files_are_rejected_as_such_whatever_they_are(tmp_path):
     touch(tmp_path, "cat/1", "cat/.2", ".git/3", "cat/.thumbs/4")
     (tmp_path / "cat/.#lock").symlink_to("user@host:1")  # as an editor leaves it

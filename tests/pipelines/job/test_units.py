@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.core import hashing
 from pipelines.core.elements import Ref, Source, pack, unpack
+from pipelines.core.summary import Straddling
 from pipelines.images.limits import Limits
 from pipelines.job import stages, units
 from pipelines.plan import splits
@@ -56,7 +57,11 @@ def grouped(elements) -> dict[int, list[bytes]]:
 
 def split_of_each(buckets: dict[int, list[bytes]]) -> dict[str, str]:
     """Key -> split."""
-    found = [e for bucket in buckets.items() for e in units.assign_split(bucket, "keep", SEED, CUTS)]
+    found = [
+        e
+        for bucket in buckets.items()
+        for e in units.assign_split(bucket, "keep", SEED, {("", label): cut for label, cut in CUTS.items()})
+    ]
     return {ref.key: ref.split for ref in unpack(e for e in found if isinstance(e, bytes))}
 
 
@@ -83,8 +88,8 @@ def test_equal_images_have_the_split_of_their_content(sources):
 def test_equal_images_are_ranked_as_one_that_weighs_as_much_as_all(sources):
     ranks = [r for bucket in fingerprinted(sources).items() for r in units.unit_ranks(bucket, "keep", SEED)]
 
-    ordered = sorted(position for label, histogram in ranks for position in histogram.ordered())
-    assert {label for label, _ in ranks} == {"bee"}
+    ordered = sorted(position for _, histogram in ranks for position in histogram.ordered())
+    assert {key for key, _ in ranks} == {("", "bee")}
     assert [weight for _, weight in ordered] == [EACH] * CONTENTS
 
 
@@ -110,3 +115,29 @@ def test_groups_that_equal_content_connects_have_one_split(sources):
     }
     assert len(found) == CONTENTS * EACH
     assert len(set(found.values())) > 1
+
+
+def test_a_part_of_a_stated_split_becomes_validation():
+    """Each unit of train falls by its hash; one that is in test, too, and all of test stay."""
+    refs = [ref(f"{i}", digest(i), "train") for i in range(40)] + [ref("t", digest(99), "test")]
+    refs += [ref("x", digest(98), "train"), ref("y", digest(98), "test")]
+    ranks = list(units.unit_ranks((0, [pack((r.digest, r) for r in refs)]), "keep", SEED))
+    assert sorted(key for key, _ in ranks) == [("test", "bee"), ("train", "bee")]
+    wanted = units.carries({key: splits.profile_of(r) for key, r in ranks}, {"train": 1.0}, {"train": 0.25})
+    assert list(wanted) == [("train", "bee")]
+    cuts = dict(cut for ranked in ranks for cut in units.cuts(ranked, wanted))
+    out = units.assign_split((0, [pack((r.digest, r) for r in refs)]), "keep", SEED, cuts)
+    found = {r.key: r.split for element in out if isinstance(element, bytes) for r in unpack([element])}
+    assert collections.Counter(found.values()) == {"train": 31, "validation": 10, "test": 2}
+    assert (found["t"], found["x"], found["y"]) == ("test", "train", "test")
+
+
+def test_groups_in_several_stated_splits_are_told():
+    refs = [ref("1", digest(1), "train", "ann"), ref("2", digest(2), "test", "ann"), ref("3", digest(3), "test", "bob")]
+    out = list(units.assign_split((0, [pack((r.group, r) for r in refs)]), "keep", SEED, {}))
+    told = [element.value for element in out if not isinstance(element, bytes)]
+    assert told == [Straddling("ann", ("train", "test"), 2)]
+
+
+def ref(key: str, content: str, split: str, group: str = "") -> Ref:
+    return Ref(key, f"in/{key}", "bee", split, group, 1.0, content)

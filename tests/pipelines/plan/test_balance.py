@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pipelines.config import PrepareConfig
 from pipelines.core import errors
+from pipelines.core.errors import SourceError
 from pipelines.core.hashing import POSITIONS
 from pipelines.plan import balance, rank_histogram, splits
 from pipelines.plan.balance import Copies
@@ -107,6 +108,11 @@ def test_thresholds_of_three_items():
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
+def alone(fractions) -> splits.Carry:
+    """How a class is cut that has no others beside it."""
+    return splits.Carry(fractions, (0.0,) * sum(share > 0 for share in fractions.values()))
+
+
 def sizes(items, cuts) -> dict[str, int]:
     return collections.Counter(splits.split_of(p, cuts) for p in items)
 
@@ -120,7 +126,7 @@ def test_splits_get_their_share_to_within_one_item(items, weights):
     fractions = {f"s{i}": w / sum(weights) for i, w in enumerate(weights)}
     names = [name for name, share in fractions.items() if share > 0]
 
-    cuts = splits.split_cuts(histogram_of(items), fractions)
+    cuts = splits.split_cuts(histogram_of(items), alone(fractions))
     found = sizes(items, cuts)
 
     assert [name for _, name in cuts] == names
@@ -149,7 +155,7 @@ def test_a_cut_between_groups_is_the_best_there_is(groups, share):
     for item in groups.items():
         histogram.add(*item)
 
-    cuts = splits.split_cuts(histogram, {"train": share, "test": 1 - share})
+    cuts = splits.split_cuts(histogram, alone({"train": share, "test": 1 - share}))
     train = sum(weight for position, weight in groups.items() if splits.split_of(position, cuts) == "train")
 
     target = share * histogram.total
@@ -172,9 +178,86 @@ def test_a_cut_between_groups_is_the_best_there_is(groups, share):
 def test_no_class_is_missing_from_a_split_if_it_has_three_images(count, expected):
     items = [i * (POSITIONS // 100) for i in range(count)]
 
-    found = sizes(items, splits.split_cuts(histogram_of(items), SPLITS))
+    found = sizes(items, splits.split_cuts(histogram_of(items), alone(SPLITS)))
 
     assert tuple(found[name] for name in SPLITS) == expected
+
+
+def sizes_of_all(classes: dict[str, list[int]], fractions) -> dict[str, dict[str, int]]:
+    """label -> split -> images, of classes of units with these weights."""
+    ranks = {}
+    for label, weights in classes.items():
+        ranks[label] = RankHistogram()
+        for i, weight in enumerate(weights):
+            ranks[label].add(i * (POSITIONS // 1000), weight)
+    made = splits.carried({label: splits.profile_of(r) for label, r in ranks.items()}, fractions)
+    found = {}
+    for label, weights in classes.items():
+        cuts = splits.split_cuts(ranks[label], made[label])
+        found[label] = dict.fromkeys(fractions, 0)
+        for i, weight in enumerate(weights):
+            found[label][splits.split_of(i * (POSITIONS // 1000), cuts)] += weight
+    return found
+
+
+@pytest.mark.parametrize(
+    ("classes", "images", "expected"),
+    [
+        (2000, 2, (3200, 400, 400)),  # no class could give a tenth
+        (2000, 1, (1600, 200, 200)),
+        (1000, 7, (5600, 700, 700)),
+        (10, 26, (208, 26, 26)),
+        (3, 10, (24, 3, 3)),
+    ],
+)
+def test_shares_hold_for_the_splits_as_a_whole(classes, images, expected):
+    found = sizes_of_all({f"{i:04}": [1] * images for i in range(classes)}, SPLITS)
+    whole = [sum(sizes[name] for sizes in found.values()) for name in SPLITS]
+    assert whole == pytest.approx(expected, abs=MOST_EXTRA_OF_SEVENS if images == 7 else 1)
+    assert all(abs(sizes[name] - images * SPLITS[name]) < 2 for sizes in found.values() for name in SPLITS)
+
+
+# Classes of seven get one image into each split, though their tenth is 0.7: as long as a split grows by 2 % or 10.
+MOST_EXTRA_OF_SEVENS = 30
+
+
+def test_a_few_small_classes_get_one_image_into_each_split():
+    found = sizes_of_all({"ant": [1] * 3, "bee": [1] * 5, "cat": [1] * 50}, SPLITS)
+    assert found["ant"] == {"train": 1, "validation": 1, "test": 1}
+    assert found["bee"] == {"train": 3, "validation": 1, "test": 1}
+    assert found["cat"] == {"train": 42, "validation": 4, "test": 4}  # which gives back what they took
+    assert {name: sum(sizes[name] for sizes in found.values()) for name in SPLITS} == {
+        "train": 46, "validation": 6, "test": 6,
+    }  # fmt: skip
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 4), min_size=1, max_size=90), min_size=1, max_size=30),
+    st.sampled_from([SPLITS, {"train": 0.5, "test": 0.5}, {"train": 0.7, "validation": 0.0, "test": 0.3}]),
+)
+def test_groups_of_a_few_images_keep_the_shares_too(classes, fractions):
+    found = sizes_of_all({f"{i:02}": weights for i, weights in enumerate(classes)}, fractions)
+    everything = sum(map(sum, classes))
+    assert sum(sum(sizes.values()) for sizes in found.values()) == everything
+    for name, share in fractions.items():
+        size = sum(sizes[name] for sizes in found.values())
+        most = splits.MOST_EXTRA + splits.MOST_EXTRA_SHARE * everything + 8
+        assert abs(size - share * everything) <= most * (2 if name == "train" else 1)  # which gives to both others
+        assert share or not size
+
+
+def test_a_given_split_is_not_mixed_with_drawn_images():
+    shares = splits.shares_by_given({"", "test"}, SPLITS, {})
+    assert shares == {"": {"train": pytest.approx(0.8 / 0.9), "validation": pytest.approx(0.1 / 0.9)}}
+    assert splits.shares_by_given({""}, SPLITS, {}) == {"": SPLITS}
+    assert splits.shares_by_given({"", "train"}, SPLITS, {})[""] == pytest.approx(SPLITS)
+    assert splits.shares_by_given({"train", "test"}, SPLITS, {"train": 0.25}) == {
+        "train": {"train": 0.75, "validation": 0.25}, "": {"train": 1.0},
+    }  # fmt: skip
+    with pytest.raises(SourceError, match=r"the input states no such split\. It states: test"):
+        splits.shares_by_given({"test"}, SPLITS, {"train": 0.1})
+    with pytest.raises(SourceError, match="has a split validation of its own"):
+        splits.shares_by_given({"train", "validation"}, SPLITS, {"train": 0.1})
 
 
 def test_a_position_on_a_cut_is_beyond_it():

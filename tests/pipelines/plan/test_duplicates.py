@@ -84,8 +84,8 @@ def bucket(refs: list[Ref]) -> tuple[int, list[bytes]]:
 
 
 def test_what_is_dropped_weighs_nothing_in_the_splits():
-    ((label, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "drop", 0)
-    assert (label, ranks.total) == ("bee", 1)
+    ((key, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "drop", 0)
+    assert (key, ranks.total) == (("", "bee"), 1)
     assert list(units.unit_ranks(bucket(UNIT[2:5]), "drop", 0)) == []
 
 
@@ -107,13 +107,14 @@ def test_a_unit_is_an_equal_content_or_a_group_or_groups_that_share_an_image():
 
 
 def test_a_unit_weighs_as_many_as_its_images():
-    ((label, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "keep", 0)
-    assert (label, [weight for _, weight in ranks.ordered()]) == ("bee", [2])
+    ((key, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "keep", 0)
+    assert (key, [weight for _, weight in ranks.ordered()]) == (("", "bee"), [2])
 
 
 def placed(refs: list[Ref], cuts: dict[str, list[tuple[int, str]]], mode: str = "drop") -> tuple[dict, dict]:
     """(key -> split of those that stay, tag -> elements) of one unit."""
-    out = list(units.assign_split(bucket(refs), mode, 0, cuts))
+    by_key = {("", label): cut for label, cut in cuts.items()}
+    out = list(units.assign_split(bucket(refs), mode, 0, by_key))
     aside = collections.defaultdict(list)
     for element in out:
         if not isinstance(element, bytes):
@@ -144,7 +145,7 @@ def test_of_many_equal_images_some_are_named_and_the_others_counted():
 
 def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
     equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * units.BUCKET + 1)]
-    out = list(units.assign_split(bucket(equal), "keep", 0, {"bee": [(POSITIONS, "train")]}))
+    out = list(units.assign_split(bucket(equal), "keep", 0, {("", "bee"): [(POSITIONS, "train")]}))
     parts = [list(unpack([element])) for element in out if isinstance(element, bytes)]
     assert [len(part) for part in parts] == [units.BUCKET, units.BUCKET, 1]
     assert [(r.key, r.split) for part in parts for r in part] == [(r.key, "train") for r in equal]
@@ -209,7 +210,7 @@ def test_dropping_in_a_whole_run(photos, prepared, tmp_path):
     assert sorted((pathlib.Path(r["uri"]).name, r["reason"]) for r in rows) == [
         ("00.jpg", "conflicting-labels"),
         ("again.jpg", "conflicting-labels"),
-        ("notes.txt", "not-an-image"),
+        ("notes.jpg", "not-an-image"),
         ("of-a-bee.jpg", "conflicting-labels"),
         ("twin.jpg", "duplicate"),
     ]
@@ -256,7 +257,10 @@ def test_equal_images_of_two_groups_and_two_splits_in_a_manifest(tmp_path):
     assert result.summary.rejected == {"duplicate": 1}
     assert result.summary.rejects[0].uri == f"{tmp_path}/0.png"  # "0-again.png" comes first by key
     assert {n: sum(s.natural.values()) for n, s in result.contract.splits.items()} == {"test": 4, "train": 8}
-    assert not any("(leakage)" in w for w in result.summary.warnings)
+    assert [w for w in result.summary.warnings if "(leakage)" in w] == [
+        "1 group of images is in more than one of the given splits, so the splits are not independent (leakage). The "
+        "first is 'g4', 2 images in train, test."
+    ]
 
 
 @pytest.mark.slow
