@@ -18,6 +18,7 @@ from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.subject.folder import Folder
 from trainer.doctor.subject.history import History
 from trainer.doctor.subject.sample import Sample
+from trainer.doctor.subject.training import Training
 
 Value = TypeVar("Value")
 
@@ -57,6 +58,7 @@ class Subject:
     folder, contract, directory: content of --data, also if it only serves as the reference for the user's dataset.
     model: a keras.Model, which may or may not be compiled.
     trained: the contract of the data that the model was trained on, if it is the model of a finished run.
+    training: how a program trains, if the doctor runs one; None for data and models that are given by themselves.
     problems: findings made while gathering, for example about a user's function that raised an exception.
     """
 
@@ -70,6 +72,7 @@ class Subject:
     model: Any = None
     trained: Contract | None = None
     history: History | None = None
+    training: Training | None = None
     deep: bool = False
     problems: tuple[Finding, ...] = ()
     _memo: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
