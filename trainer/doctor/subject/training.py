@@ -1,4 +1,4 @@
-"""Describes how a program trains: the calls of Keras that were watched, with their arguments and lines.
+"""Describes how a program trains: its calls of Keras, with arguments and lines.
 
 A call of `fit`, a loop of `train_on_batch` and a loop with GradientTape each give one `Training`.
 """
@@ -21,7 +21,7 @@ ARRAYS, TFDATA, GENERATOR, PYDATASET, DATALOADER, ITERABLE = (
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Names a line of the user's code.
+    """Holds a line of the user's code.
 
     file: relative to the folder where the doctor was started, if it lies below it.
     code: the text of the line, without leading spaces; "" if it cannot be read.
@@ -37,7 +37,7 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """Names one call of the user's program that was watched.
+    """Describes one call of the user's program that was watched.
 
     name: such as "compile", "fit" or "load_weights".
     place: None if no line of the user's code was found in the stack.
@@ -123,10 +123,13 @@ class Training:
 
     @property
     def total_steps(self) -> int | None:
-        """Returns the optimizer steps of all epochs as the program asks for them; None if not known."""
+        """Returns the optimizer steps of all epochs; None if not known."""
         return None if self.steps is None else self.steps * max(0, self.epochs - self.initial_epoch)
 
     @property
     def frozen_too_late(self) -> tuple[str, ...]:
-        """Returns the layers whose `trainable` was changed after the last compile, which Keras may not notice."""
+        """Returns the layers whose `trainable` was changed after the last compile.
+
+        Training goes on as it was compiled.
+        """
         return tuple(name for name, flag in self.trainable.items() if self.trainable_at_compile.get(name, flag) != flag)
