@@ -31,15 +31,16 @@ class DoctorConfig:
     )
     dataset: str = option(
         "",
-        "your own input pipeline as module:function; the function returns a tf.data.Dataset of (images, labels) "
-        "batches, or a pair of datasets (training, validation); modules are searched from the current directory",
-        metavar="MODULE:FUNCTION",
+        "your own data as module:name, a function that returns them or a variable that holds them: "
+        "a tf.data.Dataset, arrays, a PyDataset, a generator or a DataLoader of (images, labels), or several of them: "
+        "training, validation, test; modules are searched from the current directory",
+        metavar="MODULE:NAME",
     )
     model: str = option(
         "",
-        "model to examine: module:function, where the function returns a compiled Keras model; a .keras file; the "
-        "--output directory of a training run; or, with a prepared dataset in --data, a network's name as in the train "
-        "command, such as cnn",
+        "model to examine: module:name, a function that returns a compiled Keras model or a variable that holds it; a "
+        ".keras file; the --output directory of a training run; or, with a prepared dataset in --data, a network's "
+        "name as in the train command, such as cnn",
         metavar="MODEL",
     )
     history: str = option(
@@ -62,7 +63,7 @@ class DoctorConfig:
             raise ConfigError("Give something to look at: --data, --dataset, --model or --history.")
         if self.dataset and ":" not in self.dataset:
             raise ConfigError(
-                f"--dataset should be module:function. Received: {self.dataset!r}. A folder is given with --data."
+                f"--dataset should be module:name. Received: {self.dataset!r}. A folder is given with --data."
             )
         for name in ("json", "html"):
             value = getattr(self, name)

@@ -8,13 +8,12 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
@@ -24,21 +23,19 @@ from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset as datasets
-from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.finding import Finding
-from trainer.doctor.subject import exceptions, folder, history, sample, user_functions
+from trainer.doctor.subject import data_forms, exceptions, folder, history, read_split, sample, user_functions
 from trainer.doctor.subject.folder import Folder
 from trainer.doctor.subject.history import History
+from trainer.doctor.subject.read_split import NAMES
 from trainer.doctor.subject.sample import Batch, Sample
 from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Split, Subject
 from trainer.models import build, keras_file
 
-TRAIN_SECONDS, VALIDATION_SECONDS, SECOND_SECONDS, FOLDER_SECONDS = 15.0, 8.0, 6.0, 20.0
-SECOND_IMAGES = 512
+FOLDER_SECONDS = 20.0
 BATCH = 32
-NAMES = "train", "validation"
 
 
 def gather(config: DoctorConfig) -> Subject:
@@ -69,8 +66,7 @@ def subject_of(
 
     Args:
       data: folder of images or directory of a prepared dataset.
-      dataset: a tf.data.Dataset of (images, labels) batches, a pair of them (training, validation), or a function that
-        returns either.
+      dataset: data in a form that `data_forms.splits` takes, or a function that returns it.
       model: a Keras model, a function that returns one, the path of a .keras file or run, or a network's name.
       past: history of a past training: metric name -> one number per epoch.
       deep: True to use DEEPER times as many images and seconds.
@@ -133,7 +129,8 @@ def _with_prepared(subject: Subject, contract: Contract, directory: str) -> Subj
             splits.append(None)
             continue
         batches = datasets.load(directory, name, BATCH, shuffle=name == "train", seed=0)
-        found, problems = _draw(subject, batches, NAMES[name != "train"], contract.splits[name].stored)
+        counts = contract.splits[name].stored
+        found, problems = read_split.read(data_forms.of(batches), NAMES[name != "train"], subject.times, counts)
         subject = dataclasses.replace(subject, problems=(*subject.problems, *problems))
         splits.append(found)
     return dataclasses.replace(subject, origin=PREPARED, train=splits[0], validation=splits[1])
@@ -147,56 +144,21 @@ def _other_split(contract: Contract) -> str:
 def _with_dataset(subject: Subject, dataset: Any) -> Subject:
     name = user_functions.name_of(dataset)
     try:
-        made = dataset() if callable(dataset) else dataset
+        made = user_functions.value(dataset)
     except ShardmillError:
         raise
     except Exception as e:  # the user's code may raise any exception; the finding reports it
         return _with_problem(subject, exceptions.explain(e, f"calling {name}"))
-    pair = made if isinstance(made, tuple | list) else (made,)
-    if not 1 <= len(pair) <= 2 or not all(isinstance(part, tf.data.Dataset) for part in pair):
-        kinds = ", ".join(type(part).__name__ for part in pair)
-        raise TrainerError(
-            f"{name} should return a tf.data.Dataset of (images, labels) batches, or a pair of them "
-            f"(training, validation). It returned {kinds}."
-        )
+    try:
+        forms = data_forms.splits(made)
+    except sample.DatasetError as e:
+        raise TrainerError(f"{name} does not give data that the doctor can read: {e}.") from e
     splits: list[Split | None] = []
-    for part, split in zip(pair, NAMES, strict=False):
-        found, problems = _draw(subject, part, split, None)
+    for form, split in zip(forms, NAMES, strict=True):
+        found, problems = read_split.read(form, split, subject.times) if form is not None else (None, [])
         subject = dataclasses.replace(subject, problems=(*subject.problems, *problems))
         splits.append(found)
-    train, validation = [*splits, None][:2]
-    return dataclasses.replace(subject, origin=DATASET, train=train, validation=validation)
-
-
-def _draw(
-    subject: Subject, batches: tf.data.Dataset, name: str, counts: Mapping[str, int] | None
-) -> tuple[Split | None, list[Finding]]:
-    """Reads two samples of a dataset; if that fails, returns a finding instead."""
-    spec = batches.element_spec
-    if isinstance(spec, tuple) and len(spec) > 1 and getattr(spec[1], "shape", None) == ():
-        return None, [_unbatched(name, spec)]
-    times = subject.times
-    seconds = (TRAIN_SECONDS if name == NAMES[0] else VALIDATION_SECONDS) * times
-    try:
-        first = sample.draw(batches, Clock(seconds), sample.MAX_IMAGES * times)
-        if not len(first):
-            return None, [_empty(name)]
-        second = sample.draw(batches.take(max(1, SECOND_IMAGES // len(first.batches[0].x))), Clock(SECOND_SECONDS))
-    except Exception as e:  # the user's map functions, decoders and TensorFlow may raise any exception
-        return None, [exceptions.explain(e, f"reading the {name} dataset")]
-    return Split(name, first, second, batches, counts), []
-
-
-def _unbatched(name: str, spec: Any) -> Finding:
-    return catalogue.found(
-        "dataset-unbatched",
-        f"An element has an image of shape {spec[0].shape} and a label of shape {spec[1].shape}.",
-        split=name,
-    )
-
-
-def _empty(name: str) -> Finding:
-    return catalogue.found("dataset-empty", "The first pass ended before its first image.", split=name)
+    return dataclasses.replace(subject, origin=DATASET, train=splits[0], validation=splits[1])
 
 
 def _with_problem(subject: Subject, finding: Finding) -> Subject:
@@ -222,6 +184,7 @@ def _named_model(name: str) -> Any:
 
 
 def _model(subject: Subject, given: Any) -> Any:
+    given = given.find() if isinstance(given, user_functions.Named) else given
     if isinstance(given, keras.Model):
         return given
     if callable(given):
@@ -241,7 +204,6 @@ def _call(function: Callable[..., Any], subject: Subject) -> Any:
 
     It passes the contract if the function requires an argument, as the train command does.
     """
-    function = function.find() if isinstance(function, user_functions.Named) else function
     needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
     if not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed):
         return function()

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from trainer.doctor.clock import Clock
@@ -21,11 +22,15 @@ class Batch:
     """Holds one batch as the dataset returned it.
 
     x: images, usually (B, H, W, C). y: labels, (B,), (B, 1) or (B, classes). w: sample weights or None.
+    inputs: all inputs in the structure of the dataset, if there are several; x is the one that looks like images.
+    targets: all labels in their structure, if there are several; y is the first of them.
     """
 
     x: np.ndarray
     y: np.ndarray
     w: np.ndarray | None = None
+    inputs: Any = None
+    targets: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +68,24 @@ class Sample:
         return np.concatenate([b.y for b in self._alike])
 
     @functools.cached_property
+    def inputs(self) -> Any:
+        """Returns what a model is called with for `images`.
+
+        These are the images, or the structure of all inputs.
+        """
+        parts = [batch.inputs for batch in self._alike]
+        return self.images if parts[0] is None else keras.tree.map_structure(_concatenated, *parts)
+
+    @functools.cached_property
+    def targets(self) -> Any:
+        """Returns what a loss is called with for `images`.
+
+        These are the labels, or the structure of all labels.
+        """
+        parts = [batch.targets for batch in self._alike]
+        return self.labels if parts[0] is None else keras.tree.map_structure(_concatenated, *parts)
+
+    @functools.cached_property
     def ids(self) -> np.ndarray:
         """Returns the class ids of `labels`, int64 (N,).
 
@@ -78,6 +101,15 @@ class Sample:
         return sum(len(batch.x) for batch in self.batches)
 
 
+def _concatenated(*parts: np.ndarray) -> np.ndarray:
+    return np.concatenate(parts)
+
+
+def choose(inputs: Any, index: Any) -> Any:
+    """Returns an index or slice out of `Sample.inputs` or `Sample.targets`."""
+    return keras.tree.map_structure(lambda part: part[index], inputs)
+
+
 def class_ids(labels: np.ndarray) -> np.ndarray:
     """Converts labels in any usual form to class ids, int64 (N,).
 
@@ -90,10 +122,16 @@ def class_ids(labels: np.ndarray) -> np.ndarray:
     return np.rint(np.nan_to_num(flat.astype(np.float64), nan=-1, posinf=-1, neginf=-1)).astype(np.int64)
 
 
-def draw(dataset: Iterable[Any], clock: Clock, max_images: int = MAX_IMAGES, max_bytes: int = MAX_BYTES) -> Sample:
+def draw(
+    dataset: Iterable[Any],
+    clock: Clock,
+    max_images: int = MAX_IMAGES,
+    max_bytes: int = MAX_BYTES,
+    max_labels: int = MAX_LABELS,
+) -> Sample:
     """Reads the first batches of a dataset of (x, y) or (x, y, weight) batches.
 
-    It keeps images up to `max_images` and `max_bytes`, and stops the pass at MAX_LABELS labels or when the time is
+    It keeps images up to `max_images` and `max_bytes`, and stops the pass at `max_labels` labels or when the time is
     over. It reads at least one batch.
 
     Raises:
@@ -118,7 +156,7 @@ def draw(dataset: Iterable[Any], clock: Clock, max_images: int = MAX_IMAGES, max
             batches.append(batch)
             images += len(batch.x)
             size += batch.x.nbytes
-        if clock.over or seen >= MAX_LABELS:
+        if clock.over or seen >= max_labels:
             break
     return Sample(tuple(batches), _joined(labels), complete)
 
@@ -133,19 +171,40 @@ class DatasetError(ValueError):
 def _batch(element: Any) -> Batch:
     if not isinstance(element, tuple | list) or len(element) not in (2, 3):
         raise DatasetError(f"(images, labels) batches were expected. An element is {_describe(element)}")
-    parts = [_array(part) for part in element]
-    x, y = parts[0], parts[1]
+    inputs, targets = (keras.tree.map_structure(_array, _filled(part)) for part in element[:2])
+    x, y = _images(keras.tree.flatten(inputs)), keras.tree.flatten(targets)[0]
     if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
         raise DatasetError(
             "batches of as many images as labels were expected. "
             f"An element has images of shape {x.shape} and labels of shape {y.shape}"
         )
-    return Batch(x, y, parts[2] if len(parts) == 3 else None)
+    weights = keras.tree.flatten(element[2]) if len(element) == 3 and element[2] is not None else []
+    return Batch(
+        x, y, _array(weights[0]) if weights else None,
+        None if isinstance(inputs, np.ndarray) else inputs, None if isinstance(targets, np.ndarray) else targets,
+    )  # fmt: skip
+
+
+def _filled(part: Any) -> Any:
+    """Returns the inputs or labels of an element.
+
+    One alone in a tuple or list is taken out of it.
+
+    Raises:
+      DatasetError: there are none.
+    """
+    leaves = keras.tree.flatten(part)
+    if not leaves or any(leaf is None for leaf in leaves):
+        raise DatasetError(f"one tensor of images and one of labels were expected. One of them is {_describe(part)}")
+    return leaves[0] if isinstance(part, tuple | list) and len(leaves) == 1 else part
+
+
+def _images(inputs: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the input that looks like images: the one with the most axes."""
+    return max(inputs, key=lambda part: part.ndim)
 
 
 def _array(part: Any) -> np.ndarray:
-    if isinstance(part, dict | tuple | list):
-        raise DatasetError(f"one tensor of images and one of labels were expected. One of them is {_describe(part)}")
     array = np.asarray(part.numpy() if hasattr(part, "numpy") else part)
     if array.dtype == object or array.dtype.kind in "SU":
         raise DatasetError(f"numbers were expected. An element holds {'text' if array.dtype.kind != 'O' else 'bytes'}")

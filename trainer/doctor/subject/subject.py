@@ -17,7 +17,8 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.subject.folder import Folder
 from trainer.doctor.subject.history import History
-from trainer.doctor.subject.sample import Sample
+from trainer.doctor.subject.sample import Sample, choose
+from trainer.doctor.subject.training import Training
 
 Value = TypeVar("Value")
 
@@ -37,6 +38,8 @@ class Split:
     second: fewer first batches of another pass; None for a folder, which has no passes.
     dataset: the dataset, with batches of (x, y) or (x, y, weight), for probes that need more; None for a folder.
     counts: number of images of each class in the complete split, if a contract or folder gives it; else None.
+    form: one of the forms of data in `training`; "" for a folder.
+    shuffled: True if Keras shuffles the images itself in each epoch. Then the order of a pass says nothing.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Split:
     second: Sample | None = None
     dataset: Any = None
     counts: Mapping[str, int] | None = None
+    form: str = ""
+    shuffled: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Subject:
     folder, contract, directory: content of --data, also if it only serves as the reference for the user's dataset.
     model: a keras.Model, which may or may not be compiled.
     trained: the contract of the data that the model was trained on, if it is the model of a finished run.
+    training: how a program trains, if the doctor runs one; None for data and models that are given by themselves.
     problems: findings made while gathering, for example about a user's function that raised an exception.
     """
 
@@ -70,6 +76,7 @@ class Subject:
     model: Any = None
     trained: Contract | None = None
     history: History | None = None
+    training: Training | None = None
     deep: bool = False
     problems: tuple[Finding, ...] = ()
     _memo: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False, repr=False)
@@ -126,10 +133,11 @@ class Subject:
         split = self.splits[-1] if self.splits else None
         if self.model is None or split is None or not len(split.sample):
             raise NotApplicable("it needs a model and images")
-        images = split.sample.images[:OUTPUT_IMAGES]
+        count = min(OUTPUT_IMAGES, len(split.sample.images))
         clock, found = Clock(OUTPUT_SECONDS), []
-        for start in range(0, len(images), OUTPUT_BATCH):
-            found.append(run_model(self.model, images[start : start + OUTPUT_BATCH]))
+        for start in range(0, count, OUTPUT_BATCH):
+            part = slice(start, min(start + OUTPUT_BATCH, count))
+            found.append(run_model(self.model, choose(split.sample.inputs, part)))
             if clock.over:
                 break
         return split, np.concatenate(found)
@@ -140,8 +148,11 @@ class Subject:
         return self.scored[1]
 
 
-def run_model(model: Any, images: np.ndarray) -> np.ndarray:
+def run_model(model: Any, images: Any) -> np.ndarray:
     """Returns the outputs of a model in evaluation mode, float32.
+
+    Args:
+      images: an array, or the structure of all inputs of the model.
 
     Raises:
       NotApplicable: the model raises an exception or has several outputs.

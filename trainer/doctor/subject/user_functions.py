@@ -1,4 +1,4 @@
-"""Finds the user's own functions by name, from the current directory."""
+"""Finds the user's functions and variables by name, from the current directory."""
 
 from __future__ import annotations
 
@@ -7,33 +7,25 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from trainer.config import TrainerError
 
 
 class Named:
-    """Wraps the function that `module:function` names; a call imports it first.
-
-    A call raises:
-      TrainerError: the module does not exist, or it has no such function.
-      Exception: whatever the module raises at import, or the function when called.
-    """
+    """Wraps what `module:name` names, a function or a variable."""
 
     def __init__(self, name: str, option: str) -> None:
         self.name, self.option = name, option
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self.find()(*arguments)
-
-    def find(self) -> Callable[..., Any]:
-        """Imports and returns the function without calling it.
+    def find(self) -> Any:
+        """Imports the module and returns the function or the variable.
 
         Raises:
-          TrainerError: the module does not exist, or it has no such function.
+          TrainerError: the module does not exist, or it has no such name.
+          Exception: whatever the module raises at import.
         """
-        module_name, _, function_name = self.name.partition(":")
+        module_name, _, name = self.name.partition(":")
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         if not _exists(module_name):
@@ -41,10 +33,22 @@ class Named:
                 f"{self.option} {self.name}: there is no module {module_name!r} in {os.getcwd()!r} nor installed: run "
                 "from the folder that holds it, or set PYTHONPATH."
             )
-        function = getattr(importlib.import_module(module_name), function_name, None)
-        if not callable(function):
-            raise TrainerError(f"{self.option} {self.name}: module {module_name!r} has no function {function_name!r}.")
-        return function
+        module = importlib.import_module(module_name)
+        if not hasattr(module, name):
+            raise TrainerError(f"{self.option} {self.name}: module {module_name!r} has no {name!r}.")
+        return getattr(module, name)
+
+
+def value(given: Any) -> Any:
+    """Returns what the user gave; a function is called.
+
+    Raises:
+      TrainerError: as `Named.find`.
+      Exception: whatever the user's module or function raises.
+    """
+    given = given.find() if isinstance(given, Named) else given
+    is_function = callable(given) and not hasattr(given, "__iter__")
+    return given() if is_function else given
 
 
 def name_of(given: Any) -> str:

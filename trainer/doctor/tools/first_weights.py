@@ -84,11 +84,16 @@ def _values(model: Any, images: np.ndarray) -> tuple[np.ndarray, bool]:
         return images, False
     try:
         entry = first.input if not isinstance(first, keras.Model) else first._inbound_nodes[-1].input_tensors[0]
-        before = keras.Model(model.inputs[0], entry)
-        seen = images if entry is model.inputs[0] else np.asarray(before(images, training=False), np.float32)
+        before = keras.Model(_entry(model, images), entry)
+        seen = images if entry is _entry(model, images) else np.asarray(before(images, training=False), np.float32)
     except (ValueError, AttributeError, IndexError):  # a layer that is used several times has no single input
         return images, False
     return _values(first, seen) if isinstance(first, keras.Model) else (seen, True)
+
+
+def _entry(model: Any, images: np.ndarray) -> Any:
+    """Returns the input of a model that the images go into, by the number of axes."""
+    return next((tensor for tensor in model.inputs if len(tensor.shape) == images.ndim), model.inputs[0])
 
 
 def _weighty(layer: Any) -> bool:
@@ -102,12 +107,14 @@ def entering(model: Any, layer: Any, images: np.ndarray) -> np.ndarray | None:
     """
     try:
         if layer in model.layers:
-            return np.asarray(keras.Model(model.inputs[0], layer.input)(images, training=False), np.float32)
+            return np.asarray(keras.Model(_entry(model, images), layer.input)(images, training=False), np.float32)
         for nested in model.layers:
             if isinstance(nested, keras.Model) and layer in flat_layers(nested):
                 entry = nested._inbound_nodes[-1].input_tensors[0]
-                outer = keras.Model(model.inputs[0], entry)
-                seen = images if entry is model.inputs[0] else np.asarray(outer(images, training=False), np.float32)
+                outer = keras.Model(_entry(model, images), entry)
+                seen = (
+                    images if entry is _entry(model, images) else np.asarray(outer(images, training=False), np.float32)
+                )
                 return entering(nested, layer, seen)
     except (ValueError, AttributeError, IndexError):
         return None

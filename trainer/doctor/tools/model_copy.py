@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject import state
+from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject
 
 BATCH = 16
@@ -25,7 +26,9 @@ class Twin:
 
     The optimizer is like the user's, and the batch consists of the user's images.
 
-    x, y: up to BATCH images from as many classes as there are, with their labels as given.
+    x, y: up to BATCH images from as many classes as there are, with their labels as given. Several inputs or outputs
+      keep their structure.
+    images: the number of these images.
     chance: the loss of a model that knows nothing, ln(classes), in nats. It is infinite where the loss is no
       cross-entropy.
 
@@ -38,6 +41,7 @@ class Twin:
         self.loss = subject.model.loss
         self._optimizer = subject.model.optimizer
         self.x, self.y = _batch(subject)
+        self.images = len(keras.tree.flatten(self.x)[0])
         self.classes = state.classes(subject)
         self.chance = math.log(self.classes) if _is_cross_entropy(self.loss) else math.inf
         self._weights = self.model.get_weights()
@@ -142,7 +146,9 @@ def _batch(subject: Subject) -> tuple[Any, Any]:
     chosen = np.lexsort((ids, turns))[:BATCH]
     if len(np.unique(ids[chosen])) < 2:
         raise NotApplicable("the images that were seen are of one class")
-    return tf.convert_to_tensor(sample.images[chosen]), tf.convert_to_tensor(sample.labels[chosen])
+    parts = choose((sample.inputs, sample.targets), chosen)
+    x, y = keras.tree.map_structure(tf.convert_to_tensor, parts)
+    return x, y
 
 
 def _is_cross_entropy(loss: Any) -> bool:

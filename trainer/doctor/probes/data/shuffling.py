@@ -12,6 +12,7 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import Batch
 from trainer.doctor.subject.subject import DATASET, Split, Subject
+from trainer.doctor.subject.training import PYDATASET
 from trainer.doctor.tools import tfdata_steps
 
 LEAST_LABELS = 64
@@ -27,6 +28,8 @@ def mixed(subject: Subject, clock: Clock) -> list[Finding]:
     The second happens with a shuffle buffer that is smaller than the runs of a class.
     """
     del clock
+    if _train(subject).shuffled:
+        return []
     labels = np.asarray(_train(subject).sample.labels_seen)
     if len(labels) < LEAST_LABELS or len(np.unique(labels)) < 2:
         if len(labels) >= LEAST_LABELS and state.classes(subject) > 1 and not _train(subject).sample.complete:
@@ -69,6 +72,8 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a dataset with the same order in every epoch."""
     del clock
     split = _train(subject)
+    if split.shuffled or _batches_are_mixed(subject):
+        return []
     if split.second is None or not split.second.batches or len(split.second) < 2:
         raise NotApplicable("there was no second pass to compare with")
     if any(s.kind.startswith("Shuffle") and _reshuffles(s.dataset) for s in tfdata_steps.steps(split.dataset)):
@@ -80,6 +85,12 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     if len(labels) < LEAST_LABELS or len(np.unique(labels, axis=0)) < 2:
         raise NotApplicable("too few labels were seen")
     return [catalogue.found("order-fixed", f"The first {len(labels):,} labels of two passes are the same, one by one.")]
+
+
+def _batches_are_mixed(subject: Subject) -> bool:
+    """Returns whether Keras mixes the batches of a PyDataset, as it does by default."""
+    told = subject.training is not None and subject.training.shuffle is False
+    return _train(subject).form == PYDATASET and not told
 
 
 def _reshuffles(dataset: object) -> bool:
@@ -94,6 +105,8 @@ def repeated(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a pass that never ends, or that contains each image several times."""
     clock.check()
     split = _train(subject)
+    if subject.training is not None and subject.training.steps_per_epoch:
+        return []  # fit ends the epoch itself
     if int(split.dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         return [catalogue.found("repeats", "It is repeated without end.", case="endless")]
     counts = [_count(step.dataset) for step in tfdata_steps.steps(split.dataset) if step.kind.startswith("Repeat")]
@@ -115,7 +128,7 @@ def _train(subject: Subject) -> Split:
 
 
 PROBES = (
-    Probe("classes mixed in the order", mixed, ("dataset",), 2.0),
-    Probe("another order every epoch", shuffled, ("dataset",), 2.0),
+    Probe("classes mixed in the order", mixed, ("images",), 2.0),
+    Probe("another order every epoch", shuffled, ("images",), 2.0),
     Probe("each image once an epoch", repeated, ("dataset",), 2.0),
 )

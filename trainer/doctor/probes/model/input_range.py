@@ -15,6 +15,7 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import exceptions
+from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools import first_weights, keras_applications
 from trainer.doctor.tools.first_weights import Front
@@ -36,9 +37,10 @@ BETTER = 4.0  # another range must reduce this divergence by at least this facto
 def takes_images(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a model that raises an exception when it is called with a batch."""
     del clock
-    images = subject.splits[0].sample.images[:2]
+    sample = subject.splits[0].sample
+    images = sample.images[:2]
     try:
-        subject.model(images, training=False)
+        subject.model(choose(sample.inputs, slice(2)), training=False)
     except Exception as e:  # layers raise many types on a shape or dtype that they do not take
         wanted = [tuple(tensor.shape) for tensor in getattr(subject.model, "inputs", None) or []]
         known = exceptions.explain(e, "calling the model with a batch")

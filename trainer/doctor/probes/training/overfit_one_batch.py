@@ -123,7 +123,7 @@ def _dead(twin: Twin) -> list[Finding]:
     return [
         catalogue.found(
             "dead-units",
-            f"Of {len(layers)} ReLU layers {len(dead)} give nothing but 0 for {len(twin.x)} images: {listed(dead, 4)}.",
+            f"Of {len(layers)} ReLU layers {len(dead)} give nothing but 0 for {twin.images} images: {listed(dead, 4)}.",
         )
     ]
 
@@ -137,7 +137,7 @@ def _rate(twin: Twin, better: float, own: list[float], other: list[float], level
     length = max(len(own), len(other))
     return catalogue.found(
         "learning-rate-low" if better > rate else "learning-rate-high",
-        f"{len(own)} steps on one batch of {len(twin.x)} images brought the loss to {own[-1]:.3g} "
+        f"{len(own)} steps on one batch of {twin.images} images brought the loss to {own[-1]:.3g} "
         f"(guessing: {level:.3g}); with {better:g} it came to {other[-1]:.3g}.",
         case="one-batch",
         rate=rate,
@@ -161,7 +161,7 @@ def _padded(values: list[float], length: int) -> list[float]:
 def _no_capacity(twin: Twin, losses: list[float], level: float) -> Finding:
     return catalogue.found(
         "cannot-memorize",
-        f"{len(losses)} steps on the same {len(twin.x)} images brought the loss to {losses[-1]:.3g}; guessing "
+        f"{len(losses)} steps on the same {twin.images} images brought the loss to {losses[-1]:.3g}; guessing "
         f"is {level:.3g}. Learning rates from 1e-4 to 0.1 did no better.",
     )
 

@@ -17,6 +17,7 @@ from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.probes.training import initialization
 from trainer.doctor.subject import state
+from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject, run_model
 from trainer.doctor.tools.model_copy import Twin
 
@@ -28,16 +29,17 @@ LAGS_BY = 0.3  # nats; the difference of the two must also be at least this
 
 def evaluation(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds dropout or batch statistics that are active at evaluation."""
-    images = subject.split("train").sample.images[:IMAGES]
+    sample = subject.split("train").sample
+    images, count = choose(sample.inputs, slice(IMAGES)), min(IMAGES, len(sample.images))
     one, two = run_model(subject.model, images), run_model(subject.model, images)
     clock.check()
     span = max(float(np.ptp(one)), 1e-6)
     noise = float(np.max(np.abs(one - two))) / span
     if noise > SAME:
         return [_random(subject, noise)]
-    if len(images) < 2:
+    if count < 2:
         raise NotApplicable("one image only")
-    alone = np.concatenate([run_model(subject.model, images[i : i + 1]) for i in range(min(4, len(images)))])
+    alone = np.concatenate([run_model(subject.model, choose(images, slice(i, i + 1))) for i in range(min(4, count))])
     apart = float(np.max(np.abs(alone - one[: len(alone)]))) / span
     return [_of_batch(subject, apart)] if apart > 10 * SAME else []
 
@@ -75,7 +77,7 @@ def lagging(subject: Subject, clock: Clock) -> list[Finding]:
     return [
         catalogue.found(
             "batch-norm-lags",
-            f"On the same {len(twin.x)} train images the loss is {in_training:.3g} with the statistics of "
+            f"On the same {twin.images} train images the loss is {in_training:.3g} with the statistics of "
             f"the batch and {at_evaluation:.3g} with the moving averages. Momentum {momentum:g}, "
             f"{state.steps_taken(subject.model):,} steps.",
         )
