@@ -117,9 +117,10 @@ def test_a_pass_is_a_function_of_its_number_and_can_begin_anywhere(directory, re
     assert keys == [b"%016x-000" % index for index in passes[1][2]]
 
 
-def test_number_of_batches_is_known(directory):
-    assert dataset.load(directory, "train", 4).cardinality() == 5
-    assert dataset.load(directory, "train", 4, drop_remainder=True).cardinality() == 4
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_number_of_batches_is_known(directory, shuffle):
+    assert dataset.load(directory, "train", 4, shuffle=shuffle).cardinality() == 5
+    assert dataset.load(directory, "train", 4, shuffle=shuffle, drop_remainder=True).cardinality() == 4
 
 
 def test_weights_come_along_where_the_contract_has_them(tmp_path):
