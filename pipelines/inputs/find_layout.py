@@ -13,20 +13,17 @@ from collections.abc import Collection, Sequence
 
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
-from pipelines.inputs import annotation_folders
-from pipelines.inputs.annotation_folders import GENERIC
+from pipelines.inputs import annotation_folders, class_level
+from pipelines.inputs import layout_question as question
+from pipelines.inputs.class_level import UNLABELLED, unwrapped
 from pipelines.inputs.folder_tree import Folder
-from pipelines.inputs.layout import Aside, Layout
+from pipelines.inputs.layout import LABEL_RULES, Aside, Layout
+from pipelines.inputs.layout_question import AS_CLASSES, NAMED, TABLE
 from pipelines.inputs.rules import InputSpec
 from pipelines.inputs.split_names import split_of, splits_among
 
-NAMED = 5  # folders that a message names
-# Names of folders with images that are there to be predicted.
-_UNLABELLED = frozenset({
-    "infer", "inference", "pred", "predict", "prediction", "predictions", "submission", "unknown", "unlabeled",
-    "unlabelled", "unsupervised", "unsup",
-})  # fmt: skip
-_PARTS = frozenset({"batch", "chunk", "data", "folder", "image", "images", "img", "imgs", "part", "parts", "shard"})
+_NO_LABELS = "It holds images in no class folders, so they have no labels."
+Splits = Sequence[tuple[Folder, str]]  # the folder that holds a split's class folders, and the split
 
 
 def find(root: Folder, spec: InputSpec) -> Layout:
@@ -39,52 +36,57 @@ def find(root: Folder, spec: InputSpec) -> Layout:
     Raises:
       LayoutError: there are several readings, or none. The message names them and the option that decides.
     """
-    return _Finder(spec).find(root)
+    return _Finder(root, spec).find()
 
 
 class _Finder:
-    def __init__(self, spec: InputSpec) -> None:
-        self._input = spec.path
+    def __init__(self, root: Folder, spec: InputSpec) -> None:
+        self._root = root
+        self._path = spec.path
         self._spec = spec
-        self._rule = "top" if spec.label_from == "auto" else spec.label_from
-        self._rule_is_given = spec.label_from != "auto"
+        self._asks = spec.label_from == "auto"  # whether the level of the classes is to be found out
+        self._rule = "top" if self._asks else spec.label_from
+        self._pattern = self._rule not in LABEL_RULES
 
-    def find(self, root: Folder) -> Layout:
+    def find(self) -> Layout:
         if self._spec.split_names:
-            return self._stated_splits(root)
+            return self._stated_splits()
         if self._spec.layout == "class":
             return Layout(label_from=self._rule)
         if self._spec.layout == "split":
-            tops = sorted(root.folders)
-            return Layout(tuple((name, split_of(name) or name) for name in tops), self._rule)
-        base = _unwrapped(root, ())
-        for folder in {id(f): f for f in (root, base)}.values():
-            self._refuse_annotations(folder)
+            return Layout(tuple((name, split_of(name) or name) for name in sorted(self._root.folders)), self._rule)
+        base = unwrapped(self._root, ())
+        if self._asks:
+            self._refuse_annotations(self._root)
+            self._refuse_annotations(base)
         names = splits_among(folder.name for folder in base.with_images)
-        if names:
-            layout = self._split_layout(base, names)
-            if layout is not None:
-                return layout
-        return self._class_layout(base)
+        layout = self._split_layout(base, names) if names else None
+        return layout or self._class_layout(base)
+
+    def _made(self, splits: Splits, aside: Sequence[Aside] = ()) -> Layout:
+        """Returns the layout of these splits, if their class folders are plain."""
+        if self._asks:
+            class_level.check([folder for folder, _ in splits], self._path, self._root)
+        return Layout(tuple((folder.path, split) for folder, split in splits), self._rule, tuple(aside))
 
     # ---- splits
 
-    def _stated_splits(self, root: Folder) -> Layout:
+    def _stated_splits(self) -> Layout:
         """Returns the layout of --split-names."""
         found = []
         for name, split in self._spec.split_names:
-            matching = [f for f in root.tree() if name.strip("/") in (f.path, f.name) and f.path]
-            exact = [f for f in matching if f.path == name.strip("/")] or _outermost(matching)
+            wanted = name.strip("/")
+            matching = [f for f in self._root.tree() if f.path and wanted in (f.path, f.name)]
+            exact = [f for f in matching if f.path == wanted] or _outermost(matching)
             if len(exact) != 1:
-                have = listed((f.path for f in root.with_images), NAMED) or "none"
+                have = listed((f.path for f in self._root.with_images), NAMED) or "none"
                 what = f"{len(exact)} folders are" if exact else "no folder is"
                 raise LayoutError(
-                    f"--split-names names {name!r}, and {what} called so below {self._input!r}. Write its path below "
+                    f"--split-names names {name!r}, and {what} called so below {self._path!r}. Write its path below "
                     f"the input. The folders with images are: {have}."
                 )
             found.append((exact[0], split))
-        inner = self._inner_of(found)
-        return Layout(tuple((f.path, split) for f, split in inner), self._label_rule([f for f, _ in inner]))
+        return self._made(_inner_of(found))
 
     def _split_layout(self, base: Folder, names: dict[str, str]) -> Layout | None:
         """Returns the layout of folders of splits.
@@ -92,255 +94,197 @@ class _Finder:
         None: the folders that are named like splits are classes.
         """
         others = [folder for folder in base.with_images if folder.name not in names]
-        inner = self._inner_of([(base.folders[name], split) for name, split in sorted(names.items())])
+        inner = _inner_of([(base.folders[name], split) for name, split in sorted(names.items())])
         flat = [(f, split) for f, split in inner if self._is_flat(f)]
-        labelled = [(f, split) for f, split in inner if (f, split) not in flat]
+        labelled = [(f, split) for f, split in inner if not self._is_flat(f)]
+        self._refuse_splits_apart(inner, others)
         if not labelled:
-            self._refuse_flat_splits(base, others, flat)
-            return None
+            if others and len(flat) == 1 and all(not folder.with_images for folder in others):
+                return None  # one class of many is called like a split
+            self._refuse_flat_splits(base, flat)
         self._refuse_two_folders_of_a_split(inner)
-        aside = []
-        for folder, split in flat:
-            if split != "test":
-                raise self._refusal(
-                    f"{_told(folder)} is named like the split {split}, and its images are in no class folders.",
-                    f"leave it out with --exclude {shlex.quote(folder.path)}",
-                    "list its images with their labels in a table and give that as --input",
-                    base=folder,
-                )
-            aside.append(Aside(folder.path, "It holds images in no class folders, so they have no labels."))
-        classes = {below.name for f, _ in labelled for below in f.with_images}
+        self._refuse_flat_train(flat)
+        aside = [Aside(folder.path, _NO_LABELS) for folder, _ in flat]
+        return self._made(labelled, [*aside, *self._beside_splits(others, labelled)])
+
+    def _refuse_splits_apart(self, inner: Splits, others: Sequence[Folder]) -> None:
+        """Refuses splits of which some are in another folder."""
         for folder in others:
-            aside.append(self._beside_splits(folder, labelled, classes))
-        return Layout(
-            tuple((f.path, split) for f, split in labelled), self._label_rule([f for f, _ in labelled]), tuple(aside)
-        )
+            other = unwrapped(folder, ())
+            names = splits_among(f.name for f in other.with_images)
+            if not names:
+                continue
+            within = _inner_of([(other.folders[name], split) for name, split in sorted(names.items())])
+            choices = [
+                question.leave_out([folder]),
+                f"read the inner ones alone with {question.below(self._path, other)}",
+            ]
+            what = "There are two competing roots of splits: "
+            if not {split for _, split in within} & {split for _, split in inner}:
+                together = [(f.path, split) for f, split in (*within, *inner) if not self._is_flat(f)]
+                choices.insert(0, f"read them together with {question.split_names(together)}")
+                what = "The splits are in several places: "
+            raise self._ask(
+                f"{what}{listed((f.path for f, _ in inner), NAMED)}, and {listed((f.path for f, _ in within), NAMED)}.",
+                *choices,
+            )
 
-    def _refuse_flat_splits(self, base: Folder, others: Sequence[Folder], flat: Sequence[tuple[Folder, str]]) -> None:
-        """Refuses folders that are named like splits and hold images in no class folders.
-
-        Where one such folder stands among others of the same form, they are taken for classes.
-        """
-        if others and len(flat) == 1 and all(not folder.with_images for folder in others):
-            return
-        named = listed((_told(f) for f, _ in flat), NAMED)
-        choices = [
-            "take the labels from the paths with --label-from and a regular expression, such as "
-            "--label-from '([a-z]+)[^/]*$' for cat.1.jpg; if new splits are to be drawn, with "
-            f"--input {shlex.quote(self._below(flat[0][0]))}",
-            "give a table with the columns path and label as --input",
-        ]
+    def _refuse_flat_splits(self, base: Folder, flat: Splits) -> None:
+        """Refuses folders that are named like splits and hold images in no class folders."""
+        named = listed((question.told(f) for f, _ in flat), NAMED)
+        folders = [f for f, _ in flat]
+        choices = question.from_names(self._path, folders, entered=False)
+        train = next((f for f, split in flat if split == "train"), folders[0])
+        if choices:
+            alone = question.below(self._path, train)
+            choices[0] += f" (and with {alone}, if new splits are to be drawn of {train.path} alone)"
+        choices.append(TABLE)
         if len(base.with_images) > 1:
-            choices.append("read these folders as classes with --layout class")
-        raise self._refusal(f"{named}: named like splits, and without class folders in them.", *choices, base=base)
+            choices.append(AS_CLASSES)
+        raise self._ask(f"{named}: named like splits, and without class folders in them.", *choices)
 
-    def _refuse_two_folders_of_a_split(self, inner: Sequence[tuple[Folder, str]]) -> None:
+    def _refuse_two_folders_of_a_split(self, inner: Splits) -> None:
         by_split: dict[str, list[Folder]] = {}
         for folder, split in inner:
             by_split.setdefault(split, []).append(folder)
         for split, folders in by_split.items():
             if len(folders) > 1:
-                raise self._refusal(
-                    f"{listed((_told(f) for f in folders), NAMED)} are all named like the split {split}.",
-                    *(f"leave {f.path} out with --exclude {shlex.quote(f.path)}" for f in folders[:2]),
-                    "name the folder of each split: "
-                    f"--split-names {folders[0].path}=train,{folders[1].path}=validation",
+                raise self._ask(
+                    f"{listed((question.told(f) for f in folders), NAMED)} are all named like the split {split}.",
+                    *(
+                        f"read {f.path} with {question.exclude([o for o in folders if o is not f])}"
+                        for f in folders[:3]
+                    ),
                 )
 
-    def _beside_splits(self, folder: Folder, splits: Sequence[tuple[Folder, str]], classes: Collection[str]) -> Aside:
-        """Returns why a folder beside those of splits is left aside."""
-        inner = _unwrapped(folder, classes)
-        competing = splits_among(f.name for f in inner.with_images)
-        words = {word.lower() for word in re.findall(r"[A-Za-z]+", folder.name)}
-        if self._is_flat(inner) and words & _UNLABELLED and not competing:
-            return Aside(folder.path, "It holds images in no class folders, so they have no labels.")
-        read = ", ".join(f"{f.path} ({split})" for f, split in splits)
-        leave_out = f"leave {folder.path} out with --exclude {shlex.quote(folder.path)}"
-        if competing:
-            raise self._refusal(
-                f"There are two competing roots of splits: {listed((f.path for f, _ in splits), NAMED)}, and "
-                f"{listed((f.path for f in inner.with_images), NAMED)}.",
-                leave_out,
-                f"read the inner ones alone with --input {shlex.quote(self._below(inner))}",
+    def _refuse_flat_train(self, flat: Splits) -> None:
+        """Refuses images without labels, but for those of a test set."""
+        for folder, split in flat:
+            if split != "test":
+                choices = [TABLE, *question.from_names(self._path, [folder], entered=True)]
+                if split != "train":
+                    choices.insert(0, question.leave_out([folder]))
+                raise self._ask(
+                    f"{question.told(folder)} is named like the split {split}, and its images are in no class folders.",
+                    *choices,
+                )
+
+    def _beside_splits(self, others: Sequence[Folder], splits: Splits) -> list[Aside]:
+        """Returns why the folders beside those of splits are left aside."""
+        asked = []
+        for folder in others:
+            words = {word.lower() for word in re.findall(r"[A-Za-z]+", folder.name)}
+            if not (self._is_flat(unwrapped(folder, ())) and words & UNLABELLED):
+                asked.append(folder)
+        if asked:
+            classes = {below.name for f, _ in splits for below in f.with_images}
+            inner = [unwrapped(folder, classes) for folder in asked]
+            same = any({f.name for f in folder.with_images} & classes for folder in inner)
+            flat = all(self._is_flat(folder) for folder in inner)
+            what = "images in no class folders" if flat else "the same classes" if same else "other classes"
+            choices = [question.leave_out(asked)]
+            if not flat:
+                named = [(f.path, split) for f, split in splits]
+                choices.append(
+                    f"name the split that it is, in the place of NAME, with "
+                    f"{question.split_names([*named, *((f.path, 'NAME') for f in asked)])}"
+                )
+            raise self._ask(
+                f"Beside the splits {', '.join(f'{f.path} ({split})' for f, split in splits)} there is "
+                f"{listed((question.told(f) for f in asked), NAMED)} with {what}.",
+                *choices,
+                "read all of them as classes with --layout class",
             )
-        shown = "the same classes" if {f.name for f in inner.with_images} & set(classes) else "no split's name"
-        what = "images in no class folders" if self._is_flat(inner) else shown
-        raise self._refusal(
-            f"Beside the splits {read} there is {_told(folder)} with {what}.",
-            leave_out,
-            f"name the split that it is: --split-names {','.join(f'{f.path}={s}' for f, s in splits)},"
-            f"{folder.path}=NAME",
-            "read all of them as classes with --layout class",
-        )
-
-    def _inner_of(self, splits: Sequence[tuple[Folder, str]]) -> list[tuple[Folder, str]]:
-        """Returns the folders that hold the class folders of splits.
-
-        Wrappers around them are entered.
-        """
-        train = next((f for f, split in splits if split == "train"), None)
-        classes = {f.name for f in _unwrapped(train, ()).with_images} if train is not None else set()
-        return [(_unwrapped(folder, classes), split) for folder, split in splits]
+        return [Aside(folder.path, _NO_LABELS) for folder in others]
 
     def _is_flat(self, folder: Folder) -> bool:
         """Tells whether the images of a folder are in no class folders."""
         return not self._pattern and (not folder.with_images or folder.images > folder.total - folder.images)
 
-    @property
-    def _pattern(self) -> bool:
-        return self._rule not in ("top", "leaf", "parent", "path")
-
     # ---- classes
 
     def _class_layout(self, base: Folder) -> Layout:
-        if self._pattern:
+        if self._pattern or not base.total:  # of an empty input the listing says that nothing can be used
             return Layout(((base.path, ""),), self._rule)
-        classes = base.with_images
-        if not base.total:
-            return Layout(((base.path, ""),), self._rule)  # the listing says that nothing can be used
         if self._is_flat(base):
-            inside = f"{plural(base.images, 'image')} {'are' if base.images > 1 else 'is'} in no class folder"
-            raise self._refusal(
-                f"{inside}, but directly in {self._below(base)!r}.",
-                "if this folder is one class, give the folder above it: "
-                f"--input {shlex.quote(posixpath.dirname(self._below(base)) or '..')}",
-                "if the file names hold the labels, take them with --label-from and a regular expression, such as "
-                r"--label-from '([a-z]+)[^/]*$' for cat.1.jpg",
-                "give a table with the columns path and label as --input",
-                base=base,
-            )
+            self._refuse_flat(base)
+        if self._asks:
+            self._refuse_splits_inside(base)
+        return self._made([(base, "")])
+
+    def _refuse_flat(self, base: Folder) -> None:
+        inside = f"{plural(base.images, 'image')} {'are' if base.images > 1 else 'is'} in no class folder"
+        choices = question.from_names(self._path, [base], entered=False)
+        if not base.path:
+            above = posixpath.dirname(self._path.rstrip("/")) or ".."
+            choices.append(f"if this folder is one class, give the folder above it: --input {shlex.quote(above)}")
+        else:
+            choices.append("read them as one class with --layout class")
+        raise self._ask(f"{inside}, but directly in {base.path or self._path!r}.", *choices, TABLE)
+
+    def _refuse_splits_inside(self, base: Folder) -> None:
+        """Refuses splits that are below folders that look like classes."""
+        classes = base.with_images
+        holders = []
         for folder in classes:
-            inner = _unwrapped(folder, ())
+            inner = unwrapped(folder, ())
             names = splits_among(f.name for f in inner.with_images)
             if "train" in names.values():
-                self._refuse_splits_inside(folder, inner, classes, names)
-        self._refuse_parts(base, classes)
-        return Layout(((base.path, ""),), self._label_rule([base]))
-
-    def _refuse_splits_inside(
-        self, folder: Folder, inner: Folder, classes: Sequence[Folder], names: Collection[str]
-    ) -> None:
-        if self._rule_is_given:
+                holders.append((folder, inner, names))
+        if not holders:
             return
-        splits = listed(sorted(names), NAMED)
-        if len(classes) > 1 and all(set(names) <= {f.name for f in c.with_images} for c in classes):
-            raise self._refusal(
-                f"The splits {splits} are below the classes {listed((c.name for c in classes), NAMED)}.",
-                "take both from the path: --label-from '(?P<label>[^/]+)/(?P<split>[^/]+)/'",
+        folder, inner, names = holders[0]
+        words = listed(sorted(names), NAMED)
+        labelled = any(f.with_images for f in inner.with_images)
+        if len(holders) == len(classes) > 1 and not labelled:
+            splits = "|".join(re.escape(name) for name in sorted({name for *_, n in holders for name in n}))
+            raise self._ask(
+                f"The splits {words} are below the classes {question.names_of(classes)}.",
+                f"take both from the path: --label-from '(?P<label>[^/]+)/(?P<split>{splits})/'",
                 "read all images of a class as one, and draw new splits, with --label-from top",
             )
         beside = listed((f.path for f in classes if f is not folder), NAMED)
-        raise self._refusal(
-            f"{folder.path} holds splits ({splits})" + (f", and {beside} is beside it." if beside else "."),
-            f"read those splits with --input {shlex.quote(self._below(inner))}",
-            f"leave {folder.path} out with --exclude {shlex.quote(folder.path)}",
-            "read the folders as classes with --layout class",
-        )
-
-    def _refuse_parts(self, base: Folder, classes: Sequence[Folder]) -> None:
-        """Refuses parts of one collection, such as images_001 and images_002."""
-        if self._rule_is_given or len(classes) < 1:
-            return
-        stems = {re.sub(r"\d+", "", folder.name).strip(" _-.") for folder in classes}
-        words = {word.lower() for stem in stems for word in re.findall(r"[A-Za-z]+", stem)}
-        numbered = len(stems) == 1 and len(classes) > 1 and bool(words & _PARTS)
-        generic = all(folder.name.lower() in GENERIC for folder in classes)
-        if numbered or generic:
-            raise self._refusal(
-                f"The folders {listed((f.path for f in classes), NAMED)} look like parts of one collection and not "
-                "like classes.",
-                "give a table with the columns path and label as --input",
-                "take the labels from the paths with --label-from and a regular expression",
-                "read these folders as classes with --layout class",
-                base=base,
-            )
-
-    def _label_rule(self, levels: Sequence[Folder]) -> str:
-        """Returns which part of the path is the label.
-
-        It is not plain where class folders hold folders themselves.
-        """
-        if self._rule_is_given:
-            return self._rule
-        tops = [top for level in levels for top in level.with_images]
-        deep = [top for top in tops if top.with_images and not top.images]
-        if len(deep) < len(tops) or all(len(top.with_images) == 1 for top in tops):
-            return "top"
-        parents: dict[str, set[str]] = {}
-        for top in tops:
-            for below in top.with_images:
-                parents.setdefault(below.name, set()).add(top.name)
-        names = list(parents)
-        ids = sum(bool(re.search(r"\d", name)) or name.lower() in GENERIC for name in names)
-        if 2 * ids > len(names):  # folders of a patient, a day, a camera
-            return "top"
-        of_tops, of_leaves = sorted({top.name for top in tops}), sorted(names)
-        outer, inner = (plural(len(names), "class", "classes") for names in (of_tops, of_leaves))
-        raise self._refusal(
-            "The images are in folders two deep, and either may be the class.",
-            f"--label-from top takes the outer folders, {outer}: {listed(of_tops, NAMED)}",
-            f"--label-from leaf takes the folders that hold the images, {inner}: {listed(of_leaves, NAMED)}",
-            f"--label-from path joins both, such as {tops[0].name}/{tops[0].with_images[0].name}",
+        raise self._ask(
+            f"{folder.path} holds splits ({words})" + (f", and {beside} is beside it." if beside else "."),
+            *(f"read the splits in {f.path} with {question.below(self._path, i)}" for f, i, _ in holders[:4]),
+            *([question.leave_out([f for f, *_ in holders])] if len(holders) < len(classes) else []),
+            AS_CLASSES,
         )
 
     # ---- what is no classification
 
     def _refuse_annotations(self, folder: Folder) -> None:
-        found = None if self._pattern else annotation_folders.find(folder)
+        found = annotation_folders.find(folder)
         if found is None:
             return
-        choices = ["give a table with the columns path and label as --input"]
+        choices = question.from_names(self._path, [found.images], entered=True)
         if found.images.with_images:
-            below = shlex.quote(self._below(found.images))
-            choices.insert(0, f"read the folders in {found.images.path} with --input {below}")
-        raise self._refusal(
+            choices.append(f"read the folders in {found.images.path} with {question.below(self._path, found.images)}")
+        siblings = [f for f in self._root.tree() if f.name == found.beside.name and (f.total or f.others)]
+        if len(siblings) > 1:
+            name = shlex.quote(found.beside.name)
+            choices.append(f"if the folders above {found.images.name} are the classes, add --exclude {name}")
+        raise self._ask(
             f"This is a {found.task} layout: {found.beside.path} holds what belongs to the images in "
-            f"{found.images.path}, and no folder stands for a class.",
+            f"{found.images.path}.",
             *choices,
+            TABLE,
         )
 
-    # ---- messages
-
-    def _refusal(self, what: str, *choices: str, base: Folder | None = None) -> LayoutError:
-        tables = [table for folder in (base,) if folder is not None for table in folder.tables]
-        hint = f" A table is there: {', '.join(tables)}." if tables else ""
-        ways = " ".join(f"({'abcdef'[i]}) {choice};" for i, choice in enumerate(choices))
-        return LayoutError(f"How to read {self._input!r} is not plain. {what} Choose: {ways[:-1]}.{hint}")
-
-    def _below(self, folder: Folder) -> str:
-        return f"{self._input.rstrip('/')}/{folder.path}".rstrip("/")
+    def _ask(self, what: str, *choices: str) -> LayoutError:
+        return question.ask(self._path, what, choices, self._root)
 
 
-def _unwrapped(folder: Folder, classes: Collection[str]) -> Folder:
-    """Enters folders that hold nothing but one folder.
+def _inner_of(splits: Splits) -> list[tuple[Folder, str]]:
+    """Returns the folders that hold the class folders of splits.
 
-    It ends at the folder that holds the classes or the images. A folder is no wrapper if it has the name of a class or
-    a split. A folder that leads to images alone may be the only class: it is entered only if it has the name of its
-    folder, or one that says nothing, such as images.
-
-    Args:
-      classes: names of classes.
+    Wrappers around them are entered.
     """
-    way = [folder]
-    while not way[-1].images and len(way[-1].with_images) == 1:
-        [only] = way[-1].with_images
-        if only.name in classes or (split_of(only.name) and only.name != way[-1].name):
-            break
-        way.append(only)
-    if len(way[-1].with_images) > 1 and not way[-1].images:
-        return way[-1]
-    end = 0
-    while end + 1 < len(way) and (
-        way[end + 1].name.lower() in GENERIC | _UNLABELLED or way[end + 1].name == way[end].name
-    ):
-        end += 1
-    return way[end]
+    train = next((folder for folder, split in splits if split == "train"), None)
+    classes: Collection[str] = {f.name for f in unwrapped(train, ()).with_images} if train is not None else ()
+    return [(unwrapped(folder, classes), split) for folder, split in splits]
 
 
 def _outermost(folders: Sequence[Folder]) -> list[Folder]:
     """Leaves out the folders that are below another one of them."""
     return [f for f in folders if not any(f.path.startswith(f"{other.path}/") for other in folders)]
-
-
-def _told(folder: Folder) -> str:
-    return f"{folder.path or 'the input'} ({plural(folder.total, 'image')})"

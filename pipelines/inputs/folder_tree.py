@@ -11,6 +11,7 @@ from pipelines.inputs import other_files
 from pipelines.inputs.walk import EMPTY, Problem
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+SAMPLE = 32
 MOST_TABLES = 3  # tables of one folder that a message may name
 
 
@@ -23,7 +24,7 @@ class Folder:
       path: its path relative to the input.
       images: number of files directly in it whose names do not show that they hold no picture.
       total: number of such files in it and below it.
-      first: the path of one of these files, "" if there is none.
+      names: names of some of the files directly in it, evenly chosen; at most 2 * SAMPLE.
       others: ending -> number of files in it and below it that hold no picture; files of the system do not count.
       tables: the first names of files directly in it that may be tables of labels.
       folders: name -> folder directly in it; hidden and system folders are left out.
@@ -34,7 +35,7 @@ class Folder:
     path: str = ""
     images: int = 0
     total: int = 0
-    first: str = ""
+    names: list[str] = dataclasses.field(default_factory=list)
     others: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     tables: list[str] = dataclasses.field(default_factory=list)
     folders: dict[str, Folder] = dataclasses.field(default_factory=dict)
@@ -49,6 +50,15 @@ class Folder:
     def is_empty(self) -> bool:
         """Tells whether it holds nothing but files of the system, at any depth."""
         return not self.total and not self.others
+
+    def add_image(self, name: str) -> None:
+        """Adds an image directly in the folder, and keeps the names of some."""
+        step = 1 << max(0, (self.images // SAMPLE).bit_length() - 1)  # 1, 2, 4, … as more come
+        if self.images % step == 0:
+            self.names.append(name)
+            if len(self.names) > 2 * SAMPLE:
+                del self.names[::2]
+        self.images += 1
 
     def tree(self) -> Iterator[Folder]:
         """Yields the folder and all folders below it."""
@@ -87,10 +97,9 @@ def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
             if ending in TABLE_ENDINGS and len(way[-1].tables) < MOST_TABLES:
                 way[-1].tables.append(name)
             continue
-        way[-1].images += 1
+        way[-1].add_image(name)
         for folder in way:
             folder.total += 1
-            folder.first = folder.first or key
     return root
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 
+from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.text import listed, plural, utf8_text
 from pipelines.inputs.folder_tree import Folder
 from pipelines.inputs.layout import LABEL_RULES, Layout
@@ -33,8 +34,9 @@ def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
       path: the input as the user named it.
     """
     images: collections.Counter[str] = collections.Counter()  # folder of a split -> images
-    labels: set[str] = set()
-    unlabelled = deep = 0
+    by_split: dict[str, set[str]] = {}
+    unlabelled = 0
+    deep: list[str] = []
     for folder in tree.tree():
         if not folder.images:
             continue
@@ -44,13 +46,19 @@ def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
         if layout.label_from in LABEL_RULES and not place.label:
             unlabelled += folder.images
             continue
-        labels.add(place.label)
+        by_split.setdefault(place.split, set()).add(place.label)
         below = next((top for top, _ in layout.splits if not top or f"{folder.path}/".startswith(f"{top}/")), "")
         images[below] += folder.images
-        deep += layout.label_from == "top" and folder.path[len(below) :].strip("/").count("/") > 0
+        if layout.label_from == "top" and "/" in folder.path[len(below) :].strip("/"):
+            deep.append(utf8_text(folder.path))
+    labels = set().union(*by_split.values())
     lines = [_first(layout, path, images, labels)]
+    if len(labels) == 1 and layout.label_from in LABEL_RULES:
+        lines.append(f"There is only one class, {next(iter(labels))!r}: no classifier can be trained on it.")
     if deep:
-        lines.append("Folders below a class folder are read as part of the class.")
+        lines.append(f"Folders below a class folder are read as part of the class: {listed(deep, 3)}.")
+    if len(by_split) > 1 and layout.label_from in LABEL_RULES:
+        lines += _unlike(by_split)
     named = sorted(label for label in labels if split_of(label))
     if named and layout.label_from != "path":
         lines.append(
@@ -66,6 +74,20 @@ def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
         kinds = (f"{count} {ending or 'without ending'}" for ending, count in tree.others.most_common())
         lines.append(f"Files whose endings are not those of images: {listed(kinds, NAMED)}.")
     return tuple(lines)
+
+
+def _unlike(by_split: dict[str, set[str]]) -> list[str]:
+    """Returns a sentence for each split whose classes are others than those of train."""
+    train = by_split.get(TRAIN_SPLIT, set())
+    lines = []
+    for split, labels in by_split.items():
+        more, fewer = sorted(labels - train), sorted(train - labels)
+        if split != TRAIN_SPLIT and more:
+            lacks = f", and lacks {listed(map(repr, fewer), NAMED)}" if fewer else ""
+            lines.append(f"{split} has classes that train lacks: {listed(map(repr, more), NAMED)}{lacks}.")
+        elif split != TRAIN_SPLIT and fewer:
+            lines.append(f"{split} lacks classes that train has: {listed(map(repr, fewer), NAMED)}.")
+    return lines
 
 
 def _first(layout: Layout, path: str, images: collections.Counter[str], labels: set[str]) -> str:

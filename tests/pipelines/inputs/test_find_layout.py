@@ -41,7 +41,6 @@ SPLITS = ("train/cat 9", "train/dog 9", "test/cat 3", "test/dog 3")
         (("archive/data/images/cat 3", "archive/data/images/dog 3"), (("archive/data/images", ""),)),
         (("101_ObjectCategories/ant 3", "101_ObjectCategories/bee 3", "Annotations/ant/1.mat"),
          (("101_ObjectCategories", ""),)),
-        (("only 3",), (("", ""),)),
         (("cat/1999/may 3", "dog 3"), (("", ""),)),
         # splits under their names
         (SPLITS, (("test", "test"), ("train", "train"))),
@@ -90,7 +89,7 @@ def test_layouts_that_are_plain(folders, splits):
         (("train/cat 3", "train/dog 3", "training/cat 3", "training/dog 3"), "are all named like the split train"),
         (
             ("train 40", "train.csv"),
-            r"train \(40 images\): named like splits.*--label-from.*A table is there: tr",
+            r"train \(40 images\): named like splits.*--label-from.*Tables that are there: tr",
         ),
         (("train 40", "test 40"), "read these folders as classes with --layout class"),
         (("train/images 9", "train/labels/1.txt", "valid/images 9", "valid/labels/1.txt"), "detection layout"),
@@ -100,15 +99,52 @@ def test_layouts_that_are_plain(folders, splits):
         (("data/images/a 9", "data/masks/a 9"), "segmentation layout"),
         (
             ("a/airfield 3", "a/alley 3", "b/bakery 3", "b/bar 3"),
-            "--label-from top .* 2 classes: a, b; .*leaf .* 4 cl",
+            "--label-from top makes 2 classes: a, b; .*leaf makes 4 cl",
         ),
-        (("dogs/beagle 3", "dogs/pug 3", "cats/siamese 3", "cats/manx 2"), "two deep, and either may be the class"),
-        (("fold0/cat 3", "fold0/dog 3", "fold1/cat 3", "fold1/dog 3"), "two deep"),
+        (
+            ("dogs/beagle 3", "dogs/pug 3", "cats/siamese 3", "cats/manx 2"),
+            "leaf makes 4 classes: beagle, manx, pug",
+        ),
+        (
+            ("fold0/cat 3", "fold0/dog 3", "fold1/cat 3", "fold1/dog 3"),
+            "leaf makes 2 classes: cat, dog, each from several",
+        ),
         (("cats/train 3", "cats/test 1", "dogs/train 3", "dogs/test 1"), "splits test, train are below the classes"),
-        (("images_001 9", "images_002 9", "labels.csv"), "parts of one collection.*table is there: labels.csv"),
+        (("images_001 9", "images_002 9", "labels.csv"), "parts of one collection.*Tables that are there: labels.csv"),
         (("images_001/images 9", "images_002/images 9"), "parts of one collection"),
         (("0.jpg", "1.jpg"), "2 images are in no class folder.*if this folder is one class.*--input '?in'?|--input"),
         (("PetImages/Cat 3", "PetImages/Dog 3", "archive/train/a 3", "archive/test/a 3"), "archive holds splits"),
+        # what a stranger's two hundred trees added
+        (("amazon/images/mug 3", "amazon/images/bike 3", "dslr/images/mug 3", "dslr/images/bike 3"), "leaf makes 2 cl"),
+        (("yes 4", "no 4", "brain_tumor_dataset/yes 4", "brain_tumor_dataset/no 4"), "--exclude brain_tumor_dataset"),
+        (
+            ("train/a 3", "train/b 3", "test/a 3", "test/b 3", "train/train/a 3", "train/train/b 3"),
+            "--exclude train/tr",
+        ),
+        (("10253/0 3", "10253/1 3", "10254/0 3", "10254/1 3"), "leaf makes 2 classes: 0, 1, each from several places"),
+        (("bmw/x5 3", "bmw/320i 3", "audi/a4 3", "audi/q7 3"), "leaf makes 4 classes: 320i, a4, q7, x5"),
+        (("a/airfield 3", "a/apse/indoor 3", "c/church/indoor 3"), "leaf makes 2 classes: airfield, indoor, each from"),
+        (("Images/n1-Pug 3", "Images/n2-Chow 3", "Annotation/n1-Pug 3", "Annotation/n2-Chow 3"), "--input in/Images"),
+        (("photos/cat 3", "photos/dog 3", "extra 3"), "leaf makes 3 classes: cat, dog, extra"),
+        (("img/img 8", "list.csv"), r"img/img \(8 images\)|directly in 'img/img'"),
+        (("img_celeba 8", "list.csv"), "this is one class.*Tables that are there: list.csv"),
+        (("training/image_2 2", "training/label_2/1.txt", "training/label_2/2.txt"), "this is one class"),
+        (("HAM_part_1 3", "ham_part_2 3"), "parts of one collection"),
+        (("00000 3", "01000 3", "02000 3"), "parts of one collection"),
+        (("100CANON 3", "101CANON 3"), "parts of one collection"),
+        (("Fotos von 2019 3", "Fotos von 2020 3"), "parts of one collection"),
+        (("good 3", "bad 3", "unlabeled 3"), "--exclude unlabeled"),
+        (("train - Copy/a 3", "train/a 3", "train/b 3"), "--exclude 'train - Copy'"),
+        (
+            ("N/train/a 3", "N/train/b 3", "N/val/a 3", "N/val/b 3", "test/a 3", "test/b 3"),
+            "--split-names N/train=train,N/val=validation,test=test;",
+        ),
+        (
+            ("OCT/train/a 3", "OCT/train/b 3", "OCT/test/a 3", "xray/train/a 3", "xray/train/b 3", "xray/test/a 3"),
+            "--input in/OCT; .*--input in/xray",
+        ),
+        (("C/images 3", "C/masks 3", "N/images 3", "N/masks 3"), "add --exclude masks"),
+        (("train/a 3", "train/b 3", "meta 3", "docs 3"), "leave docs, meta out with --exclude docs,meta"),
     ],
 )
 def test_layouts_that_are_not_plain_are_refused_with_the_options_that_decide(folders, message):
@@ -142,6 +178,34 @@ def test_options_decide(folders, options, key, place):
     assert found(*folders, **options).place(key)[:2] == place
 
 
+def test_labels_in_file_names_are_proposed_where_they_show():
+    def asked(*names: str) -> str:
+        with pytest.raises(LayoutError) as raised:
+            find_layout.find(folder_tree.build((name, None) for name in names), InputSpec("in"))
+        return str(raised.value)
+
+    pets = [f"images/{breed}_{i}.jpg" for breed in ("Abyssinian", "great_pyrenees") for i in range(9)]
+    assert "which finds Abyssinian, great_pyrenees" in asked(*pets)
+    contest = [f"train/{label}.{i}.jpg" for label in ("cat", "dog") for i in range(99)]
+    text = asked(*contest, *(f"test1/{i}.jpg" for i in range(9)))
+    assert "which finds cat, dog (and with --input in/train, if new splits are to be drawn" in text
+    pattern = text.split("--label-from '")[1].split("'")[0]
+    layout = find_layout.find(folder_tree.build((n, None) for n in contest), InputSpec("in", label_from=pattern))
+    assert [layout.place(key)[:2] for key in ("train/cat.7.jpg", "test1/12.jpg")] == [("train", "cat"), ("", "")]
+    assert "if they hold them" in asked(*(f"{i:06}.jpg" for i in range(40)))  # no label to be seen
+    masks = [f"{c}/{c} ({i}){m}.png" for c in ("benign", "normal") for i in range(5) for m in ("", "_mask")]
+    assert "named like masks of others, such as 'benign (0)_mask.png'. Choose: (a) leave them out with --exclude" in (
+        asked(*masks)
+    )
+
+
+def test_other_classes_in_a_split_are_told():
+    folders = ("train/Cat 3", "train/Dog 3", "val/cat 3", "val/Dog 3")
+    assert layout_text.describe(tree(*folders), found(*folders), "in")[1:] == (
+        "validation has classes that train lacks: 'cat', and lacks 'Cat'.",
+    )
+
+
 def test_split_names_that_name_nothing_or_several_folders():
     with pytest.raises(LayoutError, match=r"'seg', and no folder is called so .* with images are: a, b"):
         found("a 3", "b 3", split_names=(("seg", "train"),))
@@ -161,7 +225,7 @@ def test_what_is_left_aside_is_told():
     )
     cars = layout_text.describe(tree("car 3", "train/tgv 3"), found("car 3", "train/tgv 3", layout="class"), "in")
     assert cars[1:] == (
-        "Folders below a class folder are read as part of the class.",
+        "Folders below a class folder are read as part of the class: train/tgv.",
         "Note that the class 'train' is called like a split. If it is one, name the folders of the splits with "
         "--split-names.",
     )

@@ -74,11 +74,11 @@ def test_a_slash_at_the_end_and_another_place_change_no_key(tmp_path):
      ("validation", "validation"), ("test", "test"), ("TESTING", "test"), ("eval", "test")],
 )  # fmt: skip
 def test_split_folders_under_their_usual_names(folder, split, tmp_path):
-    touch(tmp_path, f"{folder}/cat/x/1.jpg", ".DS_Store")
+    touch(tmp_path, f"{folder}/cat/x/1.jpg", f"{folder}/dog/2.jpg", ".DS_Store")
 
     sources, rejects = listed(tmp_path)
 
-    assert [s[2:4] for s in sources] == [("cat", split)]
+    assert [s[2:4] for s in sources] == [("cat", split), ("dog", split)]
     assert set(rejects.values()) == {"hidden"}
 
 
@@ -94,7 +94,7 @@ def test_the_layout_can_be_stated(tmp_path):
 
 
 def test_files_without_a_label(tmp_path):
-    touch(tmp_path / "class", "stray.jpg", "readme.txt", "cat/1")
+    touch(tmp_path / "class", "stray.jpg", "readme.txt", "cat/1", "dog/2")
     touch(tmp_path / "split", "train/1", "train/cat/2", "test/cat/3")
 
     assert listed(tmp_path / "class")[1] == {

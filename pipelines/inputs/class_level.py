@@ -1,0 +1,209 @@
+"""Finds out which folders below a split or an input are the classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from pipelines.core.text import listed, plural
+from pipelines.inputs import layout_question as question
+from pipelines.inputs.annotation_folders import GENERIC
+from pipelines.inputs.folder_tree import Folder
+from pipelines.inputs.layout import Layout
+from pipelines.inputs.layout_question import AS_CLASSES, NAMED, TABLE
+from pipelines.inputs.split_names import split_of
+
+# Names of folders with images that have no labels.
+UNLABELLED = frozenset({
+    "infer", "inference", "pred", "predict", "prediction", "predictions", "submission", "unknown", "unlabeled",
+    "unlabelled", "unsupervised", "unsup",
+})  # fmt: skip
+_NO_CLASS = frozenset({"unlabeled", "unlabelled", "unsupervised", "unsup"})
+_PARTS = frozenset({"batch", "chunk", "data", "folder", "image", "images", "img", "imgs", "part", "parts", "shard"})
+_CAMERA = re.compile(r"\d{3}[A-Z0-9_]{5}")  # DCIM/100CANON, by the standard of camera folders (DCF)
+_YEAR = re.compile(r"[^\d]+(19|20)\d\d")
+_MASK = re.compile(r"[ _-](mask|masks|seg|segmentation|label|gt)\d*(_\d+)?\.\w+$", re.IGNORECASE)
+_BESIDE = re.compile(r"masks?|thumbs?|thumbnails?|segmentations?|depth|preview", re.IGNORECASE)
+MASKS_FROM = 0.2  # share of the names of a folder that are those of masks
+
+
+def check(levels: Sequence[Folder], path: str, root: Folder) -> None:
+    """Checks that the folders in these levels are plainly the classes.
+
+    Args:
+      levels: the folders of the splits, or the one that holds the class folders.
+      path: the input. root: its tree.
+
+    Raises:
+      LayoutError: other folders may be the classes, or there is only one class.
+    """
+    tops = [top for level in levels for top in level.with_images]
+    for level in levels:
+        _refuse_copies(level, path, root)
+    _refuse_parts(tops, path, root)
+    _refuse_inner_classes(levels, tops, path, root)
+    _refuse_one_class(tops, path, root)
+    _refuse_masks(tops, path, root)
+
+
+def unwrapped(folder: Folder, classes: Collection[str]) -> Folder:
+    """Enters folders that hold nothing but one folder.
+
+    It ends at the folder that holds the classes or the images. A folder is no wrapper if it has the name of a class or
+    a split. A folder that leads to images alone may be the only class: it is entered only if it has the name of its
+    folder, or one that says nothing, such as images.
+
+    Args:
+      classes: names of classes.
+    """
+    way = [folder]
+    while not way[-1].images and len(way[-1].with_images) == 1:
+        [only] = way[-1].with_images
+        if only.name in classes or (split_of(only.name) and only.name != way[-1].name):
+            break
+        way.append(only)
+    if len(way[-1].with_images) > 1 and not way[-1].images:
+        return way[-1]
+    end = 0
+    while end + 1 < len(way) and (
+        way[end + 1].name.lower() in GENERIC | UNLABELLED or way[end + 1].name == way[end].name
+    ):
+        end += 1
+    return way[end]
+
+
+def _chain(folder: Folder) -> Folder:
+    """Enters folders that hold nothing but one folder, whatever its name."""
+    while not folder.images and len(folder.with_images) == 1:
+        [folder] = folder.with_images
+    return folder
+
+
+def _refuse_copies(level: Folder, path: str, root: Folder) -> None:
+    """Refuses a folder beside the classes that holds folders of their names."""
+    classes = {folder.name for folder in level.with_images}
+    for folder in level.with_images:
+        inner = _chain(folder)
+        same = {f.name for f in inner.with_images} & (classes - {folder.name})
+        if same and 2 * len(same) >= len(inner.with_images):
+            others = [f for f in level.with_images if f is not folder]
+            raise question.ask(
+                path,
+                f"{question.told(folder)} holds folders with names of those beside it: {listed(sorted(same), NAMED)}.",
+                [
+                    question.leave_out([folder]),
+                    f"read it alone with {question.below(path, inner)}",
+                    f"read it as a class beside {question.names_of(others)} with --layout class",
+                ],
+                root,
+            )
+
+
+def _refuse_parts(tops: Sequence[Folder], path: str, root: Folder) -> None:
+    """Refuses parts of one collection, such as images_001, and what has no label."""
+    names = [top.name for top in tops]
+    stems = {re.sub(r"\d+", "", name).strip(" _-.").lower() for name in names}
+    words = {word for stem in stems for word in re.findall(r"[a-z]+", stem)}
+    numbered = len(stems) == 1 and len(set(names)) > 1 and bool(words & _PARTS)
+    generic = all(name.lower() in GENERIC for name in names)
+    camera = all(_CAMERA.fullmatch(name) for name in names)
+    years = len(stems) == 1 and len(set(names)) > 1 and all(_YEAR.fullmatch(name) for name in names)
+    thousands = len(set(names)) > 1 and all(re.fullmatch(r"\d{4,}", name) and int(name) % 100 == 0 for name in names)
+    if numbered or generic or camera or years or thousands:
+        raise question.ask(
+            path,
+            f"The folders {listed(sorted(set(names)), NAMED)} look like parts of one collection and not like classes.",
+            [*_from_names(tops, path), TABLE, AS_CLASSES],
+            root,
+        )
+    unlabelled = [top for top in tops if top.name.lower() in _NO_CLASS]
+    if unlabelled and len(set(names)) > 1:
+        raise question.ask(
+            path,
+            f"The name of {question.told(unlabelled[0])} says that its images have no labels.",
+            [question.leave_out(unlabelled), "read it as a class with --layout class"],
+        )
+
+
+def _refuse_inner_classes(levels: Sequence[Folder], tops: Sequence[Folder], path: str, root: Folder) -> None:
+    """Refuses class folders whose own folders may be the classes."""
+    above: dict[str, set[str]] = {}  # name of an inner folder -> names of the class folders that hold it
+    several = False
+    for top in tops:
+        inner = [] if top.images else _chain(top).with_images
+        several = several or len(inner) > 1
+        for folder in inner:
+            above.setdefault(folder.name, set()).add(top.name)
+    repeated = [name for name, holders in above.items() if len(holders) > 1 and name.lower() not in GENERIC]
+    if not several or (_are_ids(above) and len(repeated) < 2):
+        return
+    readings = {rule: _labels(levels, rule) for rule in ("top", "leaf", "path")}
+    choices = [
+        f"--label-from {rule} makes {plural(len(found), 'class', 'classes')}: {listed(found, NAMED)}"
+        for rule, found in readings.items()
+    ]
+    if len(readings["leaf"]) < len(readings["path"]):
+        choices[1] += ", each from several places"
+    beside = sorted(name for name in above if _BESIDE.fullmatch(name))
+    if beside:
+        choices.append(f"leave {listed(beside, NAMED)} out with --exclude {','.join(beside)}")
+    if len(tops) > 1:
+        likely = next((top for top in tops if top.name.lower() in GENERIC), tops[0])
+        choices.append(f"read one of the folders alone, such as {question.below(path, _chain(likely))}")
+    raise question.ask(
+        path, "The images are in folders below folders, and several levels may be the classes.", choices, root
+    )
+
+
+def _are_ids(names: Collection[str]) -> bool:
+    """Tells whether names are numbers of patients, days or cameras."""
+    stems = {re.sub(r"\d+", "", name) for name in names}
+    with_digits = sum(bool(re.search(r"\d", name)) or name.lower() in GENERIC for name in names)
+    return 2 * with_digits > len(names) and len(stems) <= max(1, len(names) // 4)
+
+
+def _labels(levels: Iterable[Folder], rule: str) -> list[str]:
+    """Returns the labels that a rule gives to the images below these folders."""
+    labels: set[str] = set()
+    for level in levels:
+        layout = Layout(((level.path, ""),), rule)
+        labels |= {layout.place(f"{f.path}/file").label for f in level.tree() if f.images and f is not level}
+    return sorted(labels - {""})
+
+
+def _refuse_one_class(tops: Sequence[Folder], path: str, root: Folder) -> None:
+    """Refuses one folder of images, if the input shows that its labels are elsewhere.
+
+    They may be in a table, in files beside the images, or in names: the folder is below others then.
+    """
+    if len({top.name for top in tops}) != 1:
+        return
+    inner = _chain(tops[0])
+    beside = sum(root.others[ending] for ending in (".txt", ".xml", ".json", ".mat"))
+    tables = any(folder.tables for folder in root.tree())
+    if inner is tops[0] and not tables and 2 * beside < root.total:
+        return
+    raise question.ask(
+        path,
+        f"All images are in {question.told(tops[0])}: this is one class, and no classifier can be trained on it.",
+        [*_from_names([inner], path), TABLE, "read it as one class with --layout class"],
+        root,
+    )
+
+
+def _refuse_masks(tops: Sequence[Folder], path: str, root: Folder) -> None:
+    for top in tops:
+        masks = [name for name in top.names if _MASK.search(name)]
+        if len(masks) >= MASKS_FROM * len(top.names) > 0 and len(masks) < len(top.names):
+            found = _MASK.search(masks[0])
+            word = found[1] if found else ""
+            raise question.ask(
+                path,
+                f"Some files in {top.path} are named like masks of others, such as {masks[0]!r}.",
+                [f"leave them out with --exclude '*{word}*'", "read them as images with --layout class"],
+            )
+
+
+def _from_names(folders: Sequence[Folder], path: str) -> list[str]:
+    inner = [_chain(folder) for folder in folders]
+    return question.from_names(path, inner, entered=True) if len(inner) == 1 else []

@@ -1,0 +1,88 @@
+"""Formats the questions about an input folder that is not plain to read."""
+
+from __future__ import annotations
+
+import posixpath
+import shlex
+from collections.abc import Iterable, Sequence
+
+from pipelines.core.errors import LayoutError
+from pipelines.core.text import listed, plural
+from pipelines.inputs import label_pattern
+from pipelines.inputs.folder_tree import Folder
+from pipelines.inputs.split_names import split_of
+
+NAMED = 5  # folders that a sentence names
+TABLE = "give a table with the columns path and label as --input"
+AS_CLASSES = "read these folders as classes with --layout class"
+
+
+def ask(path: str, what: str, choices: Sequence[str], tree: Folder | None = None) -> LayoutError:
+    """Returns the error that asks how to read an input.
+
+    Args:
+      path: the input.
+      what: a sentence that says why it is not plain.
+      choices: what the user may do, each with its option.
+      tree: the whole input, whose tables are named.
+    """
+    ways = " ".join(f"({'abcdefgh'[i]}) {choice};" for i, choice in enumerate(choices))
+    tables = [] if tree is None else [posixpath.join(f.path, name) for f in tree.tree() for name in f.tables]
+    hint = f" Tables that are there: {listed(tables, 3)}." if tables else ""
+    return LayoutError(f"How to read {path!r} is not plain. {what} Choose: {ways[:-1]}.{hint}")
+
+
+def told(folder: Folder) -> str:
+    """Returns a folder's path with the number of its images."""
+    return f"{folder.path or 'the input'} ({plural(folder.total, 'image')})"
+
+
+def names_of(folders: Iterable[Folder]) -> str:
+    """Returns the names of the first of these folders."""
+    return listed((folder.name for folder in folders), NAMED)
+
+
+def below(path: str, folder: Folder) -> str:
+    """Returns the option that takes a folder below the input as the input."""
+    return f"--input {shlex.quote(posixpath.join(path, folder.path).rstrip('/'))}"
+
+
+def exclude(folders: Sequence[Folder]) -> str:
+    """Returns the option that leaves folders out."""
+    named = ",".join(_escaped(folder.path) for folder in folders)
+    return f"--exclude {shlex.quote(named)}"
+
+
+def leave_out(folders: Sequence[Folder]) -> str:
+    return f"leave {listed((folder.path for folder in folders), NAMED)} out with {exclude(folders)}"
+
+
+def split_names(splits: Iterable[tuple[str, str]]) -> str:
+    """Returns the option that names the folder of each split."""
+    named = ",".join(f"{_escaped(folder)}={split}" for folder, split in splits)
+    return f"--split-names {shlex.quote(named)}"
+
+
+def from_names(path: str, flat: Sequence[Folder], entered: bool) -> list[str]:
+    """Returns the choice to take the labels from the names of the files.
+
+    Args:
+      path: the input.
+      flat: folders that hold images directly.
+      entered: whether the option --input is needed as well, for one of the folders.
+    """
+    folder = next((f for f in flat if split_of(f.name) == "train"), flat[0])
+    found = label_pattern.propose(folder.names)
+    if found is None:
+        return ["take the labels from the paths, if they hold them, with --label-from and a regular expression"]
+    pattern, labels = found
+    option = f"{below(path, folder)} " if entered else ""
+    return [
+        f"take the labels from the names of the files with {option}--label-from {shlex.quote(pattern)}, which finds "
+        f"{listed(labels, NAMED)}"
+    ]
+
+
+def _escaped(path: str) -> str:
+    """Returns a path as a list of names holds it; see --exclude."""
+    return path.replace(",", "\\,")
