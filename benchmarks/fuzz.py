@@ -36,6 +36,7 @@ from pipelines.contract import Contract, Normalization, Shard, Split
 from pipelines.core.errors import SourceError
 from pipelines.images import formats
 from pipelines.inputs import manifest
+from pipelines.inputs.rules import InputSpec
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_SEED_BYTES = 64 << 10  # larger files of `odd` are cut: headers come first
@@ -223,8 +224,9 @@ def read_manifest(data: bytes) -> None:
     """Parses and reads every row; each is a source or a reject that JSON and UTF-8 can hold."""
     name, _, content = data.partition(b"\0")
     path = f"/nowhere/{name.decode()}"
-    rows = list(manifest.parse(path, content))
-    items = list(manifest.read_items(rows, path, allow_outside=False))
+    spec = InputSpec(path)
+    rows = list(manifest.parse(content, spec).rows)
+    items = list(manifest.read_items(rows, spec))
     if len(items) != len(rows):
         raise AssertionError(f"{len(rows)} rows became {len(items)} items")
     json.dumps(items, ensure_ascii=False, default=vars).encode("utf-8")

@@ -19,7 +19,8 @@ from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.inputs import layout
-from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.delimited_text import DELIMITERS
+from pipelines.inputs.rules import InputSpec, TableSpec, is_manifest
 from pipelines.inputs.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.options import config_fields, option_syntax
 from pipelines.options.config_fields import Range, Syntax, check_range, option
@@ -86,6 +87,7 @@ _LABEL_FROM = Syntax(layout.check_label_from, str, "RULE")
 _AUGMENT = Syntax(_parse_augment, _show_augment, "LIST")
 _FILES, _PIXELS, _CLASSES, _RUN = "input and output", "pixels", "splits and balance", "shards and run"
 READING = "how the input is read"  # the group of the options that `look` has, too
+_TABLE_OPTIONS = {"encoding": "table_encoding"}  # fields of TableSpec that are called otherwise as options
 _SIZES = Range(1, 1 << 50)
 
 
@@ -102,8 +104,8 @@ class PrepareConfig:
 
     input: str = option(
         dataclasses.MISSING,
-        "the images: a folder of class folders or of split/class folders, a CSV, JSONL or Parquet manifest with the "
-        "columns path, label and optionally split, group, weight, or a glob; local, gs:// or s3://",
+        "the images: a folder of class folders or of split/class folders, a table (CSV, TSV, JSONL or Parquet) with "
+        "the columns path, label and optionally split, group, weight, or a glob; local, gs:// or s3://",
         metavar="PATH", group=_FILES, decides=False,
     )  # fmt: skip
     output: str = option(
@@ -149,6 +151,68 @@ class PrepareConfig:
     exclude: tuple[str, ...] = option(
         (), "do not read files and folders that match one of these patterns, which are written as those of --include",
         syntax=option_syntax.NAMES, metavar="PATTERN,…", unset="none", group=READING,
+    )  # fmt: skip
+    path_column: str = option(
+        "", "the column of a table that has the paths of the images, by its heading or by its number from 1",
+        metavar="COLUMN", unset="found out", group=READING,
+    )  # fmt: skip
+    label_column: str = option(
+        "", "the column of a table that has the labels, by its heading or by its number from 1",
+        metavar="COLUMN", unset="found out", group=READING,
+    )  # fmt: skip
+    split_column: str = option(
+        "", "the column of a table that has the splits, by its heading or by its number from 1; none reads no splits",
+        metavar="COLUMN", unset="the one called split, if there is one", group=READING,
+    )  # fmt: skip
+    group_column: str = option(
+        "",
+        "the column of a table that has the groups, such as the patients, by its heading or by its number from 1; "
+        "images of one group stay in one split; none reads no groups",
+        metavar="COLUMN", unset="the one called group, if there is one", group=READING,
+    )  # fmt: skip
+    weight_column: str = option(
+        "",
+        "the column of a table that has the weights of the images in training, by its heading or by its number from 1; "
+        "none reads no weights",
+        metavar="COLUMN", unset="the one called weight, if there is one", group=READING,
+    )  # fmt: skip
+    heading: bool = option(
+        True, "the first row of a table of text has the names of its columns; without, they are called 1, 2 and so on",
+        group=READING,
+    )  # fmt: skip
+    delimiter: str = option(
+        "auto", "what separates the cells of a table of text; auto finds it out, and asks where it is not plain",
+        choices=("auto", *DELIMITERS), group=READING,
+    )  # fmt: skip
+    table_encoding: str = option(
+        "",
+        "the encoding of a table of text by its name in Python, such as cp1251 or shift_jis; UTF-8, UTF-16 and "
+        "Windows-1252 are found out",
+        metavar="NAME", unset="found out", group=READING,
+    )  # fmt: skip
+    image_root: str = option(
+        "", "the folder in which the paths of a table begin; local, gs:// or s3://",
+        metavar="DIR", unset="the folder of the table", group=READING,
+    )  # fmt: skip
+    suffix: str = option(
+        "", "put this behind each path of a table that does not end with it, such as .jpg where a table has names "
+        "without endings",
+        metavar=".EXT", unset="nothing", group=READING,
+    )  # fmt: skip
+    path_prefix: tuple[tuple[str, str], ...] = option(
+        (),
+        "replace the beginning of the paths of a table, such as that of another machine: /home/ann/data=photos; the "
+        "new one is relative to --image-root",
+        syntax=option_syntax.NAMED, metavar="OLD=NEW,…", unset="as they are", group=READING,
+    )  # fmt: skip
+    windows_paths: bool = option(
+        False, "read a backslash in a path of a table as a slash, as Windows writes it", group=READING
+    )
+    single_label: bool = option(
+        False,
+        "take each label of a table as one class, even if the labels look like lists of labels or like measured "
+        "numbers",
+        group=READING,
     )  # fmt: skip
     size: tuple[int, int] = option(
         (128, 128),
@@ -293,6 +357,7 @@ class PrepareConfig:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.dataset_name):
             raise ConfigError(f"--name should be a letter, then letters, digits and _. Received: {self.dataset_name!r}")
         self._check_layout()
+        self._check_table()
         self._check_splits()
         self._check_balance()
         for name, strength in self.augment.items():
@@ -322,6 +387,26 @@ class PrepareConfig:
                 )
         if self.split_names and self.layout != "auto":
             raise ConfigError(f"--split-names already says what the folders are. Leave out --layout {self.layout}.")
+
+    def _check_table(self) -> None:
+        given = [field.name for field in dataclasses.fields(TableSpec) if _of_table(field.name, self) != field.default]
+        if given and not is_manifest(self.input):
+            name = config_fields.flag(_TABLE_OPTIONS.get(given[0], given[0]))
+            raise ConfigError(f"{name} is about tables, and --input {self.input!r} is none. Leave it out.")
+        for role in ("path", "label"):
+            if getattr(self, f"{role}_column") == "none":
+                raise ConfigError(f"--{role}-column should name a column, because each image needs a {role}.")
+        if self.table_encoding:
+            try:
+                "".encode(self.table_encoding)
+            except LookupError as e:
+                raise ConfigError(
+                    f"--table-encoding should be an encoding that Python knows. Received: {self.table_encoding!r}."
+                ) from e
+        if "/" in self.suffix:
+            raise ConfigError(f"--suffix should be an ending, such as .jpg. Received: {self.suffix!r}.")
+        if self.image_root:
+            _check_place("--image-root", self.image_root)
 
     def _check_splits(self) -> None:
         if "train" not in self.splits or self.splits["train"] <= 0:
@@ -365,8 +450,15 @@ class PrepareConfig:
         split_names = tuple((folder, SPLIT_NAMES.get(split.lower(), split)) for folder, split in self.split_names)
         return InputSpec(
             self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.group_from,
-            self.allow_outside,
+            self.allow_outside, self._table_spec,
         )  # fmt: skip
+
+    @property
+    def _table_spec(self) -> TableSpec:
+        values = {field.name: _of_table(field.name, self) for field in dataclasses.fields(TableSpec)}
+        if self.image_root and not remote.is_remote(self.image_root):  # workers may run in another folder
+            values["image_root"] = os.path.abspath(self.image_root)
+        return TableSpec(**values)
 
     @property
     def limits(self) -> Limits:
@@ -405,6 +497,11 @@ class PrepareConfig:
     def settings(self) -> dict[str, Any]:
         """Returns all options as plain JSON values."""
         return {**dataclasses.asdict(self), "name": self.dataset_name}
+
+
+def _of_table(name: str, config: PrepareConfig) -> Any:
+    """Returns the option that a field of TableSpec is made of."""
+    return getattr(config, _TABLE_OPTIONS.get(name, name))
 
 
 def _check_place(name: str, path: str) -> None:

@@ -5,6 +5,8 @@ ShardmillError                 exit status 1
   ContractError                a dataset's contract.json is missing, damaged or of another version
     GraphError                 a graph in a file has something that this program does not run
   SourceError                  the input as a whole cannot be used
+    LayoutError                2: it is not plain how a folder is read
+    TableError                 2: it is not plain how a manifest is read
     NothingUsableError         3: not one image with a label can be read
   BalanceError                 the classes cannot be balanced as asked
   DuplicatesError              equal images, which --duplicates fail does not allow
@@ -61,6 +63,12 @@ class SourceError(ShardmillError, ValueError):
 
 class LayoutError(SourceError):
     """Says why it is not plain how an input folder is read, and which options decide."""
+
+    exit_status = 2
+
+
+class TableError(SourceError):
+    """Says why it is not plain how a manifest is read, and which options decide."""
 
     exit_status = 2
 

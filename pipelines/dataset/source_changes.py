@@ -7,6 +7,7 @@ SHA-256. Inputs that were never read have none. Hidden files and files outside a
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import itertools
 import posixpath
@@ -22,16 +23,18 @@ from pipelines.core.elements import HARMLESS, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import folders, listing
+from pipelines.inputs import folders, listing, manifest_paths
 from pipelines.inputs.layout import Aside, Layout, check_label_from
-from pipelines.inputs.rules import LAYOUTS, InputSpec, is_manifest
+from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec, is_manifest
 from pipelines.storage import StorageError
 
 THREADS = 8  # they read and hash; most of the time they wait for a disk or a network
 MAX_SUMMARY_BYTES = 1 << 30
 MAX_FILE_BYTES = 256 << 20  # where the dataset does not say how much of a file was read
 _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes": int, "include": list,
-             "exclude": list}  # fmt: skip
+             "exclude": list, "path_column": str, "label_column": str, "split_column": str, "group_column": str,
+             "weight_column": str, "heading": bool, "delimiter": str, "table_encoding": str, "image_root": str,
+             "suffix": str, "path_prefix": list, "windows_paths": bool, "single_label": bool}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -93,9 +96,10 @@ def find(directory: str, path: str = "") -> Drift:
     contract = contracts.load(directory, storage.reading_text)
     settings, read_as = _settings(directory)
     spec = _input_spec(settings, read_as, path)
-    known = _known(directory, contract, _base(settings.get("input") or spec.path))
+    was = dataclasses.replace(spec, path=settings.get("input") or spec.path)
+    known = _known(directory, contract, _base(was))
     progress.begin("comparing", len(known))
-    base = _base(spec.path)
+    base = _base(spec)
     sources: dict[str, Source] = {}
     rejected: dict[str, Rejected] = {}
     try:
@@ -195,11 +199,12 @@ def _key(uri: str, base: str) -> str:
     return utf8_text(uri.removeprefix(f"{base}/") if base else uri)
 
 
-def _base(path: str) -> str:
+def _base(spec: InputSpec) -> str:
     """Returns the folder that the paths of an input's files begin with."""
+    path = spec.path
     if is_manifest(path):
-        folder = posixpath.dirname(path)
-        return folder.rstrip("/") if storage.is_remote(path) else posixpath.normpath(folder) if folder else ""
+        folder = manifest_paths.folder(path, spec.table)
+        return folder.rstrip("/") if storage.is_remote(folder) else posixpath.normpath(folder) if folder else ""
     return folders.glob_base(path) if listing.is_glob(path) else path.rstrip("/")
 
 
@@ -219,8 +224,21 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) 
         include=_texts(settings.get("include", [])),
         exclude=_texts(settings.get("exclude", [])),
         allow_outside=settings.get("allow_outside", False),
+        table=_table(settings),
         read_as=read_as if not is_manifest(source) else None,
     )
+
+
+def _table(settings: Mapping[str, Any]) -> TableSpec:
+    """Returns how a table was read.
+
+    What the dataset does not say is as the options have it by default.
+    """
+    given = {("encoding" if name == "table_encoding" else name): value for name, value in settings.items()}
+    known = {field.name: given[field.name] for field in dataclasses.fields(TableSpec) if field.name in given}
+    pairs = known.pop("path_prefix", [])
+    known["path_prefix"] = tuple((str(pair[0]), str(pair[1])) for pair in pairs if len(_texts(pair)) == 2)
+    return TableSpec(**known)
 
 
 def _texts(values: list[Any]) -> tuple[str, ...]:

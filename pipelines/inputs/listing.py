@@ -8,15 +8,15 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from pipelines import storage
 from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
-from pipelines.inputs import folders, layout_text, manifest, walk
-from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject
+from pipelines.inputs import folders, layout_text, manifest, path_hints, walk
+from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
 
@@ -28,7 +28,7 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
       SourceError: There is no such input, a manifest cannot be read, or the input holds no file at all.
     """
     if is_manifest(spec.path):
-        found = manifest.list_rows(spec.path, spec.allow_outside)
+        found = manifest.list_rows(spec)
     elif is_glob(spec.path):
         found = folders.list_glob(spec.path, spec.allow_outside)
     else:
@@ -94,22 +94,29 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
         pass
     elif is_manifest(path):
         if not os.path.isfile(path):
-            raise SourceError(f"No manifest {path!r}: expected a CSV, JSONL or Parquet file with path and label.")
+            raise SourceError(
+                f"No manifest {path!r}: expected a table of paths and labels: CSV, TSV, JSONL or Parquet."
+            )
     elif not os.path.isdir(path):
         what = "a file that is no manifest" if os.path.exists(path) else "nothing"
         raise SourceError(
             f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
-            f"There is {what} at {path!r}."
+            f"There is {what} at {path!r}. {remedy_for_file(path)}".rstrip()
         )
+    if is_manifest(path):
+        sentence, items, paths = manifest.look(spec, LOOKED_AT)
+        if not storage.is_remote(path):
+            _check_first(spec, items, paths)
+        return Reading(spec, (sentence,))
     told: tuple[str, ...] = ()
-    if not is_manifest(path) and not is_glob(path):
+    if not is_glob(path):
         tree, layout = folders.survey(spec)
         if not allow_lost_classes:
             folders.check_lost_classes(tree, layout, path)
         spec = dataclasses.replace(spec, read_as=layout)
         told = layout_text.describe(tree, layout, path)
     if not storage.is_remote(path):
-        _check_first(spec)
+        _check_first(spec, list_sources(spec))
     return Reading(spec, told)
 
 
@@ -120,7 +127,9 @@ def _check_remote(path: str) -> None:
     """
     if is_manifest(path):
         if not storage.exists(path):
-            raise SourceError(f"No manifest {path!r}: expected a CSV, JSONL or Parquet file with path and label.")
+            raise SourceError(
+                f"No manifest {path!r}: expected a table of paths and labels: CSV, TSV, JSONL or Parquet."
+            )
     elif storage.is_empty(folders.glob_base(path) if is_glob(path) else path):
         raise SourceError(
             f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
@@ -128,17 +137,17 @@ def _check_remote(path: str) -> None:
         )
 
 
-def _check_first(spec: InputSpec) -> None:
+def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequence[str] = ()) -> None:
     """Checks that the beginning of the input holds an image with a label.
+
+    Args:
+      some: What is listed first.
+      paths: Of a manifest: the paths of its first rows.
 
     Raises:
       NothingUsableError: None of the first LOOKED_AT inputs is one.
     """
     rejects: list[Rejected] = []
-    if is_manifest(spec.path):
-        some = manifest.first_items(spec.path, spec.allow_outside, LOOKED_AT)
-    else:
-        some = list_sources(spec)
     for item in itertools.islice(some, LOOKED_AT):
         if isinstance(item, Rejected):
             rejects.append(item)
@@ -146,11 +155,14 @@ def _check_first(spec: InputSpec) -> None:
             rejects.append(reject(item.uri, "missing", "There is no such file.", item.label))
         else:
             return
+    hint = ""
+    if any(r.reason in ("missing", "outside-input") or "web" in r.detail for r in rejects):
+        hint = f" {path_hints.explain(spec, paths)}".rstrip()
     common = collections.Counter(r.reason for r in rejects).most_common(3)
     raise NothingUsableError(
         f"None of the first {len(rejects)} inputs in {spec.path!r} can be used: "
         f"{', '.join(f'{reason} {count}' for reason, count in common)}. "
-        f"For example {rejects[0].uri!r}: {rejects[0].detail}"
+        f"For example {rejects[0].uri!r}: {rejects[0].detail}{hint}"
     )
 
 

@@ -12,7 +12,47 @@ from pipelines.core.text import utf8_text
 from pipelines.inputs.layout import Layout
 
 LAYOUTS = ("auto", "class", "split")
-MANIFEST_SUFFIXES = (".csv", ".jsonl", ".ndjson", ".parquet")
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
+# What is said of files that hold a table in another form.
+_OTHER_TABLES = {
+    (".xlsx", ".xls", ".xlsm", ".ods"): "It is a spreadsheet: save it as CSV (File, Save as, CSV UTF-8).",
+    (".json",): "It is JSON: write it as JSON lines, one object for each image in a line of its own, and end its name "
+    "in .jsonl.",
+    (".xml",): "It is XML: write its paths and labels as a CSV file with the columns path and label.",
+    (".pkl", ".pickle"): "It is a pickle, which can run code when it is opened: write the table as CSV "
+    "(pandas: table.to_csv(..., index=False)).",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSpec:
+    """States how a manifest is read. The defaults find it out, where it is plain.
+
+    path_column, label_column, split_column, group_column, weight_column: headings of the columns, or their numbers
+      from 1; "" finds the column out, and "none" (of the last three) reads none.
+    heading: whether the first row has the names of the columns; if not, they are called 1, 2, …
+    delimiter: "auto", or a name of `delimited_text.DELIMITERS`.
+    encoding: of the text, by Python's name; "" finds it out.
+    image_root: the folder in which relative paths begin; "" is the manifest's own.
+    suffix: what is put behind a path that does not end with it.
+    path_prefix: (old, new) pairs; the beginning of a path that is equal to the first becomes the second.
+    windows_paths: whether a backslash in a path is a slash.
+    single_label: whether each label is one class, even if it looks like several labels or like a measured number.
+    """
+
+    path_column: str = ""
+    label_column: str = ""
+    split_column: str = ""
+    group_column: str = ""
+    weight_column: str = ""
+    heading: bool = True
+    delimiter: str = "auto"
+    encoding: str = ""
+    image_root: str = ""
+    suffix: str = ""
+    path_prefix: tuple[tuple[str, str], ...] = ()
+    windows_paths: bool = False
+    single_label: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +67,7 @@ class InputSpec:
       all.
     group_from: a regular expression that finds an image's group in its path; "" finds none.
     allow_outside: whether symbolic links and rows of a manifest may leave the folder.
+    table: how a manifest is read.
     read_as: how a folder is read, once `folders.find_layout` has found it out.
     """
 
@@ -38,11 +79,22 @@ class InputSpec:
     exclude: tuple[str, ...] = ()
     group_from: str = ""
     allow_outside: bool = False
+    table: TableSpec = TableSpec()
     read_as: Layout | None = None
 
 
 def is_manifest(path: str) -> bool:
-    return path.lower().endswith(MANIFEST_SUFFIXES)
+    """Tells whether a path names a table, which may be compressed by gzip."""
+    return path.lower().removesuffix(".gz").endswith(MANIFEST_SUFFIXES)
+
+
+def remedy_for_file(path: str) -> str:
+    """Returns what to do with a file that is no manifest, or "".
+
+    Such files are spreadsheets and JSON.
+    """
+    name = path.lower().removesuffix(".gz")
+    return next((said for endings, said in _OTHER_TABLES.items() if name.endswith(endings)), "")
 
 
 def reject(uri: str, reason: str, detail: str, label: str = "") -> Rejected:

@@ -20,8 +20,9 @@ from pipelines.core import elements, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Summary
 from pipelines.core.text import listed
-from pipelines.inputs import manifest, rules
+from pipelines.inputs import rules, unlisted
 from pipelines.inputs.listing import Reading
+from pipelines.inputs.unlisted import Unlisted
 from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
@@ -85,8 +86,9 @@ def summarize(
             f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
             f"{read - natural - rejected.total} are unexplained. Nothing was published."
         )
-    local_manifest = rules.is_manifest(config.input) and not storage.is_remote(config.input)
-    aside = manifest.unlisted(config.input, config.output) if local_manifest else manifest.Unlisted()
+    aside = Unlisted()
+    if rules.is_manifest(config.input):
+        aside = unlisted.find(config.input_spec, config.output)
     summary = Summary(
         read=read,
         classes=classes,
@@ -277,7 +279,7 @@ def _straddling_warning(work: Work) -> Iterator[str]:
         )
 
 
-def _unlisted_warning(aside: manifest.Unlisted) -> Iterator[str]:
+def _unlisted_warning(aside: Unlisted) -> Iterator[str]:
     if aside.images or not aside.complete:
         least = "" if aside.complete else "At least "
         first = f"; the first is {text.utf8_text(aside.first)}" if aside.first else ""

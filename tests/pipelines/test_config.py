@@ -117,6 +117,12 @@ CHANGES = [
     {"validation_from": {"train": 0.1}},
     {"include": ("*.jpg",)},
     {"exclude": ("*.jpg",)},
+    *({"input": "in.csv", **options} for options in (
+        {"path_column": "id"}, {"label_column": "class"}, {"split_column": "none"}, {"group_column": "patient"},
+        {"weight_column": "w"}, {"heading": False}, {"delimiter": "tab"}, {"table_encoding": "cp1251"},
+        {"image_root": "photos"}, {"suffix": ".jpg"}, {"path_prefix": (("a", "b"),)}, {"windows_paths": True},
+        {"single_label": True},
+    )),
     {"duplicates": "drop"},
     {"layout": "split"}, {"size": (128, 64)}, {"size": (64, 128)}, {"resize": "pad"}, {"filter": "bilinear"},
     {"background": (0, 0, 0)}, {"normalize": "unit"}, {"splits": {"train": 0.9, "test": 0.1}},

@@ -11,8 +11,9 @@ from pipelines import storage
 from pipelines.cli import summary_table
 from pipelines.config import PrepareConfig
 from pipelines.core import name_variants
-from pipelines.inputs import manifest
-from pipelines.inputs.manifest import Unlisted
+from pipelines.inputs import unlisted
+from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.unlisted import Unlisted
 from pipelines.job import prepare
 from tests.support.images import draw_photo
 
@@ -66,13 +67,13 @@ def test_images_that_no_row_names(tmp_path):
         (tmp_path / name).touch()
     path = tmp_path / "m.csv"
     path.write_text("path,label\n1.jpg,cat\n./more//3.png,cat\nabsent.jpg,cat\n,cat\ngs://b/x.jpg,cat\n")
-    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted(2, f"{tmp_path}/2.JPEG", True)
+    assert unlisted.find(InputSpec(str(path)), str(tmp_path / "out")) == Unlisted(2, f"{tmp_path}/2.JPEG", True)
     path.write_text(f"path,label\n{tmp_path}/2.JPEG,cat\n")
-    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted(3, f"{tmp_path}/1.jpg", True)
+    assert unlisted.find(InputSpec(str(path)), str(tmp_path / "out")) == Unlisted(3, f"{tmp_path}/1.jpg", True)
     path.write_text("path,label\n/elsewhere/1.jpg,cat\n")  # the images are not where the manifest is
-    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted()
+    assert unlisted.find(InputSpec(str(path)), str(tmp_path / "out")) == Unlisted()
     path.unlink()
-    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted()
+    assert unlisted.find(InputSpec(str(path)), str(tmp_path / "out")) == Unlisted()
 
 
 def test_looking_for_them_has_an_end(tmp_path, monkeypatch):
@@ -81,8 +82,8 @@ def test_looking_for_them_has_an_end(tmp_path, monkeypatch):
         (tmp_path / f"{i}/{i}.jpg").touch()
     path = tmp_path / "m.csv"
     path.write_text("path,label\n0/0.jpg,cat\n")
-    monkeypatch.setattr(manifest, "MOST_LOOKED_AT", 2)
-    assert manifest.unlisted(str(path), str(tmp_path / "out")) == Unlisted(1, f"{tmp_path}/1/1.jpg", False)
+    monkeypatch.setattr(unlisted, "MOST_LOOKED_AT", 2)
+    assert unlisted.find(InputSpec(str(path)), str(tmp_path / "out")) == Unlisted(1, f"{tmp_path}/1/1.jpg", False)
 
 
 @pytest.mark.slow

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from pipelines.core import elements
 from pipelines.core.elements import Source
-from pipelines.core.errors import SourceError
+from pipelines.core.errors import SourceError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import listing, manifest, walk
+from pipelines.inputs import listing, manifest, manifest_paths, table_file, walk
 from pipelines.inputs.rules import InputSpec
 from tests.support import object_stores
 
@@ -354,14 +354,15 @@ def test_an_empty_folder(tmp_path):
     ("path", "message"),
     [
         ("absent", "There is nothing at"),
-        ("file.txt", "There is a file that is no manifest at"),
+        ("file.xyz", "There is a file that is no manifest at"),
+        ("book.xlsx", "save it as CSV"),
         ("absent.csv", "No manifest"),
         ("folder.csv", "No manifest"),
         ("\udcff", "should be UTF-8"),
     ],
 )
 def test_check_says_what_is_not_there(path, message, tmp_path):
-    touch(tmp_path, "file.txt", "folder.csv/x")
+    touch(tmp_path, "file.xyz", "book.xlsx", "folder.csv/x")
     with pytest.raises(SourceError, match=message):
         listing.check(spec(tmp_path / path))
 
@@ -469,7 +470,7 @@ def test_remote_folders_and_globs():
 
 def test_remote_inputs_that_are_not_there():
     with object_stores.in_memory() as store:
-        store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b""}
+        store.objects = {"gs://b/in/cat/1": b"", "gs://b/m.csv": b"path,label\n1.jpg,cat\n"}
         for path in ("gs://b/in", "gs://b/m.csv", "gs://b/in/*/*"):
             assert listing.check(spec(path)).spec.path == path
         for path, said in (
@@ -550,17 +551,17 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])
 def test_missing_columns(name, tmp_path):
-    with pytest.raises(SourceError, match=r"Missing: label\. Found: path, class"):
-        listed(write(tmp_path / name, [{"path": "1.jpg", "class": "cat"}]))
+    with pytest.raises(TableError, match=r"plainly the label\. It has 'path', 'kind'\. Name it: --label-column COLUMN"):
+        listed(write(tmp_path / name, [{"path": "1.jpg", "kind": "cat"}]))
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("m.csv", b"", "Missing: label, path. Found: none"),
+        ("m.csv", b"", "is empty: it should have a heading with the columns path and label"),
         ("m.csv", b"path,label\n", "has no rows"),
-        ("m.csv", b"path,label\n\xff\xfe,cat\n", "cannot be read: UnicodeDecodeError"),
-        ("m.jsonl", b"", "has no rows"),
+        ("m.csv", b"path,label\n\xff\xfe,cat\n", r"is not UTF-8 \(line 2\), and it is not plain what else it is"),
+        ("m.jsonl", b"", "is empty"),
         ("m.jsonl", b'{"path": "1", "label": "cat"}\n{"path": ', "Line 2 of the manifest is not JSON"),
         ("m.jsonl", b"[" * 100_000, "Line 1 of the manifest is not JSON"),
         ("m.jsonl", b'\n["1", "cat"]', "Line 2 of the manifest should be a JSON object"),
@@ -573,12 +574,16 @@ def test_manifests_that_cannot_be_read(name, content, message, tmp_path):
         listed(tmp_path / name)
 
 
-def test_the_check_before_a_run_reads_the_first_rows_only(tmp_path):
+def test_the_check_before_a_run_reads_the_first_rows_only_of_a_large_table(tmp_path, monkeypatch):
     (tmp_path / "0.jpg").touch()
     rows = [json.dumps({"path": f"{i}.jpg", "label": "cat"}) for i in range(listing.LOOKED_AT)]
     (tmp_path / "m.jsonl").write_text("\n".join([*rows, "no JSON"]))
-    listing.check(spec(tmp_path / "m.jsonl"))
-    with pytest.raises(SourceError, match=f"Line {listing.LOOKED_AT + 1} of the manifest is not JSON"):
+    said = f"Line {listing.LOOKED_AT + 1} of the manifest is not JSON"
+    with pytest.raises(SourceError, match=said):
+        listing.check(spec(tmp_path / "m.jsonl"))
+    monkeypatch.setattr(manifest, "MAX_LOOKED_AT", 10)
+    assert listing.check(spec(tmp_path / "m.jsonl")).told[0].endswith("columns 'path' as path and 'label' as label.")
+    with pytest.raises(SourceError, match=said):
         listed(tmp_path / "m.jsonl")
 
 
@@ -600,7 +605,10 @@ def test_an_absent_manifest(tmp_path):
         ({"path": "a\0b", "label": "cat"}, "should have plain text or a number as its path"),
         ({"path": "1", "label": "\ud800"}, "should have plain text or a number as its label"),
         ({"path": "1", "label": "cat", "group": "\udcff"}, "should have plain text or a number as its group"),
-        ({"path": "1", "label": "cat", "split": "../up"}, "should have a split of letters, digits and _"),
+        (
+            {"path": "1", "label": "cat", "split": "../up"},
+            "should have a split that begins with a letter, and has letters, digits and _",
+        ),
         ({"path": "1", "label": "cat", "weight": -1}, "should have a weight from 0 to 3e+38. Received: -1"),
         ({"path": "1", "label": "cat", "weight": "heavy"}, "should have a weight"),
         ({"path": "1", "label": "cat", "weight": "nan"}, "should have a weight"),
@@ -680,7 +688,7 @@ def test_keys_do_not_depend_on_where_the_manifest_lies(tmp_path, monkeypatch):
 
 def test_a_remote_manifest(monkeypatch):
     rows = b"path,label\na/../b/1.jpg,cat\ngs://other/2.jpg,dog\ngs://bucket/in/b/1.jpg,cat\n"
-    monkeypatch.setattr(manifest.storage, "read_input", lambda path, limit: rows)
+    monkeypatch.setattr(table_file.storage, "read_input", lambda path, limit: rows)
 
     assert listed("gs://bucket/in/m.csv")[1] == {
         "gs://other/2.jpg": "outside-input", "gs://bucket/in/b/1.jpg": "repeated-row",
@@ -701,7 +709,7 @@ def test_a_remote_manifest(monkeypatch):
 )
 def test_a_row_leaves_the_manifests_folder_wherever_both_are(manifest_in, path, monkeypatch):
     rows = f"path,label\n{path},cat\n".encode()
-    monkeypatch.setattr(manifest.storage, "read_input", lambda path, limit: rows)
+    monkeypatch.setattr(table_file.storage, "read_input", lambda path, limit: rows)
 
     assert listed(manifest_in) == ([], {path: "outside-input"})
     assert len(listed(manifest_in, allow_outside=True)[0]) == 1
@@ -746,8 +754,8 @@ json_values = st.recursive(scalars, lambda v: st.lists(v) | st.dictionaries(st.t
     st.lists(st.dictionaries(st.sampled_from(["path", "label", "split", "group", "weight"]), json_values), min_size=1)
 )
 def test_no_row_raises_and_none_is_lost(rows):
-    folders = manifest._Folders("/base")
-    items = [manifest._parse_row(row, 1, "/base", folders) for row in rows]
+    folders = manifest_paths.Folders("/base")
+    items = [manifest._parse_row(manifest.Row(1, row), InputSpec("/base/m.csv"), "/base", folders) for row in rows]
 
     for item in items:
         assert isinstance(item, (Source, Rejected))

@@ -1,0 +1,85 @@
+"""Reads the paths of a table's rows: where they begin, and where they lead."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+
+from pipelines import storage
+from pipelines.inputs.rules import TableSpec
+
+
+def folder(path: str, spec: TableSpec) -> str:
+    """Returns the folder in which the relative paths of a manifest begin."""
+    return (spec.image_root.rstrip("/") or "/") if spec.image_root else posixpath.dirname(path)
+
+
+def written(path: str, spec: TableSpec) -> str:
+    """Returns the path that a cell means, as the options say.
+
+    Example:
+      >>> written("C:\\\\data\\\\7", TableSpec(windows_paths=True, path_prefix=(("C:/data", "photos"),), suffix=".jpg"))
+      'photos/7.jpg'
+    """
+    if not path:
+        return path
+    if spec.windows_paths:
+        path = path.replace("\\", "/")
+    for old, new in spec.path_prefix:
+        old = old.replace("\\", "/") if spec.windows_paths else old
+        rest = path.removeprefix(old)
+        if path.startswith(old) and (not rest or old.endswith("/") or rest.startswith("/")):
+            path = new.rstrip("/") + "/" + rest.lstrip("/") if rest else new
+            break
+    return path if path.lower().endswith(spec.suffix.lower()) else path + spec.suffix
+
+
+def resolve(path: str, base: str) -> str:
+    """Returns the path of an image whose row has this path.
+
+    Args:
+      base: The folder in which relative paths begin.
+    """
+    if storage.is_remote(path) or os.path.isabs(path):
+        return path
+    if storage.is_remote(base):
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{posixpath.normpath(posixpath.join(rest, path))}"
+    return posixpath.normpath(posixpath.join(base, path))
+
+
+def key(uri: str, base: str) -> str:
+    """Returns the path relative to the folder `base`, if it is below that folder.
+
+    The spelling of the path in the row makes no difference.
+    """
+    if storage.is_remote(uri):
+        return uri.removeprefix(base.rstrip("/") + "/")
+    return posixpath.relpath(uri, base or ".")
+
+
+class Folders:
+    """Finds where symbolic links lead.
+
+    It resolves each folder once, and not again for each of its files.
+    """
+
+    def __init__(self, base: str) -> None:
+        self._real: dict[str, str] = {}
+        self._remote = f"{base.rstrip('/')}/" if storage.is_remote(base) else ""
+        self._base = "" if self._remote else os.path.realpath(base or ".")
+
+    def left_by(self, uri: str) -> bool:
+        """Tells whether a path leads out of the folder, links followed."""
+        if self._remote or storage.is_remote(uri):
+            return not self._remote or not uri.startswith(self._remote)
+        folder, name = os.path.split(uri)
+        if name in ("", ".", ".."):
+            real = os.path.realpath(uri)
+        else:
+            if folder not in self._real:
+                self._real[folder] = os.path.realpath(folder)
+            real = os.path.join(self._real[folder], name)
+            if os.path.islink(real):
+                real = os.path.realpath(real)
+        return os.path.commonpath([real, self._base]) != self._base

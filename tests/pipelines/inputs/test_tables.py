@@ -1,0 +1,361 @@
+"""Tables as people have them: what is read, what is said, and what is refused with which remedy."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from pipelines.core.elements import Source
+from pipelines.core.errors import NothingUsableError, SourceError, TableError
+from pipelines.core.summary import Rejected
+from pipelines.inputs import listing
+from pipelines.inputs.rules import InputSpec, TableSpec
+from tests.support import object_stores
+
+KEYS = ["img/0.jpg", "img/1.jpg"]
+LABELS = ["Käse", "Brot"]
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path) -> pathlib.Path:
+    """A folder with empty files img/0.jpg and img/1.jpg: the listing opens none."""
+    for key in KEYS:
+        (tmp_path / key).parent.mkdir(exist_ok=True)
+        (tmp_path / key).touch()
+    return tmp_path
+
+
+def read(path: pathlib.Path | str, **options) -> tuple[str, list[Source], list[Rejected]]:
+    """(what is said, sources, rejects) of a table."""
+    spec = InputSpec(str(path), table=TableSpec(**options))
+    [told] = listing.check(spec).told
+    items = list(listing.list_sources(spec))
+    return told, [i for i in items if isinstance(i, Source)], [i for i in items if isinstance(i, Rejected)]
+
+
+def write(folder: pathlib.Path, content: str | bytes, name: str = "t.csv") -> pathlib.Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+ROWS = "img/0.jpg,Käse\nimg/1.jpg,Brot\n"
+GOOD = {
+    "plain": ("t.csv", "path,label\n" + ROWS, "UTF-8, comma-separated"),
+    "Excel, CSV UTF-8": ("t.csv", ("path,label\n" + ROWS).encode("utf-8-sig"), "UTF-8, comma-separated"),
+    "Excel, German": ("t.csv", ("path,label\n" + ROWS).replace(",", ";").encode("cp1252"), "Windows-1252, semicolon-"),
+    "Excel, Unicode text": ("t.txt", ("path,label\n" + ROWS).replace(",", "\t").encode("utf-16"), "UTF-16, tab-separ"),
+    "no byte order mark": ("t.csv", ("path,label\n" + ROWS).encode("utf-16-le"), "UTF-16, comma-separated"),
+    "sep": ("t.csv", "sep=;\r\n" + ("path,label\n" + ROWS).replace(",", ";"), "UTF-8, semicolon-separated"),
+    "tabs": ("t.tsv", ("path,label\n" + ROWS).replace(",", "\t"), "UTF-8, tab-separated"),
+    "gzip": ("t.csv.gz", gzip.compress(("path,label\n" + ROWS).encode()), "UTF-8, comma-separated"),
+    "old Mac": ("t.csv", ("path,label\n" + ROWS).replace("\n", "\r"), "UTF-8, comma-separated"),
+    "mixed line ends": ("t.csv", "path,label\r\nimg/0.jpg,Käse\nimg/1.jpg,Brot\r\n\r\n", "UTF-8, comma-separated"),
+    "capitals and blanks": ("t.csv", " Image Path , Class\n" + ROWS.replace(",", " , "), "UTF-8, comma-separated"),
+    "empty rows": ("t.csv", "path,label\n\n,\n" + ROWS + ",\n" * 20, "UTF-8, comma-separated"),
+    "trailing delimiter": ("t.csv", "path,label,\nimg/0.jpg,Käse,\nimg/1.jpg,Brot,\n", "UTF-8, comma-separated"),
+    "trailing in rows": ("t.csv", "path,label\nimg/0.jpg,Käse,\nimg/1.jpg,Brot,\n", "UTF-8, comma-separated"),
+    "pandas with its index": ("t.csv", ",path,label\n0,img/0.jpg,Käse\n1,img/1.jpg,Brot\n", "UTF-8, comma-separated"),
+    "R": ("t.csv", '"","file","class"\n"1","img/0.jpg","Käse"\n"2","img/1.jpg","Brot"\n', "UTF-8, comma-separated"),
+    "MySQL": ("t.tsv", "path\tlabel\tsplit\nimg/0.jpg\tKäse\t\\N\nimg/1.jpg\tBrot\t\\N\n", "UTF-8, tab-separated"),
+    "units": ("t.csv", "file;label;weight (g)\nimg/0.jpg;Käse;2,5\nimg/1.jpg;Brot;3,5\n", "UTF-8, semicolon-separated"),
+    "Hugging Face": ("metadata.csv", "file_name,label\n" + ROWS, "UTF-8, comma-separated"),
+    "Hugging Face, JSON lines": (
+        "metadata.jsonl",
+        "".join(json.dumps({"file_name": k, "label": v}) + "\n" for k, v in zip(KEYS, LABELS, strict=True)),
+        "UTF-8, JSON lines",
+    ),
+    "JSON lines, gzip": (
+        "t.jsonl.gz",
+        gzip.compress(b'{"image": "img/0.jpg", "category": "K\\u00e4se"}\n{"image": "img/1.jpg", "category": "Brot"}'),
+        "UTF-8, JSON lines",
+    ),
+    "more quotes": ("t.csv", '"path";"label"\n"img/0.jpg"; "Käse"\n"img/1.jpg";"Brot"\n', "UTF-8, semicolon-"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_a_table_whose_meaning_is_plain_is_read_and_said(kind, folder):
+    name, content, form = GOOD[kind]
+    told, sources, rejects = read(write(folder, content, name))
+
+    assert [(s.key, s.label, s.split, s.weight) for s in sources] == [
+        ("img/0.jpg", "Käse", "", 1.0), ("img/1.jpg", "Brot", "", 1.0),
+    ]  # fmt: skip
+    assert rejects == []
+    assert told.startswith(f"Reads '{folder / name}' as {form}")
+    assert told.endswith("; 2 rows.")
+
+
+def test_the_sentence_names_the_columns_and_what_is_not_read(folder):
+    told, _, _ = read(write(folder, "Image ,Class,rle\nimg/0.jpg,a,1\nimg/1.jpg,b,2\n"))
+    assert told == (
+        f"Reads '{folder}/t.csv' as UTF-8, comma-separated, columns 'Image ' as path and 'Class' as label "
+        "(not read: 'rle'); 2 rows."
+    )
+
+
+REFUSED = {
+    "two paths": ("image,filename,label\nimg/0.jpg,0.jpg,a\n", "'image', 'filename'. Name it: --path-column image"),
+    "two labels": ("path,class,target\nimg/0.jpg,a,b\n", "the label: 'class', 'target'. Name it: --label-column class"),
+    "no label": ("path,what\nimg/0.jpg,a\n", "It has 'path', 'what'. Name it: --label-column COLUMN"),
+    "no path": ("a,label\nimg/0.jpg,a\n", "plainly the path of an image. It has 'a', 'label'. Name it: --path-column"),
+    "ids": ("id,label\n0,a\n", "For '0' there is '{0}/img/0.jpg'. Say: --suffix .jpg --image-root {0}/img"),
+    "no heading": ("img/0.jpg,a\n", "is no heading: 'img/0.jpg', 'a'. If the table has none: --no-heading."),
+    "delimiter": ("x,y;z\n1,2;3\n", "comma or semicolon. Its first line is 'x,y;z'. Say it: --delimiter comma"),
+    "sep": ("sep=#\npath#label\n", "The first line of '{0}/t.csv' says that '#' separates"),
+    "a spreadsheet": (b"PK\x03\x04...", "a ZIP archive or a spreadsheet. Save it as CSV"),
+    "Cyrillic": ("path,label\nimg/0.jpg,хлеб\n".encode("cp1251"), "is not UTF-8 (line 2), and it is not plain"),
+    "Japanese": ("path,label\nimg/0.jpg,猫\n".encode("shift_jis"), "--table-encoding cp1251, shift_jis"),
+    "damaged UTF-8": (b"path,label\nimg/0.jpg,K\xc3\xa4se\nimg/1.jpg,K\xe4se\n", "is not UTF-8 (line 3)"),
+    "one-hot": ("image,MEL,NV\nimg/0.jpg,1.0,0.0\nimg/1.jpg,0.0,1.0\n", "several columns of 0 and 1 ('MEL', 'NV')"),
+    "several": ("filename, a, b\nimg/0.jpg, 1, 1\nimg/1.jpg, 0, 1\n", "1 of the first 2 rows have none or several"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_not_plain_is_refused_with_the_option(kind, folder):
+    content, said = REFUSED[kind]
+    with pytest.raises(TableError) as raised:
+        read(write(folder, content))
+    assert said.format(folder) in str(raised.value)
+    assert raised.value.exit_status == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "options"),
+    [
+        ("id,label\n0,Käse\n1,Brot\n", {"path_column": "id", "suffix": ".jpg", "image_root": "{0}/img"}),
+        ("id,label\n0,Käse\n1,Brot\n", {"suffix": ".jpg", "image_root": "{0}/img"}),
+        ("0.jpg,Käse\n1.jpg,Brot\n", {"heading": False, "image_root": "{0}/img"}),
+        ("7,0.jpg,x,Käse\n7,1.jpg,x,Brot\n", {"heading": False, "label_column": "4", "image_root": "{0}/img"}),
+        ("path#x,path,kind\n0,0.jpg,Käse\n1,1.jpg,Brot\n", {"label_column": " KIND", "image_root": "{0}/img"}),
+        ("label,label,path\nx,Käse,0.jpg\ny,Brot,1.jpg\n", {"label_column": "2", "image_root": "{0}/img"}),
+        ("path|label\nC:\\d\\0.jpg|Käse\nC:\\d\\1.jpg|Brot\n",
+         {"windows_paths": True, "path_prefix": (("C:\\d", "."),), "image_root": "{0}/img"}),
+        ("path,label\n/home/ann/0.jpg,Käse\n/home/ann/1.jpg,Brot\n",
+         {"path_prefix": (("/home/an", "x"), ("/home/ann", "{0}/img")), "image_root": "{0}/img"}),
+        ("path,label\nhttps://h/d/0.jpg,Käse\nhttps://h/d/1.jpg,Brot\n",
+         {"path_prefix": (("https://h/d/", "."),), "image_root": "{0}/img"}),
+        ("path label\n0.jpg Käse\n1.jpg Brot\n", {"delimiter": "space", "image_root": "{0}/img"}),
+    ],
+)  # fmt: skip
+def test_options_read_what_is_not_plain(content, options, folder):
+    def filled(value):
+        if isinstance(value, tuple):
+            return tuple((old, new.format(folder)) for old, new in value)
+        return value.format(folder) if isinstance(value, str) else value
+
+    _, sources, rejects = read(write(folder, content), **{name: filled(value) for name, value in options.items()})
+
+    assert [(s.key, s.uri, s.label) for s in sources] == [
+        ("0.jpg", f"{folder}/img/0.jpg", "Käse"), ("1.jpg", f"{folder}/img/1.jpg", "Brot"),
+    ]  # fmt: skip
+    assert rejects == []
+
+
+def test_another_encoding_can_be_named(folder):
+    path = write(folder, "path,label\nimg/0.jpg,хлеб\nimg/1.jpg,сыр\n".encode("cp1251"))
+    assert [s.label for s in read(path, encoding="cp1251")[1]] == ["хлеб", "сыр"]
+
+
+def test_columns_that_do_not_exist_and_one_for_two_roles(folder):
+    path = write(folder, "path,label\n" + ROWS)
+    for options, said in (
+        ({"label_column": "class"}, "--label-column 'class': '.*' has no such column. It has 'path', 'label'"),
+        ({"label_column": "3"}, "has no such column"),
+        ({"label_column": "path"}, "cannot be both the path and the label|plainly the path"),
+        ({"group_column": "label"}, "cannot be both the label and the group|plainly the label"),
+    ):
+        with pytest.raises(TableError, match=said):
+            read(path, **options)
+
+
+def test_a_column_called_split_can_be_left_aside(folder):
+    path = write(folder, "path,label,split\nimg/0.jpg,Käse,0\nimg/1.jpg,Brot,1\n")
+
+    with pytest.raises(NothingUsableError, match=r"Received: '0'\. If these are folds, .* --split-column none leaves"):
+        read(path)
+    assert [s.split for s in read(path, split_column="none")[1]] == ["", ""]
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("C:\\data\\img\\0.jpg", "those of Windows, .* Say: --windows-paths --path-prefix C:/data=."),
+        ("img\\0.jpg", "Say: --windows-paths$"),
+        ("/home/ann/data/img/0.jpg", "there is '{0}/img/0.jpg'. Say: --path-prefix /home/ann/data=."),
+        ("/home/ann/other.jpg", "is one of another machine: --path-prefix OLD=NEW"),
+        ("https://example.org/img/0.jpg", "are addresses on the web, .* Download the images"),
+        ("0.jpg", "there is '{0}/img/0.jpg'. Say: --image-root {0}/img$"),
+        ("img/0", "Say: --suffix .jpg$"),
+        ("nowhere/9", "has no ending of an image: --suffix .jpg adds one"),
+        ("nowhere/9.jpg", "--image-root FOLDER names the folder in which the paths begin"),
+    ],
+)  # fmt: skip
+def test_paths_that_lead_nowhere_are_told_as_what_they_are(cell, said, folder):
+    with pytest.raises(NothingUsableError, match=said.format(folder)):
+        read(write(folder, f"path,label\n{cell},a\n"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (["a|b", "a", "b", "c|a"] * 5, r"separated by '\|', in 10 of 20 rows: 'a\|b', 'c\|a'|several labels"),
+        (["a;b", "a;c", "b;c", "a;b;c"] * 5, "separated by ';', in 20 of 20 rows"),
+        (['"a, b"', "a", "b", '"b, a"'] * 5, "separated by ',', in 10 of 20 rows"),
+        (["scab", "rust", "scab rust", "healthy"] * 5, "separated by blanks, in 5 of 20 rows"),
+        (["\"['a', 'b']\"", "['a']"] * 5, "holds a list of labels for each image"),
+        ([f"{i}.5" for i in range(20)], "20 of 20 labels in the column 'label' of '.*' are numbers that occur once"),
+        ([str(i) for i in range(1000, 1020)], "this looks like regression"),
+        ([f"{i % 25}.25" for i in range(100)], "100 of 100 labels .* are numbers with fractions"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused_by_name(labels, said, folder):
+    text = "path,label\n" + "".join(f"img/{i}.jpg,{label}\n" for i, label in enumerate(labels))
+    path = write(folder, text)
+
+    with pytest.raises(TableError, match=said):
+        read(path)
+    with pytest.raises(TableError, match=said):  # the job sees all rows, too
+        list(listing.list_sources(InputSpec(str(path))))
+    assert len(read(path, single_label=True)[1]) == len(labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["golden retriever", "labrador retriever", "tabby cat", "siamese cat"] * 5,
+        ["Cherry, sour", "Banana, red", "Apple"] * 5,
+        ["red|round", "blue|square"] * 5,
+        [str(i % 10) for i in range(100)],
+        [f"{i % 5}.0" for i in range(100)],
+        ["0.5", "1.5", "2.5"] * 10,
+        ["1", "2", "3"],
+    ],
+)
+def test_labels_that_are_classes_are_read(labels, folder):
+    text = "path,label\n" + "".join(f'img/{i}.jpg,"{label}"\n' for i, label in enumerate(labels))
+    assert [s.label for s in read(write(folder, text))[1]] == labels
+
+
+def test_labels_that_are_lists_in_json_are_refused(folder):
+    path = write(folder, "".join(json.dumps({"path": k, "label": ["a", "b"]}) + "\n" for k in KEYS), "t.jsonl")
+    with pytest.raises(TableError, match="holds a list of labels for each image"):
+        read(path)
+
+
+def test_a_row_with_more_cells_than_the_heading_is_bad_and_not_cut(folder):
+    _, sources, [bad] = read(write(folder, "path,label\nimg/0.jpg,Käse, hart\nimg/1.jpg,Brot\n"))
+
+    assert [s.label for s in sources] == ["Brot"]
+    assert bad.reason == "bad-row"
+    assert bad.detail.startswith("Row 1 has 3 cells, and the heading has 2. Put quotes around")
+
+
+def test_a_stray_quote_is_one_bad_row(folder):
+    _, sources, [bad] = read(write(folder, 'path,label\nimg/0.jpg,"Käse\nimg/1.jpg,Brot\n'))
+
+    assert [s.label for s in sources] == ["Brot"]
+    assert (bad.uri, bad.label) == ("img/0.jpg", '"Käse')
+    assert bad.detail == (
+        "Row 1 has a quote that is not closed in its line. Take it out, or double it and quote the whole cell."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.csv.gz", b"path,label\n", "its name ends in .gz, but it is not gzip"),
+        ("t.csv.gz", gzip.compress(b"path,label\n" * 100)[:-20], "its gzip data are damaged"),
+    ],
+    ids=["no gzip", "cut"],
+)
+def test_gzip_that_is_none_or_damaged(name, content, said, folder):
+    with pytest.raises(SourceError, match=said):
+        read(write(folder, content, name))
+
+
+def test_text_that_gzip_makes_too_large_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("pipelines.inputs.table_file.MAX_BYTES", 1000)
+    with pytest.raises(SourceError, match="has more than 1000 bytes of text"):
+        read(write(folder, gzip.compress(b"path,label\n" + b"\n" * 1000), "t.csv.gz"))
+
+
+def test_a_remote_table_is_read_and_said_in_the_same_way():
+    with object_stores.in_memory() as store:
+        store.objects = {"gs://b/in/t.csv.gz": gzip.compress("Datei;Klasse\n0;Käse\n".encode("cp1252"))}
+        options = {"path_column": "datei", "label_column": "klasse", "suffix": ".jpg", "image_root": "gs://b/photos/"}
+        told, sources, rejects = read("gs://b/in/t.csv.gz", **options)
+
+    assert told.endswith("as Windows-1252, semicolon-separated, columns 'Datei' as path and 'Klasse' as label; 1 row.")
+    assert [s[:3] for s in sources] == [("0.jpg", "gs://b/photos/0.jpg", "Käse")]
+    assert rejects == []
+
+
+CASES = {
+    "08-*/train_labels.csv": ({"path_column": "id", "suffix": ".jpg", "image_root": "{0}/train"}, {"0": 30, "1": 30}),
+    "08-*/renamed.csv": ({"suffix": ".jpg", "image_root": "{0}/train"}, {"0": 30, "1": 30}),
+    "08-*/prefixed.csv": ({"suffix": ".jpg"}, {"0": 30, "1": 30}),
+    **{
+        f"09-*/{name}": ({}, {"Käse": 30, "Brot": 30})
+        for name in (
+            "semicolon.csv", "cp1252.csv", "utf16.csv", "semicolon-cp1252.csv", "tabs.tsv", "tabs.csv", "cr-only.csv",
+            "sep-line.csv", "spaces.csv", "capitals.csv", "excel-tail.csv", "quoted-all.csv",
+        )
+    },
+    "09-*/no-header.csv": ({"heading": False}, {"Käse": 30, "Brot": 30}),
+    "09-*/list.txt": ({"heading": False}, {"0": 30, "1": 30}),
+    "28-*/pipe.csv": ({}, "several labels"),
+    "28-*/list.jsonl": ({}, "list of labels"),
+    "28-*/onehot.csv": ({}, "several columns of 0 and 1"),
+    "28-*/onehot-path.csv": ({}, "several columns of 0 and 1"),
+    "28-*/rf/train/_classes.csv": ({}, "several columns of 0 and 1"),
+    "29-*/angles.csv": ({}, "200 of 200 labels .* are numbers that occur once"),
+    "37-*/rle.csv": ({}, {"no": 30, "yes": 30}),
+    "37-*/train.csv.gz": ({}, {"no": 30, "yes": 30}),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def drawn(real_data, tmp_path_factory):
+    """Draws a case of the folder `cases` once; returns its folder."""
+    made: dict[str, pathlib.Path] = {}
+
+    def draw(case: str) -> pathlib.Path:
+        [maker] = (real_data / "cases").glob(f"{case}/make.py")
+        if case not in made:
+            made[case] = tmp_path_factory.mktemp("case")
+            subprocess.run([sys.executable, str(maker), str(made[case])], check=True, timeout=120)
+        return made[case]
+
+    return draw
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", CASES)
+def test_the_tables_of_the_cases(where, drawn):
+    options, expected = CASES[where]
+    case, _, name = where.partition("/")
+    root = drawn(case)
+    options = {key: value.format(root) if isinstance(value, str) else value for key, value in options.items()}
+    if isinstance(expected, str):
+        with pytest.raises(TableError, match=expected):
+            read(root / name, **options)
+        return
+    _, sources, rejects = read(root / name, **options)
+
+    assert {label: sum(s.label == label for s in sources) for label in {s.label for s in sources}} == expected
+    assert all(pathlib.Path(s.uri).is_file() for s in sources)
+    assert rejects == []
+
+
+def test_the_limit_of_pythons_csv_is_as_it_was():
+    """Other code of the process may rely on it."""
+    assert csv.field_size_limit() == 131_072
