@@ -24,6 +24,7 @@ prepare = requirements("requirements-prepare.in")
 train = requirements("requirements-train.in")
 aws = requirements("requirements-aws.in")
 onnx = requirements("requirements-onnx.in")
+heif = requirements("requirements-heif.in")
 
 setup(
     name="shardmill",
@@ -42,6 +43,7 @@ setup(
         "all": sorted({*prepare, *train}),
         "aws": aws,
         "onnx": onnx,
+        "heif": heif,
     },
     entry_points={"console_scripts": ["shardmill = trainer.cli.shardmill:main"]},
 )

@@ -17,7 +17,7 @@ TRAIN_SPLIT = "train"  # the split that is balanced, augmented and measured; eve
 
 # What Pillow may open of untrusted files. Without this list it would also try PostScript, for which it starts
 # Ghostscript.
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "JPEG2000", "PPM")
 # Reasons of rejects that are reported, but are no fault of the data: they do not count towards --max-reject-rate.
 HARMLESS = (
     "hidden", "system-file", "other-file", "left-aside", "empty-folder", "no-label", "repeated-row", "duplicate",

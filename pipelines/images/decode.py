@@ -4,7 +4,7 @@ This is the one definition of decoding and resizing. `to_pixels` makes the recor
 Transform graph that is stored with them, and it is exported with the model, so serving cannot drift from training.
 
 TensorFlow's own decoders are exact for JPEG (with `INTEGER_ACCURATE`: equal to Pillow's), PNG and WebP. For much of BMP
-and GIF they give wrong pixels without an error, and there are none for TIFF and AVIF. Sources of those four formats,
+and GIF they give wrong pixels without an error, and there are none for the other formats. Sources of all other formats,
 and animated WebP, are therefore converted to PNG without loss by `formats.canonical` (Pillow) before they reach the
 graph. The graph refuses their raw bytes with an error message and does not decode them differently.
 """

@@ -5,7 +5,7 @@ This is the Python side of decoding, based on Pillow: it finds format, size and 
 whatever the file claims: see `bounded_header.py`.
 
 Policies, applied and counted:
-  EXIF orientation   applied (JPEG, PNG, WebP in the graph; TIFF, AVIF by `canonical`)
+  EXIF orientation   applied (JPEG, PNG, WebP in the graph; others by `canonical`)
   alpha              composited over `background`
   gray, palette      repeated into, or looked up as, RGB
   16 bit             value / 257, rounded (65535 -> 255): the full range is kept, nothing saturates
@@ -15,6 +15,7 @@ Policies, applied and counted:
 
 from __future__ import annotations
 
+import functools
 import io
 import warnings
 
@@ -22,10 +23,11 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipelines.core.elements import IMAGE_FORMATS, Header
-from pipelines.images import bounded_header, exif
+from pipelines.images import bounded_header, exif, file_kinds
 from pipelines.images.limits import Limits
 
 FORMATS = IMAGE_FORMATS
+_OWN_FORMATS = tuple(name for name in FORMATS if name != "HEIF")  # those that Pillow reads itself
 WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
 MAX_PIXELS, MAX_FRAMES = Limits.max_pixels, Limits.max_frames
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
@@ -110,7 +112,7 @@ def opened(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image
     orientation = exif.read_orientation(data, format_) if format_ in _GRAPH_FORMATS else _pillow_orientation(image)
     if orientation >= 5 and format_ != "TIFF":  # Pillow reports a TIFF's size with the orientation applied
         width, height = height, width
-    if format_ in ("PNG", "WEBP", "AVIF"):  # their headers state the number; Pillow does not walk the frames
+    if format_ in ("PNG", "WEBP", "AVIF", "HEIF"):  # their headers state the number; Pillow does not walk the frames
         frames = int(getattr(image, "n_frames", 1))
     if frames > max_frames:
         raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
@@ -158,9 +160,27 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_F
     return out.getvalue()
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+@functools.cache
+def _reads_heif() -> bool:
+    """Makes Pillow read HEIC and HEIF; tells whether pillow-heif is there."""
     try:
-        return Image.open(io.BytesIO(data), formats=FORMATS)
+        import pillow_heif
+    except ModuleNotFoundError:
+        return False
+    pillow_heif.register_heif_opener(thumbnails=False)
+    return True
+
+
+def _open(data: bytes, max_pixels: int) -> Image.Image:
+    heif = file_kinds.is_heif(data)
+    if heif and not _reads_heif():
+        raise ImageError(
+            "not-an-image", "It is a HEIC or HEIF photograph, which needs pillow-heif: pip install 'shardmill[heif]'."
+        )
+    if file_kinds.is_raw_photograph(data):
+        raise ImageError("not-an-image", file_kinds.sentence(data))
+    try:
+        return Image.open(io.BytesIO(data), formats=("HEIF",) if heif else _OWN_FORMATS)
     except Image.DecompressionBombError as e:
         raise ImageError("too-many-pixels", f"More than the allowed {max_pixels} pixels: {e}") from e
     except MemoryError:
@@ -170,7 +190,8 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
             raise ImageError("too-much-metadata", f"{e} (in a text chunk or a profile).") from e
         # Pillow's own message for this contains a memory address, and rejects should be the same in every run.
         why = "" if isinstance(e, UnidentifiedImageError) else f": {type(e).__name__}: {e}"
-        raise ImageError("not-an-image", f"Not one of {', '.join(FORMATS)}{why}") from e
+        named = "It is a damaged HEIC or HEIF photograph." if heif else file_kinds.sentence(data)
+        raise ImageError("not-an-image", named or f"Not one of {', '.join(FORMATS)}{why}") from e
 
 
 def _pillow_orientation(image: Image.Image) -> int:

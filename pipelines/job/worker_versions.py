@@ -19,6 +19,7 @@ from pipelines.core.errors import VersionsError
 PACKAGE = pathlib.Path(__file__).resolve().parents[1]  # the folder of `pipelines`
 # TensorFlow Transform is not among them: its job runs on the machine of the program only.
 LIBRARIES = ("tensorflow", "apache-beam", "numpy", "pillow")
+OPTIONAL = ("pillow-heif",)
 
 
 @functools.cache
@@ -28,7 +29,15 @@ def here() -> Mapping[str, str]:
     "shardmill" is a digest of the code, because the code changes between releases.
     """
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return {"python": python, "shardmill": _code(), **{name: metadata.version(name) for name in LIBRARIES}}
+    libraries = {name: metadata.version(name) for name in LIBRARIES}
+    return {"python": python, "shardmill": _code(), **libraries, **{name: _optional(name) for name in OPTIONAL}}
+
+
+def _optional(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "none"
 
 
 def check(expected: Mapping[str, str]) -> None:

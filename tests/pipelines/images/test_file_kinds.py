@@ -1,0 +1,60 @@
+"""Files that are no images are named by their first bytes, with what to do."""
+
+from __future__ import annotations
+
+import gzip
+import io
+
+import numpy as np
+import pytest
+
+from pipelines.images import file_kinds, formats
+from pipelines.images.formats import ImageError
+
+
+def npy() -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.zeros(3))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (gzip.compress(b"x", mtime=0), "It is a gzip file. Unpack it."),
+        (bytes(128) + b"DICM" + bytes(40), "It is a DICOM file. Convert it to PNG or JPEG (pydicom, dcm2pnm)"),
+        (npy(), "It is a NumPy array."),
+        (b"\xef\xbb\xbf  <?xml version='1.0'?><svg/>", "It is an SVG drawing."),
+        (b"<!DOCTYPE HTML><p>404", "It is a web page, often the error of a download."),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "Fetch the files: git lfs pull."),
+        (b"II*\0\x10\0\0\0CR\2\0" + bytes(99), "It is a camera's raw file."),
+        (b"\0\0\0\x18ftypmp42" + bytes(40), "It is a video. Write its frames"),
+        (b"PK\3\4" + bytes(40), "It is a zip archive."),
+        (bytes(4096), "It is a file of zeros"),
+        (b"\0\0\1\0\1\0" + bytes(40), "It is an icon."),
+    ],
+)
+def test_what_it_is_and_what_to_do(data, sentence):
+    assert sentence in file_kinds.sentence(data)
+    with pytest.raises(ImageError, match="It is") as raised:
+        formats.read_header(data)
+    assert raised.value.reason == "not-an-image"
+
+
+@pytest.mark.parametrize("data", [b"dear diary", b"\xff\xd8\xff\xe0", b"GIF89a", b"{'a': 1}"])
+def test_what_is_not_recognized(data):
+    assert file_kinds.sentence(data) == ""
+
+
+@pytest.mark.parametrize(
+    ("brands", "heif"),
+    [
+        (b"heic\0\0\0\0mif1heic", True),
+        (b"mif1\0\0\0\0mif1heic", True),
+        (b"avif\0\0\0\0mif1avif", False),
+        (b"mif1\0\0\0\0mif1avif", False),
+        (b"isom\0\0\0\0mp41", False),
+    ],
+)
+def test_heif_is_told_from_avif_and_videos(brands, heif):
+    assert file_kinds.is_heif(b"\0\0\0\x1cftyp" + brands + bytes(60)) is heif
