@@ -96,7 +96,7 @@ def find(directory: str, path: str = "") -> Drift:
     contract = contracts.load(directory, storage.reading_text)
     settings, read_as = _settings(directory)
     spec = _input_spec(settings, read_as, path)
-    was = dataclasses.replace(spec, path=settings.get("input") or spec.path)
+    was = dataclasses.replace(spec, path=settings.get("input") or spec.path, table=_table(settings))
     known = _known(directory, contract, _base(was))
     progress.begin("comparing", len(known))
     base = _base(spec)
@@ -224,9 +224,21 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) 
         include=_texts(settings.get("include", [])),
         exclude=_texts(settings.get("exclude", [])),
         allow_outside=settings.get("allow_outside", False),
-        table=_table(settings),
+        table=_moved(_table(settings), settings.get("input", ""), path),
         read_as=read_as if not is_manifest(source) else None,
     )
+
+
+def _moved(table: TableSpec, old: str, new: str) -> TableSpec:
+    """Returns how a table is read that may lie elsewhere now.
+
+    Images that were below its folder have moved with it.
+    """
+    folder = posixpath.dirname(old)
+    if not new or not folder or not f"{table.image_root}/".startswith(f"{folder}/"):
+        return table
+    rest = table.image_root[len(folder) :].strip("/")
+    return dataclasses.replace(table, image_root=posixpath.join(posixpath.dirname(new) or ".", rest))
 
 
 def _table(settings: Mapping[str, Any]) -> TableSpec:

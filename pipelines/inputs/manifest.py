@@ -200,7 +200,7 @@ def _parse_row(row: Row, spec: InputSpec, base: str, folders: manifest_paths.Fol
     number = row.number
     values = {column: _text(row.values.get(column)) for column in ROLES}
     path = manifest_paths.written(values["path"] or "", spec.table)
-    label, split = values["label"] or "", (values["split"] or "").lower()
+    label, split = "" if row.why else values["label"] or "", (values["split"] or "").lower()
 
     def bad(expected: str) -> Rejected:
         named = cut(path or f"row {number}", MAX_TEXT)

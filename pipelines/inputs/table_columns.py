@@ -60,6 +60,7 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
         raise TableError(_no_path(table, path, explain))
     if "label" not in found:
         raise TableError(_no_label(table, found["path"], path))
+    found = {role: found[role] for role in ROLES if role in found}
     _check_distinct(table.columns, found, path)
     return found
 
@@ -94,6 +95,9 @@ def _named(columns: Sequence[str], role: str, name: str, path: str) -> int:
 
 def _guess(columns: Sequence[str], role: str, spec: TableSpec, found: Mapping[str, int], path: str) -> int | None:
     """Returns the index of the column that plainly has a role, or None."""
+    exact = [i for i, column in enumerate(columns) if column.strip() == role]
+    if len(exact) == 1:  # the documented name, beside which Label or LABEL is another column
+        return exact[0]
     plain = [_plain(column) for column in columns]
     tiers = [{role}]
     if role == "path":

@@ -185,3 +185,22 @@ def test_settings_that_this_version_does_not_know_are_refused(tmp_path):
     (out / "stats/summary.json").write_text("{}")
     with pytest.raises(SourceError, match=r"cannot be listed: .*hdfs:// cannot be read or written"):
         source_changes.find(str(out), "hdfs://host/in")
+
+
+def test_a_table_with_an_image_root_that_was_moved_with_its_images(tmp_path):
+    (tmp_path / "old/img").mkdir(parents=True)
+    for name in "ab":
+        (tmp_path / f"old/img/{name}.jpg").write_text(name)
+    (tmp_path / "old/m.csv").write_text("id,label\na,cat\nb,cat\n")
+    out = manifest_dataset(tmp_path / "old", [("img/a.jpg", "cat"), ("img/b.jpg", "cat")], [])
+    settings = {"input": str(tmp_path / "old/m.csv"), "image_root": str(tmp_path / "old/img"), "suffix": ".jpg",
+                "path_column": "id", "path_prefix": [["x", "y"]]}  # fmt: skip
+    (out / "stats/summary.json").write_text(json.dumps({"settings": settings}))
+    assert source_changes.find(str(out)).changes == []
+
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "new/img/b.jpg").write_text("other")
+    found = source_changes.find(str(tmp_path / "new/out"), str(tmp_path / "new/m.csv"))
+
+    assert [(c.kind, c.input) for c in found.changes] == [("changed", "b.jpg")]
+    assert found.compared == 2
