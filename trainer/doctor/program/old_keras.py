@@ -42,9 +42,10 @@ MODULES = {
     "keras.layers.noise": "keras.layers",
     "keras.layers.wrappers": "keras.layers",
     "keras.layers.experimental": "keras.layers (Rescaling, RandomFlip and the like are there)",
-    "keras.preprocessing.image": "keras.utils (load_img, img_to_array, image_dataset_from_directory)",
+    "keras.preprocessing.image.ImageDataGenerator": "keras.utils.image_dataset_from_directory, with layers such as "
+    "RandomFlip",
     "keras.preprocessing.text": "keras.layers.TextVectorization",
-    "keras.preprocessing.sequence": "keras.utils (pad_sequences is there)",
+    "keras.preprocessing.sequence.TimeseriesGenerator": "keras.utils.timeseries_dataset_from_array",
     "keras.engine": "keras (Model, Layer)",
     "keras.wrappers.scikit_learn": "scikeras, or Model.fit itself",
     "keras.optimizers.experimental": "keras.optimizers",
@@ -52,10 +53,12 @@ MODULES = {
     "keras.models.Merge": "keras.layers.Concatenate",
     "keras.backend.tensorflow_backend": "keras.ops",
 }
-# These names still work in tf.keras, or as something else; only the import from keras itself is gone.
-ONLY_OF_KERAS = ("keras.preprocessing.text", "keras.preprocessing.image", "keras.preprocessing.sequence")
-STILL = {"keras.preprocessing.sequence": {"pad_sequences"}, "keras.preprocessing.image": {
-    "load_img", "img_to_array", "array_to_img", "save_img", "smart_resize"}}  # fmt: skip
+# These still work when they are imported from tensorflow.keras.
+ONLY_OF_KERAS = (
+    "keras.preprocessing.text",
+    "keras.preprocessing.image.ImageDataGenerator",
+    "keras.preprocessing.sequence.TimeseriesGenerator",
+)
 METHODS = {
     "fit_generator": "fit, which takes generators as well",
     "evaluate_generator": "evaluate, which takes generators as well",
@@ -83,12 +86,12 @@ ARGUMENTS = {
     "W_regularizer": (("Dense", "Conv2D", "Convolution2D"), "kernel_regularizer="),
     "class_mode": (("compile",), "the loss alone"),
     "period": (("ModelCheckpoint",), "save_freq="),
-    "epsilon": (("ReduceLROnPlateau",), "min_delta="),
+    "p": (("Dropout", "SpatialDropout2D"), "rate="),
     "workers": (("fit", "fit_generator", "evaluate", "predict"), "keras.utils.PyDataset(workers=...)"),
     "use_multiprocessing": (("fit", "fit_generator", "evaluate"), "keras.utils.PyDataset(use_multiprocessing=...)"),
     "max_queue_size": (("fit", "fit_generator", "evaluate"), "keras.utils.PyDataset(max_queue_size=...)"),
 }
-LAYERS = {"Convolution2D": "Conv2D", "Convolution1D": "Conv1D", "Merge": "Concatenate", "MaxoutDense": "Dense",
+LAYERS = {"Merge": "Concatenate", "MaxoutDense": "Dense",
           "CuDNNLSTM": "LSTM", "CuDNNGRU": "GRU"}  # fmt: skip
 
 
@@ -100,17 +103,30 @@ def find(code: str, file: str, places: Places) -> tuple[Old, ...]:
         return ()
     if "keras" not in code:
         return ()
-    found = [(line, name, today) for node in ast.walk(tree) for line, name, today in _of(node)]
+    modules = _aliases(tree)
+    found = [(line, name, today) for node in ast.walk(tree) for line, name, today in _of(node, modules)]
     return tuple(Old(places.of(file, line), name, today) for line, name, today in sorted(dict.fromkeys(found)))
 
 
-def _of(node: ast.AST) -> Iterator[tuple[int, str, str]]:
+def _aliases(tree: ast.AST) -> dict[str, str]:
+    """Returns local name -> module, of the modules that are imported out of keras.preprocessing."""
+    return {
+        alias.asname or alias.name: f"{node.module}.{alias.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module == "keras.preprocessing"
+        for alias in node.names
+    }
+
+
+def _of(node: ast.AST, modules: dict[str, str]) -> Iterator[tuple[int, str, str]]:
     if isinstance(node, ast.ImportFrom) and node.module:
         for alias in node.names:
             yield from _module(node.lineno, node.module, alias.name)
     elif isinstance(node, ast.Import):
         for alias in node.names:
             yield from _module(node.lineno, alias.name, "")
+    elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+        yield from _module(node.lineno, modules[node.value.id], node.attr)
     elif isinstance(node, ast.Call):
         yield from _call(node)
 
@@ -125,12 +141,8 @@ def _module(line: int, module: str, name: str) -> Iterator[tuple[int, str, str]]
     if not known:
         return
     old = max(known, key=len)
-    works = old in ONLY_OF_KERAS and module.startswith("tensorflow.")
-    if not works and name not in STILL.get(old, ()):
-        if name == "ImageDataGenerator":
-            yield line, f"{module}.{name}", "keras.utils.image_dataset_from_directory, with layers such as RandomFlip"
-        else:
-            yield line, f"{module}.{name}" if name else module, MODULES[old]
+    if old not in ONLY_OF_KERAS or not module.startswith("tensorflow."):
+        yield line, f"{module}.{name}" if name else module, MODULES[old]
 
 
 def _call(node: ast.Call) -> Iterator[tuple[int, str, str]]:

@@ -1,5 +1,6 @@
 """The doctor runs programs as people write them, unchanged, in a process of their own."""
 
+import json
 import os
 import shutil
 import textwrap
@@ -378,3 +379,29 @@ def test_a_program_that_trains_nothing_says_what_is_not_watched(folder):
 def test_a_program_that_only_evaluates(folder):
     report = run(folder, "network().evaluate(x * 255, y, verbose=0)\n")
     assert "range-large" in ids(report)
+
+
+def test_a_notebook_with_magics(folder):
+    sources = ["%matplotlib inline\n!pip install x\n" + HEAD, "model = network()", "model.fit(x * 255, y, epochs=2)\n"]
+    cells = [{"cell_type": "code", "source": source} for source in sources]
+    (folder / "study.ipynb").write_text(json.dumps({"cells": [*cells, {"cell_type": "markdown", "source": "!"}]}))
+    report, _ = launch.examine(DoctorConfig(program=("study.ipynb",)))
+    assert {"no-validation", "few-steps"} <= set(ids(report))
+    assert one(report, "no-validation").place.startswith("study.ipynb:")
+    assert any(
+        "Left out of the notebook: cell 1: %matplotlib inline; cell 1: !pip install x" in a for a in report.about
+    )
+    assert os.listdir(folder) == ["study.ipynb"]
+
+
+def test_an_old_program_is_told_the_names_of_today_first(folder):
+    code = """
+    model = network()
+    model.compile(keras.optimizers.Adam(lr=0.01), "sparse_categorical_crossentropy")
+    model.fit(x, y, nb_epoch=3)
+    """
+    report = run(folder, code)
+    assert ids(report)[0] == "old-keras"
+    assert "program-raises" not in ids(report)
+    assert "train.py:23 Adam(lr=...) -> learning_rate=" in report.findings[0].evidence
+    assert "train.py:24 fit(nb_epoch=...) -> epochs=" in report.findings[0].evidence
