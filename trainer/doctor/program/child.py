@@ -81,6 +81,7 @@ class Examination:
 
     subjects: of each examined training.
     trainings: all, in order; also those that were not examined.
+    examined: is called with the report of each examined training.
     """
 
     spec: Spec
@@ -89,6 +90,7 @@ class Examination:
     reports: list[Report] = dataclasses.field(default_factory=list)
     trainings: list[Training] = dataclasses.field(default_factory=list)
     problems: list[Finding] = dataclasses.field(default_factory=list)
+    examined: Callable[[Report], None] | None = None
     began: float = 0.0
     reached: float | None = None
 
@@ -167,7 +169,12 @@ class Examination:
             signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
 
     def _is_new(self, place: Place | None) -> bool:
-        """Tells whether a training is to be examined in full."""
+        """Tells whether a training is to be examined in full.
+
+        Whoever watches in a notebook wants to see each of them.
+        """
+        if self.examined is not None:
+            return True
         lines = {str(subject.training.place) for subject in self.subjects if subject.training is not None}
         in_time = not self.subjects or time.monotonic() - (self.reached or 0.0) < MORE_UNTIL
         return len(lines) < MOST_EXAMINED and str(place) not in lines and in_time
@@ -177,6 +184,8 @@ class Examination:
         found = located.with_places(report.findings, subject.training)
         self.subjects.append(subject)
         self.reports.append(dataclasses.replace(report, findings=tuple(found)))
+        if self.examined is not None:
+            self.examined(self.reports[-1])
 
     # ---- after it has ended
 

@@ -109,7 +109,7 @@ def find(code: str, file: str, places: Places) -> tuple[Old, ...]:
 
 
 def _aliases(tree: ast.AST) -> dict[str, str]:
-    """Returns local name -> module, of the modules that are imported out of keras.preprocessing."""
+    """Returns local name -> module, of imports out of keras.preprocessing."""
     return {
         alias.asname or alias.name: f"{node.module}.{alias.name}"
         for node in ast.walk(tree)
