@@ -64,8 +64,10 @@ MAY_IMPORT = {
     "trainer/doctor/output": "doctor/finding doctor/subject reporting pipelines/core",
     "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/output "
     "pipelines/core",
-    "trainer/doctor/command": "doctor/config doctor/run_probes doctor/subject doctor/probes doctor/output "
-    "pipelines/core",
+    "trainer/doctor/program": "config doctor/catalogue doctor/config doctor/finding doctor/output doctor/probes "
+    "doctor/run_probes doctor/subject doctor/tools",
+    "trainer/doctor/command": "doctor/config doctor/run_probes doctor/subject doctor/probes doctor/program "
+    "doctor/output pipelines/core",
     "trainer/cli": "config run_dir ablation bench doctor/command doctor/config evaluation models reporting "
     "serving training pipelines/cli pipelines/contract pipelines/core pipelines/options",
     "trainer/task": "cli cloud_mirror config run_dir training pipelines/contract pipelines/core pipelines/options",

@@ -17,6 +17,7 @@ from pipelines import contract as contracts
 from pipelines.core import streams
 from pipelines.core.terminal import stderr_held
 from pipelines.options import command_line, config_fields
+from pipelines.options.config_fields import flag
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import COMMANDS
@@ -40,13 +41,31 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
 
 
 def _main(argv: Sequence[str], program: str) -> int:
-    arguments = vars(_parser(program).parse_args(command_line.dashes(argv)))
+    options, users = _of_users_program(argv)
+    arguments = vars(_parser(program).parse_args(command_line.dashes(options)))
     command = arguments.pop("command")
+    if command == "doctor":
+        arguments["program"] = users
     commands = {
         "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,
         "bench": _bench, "doctor": _doctor, "ablate": _ablate,
     }  # fmt: skip
     return guarded(command, lambda: commands[command](arguments))
+
+
+def _of_users_program(argv: Sequence[str]) -> tuple[Sequence[str], tuple[str, ...]]:
+    """Separates the arguments of `doctor` before the user's program.
+
+    What follows the name of the program belongs to it, also where it looks like an option of ours.
+    """
+    if not argv or argv[0] != "doctor":
+        return argv, ()
+    switches = {flag(field.name) for field in config_fields.options(DoctorConfig) if field.type == "bool"}
+    index = 1
+    while index < len(argv) and argv[index].startswith("-"):
+        alone = "=" in argv[index] or argv[index] in switches or argv[index] in ("-h", "--help")
+        index += 1 if alone else 2
+    return argv[:index], tuple(argv[index:])
 
 
 def _train(arguments: dict[str, Any]) -> None:

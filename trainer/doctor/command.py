@@ -18,6 +18,7 @@ from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.doctor.output import page
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
+from trainer.doctor.program import launch
 from trainer.doctor.subject import load
 
 
@@ -29,13 +30,17 @@ def examine(config: DoctorConfig) -> Report:
       OSError: a file cannot be written.
     """
     started = time.monotonic()
-    subject = load.gather(config)
-    report = run_probes.run(subject, registry.all_probes())
+    if config.program:
+        report, html = launch.examine(config)
+    else:
+        subject = load.gather(config)
+        report = run_probes.run(subject, registry.all_probes())
+        html = page.render(subject, report) if config.html else ""
     report = dataclasses.replace(report, seconds=time.monotonic() - started)
     if config.json and config.json != STANDARD_OUTPUT:
         atomic.write_text(Path(config.json), to_json(report))
     if config.html:
-        atomic.write_text(Path(config.html), page.render(subject, report))
+        atomic.write_text(Path(config.html), html)
     return report
 
 

@@ -10,7 +10,7 @@ import os
 
 from pipelines.core.errors import ConfigError
 from pipelines.options import config_fields
-from pipelines.options.config_fields import flag, option
+from pipelines.options.config_fields import Range, flag, option
 
 STANDARD_OUTPUT = "-"
 
@@ -55,12 +55,26 @@ class DoctorConfig:
         metavar="FILE",
     )
     html: str = option("", "HTML file to write a page with the findings and plots to", metavar="FILE")
+    full: bool = option(
+        False,
+        "with a program: let it train to its end, in its own folder; without it the program runs in a copy of the "
+        "folder, and each training is cut short after what the checks need",
+    )
+    wait: float = option(
+        600.0,
+        "with a program: seconds until it has to reach its first training",
+        limits=Range(1.0),
+        metavar="SECONDS",
+    )
     deep: bool = option(False, "examine more images for longer: about ten minutes instead of less than two")
+    program: tuple[str, ...] = ()  # a script or notebook and its arguments; not a flag, but what follows the options
 
     def __post_init__(self) -> None:
         config_fields.check(self)
-        if not (self.data or self.dataset or self.model or self.history):
-            raise ConfigError("Give something to look at: --data, --dataset, --model or --history.")
+        if self.program and (self.data or self.dataset or self.model or self.history):
+            raise ConfigError("--data, --dataset, --model and --history do not go with a program, which has its own.")
+        if not (self.program or self.data or self.dataset or self.model or self.history):
+            raise ConfigError("Give something to look at: a program, --data, --dataset, --model or --history.")
         if self.dataset and ":" not in self.dataset:
             raise ConfigError(
                 f"--dataset should be module:name. Received: {self.dataset!r}. A folder is given with --data."

@@ -43,6 +43,7 @@ class Finding:
     level: error: training cannot work like this; warning: the fault costs accuracy; info: worth knowing.
     what, cost, fix: sentences of findings.toml; see `catalogue.found`.
     evidence: sentences with the numbers from the user's data and model that show the fault.
+    place: the line of the user's code that it is about, as "file:line: code", where it is known.
     impact: 0..1, the share of the reachable accuracy that the fault probably costs. It ranks findings of one level.
     """
 
@@ -54,6 +55,7 @@ class Finding:
     fix: str
     impact: float = 0.5
     charts: tuple[Chart, ...] = ()
+    place: str = ""
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:

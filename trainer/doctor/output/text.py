@@ -50,6 +50,8 @@ class Report:
         lines = [*self.about, "", self.verdict]
         for number, finding in enumerate(self.findings, 1):
             lines += ["", f"{number}. {finding.level.upper()} {finding.what}  [{finding.id}]"]
+            if finding.place:
+                lines += _wrapped("line", finding.place)
             for name in ("evidence", "cost", "fix"):
                 lines += _wrapped(name, getattr(finding, name))
         if self.checked:

@@ -20,6 +20,14 @@ NEEDS = {
     "loss": "a compiled --model",
     "history": "--history",
 }
+# The same for a program that the doctor runs.
+PROGRAM_NEEDS = NEEDS | {
+    "images": "images that the program trains on",
+    "dataset": "data as a tf.data.Dataset",
+    "model": "a model",
+    "loss": "a compiled model",
+    "history": "a training that ran to its end (--full lets it run)",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,4 +48,5 @@ class Probe:
 
     def missing(self, subject: Subject) -> list[str]:
         """Returns what the user would have to give for this probe."""
-        return [NEEDS[need] for need in self.needs if not subject.has(need)]
+        names = NEEDS if subject.training is None else PROGRAM_NEEDS
+        return [names[need] for need in self.needs if not subject.has(need)]

@@ -16,7 +16,13 @@ from trainer.doctor.probes.data import (
     train_validation_skew,
 )
 from trainer.doctor.probes.model import head_and_loss, input_range
-from trainer.doctor.probes.training import initialization, learning_curves, overfit_one_batch, train_eval_modes
+from trainer.doctor.probes.training import (
+    arguments_of_fit,
+    initialization,
+    learning_curves,
+    overfit_one_batch,
+    train_eval_modes,
+)
 
 
 def all_probes() -> tuple[Probe, ...]:
@@ -30,6 +36,7 @@ def all_probes() -> tuple[Probe, ...]:
         *head_and_loss.PROBES,
         *class_balance.PROBES,
         *learning_curves.PROBES,
+        *arguments_of_fit.PROBES,
         *shuffling.PROBES,
         *train_validation_skew.PROBES,
         *conflicting_labels.PROBES,

@@ -43,7 +43,7 @@ KNOWN = (
     ),
     (r"output size would be negative|Computed output size|Negative dimension size", "image-too-small"),
     (r"DatasetError", "dataset-form"),
-    (r"FileNotFoundError|NotFoundError", "file-missing"),
+    (r"\b(File)?NotFoundError", "file-missing"),
     (
         r"Unknown image file format|jpeg::Uncompress failed|UnidentifiedImageError|Invalid (JPEG|PNG)",
         "image-undecodable",

@@ -34,6 +34,11 @@ class Place:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
 
+    @property
+    def quoted(self) -> str:
+        """Returns the place with its code."""
+        return f"{self}: {self.code}" if self.code else str(self)
+
 
 @dataclasses.dataclass(frozen=True)
 class Call:
@@ -77,6 +82,7 @@ class Training:
     metrics: the names of compile(metrics=...), such as "accuracy".
     trainable_at_compile, trainable: name of a layer -> its flag at the last compile, and when training starts.
     own_train_step: True if the model's class defines train_step.
+    judged: True if the program's code calls evaluate or predict, so that it may judge the model by other data.
     calls: all watched calls on this model before the training, in order.
 
     What the doctor let run:
@@ -113,6 +119,7 @@ class Training:
     trainable_at_compile: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     trainable: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     own_train_step: bool = False
+    judged: bool = False
     calls: tuple[Call, ...] = ()
     epochs_run: int = 0
     whole: bool = False

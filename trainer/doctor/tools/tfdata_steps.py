@@ -112,6 +112,28 @@ def run_anew(step: Step, element: Any, times: int) -> list[np.ndarray]:
         np.random.set_state(numpy_state)
 
 
+def traces_differ(step: Step, times: int) -> bool:
+    """Returns whether tracing the function of a map again gives other graphs.
+
+    This is so where its Python code tosses a coin or draws a number, which happens once, when the graph is traced. The
+    random generators of Python and NumPy are restored afterwards.
+    """
+    spec = step.source.element_spec
+    arguments = spec if isinstance(spec, tuple) else (spec,)
+    state, numpy_state = random.getstate(), np.random.get_state()
+    try:
+        return (
+            len({_operations(tf.function(step.function).get_concrete_function(*arguments)) for _ in range(times)}) > 1
+        )
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+
+
+def _operations(function: Any) -> tuple[str, ...]:
+    return tuple(operation.type for operation in function.graph.get_operations())
+
+
 def differ(images: Sequence[np.ndarray]) -> bool:
     """Returns whether the images are not all equal."""
     return any(image.shape != images[0].shape or not np.array_equal(image, images[0]) for image in images[1:])

@@ -51,6 +51,8 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
         if varies:
             if any(later.kind == "Cache" for later in behind):
                 return [_cached(step)]
+            if tfdata_steps.traces_differ(step, TIMES):
+                return [_tossed_once(step)]
             if not any(s.kind.startswith("Shuffle") for s in tfdata_steps.steps(step.source)) and _repeats(step):
                 return [_seeded(step)]
         elif _varies(tfdata_steps.run_anew, step, clock):
@@ -236,6 +238,15 @@ def _frozen(step: Step) -> Finding:
         "augmentation-frozen",
         f"{_where(step)} gives different images when it is called in Python, and {TIMES} times the same one "
         "as the dataset runs it.",
+        case="traced",
+    )
+
+
+def _tossed_once(step: Step) -> Finding:
+    return catalogue.found(
+        "augmentation-frozen",
+        f"{_where(step)} is random, but tracing it {TIMES} times gives different graphs: its Python code decides once, "
+        "for all images and epochs, which part of it runs.",
         case="traced",
     )
 

@@ -1,0 +1,407 @@
+"""The doctor runs programs as people write them, unchanged, in a process of their own."""
+
+import json
+import os
+import shutil
+import textwrap
+
+import pytest
+
+from tests.support.images import draw_photo
+from trainer.cli.main import main
+from trainer.config import TrainerError
+from trainer.doctor.config import DoctorConfig
+from trainer.doctor.program import launch
+
+pytestmark = pytest.mark.slow  # each starts TensorFlow in a process of its own
+
+HEAD = """
+# A program that somebody wrote.
+
+import sys
+import keras, numpy as np, tensorflow as tf
+from keras import layers
+
+rng = np.random.default_rng(0)
+y = np.arange(160) % 2
+x = (rng.random((160, 16, 16, 3)) * 0.5 + 0.5 * y[:, None, None, None] * [1, 0.5, 0]).astype("float32")
+
+def network():
+    model = keras.Sequential([
+        keras.Input((16, 16, 3)),
+        layers.Conv2D(8, 3, activation="relu"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(2, activation="softmax"),
+    ])
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(folder, code, *arguments, head=HEAD, name="train.py", **options):
+    """The report on a program, which lies in the current folder."""
+    (folder / name).write_text(head + textwrap.dedent(code))
+    report, _ = launch.examine(DoctorConfig(program=(name, *arguments), **options))
+    broken = [(what, why) for what, why in report.not_checked if "the check failed" in why]
+    assert not broken
+    return report
+
+
+def ids(report):
+    return [finding.id for finding in report.findings]
+
+
+def one(report, id_):
+    return next(finding for finding in report.findings if finding.id == id_)
+
+
+# ---- the three programs that the project began with
+
+
+@pytest.fixture
+def seed(folder, real_data):
+    for n in range(1, 6):
+        kind = folder_of_kind(real_data, n)
+        shutil.copy(sorted(kind.iterdir())[n], folder / f"image{n}.jpg")
+    for program in (real_data / "programs" / "seed").iterdir():
+        shutil.copy(program, folder)
+    return folder
+
+
+def folder_of_kind(real_data, n):
+    return real_data / "dogcat" / ("cat", "dog")[n % 2 == 0]
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("1_raw.py", {"size-undefined", "sizes-differ", "no-validation", "order-fixed", "few-images", "few-steps"}),
+        ("2_normalized.py", {"no-validation", "order-fixed", "few-images", "few-steps"}),
+        ("3_augmented.py", {"augmentation-frozen", "no-validation", "order-fixed", "few-images", "few-steps"}),
+    ],
+)
+def test_the_seed_programs(seed, program, found):
+    before = sorted(os.listdir(seed))
+    report, _ = launch.examine(DoctorConfig(program=(program,)))
+    assert set(ids(report)) == found
+    assert all(finding.place.startswith(f"{program}:") for finding in report.findings)
+    assert sorted(os.listdir(seed)) == before
+
+
+# ---- arguments of fit
+
+
+def test_a_sound_program_with_arrays_and_a_split_is_left_alone(folder):
+    report = run(folder, "model = network()\nmodel.fit(x, y, epochs=20, validation_split=0.25, verbose=0)\n")
+    assert ids(report) == []
+    assert "training 1: fit at train.py:22, 20 epochs" in report.about
+    assert any(line.startswith("train: 120 images") for line in report.about)
+    assert any(line.startswith("validation: 40 images") for line in report.about)
+
+
+def test_the_split_of_sorted_arrays_is_their_last_part(folder):
+    code = """
+    order = np.argsort(y)
+    network().fit(x[order], y[order], epochs=20, validation_split=0.25, verbose=0)
+    """
+    report = run(folder, code)
+    assert one(report, "class-missing").place == (
+        "train.py:23: network().fit(x[order], y[order], epochs=20, validation_split=0.25, verbose=0)"
+    )
+
+
+def test_the_order_of_arrays_counts_if_fit_does_not_shuffle(folder):
+    code = "order = np.argsort(y)\nnetwork().fit(x[order], y[order], epochs=20, shuffle={}, verbose=0)\n"
+    assert "sorted-input" in ids(run(folder, code.format("False")))
+    assert "sorted-input" not in ids(run(folder, code.format("True")))
+
+
+def test_a_long_training_is_cut_short_and_full_lets_it_run(folder):
+    code = """
+    class Slow(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            import time
+            time.sleep(0.25)
+    network().fit(x, y, epochs=20, callbacks=[Slow()], validation_split=0.25, verbose=0)
+    """
+    report = run(folder, code)
+    (line,) = [line for line in report.about if line.startswith("training 1")]
+    assert "20 epochs, cut short after" in line
+    assert not any(line.startswith("history") for line in report.about)
+    report = run(folder, code, full=True)
+    assert "training 1: fit at train.py:26, 20 epochs" in report.about
+    assert any(line.startswith("history: 20 epochs") for line in report.about)
+
+
+# ---- forms of data
+
+FORMS = {
+    "generator": """
+        def batches():
+            while True:
+                for i in range(0, 160, 16):
+                    yield x[i:i + 16], y[i:i + 16]
+        network().fit(batches(), steps_per_epoch=10, epochs=10, validation_data=(x[:40], y[:40] ), verbose=0)
+        """,
+    "pydataset": """
+        class Batches(keras.utils.PyDataset):
+            def __len__(self):
+                return 10
+            def __getitem__(self, i):
+                return x[i * 16:i * 16 + 16], y[i * 16:i * 16 + 16]
+        network().fit(Batches(), epochs=10, validation_data=(x[:40], y[:40]), verbose=0)
+        """,
+    "tf.data": """
+        data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(160).batch(16)
+        network().fit(data, epochs=10, validation_data=(x[:40], y[:40]), verbose=0)
+        """,
+    "lists": """
+        network().fit(x, y.tolist() and np.array(y.tolist()), epochs=20, validation_data=(x[:40], y[:40]), verbose=0)
+        """,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_data_is_read_and_fit_gets_all_of_it(folder, form):
+    report = run(folder, FORMS[form])
+    assert {"duplicates-across-splits"} == set(ids(report))  # as the programs are: nothing else is said of them
+    assert any(line.startswith(("train: 160", "train: 2,0")) for line in report.about)
+    assert any(line.startswith(("history: 10 epochs", "history: 20 epochs")) for line in report.about)
+
+
+def test_a_generator_that_was_read_ahead_still_gives_its_first_batch_to_fit(folder):
+    code = """
+    seen = []
+    def batches():
+        for i in range(0, 160, 16):
+            yield x[i:i + 16], y[i:i + 16]
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.flat, self.head = layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")
+        def call(self, images):
+            return self.head(self.flat(images))
+    model = Net()
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(batches(), verbose=0)
+    if int(model.optimizer.iterations) < 10:
+        raise RuntimeError("fit did not get all batches")
+    """
+    assert "program-raises" not in ids(run(folder, code))
+
+
+# ---- more than one training
+
+
+def test_trainings_of_one_line_are_examined_once_and_those_of_two_lines_apart(folder):
+    code = """
+    for fold in range(3):
+        network().fit(x, y, epochs=8, validation_split=0.25, verbose=0)
+    model = network()
+    model.layers[0].trainable = False
+    model.fit(x, y, epochs=8, validation_split=0.25, verbose=0)
+    """
+    about = run(folder, code).about
+    lines = [line for line in about if line.startswith("training")]
+    assert [line.split(",")[0] for line in lines] == [
+        "training 1: fit at train.py:23",
+        "training 2: fit at train.py:23",
+        "training 3: fit at train.py:23",
+        "training 4: fit at train.py:26",
+    ]
+    assert ["noted only" in line for line in lines] == [False, True, True, False]
+
+
+def test_a_loop_with_a_gradient_tape(folder):
+    code = """
+    model = network()
+    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(160).batch(16)
+    optimizer = keras.optimizers.Adam()
+
+    loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    @tf.function
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            loss = loss_of(labels, model(images, training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return loss
+    for epoch in range(3):
+        for images, labels in data:
+            step(images, labels)
+    """
+    report = run(folder, code)
+    assert one(report, "probabilities-as-logits").place.startswith("train.py:32: optimizer.apply_gradients")
+    assert "training 1: GradientTape at train.py:32" in report.about
+    assert any(line.startswith("train: 480 images") for line in report.about)
+
+
+def test_a_loop_of_train_on_batch_with_labels_that_are_out_of_range(folder):
+    code = """
+    model = network()
+    for i in range(0, 160, 16):
+        model.train_on_batch(x[i:i + 16], y[i:i + 16] + 1)
+    """
+    report = run(folder, code)
+    assert "labels-off-by-one" in ids(report)
+    assert "training 1: train_on_batch at train.py:24" in report.about
+
+
+def test_an_own_train_step_is_watched_through_fit(folder):
+    code = """
+    class Own(keras.Model):
+        def train_step(self, data):
+            images, labels = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(y=labels, y_pred=self(images, training=True))
+            variables = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            return {"loss": loss}
+    inputs = keras.Input((16, 16, 3))
+    outputs = layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(inputs))
+    model = Own(inputs, outputs)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x * 255, y, epochs=2, verbose=0)
+    """
+    report = run(folder, code)
+    assert "range-large" in ids(report)
+    assert "training 1: fit at train.py:34, 2 epochs" in report.about
+
+
+# ---- the program itself
+
+
+def test_arguments_belong_to_the_program(folder, capfd):
+    (folder / "train.py").write_text(
+        HEAD + "if sys.argv[1:] != ['--epochs', '20', '--json', 'x']:\n    raise ValueError(sys.argv)\n"
+        "network().fit(x, y, epochs=int(sys.argv[2]), validation_split=0.25, verbose=0)\n"
+    )
+    assert main(["doctor", "--html", "page.html", "train.py", "--epochs", "20", "--json", "x"]) == 0
+    assert "20 epochs" in capfd.readouterr().out
+    assert "train: 120 images" in (folder / "page.html").read_text()
+    assert not (folder / "x").exists()
+
+
+def test_a_program_that_waits_for_input(folder):
+    report = run(folder, "name = input('Epochs? ')\nnetwork().fit(x, y)\n")
+    assert one(report, "program-waits").place == "train.py:21: name = input('Epochs? ')"
+
+
+def test_a_program_that_raises_in_its_own_line(folder):
+    report = run(folder, "rate = {}['rate']\nnetwork().fit(x, y, validation_split=0.5)\n")
+    assert one(report, "program-raises").place == "train.py:21: rate = {}['rate']"
+    assert "KeyError: 'rate'" in one(report, "program-raises").evidence
+    assert report.failed
+
+
+def test_a_program_that_raises_in_fit_is_told_with_its_data(folder):
+    report = run(folder, "network().fit(x[:, :8], y, epochs=20, validation_split=0.25)\n")
+    assert one(report, "input-shape").place.startswith("train.py:21: network().fit(")
+
+
+def test_a_program_with_a_mistake_in_its_grammar(folder):
+    report = run(folder, "if True\n    pass\n")
+    assert one(report, "program-raises").place == "train.py:21: if True"
+
+
+@pytest.mark.parametrize("catching", ["pass", "try:\n        time.sleep(0.1)\n    except Exception:\n        pass"])
+def test_a_program_that_never_comes_to_a_training(folder, catching):
+    report = run(folder, f"import time\nwhile True:\n    {catching}\n", wait=12.0)
+    told = one(report, "program-endless")
+    assert told.place.startswith("train.py:2")
+
+
+def test_a_program_that_never_ends_after_its_training(folder, monkeypatch):
+    code = "network().fit(x, y, epochs=20, validation_split=0.25, verbose=0)\nwhile True:\n    pass\n"
+    report = run(folder, code)
+    assert ids(report) == []
+    assert any("did not run to its end" in line for line in report.about)
+
+
+def test_what_a_program_writes_is_thrown_away_and_what_it_reads_is_there(folder):
+    (folder / "sub").mkdir()
+    draw_photo(folder / "sub" / "photo.jpg", 1, (20, 20))
+    (folder / "log.csv").write_text("mine")
+    (folder / "old.keras").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code = """
+    import matplotlib.pyplot as plt, os
+    assert os.path.getsize("sub/photo.jpg")
+    assert open(os.path.join(os.path.dirname(__file__), "log.csv")).read() == "mine"
+    assert os.path.isdir(os.path.join("..", os.path.basename(os.getcwd())))
+    model = network()
+    model.fit(x, y, epochs=20, validation_split=0.25, verbose=0, callbacks=[
+        keras.callbacks.CSVLogger("log.csv"), keras.callbacks.ModelCheckpoint("new/best.keras")])
+    model.save("old.keras")
+    plt.plot([1]); plt.show()
+    """
+    report = run(folder, code)
+    assert ids(report) == []
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "train.py"}
+    assert after == before
+
+
+def test_full_runs_the_program_where_it_is(folder):
+    run(folder, "network().fit(x, y, epochs=2, verbose=0)\nopen('result.txt', 'w').write('done')\n", full=True)
+    assert (folder / "result.txt").read_text() == "done"
+
+
+def test_modules_beside_the_program_are_found_and_their_lines_are_told(folder):
+    (folder / "src").mkdir()
+    (folder / "src" / "parts.py").write_text(HEAD + "def go():\n    network().fit(x * 255, y, epochs=3, verbose=0)\n")
+    (folder / "src" / "train.py").write_text("import parts\nparts.go()\n")
+    report, _ = launch.examine(DoctorConfig(program=("src/train.py",)))
+    assert one(report, "range-large").place.startswith("src/parts.py:22: network().fit(x * 255")
+
+
+def test_a_program_that_is_not_there(folder):
+    with pytest.raises(TrainerError, match=r"There is no program 'gone\.py'"):
+        launch.examine(DoctorConfig(program=("gone.py",)))
+
+
+def test_a_program_that_crashes_its_process_shows_its_last_lines(folder):
+    with pytest.raises(TrainerError, match=r"ended its process .*\n(.*\n)*last words"):
+        run(folder, "print('last words', flush=True)\nimport os\nos._exit(3)\n")
+
+
+def test_a_program_that_trains_nothing_says_what_is_not_watched(folder):
+    report = run(folder, "print(x.mean())\n")
+    assert "neither fit" in dict(report.not_checked)["training"]
+    assert not report.findings
+
+
+def test_a_program_that_only_evaluates(folder):
+    report = run(folder, "network().evaluate(x * 255, y, verbose=0)\n")
+    assert "range-large" in ids(report)
+
+
+def test_a_notebook_with_magics(folder):
+    sources = ["%matplotlib inline\n!pip install x\n" + HEAD, "model = network()", "model.fit(x * 255, y, epochs=2)\n"]
+    cells = [{"cell_type": "code", "source": source} for source in sources]
+    (folder / "study.ipynb").write_text(json.dumps({"cells": [*cells, {"cell_type": "markdown", "source": "!"}]}))
+    report, _ = launch.examine(DoctorConfig(program=("study.ipynb",)))
+    assert {"no-validation", "few-steps"} <= set(ids(report))
+    assert one(report, "no-validation").place.startswith("study.ipynb:")
+    assert any(
+        "Left out of the notebook: cell 1: %matplotlib inline; cell 1: !pip install x" in a for a in report.about
+    )
+    assert os.listdir(folder) == ["study.ipynb"]
+
+
+def test_an_old_program_is_told_the_names_of_today_first(folder):
+    code = """
+    model = network()
+    model.compile(keras.optimizers.Adam(lr=0.01), "sparse_categorical_crossentropy")
+    model.fit(x, y, nb_epoch=3)
+    """
+    report = run(folder, code)
+    assert ids(report)[0] == "old-keras"
+    assert "program-raises" not in ids(report)
+    assert "train.py:23 Adam(lr=...) -> learning_rate=" in report.findings[0].evidence
+    assert "train.py:24 fit(nb_epoch=...) -> epochs=" in report.findings[0].evidence

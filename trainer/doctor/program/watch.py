@@ -1,0 +1,312 @@
+"""Watches Keras while a program runs: what it builds, trains and evaluates.
+
+`Watcher.start` puts functions in the place of some methods of Keras, which call the originals, and `stop` puts the
+originals back. tf.keras has the same classes, so it is watched as well.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from trainer.doctor.program.loop import Loop
+from trainer.doctor.program.places import Places
+from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
+
+# Methods of a model that are only noted, with their line.
+NOTED = ("predict", "load_weights", "save_weights", "save", "export")
+LOSSES = tuple(name for name in dir(keras.losses) if name.endswith(("crossentropy", "_error", "divergence")))
+NN_LOSSES = (
+    "sparse_softmax_cross_entropy_with_logits", "softmax_cross_entropy_with_logits",
+    "sigmoid_cross_entropy_with_logits",
+)  # fmt: skip
+
+Trains = Callable[[Any, dict[str, Any], Callable[[dict[str, Any]], Any]], Any]
+
+
+class Watcher:
+    """Holds what was seen of a program.
+
+    Args:
+      places: finds the user's line of a call.
+      on_fit: is called in the place of Model.fit with the model, the arguments and the original as a function of
+        arguments. What it returns is what the program gets.
+      end_loop: is called after each step of a loop that the program writes itself. It raises to end the program.
+
+    evaluations: (model, arguments, place) of each call of evaluate.
+    judged: True if the program's code calls evaluate or predict.
+    loops: the training loops that the program writes itself, by model.
+    """
+
+    def __init__(self, places: Places, on_fit: Trains, end_loop: Callable[[Loop], None]) -> None:
+        self.places = places
+        self.evaluations: list[tuple[Any, dict[str, Any], Place | None]] = []
+        self.judged = False
+        self.loops: dict[int, Loop] = {}
+        self._on_fit, self._end_loop = on_fit, end_loop
+        self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
+        self._compiled: weakref.WeakKeyDictionary[Any, tuple[Place | None, dict[str, bool], tuple[str, ...]]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._calls: weakref.WeakKeyDictionary[Any, list[Call]] = weakref.WeakKeyDictionary()
+        self._undo: list[tuple[Any, str, Any]] = []
+        self._inside = 0  # calls of Keras on which others depend; what they call is not the user's
+        self._inputs: tuple[Any, Any] | None = None
+        self._labels: tuple[Any, Any] | None = None
+
+    # ---- what was seen
+
+    def built_at(self, layer: Any) -> Place | None:
+        """Returns the line that made a layer or a model; None if it was not seen."""
+        return None if layer is None else self._built.get(layer)
+
+    def layers_at(self, model: Any) -> dict[str, Place]:
+        """Returns name -> line of the layers of a model."""
+        return {layer.name: place for layer in flat(model) if (place := self._built.get(layer)) is not None}
+
+    def compiled(self, model: Any) -> tuple[Place | None, dict[str, bool], tuple[str, ...]]:
+        """Returns the line of the last compile, the trainable flags then, and the metrics."""
+        nothing: tuple[Place | None, dict[str, bool], tuple[str, ...]] = (None, {}, ())
+        return nothing if model is None else self._compiled.get(model, nothing)
+
+    def calls(self, model: Any) -> tuple[Call, ...]:
+        """Returns the watched calls on a model, in order."""
+        return () if model is None else tuple(self._calls.get(model, ()))
+
+    # ---- how it is seen
+
+    def start(self) -> None:
+        """Puts the watching functions in their places."""
+        self._watch_construction()
+        self._put(keras.Model, "compile", self._compile)
+        self._put(keras.Model, "fit", self._fit)
+        self._put(keras.Model, "evaluate", self._evaluate)
+        self._put(keras.Model, "train_on_batch", self._train_on_batch)
+        for name in NOTED:
+            self._put(keras.Model, name, functools.partial(self._note, name))
+        self._put(keras.layers.Layer, "__call__", self._called)
+        self._put(keras.losses.Loss, "__call__", self._loss_object)
+        self._put(keras.optimizers.Optimizer, "apply", self._apply)
+        for module in (keras.losses, tf.keras.losses):
+            for name in LOSSES:
+                self._put(module, name, self._loss_function)
+        for name in NN_LOSSES:
+            self._put(tf.nn, name, self._loss_function)
+
+    def stop(self) -> None:
+        """Puts the originals back."""
+        while self._undo:
+            owner, name, original = self._undo.pop()
+            setattr(owner, name, original)
+
+    def _put(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        original = getattr(owner, name, None)
+        if callable(original) and not inspect.isclass(original):
+            self._undo.append((owner, name, original))
+            # In a tf.function of the user, AutoGraph would turn these functions into other code.
+            setattr(owner, name, tf.autograph.experimental.do_not_convert(functools.wraps(original)(make(original))))
+
+    def _watch_construction(self) -> None:
+        """Notes the line of each layer and model in __new__.
+
+        Keras reads the arguments of __init__, so that one must stay as it is.
+        """
+        original = keras.layers.Layer.__new__
+
+        def __new__(kind: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - it stands in for __new__
+            layer = original(kind, *args, **options)
+            place = None if self._inside else self.places.of_caller()
+            if place is not None:
+                self._built[layer] = place
+            return layer
+
+        self._undo.append((keras.layers.Layer, "__new__", staticmethod(original)))
+        keras.layers.Layer.__new__ = staticmethod(functools.wraps(original)(__new__))
+
+    def _compile(self, original: Any) -> Any:
+        def compile(model: Any, *args: Any, **options: Any) -> Any:
+            if self._inside:
+                return original(model, *args, **options)
+            self._note_call(model, "compile")
+            given = inspect.signature(original).bind(model, *args, **options).arguments
+            flags = {layer.name: bool(layer.trainable) for layer in flat(model)}
+            metrics = tuple(_name(metric) for metric in keras.tree.flatten(given.get("metrics") or []))
+            self._compiled[model] = (self.places.of_caller(), flags, metrics)
+            with self.inside():
+                return original(model, *args, **options)
+
+        return compile
+
+    def _fit(self, original: Any) -> Any:
+        signature = inspect.signature(original)
+
+        def fit(model: Any, *args: Any, **options: Any) -> Any:
+            if self._inside:
+                return original(model, *args, **options)
+            bound = signature.bind(model, *args, **options)
+            bound.apply_defaults()
+            arguments = dict(bound.arguments)
+            arguments.pop("self", None)
+
+            def run(changed: dict[str, Any]) -> Any:
+                with self.inside():
+                    return original(model, **changed)
+
+            try:
+                return self._on_fit(model, arguments, run)
+            finally:
+                self._note_call(model, "fit")
+
+        return fit
+
+    def _evaluate(self, original: Any) -> Any:
+        signature = inspect.signature(original)
+
+        def evaluate(model: Any, *args: Any, **options: Any) -> Any:
+            if self._inside:
+                return original(model, *args, **options)
+            self._note_call(model, "evaluate")
+            bound = signature.bind(model, *args, **options)
+            bound.apply_defaults()
+            self.evaluations.append((model, dict(bound.arguments), self.places.of_caller()))
+            with self.inside():
+                return original(model, *args, **options)
+
+        return evaluate
+
+    def _train_on_batch(self, original: Any) -> Any:
+        signature = inspect.signature(original)
+
+        def train_on_batch(model: Any, *args: Any, **options: Any) -> Any:
+            if self._inside:
+                return original(model, *args, **options)
+            given = signature.bind(model, *args, **options).arguments
+            loop = self._loop(model, STEPS)
+            loop.step(given["x"], given.get("y"), given.get("sample_weight"))
+            with self.inside():
+                found = original(model, *args, **options)
+            self._end_loop(loop)
+            return found
+
+        return train_on_batch
+
+    def _note(self, name: str, original: Any) -> Any:
+        def noted(model: Any, *args: Any, **options: Any) -> Any:
+            if self._inside:
+                return original(model, *args, **options)
+            self._note_call(model, name)
+            with self.inside():
+                return original(model, *args, **options)
+
+        return noted
+
+    def _called(self, original: Any) -> Any:
+        def __call__(layer: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - it stands in for __call__
+            if self._inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
+                return original(layer, *args, **options)
+            self._inputs = (layer, args[0])
+            with self.inside():
+                return original(layer, *args, **options)
+
+        return __call__
+
+    def _loss_object(self, original: Any) -> Any:
+        def __call__(loss: Any, y_true: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - as above
+            if not self._inside and _known(y_true):
+                self._labels = (loss, y_true)
+            with self.inside():
+                return original(loss, y_true, *args, **options)
+
+        return __call__
+
+    def _loss_function(self, original: Any) -> Any:
+        def loss(*args: Any, **options: Any) -> Any:
+            y_true = args[0] if args else options.get("y_true", options.get("labels"))
+            if not self._inside and _known(y_true):
+                self._labels = (loss_of(original, options), y_true)
+            with self.inside():
+                return original(*args, **options)
+
+        return loss
+
+    def _apply(self, original: Any) -> Any:
+        def apply(optimizer: Any, *args: Any, **options: Any) -> Any:
+            if self._inside or self._inputs is None:
+                return original(optimizer, *args, **options)
+            model, x = self._inputs
+            loss, y = self._labels or (None, None)
+            loop = self._loop(model, LOOP)
+            loop.optimizer, loop.loss = optimizer, loss
+            loop.step(x, y, None)
+            self._inputs = self._labels = None
+            with self.inside():
+                found = original(optimizer, *args, **options)
+            self._end_loop(loop)
+            return found
+
+        return apply
+
+    def _loop(self, model: Any, kind: str) -> Loop:
+        if id(model) not in self.loops:
+            self.loops[id(model)] = Loop(kind, model, self.places.of_caller(), time.monotonic())
+        return self.loops[id(model)]
+
+    def _note_call(self, model: Any, name: str) -> None:
+        self._calls.setdefault(model, []).append(Call(name, self.places.of_caller()))
+
+    def inside(self) -> _Inside:
+        """Returns a context in which calls of Keras are not taken for the user's."""
+        return _Inside(self)
+
+
+class _Inside:
+    def __init__(self, watcher: Watcher) -> None:
+        self._watcher = watcher
+
+    def __enter__(self) -> None:
+        self._watcher._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._watcher._inside -= 1
+
+
+def flat(model: Any) -> Iterator[Any]:
+    """Yields the layers of a model, and those of the models in it."""
+    for layer in getattr(model, "layers", ()):
+        yield layer
+        yield from flat(layer) if isinstance(layer, keras.Model) else ()
+
+
+def loss_of(function: Any, options: Mapping[str, Any]) -> Any:
+    """Returns the loss for compile that is the same as a function; None without."""
+    logits = bool(options.get("from_logits", False))
+    name = getattr(function, "__name__", "")
+    sparse, dense = keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy
+    found = {
+        "sparse_categorical_crossentropy": (sparse, logits),
+        "categorical_crossentropy": (dense, logits),
+        "binary_crossentropy": (keras.losses.BinaryCrossentropy, logits),
+        "sparse_softmax_cross_entropy_with_logits": (sparse, True),
+        "softmax_cross_entropy_with_logits": (dense, True),
+        "sigmoid_cross_entropy_with_logits": (keras.losses.BinaryCrossentropy, True),
+    }.get(name)
+    return None if found is None else found[0](from_logits=found[1])
+
+
+def _name(metric: Any) -> str:
+    return metric if isinstance(metric, str) else str(getattr(metric, "name", getattr(metric, "__name__", metric)))
+
+
+def _known(value: Any) -> bool:
+    """Tells whether a value has numbers, and is not a symbol of a graph."""
+    parts = keras.tree.flatten(value)
+    return bool(parts) and all(hasattr(part, "shape") and hasattr(part, "__array__") for part in parts) and not any(
+        isinstance(part, keras.KerasTensor) or (tf.is_tensor(part) and not hasattr(part, "numpy")) for part in parts
+    )  # fmt: skip
