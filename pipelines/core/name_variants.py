@@ -23,11 +23,12 @@ def folded(name: str) -> str:
 def variants(names: Iterable[str]) -> list[list[str]]:
     """Returns the groups of names that are variants of one another.
 
-    The groups are sorted, and so are the names of each group. A name without a variant is in no group.
+    Names that differ only in blanks are variants, too: "red  apple" and "red apple". The groups are sorted, and so are
+    the names of each group. A name without a variant is in no group.
     """
     alike: dict[str, list[str]] = collections.defaultdict(list)
     for name in names:
-        alike[folded(name)].append(name)
+        alike[folded(" ".join(name.split()))].append(name)
     return sorted(sorted(group) for group in alike.values() if len(group) > 1)
 
 

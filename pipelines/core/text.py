@@ -73,6 +73,15 @@ def utf8_text(text: str) -> str:
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def is_label(text: str) -> bool:
+    """Tells whether a text can be the name of a class.
+
+    It is not blank, and has no control characters, line ends or marks of direction. The letters of all scripts, joiners
+    (Persian, Indic scripts, emoji) and all kinds of blanks are allowed.
+    """
+    return bool(text.strip()) and not _UNPRINTABLE.search(text)
+
+
 def printable(text: str, keep: str = "") -> str:
     """Replaces the characters that reorder or break text by \\u escapes.
 

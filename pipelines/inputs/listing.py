@@ -15,6 +15,7 @@ from pipelines import storage
 from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
+from pipelines.core.text import is_label
 from pipelines.inputs import folders, layout_text, manifest, path_hints, walk
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 
@@ -36,8 +37,9 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
     empty = True
     for item in found:
         empty = empty and isinstance(item, Rejected) and item.reason == walk.EMPTY
-        if isinstance(item, Source) and not (item.label.isprintable() and item.label.strip()):
-            yield Rejected(item.uri, repr(item.label), "", "", "list", "bad-label", "A label should be printable text.")
+        if isinstance(item, Source) and not is_label(item.label):
+            yield Rejected(item.uri, repr(item.label), "", "", "list", "bad-label",
+                           "A label should be text without control characters and marks of direction.")  # fmt: skip
         elif isinstance(item, Source) and spec.group_from:
             yield _grouped(item, spec.group_from)
         else:

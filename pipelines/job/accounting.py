@@ -252,7 +252,8 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
     images = {label: sum(counts[label].natural for counts in summary.classes.values()) for label in plan.labels}
     for group in name_variants.variants(plan.labels):
         named = ", ".join(f"{label!r} ({images[label]} images)" for label in group)
-        yield f"These classes differ only in case or Unicode form, and are kept as {len(group)} classes: {named}."
+        kept = f"kept as {len(group)} classes: {named}."
+        yield f"These classes differ only in case, blanks or Unicode form, and are {kept}"
 
 
 def _lost_warning(lost: Mapping[str, int]) -> Iterator[str]:

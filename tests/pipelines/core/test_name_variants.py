@@ -26,6 +26,9 @@ def test_variants():
     names = ["cat", "Cat", "dog", "CAT", "é", "e\u0301", "straße", "STRASSE", "cats"]
     assert name_variants.variants(names) == [["CAT", "Cat", "cat"], ["STRASSE", "straße"], ["e\u0301", "é"]]
     assert name_variants.variants(["cat", "dog"]) == []
+    assert name_variants.variants(["red apple", "red  apple", "Red\u00a0apple", "redapple"]) == [
+        ["Red\u00a0apple", "red  apple", "red apple"]
+    ]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_every_disagreement_of_a_manifest_is_counted_in_a_whole_run(tmp_path):
     assert (s.read, s.unlisted) == (18, 3)
     first = tmp_path / "B.PNG"
     warnings = [
-        "These classes differ only in case or Unicode form, and are kept as 2 classes: 'Cat' (3 images), "
+        "These classes differ only in case, blanks or Unicode form, and are kept as 2 classes: 'Cat' (3 images), "
         "'cat' (5 images).",
         f"3 images in the manifest's folder are not listed in it; the first is {first}.",
     ]

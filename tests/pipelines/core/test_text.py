@@ -137,3 +137,16 @@ def test_of_many_names_the_first_are_listed_and_the_others_counted():
     assert tables.listed(["a", "b"], 2) == "a, b"
     assert tables.listed("abc", 2) == "a, b and 1 more"
     assert tables.listed(iter(range(2000)), 1, "; ") == "0 and 1,999 more"
+
+
+@pytest.mark.parametrize(
+    ("label", "allowed"),
+    [
+        ("cat", True), ("می\u200cخواهم", True), ("क\u094d\u200dष", True), ("👩\u200d🌾", True), ("a\u00a0b", True),
+        ("a\u3000b", True), ("", False), ("  ", False), ("\u3000", False), ("a\nb", False), ("a\x00", False),
+        ("\u202eabc", False),
+        ("a\u2028b", False), ("\ud800", False),
+    ],
+)  # fmt: skip
+def test_labels_of_every_script(label, allowed):
+    assert tables.is_label(label) is allowed
