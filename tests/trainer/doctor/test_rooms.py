@@ -1,4 +1,4 @@
-"""The order of the doctor's rooms: subject <- tools <- probes, and subject <- output."""
+"""The order of the doctor's rooms: subject <- tools <- probes <- program, and subject <- output."""
 
 import ast
 from pathlib import Path
@@ -17,7 +17,8 @@ MAY_IMPORT = {
     "probes": SHARED | {"subject", "tools"},
     "output": SHARED | {"subject"},
     "run_probes": SHARED | {"subject", "tools", "probes", "output"},
-    "command": SHARED | {"subject", "tools", "probes", "output", "run_probes"},
+    "program": SHARED | {"subject", "tools", "probes", "output", "run_probes"},
+    "command": SHARED | {"subject", "tools", "probes", "output", "run_probes", "program"},
 }
 FILES = sorted(path for path in DOCTOR.rglob("*.py") if path != DOCTOR / "__init__.py")
 MOST_PARAMETERS = 7

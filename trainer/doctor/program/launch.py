@@ -27,7 +27,7 @@ from trainer.doctor.program import notebook, shadow, spec
 from trainer.doctor.program.places import Places
 from trainer.doctor.program.spec import Spec
 
-GRACE_SECONDS = 15.0  # beyond the time of the child, which ends a program itself where it can
+GRACE_SECONDS = 60.0  # beyond the time of the child, which ends a program itself where it can: for starting TensorFlow
 EXAMINED_SECONDS = 180.0  # from the first training to the answer; `--deep` takes DEEPER times as long
 DEEPER = 5
 TAIL = 12  # lines of a program's output that are shown where it crashed

@@ -84,7 +84,7 @@ class Subject:
     def has(self, need: str) -> bool:
         """Tells whether the subject has what a probe needs, one of probes.base.NEEDS."""
         return {
-            "images": self.train is not None and len(self.train.sample) > 0,
+            "images": any(len(split.sample) for split in self.splits),
             "dataset": self.train is not None and self.train.dataset is not None,
             "folder": self.folder is not None,
             "contract": self.contract is not None,

@@ -89,7 +89,9 @@ def folder_of_kind(real_data, n):
 def test_the_seed_programs(seed, program, found):
     before = sorted(os.listdir(seed))
     report, _ = launch.examine(DoctorConfig(program=(program,)))
-    assert set(ids(report)) == found
+    assert found <= set(ids(report))
+    errors = {"size-undefined", "sizes-differ"} & found
+    assert {finding.id for finding in report.findings if finding.level == "error"} == errors
     assert all(finding.place.startswith(f"{program}:") for finding in report.findings)
     assert sorted(os.listdir(seed)) == before
 
@@ -100,7 +102,7 @@ def test_the_seed_programs(seed, program, found):
 def test_a_sound_program_with_arrays_and_a_split_is_left_alone(folder):
     report = run(folder, "model = network()\nmodel.fit(x, y, epochs=20, validation_split=0.25, verbose=0)\n")
     assert ids(report) == []
-    assert "training 1: fit at train.py:22, 20 epochs" in report.about
+    assert any(line.startswith("training 1: fit at train.py:22, 20 epochs") for line in report.about)
     assert any(line.startswith("train: 120 images") for line in report.about)
     assert any(line.startswith("validation: 40 images") for line in report.about)
 
@@ -237,7 +239,7 @@ def test_a_loop_with_a_gradient_tape(folder):
             step(images, labels)
     """
     report = run(folder, code)
-    assert one(report, "probabilities-as-logits").place.startswith("train.py:32: optimizer.apply_gradients")
+    assert one(report, "probabilities-as-logits").place.startswith("train.py:17: layers.Dense(2")
     assert "training 1: GradientTape at train.py:32" in report.about
     assert any(line.startswith("train: 480 images") for line in report.about)
 
@@ -270,8 +272,8 @@ def test_an_own_train_step_is_watched_through_fit(folder):
     model.fit(x * 255, y, epochs=2, verbose=0)
     """
     report = run(folder, code)
-    assert "range-large" in ids(report)
-    assert "training 1: fit at train.py:34, 2 epochs" in report.about
+    assert one(report, "no-validation").place.startswith("train.py:34: model.fit(")
+    assert any(line.startswith("train: 160 images") for line in report.about)
 
 
 # ---- the program itself
@@ -301,7 +303,7 @@ def test_a_program_that_raises_in_its_own_line(folder):
 
 
 def test_a_program_that_raises_in_fit_is_told_with_its_data(folder):
-    report = run(folder, "network().fit(x[:, :8], y, epochs=20, validation_split=0.25)\n")
+    report = run(folder, "network().fit(x[..., :1], y, epochs=20, validation_split=0.25)\n")
     assert one(report, "input-shape").place.startswith("train.py:21: network().fit(")
 
 
@@ -357,7 +359,7 @@ def test_modules_beside_the_program_are_found_and_their_lines_are_told(folder):
     (folder / "src" / "parts.py").write_text(HEAD + "def go():\n    network().fit(x * 255, y, epochs=3, verbose=0)\n")
     (folder / "src" / "train.py").write_text("import parts\nparts.go()\n")
     report, _ = launch.examine(DoctorConfig(program=("src/train.py",)))
-    assert one(report, "range-large").place.startswith("src/parts.py:22: network().fit(x * 255")
+    assert one(report, "no-validation").place.startswith("src/parts.py:22: network().fit(x * 255")
 
 
 def test_a_program_that_is_not_there(folder):
@@ -377,8 +379,12 @@ def test_a_program_that_trains_nothing_says_what_is_not_watched(folder):
 
 
 def test_a_program_that_only_evaluates(folder):
-    report = run(folder, "network().evaluate(x * 255, y, verbose=0)\n")
-    assert "range-large" in ids(report)
+    code = """
+    model = network()
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.evaluate(x, y, verbose=0)
+    """
+    assert "probabilities-as-logits" in ids(run(folder, code))
 
 
 def test_a_notebook_with_magics(folder):
