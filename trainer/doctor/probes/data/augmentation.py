@@ -247,7 +247,7 @@ def _tossed_once(step: Step) -> Finding:
         "augmentation-frozen",
         f"{_where(step)} is random, but tracing it {TIMES} times gives different graphs: its Python code decides once, "
         "for all images and epochs, which part of it runs.",
-        case="traced",
+        case="tossed",
     )
 
 

@@ -66,6 +66,20 @@ def test_a_coin_that_is_tossed_while_tracing(sets, function):
     assert "traced" in found.what
 
 
+def coin_in_python_before_one_in_tensorflow(image, label):
+    if random.random() < 0.5:
+        image = tf.image.random_flip_left_right(image)
+    return image, label
+
+
+def test_a_coin_that_switches_a_random_flip_on_or_off_for_all_images(sets):
+    on, off = (next(seed for seed in range(99) if (random.Random(seed).random() < 0.5) == is_on) for is_on in (1, 0))
+    for seed, words in ((on, "switched on or off once"), (off, "drawn once")):
+        random.seed(seed)
+        dataset = pairs(sets, lambda d: d.map(coin_in_python_before_one_in_tensorflow))
+        assert words in only(doctor(FROZEN, dataset=dataset), "augmentation-frozen").what
+
+
 def test_the_users_generators_are_put_back(sets):
     random.seed(5)
     expected = random.Random(5).random()
