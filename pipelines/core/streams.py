@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from pipelines.core import interrupts
+
 LOST = 1  # exit status where the output could not be written completely
 
 
@@ -20,6 +22,7 @@ def run(program: Callable[[], int]) -> int:
       its descriptor, and what libraries print would be written into that file.
     - A character that the encoding of standard output does not have is printed as an escape.
     - If the reader of the output ends early, as `head` does, the program ends without a word, with the status LOST.
+    - An interrupt (Ctrl-C) reaches the program although a library swallows it: see `interrupts.repeated`.
 
     Raises:
       SystemExit: The program raised it.
@@ -28,7 +31,8 @@ def run(program: Callable[[], int]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        status = program()
+        with interrupts.repeated():
+            status = program()
     except SystemExit:  # argparse, after --help
         if not _flushed():
             return LOST

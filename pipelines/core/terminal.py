@@ -110,7 +110,7 @@ def stderr_held(native_only: bool = False) -> Iterator[None]:
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # not where the user interrupts the body: the notices say nothing about that
             python.flush()
             held.seek(0)
             shown.write(held.read().decode("utf-8", "replace"))

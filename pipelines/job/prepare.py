@@ -132,14 +132,15 @@ def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[
 
     The process builds the job at once and runs it when the train shards are staged; the job that decodes the other
     splits is still running then. Yields a function that waits for the (scale, offset) of the analysis. Call it when
-    all shards are staged.
+    all shards are staged. Where the body fails or is interrupted, nothing waits for the end of the analysis.
     """
     analyst = pool.shared(1, "analyst", work.root)
     ended = threading.Event()  # set when the job that stages shards has ended, with or without success
+    given_up = threading.Event()  # set when nobody needs the analysis any more
     with _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
         analysis = Analysis(config.dataset_name, config.record_spec, config.normalize, work, folder)
         analyst.submit("build_analysis", (), [(analysis,)])
-        analyzed = thread.submit(_analyze, analyst, analysis, ended)
+        analyzed = thread.submit(_analyze, analyst, analysis, ended, given_up)
 
         def wait() -> elements.Affine:
             ended.set()
@@ -148,6 +149,7 @@ def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[
         try:
             yield wait
         finally:
+            given_up.set()
             ended.set()
 
 
@@ -160,11 +162,13 @@ def _local(work: work_dir.Work) -> Iterator[str]:
     if not storage.is_remote(work.root):
         yield work.root
         return
-    with tempfile.TemporaryDirectory(prefix="shardmill-") as folder:
+    with tempfile.TemporaryDirectory(prefix="shardmill-", ignore_cleanup_errors=True) as folder:
         yield folder
 
 
-def _analyze(analyst: pool.Workers, analysis: Analysis, ended: threading.Event) -> elements.Affine:
+def _analyze(
+    analyst: pool.Workers, analysis: Analysis, ended: threading.Event, given_up: threading.Event
+) -> elements.Affine:
     work = analysis.work
 
     def wait_for(done: Callable[[], bool]) -> None:
@@ -180,8 +184,12 @@ def _analyze(analyst: pool.Workers, analysis: Analysis, ended: threading.Event) 
     train = plans.shard_names(accounting.read_plan(work), analysis.dataset)[elements.TRAIN_SPLIT]
     wait_for(lambda: accounting.are_staged(train, work))
     [analyzed] = analyst.submit("run_analysis", (), [(analysis,)])
+    while not given_up.is_set() and not concurrent.futures.wait([analyzed], POLL_SECONDS).done:
+        pass
     try:
-        affine: elements.Affine = analyzed.result()
+        affine: elements.Affine = analyzed.result(0)
+    except TimeoutError:
+        raise errors.IncompleteError("The run was given up before its analysis ended.") from None
     except TaskLostError as e:
         raise errors.IncompleteError(
             "The process of the analysis ended: it was killed or ran out of memory. Run the same command again: it "

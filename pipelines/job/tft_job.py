@@ -24,7 +24,9 @@ _built: dict[str, beam.Pipeline] = {}
 
 def build(analysis: Analysis) -> None:
     """Builds the job for `run`."""
-    job = beam.Pipeline(runner=runner.runner("DirectRunner")[0], options=runner.options(()))
+    # An interrupted run in the same process, as in a notebook, may have finished its analysis after this run began.
+    storage.remove(os.path.join(analysis.folder, "transform"))
+    job = runner.empty_job(runner.runner("DirectRunner")[0], runner.options(()))
     with tft_beam.Context(temp_dir=os.path.join(analysis.folder, "tft")):
         pipeline.analyze(job, analysis, os.path.join(analysis.folder, "transform"))
     _built[analysis.work.root] = job

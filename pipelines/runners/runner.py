@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -52,9 +53,7 @@ class Engine:
 
     def new_job(self) -> beam.Pipeline:
         """Returns an empty job for this engine."""
-        import apache_beam as beam
-
-        return beam.Pipeline(runner=self._runner, options=self._options)
+        return empty_job(self._runner, self._options)
 
     def finish(self, job: beam.Pipeline) -> None:
         """Executes a job to its end.
@@ -91,6 +90,19 @@ class Engine:
             result = job.run()
         _log.info("The job: %s", dataflow.page(result.job_id(), self._options))
         return result
+
+
+def empty_job(the_runner: Any, beam_options: PipelineOptions) -> beam.Pipeline:
+    """Returns an empty job.
+
+    Beam makes a temporary folder for each job, for transforms of other languages, and removes it when the job has
+    ended in the regular way. We have no such transforms, so it is removed at once: a killed program leaves none.
+    """
+    import apache_beam as beam
+
+    job = beam.Pipeline(runner=the_runner, options=beam_options)
+    shutil.rmtree(job.local_tempdir, ignore_errors=True)
+    return job
 
 
 @contextlib.contextmanager

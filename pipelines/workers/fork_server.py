@@ -18,12 +18,15 @@ import signal
 import socket
 import struct
 import sys
+import time
 import traceback
+from typing import NoReturn
 
 from pipelines.storage import remote
 
 PID = struct.Struct("<i")
 FORK = b"f"
+REMOVING_SECONDS = 10.0
 
 
 def serve(control_fd: int, module: str, folder: str) -> None:
@@ -46,10 +49,12 @@ def serve(control_fd: int, module: str, folder: str) -> None:
     gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers disappear: nothing waits for them
     while True:
-        message, descriptors, _, _ = socket.recv_fds(control, len(FORK), 1)
-        if not message:  # the program has ended in some way: no worker may outlive it
-            shutil.rmtree(folder, ignore_errors=True)  # the program may have been killed, and not have done it
-            os.killpg(0, signal.SIGKILL)
+        try:
+            message, descriptors, _, _ = socket.recv_fds(control, len(FORK), 1)
+        except OSError:
+            message = b""
+        if not message:  # the program has ended in some way
+            _end(folder)
         (descriptor,) = descriptors
         process = os.fork()
         if not process:
@@ -57,7 +62,29 @@ def serve(control_fd: int, module: str, folder: str) -> None:
             _work(descriptor, tasks)
             os._exit(0)
         os.close(descriptor)
-        control.sendall(PID.pack(process))
+        try:
+            control.sendall(PID.pack(process))
+        except OSError:  # the program ended after it had asked for this worker, as while this process imported
+            _end(folder)
+
+
+def _end(folder: str) -> NoReturn:
+    """Kills this process and its workers, and then removes the temporary folder.
+
+    No worker may outlive the program. The program may have been killed, and not have removed the folder. A process of
+    another group removes it, because a worker that still lives could write into it meanwhile.
+    """
+    group = os.getpgrp()
+    if os.fork():
+        while True:
+            signal.pause()
+    os.setpgid(0, 0)
+    os.killpg(group, signal.SIGKILL)
+    end = time.monotonic() + REMOVING_SECONDS
+    while os.path.isdir(folder) and time.monotonic() < end:  # a killed process ends its last system call first
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.01)
+    os._exit(0)
 
 
 def _work(descriptor: int, tasks: object) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 
 SMALLEST = 1e-7  # the loss clips probabilities at this value, which is Keras's epsilon
 
+MAX_MATRIX_CLASSES = 1000  # above this the confusion matrix has millions of cells, nearly all of them empty
+
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """Builds the confusion matrix of true and predicted classes.
@@ -124,7 +126,10 @@ class Scores:
         return int(self.matrix.sum())
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns the content of metrics.json: plain numbers, None for undefined ones."""
+        """Returns the content of metrics.json: plain numbers, None for undefined ones.
+
+        The confusion matrix of more than MAX_MATRIX_CLASSES classes is None. The predictions of the run tell it.
+        """
         columns = {
             "precision": precision(self.matrix),
             "recall": recall(self.matrix),
@@ -144,7 +149,7 @@ class Scores:
                 label: {name: plain(values[i]) for name, values in columns.items()}
                 for i, label in enumerate(self.labels)
             },
-            "confusion_matrix": self.matrix.tolist(),
+            "confusion_matrix": self.matrix.tolist() if len(self.labels) <= MAX_MATRIX_CLASSES else None,
         }
 
 

@@ -18,6 +18,7 @@ from trainer.evaluation.assessment import Assessment
 
 BLUE, ORANGE, GRAY = "#2f6db3", "#d9772b", "#8a8f98"
 MAX_WRITTEN_CLASSES = 20  # above this the numbers in the cells cannot be read
+MAX_NAMED_CLASSES = 60  # above this a picture that shows all names cannot be read, and in the end not be drawn
 MAX_CURVES = 8  # above this the lines cannot be distinguished
 
 
@@ -26,7 +27,8 @@ def write_all(
 ) -> None:
     """Draws all plots of a run into a folder.
 
-    It writes curves.png, and for each split confusion-SPLIT.png, recall-SPLIT.png and probabilities-SPLIT.png.
+    It writes curves.png, and for each split confusion-SPLIT.png, recall-SPLIT.png and probabilities-SPLIT.png. There is
+    no confusion matrix of more than metrics.MAX_MATRIX_CLASSES classes.
 
     Args:
       best: number of the kept epoch, counted from 1.
@@ -34,7 +36,8 @@ def write_all(
     folder.mkdir(parents=True, exist_ok=True)
     _save(curves(history, best), folder / "curves.png")
     for split, result in scores.items():
-        _save(confusion(result, split), folder / f"confusion-{split}.png")
+        if len(result.labels) <= metrics.MAX_MATRIX_CLASSES:
+            _save(confusion(result, split), folder / f"confusion-{split}.png")
         _save(recalls(result, split), folder / f"recall-{split}.png")
         _save(probabilities(result, split), folder / f"probabilities-{split}.png")
 
@@ -58,7 +61,10 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
 
 
 def confusion(scores: Assessment, split: str) -> Figure:
-    """Plots the confusion matrix twice: as records and as shares of each true class."""
+    """Plots the confusion matrix twice: as records and as shares of each true class.
+
+    The names of the classes are left out where there are more than MAX_NAMED_CLASSES.
+    """
     size = min(14.0, max(4.0, 0.5 * len(scores.labels) + 3))
     figure = Figure(figsize=(2 * size, size), layout="constrained")
     shares = scores.matrix / np.maximum(1, scores.matrix.sum(axis=1, keepdims=True))
@@ -70,9 +76,10 @@ def confusion(scores: Assessment, split: str) -> Figure:
         strict=True,
     ):
         axes.imshow(values, cmap="Blues", vmin=0, vmax=max(float(values.max()), 1e-9))
-        ticks = range(len(scores.labels))
-        axes.set_xticks(ticks, scores.labels, rotation=45, ha="right")
-        axes.set_yticks(ticks, scores.labels)
+        if len(scores.labels) <= MAX_NAMED_CLASSES:
+            ticks = range(len(scores.labels))
+            axes.set_xticks(ticks, scores.labels, rotation=45, ha="right")
+            axes.set_yticks(ticks, scores.labels)
         axes.set(xlabel="predicted", ylabel="true", title=f"{split}: {title}")
         _write_cells(axes, values, form)
     return figure
@@ -81,20 +88,25 @@ def confusion(scores: Assessment, split: str) -> Figure:
 def recalls(scores: Assessment, split: str) -> Figure:
     """Plots the recall and the support of each class.
 
-    A line marks the mean recall, which is the balanced accuracy.
+    A line marks the mean recall, which is the balanced accuracy. Of more than MAX_NAMED_CLASSES classes, those with
+    the lowest recall are shown.
     """
-    figure = Figure(figsize=(7, max(2.2, 0.4 * len(scores.labels) + 1.4)), layout="constrained")
-    axes = figure.subplots()
-    values = np.nan_to_num(metrics.recall(scores.matrix))
-    bars = axes.barh(scores.labels, values, color=BLUE)
     support = scores.matrix.sum(axis=1)
+    recall, shown = metrics.recall(scores.matrix), np.arange(len(scores.labels))
+    if len(shown) > MAX_NAMED_CLASSES:  # a class without records has no recall, which sorts behind all others
+        shown = np.argsort(recall, kind="stable")[:MAX_NAMED_CLASSES]
+    figure = Figure(figsize=(7, max(2.2, 0.4 * len(shown) + 1.4)), layout="constrained")
+    axes = figure.subplots()
+    values, support = np.nan_to_num(recall[shown]), support[shown]
+    bars = axes.barh([scores.labels[c] for c in shown], values, color=BLUE)
     texts = [f"{v:.2f} (n = {n})" if n else "no records" for v, n in zip(values, support, strict=True)]
     axes.bar_label(bars, texts, padding=6, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=5)
     mean = metrics.balanced_accuracy(scores.matrix)
     if not np.isnan(mean):
         axes.axvline(mean, color=ORANGE, linestyle="--", label=f"balanced accuracy {mean:.3f}")
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    axes.set(xlim=(0, 1.15), xlabel=f"recall on {split}")
+    few = f", the lowest {len(shown)} of {len(scores.labels):,} classes" if len(shown) < len(scores.labels) else ""
+    axes.set(xlim=(0, 1.15), xlabel=f"recall on {split}{few}")
     axes.invert_yaxis()
     _plain_axes(axes)
     return figure

@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from trainer.evaluation import intervals, metrics
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.threshold import PLAIN
 
+MAX_ROWS = 60  # above this the lines leave the screen, and those of the whole split with them
+
 
 def table(found: Assessment) -> str:
     """Formats the scores of each class and of the split as text for a terminal.
 
-    The scores of the split stand next to those of always answering one class.
+    The scores of the split stand next to those of always answering one class. Of more than MAX_ROWS classes, those with
+    the lowest recall are shown.
     """
     width = max(len("class"), *(len(label) for label in found.labels))
     lines = [f"{'class':<{width}}  precision  recall  (95 %)         F1    AUC     AP  support"]
-    matrix, support = found.matrix, found.matrix.sum(axis=1)
+    matrix, support, recall = found.matrix, found.matrix.sum(axis=1), metrics.recall(found.matrix)
     columns = zip(
-        found.labels, metrics.precision(matrix), metrics.recall(matrix), metrics.f1(matrix), found.curves, support,
+        range(len(support)), found.labels, metrics.precision(matrix), recall, metrics.f1(matrix), found.curves, support,
         strict=True,
     )  # fmt: skip
-    for c, (label, p, r, f, curve, n) in enumerate(columns):
+    shown = set(range(len(support)))
+    if len(support) > MAX_ROWS:  # a class without records has no recall, which sorts behind all others
+        shown = set(np.argsort(recall, kind="stable")[:MAX_ROWS].tolist())
+    for c, label, p, r, f, curve, n in columns:
+        if c not in shown:
+            continue
         reach = _reach(intervals.wilson(int(matrix[c, c]), int(n)))
         auc, ap = (curve.auc, curve.average_precision) if curve else (math.nan, math.nan)
         lines.append(
             f"{label:<{width}}  {_cell(p):>9}  {_cell(r):>6}  {reach:<11}  {_cell(f):>5}  {_cell(auc):>5}  "
             f"{_cell(ap):>5}  {n:>7}"
         )
+    if len(shown) < len(support):
+        lines.append(f"These {len(shown)} of {len(support):,} classes have the lowest recall; the report lists all.")
     majority, rate = metrics.majority_baseline(matrix)
     whole = {name: _reach(interval) for name, interval in found.intervals.items()}
     lines += [

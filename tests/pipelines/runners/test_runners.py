@@ -190,3 +190,10 @@ def test_the_pool_stops_no_worker_of_another_engine_with_the_same_number(monkeyp
     pool.StopWorker(request, None)  # the only one
     assert sleeping.wait(30) != 0
     assert pool._started["1-1"] == []
+
+
+def test_a_job_has_no_temporary_folder(tmp_path, monkeypatch):
+    """A killed program could not remove it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    runner.empty_job(runner.runner("DirectRunner")[0], runner.options(()))
+    assert list(tmp_path.iterdir()) == []

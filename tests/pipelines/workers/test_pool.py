@@ -271,6 +271,42 @@ def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+# A program that is killed after it asked for a worker, while the fork server still imports; and whose worker writes
+# files without an end.
+LEFT = {
+    "importing": "from pipelines.workers import worker_process as w; w._fork_server(('tests.support.slow_tasks', ())); "
+    "import threading; threading.Thread(target=w.start, args=(('tests.support.slow_tasks', ()),)).start(); "
+    "import time; time.sleep(1); print(w._temporary_folder(), flush=True); time.sleep(99)",
+    "writing": "from pipelines.workers import pool, worker_process as w; "
+    "p = pool.Workers(1, 'tests.support.slow_tasks'); "
+    "p.submit('leave_files_for_ever', (), [()]); import os, time; "
+    "[time.sleep(0.01) for _ in range(9999) if len(os.listdir(w._temporary_folder())) < 99]; "
+    "print(w._temporary_folder(), flush=True); time.sleep(99)",
+}
+
+
+@pytest.mark.parametrize("moment", ["importing", pytest.param("writing", marks=pytest.mark.slow)])
+def test_a_killed_program_leaves_no_temporary_folder_at_any_moment(moment, tmp_path):
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    program = subprocess.Popen(
+        [sys.executable, "-c", LEFT[moment]],
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    folder = program.stdout.readline().strip()
+    children = psutil.Process(program.pid).children(recursive=True)
+    assert tmp_path in pathlib.Path(folder).parents
+    program.kill()
+    program.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
+    end = time.monotonic() + 20
+    while os.listdir(tmp_path) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert os.listdir(tmp_path) == []
+
+
 def test_forks_are_of_a_process_with_one_thread():
     """Anything else is not safe to fork."""
     Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])
