@@ -57,24 +57,24 @@ def packages(library: str) -> set[str]:
 
 @pytest.mark.parametrize(("folder", "extra"), [("pipelines", "prepare"), ("trainer", "train")])
 def test_the_requirements_of_a_program_name_every_library_that_it_imports(folder, extra):
-    known = named("read") | named(extra) | named("aws") | named("onnx")
+    known = named("read") | named(extra) | named("aws") | named("onnx") | named("heif")
     lacking = {(file, name) for file, name in imported(folder) if not packages(name) & known}
     assert lacking == set()
 
 
 def test_every_requirement_is_used():
     used = {package for _, name in imported("pipelines", "trainer") for package in packages(name)}
-    unused = (named("read") | named("prepare") | named("train") | named("aws") | named("onnx")) - used
+    unused = (named("read") | named("prepare") | named("train") | named("aws") | named("onnx") | named("heif")) - used
     assert unused == {"tensorboard"}  # a program of its own, which shows the logs of a run
 
 
 def test_the_lock_file_is_of_the_base_and_both_programs():
     text = (ROOT / "requirements.in").read_text()
     assert re.findall(r"^-r (.+)$", text, re.MULTILINE) == [
-        "requirements-read.in", "requirements-prepare.in", "requirements-train.in",
+        "requirements-read.in", "requirements-prepare.in", "requirements-train.in", "requirements-heif.in",
     ]  # fmt: skip
     locked = set(re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text(), re.MULTILINE))
-    assert named("read") | named("prepare") | named("train") <= locked
+    assert named("read") | named("prepare") | named("train") | named("heif") <= locked
 
 
 def test_a_command_knows_the_libraries_of_the_extras():

@@ -58,11 +58,11 @@ MAY_IMPORT = {
     "trainer/doctor/catalogue": "doctor/finding",
     "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config run_dir "
     "data models pipelines/contract pipelines/core pipelines/images pipelines/options",
-    "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data",
+    "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
     "pipelines/core",
     "trainer/doctor/output": "doctor/finding doctor/subject reporting pipelines/core",
-    "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/output "
+    "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/tools doctor/output "
     "pipelines/core",
     "trainer/doctor/program": "config doctor/catalogue doctor/config doctor/finding doctor/output doctor/probes "
     "doctor/run_probes doctor/subject doctor/tools",

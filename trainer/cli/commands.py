@@ -19,6 +19,7 @@ from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
 
 FAILED = 1
+COULD_NOT_TELL = 3  # of the doctor; argparse exits with 2
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 MOST = 2**31 - 1
 

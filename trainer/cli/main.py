@@ -21,7 +21,7 @@ from pipelines.options.config_fields import flag
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import COMMANDS
-from trainer.cli.commands import FAILED, guarded
+from trainer.cli.commands import COULD_NOT_TELL, FAILED, guarded
 from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.serving.predict_config import FileBounds
@@ -170,11 +170,13 @@ def _doctor(arguments: dict[str, Any]) -> int:
     report = doctor.examine(config)
     if config.json == STANDARD_OUTPUT:
         print(doctor.to_json(report), end="")
-        return FAILED if report.failed else 0
-    print(report.text())
-    for path in filter(None, (config.json, config.html)):
-        print(f"\nwritten to {path}")
-    return FAILED if report.failed else 0
+    else:
+        print(report.text())
+        for path in filter(None, (config.json, config.html)):
+            print(f"\nwritten to {path}")
+    if report.failed:
+        return FAILED
+    return COULD_NOT_TELL if report.uncertain else 0
 
 
 def _ablate(arguments: dict[str, Any]) -> None:

@@ -57,6 +57,7 @@ class Entry:
 
     group: one of GROUPS. It selects the table of docs/doctor.md that lists the finding.
     documentation: what the probe examines, and where the limit comes from.
+    explains: ids of findings that this fault brings with it.
     forms: case -> its sentences. A finding without cases has one form, under "".
     """
 
@@ -64,6 +65,7 @@ class Entry:
     group: str
     documentation: str
     forms: Mapping[str, Form]
+    explains: tuple[str, ...] = ()
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -112,6 +114,7 @@ def found(
         fix=fix,
         impact=impacts[0],
         charts=tuple(charts),
+        explains=entries()[id_].explains,
     )
 
 
@@ -139,7 +142,12 @@ class _Sentence(string.Formatter):
 @functools.cache
 def entries() -> Mapping[str, Entry]:
     """Returns id -> entry, in the order of the catalogue."""
-    return {entry.id: entry for entry in parse(FILE.read_text(encoding="utf-8"))}
+    found = {entry.id: entry for entry in parse(FILE.read_text(encoding="utf-8"))}
+    for entry in found.values():
+        unknown = sorted(set(entry.explains) - set(found))
+        if unknown:
+            raise ValueError(f"finding {entry.id} explains {', '.join(unknown)}, which the catalogue does not have")
+    return found
 
 
 def parse(text: str) -> Iterator[Entry]:
@@ -160,12 +168,13 @@ def parse(text: str) -> Iterator[Entry]:
 
 
 def _entry(group: str, id_: str, content: dict[str, Any]) -> Entry:
-    common = {key: value for key, value in content.items() if key not in ("case", "documentation")}
+    common = {key: value for key, value in content.items() if key not in ("case", "documentation", "explains")}
     documentation = _line(content.get("documentation"))
     if not documentation:
         raise ValueError(f"finding {id_} has no documentation")
     cases = content.get("case", {"": {}})
-    return Entry(id_, group, documentation, {name: _parse_form(id_, common | case) for name, case in cases.items()})
+    forms = {name: _parse_form(id_, common | case) for name, case in cases.items()}
+    return Entry(id_, group, documentation, forms, tuple(content.get("explains", ())))
 
 
 def _parse_form(id_: str, content: dict[str, Any]) -> Form:

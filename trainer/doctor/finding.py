@@ -45,6 +45,8 @@ class Finding:
     evidence: sentences with the numbers from the user's data and model that show the fault.
     place: the line of the user's code that it is about, as "file:line: code", where it is known.
     impact: 0..1, the share of the reachable accuracy that the fault probably costs. It ranks findings of one level.
+    explains: ids of findings that this fault brings with it.
+    follows: id of the finding beside it that explains this one; "" without. `ranked` sets it.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Finding:
     impact: float = 0.5
     charts: tuple[Chart, ...] = ()
     place: str = ""
+    explains: tuple[str, ...] = ()
+    follows: str = ""
 
     def __post_init__(self) -> None:
         if self.level not in LEVELS:
@@ -63,13 +67,24 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the finding for JSON, without the plots."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "charts"}
+        names = [field.name for field in dataclasses.fields(self) if field.name not in ("charts", "explains")]
+        return {name: getattr(self, name) for name in names}
 
 
 def ranked(findings: Sequence[Finding]) -> list[Finding]:
-    """Sorts findings: errors first, then by impact, then by name.
+    """Sorts findings: causes before what follows from them, errors first.
 
-    Of one level, the finding with the highest impact comes first. The name makes the order stable, so that equal runs
-    give equal texts.
+    A cause ranks with the highest level of what it explains. Of one level, the finding with the highest impact comes
+    first. The name makes the order stable, so that equal runs give equal texts.
     """
-    return sorted(findings, key=lambda f: (LEVELS.index(f.level), -f.impact, f.id))
+    by_level = sorted(findings, key=lambda f: (LEVELS.index(f.level), -f.impact, f.id))
+    causes: dict[str, str] = {}
+    for finding in by_level:
+        for id_ in finding.explains:
+            causes.setdefault(id_, finding.id)
+    levels: dict[str, int] = {}
+    for finding in by_level:
+        for id_ in (finding.id, causes.get(finding.id, finding.id)):
+            levels[id_] = min(levels.get(id_, len(LEVELS)), LEVELS.index(finding.level))
+    marked = [dataclasses.replace(f, follows=causes.get(f.id, "")) for f in by_level]
+    return sorted(marked, key=lambda f: (bool(f.follows), levels[f.id], -f.impact, f.id))

@@ -12,6 +12,7 @@ from trainer.doctor.output import text as report
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import scores
 
 # The limit of all probes together. Gathering the inputs takes up to 30 s before them. With the time in which Keras
 # builds models, the sum is two minutes.
@@ -28,6 +29,7 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
     total = Clock(TOTAL_SECONDS * subject.times)
     findings: list[Finding] = list(subject.problems)
     checked: list[str] = []
+    doubts: list[str] = []
     not_checked: list[tuple[str, str]] = []
     for probe in probes:
         missing = probe.missing(subject)
@@ -35,34 +37,48 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
             # If a dataset or model was given and raised an exception, a finding of its own reports it.
             not_checked.append((probe.name, f"needs {' and '.join(missing)}"))
             continue
-        found, reason = _ask(probe, subject, total)
+        unsuited = probe.unsuited(subject)
+        if unsuited:
+            not_checked.append((probe.name, unsuited))
+            continue
+        found, reason, undone = _ask(probe, subject, total)
         findings += found
         if reason:
             not_checked.append((probe.name, reason))
+            if undone and probe.matters:
+                doubts.append(f"{probe.name} could not be checked ({reason})")
         elif not found:
             checked.append(probe.name)
+    told = scores.of(subject)
+    if told and told[-1].at_chance:
+        doubts.append(f"the trained model is no better than chance on the {told[-1].split} images")
     return report.build(
         findings,
         checked=tuple(checked),
         not_checked=tuple(not_checked),
         about=describe(subject),
         seconds=time.monotonic() - started,
+        scores=tuple(score.sentence for score in told),
+        doubts=tuple(doubts),
     )
 
 
-def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], str]:
-    """Calls one probe and returns (findings, reason why it could not check).
+def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], str, bool]:
+    """Calls one probe and returns (findings, reason why it could not check, undone).
 
-    The reason is "" where the probe could check the subject.
+    The reason is "" where the probe could check the subject. `undone` is True where the check would make sense of this
+    subject and did not come to its end.
     """
     if total.over:
-        return [], f"the {total.seconds:.0f} s for all checks had passed; --deep allows more time"
+        return [], f"the {total.seconds:.0f} s for all checks had passed; --deep allows more time", True
     try:
-        return list(probe.look(subject, Clock(min(probe.seconds * subject.times, total.left)))), ""
-    except (NotApplicable, OutOfTime) as e:
-        return [], str(e)
+        return list(probe.look(subject, Clock(min(probe.seconds * subject.times, total.left)))), "", False
+    except NotApplicable as e:
+        return [], str(e), False
+    except OutOfTime as e:
+        return [], str(e), True
     except Exception as e:  # one probe may fail on unusual input; the others still run
-        return [], f"the check failed on this input ({type(e).__name__}: {first_line(e)})"
+        return [], f"the check failed on this input ({type(e).__name__}: {first_line(e)})", True
 
 
 def describe(subject: Subject) -> tuple[str, ...]:

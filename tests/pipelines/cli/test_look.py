@@ -110,7 +110,7 @@ CASES = [
     ("11*", "", [], 0, "Not used: 4 system-file"),
     ("12*", "", [], 0, "80 images of 2 classes.\nFiles whose endings are not those of images: 80 .xml."),
     ("13*", "", [], 2, "This is a detection layout"),
-    ("16*", "", [], 2, "--label-from '([a-z]+)[^/]*$'"),
+    ("16*", "", [], 2, "which finds cat, dog"),
     ("16*", "train", ["--label-from", "([a-z]+)[^/]*$"], 0, "dog                  40\nall                  80\n"),
     ("34*", "", [], 2, "--input"),
     ("34*", "PetImages/Cat", [], 2, "PetImages"),

@@ -22,7 +22,7 @@ from trainer import run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.doctor import run_probes
-from trainer.doctor.clock import Clock
+from trainer.doctor.clock import Clock, OutOfTime
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.finding import BARS, LINES, MATRIX, PICTURES, Chart, Finding, NotApplicable, ranked
 from trainer.doctor.output import page
@@ -88,7 +88,7 @@ def test_a_healthy_report_lists_what_was_checked_and_nothing_else():
     assert not told.failed
     assert told.to_dict() | {"seconds": 0} == {
         "verdict": "Healthy: 2 checks, nothing found.", "healthy": True, "findings": [], "about": [], "seconds": 0,
-        "checked": ["one thing", "another"], "not_checked": [],
+        "checked": ["one thing", "another"], "not_checked": [], "could_not_tell": [], "scores": [],
     }  # fmt: skip
 
 
@@ -126,7 +126,36 @@ def test_a_probe_that_crashes_cannot_tell_or_has_no_time_left_is_told_as_not_che
         ("c", "not done within 0 s; --deep allows more time"),
         ("d", "needs --model"),
     )
-    assert told.verdict == "Nothing could be checked."
+    assert told.verdict == "Could not tell: nothing could be checked."
+    assert told.uncertain
+
+
+def crash_of(error):
+    def look(subject, clock):
+        raise error
+
+    return look
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("odd"), OutOfTime("not done within 0 s")])
+def test_nothing_is_called_healthy_where_a_check_that_matters_did_not_end(error):
+    sound = Probe("sound", lambda s, c: [])
+    told = run(sound, Probe("a", crash_of(error), matters=True))
+    assert told.verdict.startswith("Could not tell: a could not be checked (")
+    assert told.uncertain
+    assert not told.to_dict()["healthy"]
+    assert run(sound, Probe("a", crash_of(error))).verdict == "Healthy: 1 check, nothing found."
+    unsuited = Probe("a", crash_of(NotApplicable("no loss")), matters=True)
+    assert run(sound, unsuited).verdict == "Healthy: 1 check, nothing found."
+    broken = Probe("b", lambda s, c: [finding()])
+    assert not run(broken, Probe("a", crash_of(error), matters=True)).uncertain  # an error is a verdict
+
+
+def test_a_cause_comes_first_and_what_follows_from_it_says_so():
+    given = [finding("symptom", impact=1.0), finding("cause", "warning", explains=("symptom",)), finding("other")]
+    told = report.build(given, checked=(), not_checked=())
+    assert [(f.id, f.follows) for f in told.findings] == [("cause", ""), ("other", ""), ("symptom", "cause")]
+    assert "This follows from [cause]." in told.text()
 
 
 def test_when_the_time_for_all_is_over_the_rest_is_told(monkeypatch):

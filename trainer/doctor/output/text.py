@@ -21,6 +21,8 @@ class Report:
     not_checked: name of each check that was not possible, and why.
     about: sentences that describe the examined data and model.
     seconds: duration of the examination.
+    scores: sentences about the scores of the trained model on each split; () without one.
+    doubts: reasons why the program cannot be called healthy although no check found an error.
     """
 
     findings: tuple[Finding, ...]
@@ -28,6 +30,13 @@ class Report:
     not_checked: tuple[tuple[str, str], ...]
     about: tuple[str, ...] = ()
     seconds: float = 0.0
+    scores: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def uncertain(self) -> bool:
+        """Tells whether there is no error and the program cannot be called healthy."""
+        return not self.failed and (bool(self.doubts) or not (self.checked or self.findings))
 
     @property
     def failed(self) -> bool:
@@ -37,21 +46,26 @@ class Report:
     @property
     def verdict(self) -> str:
         """Returns the result in one sentence."""
-        if not self.findings:
-            if not self.checked:
-                return "Nothing could be checked."
-            return f"Healthy: {plural(len(self.checked), 'check')}, nothing found."
+        found = self._found()
+        if self.uncertain:
+            doubts = "; ".join(self.doubts) or "nothing could be checked"
+            return f"Could not tell: {doubts}. {found}".strip()
+        return found or f"Healthy: {plural(len(self.checked), 'check')}, nothing found."
+
+    def _found(self) -> str:
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
         parts = [plural(n, {"info": "remark"}.get(level, level)) for level, n in counts.items() if n]
-        return f"Found {', '.join(parts)}."
+        return f"Found {', '.join(parts)}." if parts else ""
 
     def text(self) -> str:
         """Returns the verdict, the findings in order and the checks, for a terminal."""
-        lines = [*self.about, "", self.verdict]
+        lines = [*self.scores, *self.about, "", *textwrap.wrap(self.verdict, WIDTH, break_long_words=False)]
         for number, finding in enumerate(self.findings, 1):
             lines += ["", f"{number}. {finding.level.upper()} {finding.what}  [{finding.id}]"]
             if finding.place:
                 lines += _wrapped("line", finding.place)
+            if finding.follows:
+                lines += _wrapped("why", f"This follows from [{finding.follows}]. Mend that first.")
             for name in ("evidence", "cost", "fix"):
                 lines += _wrapped(name, getattr(finding, name))
         if self.checked:
@@ -69,7 +83,9 @@ class Report:
         """Returns the content of the --json file."""
         return {
             "verdict": self.verdict,
-            "healthy": not self.findings and bool(self.checked),
+            "healthy": not self.findings and not self.uncertain,
+            "could_not_tell": list(self.doubts) if self.uncertain else [],
+            "scores": list(self.scores),
             "findings": [finding.to_dict() for finding in self.findings],
             "checked": list(self.checked),
             "not_checked": [{"what": name, "reason": reason} for name, reason in self.not_checked],

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import task
 
 # Inputs that a probe can need, and the options with which a user gives them.
 NEEDS = {
@@ -39,14 +40,24 @@ class Probe:
       could not finish.
     needs: names of NEEDS. Without one of them the probe is not called.
     seconds: time limit; `--deep` multiplies it by subject.DEEPER.
+    of_classes: True if the check makes sense of classes only, and not of numbers that are to be predicted.
+    matters: True if a program cannot be called healthy without this check.
     """
 
     name: str
     look: Callable[[Subject, Clock], Sequence[Finding]]
     needs: tuple[str, ...] = ()
     seconds: float = 5.0
+    of_classes: bool = False
+    matters: bool = False
 
     def missing(self, subject: Subject) -> list[str]:
         """Returns what the user would have to give for this probe."""
         names = NEEDS if subject.training is None else PROGRAM_NEEDS
         return [names[need] for need in self.needs if not subject.has(need)]
+
+    def unsuited(self, subject: Subject) -> str:
+        """Returns why the check makes no sense of this subject; "" if it does."""
+        if self.of_classes and task.is_regression(subject):
+            return "the targets are numbers and not classes"
+        return ""

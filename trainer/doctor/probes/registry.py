@@ -10,16 +10,20 @@ from trainer.doctor.probes.data import (
     conflicting_labels,
     label_noise,
     leakage,
+    pixel_order,
     pixel_values,
     reference_mismatch,
+    sample_weights,
     shuffling,
+    splits,
     train_validation_skew,
 )
-from trainer.doctor.probes.model import head_and_loss, input_range
+from trainer.doctor.probes.model import head_and_loss, head_range, input_range, layers, loss_computes, metrics
 from trainer.doctor.probes.training import (
     arguments_of_fit,
     initialization,
     learning_curves,
+    optimizer,
     overfit_one_batch,
     train_eval_modes,
 )
@@ -33,7 +37,15 @@ def all_probes() -> tuple[Probe, ...]:
     return (
         *pixel_values.PROBES,
         *input_range.PROBES,
+        *loss_computes.PROBES,
         *head_and_loss.PROBES,
+        *head_range.PROBES,
+        *metrics.PROBES,
+        *layers.PROBES,
+        *optimizer.PROBES,
+        *pixel_order.PROBES,
+        *sample_weights.PROBES,
+        *splits.PROBES,
         *class_balance.PROBES,
         *learning_curves.PROBES,
         *arguments_of_fit.PROBES,

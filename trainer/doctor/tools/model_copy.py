@@ -17,6 +17,8 @@ from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import model_variants
+from trainer.doctor.tools.model_variants import Variant
 
 BATCH = 16
 
@@ -28,6 +30,7 @@ class Twin:
 
     x, y: up to BATCH images from as many classes as there are, with their labels as given. Several inputs or outputs
       keep their structure.
+    source: the user's model.
     images: the number of these images.
     chance: the loss of a model that knows nothing, ln(classes), in nats. It is infinite where the loss is no
       cross-entropy.
@@ -37,13 +40,17 @@ class Twin:
     """
 
     def __init__(self, subject: Subject) -> None:
-        self.model = _copy(subject.model)
+        self.source = subject.model
+        self.model = copy_of(subject.model)
         self.loss = subject.model.loss
+        self._options: dict[str, Any] = {}
         self._optimizer = subject.model.optimizer
         self.x, self.y = _batch(subject)
         self.images = len(keras.tree.flatten(self.x)[0])
         self.classes = state.classes(subject)
         self.chance = math.log(self.classes) if _is_cross_entropy(self.loss) else math.inf
+        if getattr(self.loss, "reduction", "") == "sum":
+            self.chance *= self.images
         self._weights = self.model.get_weights()
         try:
             self._compile(None)
@@ -60,6 +67,26 @@ class Twin:
     @property
     def optimizer_name(self) -> str:
         return str(self._optimizer.name)
+
+    def without(self, variant: Variant) -> Twin:
+        """Returns a twin with the same batch and weights in which one thing is taken out.
+
+        Raises:
+          NotApplicable: the model cannot be rebuilt without it.
+        """
+        other = copy.copy(self)
+        other._options = dict(variant.options)
+        try:
+            if variant.change is not None:
+                other.model = model_variants.clone(self.model, variant.change)
+            else:
+                other.model = copy_of(self.model)
+            other._compile(None)
+        except NotApplicable:
+            raise
+        except Exception as e:  # a subclassed model has no layers to replace
+            raise NotApplicable(f"the model cannot be rebuilt without {variant.told} ({type(e).__name__})") from e
+        return other
 
     def restart(self, learning_rate: float | None = None) -> None:
         """Restores the user's weights and resets the optimizer to its first state.
@@ -78,7 +105,7 @@ class Twin:
 
     def _compile(self, learning_rate: float | None) -> None:
         self._own_rate = learning_rate is None
-        options = self._optimizer.get_config()
+        options = self._optimizer.get_config() | self._options
         if learning_rate is not None:
             options["learning_rate"] = learning_rate
         self.optimizer = type(self._optimizer).from_config(options)
@@ -124,9 +151,14 @@ class Twin:
         return loss
 
 
-def _copy(model: Any) -> Any:
+def copy_of(model: Any) -> Any:
+    """Returns a copy of a model with its weights, not compiled.
+
+    Raises:
+      NotApplicable: the model cannot be copied.
+    """
     try:
-        twin = keras.models.clone_model(model)
+        twin = model_variants.clone(model)
         twin.set_weights(model.get_weights())
         return twin
     except Exception:  # a subclassed model cannot be rebuilt from its layers

@@ -129,10 +129,23 @@ def missing(subject: Subject, clock: Clock) -> list[Finding]:
         found.append(catalogue.found("class-missing", evidence, case="in-training", split=train.name, classes=names))
     if never_judged:
         evidence, names = _absent(subject, never_judged)
-        found.append(
-            catalogue.found("class-missing", evidence, case="in-validation", split=validation.name, classes=names)
-        )
+        split = validation.name
+        if _cut(sorted(one), sorted(two)):
+            found.append(catalogue.found("class-missing", evidence, case="cut-of-sorted", split=split, classes=names))
+        else:
+            found.append(catalogue.found("class-missing", evidence, case="in-validation", split=split, classes=names))
     return found
+
+
+def _cut(train: list[int], validation: list[int]) -> bool:
+    """Returns whether validation has only the last classes, or the first ones.
+
+    They are at most half of them.
+
+    It looks so where images that are sorted by class were cut by their position.
+    """
+    few = 2 * len(validation) <= len(train)
+    return few and validation in (train[-len(validation) :], train[: len(validation)])
 
 
 def _absent(subject: Subject, absent: list[int]) -> tuple[str, str]:
@@ -159,9 +172,9 @@ def few(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 PROBES = (
-    Probe("balance of the classes", imbalance, ("images",), 1.0),
-    Probe("reported accuracy against the majority baseline", accuracy_is_majority, ("history",), 1.0),
-    Probe("classes in every split", missing, ("images", "validation"), 1.0),
-    Probe("images of each class", few, ("images",), 1.0),
-    Probe("answers of more than one class", one_answer, ("images", "model"), 15.0),
+    Probe("balance of the classes", imbalance, ("images",), 1.0, of_classes=True),
+    Probe("reported accuracy against the majority baseline", accuracy_is_majority, ("history",), 1.0, of_classes=True),
+    Probe("classes in every split", missing, ("images", "validation"), 1.0, of_classes=True),
+    Probe("images of each class", few, ("images",), 1.0, of_classes=True),
+    Probe("answers of more than one class", one_answer, ("images", "model"), 15.0, of_classes=True),
 )

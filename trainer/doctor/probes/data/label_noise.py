@@ -15,7 +15,7 @@ from trainer.doctor.finding import MATRIX, PICTURES, Chart, Finding, NotApplicab
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import FOLDER, Subject
-from trainer.doctor.tools import first_weights, image_features
+from trainer.doctor.tools import first_weights, image_features, scores
 from trainer.doctor.tools.kernel_classifier import FEWEST_OF_CLASS, Judgement, judge
 
 MOST = 1000  # images; the time grows with the cube of their number
@@ -187,9 +187,12 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
     matrix = np.zeros((classes, classes), int)
     np.add.at(matrix, (ids, given), 1)
     present = np.flatnonzero(matrix.sum(axis=1))
-    meant = matrix[present].argmax(axis=1)
+    below = any(score.below_chance for score in scores.of(subject) if score.split == split.name)
+    meant = _one_to_one(matrix)[present] if below else matrix[present].argmax(axis=1)
     right, renamed = float(np.mean(ids == given)), float(matrix[present, meant].sum() / len(ids))
-    if right > BY_LABEL or renamed < MATCHED or len(set(meant)) < len(present):
+    if len(set(meant)) < len(present):
+        return []
+    if not below and (right > BY_LABEL or renamed < MATCHED):
         return []
     names = [state.label_name(int(c), subject.labels) for c in range(classes)]
     pairs = "; ".join(f"{names[a]} is answered as {names[b]}" for a, b in zip(present, meant, strict=True) if a != b)
@@ -211,6 +214,22 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
     ]
 
 
+def _one_to_one(matrix: np.ndarray) -> np.ndarray:
+    """Returns for each row a column of its own, the most frequent pairs first.
+
+    Two classes have one choice besides themselves; of more, it takes the greatest shares in turn.
+    """
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    found = np.full(len(matrix), -1)
+    if len(matrix) == 2:
+        return np.array([0, 1] if np.trace(shares) >= 1 else [1, 0])
+    for flat in np.argsort(-shares, axis=None, kind="stable"):
+        row, column = divmod(int(flat), len(matrix))
+        if found[row] < 0 and column not in found:
+            found[row] = column
+    return found
+
+
 def _is_trained(subject: Subject) -> bool:
     """Returns whether the model is trained.
 
@@ -226,7 +245,13 @@ def _is_trained(subject: Subject) -> bool:
 
 
 PROBES = (
-    Probe("answers of a trained model against the order of the classes", permuted, ("images", "model"), 15),
-    Probe("labels that can be learnt from the images", shuffled, ("images",), 25),
-    Probe("likely wrong labels", mislabeled, ("images",), 25),
+    Probe(
+        "answers of a trained model against the order of the classes",
+        permuted,
+        ("images", "model"),
+        15,
+        of_classes=True,
+    ),
+    Probe("labels that can be learnt from the images", shuffled, ("images",), 25, of_classes=True),
+    Probe("likely wrong labels", mislabeled, ("images",), 25, of_classes=True),
 )

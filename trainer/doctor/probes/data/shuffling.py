@@ -110,6 +110,8 @@ def repeated(subject: Subject, clock: Clock) -> list[Finding]:
     if subject.training is not None and subject.training.steps_per_epoch:
         return []  # fit ends the epoch itself
     if int(split.dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        if subject.training is None:
+            raise NotApplicable("with steps_per_epoch an endless dataset is right, and how fit is called is not known")
         return [catalogue.found("repeats", "It is repeated without end.", case="endless")]
     counts = [_count(step.dataset) for step in tfdata_steps.steps(split.dataset) if step.kind.startswith("Repeat")]
     times = max((n for n in counts if n and n > 1), default=1)
@@ -130,7 +132,7 @@ def _train(subject: Subject) -> Split:
 
 
 PROBES = (
-    Probe("classes mixed in the order", mixed, ("images",), 2.0),
+    Probe("classes mixed in the order", mixed, ("images",), 2.0, of_classes=True),
     Probe("another order every epoch", shuffled, ("images",), 2.0),
     Probe("each image once an epoch", repeated, ("dataset",), 2.0),
 )

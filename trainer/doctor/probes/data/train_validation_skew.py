@@ -62,7 +62,8 @@ def compare(subject: Subject, clock: Clock) -> list[Finding]:
     found = _normalization(train, other, a, b)
     if found:
         return found  # the other comparisons would have different units
-    return [*_channels(a, b), *_resize(a, b, _is_augmented(train))]
+    channels = _channels(a, b) if set(train.sample.ids) & set(other.sample.ids) else []  # classes have colors
+    return [*channels, *_resize(a, b, _is_augmented(train))]
 
 
 def _class_weights(train: Split, other: Split) -> np.ndarray:

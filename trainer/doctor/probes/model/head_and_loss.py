@@ -218,8 +218,8 @@ def known_classes(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 PROBES = (
-    Probe("activation of the head against the loss", activation_and_loss, ("images", "loss"), 20),
-    Probe("form of the labels against the loss", label_form, ("images", "loss"), 20),
-    Probe("labels within the head's range", label_range, ("images", "model"), 20),
+    Probe("activation of the head against the loss", activation_and_loss, ("images", "loss"), 20, matters=True),
+    Probe("form of the labels against the loss", label_form, ("images", "loss"), 20, matters=True),
+    Probe("labels within the head's range", label_range, ("images", "model"), 20, of_classes=True, matters=True),
     Probe("units of the head against the classes", known_classes, ("images", "model"), 20),
 )

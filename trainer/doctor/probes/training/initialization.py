@@ -126,7 +126,9 @@ def _narrowest(subject: Subject) -> Finding | None:
     layers = [layer for layer in flat(subject.model) if _width(layer)]
     for layer in layers[:-1]:
         width = _width(layer)
-        if 2**width < classes and type(layer).__name__ != "DepthwiseConv2D":
+        # A convolution of 1x1 pixels mixes channels, such as gray out of three, and keeps what is beside each other.
+        pointwise = math.prod(getattr(layer, "kernel_size", (2,))) == 1
+        if 2**width < classes and not pointwise and type(layer).__name__ != "DepthwiseConv2D":
             return catalogue.found(
                 "capacity-small",
                 f"All information about an image passes through {plural(width, 'output')} of "
@@ -162,5 +164,5 @@ def _width(layer: Any) -> int:
 PROBES = (
     Probe("loss before training", first_loss, ("images", "model", "loss"), 15.0),
     Probe("gradients at the first step", gradients, ("images", "model", "loss"), 15.0),
-    Probe("capacity", capacity, ("images", "model"), 2.0),
+    Probe("capacity", capacity, ("images", "model"), 2.0, of_classes=True),
 )

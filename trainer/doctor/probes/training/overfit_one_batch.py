@@ -2,12 +2,14 @@
 
 A model that cannot do this learns nothing from many batches. A copy of the model takes some steps on 16 images, with
 the user's loss, optimizer and learning rate. If the loss does not fall below that of guessing, the probe looks for the
-reason: nothing to train, no gradient, dead units, or the learning rate.
+reason: nothing to train, no gradient, dead units, the learning rate, or one thing without which the model learns, such
+as clipping or dropout.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,10 +17,11 @@ import numpy as np
 
 from pipelines.core.text import listed
 from trainer.doctor import catalogue
-from trainer.doctor.clock import Clock
+from trainer.doctor.clock import Clock, OutOfTime
 from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import model_variants
 from trainer.doctor.tools.model_copy import Twin
 
 STEPS = 80
@@ -42,6 +45,9 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
     losses = _train(twin, None, level, clock)
     if _reached(losses, level) <= STUCK or _reached(losses, twin.start) <= MOVES:
         return []
+    culprit = _culprit(twin, None, losses, level, clock)
+    if culprit:
+        return culprit
     for look in (_without_gradient, _dead):
         found = look(twin)
         if found:
@@ -52,8 +58,49 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
         others = _train(twin, rate, level, clock)
         if _reached(others, level) <= LEARNS and not 1 / 3 < rate / twin.learning_rate < 3:
             return [_rate(twin, rate, losses, others, level)]
+    for rate in TRIED:  # what hinders may also have hidden that the rate is slow
+        culprit = _culprit(twin, rate, losses, level, clock)
+        if culprit:
+            return culprit
     clock.check()
     return [_no_capacity(twin, losses, level)]
+
+
+def _culprit(twin: Twin, rate: float | None, losses: list[float], level: float, clock: Clock) -> list[Finding]:
+    """Finds one thing without which the model learns the batch.
+
+    Args:
+      rate: the learning rate to try; None for the user's.
+      losses: those of the model as it is.
+    """
+    for variant in model_variants.of(twin.source):
+        if clock.over:
+            break
+        try:
+            others = _train(twin.without(variant), rate, level, clock)
+        except (NotApplicable, OutOfTime):
+            continue
+        if _reached(others, level) > LEARNS:
+            continue
+        also = "" if rate is None else f" and with a rate of {rate:g}"
+        evidence = (
+            f"{len(losses)} steps on the same {twin.images} images brought the loss to {losses[-1]:.3g}; guessing is "
+            f"{level:.3g}. Without {variant.told}{also} it came to {others[-1]:.3g} in {len(others)} steps."
+        )
+        return [WITHOUT[variant.name](evidence, variant.told)]
+    return []
+
+
+# name of a variant -> the finding for it
+WITHOUT: dict[str, Callable[[str, str], Finding]] = {
+    "clipping": lambda e, told: catalogue.found("cannot-memorize", e, case="clipping", told=told),
+    "momentum": lambda e, told: catalogue.found("cannot-memorize", e, case="momentum", told=told),
+    "weight-decay": lambda e, told: catalogue.found("cannot-memorize", e, case="weight-decay", told=told),
+    "dropout": lambda e, told: catalogue.found("cannot-memorize", e, case="dropout", told=told),
+    "augmentation": lambda e, told: catalogue.found("cannot-memorize", e, case="augmentation", told=told),
+    "regularizer": lambda e, told: catalogue.found("cannot-memorize", e, case="regularizer", told=told),
+    "float16": lambda e, _: catalogue.found("cannot-memorize", e, case="float16"),
+}
 
 
 def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) -> list[float]:
@@ -163,7 +210,8 @@ def _no_capacity(twin: Twin, losses: list[float], level: float) -> Finding:
         "cannot-memorize",
         f"{len(losses)} steps on the same {twin.images} images brought the loss to {losses[-1]:.3g}; guessing "
         f"is {level:.3g}. Learning rates from 1e-4 to 0.1 did no better.",
+        case="unknown",
     )
 
 
-PROBES = (Probe("overfitting one batch", one_batch, ("images", "model", "loss"), 25.0),)
+PROBES = (Probe("overfitting one batch", one_batch, ("images", "model", "loss"), 25.0, matters=True),)

@@ -22,7 +22,9 @@ from trainer.doctor.subject.subject import Subject, run_model
 from trainer.doctor.tools.model_copy import Twin
 
 IMAGES = 16
+ROUNDING = 1e-4  # outputs of one image and of many differ by this share, however small their spread is
 SAME = 1e-3  # share of the spread of the outputs; kernels for one image and for many may round differently
+ENOUGH = 4  # images of a batch; Wu and He 2018, "Group Normalization": 2 cost 10 points, 4 cost 4
 LAGS = 2.0  # ratio of the loss in evaluation mode to that in training mode
 LAGS_BY = 0.3  # nats; the difference of the two must also be at least this
 
@@ -34,14 +36,15 @@ def evaluation(subject: Subject, clock: Clock) -> list[Finding]:
     one, two = run_model(subject.model, images), run_model(subject.model, images)
     clock.check()
     span = max(float(np.ptp(one)), 1e-6)
-    noise = float(np.max(np.abs(one - two))) / span
-    if noise > SAME:
-        return [_random(subject, noise)]
+    noise = float(np.max(np.abs(one - two)))
+    if noise > SAME * span and noise > ROUNDING * max(1.0, float(np.max(np.abs(one)))):
+        return [_random(subject, noise / span)]
     if count < 2:
         raise NotApplicable("one image only")
     alone = np.concatenate([run_model(subject.model, choose(images, slice(i, i + 1))) for i in range(min(4, count))])
-    apart = float(np.max(np.abs(alone - one[: len(alone)]))) / span
-    return [_of_batch(subject, apart)] if apart > 10 * SAME else []
+    most = float(np.max(np.abs(alone - one[: len(alone)])))
+    rounding = ROUNDING * max(1.0, float(np.max(np.abs(one))))
+    return [_of_batch(subject, most / span)] if most > 10 * SAME * span and most > rounding else []
 
 
 def _random(subject: Subject, noise: float) -> Finding:
@@ -85,12 +88,23 @@ def lagging(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def lonely(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds batch normalization over batches of one image."""
+    """Finds batch normalization over batches of one image or a few."""
     del clock
     norms = [layer for layer in _batch_norms(subject.model) if layer.trainable]
     sizes = [len(batch.x) for batch in subject.split("train").sample.batches[:8]]
-    if not norms or max(sizes) > 1:
+    if subject.training is not None and subject.training.batch_size:
+        sizes = [subject.training.batch_size]
+    if not norms or max(sizes) >= ENOUGH:
         return []
+    if max(sizes) > 1:
+        return [
+            catalogue.found(
+                "batch-norm-small",
+                f"The first batches hold {max(sizes)} images; {len(norms)} BatchNormalization layers normalize over "
+                "the batch.",
+                images=max(sizes),
+            )
+        ]
     return [
         catalogue.found(
             "batch-norm-alone",

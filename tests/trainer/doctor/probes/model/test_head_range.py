@@ -1,0 +1,124 @@
+"""Head against targets, metrics and loss: each fault on drawn rows or images, and its healthy twin."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.support.doctor import doctor, ids, only
+from trainer.doctor.probes.model import head_range, loss_computes, metrics
+
+ROWS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
+CLASSES = np.arange(64) % 3
+TWO = np.arange(64) % 2
+ONE_HOT = np.eye(3, dtype=np.float32)[CLASSES]
+MANY_HOT = (np.random.default_rng(1).random((64, 3)) > 0.5).astype(np.float32)
+NUMBERS = ROWS[:, :1] * 2 + 0.3
+LOGITS_BINARY = keras.losses.BinaryCrossentropy(from_logits=True)
+
+
+def network(units, activation, loss, shown=(), shape=(6,), last=()):
+    keras.utils.set_random_seed(0)
+    stack = [layers.Flatten()] if len(shape) > 1 else []
+    model = keras.Sequential([keras.Input(shape), *stack, layers.Dense(8, activation="relu"),
+                              layers.Dense(units, activation=activation), *last])  # fmt: skip
+    model.compile("adam", loss, metrics=list(shown))
+    return model
+
+
+def of(probes, labels, *head, rows=ROWS, **more):
+    return doctor(*probes, dataset=((rows, labels), (rows, labels)), model=network(*head, **more))
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "activation", "loss", "expected"),
+    [
+        (CLASSES, 3, "relu", "sparse_categorical_crossentropy", ["head-activation"]),
+        (CLASSES, 3, "tanh", "sparse_categorical_crossentropy", ["head-activation"]),
+        (CLASSES, 3, "softmax", "sparse_categorical_crossentropy", []),
+        (TWO, 1, "relu", LOGITS_BINARY, ["head-activation"]),
+        (TWO, 1, None, LOGITS_BINARY, []),
+        (NUMBERS, 1, "sigmoid", "mse", ["head-range"]),
+        (NUMBERS, 1, "tanh", "mse", ["head-range"]),
+        (NUMBERS, 1, "relu", "mae", ["head-range"]),
+        (NUMBERS, 1, None, "mse", []),
+        (1 / (1 + np.exp(-NUMBERS)), 1, "sigmoid", "mse", []),
+        (NUMBERS * 1000, 1, None, "mse", ["targets-unscaled"]),
+        (CLASSES, 1, None, "mse", ["regression-of-classes"]),
+        (CLASSES, 3, "softmax", "mse", ["regression-of-classes"]),
+        (ONE_HOT, 3, "softmax", "mse", ["regression-of-classes"]),
+        (CLASSES[:, None], 1, None, "mse", []),  # grades in a column
+        (ONE_HOT, 3, "softmax", "binary_crossentropy", ["softmax-binary"]),
+        (CLASSES, 3, "softmax", "binary_crossentropy", ["softmax-binary"]),
+        (ONE_HOT, 3, "sigmoid", "binary_crossentropy", ["sigmoids-exclusive"]),
+        (MANY_HOT, 3, "sigmoid", "binary_crossentropy", []),
+        (ONE_HOT, 3, "softmax", "categorical_crossentropy", []),
+    ],
+)
+def test_the_head_against_labels_and_loss(labels, units, activation, loss, expected):
+    assert ids(of(head_range.PROBES, labels, units, activation, loss)) == expected
+
+
+def test_classes_under_a_loss_for_numbers_are_an_error_where_an_accuracy_is_measured():
+    found = only(of(head_range.PROBES, CLASSES[:, None], 1, None, "mse", ["accuracy"]), "regression-of-classes")
+    assert found.level == "error"
+    assert only(of(head_range.PROBES, CLASSES, 1, None, "mse"), "regression-of-classes").level == "warning"
+
+
+def test_a_model_that_scales_its_answers_may_have_large_targets():
+    scaled = [layers.Rescaling(1000.0, 300.0)]
+    assert ids(of(head_range.PROBES, NUMBERS * 1000, 1, None, "mse", last=scaled)) == []
+
+
+@pytest.mark.parametrize(("along", "expected"), [(0, ["softmax-axis"]), (-1, [])])
+def test_the_axis_of_a_softmax(along, expected):
+    soft = [layers.Softmax(axis=along)]
+    given = of(head_range.PROBES[-1:], CLASSES, 3, None, "sparse_categorical_crossentropy", last=soft)
+    assert ids(given) == expected
+
+
+def test_the_same_on_images():
+    images = np.random.default_rng(2).random((64, 8, 8, 3), np.float32)
+    head = 3, "relu", "sparse_categorical_crossentropy"
+    assert ids(of(head_range.PROBES, CLASSES, *head, rows=images, shape=(8, 8, 3))) == ["head-activation"]
+
+
+# ---- metrics
+
+
+@pytest.mark.parametrize(
+    ("labels", "units", "activation", "loss", "shown", "expected"),
+    [
+        (TWO, 1, None, LOGITS_BINARY, "accuracy", ["accuracy-threshold"]),
+        (TWO, 1, None, LOGITS_BINARY, keras.metrics.BinaryAccuracy, ["accuracy-threshold"]),
+        (TWO, 1, None, LOGITS_BINARY, lambda: keras.metrics.BinaryAccuracy(threshold=0.0), []),
+        (TWO, 1, "sigmoid", "binary_crossentropy", "accuracy", []),
+        (NUMBERS, 1, None, "mse", "accuracy", ["accuracy-of-regression"]),
+        (NUMBERS, 1, None, "mse", "mae", []),
+        (ONE_HOT, 3, "softmax", "categorical_crossentropy", "binary_accuracy", ["binary-accuracy-of-classes"]),
+        (MANY_HOT, 3, "sigmoid", "binary_crossentropy", "binary_accuracy", []),
+        (CLASSES, 3, "softmax", "sparse_categorical_crossentropy", keras.metrics.Accuracy, ["accuracy-exact"]),
+        (CLASSES, 3, "softmax", "sparse_categorical_crossentropy", "accuracy", []),
+    ],
+)
+def test_metrics(labels, units, activation, loss, shown, expected):
+    metric = shown if isinstance(shown, str) else shown()
+    assert ids(of(metrics.PROBES, labels, units, activation, loss, [metric])) == expected
+
+
+# ---- the loss
+
+
+def test_a_loss_that_cannot_be_computed_is_told_with_the_shapes():
+    found = only(of(loss_computes.PROBES, ONE_HOT[:, :2], 3, "softmax", "categorical_crossentropy"), "loss-fails")
+    assert "The labels have the shape ('batch', 2) and the model's outputs ('batch', 3)." in found.evidence
+    assert ids(of(loss_computes.PROBES, ONE_HOT, 3, "softmax", "categorical_crossentropy")) == []
+
+
+def test_a_loss_that_is_not_a_number():
+    def broken(y, p):
+        return keras.ops.log(p - 10.0)
+
+    assert "is nan" in only(of(loss_computes.PROBES, NUMBERS, 1, None, broken), "loss-fails").evidence

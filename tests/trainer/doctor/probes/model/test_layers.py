@@ -1,0 +1,98 @@
+"""The layers of a model: each fault in a small network, and its healthy twin."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.support.doctor import batches, doctor, ids, only
+from trainer.doctor.probes.model import layers as probes
+
+IMAGES = np.random.default_rng(0).random((64, 16, 16, 3), np.float32)
+LABELS = np.arange(64) % 3
+
+
+def network(*stack, trained=False):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((16, 16, 3)), *stack, layers.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    if trained:
+        model.optimizer.iterations.assign(10)
+    return model
+
+
+def of(*stack, images=IMAGES, **more):
+    return doctor(*probes.PROBES, dataset=((images, LABELS), (images, LABELS)), model=network(*stack, **more))
+
+
+def dense(activation="relu", **more):
+    return [layers.Flatten(), layers.Dense(16, activation=activation, **more)]
+
+
+def conv(activation="relu"):
+    return [layers.Conv2D(4, 3, activation=activation), layers.GlobalAveragePooling2D()]
+
+
+def big(scale):
+    return keras.initializers.RandomNormal(stddev=scale, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("stack", "expected"),
+    [
+        (lambda: dense(None), ["no-activation"]),
+        (lambda: conv(None), ["no-activation"]),
+        (lambda: [layers.Conv2D(4, 3), layers.MaxPooling2D(), layers.Flatten()], []),  # the greatest is not linear
+        (dense, []),
+        (lambda: [layers.Flatten()], []),  # one layer is meant to be linear
+        (lambda: [*dense(), layers.Dropout(0.9)], ["dropout-high"]),
+        (lambda: [*dense(), layers.Dropout(0.5)], []),
+        (lambda: dense(kernel_initializer="zeros"), ["weights-constant"]),
+        (lambda: dense(kernel_initializer="ones"), ["weights-constant"]),
+        (lambda: dense("tanh", kernel_initializer=big(20.0)), ["units-saturated"]),
+        (lambda: dense("sigmoid", kernel_initializer=big(20.0)), ["units-saturated"]),
+        (lambda: dense("tanh"), []),
+        (lambda: [layers.RandomBrightness(0.3), *conv()], ["augmentation-value-range"]),
+        (lambda: [layers.RandomBrightness(0.3, value_range=(0, 1)), *conv()], []),
+        (lambda: [layers.Rescaling(255.0), layers.RandomBrightness(0.3), *conv()], []),
+        (lambda: dense(dtype="float16"), ["float16-weights"]),
+        (lambda: dense(dtype="mixed_float16"), []),
+    ],
+)
+def test_layers(stack, expected):
+    assert ids(of(*stack())) == expected
+
+
+def test_a_trained_model_may_have_any_weights():
+    assert ids(of(*dense(kernel_initializer="zeros"), trained=True)) == []
+
+
+def test_images_of_0_to_255_need_the_default_range():
+    layer = layers.RandomBrightness(0.3, value_range=(0, 1))
+    assert ids(of(layer, *conv(), images=IMAGES * 255)) == ["augmentation-value-range"]
+    assert ids(of(layers.RandomBrightness(0.3), *conv(), images=IMAGES * 255)) == []
+
+
+def test_the_layer_of_a_map():
+    def given(layer):
+        return batches(IMAGES, LABELS).map(lambda x, y: (layer(x, training=True), y))
+
+    wrong, right = layers.RandomBrightness(0.1), layers.RandomBrightness(0.1, value_range=(0, 1))
+    found = only(doctor(*probes.PROBES, dataset=given(wrong), model=network(*conv())), "augmentation-value-range")
+    assert "in a map of the dataset" in found.evidence
+    assert ids(doctor(*probes.PROBES, dataset=given(right), model=network(*conv()))) == []
+
+
+@pytest.mark.parametrize(("frozen", "learned", "expected"), [(True, False, ["frozen-random"]), (True, True, []),
+                                                            (False, False, [])])  # fmt: skip
+def test_a_backbone_that_was_never_trained(frozen, learned, expected):
+    backbone = [layers.Conv2D(32, 3, activation="relu"), layers.Conv2D(32, 3, activation="relu")]
+    model = network(*backbone, layers.GlobalAveragePooling2D())
+    for layer in model.layers[:2]:
+        if learned:
+            layer.set_weights([np.random.default_rng(0).normal(0, 0.05, w.shape) for w in layer.get_weights()])
+        layer.trainable = not frozen
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert ids(doctor(*probes.PROBES, dataset=(IMAGES, LABELS), model=model)) == expected

@@ -1,0 +1,77 @@
+"""Optimizer and loss: each fault in a small network, what hinders one batch, and the healthy twins."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from tests.support.doctor import batches, doctor, ids, only
+from trainer.doctor.probes.training import initialization, optimizer, overfit_one_batch, train_eval_modes
+
+X = np.random.default_rng(0).random((96, 8, 8, 3), np.float32)
+Y = np.arange(96) % 2
+DECAY = keras.optimizers.schedules.ExponentialDecay
+
+
+def network(*stack, rule="adam", loss="sparse_categorical_crossentropy", **more):
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 3)), *stack, layers.Flatten(), layers.Dense(32, "relu", **more),
+                              layers.Dense(2, activation="softmax")])  # fmt: skip
+    model.compile(rule, loss)
+    return model
+
+
+def sgd(*args, **more):
+    return keras.optimizers.SGD(*args, **more)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        (lambda: keras.optimizers.Adam(DECAY(1e-3, 1, 0.3)), ["schedule-ends"]),
+        (lambda: keras.optimizers.Adam(DECAY(1e-3, 1000, 0.9)), []),
+        (lambda: keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 100)), []),
+        (lambda: sgd(0.5, momentum=0.99), ["momentum-high"]),
+        (lambda: sgd(0.1, momentum=0.9), []),
+        (lambda: "adam", []),
+    ],
+)
+def test_rate_and_momentum(rule, expected):
+    assert ids(doctor(*optimizer.PROBES, dataset=batches(X, Y), model=network(rule=rule()))) == expected
+
+
+def test_a_summed_loss_is_told_and_its_first_value_is_not():
+    summed = keras.losses.SparseCategoricalCrossentropy(reduction="sum")
+    model = network(loss=summed)
+    assert ids(doctor(*optimizer.PROBES, dataset=batches(X, Y), model=model)) == ["loss-summed"]
+    assert ids(doctor(initialization.PROBES[0], dataset=batches(X, Y), model=model)) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (lambda: network(rule=sgd(0.01, momentum=0.9, clipvalue=1e-5)), "clipvalue=1e-05"),
+        (lambda: network(rule=sgd(0.1, clipnorm=1e-4)), "clipnorm=0.0001"),
+        (lambda: network(layers.Dropout(0.99)), "dropout of 0.99"),
+        (lambda: network(layers.RandomBrightness((-0.9, -0.9))), "RandomBrightness"),
+    ],
+)
+def test_the_thing_that_hinders_one_batch_is_named(model, words):
+    found = only(doctor(*overfit_one_batch.PROBES, dataset=batches(X, Y), model=model()), "cannot-memorize")
+    assert words in found.what
+    assert words in found.evidence
+
+
+def test_a_network_with_all_these_things_in_measure_is_left_alone():
+    model = network(layers.RandomFlip(), layers.Dropout(0.2), rule=sgd(0.05, momentum=0.9, clipnorm=1.0),
+                    kernel_regularizer="l2")  # fmt: skip
+    assert ids(doctor(*overfit_one_batch.PROBES, dataset=batches(X, Y), model=model)) == []
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, ["batch-norm-alone"]), (2, ["batch-norm-small"]), (16, [])])
+def test_batches_that_are_too_small_for_their_statistics(size, expected):
+    model = network(layers.Conv2D(4, 3), layers.BatchNormalization())
+    assert ids(doctor(train_eval_modes.PROBES[2], dataset=batches(X, Y, size), model=model)) == expected

@@ -1,0 +1,180 @@
+"""Checks the order of the pixels, their values and their detail."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from trainer.doctor import catalogue
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import PICTURES, Chart, Finding, NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.sample import Sample
+from trainer.doctor.subject.subject import FOLDER, Subject
+from trainer.doctor.tools import first_weights
+
+IMAGES = 64
+LEAST_SIDE = 16
+ROUGHER = 0.5  # of the roughness as given; a photograph that is put in order falls to a third and less
+NOISE = 0.9  # roughness; neighbours that have nothing in common give 1, photographs 0.02 to 0.3
+JUMP, JUMPS = 0.75, 0.01  # of the span; share of neighbours. Photographs have such jumps in one of a thousand
+SMALL = 12  # pixels of a side that hold all that is to be seen
+LOST = 0.006  # share of the variance that such a small copy lacks
+SCALES = 100.0  # ratio of the deviations of two columns
+LARGE_COLUMN = 10.0  # deviation
+
+
+def order(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds images whose pixels were put in another order by reshape."""
+    found = []
+    for split in subject.splits:
+        images = _images(subject, split.sample)
+        clock.check()
+        rough = _roughness(images)
+        n, height, width, channels = images.shape
+        others = {
+            "(channels, height, width)": images.reshape(n, channels, height, width).transpose(0, 2, 3, 1),
+            "(width, height, channels)": images.reshape(n, width, height, channels).transpose(0, 2, 1, 3),
+        }
+        name = min(others, key=lambda key: _roughness(others[key]))
+        better = _roughness(others[name])
+        if better < ROUGHER * rough and rough > 0.01:
+            charts = [Chart("as given, and put in order", PICTURES, {"given": images[0], "in order": others[name][0]})]
+            found.append(
+                catalogue.found(
+                    "pixels-scrambled",
+                    f"The difference of neighbouring pixels is {rough:.0%} of what pixels of one image differ by at "
+                    f"random. Read as {name} and transposed, it is {better:.0%}.",
+                    case="reshaped",
+                    split=split.name,
+                    charts=charts,
+                )
+            )
+        elif rough >= NOISE:
+            found.append(
+                catalogue.found(
+                    "pixels-scrambled",
+                    f"The difference of neighbouring pixels is {rough:.0%} of what pixels of one image differ by at "
+                    "random; in photographs it is under 30 %.",
+                    case="noise",
+                    split=split.name,
+                )
+            )
+    return found
+
+
+def _images(subject: Subject, sample: Sample) -> np.ndarray:
+    """Returns the first images of a split as float32.
+
+    Raises:
+      NotApplicable: they are no images of at least LEAST_SIDE pixels, or are of a folder.
+    """
+    if subject.origin == FOLDER:
+        raise NotApplicable("the images of a folder are as they were decoded")
+    images = np.nan_to_num(sample.images[:IMAGES].astype(np.float32), posinf=0, neginf=0)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or min(images.shape[1:3]) < LEAST_SIDE:
+        raise NotApplicable(f"the images are not (height, width, 1 or 3) of {LEAST_SIDE} pixels and more")
+    return images
+
+
+def _roughness(images: np.ndarray) -> float:
+    """Returns how much neighbouring pixels differ, relative to random pairs.
+
+    It compares mean squares, and takes the mean over the images of the greater of both directions.
+    """
+    variance = images.var(axis=(1, 2)).mean(axis=-1)
+    down = np.square(np.diff(images, axis=1)).mean(axis=(1, 2, 3))
+    along = np.square(np.diff(images, axis=2)).mean(axis=(1, 2, 3))
+    kept = variance > 1e-3 * max(float(variance.max()), 1e-12)
+    if not kept.any():
+        return 0.0
+    return float(np.mean((np.maximum(down, along) / (2 * np.maximum(variance, 1e-12)))[kept]))
+
+
+def wrapped(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds values that went beyond 255 and began with 0 again."""
+    found = []
+    for split in subject.splits:
+        images = _images(subject, split.sample)
+        clock.check()
+        low, high = float(images.min()), float(images.max())
+        span = high - low
+        if span <= 0:
+            continue
+        one, two = images[:, :, 1:], images[:, :, :-1]
+        inside = (np.minimum(one, two) > low) & (np.maximum(one, two) < high)  # drawings jump from black to white
+        jumps = float(np.mean((np.abs(one - two) > JUMP * span) & inside))
+        if jumps >= JUMPS:
+            found.append(
+                catalogue.found(
+                    "pixels-wrapped",
+                    f"{jumps:.1%} of neighbouring pixels differ by more than {JUMP:.0%} of the range {low:g} to "
+                    f"{high:g}; in photographs 0.1 % do.",
+                    split=split.name,
+                    charts=[Chart("images", PICTURES, {str(i): images[i] for i in range(min(4, len(images)))})],
+                )
+            )
+    return found
+
+
+def detail(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds images that were made small and large again."""
+    if len(subject.splits) == 0:
+        return []
+    images = _images(subject, subject.split("train").sample)
+    if min(images.shape[1:3]) < 2 * SMALL:
+        raise NotApplicable(f"the images are smaller than {2 * SMALL} pixels")
+    gray = images.mean(axis=-1)
+    clock.check()
+    lost = []
+    for picture in gray:
+        if picture.std() < 1e-6 * max(1.0, float(np.abs(picture).max())):
+            continue
+        size = (picture.shape[1], picture.shape[0])
+        small = Image.fromarray(picture).resize((SMALL, SMALL), Image.Resampling.BOX)
+        back = np.asarray(small.resize(size, Image.Resampling.BICUBIC))
+        lost.append(float(np.mean(np.square(back - picture)) / picture.var()))
+    if not lost or float(np.median(lost)) >= LOST:
+        return []
+    return [
+        catalogue.found(
+            "detail-lost",
+            f"A copy of {SMALL}x{SMALL} pixels holds {1 - np.median(lost):.1%} of the variance of the images of "
+            f"{images.shape[1]}x{images.shape[2]}; of photographs of this size it holds 80 to 97 %.",
+            charts=[Chart("images", PICTURES, {str(i): images[i] for i in range(min(4, len(images)))})],
+        )
+    ]
+
+
+def columns(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds columns of vectors that have widely different scales."""
+    del clock
+    rows = subject.split("train").sample.images
+    if rows.ndim != 2 or rows.shape[1] < 2:
+        raise NotApplicable("the inputs are no rows of numbers")
+    if subject.model is not None and _normalizes(subject.model):
+        return []
+    spread = np.nan_to_num(rows.astype(np.float64), posinf=0, neginf=0).std(axis=0)
+    used = spread[spread > 0]
+    if len(used) < 2 or used.max() < SCALES * used.min() or used.max() < LARGE_COLUMN:
+        return []
+    big, small = int(spread.argmax()), int(np.where(spread > 0, spread, np.inf).argmin())
+    return [
+        catalogue.found(
+            "columns-unscaled",
+            f"Column {big} has a deviation of {spread[big]:.4g} and column {small} one of {spread[small]:.4g}.",
+        )
+    ]
+
+
+def _normalizes(model: object) -> bool:
+    layers = [layer for layer in first_weights.flat_layers(model) if type(layer).__name__ != "InputLayer"][:3]
+    return any(isinstance(layer, first_weights.NORMALIZING + first_weights.SCALING) for layer in layers)
+
+
+PROBES = (
+    Probe("order of the pixels", order, ("images",), 8),
+    Probe("values that wrapped around", wrapped, ("images",), 8),
+    Probe("detail of the images", detail, ("images",), 8),
+    Probe("scales of the columns", columns, ("images",), 2),
+)

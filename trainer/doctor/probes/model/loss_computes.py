@@ -1,0 +1,50 @@
+"""Checks whether the loss can be computed of what the model gives and the labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from pipelines.core.text import first_line
+from trainer.doctor import catalogue
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import Finding, NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.sample import choose
+from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools.model_copy import copy_of
+
+IMAGES = 8
+
+
+def loss_computes(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a loss that raises an exception on a batch, or that is not finite."""
+    sample = subject.splits[0].sample
+    x, y = choose((sample.inputs, sample.targets), slice(IMAGES))
+    model = copy_of(subject.model)
+    try:
+        scores = model(x, training=False)
+    except Exception as e:  # `input-shape` reports it
+        raise NotApplicable("the model does not take the images") from e
+    clock.check()
+    shapes = f"The labels have the shape {_shape(y)} and the model's outputs {_shape(scores)}."
+    try:
+        model.compile("sgd", subject.model.loss, jit_compile=False)
+        loss = float(model.compute_loss(x, keras.tree.map_structure(keras.ops.convert_to_tensor, y), scores, None))
+    except Exception as e:  # losses raise many types on shapes and types that do not fit
+        return [catalogue.found("loss-fails", f"{shapes} {type(e).__name__}: {first_line(e)}", case="raises")]
+    images = np.concatenate([np.ravel(part) for part in keras.tree.flatten(x)]).astype(np.float64)
+    labels = np.concatenate([np.ravel(part) for part in keras.tree.flatten(y)]).astype(np.float64)
+    if np.isfinite(loss) or not (np.isfinite(images).all() and np.isfinite(labels).all()):
+        return []
+    return [catalogue.found("loss-fails", f"{shapes} The loss of {len(labels)} labels is {loss}.", case="not-finite")]
+
+
+def _shape(values: Any) -> str:
+    shapes = [("batch", *np.shape(part)[1:]) for part in keras.tree.flatten(values)]
+    return ", ".join(map(str, shapes))
+
+
+PROBES = (Probe("whether the loss can be computed", loss_computes, ("images", "loss"), 20, matters=True),)

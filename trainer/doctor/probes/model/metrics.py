@@ -1,0 +1,89 @@
+"""Checks whether the metrics measure what their names say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.doctor import catalogue
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import Finding, NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import metrics, task
+from trainer.doctor.tools.model_head import LINEAR, head_of
+
+PLAIN = ("accuracy", "acc")
+BINARY = ("binary_accuracy", "binaryaccuracy")
+OF_CLASSES = (
+    *PLAIN, *BINARY, "categorical_accuracy", "sparse_categorical_accuracy", "categoricalaccuracy",
+    "sparsecategoricalaccuracy",
+)  # fmt: skip
+
+
+def of_head(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds an accuracy that does not fit the head and the labels."""
+    del clock
+    given = metrics.given(subject.model)
+    if not given:
+        raise NotApplicable("the model has no metrics")
+    head, labels = head_of(subject), subject.split("train").sample.labels
+    exact = [m for m in given if type(m) is keras.metrics.Accuracy or m == "Accuracy"]
+    if exact:
+        return [catalogue.found("accuracy-exact", f"The model's outputs begin with {subject.outputs.ravel()[0]:.4g}.")]
+    if task.is_regression(subject):
+        named = [name for name in metrics.names(subject.model) if name in OF_CLASSES]
+        if not named:
+            return []
+        return [
+            catalogue.found(
+                "accuracy-of-regression",
+                f"The targets have {len(np.unique(labels)):,} different values, such as {labels.ravel()[0]:.4g}.",
+                metric=named[0],
+            )
+        ]
+    if head.units == 1 and head.activation == LINEAR:
+        return _threshold(subject, given)
+    exclusive = labels.ndim > 1 and labels.shape[-1] > 1 and bool(((labels > 0.5).sum(axis=-1) == 1).all())
+    if exclusive and head.units > 2 and any(_is_binary(m) for m in given):
+        return [
+            catalogue.found(
+                "binary-accuracy-of-classes",
+                f"Of {head.units} classes, answering none of them is right in {1 - 1 / head.units:.0%} of the outputs.",
+                units=head.units,
+            )
+        ]
+    return []
+
+
+def _threshold(subject: Subject, given: list[Any]) -> list[Finding]:
+    """Finds a threshold of 0.5 on logits, for which the middle is 0."""
+    wrong = [m for m in given if m in (*PLAIN, "binary_accuracy") or (_is_binary(m) and _threshold_of(m) == 0.5)]
+    loss = subject.model.loss
+    if not wrong or "crossentropy" not in task.loss_name(subject.model).replace("_", ""):
+        return []
+    outputs = subject.outputs
+    between = float(np.mean((outputs > 0) & (outputs <= 0.5)))
+    return [
+        catalogue.found(
+            "accuracy-threshold",
+            f"The outputs are {outputs.min():.3g} to {outputs.max():.3g}, and {between:.1%} of them lie between 0 and "
+            f"0.5: they mean class 1 and are counted as class 0. The loss is {getattr(loss, 'name', loss)}.",
+            metric=wrong[0] if isinstance(wrong[0], str) else wrong[0].name,
+        )
+    ]
+
+
+def _is_binary(metric: Any) -> bool:
+    return isinstance(metric, keras.metrics.BinaryAccuracy) or (isinstance(metric, str) and metric.lower() in BINARY)
+
+
+def _threshold_of(metric: Any) -> float:
+    if isinstance(metric, str):
+        return 0.5
+    return float(metric.get_config().get("threshold", 0.5))
+
+
+PROBES = (Probe("metrics against the head", of_head, ("images", "loss"), 15),)

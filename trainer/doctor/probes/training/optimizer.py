@@ -1,0 +1,95 @@
+"""Checks the settings of optimizer and loss that decide how large the steps are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from trainer.doctor import catalogue
+from trainer.doctor.clock import Clock
+from trainer.doctor.finding import Finding, NotApplicable
+from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
+from trainer.doctor.subject.subject import Subject
+
+POINTS = 33  # steps of an epoch at which the schedule is asked
+DECAYED = 0.03  # share of the greatest rate; a usual schedule falls so far at the end of all epochs only
+EPOCHS = 2
+LONG = 5.0  # a step's whole effect, rate / (1 - momentum); 0.1 with 0.9, the usual greatest, has 1
+
+
+def schedule(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a schedule that brings the rate to nothing within the first epochs."""
+    del clock
+    rate = getattr(subject.model.optimizer, "_learning_rate", None)
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        return []
+    training = subject.training
+    if training is not None and training.epochs - training.initial_epoch <= EPOCHS:
+        raise NotApplicable(f"training has at most {EPOCHS} epochs, at whose end the schedule may end")
+    steps = EPOCHS * _steps(subject)
+    rates = [float(rate(int(step))) for step in np.linspace(0, steps, POINTS)]
+    greatest = max(rates)
+    if greatest <= 0 or rates[-1] >= DECAYED * greatest:
+        return []
+    return [
+        catalogue.found(
+            "schedule-ends",
+            f"It is {greatest:.3g} at most, and {rates[-1]:.3g} after {steps:,} steps, which are {EPOCHS} epochs.",
+            schedule=type(rate).__name__,
+            steps=steps // EPOCHS,
+        )
+    ]
+
+
+def _steps(subject: Subject) -> int:
+    """Returns the steps of an epoch, or fewer where not all of it was seen."""
+    if subject.training is not None and subject.training.steps:
+        return subject.training.steps
+    counts, _ = state.counts(subject, subject.split("train"))
+    batch = len(subject.split("train").sample.batches[0].x)
+    return max(1, -(-sum(counts.values()) // batch))
+
+
+def momentum(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a momentum with which the rate is far too high."""
+    del clock
+    optimizer = subject.model.optimizer
+    share = float(getattr(optimizer, "momentum", 0) or 0)
+    if type(optimizer) is not keras.optimizers.SGD or share < 0.9:
+        return []
+    rate = float(np.asarray(optimizer.learning_rate))
+    whole = rate / max(1 - share, 1e-9)
+    if whole <= LONG:
+        return []
+    return [
+        catalogue.found(
+            "momentum-high",
+            f"A gradient moves a weight by {rate:g} / (1 - {share:g}) = {whole:.3g} of itself in the end; with 0.01 "
+            "and 0.9 it is 0.1.",
+            rate=rate,
+            momentum=share,
+        )
+    ]
+
+
+def reduction(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a loss that is summed over the images of a batch."""
+    del clock
+    if _reduction(subject.model.loss) != "sum":
+        return []
+    batch = len(subject.split("train").sample.batches[0].x)
+    return [catalogue.found("loss-summed", f"A batch has {batch} images.", batch=batch)]
+
+
+def _reduction(loss: Any) -> str:
+    return str(getattr(loss, "reduction", "") or "")
+
+
+PROBES = (
+    Probe("rate at the end of an epoch", schedule, ("images", "loss"), 5),
+    Probe("momentum against the rate", momentum, ("loss",), 2),
+    Probe("reduction of the loss", reduction, ("images", "loss"), 2),
+)
