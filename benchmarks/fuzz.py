@@ -35,8 +35,8 @@ from pipelines import contract
 from pipelines.contract import Contract, Normalization, Shard, Split
 from pipelines.core.errors import SourceError
 from pipelines.images import formats
-from pipelines.inputs import manifest
 from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.tables import manifest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_SEED_BYTES = 64 << 10  # larger files of `odd` are cut: headers come first

@@ -18,10 +18,10 @@ from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.inputs import layout
-from pipelines.inputs.delimited_text import DELIMITERS
+from pipelines.inputs.layouts import layout
+from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, TableSpec, is_manifest
-from pipelines.inputs.split_names import SPLIT_NAMES, SPLIT_PATTERN
+from pipelines.inputs.tables.delimited_text import DELIMITERS
 from pipelines.options import config_fields, option_syntax
 from pipelines.options.config_fields import Range, Syntax, check_range, option
 from pipelines.plan.balance import Balance

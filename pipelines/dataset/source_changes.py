@@ -23,9 +23,10 @@ from pipelines.core.elements import HARMLESS, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import folders, listing, manifest_paths
-from pipelines.inputs.layout import Aside, Layout, check_label_from
+from pipelines.inputs import folders, listing
+from pipelines.inputs.layouts.layout import Aside, Layout, check_label_from
 from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec, is_manifest
+from pipelines.inputs.tables import manifest_paths
 from pipelines.storage import StorageError
 
 THREADS = 8  # they read and hash; most of the time they wait for a disk or a network

@@ -11,11 +11,12 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import listed
-from pipelines.inputs import find_layout, folder_tree, other_files, path_patterns, walk
-from pipelines.inputs.folder_tree import Folder
-from pipelines.inputs.layout import Layout
+from pipelines.inputs import path_patterns, walk
+from pipelines.inputs.layouts import find_layout, folder_tree, other_files
+from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.layout import Layout
+from pipelines.inputs.layouts.split_names import SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, reject
-from pipelines.inputs.split_names import SPLIT_PATTERN
 from pipelines.inputs.walk import Problem
 
 NAMED = 10  # classes that an error names

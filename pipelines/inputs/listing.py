@@ -16,8 +16,10 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import folders, layout_text, manifest, path_hints, walk
+from pipelines.inputs import folders, walk
+from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
+from pipelines.inputs.tables import manifest, path_hints
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
 

@@ -9,7 +9,7 @@ import dataclasses
 
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs.layout import Layout
+from pipelines.inputs.layouts.layout import Layout
 
 LAYOUTS = ("auto", "class", "split")
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")

@@ -20,9 +20,10 @@ from pipelines.core import elements, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Summary
 from pipelines.core.text import listed
-from pipelines.inputs import rules, unlisted
+from pipelines.inputs import rules
 from pipelines.inputs.listing import Reading
-from pipelines.inputs.unlisted import Unlisted
+from pipelines.inputs.tables import unlisted
+from pipelines.inputs.tables.unlisted import Unlisted
 from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans

@@ -11,9 +11,9 @@ from pipelines import storage
 from pipelines.cli import summary_table
 from pipelines.config import PrepareConfig
 from pipelines.core import name_variants
-from pipelines.inputs import unlisted
 from pipelines.inputs.rules import InputSpec
-from pipelines.inputs.unlisted import Unlisted
+from pipelines.inputs.tables import unlisted
+from pipelines.inputs.tables.unlisted import Unlisted
 from pipelines.job import prepare
 from tests.support.images import draw_photo
 

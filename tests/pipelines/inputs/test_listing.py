@@ -22,8 +22,9 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import listing, manifest, manifest_paths, table_file, walk
+from pipelines.inputs import listing, walk
 from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.tables import manifest, manifest_paths, table_file
 from tests.support import object_stores
 
 

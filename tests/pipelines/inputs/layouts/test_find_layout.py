@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.core.errors import LayoutError
-from pipelines.inputs import find_layout, folder_tree, layout_text
-from pipelines.inputs.layout import Layout
+from pipelines.inputs.layouts import find_layout, folder_tree, layout_text
+from pipelines.inputs.layouts.layout import Layout
 from pipelines.inputs.rules import InputSpec
 
 

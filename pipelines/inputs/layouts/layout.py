@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipelines.inputs.split_names import SPLIT_NAMES
+from pipelines.inputs.layouts.split_names import SPLIT_NAMES
 
 LABEL_RULES = ("auto", "top", "leaf", "parent", "path")
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from pipelines import storage
 from pipelines.core.errors import SourceError
-from pipelines.inputs import manifest, manifest_paths
 from pipelines.inputs.rules import InputSpec
-from pipelines.inputs.table_columns import IMAGE_SUFFIXES
+from pipelines.inputs.tables import manifest, manifest_paths
+from pipelines.inputs.tables.table_columns import IMAGE_SUFFIXES
 
 # Limits of the search: a manifest may be at the top of a very large directory tree.
 MOST_LOOKED_AT, LONGEST_LOOK = 2_000_000, 20.0  # files, seconds

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipelines.inputs.folder_tree import Folder
-from pipelines.inputs.split_names import split_of
+from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.split_names import split_of
 
 # Names of folders that say only that there are pictures in them.
 GENERIC = frozenset({
@@ -39,7 +39,7 @@ def find(folder: Folder) -> Annotated | None:
     None: nothing is.
 
     Example:
-      >>> from pipelines.inputs import folder_tree
+      >>> from pipelines.inputs.layouts import folder_tree
       >>> find(folder_tree.build([("train/images/1.jpg", None), ("train/labels/1.txt", None)])).task
       'detection'
     """

@@ -13,14 +13,14 @@ from collections.abc import Collection, Sequence
 
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
-from pipelines.inputs import annotation_folders, class_level
-from pipelines.inputs import layout_question as question
-from pipelines.inputs.class_level import UNLABELLED, unwrapped
-from pipelines.inputs.folder_tree import Folder
-from pipelines.inputs.layout import LABEL_RULES, Aside, Layout
-from pipelines.inputs.layout_question import AS_CLASSES, NAMED, TABLE
+from pipelines.inputs.layouts import annotation_folders, class_level
+from pipelines.inputs.layouts import layout_question as question
+from pipelines.inputs.layouts.class_level import UNLABELLED, unwrapped
+from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.layout import LABEL_RULES, Aside, Layout
+from pipelines.inputs.layouts.layout_question import AS_CLASSES, NAMED, TABLE
+from pipelines.inputs.layouts.split_names import split_of, splits_among
 from pipelines.inputs.rules import InputSpec
-from pipelines.inputs.split_names import split_of, splits_among
 
 _NO_LABELS = "It holds images in no class folders, so they have no labels."
 Splits = Sequence[tuple[Folder, str]]  # the folder that holds a split's class folders, and the split

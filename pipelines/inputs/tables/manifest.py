@@ -18,10 +18,10 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, plural, utf8_text
-from pipelines.inputs import label_kinds, manifest_paths, path_hints, table_columns, table_file
+from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, reject
-from pipelines.inputs.split_names import SPLIT_NAMES, SPLIT_PATTERN
-from pipelines.inputs.table_columns import ROLES
+from pipelines.inputs.tables import label_kinds, manifest_paths, path_hints, table_columns, table_file
+from pipelines.inputs.tables.table_columns import ROLES
 
 MAX_WEIGHT = 3e38  # records store weights as float32
 MAX_TEXT = 4096  # characters of a cell: no path is longer, and each reject or ledger line repeats some

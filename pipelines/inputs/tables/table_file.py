@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from pipelines import storage
 from pipelines.core.errors import SourceError, TableError
 from pipelines.core.text import cut, plural
-from pipelines.inputs import delimited_text, text_encoding
-from pipelines.inputs.delimited_text import DELIMITERS
 from pipelines.inputs.rules import TableSpec
+from pipelines.inputs.tables import delimited_text, text_encoding
+from pipelines.inputs.tables.delimited_text import DELIMITERS
 
 MAX_BYTES = 8 << 30
 MAX_TOLD = 80  # characters of a line that a sentence repeats

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from pipelines import storage
 from pipelines.core.text import cut
-from pipelines.inputs import manifest_paths
 from pipelines.inputs.rules import InputSpec
-from pipelines.inputs.table_columns import IMAGE_SUFFIXES
+from pipelines.inputs.tables import manifest_paths
+from pipelines.inputs.tables.table_columns import IMAGE_SUFFIXES
 
 MOST_FILES, LONGEST_LOOK = 100_000, 5.0  # of the search for the images, in files and seconds
 

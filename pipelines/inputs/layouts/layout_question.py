@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
-from pipelines.inputs import label_pattern
-from pipelines.inputs.folder_tree import Folder
-from pipelines.inputs.split_names import split_of
+from pipelines.inputs.layouts import label_pattern
+from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.split_names import split_of
 
 NAMED = 5  # folders that a sentence names
 TABLE = "give a table with the columns path and label as --input"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pipelines.core.errors import TableError
 from pipelines.core.text import cut, listed
 from pipelines.inputs.rules import TableSpec
-from pipelines.inputs.table_file import Table
+from pipelines.inputs.tables.table_file import Table
 
 ROLES = ("path", "label", "split", "group", "weight")
 NONE = "none"  # the value of an option that reads no such column

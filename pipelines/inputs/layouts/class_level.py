@@ -6,12 +6,12 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from pipelines.core.text import listed, plural
-from pipelines.inputs import layout_question as question
-from pipelines.inputs.annotation_folders import GENERIC
-from pipelines.inputs.folder_tree import Folder
-from pipelines.inputs.layout import Layout
-from pipelines.inputs.layout_question import AS_CLASSES, NAMED, TABLE
-from pipelines.inputs.split_names import split_of
+from pipelines.inputs.layouts import layout_question as question
+from pipelines.inputs.layouts.annotation_folders import GENERIC
+from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.layout import Layout
+from pipelines.inputs.layouts.layout_question import AS_CLASSES, NAMED, TABLE
+from pipelines.inputs.layouts.split_names import split_of
 
 # Names of folders with images that have no labels.
 UNLABELLED = frozenset({

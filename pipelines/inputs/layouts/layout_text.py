@@ -6,9 +6,9 @@ import collections
 
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.text import listed, plural, utf8_text
-from pipelines.inputs.folder_tree import Folder
-from pipelines.inputs.layout import LABEL_RULES, Layout
-from pipelines.inputs.split_names import split_of
+from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
+from pipelines.inputs.layouts.split_names import split_of
 
 NAMED = 8  # names in a sentence
 _RULES = {
@@ -23,7 +23,7 @@ def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
     """Returns the sentences.
 
     Example:
-      >>> from pipelines.inputs import folder_tree
+      >>> from pipelines.inputs.layouts import folder_tree
       >>> tree = folder_tree.build((f"photos/{name}/1.jpg", None) for name in ("cat", "dog"))
       >>> describe(tree, Layout((("photos", ""),)), "in")
       ("Reads 'in' as class/file below 'photos': 2 images of 2 classes.",)

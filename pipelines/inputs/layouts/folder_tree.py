@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from pipelines.inputs import other_files
+from pipelines.inputs.layouts import other_files
 from pipelines.inputs.walk import EMPTY, Problem
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
