@@ -117,10 +117,10 @@ def _(room: Room) -> Given:
     return {"dataset": (batches(unit(x), y, 32, shuffle=False), batches(unit(vx), vy, 32)), "model": net(6)}
 
 
-@fault("repeated without end", "repeats")
+@fault("validation repeated without end", "validation-endless")
 def _(room: Room) -> Given:
     train, validation = dataset(pair(room))
-    return {"dataset": (train.repeat(), validation), "model": net(6)}
+    return {"dataset": (train, validation.repeat()), "model": net(6)}
 
 
 @fault("repeated five times an epoch", "repeats")

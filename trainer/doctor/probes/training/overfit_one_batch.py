@@ -31,6 +31,7 @@ STUCK = 0.99
 MOVES = 0.97  # share of the first loss; a loss that began far above guessing and falls is not stuck
 # The probe tries these learning rates. One of them suits most networks and optimizers.
 TRIED = (1e-3, 1e-2, 1e-4, 1e-1)
+CLIPPED = 0.02  # share of the gradient's norm that clipping leaves; clipping of rare peaks leaves nearly all of it
 KNOWS = 0.5  # share of the loss of guessing; below it, the model knows these images already
 
 
@@ -45,7 +46,7 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
     losses = _train(twin, None, level, clock)
     if _reached(losses, level) <= STUCK or _reached(losses, twin.start) <= MOVES:
         return []
-    culprit = _culprit(twin, None, losses, level, clock)
+    culprit = _clipped(twin, losses, level) or _culprit(twin, None, losses, level, clock)
     if culprit:
         return culprit
     for look in (_without_gradient, _dead):
@@ -64,6 +65,36 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
             return culprit
     clock.check()
     return [_no_capacity(twin, losses, level)]
+
+
+def _clipped(twin: Twin, losses: list[float], level: float) -> list[Finding]:
+    """Finds clipping that leaves plain SGD next to nothing of the gradients.
+
+    An optimizer such as Adam divides by the size of the gradients, so clipping does not slow it down.
+    """
+    options = twin.source.optimizer.get_config()
+    if type(twin.source.optimizer) is not keras.optimizers.SGD:
+        return []
+    twin.restart()
+    gradients = [g.astype(np.float64) for _, g in twin.gradients() if g is not None]
+    whole = math.sqrt(sum(float(np.sum(g * g)) for g in gradients))
+    if options.get("clipvalue"):
+        left = [np.clip(g, -options["clipvalue"], options["clipvalue"]) for g in gradients]
+    elif options.get("clipnorm"):
+        left = [g * min(1.0, options["clipnorm"] / max(float(np.linalg.norm(g)), 1e-30)) for g in gradients]
+    elif options.get("global_clipnorm"):
+        left = [g * min(1.0, options["global_clipnorm"] / max(whole, 1e-30)) for g in gradients]
+    else:
+        return []
+    share = math.sqrt(sum(float(np.sum(g * g)) for g in left)) / max(whole, 1e-30)
+    if share >= CLIPPED:
+        return []
+    told = ", ".join(f"{name}={options[name]:g}" for name in model_variants.CLIPPING if options.get(name))
+    evidence = (
+        f"The norm of the gradients is {whole:.3g}, and clipping leaves {share:.2%} of it. {len(losses)} steps on the "
+        f"same {twin.images} images brought the loss to {losses[-1]:.3g}; guessing is {level:.3g}."
+    )
+    return [catalogue.found("cannot-memorize", evidence, case="clipping", told=told)]
 
 
 def _culprit(twin: Twin, rate: float | None, losses: list[float], level: float, clock: Clock) -> list[Finding]:

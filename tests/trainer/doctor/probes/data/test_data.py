@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 import numpy as np
@@ -9,8 +10,10 @@ import pytest
 import tensorflow as tf
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
+from trainer.doctor import run_probes
 from trainer.doctor.probes.data import augmentation, class_balance, leakage, shuffling
-from trainer.doctor.subject import state
+from trainer.doctor.subject import load, state
+from trainer.doctor.subject.training import FIT, Training
 from trainer.doctor.tools import tfdata_steps
 
 SIDE = 32
@@ -231,7 +234,12 @@ def test_one_order_for_all_epochs(sets):
 @pytest.mark.slow
 def test_repeats(sets):
     x, y, *_ = sets
-    assert "without end" in only(doctor(ONCE, dataset=batches(x, y).repeat()), "repeats").evidence
+    endless = load.subject_of(dataset=batches(x, y).repeat())
+    assert "how fit is called is not known" in run_probes.run(endless, [ONCE]).not_checked[0][1]
+    fitted = dataclasses.replace(endless, training=Training(FIT))
+    assert "without end" in only(run_probes.run(fitted, [ONCE]), "repeats").evidence
+    cut = dataclasses.replace(endless, training=Training(FIT, steps_per_epoch=4))
+    assert ids(run_probes.run(cut, [ONCE])) == []
     assert "It has .repeat(3)" in only(doctor(ONCE, dataset=batches(x, y).repeat(3)), "repeats").evidence
     assert ids(doctor(ONCE, dataset=batches(x, y))) == []
     assert ids(doctor(ONCE, dataset=batches(x, y).repeat(1))) == []
