@@ -38,7 +38,7 @@ def test_help_lists_every_command_of_both_programs_in_a_line_each():
     listed = dict(re.findall(r"^  (\S+) +(.+)$", shown.stdout, re.MULTILINE))
     assert listed == commands_of(options.build_parser()) | commands_of(training._parser("p"))
     assert set(listed) == {
-        "prepare", "inspect", "verify", "sample", "worker-pool",
+        "look", "prepare", "inspect", "verify", "sample", "worker-pool",
         "train", "evaluate", "compare", "export", "predict", "bench", "doctor", "ablate",
     }  # fmt: skip
     assert shown.stdout.index("python -m pipelines") < shown.stdout.index("  prepare ") < shown.stdout.index("  train ")
