@@ -115,7 +115,7 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
     told: tuple[str, ...] = ()
     if not is_glob(path):
         tree, layout = folders.survey(spec)
-        if not allow_lost_classes:
+        if tree.total and not allow_lost_classes:
             folders.check_lost_classes(tree, layout, path)
         spec = dataclasses.replace(spec, read_as=layout)
         told = layout_text.describe(tree, layout, path)

@@ -111,7 +111,8 @@ def test_no_input_stops_a_run_and_each_is_accounted_for(tmp_path, monkeypatch):
     (tmp_path / "bin/gs").write_text(f"#!/bin/sh\necho >> {mark}\nexit 1\n")
     (tmp_path / "bin/gs").chmod(0o755)
     path = f"{tmp_path}/bin:{os.environ['PATH']}"
-    args = (f"--input={root}", f"--output={out}", "--balance=counts=good:4", "--splits=train=0.5,test=0.5")
+    args = (f"--input={root}", f"--output={out}", "--balance=counts=good:4", "--splits=train=0.5,test=0.5",
+            "--layout=class")  # fmt: skip
 
     refused = run(*args, path=path)
     assert refused.returncode == 3, refused.stderr[-2000:]

@@ -386,7 +386,9 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
         def process(self, numbered, total):
             batch = list(elements.unpack([numbered[1]]))
             read = (
-                worker_tasks.fingerprint(item, self._limits) for item in batch[:-1] if not item.uri.endswith(".txt")
+                worker_tasks.fingerprint(item, self._limits)
+                for item in batch[:-1]
+                if not item.uri.endswith("notes.jpg")
             )
             yield from units.in_buckets(((ref.digest, ref) for ref in read), total)
 
