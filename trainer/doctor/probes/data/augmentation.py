@@ -12,7 +12,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -47,7 +47,8 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
     augmentation. A seed starts again with each pass.
     """
     for step, behind in _image_maps(_own(subject).train, clock):
-        varies = _varies(tfdata_steps.run_traced, step, clock)
+        elements = _elements(step, ELEMENTS)  # a shuffle before the map gives others each time
+        varies = _varies(tfdata_steps.run_traced, step, clock, elements)
         if varies:
             if any(later.kind == "Cache" for later in behind):
                 return [_cached(step)]
@@ -55,7 +56,7 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
                 return [_tossed_once(step)]
             if not any(s.kind.startswith("Shuffle") for s in tfdata_steps.steps(step.source)) and _repeats(step):
                 return [_seeded(step)]
-        elif _varies(tfdata_steps.run_anew, step, clock):
+        elif _varies(tfdata_steps.run_anew, step, clock, elements):
             return [_frozen(step)]
     return []
 
@@ -144,13 +145,18 @@ def _elements(step: Step, count: int) -> list[Any]:
     return list(step.source.take(count))
 
 
-def _varies(run: Callable[[Step, Any, int], list[np.ndarray]], step: Step, clock: Clock) -> bool:
+def _varies(
+    run: Callable[[Step, Any, int], list[np.ndarray]], step: Step, clock: Clock, elements: Sequence[Any] | None = None
+) -> bool:
     """Returns whether the map gives different images for one element.
 
     A function that cannot be called in this way counts as one that does not vary.
+
+    Args:
+      elements: those to call it with; None for the first ones of the dataset.
     """
     try:
-        for element in _elements(step, ELEMENTS):
+        for element in _elements(step, ELEMENTS) if elements is None else elements:
             clock.check()
             if tfdata_steps.differ(run(step, element, TIMES)):
                 return True

@@ -17,6 +17,7 @@ IMAGES = 64
 LEAST_SIDE = 16
 ROUGHER = 0.5  # of the roughness as given; a photograph that is put in order falls to a third and less
 NOISE = 0.9  # roughness; neighbours that have nothing in common give 1, photographs 0.02 to 0.3
+STRUCTURE = 10.0  # of the variance of the mean of independent pixels; photographs have some thousand times that
 JUMP, JUMPS = 0.75, 0.01  # of the span; share of neighbours. Photographs have such jumps in one of a thousand
 SMALL = 12  # pixels of a side that hold all that is to be seen
 LOST = 0.006  # share of the variance that such a small copy lacks
@@ -50,7 +51,7 @@ def order(subject: Subject, clock: Clock) -> list[Finding]:
                     charts=charts,
                 )
             )
-        elif rough >= NOISE:
+        elif rough >= NOISE and _have_brightness(images, split.sample.ids[:IMAGES]):
             found.append(
                 catalogue.found(
                     "pixels-scrambled",
@@ -77,6 +78,17 @@ def _images(subject: Subject, sample: Sample) -> np.ndarray:
     return images
 
 
+def _have_brightness(images: np.ndarray, ids: np.ndarray) -> bool:
+    """Returns whether the means of images of one class differ more than by chance.
+
+    Photographs are bright or dark in whatever order their pixels are. Means of independent pixels hardly differ: such
+    images are made of noise, as for a test.
+    """
+    means, within = images.mean(axis=(1, 2, 3)), images.var(axis=(1, 2, 3)).mean() / images[0].size
+    apart = np.mean([means[ids == label].var() for label in np.unique(ids)])
+    return bool(apart > STRUCTURE * within)
+
+
 def _roughness(images: np.ndarray) -> float:
     """Returns how much neighbouring pixels differ, relative to random pairs.
 
@@ -99,7 +111,7 @@ def wrapped(subject: Subject, clock: Clock) -> list[Finding]:
         clock.check()
         low, high = float(images.min()), float(images.max())
         span = high - low
-        if span <= 0:
+        if span <= 0 or _roughness(images) >= NOISE:
             continue
         one, two = images[:, :, 1:], images[:, :, :-1]
         inside = (np.minimum(one, two) > low) & (np.maximum(one, two) < high)  # drawings jump from black to white
