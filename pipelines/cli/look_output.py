@@ -6,6 +6,7 @@ import collections
 import json
 from typing import NamedTuple
 
+from pipelines.core.elements import HARMLESS
 from pipelines.core.summary import Rejected, reading_order
 from pipelines.core.text import cut, printable, table
 from pipelines.inputs import listing
@@ -13,7 +14,6 @@ from pipelines.inputs import listing
 MOST_ROWS = 40  # classes that the table shows
 EXAMPLES = 6  # images of a class on the contact sheet
 MOST_CLASSES = 30  # classes on the contact sheet
-DRAWN = ""  # the split of images for which the input states none
 
 
 class Found(NamedTuple):
@@ -42,21 +42,23 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
     Raises:
       SourceError: as `listing.list_sources`.
     """
-    found = Found(reading.told, {}, collections.Counter(), {}, {}, {})
+    found = Found(reading.told, {}, collections.Counter(), {}, dict(reading.lost), {})
     rejected: dict[str, str] = {}
     for item in listing.list_sources(reading.spec):
         if isinstance(item, Rejected):
             found.aside[item.reason] += 1
             found.firsts.setdefault(item.reason, (item.uri, item.detail))
-            if item.label:
+            if item.label and item.reason not in HARMLESS:
                 rejected.setdefault(item.label, item.detail)
             continue
         found.images.setdefault(item.label, collections.Counter())[item.split] += 1
-        examples = found.examples.setdefault(item.label, [])
-        if len(examples) < EXAMPLES and len(found.examples) <= MOST_CLASSES:
-            examples.append(item.uri)
-    if not allow_lost_classes:
-        found.lost.update((k, why) for k, why in sorted(rejected.items()) if k not in found.images and k[0] != ".")
+        if item.label in found.examples or len(found.examples) < MOST_CLASSES:
+            examples = found.examples.setdefault(item.label, [])
+            if len(examples) < EXAMPLES:
+                examples.append(item.uri)
+    found.lost.update((k, why) for k, why in sorted(rejected.items()) if k not in found.images)
+    if allow_lost_classes:
+        found.lost.clear()
     return found
 
 
@@ -77,8 +79,9 @@ def as_text(found: Found) -> str:
         uri, why = found.firsts[reason]
         lines.append(f"Not used: {number:,} {reason}; the first is {printable(uri)}. {printable(why)}")
     for label, why in found.lost.items():
+        reason = printable(why).rstrip(".")
         lines.append(
-            f"The class {printable(label)!r} would be missing: {printable(why)} prepare refuses that without "
+            f"The class {printable(label)!r} would be missing: {reason}. prepare refuses that without "
             "--allow-lost-classes."
         )
     lines.append("No image was read. prepare with the same options reads the input in this way.")

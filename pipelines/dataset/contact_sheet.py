@@ -57,15 +57,16 @@ def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "
 
 
 def draw_classes(examples: Mapping[str, Sequence[str]]) -> Image.Image:
-    """Draws a sheet with a row of source images for each class.
+    """Draws a sheet with a row of source images for each class, by name.
 
     Args:
       examples: label -> paths of images.
     """
     columns = max((len(paths) for paths in examples.values()), default=1)
     sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, max(1, len(examples)) * (TILE + CAPTION) + GAP), PAPER)
-    loaded = iter(load_sources([path for paths in examples.values() for path in paths]))
-    for row, (label, paths) in enumerate(examples.items()):
+    ordered = sorted(examples.items())
+    loaded = iter(load_sources([path for _, paths in ordered for path in paths]))
+    for row, (label, paths) in enumerate(ordered):
         top = GAP + row * (TILE + CAPTION)
         for column, _ in enumerate(paths):
             _paste_source(sheet, (GAP + column * (TILE + GAP), top), next(loaded))

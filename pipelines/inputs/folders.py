@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from pipelines import storage
 from pipelines.core.elements import Source
@@ -78,19 +78,13 @@ def lost_classes(tree: Folder, layout: Layout) -> dict[str, str]:
     return {name: why for name, why in sorted(lost.items()) if name not in whole}
 
 
-def check_lost_classes(tree: Folder, layout: Layout, where: str) -> None:
-    """Checks that each class folder can be entered and is not empty.
-
-    Raises:
-      SourceError: a class has no image at all.
-    """
-    lost = lost_classes(tree, layout)
-    if lost:
-        named = listed((f"{name!r} ({why})" for name, why in lost.items()), NAMED)
-        raise SourceError(
-            f"These class folders of {where!r} would give no image, so their classes would be missing: {named}. Mend "
-            "or remove them, or permit it with --allow-lost-classes."
-        )
+def lost_error(lost: Mapping[str, str], where: str) -> SourceError:
+    """Returns the error that names classes without any image, and why."""
+    named = listed((f"{name!r} ({why})" for name, why in lost.items()), NAMED)
+    return SourceError(
+        f"These class folders of {where!r} would give no image, so their classes would be missing: {named}. Mend or "
+        "remove them, or permit it with --allow-lost-classes."
+    )
 
 
 def _root(spec: InputSpec) -> str:

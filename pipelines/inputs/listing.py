@@ -8,7 +8,8 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pipelines import storage
@@ -63,10 +64,12 @@ class Reading(NamedTuple):
 
     spec: what is listed, with the layout of a folder that was found out.
     told: sentences for the user.
+    lost: class -> why it would have no image.
     """
 
     spec: InputSpec
     told: tuple[str, ...] = ()
+    lost: Mapping[str, str] = MappingProxyType({})
 
 
 def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
@@ -113,15 +116,17 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
             _check_first(spec, items, paths)
         return Reading(spec, (sentence,))
     told: tuple[str, ...] = ()
+    lost: dict[str, str] = {}
     if not is_glob(path):
         tree, layout = folders.survey(spec)
-        if tree.total and not allow_lost_classes:
-            folders.check_lost_classes(tree, layout, path)
+        lost = folders.lost_classes(tree, layout) if tree.total else {}
+        if lost and not allow_lost_classes:
+            raise folders.lost_error(lost, path)
         spec = dataclasses.replace(spec, read_as=layout)
         told = layout_text.describe(tree, layout, path)
     if not storage.is_remote(path):
         _check_first(spec, list_sources(spec))
-    return Reading(spec, told)
+    return Reading(spec, told, lost)
 
 
 def _check_remote(path: str) -> None:

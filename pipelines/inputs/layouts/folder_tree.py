@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -80,7 +81,9 @@ def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
     ways: dict[str, list[Folder]] = {"": [root]}  # the files of a folder come together
     for key, problem in found:
         above, _, name = key.rpartition("/")
-        if is_left_out(key.split("/")):
+        parts = key.split("/")
+        if is_left_out(parts):
+            _path(root, itertools.takewhile(lambda part: not is_left_out([part]), parts[:-1]))
             continue
         if problem is not None and _is_of_a_folder(name, problem):
             _path(root, key.split("/"))[-1].problem = None if problem.reason == EMPTY else problem

@@ -10,7 +10,9 @@ import sys
 import pytest
 from PIL import Image
 
-from pipelines.cli import main
+from pipelines.cli import look_output, main
+from pipelines.inputs import listing
+from pipelines.inputs.rules import InputSpec
 from tests.support.images import draw_photo
 
 
@@ -75,17 +77,22 @@ def test_a_class_that_would_be_missing_is_named_and_is_no_success(photos, capsys
     (photos / "train/empty").mkdir()
     (photos / "train/away").symlink_to("/nowhere/at/all")
     (photos / "val/away").symlink_to("/etc")
+    (photos / "train/gone").symlink_to("/nowhere/else")
+    (photos / "train/hidden").mkdir()
+    (photos / "train/hidden/.1.jpg").touch()
     assert main.main(["look", str(photos)]) == 1
     out = capsys.readouterr().out
     assert "The class 'empty' would be missing: The folder is empty." in out
     assert "The class 'away' would be missing: The symbolic link leaves the input" in out
+    assert "The class 'gone' would be missing: The symbolic link leads nowhere." in out
+    assert "The class 'hidden' would be missing: The folder is empty." in out
     assert main.main(["look", str(photos), "--allow-lost-classes"]) == 0
     out = capsys.readouterr().out
     assert "would be missing" not in out
     assert main.main(["prepare", "--input", str(photos), "--output", str(photos.parent / "out")]) == 1
     error = capsys.readouterr().err
     assert "would give no image, so their classes would be missing: 'away' (The symbolic link leaves the input" in error
-    assert ", 'empty' (The folder is empty). Mend or remove them" in error
+    assert ", 'empty' (The folder is empty), 'gone' (The symbolic link leads nowhere), 'hidden' (The fol" in error
     assert not (photos.parent / "out").exists()
 
 
@@ -93,6 +100,8 @@ def test_a_long_table_is_cut(tmp_path, capsys):
     for i in range(50):
         (tmp_path / f"class_{i:02}").mkdir()
         (tmp_path / f"class_{i:02}/1.jpg").touch()
+    found = look_output.count(listing.check(InputSpec(str(tmp_path))), False)
+    assert (len(found.images), len(found.examples)) == (50, look_output.MOST_CLASSES)  # examples: rows of the sheet
     assert main.main(["look", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert (
