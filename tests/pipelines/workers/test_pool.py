@@ -261,13 +261,16 @@ def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_
         text=True,
     )
     process, left = program.stdout.readline().split()
-    worker = psutil.Process(int(process))
+    children = psutil.Process(program.pid).children(recursive=True)
+    assert int(process) in [child.pid for child in children]
     assert pathlib.Path(left).is_file()
     assert tmp_path in pathlib.Path(left).parents
     if killed:
         program.kill()
     program.communicate("\n" if not killed else None)
-    psutil.wait_procs([worker], timeout=30)
+    # The fork server removes the folder after the last worker has ended.
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
     assert list(tmp_path.iterdir()) == []
 
 
