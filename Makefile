@@ -8,14 +8,18 @@ SHELL := /bin/bash
 # Where to work, and with what. `make all DATA=/path/to/folder OUT=/path` prepares and trains on your own images.
 OUT ?= build/run
 DATA ?= build/sample
-SIZE ?= 64x64
+# MODEL=MobileNetV2 starts from the ImageNet weights of a network of keras.applications and fits its head; WEIGHTS=FILE
+# takes the weights from a file. The other variables then have other defaults.
+MODEL ?=
+WEIGHTS ?=
+SIZE ?= $(if $(MODEL),224x224,64x64)
 # Records of a rare class are prepared more often, as plain copies, which the trainer flips anew in every epoch; this did
 # best on real photographs (docs/training.md). BALANCE=none shows it as often as the others while training instead.
-BALANCE ?= uniform
+BALANCE ?= $(if $(MODEL),none,uniform)
 AUGMENT ?= none
-RESAMPLE ?= $(if $(filter none,$(BALANCE)),uniform,none)
-EPOCHS ?= 12
-PREPARE_FLAGS ?=
+RESAMPLE ?= $(if $(MODEL),none,$(if $(filter none,$(BALANCE)),uniform,none))
+EPOCHS ?= $(if $(MODEL),0,12)
+PREPARE_FLAGS ?= $(if $(MODEL),--encoding uint8)
 TRAIN_FLAGS ?=
 SPLIT ?= test
 MINUTES ?= 20
@@ -46,13 +50,15 @@ FLINK_VERSION := 1.19.3
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
-	@echo "  Variables: DATA=$(DATA) OUT=$(OUT) SIZE=$(SIZE) BALANCE=$(BALANCE) AUGMENT=$(AUGMENT) RESAMPLE=$(RESAMPLE) EPOCHS=$(EPOCHS)"
+	@echo "  Variables: DATA=$(DATA) OUT=$(OUT) MODEL=$(MODEL) WEIGHTS=$(WEIGHTS) SIZE=$(SIZE) BALANCE=$(BALANCE) AUGMENT=$(AUGMENT) RESAMPLE=$(RESAMPLE) EPOCHS=$(EPOCHS)"
 
 all: evaluate  ## install, draw the sample (or take DATA=), prepare, verify, train, evaluate and say where all is
 	@echo
 	@echo "Model:   $(OUT)/model   (model.keras, saved_model/, metrics.json, plots)"
 	@echo "Report:  $(OUT)/data/report.html"
 	@echo "Shards:  $(OUT)/data"
+	@[ -n "$(MODEL)" ] || [ "$(DATA)" = build/sample ] || echo "Few photographs? Published weights are usually much \
+	better: make all DATA=$(DATA) OUT=$(OUT)-transfer MODEL=MobileNetV2"
 
 sample: $(VENV)/.run  ## draw the sample images into build/sample
 	$(RUN) -m pipelines sample --output build/sample
@@ -65,7 +71,8 @@ verify: prepare  ## prepare, then check every file, digest, record and count
 	$(RUN) -m pipelines verify "$(OUT)/data"
 
 train: verify  ## prepare, verify, then train into OUT/model
-	$(RUN) -m trainer train --data "$(OUT)/data" --output "$(OUT)/model" --epochs $(EPOCHS) --resample $(RESAMPLE) $(TRAIN_FLAGS)
+	$(RUN) -m trainer train --data "$(OUT)/data" --output "$(OUT)/model" --epochs $(EPOCHS) --resample $(RESAMPLE) \
+		$(if $(MODEL),--model "$(MODEL)" --recipe transfer) $(if $(WEIGHTS),--init-weights "$(WEIGHTS)") $(TRAIN_FLAGS)
 
 evaluate: train  ## prepare, verify, train, then evaluate on SPLIT
 	$(RUN) -m trainer evaluate --model "$(OUT)/model" --data "$(OUT)/data" --split $(SPLIT)

@@ -25,7 +25,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -86,8 +86,8 @@ def main() -> int:
     return 0
 
 
-def prepare(photos: pathlib.Path, work: pathlib.Path, size: str) -> None:
-    """Both datasets in the three ways; those that are there are kept."""
+def prepare(photos: pathlib.Path, work: pathlib.Path, size: str, kinds: Iterable[str] = PREPARED) -> None:
+    """Prepares both datasets in each of these ways; those that are there are kept."""
     manifest = work / "dogcat.csv"
     write_manifest(photos / "dogcat", manifest)
     sources = {
@@ -95,8 +95,8 @@ def prepare(photos: pathlib.Path, work: pathlib.Path, size: str) -> None:
         "dogcat": [str(manifest), "--allow-outside"],
     }
     for name, source in sources.items():
-        for kind, options in PREPARED.items():
-            output = work / f"{name}-{kind}"
+        for kind in kinds:
+            options, output = PREPARED[kind], work / f"{name}-{kind}"
             if not (output / "contract.json").exists():
                 command = [sys.executable, "-m", "pipelines", "prepare", "--input", *source, "--output", str(output)]
                 subprocess.run([*command, "--size", size, "--encoding", "uint8", *options], cwd=ROOT, check=True)

@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "pipelines/formats": "images",
     "pipelines/prepare": "job",
     "trainer/config": "pipelines/core pipelines/options",
+    "trainer/recipe": "config pipelines/contract pipelines/core pipelines/options",
     "trainer/run_dir": "config pipelines/contract pipelines/core pipelines/options",
     "trainer/cloud_mirror": "config pipelines/core",
     "trainer/data": "config pipelines/contract pipelines/core",
@@ -68,9 +69,10 @@ MAY_IMPORT = {
     "doctor/run_probes doctor/subject doctor/tools",
     "trainer/doctor/command": "doctor/config doctor/run_probes doctor/subject doctor/probes doctor/program "
     "doctor/output pipelines/core",
-    "trainer/cli": "config run_dir ablation bench doctor/command doctor/config evaluation models reporting "
+    "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config evaluation models reporting "
     "serving training pipelines/cli pipelines/contract pipelines/core pipelines/options",
-    "trainer/task": "cli cloud_mirror config run_dir training pipelines/contract pipelines/core pipelines/options",
+    "trainer/task": "cli cloud_mirror config recipe run_dir training pipelines/contract pipelines/core "
+    "pipelines/options",
     "trainer/__main__": "cli",
 }
 # What only these files of the trainer may import: pipelines/images, to open the image files of strangers.

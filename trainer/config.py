@@ -22,6 +22,9 @@ JIT = ("auto", "on", "off")
 STRATEGIES = ("one", "mirrored", "multiworker")
 CACHES = ("none", "memory")
 NO_CACHE = "none"
+IMAGENET = "imagenet"  # value of --init-weights
+UNFREEZE_ALL = "all"  # value of --unfreeze
+BATCH_NORMS = ("auto", "train", "freeze")
 TRAIN_SPLIT = "train"
 NO_VALIDATION = "none"
 NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
@@ -68,9 +71,28 @@ class TrainConfig:
     )
     init_weights: str = option(
         "",
-        "file with the initial weights: model.keras or last.keras of an earlier run, or a .weights.h5 or .h5 file; "
-        "from a run with other classes, the head's weights are not loaded (default: the network's own initialization)",
-        metavar="PATH",
+        "initial weights; imagenet: those that Keras publishes for a network of keras.applications (downloaded once); "
+        "or a file: model.keras or last.keras of an earlier run, or a .weights.h5 or .h5 file. From a run with other "
+        "classes, the weights of the head are not loaded (default: random weights)",
+        metavar="imagenet|PATH",
+    )
+    fit_head: bool = option(
+        False,
+        "fit the head, which is the last Dense layer, before the first epoch: the features of all train images are "
+        "computed once, and the head becomes the logistic regression of the classes on them. With --epochs 0 that is "
+        "all",
+    )
+    unfreeze: str = option(
+        UNFREEZE_ALL,
+        "layers that train after the --freeze-epochs; all: every layer; none: only the head; top=N: the head and the "
+        "last N layers with weights before it",
+        metavar="all|none|top=N",
+    )
+    batch_norm: str = option(
+        "auto",
+        "batch normalizations of the network; train: their statistics follow the train images; freeze: they stay as "
+        "they are, which is better for pretrained weights and few images; auto: freeze with --init-weights, else train",
+        choices=BATCH_NORMS,
     )
     freeze_epochs: int = option(
         0, "number of first epochs that train only the head, which is the last Dense layer, and freeze all other layers"
@@ -80,7 +102,7 @@ class TrainConfig:
         "learning rate of the head while --freeze-epochs freezes the other layers; 0: the same as --learning-rate",
         limits=Range(0, 100),
     )
-    epochs: int = option(15, "number of passes over the train split", limits=Range(1, 100_000))
+    epochs: int = option(15, "number of passes over the train split; 0 only with --fit-head", limits=Range(0, 100_000))
     batch_size: int = option(32, "number of images per step, on all devices together", limits=Range(1, 1 << 20))
     learning_rate: float = option(
         1e-3,
@@ -242,6 +264,9 @@ class TrainConfig:
                 f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
             )
         resample_temperature(self.resample)
+        unfrozen_layers(self.unfreeze)
+        if not self.epochs and not self.fit_head:
+            raise ConfigError("--epochs should be from 1 to 100000; 0 is for --fit-head. Received: 0.")
         if self.patience and self.validation == NO_VALIDATION:
             raise ConfigError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
         self._check_pairs()
@@ -269,6 +294,20 @@ class TrainConfig:
     def augmented_classes(self) -> list[str]:
         """Returns the class names of --augment-classes; an empty list means all classes."""
         return [name.strip() for name in self.augment_classes.split(",") if name.strip()]
+
+
+def unfrozen_layers(text: str) -> int | None:
+    """Returns how many layers before the head --unfreeze means; None for all.
+
+    Raises:
+      ConfigError: the text has none of the three forms.
+    """
+    name, equals, value = text.partition("=")
+    if not equals and name in (UNFREEZE_ALL, "none"):
+        return None if name == UNFREEZE_ALL else 0
+    if name != "top" or not value.isdecimal() or not int(value):
+        raise ConfigError(f"--unfreeze should be all, none or top=N with N from 1 on. Received: {text!r}.")
+    return int(value)
 
 
 def resample_temperature(text: str) -> float:

@@ -27,6 +27,7 @@ from pipelines.core import streams
 from pipelines.core.terminal import stderr_held
 from pipelines.core.urls import is_remote
 from pipelines.options import command_line
+from trainer import recipe
 from trainer.cli.commands import guarded
 from trainer.config import TrainConfig, TrainerError
 
@@ -57,6 +58,7 @@ def _main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    recipe.add(parser)
     command_line.add_with_file(parser, TrainConfig, "such as config.yaml of an earlier run")
     arguments = vars(parser.parse_args(command_line.dashes(argv)))
     return guarded("task", lambda: run(job(arguments, os.environ)))
@@ -68,23 +70,26 @@ def job(arguments: dict[str, Any], environment: Mapping[str, str]) -> Job:
     Raises:
       TrainerError: AIP_TRAINING_DATA_URI names no prepared dataset, or as `command_line.made`.
     """
+    name = arguments.pop("recipe", "")
     values, data = command_line.values(TrainConfig, arguments), environment.get("AIP_TRAINING_DATA_URI", "")
     if data:
         values.setdefault("data", data)
     output = values.get("output", "")
     if not output or is_remote(output):
         values["output"] = tempfile.mkdtemp(prefix="shardmill-run-")
-    config = command_line.made(TrainConfig, values)
+    if not values.get("data"):
+        command_line.made(TrainConfig, values)  # reports that it is missing
     try:
-        contracts.load(config.data)
+        contracts.load(values["data"])
     except ContractError as e:
-        if config.data != data:
+        if values["data"] != data:
             raise
         raise TrainerError(
             "AIP_TRAINING_DATA_URI should be a directory that `python -m pipelines prepare` wrote. Received: "
             f"{data!r}. Vertex AI's own managed datasets are lists of files: prepare them first, and give the result "
             "as --data."
         ) from e
+    config = command_line.made(TrainConfig, recipe.filled(values, name))
     place = output if is_remote(output) else environment.get("AIP_CHECKPOINT_DIR", "")
     return Job(config, place, environment.get("AIP_MODEL_DIR", ""), environment.get("AIP_TENSORBOARD_LOG_DIR", ""))
 

@@ -20,7 +20,13 @@ def test_what_changes_nothing_in_the_result_does_not_make_configs_differ():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"epochs": 0}, "--epochs should be from 1 to 100000. Received: 0."),
+        ({"epochs": 0}, "--epochs should be from 1 to 100000; 0 is for --fit-head. Received: 0."),
+        ({"epochs": -1, "fit_head": True}, "--epochs should be from 0 to 100000. Received: -1."),
+        ({"unfreeze": "some"}, "--unfreeze should be all, none or top=N with N from 1 on. Received: 'some'."),
+        ({"unfreeze": "top=0"}, "Received: 'top=0'."),
+        ({"unfreeze": "top=-3"}, "Received: 'top=-3'."),
+        ({"unfreeze": "all=3"}, "Received: 'all=3'."),
+        ({"batch_norm": "some"}, "--batch-norm should be one of auto, train, freeze. Received: 'some'."),
         ({"batch_size": 0}, "--batch-size should be from 1 to"),
         ({"seed": -1}, "--seed should be from 0 to 2147483647. Received: -1."),
         ({"learning_rate": float("nan")}, "--learning-rate should be above 0 and at most 100. Received: nan."),
@@ -92,7 +98,7 @@ def test_argparse_errors_exit_with_2(argv, said, capsys):
     ("argv", "said"),
     [
         (["train", "--data", "d"], "train: The following options are required: --output."),
-        (["train", "--data", "d", "--output", "o", "--epochs", "0"], "train: --epochs should be from 1 to 100000."),
+        (["train", "--data", "d", "--output", "o", "--epochs", "0"], "train: --epochs should be from 1 to 100000;"),
         (["bench", "--data", "d", "--windows", "0"], "bench: --windows should be from 1 to 1000."),
         (["ablate", "--data", "d", "--seeds", "0"], "ablate: --seeds should be from 1 to 1000."),
         (["doctor"], "doctor: Give something to look at"),

@@ -18,6 +18,7 @@ from pipelines.core import streams
 from pipelines.core.terminal import stderr_held
 from pipelines.options import command_line, config_fields
 from pipelines.options.config_fields import flag
+from trainer import recipe
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import COMMANDS
@@ -71,7 +72,9 @@ def _of_users_program(argv: Sequence[str]) -> tuple[Sequence[str], tuple[str, ..
 def _train(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
-    config = command_line.merged(TrainConfig, arguments)
+    name = arguments.pop("recipe")
+    values = recipe.filled(command_line.values(TrainConfig, arguments), name)
+    config = command_line.made(TrainConfig, values)
     contracts.load(config.data)  # reports a wrong path within milliseconds, before TensorFlow is imported
     run_dir.check(config.output)
     with stderr_held():
@@ -199,6 +202,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"shardmill {pipelines.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     train = _command(commands, "train")
+    recipe.add(train)
     command_line.add_with_file(train, TrainConfig, "such as config.yaml of an earlier run")
     measure = _command(commands, "bench")
     command_line.add(measure, bench.BenchConfig)

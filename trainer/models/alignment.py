@@ -18,31 +18,10 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core.text import listed
 from trainer.config import TrainerError
+from trainer.models import pretrained
 
 NAMED = 12  # classes that an error names
 MIN_SPAN = 0.5  # a smaller value range was scaled twice: a right scaling has a range of 1 (unit) to about 5
-
-# The normalization that the published weights of keras.applications need, from each network's preprocess_input (Keras
-# 3.15). "none": the network normalizes 0..255 itself. A contract cannot have the normalization caffe (BGR minus means).
-PRETRAINED_RANGE = {
-    "ResNet50V2": "symmetric",
-    "ResNet101V2": "symmetric",
-    "ResNet152V2": "symmetric",
-    "ResNet": "caffe",
-    "VGG": "caffe",
-    "DenseNet": "imagenet",
-    "MobileNetV3": "symmetric",
-    "EfficientNetV2B": "imagenet",
-    "EfficientNetV2": "symmetric",
-    "EfficientNet": "none",
-    "ConvNeXt": "imagenet",
-    "InceptionV3": "symmetric",
-    "InceptionResNetV2": "symmetric",
-    "Xception": "symmetric",
-    "MobileNet": "symmetric",
-    "NASNet": "symmetric",
-}
-OWN_PREPROCESSING = ("MobileNetV3", "EfficientNet", "ConvNeXt")  # networks that also accept 0..255
 
 
 class AlignmentError(TrainerError):
@@ -98,6 +77,8 @@ def _check_input(network: keras.Model, contract: Contract) -> None:
 
 def _check_range(network: keras.Model, contract: Contract) -> None:
     """Compares the value range at the first trained layer with that of the contract."""
+    if any(layer.name == pretrained.CONVERSION for layer in network.layers):
+        return  # the layer was made from the contract
     mode, promised = contract.normalization.mode, contract.value_range
     reached = range_at_first_weights(network, contract.image_shape, promised)
     own = not np.allclose(reached, promised, rtol=1e-3, atol=1e-3)
@@ -165,39 +146,24 @@ def _starts_with_normalization(network: Any) -> bool:
     return any(isinstance(layer, kinds) for layer in trained[:2])
 
 
-def check_weights_range(name: str, path: str, contract: Contract) -> None:
-    """Checks that weights were trained on the value range of the contract.
+def check_weights_range(path: str, contract: Contract) -> None:
+    """Checks that weights of an earlier run suit the normalization of a contract.
 
-    The folder of an earlier run has that run's contract next to the weights. Published weights of `keras.applications`
-    have a known range. Nothing is known about other files, so all of them are accepted. Two datasets with z-scores fit
-    although their means and deviations differ: both have values of mean 0 and deviation 1.
+    The folder of an earlier run has that run's contract next to the weights. Nothing is known about other files, so all
+    of them are accepted. Two datasets with z-scores fit although their means and deviations differ: both have values of
+    mean 0 and deviation 1.
 
     Raises:
       AlignmentError: the weights were trained on another range of values.
     """
-    folder = os.path.dirname(path) or "."
-    if os.path.isfile(os.path.join(folder, contracts.FILE_NAME)):
-        trained = contracts.load(folder)
-        if not (_normalization(trained) == _normalization(contract) or _are_zscores(trained, contract)):
-            raise AlignmentError(
-                f"The weights in {path!r} were trained on images normalized {_describe(trained)}; the dataset's are "
-                f"{_describe(contract)}: prepare the dataset the same way, or start from random weights."
-            )
+    if not pretrained.is_of_a_run(path):
         return
-    wanted = next((mode for prefix, mode in PRETRAINED_RANGE.items() if name.startswith(prefix)), None)
-    mode = contract.normalization.mode
-    if ":" in name or wanted in (None, mode) or (mode == "none" and name.startswith(OWN_PREPROCESSING)):
-        return
-    if wanted == "caffe":
+    trained = contracts.load(os.path.dirname(path) or ".")
+    if not (_normalization(trained) == _normalization(contract) or _are_zscores(trained, contract)):
         raise AlignmentError(
-            f"Published weights of {name} want BGR pixels minus channel means; the contract's images are RGB, "
-            f"{_describe(contract)}: choose another network, such as ResNet50V2 or MobileNetV2, or leave "
-            "--init-weights out."
+            f"The weights in {path!r} were trained on images normalized {_describe(trained)}; the dataset's are "
+            f"{_describe(contract)}: prepare the dataset the same way, or start from random weights."
         )
-    raise AlignmentError(
-        f"Published weights of {name} want images normalized {wanted!r}; the contract's are {_describe(contract)}: "
-        f"prepare with --normalize {wanted}, or leave --init-weights out."
-    )
 
 
 def check_contracts(trained: Contract, data: Contract) -> None:

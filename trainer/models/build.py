@@ -14,8 +14,8 @@ import numpy as np
 
 from pipelines.contract import Contract
 from pipelines.core.text import first_line
-from trainer.config import TrainerError
-from trainer.models import alignment, hdf5_file, keras_file, networks
+from trainer.config import IMAGENET, TrainerError
+from trainer.models import alignment, hdf5_file, keras_file, networks, pretrained
 
 BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
     "cnn": networks.small_cnn,
@@ -23,7 +23,7 @@ BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
 }
 
 
-def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
+def build(name: str, contract: Contract, weights: str = "", load_weights: bool = True) -> keras.Model:
     """Builds the network called `name` for a dataset.
 
     It maps float32 (B, H, W, 3), normalized as in the contract, to (B, classes).
@@ -31,7 +31,8 @@ def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
     Args:
       name: "cnn", "resnet20", a network of `keras.applications`, or "module:function" for a function that takes the
         contract.
-      weights: a file with the initial weights; "" for random weights.
+      weights: "imagenet", or a file with the initial weights; "" for random weights.
+      load_weights: False to build the same network with random weights, for a checkpoint to be restored.
 
     Raises:
       TrainerError: there is no such network, it disagrees with the contract (the message names both sides), or the
@@ -42,27 +43,39 @@ def build(name: str, contract: Contract, weights: str = "") -> keras.Model:
             f"Training needs at least two classes. Dataset {contract.name!r} has {len(contract.labels)}: "
             f"{', '.join(contract.labels)}. Prepare it with a folder for each class."
         )
-    network, target = make(name, contract)
+    network, target = make(name, contract, weights, load_weights)
     alignment.check_model(network, contract)
-    if weights:
-        alignment.check_weights_range(name, weights, contract)
+    if weights and load_weights and weights != IMAGENET:
+        alignment.check_weights_range(weights, contract)
         _load_weights(network, target, weights)
     return network
 
 
-def make(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
-    """Builds the network with random weights, without checks.
+def make(name: str, contract: Contract, weights: str = "", downloads: bool = False) -> tuple[keras.Model, keras.Model]:
+    """Builds the network without checks.
+
+    Its weights are random, or those of ImageNet.
+
+    Args:
+      name, weights: as in `build`. Published weights want images of their own normalization, and the network then
+        begins with the layer that makes these of the contract's images.
+      downloads: True to give it the weights of ImageNet if `weights` names them.
 
     Returns:
       The network, and the part of it whose weights are in published files without a head.
     """
+    if weights == IMAGENET and (name in BUILT_IN or ":" in name):
+        raise TrainerError(
+            f"--init-weights imagenet is for networks of keras.applications, such as MobileNetV2. For --model {name} "
+            "give a file with weights."
+        )
     if name in BUILT_IN:
         network = BUILT_IN[name](contract.image_shape, len(contract.labels))
         return network, network
     if ":" in name:
         network = _from_function(name, contract)
         return network, network
-    return _from_applications(name, contract)
+    return _from_applications(name, contract, pretrained.is_published(name, weights), downloads and weights == IMAGENET)
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
@@ -123,30 +136,33 @@ def _from_function(name: str, contract: Contract) -> keras.Model:
     return network
 
 
-def _from_applications(name: str, contract: Contract) -> tuple[keras.Model, keras.Model]:
+def _from_applications(
+    name: str, contract: Contract, is_published: bool, downloads: bool
+) -> tuple[keras.Model, keras.Model]:
     """Builds a network of `keras.applications`; returns (network, backbone).
 
     Published weight files without a head hold the weights of the backbone.
     """
-    constructor = getattr(keras.applications, name, None)
-    if not callable(constructor) or inspect.ismodule(constructor):
+    constructor = pretrained.constructor(name)
+    if constructor is None:
         known = [n for n in dir(keras.applications) if n[0].isupper()]
         raise TrainerError(
             f"--model should be {', '.join(BUILT_IN)}, module:function, or a keras.applications network "
             f"({', '.join(known)}). Received: {name!r}."
         )
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {"include_top": False, "input_shape": contract.image_shape, "pooling": "avg"}
     if "include_preprocessing" in inspect.signature(constructor).parameters:
-        # Its own Rescaling is right for 0..255 only. Other images are normalized already.
-        options["include_preprocessing"] = contract.normalization.mode == "none"
+        # Its own Rescaling is right for 0..255 only. Other images are normalized already, or are converted.
+        options["include_preprocessing"] = contract.normalization.mode == "none" and not is_published
     try:
-        backbone = constructor(
-            include_top=False, weights=None, input_shape=contract.image_shape, pooling="avg", **options
-        )
+        backbone = pretrained.imagenet_backbone(name, options) if downloads else constructor(weights=None, **options)
+    except TrainerError:
+        raise
     except ValueError as e:
         raise TrainerError(f"{name} does not take the contract's {contract.image_shape}: {first_line(e)}") from e
     inputs = keras.Input(contract.image_shape, name="image")
-    x = keras.layers.Dropout(0.2)(backbone(inputs))
+    images = pretrained.converted(inputs, contract, pretrained.wanted_pixels(name)) if is_published else inputs
+    x = keras.layers.Dropout(0.2)(backbone(images))
     outputs = keras.layers.Dense(len(contract.labels), name="logits")(x)
     return keras.Model(inputs, outputs, name=name.lower()), backbone
 

@@ -51,7 +51,7 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
     for axes, name in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
         for key, label, color in ((name, "train", GRAY), (f"val_{name}", "validation", BLUE)):
             if key in history:
-                axes.plot(range(1, len(history[key]) + 1), history[key], label=label, color=color, marker=".")
+                axes.plot(history["epoch"], history[key], label=label, color=color, marker=".")
         axes.axvline(best, color=ORANGE, linestyle="--", linewidth=1, label=f"kept: epoch {best}")
         axes.set(xlabel="epoch", title=name.replace("_", " "))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # epochs are integers

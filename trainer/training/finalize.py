@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from trainer.serving import export
 from trainer.serving.export_check import Parity
 from trainer.training.history import Progress
 
+FEW_IMAGES = 1000  # for each class: below it, published weights are worth a try first
 _log = logging.getLogger(__name__)
 
 
@@ -65,7 +67,7 @@ def write(
     with run_dir.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     with run_dir.writing(run.logs):
-        tensorboard.write(run.logs, run.plots, list(scores.values()), progress.best_epoch - 1)
+        tensorboard.write(run.logs, run.plots, list(scores.values()), max(0, progress.best_epoch - 1))
     with run_dir.writing(run.page):
         write_page(config, network, run, progress, scores)
     result = metrics(config, contract, network, progress, scores)
@@ -74,6 +76,8 @@ def write(
     run_dir.drop_checkpoints(run)
     for line in summary(run, scores, progress.best_epoch, served, config.validation):
         _log.info("%s", line)
+    if advice := better_start(config, contract):
+        _log.info("\n%s", advice)
     return result
 
 
@@ -99,7 +103,7 @@ def write_page(
     facts = {
         "network": f"{config.model}, {network.count_params():,} parameters",
         "seed": str(config.seed),
-        "epochs": f"{len(progress.rows)}, of which the weights of number {progress.best_epoch} were kept",
+        "epochs": f"{progress.trained_epochs()}; {kept(progress.best_epoch)} were kept",
     }
     evaluation_files.write_files(run.directory, run.directory.resolve().name, facts, list(scores.values()), config.data)
 
@@ -112,7 +116,7 @@ def metrics(
         "model": config.model,
         "parameters": network.count_params(),
         "seed": config.seed,
-        "epochs": {"asked": config.epochs, "run": len(progress.rows), "kept": progress.best_epoch},
+        "epochs": {"asked": config.epochs, "run": progress.trained_epochs(), "kept": progress.best_epoch},
         "dataset": run_dir.dataset_digests(contract),
         "labels": list(contract.labels),
         "train_records": contract.split(TRAIN_SPLIT).records,
@@ -121,13 +125,31 @@ def metrics(
     }
 
 
+def better_start(config: TrainConfig, contract: Contract) -> str:
+    """Returns what would suit few images better; "" if there is nothing to say."""
+    each = sum(contract.split(TRAIN_SPLIT).natural.values()) / len(contract.labels)
+    if config.init_weights or each >= FEW_IMAGES:
+        return ""
+    return (
+        f"This network began with random weights and had {each:,.0f} train images for each class. With so few, weights "
+        "that were trained on ImageNet are usually much better (docs/training.md has figures). To try them:\n"
+        f"  python -m trainer train --data {shlex.quote(config.data)} --output {shlex.quote(config.output)}-transfer "
+        f"--recipe transfer"
+    )
+
+
+def kept(epoch: int) -> str:
+    """Returns the words for the weights of an epoch; 0 is the fitted head."""
+    return f"the weights of epoch {epoch}" if epoch else "the weights of the fitted head, before the first epoch"
+
+
 def summary(run: Run, scores: dict[str, Assessment], best: int, served: Parity, split: str) -> list[str]:
     """Returns the lines that the command prints at the end.
 
     They are the scores of each split and the paths of all results.
     """
     chosen = f"the best balanced accuracy on {split!r}" if split != NO_VALIDATION else "the last one"
-    lines = [f"kept the weights of epoch {best}: {chosen}"]
+    lines = [f"kept {kept(best)}: {chosen}"]
     for name, result in scores.items():
         lines.append(f"\n{name}, {result.records} records\n{score_table.table(result)}")
     lines.append(f"\nserved as a SavedModel, {served.sentence()}")

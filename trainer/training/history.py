@@ -50,8 +50,8 @@ class Progress:
             network, epochs, batch_size, records, patience,
         )  # fmt: skip
         self.run = run
-        self.rows: list[dict[str, float]] = []
-        self.best_epoch = 0  # counted from 1; 0 before the first epoch has ended
+        self.rows: list[dict[str, float]] = []  # the first one is of epoch 0 if the head was fitted before the epochs
+        self.best_epoch = 0  # counted from 1; 0 is the fitted head, or that no epoch has ended
         self.weights: list[np.ndarray] = []  # of the best epoch
         self._best: tuple[float, float] = (-math.inf, -math.inf)
         self._logs: dict[str, Any] = {}
@@ -70,8 +70,11 @@ class Progress:
         self._rate = (last - first) / max(time.perf_counter() - self._began, 1e-9)
 
     def end(self, epoch: int, values: dict[str, float]) -> None:
-        """Adds the metrics of epoch `epoch`, counted from 1, to the history."""
-        row = {"epoch": epoch, **dict(sorted(values.items())), "images_per_second": self._rate}
+        """Adds the metrics of epoch `epoch`, counted from 1, to the history.
+
+        Epoch 0 is the state before the first epoch.
+        """
+        row = {"epoch": epoch, "images_per_second": self._rate} | dict(sorted(values.items()))
         self.rows.append(row)
         better = self._keep_if_better(epoch, values)
         self._write()
@@ -80,7 +83,11 @@ class Progress:
 
     def exhausted(self) -> bool:
         """Tells whether the last `patience` epochs were not better than the best one."""
-        return bool(self.patience) and len(self.rows) - self.best_epoch >= self.patience
+        return bool(self.patience) and self.trained_epochs() - self.best_epoch >= self.patience
+
+    def trained_epochs(self) -> int:
+        """Returns the number of epochs that have ended."""
+        return int(self.rows[-1]["epoch"]) if self.rows else 0
 
     def put_back(self) -> None:
         """Gives the network its best weights."""
@@ -129,7 +136,7 @@ class Progress:
 
     def _log(self, row: dict[str, float]) -> None:
         """Writes a row to TensorBoard's logs under the names that Keras uses."""
-        if self.run is None:
+        if self.run is None or not row["epoch"]:
             return
         with run_dir.writing(self.run.logs):
             for name, value in row.items():

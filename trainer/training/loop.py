@@ -128,6 +128,19 @@ def run(
     model.enter(epochs)  # so that nothing stays frozen
 
 
+def judge_start(state: State, inputs: Input, compiled: Compiled, values: dict[str, float]) -> None:
+    """Adds the state before the first epoch to the history, as epoch 0.
+
+    Args:
+      state, inputs, compiled: as in `run`.
+      values: the metrics on the train split.
+    """
+    if inputs.validation is not None:
+        found = _validate(state.model, compiled.test, inputs.validation)
+        values = values | {f"val_{name}": value for name, value in found.items()}
+    state.progress.end(0, values)
+
+
 def _validate(model: TrainedModel, test: Run, validation: tf.data.Dataset) -> dict[str, float]:
     iterator, batches = iter(validation), int(validation.cardinality())
     for first in range(0, batches, CHECK_STEPS):

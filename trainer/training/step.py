@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, unfrozen_layers
 from trainer.data import class_sampling
 from trainer.models import build as models
-from trainer.models.backbone import Backbone
+from trainer.models.backbone import Backbone, freeze_batch_norm
 from trainer.training import distribution, losses, mixed_precision, optimizers
 from trainer.training.augmentation import Augmentation
 from trainer.training.keras_metrics import BalancedAccuracy, RunningMean
@@ -63,7 +63,10 @@ class TrainedModel(keras.Model):
         self.network = network
         self.dequantize = Dequantize(contract)
         self.augmentation = Augmentation(config, contract)
-        self.backbone = Backbone(network) if config.freeze_epochs else None
+        unfrozen = unfrozen_layers(config.unfreeze)
+        self.backbone = Backbone(network, unfrozen) if config.freeze_epochs or unfrozen is not None else None
+        if self.backbone is not None:
+            self.backbone.unfreeze()
         self.head_optimizer: keras.optimizers.Optimizer | None = None
         self.freeze_epochs, self.averages = config.freeze_epochs, bool(config.ema)
         self.frozen = False
@@ -217,8 +220,10 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
       steps: number of steps of an epoch, for the learning-rate schedules.
 
     Raises:
-      TrainerError: --augment-classes or --freeze-epochs is not possible with this dataset or network.
+      TrainerError: --augment-classes, --freeze-epochs or --unfreeze is not possible with this dataset or network.
     """
+    if config.batch_norm == "freeze" or (config.batch_norm == "auto" and config.init_weights):
+        freeze_batch_norm(network)
     training = TrainedModel(config, contract, network)
     training.compile(
         optimizer=mixed_precision.scaled(config, optimizers.optimizer(config, steps, network.trainable_variables)),
@@ -233,7 +238,7 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     )
     # The optimizer is built now, so that a checkpoint can be restored before the first step.
     training.optimizer.build(network.trainable_variables)
-    if training.backbone is not None:
+    if training.backbone is not None and config.freeze_epochs:
         training.head_optimizer = mixed_precision.scaled(config, optimizers.head_optimizer(config))
         training.head_optimizer.build(training.backbone.head.trainable_variables)
     return training

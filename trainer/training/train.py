@@ -30,7 +30,7 @@ from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset, integrity
 from trainer.evaluation import evaluate
-from trainer.models import build
+from trainer.models import build, pretrained
 from trainer.training import (
     augmentation,
     checkpoint_file,
@@ -38,6 +38,7 @@ from trainer.training import (
     compiled_steps,
     distribution,
     finalize,
+    linear_head,
     loop,
     mixed_precision,
     nonfinite,
@@ -90,7 +91,7 @@ def _train(
     checkpoint = resume.find(run, about) if config.resume else None
     cluster.agree(used, config, about, resume.step_of(checkpoint))
     start_keras(config.seed, config.deterministic)
-    network = build.build(config.model, contract, "" if checkpoint else config.init_weights)
+    network = build.build(config.model, contract, config.init_weights, load_weights=not checkpoint)
     if not checkpoint and not worker:
         _begin(config, contract, run)
     _log.info(
@@ -102,8 +103,9 @@ def _train(
     for warning in warnings:
         _log.warning("%s", warning)
     with sigterm.noted(active=of == 1) as ending:  # with several workers, a worker that saves would wait for the others
+        fitted = linear_head.fit(config, contract, network) if config.fit_head and not checkpoint else None
         checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
-        progress = _fit(config, contract, network, used, checkpoints, resume.Session(saved, ending))
+        progress = _fit(config, contract, network, used, checkpoints, fitted, resume.Session(saved, ending))
     result = {} if worker else finalize.write(config, contract, network, run, progress)
     cluster.wait_for_all(used)
     return result
@@ -119,6 +121,7 @@ def _checked(config: TrainConfig, contract: Contract) -> list[str]:
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     warnings = [
         *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
+        *pretrained.warnings(config.model, config.init_weights, contract.split(TRAIN_SPLIT).records),
         *mixed_precision.warnings(config),
     ]  # fmt: skip
     check_transform(config.data, contract)  # the export needs the graph: a fault of it is reported before training
@@ -222,11 +225,15 @@ def _fit(
     network: keras.Model,
     used: tf.distribute.Strategy,
     checkpoints: resume.Checkpoints,
+    fitted: dict[str, float] | None,
     session: resume.Session,
 ) -> Progress:
     """Trains from a checkpoint or from the beginning.
 
     It leaves the best weights in the network.
+
+    Args:
+      fitted: the metrics of a head that was fitted before the first epoch; None without one.
     """
     position, steps = loop.Position(), nonfinite.steps_of_epoch(config, contract)
     inputs = _inputs(config, position, distribution.share(used))
@@ -251,6 +258,8 @@ def _fit(
 
     with cluster.one_sentence_if_one_is_gone(used):
         compiled = _compiled(config, model, inputs.training.element_spec, used)
+        if fitted:
+            loop.judge_start(state, inputs, compiled, fitted)
         loop.run(state, inputs, compiled, config.epochs, steps, saver.after_step, broke)
     with model.averaged():
         mixed_precision.hand_over(trained, network)

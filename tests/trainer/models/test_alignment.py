@@ -2,7 +2,6 @@ import dataclasses
 import warnings
 
 import keras
-import numpy as np
 import pytest
 from keras import layers
 
@@ -120,59 +119,11 @@ def test_range_is_measured_at_the_first_trained_layer():
     assert alignment.range_at_first_weights(nested(), (8, 8, 3), (0.0, 255.0)) == pytest.approx((-1, 1))
 
 
-@pytest.mark.parametrize(
-    ("name", "mode", "said"),
-    [
-        ("MobileNetV2", "zscore", "want images normalized 'symmetric'; the contract's are 'zscore' (-2..1.984"),
-        ("DenseNet121", "symmetric", "want images normalized 'imagenet'"),
-        ("EfficientNetB0", "unit", "want images normalized 'none'"),
-        ("EfficientNetV2B0", "unit", "want images normalized 'imagenet'"),
-        ("ResNet50", "imagenet", "want BGR pixels minus channel means"),
-        ("MobileNetV2", "none", "want images normalized 'symmetric'"),
-    ],
-)
-def test_published_weights_want_their_range(name, mode, said):
-    with pytest.raises(AlignmentError) as error:
-        alignment.check_weights_range(name, "w.h5", of_mode(mode))
-    assert said in str(error.value)
-
-
-def test_published_weights_on_the_right_range_and_unknown_weights_pass():
-    for name, mode in (
-        ("MobileNetV2", "symmetric"),
-        ("ResNet50V2", "symmetric"),
-        ("DenseNet121", "imagenet"),
-        ("EfficientNetB0", "none"),
-        ("MobileNetV3Small", "none"),
-        ("cnn", "zscore"),
-        ("module:function", "zscore"),
-    ):
-        alignment.check_weights_range(name, "w.h5", of_mode(mode))
-
-
-def test_every_network_of_keras_has_a_known_range():
-    names = [name for name in dir(keras.applications) if name[0].isupper()]
-    assert len(names) > 30
-    for name in names:
-        assert any(name.startswith(prefix) for prefix in alignment.PRETRAINED_RANGE), name
-
-
-def test_the_known_ranges_are_those_of_preprocess_input():
-    ends = np.array([[[[0.0] * 3, [255.0] * 3]]], np.float32)  # (1, 1, 2, 3): black and white
-    for module, prefix in (("mobilenet_v2", "MobileNet"), ("xception", "Xception"), ("resnet_v2", "ResNet50V2")):
-        mode = alignment.PRETRAINED_RANGE[prefix]
-        expected = normalization(mode).value_range
-        found = getattr(keras.applications, module).preprocess_input(ends.copy())
-        assert (found.min(), found.max()) == pytest.approx(expected, abs=1e-4)
-    densenet = keras.applications.densenet.preprocess_input(ends.copy())
-    assert (densenet.min(), densenet.max()) == pytest.approx(normalization("imagenet").value_range, abs=1e-3)
-
-
 def test_weights_of_an_earlier_run_carry_their_contract(tmp_path):
     write_dataset(tmp_path, mode="unit", splits={"train": (1, 1)})
     with pytest.raises(AlignmentError, match=r"were trained on images normalized 'unit'.*the dataset's are 'zscore'"):
-        alignment.check_weights_range("cnn", str(tmp_path / "model.keras"), of_mode("zscore"))
-    alignment.check_weights_range("cnn", str(tmp_path / "model.keras"), of_mode("unit"))
+        alignment.check_weights_range(str(tmp_path / "model.keras"), of_mode("zscore"))
+    alignment.check_weights_range(str(tmp_path / "model.keras"), of_mode("unit"))
 
 
 def test_zscores_of_two_datasets_fit(tmp_path):
@@ -180,13 +131,13 @@ def test_zscores_of_two_datasets_fit(tmp_path):
     write_dataset(tmp_path, mode="zscore", splits={"train": (1, 1)})
     path, own = str(tmp_path / "model.keras"), normalization("zscore")
     other = dataclasses.replace(own, mean=(100.0,) * 3, scale=(0.02,) * 3, offset=(-2.0,) * 3)
-    alignment.check_weights_range("cnn", path, make_contract(normalization=other))
+    alignment.check_weights_range(path, make_contract(normalization=other))
     for refused in (
         make_contract(normalization=other, channel_order="BGR"),
         make_contract(normalization=dataclasses.replace(other, mode="unit")),
     ):
         with pytest.raises(AlignmentError, match="were trained on images normalized 'zscore'"):
-            alignment.check_weights_range("cnn", path, refused)
+            alignment.check_weights_range(path, refused)
 
 
 @pytest.mark.parametrize(

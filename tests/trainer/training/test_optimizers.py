@@ -138,6 +138,28 @@ def test_what_was_not_to_be_trained_stays_so():
     assert network.get_layer("bn").trainable
 
 
+@pytest.mark.parametrize(
+    ("options", "trained"),
+    [
+        ({"unfreeze": "none"}, {"head"}),
+        ({"unfreeze": "top=1", "batch_norm": "train"}, {"head", "bn"}),
+        ({"unfreeze": "top=2"}, {"head", "bn", "conv"}),
+        ({"unfreeze": "top=9"}, {"head", "bn", "conv"}),
+        ({"batch_norm": "freeze"}, {"head", "conv"}),
+        ({"init_weights": "w.keras"}, {"head", "conv"}),
+        ({"init_weights": "w.keras", "batch_norm": "train"}, {"head", "bn", "conv"}),
+        ({"unfreeze": "top=1", "batch_norm": "freeze"}, {"head", "conv"}),
+        ({"unfreeze": "none", "freeze_epochs": 1}, {"head"}),
+    ],
+)
+def test_which_layers_a_step_trains(options, trained):
+    """A frozen batch normalization keeps its statistics, too."""
+    network, model = prepared(**options)
+    model.enter(0)
+    model.enter(1)
+    assert {path.split("/")[0] for path in changed(network, model)} == trained
+
+
 def test_the_head_of_a_nested_network_is_its_last_dense_layer():
     contract = make_contract(image_shape=(32, 32, 3))
     network = build.build("MobileNetV2", contract)
@@ -149,7 +171,7 @@ def test_the_head_of_a_nested_network_is_its_last_dense_layer():
     backbone.unfreeze()
     assert len(network.trainable_variables) == everything
     flat = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2)])
-    with pytest.raises(TrainerError, match=r"--freeze-epochs needs a model that ends in a Dense layer.* Dense last"):
+    with pytest.raises(TrainerError, match=r"--fit-head need a model that ends in a Dense layer.* Dense last"):
         Backbone(flat)
 
 

@@ -162,7 +162,7 @@ def test_a_killed_streamed_run_comes_to_the_very_same_weights(tmp_path, monkeypa
 EVERYTHING = {
     "freeze_epochs": 1, "head_learning_rate": 0.01, "schedule": "cosine", "warmup_epochs": 0.5, "weight_decay": 0.01,
     "clip_norm": 1.0, "ema": 0.9, "mixup": 0.4, "cutmix": 1.0, "augment_classes": "broken", "resample": "uniform",
-    "loss": "focal", "label_smoothing": 0.1,
+    "loss": "focal", "label_smoothing": 0.1, "fit_head": True,
 }  # fmt: skip
 
 
