@@ -18,11 +18,13 @@ import tensorflow as tf
 
 from pipelines.contract import Contract
 from pipelines.core import atomic
+from pipelines.core.errors import ShardmillError
+from pipelines.core.text import first_line
 from trainer.config import TrainerError
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
 from trainer.models.outputs import probabilities_function
 from trainer.serving import export_check, tflite_onnx
-from trainer.serving.export_check import Parity, Samples
+from trainer.serving.export_check import ExportError, Parity, Samples
 from trainer.serving.serving_module import PixelServing, Serving
 
 ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # TensorFlow Serving's folder for files outside the graph
@@ -60,7 +62,8 @@ def write(
       The result of the check.
 
     Raises:
-      TrainerError: something else is at `path`, or the probabilities differ too much; `path` stays unchanged.
+      TrainerError: something else is at `path`. It stays unchanged.
+      ExportError: the probabilities differ too much, or this network cannot be exported. `path` stays unchanged.
     """
     form = FORMATS[kind]
     _check_path(path, kind, form.suffix)
@@ -70,7 +73,7 @@ def write(
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as temporary:  # same disk: a rename, not a copy
         whole = Path(temporary, "new")
-        form.write(network, data, contract, calibration, whole)
+        _write(form, network, data, contract, calibration, whole)
         found = export_check.judge(
             form.answer(whole, drawn), expected, drawn, export_check.tolerance(kind, contract, network, drawn)
         )
@@ -79,6 +82,40 @@ def write(
             os.replace(path, Path(temporary, "old"))
         os.replace(whole, path)
     return found
+
+
+def rehearse(network: keras.Model, data: str, contract: Contract) -> None:
+    """Exports a network and throws the export away.
+
+    A network that somebody else wrote may train and evaluate, but have no SavedModel. That is better known before the
+    first step than after the last one.
+
+    Raises:
+      ExportError: the network cannot be exported, or the export answers otherwise.
+    """
+    with tempfile.TemporaryDirectory(prefix="shardmill-export-") as folder:
+        write(network, data, contract, os.path.join(folder, "saved_model"))
+
+
+def _write(
+    form: Format, network: keras.Model, data: str, contract: Contract, calibration: Calibration, path: Path
+) -> None:
+    """Calls `form.write`.
+
+    Raises:
+      ExportError: TensorFlow or a converter cannot export this network.
+    """
+    try:
+        form.write(network, data, contract, calibration, path)
+    except (OSError, MemoryError, RuntimeError, tf.errors.OpError, ShardmillError):
+        raise
+    except Exception as e:  # each converter has its own types, and most faults are a ValueError or a TypeError
+        remedy = "Change the layer that it names, or build the network of other layers."
+        if "scope name" in str(e):
+            remedy = "Names of layers should begin with a letter, a digit or a dot."
+        raise ExportError(
+            f"Network {network.name!r} cannot be exported ({type(e).__name__}: {first_line(e)}). {remedy}"
+        ) from e
 
 
 def about(contract: Contract, calibration: Calibration) -> dict[str, Any]:

@@ -115,10 +115,14 @@ def judge(given: np.ndarray, expected: np.ndarray, drawn: Samples, tolerance: fl
     return Parity(difference, tolerance, len(expected), int(drawn.originals.sum()))
 
 
+class ExportError(TrainerError):
+    """Says that a network has no export, or that the export answers otherwise."""
+
+
 def refuse(found: Parity, path: str) -> None:
-    """Raises TrainerError if the difference is above the tolerance or NaN."""
+    """Raises ExportError if the difference is above the tolerance or NaN."""
     if not found.difference <= found.tolerance:
-        raise TrainerError(
+        raise ExportError(
             f"Nothing is written to {path!r}: on {found.records} records ({found.originals} from their source files) "
             f"the export differs from the trained network by {found.difference:.3g} in a probability; "
             f"{found.tolerance:g} is allowed. The dataset's transform graph does not give its records: prepare the "

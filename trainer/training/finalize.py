@@ -26,7 +26,7 @@ from trainer.evaluation.predictions import Predictions
 from trainer.reporting import evaluation_files, plots, score_table, tensorboard
 from trainer.run_dir import Run
 from trainer.serving import export
-from trainer.serving.export_check import Parity
+from trainer.serving.export_check import ExportError, Parity
 from trainer.training.history import Progress
 
 FEW_IMAGES = 1000  # for each class: below it, published weights are worth a try first
@@ -50,7 +50,8 @@ def write(
       The content of metrics.json.
 
     Raises:
-      TrainerError: a file cannot be written, or the export does not agree with the network.
+      TrainerError: a file cannot be written.
+      ExportError: the network has no export, or the export does not agree with it. All else is written.
     """
     with run_dir.writing(run.model):
         network.save(run.model)
@@ -61,8 +62,6 @@ def write(
     calibration = _calibrate(config, contract, found)
     with run_dir.writing(run.calibration):
         atomic.write_text(run.calibration, calibration.to_json())
-    with run_dir.writing(run.saved_model):
-        served = export.write(network, config.data, contract, str(run.saved_model), calibration)
     scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
     with run_dir.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
@@ -70,15 +69,30 @@ def write(
         tensorboard.write(run.logs, run.plots, list(scores.values()), max(0, progress.best_epoch - 1))
     with run_dir.writing(run.page):
         write_page(config, network, run, progress, scores)
+    served = _export(config, contract, network, run, calibration)
     result = metrics(config, contract, network, progress, scores)
     with run_dir.writing(run.metrics):
         atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)
-    for line in summary(run, scores, progress.best_epoch, served, config.validation):
+    said = served.sentence() if isinstance(served, Parity) else ""
+    for line in summary(run, scores, progress.best_epoch, said, config.validation):
         _log.info("%s", line)
+    if isinstance(served, ExportError):
+        raise ExportError(f"The run is complete and evaluated, but has no export. {served}") from served
     if advice := better_start(config, contract):
         _log.info("\n%s", advice)
     return result
+
+
+def _export(
+    config: TrainConfig, contract: Contract, network: keras.Model, run: Run, calibration: Calibration
+) -> Parity | ExportError:
+    """Exports the network; returns what was measured, or why there is no export."""
+    try:
+        with run_dir.writing(run.saved_model):
+            return export.write(network, config.data, contract, str(run.saved_model), calibration)
+    except ExportError as e:
+        return e
 
 
 def evaluated(contract: Contract) -> list[str]:
@@ -143,7 +157,7 @@ def kept(epoch: int) -> str:
     return f"the weights of epoch {epoch}" if epoch else "the weights of the fitted head, before the first epoch"
 
 
-def summary(run: Run, scores: dict[str, Assessment], best: int, served: Parity, split: str) -> list[str]:
+def summary(run: Run, scores: dict[str, Assessment], best: int, served: str, split: str) -> list[str]:
     """Returns the lines that the command prints at the end.
 
     They are the scores of each split and the paths of all results.
@@ -152,9 +166,11 @@ def summary(run: Run, scores: dict[str, Assessment], best: int, served: Parity, 
     lines = [f"kept {kept(best)}: {chosen}"]
     for name, result in scores.items():
         lines.append(f"\n{name}, {result.records} records\n{score_table.table(result)}")
-    lines.append(f"\nserved as a SavedModel, {served.sentence()}")
+    if served:
+        lines.append(f"\nserved as a SavedModel, {served}")
     places = {
-        "model": run.model, "last epoch": run.last, "saved model": run.saved_model, "metrics": run.metrics,
+        "model": run.model, "last epoch": run.last, **({"saved model": run.saved_model} if served else {}),
+        "metrics": run.metrics,
         "evaluation": run.page, "plots": run.plots, "TensorBoard": run.logs,
     }  # fmt: skip
     for what, path in places.items():

@@ -31,6 +31,7 @@ from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset, integrity
 from trainer.evaluation import evaluate
 from trainer.models import build, pretrained
+from trainer.serving import export
 from trainer.training import (
     augmentation,
     checkpoint_file,
@@ -69,6 +70,7 @@ def train(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict
     Raises:
       TrainerError, ContractError: the dataset, the model or the output directory cannot be used, or a number of the
         training became NaN or infinite. An output directory without metrics.json is a run that did not finish.
+      ExportError: the network cannot be exported. If that is known only after the training, all else is written.
       BusyError: another run is writing to the output directory.
     """
     contract = contracts.load(config.data)
@@ -93,6 +95,8 @@ def _train(
     start_keras(config.seed, config.deterministic)
     network = build.build(config.model, contract, config.init_weights, load_weights=not checkpoint)
     if not checkpoint and not worker:
+        if ":" in config.model:  # the user's own; that the others can be exported is tested
+            export.rehearse(network, config.data, contract)
         _begin(config, contract, run)
     _log.info(
         "%s, %s parameters, on %r: %s %s records of %d classes%s",

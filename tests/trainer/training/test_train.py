@@ -20,6 +20,7 @@ from trainer.data import dataset
 from trainer.evaluation import calibration, evaluate
 from trainer.models import build
 from trainer.reporting import evaluation_files
+from trainer.serving import export_check
 from trainer.training import step, train
 from trainer.training.history import Progress
 
@@ -293,3 +294,39 @@ def test_three_classes_one_of_them_absent_from_test(tmp_path):
     absent = metrics["splits"]["test"]["per_class"]["c"]
     assert (absent["support"], absent["recall"]) == (0, None)
     assert len(metrics["splits"]["test"]["confusion_matrix"]) == 3
+
+
+UNNAMEABLE = """
+import keras
+
+def network(contract):
+    inputs = keras.Input(contract.image_shape)
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, name="_conv")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(len(contract.labels))(x), name="mine")
+"""
+
+
+@pytest.fixture
+def unnameable(tmp_path, monkeypatch):
+    """A network that trains, but whose names TensorFlow cannot save."""
+    (tmp_path / "unnameable.py").write_text(UNNAMEABLE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "unnameable:network"
+
+
+def test_what_cannot_be_exported_is_told_before_the_first_step(data, tmp_path, unnameable):
+    with pytest.raises(export_check.ExportError, match=r"'mine' cannot be exported .*should begin with a letter"):
+        train.train(TrainConfig(str(data), str(tmp_path / "o"), model=unnameable, epochs=1))
+    assert not (tmp_path / "o/metrics.csv").exists()
+
+
+def test_a_failed_export_loses_nothing_else(data, tmp_path, unnameable, monkeypatch):
+    monkeypatch.setattr(train.export, "rehearse", lambda *_: None)
+    with logged() as text, pytest.raises(export_check.ExportError, match="complete and evaluated, but has no export"):
+        train.train(TrainConfig(str(data), str(tmp_path / "o"), model=unnameable, epochs=1))
+    assert "test, 12 records" in text.getvalue()
+    assert "saved model" not in text.getvalue()
+    assert json.loads((tmp_path / "o/metrics.json").read_text())["epochs"]["run"] == 1
+    assert (tmp_path / "o/evaluation.html").is_file()
+    assert not (tmp_path / "o/saved_model").exists()
+    assert not (tmp_path / "o/checkpoints").exists()
