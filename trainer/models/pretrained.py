@@ -19,9 +19,10 @@ from keras import layers
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core.text import first_line
-from trainer.config import IMAGENET, TrainerError
+from trainer.config import IMAGENET, TRAIN_SPLIT, TrainerError
 from trainer.models import keras_file
 
+SMALL = 128  # pixels; MobileNets have published weights for 128 pixels, too, and for no side below 96
 CONVERSION = "to_pretrained_range"  # name of the layer that changes the normalization
 
 
@@ -97,19 +98,29 @@ def is_published(name: str, weights: str) -> bool:
     return weights == IMAGENET or not is_of_a_run(weights)
 
 
-def warnings(name: str, weights: str, records: int) -> list[str]:
-    """Returns a warning if a published network begins with random weights.
+def warnings(name: str, weights: str, contract: Contract) -> list[str]:
+    """Returns warnings about a published network that cannot show what it can.
+
+    It begins with random weights, or the images are far smaller than those that its weights were trained on.
 
     Args:
       name, weights: as in `is_published`.
-      records: number of train records.
+      contract: of the dataset.
     """
-    if constructor(name) is None or weights:
+    if constructor(name) is None:
         return []
-    return [
-        f"{name} begins with random weights. On {records:,} train records, published weights are likely to be much "
-        "better: add --recipe transfer (or --init-weights imagenet)."
-    ]
+    height, width = contract.image_shape[:2]
+    if not weights:
+        return [
+            f"{name} begins with random weights. On {contract.split(TRAIN_SPLIT).records:,} train records, published "
+            "weights are likely to be much better: add --recipe transfer (or --init-weights imagenet)."
+        ]
+    if min(height, width) < SMALL and not is_of_a_run(weights):
+        return [
+            f"Published weights were trained on images of about 224x224, and the dataset's are {height}x{width}: on so "
+            "small ones they see little. Prepare with --size 224x224."
+        ]
+    return []
 
 
 def is_of_a_run(weights: str) -> bool:

@@ -125,7 +125,7 @@ def _checked(config: TrainConfig, contract: Contract) -> list[str]:
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     warnings = [
         *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
-        *pretrained.warnings(config.model, config.init_weights, contract.split(TRAIN_SPLIT).records),
+        *pretrained.warnings(config.model, config.init_weights, contract),
         *mixed_precision.warnings(config),
     ]  # fmt: skip
     check_transform(config.data, contract)  # the export needs the graph: a fault of it is reported before training

@@ -175,3 +175,16 @@ def test_imagenet_is_for_networks_of_keras():
     for name in ("cnn", "resnet20", "some.module:function"):
         with pytest.raises(TrainerError, match="--init-weights imagenet is for networks of"):
             build.build(name, make_contract(), "imagenet")
+
+
+def test_what_wastes_a_published_network_is_told(tmp_path):
+    small = write_dataset(tmp_path / "small", splits={"train": (3, 2)}, shape=(96, 224, 3))
+    large = write_dataset(tmp_path / "large", splits={"train": (3, 2)}, shape=(224, 128, 3))
+    [random] = pretrained.warnings("MobileNetV2", "", large)
+    assert random.startswith("MobileNetV2 begins with random weights. On 5 train records, published weights are likely")
+    assert pretrained.warnings("MobileNetV2", "imagenet", large) == []
+    [said] = pretrained.warnings("MobileNetV2", "imagenet", small)
+    assert said.endswith("the dataset's are 96x224: on so small ones they see little. Prepare with --size 224x224.")
+    (tmp_path / "small/model.keras").touch()
+    assert pretrained.warnings("MobileNetV2", str(tmp_path / "small/model.keras"), small) == []
+    assert pretrained.warnings("cnn", "", small) == []
