@@ -65,7 +65,7 @@ def main() -> None:
         (work / "bombs").mkdir()
         for name, data in bombs.items():
             (work / "bombs" / name).write_bytes(data)
-        pool, spec = Workers(1), PrepareConfig(input="in", output="out").record_spec
+        pool, spec = Workers(1), PrepareConfig(input="in", allow_outside=True, output="out").record_spec
         outcome(pool, sorted((work / "in").glob("*/*"))[0], spec)  # not the worker's start
         for name, data in bombs.items():
             reason, seconds = outcome(pool, work / "bombs" / name, spec)

@@ -41,7 +41,7 @@ def main() -> None:
     args = parser.parse_args()
     paths = measure.photographs()
     sources = [Source(str(i), str(paths[i % len(paths)]), "x", "", "", 1.0) for i in range(args.count)]
-    pool, spec = Workers(2), PrepareConfig(input="in", output="out", encoding="uint8").record_spec
+    pool, spec = Workers(2), PrepareConfig(input="in", allow_outside=True, output="out", encoding="uint8").record_spec
     seconds(pool, spec, sources[: args.chunk], None)  # files cached, kernels found
     ratios, totals = [], {None: 0.0, 60.0: 0.0}
     for number, start in enumerate(range(0, args.count, args.chunk)):

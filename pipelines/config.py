@@ -18,6 +18,7 @@ from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
+from pipelines.inputs import listing
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, TableSpec, is_manifest
@@ -463,7 +464,10 @@ class PrepareConfig:
     @property
     def limits(self) -> Limits:
         """Returns what reading one image may take."""
-        return Limits(self.max_pixels, self.max_frames, self.max_file_bytes, self.image_timeout, self.image_memory)
+        return Limits(
+            self.max_pixels, self.max_frames, self.max_file_bytes, self.image_timeout, self.image_memory,
+            listing.bounds(self.input_spec),
+        )  # fmt: skip
 
     @property
     def image_spec(self) -> ImageSpec:

@@ -18,7 +18,7 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
-from pipelines.core import progress
+from pipelines.core import progress, reading
 from pipelines.core.elements import HARMLESS, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
@@ -111,13 +111,13 @@ def find(directory: str, path: str = "") -> Drift:
                 sources[_key(item.uri, base)] = item
     except SourceError as e:
         raise SourceError(f"{e} If the input is elsewhere now, name it: --source PATH.") from e
-    found = list(_compared(sources, known, settings.get("max_file_bytes", MAX_FILE_BYTES)))
+    found = list(_compared(sources, known, settings.get("max_file_bytes", MAX_FILE_BYTES), listing.bounds(spec)))
     changes = [change for change, _ in found if change is not None]
     changes += _only_listed(known, sources, rejected)
     return Drift(sorted(changes), len(found), sum(not comparable for _, comparable in found))
 
 
-def _compared(sources: dict[str, Source], known: dict[str, Known], max_file_bytes: int) -> Iterator[Any]:
+def _compared(sources: dict[str, Source], known: dict[str, Known], max_file_bytes: int, inside: str) -> Iterator[Any]:
     """Compares every input that can be listed.
 
     Yields:
@@ -126,16 +126,16 @@ def _compared(sources: dict[str, Source], known: dict[str, Known], max_file_byte
     remaining = iter(sources.items())
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         while part := list(itertools.islice(remaining, 64 * THREADS)):
-            digests = pool.map(lambda item: _digest(item[1].uri, max_file_bytes), part)
+            digests = pool.map(lambda item: _digest(item[1].uri, max_file_bytes, inside), part)
             for (key, source), (digest, problem) in zip(part, digests, strict=True):
                 progress.advance(1)
                 yield _change(key, source, known.get(key), digest, problem)
 
 
-def _digest(uri: str, limit: int) -> tuple[str, str]:
+def _digest(uri: str, limit: int, inside: str) -> tuple[str, str]:
     """Returns (SHA-256 in hex, "") or ("", why the file cannot be read)."""
     try:
-        return hashlib.sha256(storage.read_input(uri, limit)).hexdigest(), ""
+        return hashlib.sha256(storage.read_input(uri, limit, inside)).hexdigest(), ""
     except StorageError as e:
         return "", e.reason
 
@@ -284,7 +284,7 @@ def _settings(directory: str) -> tuple[dict[str, Any], Layout | None]:
     """
     try:
         with storage.reading(storage.join(directory, "stats", "summary.json")) as file:
-            text = file.read(MAX_SUMMARY_BYTES).decode("utf-8")
+            text = reading.at_most(file, MAX_SUMMARY_BYTES).decode("utf-8")
         summary = json_fields.parse(text)
         settings = Fields(summary).plain("settings")
         read_as = _layout(summary)

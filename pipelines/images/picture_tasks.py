@@ -65,4 +65,4 @@ def guarded(read: Callable[[], T], limits: Limits) -> T | Refused:
 
 
 def _bytes(path: str, limits: Limits) -> bytes:
-    return storage.read_input(path, limits.max_file_bytes)
+    return storage.read_input(path, limits.max_file_bytes, limits.inside)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,7 +15,7 @@ from pipelines.core.text import listed
 from pipelines.inputs import path_patterns, walk
 from pipelines.inputs.layouts import find_layout, folder_tree, other_files
 from pipelines.inputs.layouts.folder_tree import Folder
-from pipelines.inputs.layouts.layout import Layout
+from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
 from pipelines.inputs.layouts.split_names import SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, reject
 from pipelines.inputs.walk import Problem
@@ -53,6 +54,20 @@ def survey(spec: InputSpec) -> tuple[Folder, Layout]:
     """
     tree = folder_tree.build(_entries(spec))
     return tree, find_layout.find(tree, spec)
+
+
+def images_of_classes(tree: Folder, layout: Layout) -> dict[str, int]:
+    """Returns class -> number of files that may be its images.
+
+    The result is empty if the names of the files are part of the labels.
+    """
+    images: collections.Counter[str] = collections.Counter()
+    if layout.label_from in LABEL_RULES:
+        for folder in tree.tree():
+            label = layout.place(f"{folder.path}/file".lstrip("/")).label
+            if label and folder.images:
+                images[label] += folder.images
+    return dict(images)
 
 
 def lost_classes(tree: Folder, layout: Layout) -> dict[str, str]:

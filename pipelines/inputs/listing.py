@@ -20,7 +20,7 @@ from pipelines.core.text import is_label
 from pipelines.inputs import folders, walk
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
-from pipelines.inputs.tables import manifest, path_hints
+from pipelines.inputs.tables import manifest, manifest_paths, path_hints
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
 
@@ -59,17 +59,38 @@ def is_glob(path: str) -> bool:
     return any(c in path for c in "*?[") and not os.path.isdir(path)
 
 
+def bounds(spec: InputSpec) -> str:
+    """Returns the local folder that the files of an input must lie in.
+
+    It is "" if they may lie anywhere.
+
+    The listing rejects what leads out of it. A link may be changed later, so whoever reads a file looks again.
+    """
+    path = spec.path
+    if spec.allow_outside:
+        return ""
+    if is_manifest(path):
+        folder = manifest_paths.folder(path, spec.table)
+    elif is_glob(path):
+        folder = folders.glob_base(path) or ("/" if path.startswith("/") else "")
+    else:
+        folder = path
+    return "" if storage.is_remote(folder) else os.path.abspath(folder or ".")
+
+
 class Reading(NamedTuple):
     """Says how an input is read.
 
     spec: what is listed, with the layout of a folder that was found out.
     told: sentences for the user.
     lost: class -> why it would have no image.
+    images: class -> files that may be its images. It is empty where they are not known before the listing.
     """
 
     spec: InputSpec
     told: tuple[str, ...] = ()
     lost: Mapping[str, str] = MappingProxyType({})
+    images: Mapping[str, int] = MappingProxyType({})
 
 
 def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
@@ -117,16 +138,18 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
         return Reading(spec, (sentence,))
     told: tuple[str, ...] = ()
     lost: dict[str, str] = {}
+    images: dict[str, int] = {}
     if not is_glob(path):
         tree, layout = folders.survey(spec)
         lost = folders.lost_classes(tree, layout) if tree.total else {}
         if lost and not allow_lost_classes:
             raise folders.lost_error(lost, path)
+        images = folders.images_of_classes(tree, layout)
         spec = dataclasses.replace(spec, read_as=layout)
         told = layout_text.describe(tree, layout, path)
     if not storage.is_remote(path):
         _check_first(spec, list_sources(spec))
-    return Reading(spec, told, lost)
+    return Reading(spec, told, lost, images)
 
 
 def _check_remote(path: str) -> None:

@@ -110,7 +110,7 @@ def summarize(
         engine=dict(engine),
         warnings=(),
         unlisted=aside.images,
-        lost_classes={label: n for label, n in sorted(rejected.faults.items()) if label not in plan.labels},
+        lost_classes=_lost(rejected, reading.images, plan.labels),
         reading=reading.told,
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
     )
@@ -255,6 +255,17 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
         named = ", ".join(f"{label!r} ({images[label]} images)" for label in group)
         kept = f"kept as {len(group)} classes: {named}."
         yield f"These classes differ only in case, blanks or Unicode form, and are {kept}"
+
+
+def _lost(rejected: rejects.Unwritten, seen: Mapping[str, int], labels: Collection[str]) -> dict[str, int]:
+    """Returns the classes that are not in the dataset, and their inputs.
+
+    Their inputs were rejected, or have vanished between the look at the folders (`seen`) and the listing.
+    """
+    listed_too = {label for _, label in rejected.classes}
+    vanished = {label: n for label, n in seen.items() if label not in listed_too and text.is_label(label)}
+    lost = vanished | dict(rejected.faults)
+    return {label: n for label, n in sorted(lost.items()) if label not in labels}
 
 
 def _lost_warning(lost: Mapping[str, int]) -> Iterator[str]:

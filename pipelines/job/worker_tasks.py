@@ -42,7 +42,7 @@ def fingerprint(source: Source, limits: Limits) -> Ref | Rejected:
     _bound(source, limits)
     digest = ""
     try:
-        data = storage.read_input(source.uri, limits.max_file_bytes)
+        data = storage.read_input(source.uri, limits.max_file_bytes, limits.inside)
         digest = hashlib.sha256(data).hexdigest()
         header = formats.read_header(data, limits.max_pixels, limits.max_frames)
     except (storage.StorageError, formats.ImageError) as e:

@@ -49,7 +49,7 @@ def load(ref: Ref, split: str, spec: RecordSpec) -> Decoded | Rejected:
         return Rejected(ref.uri, ref.label, split, ref.digest, "decode", reason, detail)
 
     try:
-        data = storage.read_input(ref.uri, limits.max_file_bytes)
+        data = storage.read_input(ref.uri, limits.max_file_bytes, limits.inside)
         if hashlib.sha256(data).hexdigest() != ref.digest:
             return rejected("changed", "The file changed while the job ran.")
         header = Header(*ref.header) if ref.header else formats.read_header(data, limits.max_pixels, limits.max_frames)
@@ -96,7 +96,7 @@ def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpe
     Returns None where the source cannot be read any more.
     """
     try:
-        data = storage.read_input(ref.uri, spec.limits.max_file_bytes)
+        data = storage.read_input(ref.uri, spec.limits.max_file_bytes, spec.limits.inside)
         _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background)
     except Exception:  # the picture is only for the report: no error of a reader affects the record
         return None

@@ -95,7 +95,7 @@ def write_shard(
     originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in ordered if not i.copy]
     result = {
         "task_digest": digest,
-        "limits": dataclasses.asdict(spec.limits),
+        "limits": spec.limits.noted(),
         "source_digest": hashing.multiset_digest(originals),
         "weighted": any(i.ref.weight != 1.0 for i in ordered),
         "sha256": writer.sha256.hexdigest(),
@@ -285,7 +285,7 @@ def _rejects_stand(account: Mapping[str, Any], limits: Limits) -> bool:
     report that as damage.
     """
     rejects = account["rejects"]
-    same = account["limits"] == dataclasses.asdict(limits)
+    same = account["limits"] == limits.noted()
     return not rejects or (same and not any(rejected["reason"] in PASSING for rejected in rejects))
 
 

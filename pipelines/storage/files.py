@@ -34,12 +34,15 @@ def join(base: str, *parts: str) -> str:
     return "/".join([base.rstrip("/"), *parts]) if is_remote(base) else os.path.join(base, *parts)
 
 
-def read_input(uri: str, limit: int) -> bytes:
+def read_input(uri: str, limit: int, inside: str = "") -> bytes:
     """Reads a regular file of at most `limit` bytes.
 
+    Args:
+      inside: The local folder that a local file has to lie in, links followed; "" permits any.
+
     Raises:
-      StorageError: The file is missing, unreadable, not a regular file, or too large. Where possible, the error is
-        raised before the file is read.
+      StorageError: The file is missing, unreadable, not a regular file, outside or too large. Where possible, the error
+        is raised before the file is read.
     """
     if is_remote(uri):
         try:
@@ -49,7 +52,7 @@ def read_input(uri: str, limit: int) -> bytes:
         except OSError as e:
             raise StorageError("unreadable", str(e)) from e
     else:
-        data = local.read(uri, limit)
+        data = local.read(uri, limit, inside)
     if len(data) > limit:
         raise StorageError("too-large", f"More than {limit} bytes (--max-file-bytes).")
     return data

@@ -8,9 +8,11 @@ other processes also leaves the interpreter lock of this process to Beam.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -175,13 +177,17 @@ def decoders(configured: int, source: str) -> Workers:
 def shared(count: int, role: str, *paths: str, module: str = TASKS) -> Workers:
     """Returns the workers of this process for one role.
 
-    They are started at the first call and end with the process.
+    They are started at the first call and end with the process. They stay in the folder of their start, so a program
+    that has changed its folder since, such as a notebook, gets other ones: paths may be relative.
 
     Args:
       paths: paths that they will read or write; they load the clients of these stores when they start.
       module: the name of the module whose functions are the tasks.
     """
-    return _shared(count, role, module, tuple(remote.environment(*paths).items()))
+    here = ""
+    with contextlib.suppress(OSError):  # the folder is gone
+        here = os.getcwd()
+    return _shared(count, role, module, (*remote.environment(*paths).items(), ("PWD", here)))
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from pipelines.core.errors import SourceError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import listing, walk
-from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.rules import InputSpec, TableSpec
 from pipelines.inputs.tables import manifest, manifest_paths, table_file
 from tests.support import object_stores
 
@@ -780,6 +780,27 @@ def test_listing_a_local_folder_needs_no_beam(tmp_path):
     paths = [str(tmp_path), f"{tmp_path}/*/*"]
     done = subprocess.run([sys.executable, "-c", program, *paths], timeout=60, check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "folder"),
+    [
+        ("in", {}, "in"),
+        ("in/", {}, "in"),
+        ("in/*/*.jpg", {}, "in"),
+        ("*/*.jpg", {}, "."),
+        ("/*/*.jpg", {}, "/"),
+        ("in/m.csv", {}, "in"),
+        ("m.csv", {}, "."),
+        ("in/m.csv", {"table": TableSpec(image_root="elsewhere")}, "elsewhere"),
+        ("in", {"allow_outside": True}, ""),
+        ("gs://bucket/in", {}, ""),
+        ("gs://bucket/in/m.csv", {}, ""),
+    ],
+)
+def test_the_folder_that_files_must_lie_in_when_they_are_read(path, options, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert listing.bounds(InputSpec(path, **options)) == (folder and os.path.normpath(tmp_path / folder))
 
 
 @pytest.mark.parametrize("pattern", ["", "/*/*", "/**", "/*/*/*"])

@@ -129,6 +129,18 @@ def test_every_input_is_written_left_out_or_rejected(work, tmp_path, listed, une
         accounting.summarize(config, READING, work, accounting.read_plan(work), {})
 
 
+def test_a_class_that_vanished_before_the_listing_is_lost(work, tmp_path):
+    """Of bees there are images, and of ants a duplicate: the same picture is elsewhere. Of eels nothing was listed."""
+    storage.write_text(work.path(work_dir.LISTED), "5")
+    ant = {"uri": "in/ant/0.jpg", "label": "ant", "split": "", "digest": "", "stage": "plan", "reason": "duplicate",
+           "detail": ""}  # fmt: skip
+    storage.write_text(work.path("rejects", "part-00001.jsonl"), json.dumps(ant) + "\n")
+    config = PrepareConfig(input=str(tmp_path / "in"), output=str(tmp_path / "out"), splits={"train": 1.0})
+    reading = READING._replace(images={"bee": 4, "ant": 1, "eel": 7, "a\nb": 1})
+    found, _ = accounting.summarize(config, reading, work, accounting.read_plan(work), {})
+    assert found.lost_classes == {"eel": 7}
+
+
 def test_a_finished_shard_of_fewer_records_than_its_account_is_not_published(work):
     file = "out-train.tfrecord-00000-of-00001"
     storage.write_text(work.path("shards", f"{file}.json"), json.dumps({"file": file, "records": 3}))

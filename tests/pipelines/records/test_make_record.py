@@ -31,7 +31,9 @@ SHAPE = (4, 6, 3)
 
 
 def spec(**options) -> RecordSpec:
-    return PrepareConfig(**{"input": "in", "output": "out", "size": SHAPE[:2], **options}).record_spec
+    return PrepareConfig(
+        **{"input": "in", "allow_outside": True, "output": "out", "size": SHAPE[:2], **options}
+    ).record_spec
 
 
 def contract_of(encoding: str, mode: str = "zscore") -> contract.Contract:

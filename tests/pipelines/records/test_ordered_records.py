@@ -19,7 +19,7 @@ from pipelines.records import make_record, ordered_records
 from pipelines.workers.pool import Workers
 from tests.support.images import draw_photo
 
-SPEC = PrepareConfig(input="in", output="out", size=(16, 12), seed=3, image_timeout=2.0).record_spec
+SPEC = PrepareConfig(input="in", allow_outside=True, output="out", size=(16, 12), seed=3, image_timeout=2.0).record_spec
 SIZE = 3 * 16 * 12
 
 

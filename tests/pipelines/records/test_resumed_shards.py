@@ -76,7 +76,7 @@ def items_of(folder: str | pathlib.Path) -> list[Item]:
 
 
 def spec(**options: Any):
-    return PrepareConfig(input="in", output="out", size=(8, 8), augment={}, **options).record_spec
+    return PrepareConfig(input="in", allow_outside=True, output="out", size=(8, 8), augment={}, **options).record_spec
 
 
 def stage(folder: str | pathlib.Path, work: Work, workers: Here, **options: Any) -> dict[str, Any]:

@@ -75,6 +75,49 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     assert raised.value.reason == "changed"
 
 
+def test_a_file_that_lies_outside_is_refused_where_the_folder_is_named(tmp_path):
+    (tmp_path / "in/deep").mkdir(parents=True)
+    for path in ("in/deep/a", "in-too/a", "out/a"):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(b"x")
+    (tmp_path / "in/link").symlink_to("../out/a")
+    (tmp_path / "in/beside").symlink_to("../in-too/a")
+    (tmp_path / "in/folder").symlink_to("../out")
+    (tmp_path / "in/back").symlink_to("../in/deep/a")
+    (tmp_path / "named").symlink_to("in")
+    for root in (tmp_path / "in", tmp_path / "named"):
+        for name in ("deep/a", "back"):
+            assert storage.read_input(str(root / name), 9, str(root)) == b"x"
+        for name in ("link", "beside", "folder/a"):
+            assert storage.read_input(str(root / name), 9) == b"x"
+            with pytest.raises(StorageError, match="leads out of the input since") as raised:
+                storage.read_input(str(root / name), 9, str(root))
+            assert raised.value.reason == "changed"
+    assert storage.read_input(str(tmp_path / "out/a"), 9, "/") == b"x"
+
+
+def test_what_was_opened_counts_and_not_where_the_path_leads_later(tmp_path, monkeypatch):
+    """A link that leads outside while the file is opened, and inside again when somebody looks."""
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").write_bytes(name.encode())
+    link = tmp_path / "in/link"
+    link.symlink_to(tmp_path / "out/a")
+    opened = os.open
+
+    def open_then_restore(path, *more):
+        descriptor = opened(path, *more)
+        link.unlink()
+        link.symlink_to(tmp_path / "in/a")
+        return descriptor
+
+    monkeypatch.setattr(storage.local.os, "open", open_then_restore)
+    if not os.path.isdir("/proc/self/fd"):
+        pytest.skip("the system does not tell where an open file is")
+    with pytest.raises(StorageError, match="leads out of the input since"):
+        storage.read_input(str(link), 9, str(tmp_path / "in"))
+
+
 @pytest.mark.parametrize("name", ["näme", "new\nline", "back\\slash", "st*r[1]", "\udcff"])
 def test_any_name_can_be_written_read_and_removed(name, tmp_path):
     path = storage.join(str(tmp_path), "sub", name)

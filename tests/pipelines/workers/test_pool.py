@@ -39,6 +39,18 @@ def test_answers_come_for_each_item_in_order(two):
     assert 1 <= len({process for _, process in answers}) <= 2
 
 
+def test_a_program_that_changed_its_folder_gets_workers_that_are_there(tmp_path, monkeypatch):
+    """As a notebook does between two calls: relative paths mean other files then."""
+    monkeypatch.chdir(tmp_path)
+    here = pool.shared(1, "test-of-folders")
+    assert pool.shared(1, "test-of-folders") is here
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    there = pool.shared(1, "test-of-folders", module="tests.support.slow_tasks")
+    assert there is not here
+    assert there._kind[1][-1] == ("PWD", str(tmp_path / "other"))
+
+
 def test_no_items_are_no_request(two):
     assert two.submit("echo", (), []) == []
     assert two.submit("echo", (), [("next",)])[0].result()[0] == "next"
@@ -70,7 +82,7 @@ def kill(process: int) -> None:
 def test_a_worker_that_is_killed_while_it_is_idle_costs_no_image(tmp_path):
     draw_photo(tmp_path / "small.jpg", 1, (40, 30))
     source = Source("small.jpg", str(tmp_path / "small.jpg"), "cat", "", "", 1.0)
-    spec = PrepareConfig(input="in", output="out", size=(8, 8)).record_spec
+    spec = PrepareConfig(input="in", allow_outside=True, output="out", size=(8, 8)).record_spec
     alone = Workers(1, "tests.support.faulty_tasks")
 
     kill(alone.submit("echo", (), [(0,)])[0].result()[1])
@@ -420,7 +432,7 @@ def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tm
     flat = Image.new("RGB", (6000, 6000))
     files = {"large.png": images.flat_png(6000, 6000), "large.tif": images.encode(flat, "TIFF", compression="tiff_lzw")}
     draw_photo(tmp_path / "small.jpg", 1, (40, 30))
-    spec = PrepareConfig(input="in", output="out", size=(8, 8), image_memory=64 << 20).record_spec
+    spec = PrepareConfig(input="in", allow_outside=True, output="out", size=(8, 8), image_memory=64 << 20).record_spec
     alone = Workers(1)
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
