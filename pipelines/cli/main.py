@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from pipelines.cli import options
-from pipelines.core import errors, extras, streams, terminal
+from pipelines.core import errors, extras, shortage, streams, terminal
 
 DONE, FAILED, USAGE = 0, 1, 2
 # Errors such as a full disk or a read-only folder: the system's message says what to do.
@@ -56,6 +56,7 @@ def _main(argv: Sequence[str], program: str) -> int:
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     config = options.prepare_config(args)
+    shortage.check()
     from pipelines import storage, work_dir
     from pipelines.inputs import listing
     from pipelines.runners import runner
@@ -167,6 +168,8 @@ def _failed(error: Exception) -> int:
     if _is_interrupt(error):
         return _interrupted()
     kind, text = _told(error)
+    if kind not in errors.kinds() and (short := shortage.told(error)):
+        kind, text = "ShortageError", short
     if kind:
         print(f"error: {text}", file=sys.stderr)
     else:

@@ -24,6 +24,7 @@ from typing import Any
 
 from pipelines.contract import graph_messages
 from pipelines.contract.graph_ops import ALLOWED, SAVER, TABLE_FROM_FILE
+from pipelines.core import reading
 from pipelines.core.errors import GraphError
 from pipelines.core.urls import is_remote
 
@@ -107,7 +108,7 @@ def check(content: bytes, path: str) -> None:
 def _read(path: str) -> bytes:
     if not is_remote(path):
         with open(path, "rb") as file:
-            content = file.read(MAX_GRAPH_BYTES + 1)
+            content = reading.at_most(file, MAX_GRAPH_BYTES + 1)
     else:
         import tensorflow as tf
 

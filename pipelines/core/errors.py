@@ -18,6 +18,7 @@ ShardmillError                 exit status 1
   StoreError                   an object store refuses or fails (also an OSError)
   EngineError                  a Beam runner cannot be used or gave up the job
   VersionsError                a worker has other versions than the program that sent the job
+  ShortageError                the system gives less memory, threads or temporary files than are needed
 
 Errors that are not caused by a user's input are not here. They end in a traceback, because they are defects.
 """
@@ -138,6 +139,10 @@ class EngineError(ShardmillError, RuntimeError):
 
 class VersionsError(ShardmillError, RuntimeError):
     """Says how a worker differs from the program that sent the job."""
+
+
+class ShortageError(ShardmillError, RuntimeError):
+    """Says what the system has too little of, and what to do."""
 
 
 def kinds() -> dict[str, type[ShardmillError]]:

@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from pipelines.core import extras, terminal
+from pipelines.core import extras, shortage, terminal
 from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
 
@@ -38,6 +38,7 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
     # The doctor logs nothing itself. It runs the user's program, whose own logging must work as it does elsewhere.
     log = contextlib.nullcontext() if command == "doctor" else terminal.log_printed()
     try:
+        shortage.check()
         with log:
             return work() or 0
     except ShardmillError as e:
@@ -46,7 +47,8 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
     except BrokenPipeError:  # `streams.run` finds out whether the reader of our output has gone
         raise
     except OSError as e:
-        print(f"{command}: {e.strerror or e}: {e.filename or ''}", file=sys.stderr)
+        told = shortage.told(e) or f"{e.strerror or e}: {e.filename or ''}"
+        print(f"{command}: {told}", file=sys.stderr)
     except ModuleNotFoundError as e:
         told = extras.missing(e, "all" if command == "ablate" else "train")
         if not told:
@@ -55,6 +57,9 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
     except Exception as e:
+        if short := shortage.told(e):
+            print(f"{command}: {short}", file=sys.stderr)
+            return FAILED
         if not _is_bad_data(e):
             raise
         print(

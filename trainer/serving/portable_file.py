@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
+from pipelines.core import reading
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
 
@@ -76,7 +77,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
     if not os.path.isfile(path):
         raise TrainerError(f"{os.fspath(path)!r} should be the file of a model. There is no such file.")
     with open(path, "rb") as file:
-        content = file.read(MAX_BYTES + 1)
+        content = reading.at_most(file, MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise _refused(path, f"more than {MAX_BYTES >> 30} GiB")
     return content

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
+from pipelines.core import reading
 from pipelines.core.errors import SourceError, TableError
 from pipelines.core.text import cut, plural
 from pipelines.inputs.rules import TableSpec
@@ -117,7 +118,7 @@ def _told(path: str) -> Iterator[None]:
 def _inflated(path: str, data: bytes) -> bytes:
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            text = file.read(MAX_BYTES + 1)
+            text = reading.at_most(file, MAX_BYTES + 1)
     except (OSError, EOFError, zlib.error) as e:
         raise SourceError(f"The manifest {path!r} cannot be read: its gzip data are damaged: {e}.") from e
     if len(text) > MAX_BYTES:

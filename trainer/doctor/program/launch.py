@@ -6,6 +6,7 @@ It imports neither TensorFlow nor Keras: those are the business of the child pro
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pickle
 import re
@@ -39,14 +40,23 @@ def examine(config: DoctorConfig) -> tuple[Report, str]:
     """Executes the program of a config; returns its report and the page of --html.
 
     Raises:
-      TrainerError: the file is missing or no program, or it ended the process itself, as a crash does.
+      TrainerError: the file is missing or no program, its folder cannot be copied, or it ended the process itself, as
+        a crash does.
     """
     named = os.path.abspath(config.program[0])
     if not os.path.isfile(named):
         raise TrainerError(f"There is no program {config.program[0]!r}.")
     with tempfile.TemporaryDirectory(prefix="shardmill-doctor-", ignore_cleanup_errors=True) as folder:
-        given = _prepared(config, named, folder)
-        given.write()
+        try:
+            given = _prepared(config, named, folder)
+            given.write()
+        except OSError as e:
+            if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise TrainerError(
+                f"The copy of the program's folder has no room in {os.path.dirname(folder)!r}. Name another folder in "
+                "the variable TMPDIR, or run the program where it is: --full."
+            ) from e
         return _run(given)
 
 

@@ -8,6 +8,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
@@ -287,6 +288,18 @@ def test_a_stray_quote_is_one_bad_row(folder):
 def test_gzip_that_is_none_or_damaged(name, content, said, folder):
     with pytest.raises(SourceError, match=said):
         read(write(folder, content, name))
+
+
+def test_a_small_gzip_takes_little_memory(folder):
+    """A read with a limit of 8 GiB reserves all of it first, which fails on a machine with less."""
+    path = write(folder, gzip.compress(("path,label\n" + ROWS).encode()), "t.csv.gz")
+    read(path)
+    tracemalloc.start()
+    try:
+        read(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_text_that_gzip_makes_too_large_is_refused(folder, monkeypatch):

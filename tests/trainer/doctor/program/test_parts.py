@@ -1,6 +1,7 @@
 """The parts that look at a program before it runs: old names, notebooks, the copy of the folder."""
 
 import contextlib
+import errno
 import importlib
 import json
 import os
@@ -9,7 +10,8 @@ import pathlib
 import pytest
 
 from trainer.config import TrainerError
-from trainer.doctor.program import notebook, old_keras, shadow
+from trainer.doctor.config import DoctorConfig
+from trainer.doctor.program import launch, notebook, old_keras, shadow
 from trainer.doctor.program.places import Places
 
 
@@ -135,3 +137,15 @@ def test_a_folder_of_too_many_files_is_refused_with_the_way_out(tmp_path, monkey
         (tmp_path / name).write_text("")
     with pytest.raises(TrainerError, match="give --full, which runs the program where it is"):
         shadow.copy(str(tmp_path), str(tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_copy_without_room_names_the_folder_and_not_the_users_file(tmp_path, monkeypatch, number):
+    (tmp_path / "program.py").touch()
+
+    def full(*_):
+        raise OSError(number, os.strerror(number), "photo.jpg")
+
+    monkeypatch.setattr(shadow, "mirrored", full)
+    with pytest.raises(TrainerError, match=r"has no room in .*TMPDIR, or .*--full\."):
+        launch.examine(DoctorConfig(program=(str(tmp_path / "program.py"),)))
