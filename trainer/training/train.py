@@ -13,6 +13,7 @@ import json
 import logging
 import platform
 import shutil
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -51,12 +52,14 @@ from trainer.training.history import Progress
 from trainer.training.step import TrainedModel, training_model
 
 _log = logging.getLogger(__name__)
+_turn = threading.Lock()  # the seeds and the names of layers of Keras belong to the whole process
 
 
 def train(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Trains, evaluates on every split but train, and writes all to `config.output`.
 
-    It logs its progress, a line an epoch, and the score tables at the end.
+    It logs its progress, a line an epoch, and the score tables at the end. Of several threads one trains at a time, and
+    the others wait.
 
     Args:
       config: the options of the run.
@@ -78,7 +81,7 @@ def train(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict
     distribution.check(config, used)
     writes = cluster.workers(used)[0] == 0  # the other workers only read there
     alone = run_dir.locked(config.output) if writes else contextlib.nullcontext()
-    with cluster.only_first_reports(used), alone:
+    with _turn, cluster.only_first_reports(used), alone:
         return _train(config, contract, used, saved)
 
 

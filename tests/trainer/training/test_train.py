@@ -1,7 +1,9 @@
+import concurrent.futures
 import csv
 import json
 import platform
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -164,6 +166,23 @@ def test_no_model_there(data, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_threads_train_one_after_another(data, tmp_path, monkeypatch):
+    """The seeds of Keras belong to the process: two trainings at once would take random numbers from one another."""
+    running, most = [], []
+
+    def instead(config, *_):
+        running.append(config.output)
+        most.append(len(running))
+        time.sleep(0.2)
+        running.remove(config.output)
+        return {}
+
+    monkeypatch.setattr(train, "_train", instead)
+    with concurrent.futures.ThreadPoolExecutor(3) as threads:
+        list(threads.map(lambda i: train.train(TrainConfig(str(data), str(tmp_path / str(i)))), range(3)))
+    assert most == [1, 1, 1]
+
+
 def test_two_runs_of_one_config_agree_exactly(run, data, tmp_path):
     quiet(TrainConfig(str(data), str(tmp_path), epochs=4, batch_size=8))
     assert (tmp_path / "metrics.json").read_bytes() == (run[0] / "metrics.json").read_bytes()

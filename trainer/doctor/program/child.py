@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import time
 import traceback
 import types
@@ -93,6 +94,8 @@ class Examination:
     examined: Callable[[Report], None] | None = None
     began: float = 0.0
     reached: float | None = None
+    begun: int = 0  # trainings
+    turn: Any = dataclasses.field(default_factory=threading.RLock)  # to examine; a program may train in many threads
 
     def __post_init__(self) -> None:
         self.began = time.monotonic()
@@ -104,12 +107,11 @@ class Examination:
         """Stands in for Model.fit: reads the data, trains for a while and examines."""
         place = self.places.of_caller()
         self._reach()
-        examine = self._is_new(place)
-        with _no_alarm(), self.watcher.inside(), _eagerly(False):
+        with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
+            examine = self._is_new(place)
+            self.begun += 1
             arguments = fitted.peeked(arguments)
-            training = dataclasses.replace(
-                fitted.describe(self.watcher, model, arguments, place), number=len(self.trainings) + 1
-            )
+            training = dataclasses.replace(fitted.describe(self.watcher, model, arguments, place), number=self.begun)
             subject = Subject(origin=DATASET, model=model, training=training, deep=self.spec.deep)
             if examine:
                 training, train, validation, problems = fitted.with_data(training, arguments, self.spec.deep)
@@ -131,13 +133,13 @@ class Examination:
             if examine:
                 known = {problem.id for problem in subject.problems}
                 new = () if told.id in known else (dataclasses.replace(told, place=place.quoted if place else ""),)
-                with _no_alarm(), self.watcher.inside(), _eagerly(False):
+                with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
                     self._examine(dataclasses.replace(subject, problems=(*subject.problems, *new)))
             raise
         training = dataclasses.replace(training, **_what_ran(history, cut, state, model))
         self.trainings.append(training)
         if examine:
-            with _no_alarm(), self.watcher.inside(), _eagerly(False):
+            with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
                 past = training.history if training.whole and training.history else None
                 with state.of_before(model, not training.whole):
                     self._examine(dataclasses.replace(subject, training=training, history=past))

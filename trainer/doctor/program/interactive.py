@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 
 from trainer.doctor.output.text import Report
 from trainer.doctor.program.child import Examination
 from trainer.doctor.program.places import Places
 from trainer.doctor.program.spec import Spec
 
-_watching: list[Examination] = []  # the one that watches at present, or none
+_watching: list[tuple[Examination, tempfile.TemporaryDirectory[str]]] = []  # the one that watches at present, or none
+_turn = threading.RLock()  # two that begin at once would leave the functions of one in Keras for ever
 
 
 def watch() -> None:
@@ -18,23 +20,29 @@ def watch() -> None:
 
     Trainings are not cut short. A second call begins anew.
     """
-    stop()
-    folder = tempfile.mkdtemp(prefix="shardmill-doctor-")
-    given = Spec("", "", (), os.getcwd(), {}, folder, full=True)
-    examination = Examination(given, Places({}, os.getcwd()), examined=_print)
-    examination.watcher.start()
-    _watching.append(examination)
+    with _turn:
+        stop()
+        folder = tempfile.TemporaryDirectory(prefix="shardmill-doctor-", ignore_cleanup_errors=True)
+        given = Spec("", "", (), os.getcwd(), {}, folder.name, full=True)
+        examination = Examination(given, Places({}, os.getcwd()), examined=_print)
+        examination.watcher.start()
+        _watching.append((examination, folder))
 
 
 def report() -> Report | None:
     """Returns the report of the last training; None before the first."""
-    return _watching[-1].reports[-1] if _watching and _watching[-1].reports else None
+    with _turn:
+        reports = _watching[-1][0].reports if _watching else []
+        return reports[-1] if reports else None
 
 
 def stop() -> None:
     """Ends watching."""
-    while _watching:
-        _watching.pop().watcher.stop()
+    with _turn:
+        while _watching:
+            examination, folder = _watching.pop()
+            examination.watcher.stop()
+            folder.cleanup()
 
 
 def _print(found: Report) -> None:

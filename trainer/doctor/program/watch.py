@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
@@ -57,9 +58,7 @@ class Watcher:
         )
         self._calls: weakref.WeakKeyDictionary[Any, list[Call]] = weakref.WeakKeyDictionary()
         self._undo: list[tuple[Any, str, Any]] = []
-        self._inside = 0  # calls of Keras on which others depend; what they call is not the user's
-        self._inputs: tuple[Any, Any] | None = None
-        self._labels: tuple[Any, Any] | None = None
+        self._here = _Here()
 
     # ---- what was seen
 
@@ -122,7 +121,7 @@ class Watcher:
 
         def __new__(kind: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - it stands in for __new__
             layer = original(kind, *args, **options)
-            place = None if self._inside else self.places.of_caller()
+            place = None if self._here.inside else self.places.of_caller()
             if place is not None:
                 self._built[layer] = place
             return layer
@@ -132,7 +131,7 @@ class Watcher:
 
     def _compile(self, original: Any) -> Any:
         def compile(model: Any, *args: Any, **options: Any) -> Any:
-            if self._inside:
+            if self._here.inside:
                 return original(model, *args, **options)
             self._note_call(model, "compile")
             given = inspect.signature(original).bind(model, *args, **options).arguments
@@ -148,7 +147,7 @@ class Watcher:
         signature = inspect.signature(original)
 
         def fit(model: Any, *args: Any, **options: Any) -> Any:
-            if self._inside:
+            if self._here.inside:
                 return original(model, *args, **options)
             bound = signature.bind(model, *args, **options)
             bound.apply_defaults()
@@ -170,7 +169,7 @@ class Watcher:
         signature = inspect.signature(original)
 
         def evaluate(model: Any, *args: Any, **options: Any) -> Any:
-            if self._inside:
+            if self._here.inside:
                 return original(model, *args, **options)
             self._note_call(model, "evaluate")
             bound = signature.bind(model, *args, **options)
@@ -185,7 +184,7 @@ class Watcher:
         signature = inspect.signature(original)
 
         def train_on_batch(model: Any, *args: Any, **options: Any) -> Any:
-            if self._inside:
+            if self._here.inside:
                 return original(model, *args, **options)
             given = signature.bind(model, *args, **options).arguments
             loop = self._loop(model, STEPS)
@@ -199,7 +198,7 @@ class Watcher:
 
     def _note(self, name: str, original: Any) -> Any:
         def noted(model: Any, *args: Any, **options: Any) -> Any:
-            if self._inside:
+            if self._here.inside:
                 return original(model, *args, **options)
             self._note_call(model, name)
             with self.inside():
@@ -209,9 +208,9 @@ class Watcher:
 
     def _called(self, original: Any) -> Any:
         def __call__(layer: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - it stands in for __call__
-            if self._inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
+            if self._here.inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
                 return original(layer, *args, **options)
-            self._inputs = (layer, args[0])
+            self._here.inputs = (layer, args[0])
             with self.inside():
                 return original(layer, *args, **options)
 
@@ -219,8 +218,8 @@ class Watcher:
 
     def _loss_object(self, original: Any) -> Any:
         def __call__(loss: Any, y_true: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - as above
-            if not self._inside and _known(y_true):
-                self._labels = (loss, y_true)
+            if not self._here.inside and _known(y_true):
+                self._here.labels = (loss, y_true)
             with self.inside():
                 return original(loss, y_true, *args, **options)
 
@@ -229,8 +228,8 @@ class Watcher:
     def _loss_function(self, original: Any) -> Any:
         def loss(*args: Any, **options: Any) -> Any:
             y_true = args[0] if args else options.get("y_true", options.get("labels"))
-            if not self._inside and _known(y_true):
-                self._labels = (loss_of(original, options), y_true)
+            if not self._here.inside and _known(y_true):
+                self._here.labels = (loss_of(original, options), y_true)
             with self.inside():
                 return original(*args, **options)
 
@@ -238,14 +237,14 @@ class Watcher:
 
     def _apply(self, original: Any) -> Any:
         def apply(optimizer: Any, *args: Any, **options: Any) -> Any:
-            if self._inside or self._inputs is None:
+            if self._here.inside or self._here.inputs is None:
                 return original(optimizer, *args, **options)
-            model, x = self._inputs
-            loss, y = self._labels or (None, None)
+            model, x = self._here.inputs
+            loss, y = self._here.labels or (None, None)
             loop = self._loop(model, LOOP)
             loop.optimizer, loop.loss = optimizer, loss
             loop.step(x, y, None)
-            self._inputs = self._labels = None
+            self._here.inputs = self._here.labels = None
             with self.inside():
                 found = original(optimizer, *args, **options)
             self._end_loop(loop)
@@ -266,15 +265,27 @@ class Watcher:
         return _Inside(self)
 
 
+class _Here(threading.local):
+    """Holds what belongs to one thread: a program may train in several at once.
+
+    inside: number of calls of Keras that run, on which others depend; what they call is not the user's.
+    inputs: (model, x) of the last call of a model. labels: (loss, y) of the last call of a loss.
+    """
+
+    inside: int = 0
+    inputs: tuple[Any, Any] | None = None
+    labels: tuple[Any, Any] | None = None
+
+
 class _Inside:
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
 
     def __enter__(self) -> None:
-        self._watcher._inside += 1
+        self._watcher._here.inside += 1
 
     def __exit__(self, *_: object) -> None:
-        self._watcher._inside -= 1
+        self._watcher._here.inside -= 1
 
 
 def flat(model: Any) -> Iterator[Any]:
