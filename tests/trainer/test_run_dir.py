@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
 import resource
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -23,9 +25,10 @@ from pipelines.core.errors import BusyError
 from tests.support.datasets import make_contract, write_dataset
 from trainer import run_dir
 from trainer.cli.main import main
+from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
 from trainer.reporting import plots
-from trainer.training import checkpoint_file
+from trainer.training import checkpoint_file, train
 
 ROOT = str(pathlib.Path(__file__).parents[2])
 
@@ -128,6 +131,17 @@ def test_a_limit_of_the_system_on_files_is_one_sentence(data, tmp_path, size):
     assert said.startswith("train: ")
     assert "File too large" in said
     assert not list((tmp_path / "o").rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_an_output_that_vanishes_while_training_is_one_sentence_and_a_resume_starts_over(data, tmp_path):
+    out = tmp_path / "o"
+    config = TrainConfig(str(data), str(out), epochs=2, batch_size=2, checkpoint_steps=1, verify="off")
+    whole = train.train(config)
+    with pytest.raises(TrainerError, match=r"cannot be written .*No such file or directory.*choose another --output"):
+        train.train(config, saved=lambda: shutil.rmtree(out))
+    assert not out.exists()
+    assert train.train(dataclasses.replace(config, resume=True)) == whole
 
 
 def test_an_output_that_cannot_be_made_is_one_sentence(data, tmp_path, capsys):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,13 @@ from trainer.evaluation.calibration import Bin, Calibration
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.metrics import Scores
 from trainer.evaluation.predictions import Predictions
+
+
+class Areas(NamedTuple):
+    """Holds the areas below the curves of a class: see `roc_pr.Curves`."""
+
+    auc: float
+    average_precision: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,14 +69,30 @@ class Assessment:
         found = intervals.bootstrap(self.matrix)._asdict()
         return {name: intervals.percentiles(values) for name, values in found.items()}
 
-    @functools.cached_property
-    def curves(self) -> list[roc_pr.Curves | None]:
-        """Returns the ROC and PR curves of each class against all others.
+    def curve(self, c: int) -> roc_pr.Curves | None:
+        """Returns the ROC and PR curves of class `c` against all others.
 
-        The entry is None if the class has no records or if no other class has any.
+        The result is None if the class has no records or if no other class has any.
         """
-        labels = self.predictions.labels
-        return [roc_pr.curves(labels == c, self.probabilities[:, c]) for c in range(len(self.labels))]
+        return roc_pr.curves(self.predictions.labels == c, self.probabilities[:, c])
+
+    @functools.cached_property
+    def areas(self) -> list[Areas | None]:
+        """Returns the areas below the curves of each class, None for a class without.
+
+        The curves of 10,000 classes would take as much memory as all predictions, four times over.
+        """
+        found = (self.curve(c) for c in range(len(self.labels)))
+        return [None if curve is None else Areas(curve.auc, curve.average_precision) for curve in found]
+
+    def curves_of_the_lowest(self, most: int) -> list[tuple[int, roc_pr.Curves]]:
+        """Returns (class, curves) of at most `most` classes.
+
+        They are those with the lowest average precision, in this order.
+        """
+        known = [(areas.average_precision, c) for c, areas in enumerate(self.areas) if areas is not None]
+        found = ((c, self.curve(c)) for _, c in sorted(known)[:most])
+        return [(c, curve) for c, curve in found if curve is not None]
 
     def reliability(self, before: bool = False) -> list[Bin]:
         """Returns the bins of the reliability plot, of uncalibrated answers with `before`."""
@@ -114,9 +137,9 @@ class Assessment:
             hits, support, given = int(self.matrix[c, c]), own["support"], own["predicted"]
             own["recall_interval"] = _pair(intervals.wilson(hits, support))
             own["precision_interval"] = _pair(intervals.wilson(hits, given))
-            curve = self.curves[c]
-            own["roc_auc"] = None if curve is None else curve.auc
-            own["average_precision"] = None if curve is None else curve.average_precision
+            areas = self.areas[c]
+            own["roc_auc"] = None if areas is None else areas.auc
+            own["average_precision"] = None if areas is None else areas.average_precision
         for name, attribute in (("macro_roc_auc", "auc"), ("macro_average_precision", "average_precision")):
             result[name] = metrics.plain(self.mean_of_curves(attribute))
         return result | {"calibration": self._calibration(), "decision": self._decision()}
@@ -126,7 +149,7 @@ class Assessment:
 
         NaN if no class has a curve.
         """
-        values = [getattr(curve, attribute) for curve in self.curves if curve is not None]
+        values = [getattr(areas, attribute) for areas in self.areas if areas is not None]
         return sum(values) / len(values) if values else math.nan
 
     def calibration_scores(self, before: bool = False) -> dict[str, float]:

@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from trainer.run_dir import CALIBRATION
 
 BINS = 15  # of equal width, as in Guo et al. 2017
 LEAST, GREATEST = 0.05, 100.0  # temperatures; a fit that ends at one of them has no support in the data
+AT_ONCE = 1 << 20  # logits that the fit holds in float64
 STEPS, PRECISION = 100, 1e-9  # of the fit; Newton's method needs about eight steps
 
 
@@ -111,9 +113,11 @@ def softmax(logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
 
     float (N, C) logits or logarithms of probabilities -> float64 (N, C) probabilities.
     """
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=1, keepdims=True, initial=-np.inf))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+    shares = np.asarray(logits, np.float64) / temperature  # one array: of many classes it has gigabytes
+    shares -= shares.max(axis=1, keepdims=True, initial=-np.inf)
+    np.exp(shares, out=shares)
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -133,12 +137,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     records, classes = np.shape(logits)
     if not records:
         return 1.0
-    scores = np.asarray(logits, np.float64)
-    scores = scores - scores.mean(axis=1, keepdims=True)
-    target = float(scores[np.arange(records), labels].mean()) * records / (records + classes)  # the mean of a row is 0
+    of_labels = np.concatenate([
+        scores[np.arange(len(scores)), labels[rows]] for rows, scores in _centred(logits)
+    ])  # fmt: skip
+    target = float(of_labels.mean()) * records / (records + classes)  # the mean of a row is 0
     low, high, factor = 1 / GREATEST, 1 / LEAST, 1.0
     for _ in range(STEPS):
-        slope, curvature = _derivatives(scores, target, factor)
+        slope, curvature = _derivatives(logits, target, factor)
         if slope == 0:
             break
         low, high = (low, factor) if slope > 0 else (factor, high)
@@ -151,15 +156,26 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(min(max(1 / factor, LEAST), GREATEST))
 
 
-def _derivatives(scores: np.ndarray, target: float, factor: float) -> tuple[float, float]:
+def _centred(logits: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Yields some rows of logits at a time, in float64, less the mean of each row."""
+    step = max(1, AT_ONCE // max(1, np.shape(logits)[1]))
+    for first in range(0, len(logits), step):
+        rows = slice(first, first + step)
+        scores = np.asarray(logits[rows], np.float64)
+        yield rows, scores - scores.mean(axis=1, keepdims=True)
+
+
+def _derivatives(logits: np.ndarray, target: float, factor: float) -> tuple[float, float]:
     """Computes the derivatives of the mean cross entropy by the factor.
 
     The factor is 1 / temperature. The result is (first derivative, second derivative).
     """
-    probabilities = softmax(scores, 1 / factor)
-    means = (probabilities * scores).sum(axis=1)
-    variances = (probabilities * scores**2).sum(axis=1) - means**2
-    return float(means.mean()) - target, float(variances.mean())
+    means, variances = [], []
+    for _, scores in _centred(logits):
+        probabilities = softmax(scores, 1 / factor)
+        means.append((probabilities * scores).sum(axis=1))
+        variances.append((probabilities * scores**2).sum(axis=1) - means[-1] ** 2)
+    return float(np.concatenate(means).mean()) - target, float(np.concatenate(variances).mean())
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray, bins: int = BINS) -> list[Bin]:

@@ -21,6 +21,7 @@ import numpy as np
 
 LEVEL = 0.95
 RESAMPLES = 2000
+AT_ONCE = 100  # resamples whose scores are computed together
 SEED = 0  # the same matrix has the same intervals everywhere
 # Quantiles 0.975 of Student's t with 1, 2, ... degrees of freedom (any table, such as Abramowitz and Stegun 26.10).
 T_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
@@ -62,13 +63,19 @@ def bootstrap(matrix: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) 
         return Bootstrap(*(np.full(resamples, np.nan) for _ in range(3)))
     accuracy = rng.binomial(records, right / records, resamples) / records
     hits, given = _by_class(rng, matrix, resamples)
+    parts = [
+        _means(hits[first : first + AT_ONCE], given[first : first + AT_ONCE], support)
+        for first in range(0, resamples, AT_ONCE)
+    ]
+    balanced, f1 = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Bootstrap(accuracy, balanced, f1)
+
+
+def _means(hits: np.ndarray, given: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the balanced accuracy and the macro F1 of some resamples."""
     present, used = support > 0, support + given > 0  # used: (R, C), the class has records or was an answer
     f1 = np.divide(2 * hits, support + given, out=np.zeros(hits.shape), where=used)
-    return Bootstrap(
-        accuracy,
-        (hits[:, present] / support[present]).mean(axis=1),
-        f1.sum(axis=1) / used.sum(axis=1),
-    )
+    return (hits[:, present] / support[present]).mean(axis=1), f1.sum(axis=1) / used.sum(axis=1)
 
 
 def _by_class(rng: np.random.Generator, matrix: np.ndarray, resamples: int) -> tuple[np.ndarray, np.ndarray]:

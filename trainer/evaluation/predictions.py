@@ -52,7 +52,7 @@ def to_csv(found: Predictions, temperature: float) -> str:
     writer.writerow([*COLUMNS, *(f"probability of {name}" for name in names)])
     given = found.probabilities(temperature)
     answers = found.answers().tolist()
-    for key, label, answer, row in zip(found.keys, found.labels.tolist(), answers, given.tolist(), strict=True):
-        shares = [format(value, ".6g") for value in (row[answer], *(row if names else ()))]
+    for key, label, answer, row in zip(found.keys, found.labels.tolist(), answers, given, strict=True):
+        shares = [format(float(value), ".6g") for value in (row[answer], *(row if names else ()))]
         writer.writerow([key, found.names[label], found.names[answer], *shares])
     return text.getvalue()

@@ -135,8 +135,8 @@ def rows(found: Assessment) -> list[Row]:
     support, recall = matrix.sum(axis=1), metrics.recall(matrix)
     precision, f1 = metrics.precision(matrix), metrics.f1(matrix)
     made = []
-    for c, (label, curve) in enumerate(zip(found.labels, found.curves, strict=True)):
-        auc, area = (curve.auc, curve.average_precision) if curve else (math.nan, math.nan)
+    for c, (label, areas) in enumerate(zip(found.labels, found.areas, strict=True)):
+        auc, area = areas or (math.nan, math.nan)
         reach = intervals.wilson(int(matrix[c, c]), int(support[c]))
         made.append(Row(label, int(support[c]), float(recall[c]), reach, float(precision[c]), float(f1[c]), auc, area))
     return sorted(made, key=lambda row: (math.isnan(row.recall), row.recall))
@@ -164,11 +164,10 @@ def _lines(found: Assessment, path: Any) -> list[Line]:
     classes, those with the lowest average precision.
     """
     chosen = found.fitted.threshold
-    known = [(c, curve) for c, curve in enumerate(found.curves) if curve is not None]
-    if chosen is not None:
-        known = [(c, curve) for c, curve in known if c == chosen.label_id]
-    known = sorted(sorted(known, key=lambda pair: pair[1].average_precision)[:MOST_LINES], key=lambda pair: pair[0])
-    return [path(found.labels[c], curve) for c, curve in known]
+    known = found.curves_of_the_lowest(MOST_LINES if chosen is None else len(found.labels))
+    return [
+        path(found.labels[c], curve) for c, curve in sorted(known) if chosen is None or c == chosen.label_id
+    ]  # fmt: skip
 
 
 def _threshold(found: Assessment) -> dict[str, Any] | None:

@@ -121,8 +121,8 @@ def probabilities(scores: Assessment, split: str) -> Figure:
     # The margins are fixed, because an automatic layout takes longer than the drawing.
     figure.subplots_adjust(0.05, 0.12, 0.99, 0.92, wspace=0.22)
     roc, precision_recall, reliability = figure.subplots(1, 3)
-    known = [(label, c) for label, c in zip(scores.labels, scores.curves, strict=True) if c is not None]
-    for label, c in sorted(known, key=lambda pair: pair[1].average_precision)[:MAX_CURVES]:
+    for label_id, c in scores.curves_of_the_lowest(MAX_CURVES):
+        label = scores.labels[label_id]
         roc.plot(c.false_positive_rate, c.true_positive_rate, label=f"{label}: AUC {c.auc:.3f}", linewidth=1.2)
         precision_recall.step(c.recall, c.precision, label=f"{label}: AP {c.average_precision:.3f}", linewidth=1.2)
     roc.plot([0, 1], [0, 1], color=GRAY, linestyle=":", linewidth=1)

@@ -25,17 +25,17 @@ def table(found: Assessment) -> str:
     lines = [f"{'class':<{width}}  precision  recall  (95 %)         F1    AUC     AP  support"]
     matrix, support, recall = found.matrix, found.matrix.sum(axis=1), metrics.recall(found.matrix)
     columns = zip(
-        range(len(support)), found.labels, metrics.precision(matrix), recall, metrics.f1(matrix), found.curves, support,
+        range(len(support)), found.labels, metrics.precision(matrix), recall, metrics.f1(matrix), found.areas, support,
         strict=True,
     )  # fmt: skip
     shown = set(range(len(support)))
     if len(support) > MAX_ROWS:  # a class without records has no recall, which sorts behind all others
         shown = set(np.argsort(recall, kind="stable")[:MAX_ROWS].tolist())
-    for c, label, p, r, f, curve, n in columns:
+    for c, label, p, r, f, areas, n in columns:
         if c not in shown:
             continue
         reach = _reach(intervals.wilson(int(matrix[c, c]), int(n)))
-        auc, ap = (curve.auc, curve.average_precision) if curve else (math.nan, math.nan)
+        auc, ap = areas or (math.nan, math.nan)
         lines.append(
             f"{label:<{width}}  {_cell(p):>9}  {_cell(r):>6}  {reach:<11}  {_cell(f):>5}  {_cell(auc):>5}  "
             f"{_cell(ap):>5}  {n:>7}"

@@ -132,7 +132,8 @@ class Progress:
         writer = csv.DictWriter(text, list(self.rows[0]))
         writer.writeheader()
         writer.writerows(self.rows)
-        atomic.write_text(self.run.history, text.getvalue())
+        with run_dir.writing(self.run.history):
+            atomic.write_text(self.run.history, text.getvalue())
 
     def _log(self, row: dict[str, float]) -> None:
         """Writes a row to TensorBoard's logs under the names that Keras uses."""

@@ -102,11 +102,11 @@ class TrainedModel(keras.Model):
         variables = self.trainable_variables
         gradients = tape.gradient(objective, variables)
         broken = _not_finite([images] if weights is None else [images, weights])
-        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.confusion(labels, scores), broken]
-        (loss, *gradients), (count, matrix, broken) = distribution.together(records, [loss, *gradients], counts)
+        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.counts(labels, scores), broken]
+        (loss, *gradients), (count, right, broken) = distribution.together(records, [loss, *gradients], counts)
         self._note_fault(broken, loss, gradients, mixed_precision.overflows(optimizer))
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        self._count(loss, count, matrix)
+        self._count(loss, count, right)
         return {"loss": loss}
 
     def test_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:
@@ -119,9 +119,9 @@ class TrainedModel(keras.Model):
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         scores = self(images, training=False)
         loss = self.compute_loss(images, self._targets(labels, weights), scores, training=False)
-        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.confusion(labels, scores)]
-        (loss,), (count, matrix) = distribution.together(records, [loss], counts)
-        self._count(loss, count, matrix)
+        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.counts(labels, scores)]
+        (loss,), (count, right) = distribution.together(records, [loss], counts)
+        self._count(loss, count, right)
         return {"loss": loss}
 
     def results(self) -> dict[str, float]:
@@ -177,9 +177,9 @@ class TrainedModel(keras.Model):
         targets = tf.one_hot(labels, self.classes)
         return targets if weights is None else targets * weights[:, None]
 
-    def _count(self, loss: tf.Tensor, count: tf.Tensor, matrix: tf.Tensor) -> None:
+    def _count(self, loss: tf.Tensor, count: tf.Tensor, right: tf.Tensor) -> None:
         self.mean_loss.update_state(loss, sample_weight=count)
-        self.balanced_accuracy.add(matrix)
+        self.balanced_accuracy.add(right)
 
     def _note_fault(self, broken: tf.Tensor, loss: tf.Tensor, gradients: list[Any], skips: tf.Tensor | bool) -> None:
         """Stores the step in `fault` if it is the first with a non-finite number.

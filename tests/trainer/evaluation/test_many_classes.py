@@ -1,11 +1,14 @@
 """What is written of a split of many classes can be read, and drawn at all."""
 
+import dataclasses
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.trainer.evaluation.test_assessment import made
-from trainer.evaluation import metrics
+from trainer.evaluation import calibration, metrics, predictions
 from trainer.reporting import plots, score_table
 
 
@@ -46,6 +49,25 @@ def test_the_table_has_the_classes_of_the_lowest_recall(classes, rows):
     assert told == ([] if classes == rows else [
         f"These 60 of {classes} classes have the lowest recall; the report lists all."
     ])  # fmt: skip
+
+
+def test_the_evaluation_takes_little_more_memory_than_the_predictions():
+    """Some bytes for each logit: 8 of the probabilities; curves, lists and copies took 80."""
+    found = many(900)
+    found = dataclasses.replace(
+        found, predictions=dataclasses.replace(found.predictions, logits=found.predictions.logits.astype(np.float32))
+    )
+    cells = found.predictions.logits.size
+    tracemalloc.start()
+    try:
+        calibration.fit_temperature(found.predictions.logits, found.predictions.labels)
+        assert len(found.areas) == 900
+        assert len(found.curves_of_the_lowest(3)) == 3
+        predictions.to_csv(found.predictions, 1.0)
+        score_table.table(found)
+        assert tracemalloc.get_traced_memory()[1] / cells < 40
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_numbers_leave_out_a_matrix_of_millions_of_cells():

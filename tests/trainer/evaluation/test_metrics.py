@@ -86,5 +86,7 @@ def test_the_running_metric_agrees_with_the_final_one():
         running.update_state(labels[part : part + 20], given[part : part + 20])
     expected = metrics.score(labels, given, "abcd")
     assert float(running.result()) == pytest.approx(metrics.balanced_accuracy(expected.matrix), abs=1e-6)
+    assert running.counted.shape == (2, 4)  # not a matrix, which 10,000 classes would make 400 MB
+    assert running.counted.numpy().tolist() == [expected.matrix.sum(axis=1).tolist(), np.diag(expected.matrix).tolist()]
     running.reset_state()
     assert float(running.result()) == 0
