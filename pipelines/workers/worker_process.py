@@ -186,6 +186,7 @@ class _ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
+                cwd=_folder(environment),
                 env={**os.environ, **ENVIRONMENT, **dict(environment), "TMPDIR": _temporary_folder()},
                 start_new_session=True,
             )
@@ -221,6 +222,15 @@ class _ForkServer:
     def _told(self) -> str:
         self._said.seek(0)
         return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
+
+
+def _folder(environment: tuple[tuple[str, str], ...]) -> str | None:
+    """Returns the folder in which workers start; None: that of this process.
+
+    A fork server that takes the place of a killed one starts where that one did.
+    """
+    named = dict(environment).get("PWD", "")
+    return named if os.path.isdir(named) else None
 
 
 @functools.cache

@@ -51,6 +51,22 @@ def test_a_program_that_changed_its_folder_gets_workers_that_are_there(tmp_path,
     assert there._kind[1][-1] == ("PWD", str(tmp_path / "other"))
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not tell the folder of a process")
+@pytest.mark.slow
+def test_a_fork_server_starts_where_the_killed_one_did(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    workers = pool.shared(1, "test-of-folders", module="tests.support.faulty_tasks")
+
+    def folder() -> str:
+        return os.readlink(f"/proc/{workers.submit('echo', (), [(0,)])[0].result()[1]}/cwd")
+
+    assert folder() == str(tmp_path)
+    kill(worker_process._fork_servers[workers._kind]._process.pid)
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert folder() == str(tmp_path)
+
+
 def test_no_items_are_no_request(two):
     assert two.submit("echo", (), []) == []
     assert two.submit("echo", (), [("next",)])[0].result()[0] == "next"

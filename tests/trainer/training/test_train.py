@@ -165,7 +165,6 @@ def test_no_model_there(data, tmp_path, capsys):
     assert "has no model.keras, contract.json, metrics.json: train first." in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_threads_train_one_after_another(data, tmp_path, monkeypatch):
     """The seeds of Keras belong to the process: two trainings at once would take random numbers from one another."""
     running, most = [], []
@@ -183,6 +182,7 @@ def test_threads_train_one_after_another(data, tmp_path, monkeypatch):
     assert most == [1, 1, 1]
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_config_agree_exactly(run, data, tmp_path):
     quiet(TrainConfig(str(data), str(tmp_path), epochs=4, batch_size=8))
     assert (tmp_path / "metrics.json").read_bytes() == (run[0] / "metrics.json").read_bytes()
