@@ -22,7 +22,7 @@ def many(classes):
 
 
 def test_the_plots_of_many_classes_are_small(tmp_path):
-    plots.write_all(tmp_path, {"loss": [1.0], "val_loss": [1.0]}, {"test": many(metrics.MAX_MATRIX_CLASSES + 1)}, 1)
+    plots.write_all(tmp_path, {"epoch": [1.0], "loss": [1.0]}, {"test": many(metrics.MAX_MATRIX_CLASSES + 1)}, 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.png", "probabilities-test.png", "recall-test.png"]
     for picture in tmp_path.iterdir():
         with Image.open(picture) as image:
