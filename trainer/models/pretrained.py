@@ -181,8 +181,9 @@ def imagenet_backbone(name: str, options: dict[str, Any]) -> keras.Model:
         asked = _download(e.__traceback__)
         if asked is None:
             raise
+        reason = first_line(e).removeprefix(f"URL fetch failure on {asked['origin']}: ")
         raise TrainerError(
-            f"The ImageNet weights of {name} could not be downloaded ({first_line(e)}). With a browser, download "
+            f"The ImageNet weights of {name} could not be downloaded ({reason}). With a browser, download "
             f"{asked['origin']} and put the file there as {asked['download_target']}, or name the file with "
             "--init-weights FILE."
         ) from e

@@ -23,6 +23,7 @@ from trainer.evaluation import evaluate, inference
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
 from trainer.evaluation.predictions import Predictions
+from trainer.models import pretrained
 from trainer.reporting import evaluation_files, plots, score_table, tensorboard
 from trainer.run_dir import Run
 from trainer.serving import export
@@ -146,7 +147,9 @@ def better_start(config: TrainConfig, contract: Contract) -> str:
         return ""
     return (
         f"This network began with random weights and had {each:,.0f} train images for each class. With so few, weights "
-        "that were trained on ImageNet are usually much better (docs/training.md has figures). To try them:\n"
+        "that were trained on ImageNet are usually much better (docs/training.md has figures). To try them"
+        + (", prepare with --size 224x224 first, then" if min(contract.image_shape[:2]) < pretrained.SMALL else "")
+        + ":\n"
         f"  python -m trainer train --data {shlex.quote(config.data)} --output {shlex.quote(config.output)}-transfer "
         f"--recipe transfer"
     )
