@@ -62,13 +62,15 @@ MAY_IMPORT = {
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
     "pipelines/core",
-    "trainer/doctor/output": "doctor/finding doctor/subject reporting pipelines/core",
+    "trainer/doctor/proof": "",
+    "trainer/doctor/prove": "doctor/clock doctor/finding doctor/proof doctor/subject doctor/tools",
+    "trainer/doctor/output": "doctor/finding doctor/proof doctor/subject reporting pipelines/core",
     "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/tools doctor/output "
     "pipelines/core",
     "trainer/doctor/program": "config doctor/catalogue doctor/config doctor/finding doctor/output doctor/probes "
-    "doctor/run_probes doctor/subject doctor/tools",
+    "doctor/proof doctor/prove doctor/run_probes doctor/subject doctor/tools",
     "trainer/doctor/command": "doctor/config doctor/run_probes doctor/subject doctor/probes doctor/program "
-    "doctor/output pipelines/core",
+    "doctor/output doctor/prove pipelines/core",
     "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config evaluation models reporting "
     "serving training pipelines/cli pipelines/contract pipelines/core pipelines/options",
     "trainer/task": "cli cloud_mirror config recipe run_dir training pipelines/contract pipelines/core "

@@ -19,6 +19,7 @@ from trainer.doctor.output import page
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
 from trainer.doctor.program import launch
+from trainer.doctor.prove import trial
 from trainer.doctor.subject import load
 
 
@@ -35,6 +36,8 @@ def examine(config: DoctorConfig) -> Report:
     else:
         subject = load.gather(config)
         report = run_probes.run(subject, registry.all_probes())
+        if config.prove:
+            report = dataclasses.replace(report, proof=trial.prove(subject, report.findings, lambda file: None))
         html = page.render(subject, report) if config.html else ""
     report = dataclasses.replace(report, seconds=time.monotonic() - started)
     if config.json and config.json != STANDARD_OUTPUT:

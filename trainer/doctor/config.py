@@ -66,6 +66,11 @@ class DoctorConfig:
         limits=Range(1.0),
         metavar="SECONDS",
     )
+    prove: bool = option(
+        False,
+        "train the program as it is and with the remedy of its first finding that has one, by three seeds, and show "
+        "both scores on the same held-out data, with the change as a patch; up to three minutes more",
+    )
     deep: bool = option(False, "examine more images for longer: about ten minutes instead of less than two")
     program: tuple[str, ...] = ()  # a script or notebook and its arguments; not a flag, but what follows the options
 

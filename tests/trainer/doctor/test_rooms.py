@@ -1,4 +1,4 @@
-"""The order of the doctor's rooms: subject <- tools <- probes <- program, and subject <- output."""
+"""The order of the doctor's rooms, of which each imports only those before it."""
 
 import ast
 from pathlib import Path
@@ -15,10 +15,12 @@ MAY_IMPORT = {
     "subject": SHARED,
     "tools": SHARED | {"subject"},
     "probes": SHARED | {"subject", "tools"},
-    "output": SHARED | {"subject"},
+    "proof": set(),
+    "prove": SHARED | {"subject", "tools", "proof"},
+    "output": SHARED | {"subject", "proof"},
     "run_probes": SHARED | {"subject", "tools", "probes", "output"},
-    "program": SHARED | {"subject", "tools", "probes", "output", "run_probes"},
-    "command": SHARED | {"subject", "tools", "probes", "output", "run_probes", "program"},
+    "program": SHARED | {"subject", "tools", "probes", "output", "run_probes", "proof", "prove"},
+    "command": SHARED | {"subject", "tools", "probes", "output", "run_probes", "program", "proof", "prove"},
 }
 FILES = sorted(path for path in DOCTOR.rglob("*.py") if path != DOCTOR / "__init__.py")
 MOST_PARAMETERS = 7

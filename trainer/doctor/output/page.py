@@ -35,7 +35,17 @@ def render(subject: Subject, report: Report) -> str:
         report=report,
         findings=[(finding, [(chart.title, draw(chart)) for chart in finding.charts]) for finding in report.findings],
         charts=[(chart.title, draw(chart)) for chart in figures.charts(subject)],
+        proof_charts=[(chart.title, draw(chart)) for chart in _of_proof(report)],
     )
+
+
+def _of_proof(report: Report) -> list[Chart]:
+    """Returns the curves of both trainings, the mean of the seeds."""
+    proof = report.proof
+    if proof is None or proof.before is None or proof.after is None:
+        return []
+    series = {"as it is": proof.before.scores.mean(axis=0), "with the remedy": proof.after.scores.mean(axis=0)}
+    return [Chart(f"{proof.score} by steps", LINES, series, [str(point) for point in proof.points])]
 
 
 def draw(chart: Chart) -> str:

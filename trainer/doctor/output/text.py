@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.core.text import plural
 from trainer.doctor.finding import ERROR, LEVELS, Finding, ranked
+from trainer.doctor.proof import Proof
 
 WIDTH = 110
 
@@ -23,6 +24,7 @@ class Report:
     seconds: duration of the examination.
     scores: sentences about the scores of the trained model on each split; () without one.
     doubts: reasons why the program cannot be called healthy although no check found an error.
+    proof: the trainings of --prove; None without.
     """
 
     findings: tuple[Finding, ...]
@@ -32,6 +34,7 @@ class Report:
     seconds: float = 0.0
     scores: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
+    proof: Proof | None = None
 
     @property
     def uncertain(self) -> bool:
@@ -68,6 +71,9 @@ class Report:
                 lines += _wrapped("why", f"This follows from [{finding.follows}]. Mend that first.")
             for name in ("evidence", "cost", "fix"):
                 lines += _wrapped(name, getattr(finding, name))
+        if self.proof is not None:
+            lines += ["", "The remedy, tried:", *_list(self.proof.lines())]
+            lines += _patch(self.proof)
         if self.checked:
             lines += ["", "Checked, nothing found:" if self.findings else "Checked:"]
             lines += _list(self.checked)
@@ -91,12 +97,19 @@ class Report:
             "not_checked": [{"what": name, "reason": reason} for name, reason in self.not_checked],
             "about": list(self.about),
             "seconds": round(self.seconds, 1),
-        }
+        } | ({} if self.proof is None else {"proof": self.proof.to_dict()})
 
 
 def build(findings: list[Finding], **others: Any) -> Report:
     """Builds a report, with its findings ranked."""
     return Report(findings=tuple(ranked(findings)), **others)
+
+
+def _patch(proof: Proof) -> list[str]:
+    """Returns the change as a patch, or why there is none."""
+    if proof.patch:
+        return ["", "As a patch:", "", *proof.patch.rstrip("\n").split("\n")]
+    return _list(["The change is no single expression of the program, so there is no patch."]) if proof.finding else []
 
 
 def _wrapped(name: str, text: str) -> list[str]:

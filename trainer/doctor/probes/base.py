@@ -41,6 +41,7 @@ class Probe:
     needs: names of NEEDS. Without one of them the probe is not called.
     seconds: time limit; `--deep` multiplies it by subject.DEEPER.
     of_classes: True if the check makes sense of classes only, and not of numbers that are to be predicted.
+    exclusive: True if it makes sense only where exactly one class is right of each image.
     matters: True if a program cannot be called healthy without this check.
     """
 
@@ -50,6 +51,7 @@ class Probe:
     seconds: float = 5.0
     of_classes: bool = False
     matters: bool = False
+    exclusive: bool = False
 
     def missing(self, subject: Subject) -> list[str]:
         """Returns what the user would have to give for this probe."""
@@ -58,6 +60,8 @@ class Probe:
 
     def unsuited(self, subject: Subject) -> str:
         """Returns why the check makes no sense of this subject; "" if it does."""
-        if self.of_classes and task.is_regression(subject):
+        if (self.of_classes or self.exclusive) and task.is_regression(subject):
             return "the targets are numbers and not classes"
+        if self.exclusive and task.is_multilabel(subject):
+            return "several classes may be right of one image"
         return ""

@@ -36,6 +36,8 @@ from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
 from trainer.doctor.program.spec import Spec
 from trainer.doctor.program.watch import Watcher
+from trainer.doctor.proof import Proof
+from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Subject
 from trainer.doctor.subject.training import LOOP, Place, Training
@@ -141,7 +143,7 @@ class Examination:
         if examine:
             with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
                 past = training.history if training.whole and training.history else None
-                with state.of_before(model, not training.whole):
+                with state.of_before(model, not training.whole or not _finite(model)):
                     self._examine(dataclasses.replace(subject, training=training, history=past))
         self._let_end()
         return history
@@ -210,7 +212,38 @@ class Examination:
                 subject_planned = planned.subject(self.watcher, code, self.spec.program, variables, self.spec.deep)
                 if subject_planned is not None:
                     self._examine(subject_planned)
-        return self._report([*self._old(code, stopped), *stopped], ended)
+        report = self._report([*self._old(code, stopped), *stopped], ended)
+        return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
+
+    def _proof(self, report: Report) -> Proof:
+        """Trains with the remedy of the first finding, and without it.
+
+        Both begin as the program did, before its training.
+        """
+        by_subject = [
+            (subject, {finding.id for finding in own.findings})
+            for subject, own in zip(self.subjects, self.reports, strict=True)
+        ]
+        for first in report.findings[:1]:
+            for subject, known in by_subject:
+                if first.id not in known:
+                    continue
+                weights = subject.training.first_weights if subject.training is not None else None
+                if weights and len(weights) == len(subject.model.get_weights()):
+                    subject.model.set_weights(weights)
+                with self.watcher.inside(), _eagerly(False):
+                    return trial.prove(subject, [f for f in report.findings if f.id in known], self._read)
+        return Proof(passed=tuple((finding.id, "it is about no training") for finding in report.findings))
+
+    def _read(self, file: str) -> str | None:
+        """Returns the text of a file of the user; None for a notebook.
+
+        A patch knows no cells.
+        """
+        path = Path(self.spec.here, file)
+        if file.endswith(".ipynb") or not path.is_file():
+            return None
+        return path.read_text(encoding="utf-8-sig")
 
     def _stopped(self, error: BaseException | None, code: str) -> list[Finding]:
         """Returns the finding for an exception that ended the program."""
@@ -349,6 +382,14 @@ def _what_ran(history: Any, cut: Cut, state: _State, model: Any) -> dict[str, An
         "first_weights": state.weights,
         "final_weights": model.get_weights(),
     }
+
+
+def _finite(model: Any) -> bool:
+    """Tells whether all weights are finite.
+
+    Those of a training that diverged hide its cause.
+    """
+    return all(np.isfinite(weight).all() for weight in model.get_weights() if weight.dtype.kind == "f")
 
 
 def _numbers(column: Any) -> bool:

@@ -30,6 +30,7 @@ from trainer.doctor.program.spec import Spec
 
 GRACE_SECONDS = 60.0  # beyond the time of the child, which ends a program itself where it can: for starting TensorFlow
 EXAMINED_SECONDS = 180.0  # from the first training to the answer; `--deep` takes DEEPER times as long
+PROVE_SECONDS = 200.0  # more, for the trainings of --prove
 DEEPER = 5
 TAIL = 12  # lines of a program's output that are shown where it crashed
 POLL_SECONDS = 0.1
@@ -88,6 +89,7 @@ def _prepared(config: DoctorConfig, named: str, folder: str) -> Spec:
         folder=folder,
         full=config.full,
         deep=config.deep,
+        prove=config.prove,
         reach_seconds=config.wait,
         html=bool(config.html),
         notes=tuple(notes),
@@ -151,7 +153,8 @@ def _wait(child: subprocess.Popen[bytes], given: Spec) -> bool:
             and now - started > given.reach_seconds + GRACE_SECONDS + (0 if not given.deep else EXAMINED_SECONDS)
         ):
             break
-        if reached is not None and not given.full and now - reached > EXAMINED_SECONDS * times:
+        seconds = (EXAMINED_SECONDS + (PROVE_SECONDS if given.prove else 0)) * times
+        if reached is not None and not given.full and now - reached > seconds:
             break
         time.sleep(POLL_SECONDS)
     else:

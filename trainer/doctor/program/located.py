@@ -37,4 +37,12 @@ def _place(finding: Finding, training: Training) -> Place | None:
 
 
 # Findings of the group training that are about the arguments of fit.
-OF_FIT = ("no-validation", "few-steps", "overfitting", "underfitting", "diverged", "batch-norm-alone")
+OF_FIT = (
+    "no-validation",
+    "few-steps",
+    "loss-not-settled",
+    "overfitting",
+    "underfitting",
+    "diverged",
+    "batch-norm-alone",
+)

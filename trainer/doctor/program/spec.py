@@ -22,6 +22,7 @@ class Spec:
     folder: where the answer is written.
     full: True to let the training run to its end.
     deep: True to look at more for longer.
+    prove: True to train with the remedy of the first finding.
     reach_seconds: time for the program to reach its first training.
     notes: sentences on what was done to the program, for the report.
     """
@@ -34,6 +35,7 @@ class Spec:
     folder: str
     full: bool = False
     deep: bool = False
+    prove: bool = False
     reach_seconds: float = 600.0
     html: bool = False
     notes: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ class Twin:
         self.x, self.y = _batch(subject)
         self.images = len(keras.tree.flatten(self.x)[0])
         self.classes = state.classes(subject)
-        self.chance = math.log(self.classes) if _is_cross_entropy(self.loss) else math.inf
+        self.chance = _chance(self.loss, self.classes, self.y) if _is_cross_entropy(self.loss) else math.inf
         if getattr(self.loss, "reduction", "") == "sum":
             self.chance *= self.images
         self._weights = self.model.get_weights()
@@ -183,6 +183,22 @@ def _batch(subject: Subject) -> tuple[Any, Any]:
     return x, y
 
 
+def _chance(loss: Any, classes: int, labels: Any) -> float:
+    """Returns the cross-entropy of the shares of the classes, in nats.
+
+    A binary one is the mean over the columns of labels.
+    """
+    columns = keras.tree.flatten(labels)[0].shape
+    if "binary" not in _name(loss) or len(columns) < 2 or columns[-1] < 2:
+        return math.log(classes)
+    shares = np.clip(np.asarray(keras.tree.flatten(labels)[0], np.float64).mean(axis=0), 1e-3, 1 - 1e-3)
+    return float(np.mean(-shares * np.log(shares) - (1 - shares) * np.log(1 - shares)))
+
+
 def _is_cross_entropy(loss: Any) -> bool:
+    return "crossentropy" in _name(loss)
+
+
+def _name(loss: Any) -> str:
     name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
-    return "crossentropy" in str(name).replace("_", "").lower()
+    return str(name).replace("_", "").lower()

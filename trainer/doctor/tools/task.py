@@ -9,6 +9,8 @@ import numpy as np
 from trainer.doctor.subject.subject import Subject
 
 FEW_NUMBERS = 20  # distinct integers; more of them under a regression loss are counts or ages, and no classes
+SEVERAL = 0.02  # share of the rows without exactly one class; fewer may be mistakes
+SPARSE_IDS = 0.5  # distinct integers for each label; classes repeat
 REGRESSION = (
     "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
     "huber", "log_cosh", "mse", "mae", "mape", "msle",
@@ -19,7 +21,8 @@ def is_regression(subject: Subject) -> bool:
     """Tells whether the targets of training are numbers and not classes.
 
     They are if they are fractions, or many different integers, under a loss that is no cross-entropy. Rows of several
-    columns are classes if all their values are within 0..1.
+    columns are classes if all their values are within 0..1. Under a cross-entropy only fractions outside of 0..1, or
+    integers that hardly repeat, are numbers.
     """
     return bool(subject.once("regression", lambda: _is_regression(subject)))
 
@@ -28,13 +31,51 @@ def _is_regression(subject: Subject) -> bool:
     if subject.train is None or not len(subject.train.sample):
         return False
     labels = subject.train.sample.labels
-    if not np.isfinite(labels).all() or "crossentropy" in loss_name(subject.model).replace("_", ""):
+    if not np.isfinite(labels).all():
         return False
+    if "crossentropy" in loss_name(subject.model).replace("_", ""):
+        return subject.has("loss") and _are_numbers(labels, _units(subject.model))
     if labels.ndim > 1 and labels.shape[-1] > 1:
         return bool((labels < 0).any() or (labels > 1).any())
     if labels.dtype.kind == "f" and bool((labels != np.rint(labels)).any()):
         return subject.has("loss")
     return loss_name(subject.model) in REGRESSION and len(np.unique(labels)) > FEW_NUMBERS
+
+
+def is_multilabel(subject: Subject) -> bool:
+    """Tells whether several classes may be right of one image.
+
+    The labels are rows of 0 and 1 then, and do not all have one 1.
+    """
+    return bool(subject.once("multilabel", lambda: _is_multilabel(subject)))
+
+
+def _is_multilabel(subject: Subject) -> bool:
+    if subject.train is None or not len(subject.train.sample):
+        return False
+    labels = subject.train.sample.labels
+    if labels.ndim != 2 or labels.shape[1] < 2 or not np.isin(labels, (0, 1)).all():
+        return False
+    return bool((labels.sum(axis=1) != 1).mean() > SEVERAL)
+
+
+def _are_numbers(labels: np.ndarray, units: int) -> bool:
+    """Tells whether a column of labels has values that are no classes.
+
+    These are many fractions or, for a head of one unit, many different integers.
+    """
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        return False
+    values = np.unique(labels)
+    if (values != np.rint(values)).any():
+        return len(values) > FEW_NUMBERS and bool(values.max() > 1 or values.min() < 0)
+    return units == 1 and len(values) > FEW_NUMBERS and len(values) > SPARSE_IDS * len(labels)
+
+
+def _units(model: Any) -> int:
+    """Returns the number of outputs for each image; 0 if it is not known."""
+    shape = getattr(model, "output_shape", None)
+    return int(shape[-1] or 0) if isinstance(shape, tuple) else 0
 
 
 def loss_name(model: Any) -> str:

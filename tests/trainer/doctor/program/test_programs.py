@@ -61,6 +61,28 @@ def one(report, id_):
     return next(finding for finding in report.findings if finding.id == id_)
 
 
+# ---- the fix, shown to work
+
+
+def test_a_remedy_is_tried_and_written_as_a_patch(folder, monkeypatch):
+    code = """
+    model = network()
+    model.pop()
+    model.add(layers.Dense(1, activation="softmax"))
+    model.compile(keras.optimizers.Adam(0.03), "binary_crossentropy")
+    model.fit(x[:120], y[:120], epochs=20, validation_data=(x[120:], y[120:]))
+    """
+    report = run(folder, code, prove=True)
+    proof = report.proof
+    assert proof.finding == "softmax-one-unit"
+    assert proof.helps, proof.lines()
+    lines = proof.patch.splitlines()
+    assert '-model.add(layers.Dense(1, activation="softmax"))' in lines
+    assert "+model.add(layers.Dense(1, activation='sigmoid'))" in lines
+    assert proof.patch in report.text()
+    assert report.to_dict()["proof"]["helps"] is True
+
+
 # ---- the three programs that the project began with
 
 

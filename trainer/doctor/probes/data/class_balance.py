@@ -172,9 +172,16 @@ def few(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 PROBES = (
-    Probe("balance of the classes", imbalance, ("images",), 1.0, of_classes=True),
-    Probe("reported accuracy against the majority baseline", accuracy_is_majority, ("history",), 1.0, of_classes=True),
-    Probe("classes in every split", missing, ("images", "validation"), 1.0, of_classes=True),
-    Probe("images of each class", few, ("images",), 1.0, of_classes=True),
-    Probe("answers of more than one class", one_answer, ("images", "model"), 15.0, of_classes=True),
+    Probe("balance of the classes", imbalance, ("images",), 1.0, exclusive=True),
+    Probe(
+        "reported accuracy against the majority baseline",
+        accuracy_is_majority,
+        ("history",),
+        1.0,
+        of_classes=True,
+        exclusive=True,
+    ),
+    Probe("classes in every split", missing, ("images", "validation"), 1.0, exclusive=True),
+    Probe("images of each class", few, ("images",), 1.0, exclusive=True),
+    Probe("answers of more than one class", one_answer, ("images", "model"), 15.0, exclusive=True),
 )

@@ -250,8 +250,8 @@ PROBES = (
         permuted,
         ("images", "model"),
         15,
-        of_classes=True,
+        exclusive=True,
     ),
-    Probe("labels that can be learnt from the images", shuffled, ("images",), 25, of_classes=True),
-    Probe("likely wrong labels", mislabeled, ("images",), 25, of_classes=True),
+    Probe("labels that can be learnt from the images", shuffled, ("images",), 25, exclusive=True),
+    Probe("likely wrong labels", mislabeled, ("images",), 25, exclusive=True),
 )

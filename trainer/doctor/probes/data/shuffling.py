@@ -132,7 +132,7 @@ def _train(subject: Subject) -> Split:
 
 
 PROBES = (
-    Probe("classes mixed in the order", mixed, ("images",), 2.0, of_classes=True),
+    Probe("classes mixed in the order", mixed, ("images",), 2.0, exclusive=True),
     Probe("another order every epoch", shuffled, ("images",), 2.0),
     Probe("each image once an epoch", repeated, ("dataset",), 2.0),
 )

@@ -156,9 +156,16 @@ def ids_exchanged(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 PROBES = (
-    Probe("more than one class", one_class, ("images",), 1, of_classes=True),
+    Probe("more than one class", one_class, ("images",), 1, exclusive=True),
     Probe("splits cut before the shuffle", shuffled_before, ("images", "validation"), 2),
     Probe("number of validation images", small, ("images", "validation"), 1),
     Probe("end of the validation images", endless, ("images", "validation"), 1),
-    Probe("the same class ids in both splits", ids_exchanged, ("images", "validation"), 15, of_classes=True),
+    Probe(
+        "the same class ids in both splits",
+        ids_exchanged,
+        ("images", "validation"),
+        15,
+        of_classes=True,
+        exclusive=True,
+    ),
 )

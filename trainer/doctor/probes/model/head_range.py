@@ -10,7 +10,7 @@ from trainer.doctor.finding import ERROR, WARNING, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import OUTPUT_BATCH, Subject
 from trainer.doctor.tools import metrics, task
-from trainer.doctor.tools.model_head import BINARY, LINEAR, SIGMOID, SOFTMAX, head_of, loss_of
+from trainer.doctor.tools.model_head import BINARY, CATEGORICAL, LINEAR, SIGMOID, SOFTMAX, head_of, loss_of
 
 RANGES = {SIGMOID: (0.0, 1.0), SOFTMAX: (0.0, 1.0), "tanh": (-1.0, 1.0), "softsign": (-1.0, 1.0),
           "hard_sigmoid": (0.0, 1.0), "relu": (0.0, np.inf), "softplus": (0.0, np.inf)}  # fmt: skip
@@ -104,9 +104,11 @@ def independent_or_exclusive(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a binary cross-entropy over classes that exclude each other."""
     del clock
     head, loss = head_of(subject), loss_of(subject.model)
+    labels = subject.split("train").sample.labels
+    if loss.kind == CATEGORICAL and task.is_multilabel(subject) and labels.shape[-1] == head.units:
+        return [_several_right(labels, head.units, head.name, loss.name)]
     if loss.kind != BINARY or head.units < 2:
         return []
-    labels = subject.split("train").sample.labels
     columns = labels.shape[-1] if labels.ndim > 1 else 1
     if columns not in (1, head.units):
         return []  # `label-columns` reports it
@@ -118,6 +120,34 @@ def independent_or_exclusive(subject: Subject, clock: Clock) -> list[Finding]:
     if exclusive and columns > 1 and head.units > 2:
         return [catalogue.found("sigmoids-exclusive", evidence, units=head.units)]
     return []
+
+
+def _several_right(labels: np.ndarray, units: int, layer: str, loss: str) -> Finding:
+    count = labels.sum(axis=1)
+    return catalogue.found(
+        "softmax-multilabel",
+        f"Of {len(labels):,} rows of labels {np.mean(count > 1):.0%} have several classes, {count.max():g} at most, "
+        f"and {np.mean(count == 0):.0%} none; layer {layer!r} shares 1 among {units} units.",
+        loss=loss,
+        units=units,
+    )
+
+
+def numbers(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds numbers that are to be predicted under a loss for classes."""
+    del clock
+    loss = loss_of(subject.model)
+    if not task.is_regression(subject):
+        return []
+    wanted = subject.split("train").sample.labels.astype(np.float64)
+    return [
+        catalogue.found(
+            "loss-of-numbers",
+            f"The targets are {wanted.min():.4g} to {wanted.max():.4g}, {len(np.unique(wanted)):,} different ones of "
+            f"{len(wanted):,}.",
+            loss=loss.name,
+        )
+    ]
 
 
 def axis(subject: Subject, clock: Clock) -> list[Finding]:
@@ -143,5 +173,6 @@ PROBES = (
     Probe("targets within the head's range", targets, ("images", "loss"), 15),
     Probe("classes under a loss for numbers", regression_of_classes, ("images", "loss"), 15),
     Probe("exclusive classes under a binary loss", independent_or_exclusive, ("images", "loss"), 15),
+    Probe("numbers under a loss for classes", numbers, ("images", "loss"), 15),
     Probe("axis of the softmax", axis, ("images", "model"), 15),
 )

@@ -26,6 +26,8 @@ LINEAR_LAYERS = (
     "GlobalAveragePooling1D", "GlobalAveragePooling2D", "ZeroPadding2D", "Cropping2D", "Concatenate", "Add",
     "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomCrop", "Resizing",
 )  # fmt: skip
+PASSING = ("Dropout", "Flatten", "BatchNormalization", "Reshape", "Activation", "MaxPooling1D", "MaxPooling2D")
+MOST_BETWEEN = 4  # layers without weights between two with
 MUCH_DROPOUT = 0.8  # 0.2 to 0.5 is usual; Srivastava et al. 2014 found units of a hidden layer to need 0.5 or less
 SATURATED, SATURATED_SHARE = 0.98, 0.9  # of the range of the activation; share of its values
 IMAGES = 32
@@ -47,6 +49,40 @@ def activations(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     names = listed((layer.name for layer in weighted), 6)
     return [catalogue.found("no-activation", f"Its {len(weighted)} layers with weights are {names}.")]
+
+
+def softmax_inside(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a softmax whose outputs go into another layer with weights.
+
+    A softmax that weighs something, as in attention, is multiplied with it and left alone.
+    """
+    del clock
+    found = [
+        layer
+        for layer in flat_layers(subject.model)
+        if (_activation(layer) == "softmax" or type(layer).__name__ == "Softmax") and _feeds_weights(layer)
+    ]
+    if not found:
+        return []
+    return [catalogue.found("softmax-hidden", f"Layers: {listed((layer.name for layer in found), 5)}.")]
+
+
+def _feeds_weights(layer: Any) -> bool:
+    """Returns whether a layer feeds one layer with a kernel, and no other.
+
+    Layers without weights may stand between them.
+    """
+    for _ in range(MOST_BETWEEN):
+        nodes = getattr(layer, "_outbound_nodes", [])
+        operations = {id(node.operation): node.operation for node in nodes}
+        if len(operations) != 1:
+            return False
+        layer = next(iter(operations.values()))
+        if _kernel(layer) is not None or hasattr(layer, "cell"):
+            return True
+        if type(layer).__name__ not in PASSING:
+            return False
+    return False
 
 
 def _has_operations(model: Any) -> bool:
@@ -243,6 +279,7 @@ def half_precision(subject: Subject, clock: Clock) -> list[Finding]:
 
 PROBES = (
     Probe("activations between the layers", activations, ("model",), 2),
+    Probe("softmax between the layers", softmax_inside, ("model",), 2),
     Probe("rates of dropout", dropout, ("model",), 2),
     Probe("weights before training", initial_weights, ("model",), 5),
     Probe("saturated units", saturated, ("images", "model"), 10),

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from pipelines.core.text import plural
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import FIT, Training
+from trainer.doctor.tools import task
 
+UNLEARNED_STEPS = 400  # fewer may be the reason why nothing was learned; of more, look for another
+LITTLE = 0.1  # of the way from the commonest class to no mistake, or of the first epoch's loss
+MOST_EPOCHS = 20  # a training of more has been planned; at its end a loss may fall by a little in each
+FALLS = 0.03  # share of the loss by which it falls in an epoch at the end
+SMALL = 0.02  # share of the first loss; below it there is nothing more to gain
 FEW_STEPS = 60  # a small network of random weights needs some hundred steps to tell two kinds of photographs apart
 
 
@@ -31,15 +40,66 @@ def steps(subject: Subject, clock: Clock) -> list[Finding]:
         raise NotApplicable("the number of steps is not known")
     if any(call.name == "load_weights" for call in training.calls) or training.number > 1:
         return []
-    if total >= FEW_STEPS:
+    nothing = _learned_nothing(subject) if total < UNLEARNED_STEPS else ""
+    if total >= FEW_STEPS and not nothing:
         return []
     images = "" if training.samples is None else f"{plural(training.samples, 'image')}, "
     epochs = training.epochs - training.initial_epoch
     return [
         catalogue.found(
             "few-steps",
-            f"{images}{plural(per_epoch, 'step')} an epoch, {plural(epochs, 'epoch')}.",
+            f"{images}{plural(per_epoch, 'step')} an epoch, {plural(epochs, 'epoch')}.{nothing}",
             total=total,
+        )
+    ]
+
+
+def _learned_nothing(subject: Subject) -> str:
+    """Returns a sentence if the history shows that next to nothing was learned.
+
+    It returns "" otherwise.
+    """
+    history = subject.history or {}
+    accuracy = next((history[name] for name in state.ACCURACIES if history.get(name)), None)
+    loss = history.get("loss", ())
+    if accuracy is not None and not task.is_multilabel(subject):
+        counts, _ = state.counts(subject, subject.split("train"))
+        majority = max(counts.values()) / max(1, sum(counts.values()))
+        if accuracy[-1] < majority + LITTLE * (1 - majority):
+            return (
+                f" At its end the accuracy on the training data is {accuracy[-1]:.1%}, and that of the commonest "
+                f"class {majority:.1%}."
+            )
+        return ""
+    if len(loss) > 1 and loss[-1] > (1 - LITTLE) * loss[0]:
+        return f" Its loss went from {loss[0]:.4g} to {loss[-1]:.4g}."
+    return ""
+
+
+def settled(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a training that ends while its loss still falls by much in each epoch."""
+    del clock
+    training = _of_fit(subject)
+    history = subject.history or {}
+    name = "val_loss" if history.get("val_loss") else "loss"
+    losses = np.asarray(history.get(name, ()), np.float64)
+    if not training.whole or not 2 <= len(losses) <= MOST_EPOCHS:
+        raise NotApplicable(f"the training had not 2 to {MOST_EPOCHS} epochs that ran to their end")
+    others = np.asarray(history["loss"], np.float64)
+    last = losses[-1 - max(1, len(losses) // 3) :]
+    if not np.isfinite(losses).all() or (np.diff(last) >= 0).any() or losses.argmin() != len(losses) - 1:
+        return []
+    fall = 1 - (last[-1] / last[0]) ** (1 / (len(last) - 1)) if last[-1] > 0 < last[0] else 0.0
+    if fall < FALLS or last[-1] < SMALL * losses[0] or others[-1] >= others[0]:
+        return []
+    told = {"val_loss": "validation loss", "loss": "training loss"}[name]
+    return [
+        catalogue.found(
+            "loss-not-settled",
+            f"The {told} went from {losses[0]:.4g} to {losses[-1]:.4g} in {plural(len(losses), 'epoch')} of "
+            f"{plural(training.steps or 0, 'step')}, and fell by {fall:.1%} an epoch at the end.",
+            epochs=len(losses),
+            more=4 * len(losses),
         )
     ]
 
@@ -53,4 +113,5 @@ def _of_fit(subject: Subject) -> Training:
 PROBES = (
     Probe("validation data", validated, (), 1.0),
     Probe("number of training steps", steps, (), 1.0),
+    Probe("whether the loss had come to rest", settled, ("history",), 1.0),
 )

@@ -17,6 +17,7 @@ from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools.model_copy import Twin
 
 HIGH, LOW = 3.0, 0.3  # limits of the first loss, as multiples of ln(classes)
+MORE = 3.0  # nats; columns in centimetres or years begin so far above ln(2), and a few steps mend it
 EXPLODES = 1e3  # limit of the global norm; the usual norms are 0.1 to 100
 VANISHES = 1e-5  # limit of the first kernel's gradient, as a share of the last one's
 LARGE = 30_000  # trainable parameters for each train image
@@ -30,7 +31,8 @@ def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
     clock.check()
     if not math.isfinite(twin.chance):
         raise NotApplicable("the loss is not a cross-entropy")
-    if LOW * twin.chance <= twin.start <= HIGH * twin.chance:
+    guess = max(twin.chance, math.log(2))  # of many columns, of which few are right, guessing is less than one bit
+    if LOW * twin.chance <= twin.start <= max(HIGH * guess, guess + MORE):
         return []
     high = not twin.start < twin.chance
     return [

@@ -17,6 +17,7 @@ from trainer.doctor.subject.subject import Subject
 POINTS = 33  # steps of an epoch at which the schedule is asked
 DECAYED = 0.03  # share of the greatest rate; a usual schedule falls so far at the end of all epochs only
 EPOCHS = 2
+USUAL_MOMENTUM = 0.95  # above it, the momentum is the unusual one of the two
 LONG = 5.0  # a step's whole effect, rate / (1 - momentum); 0.1 with 0.9, the usual greatest, has 1
 
 
@@ -69,6 +70,7 @@ def momentum(subject: Subject, clock: Clock) -> list[Finding]:
             "momentum-high",
             f"A gradient moves a weight by {rate:g} / (1 - {share:g}) = {whole:.3g} of itself in the end; with 0.01 "
             "and 0.9 it is 0.1.",
+            case="momentum" if share > USUAL_MOMENTUM else "rate",
             rate=rate,
             momentum=share,
         )

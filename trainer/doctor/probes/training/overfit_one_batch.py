@@ -28,6 +28,8 @@ STEPS = 80
 LEAST_STEPS = 30
 LEARNS = 0.9  # share of the loss of guessing; a network that learns at all falls below it in STEPS steps
 STUCK = 0.99
+ENOUGH = 0.5  # of the loss of guessing that all steps of the program would take away at the pace of the first STEPS
+FASTER = 0.5  # share of the loss of guessing to which a better rate brings the batch
 MOVES = 0.97  # share of the first loss; a loss that began far above guessing and falls is not stuck
 # The probe tries these learning rates. One of them suits most networks and optimizers.
 TRIED = (1e-3, 1e-2, 1e-4, 1e-1)
@@ -45,7 +47,7 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     losses = _train(twin, None, level, clock)
     if _reached(losses, level) <= STUCK or _reached(losses, twin.start) <= MOVES:
-        return []
+        return _slow(subject, twin, losses, level, clock)
     culprit = _clipped(twin, losses, level) or _culprit(twin, None, losses, level, clock)
     if culprit:
         return culprit
@@ -65,6 +67,36 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
             return culprit
     clock.check()
     return [_no_capacity(twin, losses, level)]
+
+
+def _slow(subject: Subject, twin: Twin, losses: list[float], level: float, clock: Clock) -> list[Finding]:
+    """Finds a learning rate that is too low for the steps of the program.
+
+    A larger one does more in STEPS than this one in all of them.
+    """
+    total = subject.training.total_steps if subject.training is not None else None
+    reached = _reached(losses, level)
+    if total is None or reached <= LEARNS or (1 - reached) * total / len(losses) >= ENOUGH:
+        return []
+    for rate in sorted(TRIED):
+        if clock.over or rate < 3 * twin.learning_rate:
+            continue
+        others = _train(twin, rate, level, clock)
+        if math.isfinite(others[-1]) and others[-1] <= FASTER * level:
+            own = twin.learning_rate
+            return [
+                catalogue.found(
+                    "learning-rate-low",
+                    _compared(twin, rate, losses, others, level),
+                    case="too-few-steps",
+                    rate=own,
+                    optimizer=twin.optimizer_name,
+                    better=rate,
+                    total=total,
+                    charts=[_chart(own, rate, losses, others)],
+                )
+            ]
+    return []
 
 
 def _clipped(twin: Twin, losses: list[float], level: float) -> list[Finding]:
@@ -212,24 +244,30 @@ def _is_relu(layer: Any) -> bool:
 
 def _rate(twin: Twin, better: float, own: list[float], other: list[float], level: float) -> Finding:
     rate = twin.learning_rate
-    length = max(len(own), len(other))
     return catalogue.found(
         "learning-rate-low" if better > rate else "learning-rate-high",
-        f"{len(own)} steps on one batch of {twin.images} images brought the loss to {own[-1]:.3g} "
-        f"(guessing: {level:.3g}); with {better:g} it came to {other[-1]:.3g}.",
+        _compared(twin, better, own, other, level),
         case="one-batch",
         rate=rate,
         optimizer=twin.optimizer_name,
         better=better,
-        charts=[
-            Chart(
-                "loss on one batch",
-                LINES,
-                {f"{rate:g}": _padded(own, length), f"{better:g}": _padded(other, length)},
-                [str(i) for i in range(length)],
-            )
-        ],
+        charts=[_chart(rate, better, own, other)],
     )
+
+
+def _compared(twin: Twin, better: float, own: list[float], other: list[float], level: float) -> str:
+    """Returns what two rates do to one batch."""
+    before = f"guessing: {level:.3g}" if math.isfinite(twin.chance) else f"before: {level:.3g}"
+    return (
+        f"{len(own)} steps on one batch of {twin.images} images brought the loss to {own[-1]:.3g} ({before}); with "
+        f"{better:g} it came to {other[-1]:.3g} in {len(other)}."
+    )
+
+
+def _chart(rate: float, better: float, own: list[float], other: list[float]) -> Chart:
+    length = max(len(own), len(other))
+    series = {f"{rate:g}": _padded(own, length), f"{better:g}": _padded(other, length)}
+    return Chart("loss on one batch", LINES, series, [str(i) for i in range(length)])
 
 
 def _padded(values: list[float], length: int) -> list[float]:

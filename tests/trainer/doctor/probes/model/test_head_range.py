@@ -8,7 +8,9 @@ import pytest
 from keras import layers
 
 from tests.support.doctor import doctor, ids, only
+from trainer.doctor.probes.data import class_balance
 from trainer.doctor.probes.model import head_range, loss_computes, metrics
+from trainer.doctor.probes.training import initialization
 
 ROWS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
 CLASSES = np.arange(64) % 3
@@ -55,10 +57,31 @@ def of(probes, labels, *head, rows=ROWS, **more):
         (ONE_HOT, 3, "sigmoid", "binary_crossentropy", ["sigmoids-exclusive"]),
         (MANY_HOT, 3, "sigmoid", "binary_crossentropy", []),
         (ONE_HOT, 3, "softmax", "categorical_crossentropy", []),
+        (MANY_HOT, 3, "softmax", "categorical_crossentropy", ["softmax-multilabel"]),
+        (NUMBERS * 1000, 1, None, "categorical_crossentropy", ["loss-of-numbers", "targets-unscaled"]),
+        (NUMBERS, 1, None, "binary_crossentropy", ["loss-of-numbers"]),
+        (1 / (1 + np.exp(-NUMBERS)), 1, "sigmoid", "binary_crossentropy", []),  # shares are probabilities
+        (np.arange(64), 64, "softmax", "sparse_categorical_crossentropy", []),
     ],
 )
 def test_the_head_against_labels_and_loss(labels, units, activation, loss, expected):
     assert ids(of(head_range.PROBES, labels, units, activation, loss)) == expected
+
+
+def test_the_balance_of_classes_is_not_asked_where_several_are_right():
+    many, alike = np.array([[1, 1, 0]] * 60 + [[0, 1, 1]] * 4, np.float32), np.array([[1, 0, 0]] * 60 + [[0, 1, 0]] * 4)
+    head = 3, "sigmoid", "binary_crossentropy"
+    assert ids(of(class_balance.PROBES[:1], many, *head)) == []
+    assert ids(of(class_balance.PROBES[:1], alike.astype(np.float32), *head)) == ["imbalance"]
+
+
+@pytest.mark.parametrize(("bias", "expected"), [(0.0, []), (6.0, ["loss-at-start"])])
+def test_the_first_loss_of_many_columns_is_that_of_their_shares(bias, expected):
+    few = np.eye(10, dtype=np.float32)[np.arange(64) % 10]
+    model = network(10, "sigmoid", "binary_crossentropy")
+    model.layers[-1].bias.assign(np.full(10, bias, np.float32))
+    report = doctor(initialization.PROBES[0], dataset=((ROWS, few), (ROWS, few)), model=model)
+    assert ids(report) == expected
 
 
 def test_classes_under_a_loss_for_numbers_are_an_error_where_an_accuracy_is_measured():

@@ -57,12 +57,25 @@ def big(scale):
         (lambda: [layers.RandomBrightness(0.3), *conv()], ["augmentation-value-range"]),
         (lambda: [layers.RandomBrightness(0.3, value_range=(0, 1)), *conv()], []),
         (lambda: [layers.Rescaling(255.0), layers.RandomBrightness(0.3), *conv()], []),
+        (lambda: dense("softmax"), ["softmax-hidden"]),
+        (lambda: [*dense("softmax"), layers.Dropout(0.2), layers.BatchNormalization()], ["softmax-hidden"]),
+        (lambda: [*dense(None), layers.Softmax(), layers.Dense(8, "relu")], ["softmax-hidden"]),
         (lambda: dense(dtype="float16"), ["float16-weights"]),
         (lambda: dense(dtype="mixed_float16"), []),
     ],
 )
 def test_layers(stack, expected):
     assert ids(of(*stack())) == expected
+
+
+def test_a_softmax_that_weighs_something_is_left_alone():
+    given = keras.Input((16, 16, 3))
+    rows = layers.Dense(8, activation="relu")(layers.Reshape((16, 48))(given))
+    shares = layers.Dense(1, activation="softmax")(rows)
+    weighed = layers.Dot(1)([rows, shares])
+    model = keras.Model(given, layers.Dense(3, activation="softmax")(layers.Flatten()(weighed)))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    assert ids(doctor(*probes.PROBES, dataset=(IMAGES, LABELS), model=model)) == []
 
 
 def test_a_trained_model_may_have_any_weights():

@@ -1,0 +1,90 @@
+"""How long a program trains: each fault, and its healthy twin."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+from tests.support.doctor import ids, only, subject
+from trainer.doctor import run_probes
+from trainer.doctor.probes.training import arguments_of_fit, overfit_one_batch
+from trainer.doctor.subject.training import Training
+
+X = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
+Y = np.arange(96) % 2
+STEPS, SETTLED = arguments_of_fit.PROBES[1:]
+
+
+def given(training, history=None, y=Y, model=None):
+    made = subject((X, y), (X, y), model=model, history=history)
+    return dataclasses.replace(made, training=Training("fit", **({"whole": True, "judged": True} | training)))
+
+
+def of(probe, *args, **more):
+    return run_probes.run(given(*args, **more), [probe])
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "history", "expected"),
+    [
+        (5, 2, None, ["few-steps"]),
+        (50, 4, {"accuracy": (0.5, 0.52)}, ["few-steps"]),
+        (50, 4, {"accuracy": (0.6, 0.8)}, []),
+        (50, 4, {"loss": (0.7, 0.69)}, ["few-steps"]),
+        (50, 4, {"loss": (0.7, 0.4)}, []),
+        (500, 4, {"accuracy": (0.5, 0.52)}, []),  # of so many steps, something else is the reason
+        (50, 4, None, []),
+    ],
+)
+def test_few_steps(steps, epochs, history, expected):
+    assert ids(of(STEPS, {"steps": steps, "epochs": epochs}, history)) == expected
+
+
+def test_the_accuracy_stands_beside_the_commonest_class():
+    found = only(of(STEPS, {"steps": 50, "epochs": 4}, {"accuracy": (0.5, 0.52)}), "few-steps")
+    assert "52.0%" in found.evidence
+    assert "commonest class 50.0%" in found.evidence
+
+
+FALLS = tuple(2 * 0.9**i for i in range(8))
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ({"loss": FALLS, "val_loss": FALLS}, ["loss-not-settled"]),
+        ({"loss": FALLS}, ["loss-not-settled"]),
+        ({"loss": (1.0, 0.8), "val_loss": (0.9, 0.7)}, ["loss-not-settled"]),
+        ({"loss": FALLS, "val_loss": (2, 1.5, 1.2, 1.1, 1.05, 1.04, 1.03, 1.03)}, []),
+        ({"loss": FALLS, "val_loss": (2, 1.5, 1.2, 1.1, 1.05, 1.1, 1.2, 1.1)}, []),
+        ({"loss": tuple(2 * 0.99**i for i in range(8))}, []),
+        ({"loss": (1.0, 0.02, 0.012, 0.009)}, []),  # there is nothing more to gain
+        ({"loss": tuple(2 * 0.9**i for i in range(40))}, []),  # so many epochs were planned
+    ],
+)
+def test_a_loss_that_still_falls(history, expected):
+    assert ids(of(SETTLED, {"steps": 100, "epochs": len(history["loss"])}, history)) == expected
+
+
+def test_a_training_that_was_cut_short_shows_nothing():
+    report = of(SETTLED, {"steps": 100, "epochs": 8, "whole": False}, {"loss": FALLS})
+    assert ids(report) == []
+    assert report.not_checked
+
+
+@pytest.mark.parametrize(
+    ("rate", "epochs", "expected"),
+    [(1e-4, 100, ["learning-rate-low"]), (1e-4, 100_000, []), (0.1, 100, [])],
+)
+def test_a_rate_that_is_too_low_for_the_steps_of_a_regression(rate, epochs, expected):
+    y = (2 * X[:, :1] + 0.5).astype(np.float32)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(rate), "mse")
+    report = of(overfit_one_batch.PROBES[0], {"steps": 6, "epochs": epochs}, y=y, model=model)
+    assert ids(report) == expected
+    if expected:
+        assert "600 steps" in report.findings[0].what
