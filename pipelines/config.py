@@ -105,8 +105,9 @@ class PrepareConfig:
 
     input: str = option(
         dataclasses.MISSING,
-        "the images: a folder of class folders or of split/class folders, a table (CSV, TSV, JSONL or Parquet) with "
-        "the columns path, label and optionally split, group, weight, or a glob; local, gs:// or s3://",
+        "the images: a folder of class folders or of split/class folders, a zip or tar of such a folder, a table (CSV, "
+        "TSV, JSONL or Parquet) with the columns path, label and optionally split, group, weight, or a glob; local, "
+        "gs:// or s3:// (a zip or tar local only)",
         metavar="PATH", group=_FILES, decides=False,
     )  # fmt: skip
     output: str = option(

@@ -18,7 +18,7 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
-from pipelines.core import progress, reading
+from pipelines.core import members, progress, reading
 from pipelines.core.elements import HARMLESS, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
@@ -197,6 +197,7 @@ def _key(uri: str, base: str) -> str:
 
     The path of a file elsewhere stays complete.
     """
+    uri = members.readable(uri)  # where a member lies in its container makes no difference
     return utf8_text(uri.removeprefix(f"{base}/") if base else uri)
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipelines.core import members
 from pipelines.core.urls import is_remote
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
@@ -79,7 +80,8 @@ def _answers(
     workers = _workers(module, stores)
     asked: collections.deque[Future[Any]] = collections.deque()
     for path in paths:
-        whole = path if is_remote(path) else os.path.join(os.getcwd(), path)  # workers keep the folder of their start
+        is_away = is_remote(path) and members.parse(path) is None
+        whole = path if is_away else os.path.join(os.getcwd(), path)  # workers keep the folder of their start
         asked += workers.submit(task, (*shared, limits), [(whole,)], limits.image_timeout)
         if len(asked) > AHEAD * workers.count:
             yield _answer(asked.popleft())

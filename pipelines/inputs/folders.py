@@ -12,7 +12,8 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import listed
-from pipelines.inputs import path_patterns, walk
+from pipelines.inputs import containers, path_patterns, walk
+from pipelines.inputs.containers import Entry
 from pipelines.inputs.layouts import find_layout, folder_tree, other_files
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
@@ -24,7 +25,7 @@ NAMED = 10  # classes that an error names
 
 
 def list_folder(spec: InputSpec) -> Iterator[Source | Rejected]:
-    """Yields everything below the input folder, read as `spec.read_as` says.
+    """Yields everything in the input folder or container, read as `spec.read_as` says.
 
     If that is None, it is found out first.
 
@@ -32,27 +33,26 @@ def list_folder(spec: InputSpec) -> Iterator[Source | Rejected]:
       SourceError: As `walk.walk`.
       LayoutError: As `find_layout.find`.
     """
-    root = _root(spec)
     layout = spec.read_as
     if layout is None:
-        entries: Iterable[tuple[str, Problem | None]] = list(_entries(spec))  # a store is listed once
-        layout = find_layout.find(folder_tree.build(entries), spec)
+        entries: Iterable[Entry] = list(_entries(spec))  # a store is listed once
+        layout = find_layout.find(_tree(entries), spec)
     else:
         entries = _entries(spec)
-    for key, problem in entries:
-        item = _read_key(key, storage.join(root, key), problem, layout)
+    for key, uri, problem in entries:
+        item = _read_key(key, uri, problem, layout)
         if item is not None:
             yield item
 
 
 def survey(spec: InputSpec) -> tuple[Folder, Layout]:
-    """Returns the tree of an input folder, and how it is read.
+    """Returns the tree of an input folder or container, and how it is read.
 
     Raises:
       SourceError: As `walk.walk`.
       LayoutError: As `find_layout.find`.
     """
-    tree = folder_tree.build(_entries(spec))
+    tree = _tree(_entries(spec))
     return tree, find_layout.find(tree, spec)
 
 
@@ -106,23 +106,33 @@ def _root(spec: InputSpec) -> str:
     return spec.path.rstrip("/") or "/"
 
 
-def _entries(spec: InputSpec) -> Iterator[tuple[str, Problem | None]]:
+def _tree(entries: Iterable[Entry]) -> Folder:
+    """Builds the tree of folders; members that would leave a container are not in it."""
+    return folder_tree.build(
+        (entry.key, entry.problem) for entry in entries if not containers.leaves(entry.uri, entry.problem)
+    )
+
+
+def _entries(spec: InputSpec) -> Iterator[Entry]:
     """Yields every file that --include and --exclude leave.
 
-    Each is (path below the input, its problem or None).
+    The key of each is its path below the input.
     """
     root = _root(spec)
-    found: Iterable[tuple[str, Problem | None]]
-    if storage.is_remote(root):
-        found = ((key, None) for key in _list_remote(root))  # listed once: a million objects take a thousand requests
+    found: Iterable[Entry]
+    if containers.is_container(root):
+        found = containers.entries(root)
+    elif storage.is_remote(root):  # listed once: a million objects take a thousand requests
+        found = (Entry(key, storage.join(root, key), None) for key in _list_remote(root))
     else:
-        found = walk.walk(root, spec.allow_outside, lambda key: not _is_excluded(spec, key), empty_folders=True)
-    for key, problem in found:
-        if _is_excluded(spec, key):
+        below = walk.walk(root, spec.allow_outside, lambda key: not _is_excluded(spec, key), empty_folders=True)
+        found = (Entry(key, storage.join(root, key), problem) for key, problem in below)
+    for entry in found:
+        if _is_excluded(spec, entry.key):
             continue
-        if spec.include and not path_patterns.selects(spec.include, key.split("/")):
+        if spec.include and not path_patterns.selects(spec.include, entry.key.split("/")):
             continue
-        yield key, problem
+        yield entry
 
 
 def _is_excluded(spec: InputSpec, key: str) -> bool:
@@ -142,6 +152,8 @@ def _read_key(key: str, uri: str, problem: Problem | None, layout: Layout) -> So
             return None
         place = inside
     split, label = place.split, place.label
+    if containers.leaves(uri, problem):
+        return reject(uri, containers.OUTSIDE, problem.sentence if problem else "")
     if any(part.startswith(".") for part in parts):
         return reject(uri, "hidden", "The name starts with a dot.", label)
     if folder_tree.is_left_out(parts) or other_files.is_system_file(parts[-1]):

@@ -17,7 +17,7 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import folders, walk
+from pipelines.inputs import containers, folders, walk
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 from pipelines.inputs.tables import manifest, manifest_paths, path_hints
@@ -54,9 +54,11 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
 def is_glob(path: str) -> bool:
     """Tells whether to treat the path as a glob.
 
-    A folder is never a glob, even if its name contains *, ? or [.
+    A folder or a container is never a glob, even if its name contains *, ? or [.
     """
-    return any(c in path for c in "*?[") and not os.path.isdir(path)
+    if not any(c in path for c in "*?[") or os.path.isdir(path):
+        return False
+    return not (containers.is_container(path) and os.path.isfile(path))
 
 
 def bounds(spec: InputSpec) -> str:
@@ -118,6 +120,9 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
         raise SourceError(f"Python takes names of files for {encoding} here (LC_ALL, PYTHONUTF8). Set PYTHONUTF8=1.")
     if storage.is_remote(path):
         _check_remote(path)
+    elif containers.is_container(path):
+        if not os.path.isfile(path):
+            raise SourceError(f"There is no container {path!r} to read.")
     elif is_glob(path) and not is_manifest(path):
         pass
     elif is_manifest(path):
@@ -128,8 +133,9 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
     elif not os.path.isdir(path):
         what = "a file that is no manifest" if os.path.exists(path) else "nothing"
         raise SourceError(
-            f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
-            f"There is {what} at {path!r}. {remedy_for_file(path)}".rstrip()
+            f"--input should be a folder of class folders, a container of one ({', '.join(containers.SUFFIXES)}), a "
+            f"manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. There is {what} at {path!r}. "
+            f"{containers.remedy(path) or remedy_for_file(path)}".rstrip()
         )
     if is_manifest(path):
         sentence, items, paths = manifest.look(spec, LOOKED_AT)
@@ -157,6 +163,8 @@ def _check_remote(path: str) -> None:
 
     The job finds out later what the input holds.
     """
+    if containers.is_container(path):
+        raise SourceError(f"A container is read from a disk only, not from a store: copy {path!r} here, or unpack it.")
     if is_manifest(path):
         if not storage.exists(path):
             raise SourceError(

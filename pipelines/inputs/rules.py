@@ -59,7 +59,7 @@ class TableSpec:
 class InputSpec:
     """States what is listed, and how.
 
-    path: a folder, a manifest or a glob.
+    path: a folder, a container of one, a manifest or a glob.
     layout: "class" (class/file) or "split" (split/class/file) below a folder; "auto" finds out which.
     split_names: (folder, split) pairs that name the folders of the splits; () finds them out.
     label_from: the part of the path that is the label; see `layout.Layout`. "auto" finds it out.

@@ -1,8 +1,8 @@
 """Reads and writes local files and objects of gs:// and s3:// in one way.
 
 `files` has the functions, which this package re-exports (`storage.read_text(path)`); `local` reads untrusted local
-files; `remote` and `object_stores` access object stores; `external_sort` sorts more items than memory holds. Begin in
-`files`.
+files, and `member_reader` members of zips and tars; `remote` and `object_stores` access object stores;
+`external_sort` sorts more items than memory holds. Begin in `files`.
 """
 
 from pipelines.core.errors import StorageError

@@ -18,10 +18,11 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TypeVar
 
+from pipelines.core import members
 from pipelines.core.errors import StorageError
 from pipelines.core.hashing import Hashed
 from pipelines.core.urls import is_remote
-from pipelines.storage import local, remote
+from pipelines.storage import local, member_reader, remote
 
 CHUNK = 1 << 20
 AT_ONCE = 8  # requests to a store at the same time; its client keeps ten connections
@@ -35,15 +36,19 @@ def join(base: str, *parts: str) -> str:
 
 
 def read_input(uri: str, limit: int, inside: str = "") -> bytes:
-    """Reads a regular file of at most `limit` bytes.
+    """Reads a regular file, or a member of a container, of at most `limit` bytes.
 
     Args:
-      inside: The local folder that a local file has to lie in, links followed; "" permits any.
+      inside: The local folder that a local file has to lie in, links followed; "" permits any. A container is the input
+        itself, so it may lie anywhere.
 
     Raises:
       StorageError: The file is missing, unreadable, not a regular file, outside or too large. Where possible, the error
         is raised before the file is read.
     """
+    member = members.parse(uri)
+    if member is not None:
+        return member_reader.read(member, limit)
     if is_remote(uri):
         try:
             data = remote.read(uri, limit + 1)

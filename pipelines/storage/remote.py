@@ -19,6 +19,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
+from pipelines.core import members
 from pipelines.core.errors import StoreError
 from pipelines.core.text import first_line
 from pipelines.core.urls import is_remote as is_remote  # `pipelines.config` and the room's front take it from here
@@ -81,8 +82,11 @@ def preload() -> None:
 def connect(path: str) -> None:
     """Makes the client of the path's store in advance, if that is possible.
 
-    The client takes seconds and memory that should not be attributed to any image.
+    The client takes seconds and memory that should not be attributed to any image. A member of a container on this
+    machine needs none.
     """
+    if members.parse(path) is not None:
+        return
     with contextlib.suppress(OSError):
         _store_of(path)
 
