@@ -18,8 +18,8 @@ from pipelines.config import PrepareConfig
 from pipelines.contract import ledger
 from pipelines.core import elements, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
-from pipelines.core.summary import ClassCounts, Duplicates, Summary
-from pipelines.core.text import listed
+from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Summary
+from pipelines.core.text import cut, listed, plural
 from pipelines.inputs import rules
 from pipelines.inputs.listing import Reading
 from pipelines.inputs.tables import unlisted
@@ -29,6 +29,9 @@ from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.plan.balance import Copies
 from pipelines.work_dir import Work
+
+MOST_REASONS = 8  # reasons of rejects that an error names
+MOST_DETAIL = 300  # characters of a reject's sentence that an error shows
 
 
 def read_plan(work: Work) -> plans.Plan:
@@ -138,12 +141,9 @@ def check_rejects(summary: Summary, max_rate: float, where: str, allow_lost_clas
     harmless = sum(summary.rejected.get(reason, 0) for reason in elements.HARMLESS)
     bad, total = sum(summary.rejected.values()) - harmless, summary.read - harmless
     if bad > max_rate * total:
-        reasons = ", ".join(f"{r} {n}" for r, n in summary.rejected.items() if r not in elements.HARMLESS)
-        first = ", ".join(r.uri for r in [r for r in summary.rejects if r.reason not in elements.HARMLESS][:3])
         raise DataRejectedError(
             f"{bad} of {total} inputs were rejected ({bad / total:.1%}); --max-reject-rate allows "
-            f"{max_rate:.1%}. Reasons: {reasons}; first: {first}. Each is listed in {where}. "
-            "Nothing was published."
+            f"{max_rate:.1%}. {_reasons_named(summary)} Each is listed in {where}. Nothing was published."
         )
     if summary.lost_classes and not allow_lost_classes:
         raise DataRejectedError(
@@ -151,6 +151,25 @@ def check_rejects(summary: Summary, max_rate: float, where: str, allow_lost_clas
             f"{_lost_named(summary.lost_classes)}. Each input is listed in {where}. Mend or remove them, or permit it "
             "with --allow-lost-classes. Nothing was published."
         )
+
+
+def _reasons_named(summary: Summary) -> str:
+    """Returns a sentence for each reason that counts towards --max-reject-rate.
+
+    It has the number of rejects, the first of them, and why that one is rejected.
+    """
+    firsts: dict[str, Rejected] = {}
+    for reject in summary.rejects:
+        firsts.setdefault(reject.reason, reject)
+    counts = [(-n, reason) for reason, n in summary.rejected.items() if reason not in elements.HARMLESS]
+    named = []
+    for number, reason in sorted(counts)[:MOST_REASONS]:
+        first = firsts[reason]
+        why = cut(first.detail, MOST_DETAIL).rstrip(".")
+        named.append(f"{reason} {-number}, the first is {first.uri!r}{f': {why}' if why else ''}.")
+    if len(counts) > MOST_REASONS:
+        named.append(f"{plural(len(counts) - MOST_REASONS, 'more reason')}.")
+    return " ".join(named)
 
 
 def read_accounts(dataset: str, work: Work, plan: plans.Plan) -> Iterator[dict[str, Any]]:

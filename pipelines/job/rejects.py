@@ -17,14 +17,15 @@ from pipelines.core.summary import Rejected
 from pipelines.inputs import walk
 from pipelines.storage import external_sort
 
-MAX_LISTED = 300  # rejects that the summary and the report name; all are in rejects/
+MAX_LISTED = 300  # rejects that the summary and the report name at least; all are in rejects/
 
 
 @dataclasses.dataclass(frozen=True)
 class Unwritten:
     """Describes the content of one file of rejects.
 
-    reasons: reason -> rejects. classes: (split, label) -> rejects. first: the first MAX_LISTED rejects.
+    reasons: reason -> rejects. classes: (split, label) -> rejects.
+    first: the first MAX_LISTED rejects, and the first of each reason.
     faults: label -> rejects that are a fault of the data; a class folder that is empty counts as one.
     """
 
@@ -51,12 +52,12 @@ def write(rejects: Iterable[Rejected], path: str) -> Unwritten:
         for reject in _once(external_sort.ordered(rejects, key=lambda r: (r.uri, r.stage, r.detail))):
             line = json.dumps(dataclasses.asdict(reject), ensure_ascii=False)
             file.write(line.encode("utf-8", "backslashreplace") + b"\n")
+            if len(first) < MAX_LISTED or reject.reason not in reasons:
+                first.append(reject)
             reasons[reject.reason] += 1
             classes[reject.split, reject.label] += 1
             if reject.label and (reject.reason not in HARMLESS or reject.reason == walk.EMPTY):
                 faults[reject.label] += 1
-            if len(first) < MAX_LISTED:
-                first.append(reject)
     return Unwritten(reasons, classes, tuple(first), faults)
 
 

@@ -49,8 +49,8 @@ def test_the_limit_of_rejects_is_exact(read, bad, rate, fails):
     with pytest.raises(DataRejectedError) as raised:
         accounting.check_rejects(counts, rate, "rejected.jsonl")
     assert str(raised.value) == (
-        f"{bad} of {read} inputs were rejected ({bad / read:.1%}); --max-reject-rate allows {rate:.1%}. Reasons: "
-        f"empty {bad}; first: in/empty. Each is listed in rejected.jsonl. Nothing was published."
+        f"{bad} of {read} inputs were rejected ({bad / read:.1%}); --max-reject-rate allows {rate:.1%}. "
+        f"empty {bad}, the first is 'in/empty': Why. Each is listed in rejected.jsonl. Nothing was published."
     )
 
 
@@ -65,9 +65,33 @@ def test_the_harmless_reasons_are_those_that_are_no_fault_of_the_data():
 def test_harmless_rejects_count_neither_as_bad_nor_as_inputs(reason):
     accounting.check_rejects(summary(1000, **{reason: 900, "empty": 1}), 0.01, "")  # 1 of 100
     with pytest.raises(
-        DataRejectedError, match=r"^2 of 100 inputs were rejected \(2\.0%\).*: empty 2; first: in/empty"
+        DataRejectedError, match=r"^2 of 100 inputs were rejected \(2\.0%\).* 1\.0%\. empty 2, the first is 'in/empty'"
     ):
         accounting.check_rejects(summary(1000, **{reason: 900, "empty": 2}), 0.01, "")  # 2 of 100, not 2 of 1000
+
+
+def test_the_first_of_each_reason_is_told_however_late_it_comes(tmp_path):
+    many = [Rejected(f"in/{i:04d}", "bee", "", "", "decode", "undecodable", f"Break {i}.") for i in range(400)]
+    last = Rejected("in/z", "bee", "", "", "decode", "too-large", "9" * 999)
+    harmless = Rejected("in/y", "bee", "", "", "list", "hidden", "Dot.")
+    found = rejects.write([last, *reversed(many), harmless], str(tmp_path / "rejected.jsonl"))
+    counts = dataclasses.replace(summary(402), rejected=dict(found.reasons), rejects=found.first)
+
+    with pytest.raises(DataRejectedError) as raised:
+        accounting.check_rejects(counts, 0.01, "rejected.jsonl")
+
+    assert len(found.first) == rejects.MAX_LISTED + 2
+    assert str(raised.value) == (
+        "401 of 401 inputs were rejected (100.0%); --max-reject-rate allows 1.0%. undecodable 400, the first is "
+        f"'in/0000': Break 0. too-large 1, the first is 'in/z': {'9' * 299}…. Each is listed in rejected.jsonl. "
+        "Nothing was published."
+    )
+
+
+def test_of_many_reasons_the_most_frequent_are_told():
+    counts = summary(100, **{f"reason-{i}": i + 1 for i in range(10)})
+    with pytest.raises(DataRejectedError, match=r"reason-9 10, .* reason-2 3, [^,]*: Why\. 2 more reasons\. Each"):
+        accounting.check_rejects(counts, 0.01, "")
 
 
 def test_only_harmless_rejects_are_never_too_many():
