@@ -55,8 +55,8 @@ def _training(arguments: argparse.Namespace, options: dict[str, object]) -> Call
     from pipelines import contract as contracts
     from trainer.config import TrainConfig
     from trainer.data import dataset
+    from trainer.devices import compiled_steps, distribution, mixed_precision
     from trainer.models import build
-    from trainer.training import compiled_steps, distribution, mixed_precision
     from trainer.training.step import training_model
 
     config = TrainConfig(

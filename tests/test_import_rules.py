@@ -49,9 +49,10 @@ MAY_IMPORT = {
     "trainer/serving": "config run_dir data models evaluation pipelines/contract pipelines/core pipelines/images "
     "pipelines/options",
     "trainer/reporting": "run_dir evaluation pipelines/contract pipelines/core",
-    "trainer/training": "config run_dir data models evaluation reporting serving pipelines/contract "
+    "trainer/devices": "config models pipelines/contract pipelines/core pipelines/options",
+    "trainer/training": "config run_dir data models evaluation reporting serving devices pipelines/contract "
     "pipelines/core pipelines/options",
-    "trainer/bench": "config data models training pipelines/contract pipelines/core pipelines/options",
+    "trainer/bench": "config data devices models training pipelines/contract pipelines/core pipelines/options",
     "trainer/ablation": "config run_dir evaluation models training pipelines/contract pipelines/core pipelines/options",
     "trainer/doctor/config": "pipelines/core pipelines/options",
     "trainer/doctor/clock": "",

@@ -1,4 +1,4 @@
-"""Runs one training on virtual devices or as a worker, for tests/trainer/training/test_distribution.py."""
+"""Runs one training on virtual devices or as a worker, for tests/trainer/devices/test_distribution.py."""
 
 from __future__ import annotations
 
@@ -39,8 +39,9 @@ def main(devices: int, runs: list[dict]) -> None:
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
     from pipelines.core import terminal
     from trainer.config import TrainConfig
+    from trainer.devices import compiled_steps
     from trainer.serving.export_check import Parity
-    from trainer.training import compiled_steps, finalize, loop, resume, train
+    from trainer.training import finalize, loop, resume, train
 
     # No part of this, and half of the time.
     finalize.plots.write_all = finalize.tensorboard.write = finalize.write_page = lambda *_: None

@@ -26,8 +26,9 @@ from trainer.bench.config import BenchConfig, check_split
 from trainer.bench.verdict import Findings, Spread
 from trainer.config import NO_CACHE, TrainConfig, TrainerError
 from trainer.data import dataset
+from trainer.devices import compiled_steps, mixed_precision
 from trainer.models import build
-from trainer.training import compiled_steps, mixed_precision, train
+from trainer.training import train
 from trainer.training.step import TrainedModel, training_model
 
 _log = logging.getLogger(__name__)

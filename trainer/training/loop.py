@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from trainer.training.compiled_steps import Pace, Run
+from trainer.devices.compiled_steps import Pace, Run
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel
 

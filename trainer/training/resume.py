@@ -22,7 +22,8 @@ from pipelines.options.config_fields import decisive, flag
 from trainer import run_dir
 from trainer.config import TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import dataset
-from trainer.training import checkpoint_file, sigterm
+from trainer.devices import sigterm
+from trainer.training import checkpoint_file
 from trainer.training.checkpoint_file import Checkpoint
 from trainer.training.loop import State
 

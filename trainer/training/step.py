@@ -17,9 +17,10 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainConfig, unfrozen_layers
 from trainer.data import class_sampling
+from trainer.devices import distribution, mixed_precision
 from trainer.models import build as models
 from trainer.models.backbone import Backbone, freeze_batch_norm
-from trainer.training import distribution, losses, mixed_precision, optimizers
+from trainer.training import losses, optimizers
 from trainer.training.augmentation import Augmentation
 from trainer.training.keras_metrics import BalancedAccuracy, RunningMean
 

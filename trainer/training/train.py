@@ -30,24 +30,12 @@ from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset, integrity
+from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
+from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate
 from trainer.models import build, pretrained
 from trainer.serving import export
-from trainer.training import (
-    augmentation,
-    checkpoint_file,
-    cluster,
-    compiled_steps,
-    distribution,
-    finalize,
-    linear_head,
-    loop,
-    mixed_precision,
-    nonfinite,
-    resume,
-    sigterm,
-)
-from trainer.training.compiled_steps import Pace
+from trainer.training import augmentation, checkpoint_file, finalize, linear_head, loop, nonfinite, resume
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel, training_model
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from trainer.devices.compiled_steps import Pace
 from trainer.training import loop
-from trainer.training.compiled_steps import Pace
 from trainer.training.history import Progress
 
 

@@ -25,9 +25,10 @@ from tests.support.datasets import write_dataset
 from tests.support.log import logged
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
+from trainer.devices import sigterm
 from trainer.models import build
 from trainer.serving.export_check import Parity
-from trainer.training import checkpoint_file, finalize, loop, resume, sigterm, train
+from trainer.training import checkpoint_file, finalize, loop, resume, train
 from trainer.training.history import Progress
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record; 3 epochs.

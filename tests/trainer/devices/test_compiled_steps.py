@@ -13,10 +13,11 @@ import tensorflow as tf
 from tests.support.datasets import write_dataset
 from tests.support.log import logged
 from trainer.config import TrainConfig, TrainerError
+from trainer.devices import compiled_steps, mixed_precision
+from trainer.devices.compiled_steps import MOST_STEPS, Pace
 from trainer.models import build
 from trainer.serving.export_check import Parity
-from trainer.training import compiled_steps, finalize, mixed_precision, resume, step, train
-from trainer.training.compiled_steps import MOST_STEPS, Pace
+from trainer.training import finalize, resume, step, train
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record.
 OPTIONS = {"model": f"{__name__}:small", "epochs": 2, "batch_size": 4, "verify": "off", "checkpoint_minutes": 0.0}

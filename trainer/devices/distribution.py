@@ -18,7 +18,7 @@ import keras
 import tensorflow as tf
 
 from trainer.config import TrainConfig, TrainerError
-from trainer.training import cluster, sigterm
+from trainer.devices import cluster, sigterm
 
 _log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ import pytest
 from pipelines import contract as contracts
 from tests.support.datasets import write_dataset
 from trainer.config import TrainConfig, TrainerError
-from trainer.training import cluster, resume
+from trainer.devices import cluster
+from trainer.training import resume
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from pipelines import contract as contracts
 from tests.support.datasets import write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
+from trainer.devices import distribution
 from trainer.models import build
-from trainer.training import distribution, resume
+from trainer.training import resume
 
 pytestmark = pytest.mark.slow
 
