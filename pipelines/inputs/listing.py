@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
+import shlex
 import os
 import re
 import sys
@@ -198,6 +199,9 @@ def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequ
     hint = ""
     if any(r.reason in ("missing", "outside-input") or "web" in r.detail for r in rejects):
         hint = f" {path_hints.explain(spec, paths)}".rstrip()
+    packed = next((r.uri for r in rejects if containers.is_container(r.uri)), "")
+    if packed:
+        hint += f" A container is read if it is the input itself: --input {shlex.quote(packed)}."
     common = collections.Counter(r.reason for r in rejects).most_common(3)
     raise NothingUsableError(
         f"None of the first {len(rejects)} inputs in {spec.path!r} can be used: "

@@ -15,7 +15,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.core.elements import Source
-from pipelines.core.errors import SourceError
+from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
@@ -277,3 +277,11 @@ def test_every_damaged_member_is_one_reject(tmp_path):
     with pytest.raises(storage.StorageError) as caught:
         storage.read_input(uri, 1000)
     assert caught.value.reason == "not-a-file"
+
+
+def test_a_folder_of_containers_says_how_one_is_read(tmp_path):
+    for name in ("b.zip", "a.tar"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(NothingUsableError) as error:
+        listing.check(InputSpec(str(tmp_path)))
+    assert str(error.value).endswith(f"A container is read if it is the input itself: --input {tmp_path}/a.tar.")
