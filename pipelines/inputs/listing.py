@@ -5,9 +5,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import itertools
-import shlex
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
