@@ -70,7 +70,9 @@ class Proof:
             seeds = len(self.after.last)
             each = f"with each of {seeds} seeds" if seeds > 1 else "with the one seed that there was time for"
             return f"The remedy helps: {self.score} rises by {gain:.3f}, {each}."
-        return f"The remedy did not help here: {self.score} changes by {gain:+.3f}, within what the seeds differ by."
+        if gain <= -HELPS and (self.after.last < self.before.last).all():
+            return f"The remedy did not help here: {self.score} falls by {-gain:.3f}."
+        return f"The remedy did not help here: {self.score} changes by {gain:+.3f}, which is too little, or not alike with each seed."
 
     def lines(self) -> list[str]:
         """Returns the sentences of the text output, without the patch."""
