@@ -72,7 +72,10 @@ class Proof:
             return f"The remedy helps: {self.score} rises by {gain:.3f}, {each}."
         if gain <= -HELPS and (self.after.last < self.before.last).all():
             return f"The remedy did not help here: {self.score} falls by {-gain:.3f}."
-        return f"The remedy did not help here: {self.score} changes by {gain:+.3f}, which is too little, or not alike with each seed."
+        return (
+            f"The remedy did not help here: {self.score} changes by {gain:+.3f}, which is too little, or not alike with "
+            "each seed."
+        )
 
     def lines(self) -> list[str]:
         """Returns the sentences of the text output, without the patch."""
