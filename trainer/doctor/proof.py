@@ -73,8 +73,8 @@ class Proof:
         if gain <= -HELPS and (self.after.last < self.before.last).all():
             return f"The remedy did not help here: {self.score} falls by {-gain:.3f}."
         return (
-            f"The remedy did not help here: {self.score} changes by {gain:+.3f}, which is too little, or not alike with "
-            "each seed."
+            f"The remedy did not help here: {self.score} changes by {gain:+.3f}, which is too little, or not alike "
+            "with each seed."
         )
 
     def lines(self) -> list[str]:
