@@ -10,6 +10,7 @@ _LIBRARIES = frozenset(
         "jinja2",
         "matplotlib",
         "pyarrow",
+        "scipy",
         "tensorboard",
         "tensorflow_metadata",
         "tensorflow_transform",

@@ -35,6 +35,14 @@ sys.exit(streams.run(program))
 """
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """As in a terminal: what a shell starts in the background ignores interrupts, and so do its children."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_an_interrupt_that_a_library_swallows_comes_again():
     started = time.monotonic()
     program = subprocess.Popen([sys.executable, "-c", SWALLOWING], cwd=ROOT, stdout=subprocess.PIPE, text=True)
