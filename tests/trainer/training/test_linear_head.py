@@ -142,6 +142,7 @@ def rows(out):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_of_no_epochs_keeps_the_fitted_head(data, tmp_path):
     with logged() as text:
         metrics = train.train(TrainConfig(str(data), str(tmp_path / "o"), fit_head=True, epochs=0))
@@ -155,6 +156,7 @@ def test_a_run_of_no_epochs_keeps_the_fitted_head(data, tmp_path):
     assert json.loads((tmp_path / "o/metrics.json").read_text()) == metrics
 
 
+@pytest.mark.slow
 def test_epochs_go_on_from_the_fitted_head(data, tmp_path):
     options = {"fit_head": True, "batch_size": 8, "learning_rate": 1e-5}
     train.train(TrainConfig(str(data), str(tmp_path / "o"), epochs=2, **options))

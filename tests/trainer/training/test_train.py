@@ -339,6 +339,7 @@ def test_what_cannot_be_exported_is_told_before_the_first_step(data, tmp_path, u
     assert not (tmp_path / "o/metrics.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_export_loses_nothing_else(data, tmp_path, unnameable, monkeypatch):
     monkeypatch.setattr(train.export, "rehearse", lambda *_: None)
     with logged() as text, pytest.raises(export_check.ExportError, match="complete and evaluated, but has no export"):
