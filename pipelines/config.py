@@ -18,7 +18,7 @@ from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.inputs import listing
+from pipelines.inputs import listing, webdataset
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, TableSpec, is_manifest
@@ -392,6 +392,8 @@ class PrepareConfig:
 
     def _check_table(self) -> None:
         given = [field.name for field in dataclasses.fields(TableSpec) if _of_table(field.name, self) != field.default]
+        if given == ["label_column"] and webdataset.shards(self.input):
+            return  # the key of the label in the .json of each sample
         if given and not is_manifest(self.input):
             name = config_fields.flag(_TABLE_OPTIONS.get(given[0], given[0]))
             raise ConfigError(f"{name} is about tables, and --input {self.input!r} is none. Leave it out.")

@@ -1,4 +1,4 @@
-"""Lists the inputs: a folder per class, split folders, a glob or a manifest."""
+"""Lists the inputs: a folder per class, split folders, a glob, a manifest or webdataset."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import containers, folders, walk
+from pipelines.inputs import containers, folders, walk, webdataset
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 from pipelines.inputs.tables import manifest, manifest_paths, path_hints
@@ -34,6 +34,8 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
     """
     if is_manifest(spec.path):
         found = manifest.list_rows(spec)
+    elif ending := webdataset.label_of(spec):
+        found = webdataset.list_samples(spec, ending)
     elif is_glob(spec.path):
         found = folders.list_glob(spec.path, spec.allow_outside)
     else:
@@ -119,6 +121,9 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
     encoding = sys.getfilesystemencoding()
     if encoding != "utf-8":  # the same file would have another key than under other settings
         raise SourceError(f"Python takes names of files for {encoding} here (LC_ALL, PYTHONUTF8). Set PYTHONUTF8=1.")
+    if not is_manifest(path) and (ending := webdataset.label_of(spec)):
+        _check_first(spec, list_sources(spec))
+        return Reading(spec, (webdataset.describe(spec, ending),))
     if storage.is_remote(path):
         _check_remote(path)
     elif containers.is_container(path):

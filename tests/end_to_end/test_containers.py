@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import io
 import pathlib
 import shutil
+import tarfile
 import zipfile
 
 import pytest
 from PIL import Image
 
 from pipelines.cli import look_output
+from pipelines.config import PrepareConfig
 from pipelines.contract import ledger
 from pipelines.dataset import contact_sheet, source_changes
 from pipelines.inputs import listing
@@ -81,3 +85,27 @@ def test_look_counts_and_draws_the_members(container, tmp_path, monkeypatch):
     assert {label: counts[""] for label, counts in found.images.items()} == {"ant": 27, "bee": 9, "cat": 5}
     assert len(drawn) == 5
     assert all(isinstance(picture, Image.Image) for picture in drawn)
+
+
+def test_shards_of_webdataset_are_prepared_and_compared(photos, tmp_path):
+    pictures = sorted(photos.glob("*/[01]*.jpg"))
+    for number in range(2):
+        with tarfile.open(tmp_path / f"part-{number}.tar", "w") as tar:
+            for index, path in enumerate(pictures[number::2]):
+                tar.add(path, f"{index:04d}.jpg")
+                label = tarfile.TarInfo(f"{index:04d}.cls")
+                label.size = len(path.parent.name)
+                tar.addfile(label, io.BytesIO(path.parent.name.encode()))
+    out = str(tmp_path / "out")
+    config = PrepareConfig(input=f"{tmp_path}/part-{{0..1}}.tar", output=out, size=(8, 8), workers=1)
+    found = prepare.prepare(config)
+
+    by_class = collections.Counter(path.parent.name for path in pictures)
+    assert found.contract.labels == ("ant", "bee", "cat")
+    natural = collections.Counter()
+    for split in found.contract.splits.values():
+        natural.update(split.natural)
+    assert natural == by_class
+    assert source_changes.find(out) == source_changes.Drift([], len(pictures), 0)
+    (tmp_path / "part-1.tar").write_bytes((tmp_path / "part-0.tar").read_bytes())
+    assert {change.kind for change in source_changes.find(out).changes} == {"changed"}
