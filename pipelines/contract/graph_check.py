@@ -24,7 +24,7 @@ from typing import Any
 
 from pipelines.contract import graph_messages
 from pipelines.contract.graph_ops import ALLOWED, SAVER, TABLE_FROM_FILE
-from pipelines.core import reading
+from pipelines.core import reading, wildcards
 from pipelines.core.errors import GraphError
 from pipelines.core.urls import is_remote
 
@@ -53,7 +53,7 @@ def load(folder: str, digests: Mapping[str, str]) -> Any:
     check_folder(folder, digests)
     import tensorflow as tf
 
-    return tf.saved_model.load(folder)
+    return tf.saved_model.load(wildcards.hidden(folder))
 
 
 def check_folder(folder: str, digests: Mapping[str, str]) -> None:

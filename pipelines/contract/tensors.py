@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.contract import graph_check
 from pipelines.contract.contract import RAW_DTYPES, TRANSFORM_DIR, Contract
 from pipelines.contract.contract_file import load
+from pipelines.core import wildcards
 
 if TYPE_CHECKING:
     import tensorflow as tf  # imported in the functions: who reads a contract alone need not wait for it
@@ -184,7 +185,7 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
     import tensorflow as tf
 
     check_transform(directory, load(directory))
-    resource = tf.saved_model.load(os.path.join(os.fspath(directory), TRANSFORM_DIR))
+    resource = tf.saved_model.load(wildcards.hidden(os.path.join(os.fspath(directory), TRANSFORM_DIR)))
 
     def images(encoded: tf.Tensor) -> tf.Tensor:
         batch = tf.shape(encoded)[0]

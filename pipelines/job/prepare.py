@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
-from pipelines.core import elements, errors, progress
+from pipelines.core import elements, errors, progress, wildcards
 from pipelines.core.summary import Summary
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
@@ -157,9 +157,9 @@ def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[
 def _local(work: work_dir.Work) -> Iterator[str]:
     """Yields a local folder for the files that TensorFlow writes.
 
-    It is the work directory if that is local, and a temporary folder otherwise.
+    It is the work directory if that is local and TensorFlow finds files in it, and a temporary folder otherwise.
     """
-    if not storage.is_remote(work.root):
+    if not storage.is_remote(work.root) and not wildcards.are_in(work.root):
         yield work.root
         return
     with tempfile.TemporaryDirectory(prefix="shardmill-", ignore_cleanup_errors=True) as folder:

@@ -43,6 +43,6 @@ def run(analysis: Analysis) -> Affine:
     with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
         _built.pop(work.root).run().wait_until_finish()
     written = os.path.join(folder, "transform")
-    if storage.is_remote(work.root):
+    if folder != work.root:
         storage.put_tree(written, work.path("transform"))
     return transform.read_affine(os.path.join(written, "transform_fn"))

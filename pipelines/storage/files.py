@@ -185,7 +185,7 @@ def move_tree(source: str, target: str) -> None:
 
 
 def put_tree(folder: str, target: str) -> None:
-    """Copies a local directory with everything in it to a remote directory."""
+    """Copies a local directory with everything in it to another directory."""
     for name in files_below(folder):
         with open(os.path.join(folder, name), "rb") as source, writing(join(target, name)) as file:
             shutil.copyfileobj(source, file, CHUNK)

@@ -441,3 +441,14 @@ def test_a_run_that_died_while_publishing_is_mended_by_the_next(prepared, tmp_pa
     assert digests(tmp_path / "insects") == digests(out)
     ledgers = [{p.name: p.read_text() for p in (d / "ledger").iterdir()} for d in (tmp_path / "insects", out)]
     assert ledgers[0] == ledgers[1]
+
+
+@pytest.mark.slow
+def test_an_output_whose_name_looks_like_a_pattern_is_whole(photos, tmp_path):
+    out = tmp_path / "run [1]*?"
+    config = PrepareConfig(input=str(photos), output=str(out), size=(8, 8), max_reject_rate=0.1, workers=1)
+    made = prepare.prepare(config).contract
+    _, images = contract.load_transform(out)
+    assert images([(photos / "cat/00.jpg").read_bytes()]).shape == (1, 8, 8, 3)
+    assert made.transform_digest == contract.load(out).transform_digest
+    assert not (out / ".shardmill").exists()

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from pipelines.core import atomic
+from pipelines.core import atomic, wildcards
 from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
@@ -145,7 +145,7 @@ def _write_savedmodel(
 
 
 def _answer_savedmodel(path: Path, drawn: Samples) -> np.ndarray:
-    serve = tf.saved_model.load(str(path)).signatures["serving_default"]
+    serve = tf.saved_model.load(wildcards.hidden(str(path))).signatures["serving_default"]
     return np.asarray(serve(image_bytes=tf.constant(drawn.encoded))["probabilities"])
 
 
