@@ -1,36 +1,35 @@
 """Kills `prepare` at random moments, looks at what a reader finds, runs it again, and compares the shards.
 
     SHARDMILL_DATA=/folder python benchmarks/soak_prepare.py [--kills 20] [--seed 0] [--work /folder]
+    … --signals SIGTERM SIGINT SIGHUP SIGQUIT
 
 Two datasets of the same photographs, with other balances, shards and encodings, replace one another in one directory.
-After each SIGKILL the directory holds the old one, whole as `verify` tells, or the new one, or says that it is
-incomplete. The next run, with another number of workers, another way of running Beam and files that were created in
-another order, goes on and comes to the same shards as a run that nobody killed. A line for each kill; exit status 1
-where that is not so.
+After each signal (SIGKILL, or one drawn from --signals) no process is left, and the directory holds the old dataset,
+whole as `verify` tells, or the new one, or says that it is incomplete. The next run, with another number of workers,
+another way of running Beam and files that were created in another order, goes on and comes to the same shards as a run
+that nobody ended. A line for each signal; exit status 1 where that is not so.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import pathlib
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 
 import measure
+import signals
 
 sys.path.insert(0, str(measure.ROOT))
 
 from pipelines import contract
 from pipelines.dataset import verify
 
-PHOTOGRAPHS = 600
 DATASETS = {
     "a": ["--encoding", "uint8", "--shards", "5", "--balance", "none"],
     "b": ["--encoding", "float16", "--shards", "3", "--balance", "uniform", "--max-copies", "3"],
@@ -50,21 +49,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--photographs", type=int, default=600)
+    signals.add_option(parser)
     parser.add_argument("--work", default="", help="folder to work in; a temporary one if not given")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-", dir=arguments.work or None) as folder:
         try:
-            soak(pathlib.Path(folder), arguments.kills, random.Random(arguments.seed))
-        except SoakError as e:
+            soak(pathlib.Path(folder), arguments, random.Random(arguments.seed))
+        except (SoakError, signals.LeftBehindError) as e:
             print(f"failed: {e}")
             return 1
     return 0
 
 
-def soak(work: pathlib.Path, kills: int, draw: random.Random) -> None:
+def soak(work: pathlib.Path, arguments: argparse.Namespace, draw: random.Random) -> None:
     """Raises SoakError where a reader finds a mixture, or a rerun comes to other shards."""
     folders = [work / "photographs", work / "copy"]
-    measure.collect(folders[0], PHOTOGRAPHS)
+    measure.collect(folders[0], arguments.photographs)
     copy_shuffled(*folders, draw)
     out = work / "out"
     wanted, seconds = {}, {}
@@ -76,11 +77,11 @@ def soak(work: pathlib.Path, kills: int, draw: random.Random) -> None:
     print(f"uninterrupted: {', '.join(f'{name} {s:.1f} s' for name, s in seconds.items())}", flush=True)
     run(command("a", folders[0], out, draw))
     name, number = "b", 0
-    while number < kills:
+    while number < arguments.kills:
         old = "a" if name == "b" else "b"
         # Twice as often in the last third, where shards are finished and published.
         moment = seconds[name] * draw.choice([draw.random(), draw.uniform(2 / 3, 1.1)])
-        killed = kill_after(command(name, folders[0], out, draw), moment)
+        killed = signals.end_after(command(name, folders[0], out, draw), measure.ROOT, moment, arguments.signals, draw)
         number += bool(killed)
         state = state_of(out, wanted)
         if killed and state == old and (out / ".shardmill").exists() and draw.random() < 0.3:
@@ -107,18 +108,6 @@ def run(line: list[str]) -> None:
     done = subprocess.run(line, cwd=measure.ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SoakError(f"{' '.join(line)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-
-
-def kill_after(line: list[str], seconds: float) -> str:
-    """Says when it was killed; "" where it had ended."""
-    process = subprocess.Popen(line, cwd=measure.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        return f"killed after {seconds:.2f} s"
-    return ""
 
 
 def state_of(out: pathlib.Path, wanted: dict[str, dict[str, str]]) -> str:

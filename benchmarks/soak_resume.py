@@ -1,11 +1,13 @@
 """Kills training again and again, resumes it, and compares the weights with those of a run that nobody killed.
 
     python benchmarks/soak_resume.py [--kills 20] [--seed 0] [--work /folder]
+    … --signals SIGTERM SIGINT SIGHUP SIGQUIT
 
-Trains the small network on 600 drawn images, once to the end, and then with a SIGKILL at a random moment, over and
-over, each time going on with --resume; a run that reaches its end is compared, and another begins. Now and then the
-newest checkpoint is cut short as well. A line for each kill; exit status 1 unless the weights, metrics.json and the
-history (but for the images/s) are equal, exactly, in every run.
+Trains the small network on 600 drawn images, once to the end, and then with a signal (SIGKILL, or one drawn from
+--signals) at a random moment, over and over, each time going on with --resume; a run that reaches its end is compared,
+and another begins. Now and then the newest checkpoint is cut short as well. A line for each signal; exit status 1
+unless no process is left and the weights, metrics.json and the history (but for the images/s) are equal, exactly, in
+every run.
 """
 
 from __future__ import annotations
@@ -14,16 +16,16 @@ import argparse
 import csv
 import io
 import json
-import os
 import pathlib
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+
+import signals
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -39,20 +41,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    signals.add_option(parser)
     parser.add_argument("--work", default="", help="folder to work in; a temporary one if not given")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-", dir=arguments.work or None) as folder:
-        return soak(pathlib.Path(folder), arguments.kills, random.Random(arguments.seed))
+        try:
+            return soak(pathlib.Path(folder), arguments.kills, arguments.signals, random.Random(arguments.seed))
+        except signals.LeftBehindError as e:
+            print(f"failed: {e}")
+            return 1
 
 
-def soak(folder: pathlib.Path, kills: int, draw: random.Random) -> int:
+def soak(folder: pathlib.Path, kills: int, names: list[str], draw: random.Random) -> int:
     """Returns the exit status: 0 where all runs came to the same."""
     data, whole, killed = folder / "data", folder / "whole", folder / "killed"
     write_dataset(data)
     start, length = training_seconds(data, whole)
     print(f"uninterrupted: {start:.1f} s until the first checkpoint, {length:.1f} s of training", flush=True)
     for number in range(1, kills + 1):
-        said = train_and_kill(data, killed, draw.uniform(0, start + length / 2))
+        said = train_and_kill(data, killed, draw.uniform(0, start + length / 2), names, draw)
         if not (killed / "metrics.json").exists() and draw.random() < CUT_RATE and cut_newest(killed):
             said += ", and cut short"
         print(f"kill {number:>3}: {said}", flush=True)
@@ -93,19 +100,13 @@ def training_seconds(data: pathlib.Path, output: pathlib.Path) -> tuple[float, f
     return first, last - first
 
 
-def train_and_kill(data: pathlib.Path, output: pathlib.Path, seconds: float) -> str:
+def train_and_kill(
+    data: pathlib.Path, output: pathlib.Path, seconds: float, names: list[str], draw: random.Random
+) -> str:
     """Goes on with the run and kills it so many seconds after its start, unless it has ended; says what happened."""
-    process = subprocess.Popen(
-        command(data, output, "--resume"), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        process.wait(seconds)
-        return f"none, it ended with status {process.returncode}"
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    said = signals.end_after(command(data, output, "--resume"), ROOT, seconds, names, draw)
     newest = max((path.name for path in output.glob("checkpoints/*.checkpoint")), default="no checkpoint")
-    return f"after {seconds:.2f} s; the newest is {newest}"
+    return f"{said}; the newest is {newest}" if said else "none, it had ended"
 
 
 def cut_newest(output: pathlib.Path) -> bool:

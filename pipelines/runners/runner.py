@@ -16,6 +16,7 @@ import shutil
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ SERVICES = (dataflow.RUNNER,)  # their workers cannot see this machine, and it d
 REFUSED = {"DaskRunner": "it reports DONE and leaves empty files (Beam 2.77)"}
 TERMINATED = 128 + signal.SIGTERM  # the exit status of a program that SIGTERM ended
 
+_jobs: weakref.WeakSet[beam.Pipeline] = weakref.WeakSet()  # those that `empty_job` made
 _log = logging.getLogger(__name__)
 
 
@@ -101,6 +103,7 @@ def empty_job(the_runner: Any, beam_options: PipelineOptions) -> beam.Pipeline:
     import apache_beam as beam
 
     job = beam.Pipeline(runner=the_runner, options=beam_options)
+    _keep_labels(job)
     shutil.rmtree(job.local_tempdir, ignore_errors=True)
     return job
 
@@ -222,6 +225,25 @@ def runner(name: str) -> tuple[Any, str]:
         raise ConfigError(
             f"--runner {name!r} cannot be used: {str(e).rstrip('.')}. DirectRunner runs in this process."
         ) from e
+
+
+def _keep_labels(job: beam.Pipeline) -> None:
+    """Keeps Beam from changing the labels of a job inside IPython.
+
+    There, Beam puts the number of the notebook's cell before each label. For this it imports its module of data frames,
+    which cannot be imported with pandas 3 (Beam 2.77). Other pipelines of the program are left to Beam.
+    """
+    from apache_beam import pipeline
+    from apache_beam.utils import interactive_utils
+
+    def alter(transform: Any, source: Any) -> None:
+        sources = list(source.values()) if isinstance(source, dict) else source
+        first = sources[0] if isinstance(sources, list | tuple) and sources else sources
+        if first not in _jobs and getattr(first, "pipeline", None) not in _jobs:
+            interactive_utils.alter_label_if_ipython(transform, source)
+
+    _jobs.add(job)
+    pipeline.alter_label_if_ipython = alter
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import io
@@ -26,6 +27,7 @@ START_SECONDS = 300.0  # for importing TensorFlow on a busy machine
 BUFFER = 1 << 18  # bytes of answers that are read at a time
 # Describes a worker: the module of its tasks, and its environment variables in addition to those of this process.
 Kind = tuple[str, tuple[tuple[str, str], ...]]
+END_SECONDS = 1.0  # for a fork server to end; it takes longer while it imports
 CRASHED = "The process that decoded it ended: it crashed or ran out of memory."
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -219,6 +221,18 @@ class _ForkServer:
     def alive(self) -> bool:
         return self._process.poll() is None
 
+    def close(self) -> None:
+        """Ends the fork server and its workers."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._control.shutdown(socket.SHUT_RDWR)  # a thread may wait for its answer
+        self._control.close()
+        try:
+            self._process.wait(END_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._said.close()
+
     def _told(self) -> str:
         self._said.seek(0)
         return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
@@ -249,11 +263,31 @@ def _temporary_folder() -> str:
 
 _fork_servers: dict[Kind, _ForkServer] = {}
 _fork_servers_lock = threading.Lock()
+_ending = threading.Event()
 
 
 def _fork_server(kind: Kind) -> _ForkServer:
     """Returns the fork server for workers of a kind, a new one if it was killed."""
     with _fork_servers_lock:
+        if _ending.is_set():
+            raise WorkerError("No worker process can be started while the program ends.")
         if kind not in _fork_servers or not _fork_servers[kind].alive():
+            if kind in _fork_servers:
+                _fork_servers[kind].close()
+            elif not _fork_servers:
+                _temporary()  # what is registered last is called first: `_close` is to come before its own clean-up
+                atexit.register(_close)
             _fork_servers[kind] = _ForkServer(kind)
         return _fork_servers[kind]
+
+
+def _close() -> None:
+    """Closes all that was opened for workers.
+
+    Python warns of what is not closed when a program ends.
+    """
+    with _fork_servers_lock:
+        _ending.set()
+        while _fork_servers:
+            _fork_servers.popitem()[1].close()
+    _temporary().cleanup()

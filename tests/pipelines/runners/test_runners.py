@@ -10,7 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 
+import apache_beam as beam
 import grpc
 import psutil
 import pytest
@@ -197,3 +199,15 @@ def test_a_job_has_no_temporary_folder(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     runner.empty_job(runner.runner("DirectRunner")[0], runner.options(()))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_are_the_same_inside_ipython(monkeypatch):
+    """Beam would put a cell's number before them, with a module that cannot be imported with pandas 3."""
+    shell = types.SimpleNamespace(execution_count=7, config={})
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    job = runner.empty_job(runner.runner("DirectRunner")[0], runner.options(()))
+    rows = job | "Rows" >> beam.Create([1])
+    (rows, rows) | "Both" >> beam.Flatten()
+    [rows, rows] | "Again" >> beam.Flatten()
+    {"rows": rows} | "Grouped" >> beam.CoGroupByKey()
+    assert {"Rows", "Both", "Again", "Grouped"} <= job.applied_labels

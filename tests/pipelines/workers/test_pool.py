@@ -302,6 +302,23 @@ def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_program_leaves_nothing_open_that_python_warns_of(tmp_path):
+    code = (
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "w.submit('echo', (), [(0,)])[0].result(); w.submit('sleep', (), [(3600,)])"
+    )
+    path = os.pathsep.join(p or os.getcwd() for p in sys.path)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "PYTHONPATH": path, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
 # A program that is killed after it asked for a worker, while the fork server still imports; and whose worker writes
 # files without an end.
 LEFT = {
