@@ -1,4 +1,4 @@
-"""Lists the inputs: a folder per class, split folders, a glob, a manifest or webdataset."""
+"""Lists the inputs: folders of classes, a glob, a manifest or webdataset."""
 
 from __future__ import annotations
 

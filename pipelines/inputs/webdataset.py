@@ -1,4 +1,4 @@
-"""Lists samples of webdataset: members of a tar that have one name belong together.
+"""Lists samples of webdataset, whose members of one name belong together.
 
 `00012.jpg` and `00012.cls` are an image and its label. A dataset is one tar or many, which are called shards.
 """
@@ -49,9 +49,9 @@ def shards(path: str) -> list[str]:
 
 
 def label_of(spec: InputSpec) -> str:
-    """Returns the ending of the members that hold the labels; "" if the input is no webdataset.
+    """Returns the ending of the members that hold the labels.
 
-    An option that says how a folder is read makes it none.
+    It is "" if the input is no webdataset. An option that says how a folder is read makes it none.
 
     Raises:
       SourceError: A shard cannot be read, or nothing says where the labels are.
