@@ -42,8 +42,8 @@ def shards(path: str) -> list[str]:
         return _in_folder(path)
     if not _is_tar(path):
         return []
-    if os.path.isfile(path):
-        return [path]
+    if os.path.isfile(path) or not any(character in path for character in "*?[{"):
+        return [path] if os.path.isfile(path) else []
     expanded = list(_expanded(path))
     return sorted({name for one in expanded for name in (glob.glob(one) if expanded == [path] else [one])})
 
@@ -121,14 +121,27 @@ def list_samples(spec: InputSpec, ending: str) -> Iterator[Source | Rejected]:
 
 
 def _in_folder(path: str) -> list[str]:
-    """Returns the tars below a folder; [] if there is a picture, too."""
+    """Returns the tars below a folder; [] if there is a picture or a zip, too.
+
+    What cannot be listed is left to those that list folders.
+    """
     found: list[str] = []
-    for folder, _, names in os.walk(path):
-        for name in names:
-            if _is_tar(name):
-                found.append(os.path.join(folder, name))
-            elif not name.startswith(".") and not other_files.holds_no_picture(name):
-                return []  # at once: a folder of a million photographs is no webdataset
+    waiting = [path]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as entries:
+                for entry in entries:
+                    name = entry.name
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(entry.path)
+                    elif _is_tar(name):
+                        found.append(entry.path)
+                    elif containers.is_container(name) or not (
+                        name.startswith(".") or other_files.holds_no_picture(name)
+                    ):
+                        return []  # at once: a folder of a million photographs is no webdataset
+        except OSError:
+            return []
     return sorted(found)
 
 
