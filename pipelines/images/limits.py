@@ -18,7 +18,7 @@ class Limits:
     image_timeout: seconds in a worker process.
     image_memory: bytes of memory in a worker process.
     inside: folder that a file has to lie in when it is read, links followed; "" permits any. It is no limit of the
-      image, so that runs on a moved input do not differ by it.
+      image, so `noted` leaves it out. It takes part in ==: a worker keeps the settings that equal those it has.
     """
 
     max_pixels: int = 64 << 20
@@ -26,11 +26,11 @@ class Limits:
     max_file_bytes: int = 256 << 20
     image_timeout: float = 60.0
     image_memory: int = 1 << 30
-    inside: str = dataclasses.field(default="", compare=False)
+    inside: str = ""
 
     def noted(self) -> dict[str, float]:
-        """Returns the limits of an image by name, as a later run compares them."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.compare}
+        """Returns the limits of an image by name, as a later run, maybe on a moved input, compares them."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "inside"}
 
 
 def out_of_memory(image_memory: int) -> str:

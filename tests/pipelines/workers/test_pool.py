@@ -17,7 +17,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core import machine
 from pipelines.core.elements import Made, Ref, Source
 from pipelines.core.errors import ConfigError, IncompleteError
-from pipelines.images.limits import out_of_memory
+from pipelines.images.limits import Limits, out_of_memory
 from pipelines.job import prepare
 from pipelines.workers import memory_limit, pool, worker_process
 from pipelines.workers.pool import Workers
@@ -215,6 +215,18 @@ def test_each_request_gets_its_own_shared_arguments(two):
     asked = [(own, shared) for shared in ("a", "a", "b", "a", "b", "b") for own in range(3)]
     futures = [two.submit("both", (shared,), [(own,)])[0] for own, shared in asked]
     assert [future.result() for future in futures] == asked
+
+
+def test_a_program_reads_one_folder_after_the_other_with_the_same_workers(tmp_path):
+    """A worker keeps settings that equal those it has; the folder that files have to lie in is one of them."""
+    workers = Workers(1, "pipelines.job.worker_tasks")
+    for name in ("one", "two"):
+        draw_photo(tmp_path / name / "a.png", 1, (8, 8))
+        source = Source("a.png", str(tmp_path / name / "a.png"), "a", "", "", 1.0)
+        limits = Limits(inside=str(tmp_path / name))
+        ref = workers.submit("fingerprint", (limits,), [(source,)])[0].result()
+        assert isinstance(ref, Ref), ref
+    assert Limits(inside="/one").noted() == Limits(inside="/two").noted()  # a moved input is no other run
 
 
 def test_the_process_of_a_lost_worker_is_gone():

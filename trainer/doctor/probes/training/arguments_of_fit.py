@@ -19,6 +19,7 @@ LITTLE = 0.1  # of the way from the commonest class to no mistake, or of the fir
 MOST_EPOCHS = 20  # a training of more has been planned; at its end a loss may fall by a little in each
 FALLS = 0.03  # share of the loss by which it falls in an epoch at the end
 SMALL = 0.02  # share of the first loss; below it there is nothing more to gain
+ACCURATE = 0.98  # an accuracy from which more epochs gain little, however much the loss may still fall
 FEW_STEPS = 60  # a small network of random weights needs some hundred steps to tell two kinds of photographs apart
 
 
@@ -92,6 +93,9 @@ def settled(subject: Subject, clock: Clock) -> list[Finding]:
     fall = 1 - (last[-1] / last[0]) ** (1 / (len(last) - 1)) if last[-1] > 0 < last[0] else 0.0
     if fall < FALLS or last[-1] < SMALL * losses[0] or others[-1] >= others[0]:
         return []
+    best = state.reported_accuracy(history)
+    if best is not None and best[1] >= ACCURATE and not task.is_multilabel(subject):
+        return []  # the network only becomes surer of answers that are right
     told = {"val_loss": "validation loss", "loss": "training loss"}[name]
     return [
         catalogue.found(

@@ -62,6 +62,8 @@ FALLS = tuple(2 * 0.9**i for i in range(8))
         ({"loss": FALLS, "val_loss": (2, 1.5, 1.2, 1.1, 1.05, 1.1, 1.2, 1.1)}, []),
         ({"loss": tuple(2 * 0.99**i for i in range(8))}, []),
         ({"loss": (1.0, 0.02, 0.012, 0.009)}, []),  # there is nothing more to gain
+        ({"loss": FALLS, "val_loss": FALLS, "val_accuracy": (0.9,) * 7 + (0.97,)}, ["loss-not-settled"]),
+        ({"loss": FALLS, "val_loss": FALLS, "val_accuracy": (0.9,) * 7 + (0.98,)}, []),  # nearly all is right
         ({"loss": tuple(2 * 0.9**i for i in range(40))}, []),  # so many epochs were planned
     ],
 )
