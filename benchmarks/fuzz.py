@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import random
+import struct
 import sys
 import time
 import traceback
@@ -32,7 +33,7 @@ import PIL
 from PIL import Image
 
 from pipelines import contract
-from pipelines.contract import Contract, Normalization, Shard, Split
+from pipelines.contract import Contract, Normalization, Shard, Split, tf_example
 from pipelines.core.errors import SourceError
 from pipelines.images import formats
 from pipelines.inputs.rules import InputSpec
@@ -257,9 +258,31 @@ def read_header(data: bytes) -> None:
     formats.read_header(data, 64 << 20)
 
 
+def example_seeds() -> list[bytes]:
+    """Records of ours, and one with every kind of list in both forms of protobuf's wire format."""
+    number = tf_example.to_varint(300)
+    lists = [bytes([10, 3]) + b"cat", bytes([10, 4]) + struct.pack("<f", 2.5), bytes([13]) + struct.pack("<f", 2.5),
+             bytes([10, len(number)]) + number, bytes([8]) + number]  # fmt: skip
+    record = b""
+    for name, kind, listed in zip(b"abcde", (1, 2, 2, 3, 3), lists, strict=True):
+        feature = bytes([tf_example.tag(kind), len(listed)]) + listed
+        entry = bytes([10, 1, name, 18, len(feature)]) + feature
+        record += bytes([10, len(entry)]) + entry
+    return [tf_example.serialize(b"pixels" * 9, 3, 0.5, "cat/1.jpg"), bytes([10, len(record)]) + record]
+
+
+def read_example(data: bytes) -> None:
+    """Parses the features of a record of any program; each value of bytes is where the parser says."""
+    for feature in tf_example.features(data).values():
+        for value, at in zip(feature.values, feature.at, strict=False):
+            if data[at : at + len(value)] != value:
+                raise AssertionError(f"a value is not at byte {at}")
+
+
 TARGETS: dict[str, tuple[Callable[[], list[bytes]], Callable[..., bytes], Callable[[bytes], None], type[Exception]]] = {
     "contract": (contract_seeds, mutate_json, read_contract, contract.ContractError),
     "manifest": (manifest_seeds, mutate_manifest, read_manifest, SourceError),
+    "example": (example_seeds, mutate_bytes, read_example, tf_example.ExampleError),
     "header": (header_seeds, mutate_bytes, read_header, formats.ImageError),
 }
 

@@ -21,7 +21,8 @@ from pipelines.images.limits import Limits
 from pipelines.inputs import listing, webdataset
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
-from pipelines.inputs.rules import InputSpec, TableSpec, is_manifest
+from pipelines.inputs.rules import InputSpec, TableSpec
+from pipelines.inputs.tables import record_files
 from pipelines.inputs.tables.delimited_text import DELIMITERS
 from pipelines.options import config_fields, option_syntax
 from pipelines.options.config_fields import Range, Syntax, check_range, option
@@ -155,11 +156,13 @@ class PrepareConfig:
         syntax=option_syntax.NAMES, metavar="PATTERN,…", unset="none", group=READING,
     )  # fmt: skip
     path_column: str = option(
-        "", "the column of a table that has the paths of the images, by its heading or by its number from 1",
+        "", "the column of a table that has the paths of the images, by its heading or by its number from 1; "
+        "of TFRecord and Parquet files, the feature or column that holds the images themselves",
         metavar="COLUMN", unset="found out", group=READING,
     )  # fmt: skip
     label_column: str = option(
-        "", "the column of a table that has the labels, by its heading or by its number from 1",
+        "", "the column of a table that has the labels, by its heading or by its number from 1; of "
+        "TFRecord files, the feature",
         metavar="COLUMN", unset="found out", group=READING,
     )  # fmt: skip
     split_column: str = option(
@@ -394,7 +397,11 @@ class PrepareConfig:
         given = [field.name for field in dataclasses.fields(TableSpec) if _of_table(field.name, self) != field.default]
         if given == ["label_column"] and webdataset.shards(self.input):
             return  # the key of the label in the .json of each sample
-        if given and not is_manifest(self.input):
+        of_text = [name for name in given if not name.endswith("_column") and name != "single_label"]
+        if of_text and record_files.find(self.input):
+            name = config_fields.flag(_TABLE_OPTIONS.get(of_text[0], of_text[0]))
+            raise ConfigError(f"{name} is about tables of paths. {self.input!r} holds the images itself. Leave it out.")
+        if given and not record_files.is_table(self.input):
             name = config_fields.flag(_TABLE_OPTIONS.get(given[0], given[0]))
             raise ConfigError(f"{name} is about tables, and --input {self.input!r} is none. Leave it out.")
         for role in ("path", "label"):

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "pipelines/storage": "core",
     "pipelines/config": "contract core images inputs plan records storage options",
     "pipelines/work_dir": "contract core storage options",
-    "pipelines/inputs": "core storage",
+    "pipelines/inputs": "contract core storage",
     "pipelines/images": "core storage workers",
     "pipelines/plan": "core",
     "pipelines/workers": "core storage",

@@ -90,6 +90,77 @@ def parse(record: bytes) -> Example:
     return Example(image, int(label), struct.unpack("<f", weight)[0], key.decode("utf-8", "replace"))
 
 
+class Feature(NamedTuple):
+    """Holds the values of one feature of any Example.
+
+    Attributes:
+      values: Its values: bytes, integers, or floats.
+      at: Of bytes: where each value begins in the record. Else ().
+    """
+
+    values: tuple[bytes | int | float, ...]
+    at: tuple[int, ...]
+
+
+def features(record: bytes) -> dict[str, Feature]:
+    """Parses an Example that any program wrote, by the names of its features.
+
+    Of a feature that stands there twice the last one counts, as in protobuf.
+
+    Raises:
+      ExampleError: The bytes are no Example.
+    """
+    found: dict[str, Feature] = {}
+    for number, start, end in _spans(record, 0, len(record)):
+        if number != 1:
+            raise ExampleError(f"it has the unknown field {number}")
+        for _, begin, stop in _spans(record, start, end):
+            entry = {n: (first, last) for n, first, last in _spans(record, begin, stop)}
+            first, last = entry.get(1, (0, 0))
+            name = record[first:last].decode("utf-8", "replace")
+            found[name] = _listed(record, *entry.get(2, (0, 0)))
+    return found
+
+
+def _listed(record: bytes, start: int, end: int) -> Feature:
+    """Reads the list of a feature that stands at these bytes of a record."""
+    values: list[bytes | int | float] = []
+    at: list[int] = []
+    for kind, first, last in _spans(record, start, end):
+        if kind == 1:
+            for _, one, two in _spans(record, first, last):
+                values.append(record[one:two])
+                at.append(one)
+            continue
+        for number, value in _fields(record[first:last]):
+            if number != 1 or kind not in (2, 3):
+                raise ExampleError(f"a list of it has the unknown field {number}")
+            if isinstance(value, int):
+                values.append(signed(value))
+            elif kind == 2 and len(value) % 4 == 0:
+                values += struct.unpack(f"<{len(value) // 4}f", value)
+            else:
+                position = 0
+                while position < len(value):
+                    integer, position = read_varint(value, position)
+                    values.append(signed(integer))
+    return Feature(tuple(values), tuple(at))
+
+
+def _spans(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yields (number, first, last) of the fields between two positions.
+
+    All of them should hold bytes or messages.
+    """
+    while start < end:
+        tag, start = read_varint(message, start)
+        length, start = read_varint(message, start)
+        if tag & 7 != _BYTES or start + length > end:
+            raise ExampleError(f"byte {start} begins no message")
+        yield tag >> 3, start, start + length
+        start += length
+
+
 def _value(name: str, listed: bytes) -> bytes | int:
     """Returns the single value of a list.
 

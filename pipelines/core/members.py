@@ -7,14 +7,16 @@ container.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import NamedTuple
 
 PLAIN, STORED, DEFLATED = "plain", "stored", "deflated"
 UNREAD = "unread"  # a member that is never opened
+PIXELS, ROW = "pixels", "row"
 # No path of a local file holds "://": paths are joined with single slashes, and a table's row with it leaves the input.
-_ADDRESS = re.compile(r"(.*?)://(plain|stored|deflated|unread)@([0-9a-f]+(?:\+[0-9a-f]+)*)/(.*)", re.DOTALL)
-_NUMBERS = {PLAIN: 2, STORED: 4, DEFLATED: 4, UNREAD: 1}
+_ADDRESS = re.compile(r"(.*?)://(plain|stored|deflated|unread|pixels|row)@([0-9a-f]+(?:\+[0-9a-f]+)*)/(.*)", re.DOTALL)
+_NUMBERS = {PLAIN: 2, STORED: 4, DEFLATED: 4, UNREAD: 1, PIXELS: 4, ROW: 2}
 
 
 class Member(NamedTuple):
@@ -24,11 +26,14 @@ class Member(NamedTuple):
       container: The path of the container.
       name: The member's path inside.
       packing: PLAIN: the bytes stand in the container as they are. STORED, DEFLATED: as a zip has them, behind a
-        header of their own. UNREAD: it is only named.
-      offset: Where it begins in the container; of UNREAD its number.
+        header of their own. UNREAD: it is only named. PIXELS: as PLAIN, of a picture without a header. ROW: a value
+        of a Parquet file.
+      offset: Where it begins in the container; of UNREAD its number; of ROW the number of its row.
       packed: Number of its bytes in the container.
       size: Number of its bytes.
       crc: CRC-32 of its bytes, as the container states it; 0 of PLAIN.
+      shape: Of PIXELS: height, width and channels.
+      column: Of ROW: the number of the column among those that the file stores.
     """
 
     container: str
@@ -38,6 +43,8 @@ class Member(NamedTuple):
     packed: int = 0
     size: int = 0
     crc: int = 0
+    shape: tuple[int, int, int] = (0, 0, 0)
+    column: int = 0
 
 
 def address(member: Member) -> str:
@@ -51,6 +58,10 @@ def address(member: Member) -> str:
     numbers = f"{member.offset}"
     if member.packing == PLAIN:
         numbers += f"+{member.size}"
+    elif member.packing == PIXELS:
+        numbers += "".join(f"+{number}" for number in member.shape)
+    elif member.packing == ROW:
+        numbers += f"+{member.column}"
     elif member.packing != UNREAD:
         numbers += f"+{member.packed}+{member.size}+{member.crc:08x}"
     return f"{member.container}://{member.packing}@{numbers}/{member.name}"
@@ -74,6 +85,11 @@ def parse(uri: str) -> Member | None:
         return Member(container, name, packing, values[0])
     if packing == PLAIN:
         return Member(container, name, packing, values[0], values[1], values[1])
+    if packing == ROW:
+        return Member(container, name, packing, values[0], column=values[1])
+    if packing == PIXELS:
+        shape = (values[1], values[2], int(numbers[3]))
+        return Member(container, name, packing, values[0], math.prod(shape), math.prod(shape), shape=shape)
     return Member(container, name, packing, values[0], values[1], values[2], int(numbers[3], 16))
 
 

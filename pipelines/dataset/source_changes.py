@@ -10,6 +10,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import itertools
+import os
 import posixpath
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -25,8 +26,8 @@ from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import folders, listing
 from pipelines.inputs.layouts.layout import Aside, Layout, check_label_from
-from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec, is_manifest
-from pipelines.inputs.tables import manifest_paths
+from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec
+from pipelines.inputs.tables import manifest_paths, record_files
 from pipelines.storage import StorageError
 
 THREADS = 8  # they read and hash; most of the time they wait for a disk or a network
@@ -204,7 +205,9 @@ def _key(uri: str, base: str) -> str:
 def _base(spec: InputSpec) -> str:
     """Returns the folder that the paths of an input's files begin with."""
     path = spec.path
-    if is_manifest(path):
+    if os.path.isdir(path):
+        return path.rstrip("/")
+    if record_files.is_table(path):
         folder = manifest_paths.folder(path, spec.table)
         return folder.rstrip("/") if storage.is_remote(folder) else posixpath.normpath(folder) if folder else ""
     return folders.glob_base(path) if listing.is_glob(path) else path.rstrip("/")
@@ -227,7 +230,7 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) 
         exclude=_texts(settings.get("exclude", [])),
         allow_outside=settings.get("allow_outside", False),
         table=_moved(_table(settings), settings.get("input", ""), path),
-        read_as=read_as if not is_manifest(source) else None,
+        read_as=read_as if not record_files.is_table(source) else None,
     )
 
 

@@ -29,7 +29,10 @@ class Limits:
     inside: str = ""
 
     def noted(self) -> dict[str, float]:
-        """Returns the limits of an image by name, as a later run, maybe on a moved input, compares them."""
+        """Returns the limits of an image by name, as a later run compares them.
+
+        The input may have moved since.
+        """
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "inside"}
 
 

@@ -1,4 +1,7 @@
-"""Lists the inputs: folders of classes, a glob, a manifest or webdataset."""
+"""Lists the inputs.
+
+They are folders of classes, a glob, a manifest, shards of webdataset, or TFRecord and Parquet files.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from pipelines.core.text import is_label
 from pipelines.inputs import containers, folders, walk, webdataset
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
-from pipelines.inputs.tables import manifest, manifest_paths, path_hints
+from pipelines.inputs.tables import manifest, manifest_paths, path_hints, record_files
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
 
@@ -32,7 +35,7 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
     Raises:
       SourceError: There is no such input, a manifest cannot be read, or the input holds no file at all.
     """
-    if is_manifest(spec.path):
+    if record_files.is_table(spec.path):
         found = manifest.list_rows(spec)
     elif ending := webdataset.label_of(spec):
         found = webdataset.list_samples(spec, ending)
@@ -121,7 +124,8 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
     encoding = sys.getfilesystemencoding()
     if encoding != "utf-8":  # the same file would have another key than under other settings
         raise SourceError(f"Python takes names of files for {encoding} here (LC_ALL, PYTHONUTF8). Set PYTHONUTF8=1.")
-    if not is_manifest(path) and (ending := webdataset.label_of(spec)):
+    is_table = record_files.is_table(path)
+    if not is_table and (ending := webdataset.label_of(spec)):
         _check_first(spec, list_sources(spec))
         return Reading(spec, (webdataset.describe(spec, ending),))
     if storage.is_remote(path):
@@ -129,10 +133,10 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
     elif containers.is_container(path):
         if not os.path.isfile(path):
             raise SourceError(f"There is no container {path!r} to read.")
-    elif is_glob(path) and not is_manifest(path):
+    elif is_glob(path) and not is_table:
         pass
-    elif is_manifest(path):
-        if not os.path.isfile(path):
+    elif is_table:
+        if is_manifest(path) and not record_files.find(path) and not os.path.isfile(path):
             raise SourceError(
                 f"No manifest {path!r}: expected a table of paths and labels: CSV, TSV, JSONL or Parquet."
             )
@@ -140,10 +144,10 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
         what = "a file that is no manifest" if os.path.exists(path) else "nothing"
         raise SourceError(
             f"--input should be a folder of class folders, a container of one ({', '.join(containers.SUFFIXES)}), a "
-            f"manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. There is {what} at {path!r}. "
+            f"manifest ({', '.join(MANIFEST_SUFFIXES)}), TFRecord files or a glob. There is {what} at {path!r}. "
             f"{containers.remedy(path) or remedy_for_file(path)}".rstrip()
         )
-    if is_manifest(path):
+    if is_table:
         sentence, items, paths = manifest.look(spec, LOOKED_AT)
         if not storage.is_remote(path):
             _check_first(spec, items, paths)
@@ -217,7 +221,7 @@ def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequ
 
 def has_groups(spec: InputSpec) -> bool:
     """Tells whether the input can hold groups: a manifest or --group-from names them."""
-    return is_manifest(spec.path) or bool(spec.group_from)
+    return record_files.is_table(spec.path) or bool(spec.group_from)
 
 
 def _grouped(source: Source, pattern: str) -> Source:

@@ -3,7 +3,25 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Sequence
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+def expanded(pattern: str) -> list[str]:
+    """Returns the paths that a pattern with {first..last} names, as a shell would.
+
+    Example:
+      >>> expanded("a-{08..10}.tar")
+      ['a-08.tar', 'a-09.tar', 'a-10.tar']
+    """
+    found = _RANGE.search(pattern)
+    if found is None:
+        return [pattern]
+    first, last = found.groups()
+    names = (str(number).zfill(len(first)) for number in range(int(first), int(last) + 1))
+    return [path for name in names for path in expanded(pattern[: found.start()] + name + pattern[found.end() :])]
 
 
 def matches(pattern: Sequence[str], names: Sequence[str], folder: bool = False) -> bool:

@@ -9,7 +9,6 @@ import glob
 import itertools
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 
 from pipelines import storage
@@ -19,15 +18,13 @@ from pipelines.core.summary import Rejected
 from pipelines.core.text import plural
 from pipelines.inputs import containers, path_patterns
 from pipelines.inputs.containers import Entry
-from pipelines.inputs.layouts import other_files
-from pipelines.inputs.layouts.split_names import splits_among
+from pipelines.inputs.layouts import other_files, split_names
 from pipelines.inputs.rules import InputSpec, reject
 
 LABEL, JSON = "cls", "json"
 MAX_LABEL_BYTES = 1 << 20
 # Members that belong to a sample and are no image of it: labels, indices, texts, arrays.
 _COMPANIONS = frozenset({"cls", "cls2", "id", "index", "inx", "key", "npy", "npz", "pyd", "text", "ten", "tb"})
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 def shards(path: str) -> list[str]:
@@ -44,7 +41,7 @@ def shards(path: str) -> list[str]:
         return []
     if os.path.isfile(path) or not any(character in path for character in "*?[{"):
         return [path] if os.path.isfile(path) else []
-    expanded = list(_expanded(path))
+    expanded = path_patterns.expanded(path)
     return sorted({name for one in expanded for name in (glob.glob(one) if expanded == [path] else [one])})
 
 
@@ -149,17 +146,6 @@ def _is_tar(path: str) -> bool:
     return path.lower().endswith(".tar")
 
 
-def _expanded(pattern: str) -> Iterator[str]:
-    """Yields the paths that a pattern with {first..last} names."""
-    found = _RANGE.search(pattern)
-    if found is None:
-        yield pattern
-        return
-    first, last = found.groups()
-    for number in range(int(first), int(last) + 1):
-        yield from _expanded(pattern[: found.start()] + str(number).zfill(len(first)) + pattern[found.end() :])
-
-
 def _is_selected(spec: InputSpec, key: str) -> bool:
     parts = key.split("/")
     if spec.exclude and path_patterns.selects(spec.exclude, parts):
@@ -208,18 +194,7 @@ def _label(entry: Entry | None, key: str) -> tuple[str, str]:
 
 
 def _splits(path: str, found: list[str]) -> dict[str, str]:
-    """Returns the split of each shard, if all their folders or names tell it; else {}.
-
-    A name tells it before its number: train-000012.tar, or train/000012.tar.
-    """
-    names: dict[str, str] = {}
-    for shard in found:
-        folder, _, name = _below(shard, path).rpartition("/")
-        names[shard] = folder.rpartition("/")[2] or re.sub(r"[-_.]?\d*\.tar$", "", name, flags=re.IGNORECASE)
-    told = splits_among(sorted(set(names.values())))
-    if len(set(told.values())) < 2 or not all(name in told for name in names.values()):
-        return {}
-    return {shard: told[name] for shard, name in names.items()}
+    return split_names.splits_of_files({shard: _below(shard, path) for shard in found})
 
 
 def _below(shard: str, path: str) -> str:

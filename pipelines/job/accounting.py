@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import ledger
-from pipelines.core import elements, name_variants, text
+from pipelines.core import elements, members, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Summary
 from pipelines.core.text import cut, listed, plural
@@ -252,7 +252,7 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         gone = " None of them is kept." if config.duplicates == "drop" else ""
         yield (
             f"{summary.conflicting_groups} pictures have more than one label: at least one label of each is "
-            f"wrong.{gone} The report names them; the first is {conflict.members[0][0]}."
+            f"wrong.{gone} The report names them; the first is {members.readable(conflict.members[0][0])}."
         )
     if summary.straddling_groups and config.duplicates != "drop":
         yield (

@@ -28,7 +28,6 @@ from pipelines.core.summary import Summary
 from pipelines.dataset import side_file_digests, sidecars
 from pipelines.images import histogram
 from pipelines.images.image_spec import ImageSpec
-from pipelines.inputs import rules
 from pipelines.job import withdraw, worker_versions
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
@@ -75,7 +74,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         balance=dataclasses.asdict(config.class_balance),
         augmentation=dict(config.augment),
         seed=config.seed,
-        weighted=rules.is_manifest(config.input) and totals.weighted,
+        weighted=totals.weighted,
         config_digest=config.digest(),
         source_digest=f"{totals.source_digest:064x}",
         transform_digest=storage.sha256(work.path("transform", "transform_fn", "saved_model.pb")),

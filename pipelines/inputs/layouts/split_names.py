@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 SPLIT_NAMES = {
     "train": "train", "training": "train",
@@ -43,6 +43,30 @@ def splits_among(names: Iterable[str]) -> dict[str, str]:
         if "train" in group.values() and len(set(group.values())) > 1:
             exact |= group
     return exact
+
+
+def splits_of_files(files: Mapping[str, str]) -> dict[str, str]:
+    """Returns the split of each file, or {} if the names do not tell it.
+
+    The folders or the names of all files have to tell it.
+
+    A name tells it before its number: train-000012.tar, pets-train.tfrecord-00000-of-00010, or train/000012.tar.
+
+    Args:
+      files: any name of a file -> its path below the input.
+    """
+    folders = {file: below.rpartition("/")[0].rpartition("/")[2] for file, below in files.items()}
+    stems = {file: _stem(below.rpartition("/")[2]) for file, below in files.items()}
+    for names in (folders, stems):
+        told = splits_among(sorted(set(names.values())))
+        if len(set(told.values())) > 1 and all(name in told for name in names.values()):
+            return {file: told[name] for file, name in names.items()}
+    return {}
+
+
+def _stem(name: str) -> str:
+    name = re.sub(r"-\d+-of-\d+(?=\.|$)", "", name)
+    return re.sub(r"[-_.]?\d*(\.(tar|tfrecords?|tfrec|parquet))?$", "", name, count=1, flags=re.IGNORECASE)
 
 
 def _worded(name: str) -> tuple[str, tuple[str, ...]] | None:

@@ -1,5 +1,7 @@
 """Reads a manifest: the rows of a table as sources and rejects.
 
+Files that hold the images themselves are read as such a table, too.
+
 `table_file` reads the rows, `table_columns` finds the columns, and `manifest_paths` reads the paths.
 """
 
@@ -10,6 +12,7 @@ import functools
 import heapq
 import itertools
 import math
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -20,8 +23,9 @@ from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, plural, utf8_text
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, reject
-from pipelines.inputs.tables import label_kinds, manifest_paths, path_hints, table_columns, table_file
+from pipelines.inputs.tables import label_kinds, manifest_paths, path_hints, record_files, table_columns, table_file
 from pipelines.inputs.tables.table_columns import ROLES
+from pipelines.inputs.tables.table_file import Inside, Table
 
 MAX_WEIGHT = 3e38  # records store weights as float32
 MAX_TEXT = 4096  # characters of a cell: no path is longer, and each reject or ledger line repeats some
@@ -58,14 +62,32 @@ class Manifest(NamedTuple):
     rows: Iterator[Row]
 
 
-def parse(data: bytes, spec: InputSpec) -> Manifest:
-    """Opens a manifest of which the bytes are known.
+def open_table(spec: InputSpec) -> tuple[Manifest, int]:
+    """Opens a manifest, or the files that hold the images themselves.
+
+    Returns:
+      The manifest, and how many bytes its rows are read from.
 
     Raises:
       TableError: It is not plain how it is read.
       SourceError: It cannot be read. To read the rows may raise it, too.
     """
-    table = table_file.parse(spec.path, data, spec.table, table_columns.KNOWN)
+    if files := record_files.find(spec.path, spec.include, spec.exclude):
+        return _opened(record_files.table(spec.path, files), spec), sum(os.path.getsize(file) for file in files)
+    data = table_file.load(spec.path)
+    return parse(data, spec), len(data)
+
+
+def parse(data: bytes, spec: InputSpec) -> Manifest:
+    """Opens a manifest of which the bytes are known.
+
+    Raises:
+      TableError, SourceError: As `open_table`.
+    """
+    return _opened(table_file.parse(spec.path, data, spec.table, table_columns.KNOWN), spec)
+
+
+def _opened(table: Table, spec: InputSpec) -> Manifest:
     columns = table_columns.find(table, spec.table, spec.path, functools.partial(path_hints.explain, spec))
     found = (
         Row(row.number, dict(zip(columns, row.cells, strict=True)), row.why)
@@ -85,7 +107,7 @@ def list_rows(spec: InputSpec) -> Iterator[Source | Rejected]:
       TableError: It is not plain how the manifest is read, or its labels are not classes.
       SourceError: The manifest cannot be read, or it has no rows.
     """
-    opened = parse(table_file.load(spec.path), spec)
+    opened, _ = open_table(spec)
     empty = True
     for item in read_items(_checked(opened, spec), spec):
         empty = False
@@ -106,9 +128,8 @@ def look(spec: InputSpec, most: int) -> tuple[str, list[Source | Rejected], list
     Raises:
       TableError, SourceError: As `list_rows`.
     """
-    data = table_file.load(spec.path)
-    opened = parse(data, spec)
-    if len(data) > MAX_LOOKED_AT:
+    opened, size = open_table(spec)
+    if size > MAX_LOOKED_AT:
         rows = list(itertools.islice(opened.rows, most))
         return f"{opened.told}.", list(read_items(rows, spec)), _paths(rows)
     rows, number = [], 0
@@ -127,7 +148,7 @@ def paths(spec: InputSpec) -> Iterator[str]:
     Raises:
       SourceError: The manifest cannot be read.
     """
-    for row in parse(table_file.load(spec.path), spec).rows:
+    for row in open_table(spec)[0].rows:
         path = _text(row.values["path"])
         if path:
             yield manifest_paths.written(path, spec.table)
@@ -198,8 +219,14 @@ def _parse_row(row: Row, spec: InputSpec, base: str, folders: manifest_paths.Fol
       folders: Tells which paths leave this folder; None: they may.
     """
     number = row.number
+    place = row.values.get("path")
+    if isinstance(place, Inside) and not row.why and row.values["label"] is None:
+        return reject(place.uri, "no-label", f"Row {number} has no label, or a number that no class has.")
     values = {column: _text(row.values.get(column)) for column in ROLES}
-    path = manifest_paths.written(values["path"] or "", spec.table)
+    if isinstance(place, Inside):
+        values["path"] = path = place.key
+    else:
+        path = manifest_paths.written(values["path"] or "", spec.table)
     label, split = "" if row.why else values["label"] or "", (values["split"] or "").lower()
 
     def bad(expected: str) -> Rejected:
@@ -225,6 +252,9 @@ def _parse_row(row: Row, spec: InputSpec, base: str, folders: manifest_paths.Fol
         return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row.values['weight']!r:.80}")
     if path.lower().startswith(("http://", "https://")):
         return bad("names an address on the web. Download the images, and replace its beginning by --path-prefix.")
+    split = SPLIT_NAMES.get(split, split)
+    if isinstance(place, Inside):
+        return Source(place.key, place.uri, label, split, values["group"] or "", weight)
     uri = manifest_paths.resolve(path, base)
     if folders is not None and folders.left_by(uri):
         return reject(
@@ -234,9 +264,7 @@ def _parse_row(row: Row, spec: InputSpec, base: str, folders: manifest_paths.Fol
             "it, --image-root names another folder, and --path-prefix OLD=NEW replaces the beginning of paths.",
             label,
         )
-    return Source(
-        manifest_paths.key(uri, base), uri, label, SPLIT_NAMES.get(split, split), values["group"] or "", weight
-    )
+    return Source(manifest_paths.key(uri, base), uri, label, split, values["group"] or "", weight)
 
 
 def _bad_split(split: str) -> str:

@@ -29,6 +29,9 @@ _LABELS = frozenset({
     "labels", "class", "classes", "class_name", "classname", "class_label", "class_id", "label_name", "label_id",
     "category", "category_name", "category_id", "target", "diagnosis", "species", "breed",
 })  # fmt: skip
+_INSIDE = _PATHS | {"image/encoded", "jpg", "jpeg", "png", "image_raw", "image_bytes"}  # images themselves
+# Labels of TensorFlow's scripts for ImageNet. The text says more than the number.
+_EXAMPLE_LABELS = ({"image/class/text"}, {"image/class/label"})
 KNOWN = (*ROLES, *sorted(_PATHS | _IDS | _LABELS))  # in the spelling of `_plain`
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
 NAMED = 12  # columns that an error names
@@ -50,11 +53,17 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
         _check_heading(table.columns, path)
     wanted = {role: getattr(spec, f"{role}_column") for role in ROLES}
     found = {role: _named(table.columns, role, name, path) for role, name in wanted.items() if name not in ("", NONE)}
+    if table.images and "path" not in found:
+        found["path"] = _image_column(table, path)
     if not spec.heading:
         found = _by_content(table, found) | found
     else:
         for role in ROLES:
-            if not wanted[role] and (index := _guess(table.columns, role, spec, found, path)) is not None:
+            if (
+                role not in found
+                and not wanted[role]
+                and (index := _guess(table.columns, role, spec, found, path)) is not None
+            ):
                 found[role] = index
     if "path" not in found:
         raise TableError(_no_path(table, path, explain))
@@ -63,6 +72,18 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
     found = {role: found[role] for role in ROLES if role in found}
     _check_distinct(table.columns, found, path)
     return found
+
+
+def _image_column(table: Table, path: str) -> int:
+    """Returns the column whose cells are the images themselves."""
+    named = [i for i in table.images if _plain(table.columns[i]) in _INSIDE]
+    found = named if len(named) == 1 else list(table.images)
+    if len(found) > 1:
+        raise TableError(
+            f"It is not plain which column of {path!r} is the image: {_quoted(table.columns[i] for i in found)}. Name "
+            f"it: --path-column {_argument(table.columns[found[0]])}."
+        )
+    return found[0]
 
 
 def describe(columns: Sequence[str], found: Mapping[str, int]) -> str:
@@ -103,7 +124,7 @@ def _guess(columns: Sequence[str], role: str, spec: TableSpec, found: Mapping[st
     if role == "path":
         tiers += [set(_PATHS), set(_IDS)] if spec.suffix else [set(_PATHS)]
     elif role == "label":
-        tiers.append(set(_LABELS))
+        tiers += [set(_LABELS), *_EXAMPLE_LABELS]
     for names in tiers:
         fit = [i for i, name in enumerate(plain) if name in names and i not in found.values()]
         if len(fit) > 1:

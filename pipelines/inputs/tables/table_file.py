@@ -50,6 +50,18 @@ class Row(NamedTuple):
     why: str = ""
 
 
+class Inside(NamedTuple):
+    """Stands in the cell of an image that the file itself holds.
+
+    Attributes:
+      key: The image's path below the input.
+      uri: Its address; see `pipelines.core.members`.
+    """
+
+    key: str
+    uri: str
+
+
 class Table(NamedTuple):
     """Describes a table.
 
@@ -57,11 +69,13 @@ class Table(NamedTuple):
       form: What it is, for people: "UTF-8, comma-separated".
       columns: The headings as they are in the file; "1", "2", … if it has none.
       rows: Yields the rows, with the cells of the columns of these indices.
+      images: Indices of the columns whose cells are `Inside`.
     """
 
     form: str
     columns: tuple[str, ...]
     rows: Callable[[Sequence[int]], Iterator[Row]]
+    images: tuple[int, ...] = ()
 
 
 def load(path: str, limit: int = MAX_BYTES) -> bytes:
