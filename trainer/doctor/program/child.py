@@ -41,6 +41,7 @@ from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Subject
 from trainer.doctor.subject.training import LOOP, Place, Training
+from trainer.doctor.tools import tfdata_steps
 
 TRAIN_SECONDS, LATER_SECONDS = 15.0, 5.0  # of training: the first of a line, and the others
 AFTER_SECONDS = 30.0  # for the program to end after a training
@@ -48,6 +49,9 @@ LOOP_SECONDS = 20.0  # of a loop that the program writes itself
 LOOP_STEPS = 64  # at least, unless LOOP_SECONDS pass before
 MOST_EXAMINED = 2  # trainings that are examined in full; of one line only the first
 MORE_UNTIL = 45.0  # seconds after the first training began, in which another one is still examined in full
+
+# What is no fault of a training that another one follows, such as the first stage of two.
+OF_THE_LAST = ("loss-not-settled", "few-steps")
 
 
 class Ended(BaseException):
@@ -212,7 +216,7 @@ class Examination:
                 subject_planned = planned.subject(self.watcher, code, self.spec.program, variables, self.spec.deep)
                 if subject_planned is not None:
                     self._examine(subject_planned)
-        report = self._report([*self._old(code, stopped), *stopped], ended)
+        report = self._report([*self._old(code, stopped), *stopped, *self._out_of_order()], ended)
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
     def _proof(self, report: Report) -> Proof:
@@ -268,6 +272,14 @@ class Examination:
             return []
         return [dataclasses.replace(told, place=place.quoted if place else "")]
 
+    def _out_of_order(self) -> list[Finding]:
+        """Finds answers of predict that are compared with labels of another pass."""
+        for dataset, place in self.watcher.predicted:
+            if tfdata_steps.draws_anew(dataset) and self.watcher.passed_by_program(dataset):
+                told = catalogue.found("answers-out-of-order", "predict passes over it once, and the program again.")
+                return [dataclasses.replace(told, place="" if place is None else place.quoted)]
+        return []
+
     def _old(self, code: str, stopped: list[Finding]) -> list[Finding]:
         """Returns the finding on names that Keras does not know any more.
 
@@ -289,8 +301,9 @@ class Examination:
     def _report(self, first: list[Finding], ended: str) -> Report:
         """Joins the reports of all trainings."""
         findings, seen = list(first), {finding.id for finding in first}
-        for report in self.reports:
-            findings += [finding for finding in report.findings if finding.id not in seen or not seen]
+        for subject, report in zip(self.subjects, self.reports, strict=True):
+            last = subject.training is None or subject.training.number >= len(self.trainings)
+            findings += [f for f in report.findings if f.id not in seen and (last or f.id not in OF_THE_LAST)]
             seen |= {finding.id for finding in report.findings}
         checked = {name: "" for report in self.reports for name in report.checked}
         not_checked = {name: why for report in self.reports for name, why in report.not_checked if name not in checked}
@@ -303,7 +316,7 @@ class Examination:
             findings, checked=tuple(checked), not_checked=tuple(not_checked.items()), about=tuple(about),
             seconds=time.monotonic() - self.began,
         )  # fmt: skip
-        if len(self.reports) != 1 or first:
+        if len(self.reports) != 1:
             return made
         return dataclasses.replace(self.reports[0], about=made.about, findings=made.findings, seconds=made.seconds)
 

@@ -108,7 +108,7 @@ def with_data(
     train = validation = None
     if form is not None:
         shuffled = form.kind == ARRAYS and bool(told)
-        train, found = read_split.read(form, "train", times, shuffled=shuffled)
+        train, found = read_split.read(form, "train", times, shuffled=shuffled, texts=True)
         if any(problem.id == "sizes-differ" for problem in found):
             train = _one_by_one(form, times)
         problems += found
@@ -119,7 +119,7 @@ def with_data(
         if weight is not None and form.samples is not None:
             training = dataclasses.replace(training, sample_weight=np.asarray(weight)[: form.samples])
     if other is not None:
-        validation, found = read_split.read(other, "validation", times, shuffled=False)
+        validation, found = read_split.read(other, "validation", times, shuffled=False, texts=True)
         problems += found
         training = dataclasses.replace(training, validation_form=other.kind)
     return training, train, validation, tuple(problems)

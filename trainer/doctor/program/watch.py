@@ -20,9 +20,10 @@ import tensorflow as tf
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
 from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
+from trainer.doctor.tools import tfdata_steps
 
 # Methods of a model that are only noted, with their line.
-NOTED = ("predict", "load_weights", "save_weights", "save", "export")
+NOTED = ("load_weights", "save_weights", "save", "export")
 LOSSES = tuple(name for name in dir(keras.losses) if name.endswith(("crossentropy", "_error", "divergence")))
 NN_LOSSES = (
     "sparse_softmax_cross_entropy_with_logits", "softmax_cross_entropy_with_logits",
@@ -44,6 +45,7 @@ class Watcher:
     evaluations: (model, arguments, place) of each call of evaluate.
     judged: True if the program's code calls evaluate or predict.
     loops: the training loops that the program writes itself, by model.
+    predicted: (dataset, place) of each call of predict on a tf.data.Dataset.
     """
 
     def __init__(self, places: Places, on_fit: Trains, end_loop: Callable[[Loop], None]) -> None:
@@ -51,6 +53,8 @@ class Watcher:
         self.evaluations: list[tuple[Any, dict[str, Any], Place | None]] = []
         self.judged = False
         self.loops: dict[int, Loop] = {}
+        self.predicted: list[tuple[Any, Place | None]] = []
+        self._passed: list[Any] = []
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
         self._compiled: weakref.WeakKeyDictionary[Any, tuple[Place | None, dict[str, bool], tuple[str, ...]]] = (
@@ -88,6 +92,8 @@ class Watcher:
         self._put(keras.Model, "fit", self._fit)
         self._put(keras.Model, "evaluate", self._evaluate)
         self._put(keras.Model, "train_on_batch", self._train_on_batch)
+        self._put(keras.Model, "predict", self._predict)
+        self._put(tf.data.Dataset, "__iter__", self._iterated)
         for name in NOTED:
             self._put(keras.Model, name, functools.partial(self._note, name))
         self._put(keras.layers.Layer, "__call__", self._called)
@@ -195,6 +201,31 @@ class Watcher:
             return found
 
         return train_on_batch
+
+    def _predict(self, original: Any) -> Any:
+        noted = self._note("predict", original)
+
+        def predict(model: Any, x: Any, *args: Any, **options: Any) -> Any:
+            if not self._here.inside and isinstance(x, tf.data.Dataset):
+                self.predicted.append((x, self.places.of_caller()))
+            return noted(model, x, *args, **options)
+
+        return predict
+
+    def _iterated(self, original: Any) -> Any:
+        def __iter__(dataset: Any) -> Any:  # noqa: N807 - it stands in for __iter__
+            if not self._here.inside and tf.executing_eagerly():
+                self._passed.append(dataset)
+            return original(dataset)
+
+        return __iter__
+
+    def passed_by_program(self, dataset: Any) -> bool:
+        """Tells whether the program itself passed over a dataset.
+
+        Passes over another dataset that is made of it count, too.
+        """
+        return any(step.dataset is dataset for passed in self._passed for step in tfdata_steps.steps(passed))
 
     def _note(self, name: str, original: Any) -> Any:
         def noted(model: Any, *args: Any, **options: Any) -> Any:

@@ -20,7 +20,12 @@ NAMES = "train", "validation"
 
 
 def read(
-    form: Form, name: str, times: int = 1, counts: Mapping[str, int] | None = None, shuffled: bool | None = None
+    form: Form,
+    name: str,
+    times: int = 1,
+    counts: Mapping[str, int] | None = None,
+    shuffled: bool | None = None,
+    texts: bool = False,
 ) -> tuple[Split | None, list[Finding]]:
     """Reads two samples of a split; what fails becomes a finding.
 
@@ -30,6 +35,7 @@ def read(
       counts: number of images of each class in the complete split, if it is known.
       shuffled: whether Keras shuffles the images itself in each epoch. None: as it does by default, which is with
         arrays.
+      texts: whether text is no problem, because fit itself tells whether the model takes it. Its split is None.
     """
     form, problems = _labelled(form, name)
     if form.dataset is not None:
@@ -47,6 +53,8 @@ def read(
         if form.again:
             batches = max(1, SECOND_IMAGES // len(first.batches[0].x))
             second = sample.draw(itertools.islice(form.new_pass(), batches), Clock(SECOND_SECONDS))
+    except sample.TextError as e:
+        return None, [*problems, *([] if texts else [exceptions.explain(e, f"reading the {name} dataset")])]
     except Exception as e:  # the user's map functions, decoders and TensorFlow may raise any exception
         return None, [*problems, exceptions.explain(e, f"reading the {name} dataset")]
     by_keras = form.kind == ARRAYS if shuffled is None else shuffled

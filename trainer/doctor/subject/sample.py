@@ -168,6 +168,10 @@ class DatasetError(ValueError):
     """
 
 
+class TextError(DatasetError):
+    """Says that an element holds text, which the checks of images do not read."""
+
+
 def _batch(element: Any) -> Batch:
     if not isinstance(element, tuple | list) or len(element) not in (2, 3):
         raise DatasetError(f"(images, labels) batches were expected. An element is {_describe(element)}")
@@ -207,7 +211,7 @@ def _images(inputs: Sequence[np.ndarray]) -> np.ndarray:
 def _array(part: Any) -> np.ndarray:
     array = np.asarray(part.numpy() if hasattr(part, "numpy") else part)
     if array.dtype == object or array.dtype.kind in "SU":
-        raise DatasetError(f"numbers were expected. An element holds {'text' if array.dtype.kind != 'O' else 'bytes'}")
+        raise TextError(f"numbers were expected. An element holds {'text' if array.dtype.kind != 'O' else 'bytes'}")
     return array
 
 

@@ -20,7 +20,8 @@ REGRESSION = (
 def is_regression(subject: Subject) -> bool:
     """Tells whether the targets of training are numbers and not classes.
 
-    They are if they are fractions, or many different integers, under a loss that is no cross-entropy. Rows of several
+    They are if they have more than one axis beside that of the images, such as images that are to be made. They also
+    are if they are fractions, or many different integers, under a loss that is no cross-entropy. Rows of several
     columns are classes if all their values are within 0..1. Under a cross-entropy only fractions outside of 0..1, or
     integers that hardly repeat, are numbers.
     """
@@ -33,6 +34,8 @@ def _is_regression(subject: Subject) -> bool:
     labels = subject.train.sample.labels
     if not np.isfinite(labels).all():
         return False
+    if labels.ndim > 2:
+        return True  # images to be made, as by an autoencoder, or a value for each place
     if "crossentropy" in loss_name(subject.model).replace("_", ""):
         return subject.has("loss") and _are_numbers(labels, _units(subject.model))
     if labels.ndim > 1 and labels.shape[-1] > 1:

@@ -85,6 +85,19 @@ def buffer_size(dataset: Any) -> int | None:
     return None
 
 
+def draws_anew(dataset: Any) -> bool:
+    """Tells whether each pass over a dataset has another order.
+
+    A cache after the shuffle keeps the order of the first pass.
+    """
+    for step in steps(dataset):
+        if step.kind == "Cache":
+            return False
+        if step.kind.startswith("Shuffle") and getattr(step.dataset, "_reshuffle_each_iteration", True) is not False:
+            return True
+    return False
+
+
 def run_traced(step: Step, element: Any, times: int) -> list[np.ndarray]:
     """Returns the images that the traced map gives in `times` calls.
 

@@ -433,3 +433,66 @@ def test_an_old_program_is_told_the_names_of_today_first(folder):
     assert "program-raises" not in ids(report)
     assert "train.py:23 Adam(lr=...) -> learning_rate=" in report.findings[0].evidence
     assert "train.py:24 fit(nb_epoch=...) -> epochs=" in report.findings[0].evidence
+
+
+# ---- the order of passes, texts, and stages
+
+
+def test_answers_of_one_pass_and_labels_of_another(folder):
+    code = """
+    data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(160).batch(32)
+    model = network()
+    model.fit(x, y, epochs=12, validation_split=0.25)
+    answers = model.predict({}).argmax(axis=-1)
+    labels = np.concatenate([label for _, label in {}])
+    print((answers == labels).mean())
+    """
+    assert "answers-out-of-order" in ids(run(folder, code.format("data", "data")))
+    assert "answers-out-of-order" in ids(run(folder, code.format("data", "data.unbatch().batch(8)")))
+    assert "answers-out-of-order" not in ids(run(folder, code.format("data.cache()", "data.cache()")))
+    one = "kept = data.cache()\n    model = network()"
+    assert "answers-out-of-order" not in ids(run(folder, code.replace("model = network()", one).format("kept", "kept")))
+    assert "answers-out-of-order" not in ids(run(folder, code.format("x", "[(x, y)]")))
+
+
+def test_a_loop_that_begins_its_data_anew_in_each_step(folder):
+    code = """
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    model, optimizer = network(), keras.optimizers.Adam(0.01)
+    loss_of = keras.losses.SparseCategoricalCrossentropy()
+    batches = iter(data.repeat())
+    for step in range(80):
+        images, labels = next({})
+        with tf.GradientTape() as tape:
+            loss = loss_of(labels, model(images, training=True))
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+    """
+    assert ids(run(folder, code.format("iter(data)")))[0] == "batches-repeat"
+    assert "batches-repeat" not in ids(run(folder, code.format("batches")))
+
+
+def test_texts_are_no_images_and_no_fault(folder):
+    code = """
+    texts = tf.constant([["a bad day", "a good day"][label] for label in y])
+    vectors = layers.TextVectorization(output_sequence_length=3)
+    vectors.adapt(texts)
+    model = keras.Sequential([keras.Input((), dtype="string"), vectors, layers.Embedding(9, 4),
+                              layers.GlobalAveragePooling1D(), layers.Dense(2, activation="softmax")])
+    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    data = tf.data.Dataset.from_tensor_slices((texts, y)).shuffle(160).batch(16)
+    model.fit(data, epochs=12, validation_data=data)
+    """
+    assert ids(run(folder, code)) == []
+
+
+def test_the_first_of_two_stages_need_not_come_to_rest(folder):
+    code = """
+    front = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(8, 3, padding="same", activation="relu")])
+    whole = keras.Sequential([front, layers.Conv2D(3, 3, padding="same", activation="sigmoid")])
+    whole.compile(keras.optimizers.Adam(0.001), "mse")
+    whole.fit(x[:120], x[:120], epochs=3, validation_data=(x[120:], x[120:]))
+    model = keras.Sequential([front, layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")])
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x[:120], y[:120], epochs=12, validation_data=(x[120:], y[120:]))
+    """
+    assert ids(run(folder, code)) == []

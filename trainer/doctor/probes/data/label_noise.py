@@ -182,6 +182,8 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
     split, outputs = subject.scored
     ids, given = split.sample.ids[: len(outputs)], _answers(outputs)
     classes = int(max(ids.max(), given.max())) + 1
+    if subject.train is not None and not set(np.unique(ids)) <= set(np.unique(subject.train.sample.labels_seen)):
+        raise NotApplicable("training has not all classes of the images that were scored")
     if len(ids) < FEWEST_SCORED or ids.min() < 0:
         raise NotApplicable(f"fewer than {FEWEST_SCORED} images were scored")
     matrix = np.zeros((classes, classes), int)

@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -29,6 +30,7 @@ NEAR_SHARE = 0.01  # share of the validation images; fewer near ones do not chan
 LEAST_CONTRAST = 0.05  # deviation of the gray values as a share of the range of all images
 MANY = 0.02  # share of the validation images; from here on their score is visibly wrong
 SHOWN = 4
+UNLIKE = 0.9  # share of different values among the different rows, in one column: it tells rows apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Pictures:
 
 def across(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds equal and nearly equal images in train and validation."""
+    if subject.split("train").sample.images.ndim == 2:
+        return _rows(subject)
     train, validation = (_pictures(subject, name, clock) for name in ("train", "validation"))
     equal = _equal(train, validation)
     taken = {j for _, j in equal}
@@ -62,6 +66,42 @@ def across(subject: Subject, clock: Clock) -> list[Finding]:
     if len(near) > NEAR_SHARE * len(validation.images):
         found.append(_finding(near, train, validation, near=True))
     return found
+
+
+def _rows(subject: Subject) -> list[Finding]:
+    """Finds rows of a table that are in both splits.
+
+    Rows of few values, such as counts and words, may be equal by chance. Only a table with a column of fractions whose
+    values hardly repeat is looked at.
+    """
+    train, other = (subject.split(name).sample for name in ("train", "validation"))
+    if train.images.shape[1:] != other.images.shape[1:] or train.images.dtype.kind != "f":
+        raise NotApplicable("the inputs are neither images nor rows of fractions")
+    rows = [np.ascontiguousarray(row).tobytes() for row in train.images]
+    times = collections.Counter(rows)
+    different = np.stack([np.frombuffer(row, train.images.dtype) for row in times])
+    if max(len(np.unique(column)) for column in different.T) < UNLIKE * len(different):
+        raise NotApplicable("the rows have few different values, so equal ones need not be the same")
+    equal = [j for j, row in enumerate(other.images) if np.ascontiguousarray(row).tobytes() in times]
+    if not equal:
+        return []
+    copies = [times[np.ascontiguousarray(other.images[j]).tobytes()] for j in equal]
+    share = len(equal) / len(other.images)
+    level, impact = ERROR if share >= MANY else WARNING, min(0.9, 0.2 + 2 * share)
+    told = (
+        f"Of {len(other.images):,} validation rows {len(equal):,} are also among the {len(rows):,} training rows seen"
+    )
+    if np.mean(np.array(copies) > 1) >= 0.5 and len(times) < (1 - MANY) * len(rows):
+        return [
+            catalogue.found(
+                "copied-before-split",
+                f"{told}, where they are up to {max(copies)} times each. {len(rows) - len(times):,} of the training "
+                "rows repeat another one.",
+                share=share, level=level, impact=impact,
+            )
+        ]  # fmt: skip
+    return [catalogue.found("duplicates-across-splits", f"{told}.", images=len(equal), share=share, level=level,
+                            impact=impact)]  # fmt: skip
 
 
 def _pictures(subject: Subject, name: str, clock: Clock) -> Pictures:

@@ -17,6 +17,7 @@ IMAGES = 64
 LEAST_SIDE = 16
 ROUGHER = 0.5  # of the roughness as given; a photograph that is put in order falls to a third and less
 NOISE = 0.9  # roughness; neighbours that have nothing in common give 1, photographs 0.02 to 0.3
+RESEMBLE, MOST_NUMBERS = 0.3, 1 << 23  # autocorrelation, which is within 0.01 in noise; numbers that are looked at
 STRUCTURE = 10.0  # of the variance of the mean of independent pixels; photographs have some thousand times that
 JUMP, JUMPS = 0.75, 0.01  # of the span; share of neighbours. Photographs have such jumps in one of a thousand
 SMALL = 12  # pixels of a side that hold all that is to be seen
@@ -51,6 +52,16 @@ def order(subject: Subject, clock: Clock) -> list[Finding]:
                     charts=charts,
                 )
             )
+        elif rough >= NOISE and (apart := _distance_of_neighbours(split.sample.images)):
+            found.append(
+                catalogue.found(
+                    "pixels-scrambled",
+                    f"The difference of neighbouring pixels is {rough:.0%} of what pixels of one image differ by at "
+                    f"random. Pixels that are {apart:,} numbers apart, in one image and the next, resemble each other.",
+                    case="images-last",
+                    split=split.name,
+                )
+            )
         elif rough >= NOISE and _have_brightness(images, split.sample.ids[:IMAGES]):
             found.append(
                 catalogue.found(
@@ -62,6 +73,25 @@ def order(subject: Subject, clock: Clock) -> list[Finding]:
                 )
             )
     return found
+
+
+def _distance_of_neighbours(images: np.ndarray) -> int:
+    """Returns how far apart numbers are that resemble each other, or 0 if none do.
+
+    An array (height, width, channels, N) that was reshaped to (N, height, width, channels) holds the pixels of one
+    image N numbers apart. The autocorrelation of all numbers in their order shows it (Wiener-Khinchin theorem).
+    """
+    numbers = np.nan_to_num(images.ravel()[:MOST_NUMBERS].astype(np.float32), posinf=0, neginf=0)
+    numbers = numbers - numbers.mean()
+    power = np.abs(np.fft.rfft(numbers, 2 * len(numbers))) ** 2
+    same = np.fft.irfft(power)[: len(numbers) // 2]
+    nearest = LEAST_SIDE * images.shape[-1]
+    if not len(same) > nearest or same[0] <= 0:
+        return 0
+    at = nearest + int(same[nearest:].argmax())
+    if at % images[0].size == 0:
+        return 0  # the same place in another image: only the pixels of an image are in disorder
+    return at if same[at] >= RESEMBLE * same[0] else 0
 
 
 def _images(subject: Subject, sample: Sample) -> np.ndarray:

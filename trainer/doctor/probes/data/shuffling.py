@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -10,7 +12,7 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
-from trainer.doctor.subject.sample import Batch
+from trainer.doctor.subject.sample import Batch, Sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import PYDATASET, TFDATA
 from trainer.doctor.tools import tfdata_steps
@@ -20,6 +22,10 @@ LEAST_LABELS = 64
 FEWER_RUNS = 0.5
 # The runs must also be so many deviations below the mean. This protects short passes and rare classes.
 FAR = 6.0
+FEWEST_BATCHES, FEW_BATCHES, REPEATS = 6, 3, 3  # so many batches are few, where each comes so many times
+# Images that two passes must have in common, and the share of them with another label. A pass that changes its images
+# has none in common; one that draws labels anew (label smoothing, mixing) changes the images, too.
+FEWEST_AGAIN, MOVED = 20, 0.1
 
 
 def mixed(subject: Subject, clock: Clock) -> list[Finding]:
@@ -120,6 +126,63 @@ def repeated(subject: Subject, clock: Clock) -> list[Finding]:
     return [catalogue.found("repeats", f"It has .repeat({times}).", case="several", times=times)]
 
 
+def same_batches(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a training that gets one batch, or a few, again and again."""
+    clock.check()
+    batches = _train(subject).sample.batches
+    if len(batches) < FEWEST_BATCHES:
+        raise NotApplicable(f"fewer than {FEWEST_BATCHES} batches were seen")
+    found = [hashlib.sha256(batch.x.tobytes()).digest() for batch in batches]
+    different = len(set(found))
+    if different > FEW_BATCHES or different * REPEATS > len(found):
+        return []
+    images = len({image.tobytes() for batch in batches[: different * REPEATS] for image in batch.x})
+    return [
+        catalogue.found(
+            "batches-repeat",
+            f"Of the first {len(found)} batches {different} {'is' if different == 1 else 'are'} different, with "
+            f"{images:,} different images; the others are equal to {'it' if different == 1 else 'them'}, number by "
+            "number.",
+            different=different,
+            images=images,
+        )
+    ]
+
+
+def steady_labels(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds images that have another label in the next pass."""
+    split = _train(subject)
+    if split.second is None or split.sample.images.shape[1:] != split.second.images.shape[1:]:
+        raise NotApplicable("there was no second pass to compare with")
+    passes = [_label_of_each(sample, clock) for sample in (split.sample, split.second)]
+    both = [image for image in passes[0] if image in passes[1]]
+    if len(both) < FEWEST_AGAIN:
+        raise NotApplicable(f"fewer than {FEWEST_AGAIN} images of the first pass were seen in the second one")
+    moved = [image for image in both if passes[0][image] != passes[1][image]]
+    if len(moved) < MOVED * len(both):
+        return []
+    return [
+        catalogue.found(
+            "labels-move",
+            f"Of {len(both):,} images that were seen in two passes over the training data, {len(moved):,} have another "
+            "label in the second one.",
+            share=len(moved) / len(both),
+        )
+    ]
+
+
+def _label_of_each(sample: Sample, clock: Clock) -> dict[bytes, bytes]:
+    """Returns image -> label, by their bytes, of the images that occur once."""
+    found: dict[bytes, bytes] = {}
+    several: set[bytes] = set()
+    for image, label in zip(sample.images, sample.labels, strict=True):
+        clock.check()
+        key, value = hashlib.sha256(image.tobytes()).digest(), label.tobytes()
+        if found.setdefault(key, value) != value:
+            several.add(key)
+    return {key: value for key, value in found.items() if key not in several}
+
+
 def _count(dataset: object) -> int | None:
     count = getattr(dataset, "_count", None)
     return None if count is None else int(np.asarray(count))
@@ -134,5 +197,7 @@ def _train(subject: Subject) -> Split:
 PROBES = (
     Probe("classes mixed in the order", mixed, ("images",), 2.0, exclusive=True),
     Probe("another order every epoch", shuffled, ("images",), 2.0),
+    Probe("batches that differ", same_batches, ("images",), 3.0),
+    Probe("labels that stay with their images", steady_labels, ("images",), 3.0),
     Probe("each image once an epoch", repeated, ("dataset",), 2.0),
 )

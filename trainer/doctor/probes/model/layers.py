@@ -32,6 +32,8 @@ MUCH_DROPOUT = 0.8  # 0.2 to 0.5 is usual; Srivastava et al. 2014 found units of
 SATURATED, SATURATED_SHARE = 0.98, 0.9  # of the range of the activation; share of its values
 IMAGES = 32
 FROZEN_SHARE = 0.8  # of the kernels' numbers; a few frozen random layers at the front leave most to train
+LEAST_STEPS = 8  # of a sequence
+PADDED_STEPS, PADDED = 20, 0.4  # steps, and share of the row, of zeros at the end; an LSTM remembers some tens of steps
 FEWEST_NUMBERS = 200  # of a kernel, to tell a uniform distribution
 
 
@@ -277,6 +279,56 @@ def half_precision(subject: Subject, clock: Clock) -> list[Finding]:
     return [catalogue.found("float16-weights", f"{len(half)} of {len(variables)} trainable variables.{told}")]
 
 
+def padding(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a recurrent layer whose last steps are padding that nothing masks.
+
+    Its answer is its last state, after all the padding.
+    """
+    del clock
+    rows = subject.split("train").sample.images
+    if rows.ndim != 2 or rows.dtype.kind not in "iuf" or rows.shape[1] < LEAST_STEPS:
+        raise NotApplicable("the inputs are no sequences of numbers of words")
+    layers = flat_layers(subject.model)
+    embedding = next((layer for layer in layers if isinstance(layer, keras.layers.Embedding)), None)
+    after = _reached(embedding)
+    last = next((layer for layer in layers if layer.name in after and _answers_at_its_end(layer)), None)
+    if embedding is None or last is None:
+        raise NotApplicable("no recurrent layer answers with its last state")
+    if embedding.mask_zero or any(isinstance(layer, keras.layers.Masking) for layer in layers):
+        return []
+    filled = np.where(rows != 0, np.arange(1, rows.shape[1] + 1), 0).max(axis=1)
+    behind = rows.shape[1] - filled  # zeros at the end of each row
+    if np.median(behind) < max(PADDED_STEPS, PADDED * rows.shape[1]):
+        return []
+    return [
+        catalogue.found(
+            "padding-unmasked",
+            f"The rows have {rows.shape[1]} numbers, of which the last {np.median(behind):.0f} are 0 in the middle "
+            f"row: {last.name} goes through them after the last word, and its answer is its state at the end.",
+            layer=last.name,
+            embedding=embedding.name,
+        )
+    ]
+
+
+def _answers_at_its_end(layer: Any) -> bool:
+    recurrent = isinstance(layer, keras.layers.LSTM | keras.layers.GRU | keras.layers.SimpleRNN)
+    return recurrent and not layer.return_sequences and not layer.go_backwards
+
+
+def _reached(layer: Any) -> set[str]:
+    """Returns the names of the layers that what a layer gives goes into."""
+    found: set[str] = set()
+    waiting = [layer]
+    while waiting and layer is not None:
+        for node in getattr(waiting.pop(), "_outbound_nodes", ()):
+            operation = node.operation
+            if operation.name not in found:
+                found.add(operation.name)
+                waiting.append(operation)
+    return found
+
+
 PROBES = (
     Probe("activations between the layers", activations, ("model",), 2),
     Probe("softmax between the layers", softmax_inside, ("model",), 2),
@@ -285,5 +337,6 @@ PROBES = (
     Probe("saturated units", saturated, ("images", "model"), 10),
     Probe("value range of augmentation layers", augmentation_range, ("images", "model"), 5),
     Probe("frozen random weights", frozen_random, ("model",), 5),
+    Probe("padding at the end of sequences", padding, ("images", "model"), 3),
     Probe("precision of the weights", half_precision, ("model",), 2),
 )

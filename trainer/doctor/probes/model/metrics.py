@@ -44,6 +44,8 @@ def of_head(subject: Subject, clock: Clock) -> list[Finding]:
                 metric=named[0],
             )
         ]
+    if task.is_multilabel(subject):
+        return _of_several(subject, given, labels)
     if head.units == 1 and head.activation == LINEAR:
         return _threshold(subject, given)
     exclusive = labels.ndim > 1 and labels.shape[-1] > 1 and bool(((labels > 0.5).sum(axis=-1) == 1).all())
@@ -56,6 +58,25 @@ def of_head(subject: Subject, clock: Clock) -> list[Finding]:
             )
         ]
     return []
+
+
+def _of_several(subject: Subject, given: list[Any], labels: np.ndarray) -> list[Finding]:
+    """Finds an accuracy that compares the greatest output with one class of several."""
+    named = [m if isinstance(m, str) else getattr(m, "name", "") for m in given]
+    wrong = [name for name in named if name.lower() in (*PLAIN, "categorical_accuracy", "categoricalaccuracy")]
+    if not wrong:
+        return []
+    several = float((labels.sum(axis=1) > 1).mean())
+    none = float((labels.sum(axis=1) == 0).mean())
+    each = np.mean([max(column.mean(), 1 - column.mean()) for column in labels.T])
+    return [
+        catalogue.found(
+            "accuracy-multilabel",
+            f"Of the rows of labels {several:.0%} have several classes and {none:.0%} have none. Always answering the "
+            f"commoner value of each class would be right in {each:.1%} of the {labels.shape[1]} outputs.",
+            metric=wrong[0],
+        )
+    ]
 
 
 def _threshold(subject: Subject, given: list[Any]) -> list[Finding]:

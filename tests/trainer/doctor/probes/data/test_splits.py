@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -118,6 +120,11 @@ def disordered(x: np.ndarray) -> np.ndarray:
     return pixels[:, np.random.default_rng(0).permutation(pixels.shape[1])].reshape(x.shape)
 
 
+def images_last(x: np.ndarray) -> np.ndarray:
+    """As a .mat file of (height, width, channels, N) is read wrongly."""
+    return np.moveaxis(x, 0, -1).reshape(x.shape)
+
+
 def reduced(x: np.ndarray, side: int) -> np.ndarray:
     return tf.image.resize(tf.image.resize(x, (side, side), antialias=True), x.shape[1:3]).numpy()
 
@@ -129,6 +136,7 @@ def reduced(x: np.ndarray, side: int) -> np.ndarray:
         (lambda x: 2 * x - 1, []),
         (reshaped, ["pixels-scrambled"]),
         (disordered, ["pixels-scrambled"]),
+        (images_last, ["pixels-scrambled"]),
         (lambda x: np.random.default_rng(0).random(x.shape, np.float32), []),  # noise has no order to lose
         (lambda x: (x * 400).astype(np.int64).astype(np.uint8), ["pixels-wrapped"]),
         (lambda x: np.clip(x * 400, 0, 255).astype(np.uint8), []),
@@ -139,6 +147,14 @@ def reduced(x: np.ndarray, side: int) -> np.ndarray:
 )
 def test_pixels(change, expected):
     assert ids(of(pixel_order.PROBES, (change(X), Y))) == expected
+
+
+def test_a_reshape_that_mixes_images_is_told_from_one_that_mixes_pixels():
+    found = only(of(pixel_order.PROBES, (images_last(X), Y)), "pixels-scrambled")
+    apart = int(re.search(r"Pixels that are ([\d,]+) numbers apart", found.evidence)[1].replace(",", ""))
+    assert apart % (3 * len(X)) == 0  # three channels of so many images
+    assert "np.moveaxis(x, -1, 0)" in found.fix
+    assert "np.moveaxis" not in only(of(pixel_order.PROBES, (disordered(X), Y)), "pixels-scrambled").fix
 
 
 @pytest.mark.parametrize(("scale", "expected"), [([1, 5000, 2], ["columns-unscaled"]), ([1, 20, 2], [])])

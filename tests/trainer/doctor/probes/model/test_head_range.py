@@ -68,6 +68,33 @@ def test_the_head_against_labels_and_loss(labels, units, activation, loss, expec
     assert ids(of(head_range.PROBES, labels, units, activation, loss)) == expected
 
 
+@pytest.mark.parametrize(
+    ("labels", "activation", "shown", "expected"),
+    [
+        (MANY_HOT, "sigmoid", ["accuracy"], ["accuracy-multilabel"]),
+        (MANY_HOT, "sigmoid", ["categorical_accuracy"], ["accuracy-multilabel"]),
+        (MANY_HOT, None, ["acc"], ["accuracy-multilabel"]),
+        (MANY_HOT, "sigmoid", ["binary_accuracy"], []),
+        (MANY_HOT, "sigmoid", [keras.metrics.AUC(multi_label=True)], []),
+        (ONE_HOT, "softmax", ["accuracy"], []),
+    ],
+)
+def test_an_accuracy_of_several_classes(labels, activation, shown, expected):
+    loss = (
+        "categorical_crossentropy" if activation == "softmax" else keras.losses.BinaryCrossentropy(activation is None)
+    )
+    assert ids(of(metrics.PROBES, labels, 3, activation, loss, shown=shown)) == expected
+
+
+def test_images_that_are_to_be_made_are_no_classes():
+    images = np.random.default_rng(0).random((64, 4, 4, 3)).astype(np.float32)
+    model = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2D(3, 3, padding="same", activation="sigmoid")])
+    model.compile("adam", "mse", metrics=["mae"])
+    report = doctor(*class_balance.PROBES, *metrics.PROBES, dataset=((images, images), (images, images)), model=model)
+    assert ids(report) == []
+    assert any("numbers and not classes" in why for _, why in report.not_checked)
+
+
 def test_the_balance_of_classes_is_not_asked_where_several_are_right():
     many, alike = np.array([[1, 1, 0]] * 60 + [[0, 1, 1]] * 4, np.float32), np.array([[1, 0, 0]] * 60 + [[0, 1, 0]] * 4)
     head = 3, "sigmoid", "binary_crossentropy"

@@ -109,3 +109,46 @@ def test_a_backbone_that_was_never_trained(frozen, learned, expected):
         layer.trainable = not frozen
     model.compile("adam", "sparse_categorical_crossentropy")
     assert ids(doctor(*probes.PROBES, dataset=(IMAGES, LABELS), model=model)) == expected
+
+
+# ---- sequences
+
+
+def words(length, filled, behind=True):
+    """int32 (64, length): sequences of `filled` words, and zeros behind or before them."""
+    rows = np.zeros((64, length), np.int32)
+    rows[:, slice(filled) if behind else slice(length - filled, None)] = np.random.default_rng(0).integers(
+        1, 9, (64, filled)
+    )
+    return rows
+
+
+def of_words(rows, *stack, mask=False):
+    keras.utils.set_random_seed(0)
+    embedding = layers.Embedding(9, 4, mask_zero=mask)
+    model = keras.Sequential([keras.Input(rows.shape[1:]), embedding, *stack, layers.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return doctor(*probes.PROBES, dataset=((rows, LABELS), (rows, LABELS)), model=model)
+
+
+@pytest.mark.parametrize(
+    ("rows", "stack", "mask", "expected"),
+    [
+        (words(60, 10), lambda: [layers.LSTM(4)], False, ["padding-unmasked"]),
+        (words(60, 10), lambda: [layers.Dropout(0.1), layers.GRU(4)], False, ["padding-unmasked"]),
+        (
+            words(60, 10),
+            lambda: [layers.LSTM(4, return_sequences=True), layers.SimpleRNN(4)],
+            False,
+            ["padding-unmasked"],
+        ),
+        (words(60, 10), lambda: [layers.LSTM(4)], True, []),
+        (words(60, 10, behind=False), lambda: [layers.LSTM(4)], False, []),
+        (words(60, 45), lambda: [layers.LSTM(4)], False, []),  # 15 steps are bridged
+        (words(60, 10), lambda: [layers.GlobalAveragePooling1D()], False, []),
+        (words(60, 10), lambda: [layers.LSTM(4, return_sequences=True), layers.GlobalMaxPooling1D()], False, []),
+        (words(60, 10), lambda: [layers.LSTM(4, go_backwards=True)], False, []),
+    ],
+)
+def test_padding_that_nothing_masks(rows, stack, mask, expected):
+    assert ids(of_words(rows, *stack(), mask=mask)) == expected

@@ -1,0 +1,141 @@
+"""The doctor on the order of the data: batches that come again, labels that move, rows that were copied."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests.support.doctor import ids, only, subject
+from trainer.doctor import run_probes
+from trainer.doctor.probes.data import label_noise, leakage, shuffling
+from trainer.doctor.subject.sample import Batch, Sample, class_ids
+from trainer.doctor.subject.subject import Split, Subject
+
+RNG = np.random.default_rng(0)
+X = RNG.random((96, 4, 4, 3)).astype(np.float32)
+Y = np.arange(96) % 3
+PROBE = {probe.look: probe for module in (label_noise, leakage, shuffling) for probe in module.PROBES}
+
+
+def sample(*batches):
+    return Sample(tuple(Batch(x, y) for x, y in batches), np.concatenate([class_ids(y) for _, y in batches]), True)
+
+
+def of_passes(first, second=None):
+    return Subject(origin="dataset", train=Split("train", sample(*first), None if second is None else sample(*second)))
+
+
+def ask(function, given):
+    return run_probes.run(given, [PROBE[function]])
+
+
+def cut(*places, size=8):
+    return [(X[i : i + size], Y[i : i + size]) for i in places]
+
+
+# ---- batches
+
+
+@pytest.mark.parametrize(
+    ("places", "different"),
+    [((0,) * 6, 1), ((0, 8) * 3, 2), ((0, 8, 16) * 3, 3)],
+)
+def test_a_few_batches_come_again_and_again(places, different):
+    found = only(ask(shuffling.same_batches, of_passes(cut(*places))), "batches-repeat")
+    assert f"{different} {'is' if different == 1 else 'are'} different" in found.evidence
+    assert f"with {8 * different} different images" in found.evidence
+
+
+@pytest.mark.parametrize(
+    "places",
+    [tuple(range(0, 96, 8)), (0, 8, 16, 24) * 3, (0, 8, 16, 24, 32, 0), (0, 8) * 2 + (16, 24)],
+)
+def test_batches_that_differ_or_that_come_once_an_epoch(places):
+    assert ids(ask(shuffling.same_batches, of_passes(cut(*places)))) == []
+
+
+def test_few_batches_show_nothing():
+    report = ask(shuffling.same_batches, of_passes(cut(0, 0, 0)))
+    assert (ids(report), len(report.not_checked)) == ([], 1)
+
+
+# ---- labels
+
+
+def test_images_that_are_shuffled_without_their_labels():
+    order = np.random.default_rng(1).permutation(96)
+    report = ask(shuffling.steady_labels, of_passes([(X, Y)], [(X[order], Y)]))
+    moved = int((Y[order] != Y).sum())
+    assert f"Of 96 images that were seen in two passes over the training data, {moved} have another label" in (
+        only(report, "labels-move").evidence
+    )
+
+
+def test_pairs_that_are_shuffled_together_stay_together():
+    order = np.random.default_rng(1).permutation(96)
+    assert ids(ask(shuffling.steady_labels, of_passes([(X, Y)], [(X[order], Y[order])]))) == []
+
+
+def test_an_image_that_has_two_labels_in_one_pass_is_no_witness():
+    """Equal images under different labels are another fault; here 24 of 48 images are each of two classes."""
+    x, y = np.concatenate([X[:48], X[:24]]), np.concatenate([Y[:48], Y[:24] + 1])
+    order = np.random.default_rng(1).permutation(72)
+    assert ids(ask(shuffling.steady_labels, of_passes([(x, y)], [(x[order], y[order])]))) == []
+
+
+def test_images_that_change_are_not_compared():
+    report = ask(shuffling.steady_labels, of_passes([(X, Y)], [(X + 0.1, Y[::-1])]))
+    assert (ids(report), len(report.not_checked)) == ([], 1)
+
+
+# ---- copies over both splits
+
+
+ROWS = RNG.normal(size=(200, 5)).astype(np.float32)
+KINDS = (np.arange(200) % 10 == 0).astype(np.int64)
+
+
+def test_rows_that_were_copied_before_the_split():
+    rare = np.flatnonzero(KINDS)
+    order = np.random.default_rng(2).permutation(np.concatenate([np.flatnonzero(KINDS == 0), np.repeat(rare, 9)]))
+    train, other = order[:270], order[270:]
+    report = ask(leakage.across, subject((ROWS[train], KINDS[train]), (ROWS[other], KINDS[other])))
+    copies = sum(j in train for j in other)
+    assert f"{copies} are also among the 270 training rows" in only(report, "copied-before-split").evidence
+
+
+def test_rows_that_are_in_both_splits_once():
+    report = ask(leakage.across, subject((ROWS[:150], KINDS[:150]), (ROWS[140:], KINDS[140:])))
+    assert "Of 60 validation rows 10 are also among" in only(report, "duplicates-across-splits").evidence
+
+
+def test_copies_in_train_alone_are_no_fault():
+    train = np.concatenate([np.arange(150), np.repeat(np.flatnonzero(KINDS[:150]), 8)])
+    assert ids(ask(leakage.across, subject((ROWS[train], KINDS[train]), (ROWS[150:], KINDS[150:])))) == []
+
+
+def test_rows_of_few_values_may_be_equal():
+    rows = RNG.integers(0, 3, (200, 3)).astype(np.float32)
+    report = ask(leakage.across, subject((rows[:100], KINDS[:100]), (rows[100:], KINDS[100:])))
+    assert (ids(report), len(report.not_checked)) == ([], 1)
+
+
+# ---- classes of the answers
+
+
+def test_answers_are_not_renamed_to_classes_that_training_lacks():
+    """Training has classes 0 to 2, and validation 3 and 4: the answers 0 and 1 are not an exchange of their names."""
+    model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5)])
+    model.layers[-1].set_weights([np.float32([[0, 1, 0, 0, 0]] * 3), np.float32([0, -1.5, -9, -9, -9])])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(100)
+    bright = np.repeat(np.float32([0, 1]), 40)
+    images = np.broadcast_to(bright[:, None, None, None], (80, 4, 4, 3)).copy()
+
+    def given(train):
+        labels = (3 + bright).astype(np.int64)
+        return subject((X[: len(train)], train), (images, labels), model=model)
+
+    assert "labels-other-order" in ids(ask(label_noise.permuted, given(np.arange(90) % 5)))
+    report = ask(label_noise.permuted, given(np.arange(90) % 3))
+    assert "training has not all classes" in report.not_checked[0][1]
