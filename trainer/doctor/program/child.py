@@ -265,6 +265,9 @@ class Examination:
             if self.reached is not None or error.code in (None, 0):
                 return []
             told = catalogue.found("program-raises", f"It ends by sys.exit({error.code!r}){at}.", stage="running")
+        elif self.watcher.metrics_as_weights is not None:
+            place, names = self.watcher.metrics_as_weights
+            told = catalogue.found("metrics-as-loss-weights", f"compile gets {names!r} as loss_weights.", names=names)
         else:
             told = exceptions.explain(error, "running the program")
         if any(told.evidence.partition("(at ")[2] == f.evidence.partition("(at ")[2] and told.id == f.id

@@ -45,6 +45,7 @@ class Watcher:
     evaluations: (model, arguments, place) of each call of evaluate.
     judged: True if the program's code calls evaluate or predict.
     loops: the training loops that the program writes itself, by model.
+    metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
     predicted: (dataset, place) of each call of predict on a tf.data.Dataset.
     """
 
@@ -54,6 +55,7 @@ class Watcher:
         self.judged = False
         self.loops: dict[int, Loop] = {}
         self.predicted: list[tuple[Any, Place | None]] = []
+        self.metrics_as_weights: tuple[Place | None, str] | None = None
         self._passed: list[Any] = []
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
@@ -142,6 +144,9 @@ class Watcher:
             self._note_call(model, "compile")
             given = inspect.signature(original).bind(model, *args, **options).arguments
             flags = {layer.name: bool(layer.trainable) for layer in flat(model)}
+            weights = keras.tree.flatten(given.get("loss_weights") or [])
+            if any(isinstance(weight, str) for weight in weights):
+                self.metrics_as_weights = (self.places.of_caller(), ", ".join(map(str, weights)))
             metrics = tuple(_name(metric) for metric in keras.tree.flatten(given.get("metrics") or []))
             self._compiled[model] = (self.places.of_caller(), flags, metrics)
             with self.inside():

@@ -496,3 +496,14 @@ def test_the_first_of_two_stages_need_not_come_to_rest(folder):
     model.fit(x[:120], y[:120], epochs=12, validation_data=(x[120:], y[120:]))
     """
     assert ids(run(folder, code)) == []
+
+
+def test_metrics_without_a_name_are_weights(folder):
+    code = """
+    model = network()
+    model.compile("adam", "sparse_categorical_crossentropy", ["accuracy"])
+    model.fit(x, y, epochs=2)
+    """
+    found = one(run(folder, code), "metrics-as-loss-weights")
+    assert found.place.startswith("train.py:23: model.compile")
+    assert 'metrics=["accuracy"]' in found.fix
