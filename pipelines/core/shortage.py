@@ -1,6 +1,6 @@
 """Says which resource of the system is short.
 
-They are processes, open files, memory and room for temporary files.
+They are processes, open files, memory, and room for the output and for temporary files.
 
 Libraries report a shortage in many ways, and native ones often by ending the process. So `check` looks before anything
 heavy begins, and `told` explains an error afterwards.
@@ -36,10 +36,20 @@ _MEMORY = (
     "There is not enough memory. End other programs, raise the limit (ulimit -v, ulimit -d, in a container its limit), "
     "or use fewer --workers while preparing and a smaller --batch-size while training"
 )
-_BY_NUMBER = {errno.EAGAIN: _PROCESSES, errno.EMFILE: _FILES, errno.ENFILE: _FILES, errno.ENOMEM: _MEMORY}
+_ROOM = (
+    "A disk is full, or your quota of it. Free some where the output is, and run the same command again; nothing that "
+    "was complete before is lost"
+)
+_BY_NUMBER = dict.fromkeys(_FULL, _ROOM) | {
+    errno.EAGAIN: _PROCESSES,
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.ENOMEM: _MEMORY,
+}
 # Lines of errors, also of those in the text of another error: Beam and workers pass on a traceback as text.
 _BY_LINE = (
     (r"RuntimeError: can't (?:start|allocate lock|allocate) .*|BlockingIOError: .*", _PROCESSES),
+    (r"OSError: \[Errno (?:28|122)\] .*", _ROOM),
     (r"OSError: \[Errno (?:23|24)\] .*|.*Too many open files.*", _FILES),
     (r"MemoryError(?:: .*)?|OSError: \[Errno 12\] .*|.*ResourceExhaustedError: .*OOM when allocating.*", _MEMORY),
     (r".*std::bad_alloc.*|ImportError: .*failed to map segment.*", _MEMORY),

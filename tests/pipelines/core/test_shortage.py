@@ -113,6 +113,9 @@ SHORT = {
     "files of a worker": (RuntimeError(f"{TRACE}OSError: [Errno 24] Too many open files: 'a'"), "ulimit -n"),
     "memory": (MemoryError(), "ulimit -v"),
     "memory of a worker": (RuntimeError(f"{TRACE}MemoryError"), "ulimit -v"),
+    "room": (OSError(errno.ENOSPC, "No space left on device", "out/a"), "Free some where the output is"),
+    "quota": (OSError(errno.EDQUOT, "Disk quota exceeded"), "Free some where the output is"),
+    "room of a worker": (RuntimeError(f"{TRACE}OSError: [Errno 28] No space left on device"), "run the same command"),
     "memory for a process": (OSError(errno.ENOMEM, "Cannot allocate memory"), "ulimit -v"),
 }
 
@@ -136,7 +139,7 @@ def test_both_programs_say_what_ran_out_and_what_to_do(name, monkeypatch, capsys
 
 @pytest.mark.parametrize(
     "error",
-    [RuntimeError("photos/MemoryError.jpg is odd"), ValueError("x"), OSError(errno.ENOSPC, "No space", "a")],
+    [RuntimeError("photos/MemoryError.jpg is odd"), ValueError("x"), OSError(errno.EACCES, "Not allowed", "a")],
 )
 def test_other_errors_are_not_taken_for_a_shortage(error):
     assert shortage.told(error) == ""
