@@ -322,7 +322,7 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     crossed["GroupEqual"], crossed["ShardToItems"] = [], []
     buckets: dict[int, list[bytes]] = collections.defaultdict(list)
     for _, packed in batches:
-        read = (worker_tasks.fingerprint(source, config.limits) for source in unpack([packed]))
+        read = (worker_tasks.fingerprint(source, config.limits, config.source_policy) for source in unpack([packed]))
         refs = [ref for ref in read if isinstance(ref, Ref)]
         for bucket, part in units.in_buckets(((ref.digest, ref) for ref in refs), total):
             crossed["GroupEqual"].append(len(part))

@@ -18,6 +18,7 @@ from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import COLOR_PROFILES, SourcePolicy
 from pipelines.inputs import listing, webdataset
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
@@ -245,6 +246,12 @@ class PrepareConfig:
     background: tuple[int, int, int] = option(
         (255, 255, 255), "the colour behind transparent pixels and around padding, each number 0 to 255",
         syntax=option_syntax.COLOR, group=_PIXELS,
+    )  # fmt: skip
+    color_profile: str = option(
+        "srgb",
+        "what is done with images that have the colour profile (ICC) of another space than sRGB, such as Display P3, "
+        "Adobe RGB or CMYK: srgb converts them to sRGB, ignore takes their numbers as they are",
+        choices=COLOR_PROFILES, group=_PIXELS,
     )  # fmt: skip
     normalize: str = option(
         "zscore",
@@ -482,7 +489,12 @@ class PrepareConfig:
     @property
     def image_spec(self) -> ImageSpec:
         """Returns the form of every image."""
-        return ImageSpec(*self.size, self.resize, self.filter, self.background, self.quality)
+        return ImageSpec(*self.size, self.resize, self.filter, self.background, self.quality, self.source_policy)
+
+    @property
+    def source_policy(self) -> SourcePolicy:
+        """Returns how the pixels of a file are understood."""
+        return SourcePolicy(self.color_profile)
 
     @property
     def record_spec(self) -> RecordSpec:

@@ -109,6 +109,10 @@ class Fields:
         value = self._get(name)
         return bool(self._checked(self._path + name, value, isinstance(value, bool), "true or false"))
 
+    def truth_or(self, name: str, default: bool) -> bool:
+        """Returns a truth value, or the default if the field is missing."""
+        return self.truth(name) if name in self._values else default
+
     def whole(self, name: str, least: int | None = 0) -> int:
         """Returns an integer of at most MAX_WHOLE.
 

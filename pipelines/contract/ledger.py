@@ -22,13 +22,18 @@ REJECTED, UNUSED = "rejected.jsonl", "unused.jsonl"
 
 
 class Line(NamedTuple):
-    """Describes what one record was made of; see docs/dataset.md."""
+    """Describes what one record was made of; see docs/dataset.md.
+
+    in_graph: whether the dataset's graph makes the same pixels of the file's own bytes. Ledgers of earlier versions do
+      not state it.
+    """
 
     key: str
     uri: str
     label: str
     digest: str
     copy: int
+    in_graph: bool = True
 
 
 def lines(directory: str, shard_file: str, opened: Opened | None = None) -> Iterator[Line]:
@@ -44,7 +49,7 @@ def lines(directory: str, shard_file: str, opened: Opened | None = None) -> Iter
     for number, found in _objects(directory, f"ledger/{shard_file}.jsonl", opened or _open):
         try:
             key, uri, label = (found.text(name) for name in ("key", "uri", "label"))
-            line = Line(key, uri, label, found.digest("digest"), found.whole("copy"))
+            line = Line(key, uri, label, found.digest("digest"), found.whole("copy"), found.truth_or("in_graph", True))
         except FieldError as e:
             raise LedgerError(f"ledger/{shard_file}.jsonl, line {number}: {e}.") from e
         yield line

@@ -91,6 +91,8 @@ def _behind_blocks(data: bytes, p: int) -> int:
 def _without_exif(data: bytes) -> bytes:
     """Returns a JPEG without the APP1 and APP2 segments of its header.
 
+    Those of its colour profile stay.
+
     For every further EXIF segment, Pillow copies all EXIF data that came before it.
     """
     kept, p = [data[:2]], 2
@@ -99,7 +101,7 @@ def _without_exif(data: bytes) -> bytes:
             p += 1
             continue
         length = 2 + int.from_bytes(data[p + 2 : p + 4], "big")
-        if marker not in (b"\xe1", b"\xe2"):
+        if marker not in (b"\xe1", b"\xe2") or data[p + 4 : p + 16] == b"ICC_PROFILE\0":
             kept.append(data[p : p + length])
         p += length
     return b"".join([*kept, data[p:]])

@@ -6,7 +6,8 @@ Transform graph that is stored with them, and it is exported with the model, so 
 TensorFlow's own decoders are exact for JPEG (with `INTEGER_ACCURATE`: equal to Pillow's), PNG and WebP. For much of BMP
 and GIF they give wrong pixels without an error, and there are none for the other formats. Sources of all other formats,
 and animated WebP, are therefore converted to PNG without loss by `formats.canonical` (Pillow) before they reach the
-graph. The graph refuses their raw bytes with an error message and does not decode them differently.
+graph. The graph refuses their raw bytes with an error message and does not decode them differently. Images with the
+colour profile of another space than sRGB are converted by `canonical`, too; the graph does not look for profiles.
 """
 
 from __future__ import annotations
@@ -83,8 +84,12 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     """
     try:
         with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
-            encoded = data if header.in_graph else formats.canonical(data, limits.max_pixels, limits.max_frames)
-            return decoder(header, spec)(tf.constant(encoded))
+            if header.in_graph:
+                return decoder(header, spec)(tf.constant(data))
+            image = formats.decoded(data, limits.max_pixels, limits.max_frames, spec.source)
+            if image.mode in ("L", "RGB"):  # a PNG of them would take most of the time
+                return _finisher(spec)(tf.constant(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))))
+            return decoder(header, spec)(tf.constant(formats.as_png(image)))
     except tf.errors.ResourceExhaustedError as e:
         raise MemoryError from e
     except tf.errors.OpError as e:
@@ -124,14 +129,21 @@ def _decoder(
             autograph=False,  # all control flow is written as ops; autograph would leave generated files behind
         )
         return lambda encoded: traced(encoded).numpy()
+    finish = _finisher(spec)
+    return lambda encoded: finish(orient(read(encoded), orientation))
+
+
+@functools.lru_cache(maxsize=16)
+def _finisher(spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
+    """Returns a function that resizes upright uint8 (h, w, 3) as `resize` does."""
     if spec.resize in ("pad", "none"):
-        return lambda encoded: resize(orient(read(encoded), orientation), spec).numpy()
+        return lambda pixels: resize(pixels, spec).numpy()
     crop = crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
     # These tensors are made once: an op with a Python value among its arguments takes TensorFlow's slow path.
     first, size = tf.constant(0), tf.constant([spec.height, spec.width])
 
-    def decode_now(encoded: tf.Tensor) -> np.ndarray:
-        pixels = crop(orient(read(encoded), orientation), spec)
+    def finish(pixels: tf.Tensor) -> np.ndarray:
+        pixels = crop(pixels, spec)
         if spec.filter == "area":
             values = tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, first), size=size).numpy()[0]
         else:
@@ -140,7 +152,7 @@ def _decoder(
         whole: np.ndarray = np.rint(values).astype(np.uint8)
         return whole
 
-    return decode_now
+    return finish
 
 
 def encode_image(pixels: tf.Tensor, encoding: str, jpeg_quality: int) -> tf.Tensor:

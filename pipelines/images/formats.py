@@ -9,7 +9,8 @@ Policies, applied and counted:
   alpha              composited over `background`
   gray, palette      repeated into, or looked up as, RGB
   16 bit             value / 257, rounded (65535 -> 255): the full range is kept, nothing saturates
-  CMYK               R = C * K / 255 on Adobe's inverted values; no colour management
+  colour profile     an image with an ICC profile that is not sRGB is converted to sRGB by `canonical`
+  CMYK               by its profile; without one R = C * K / 255 on Adobe's inverted values
   animation          the first frame
 """
 
@@ -20,11 +21,12 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pipelines.core.elements import IMAGE_FORMATS, Header
-from pipelines.images import bounded_header, exif, file_kinds
+from pipelines.images import bounded_header, color_profile, exif, file_kinds
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
 FORMATS = IMAGE_FORMATS
 _OWN_FORMATS = tuple(name for name in FORMATS if name != "HEIF")  # those that Pillow reads itself
@@ -33,6 +35,12 @@ MAX_PIXELS, MAX_FRAMES = Limits.max_pixels, Limits.max_frames
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
 _BAND = 1 << 18  # pixels divided at a time
 _PILLOWS_TEXT_LIMITS = ("Decompressed data too large", "Too much memory used in text chunks")
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+_CONVERTED, _BROKEN = "color-profile", "broken-profile"
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
@@ -66,7 +74,9 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> Header:
+def read_header(
+    data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES, policy: SourcePolicy = DEFAULT
+) -> Header:
     """Reads the format, size and policies of an image, without decoding its pixels.
 
     The format is found from the content and not from a file name.
@@ -83,10 +93,10 @@ def read_header(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX
       >>> header.format, header.width, header.height, header.conversions
       ('png', 4, 3, ('gray',))
     """
-    return opened(data, max_pixels, max_frames)[0]
+    return opened(data, max_pixels, max_frames, policy)[0]
 
 
-def opened(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image.Image]:
+def opened(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy = DEFAULT) -> tuple[Header, Image.Image]:
     """Returns the header and the opened picture, whose pixels are not decoded yet.
 
     This is the only place where Pillow gets the bytes of a stranger: one of FORMATS, and trimmed by `bounded_header`.
@@ -117,17 +127,21 @@ def opened(data: bytes, max_pixels: int, max_frames: int) -> tuple[Header, Image
     if frames > max_frames:
         raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
     animated = format_ != "JPEG" and frames > 1
-    conversions = _conversions(image, orientation, animated)
+    profile = _profile(image, policy)
+    conversions = (*_conversions(image, orientation, animated), *([profile] if profile else []))
     moving_webp = data[12:16] == b"VP8X" and bool(data[20:21] and data[20] & WEBP_ANIMATION)  # may have only one frame
-    in_graph = format_ in _GRAPH_FORMATS and not animated and not (format_ == "WEBP" and moving_webp)
+    moving = animated or (format_ == "WEBP" and moving_webp)
+    in_graph = format_ in _GRAPH_FORMATS and not moving and profile != _CONVERTED
     return Header(format_.lower(), width, height, orientation, conversions, in_graph), image
 
 
-def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES) -> bytes:
+def canonical(
+    data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_FRAMES, policy: SourcePolicy = DEFAULT
+) -> bytes:
     """Converts an image of any of FORMATS to bytes that the graph reads.
 
-    Bytes that the graph reads already stay unchanged. Another image becomes a PNG, without loss: its first frame,
-    upright, with 8 bits per channel.
+    Bytes that the graph reads as they are meant stay unchanged. Another image becomes a PNG, without loss: its first
+    frame, upright, with 8 bits per channel, in sRGB if its profile is of another space.
 
     Raises:
       ImageError: as in `read_header`, or the pixels cannot be decoded.
@@ -143,21 +157,68 @@ def canonical(data: bytes, max_pixels: int = MAX_PIXELS, max_frames: int = MAX_F
       >>> canonical(png) == png
       True
     """
-    header, image = opened(data, max_pixels, max_frames)
-    if header.in_graph:
-        return data
+    header, image = opened(data, max_pixels, max_frames, policy)
+    return data if header.in_graph else as_png(_decoded(header, image))
+
+
+def decoded(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy) -> Image.Image:
+    """Returns the picture that `canonical` makes a PNG of: L, LA, RGB or RGBA.
+
+    Raises:
+      ImageError: as `canonical`.
+    """
+    return _decoded(*opened(data, max_pixels, max_frames, policy))
+
+
+def as_png(image: Image.Image) -> bytes:
+    """Returns a picture as the bytes of a PNG."""
     out = io.BytesIO()
+    image.save(out, "PNG", compress_level=1)
+    return out.getvalue()
+
+
+def _decoded(header: Header, image: Image.Image) -> Image.Image:
     try:
         image.seek(0)
-        upright = ImageOps.exif_transpose(image) if header.orientation != 1 else image
-        eight_bit(upright).save(out, "PNG", compress_level=1)
+        image.load()
+        made = turned(as_meant(image, header), header)
+        return made.copy() if made is image else made  # `close` below would take its pixels away
     except (ImageError, MemoryError):
         raise
     except Exception as e:  # decoders raise almost any exception on damaged data
         raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
     finally:
         image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
-    return out.getvalue()
+
+
+def as_meant(image: Image.Image, header: Header) -> Image.Image:
+    """Returns an image as L, LA, RGB or RGBA, in sRGB if its header says so.
+
+    Raises:
+      ImageError: as `eight_bit`.
+    """
+    if _CONVERTED not in header.conversions:
+        return eight_bit(image)
+    icc = image.info["icc_profile"]
+    converted = color_profile.to_srgb(image if image.mode == "CMYK" else eight_bit(image), icc)
+    del converted.info["icc_profile"]  # Pillow would write that of sRGB into the PNG
+    return converted
+
+
+def turned(image: Image.Image, header: Header) -> Image.Image:
+    """Returns a picture upright.
+
+    That of a TIFF is upright already: Pillow turns it while it loads it.
+    """
+    return image if header.orientation == 1 or header.format == "tiff" else image.transpose(_TURNS[header.orientation])
+
+
+def _profile(image: Image.Image, policy: SourcePolicy) -> str:
+    """Returns _CONVERTED or _BROKEN if an image has such a profile, else ""."""
+    try:
+        return _CONVERTED if policy.color_profile == "srgb" and color_profile.is_other(image) else ""
+    except color_profile.ProfileError:
+        return _BROKEN
 
 
 @functools.cache

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipelines.images.source_policy import DEFAULT, SourcePolicy
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSpec:
@@ -19,6 +21,7 @@ class ImageSpec:
     quality: "exact", or "fast": the sides of a JPEG at least twice the size are divided by 2, 4 or 8 while it is
     decoded
       (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
+    source: how the pixels of a file are understood.
     """
 
     height: int
@@ -27,6 +30,7 @@ class ImageSpec:
     filter: str = "area"
     background: tuple[int, int, int] = (255, 255, 255)
     quality: str = "exact"
+    source: SourcePolicy = DEFAULT
 
     def ratios(self) -> tuple[int, ...]:
         """Returns the numbers that a JPEG's sides may be divided by during decoding.

@@ -11,17 +11,18 @@ from pipelines.core.elements import Header
 from pipelines.images import formats
 from pipelines.images.formats import ImageError
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
 WHITE = (255, 255, 255)
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}  # fmt: skip
 
 
 def draw(
-    data: bytes, side: int, limits: Limits, background: tuple[int, int, int] = WHITE, stretch: bool = False
+    data: bytes,
+    side: int,
+    limits: Limits,
+    background: tuple[int, int, int] = WHITE,
+    stretch: bool = False,
+    policy: SourcePolicy = DEFAULT,
 ) -> tuple[Header, Image.Image]:
     """Returns the header of an image and a small RGB picture of it, upright.
 
@@ -30,11 +31,12 @@ def draw(
       side: the longest side that the picture may have, in pixels. A smaller image is not enlarged.
       background: what shows through transparent pixels.
       stretch: True for a picture of exactly side x side pixels, whatever the ratio of the image's sides.
+      policy: how the pixels are understood.
 
     Raises:
       ImageError: as `formats.read_header`, or the pixels cannot be decoded.
     """
-    header, image = formats.opened(data, limits.max_pixels, limits.max_frames)
+    header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
     try:
         return header, _drawn(header, image, side, background, stretch)
     except (ImageError, MemoryError):
@@ -51,13 +53,12 @@ def _drawn(
     image.seek(0)
     image.draft("RGB", (2 * side, 2 * side))  # decodes a JPEG at a fraction of its size, which is faster
     image.load()
-    small = formats.eight_bit(image)
+    small = formats.as_meant(image, header)
     if stretch:
         small = small.resize((side, side), Image.Resampling.BOX)
     else:
         small.thumbnail((side, side))
-    if header.orientation != 1 and header.format != "tiff":  # Pillow turns a TIFF while it loads it
-        small = small.transpose(_TURNS[header.orientation])
+    small = formats.turned(small, header)
     if small.mode in ("LA", "RGBA"):
         over = small.convert("RGBA")
         small = Image.alpha_composite(Image.new("RGBA", over.size, (*background, 255)), over)

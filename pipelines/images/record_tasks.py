@@ -22,7 +22,7 @@ def record(path: str, spec: ImageSpec, limits: Limits) -> bytes | Refused:
 
     def read() -> bytes:
         data = _read(path, limits.max_file_bytes)
-        header = formats.read_header(data, limits.max_pixels, limits.max_frames)
+        header = formats.read_header(data, limits.max_pixels, limits.max_frames, spec.source)
         pixels = decode.decoded(data, header, spec, limits)
         return bytes(decode.encode_image(tf.constant(pixels), "png", 0).numpy())
 

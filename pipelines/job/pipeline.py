@@ -43,7 +43,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work:
         | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
     )
     total = _count_listed(listed, work)
-    fingerprint = stages.Fingerprint(start_workers, config.limits)
+    fingerprint = stages.Fingerprint(start_workers, config.limits, config.source_policy)
     read = (
         listed.batches  # (number, packed Sources), at most BATCH
         | "SpreadBatches" >> beam.Reshuffle()

@@ -66,6 +66,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
             "alpha": "composited over background",
             "sixteen_bit": "value / 257, rounded",
             "cmyk": "C * K / 255 on inverted values",
+            **config.source_policy.noted(),
             "animation": "first frame",
             "jpeg_dct": "INTEGER_ACCURATE",
             "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",

@@ -23,6 +23,7 @@ from pipelines.core import elements, hashing, progress
 from pipelines.core.elements import TRAIN_SPLIT, Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected, may_pass
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import SourcePolicy
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
 from pipelines.job import accounting, counters, units, worker_versions
@@ -92,16 +93,17 @@ class Fingerprint(_WithWorkers):
     "rejected".
     """
 
-    def __init__(self, start_workers: Callable[[], Workers], limits: Limits):
+    def __init__(self, start_workers: Callable[[], Workers], limits: Limits, policy: SourcePolicy):
         super().__init__(start_workers)
-        self._limits = limits
+        self._limits, self._policy = limits, policy
 
     def process(self, numbered: tuple[int, bytes], total: int) -> Iterator[Any]:
         batch: list[Source] = list(unpack([numbered[1]]))
         futures: list[concurrent.futures.Future[Ref | Rejected]] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]
-            futures += self._workers.submit("fingerprint", (self._limits,), part, self._limits.image_timeout, may_pass)
+            shared = (self._limits, self._policy)
+            futures += self._workers.submit("fingerprint", shared, part, self._limits.image_timeout, may_pass)
         refs: list[tuple[str, Ref]] = []
         for source, future in zip(batch, futures, strict=True):
             result = _fingerprint(source, future)

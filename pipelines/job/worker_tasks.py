@@ -20,6 +20,7 @@ from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import decode, formats, histogram
 from pipelines.images.limits import Limits, out_of_memory, unexpected
+from pipelines.images.source_policy import SourcePolicy
 from pipelines.job.analysis import Analysis
 from pipelines.records import make_record, normalize_shard
 from pipelines.records.record_spec import RecordSpec
@@ -34,7 +35,7 @@ def warm_up() -> None:
     memory_limit.allow()
 
 
-def fingerprint(source: Source, limits: Limits) -> Ref | Rejected:
+def fingerprint(source: Source, limits: Limits, policy: SourcePolicy) -> Ref | Rejected:
     """Reads a file once and returns its digest and its header.
 
     The content decides about the format, not the file name. No pixels are decoded.
@@ -44,7 +45,7 @@ def fingerprint(source: Source, limits: Limits) -> Ref | Rejected:
     try:
         data = storage.read_input(source.uri, limits.max_file_bytes, limits.inside)
         digest = hashlib.sha256(data).hexdigest()
-        header = formats.read_header(data, limits.max_pixels, limits.max_frames)
+        header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
     except (storage.StorageError, formats.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
     except MemoryError:

@@ -52,7 +52,10 @@ def load(ref: Ref, split: str, spec: RecordSpec) -> Decoded | Rejected:
         data = storage.read_input(ref.uri, limits.max_file_bytes, limits.inside)
         if hashlib.sha256(data).hexdigest() != ref.digest:
             return rejected("changed", "The file changed while the job ran.")
-        header = Header(*ref.header) if ref.header else formats.read_header(data, limits.max_pixels, limits.max_frames)
+        if ref.header:
+            header = Header(*ref.header)
+        else:
+            header = formats.read_header(data, limits.max_pixels, limits.max_frames, spec.image.source)
         pixels = decode.decoded(data, header, spec.image, limits)
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
@@ -97,7 +100,7 @@ def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpe
     """
     try:
         data = storage.read_input(ref.uri, spec.limits.max_file_bytes, spec.limits.inside)
-        _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background)
+        _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background, policy=spec.image.source)
     except Exception:  # the picture is only for the report: no error of a reader affects the record
         return None
     stored = Image.fromarray(stored_pixels(decoded.pixels, ref, copy, spec))

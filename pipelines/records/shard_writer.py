@@ -249,6 +249,8 @@ def _ledger_line(item: Item) -> bytes:
         "digest": ref.digest,
         "copy": item.copy,
     }
+    if not Header(*ref.header).in_graph:
+        line["in_graph"] = False
     return _as_json(line).encode("utf-8", "backslashreplace") + b"\n"
 
 

@@ -386,7 +386,7 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
         def process(self, numbered, total):
             batch = list(elements.unpack([numbered[1]]))
             read = (
-                worker_tasks.fingerprint(item, self._limits)
+                worker_tasks.fingerprint(item, self._limits, self._policy)
                 for item in batch[:-1]
                 if not item.uri.endswith("notes.jpg")
             )

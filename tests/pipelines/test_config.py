@@ -111,6 +111,7 @@ def test_the_name_is_made_of_the_folders(output, name):
 
 
 CHANGES = [
+    {"color_profile": "ignore"},
     {"split_names": (("seg_train", "train"),)},
     {"label_from": "leaf"},
     {"group_from": "^[a-z]+"},

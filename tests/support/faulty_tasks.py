@@ -19,10 +19,10 @@ from pipelines.records import make_record
 from pipelines.workers import memory_limit
 
 
-def fingerprint(source, limits):
+def fingerprint(source, *others):
     _fault(source.key, "fingerprint")
     with _surprise(formats, "read_header", source.key, "fingerprint"):
-        return worker_tasks.fingerprint(source, limits)
+        return worker_tasks.fingerprint(source, *others)
 
 
 def make(ref, *others):

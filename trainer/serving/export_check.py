@@ -154,7 +154,8 @@ def _png(image: np.ndarray) -> bytes:
 def _sources(data: str, shard: str) -> Iterator[bytes | None]:
     """Yields the bytes of the source file of each record of a shard.
 
-    It yields None for an augmented copy, and for a file that was removed or changed.
+    It yields None for an augmented copy, for a file that the graph does not read as `prepare` did, and for one that was
+    removed or changed.
     """
     try:
         if not is_remote(data):
@@ -166,7 +167,7 @@ def _sources(data: str, shard: str) -> Iterator[bytes | None]:
 
 def _source(line: ledger.Line) -> bytes | None:
     uri, digest = line.uri, line.digest
-    if line.copy or not os.path.isfile(uri) or os.path.getsize(uri) > MAX_SOURCE_BYTES:
+    if line.copy or not line.in_graph or not os.path.isfile(uri) or os.path.getsize(uri) > MAX_SOURCE_BYTES:
         return None
     try:
         with open(uri, "rb") as file:

@@ -24,6 +24,7 @@ from pipelines.images import file_reader
 from pipelines.images.file_reader import Refused
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import from_notes
 from trainer.config import TrainerError
 from trainer.run_dir import Run
 from trainer.serving.predict_config import FileBounds
@@ -121,6 +122,7 @@ def _spec(about: str) -> ImageSpec:
             str(resize.get("filter", ImageSpec.filter)),
             (red, green, blue),
             "exact" if decode.get("jpeg_scaling", "none") == "none" else "fast",
+            from_notes(decode),
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
         raise TrainerError(

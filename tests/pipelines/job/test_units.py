@@ -12,6 +12,7 @@ from pipelines.core import hashing
 from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Straddling
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import stages, units
 from pipelines.plan import splits
 
@@ -39,7 +40,7 @@ def digest(content: int) -> str:
 
 def fingerprinted(sources: list[Source]) -> dict[int, list[bytes]]:
     """What Beam groups of these sources, which come in batches of seven: bucket -> packed (unit, Ref)."""
-    stage = stages.Fingerprint(Workers, Limits())
+    stage = stages.Fingerprint(Workers, Limits(), SourcePolicy())
     stage._workers = Workers()
     return grouped(
         element

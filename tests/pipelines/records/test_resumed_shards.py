@@ -69,7 +69,8 @@ def items_of(folder: str | pathlib.Path) -> list[Item]:
     items = []
     for position, path in enumerate(sorted(pathlib.Path(folder).rglob("*.png"), key=lambda p: p.name)):
         key = path.relative_to(folder).as_posix()
-        ref = worker_tasks.fingerprint(Source(key, f"{folder}/{key}", path.parent.name, "", "", 1.0), spec().limits)
+        source = Source(key, f"{folder}/{key}", path.parent.name, "", "", 1.0)
+        ref = worker_tasks.fingerprint(source, spec().limits, spec().image.source)
         assert isinstance(ref, Ref)
         items.append(Item(position, ref, 0))
     return [*items, Item(len(items), items[1].ref, 1)]  # and a copy of 1.png

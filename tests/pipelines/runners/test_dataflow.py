@@ -25,6 +25,7 @@ from pipelines.cli import main as __main__
 from pipelines.core import errors
 from pipelines.core.errors import ConfigError
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import prepare, stages, worker_versions
 from pipelines.records import normalize_shard
 from pipelines.runners import dataflow, dataflow_request, job_server, runner
@@ -291,7 +292,7 @@ def test_the_image_is_of_the_locked_versions_and_has_what_setup_reads():
 
 
 def test_a_worker_of_other_versions_refuses_to_work():
-    made = stages.Fingerprint(lambda: pytest.fail("workers were started"), Limits())
+    made = stages.Fingerprint(lambda: pytest.fail("workers were started"), Limits(), SourcePolicy())
     made._versions = {**worker_versions.here(), "tensorflow": "2.20.0", "shardmill": "0123456789ab"}
     with pytest.raises(errors.VersionsError) as told:
         made.setup()

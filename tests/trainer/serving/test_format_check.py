@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipelines.images import formats
 from pipelines.images.formats import ImageError
+from pipelines.images.source_policy import SourcePolicy
 from trainer.serving import format_check
 
 _traced = tf.function(format_check.checked, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
@@ -87,7 +88,7 @@ def test_of_odd_files_the_graph_lets_through_what_canonical_leaves_as_it_is(real
     for path in sorted((real_data / "odd").rglob("*")):
         data = path.read_bytes() if path.is_file() else b""
         try:
-            same = formats.canonical(data) == data
+            same = formats.canonical(data, policy=SourcePolicy("ignore")) == data  # the graph looks for no profile
         except ImageError:
             continue
         if data.startswith(b"\x89PNG"):  # of an animated one TensorFlow reads the first frame, too
