@@ -19,7 +19,9 @@ from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import COLOR_PROFILES, SourcePolicy
+from pipelines.inputs import classes as class_files
 from pipelines.inputs import listing, webdataset
+from pipelines.inputs.classes import Classes
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, TableSpec
@@ -85,6 +87,7 @@ def _show_augment(strengths: Mapping[str, float]) -> str:
     return option_syntax.joined(strengths) if strengths else "none"
 
 
+_CLASS_FILE = Syntax(class_files.read, lambda classes: classes.path, "FILE")
 _BALANCE = Syntax(_parse_balance, str, "MODE")
 _LABEL_FROM = Syntax(layout.check_label_from, str, "RULE")
 _AUGMENT = Syntax(_parse_augment, _show_augment, "LIST")
@@ -219,6 +222,13 @@ class PrepareConfig:
         "take each label of a table as one class, even if the labels look like lists of labels or like measured "
         "numbers",
         group=READING,
+    )  # fmt: skip
+    classes: Classes = option(  # noqa: RUF009 (it makes a field, as for the others)
+        Classes,
+        "a file that fixes the ids of the classes: one label a line, whose id is the number of the line from 0; or a "
+        ".csv with the columns label and class, which also renames labels, merges them (several labels of one class) "
+        "and leaves them out (an empty class); the label * stands for all others",
+        syntax=_CLASS_FILE, unset="each label is a class, and ids are in the order of the names", group=READING,
     )  # fmt: skip
     size: tuple[int, int] = option(
         (128, 128),
@@ -468,7 +478,7 @@ class PrepareConfig:
         split_names = tuple((folder, SPLIT_NAMES.get(split.lower(), split)) for folder, split in self.split_names)
         return InputSpec(
             self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.group_from,
-            self.allow_outside, self._table_spec,
+            self.allow_outside, self._table_spec, self.classes,
         )  # fmt: skip
 
     @property
@@ -517,6 +527,7 @@ class PrepareConfig:
         values = {name: value for name, value in dataclasses.asdict(self).items() if name in decisive}
         if self.duplicates != "drop":  # `keep` and `fail` give the same shards
             del values["duplicates"]
+        values["classes"] = {**values["classes"], "path": ""}  # what is in the file decides
         values |= {"name": self.dataset_name, "splits": list(self.splits.items())}  # the cuts follow the splits' order
         return hashing.text_digest(json.dumps(values, sort_keys=True))
 

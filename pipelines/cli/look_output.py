@@ -6,6 +6,7 @@ import collections
 import json
 from typing import NamedTuple
 
+from pipelines.core import class_order
 from pipelines.core.elements import HARMLESS
 from pipelines.core.summary import Rejected, reading_order
 from pipelines.core.text import cut, printable, table
@@ -26,6 +27,7 @@ class Found(NamedTuple):
       firsts: reason -> the first of these inputs, and why.
       lost: class -> why it would have no image.
       examples: label -> paths of the first images.
+      classes: the labels in the order of their ids.
     """
 
     told: tuple[str, ...]
@@ -34,6 +36,7 @@ class Found(NamedTuple):
     firsts: dict[str, tuple[str, str]]
     lost: dict[str, str]
     examples: dict[str, list[str]]
+    classes: tuple[str, ...] = ()
 
 
 def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
@@ -59,17 +62,19 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
     found.lost.update((k, why) for k, why in sorted(rejected.items()) if k not in found.images)
     if allow_lost_classes:
         found.lost.clear()
-    return found
+    names = class_order.ordered(found.images, reading.spec.classes.names)
+    order = "" if reading.spec.classes.names else class_order.told(names)
+    return found._replace(classes=names, told=(*found.told, order) if order else found.told)
 
 
 def as_text(found: Found) -> str:
     """Returns the sentences, the table of classes, and what would not be used."""
     lines = [*(printable(sentence) for sentence in found.told), ""]
     splits = reading_order(sorted({split for counts in found.images.values() for split in counts}))
-    labels = sorted(found.images)
-    rows = [_row(printable(cut(label, 60)), found.images[label], splits) for label in labels[:MOST_ROWS]]
+    labels, none = found.classes, collections.Counter[str]()
+    rows = [_row(printable(cut(label, 60)), found.images.get(label, none), splits) for label in labels[:MOST_ROWS]]
     if len(labels) > MOST_ROWS:
-        others = sum((found.images[label] for label in labels[MOST_ROWS:]), collections.Counter())
+        others = sum((found.images.get(label, none) for label in labels[MOST_ROWS:]), none)
         rows.append(_row(f"{len(labels) - MOST_ROWS:,} more classes", others, splits))
     rows.append(_row("all", sum(found.images.values(), collections.Counter()), splits))
     heads = [split or "splits are drawn" for split in splits]
@@ -93,6 +98,7 @@ def as_json(found: Found) -> str:
     return json.dumps(
         {
             "told": list(found.told),
+            "classes": list(found.classes),
             "images": {label: dict(counts) for label, counts in sorted(found.images.items())},
             "not_used": dict(sorted(found.aside.items())),
             "lost_classes": found.lost,

@@ -110,6 +110,8 @@ class Contract:
     Attributes:
       files: Maps the path of every file other than the shards and the contract to its SHA-256 in hex. It is empty in
         contracts that were written before this field existed.
+      classes: What --classes says: `labels` maps each label of the input to its class, or to "" if it is left out, and
+        `others` is the class of all other labels. It is empty where labels are classes.
     """
 
     name: str
@@ -133,6 +135,7 @@ class Contract:
     dtype: str = "float32"
     format_version: int = FORMAT_VERSION
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    classes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -192,8 +195,9 @@ class Contract:
             not forgery.
         """
         data = dataclasses.asdict(self)
-        if not self.files:
-            del data["files"]
+        for name in ("files", "classes"):
+            if not data[name]:
+                del data[name]
         data["value_range"] = list(self.value_range)
         for name in self.splits:
             data["splits"][name]["records"] = self.splits[name].records

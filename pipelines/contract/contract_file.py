@@ -162,6 +162,7 @@ def _build(fields: Fields) -> Contract:
         channel_order=fields.one_of("channel_order", ("RGB",)),
         dtype=fields.one_of("dtype", ("float32",)),
         files=fields.digests("files"),
+        classes=fields.plain("classes", optional=True),
     )
 
 

@@ -155,8 +155,15 @@ class Fields:
             self._checked(f"{self._path}{name}.{path}", digest, _is_digest(digest), "a SHA-256 of 64 hex digits")
         return values
 
-    def plain(self, name: str) -> dict[str, Any]:
-        """Returns an object; checks no more than that its numbers are finite."""
+    def plain(self, name: str, optional: bool = False) -> dict[str, Any]:
+        """Returns an object; checks no more than that its numbers are finite.
+
+        Args:
+          name: Name of the field.
+          optional: Whether there may be no such field; the result is empty then.
+        """
+        if optional and name not in self._values:
+            return {}
         value = self._object(name)
         self._checked(self._path + name, value, _all_finite(value), "an object of finite numbers")
         return value

@@ -21,7 +21,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "J
 # Reasons of rejects that are reported, but are no fault of the data: they do not count towards --max-reject-rate.
 HARMLESS = (
     "hidden", "system-file", "other-file", "left-aside", "empty-folder", "no-label", "repeated-row", "duplicate",
-    "conflicting-labels",
+    "conflicting-labels", "class-left-out",
 )  # fmt: skip
 # Reasons of rejects that do not follow from a file's bytes and the options: a busy machine, a lack of memory or a file
 # system may be the cause. Such an input is tried a second time, and again by each run that goes on.

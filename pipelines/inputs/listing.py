@@ -21,7 +21,7 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import containers, folders, walk, webdataset
+from pipelines.inputs import classes, containers, folders, walk, webdataset
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 from pipelines.inputs.tables import manifest, manifest_paths, path_hints, record_files
@@ -34,6 +34,26 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
 
     Raises:
       SourceError: There is no such input, a manifest cannot be read, or the input holds no file at all.
+      ConfigError: --classes does not have a label of the input. It is raised when all is listed.
+    """
+    if not spec.classes.stated:
+        yield from _labelled(spec)
+        return
+    unknown: collections.Counter[str] = collections.Counter()
+    for item in _labelled(spec):
+        of_class = classes.given(item, spec.classes)
+        if of_class is None:
+            unknown[item.label] += 1
+        else:
+            yield of_class
+    classes.refuse_unknown(unknown, spec.classes)
+
+
+def _labelled(spec: InputSpec) -> Iterator[Source | Rejected]:
+    """Yields everything under the input, with the labels that it has there.
+
+    Raises:
+      SourceError: As `list_sources`.
     """
     if record_files.is_table(spec.path):
         found = manifest.list_rows(spec)
@@ -93,12 +113,14 @@ class Reading(NamedTuple):
     told: sentences for the user.
     lost: class -> why it would have no image.
     images: class -> files that may be its images. It is empty where they are not known before the listing.
+    labels: the same by label, before --classes gives each its class.
     """
 
     spec: InputSpec
     told: tuple[str, ...] = ()
     lost: Mapping[str, str] = MappingProxyType({})
     images: Mapping[str, int] = MappingProxyType({})
+    labels: Mapping[str, int] = MappingProxyType({})
 
 
 def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
@@ -115,7 +137,15 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
       LayoutError: It is not plain how a folder is read.
       NothingUsableError: None of the first LOOKED_AT inputs is an image with a label; only local inputs are checked for
         that.
+      ConfigError: --classes does not have the label of a folder.
     """
+    reading = _check(spec, allow_lost_classes)
+    if not spec.classes.stated:
+        return reading
+    return reading._replace(told=(*reading.told, *classes.describe(spec.classes, reading.labels or None)))
+
+
+def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
     path = spec.path
     try:
         path.encode("utf-8")
@@ -155,17 +185,21 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
     told: tuple[str, ...] = ()
     lost: dict[str, str] = {}
     images: dict[str, int] = {}
+    labels: dict[str, int] = {}
     if not is_glob(path):
         tree, layout = folders.survey(spec)
+        labels = folders.images_of_classes(tree, layout)
         lost = folders.lost_classes(tree, layout) if tree.total else {}
+        classes.refuse_unknown(dict.fromkeys(lost, 0) | labels, spec.classes)
+        images = {name: sum(counts) for name, counts in classes.by_class(labels, spec.classes).items()}
+        lost = {name: why[0] for name, why in classes.by_class(lost, spec.classes).items() if name not in images}
         if lost and not allow_lost_classes:
             raise folders.lost_error(lost, path)
-        images = folders.images_of_classes(tree, layout)
         spec = dataclasses.replace(spec, read_as=layout)
         told = layout_text.describe(tree, layout, path)
     if not storage.is_remote(path):
         _check_first(spec, list_sources(spec))
-    return Reading(spec, told, lost, images)
+    return Reading(spec, told, lost, images, labels)
 
 
 def _check_remote(path: str) -> None:

@@ -9,6 +9,7 @@ import dataclasses
 
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
+from pipelines.inputs.classes import NO_CLASSES, Classes
 from pipelines.inputs.layouts.layout import Layout
 
 LAYOUTS = ("auto", "class", "split")
@@ -68,6 +69,7 @@ class InputSpec:
     group_from: a regular expression that finds an image's group in its path; "" finds none.
     allow_outside: whether symbolic links and rows of a manifest may leave the folder.
     table: how a manifest is read.
+    classes: the class of each label.
     read_as: how a folder is read, once `folders.find_layout` has found it out.
     """
 
@@ -80,6 +82,7 @@ class InputSpec:
     group_from: str = ""
     allow_outside: bool = False
     table: TableSpec = TableSpec()
+    classes: Classes = NO_CLASSES
     read_as: Layout | None = None
 
 

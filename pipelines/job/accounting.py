@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import ledger
-from pipelines.core import elements, members, name_variants, text
+from pipelines.core import class_order, elements, members, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Summary
 from pipelines.core.text import cut, listed, plural
@@ -90,6 +90,7 @@ def summarize(
             f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
             f"{read - natural - rejected.total} are unexplained. Nothing was published."
         )
+    order = "" if config.classes.names else class_order.told(plan.labels)
     aside = Unlisted()
     if rules.is_manifest(config.input):
         aside = unlisted.find(config.input_spec, config.output)
@@ -113,8 +114,8 @@ def summarize(
         engine=dict(engine),
         warnings=(),
         unlisted=aside.images,
-        lost_classes=_lost(rejected, reading.images, plan.labels),
-        reading=reading.told,
+        lost_classes=_lost(rejected, reading.images, {label for labels in plan.natural.values() for label in labels}),
+        reading=(*reading.told, *([order] if order else [])),
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
     )
     warnings = (
@@ -238,8 +239,13 @@ def _count_duplicates(work: Work) -> _Equal:
 
 
 def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iterator[str]:
+    absent = {name for name in plan.labels if not any(name in labels for labels in plan.natural.values())}
+    if absent:
+        yield (
+            f"These classes have an id and no image: {listed((label for label in plan.labels if label in absent), 20)}."
+        )
     for split, counts in summary.classes.items():
-        missing = [label for label in plan.labels if not counts[label].natural]
+        missing = [label for label in plan.labels if not counts[label].natural and label not in absent]
         if missing:
             yield f"Split {split} has no image of: {listed(missing, 20)}."
     if len(plan.labels) == 1:

@@ -84,11 +84,12 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work:
         | "GatherTotals" >> beam.combiners.ToDict()
         | "Targets" >> beam.Map(stages.targets, config.class_balance)  # {label: records in train}
     )
+    first = config.classes.names
     the_plan = AsSingleton(
         ranks
         | "ShareOut" >> beam.Map(stages.share_of, config.max_copies, targets)  # ((split, label), Share)
         | "GatherShares" >> beam.combiners.ToDict()
-        | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, work)  # Plan
+        | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, first, work)  # Plan
     )
     items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
         "unused", main="items"

@@ -80,6 +80,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         source_digest=f"{totals.source_digest:064x}",
         transform_digest=storage.sha256(work.path("transform", "transform_fn", "saved_model.pb")),
         rejected=summary.rejected,
+        classes=config.classes.noted(),
         versions={
             "shardmill": pipelines.__version__,
             "python": platform.python_version(),

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -161,10 +161,14 @@ def share_of(
 
 
 def make_plan(
-    shares: Mapping[tuple[str, str], plan.Share], mode: str, sharding: plan.Sharding, work: Work
+    shares: Mapping[tuple[str, str], plan.Share],
+    mode: str,
+    sharding: plan.Sharding,
+    first: Sequence[str],
+    work: Work,
 ) -> plan.Plan:
     """Makes the plan and saves it for `accounting.read_plan`."""
-    made = plan.make_plan(shares, mode, sharding)
+    made = plan.make_plan(shares, mode, sharding, first)
     storage.write_text(work.path("plan.json"), made.to_json())
     progress.begin("preparing", sum(made.records.values()))
     return made

@@ -8,10 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from pipelines.core import errors, hashing
+from pipelines.core import class_order, errors, hashing
 from pipelines.core.elements import TRAIN_SPLIT, Item, Ref
 from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.plan import balance, rank_histogram
@@ -88,11 +88,14 @@ def share_of(target: int | None, histogram: rank_histogram.RankHistogram, max_co
     return Share(histogram.total, records, copies)
 
 
-def make_plan(shares: Mapping[tuple[str, str], Share], mode: str, sharding: Sharding) -> Plan:
+def make_plan(
+    shares: Mapping[tuple[str, str], Share], mode: str, sharding: Sharding, first: Sequence[str] = ()
+) -> Plan:
     """Makes the plan from the share of each (split, label).
 
     Args:
       mode: the mode of the balance, for messages.
+      first: the classes whose ids are fixed, from 0. They are classes of the dataset also without an image.
 
     Raises:
       NothingUsableError: there is no image to train on.
@@ -119,7 +122,7 @@ def make_plan(shares: Mapping[tuple[str, str], Share], mode: str, sharding: Shar
             f"{MAX_SHARDS:,}, so that contract.json stays readable: use a larger --shard-size or smaller --shards."
         )
     copies = {label: share.copies for (split, label), share in sorted(shares.items()) if split == TRAIN_SPLIT}
-    labels = tuple(sorted({label for counts in natural.values() for label in counts}))
+    labels = class_order.ordered({label for counts in natural.values() for label in counts}, first)
     return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)
 
 

@@ -9,6 +9,7 @@ import pytest
 from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
 from pipelines.core.errors import ConfigError
 from pipelines.images.limits import Limits
+from pipelines.inputs.classes import Classes
 
 
 def config(**options) -> PrepareConfig:
@@ -133,7 +134,9 @@ CHANGES = [
     {"balance": "counts", "counts": {"a": 1}}, {"balance": "counts", "counts": {"a": 2}}, {"max_copies": 3},
     {"augment": {"flip": 1.0}}, {"encoding": "uint8"}, {"jpeg_quality": 90}, {"shards": 3}, {"shard_size": 1 << 20},
     {"quality": "fast"}, {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_frames": 5}, {"max_file_bytes": 5},
-    {"allow_outside": True},
+    {"allow_outside": True}, {"classes": Classes("c.txt", ("a", "b"), (("a", "a"), ("b", "b")))},
+    {"classes": Classes("c.txt", ("b", "a"), (("b", "b"), ("a", "a")))},
+    {"classes": Classes("c.csv", ("a", "b"), (("a", "a"), ("b", "b")), "")},
 ]  # fmt: skip
 
 
@@ -161,6 +164,11 @@ NEUTRAL = {
 @pytest.mark.parametrize("option", NEUTRAL)
 def test_the_digest_does_not_change_with_what_does_not_matter(option):
     assert config(**{option: NEUTRAL[option]}).digest() == config().digest()
+
+
+def test_the_digest_does_not_depend_on_the_place_of_the_file_of_classes():
+    here, there = (Classes(path, ("a",), (("a", "a"),)) for path in ("c.txt", "elsewhere/d.txt"))
+    assert config(classes=here).digest() == config(classes=there).digest()
 
 
 def test_the_digest_does_not_depend_on_the_order_of_a_mapping_without_one():

@@ -136,3 +136,31 @@ def test_inputs_as_people_have_them(case, below, options, status, text, real_dat
     assert main.main(["look", str(tmp_path / below), *options]) == status
     told = capsys.readouterr()
     assert text in (told.err if status else told.out)
+
+
+def test_classes_are_shown_in_the_order_of_their_ids(photos, tmp_path, capsys):
+    table = tmp_path / "c.csv"
+    table.write_text("label,class\ndog,hound\nbird,bird\ncat,\n")
+    assert main.main(["look", str(photos), "--classes", str(table)]) == 0
+    said = capsys.readouterr().out
+    assert "\nhound      3           1\nbird       0           0\nall        3           1\n" in said
+    assert f"Takes the ids of 2 classes from '{table}': hound, bird.\n" in said
+    assert "Not used: 4 class-left-out; the first is" in said
+    assert main.main(["look", str(photos), "--classes", str(table), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["hound", "bird"]
+
+
+def test_numbered_classes_are_shown_in_the_order_of_their_numbers(tmp_path, capsys):
+    for label in ("class2", "class10"):
+        draw_photo(tmp_path / label / "1.jpg", seed=1, size=(40, 30))
+    assert main.main(["look", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert said.index("class2   ") < said.index("class10  ")
+    assert "The ids of the classes follow the numbers in their names: class2, class10. --classes gives" in said
+
+
+def test_a_label_that_the_file_does_not_have_ends_with_status_2(photos, tmp_path, capsys):
+    table = tmp_path / "c.txt"
+    table.write_text("dog\n")
+    assert main.main(["look", str(photos), "--classes", str(table)]) == 2
+    assert "It does not have 'cat' (4 images). Add a line" in capsys.readouterr().err
