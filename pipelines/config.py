@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines import contract
+from pipelines import contract, storage
 from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
@@ -275,6 +275,13 @@ class PrepareConfig:
         "stay in one split; splits that the input states are kept",
         syntax=option_syntax.SHARES, group=_CLASSES,
     )  # fmt: skip
+    like: str = option(
+        "",
+        "an earlier dataset that this one continues: images of equal content keep their split, classes keep their id, "
+        "and pixels are normalized as there, so that its models can be evaluated; options about pixels, --splits and "
+        "--classes are as there if they are not given",
+        metavar="DIR", unset="none", group=_CLASSES, decides=False,
+    )  # fmt: skip
     validation_from: Mapping[str, float] = option(
         dict,
         "cut a validation split out of a split that the input states: train=0.1 moves a tenth of each class",
@@ -522,12 +529,20 @@ class PrepareConfig:
         return Sharding(self.shards, self.shard_size, record_bytes(*self.size, self.encoding))
 
     def digest(self) -> str:
-        """Returns the SHA-256 of the options that the shard bytes depend on."""
+        """Returns the SHA-256 of the options that the shard bytes depend on.
+
+        Of --like, it is the contract that counts.
+
+        Raises:
+          ContractError: --like names no complete dataset.
+        """
         decisive = config_fields.decisive(self)
         values = {name: value for name, value in dataclasses.asdict(self).items() if name in decisive}
         if self.duplicates != "drop":  # `keep` and `fail` give the same shards
             del values["duplicates"]
         values["classes"] = {**values["classes"], "path": ""}  # what is in the file decides
+        if self.like:
+            values["like"] = contract.load(self.like, storage.reading_text).digest
         values |= {"name": self.dataset_name, "splits": list(self.splits.items())}  # the cuts follow the splits' order
         return hashing.text_digest(json.dumps(values, sort_keys=True))
 

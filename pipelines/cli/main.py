@@ -55,12 +55,14 @@ def _main(argv: Sequence[str], program: str) -> int:
 
 
 def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
+    from pipelines.storage import remote
+
+    remote.use(beam_flags)  # with --like, the options are read from a dataset
     config = options.prepare_config(args)
     shortage.check()
     from pipelines import storage, work_dir
     from pipelines.inputs import listing
     from pipelines.runners import runner
-    from pipelines.storage import remote
     from pipelines.workers import pool as workers
 
     away = storage.is_remote(config.input)
@@ -69,7 +71,6 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     runner.check_runner(args.runner)
     runner.located(config.input, config.output, args.runner)
     runner.completed(args.runner, beam_flags)
-    remote.use(beam_flags)
     if beam_flags:
         runner.options(beam_flags)
     runner.check_buckets(config.output, args.runner, beam_flags)

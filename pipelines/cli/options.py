@@ -112,9 +112,15 @@ def prepare_config(args: argparse.Namespace) -> PrepareConfig:
 
     Raises:
       ConfigError: an option is missing or has a wrong value, or the file of --config cannot be used.
+      ContractError: --like names no complete dataset.
     """
     known = {f.name for f in config_fields.options(PrepareConfig)} | {"config"}
-    return command_line.merged(PrepareConfig, {name: v for name, v in vars(args).items() if name in known})
+    given = command_line.values(PrepareConfig, {name: v for name, v in vars(args).items() if name in known})
+    if given.get("like"):
+        from pipelines.dataset import like  # it reads the dataset: seldom needed
+
+        given = like.inherited(given)
+    return command_line.made(PrepareConfig, given)
 
 
 def parse(argv: Sequence[str], program: str = PROGRAM) -> tuple[argparse.Namespace, list[str]]:

@@ -41,6 +41,11 @@ def summary_table(contract: Contract, summary: Summary) -> str:
             f"Equal images: {plural(summary.duplicate_groups, 'group')}, "
             f"{summary.conflicting_groups} under conflicting labels."
         )
+    if contract.like:
+        lines.append(
+            f"Like {contract.like['name']}: {plural(contract.like['kept'], 'image')} of it keep their split, "
+            f"{contract.like['new']:,} are new."
+        )
     lines += [f"warning: {warning}" for warning in summary.warnings]
     seconds = summary.engine["seconds"]
     lines.append(f"{summary.engine['runner']}, {seconds:.1f} s, {summary.engine['images_per_second']:.0f} records/s.")

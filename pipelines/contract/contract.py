@@ -112,6 +112,8 @@ class Contract:
         contracts that were written before this field existed.
       classes: What --classes says: `labels` maps each label of the input to its class, or to "" if it is left out, and
         `others` is the class of all other labels. It is empty where labels are classes.
+      like: What --like says: `name` and `contract_digest` of the earlier dataset, and the images that are `kept`, `new`
+        and `gone`. It is empty without that option.
     """
 
     name: str
@@ -136,6 +138,7 @@ class Contract:
     format_version: int = FORMAT_VERSION
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    like: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -195,7 +198,7 @@ class Contract:
             not forgery.
         """
         data = dataclasses.asdict(self)
-        for name in ("files", "classes"):
+        for name in ("files", "classes", "like"):
             if not data[name]:
                 del data[name]
         data["value_range"] = list(self.value_range)

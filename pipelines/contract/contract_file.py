@@ -163,6 +163,7 @@ def _build(fields: Fields) -> Contract:
         dtype=fields.one_of("dtype", ("float32",)),
         files=fields.digests("files"),
         classes=fields.plain("classes", optional=True),
+        like=fields.plain("like", optional=True),
     )
 
 

@@ -63,6 +63,7 @@ class Ref(NamedTuple):
       digest: SHA-256 of these bytes, in hex.
       header: The fields of the source's Header; () if they are not known. It is a plain tuple, because runners pass on
         plain tuples at the lowest cost.
+      kept: Whether `split` is that of an earlier dataset, which --like names.
     """
 
     key: str
@@ -74,6 +75,7 @@ class Ref(NamedTuple):
     digest: str
     file_bytes: int = 0
     header: tuple[Any, ...] = ()
+    kept: bool = False
 
 
 def pack(rows: Iterable[Any]) -> bytes:

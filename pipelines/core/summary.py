@@ -91,6 +91,19 @@ class Straddling:
 
 
 @dataclasses.dataclass(frozen=True)
+class Kept:
+    """Holds the numbers of images that the dataset of --like has, or has not.
+
+    The counts are of some of the images: those of one bucket.
+    """
+
+    kept: int  # images with the content of one of its images: they have its split
+    new: int  # other images
+    moved: int  # images of `kept` for which the input states another split
+    gone: tuple[str, ...]  # paths of its images whose content is in no image any more
+
+
+@dataclasses.dataclass(frozen=True)
 class Thumbnail:
     """Holds two pictures of one record: the source and the stored image.
 
@@ -135,6 +148,7 @@ class Summary:
     unlisted: int = 0  # images in the manifest's folder that it does not list; `read` does not include them
     lost_classes: dict[str, int] = dataclasses.field(default_factory=dict)  # class without any record -> its rejects
     reading: tuple[str, ...] = ()  # sentences that say how the input was read
+    like: dict[str, int] = dataclasses.field(default_factory=dict)  # of --like: images "kept", "new", "gone"
     layout: dict[str, Any] | None = None  # the fields of the `inputs.layout.Layout` of a folder
 
     @property

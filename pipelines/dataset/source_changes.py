@@ -24,8 +24,7 @@ from pipelines.core.elements import HARMLESS, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import folders, listing
-from pipelines.inputs.classes import NO_CLASSES, Classes
+from pipelines.inputs import classes, folders, listing
 from pipelines.inputs.layouts.layout import Aside, Layout, check_label_from
 from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec
 from pipelines.inputs.tables import manifest_paths, record_files
@@ -232,7 +231,7 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) 
         exclude=_texts(settings.get("exclude", [])),
         allow_outside=settings.get("allow_outside", False),
         table=_moved(_table(settings), settings.get("input", ""), path),
-        classes=_classes(settings.get("classes", {})),
+        classes=classes.from_json(settings.get("classes")),
         read_as=read_as if not record_files.is_table(source) else None,
     )
 
@@ -259,19 +258,6 @@ def _table(settings: Mapping[str, Any]) -> TableSpec:
     pairs = known.pop("path_prefix", [])
     known["path_prefix"] = tuple((str(pair[0]), str(pair[1])) for pair in pairs if len(_texts(pair)) == 2)
     return TableSpec(**known)
-
-
-def _classes(noted: Mapping[str, Any]) -> Classes:
-    """Returns how labels were given classes.
-
-    What is not as `prepare` notes it states nothing.
-    """
-    try:
-        rows = tuple((str(label), str(name)) for label, name in noted["rows"])
-        others = None if noted["others"] is None else str(noted["others"])
-        return Classes(str(noted["path"]), tuple(map(str, noted["names"])), rows, others)
-    except (KeyError, TypeError, ValueError):
-        return NO_CLASSES
 
 
 def _texts(values: list[Any]) -> tuple[str, ...]:

@@ -95,6 +95,19 @@ def read(path: str) -> Classes:
         ) from e
 
 
+def from_json(noted: Any) -> Classes:
+    """Returns the classes that the settings of a dataset hold.
+
+    What is not as `prepare` notes it states nothing.
+    """
+    try:
+        rows = tuple((str(label), str(name)) for label, name in noted["rows"])
+        others = None if noted["others"] is None else str(noted["others"])
+        return Classes(str(noted["path"]), tuple(map(str, noted["names"])), rows, others)
+    except (KeyError, TypeError, ValueError):
+        return NO_CLASSES
+
+
 def given(item: Source | Rejected, classes: Classes) -> Source | Rejected | None:
     """Returns a listed input with its class in the place of its label.
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.contract import ledger
+from pipelines.contract import Contract, ledger
 from pipelines.core import class_order, elements, members, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Summary
@@ -67,12 +67,20 @@ def staged(dataset: str, work: Work) -> tuple[int, int]:
 
 
 def summarize(
-    config: PrepareConfig, reading: Reading, work: Work, plan: plans.Plan, engine: Mapping[str, Any]
+    config: PrepareConfig,
+    reading: Reading,
+    work: Work,
+    plan: plans.Plan,
+    engine: Mapping[str, Any],
+    old: Contract | None = None,
 ) -> tuple[Summary, Totals]:
     """Returns the summary of a finished job and the totals over all shards.
 
     It writes all rejects to ledger.REJECTED below `work`, and the images that balancing left out to ledger.UNUSED.
     It streams rejects, unused images and the accounts of the shards, and holds none of these lists in memory.
+
+    Args:
+      old: the contract of the dataset of --like.
 
     Raises:
       IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
@@ -83,6 +91,7 @@ def summarize(
     unused = rejects.write(rejects.read(work.path("unused")), work.path(ledger.UNUSED))
     classes = _classes(plan, totals, unused.classes)
     equal = _count_duplicates(work)
+    kept, like_warnings = _count_kept(work, config.like) if config.like else (collections.Counter[str](), [])
     natural = sum(c.natural for labels in classes.values() for c in labels.values())
     read = int(storage.read_text(work.path(work_dir.LISTED)))
     if read != natural + rejected.total:
@@ -116,12 +125,13 @@ def summarize(
         unlisted=aside.images,
         lost_classes=_lost(rejected, reading.images, {label for labels in plan.natural.values() for label in labels}),
         reading=(*reading.told, *([order] if order else [])),
+        like={name: kept[name] for name in ("kept", "new", "gone")} if config.like else {},
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
         *_straddling_warning(work),
-        *_lost_warning(summary.lost_classes),
+        *_lost_warning(summary.lost_classes), *like_warnings, *_new_classes_warning(plan, old),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
 
@@ -236,6 +246,43 @@ def _count_duplicates(work: Work) -> _Equal:
 
     first = heapq.nsmallest(rejects.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
     return _Equal(counts["groups"], counts["conflicting"], counts["straddling"], tuple(first))
+
+
+def _count_kept(work: Work, like: str) -> tuple[collections.Counter[str], list[str]]:
+    """Returns the sums of the counts of `Kept`, and warnings.
+
+    The warnings say what is not as in the dataset of --like.
+    """
+    counts: collections.Counter[str] = collections.Counter()
+
+    def gone() -> Iterator[str]:
+        for line in rejects.lines(work.path("like")):
+            found = json.loads(line)
+            counts.update(kept=found["kept"], new=found["new"], moved=found["moved"], gone=len(found["gone"]))
+            yield from found["gone"]
+
+    first = heapq.nsmallest(1, gone())
+    warnings = []
+    if counts["gone"]:
+        verb = "is" if counts["gone"] == 1 else "are"
+        warnings.append(
+            f"{plural(counts['gone'], 'image')} of {like!r} {verb} not in the input any more; the first is {first[0]}."
+        )
+    if counts["moved"]:
+        verb = "keeps its" if counts["moved"] == 1 else "keep their"
+        warnings.append(
+            f"{plural(counts['moved'], 'image')} {verb} split of {like!r}, although the input states another split."
+        )
+    return counts, warnings
+
+
+def _new_classes_warning(plan: plans.Plan, old: Contract | None) -> Iterator[str]:
+    new = plan.labels[len(old.labels) :] if old is not None else ()
+    if old is not None and new:
+        yield (
+            f"Classes that {old.name!r} does not have got the next ids: {listed(map(repr, new), 20)}. Its models do "
+            "not know them, and cannot be evaluated on this dataset."
+        )
 
 
 def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iterator[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipelines.core.elements import Affine
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
 
@@ -20,6 +21,7 @@ class Analysis:
     normalize: the mode, one of `contract.NORMALIZATIONS`.
     work: where the staged shards are.
     folder: the local folder to write into, because TensorFlow writes reliably to local folders only.
+    affine: (scale, offset) of the dataset of --like; None: the mode and the data decide.
     """
 
     dataset: str
@@ -27,3 +29,4 @@ class Analysis:
     normalize: str
     work: Work
     folder: str
+    affine: Affine | None = None

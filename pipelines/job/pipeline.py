@@ -17,7 +17,9 @@ import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsSingleton
 
 from pipelines.config import PrepareConfig
+from pipelines.contract import Contract
 from pipelines.core.elements import Affine
+from pipelines.dataset import like
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
 from pipelines.job import stages, units
@@ -28,13 +30,16 @@ from pipelines.work_dir import Work
 from pipelines.workers import pool
 
 
-def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work: Work) -> None:
+def write(
+    pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work: Work, old: Contract | None = None
+) -> None:
     """Builds the job that reads the inputs and writes staged shards.
 
     If the encoding stores no floats, the job also finishes the shards.
 
     Args:
       spec: how the input is listed; see `listing.check`.
+      old: the contract of the dataset of --like.
     """
     start_workers, seed = functools.partial(pool.decoders, config.workers, config.input), config.seed
     listed = (
@@ -49,8 +54,11 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work:
         | "SpreadBatches" >> beam.Reshuffle()
         | "Fingerprint" >> beam.ParDo(fingerprint, total).with_outputs("rejected", main="refs")
     )
+    by_content = (
+        read.refs | "GroupEqual" >> beam.GroupByKey() if old is None else _like(read.refs, config, old, total, work)
+    )
     # (bucket, [packed (unit, Ref)]): a unit stays together
-    in_units = _form_units(read.refs, listing.has_groups(spec), total)
+    in_units = _form_units(by_content, listing.has_groups(spec), total)
     unit_ranks = (
         in_units
         | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed)
@@ -61,7 +69,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work:
         unit_ranks
         | "Profiles" >> beam.MapTuple(lambda key, ranks: (key, splits.profile_of(ranks)))
         | "GatherProfiles" >> beam.combiners.ToDict()
-        | "CarryRounding" >> beam.Map(units.carries, config.splits, config.validation_from)
+        | "CarryRounding" >> beam.Map(units.carries, config.splits, config.validation_from, old is not None)
     )
     cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
@@ -84,7 +92,7 @@ def write(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work:
         | "GatherTotals" >> beam.combiners.ToDict()
         | "Targets" >> beam.Map(stages.targets, config.class_balance)  # {label: records in train}
     )
-    first = config.classes.names
+    first = like.first_classes(config.classes, old)
     the_plan = AsSingleton(
         ranks
         | "ShareOut" >> beam.Map(stages.share_of, config.max_copies, targets)  # ((split, label), Share)
@@ -130,7 +138,7 @@ def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:
         | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, analysis.dataset, analysis.work)
     )
     transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
-        transform.make_preprocessing_fn(analysis.spec, analysis.normalize)
+        transform.make_preprocessing_fn(analysis.spec, analysis.normalize, analysis.affine)
     )
     transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)
 
@@ -163,13 +171,35 @@ def _count_listed(listed: beam.DoOutputsTuple, work: Work) -> AsSingleton:
     )
 
 
-def _form_units(refs: beam.PCollection, has_groups: bool, total: AsSingleton) -> beam.PCollection:
+def _like(
+    refs: beam.PCollection, config: PrepareConfig, old: Contract, total: AsSingleton, work: Work
+) -> beam.PCollection:
+    """Adds the stages that keep the splits of an earlier dataset.
+
+    The elements are (bucket, [packed (digest, Ref)]), as of "GroupEqual" without --like.
+    """
+    earlier = (
+        refs.pipeline
+        | "EarlierShards" >> beam.Create(like.parts(old))  # (split, shard)
+        | "SpreadShards" >> beam.Reshuffle()
+        | "EarlierImages" >> beam.FlatMap(stages.earlier_images, config.like, total)
+    )
+    kept = (
+        (refs, earlier)
+        | "WithEarlier" >> beam.Flatten()
+        | "GroupEqual" >> beam.GroupByKey()
+        | "KeepSplits" >> beam.FlatMap(units.keep_splits).with_outputs("like", main="kept")
+    )
+    _write_lines(work, "like", kept.like)
+    return kept.kept
+
+
+def _form_units(by_content: beam.PCollection, has_groups: bool, total: AsSingleton) -> beam.PCollection:
     """Adds the stages that group references into units.
 
     The elements are (bucket, [packed (unit, Ref)]), and a unit is always complete in one bucket. Images of equal
     content are one unit. If a manifest names groups, all groups that equal content connects are one unit.
     """
-    by_content = refs | "GroupEqual" >> beam.GroupByKey()
     if not has_groups:
         return by_content
     # Only content that connects groups is gathered in one place. It is rare: equal files in two groups.

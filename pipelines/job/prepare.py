@@ -20,6 +20,7 @@ from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
 from pipelines.core import elements, errors, progress, wildcards
 from pipelines.core.summary import Summary
+from pipelines.dataset import like
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
 from pipelines.job import accounting, pipeline, publish, worker_versions
@@ -83,13 +84,19 @@ def prepare(
     for sentence in reading.told:
         _log.info("%s", sentence)
     work_dir.check_output(output, source)
+    old = None
+    if config.like:
+        config = dataclasses.replace(config, like=engine.located_dataset(config.like, runner))
+        old = like.open_dataset(config.like, output)
+        like.check(config.like, old, config_fields.decisive(config), config.classes)
+        _log.info("%s", like.describe(config.like, old))
     if runner not in engine.SERVICES:
         pool.decoders(config.workers, source)  # workers load TensorFlow while this process loads the rest
     with work_dir.locked(output), engine.started(runner, beam_flags, output) as the_engine:
         made_by = worker_versions.here()
         work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config), made_by)
         _log.info("Runs on %s.", the_engine.name)
-        _run_jobs(config, reading.spec, work, the_engine)
+        _run_jobs(config, reading.spec, work, the_engine, old)
         plan = accounting.read_plan(work)
         seconds = time.monotonic() - started
         records = sum(plan.records.values())
@@ -99,24 +106,27 @@ def prepare(
             work,
             plan,
             {"runner": the_engine.name, "seconds": seconds, "images_per_second": records / seconds},
+            old,
         )
         rejected = work.path(ledger.REJECTED)
         accounting.check_rejects(summary, config.max_reject_rate, rejected, config.allow_lost_classes)
-        made = publish.make_contract(config, work, plan, summary, totals)
+        made = publish.make_contract(config, work, plan, summary, totals, old)
         contract = publish.publish(output, work, made, summary, totals.ledgers)
     return Result(contract, summary)
 
 
-def _run_jobs(config: PrepareConfig, spec: InputSpec, work: work_dir.Work, the_engine: engine.Engine) -> None:
+def _run_jobs(
+    config: PrepareConfig, spec: InputSpec, work: work_dir.Work, the_engine: engine.Engine, old: Contract | None
+) -> None:
     """Executes the jobs that write the finished shards below `work`.
 
     It also writes the scale and the offset that normalize the pixels to work_dir.AFFINE.
     """
     progress.begin("reading", 0)
     staged = None if the_engine.counts_here else lambda: accounting.staged(config.dataset_name, work)
-    with progress.shown(shards=staged, pause=_pause(work)), _analysis(config, work) as affine_of_train:
+    with progress.shown(shards=staged, pause=_pause(work)), _analysis(config, work, old) as affine_of_train:
         job = the_engine.new_job()
-        pipeline.write(job, config, spec, work)
+        pipeline.write(job, config, spec, work, old)
         the_engine.finish(job)
         affine = affine_of_train()
         storage.write_text(work.path(work_dir.AFFINE), json.dumps(affine))
@@ -127,7 +137,9 @@ def _run_jobs(config: PrepareConfig, spec: InputSpec, work: work_dir.Work, the_e
 
 
 @contextlib.contextmanager
-def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[], elements.Affine]]:
+def _analysis(
+    config: PrepareConfig, work: work_dir.Work, old: Contract | None = None
+) -> Iterator[Callable[[], elements.Affine]]:
     """Executes the job of TensorFlow Transform in a process of its own.
 
     The process builds the job at once and runs it when the train shards are staged; the job that decodes the other
@@ -138,7 +150,8 @@ def _analysis(config: PrepareConfig, work: work_dir.Work) -> Iterator[Callable[[
     ended = threading.Event()  # set when the job that stages shards has ended, with or without success
     given_up = threading.Event()  # set when nobody needs the analysis any more
     with _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
-        analysis = Analysis(config.dataset_name, config.record_spec, config.normalize, work, folder)
+        affine = None if old is None else (old.normalization.scale, old.normalization.offset)
+        analysis = Analysis(config.dataset_name, config.record_spec, config.normalize, work, folder, affine)
         analyst.submit("build_analysis", (), [(analysis,)])
         analyzed = thread.submit(_analyze, analyst, analysis, ended, given_up)
 

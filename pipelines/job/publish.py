@@ -36,8 +36,18 @@ from pipelines.report import page
 from pipelines.work_dir import Work
 
 
-def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: Summary, totals: Totals) -> Contract:
+def make_contract(
+    config: PrepareConfig,
+    work: Work,
+    plan: plans.Plan,
+    summary: Summary,
+    totals: Totals,
+    old: Contract | None = None,
+) -> Contract:
     """Builds the contract of the finished shards below `work`.
+
+    Args:
+      old: the contract of the dataset of --like.
 
     Raises:
       IncompleteError: a finished shard is missing, or its number of records differs from its account.
@@ -58,7 +68,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         encoding=config.encoding,
         labels=plan.labels,
         splits=splits,
-        normalization=_normalization(config.normalize, work, summary),
+        normalization=_normalization(config.normalize, work, summary, old),
         resize=_resize(config.image_spec),
         decode={
             "background": list(config.background),
@@ -81,6 +91,7 @@ def make_contract(config: PrepareConfig, work: Work, plan: plans.Plan, summary: 
         transform_digest=storage.sha256(work.path("transform", "transform_fn", "saved_model.pb")),
         rejected=summary.rejected,
         classes=config.classes.noted(),
+        like={} if old is None else {"name": old.name, "contract_digest": old.digest, **summary.like},
         versions={
             "shardmill": pipelines.__version__,
             "python": platform.python_version(),
@@ -205,11 +216,13 @@ def _note(work: Work, file: str, records: int) -> dict[str, Any]:
     return dict(note)
 
 
-def _normalization(mode: str, work: Work, summary: Summary) -> Normalization:
+def _normalization(mode: str, work: Work, summary: Summary, old: Contract | None) -> Normalization:
+    scale, offset = json.loads(storage.read_text(work.path(work_dir.AFFINE)))
+    if old is not None:
+        return dataclasses.replace(old.normalization, scale=tuple(scale), offset=tuple(offset))
     levels = histogram.as_levels(summary.pixel_histogram[TRAIN_SPLIT])
     sums = histogram.moments(levels)
     mean, std = histogram.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
-    scale, offset = json.loads(storage.read_text(work.path(work_dir.AFFINE)))
     return Normalization(mode, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
 
 

@@ -22,6 +22,7 @@ from pipelines import storage, work_dir
 from pipelines.core import elements, hashing, progress
 from pipelines.core.elements import TRAIN_SPLIT, Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected, may_pass
+from pipelines.dataset import like
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.inputs import listing
@@ -59,6 +60,19 @@ def list_batches(_: str, spec: InputSpec) -> Iterator[Any]:
                 batch = []
     if batch:
         yield len(batch), pack(batch)
+
+
+def earlier_images(part: tuple[str, str], directory: str, total: int) -> Iterator[tuple[int, bytes]]:
+    """Reads images of the dataset of --like.
+
+    Yields (bucket, packed (digest, Ref)), as `Fingerprint` does.
+
+    Args:
+      part: see `like.parts`.
+      directory: the dataset's.
+      total: the number of inputs.
+    """
+    yield from units.in_buckets(((ref.digest, ref) for ref in like.images(directory, *part)), total)
 
 
 def note_listed(count: int, work: Work) -> int:

@@ -18,7 +18,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
 from pipelines.contract import graph_check
-from pipelines.core.elements import TRAIN_SPLIT
+from pipelines.core.elements import TRAIN_SPLIT, Affine
 from pipelines.images import decode, histogram
 from pipelines.images.image_spec import ImageSpec
 from pipelines.job import accounting
@@ -65,7 +65,9 @@ def analysis_rows(_: None, dataset: str, work: Work) -> Iterator[dict[str, Any]]
         yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **histogram.moments(levels)}
 
 
-def make_preprocessing_fn(spec: RecordSpec, normalize: str) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
+def make_preprocessing_fn(
+    spec: RecordSpec, normalize: str, affine: Affine | None = None
+) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """Returns the `preprocessing_fn` of TensorFlow Transform.
 
     It is the only definition of the preprocessing. Its outputs are:
@@ -73,11 +75,14 @@ def make_preprocessing_fn(spec: RecordSpec, normalize: str) -> Callable[[dict[st
     `image`: float32 (B, H, W, 3), exactly the values that a reader of the record gets.
     `label`: int64 (B,), -1 for an unknown label.
     `scale`, `offset`: float32 (B, 3), the scale and the offset in the contract, the same in every row.
+
+    Args:
+      affine: the scale and the offset, if they are not those of the mode and the data.
     """
     image = spec.image
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scale, offset = _affine(inputs, normalize)
+        scale, offset = _affine(inputs, normalize) if affine is None else _constant(affine)
         pixels = tf.map_fn(
             _to_pixels(image),
             inputs["image"],
@@ -141,7 +146,11 @@ def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.T
         std = tf.sqrt(tf.maximum(squares / tf.maximum(count, 1.0) - mean * mean, 0.0))
         std = tf.where(std > 0.0, std, tf.ones_like(std))  # a constant channel becomes 0, not infinity
         return tf.cast(1.0 / std, tf.float32), tf.cast(-mean / std, tf.float32)
-    scale, offset = fixed_affine(mode)
+    return _constant(fixed_affine(mode))
+
+
+def _constant(affine: Affine) -> tuple[tf.Tensor, tf.Tensor]:
+    scale, offset = affine
     return tf.constant(scale, tf.float32), tf.constant(offset, tf.float32)
 
 

@@ -15,7 +15,7 @@ from apache_beam.pvalue import TaggedOutput
 
 from pipelines.core import hashing
 from pipelines.core.elements import Ref, pack, unpack
-from pipelines.core.summary import Straddling
+from pipelines.core.summary import Kept, Straddling
 from pipelines.job import counters
 from pipelines.plan import duplicates, splits
 from pipelines.plan.rank_histogram import RankHistogram
@@ -52,6 +52,31 @@ def bridges(bucket: tuple[int, Iterable[bytes]]) -> Iterator[list[str]]:
             yield groups
 
 
+def keep_splits(bucket: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+    """Gives images the split that images of equal content have in an earlier dataset.
+
+    A Ref without a key is such an image; see `like.images`. Yields the bucket without these, in the form of its input.
+    A Kept goes to the output "like".
+    """
+    pairs: list[tuple[str, Ref]] = []
+    gone: list[str] = []
+    kept = moved = 0
+    for digest, everything in units_of(bucket):
+        earlier = [ref for ref in everything if not ref.key]
+        refs = [ref for ref in everything if ref.key]
+        splits_there = sorted({ref.split for ref in earlier})
+        if earlier and not refs:
+            gone += [ref.uri for ref in earlier]
+        for ref in refs:
+            if splits_there:
+                split = ref.split if ref.split in splits_there else splits_there[0]
+                kept, moved = kept + 1, moved + (ref.split not in ("", split))
+                ref = ref._replace(split=split, kept=True)
+            pairs.append((digest, ref))
+    yield TaggedOutput("like", Kept(kept, len(pairs) - kept, moved, tuple(gone)))
+    yield bucket[0], [pack(pairs)]
+
+
 def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], total: int) -> Iterator[tuple[int, bytes]]:
     """Packs references by group; yields (bucket, packed (unit, Ref)).
 
@@ -62,7 +87,9 @@ def by_group(bucket: tuple[int, Iterable[bytes]], merged: Mapping[str, str], tot
     yield from in_buckets(((merged.get(group, group), ref) for group, ref in pairs), total)
 
 
-Key = tuple[str, str]  # (the split that the input states for a unit, "" if it states none; the unit's label)
+# (the split that the input states for a unit, or "", or KEPT and the split that --like keeps; the unit's label)
+Key = tuple[str, str]
+KEPT = "="  # no name of a split begins with it
 
 
 def unit_ranks(bucket: tuple[int, Iterable[bytes]], mode: str, seed: int) -> Iterator[tuple[Key, RankHistogram]]:
@@ -78,13 +105,17 @@ def unit_ranks(bucket: tuple[int, Iterable[bytes]], mode: str, seed: int) -> Ite
         refs = duplicates.separate(everything, mode)[0]
         given = _given(refs)
         if refs and len(given) < 2:
-            key = (given[0] if given else "", unit_label(refs))
+            kept = KEPT if any(ref.kept for ref in refs) else ""
+            key = (kept + given[0] if given else "", unit_label(refs))
             ranks[key].add(hashing.position(seed, "split", unit), len(refs))
     yield from ranks.items()
 
 
 def carries(
-    profiles: Mapping[Key, splits.Profile], fractions: Mapping[str, float], validation_from: Mapping[str, float]
+    profiles: Mapping[Key, splits.Profile],
+    fractions: Mapping[str, float],
+    validation_from: Mapping[str, float],
+    continues: bool = False,
 ) -> dict[Key, splits.Carry]:
     """Returns how each class is cut into splits.
 
@@ -94,15 +125,24 @@ def carries(
       profiles: of the units of each class.
       fractions: the value of --splits.
       validation_from: the value of --validation-from.
+      continues: whether --like keeps splits. The split that --validation-from names may then have no new images.
 
     Raises:
       SourceError: as `splits.shares_by_given`.
     """
-    shares = splits.shares_by_given({given for given, _ in profiles}, fractions, validation_from)
+    given_splits = {given for given, _ in profiles if not given.startswith(KEPT)}
+    if continues:
+        validation_from = {name: share for name, share in validation_from.items() if name in given_splits}
+    there: collections.Counter[str] = collections.Counter()
+    for (given, _), profile in profiles.items():
+        if given.startswith(KEPT):
+            there[given.removeprefix(KEPT)] += profile.total
+    shares = splits.shares_by_given(given_splits, fractions, validation_from)
     made: dict[Key, splits.Carry] = {}
     for divided, parts in shares.items():
         classes = {label: profile for (given, label), profile in profiles.items() if given == divided}
-        made |= {(divided, label): carry for label, carry in splits.carried(classes, parts).items()}
+        begin = splits.rounding_of(there, parts) if not divided else ()
+        made |= {(divided, label): carry for label, carry in splits.carried(classes, parts, begin).items()}
     return made
 
 
@@ -145,9 +185,9 @@ def assign_split(
     """Assigns a split to each unit; yields packed references with their split.
 
     A split that the input states stays, unless it is divided by --validation-from. Other images of the unit get the
-    first stated split. With --duplicates drop, dropped images go to the output "rejected" and do not influence the
-    split of the others. Groups of equal images go to the output "duplicates", and groups of the input that are in
-    several of the stated splits go to "straddling".
+    first stated split. A split that --like keeps counts as stated and is never divided. With --duplicates drop, dropped
+    images go to the output "rejected" and do not influence the split of the others. Groups of equal images go to the
+    output "duplicates", and groups of the input that are in several of the stated splits go to "straddling".
 
     Args:
       mode: the value of --duplicates.
@@ -159,7 +199,8 @@ def assign_split(
         given = _given(refs)
         split = given[0] if given else ""  # "" is the value for a unit whose images were all dropped
         key = (split, unit_label(refs)) if refs else ("", "")
-        is_divided = bool(refs) and len(given) < 2 and (key in cut or not given)
+        is_kept = any(ref.kept for ref in refs)
+        is_divided = bool(refs) and not is_kept and len(given) < 2 and (key in cut or not given)
         if is_divided:
             split = splits.split_of(hashing.position(seed, "split", unit), cut[key])
             refs = [ref._replace(split=split) for ref in refs]

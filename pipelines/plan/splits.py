@@ -51,7 +51,25 @@ def profile_of(histogram: RankHistogram) -> Profile:
     return Profile(histogram.total, weights, units)
 
 
-def carried(profiles: Mapping[str, Profile], fractions: Mapping[str, float]) -> dict[str, Carry]:
+def rounding_of(there: Mapping[str, int], fractions: Mapping[str, float]) -> tuple[float, ...]:
+    """Returns the images that each split lacks of its share in a dataset that grows.
+
+    They are 0 where the sizes differ from the shares by more than rounding: then the splits were stated.
+
+    Args:
+      there: split -> images that are in it already.
+    """
+    shares = {name: share for name, share in fractions.items() if share > 0}
+    everything = sum(there.get(name, 0) for name in shares)
+    lacking = tuple(everything * share - there.get(name, 0) for name, share in shares.items())
+    limits = [max(MOST_EXTRA, MOST_EXTRA_SHARE * everything * share) for share in shares.values()]
+    is_rounding = all(abs(lack) <= limit for lack, limit in zip(lacking, limits, strict=True))
+    return lacking if is_rounding else (0.0,) * len(lacking)
+
+
+def carried(
+    profiles: Mapping[str, Profile], fractions: Mapping[str, float], begin: Sequence[float] = ()
+) -> dict[str, Carry]:
     """Carries the rounding of each class on to the next one, in order of their names.
 
     So the shares hold for the splits as a whole: of 2,000 classes of two images, a tenth of the images is in a split
@@ -64,13 +82,16 @@ def carried(profiles: Mapping[str, Profile], fractions: Mapping[str, float]) -> 
       >>> made["bee"].shift
       (0.0, -0.5, 0.5)
 
+    Args:
+      begin: what each split lacks before the first class; (): nothing.
+
     Returns:
       label -> how `split_cuts` cuts it.
     """
     names = [name for name, share in fractions.items() if share > 0]
     everything = sum(profile.total for profile in profiles.values())
     limits = [max(MOST_EXTRA, MOST_EXTRA_SHARE * fractions[name] * everything) for name in names]
-    shift = [0.0] * len(names)
+    shift = list(begin) or [0.0] * len(names)
     made: dict[str, Carry] = {}
     for label, profile in sorted(profiles.items()):
         each_gets_one = all(value > -limit for value, limit in zip(shift, limits, strict=True))

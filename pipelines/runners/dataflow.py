@@ -95,12 +95,17 @@ def page(job_id: str, options: Any) -> str:
 def check_paths(source: str, output: str) -> None:
     """Raises ConfigError where the input or the output is not in a bucket."""
     for option, path in (("--input", source), ("--output", output)):
-        if not path.startswith("gs://"):
-            raise ConfigError(
-                f"{option} should be in a bucket, gs://BUCKET/PATH, for --runner {RUNNER}: its workers do not see the "
-                f"files of this machine. Received: {path!r}. `gcloud storage cp -r FOLDER gs://BUCKET/` copies them."
-            )
-        _check_bucket_name(option, path)
+        check_path(option, path)
+
+
+def check_path(option: str, path: str) -> None:
+    """Raises ConfigError where the path of an option is not in a bucket."""
+    if not path.startswith("gs://"):
+        raise ConfigError(
+            f"{option} should be in a bucket, gs://BUCKET/PATH, for --runner {RUNNER}: its workers do not see the "
+            f"files of this machine. Received: {path!r}. `gcloud storage cp -r FOLDER gs://BUCKET/` copies them."
+        )
+    _check_bucket_name(option, path)
 
 
 def check_buckets(output: str, flags: Sequence[str]) -> None:

@@ -152,6 +152,19 @@ def located(source: str, output: str, name: str) -> tuple[str, str]:
     return absolute[0], absolute[1]
 
 
+def located_dataset(like: str, name: str) -> str:
+    """Returns the dataset of --like as a path that means the same to the runner.
+
+    Raises:
+      ConfigError: it is on this machine, and the engine cannot see it.
+    """
+    if name in LOCAL or storage.is_remote(like):
+        return like
+    if name in SERVICES:
+        dataflow.check_path("--like", like)
+    return os.path.abspath(like)
+
+
 def check_buckets(output: str, name: str, flags: Sequence[str]) -> None:
     """Raises ConfigError for a bucket that a service cannot use.
 

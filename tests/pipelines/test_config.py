@@ -137,6 +137,7 @@ CHANGES = [
     {"allow_outside": True}, {"classes": Classes("c.txt", ("a", "b"), (("a", "a"), ("b", "b")))},
     {"classes": Classes("c.txt", ("b", "a"), (("b", "b"), ("a", "a")))},
     {"classes": Classes("c.csv", ("a", "b"), (("a", "a"), ("b", "b")), "")},
+    {"like": "tests/data/format_1/uint8"}, {"like": "tests/data/format_1/jpeg"},
 ]  # fmt: skip
 
 

@@ -185,7 +185,8 @@ def check_contracts(trained: Contract, data: Contract) -> None:
     if _normalization(trained) != _normalization(data):
         raise AlignmentError(
             f"The model was trained on images normalized {_describe(trained)}; the dataset's are {_describe(data)}: "
-            "evaluate on the dataset it was trained on, or prepare both with the same fixed --normalize."
+            "evaluate on the dataset it was trained on, prepare with --like that dataset, or prepare both with the "
+            "same fixed --normalize."
         )
     for what in ("resize", "decode"):
         if dict(getattr(trained, what)) != dict(getattr(data, what)):

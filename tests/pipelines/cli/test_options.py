@@ -229,3 +229,23 @@ def test_help_names_every_option_and_imports_nothing_heavy():
     assert done.returncode == 0, done.stderr
     for option in ("--input", "--splits", "--balance", "--shard-size", "--runner", "--augment", "Exit status"):
         assert option in done.stdout
+
+
+def test_options_are_those_of_the_earlier_dataset_if_they_are_not_given(tmp_path):
+    old = "tests/data/format_1/jpeg"
+    made = parsed("--like", old, "--seed", "3")
+    assert (made.size, made.encoding, made.jpeg_quality, made.seed) == ((8, 8), "jpeg", 95, 3)
+    file = tmp_path / "prepare.yaml"
+    file.write_text(f"input: in\noutput: out\nlike: {old}\nseed: 3\n")
+    assert options.prepare_config(options.parse(["prepare", "--config", str(file)])[0]) == made
+    with pytest.raises(ConfigError, match=r"^--size should be 8x8, as in --like"):
+        parsed("--config", str(file), "--size", "16")
+
+
+def test_a_file_of_classes_is_read(tmp_path, capsys):
+    (tmp_path / "c.txt").write_text("dog\ncat\n")
+    assert parsed("--classes", str(tmp_path / "c.txt")).classes.names == ("dog", "cat")
+    with pytest.raises(SystemExit) as raised:
+        parsed("--classes", str(tmp_path / "none.txt"))
+    assert raised.value.code == 2
+    assert "argument --classes: should be a file with one label a line" in capsys.readouterr().err

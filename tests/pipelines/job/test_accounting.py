@@ -18,6 +18,7 @@ from pipelines.job import accounting, publish, rejects
 from pipelines.plan.balance import Copies
 from pipelines.plan.plan import Plan
 from pipelines.work_dir import Work
+from tests.support import datasets
 
 
 def summary(read: int, **rejected: int) -> Summary:
@@ -171,3 +172,22 @@ def test_a_finished_shard_of_fewer_records_than_its_account_is_not_published(wor
     assert publish._note(work, file, 3) == {"file": file, "records": 3}
     with pytest.raises(IncompleteError, match=r"should hold 4 records\. It holds 3\. Run it again"):
         publish._note(work, file, 4)
+
+
+def test_what_is_not_as_in_the_earlier_dataset_is_told(work):
+    """The plan has bees; the earlier dataset had the classes of its contract, and bees are new."""
+    storage.write_text(work.path(work_dir.LISTED), "4")
+    lines = ({"kept": 2, "new": 0, "moved": 2, "gone": ["o/b.jpg"]}, {"kept": 0, "new": 1, "moved": 0, "gone": ["o/a"]})
+    storage.write_text(work.path("like", "part-00000.jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
+    old = datasets.make_contract(labels=("ant",))
+    plan = dataclasses.replace(accounting.read_plan(work), labels=("ant", "bee"))
+    config = PrepareConfig(input="in", output="out", like="first", splits={"train": 1.0})
+    found, _ = accounting.summarize(config, READING, work, plan, {}, old)
+    assert found.like == {"kept": 2, "new": 1, "gone": 2}
+    assert list(found.warnings) == [
+        "These classes have an id and no image: ant.",
+        "2 images of 'first' are not in the input any more; the first is o/a.",
+        "2 images keep their split of 'first', although the input states another split.",
+        "Classes that 'tiny' does not have got the next ids: 'bee'. Its models do not know them, and cannot be "
+        "evaluated on this dataset.",
+    ]

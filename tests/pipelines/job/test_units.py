@@ -10,7 +10,7 @@ import pytest
 
 from pipelines.core import hashing
 from pipelines.core.elements import Ref, Source, pack, unpack
-from pipelines.core.summary import Straddling
+from pipelines.core.summary import Kept, Straddling
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import stages, units
@@ -138,6 +138,65 @@ def test_groups_in_several_stated_splits_are_told():
     out = list(units.assign_split((0, [pack((r.group, r) for r in refs)]), "keep", SEED, {}))
     told = [element.value for element in out if not isinstance(element, bytes)]
     assert told == [Straddling("ann", ("train", "test"), 2)]
+
+
+def earlier(uri: str, content: int, split: str) -> tuple[str, Ref]:
+    return digest(content), Ref("", uri, "bee", split, "", 0.0, digest(content))
+
+
+def test_images_of_the_earlier_dataset_keep_their_split():
+    """Content 1 was in test, 2 in train and test, 3 is gone with its two images, and 4 is new."""
+    now = [ref("a", digest(1), ""), ref("b", digest(1), "train"), ref("c", digest(2), "train")]
+    now += [ref("d", digest(2), ""), ref("e", digest(4), "train"), ref("f", digest(4), "")]
+    there = [earlier("o/1", 1, "test"), earlier("o/2", 2, "train"), earlier("o/3", 2, "test")]
+    there += [earlier("o/4", 3, "train"), earlier("o/5", 3, "train")]
+    packed = [pack(there), pack((r.digest, r) for r in now)]
+    told, (number, kept) = units.keep_splits((7, packed))
+    assert (told.tag, told.value) == ("like", Kept(kept=4, new=2, moved=1, gone=("o/4", "o/5")))
+    assert number == 7
+    assert {r.key: (unit == r.digest, r.split, r.kept) for unit, r in unpack(kept)} == {
+        "a": (True, "test", True), "b": (True, "test", True), "c": (True, "train", True), "d": (True, "test", True),
+        "e": (True, "train", False), "f": (True, "", False),
+    }  # fmt: skip
+
+
+def test_kept_units_are_not_divided_and_take_new_images_of_their_group_along():
+    refs = [ref("old", digest(1), "test", "ann")._replace(kept=True), ref("new", digest(2), "", "ann")]
+    refs += [ref("train", digest(3), "train")._replace(kept=True), ref("other", digest(4), "")]
+    bucket = (0, [pack((r.group or r.digest, r) for r in refs)])
+    ranks = dict(units.unit_ranks(bucket, "keep", SEED))
+    assert {key: r.total for key, r in ranks.items()} == {("=test", "bee"): 2, ("=train", "bee"): 1, ("", "bee"): 1}
+    profiles = {key: splits.profile_of(r) for key, r in ranks.items()}
+    fractions = {"train": 0.5, "validation": 0.5}
+    wanted = units.carries(profiles, fractions, {"train": 0.1}, continues=True)  # nothing new is stated as train
+    assert set(wanted) == {("", "bee")}
+    cuts = dict(cut for ranked in ranks.items() for cut in units.cuts(ranked, wanted))
+    found = list(units.assign_split(bucket, "keep", SEED, cuts | {("train", "bee"): CUTS["bee"]}))
+    assert {r.key: r.split for r in unpack(e for e in found if isinstance(e, bytes))} == {
+        "old": "test", "new": "test", "train": "train", "other": "validation",
+    }  # fmt: skip
+
+
+def test_a_dataset_that_grows_by_single_images_keeps_its_shares():
+    """Each step adds one image, which --like keeps from then on; without the rounding of before all would be train."""
+    fractions = {"train": 0.8, "validation": 0.1, "test": 0.1}
+    there = collections.Counter(train=8, validation=1, test=1)
+    for number in range(90):
+        refs = [ref(f"{split}{i}", digest(1000 * len(split) + i), split)._replace(kept=True)
+                for split, count in there.items() for i in range(count)]  # fmt: skip
+        bucket = (0, [pack((r.digest, r) for r in [*refs, ref("new", digest(10**6 + number), "")])])
+        ranks = list(units.unit_ranks(bucket, "keep", SEED))
+        wanted = units.carries({key: splits.profile_of(r) for key, r in ranks}, fractions, {}, continues=True)
+        cuts = dict(cut for ranked in ranks for cut in units.cuts(ranked, wanted))
+        found = unpack(e for e in units.assign_split(bucket, "keep", SEED, cuts) if isinstance(e, bytes))
+        there.update(r.split for r in found if r.key == "new")
+    assert there == {"train": 80, "validation": 10, "test": 10}
+
+
+def test_stated_splits_that_are_far_from_the_shares_are_not_made_up_for():
+    assert splits.rounding_of({"train": 60, "test": 40}, {"train": 0.8, "test": 0.2}) == (0.0, 0.0)
+    assert splits.rounding_of({"train": 85, "test": 15}, {"train": 0.8, "dev": 0.0, "test": 0.2}) == (-5.0, 5.0)
+    assert splits.rounding_of({}, {"train": 0.8, "test": 0.2}) == (0.0, 0.0)
 
 
 def ref(key: str, content: str, split: str, group: str = "") -> Ref:
