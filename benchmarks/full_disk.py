@@ -4,8 +4,8 @@
 
 The output lies on a tmpfs of so many sizes, from a few KB to one that is only just too small: so the disk fills in
 every stage of a run. On each, the run ends with one sentence and not with a traceback, and an earlier dataset in the
-same folder is as it was. The same command with more room continues, and comes to the shards of a run that never lacked any. Linux
-only, because it mounts file systems. A line for each disk; exit status 1 where that is not so.
+same folder is as it was. The same command with more room continues, and comes to the shards of a run that never
+lacked any. Linux only, because it mounts file systems. A line for each disk; exit status 1 where that is not so.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def summary(**changes) -> Summary:
 
 
 CONTRACT = types.SimpleNamespace(
-    splits={"train": types.SimpleNamespace(shards=(1, 2)), "test": types.SimpleNamespace(shards=(3,))}
+    like=None, splits={"train": types.SimpleNamespace(shards=(1, 2)), "test": types.SimpleNamespace(shards=(3,))}
 )
 
 
