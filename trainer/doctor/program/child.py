@@ -11,6 +11,7 @@ import faulthandler
 import importlib
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -216,7 +217,7 @@ class Examination:
                 subject_planned = planned.subject(self.watcher, code, self.spec.program, variables, self.spec.deep)
                 if subject_planned is not None:
                     self._examine(subject_planned)
-        report = self._report([*self._old(code, stopped), *stopped, *self._out_of_order()], ended)
+        report = self._report([*self._old(code, stopped), *stopped, *self._out_of_order(code)], ended)
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
     def _proof(self, report: Report) -> Proof:
@@ -275,12 +276,18 @@ class Examination:
             return []
         return [dataclasses.replace(told, place=place.quoted if place else "")]
 
-    def _out_of_order(self) -> list[Finding]:
-        """Finds answers of predict that are compared with labels of another pass."""
-        for dataset, place in self.watcher.predicted:
-            if tfdata_steps.draws_anew(dataset) and self.watcher.passed_by_program(dataset):
-                told = catalogue.found("answers-out-of-order", "predict passes over it once, and the program again.")
-                return [dataclasses.replace(told, place="" if place is None else place.quoted)]
+    def _out_of_order(self, code: str) -> list[Finding]:
+        """Finds answers of predict that are compared with labels of another order."""
+        for data, place in self.watcher.predicted:
+            if isinstance(data, tf.data.Dataset):
+                wrong = tfdata_steps.draws_anew(data) and self.watcher.passed_by_program(data)
+                told = "predict passes over it once, and the program again."
+            else:  # an iterator of keras.preprocessing, whose labels are in the order of the files
+                wrong = bool(getattr(data, "shuffle", False)) and bool(re.search(r"\.(classes|labels)\b", code))
+                told = "The iterator has shuffle=True, and its classes are in the order of the files."
+            if wrong:
+                found = catalogue.found("answers-out-of-order", told)
+                return [dataclasses.replace(found, place="" if place is None else place.quoted)]
         return []
 
     def _old(self, code: str, stopped: list[Finding]) -> list[Finding]:

@@ -46,7 +46,7 @@ class Watcher:
     judged: True if the program's code calls evaluate or predict.
     loops: the training loops that the program writes itself, by model.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
-    predicted: (dataset, place) of each call of predict on a tf.data.Dataset.
+    predicted: (data, place) of each call of predict on a tf.data.Dataset, or on an iterator of keras.preprocessing.
     """
 
     def __init__(self, places: Places, on_fit: Trains, end_loop: Callable[[Loop], None]) -> None:
@@ -211,7 +211,7 @@ class Watcher:
         noted = self._note("predict", original)
 
         def predict(model: Any, x: Any, *args: Any, **options: Any) -> Any:
-            if not self._here.inside and isinstance(x, tf.data.Dataset):
+            if not self._here.inside and (isinstance(x, tf.data.Dataset) or hasattr(x, "index_array")):
                 self.predicted.append((x, self.places.of_caller()))
             return noted(model, x, *args, **options)
 

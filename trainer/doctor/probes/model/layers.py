@@ -8,8 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
-from pipelines.core.text import listed
+from pipelines.core.text import listed, plural
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
@@ -311,6 +312,31 @@ def padding(subject: Subject, clock: Clock) -> list[Finding]:
     ]
 
 
+def untracked(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds variables of a layer that Keras does not know, and therefore does not train."""
+    del clock
+    found: dict[str, Any] = {}
+    for layer in [subject.model, *flat_layers(subject.model)]:
+        if type(layer).__module__.partition(".")[0] in ("keras", "tf_keras"):
+            continue
+        known = {id(getattr(weight, "value", weight)) for weight in layer.weights}
+        for name, value in vars(layer).items():
+            for variable in value if isinstance(value, list | tuple) else [value]:
+                own = isinstance(variable, tf.Variable) and variable.trainable and id(variable) not in known
+                if own and variable.dtype.is_floating:
+                    found[f"{layer.name}.{name}"] = layer
+    if not found:
+        return []
+    return [
+        catalogue.found(
+            "variables-untracked",
+            f"{plural(len(found), 'tf.Variable is', 'tf.Variables are')} not among the weights of its layer: "
+            f"{listed(found, 6)}.",
+            name=next(iter(found)).rpartition(".")[2],
+        )
+    ]
+
+
 def _answers_at_its_end(layer: Any) -> bool:
     recurrent = isinstance(layer, keras.layers.LSTM | keras.layers.GRU | keras.layers.SimpleRNN)
     return recurrent and not layer.return_sequences and not layer.go_backwards
@@ -337,6 +363,7 @@ PROBES = (
     Probe("saturated units", saturated, ("images", "model"), 10),
     Probe("value range of augmentation layers", augmentation_range, ("images", "model"), 5),
     Probe("frozen random weights", frozen_random, ("model",), 5),
+    Probe("variables that Keras knows", untracked, ("model",), 2),
     Probe("padding at the end of sequences", padding, ("images", "model"), 3),
     Probe("precision of the weights", half_precision, ("model",), 2),
 )

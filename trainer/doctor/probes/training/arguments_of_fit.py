@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import numpy as np
 
-from pipelines.core.text import plural
+from pipelines.core.text import listed, plural
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
@@ -108,6 +111,65 @@ def settled(subject: Subject, clock: Clock) -> list[Finding]:
     ]
 
 
+def watched(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a callback that keeps the worst epoch, or waits for a number that is not there."""
+    del clock
+    training = _of_fit(subject)
+    found = []
+    known = {name for name, values in training.history.items() if values}
+    for callback in training.callbacks:
+        monitor, name = getattr(callback, "monitor", None), type(callback).__name__
+        if not isinstance(monitor, str) or not monitor:
+            continue
+        mode = str(getattr(callback, "mode", "auto"))
+        if name == "ModelCheckpoint" and not getattr(callback, "save_best_only", False):
+            continue
+        wrong = "min" if _is_score(monitor) else "max" if _is_loss(monitor) else ""
+        if wrong and (mode == wrong or _takes(callback) == wrong):
+            other = "max" if wrong == "min" else "min"
+            found.append(
+                catalogue.found(
+                    "callback-mode",
+                    f"{name}(monitor={monitor!r}, mode={wrong!r}) takes the {_EXTREME[wrong]} value for the best.",
+                    callback=name,
+                    monitor=monitor,
+                    extreme=_EXTREME[wrong],
+                    mode=other,
+                )
+            )
+        elif known and monitor not in known and training.epochs_run:
+            found.append(
+                catalogue.found(
+                    "callback-blind",
+                    f"{name} waits for {monitor!r}. An epoch tells {listed(sorted(known), 8)}.",
+                    callback=name,
+                    monitor=monitor,
+                )
+            )
+    return found
+
+
+_EXTREME = {"min": "least", "max": "greatest"}
+_SCORES = ("acc", "auc", "precision", "recall", "f1", "f_1", "iou", "dice", "r2", "kappa", "map")
+_LOSSES = ("loss", "error", "mae", "mse", "rmse", "mape", "perplexity", "entropy")
+
+
+def _is_score(monitor: str) -> bool:
+    """Tells whether a metric is better the greater it is, by its name."""
+    words = re.split(r"[_\W]+", monitor.lower().removeprefix("val_"))
+    return any(word.startswith(score) for word in words for score in _SCORES) and not _is_loss(monitor)
+
+
+def _is_loss(monitor: str) -> bool:
+    return any(loss in re.split(r"[_\W]+", monitor.lower()) for loss in _LOSSES)
+
+
+def _takes(callback: Any) -> str:
+    """Returns which value a callback takes for the best, after a training; "" if that is not known."""
+    operation = getattr(callback, "monitor_op", None)
+    return "min" if operation is np.less else "max" if operation is np.greater else ""
+
+
 def _of_fit(subject: Subject) -> Training:
     if subject.training is None or subject.training.kind != FIT:
         raise NotApplicable("it reads the arguments of fit; give the program itself")
@@ -115,6 +177,7 @@ def _of_fit(subject: Subject) -> Training:
 
 
 PROBES = (
+    Probe("what the callbacks watch", watched, (), 1.0),
     Probe("validation data", validated, (), 1.0),
     Probe("number of training steps", steps, (), 1.0),
     Probe("whether the loss had come to rest", settled, ("history",), 1.0),

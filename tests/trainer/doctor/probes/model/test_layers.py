@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from tests.support.doctor import batches, doctor, ids, only
@@ -152,3 +153,34 @@ def of_words(rows, *stack, mask=False):
 )
 def test_padding_that_nothing_masks(rows, stack, mask, expected):
     assert ids(of_words(rows, *stack(), mask=mask)) == expected
+
+
+# ---- variables
+
+
+@keras.saving.register_keras_serializable("tests")
+class Scaled(layers.Layer):
+    """Multiplies by a variable that Keras does or does not know."""
+
+    def __init__(self, tracked, **more):
+        super().__init__(**more)
+        self.tracked = tracked
+
+    def build(self, shape):
+        if self.tracked:
+            self.scale = self.add_weight(shape=(shape[-1],), initializer="ones", name="scale")
+        else:
+            self.scale = tf.Variable(np.ones(shape[-1], np.float32), name="scale")
+            self.seen = tf.Variable(0, trainable=False)
+
+    def call(self, inputs):
+        return inputs * self.scale
+
+
+@pytest.mark.parametrize(("tracked", "expected"), [(False, ["variables-untracked"]), (True, [])])
+def test_variables_of_an_own_layer(tracked, expected):
+    report = of(*dense(), Scaled(tracked))
+    assert ids(report) == expected
+    if expected:
+        assert "1 tf.Variable is not among" in report.findings[0].evidence
+        assert "scaled.scale" in report.findings[0].evidence

@@ -8,14 +8,15 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support.doctor import ids, only, subject
+from tests.support.doctor import ids, only, probe_of, subject
 from trainer.doctor import run_probes
 from trainer.doctor.probes.training import arguments_of_fit, overfit_one_batch
 from trainer.doctor.subject.training import Training
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
 Y = np.arange(96) % 2
-STEPS, SETTLED = arguments_of_fit.PROBES[1:]
+STEPS, SETTLED = (probe_of(arguments_of_fit, f) for f in (arguments_of_fit.steps, arguments_of_fit.settled))
+WATCHED = probe_of(arguments_of_fit, arguments_of_fit.watched)
 
 
 def given(training, history=None, y=Y, model=None):
@@ -90,3 +91,36 @@ def test_a_rate_that_is_too_low_for_the_steps_of_a_regression(rate, epochs, expe
     assert ids(report) == expected
     if expected:
         assert "600 steps" in report.findings[0].what
+
+
+HISTORY = {"loss": (1.0, 0.5), "val_loss": (1.0, 0.9), "accuracy": (0.5, 0.6), "val_accuracy": (0.5, 0.6)}
+
+
+@pytest.mark.parametrize(
+    ("callback", "expected"),
+    [
+        (keras.callbacks.EarlyStopping("val_accuracy", mode="min"), ["callback-mode"]),
+        (keras.callbacks.EarlyStopping("val_loss", mode="max"), ["callback-mode"]),
+        (keras.callbacks.ReduceLROnPlateau("val_auc", mode="min"), ["callback-mode"]),
+        (keras.callbacks.ModelCheckpoint("a.keras", "val_loss", save_best_only=True, mode="max"), ["callback-mode"]),
+        (keras.callbacks.ModelCheckpoint("a.keras", "val_loss", mode="max"), []),  # it keeps every epoch
+        (keras.callbacks.EarlyStopping("val_accuracy", mode="max"), []),
+        (keras.callbacks.EarlyStopping("val_accuracy"), []),
+        (keras.callbacks.EarlyStopping("val_loss"), []),
+        (keras.callbacks.EarlyStopping("val_error", mode="min"), ["callback-blind"]),
+        (keras.callbacks.EarlyStopping("val_acc"), ["callback-blind"]),
+        (keras.callbacks.LearningRateScheduler(lambda epoch: 0.1), []),
+    ],
+    ids=lambda value: getattr(value, "monitor", None) if not isinstance(value, list) else "",
+)
+def test_what_callbacks_watch(callback, expected):
+    report = of(WATCHED, {"epochs": 2, "epochs_run": 2, "history": HISTORY, "callbacks": (callback,)}, HISTORY)
+    assert ids(report) == expected
+
+
+def test_the_fix_of_a_mode_names_the_other_one():
+    callback = keras.callbacks.EarlyStopping("val_accuracy", mode="min")
+    found = only(of(WATCHED, {"callbacks": (callback,)}), "callback-mode")
+    assert (found.what, found.fix.split(",")[0]) == (
+        "EarlyStopping takes the least val_accuracy for the best", 'Write mode="max"',
+    )  # fmt: skip
