@@ -313,7 +313,7 @@ def padding(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def untracked(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds variables of a layer that Keras does not know, and therefore does not train."""
+    """Finds variables of a layer that Keras does not know and not train."""
     del clock
     found: dict[str, Any] = {}
     for layer in [subject.model, *flat_layers(subject.model)]:

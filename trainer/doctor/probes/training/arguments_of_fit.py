@@ -112,7 +112,7 @@ def settled(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def watched(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds a callback that keeps the worst epoch, or waits for a number that is not there."""
+    """Finds a callback that keeps the worst epoch, or waits for nothing."""
     del clock
     training = _of_fit(subject)
     found = []
@@ -165,7 +165,10 @@ def _is_loss(monitor: str) -> bool:
 
 
 def _takes(callback: Any) -> str:
-    """Returns which value a callback takes for the best, after a training; "" if that is not known."""
+    """Returns which value a callback takes for the best.
+
+    It is "" if that is not known, as before a training.
+    """
     operation = getattr(callback, "monitor_op", None)
     return "min" if operation is np.less else "max" if operation is np.greater else ""
 
