@@ -16,9 +16,10 @@ from pipelines.contract import Contract, json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core import reading
 from pipelines.core.elements import Ref
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, ContractError
 from pipelines.core.summary import reading_order
 from pipelines.core.text import listed, plural
+from pipelines.images import source_policy
 from pipelines.inputs import classes as class_files
 from pipelines.inputs.classes import Classes
 
@@ -125,8 +126,17 @@ def describe(directory: str, old: Contract) -> str:
 
 
 def _preprocessing(old: Contract) -> dict[str, Any]:
-    """Returns the options about pixels, by field name of `PrepareConfig`."""
+    """Returns the options about pixels, by field name of `PrepareConfig`.
+
+    Raises:
+      ContractError: another version made the dataset, and this one does not know how.
+    """
+    try:
+        policy = source_policy.from_notes(old.decode).noted()
+    except ValueError as e:
+        raise ContractError(f"contract.json: decode cannot be continued: {e}. Use the version that made it.") from e
     found = {
+        **policy,
         "size": old.image_shape[:2],
         "resize": old.resize.get("mode"),
         "filter": old.resize.get("filter"),

@@ -11,14 +11,16 @@ import shutil
 import pytest
 
 from pipelines import contract
+from pipelines.config import PrepareConfig
 from pipelines.core.errors import ConfigError, ContractError, LedgerError
 from pipelines.dataset import like
 from pipelines.inputs.classes import NO_CLASSES, Classes
+from pipelines.options import config_fields
 
 OLD = pathlib.Path(__file__).parents[2] / "data/format_1/uint8"
 PIXELS = {
     "size": (8, 8), "resize": "stretch", "filter": "area", "background": (255, 255, 255), "quality": "exact",
-    "normalize": "zscore", "encoding": "uint8",
+    "normalize": "zscore", "encoding": "uint8", "color_profile": "ignore",  # as versions without that option did
 }  # fmt: skip
 
 
@@ -35,6 +37,21 @@ def test_options_that_are_not_given_are_those_of_the_dataset(old):
     assert shares == json.loads((old / "stats/summary.json").read_text())["settings"]["splits"]
     given = like.inherited({"like": str(old), "splits": {"train": 1.0}, "size": (8, 8)})
     assert given["splits"] == {"train": 1.0}
+
+
+def test_every_option_about_pixels_is_continued(old):
+    made = contract.load(old)
+    decode = {**made.decode, "jpeg_quality": 90, "color_profile": "srgb", "jpeg_scaling": "2, 4 or 8"}
+    (old / "contract.json").write_text(dataclasses.replace(made, decode=decode).to_json())
+    found = like.inherited({"like": str(old)})
+    options = {f.name for f in config_fields.options(PrepareConfig) if f.metadata["group"] == "pixels"}
+    assert found.keys() == options | {"like", "splits"}
+    assert [found[name] for name in ("jpeg_quality", "color_profile", "quality")] == [90, "srgb", "fast"]
+    (old / "contract.json").write_text(
+        dataclasses.replace(made, decode={**made.decode, "color_profile": "p3"}).to_json()
+    )
+    with pytest.raises(ContractError, match="decode cannot be continued: color_profile should be one of srgb, ignore"):
+        like.inherited({"like": str(old)})
 
 
 def test_the_classes_of_a_file_are_inherited(old):
@@ -64,6 +81,7 @@ def test_a_damaged_summary_gives_no_options(old):
         ("normalize", "unit", "--normalize should be zscore, as"),
         ("encoding", "jpeg", "--encoding should be uint8, as"),
         ("quality", "fast", "--quality should be exact, as"),
+        ("color_profile", "srgb", "--color-profile should be ignore, as"),
     ],
 )
 def test_options_that_contradict_are_refused(old, option, value, message):
