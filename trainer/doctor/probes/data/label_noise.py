@@ -102,6 +102,8 @@ def _described(subject: Subject, clock: Clock) -> tuple[np.ndarray, np.ndarray]:
 
     def make() -> tuple[np.ndarray, np.ndarray]:
         sample = subject.splits[0].sample
+        if sample.images.ndim != 4:
+            raise NotApplicable("the inputs are no pictures")
         small = image_features.thumbnails(sample.images[:MOST], clock)
         return image_features.describe(small), sample.ids[:MOST]
 

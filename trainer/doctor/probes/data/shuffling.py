@@ -22,6 +22,7 @@ LEAST_LABELS = 64
 FEWER_RUNS = 0.5
 # The runs must also be so many deviations below the mean. This protects short passes and rare classes.
 FAR = 6.0
+ALIKE = 0.9  # share of the classes that a batch of a random order holds
 FEWEST_BATCHES, FEW_BATCHES, REPEATS = 6, 3, 3  # so many batches are few, where each comes so many times
 # Images that two passes must have in common, and the share of them with another label. A pass that changes its images
 # has none in common; one that draws labels anew (label smoothing, mixing) changes the images, too.
@@ -44,7 +45,17 @@ def mixed(subject: Subject, clock: Clock) -> list[Finding]:
     runs, expected, deviation = runs_of(labels)
     if runs >= FEWER_RUNS * expected or runs > expected - FAR * deviation:
         return []
+    if _are_mixed(labels, len(_train(subject).sample.batches[0].y)):
+        return []  # such as batches of so many images of each class
     return [_sorted(subject, labels, runs, expected)]
+
+
+def _are_mixed(labels: np.ndarray, size: int) -> bool:
+    """Tells whether batches hold as many classes as those of a random order."""
+    _, counts = np.unique(labels, return_counts=True)
+    expected = np.sum(1 - (1 - counts / len(labels)) ** size)
+    whole = range(0, len(labels) - size + 1, size)
+    return bool(whole) and bool(np.mean([len(np.unique(labels[i : i + size])) for i in whole]) >= ALIKE * expected)
 
 
 def runs_of(labels: np.ndarray) -> tuple[int, float, float]:

@@ -58,6 +58,19 @@ def test_few_batches_show_nothing():
     assert (ids(report), len(report.not_checked)) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (np.tile(np.repeat(np.arange(3), 4), 8), []),  # four images of each class in each batch of 12
+        (np.repeat(np.arange(3), 32), ["sorted-input"]),
+        (np.tile(np.repeat(np.arange(3), 12), 3)[:96], ["sorted-input"]),  # each batch is of one class
+    ],
+)
+def test_classes_in_order_within_batches_are_mixed(labels, expected):
+    batches = [(X[i : i + 12], labels[i : i + 12]) for i in range(0, 96, 12)]
+    assert ids(ask(shuffling.mixed, of_passes(batches))) == expected
+
+
 # ---- labels
 
 
