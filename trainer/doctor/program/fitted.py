@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.doctor import catalogue
 from trainer.doctor.finding import Finding
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.watch import Watcher, flat
@@ -17,6 +18,7 @@ from trainer.doctor.subject.data_forms import Form, Peeked
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import ARRAYS, EVALUATE, FIT, ITERABLE, LOOP, PYDATASET, TFDATA, Place, Training
 from trainer.doctor.tools import tfdata_steps
+from trainer.doctor.tools.broadcasts import Spread
 
 
 def peeked(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -175,11 +177,24 @@ def of_loop(watcher: Watcher, loop: Loop, deep: bool) -> Subject:
     if loop.elements:
         form = dataclasses.replace(data_forms.of(list(loop.elements)), again=False)
         train, problems = read_split.read(form, "train", Subject(deep=deep).times, shuffled=False)
+    if loop.spread is not None:
+        problems = [*problems, _spread(loop.spread)]
     samples = {"first_weights": loop.first_weights, "final_weights": final, "metrics": described.metrics}
     training = dataclasses.replace(described, **samples)
     return Subject(
         origin=DATASET, train=_open_ended(train), model=model, training=training, deep=deep, problems=tuple(problems)
     )
+
+
+def _spread(seen: Spread) -> Finding:
+    images = seen.outputs[0]
+    finding = catalogue.found(
+        "loss-broadcast",
+        f"What comes from the model has the shape {seen.outputs} and the other side {seen.other}: the result is "
+        f"({images}, {images}).",
+        case="in-loop",
+    )
+    return dataclasses.replace(finding, place=seen.place.quoted if seen.place is not None else "")
 
 
 def _open_ended(split: Split | None) -> Split | None:

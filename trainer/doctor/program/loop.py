@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.doctor.subject.sample import MAX_BYTES, MAX_IMAGES
 from trainer.doctor.subject.training import Place
+from trainer.doctor.tools.broadcasts import Spread
 
 
 @dataclasses.dataclass
@@ -22,6 +23,7 @@ class Loop:
     elements: (x, y) or (x, y, weight) of each step whose batch was kept.
     loss, optimizer: those of a LOOP; None where they were not seen.
     first_weights: the weights before the first step.
+    spread: an operation of a LOOP in which labels were spread over the outputs of all images.
     """
 
     kind: str
@@ -36,6 +38,7 @@ class Loop:
     optimizer: Any = None
     first_weights: list[np.ndarray] | None = None
     unlabelled: bool = False
+    spread: Spread | None = None
 
     @property
     def full(self) -> bool:

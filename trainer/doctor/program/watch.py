@@ -21,6 +21,7 @@ from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
 from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
 from trainer.doctor.tools import tfdata_steps
+from trainer.doctor.tools.broadcasts import Broadcasts
 
 # Methods of a model that are only noted, with their line.
 NOTED = ("load_weights", "save_weights", "save", "export")
@@ -29,6 +30,8 @@ NN_LOSSES = (
     "sparse_softmax_cross_entropy_with_logits", "softmax_cross_entropy_with_logits",
     "sigmoid_cross_entropy_with_logits",
 )  # fmt: skip
+
+FOLLOWED_STEPS = 2  # of a loop, in which each operation on the model's outputs is looked at
 
 Trains = Callable[[Any, dict[str, Any], Callable[[dict[str, Any]], Any]], Any]
 
@@ -248,7 +251,11 @@ class Watcher:
                 return original(layer, *args, **options)
             self._here.inputs = (layer, args[0])
             with self.inside():
-                return original(layer, *args, **options)
+                found = original(layer, *args, **options)
+            if id(layer) not in self.loops or self.loops[id(layer)].steps < FOLLOWED_STEPS:
+                self._here.spreads = self._here.spreads or Broadcasts(self.places.of_caller)
+                self._here.spreads.begin(found)
+            return found
 
         return __call__
 
@@ -280,6 +287,8 @@ class Watcher:
             loop = self._loop(model, LOOP)
             loop.optimizer, loop.loss = optimizer, loss
             loop.step(x, y, None)
+            if self._here.spreads is not None:
+                loop.spread = self._here.spreads.end() or loop.spread
             self._here.inputs = self._here.labels = None
             with self.inside():
                 found = original(optimizer, *args, **options)
@@ -306,11 +315,13 @@ class _Here(threading.local):
 
     inside: number of calls of Keras that run, on which others depend; what they call is not the user's.
     inputs: (model, x) of the last call of a model. labels: (loss, y) of the last call of a loss.
+    spreads: follows the outputs of the models up to the next step of an optimizer.
     """
 
     inside: int = 0
     inputs: tuple[Any, Any] | None = None
     labels: tuple[Any, Any] | None = None
+    spreads: Broadcasts | None = None
 
 
 class _Inside:

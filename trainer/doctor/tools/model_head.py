@@ -58,6 +58,16 @@ def head_of(subject: Subject) -> Head:
     return Head(outputs.shape[1], activation or _by_values(outputs), name)
 
 
+def activation_of(subject: Subject) -> str:
+    """Returns the activation of the outputs, which may have any shape.
+
+    Raises:
+      NotApplicable: there is no model or no image, or the model has several outputs.
+    """
+    outputs = subject.outputs
+    return _last_activation(subject.model)[0] or _by_values(outputs.reshape(-1, outputs.shape[-1]))
+
+
 def loss_of(model: Any) -> Loss:
     """Returns the loss that a model is compiled with.
 
@@ -86,7 +96,7 @@ def _last_activation(model: Any) -> tuple[str, str]:
     """
     operation = _last_operation(model)
     name = str(getattr(operation, "name", ""))
-    if isinstance(operation, keras.layers.Softmax) or type(operation).__name__ in ("Softmax", "Sigmoid"):
+    if type(operation).__name__ in ("Softmax", "Sigmoid", "Tanh", "Relu", "ReLU"):
         return type(operation).__name__.lower(), name
     activation = getattr(operation, "activation", None)
     if activation is not None:

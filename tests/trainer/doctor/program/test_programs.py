@@ -507,3 +507,23 @@ def test_metrics_without_a_name_are_weights(folder):
     found = one(run(folder, code), "metrics-as-loss-weights")
     assert found.place.startswith("train.py:23: model.compile")
     assert 'metrics=["accuracy"]' in found.fix
+
+
+def test_a_loop_whose_loss_spreads_labels_over_all_outputs(folder):
+    code = """
+    rows = rng.normal(size=(160, 3)).astype("float32")
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(8, activation="relu"), layers.Dense(1)])
+    optimizer = keras.optimizers.Adam(0.01)
+    @tf.function
+    def step(images, labels):
+        with tf.GradientTape() as tape:
+            outputs = model(images, training=True){squeezed}
+            loss = tf.reduce_mean(tf.square(labels - outputs))
+        optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+    for images, labels in tf.data.Dataset.from_tensor_slices((rows, rows.sum(axis=1))).repeat(3).batch(16):
+        step(images, labels)
+    """
+    report = run(folder, code.format(squeezed=""))
+    assert ids(report) == ["loss-broadcast"]
+    assert report.findings[0].place == "train.py:29: loss = tf.reduce_mean(tf.square(labels - outputs))"
+    assert ids(run(folder, code.format(squeezed="[:, 0]"))) == []

@@ -8,9 +8,14 @@ from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 
 ZERO = 0.5  # share of the images; padding and masks of a few images are no fault
+LEAST_IMAGES = 50
+UNBALANCED = 2.0  # images of the largest class to those of the smallest; below, weights may have other reasons
+REVERSED = 1.5  # weight of the largest class to that of the smallest
+ALIKE = 0.5  # correlation of log(images) and log(weight) over the classes; it is 1 for two
 
 
 def weights(subject: Subject, clock: Clock) -> list[Finding]:
@@ -40,6 +45,40 @@ def weights(subject: Subject, clock: Clock) -> list[Finding]:
     ]
 
 
+def against_balance(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds weights that grow with the number of images of a class, and do not fall."""
+    del clock
+    found = _weights(subject)
+    if found is None:
+        raise NotApplicable("there are no sample weights")
+    if subject.split("train").sample.labels.ndim > 2:
+        raise NotApplicable("an image has more than one label")
+    labels = subject.split("train").sample.labels_seen[: len(found)]
+    found = found[: len(labels)]
+    if not np.isfinite(found).all():
+        raise NotApplicable("some weights are no numbers")
+    ids, counts = np.unique(labels, return_counts=True)
+    means = np.array([found[labels == label].mean() for label in ids])
+    if len(ids) < 2 or counts.sum() < LEAST_IMAGES or means.min() <= 0:
+        raise NotApplicable("too few images of two classes with weights were seen to tell")
+    common, rare = int(counts.argmax()), int(counts.argmin())
+    more, heavier = counts[common] / counts[rare], means[common] / means[rare]
+    if more < UNBALANCED or heavier < REVERSED or np.corrcoef(np.log(counts), np.log(means))[0, 1] < ALIKE:
+        return []
+    names = [state.label_name(int(ids[i]), subject.labels, quoted=True) for i in (common, rare)]
+    return [
+        catalogue.found(
+            "class-weights-reversed",
+            f"{counts[common]:,} images of {names[0]} weigh {means[common]:.3g} each and {counts[rare]:,} of "
+            f"{names[1]} {means[rare]:.3g}: together {more * heavier:.3g} times as much, and {more:.3g} times "
+            "without weights.",
+            common=names[0],
+            rare=names[1],
+            impact=min(0.9, 1 - 1 / (more * heavier)),
+        )
+    ]
+
+
 def _weights(subject: Subject) -> np.ndarray | None:
     """Returns the weights of the training images that were seen.
 
@@ -57,4 +96,7 @@ def _weights(subject: Subject) -> np.ndarray | None:
     return None
 
 
-PROBES = (Probe("sample weights", weights, ("images",), 1),)
+PROBES = (
+    Probe("sample weights", weights, ("images",), 1),
+    Probe("weights against the balance of the classes", against_balance, ("images",), 1, exclusive=True),
+)

@@ -10,7 +10,16 @@ from trainer.doctor.finding import ERROR, WARNING, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import OUTPUT_BATCH, Subject
 from trainer.doctor.tools import metrics, task
-from trainer.doctor.tools.model_head import BINARY, CATEGORICAL, LINEAR, SIGMOID, SOFTMAX, head_of, loss_of
+from trainer.doctor.tools.model_head import (
+    BINARY,
+    CATEGORICAL,
+    LINEAR,
+    SIGMOID,
+    SOFTMAX,
+    activation_of,
+    head_of,
+    loss_of,
+)
 
 RANGES = {SIGMOID: (0.0, 1.0), SOFTMAX: (0.0, 1.0), "tanh": (-1.0, 1.0), "softsign": (-1.0, 1.0),
           "hard_sigmoid": (0.0, 1.0), "relu": (0.0, np.inf), "softplus": (0.0, np.inf)}  # fmt: skip
@@ -42,24 +51,39 @@ def activation(subject: Subject, clock: Clock) -> list[Finding]:
 def targets(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds targets that the head cannot give or that are far too large."""
     del clock
-    if not task.is_regression(subject):
+    wanted = subject.split("train").sample.labels
+    pictures = wanted.ndim > 2
+    if not (_is_compared(subject, wanted) if pictures else task.is_regression(subject)):
         raise NotApplicable("the targets are classes")
-    head, wanted = head_of(subject), subject.split("train").sample.labels.astype(np.float64)
-    low, high = RANGES.get(head.activation, (-np.inf, np.inf))
+    last = activation_of(subject) if pictures else head_of(subject).activation
+    wanted = wanted.astype(np.float64)
+    low, high = RANGES.get(last, (-np.inf, np.inf))
     outside = float(np.mean((wanted < low) | (wanted > high)))
     evidence = f"The targets are {wanted.min():.4g} to {wanted.max():.4g}, with a mean of {wanted.mean():.4g}"
     if outside > OUTSIDE:
         return [
             catalogue.found(
                 "head-range",
-                f"{evidence}; {outside:.0%} of them are outside of what {head.activation} gives, {low:g} to {high:g}.",
-                activation=head.activation,
+                f"{evidence}; {outside:.0%} of them are outside of what {last} gives, {low:g} to {high:g}.",
+                activation=last,
             )
         ]
+    if pictures:
+        return []  # a decoder has more layers than a head, and pixels of 0..255 have a finding of their own
     size = float(np.sqrt(np.mean(np.square(wanted))))
     if size <= LARGE_TARGETS or _ends_with_scaling(subject):
         return []
     return [catalogue.found("targets-unscaled", f"{evidence} and a deviation of {wanted.std():.4g}.")]
+
+
+def _is_compared(subject: Subject, wanted: np.ndarray) -> bool:
+    """Tells whether the loss compares outputs with targets of their shape.
+
+    So it does in an autoencoder.
+    """
+    loss = task.loss_name(subject.model)
+    known = loss in task.REGRESSION or loss == "binary_crossentropy"
+    return known and subject.outputs.shape[1:] == wanted.shape[1:] and bool(np.isfinite(wanted).all())
 
 
 def _ends_with_scaling(subject: Subject) -> bool:
@@ -137,9 +161,10 @@ def numbers(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds numbers that are to be predicted under a loss for classes."""
     del clock
     loss = loss_of(subject.model)
-    if not task.is_regression(subject):
-        return []
-    wanted = subject.split("train").sample.labels.astype(np.float64)
+    wanted = subject.split("train").sample.labels
+    if not task.is_regression(subject) or wanted.ndim > 2:
+        return []  # pixels of 0..1 may be taken for probabilities, and masks are classes
+    wanted = wanted.astype(np.float64)
     return [
         catalogue.found(
             "loss-of-numbers",

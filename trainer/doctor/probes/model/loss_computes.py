@@ -17,6 +17,8 @@ from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools.model_copy import copy_of
 
 IMAGES = 8
+COMPARED = 32  # images whose labels are compared with all outputs, if the loss spreads them
+ROUNDING = 1e-3
 
 
 def loss_computes(subject: Subject, clock: Clock) -> list[Finding]:
@@ -42,9 +44,48 @@ def loss_computes(subject: Subject, clock: Clock) -> list[Finding]:
     return [catalogue.found("loss-fails", f"{shapes} The loss of {len(labels)} labels is {loss}.", case="not-finite")]
 
 
+def broadcast(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a loss that changes with the number of axes of the labels."""
+    sample = subject.splits[0].sample
+    x, y = choose((sample.inputs, sample.targets), slice(COMPARED))
+    model = copy_of(subject.model)
+    try:
+        scores = model(x, training=False)
+    except Exception as e:  # `input-shape` reports it
+        raise NotApplicable("the model does not take the images") from e
+    clock.check()
+    if not hasattr(y, "shape") or not hasattr(scores, "shape"):
+        raise NotApplicable("there are several outputs")
+    count = len(y)
+    shapes = {tuple(y.shape), tuple(scores.shape)}
+    if count < 2 or shapes != {(count,), (count, 1)}:
+        return []
+    try:
+        model.compile("sgd", subject.model.loss, jit_compile=False)
+        given, alike = (
+            float(model.compute_loss(x, keras.ops.convert_to_tensor(labels), scores, None))
+            for labels in (y, np.reshape(y, scores.shape))
+        )
+    except Exception as e:  # `loss-fails` reports it
+        raise NotApplicable("the loss cannot be computed") from e
+    if not np.isfinite([given, alike]).all() or abs(given - alike) <= ROUNDING * max(abs(given), abs(alike)):
+        return []
+    return [
+        catalogue.found(
+            "loss-broadcast",
+            f"The labels have the shape {_shape(y)} and the model's outputs {_shape(scores)}. The loss of {count} "
+            f"images is {given:.4g}; with labels in the shape of the outputs it is {alike:.4g}.",
+            case="in-compile",
+        )
+    ]
+
+
 def _shape(values: Any) -> str:
     shapes = [("batch", *np.shape(part)[1:]) for part in keras.tree.flatten(values)]
     return ", ".join(map(str, shapes))
 
 
-PROBES = (Probe("whether the loss can be computed", loss_computes, ("images", "loss"), 20, matters=True),)
+PROBES = (
+    Probe("whether the loss can be computed", loss_computes, ("images", "loss"), 20, matters=True),
+    Probe("shapes of labels and outputs in the loss", broadcast, ("images", "loss"), 10),
+)

@@ -108,6 +108,42 @@ def test_sample_weights(weights, expected):
     assert ids(doctor(*sample_weights.PROBES, dataset=data)) == expected
 
 
+RARE = (np.arange(200) % 8 == 0).astype(np.int64)  # 25 of 200
+THREE = np.repeat([0, 1, 2], [120, 60, 20])
+
+
+def weighed(labels, of_class):
+    weights = np.array([of_class[label] for label in labels], np.float32)
+    return tf.data.Dataset.from_tensor_slices((X, labels, weights)).batch(20)
+
+
+@pytest.mark.parametrize(
+    ("labels", "of_class", "expected"),
+    [
+        (RARE, {0: 1.75, 1: 0.25}, ["class-weights-reversed"]),  # as the counts
+        (RARE, {0: 4.0, 1: 0.57}, ["class-weights-reversed"]),  # exchanged
+        (RARE, {0: 0.57, 1: 4.0}, []),
+        (RARE, {0: 1.0, 1: 1.0}, []),
+        (RARE, {0: 1.2, 1: 1.0}, []),
+        (RARE, {0: 1.0, 1: 0.0}, []),  # a class that is left out
+        (np.arange(200) % 20 // 9, {0: 1.0, 1: 2.0, 2: 1.0}, []),  # two alike and a rare one
+        (THREE, {0: 1.8, 1: 0.9, 2: 0.3}, ["class-weights-reversed"]),
+        (THREE, {0: 0.6, 1: 1.1, 2: 3.3}, []),
+        (THREE, {0: 1.0, 1: 3.0, 2: 0.5}, []),  # chosen by hand
+    ],
+)
+def test_weights_that_make_the_balance_worse(labels, of_class, expected):
+    assert ids(doctor(*sample_weights.PROBES, dataset=weighed(labels, of_class))) == expected
+
+
+def test_reversed_weights_are_told_before_the_imbalance():
+    report = doctor(*sample_weights.PROBES, *class_balance.PROBES[:1], dataset=weighed(RARE, {0: 1.75, 1: 0.25}))
+    assert ids(report) == ["class-weights-reversed", "imbalance"]
+    first, second = report.findings
+    assert "175 images of class 0 weigh 1.75 each and 25 of class 1 0.25" in first.evidence
+    assert second.follows == first.id
+
+
 # ---- pixels
 
 

@@ -95,6 +95,38 @@ def test_images_that_are_to_be_made_are_no_classes():
     assert any("numbers and not classes" in why for _, why in report.not_checked)
 
 
+def of_doubled(wanted, given):
+    return keras.ops.mean(keras.ops.abs(wanted - 2 * given + 1))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "activation", "loss", "expected"),
+    [
+        (-1, 1, "sigmoid", "mse", ["head-range"]),
+        (-1, 1, "sigmoid", "binary_crossentropy", ["head-range"]),
+        (-1, 1, "relu", "mae", ["head-range"]),
+        (-3, 3, "tanh", "mse", ["head-range"]),
+        (0, 255, "sigmoid", "mse", ["head-range"]),
+        (0, 255, None, "mse", []),
+        (0, 255, "relu", "mse", []),
+        (0, 1, "sigmoid", "binary_crossentropy", []),
+        (0, 1, "sigmoid", "mse", []),
+        (-1, 1, "tanh", "mse", []),
+        (-1, 1, None, "mse", []),
+        (-1, 1, "sigmoid", of_doubled, []),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_that_the_last_layer_cannot_give(low, high, activation, loss, expected, channels):
+    images = np.random.default_rng(0).uniform(low, high, (64, 4, 4, channels)).astype(np.float32)
+    keras.utils.set_random_seed(0)
+    stack = [layers.Conv2D(4, 3, padding="same"), layers.Conv2D(channels, 3, padding="same")]
+    model = keras.Sequential([keras.Input((4, 4, channels)), *stack, layers.Activation(activation)])
+    model.compile("adam", loss)
+    report = doctor(*head_range.PROBES, dataset=((images, images), (images, images)), model=model)
+    assert ids(report) == expected
+
+
 def test_the_balance_of_classes_is_not_asked_where_several_are_right():
     many, alike = np.array([[1, 1, 0]] * 60 + [[0, 1, 1]] * 4, np.float32), np.array([[1, 0, 0]] * 60 + [[0, 1, 0]] * 4)
     head = 3, "sigmoid", "binary_crossentropy"
@@ -172,3 +204,23 @@ def test_a_loss_that_is_not_a_number():
         return keras.ops.log(p - 10.0)
 
     assert "is nan" in only(of(loss_computes.PROBES, NUMBERS, 1, None, broken), "loss-fails").evidence
+
+
+class OwnSquares(keras.losses.Loss):
+    def call(self, wanted, given):
+        return keras.ops.square(wanted - given)
+
+
+@pytest.mark.parametrize(
+    ("labels", "loss", "expected"),
+    [
+        (NUMBERS[:, 0], OwnSquares(), ["loss-broadcast"]),
+        (NUMBERS, OwnSquares(), []),
+        (NUMBERS[:, 0], lambda wanted, given: keras.ops.square(wanted - given), []),  # Keras makes the shapes alike
+        (NUMBERS[:, 0], "mse", []),
+        (TWO, "binary_crossentropy", []),
+    ],
+)
+def test_a_loss_that_spreads_labels_over_all_outputs(labels, loss, expected):
+    report = of(loss_computes.PROBES, labels, 1, "sigmoid", loss)
+    assert ids(report) == expected
