@@ -122,6 +122,7 @@ class Examination:
             subject = Subject(origin=DATASET, model=model, training=training, deep=self.spec.deep)
             if examine:
                 training, train, validation, problems = fitted.with_data(training, arguments, self.spec.deep)
+                problems = (*problems, *self.watcher.vocabularies.compare(train, validation))
                 subject = dataclasses.replace(
                     subject, train=train, validation=validation, training=training, problems=problems
                 )

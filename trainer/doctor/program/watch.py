@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
+from trainer.doctor.program.vocabularies import LOOKUPS, Vocabularies
 from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.broadcasts import Broadcasts
@@ -49,6 +50,7 @@ class Watcher:
     judged: True if the program's code calls evaluate or predict.
     loops: the training loops that the program writes itself, by model.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
+    vocabularies: what lookup layers made of texts.
     predicted: (data, place) of each call of predict on a tf.data.Dataset, or on an iterator of keras.preprocessing.
     """
 
@@ -59,6 +61,7 @@ class Watcher:
         self.loops: dict[int, Loop] = {}
         self.predicted: list[tuple[Any, Place | None]] = []
         self.metrics_as_weights: tuple[Place | None, str] | None = None
+        self.vocabularies = Vocabularies()
         self._passed: list[Any] = []
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
@@ -99,6 +102,8 @@ class Watcher:
         self._put(keras.Model, "train_on_batch", self._train_on_batch)
         self._put(keras.Model, "predict", self._predict)
         self._put(tf.data.Dataset, "__iter__", self._iterated)
+        for kind in LOOKUPS:
+            self._put(kind, "adapt", self._adapt)
         for name in NOTED:
             self._put(keras.Model, name, functools.partial(self._note, name))
         self._put(keras.layers.Layer, "__call__", self._called)
@@ -235,6 +240,15 @@ class Watcher:
         """
         return any(step.dataset is dataset for passed in self._passed for step in tfdata_steps.steps(passed))
 
+    def _adapt(self, original: Any) -> Any:
+        def adapt(layer: Any, *args: Any, **options: Any) -> Any:
+            if not self._here.inside:
+                self.vocabularies.places[layer] = self.places.of_caller()
+            with self.inside():
+                return original(layer, *args, **options)
+
+        return adapt
+
     def _note(self, name: str, original: Any) -> Any:
         def noted(model: Any, *args: Any, **options: Any) -> Any:
             if self._here.inside:
@@ -247,6 +261,11 @@ class Watcher:
 
     def _called(self, original: Any) -> Any:
         def __call__(layer: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - it stands in for __call__
+            if isinstance(layer, LOOKUPS) and not self._here.inside:
+                with self.inside():
+                    made = original(layer, *args, **options)
+                self.vocabularies.note(layer, made)
+                return made
             if self._here.inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
                 return original(layer, *args, **options)
             self._here.inputs = (layer, args[0])

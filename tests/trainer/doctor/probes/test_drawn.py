@@ -102,3 +102,49 @@ def test_a_few_wrong_labels_are_enough_and_fewer_are_not():
         given = np.where(np.arange(200) < wrong, 1 - labels, labels)
         probes = [probe_of(label_noise, label_noise.mislabeled)]
         assert ids(run_probes.run(subject((images, given)), probes)) == expected
+
+
+# ---- tables
+
+
+TABLE = np.random.default_rng(0).normal([40, 20000, 70, 2.1], [15, 6000, 30, 1.5], (400, 4)).astype(np.float32)
+TRAIN, TEST = TABLE[:300], TABLE[300:]
+SCALED = (TRAIN - TRAIN.mean(axis=0)) / TRAIN.std(axis=0)
+LIKEWISE = (TEST - TRAIN.mean(axis=0)) / TRAIN.std(axis=0)
+TIMES = np.arange(400, dtype=np.float32) / 7
+WORDS = np.random.default_rng(1).integers(0, 9, (400, 12)) * (np.arange(12) < np.arange(400)[:, None] % 12)
+
+
+def of_tables(train, validation):
+    labels = np.arange(400) % 2
+    splits = (train, labels[: len(train)]), (validation, labels[: len(validation)])
+    return ids(run_probes.run(subject(*splits), train_validation_skew.PROBES))
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "expected"),
+    [
+        (SCALED, TEST, ["splits-differ-normalization"]),
+        (TRAIN, LIKEWISE, ["splits-differ-normalization"]),
+        (SCALED, np.round(TEST), ["splits-differ-normalization"]),  # a raw table of whole numbers
+        (SCALED, LIKEWISE, []),
+        (TRAIN, TEST, []),
+        (SCALED, LIKEWISE + np.array([9, 0, 0, 0], np.float32), []),  # one column goes on
+        (SCALED, LIKEWISE * 2, []),
+        (SCALED, LIKEWISE * 4, ["splits-differ-normalization"]),
+        (np.c_[SCALED, TIMES[:300]], np.c_[LIKEWISE, TIMES[300:]], []),
+        (TIMES[:300, None], TIMES[300:, None], []),  # a single column in the order of time
+        (WORDS[:300], WORDS[300:], []),
+        (WORDS[:300].astype(np.float32), WORDS[300:].astype(np.float32) * 5, []),
+        (SCALED.reshape(100, 3, 4), TEST.reshape(25, 4, 4)[:, :3], ["splits-differ-normalization"]),  # series
+        (SCALED.reshape(100, 3, 4), LIKEWISE.reshape(25, 4, 4)[:, :3], []),
+    ],
+)
+def test_a_table_that_is_scaled_in_one_split_only(train, validation, expected):
+    assert of_tables(train, validation) == expected
+
+
+def test_columns_that_are_nearly_always_empty_are_not_compared():
+    rng = np.random.default_rng(2)
+    empty = (rng.random((400, 50)) < np.where(np.arange(400) < 300, 0.004, 0.04)[:, None]) * rng.random((400, 50))
+    assert of_tables(empty[:300].astype(np.float32), empty[300:].astype(np.float32)) == []

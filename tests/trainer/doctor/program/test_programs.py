@@ -527,3 +527,24 @@ def test_a_loop_whose_loss_spreads_labels_over_all_outputs(folder):
     assert ids(report) == ["loss-broadcast"]
     assert report.findings[0].place == "train.py:29: loss = tf.reduce_mean(tf.square(labels - outputs))"
     assert ids(run(folder, code.format(squeezed="[:, 0]"))) == []
+
+
+def test_texts_that_two_vocabularies_turned_into_numbers(folder):
+    code = """
+    words = np.array("red green blue black white cold warm dry wet old".split())
+    texts = [" ".join(rng.choice(words[label::2], 8)) for label in y]
+    def numbers(some, layer=None):
+        if layer is None:
+            layer = layers.TextVectorization(output_sequence_length=8)
+            layer.adapt(some)
+        return layer(tf.constant(some)).numpy(), layer
+    train, made = numbers(texts[:120])
+    test, _ = numbers(texts[120:]{made})
+    model = keras.Sequential([keras.Input((8,)), layers.Embedding(12, 4), layers.GlobalAveragePooling1D(),
+                              layers.Dense(1, activation="sigmoid")])
+    model.compile(keras.optimizers.Adam(0.03), "binary_crossentropy", metrics=["accuracy"])
+    model.fit(train, y[:120], epochs=8, validation_data=(test, y[120:]), verbose=0)
+    """
+    first = run(folder, code.format(made="")).findings[0]
+    assert (first.id, first.place) == ("vocabularies-differ", "train.py:28: layer.adapt(some)")
+    assert "vocabularies-differ" not in ids(run(folder, code.format(made=", made")))

@@ -25,6 +25,13 @@ SHARPNESS = 0.5
 SOFTENED = 1.2
 
 
+# Of the columns of tables: share of the validation values beyond those of train, ratio of the deviations, and the share
+# of the columns that are so.
+BEYOND, RESCALED, MOST_COLUMNS = 0.5, 3.0, 0.5
+LEAST_COLUMNS = 2
+RARE = 0.05  # share of the rows; the deviation of a column that is nearly always 0 depends on chance
+
+
 @dataclasses.dataclass(frozen=True)
 class Figures:
     """Holds statistics of each image of a split.
@@ -54,6 +61,8 @@ def compare(subject: Subject, clock: Clock) -> list[Finding]:
         return [_sizes(train, other)]
     if min(len(train.sample), len(other.sample)) < FEWEST:
         raise NotApplicable(f"a split has fewer than {FEWEST} images in the sample")
+    if len(train.sample.shapes[0]) in (1, 2):
+        return _columns(train, other)
     if len(train.sample.shapes[0]) != 3 or train.sample.shapes[0][-1] not in (1, 3):
         raise NotApplicable("the images are not (height, width, 1 or 3)")
     a = figures(train, _class_weights(train, other))
@@ -121,6 +130,41 @@ def _normalization(train: Split, other: Split, a: Figures, b: Figures) -> list[F
             f"{scale * ratio:.3g}, which is {ratio:.3g} times as much, with a mean {shift:+.2g} deviations away.",
         )
     ]
+
+
+def _columns(train: Split, other: Split) -> list[Finding]:
+    """Finds tables of which one is scaled and the other is not.
+
+    The order of time may bring one column out of its range, but not most of them.
+    """
+    ours, theirs = (split.sample.images[:MOST] for split in (train, other))
+    if all((rows == np.rint(rows)).all() for rows in (ours, theirs)):
+        raise NotApplicable("the rows are whole numbers, such as words")
+    ours, theirs = (rows.reshape(-1, rows.shape[-1]).astype(np.float64) for rows in (ours, theirs))
+    used = np.logical_and.reduce([_varies(rows) & np.isfinite(rows).all(axis=0) for rows in (ours, theirs)])
+    if used.sum() < LEAST_COLUMNS:
+        raise NotApplicable(f"fewer than {LEAST_COLUMNS} columns have several values")
+    ours, theirs = ours[:, used], theirs[:, used]
+    beyond = ((theirs < ours.min(axis=0)) | (theirs > ours.max(axis=0))).mean(axis=0)
+    ratio = theirs.std(axis=0) / ours.std(axis=0)
+    apart = (beyond > BEYOND) | (np.abs(np.log(ratio)) > np.log(RESCALED))
+    if apart.mean() <= MOST_COLUMNS:
+        return []
+    worst = int(np.abs(np.log(ratio)).argmax())
+    number = int(np.flatnonzero(used)[worst])
+    return [
+        catalogue.found(
+            "splits-differ-normalization",
+            f"In {apart.sum()} of {len(apart)} columns the values differ by far. Column {number} has a mean of "
+            f"{ours[:, worst].mean():.4g} and a deviation of {ours[:, worst].std():.3g} in train, and "
+            f"{theirs[:, worst].mean():.4g} and {theirs[:, worst].std():.3g} in validation.",
+        )
+    ]
+
+
+def _varies(rows: np.ndarray) -> np.ndarray:
+    """Tells of each column whether enough rows differ from its usual value."""
+    return np.asarray((rows != np.median(rows, axis=0)).mean(axis=0) > RARE)
 
 
 def _ends(split: Split) -> str:
