@@ -42,6 +42,7 @@ class Probe:
     seconds: time limit; `--deep` multiplies it by subject.DEEPER.
     of_classes: True if the check makes sense of classes only, and not of numbers that are to be predicted.
     exclusive: True if it makes sense only where exactly one class is right of each image.
+    alone: True if it makes sense only where each image has a label of its own, and not a pair of images.
     matters: True if a program cannot be called healthy without this check.
     """
 
@@ -52,6 +53,7 @@ class Probe:
     of_classes: bool = False
     matters: bool = False
     exclusive: bool = False
+    alone: bool = False
 
     def missing(self, subject: Subject) -> list[str]:
         """Returns what the user would have to give for this probe."""
@@ -64,4 +66,6 @@ class Probe:
             return "the targets are numbers and not classes"
         if self.exclusive and task.is_multilabel(subject):
             return "several classes may be right of one image"
+        if self.alone and any(split.sample.has_pairs for split in subject.splits):
+            return "the labels are those of several inputs together"
         return ""

@@ -97,6 +97,11 @@ class Sample:
     def _alike(self) -> list[Batch]:
         return [batch for batch in self.batches if batch.x.shape[1:] == self.shapes[0]]
 
+    @property
+    def has_pairs(self) -> bool:
+        """Tells whether there are several inputs, as two images of one label."""
+        return any(batch.inputs is not None and len(keras.tree.flatten(batch.inputs)) > 1 for batch in self.batches)
+
     def __len__(self) -> int:
         return sum(len(batch.x) for batch in self.batches)
 

@@ -256,6 +256,6 @@ PROBES = (
         15,
         exclusive=True,
     ),
-    Probe("labels that can be learnt from the images", shuffled, ("images",), 25, exclusive=True),
-    Probe("likely wrong labels", mislabeled, ("images",), 25, exclusive=True),
+    Probe("labels that can be learnt from the images", shuffled, ("images",), 25, exclusive=True, alone=True),
+    Probe("likely wrong labels", mislabeled, ("images",), 25, exclusive=True, alone=True),
 )

@@ -188,4 +188,4 @@ def _finding(pairs: list[tuple[int, int]], train: Pictures, validation: Pictures
     )
 
 
-PROBES = (Probe("images in both splits", across, ("images", "validation"), 10.0),)
+PROBES = (Probe("images in both splits", across, ("images", "validation"), 10.0, alone=True),)

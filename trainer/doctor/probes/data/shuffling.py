@@ -209,6 +209,6 @@ PROBES = (
     Probe("classes mixed in the order", mixed, ("images",), 2.0, exclusive=True),
     Probe("another order every epoch", shuffled, ("images",), 2.0),
     Probe("batches that differ", same_batches, ("images",), 3.0),
-    Probe("labels that stay with their images", steady_labels, ("images",), 3.0),
+    Probe("labels that stay with their images", steady_labels, ("images",), 3.0, alone=True),
     Probe("each image once an epoch", repeated, ("dataset",), 2.0),
 )

@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.doctor import ids, only, subject
 from trainer.doctor import run_probes
-from trainer.doctor.probes.data import label_noise, leakage, shuffling
+from trainer.doctor.probes.data import conflicting_labels, label_noise, leakage, shuffling
 from trainer.doctor.subject.sample import Batch, Sample, class_ids
 from trainer.doctor.subject.subject import Split, Subject
 
@@ -152,3 +152,17 @@ def test_answers_are_not_renamed_to_classes_that_training_lacks():
     assert "labels-other-order" in ids(ask(label_noise.permuted, given(np.arange(90) % 5)))
     report = ask(label_noise.permuted, given(np.arange(90) % 3))
     assert "training has not all classes" in report.not_checked[0][1]
+
+
+# ---- pairs of images under one label
+
+
+def test_an_image_of_a_pair_has_no_label_of_its_own():
+    order = np.random.default_rng(1).permutation(96)
+    passes = [Sample((Batch(X[at], Y, inputs=[X[at], X[::-1]]),), class_ids(Y), True) for at in (np.arange(96), order)]
+    given = Subject(origin="dataset", train=Split("train", *passes), validation=Split("validation", *passes))
+    probes = [PROBE[f] for f in (shuffling.steady_labels, leakage.across, label_noise.shuffled, label_noise.mislabeled)]
+    report = run_probes.run(given, [*probes, *conflicting_labels.PROBES])
+    assert ids(report) == []
+    assert {why for _, why in report.not_checked} == {"the labels are those of several inputs together"}
+    assert len(report.not_checked) == 5
