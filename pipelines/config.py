@@ -18,7 +18,7 @@ from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.images.source_policy import COLOR_PROFILES, SourcePolicy
+from pipelines.images.source_policy import COLOR_PROFILES, DATA, SourcePolicy, check_bit_depth, value_range
 from pipelines.inputs import classes as class_files
 from pipelines.inputs import listing, webdataset
 from pipelines.inputs.classes import Classes
@@ -91,6 +91,7 @@ _CLASS_FILE = Syntax(class_files.read, lambda classes: classes.path, "FILE")
 _BALANCE = Syntax(_parse_balance, str, "MODE")
 _LABEL_FROM = Syntax(layout.check_label_from, str, "RULE")
 _AUGMENT = Syntax(_parse_augment, _show_augment, "LIST")
+_BIT_DEPTH = Syntax(check_bit_depth, str, "N|LOW..HIGH|data")
 _FILES, _PIXELS, _CLASSES, _RUN = "input and output", "pixels", "splits and balance", "shards and run"
 READING = "how the input is read"  # the group of the options that `look` has, too
 _TABLE_OPTIONS = {"encoding": "table_encoding"}  # fields of TableSpec that are called otherwise as options
@@ -263,6 +264,13 @@ class PrepareConfig:
         "Adobe RGB or CMYK: srgb converts them to sRGB, ignore takes their numbers as they are",
         choices=COLOR_PROFILES, group=_PIXELS,
     )  # fmt: skip
+    bit_depth: str = option(
+        "",
+        "the values of images with more than 8 bits a channel that become black and white: a number of bits such as 12 "
+        "(0 to 4095), a range such as -1024..3071, or data for the least and the greatest value of all such images; "
+        "values beyond are clipped",
+        syntax=_BIT_DEPTH, unset="16 bits, and a warning where few levels remain", group=_PIXELS,
+    )  # fmt: skip
     normalize: str = option(
         "zscore",
         "how pixel values are normalized: zscore to mean 0 and deviation 1 per channel over the originals of train, "
@@ -385,6 +393,10 @@ class PrepareConfig:
             _check_place(name, path)
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", self.dataset_name):
             raise ConfigError(f"--name should be a letter, then letters, digits and _. Received: {self.dataset_name!r}")
+        try:
+            check_bit_depth(self.bit_depth)
+        except ValueError as e:
+            raise ConfigError(f"--bit-depth {e}") from e
         self._check_layout()
         self._check_table()
         self._check_splits()
@@ -510,8 +522,11 @@ class PrepareConfig:
 
     @property
     def source_policy(self) -> SourcePolicy:
-        """Returns how the pixels of a file are understood."""
-        return SourcePolicy(self.color_profile)
+        """Returns how the pixels of a file are understood.
+
+        With --bit-depth data the range is not known yet.
+        """
+        return SourcePolicy(self.color_profile, None if self.bit_depth == DATA else value_range(self.bit_depth))
 
     @property
     def record_spec(self) -> RecordSpec:

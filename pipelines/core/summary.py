@@ -149,6 +149,7 @@ class Summary:
     lost_classes: dict[str, int] = dataclasses.field(default_factory=dict)  # class without any record -> its rejects
     reading: tuple[str, ...] = ()  # sentences that say how the input was read
     like: dict[str, int] = dataclasses.field(default_factory=dict)  # of --like: images "kept", "new", "gone"
+    depth: tuple[int, float, float] | None = None  # images with more than 8 bits, their least and greatest value
     layout: dict[str, Any] | None = None  # the fields of the `inputs.layout.Layout` of a folder
 
     @property

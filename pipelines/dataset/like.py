@@ -132,15 +132,16 @@ def _preprocessing(old: Contract) -> dict[str, Any]:
       ContractError: another version made the dataset, and this one does not know how.
     """
     try:
-        policy = source_policy.from_notes(old.decode).noted()
-    except ValueError as e:
+        policy = source_policy.from_notes(old.decode)
+    except (TypeError, ValueError) as e:
         raise ContractError(f"contract.json: decode cannot be continued: {e}. Use the version that made it.") from e
     found = {
-        **policy,
         "size": old.image_shape[:2],
         "resize": old.resize.get("mode"),
         "filter": old.resize.get("filter"),
         "background": tuple(old.decode.get("background") or ()) or None,
+        "color_profile": policy.color_profile,
+        "bit_depth": "" if policy.value_range is None else source_policy.stated(*policy.value_range),
         "quality": "exact" if old.decode.get("jpeg_scaling", "none") == "none" else "fast",
         "normalize": old.normalization.mode,
         "encoding": old.encoding,
@@ -160,7 +161,11 @@ def _refuse_other(directory: str, wanted: Mapping[str, Any], options: Mapping[st
 
 
 def _shown(value: Any) -> str:
-    return ("x" if len(value) == 2 else ",").join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (
+        ("x" if len(value) == 2 else ",").join(map(str, value))
+        if isinstance(value, tuple)
+        else str(value) or "the default"
+    )
 
 
 def _noted(directory: str, old: Contract) -> dict[str, Any]:

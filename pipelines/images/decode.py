@@ -50,8 +50,8 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
         lambda: _decode_any_jpeg(encoded, orientation, spec),
         lambda: tf.cond(
             is_png,
-            lambda: _decode_png(encoded, head, spec.background),
-            lambda: _decode_webp(encoded, head, spec.background),
+            lambda: _decode_png(encoded, head, spec),
+            lambda: _decode_webp(encoded, head, spec),
         ),
     )
     return resize(orient(pixels, orientation), spec)
@@ -96,6 +96,30 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
         raise formats.ImageError("undecodable", _first_sentence(e)) from e
 
 
+def extremes(data: bytes, header: Header, limits: Limits) -> tuple[float, float] | None:
+    """Returns the least and the greatest value of an image with deep pixels.
+
+    Alpha does not count. It is None for an image with 8 bits, and where the values cannot be told.
+
+    Raises:
+      ImageError: the pixels cannot be decoded.
+      MemoryError: they take more memory than this process may have.
+    """
+    if "16-bit" not in header.conversions:
+        return None
+    with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
+        if header.format != "png":
+            return formats.extremes(data, limits.max_pixels, limits.max_frames)
+        try:
+            values = tf.io.decode_png(data, dtype=tf.uint16).numpy()
+        except tf.errors.ResourceExhaustedError as e:
+            raise MemoryError from e
+        except tf.errors.OpError as e:
+            raise formats.ImageError("undecodable", _first_sentence(e)) from e
+    colors = values[..., : values.shape[-1] - (values.shape[-1] + 1) % 2]  # 2 and 4 channels end with alpha
+    return float(colors.min()), float(colors.max())
+
+
 def _first_sentence(error: tf.errors.OpError) -> str:
     text = " ".join(str(error.message).split())
     return text.partition("} ")[2][:200] or text[:200]
@@ -124,7 +148,7 @@ def _decoder(
     if read is None:
         decode = _decode_png if format_ == "png" else _decode_webp
         traced = tf.function(
-            lambda b: resize(orient(decode(b, _head(b), spec.background), orientation), spec),
+            lambda b: resize(orient(decode(b, _head(b), spec), orientation), spec),
             input_signature=[tf.TensorSpec([], tf.string)],
             autograph=False,  # all control flow is written as ops; autograph would leave generated files behind
         )
@@ -220,7 +244,7 @@ def _head(encoded: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_raw(tf.strings.substr(tf.strings.join([encoded, b"\0" * 32]), 0, 32), tf.uint8)
 
 
-def _decode_png(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+def _decode_png(encoded: tf.Tensor, head: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     depth, color_type = head[24], head[25]  # fields of the IHDR chunk, which comes first
 
     def palette() -> tf.Tensor:
@@ -236,12 +260,12 @@ def _decode_png(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int,
 
     return tf.cond(
         tf.equal(depth, 16),
-        lambda: _rgb(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16), background),
-        lambda: _rgb(tf.cond(tf.equal(color_type, 3), palette, direct), background),
+        lambda: _rgb(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16), spec),
+        lambda: _rgb(tf.cond(tf.equal(color_type, 3), palette, direct), spec),
     )
 
 
-def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     riff = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"RIFF"), tf.uint8)))
     webp = tf.reduce_all(tf.equal(head[8:12], tf.constant(list(b"WEBP"), tf.uint8)))
     extended = tf.reduce_all(tf.equal(head[12:16], tf.constant(list(b"VP8X"), tf.uint8)))
@@ -255,10 +279,10 @@ def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, background: tuple[int, int
     # channels=0 (as stored) is used because only libwebp knows whether there is alpha: the header's flag may be wrong.
     # The op must never get an animation: TensorFlow 2.21 then writes beyond its buffer and the process crashes.
     image = tf.image.decode_webp(checked, channels=0)  # (1, h, w, 3 or 4)
-    return _rgb(tf.reshape(image, tf.shape(image)[-3:]), background)
+    return _rgb(tf.reshape(image, tf.shape(image)[-3:]), spec)
 
 
-def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+def _rgb(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     """Composites pixels over the background and rounds them once to 8 bits.
 
     A large picture is processed in bands of rows: the floats of a full picture take 12 to 24 times its bytes.
@@ -277,29 +301,35 @@ def _rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
         bands = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=(None, None, 3))
         _, bands = tf.while_loop(
             lambda i, _: i < count,
-            lambda i, bands: (i + 1, bands.write(i, _band_rgb(pixels[i * rows : (i + 1) * rows], background))),
+            lambda i, bands: (i + 1, bands.write(i, _band_rgb(pixels[i * rows : (i + 1) * rows], spec))),
             (tf.constant(0), bands),
             parallel_iterations=1,
         )
         return bands.concat()
 
-    rgb = tf.cond(shape[0] <= rows, lambda: _band_rgb(pixels, background), banded)
+    rgb = tf.cond(shape[0] <= rows, lambda: _band_rgb(pixels, spec), banded)
     rgb.set_shape((None, None, 3))
     return rgb
 
 
-def _band_rgb(pixels: tf.Tensor, background: tuple[int, int, int]) -> tf.Tensor:
+def _band_rgb(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     deep = pixels.dtype == tf.uint16
     real = tf.float64 if deep else tf.float32  # rounds like exact arithmetic, as no value is halfway
     top = pixels.dtype.max
     alpha = tf.cast(pixels[..., 3:], real) / top  # (h, w, 1), or (h, w, 0) without alpha
 
+    def levels() -> tf.Tensor:
+        values = tf.cast(pixels[..., :3], real)
+        if not deep or spec.source.value_range is None:
+            return values / (top / 255)
+        low, high = spec.source.value_range
+        return tf.clip_by_value((values - low) / ((high - low) / 255), 0.0, 255.0)
+
     def opaque() -> tf.Tensor:
-        return rounded(tf.cast(pixels[..., :3], real) / (top / 255)) if deep else pixels[..., :3]
+        return rounded(levels()) if deep else pixels[..., :3]
 
     def composite() -> tf.Tensor:
-        over = tf.cast(pixels[..., :3], real) / (top / 255)
-        return rounded(over * alpha + tf.constant(background, real) * (1 - alpha))
+        return rounded(levels() * alpha + tf.constant(spec.background, real) * (1 - alpha))
 
     rgb = tf.cond(tf.reduce_all(alpha >= 1), opaque, composite)
     rgb.set_shape((None, None, 3))

@@ -8,7 +8,8 @@ Policies, applied and counted:
   EXIF orientation   applied (JPEG, PNG, WebP in the graph; others by `canonical`)
   alpha              composited over `background`
   gray, palette      repeated into, or looked up as, RGB
-  16 bit             value / 257, rounded (65535 -> 255): the full range is kept, nothing saturates
+  16 bit             value / 257, rounded (65535 -> 255): the full range is kept, nothing saturates; or the values of
+                     `SourcePolicy.value_range` become 0..255
   colour profile     an image with an ICC profile that is not sRGB is converted to sRGB by `canonical`
   CMYK               by its profile; without one R = C * K / 255 on Adobe's inverted values
   animation          the first frame
@@ -19,9 +20,10 @@ from __future__ import annotations
 import functools
 import io
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from pipelines.core.elements import IMAGE_FORMATS, Header
 from pipelines.images import bounded_header, color_profile, exif, file_kinds
@@ -29,12 +31,14 @@ from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
 FORMATS = IMAGE_FORMATS
+_OWN_RANGE = ("PPM", "JPEG2000")  # they state their depth, and Pillow brings it to 16 bits
 _OWN_FORMATS = tuple(name for name in FORMATS if name != "HEIF")  # those that Pillow reads itself
 WEBP_ANIMATION = 0x02  # the flag in byte 20 of an extended WebP (RFC 9649, 2.7)
 MAX_PIXELS, MAX_FRAMES = Limits.max_pixels, Limits.max_frames
 _GRAPH_FORMATS = ("JPEG", "PNG", "WEBP")
 _BAND = 1 << 18  # pixels divided at a time
 _PILLOWS_TEXT_LIMITS = ("Decompressed data too large", "Too much memory used in text chunks")
+_GIVE_RANGE = ": give --bit-depth LOW..HIGH, or --bit-depth data."
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -158,7 +162,7 @@ def canonical(
       True
     """
     header, image = opened(data, max_pixels, max_frames, policy)
-    return data if header.in_graph else as_png(_decoded(header, image))
+    return data if header.in_graph else as_png(_decoded(header, image, policy))
 
 
 def decoded(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy) -> Image.Image:
@@ -167,7 +171,7 @@ def decoded(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy)
     Raises:
       ImageError: as `canonical`.
     """
-    return _decoded(*opened(data, max_pixels, max_frames, policy))
+    return _decoded(*opened(data, max_pixels, max_frames, policy), policy)
 
 
 def as_png(image: Image.Image) -> bytes:
@@ -177,11 +181,45 @@ def as_png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def _decoded(header: Header, image: Image.Image) -> Image.Image:
+def extremes(data: bytes, max_pixels: int, max_frames: int) -> tuple[float, float] | None:
+    """Returns the least and the greatest value of a deep gray image.
+
+    It is None for another image, for one without a finite value, and for a format that states its own range.
+
+    Raises:
+      ImageError: the pixels cannot be decoded.
+    """
+    header, image = opened(data, max_pixels, max_frames)
+    if image.mode not in _DEEP_MODES or image.format in _OWN_RANGE:
+        return None
+    try:
+        image.seek(0)
+        ends = [(values.min(), values.max()) for values in map(_finite, _bands(image)) if values.size]
+    except MemoryError:
+        raise
+    except Exception as e:  # decoders raise almost any exception on damaged data
+        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
+    finally:
+        image.close()
+    return (float(min(low for low, _ in ends)), float(max(high for _, high in ends))) if ends else None
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    finite: np.ndarray = values[np.isfinite(values)]
+    return finite
+
+
+def _decoded(header: Header, image: Image.Image, policy: SourcePolicy) -> Image.Image:
+    if policy.value_range is not None and _loses_depth(image):
+        raise ImageError(
+            "unsupported-pixels",
+            "Only 8 of the 16 bits of this colour image can be read, so --bit-depth cannot be applied. Convert it to "
+            "PNG without a colour profile first.",
+        )
     try:
         image.seek(0)
         image.load()
-        made = turned(as_meant(image, header), header)
+        made = turned(as_meant(image, header, policy), header)
         return made.copy() if made is image else made  # `close` below would take its pixels away
     except (ImageError, MemoryError):
         raise
@@ -191,16 +229,17 @@ def _decoded(header: Header, image: Image.Image) -> Image.Image:
         image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
 
 
-def as_meant(image: Image.Image, header: Header) -> Image.Image:
+def as_meant(image: Image.Image, header: Header, policy: SourcePolicy) -> Image.Image:
     """Returns an image as L, LA, RGB or RGBA, in sRGB if its header says so.
 
     Raises:
       ImageError: as `eight_bit`.
     """
+    ends = None if image.format in _OWN_RANGE else policy.value_range
     if _CONVERTED not in header.conversions:
-        return eight_bit(image)
+        return eight_bit(image, ends)
     icc = image.info["icc_profile"]
-    converted = color_profile.to_srgb(image if image.mode == "CMYK" else eight_bit(image), icc)
+    converted = color_profile.to_srgb(image if image.mode == "CMYK" else eight_bit(image, ends), icc)
     del converted.info["icc_profile"]  # Pillow would write that of sRGB into the PNG
     return converted
 
@@ -288,13 +327,17 @@ def _png_depth(image: Image.Image) -> int:
     return depth[0] if depth else 8
 
 
-def eight_bit(image: Image.Image) -> Image.Image:
+def eight_bit(image: Image.Image, value_range: tuple[float, float] | None = None) -> Image.Image:
     """Converts any Pillow image to L, LA, RGB or RGBA with 8 bits per channel.
 
     These are the kinds of PNG that `_rgb` of `decode.py` then converts to RGB in the graph.
 
+    Args:
+      value_range: the values of deep pixels that become 0 and 255; what lies beyond is clipped. None is 0 and 65535.
+
     Raises:
-      ImageError: pixels are floating-point numbers, or 32-bit integers beyond 0..65535.
+      ImageError: without a range, pixels are floating-point numbers, or 32-bit integers beyond 0..65535; or a pixel is
+        no number.
 
     Example:
       >>> from PIL import Image
@@ -302,27 +345,64 @@ def eight_bit(image: Image.Image) -> Image.Image:
       >>> image.mode, image.getpixel((0, 0))
       ('L', 255)
     """
-    if image.mode == "F":
-        raise ImageError("unsupported-pixels", "Floating-point pixels have no stated range; convert them first.")
+    if image.mode == "F" and value_range is None:
+        raise ImageError("unsupported-pixels", f"Floating-point pixels have no stated range{_GIVE_RANGE}")
     if image.mode in _DEEP_MODES:
-        return Image.fromarray(_divided(image))
+        bands = _bands(image)
+        reduced = map(_divided, bands) if value_range is None else (_stretched(b, *value_range) for b in bands)
+        return Image.fromarray(np.concatenate(list(reduced)))
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         return image if "transparency" not in image.info else image.convert("RGBA")
     return image.convert("RGBA" if "transparency" in image.info or image.mode in ("PA", "La", "RGBa") else "RGB")
 
 
-def _divided(image: Image.Image) -> np.ndarray:
-    """Converts a deep gray image to uint8 (h, w): divides by 257 and rounds.
+def _loses_depth(image: Image.Image) -> bool:
+    """Tells whether Pillow reads only the upper 8 of 16 bits of an image."""
+    if image.mode in _DEEP_MODES:
+        return False
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return bool(max(image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, (8,))) > 8)
+    return image.format == "PNG" and _png_depth(image) == 16
 
-    It converts bands of rows, since the complete image in 64 bits is large.
+
+def _bands(image: Image.Image) -> Iterator[np.ndarray]:
+    """Yields the values of a deep gray image in bands of rows.
+
+    The complete image in 64 bits would be large.
     """
+    image.load()
     width, height = image.size
-    out = np.empty((height, width), np.uint8)
     rows = max(1, _BAND // width)
+    # Pillow reads 32 bits without a sign as numbers with one.
+    unsigned = isinstance(image, TiffImagePlugin.TiffImageFile) and image.mode == "I" and _is_unsigned(image)
     for top in range(0, height, rows):
-        band = image.crop((0, top, width, min(top + rows, height)))
-        values = np.asarray(band).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError("unsupported-pixels", "32-bit pixels beyond 0..65535 have no stated range.")
-        out[top : top + rows] = (values + 128) // 257
-    return out
+        values = np.asarray(image.crop((0, top, width, min(top + rows, height))))
+        yield values.astype(np.uint32) if unsigned else values
+
+
+def _is_unsigned(image: TiffImagePlugin.TiffImageFile) -> bool:
+    return bool(image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) == (1,))
+
+
+def _divided(values: np.ndarray) -> np.ndarray:
+    """Divides values by 257 and rounds; returns uint8."""
+    whole = values.astype(np.int64)
+    low, high = int(whole.min()), int(whole.max())
+    if low < 0 or high > 65535:
+        raise ImageError(
+            "unsupported-pixels", f"Pixels of {low}..{high}, beyond 0..65535, have no stated range{_GIVE_RANGE}"
+        )
+    divided: np.ndarray = ((whole + 128) // 257).astype(np.uint8)
+    return divided
+
+
+def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Brings low..high to 0..255, clips the rest and rounds; returns uint8.
+
+    `decode.py` has the same arithmetic for PNG.
+    """
+    if np.isnan(values).any():
+        raise ImageError("unsupported-pixels", "Some of its pixels are no number (NaN).")
+    scaled = (values.astype(np.float64) - low) / ((high - low) / 255)
+    reduced: np.ndarray = np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+    return reduced

@@ -38,7 +38,9 @@ def draw(
     """
     header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
     try:
-        return header, _drawn(header, image, side, background, stretch)
+        return header, _drawn(
+            header, formats.as_meant(_reduced(image, side), header, policy), side, background, stretch
+        )
     except (ImageError, MemoryError):
         raise
     except Exception as e:  # decoders raise almost any exception on damaged data
@@ -47,13 +49,17 @@ def draw(
         image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
 
 
-def _drawn(
-    header: Header, image: Image.Image, side: int, background: tuple[int, int, int], stretch: bool
-) -> Image.Image:
+def _reduced(image: Image.Image, side: int) -> Image.Image:
+    """Loads the pixels of an image, of a JPEG at a fraction of its size."""
     image.seek(0)
-    image.draft("RGB", (2 * side, 2 * side))  # decodes a JPEG at a fraction of its size, which is faster
+    image.draft("RGB", (2 * side, 2 * side))
     image.load()
-    small = formats.as_meant(image, header)
+    return image
+
+
+def _drawn(
+    header: Header, small: Image.Image, side: int, background: tuple[int, int, int], stretch: bool
+) -> Image.Image:
     if stretch:
         small = small.resize((side, side), Image.Resampling.BOX)
     else:

@@ -31,6 +31,7 @@ from pipelines.plan.balance import Copies
 from pipelines.work_dir import Work
 
 MOST_REASONS = 8  # reasons of rejects that an error names
+FEW_LEVELS = 128  # of 256; fewer are said
 MOST_DETAIL = 300  # characters of a reject's sentence that an error shows
 
 
@@ -126,11 +127,12 @@ def summarize(
         lost_classes=_lost(rejected, reading.images, {label for labels in plan.natural.values() for label in labels}),
         reading=(*reading.told, *([order] if order else [])),
         like={name: kept[name] for name in ("kept", "new", "gone")} if config.like else {},
+        depth=totals.depth,
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
-        *_straddling_warning(work),
+        *_depth_warnings(summary, config), *_straddling_warning(work),
         *_lost_warning(summary.lost_classes), *like_warnings, *_new_classes_warning(plan, old),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
@@ -319,6 +321,41 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         wanted = plan.copies.get(label)
         if wanted is not None and config.balance != "none" and wanted.base >= config.max_copies:
             yield f"Class {label} stays below its target: --max-copies {config.max_copies} was reached."
+
+
+def _depth_warnings(summary: Summary, config: PrepareConfig) -> Iterator[str]:
+    """Warns where few gray levels are left of images with more than 8 bits."""
+    if summary.depth is None:
+        return
+    images, low, high = summary.depth
+    clipped = summary.conversions.get("clipped", 0)
+    if clipped:
+        yield (
+            f"Of {text.plural(images, 'image')} with more than 8 bits a channel, {clipped} "
+            f"{'has' if clipped == 1 else 'have'} values beyond --bit-depth {config.bit_depth}, which were clipped: "
+            f"the values reach from {low:g} to {high:g}."
+        )
+    levels = _level(high, config) - _level(low, config) + 1
+    if levels > FEW_LEVELS:
+        return
+    ends = f"{low:.0f}..{high:.0f}"
+    if config.source_policy.value_range is None:
+        bits = max(8, int(high).bit_length())
+        done = "after division by 257"
+        remedy = f"--bit-depth {bits}, or --bit-depth data" if bits < 16 else "--bit-depth data"
+    else:
+        done, remedy = f"with --bit-depth {config.bit_depth}", "a range that fits, or --bit-depth data"
+    yield (
+        f"{text.plural(images, 'image')} {'has' if images == 1 else 'have'} more than 8 bits a channel, but "
+        f"{'uses' if images == 1 else 'use'} only {ends}: {done} {text.plural(levels, 'level')} of 256 remain. "
+        f"Give {remedy}."
+    )
+
+
+def _level(value: float, config: PrepareConfig) -> int:
+    """Returns the level 0..255 that a value of a deep pixel becomes."""
+    low, high = config.source_policy.value_range or (0, 65535)
+    return round(min(max((value - low) / (high - low), 0), 1) * 255)
 
 
 def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:

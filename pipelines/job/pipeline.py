@@ -1,8 +1,9 @@
 """Builds the Beam graph of `prepare` from top to bottom.
 
 The graph shuffles references to images and never pixels: see docs/design.md. Every stage is a thin wrapper around a
-pure function of another module. A comment at each stage names the element type. The graph has three jobs:
+pure function of another module. A comment at each stage names the element type. The graph has up to four jobs:
 
+`measure` runs first, and only if the range of deep pixels is to be found from the images.
 `write` reads the images and writes the shards.
 `analyze` is the job of TensorFlow Transform. It reads one row for each shard. It runs in a process of its own, which
 loads its modules and builds the job while `write` decodes images.
@@ -120,6 +121,26 @@ def write(
     _write_lines(work, "duplicates", assigned.duplicates)
     _write_lines(work, "unused", items.unused)
     _write_lines(work, "straddling", assigned.straddling)
+
+
+def measure(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work: Work) -> None:
+    """Builds the job that finds the range of the values of deep pixels.
+
+    It writes [[low, high]] of all images to work_dir.VALUE_RANGE, or [] if no image has more than 8 bits.
+    """
+    start_workers = functools.partial(pool.decoders, config.workers, config.input)
+    listed = (
+        pipeline
+        | "Input" >> beam.Create([config.input])
+        | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
+    )
+    (
+        listed.batches  # (number, packed Sources), at most BATCH
+        | "SpreadBatches" >> beam.Reshuffle()
+        | "Measure" >> beam.ParDo(stages.Measure(start_workers, config.limits, config.source_policy))  # (low, high)
+        | "WidestRange" >> beam.CombineGlobally(stages.Widest())
+        | "NoteRange" >> beam.Map(stages.note_range, work)
+    )
 
 
 def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:

@@ -21,6 +21,7 @@ from pipelines.contract import Contract, ledger
 from pipelines.core import elements, errors, progress, wildcards
 from pipelines.core.summary import Summary
 from pipelines.dataset import like
+from pipelines.images.source_policy import DATA, stated
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
 from pipelines.job import accounting, pipeline, publish, worker_versions
@@ -96,6 +97,8 @@ def prepare(
         made_by = worker_versions.here()
         work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config), made_by)
         _log.info("Runs on %s.", the_engine.name)
+        if config.bit_depth == DATA:
+            config = _with_range(config, reading.spec, work, the_engine)
         _run_jobs(config, reading.spec, work, the_engine, old)
         plan = accounting.read_plan(work)
         seconds = time.monotonic() - started
@@ -113,6 +116,25 @@ def prepare(
         made = publish.make_contract(config, work, plan, summary, totals, old)
         contract = publish.publish(output, work, made, summary, totals.ledgers)
     return Result(contract, summary)
+
+
+def _with_range(
+    config: PrepareConfig, spec: InputSpec, work: work_dir.Work, the_engine: engine.Engine
+) -> PrepareConfig:
+    """Returns the configuration with the range of deep pixels that the images have."""
+    progress.begin("measuring", 0)
+    with progress.shown():
+        job = the_engine.new_job()
+        pipeline.measure(job, config, spec, work)
+        the_engine.finish(job)
+    found = json.loads(storage.read_text(work.path(work_dir.VALUE_RANGE)))
+    if not found:
+        _log.info("No image has more than 8 bits a channel: --bit-depth data changes nothing.")
+        return dataclasses.replace(config, bit_depth="")
+    [(low, high)] = found
+    depth = stated(low, high if high > low else low + 1)
+    _log.info("The images with more than 8 bits a channel have the values %s.", depth)
+    return dataclasses.replace(config, bit_depth=depth)
 
 
 def _run_jobs(

@@ -74,7 +74,9 @@ def make_contract(
             "background": list(config.background),
             "exif_orientation": "applied",
             "alpha": "composited over background",
-            "sixteen_bit": "value / 257, rounded",
+            "sixteen_bit": "value / 257, rounded"
+            if config.source_policy.value_range is None
+            else "(value - low) / (high - low) * 255, clipped and rounded",
             "cmyk": "C * K / 255 on inverted values",
             **config.source_policy.noted(),
             "animation": "first frame",

@@ -22,6 +22,7 @@ class Totals:
     levels: split -> histogram of the pixels of the originals, int64 (3, 256).
     thumbnails: the thumbnails of all shards, for the report.
     source_digest: the sum of the shards' digests modulo 2**256, which does not depend on their order.
+    depth: the images with more than 8 bits whose values were measured, and the least and the greatest of the values.
     weighted: whether the weight of any record differs from 1.
     """
 
@@ -35,6 +36,7 @@ class Totals:
         self.thumbnails: list[Thumbnail] = []
         self.source_digest = 0
         self.weighted = False
+        self.depth: tuple[int, float, float] | None = None
 
     def take(self, accounts: Iterable[Mapping[str, Any]]) -> Iterator[Rejected]:
         """Adds up accounts and yields their rejects.
@@ -53,4 +55,8 @@ class Totals:
             self.thumbnails += (Thumbnail(**picture) for picture in account["thumbnails"])
             self.source_digest = (self.source_digest + int(account["source_digest"], 16)) % (1 << 256)
             self.weighted = self.weighted or account["weighted"]
+            if account["depth"]:
+                number, low, high = account["depth"]
+                before = self.depth or (0, low, high)
+                self.depth = before[0] + number, min(before[1], low), max(before[2], high)
             yield from (Rejected(**reject) for reject in account["rejects"])

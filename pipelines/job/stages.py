@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import json
@@ -130,6 +131,58 @@ class Fingerprint(_WithWorkers):
         counters.count("bytes_read", sum(ref.file_bytes for _, ref in refs))
         progress.advance(len(batch))
         yield from units.in_buckets(refs, total)
+
+
+class Measure(_WithWorkers):
+    """Decodes the images with deep pixels to get the range of their values.
+
+    Input: (number of sources, packed Sources). Output: (low, high) for each batch that has such images.
+    """
+
+    def __init__(self, start_workers: Callable[[], Workers], limits: Limits, policy: SourcePolicy):
+        super().__init__(start_workers)
+        self._limits, self._policy = limits, policy
+
+    def process(self, numbered: tuple[int, bytes]) -> Iterator[tuple[float, float]]:
+        batch: list[Source] = list(unpack([numbered[1]]))
+        futures: list[concurrent.futures.Future[tuple[float, float] | None]] = []
+        for start in range(0, len(batch), PART):
+            part = [(source,) for source in batch[start : start + PART]]
+            shared = (self._limits, self._policy)
+            futures += self._workers.submit("measure", shared, part, self._limits.image_timeout)
+        found = []
+        for future in futures:
+            with contextlib.suppress(TaskLostError):  # the next job rejects the image
+                found.append(future.result())
+        progress.advance(len(batch))
+        yield from widest(ends for ends in found if ends is not None)
+
+
+def widest(ranges: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns the range that holds all ranges, in a list; [] if there is none."""
+    known = list(ranges)
+    return [(min(low for low, _ in known), max(high for _, high in known))] if known else []
+
+
+class Widest(beam.CombineFn):
+    """Merges ranges (low, high) into one; the result is a list as of `widest`."""
+
+    def create_accumulator(self) -> list[tuple[float, float]]:
+        return []
+
+    def add_input(self, merged: list[tuple[float, float]], ends: tuple[float, float]) -> list[tuple[float, float]]:
+        return widest([*merged, ends])
+
+    def merge_accumulators(self, several: Iterable[list[tuple[float, float]]]) -> list[tuple[float, float]]:
+        return widest(ends for merged in several for ends in merged)
+
+    def extract_output(self, merged: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        return merged
+
+
+def note_range(found: list[tuple[float, float]], work: Work) -> None:
+    """Saves the range for the program that started the job."""
+    storage.write_text(work.path(work_dir.VALUE_RANGE), json.dumps(found))
 
 
 def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejected]) -> Ref | Rejected:

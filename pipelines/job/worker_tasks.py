@@ -57,6 +57,20 @@ def fingerprint(source: Source, limits: Limits, policy: SourcePolicy) -> Ref | R
     return Ref(*source, digest, len(data), tuple(header))
 
 
+def measure(source: Source, limits: Limits, policy: SourcePolicy) -> tuple[float, float] | None:
+    """Returns the least and the greatest value of an image with deep pixels.
+
+    It is None for another image, and for one that cannot be used: `fingerprint` or `make` rejects it.
+    """
+    _bound(source, limits)
+    try:
+        data = storage.read_input(source.uri, limits.max_file_bytes, limits.inside)
+        header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
+        return decode.extremes(data, header, limits)
+    except Exception:  # bad bytes of an input lead to any error; the stages that follow say which
+        return None
+
+
 def make(ref: Ref, copy: int, label_id: int, split: str, keep: bool, spec: RecordSpec) -> Made | Rejected:
     """Makes one record of a source, which it reads, decodes and resizes.
 
@@ -65,10 +79,10 @@ def make(ref: Ref, copy: int, label_id: int, split: str, keep: bool, spec: Recor
       keep: whether the answer also has the pixels of the source, for `make_copy`.
     """
     _bound(ref, spec.limits)
-    decoded = make_record.load(ref, split, spec)
+    decoded = make_record.load(ref, split, spec, measured=copy == 0)
     if isinstance(decoded, Rejected):
         return decoded
-    made = _made(decoded.pixels, ref, copy, label_id, spec)
+    made = _made(decoded.pixels, ref, copy, label_id, spec)._replace(extremes=decoded.extremes)
     return made._replace(pixels=decoded.pixels.tobytes()) if keep else made
 
 

@@ -31,16 +31,21 @@ class Decoded:
     """Holds a source after decoding and resizing.
 
     pixels: uint8 (H, W, 3).
+    extremes: the least and the greatest value of a source with more than 8 bits, if it was measured.
     """
 
     pixels: np.ndarray
     header: Header
+    extremes: tuple[float, float] | None = None
 
 
-def load(ref: Ref, split: str, spec: RecordSpec) -> Decoded | Rejected:
+def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Decoded | Rejected:
     """Reads, checks, decodes and resizes one source.
 
     A source that cannot be used is returned as a reject and never raises an exception.
+
+    Args:
+      measured: whether the values of a source with more than 8 bits are measured, too, which decodes it twice.
     """
 
     limits = spec.limits
@@ -57,13 +62,14 @@ def load(ref: Ref, split: str, spec: RecordSpec) -> Decoded | Rejected:
         else:
             header = formats.read_header(data, limits.max_pixels, limits.max_frames, spec.image.source)
         pixels = decode.decoded(data, header, spec.image, limits)
+        extremes = decode.extremes(data, header, limits) if measured else None
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except MemoryError:
         return rejected("out-of-memory", out_of_memory(limits.image_memory))
     except Exception as e:  # any error that untrusted bytes cause is one reject, and the run continues
         return rejected("unexpected-error", unexpected(e))
-    return Decoded(pixels, header)
+    return Decoded(pixels, header, extremes)
 
 
 def stored_pixels(pixels: np.ndarray, ref: Ref, copy: int, spec: RecordSpec) -> np.ndarray:

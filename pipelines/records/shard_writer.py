@@ -101,7 +101,7 @@ def write_shard(
         "sha256": writer.sha256.hexdigest(),
         "bytes": writer.size,
         "ledger_sha256": ledger.sha256.hexdigest(),
-        **account.result((spec.image.height, spec.image.width)),
+        **account.result((spec.image.height, spec.image.width), spec.image.source.value_range),
         "thumbnails": shown.result() if shown is not None else [],
     }
     named = {entry["uri"] for entry in (*result["rejects"], *result["thumbnails"])}
@@ -160,6 +160,7 @@ class _Account:
         self._levels: list[bytes] = []
         self._sum = histogram.add_up([])
         self._rejects: dict[str, Rejected] = {}
+        self._extremes: list[tuple[float, float]] = []
 
     def reject(self, rejected: Rejected) -> None:
         self._rejects[rejected.uri] = rejected  # listed once, whatever the number of its copies
@@ -167,23 +168,28 @@ class _Account:
     def add(self, item: Item, made: Made) -> None:
         """Adds a written record, and the gray levels of an original."""
         self._stored.append(item)
+        if made.extremes is not None:
+            self._extremes.append(made.extremes)
         if not item.copy:
             self._levels.append(made.levels)
             if len(self._levels) == COUNTED:
                 self._sum += histogram.add_up(self._levels)
                 self._levels.clear()
 
-    def result(self, size: tuple[int, int]) -> dict[str, Any]:
+    def result(self, size: tuple[int, int], value_range: tuple[float, float] | None) -> dict[str, Any]:
         """Returns the account as plain JSON values.
 
         Args:
           size: the target's height and width.
+          value_range: the values of deep pixels that became black and white; None is 0 and 65535.
         """
         count = collections.Counter
         originals = [item.ref for item in self._stored if not item.copy]
         headers = [Header(*ref.header) for ref in originals]
         conversions = count(name for header in headers for name in header.conversions)
         conversions["enlarged"] = sum(h.height < size[0] or h.width < size[1] for h in headers)
+        ends, (low, high) = self._extremes, value_range or (0, 65535)
+        conversions["clipped"] = sum(least < low or greatest > high for least, greatest in ends)
         return {
             "file": self._file,
             "split": self._split,
@@ -195,6 +201,7 @@ class _Account:
             "widths": count(str(header.width // 16 * 16) for header in headers),
             "heights": count(str(header.height // 16 * 16) for header in headers),
             "file_bytes": count(str(histogram.file_size_bin(ref.file_bytes)) for ref in originals),
+            "depth": [len(ends), min(least for least, _ in ends), max(most for _, most in ends)] if ends else [],
             "levels": (self._sum + histogram.add_up(self._levels)).tolist(),
             "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
         }

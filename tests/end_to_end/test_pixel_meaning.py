@@ -29,7 +29,7 @@ def run(source: pathlib.Path, out: pathlib.Path, **options: object) -> prepare.R
     return prepare.prepare(config)
 
 
-def stored(out: pathlib.Path) -> dict[str, np.ndarray]:
+def stored_pixels(out: pathlib.Path) -> dict[str, np.ndarray]:
     """File name of each source -> the pixels of its record."""
     c, found = contract.load(out), {}
     for shard in (shard for split in c.splits.values() for shard in split.shards):
@@ -71,7 +71,7 @@ def test_profiles_are_converted_counted_and_stated(scans, tmp_path):
     assert result.summary.conversions == {"broken-profile": 2, "color-profile": 10}
     assert contract.load(out).decode["color_profile"] == "srgb"
     assert "color-profile" in (out / "report.html").read_text()
-    found = stored(out)
+    found = stored_pixels(out)
     assert len(found) == 20
     for path in scans.rglob("*.png"):
         linear = np.asarray(Image.open(path)) / 255
@@ -96,9 +96,81 @@ def test_ignored_profiles_leave_the_numbers_and_predict_follows(scans, tmp_path)
 
     assert result.summary.conversions == {}
     assert contract.load(out).decode["color_profile"] == "ignore"
-    found = stored(out)
+    found = stored_pixels(out)
     model = exported(out, tmp_path / "saved")
     paths = sorted(map(str, scans.rglob("*.png")))
     for path, read in zip(paths, file_reader.records(paths, model.spec, Limits()), strict=True):
         np.testing.assert_array_equal(found[pathlib.Path(path).name], np.asarray(Image.open(path)))
         np.testing.assert_array_equal(fx.decode(read), np.asarray(Image.open(path)))
+
+
+def deep_pictures(root: pathlib.Path, offset: int, dtype: type, format_: str) -> pathlib.Path:
+    """Twenty pictures in two classes with the values offset..offset + 4095, both of which occur."""
+    rng = np.random.default_rng(7)
+    for label in ("cat", "dog"):
+        (root / label).mkdir(parents=True)
+        for i in range(10):
+            values = rng.integers(0, 4096, (SIDE, SIDE))
+            values[0, :2] = 0, 4095
+            (root / label / f"{label}{i}.x").write_bytes(fx.encode((values + offset).astype(dtype), format_))
+    return root
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("offset", "dtype", "format_", "bit_depth", "stated"),
+    [
+        (0, np.uint16, "PNG", "12", [0, 4095]),
+        (32768, np.uint16, "TIFF", "data", [32768, 36863]),
+        (-1024, np.int32, "TIFF", "data", [-1024, 3071]),
+        (-1024, np.float32, "TIFF", "-1024..3071", [-1024, 3071]),
+    ],
+)
+def test_deep_pixels_get_the_range_that_is_stated_or_found(tmp_path, offset, dtype, format_, bit_depth, stated):
+    source, out = deep_pictures(tmp_path / "in", offset, dtype, format_), tmp_path / "out"
+
+    result = run(source, out, bit_depth=bit_depth)
+
+    assert contract.load(out).decode["value_range"] == stated
+    assert result.summary.depth == (20, *stated)
+    assert result.summary.conversions == {"16-bit": 20, "gray": 20}
+    assert result.summary.warnings == ()
+    found = stored_pixels(out)
+    model = exported(out, tmp_path / "saved")
+    paths = sorted(map(str, source.rglob("*.x")))
+    for path, read in zip(paths, file_reader.records(paths, model.spec, Limits()), strict=True):
+        exact = (np.asarray(Image.open(path)).astype(float) - offset) / 4095 * 255
+        assert np.abs(found[pathlib.Path(path).name] - exact[..., None]).max() <= 0.5 + 1e-9
+        np.testing.assert_array_equal(fx.decode(read), found[pathlib.Path(path).name])
+
+
+@pytest.mark.slow
+def test_few_levels_that_remain_are_said_with_the_remedy(tmp_path):
+    source = deep_pictures(tmp_path / "in", 0, np.uint16, "PNG")
+
+    plain = run(source, tmp_path / "plain").summary
+    narrow = run(source, tmp_path / "narrow", bit_depth="0..2000").summary
+
+    said = (
+        "20 images have more than 8 bits a channel, but use only 0..4095: after division by 257 17 levels of 256 "
+        "remain. Give --bit-depth 12, or --bit-depth data."
+    )
+    assert plain.warnings == (said,)
+    assert said in (tmp_path / "plain/report.html").read_text()
+    assert narrow.conversions["clipped"] == 20
+    assert narrow.warnings == (
+        "Of 20 images with more than 8 bits a channel, 20 have values beyond --bit-depth 0..2000, which were clipped: "
+        "the values reach from 0 to 4095.",
+    )
+
+
+@pytest.mark.slow
+def test_a_range_from_the_data_without_deep_images_changes_nothing(scans, tmp_path):
+    run(scans, tmp_path / "one/out")
+    run(scans, tmp_path / "two/out", bit_depth="data")
+
+    shards = sorted(path.name for path in (tmp_path / "one/out").glob("*.tfrecord-*"))
+    assert len(shards) == 3
+    for name in shards:
+        assert (tmp_path / "one/out" / name).read_bytes() == (tmp_path / "two/out" / name).read_bytes()
+    assert contract.load(tmp_path / "two/out").decode["value_range"] is None

@@ -112,6 +112,7 @@ def test_the_name_is_made_of_the_folders(output, name):
 
 
 CHANGES = [
+    {"bit_depth": "12"},
     {"color_profile": "ignore"},
     {"split_names": (("seg_train", "train"),)},
     {"label_from": "leaf"},

@@ -20,7 +20,7 @@ from pipelines.options import config_fields
 OLD = pathlib.Path(__file__).parents[2] / "data/format_1/uint8"
 PIXELS = {
     "size": (8, 8), "resize": "stretch", "filter": "area", "background": (255, 255, 255), "quality": "exact",
-    "normalize": "zscore", "encoding": "uint8", "color_profile": "ignore",  # as versions without that option did
+    "normalize": "zscore", "encoding": "uint8", "color_profile": "ignore", "bit_depth": "",  # as older versions did
 }  # fmt: skip
 
 
@@ -79,6 +79,7 @@ def test_a_damaged_summary_gives_no_options(old):
         ),
         ("background", (0, 0, 0), "--background should be 255,255,255, as"),
         ("normalize", "unit", "--normalize should be zscore, as"),
+        ("bit_depth", "0..4095", "--bit-depth should be the default, as"),
         ("encoding", "jpeg", "--encoding should be uint8, as"),
         ("quality", "fast", "--quality should be exact, as"),
         ("color_profile", "srgb", "--color-profile should be ignore, as"),

@@ -20,7 +20,7 @@ def test_gray_levels_are_added_up_as_they_come_and_not_kept(monkeypatch):
         account.add(Item(value, ref, 1), made)  # a copy counts for nothing here
         held.append(len(account._levels))
 
-    levels = account.result((4, 4))["levels"]
+    levels = account.result((4, 4), None)["levels"]
     assert levels == [[6] * 5 + [0] * 251] * 3
     assert held == [1, 0, 1, 0, 1]
-    assert shard_writer._Account("none", "test").result((4, 4))["levels"] == [[0] * 256] * 3
+    assert shard_writer._Account("none", "test").result((4, 4), None)["levels"] == [[0] * 256] * 3
