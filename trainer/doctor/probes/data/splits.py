@@ -33,6 +33,8 @@ def one_class(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     if train.sample.labels.ndim > 1 and train.sample.labels.shape[-1] > 1 and not _exclusive(train.sample.labels):
         return []
+    if len(np.unique(train.sample.labels)) > 1 and train.sample.labels.size == len(train.sample.labels):
+        return []  # such as -1 and 1, of which only one is an id
     label = next(iter(counts))
     return [
         catalogue.found(

@@ -12,6 +12,7 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import task
 from trainer.doctor.tools.model_head import (
     BINARY,
     CATEGORICAL,
@@ -152,6 +153,8 @@ def label_range(subject: Subject, clock: Clock) -> list[Finding]:
                 continue
             found.append(_no_ids(split.name, labels))
             continue
+        if "hinge" in task.loss_name(subject.model) and set(np.unique(labels)) <= {-1, 1}:
+            continue  # as that loss has them
         classes = max(2, head.units)
         if seen.min() == 1 and seen.max() == classes:
             found.append(_off_by_one(split.name, seen, head))

@@ -61,6 +61,9 @@ def value_range(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds 0..255 where the model expects small values, and values scaled twice."""
     del clock
     split = subject.splits[0]
+    weighted = [layer for layer in first_weights.flat_layers(subject.model) if first_weights.has_weights(layer)]
+    if weighted and isinstance(weighted[0], keras.layers.Embedding):
+        raise NotApplicable("the inputs are numbers of words, which an embedding looks up")
     images = _sound(split.sample.images[:IMAGES])
     seen = first_weights.look(subject.model, images)
     if not seen.known and any(

@@ -8,8 +8,8 @@ import pytest
 from keras import layers
 
 from tests.support.doctor import doctor, ids, only
-from trainer.doctor.probes.data import class_balance
-from trainer.doctor.probes.model import head_range, loss_computes, metrics
+from trainer.doctor.probes.data import class_balance, splits
+from trainer.doctor.probes.model import head_and_loss, head_range, input_range, loss_computes, metrics
 from trainer.doctor.probes.training import initialization
 
 ROWS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)
@@ -84,6 +84,28 @@ def test_an_accuracy_of_several_classes(labels, activation, shown, expected):
         "categorical_crossentropy" if activation == "softmax" else keras.losses.BinaryCrossentropy(activation is None)
     )
     assert ids(of(metrics.PROBES, labels, 3, activation, loss, shown=shown)) == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [("hinge", []), ("squared_hinge", []), (LOGITS_BINARY, ["labels-out-of-range"] * 2)],
+)
+def test_labels_of_minus_one_and_one_belong_to_a_hinge(loss, expected):
+    """-1 is no id, so the other label is not the only one."""
+    asked = [
+        p for m in (head_and_loss, splits) for p in m.PROBES if p.look in (head_and_loss.label_range, splits.one_class)
+    ]
+    assert ids(of(asked, 2 * TWO - 1, 1, None, loss)) == expected
+
+
+def test_numbers_of_words_may_be_large():
+    rows = np.random.default_rng(0).integers(0, 500, (64, 12))
+    embedding = keras.Sequential([keras.Input((12,)), layers.Embedding(500, 4), layers.Flatten(), layers.Dense(1)])
+    dense = keras.Sequential([keras.Input((12,)), layers.Dense(4), layers.Dense(1)])
+    for model, expected in ((embedding, []), (dense, ["range-large"])):
+        model.compile("adam", LOGITS_BINARY)
+        probe = next(p for p in input_range.PROBES if p.look is input_range.value_range)
+        assert ids(doctor(probe, dataset=((rows, TWO), (rows, TWO)), model=model)) == expected
 
 
 def test_images_that_are_to_be_made_are_no_classes():
