@@ -18,7 +18,7 @@ from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.images.source_policy import COLOR_PROFILES, DATA, SourcePolicy, check_bit_depth, value_range
+from pipelines.images.source_policy import COLOR_PROFILES, DATA, TRUNCATED, SourcePolicy, check_bit_depth, value_range
 from pipelines.inputs import classes as class_files
 from pipelines.inputs import listing, webdataset
 from pipelines.inputs.classes import Classes
@@ -270,6 +270,12 @@ class PrepareConfig:
         "(0 to 4095), a range such as -1024..3071, or data for the least and the greatest value of all such images; "
         "values beyond are clipped",
         syntax=_BIT_DEPTH, unset="16 bits, and a warning where few levels remain", group=_PIXELS,
+    )  # fmt: skip
+    truncated: str = option(
+        "reject",
+        "what is done with JPEGs that are cut off, as by a download that broke: reject them, or fill the part that is "
+        "missing with gray or with what came before",
+        choices=TRUNCATED, group=_PIXELS,
     )  # fmt: skip
     normalize: str = option(
         "zscore",
@@ -526,7 +532,8 @@ class PrepareConfig:
 
         With --bit-depth data the range is not known yet.
         """
-        return SourcePolicy(self.color_profile, None if self.bit_depth == DATA else value_range(self.bit_depth))
+        ends = None if self.bit_depth == DATA else value_range(self.bit_depth)
+        return SourcePolicy(self.color_profile, ends, self.truncated)
 
     @property
     def record_spec(self) -> RecordSpec:

@@ -142,6 +142,7 @@ def _preprocessing(old: Contract) -> dict[str, Any]:
         "background": tuple(old.decode.get("background") or ()) or None,
         "color_profile": policy.color_profile,
         "bit_depth": "" if policy.value_range is None else source_policy.stated(*policy.value_range),
+        "truncated": policy.truncated,
         "quality": "exact" if old.decode.get("jpeg_scaling", "none") == "none" else "fast",
         "normalize": old.normalization.mode,
         "encoding": old.encoding,

@@ -13,6 +13,7 @@ Policies, applied and counted:
   colour profile     an image with an ICC profile that is not sRGB is converted to sRGB by `canonical`
   CMYK               by its profile; without one R = C * K / 255 on Adobe's inverted values
   animation          the first frame
+  cut-off JPEG       a reject, or by `canonical` with its missing part filled
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ _TURNS = {
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
-_CONVERTED, _BROKEN = "color-profile", "broken-profile"
+_CONVERTED, _BROKEN, _FILLED = "color-profile", "broken-profile", "truncated"
+_SCAN_OF_JPEG, _END_OF_JPEG = b"\xff\xda", b"\xff\xd9"
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 
 
@@ -112,6 +114,9 @@ def opened(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy =
     """
     if not data:
         raise ImageError("empty", "The file is empty.")
+    filled = policy.truncated == "fill" and is_cut_off(data)
+    if filled:
+        data += _END_OF_JPEG  # libjpeg then fills what is missing
     try:
         lean, frames = bounded_header.slim(data, max_pixels, max_frames)
     except bounded_header.TooMuchError as e:
@@ -132,11 +137,23 @@ def opened(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy =
         raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
     animated = format_ != "JPEG" and frames > 1
     profile = _profile(image, policy)
-    conversions = (*_conversions(image, orientation, animated), *([profile] if profile else []))
+    conversions = (
+        *_conversions(image, orientation, animated),
+        *([profile] if profile else []),
+        *([_FILLED] if filled else []),
+    )
     moving_webp = data[12:16] == b"VP8X" and bool(data[20:21] and data[20] & WEBP_ANIMATION)  # may have only one frame
     moving = animated or (format_ == "WEBP" and moving_webp)
-    in_graph = format_ in _GRAPH_FORMATS and not moving and profile != _CONVERTED
+    in_graph = format_ in _GRAPH_FORMATS and not moving and profile != _CONVERTED and not filled
     return Header(format_.lower(), width, height, orientation, conversions, in_graph), image
+
+
+def is_cut_off(data: bytes) -> bool:
+    """Tells whether a JPEG ends before its last scan does.
+
+    In the data of a scan a byte 0xFF is followed by another one than 0xD9 (ITU-T T.81, B.1.1.5).
+    """
+    return data[:3] == b"\xff\xd8\xff" and data.rfind(_END_OF_JPEG) < data.rfind(_SCAN_OF_JPEG)
 
 
 def canonical(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 COLOR_PROFILES = ("srgb", "ignore")
+TRUNCATED = ("reject", "fill")
 DATA = "data"  # the bit depth that is found out from all images
 _NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 
@@ -24,16 +25,19 @@ class SourcePolicy:
       as they are.
     value_range: the values (low, high) of pixels with more than 8 bits that become black and white; what lies beyond
       is clipped. None is 0 and 65535, and what lies beyond is a reject.
+    truncated: "reject" rejects a JPEG that is cut off; "fill" reads it, with its missing part in one colour.
     """
 
     color_profile: str = "srgb"
     value_range: tuple[float, float] | None = None
+    truncated: str = "reject"
 
     def noted(self) -> dict[str, Any]:
         """Returns the fields as the contract's `decode` has them."""
         return {
             "color_profile": self.color_profile,
             "value_range": None if self.value_range is None else list(self.value_range),
+            "truncated": self.truncated,
         }
 
 
@@ -51,11 +55,14 @@ def from_notes(decode: Mapping[str, Any]) -> SourcePolicy:
     color_profile = str(decode.get("color_profile", "ignore"))
     if color_profile not in COLOR_PROFILES:
         raise ValueError(f"color_profile should be one of {', '.join(COLOR_PROFILES)}. Received: {color_profile!r}")
+    truncated = str(decode.get("truncated", "reject"))
+    if truncated not in TRUNCATED:
+        raise ValueError(f"truncated should be one of {', '.join(TRUNCATED)}. Received: {truncated!r}")
     ends = decode.get("value_range")
     if ends is None:
-        return SourcePolicy(color_profile)
+        return SourcePolicy(color_profile, None, truncated)
     low, high = map(float, ends)
-    return SourcePolicy(color_profile, _checked_range(low, high))
+    return SourcePolicy(color_profile, _checked_range(low, high), truncated)
 
 
 def check_bit_depth(text: str) -> str:

@@ -113,6 +113,7 @@ def test_the_name_is_made_of_the_folders(output, name):
 
 CHANGES = [
     {"bit_depth": "12"},
+    {"truncated": "fill"},
     {"color_profile": "ignore"},
     {"split_names": (("seg_train", "train"),)},
     {"label_from": "leaf"},

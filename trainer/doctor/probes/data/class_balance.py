@@ -36,6 +36,10 @@ def imbalance(subject: Subject, clock: Clock) -> list[Finding]:
     ratio = counts[common] / counts[rare]
     if ratio < UNBALANCED:
         return []
+    given = (subject.training.class_weight if subject.training is not None else None) or {}
+    weighed = [count * given.get(label, 1.0) for label, count in counts.items()]
+    if given and min(weighed) > 0 and max(weighed) < UNBALANCED * min(weighed):
+        return []  # fit(class_weight=...) makes up for it
     majority, rate, where = _majority(subject)
     reported = state.reported_accuracy(subject.history)
     beside = f" The history's best {reported[0]} is {reported[1]:.1%}." if reported else ""

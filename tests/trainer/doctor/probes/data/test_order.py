@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support.doctor import ids, only, subject
+from tests.support.doctor import ids, only, probe_of, subject
 from trainer.doctor import run_probes
-from trainer.doctor.probes.data import conflicting_labels, label_noise, leakage, shuffling
+from trainer.doctor.probes.data import class_balance, conflicting_labels, label_noise, leakage, shuffling
 from trainer.doctor.subject.sample import Batch, Sample, class_ids
 from trainer.doctor.subject.subject import Split, Subject
+from trainer.doctor.subject.training import FIT, Training
 
 RNG = np.random.default_rng(0)
 X = RNG.random((96, 4, 4, 3)).astype(np.float32)
@@ -166,3 +167,14 @@ def test_an_image_of_a_pair_has_no_label_of_its_own():
     assert ids(report) == []
     assert {why for _, why in report.not_checked} == {"the labels are those of several inputs together"}
     assert len(report.not_checked) == 5
+
+
+@pytest.mark.parametrize(
+    ("weights", "expected"),
+    [({0: 0.55, 1: 5.0}, []), ({0: 1.0, 1: 3.0}, []), ({0: 1.0, 1: 1.5}, ["imbalance"]), (None, ["imbalance"])],
+)
+def test_class_weights_make_up_for_an_imbalance(weights, expected):
+    """Nine images of class 0 to one of class 1; a ratio below 5 is no finding."""
+    labels = (np.arange(90) % 10 == 0).astype(np.int64)
+    given = subject((X[:90], labels), training=Training(FIT, class_weight=weights))
+    assert ids(run_probes.run(given, [probe_of(class_balance, class_balance.imbalance)])) == expected
