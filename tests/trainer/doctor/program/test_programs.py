@@ -546,5 +546,5 @@ def test_texts_that_two_vocabularies_turned_into_numbers(folder):
     model.fit(train, y[:120], epochs=8, validation_data=(test, y[120:]), verbose=0)
     """
     first = run(folder, code.format(made="")).findings[0]
-    assert (first.id, first.place) == ("vocabularies-differ", "train.py:28: layer.adapt(some)")
+    assert (first.id, first.place) == ("vocabularies-differ", "train.py:27: layer.adapt(some)")
     assert "vocabularies-differ" not in ids(run(folder, code.format(made=", made")))
