@@ -215,6 +215,12 @@ class PrepareConfig:
         "new one is relative to --image-root",
         syntax=option_syntax.NAMED, metavar="OLD=NEW,…", unset="as they are", group=READING,
     )  # fmt: skip
+    find_images: bool = option(
+        False,
+        "find each image of a table by its name anywhere below --image-root, or below the folder of the table, where "
+        "the rows have names or ids without the folders; endings may be missing",
+        group=READING,
+    )  # fmt: skip
     windows_paths: bool = option(
         False, "read a backslash in a path of a table as a slash, as Windows writes it", group=READING
     )

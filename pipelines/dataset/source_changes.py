@@ -36,7 +36,7 @@ MAX_FILE_BYTES = 256 << 20  # where the dataset does not say how much of a file 
 _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes": int, "include": list,
              "exclude": list, "path_column": str, "label_column": str, "split_column": str, "group_column": str,
              "weight_column": str, "heading": bool, "delimiter": str, "table_encoding": str, "image_root": str,
-             "suffix": str, "path_prefix": list, "windows_paths": bool, "single_label": bool,
+             "suffix": str, "path_prefix": list, "find_images": bool, "windows_paths": bool, "single_label": bool,
              "classes": dict}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.

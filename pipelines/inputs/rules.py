@@ -14,6 +14,9 @@ from pipelines.inputs.layouts.layout import Layout
 
 LAYOUTS = ("auto", "class", "split")
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
+IMAGE_SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
+)  # fmt: skip
 # What is said of files that hold a table in another form.
 _OTHER_TABLES = {
     (".xlsx", ".xls", ".xlsm", ".ods"): "It is a spreadsheet: save it as CSV (File, Save as, CSV UTF-8).",
@@ -37,6 +40,7 @@ class TableSpec:
     image_root: the folder in which relative paths begin; "" is the manifest's own.
     suffix: what is put behind a path that does not end with it.
     path_prefix: (old, new) pairs; the beginning of a path that is equal to the first becomes the second.
+    find_images: whether an image is found by its name anywhere below the folder in which paths begin.
     windows_paths: whether a backslash in a path is a slash.
     single_label: whether each label is one class, even if it looks like several labels or like a measured number.
     """
@@ -52,6 +56,7 @@ class TableSpec:
     image_root: str = ""
     suffix: str = ""
     path_prefix: tuple[tuple[str, str], ...] = ()
+    find_images: bool = False
     windows_paths: bool = False
     single_label: bool = False
 

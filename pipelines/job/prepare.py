@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
-from pipelines.core import elements, errors, progress, wildcards
+from pipelines.core import elements, errors, members, progress, wildcards
 from pipelines.core.summary import Summary
 from pipelines.dataset import like
+from pipelines.images import file_reader
 from pipelines.images.source_policy import DATA, stated
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
@@ -99,7 +100,10 @@ def prepare(
         _log.info("Runs on %s.", the_engine.name)
         if config.bit_depth == DATA:
             config = _with_range(config, reading.spec, work, the_engine)
-        _run_jobs(config, reading.spec, work, the_engine, old)
+        try:
+            _run_jobs(config, reading.spec, work, the_engine, old)
+        except errors.NothingUsableError as e:
+            raise errors.NothingUsableError(f"{e} {_why_unusable(config, reading.spec)}".rstrip()) from e
         plan = accounting.read_plan(work)
         seconds = time.monotonic() - started
         records = sum(plan.records.values())
@@ -135,6 +139,19 @@ def _with_range(
     depth = stated(low, high if high > low else low + 1)
     _log.info("The images with more than 8 bits a channel have the values %s.", depth)
     return dataclasses.replace(config, bit_depth=depth)
+
+
+def _why_unusable(config: PrepareConfig, spec: InputSpec) -> str:
+    """Returns why the first input cannot be used, or ""."""
+    if storage.is_remote(config.input):
+        return ""
+    first = next((item for item in listing.list_sources(spec) if isinstance(item, elements.Source)), None)
+    if first is None:
+        return ""
+    [found] = file_reader.sizes([first.uri], config.limits)
+    if not isinstance(found, file_reader.Refused):
+        return ""
+    return f"The first input, {members.readable(first.uri)!r}, is a reject: {found.reason}. {found.detail}"
 
 
 def _run_jobs(

@@ -146,3 +146,16 @@ def test_no_input_stops_a_run_and_each_is_accounted_for(tmp_path, monkeypatch):
         spare = [row["label"] for row in unused if row["split"] == split]
         told = {label: (c["natural"], c["stored"] - c["copies"], c["unused"]) for label, c in classes.items()}
         assert told == {n: ((originals + spare).count(n), originals.count(n), spare.count(n)) for n in classes}
+
+
+@pytest.mark.slow
+def test_a_run_of_which_nothing_can_be_read_says_why(tmp_path):
+    for label in ("a", "b"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        (tmp_path / "in" / label / "1.jpg").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(99))
+    done = run(f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", path=os.environ["PATH"])
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].endswith(
+        f"The first input, '{tmp_path}/in/a/1.jpg', is a reject: not-an-image. It is a MATLAB file. Write its images as "
+        "files (scipy.io.loadmat)."
+    )

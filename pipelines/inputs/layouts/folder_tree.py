@@ -6,11 +6,18 @@ import collections
 import dataclasses
 import itertools
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.inputs.layouts import other_files
 from pipelines.inputs.walk import EMPTY, Problem
 
+# Files beside images that often say which of them are for training and which for test.
+_SPLIT_LIST = re.compile(
+    r"(.*[^a-z])?(train|training|trainval|val|valid|validation|test|testing|splits?)([^a-z].*)?\.(txt|csv|tsv|jsonl?)",
+    re.IGNORECASE,
+)
+MOST_LISTS = 6  # of which the names are kept
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 SAMPLE = 32
 MOST_TABLES = 3  # tables of one folder that a message may name
@@ -28,6 +35,7 @@ class Folder:
       names: names of some of the files directly in it, evenly chosen; at most 2 * SAMPLE.
       others: ending -> number of files in it and below it that hold no picture; files of the system do not count.
       tables: the first names of files directly in it that may be tables of labels.
+      split_lists: of the input only: the first paths in it that may be lists of the images of a split.
       folders: name -> folder directly in it; hidden and system folders are left out.
       problem: why it cannot be entered, or None.
     """
@@ -39,6 +47,7 @@ class Folder:
     names: list[str] = dataclasses.field(default_factory=list)
     others: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     tables: list[str] = dataclasses.field(default_factory=list)
+    split_lists: list[str] = dataclasses.field(default_factory=list)
     folders: dict[str, Folder] = dataclasses.field(default_factory=dict)
     problem: Problem | None = None
 
@@ -97,6 +106,8 @@ def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
             ending = os.path.splitext(name)[1].lower()
             for folder in way:
                 folder.others[ending] += 1
+            if len(root.split_lists) < MOST_LISTS and _SPLIT_LIST.fullmatch(name):
+                root.split_lists.append(key)
             if ending in TABLE_ENDINGS and len(way[-1].tables) < MOST_TABLES:
                 way[-1].tables.append(name)
             continue

@@ -70,6 +70,12 @@ def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
     folders = {folder.path: folder for folder in tree.tree()}
     for name, why in layout.aside:
         lines.append(f"Leaves aside {utf8_text(name)!r} ({plural(folders[name].total, 'image')}). {why}")
+    if tree.split_lists and set(by_split) == {""}:
+        lines.append(
+            "Splits are drawn. Not read, although the names speak of splits: "
+            f"{listed((repr(utf8_text(name)) for name in tree.split_lists), 4)}. To keep those splits, give a table "
+            "with the columns path, label and split."
+        )
     if tree.others:
         kinds = (f"{count} {ending or 'without ending'}" for ending, count in tree.others.most_common())
         lines.append(f"Files whose endings are not those of images: {listed(kinds, NAMED)}.")

@@ -17,10 +17,11 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pipelines import storage
 from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
-from pipelines.core.text import cut, plural, utf8_text
+from pipelines.core.text import cut, listed, plural, utf8_text
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, reject
 from pipelines.inputs.tables import label_kinds, manifest_paths, path_hints, record_files, table_columns, table_file
@@ -180,12 +181,13 @@ def read_items(rows: Iterable[Row], spec: InputSpec) -> Iterator[Source | Reject
     """
     base = manifest_paths.folder(spec.path, spec.table)
     folders = None if spec.allow_outside else manifest_paths.Folders(base)
+    names = manifest_paths.Names(base) if spec.table.find_images and not storage.is_remote(base) else None
     first: dict[str, int] = {}  # key -> index of its first row
     others: dict[str, set[tuple[Any, ...]]] = {}  # key -> the values of its rows, if they differ
     parsed: list[Source | Rejected] = []
     numbers: list[int] = []
     for index, row in enumerate(rows):
-        item = _parse_row(row, spec, base, folders)
+        item = _parse_row(row, spec, base, folders, names)
         parsed.append(item)
         numbers.append(row.number)
         if isinstance(item, Source):
@@ -211,12 +213,19 @@ def _contradiction(values: Collection[tuple[Any, ...]]) -> str:
     return f"this path has {len(values)} different combinations of label, split, group and weight, such as {some}."
 
 
-def _parse_row(row: Row, spec: InputSpec, base: str, folders: manifest_paths.Folders | None) -> Source | Rejected:
+def _parse_row(
+    row: Row,
+    spec: InputSpec,
+    base: str,
+    folders: manifest_paths.Folders | None,
+    names: manifest_paths.Names | None,
+) -> Source | Rejected:
     """Returns a row as a source or a reject.
 
     Args:
       base: The folder in which relative paths begin.
       folders: Tells which paths leave this folder; None: they may.
+      names: Finds images by their names; None: the paths are as the rows have them.
     """
     number = row.number
     place = row.values.get("path")
@@ -256,6 +265,11 @@ def _parse_row(row: Row, spec: InputSpec, base: str, folders: manifest_paths.Fol
     if isinstance(place, Inside):
         return Source(place.key, place.uri, label, split, values["group"] or "", weight)
     uri = manifest_paths.resolve(path, base)
+    if names is not None:
+        several = names.find(path)
+        if len(several) > 1:
+            return bad(f"has a name that several files have: {listed(map(repr, several), 3)}. Write the path of one.")
+        uri = several[0] if several else uri
     if folders is not None and folders.left_by(uri):
         return reject(
             path,

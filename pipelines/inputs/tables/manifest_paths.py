@@ -6,7 +6,7 @@ import os
 import posixpath
 
 from pipelines import storage
-from pipelines.inputs.rules import TableSpec
+from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
 
 
 def folder(path: str, spec: TableSpec) -> str:
@@ -56,6 +56,36 @@ def key(uri: str, base: str) -> str:
     if storage.is_remote(uri):
         return uri.removeprefix(base.rstrip("/") + "/")
     return posixpath.relpath(uri, base or ".")
+
+
+class Names:
+    """Finds images by their names, in all folders below one.
+
+    Hidden folders are left out. Links to folders are not followed.
+    """
+
+    def __init__(self, base: str) -> None:
+        self._whole: dict[str, list[str]] = {}
+        self._stems: dict[str, list[str]] = {}
+        for folder, folders, files in os.walk(base or "."):
+            folders[:] = sorted(name for name in folders if name[0] != ".")
+            for name in sorted(files):
+                stem, ending = os.path.splitext(name)
+                path = posixpath.normpath(posixpath.join(folder, name))
+                self._whole.setdefault(name, []).append(path)
+                if ending.lower() in IMAGE_SUFFIXES:
+                    self._stems.setdefault(stem, []).append(path)
+
+    def find(self, path: str) -> list[str]:
+        """Returns the files that the path of a row may mean.
+
+        They have its name, with the folders of the path above them if there are any such. A name without the ending of
+        an image means files with one.
+        """
+        name = posixpath.basename(path)
+        found = self._whole.get(name) or self._stems.get(name) or []
+        exact = [file for file in found if f"/{os.path.splitext(file)[0]}".endswith(f"/{os.path.splitext(path)[0]}")]
+        return exact or found
 
 
 class Folders:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 from pipelines import storage
 from pipelines.core.text import cut
-from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.rules import IMAGE_SUFFIXES, InputSpec
 from pipelines.inputs.tables import manifest_paths
-from pipelines.inputs.tables.table_columns import IMAGE_SUFFIXES
 
 MOST_FILES, LONGEST_LOOK = 100_000, 5.0  # of the search for the images, in files and seconds
 
@@ -46,7 +45,11 @@ def explain(spec: InputSpec, paths: Sequence[str]) -> str:
         found = ""
     else:
         found = _search(base or ".", [part for part in slashed.split("/") if part not in ("", ".", "..")])
-    if found:
+    if found and not spec.table.find_images and _are_scattered(base or ".", slashed, found, paths):
+        said.append(f"For {shown!r} there is {(storage.join(base, found) if base else found)!r}.")
+        said.append("The images are in several folders.")
+        options.append("--find-images")
+    elif found:
         options += _options(slashed, found, base, spec.table.image_root)
         place = storage.join(base, found) if base else found
         said.append(f"For {shown!r} there is {place!r}.")
@@ -66,6 +69,16 @@ def explain(spec: InputSpec, paths: Sequence[str]) -> str:
 def _is_of_other_machine(path: str) -> bool:
     drive = path[1:3] == ":/" and path[0].isalpha()
     return drive or path.startswith(("//", "~")) or (path.startswith("/") and not os.path.lexists(path))
+
+
+def _are_scattered(base: str, first: str, found: str, paths: Sequence[str]) -> bool:
+    """Tells whether other rows have their images in other folders than the first one, as far as their paths say."""
+    for other in {paths[len(paths) // 2], paths[-1]}:
+        path = other.replace("\\", "/")
+        at = _search(base, [part for part in path.split("/") if part not in ("", ".", "..")])
+        if at and _options(path, at, base, "") != _options(first, found, base, ""):
+            return True
+    return False
 
 
 def _search(base: str, parts: Sequence[str]) -> str:

@@ -15,9 +15,8 @@ from pipelines import storage
 from pipelines.core.errors import SourceError
 from pipelines.inputs import path_patterns
 from pipelines.inputs.layouts import split_names
-from pipelines.inputs.rules import is_manifest
+from pipelines.inputs.rules import IMAGE_SUFFIXES, is_manifest
 from pipelines.inputs.tables import parquet_table, tfrecord_table
-from pipelines.inputs.tables.table_columns import IMAGE_SUFFIXES
 from pipelines.inputs.tables.table_file import Table
 
 TFRECORD, PARQUET = "TFRecord", "Parquet"

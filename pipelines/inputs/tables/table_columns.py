@@ -11,14 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipelines.core.errors import TableError
 from pipelines.core.text import cut, listed
-from pipelines.inputs.rules import TableSpec
+from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
 from pipelines.inputs.tables.table_file import Table
 
 ROLES = ("path", "label", "split", "group", "weight")
 NONE = "none"  # the value of an option that reads no such column
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
-)  # fmt: skip
 _PATHS = frozenset({
     "file", "file_name", "filename", "file_path", "filepath", "image", "image_path", "imagepath", "image_file",
     "image_name", "imagename", "image_filename", "image_file_name", "image_index", "img", "img_path", "img_name",
@@ -122,7 +119,7 @@ def _guess(columns: Sequence[str], role: str, spec: TableSpec, found: Mapping[st
     plain = [_plain(column) for column in columns]
     tiers = [{role}]
     if role == "path":
-        tiers += [set(_PATHS), set(_IDS)] if spec.suffix else [set(_PATHS)]
+        tiers += [set(_PATHS), set(_IDS)] if spec.suffix or spec.find_images else [set(_PATHS)]
     elif role == "label":
         tiers += [set(_LABELS), *_EXAMPLE_LABELS]
     for names in tiers:

@@ -8,9 +8,8 @@ from typing import NamedTuple
 
 from pipelines import storage
 from pipelines.core.errors import SourceError
-from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.rules import IMAGE_SUFFIXES, InputSpec
 from pipelines.inputs.tables import manifest, manifest_paths
-from pipelines.inputs.tables.table_columns import IMAGE_SUFFIXES
 
 # Limits of the search: a manifest may be at the top of a very large directory tree.
 MOST_LOOKED_AT, LONGEST_LOOK = 2_000_000, 20.0  # files, seconds
@@ -45,7 +44,12 @@ def find(spec: InputSpec, output: str) -> Unlisted:
         paths = list(manifest.paths(spec))
     except SourceError:  # it was removed after it was read; its images are prepared already
         return Unlisted()
-    listed = {os.path.abspath(manifest_paths.resolve(path, base)) for path in paths if not storage.is_remote(path)}
+    local = [path for path in paths if not storage.is_remote(path)]
+    if spec.table.find_images:
+        by_name = manifest_paths.Names(base)
+        listed = {os.path.abspath(found) for path in local for found in by_name.find(path)}
+    else:
+        listed = {os.path.abspath(manifest_paths.resolve(path, base)) for path in local}
     if not any(path.startswith(f"{base}/") for path in listed):
         return Unlisted()
     output, until = os.path.abspath(output), time.monotonic() + LONGEST_LOOK

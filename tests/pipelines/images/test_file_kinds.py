@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
+import pickle
+import struct
 
 import numpy as np
 import pytest
@@ -16,6 +18,15 @@ def npy() -> bytes:
     out = io.BytesIO()
     np.save(out, np.zeros(3))
     return out.getvalue()
+
+
+def tiff_of(bands: int) -> bytes:
+    """A little-endian TIFF of 1x1 pixels with so many bands of 16 bits, as satellites' are (TIFF 6.0, section 2)."""
+    entries = [(256, 3, 1, 1), (257, 3, 1, 1), (258, 3, bands, 122), (259, 3, 1, 1), (262, 3, 1, 1),
+               (273, 4, 1, 122 + 2 * bands), (277, 3, 1, bands), (278, 3, 1, 1), (279, 4, 1, 2 * bands)]  # fmt: skip
+    directory = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    head = struct.pack("<2sHI", b"II", 42, 8) + directory + bytes(4)
+    return head.ljust(122, b"\0") + struct.pack("<H", 16) * bands + bytes(2 * bands)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +43,11 @@ def npy() -> bytes:
         (b"PK\3\4" + bytes(40), "It is a zip archive."),
         (bytes(4096), "It is a file of zeros"),
         (b"\0\0\1\0\1\0" + bytes(40), "It is an icon."),
+        (pickle.dumps({"data": [1, 2]}, 2), "It is a pickle, which can run code when it is opened."),
+        (pickle.dumps([1, 2], 4), "It is a pickle"),
+        (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "It is a MATLAB file."),
+        (b"\0\0\x08\3\0\0\x27\x10\0\0\0\x1c\0\0\0\x1c" + bytes(99), "It is an IDX file, as MNIST has them."),
+        (tiff_of(13), "It is a TIFF that is damaged, or of a form that is not read, such as one of many bands."),
     ],
 )
 def test_what_it_is_and_what_to_do(data, sentence):

@@ -18,6 +18,7 @@ from pipelines.core import machine
 from pipelines.core.elements import Made, Ref, Source
 from pipelines.core.errors import ConfigError, IncompleteError
 from pipelines.images.limits import Limits, out_of_memory
+from pipelines.images.source_policy import DEFAULT
 from pipelines.job import prepare
 from pipelines.workers import memory_limit, pool, worker_process
 from pipelines.workers.pool import Workers
@@ -102,7 +103,7 @@ def test_a_worker_that_is_killed_while_it_is_idle_costs_no_image(tmp_path):
     alone = Workers(1, "tests.support.faulty_tasks")
 
     kill(alone.submit("echo", (), [(0,)])[0].result()[1])
-    ref = alone.submit("fingerprint", (spec.limits,), [(source,)], deadline=60)[0].result()
+    ref = alone.submit("fingerprint", (spec.limits, DEFAULT), [(source,)], deadline=60)[0].result()
     kill(alone.submit("echo", (), [(0,)])[0].result()[1])
     made = alone.submit("make", (spec,), [(ref, 0, 0, "train", False)], deadline=60)[0].result()
 
@@ -224,7 +225,7 @@ def test_a_program_reads_one_folder_after_the_other_with_the_same_workers(tmp_pa
         draw_photo(tmp_path / name / "a.png", 1, (8, 8))
         source = Source("a.png", str(tmp_path / name / "a.png"), "a", "", "", 1.0)
         limits = Limits(inside=str(tmp_path / name))
-        ref = workers.submit("fingerprint", (limits,), [(source,)])[0].result()
+        ref = workers.submit("fingerprint", (limits, DEFAULT), [(source,)])[0].result()
         assert isinstance(ref, Ref), ref
     assert Limits(inside="/one").noted() == Limits(inside="/two").noted()  # a moved input is no other run
 
@@ -483,7 +484,7 @@ def test_an_image_that_takes_too_much_memory_is_a_reject_and_the_next_is_read(tm
         (tmp_path / name).write_bytes(data)
         for path, reason in ((name, "out-of-memory"), ("small.jpg", "")):
             source = Source(path, str(tmp_path / path), "cat", "", "", 1.0)
-            ref = alone.submit("fingerprint", (spec.limits,), [(source,)])[0].result()
+            ref = alone.submit("fingerprint", (spec.limits, DEFAULT), [(source,)])[0].result()
             made = alone.submit("make", (spec,), [(ref, 0, 0, "train", False)])[0].result()
             assert getattr(made, "reason", "") == reason
             if reason:

@@ -213,6 +213,26 @@ def test_split_names_that_name_nothing_or_several_folders():
         found("a/x/1 3", "b/x/1 3", split_names=(("x", "train"),))
 
 
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (("train_test_split.txt", "classes.txt"), "'train_test_split.txt'"),
+        (("labels/train1.txt", "labels/val1.txt"), "'labels/train1.txt', 'labels/val1.txt'"),
+        (("train2018.json", "trainval.csv", "splits.tsv"), "'train2018.json', 'trainval.csv', 'splits.tsv'"),
+        (("training_log.txt", "contest.csv", "validate.py", "values.csv"), "'training_log.txt'"),
+        (("contest.csv", "values.csv", "readme.txt"), ""),
+    ],
+)
+def test_lists_of_splits_are_named_where_splits_are_drawn(names, told):
+    lines = layout_text.describe(tree("cat 3", "dog 3", *names), found("cat 3", "dog 3", *names), "in")
+    said = [line for line in lines if line.startswith("Splits are drawn. Not read")]
+    assert [line.partition("speak of splits: ")[2].partition(". To keep")[0] for line in said] == (
+        [told] if told else []
+    )
+    given = layout_text.describe(tree(*SPLITS, *names), found(*SPLITS, *names), "in")
+    assert not any(line.startswith("Splits are drawn") for line in given)
+
+
 def test_what_is_left_aside_is_told():
     folders = ("train/cat 3", "train/dog 3", "test 9", "notes.txt", "train/cat/1.xml", "train/stray.jpg")
     layout = found(*folders)

@@ -319,6 +319,34 @@ def test_a_remote_table_is_read_and_said_in_the_same_way():
     assert rejects == []
 
 
+def test_images_are_found_by_name_in_any_folder(folder):
+    """As of collections in several parts, or in folders of a hash; endings may be missing."""
+    for name in ("part_1/a.jpg", "part_2/b.JPG", "part_2/c.jpg", "part_1/c.jpg", "part_1/notes.txt", ".trash/a.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    rows = b"id,label\na,x\nb,x\nc,y\npart_1/c,z\nnotes,x\nd,x\nc.jpg,y\n"
+    told, sources, rejects = read(write(folder, rows), find_images=True)
+
+    assert "columns 'id' as path and 'label' as label" in told
+    assert [(s.key, s.label) for s in sources if s.key != "notes" and s.key != "d"] == [
+        ("part_1/a.jpg", "x"), ("part_2/b.JPG", "x"), ("part_1/c.jpg", "z"),
+    ]  # fmt: skip
+    assert [s.key for s in sources if not pathlib.Path(s.uri).exists()] == ["notes", "d"]  # missing, as any other path
+    assert [(r.reason, "several files have" in r.detail) for r in rejects] == [("bad-row", True)] * 2
+
+
+def test_a_table_whose_images_are_in_several_folders_says_the_option(folder):
+    for name in ("part_1/a.jpg", "part_2/b.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(b"x")
+    table = write(folder, b"id,label\na,x\nb,x\n")
+    with pytest.raises(TableError, match=r"The images are in several folders\. Say: --find-images$"):
+        read(table)
+    (folder / "part_2/b.jpg").rename(folder / "part_1/b.jpg")
+    with pytest.raises(TableError, match=r"Say: --suffix \.jpg --image-root .*part_1$"):
+        read(table)
+
+
 CASES = {
     "08-*/train_labels.csv": ({"path_column": "id", "suffix": ".jpg", "image_root": "{0}/train"}, {"0": 30, "1": 30}),
     "08-*/renamed.csv": ({"suffix": ".jpg", "image_root": "{0}/train"}, {"0": 30, "1": 30}),
