@@ -8,6 +8,7 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import dataclasses
+import itertools
 import json
 import logging
 import tempfile
@@ -145,7 +146,8 @@ def _why_unusable(config: PrepareConfig, spec: InputSpec) -> str:
     """Returns why the first input cannot be used, or ""."""
     if storage.is_remote(config.input):
         return ""
-    first = next((item for item in listing.list_sources(spec) if isinstance(item, elements.Source)), None)
+    some = itertools.islice(listing.list_sources(spec), listing.LOOKED_AT)
+    first = min((item for item in some if isinstance(item, elements.Source)), default=None)  # by key
     if first is None:
         return ""
     [found] = file_reader.sizes([first.uri], config.limits)
