@@ -72,7 +72,10 @@ def _is_of_other_machine(path: str) -> bool:
 
 
 def _are_scattered(base: str, first: str, found: str, paths: Sequence[str]) -> bool:
-    """Tells whether other rows have their images in other folders than the first one, as far as their paths say."""
+    """Tells whether other rows have their images in other folders.
+
+    They are compared with the first row, as far as the paths say.
+    """
     for other in {paths[len(paths) // 2], paths[-1]}:
         path = other.replace("\\", "/")
         at = _search(base, [part for part in path.split("/") if part not in ("", ".", "..")])
