@@ -136,6 +136,13 @@ class PrepareConfig:
         "folders are not read; a comma in a name is written \\,",
         syntax=option_syntax.NAMED, metavar="FOLDER=SPLIT,…", unset="found out", group=READING,
     )  # fmt: skip
+    split_lists: tuple[tuple[str, str], ...] = option(
+        (),
+        "text files that list the images of the splits, such as train=meta/train.txt,test=meta/test.txt, with a path "
+        "in each line; images that no list names are left aside; the files are relative to the current folder, or else "
+        "to the input",
+        syntax=option_syntax.NAMED, metavar="SPLIT=FILE,…", unset="no lists", group=READING,
+    )  # fmt: skip
     label_from: str = option(
         "auto",
         "the part of a path below the input or the folder of a split that is the label: top (the first folder), leaf "
@@ -438,6 +445,15 @@ class PrepareConfig:
                 raise ConfigError(
                     f"--split-names: a split's name should be letters, digits and _. Received {split!r} for {folder!r}."
                 )
+        for split, _ in self.split_lists:
+            if not re.fullmatch(SPLIT_PATTERN, split):
+                raise ConfigError(
+                    f"--split-lists: a split's name should be letters, digits and _. Received: {split!r}."
+                )
+        if self.split_lists and record_files.is_table(self.input):
+            raise ConfigError(
+                "--split-lists is for folders of images. A table states splits in a column: --split-column."
+            )
         if self.split_names and self.layout != "auto":
             raise ConfigError(f"--split-names already says what the folders are. Leave out --layout {self.layout}.")
 
@@ -509,8 +525,22 @@ class PrepareConfig:
         split_names = tuple((folder, SPLIT_NAMES.get(split.lower(), split)) for folder, split in self.split_names)
         return InputSpec(
             self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.group_from,
-            self.allow_outside, self._table_spec, self.classes,
+            self.allow_outside, self._table_spec, self.classes, self._lists,
         )  # fmt: skip
+
+    @property
+    def _lists(self) -> tuple[tuple[str, str], ...]:
+        """Returns (file, split) of each list.
+
+        A file is looked for in the current folder, and then in the input.
+        """
+        found = []
+        for split, file in self.split_lists:
+            inside = os.path.join(self.input, file)
+            if not remote.is_remote(file):
+                file = os.path.abspath(inside if not os.path.exists(file) and os.path.exists(inside) else file)
+            found.append((file, SPLIT_NAMES.get(split.lower(), split)))
+        return tuple(found)
 
     @property
     def _table_spec(self) -> TableSpec:

@@ -37,7 +37,7 @@ _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes
              "exclude": list, "path_column": str, "label_column": str, "split_column": str, "group_column": str,
              "weight_column": str, "heading": bool, "delimiter": str, "table_encoding": str, "image_root": str,
              "suffix": str, "path_prefix": list, "find_images": bool, "windows_paths": bool, "single_label": bool,
-             "classes": dict}  # fmt: skip
+             "split_lists": list, "classes": dict}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -232,8 +232,22 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) 
         allow_outside=settings.get("allow_outside", False),
         table=_moved(_table(settings), settings.get("input", ""), path),
         classes=classes.from_json(settings.get("classes")),
+        split_lists=_lists(settings, source),
         read_as=read_as if not record_files.is_table(source) else None,
     )
+
+
+def _lists(settings: Mapping[str, Any], source: str) -> tuple[tuple[str, str], ...]:
+    """Returns (file, split) of the lists of splits.
+
+    A list below the input may have moved with it.
+    """
+    found = []
+    for pair in settings.get("split_lists", []):
+        if len(names := _texts(pair)) == 2:
+            inside = os.path.join(source, names[1])
+            found.append((inside if not os.path.exists(names[1]) and os.path.exists(inside) else names[1], names[0]))
+    return tuple(found)
 
 
 def _moved(table: TableSpec, old: str, new: str) -> TableSpec:

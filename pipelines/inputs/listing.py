@@ -24,6 +24,7 @@ from pipelines.core.text import is_label
 from pipelines.inputs import classes, containers, folders, walk, webdataset
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
+from pipelines.inputs.split_lists import SplitLists
 from pipelines.inputs.tables import manifest, manifest_paths, path_hints, record_files
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
@@ -64,8 +65,11 @@ def _labelled(spec: InputSpec) -> Iterator[Source | Rejected]:
     else:
         found = folders.list_folder(spec)
     empty = True
+    lists = SplitLists(spec.split_lists) if spec.split_lists else None
     for item in found:
         empty = empty and isinstance(item, Rejected) and item.reason == walk.EMPTY
+        if lists is not None and isinstance(item, Source):
+            item = lists.assign(item)
         if isinstance(item, Source) and not is_label(item.label):
             yield Rejected(item.uri, repr(item.label), "", "", "list", "bad-label",
                            "A label should be text without control characters and marks of direction.")  # fmt: skip
@@ -73,6 +77,8 @@ def _labelled(spec: InputSpec) -> Iterator[Source | Rejected]:
             yield _grouped(item, spec.group_from)
         else:
             yield item
+    if lists is not None:
+        yield from lists.missing()
     if empty:
         raise SourceError(f"The input {spec.path!r} holds no file.")
 
@@ -196,7 +202,9 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
         if lost and not allow_lost_classes:
             raise folders.lost_error(lost, path)
         spec = dataclasses.replace(spec, read_as=layout)
-        told = layout_text.describe(tree, layout, path)
+        told = layout_text.describe(tree, layout, path, bool(spec.split_lists))
+    if spec.split_lists:
+        told = (*told, SplitLists(spec.split_lists).describe())
     if not storage.is_remote(path):
         _check_first(spec, list_sources(spec))
     return Reading(spec, told, lost, images, labels)

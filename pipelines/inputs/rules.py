@@ -68,6 +68,7 @@ class InputSpec:
     path: a folder, a container of one, a manifest or a glob.
     layout: "class" (class/file) or "split" (split/class/file) below a folder; "auto" finds out which.
     split_names: (folder, split) pairs that name the folders of the splits; () finds them out.
+    split_lists: (file, split) pairs: lists of the images of each split; () has none.
     label_from: the part of the path that is the label; see `layout.Layout`. "auto" finds it out.
     include, exclude: patterns of the paths that are read and that are not; see `path_patterns.selects`. () and () read
       all.
@@ -88,6 +89,7 @@ class InputSpec:
     allow_outside: bool = False
     table: TableSpec = TableSpec()
     classes: Classes = NO_CLASSES
+    split_lists: tuple[tuple[str, str], ...] = ()
     read_as: Layout | None = None
 
 

@@ -114,6 +114,7 @@ def test_the_name_is_made_of_the_folders(output, name):
 CHANGES = [
     {"bit_depth": "12"},
     {"truncated": "fill"},
+    {"split_lists": (("train", "a.txt"),)},
     {"color_profile": "ignore"},
     {"split_names": (("seg_train", "train"),)},
     {"label_from": "leaf"},
@@ -124,7 +125,7 @@ CHANGES = [
     *({"input": "in.csv", **options} for options in (
         {"path_column": "id"}, {"label_column": "class"}, {"split_column": "none"}, {"group_column": "patient"},
         {"weight_column": "w"}, {"heading": False}, {"delimiter": "tab"}, {"table_encoding": "cp1251"},
-        {"image_root": "photos"}, {"suffix": ".jpg"}, {"path_prefix": (("a", "b"),)}, {"windows_paths": True},
+        {"image_root": "photos"}, {"suffix": ".jpg"}, {"path_prefix": (("a", "b"),)}, {"windows_paths": True}, {"find_images": True},
         {"single_label": True},
     )),
     {"duplicates": "drop"},

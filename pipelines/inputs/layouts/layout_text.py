@@ -19,7 +19,7 @@ _RULES = {
 }
 
 
-def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
+def describe(tree: Folder, layout: Layout, path: str, has_lists: bool = False) -> tuple[str, ...]:
     """Returns the sentences.
 
     Example:
@@ -32,6 +32,7 @@ def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
       tree: the folders of the input.
       layout: how they are read.
       path: the input as the user named it.
+      has_lists: whether lists state the splits of the images.
     """
     images: collections.Counter[str] = collections.Counter()  # folder of a split -> images
     by_split: dict[str, set[str]] = {}
@@ -70,11 +71,12 @@ def describe(tree: Folder, layout: Layout, path: str) -> tuple[str, ...]:
     folders = {folder.path: folder for folder in tree.tree()}
     for name, why in layout.aside:
         lines.append(f"Leaves aside {utf8_text(name)!r} ({plural(folders[name].total, 'image')}). {why}")
-    if tree.split_lists and set(by_split) == {""}:
+    if tree.split_lists and set(by_split) == {""} and not has_lists:
         lines.append(
             "Splits are drawn. Not read, although the names speak of splits: "
-            f"{listed((repr(utf8_text(name)) for name in tree.split_lists), 4)}. To keep those splits, give a table "
-            "with the columns path, label and split."
+            f"{listed((repr(utf8_text(name)) for name in tree.split_lists), 4)}. If they are "
+            "lists of paths: --split-lists train=FILE,test=FILE. Else give a table with the columns path, label and "
+            "split."
         )
     if tree.others:
         kinds = (f"{count} {ending or 'without ending'}" for ending, count in tree.others.most_common())

@@ -226,7 +226,7 @@ def test_split_names_that_name_nothing_or_several_folders():
 def test_lists_of_splits_are_named_where_splits_are_drawn(names, told):
     lines = layout_text.describe(tree("cat 3", "dog 3", *names), found("cat 3", "dog 3", *names), "in")
     said = [line for line in lines if line.startswith("Splits are drawn. Not read")]
-    assert [line.partition("speak of splits: ")[2].partition(". To keep")[0] for line in said] == (
+    assert [line.partition("speak of splits: ")[2].partition(". If they")[0] for line in said] == (
         [told] if told else []
     )
     given = layout_text.describe(tree(*SPLITS, *names), found(*SPLITS, *names), "in")
