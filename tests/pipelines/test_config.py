@@ -125,7 +125,8 @@ CHANGES = [
     *({"input": "in.csv", **options} for options in (
         {"path_column": "id"}, {"label_column": "class"}, {"split_column": "none"}, {"group_column": "patient"},
         {"weight_column": "w"}, {"heading": False}, {"delimiter": "tab"}, {"table_encoding": "cp1251"},
-        {"image_root": "photos"}, {"suffix": ".jpg"}, {"path_prefix": (("a", "b"),)}, {"windows_paths": True}, {"find_images": True},
+        {"image_root": "photos"}, {"suffix": ".jpg"}, {"path_prefix": (("a", "b"),)}, {"windows_paths": True},
+        {"find_images": True},
         {"single_label": True},
     )),
     {"duplicates": "drop"},
