@@ -16,7 +16,7 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError, StorageError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import plural
-from pipelines.inputs import containers, path_patterns
+from pipelines.inputs import containers, path_patterns, shard_files
 from pipelines.inputs.containers import Entry
 from pipelines.inputs.layouts import other_files, split_names
 from pipelines.inputs.rules import InputSpec, reject
@@ -118,28 +118,12 @@ def list_samples(spec: InputSpec, ending: str) -> Iterator[Source | Rejected]:
 
 
 def _in_folder(path: str) -> list[str]:
-    """Returns the tars below a folder; [] if there is a picture or a zip, too.
+    """Returns the tars below a folder; [] if there is a picture or a zip, too."""
 
-    What cannot be listed is left to those that list folders.
-    """
-    found: list[str] = []
-    waiting = [path]
-    while waiting:
-        try:
-            with os.scandir(waiting.pop()) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif _is_tar(name):
-                        found.append(entry.path)
-                    elif containers.is_container(name) or not (
-                        name.startswith(".") or other_files.holds_no_picture(name)
-                    ):
-                        return []  # at once: a folder of a million photographs is no webdataset
-        except OSError:
-            return []
-    return sorted(found)
+    def is_other(name: str) -> bool:
+        return containers.is_container(name) or not (name.startswith(".") or other_files.holds_no_picture(name))
+
+    return shard_files.below(path, _is_tar, is_other, flat=False)
 
 
 def _is_tar(path: str) -> bool:

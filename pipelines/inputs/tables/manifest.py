@@ -218,7 +218,7 @@ def _parse_row(
     spec: InputSpec,
     base: str,
     folders: manifest_paths.Folders | None,
-    names: manifest_paths.Names | None,
+    names: manifest_paths.Names | None = None,
 ) -> Source | Rejected:
     """Returns a row as a source or a reject.
 

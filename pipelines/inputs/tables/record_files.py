@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pipelines import storage
 from pipelines.core.errors import SourceError
-from pipelines.inputs import path_patterns
+from pipelines.inputs import path_patterns, shard_files
 from pipelines.inputs.layouts import split_names
 from pipelines.inputs.rules import IMAGE_SUFFIXES, is_manifest
 from pipelines.inputs.tables import parquet_table, tfrecord_table
@@ -99,29 +99,11 @@ def table(path: str, files: Sequence[str]) -> Table:
 def _in_folder(path: str) -> list[str]:
     """Returns the files directly in a folder, or else all below it.
 
-    It returns [] if there is something else to read.
-
-    What cannot be listed is left to those that list folders.
+    Below a prepared dataset lies what is no data, such as its transform graph.
     """
-    found: list[str] = []
-    waiting = [path]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    name = entry.name
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(entry.path)
-                    elif kind(name):
-                        found.append(entry.path)
-                    elif name.lower().endswith(_OTHER_INPUTS):
-                        return []  # at once: a folder of a million photographs holds no records
-        except OSError:
-            return []
-        if folder == path and found:
-            break  # what lies below is no data, such as the transform graph of a prepared dataset
-    return sorted(found)
+    return shard_files.below(
+        path, lambda name: bool(kind(name)), lambda name: name.lower().endswith(_OTHER_INPUTS), True
+    )
 
 
 def _below(name: str, path: str) -> str:

@@ -23,13 +23,7 @@ ROUNDING = 1e-3
 
 def loss_computes(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a loss that raises an exception on a batch, or that is not finite."""
-    sample = subject.splits[0].sample
-    x, y = choose((sample.inputs, sample.targets), slice(IMAGES))
-    model = copy_of(subject.model)
-    try:
-        scores = model(x, training=False)
-    except Exception as e:  # `input-shape` reports it
-        raise NotApplicable("the model does not take the images") from e
+    model, x, y, scores = _called(subject, IMAGES)
     clock.check()
     shapes = f"The labels have the shape {_shape(y)} and the model's outputs {_shape(scores)}."
     try:
@@ -44,15 +38,24 @@ def loss_computes(subject: Subject, clock: Clock) -> list[Finding]:
     return [catalogue.found("loss-fails", f"{shapes} The loss of {len(labels)} labels is {loss}.", case="not-finite")]
 
 
-def broadcast(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds a loss that changes with the number of axes of the labels."""
+def _called(subject: Subject, count: int) -> tuple[Any, Any, Any, Any]:
+    """Returns a copy of the model, so many inputs and labels, and the outputs.
+
+    Raises:
+      NotApplicable: The model does not take the inputs.
+    """
     sample = subject.splits[0].sample
-    x, y = choose((sample.inputs, sample.targets), slice(COMPARED))
+    x, y = choose((sample.inputs, sample.targets), slice(count))
     model = copy_of(subject.model)
     try:
-        scores = model(x, training=False)
+        return model, x, y, model(x, training=False)
     except Exception as e:  # `input-shape` reports it
         raise NotApplicable("the model does not take the images") from e
+
+
+def broadcast(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a loss that changes with the number of axes of the labels."""
+    model, x, y, scores = _called(subject, COMPARED)
     clock.check()
     if not hasattr(y, "shape") or not hasattr(scores, "shape"):
         raise NotApplicable("there are several outputs")
