@@ -91,6 +91,9 @@ def _distance_of_neighbours(images: np.ndarray) -> int:
     at = nearest + int(same[nearest:].argmax())
     if at % images[0].size == 0:
         return 0  # the same place in another image: only the pixels of an image are in disorder
+    beside = max(same[at - images.shape[-1]], same[min(at + images.shape[-1], len(same) - 1)])
+    if beside >= same[at] / 2:
+        return 0  # images of one colour resemble each other at every distance
     return at if same[at] >= RESEMBLE * same[0] else 0
 
 

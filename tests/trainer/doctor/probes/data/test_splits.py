@@ -161,6 +161,12 @@ def images_last(x: np.ndarray) -> np.ndarray:
     return np.moveaxis(x, 0, -1).reshape(x.shape)
 
 
+def colored_noise(x: np.ndarray) -> np.ndarray:
+    """Images of noise, of which each second one is redder."""
+    noise = np.random.default_rng(0).random(x.shape, np.float32)
+    return (noise * 0.5 + 0.5 * (np.arange(len(x)) % 2)[:, None, None, None] * [1, 0.5, 0]).astype(np.float32)
+
+
 def reduced(x: np.ndarray, side: int) -> np.ndarray:
     return tf.image.resize(tf.image.resize(x, (side, side), antialias=True), x.shape[1:3]).numpy()
 
@@ -173,6 +179,7 @@ def reduced(x: np.ndarray, side: int) -> np.ndarray:
         (reshaped, ["pixels-scrambled"]),
         (disordered, ["pixels-scrambled"]),
         (images_last, ["pixels-scrambled"]),
+        (colored_noise, []),
         (lambda x: np.random.default_rng(0).random(x.shape, np.float32), []),  # noise has no order to lose
         (lambda x: (x * 400).astype(np.int64).astype(np.uint8), ["pixels-wrapped"]),
         (lambda x: np.clip(x * 400, 0, 255).astype(np.uint8), []),
