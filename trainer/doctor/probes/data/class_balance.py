@@ -14,11 +14,13 @@ from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import scores
 
 UNBALANCED = 5.0  # largest class to smallest; below this ratio a model still learns the rare class, but less well
 LEAST_IMAGES = 50  # least number of images in a sample from which the balance is judged
 FEW = 10  # train images of a class; fewer hardly show how the class varies
 LIKE_MAJORITY = 0.02  # an accuracy less than this above the majority's shows nothing about the other classes
+LEARNED = 0.15  # balanced accuracy above guessing, from which on a trained model tells the classes apart
 ONE_ANSWER = 0.98
 LEAST_ANSWERS = 40
 
@@ -84,6 +86,9 @@ def accuracy_is_majority(subject: Subject, clock: Clock) -> list[Finding]:
     validation = reported[0].startswith("val_")
     if validation != (where == "validation") or reported[1] > rate + LIKE_MAJORITY or rate >= 1:
         return []
+    known = next((score for score in scores.of(subject) if score.split == where), None)
+    if known is not None and known.balanced >= 1 / known.classes + LEARNED:
+        return []  # the model tells the classes apart; class weights cost accuracy where one class is common
     return [
         catalogue.found(
             "accuracy-is-majority",

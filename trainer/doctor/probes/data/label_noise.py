@@ -29,6 +29,7 @@ NEIGHBOURS, SAME = 10, 1  # of the nearest images, at most SAME have the given l
 FEWEST_WRONG, WRONG_SHARE = 4, 0.008  # clean photographs give up to 0.4 % such images
 # Permuted answers:
 MATCHED, BY_LABEL = 0.75, 0.4  # share of right answers after renaming the classes, and without renaming
+TWICE, MORE_THAN_HALF = 2.0, 0.55  # of guessing; of two classes, the share that renaming must make right
 FEWEST_SCORED = 40
 
 
@@ -198,6 +199,8 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     if not below and (right > BY_LABEL or renamed < MATCHED):
         return []
+    if below and renamed < min(TWICE / len(present), MORE_THAN_HALF):
+        return []  # it answers a few classes, and they happen to be others
     names = [state.label_name(int(c), subject.labels) for c in range(classes)]
     pairs = "; ".join(f"{names[a]} is answered as {names[b]}" for a, b in zip(present, meant, strict=True) if a != b)
     return [

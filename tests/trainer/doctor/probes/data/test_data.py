@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -273,6 +274,24 @@ def test_an_accuracy_that_is_the_majoritys(sets):
     assert "best val_accuracy is 84.0%; 83.3% of the validation images are class 0" in found.evidence
     assert ids(doctor(probe, dataset=data, past={"val_accuracy": (0.8, 0.9)})) == []
     assert ids(doctor(probe, dataset=data[0], past={"val_accuracy": (0.8,)})) == []  # of another split
+
+
+def test_an_accuracy_near_the_majoritys_of_a_model_that_tells_the_classes_apart():
+    """Class weights cost accuracy where one class is common: 80 of 100 right, and 8 of 10 of the rare class."""
+    labels = (np.arange(100) % 10 == 0).astype(np.int64)
+    wrong = (np.arange(100) % 10 >= 8) | (np.arange(100) % 50 == 0)
+    images = np.broadcast_to((labels ^ wrong).astype(np.float32)[:, None, None, None], (100, 2, 2, 3)).copy()
+    model = keras.Sequential([keras.Input((2, 2, 3)), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(2)])
+    model.layers[-1].set_weights([np.float32([[-1, 1]] * 3), np.float32([1.5, -1.5])])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(100)
+    probe = probe_of(class_balance, class_balance.accuracy_is_majority)
+    past = {"val_accuracy": (0.9,)}
+    data = batches(images, labels), batches(images, labels)
+    assert ids(doctor(probe, dataset=data, past=past, model=model)) == []
+    model.layers[-1].set_weights([np.float32([[-1, 1]] * 3), np.float32([9, -9])])  # one answer
+    assert ids(doctor(probe, dataset=data, past=past, model=model)) == ["accuracy-is-majority"]
 
 
 def test_one_answer_to_all(sets):

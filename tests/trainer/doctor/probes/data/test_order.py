@@ -155,6 +155,34 @@ def test_answers_are_not_renamed_to_classes_that_training_lacks():
     assert "training has not all classes" in report.not_checked[0][1]
 
 
+def answering(classes, answers):
+    """A trained model of one-pixel images that answers `answers[red]`."""
+    model = keras.Sequential([keras.Input((1, 1, 3)), keras.layers.Flatten(), keras.layers.Dense(classes)])
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(100)
+    # Of the line 2 k x - k^2 the one of the nearest k is the greatest at x.
+    weights = np.zeros((3, classes), np.float32)
+    places = {answer: red for red, answer in enumerate(answers)}
+    weights[0] = [2 * places.get(k, -99) for k in range(classes)]
+    model.layers[-1].set_weights([weights, np.float32([-(places.get(k, -99) ** 2) for k in range(classes)])])
+    return model
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        ((np.arange(80) % 4 + 1) % 4, ["labels-other-order"]),  # each class is answered as another one
+        (np.where(np.arange(80) % 4 < 3, 1, (np.arange(80) // 4) % 4), []),  # three kinds are one class
+    ],
+)
+def test_a_model_below_chance_is_not_always_right_in_another_order(labels, expected):
+    images = np.zeros((80, 1, 1, 3), np.float32)
+    images[:, 0, 0, 0] = np.arange(80) % 4
+    given = subject((images, labels), (images, labels), model=answering(4, (0, 2, 3, 1) if not expected else range(4)))
+    assert ids(ask(label_noise.permuted, given)) == expected
+
+
 # ---- pairs of images under one label
 
 
