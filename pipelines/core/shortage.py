@@ -49,7 +49,7 @@ _BY_NUMBER = dict.fromkeys(_FULL, _ROOM) | {
 # Lines of errors, also of those in the text of another error: Beam and workers pass on a traceback as text.
 _BY_LINE = (
     (r"RuntimeError: can't (?:start|allocate lock|allocate) .*|BlockingIOError: .*", _PROCESSES),
-    (r"OSError: \[Errno (?:28|122)\] .*", _ROOM),
+    (r"OSError: \[Errno (?:28|122)\] .*|.*; (?:No space left on device|Disk quota exceeded).*", _ROOM),
     (r"OSError: \[Errno (?:23|24)\] .*|.*Too many open files.*", _FILES),
     (r"MemoryError(?:: .*)?|OSError: \[Errno 12\] .*|.*ResourceExhaustedError: .*OOM when allocating.*", _MEMORY),
     (r".*std::bad_alloc.*|ImportError: .*failed to map segment.*", _MEMORY),

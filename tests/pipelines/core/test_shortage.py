@@ -116,6 +116,10 @@ SHORT = {
     "room": (OSError(errno.ENOSPC, "No space left on device", "out/a"), "Free some where the output is"),
     "quota": (OSError(errno.EDQUOT, "Disk quota exceeded"), "Free some where the output is"),
     "room of a worker": (RuntimeError(f"{TRACE}OSError: [Errno 28] No space left on device"), "run the same command"),
+    "room of TensorFlow": (
+        RuntimeError("/a/saved_model.pb.tmp1; No space left on device"),
+        "Free some where the output",
+    ),
     "memory for a process": (OSError(errno.ENOMEM, "Cannot allocate memory"), "ulimit -v"),
 }
 
