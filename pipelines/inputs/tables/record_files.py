@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pipelines import storage
 from pipelines.core.errors import SourceError
 from pipelines.inputs import path_patterns, shard_files
-from pipelines.inputs.layouts import split_names
+from pipelines.inputs.layouts import other_files, split_names
 from pipelines.inputs.rules import IMAGE_SUFFIXES, is_manifest
 from pipelines.inputs.tables import parquet_table, tfrecord_table
 from pipelines.inputs.tables.table_file import Table
@@ -101,9 +101,14 @@ def _in_folder(path: str) -> list[str]:
 
     Below a prepared dataset lies what is no data, such as its transform graph.
     """
-    return shard_files.below(
-        path, lambda name: bool(kind(name)), lambda name: name.lower().endswith(_OTHER_INPUTS), True
-    )
+
+    def is_other(name: str) -> bool:
+        if name.lower().endswith(_OTHER_INPUTS):
+            return True
+        # A name without an ending may be that of a picture: such a folder is not searched to its end.
+        return not (os.path.splitext(name)[1] or name.startswith(".") or other_files.holds_no_picture(name))
+
+    return shard_files.below(path, lambda name: bool(kind(name)), is_other, flat=True)
 
 
 def _below(name: str, path: str) -> str:

@@ -62,7 +62,7 @@ class Watcher:
         self.predicted: list[tuple[Any, Place | None]] = []
         self.metrics_as_weights: tuple[Place | None, str] | None = None
         self.vocabularies = Vocabularies()
-        self._passed: list[Any] = []
+        self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
         self._compiled: weakref.WeakKeyDictionary[Any, tuple[Place | None, dict[str, bool], tuple[str, ...]]] = (
@@ -228,7 +228,7 @@ class Watcher:
     def _iterated(self, original: Any) -> Any:
         def __iter__(dataset: Any) -> Any:  # noqa: N807 - it stands in for __iter__
             if not self._here.inside and tf.executing_eagerly():
-                self._passed.append(dataset)
+                self._passed[id(dataset)] = dataset
             return original(dataset)
 
         return __iter__
@@ -238,7 +238,7 @@ class Watcher:
 
         Passes over another dataset that is made of it count, too.
         """
-        return any(step.dataset is dataset for passed in self._passed for step in tfdata_steps.steps(passed))
+        return any(step.dataset is dataset for passed in self._passed.values() for step in tfdata_steps.steps(passed))
 
     def _adapt(self, original: Any) -> Any:
         def adapt(layer: Any, *args: Any, **options: Any) -> Any:

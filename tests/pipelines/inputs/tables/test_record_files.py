@@ -296,6 +296,10 @@ def test_a_folder_with_a_picture_is_a_folder_of_pictures(tmp_path):
     (tmp_path / "b.png").write_bytes(picture(1))
     assert not record_files.find(str(tmp_path))
     assert not record_files.find(str(tmp_path / "cat"))
+    (tmp_path / "b.png").rename(tmp_path / "LICENSE")
+    assert record_files.find(str(tmp_path)) == [str(tmp_path / "a.tfrecord")]
+    (tmp_path / "LICENSE").rename(tmp_path / "000123")  # as collections have them whose pictures have no ending
+    assert not record_files.find(str(tmp_path))
     assert not record_files.find("gs://bucket/a.tfrecord")
 
 
