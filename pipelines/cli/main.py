@@ -2,7 +2,7 @@
 
 They are look, prepare, inspect, verify, sample and worker-pool.
 
-Exit status: 0 done, 1 failed, 2 usage, 3 too much of the data rejected.
+Exit status: 0 done, 1 failed, 2 usage, 3 too much of the data rejected, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from pipelines.cli import options
-from pipelines.core import errors, extras, shortage, streams, terminal
+from pipelines.core import errors, extras, interrupts, shortage, streams, terminal
 
 DONE, FAILED, USAGE = 0, 1, 2
 # Errors such as a full disk or a read-only folder: the system's message says what to do.
@@ -162,7 +162,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace, list[str]], int]] = {
 
 def _interrupted() -> int:
     print("Interrupted. Run the same command again to continue where it stopped.", file=sys.stderr)
-    return FAILED
+    return interrupts.STATUS
 
 
 def _failed(error: Exception) -> int:

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 
+STATUS = 130  # exit status of an interrupted program, as shells give it: 128 + SIGINT
 SECONDS = 3.0  # between two interrupts; what is left to do after the first one takes less
 
 

@@ -1,7 +1,7 @@
 """Executes a command in TensorFlow's environment and turns errors into exit codes.
 
-Exit codes: 0 for success, 1 for failure, 2 for wrong usage. TensorFlow is imported inside the commands, so that
-`--help` answers at once.
+Exit codes: 0 for success, 1 for failure, 2 for wrong usage, 130 for an interrupt. TensorFlow is imported
+inside the commands, so that `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from pipelines.core import extras, shortage, terminal
+from pipelines.core import extras, interrupts, shortage, terminal
 from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
 
@@ -56,6 +56,7 @@ def guarded(command: str, work: Callable[[], int | None]) -> int:
         print(f"{command}: {told}", file=sys.stderr)
     except KeyboardInterrupt:
         print(f"{command}: interrupted", file=sys.stderr)
+        return interrupts.STATUS
     except Exception as e:
         if short := shortage.told(e):
             print(f"{command}: {short}", file=sys.stderr)

@@ -1,13 +1,15 @@
 """Parses the command line of `python -m trainer` and executes its command.
 
 The commands are train, evaluate, compare, export, predict, bench, doctor and ablate. Exit codes: 0 for success, 1 for
-failure, 2 for wrong usage. TensorFlow is imported inside the commands, so that `--help` answers at once.
+failure, 2 for wrong usage, 130 for an interrupt. TensorFlow is imported inside the commands, so that `--help` answers
+at once.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,9 @@ def main(argv: Sequence[str] | None = None, program: str = PROGRAM) -> int:
     Args:
       program: name of the program in usage lines and errors, as the user typed it before the command.
     """
+    # TensorFlow's variables give NumPy 2 this warning whenever Keras saves them. With `python -W error` it would end
+    # the program, and only TensorFlow can mend it.
+    warnings.filterwarnings("ignore", "__array__ implementation doesn't accept a copy keyword", DeprecationWarning)
     return streams.run(lambda: _main(sys.argv[1:] if argv is None else argv, program))
 
 

@@ -143,7 +143,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 1, errors
+    assert process.returncode == 130, errors
     assert errors.splitlines()[-1] == "Interrupted. Run the same command again to continue where it stopped."
     assert "Traceback" not in errors
     assert not (out / "contract.json").exists()
@@ -163,7 +163,7 @@ def test_a_files_name_is_not_taken_for_an_interrupt(capsys):
         "bundle inst003 failed:Traceback (most recent call last):\n  File ...\nRuntimeError: KeyboardInterrupt [while "
         "running 'WriteShard']\n\n",
     ):
-        assert main._failed(RuntimeError(text)) == 1
+        assert main._failed(RuntimeError(text)) == 130
         assert capsys.readouterr().err.startswith("Interrupted. Run the same command again")
 
 

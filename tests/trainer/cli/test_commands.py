@@ -36,7 +36,7 @@ def test_the_doctor_leaves_logging_to_the_program_that_it_runs(capsys):
         (TrainerError("No model."), 1),
         (errors.ContractError("No dataset."), 1),
         (OSError(28, "No space left on device", "run"), 1),
-        (KeyboardInterrupt(), 1),
+        (KeyboardInterrupt(), 130),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

@@ -1,0 +1,31 @@
+"""Commands with `python -W error`, which turns each warning into an error."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from tests.support.datasets import write_dataset
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+def test_train_evaluate_and_predict_end_without_a_warning(tmp_path):
+    write_dataset(tmp_path / "data", encoding="uint8")
+    Image.new("RGB", (20, 20), "red").save(tmp_path / "photo.png")
+    run = str(tmp_path / "run")
+    for command in (
+        ["train", "--data", str(tmp_path / "data"), "--output", run, "--epochs", "1"],
+        ["evaluate", "--model", run, "--data", str(tmp_path / "data"), "--output", str(tmp_path / "scores")],
+        ["predict", "--model", run, str(tmp_path / "photo.png")],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-m", "trainer", *command],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
