@@ -302,6 +302,12 @@ class PrepareConfig:
         "stay in one split; splits that the input states are kept",
         syntax=option_syntax.SHARES, group=_CLASSES,
     )  # fmt: skip
+    group_similar: int = option(
+        0,
+        "images whose perceptual hashes differ in at most so many of 128 bits stay in one split, as other sizes, crops "
+        "or shots of one photograph do; 10 suits photographs, 0 compares no images",
+        limits=Range(0, 40), group=_CLASSES,
+    )  # fmt: skip
     like: str = option(
         "",
         "an earlier dataset that this one continues: images of equal content keep their split, classes keep their id, "
@@ -598,6 +604,8 @@ class PrepareConfig:
         values = {name: value for name, value in dataclasses.asdict(self).items() if name in decisive}
         if self.duplicates != "drop":  # `keep` and `fail` give the same shards
             del values["duplicates"]
+        if not self.group_similar:
+            del values["group_similar"]
         values["classes"] = {**values["classes"], "path": ""}  # what is in the file decides
         if self.like:
             values["like"] = contract.load(self.like, storage.reading_text).digest

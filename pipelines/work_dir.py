@@ -29,8 +29,8 @@ REPLACED = "replaced.json"  # contracts of datasets whose files publishing remov
 STAGED = "written"  # the directory with an empty file for each train shard that this run has staged
 # A rerun must not find these files, since their number differs from run to run.
 _NOT_KEPT = (
-    "rejects", "duplicates", "unused", "straddling", "like", "transform", "tft", "beside", "plan.json", LISTED, AFFINE,
-    VALUE_RANGE, STAGED,
+    "rejects", "duplicates", "similar", "unused", "straddling", "like", "transform", "tft", "beside", "plan.json",
+    LISTED, AFFINE, VALUE_RANGE, STAGED,
 )  # fmt: skip
 _RUN = {"config.yaml", "versions.json"}  # of a training run, which has a contract.json too
 

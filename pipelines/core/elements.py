@@ -64,6 +64,7 @@ class Ref(NamedTuple):
       header: The fields of the source's Header; () if they are not known. It is a plain tuple, because runners pass on
         plain tuples at the lowest cost.
       kept: Whether `split` is that of an earlier dataset, which --like names.
+      look: Its perceptual hash, if --group-similar asks for it; else empty.
     """
 
     key: str
@@ -76,6 +77,7 @@ class Ref(NamedTuple):
     file_bytes: int = 0
     header: tuple[Any, ...] = ()
     kept: bool = False
+    look: bytes = b""
 
 
 def pack(rows: Iterable[Any]) -> bytes:

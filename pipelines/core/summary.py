@@ -150,6 +150,9 @@ class Summary:
     reading: tuple[str, ...] = ()  # sentences that say how the input was read
     like: dict[str, int] = dataclasses.field(default_factory=dict)  # of --like: images "kept", "new", "gone"
     depth: tuple[int, float, float] | None = None  # images with more than 8 bits, their least and greatest value
+    # Of --group-similar: "groups" of images, of these "conflicting" and "straddling" ones, images of the "largest".
+    similar: dict[str, int] = dataclasses.field(default_factory=dict)
+    similar_first: tuple[Duplicates, ...] = ()  # in the order of `duplicates`
     layout: dict[str, Any] | None = None  # the fields of the `inputs.layout.Layout` of a folder
 
     @property

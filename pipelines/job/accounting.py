@@ -32,6 +32,7 @@ from pipelines.work_dir import Work
 
 MOST_REASONS = 8  # reasons of rejects that an error names
 FEW_LEVELS = 128  # of 256; fewer are said
+LARGE_GROUP = 0.1  # of all images; a group of images that look alike and is larger is told
 MOST_DETAIL = 300  # characters of a reject's sentence that an error shows
 
 
@@ -91,7 +92,7 @@ def summarize(
     rejected = rejects.write(itertools.chain(rejects.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED))
     unused = rejects.write(rejects.read(work.path("unused")), work.path(ledger.UNUSED))
     classes = _classes(plan, totals, unused.classes)
-    equal = _count_duplicates(work)
+    equal, alike = _count_groups(work, "duplicates"), _count_groups(work, "similar")
     kept, like_warnings = _count_kept(work, config.like) if config.like else (collections.Counter[str](), [])
     natural = sum(c.natural for labels in classes.values() for c in labels.values())
     read = int(storage.read_text(work.path(work_dir.LISTED)))
@@ -128,11 +129,14 @@ def summarize(
         reading=(*reading.told, *([order] if order else [])),
         like={name: kept[name] for name in ("kept", "new", "gone")} if config.like else {},
         depth=totals.depth,
+        similar=alike.numbers() if config.group_similar else {},
+        similar_first=alike.first,
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
-        *_depth_warnings(summary, config), *_straddling_warning(work),
+        *_similar_warnings(summary, config.group_similar), *_depth_warnings(summary, config),
+        *_straddling_warning(work),
         *_lost_warning(summary.lost_classes), *like_warnings, *_new_classes_warning(plan, old),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
@@ -222,32 +226,39 @@ def _by_number(counts: Mapping[str, int]) -> dict[int, int]:
     return {int(k): v for k, v in sorted(counts.items(), key=lambda item: int(item[0]))}
 
 
-class _Equal(NamedTuple):
-    """Describes the groups of inputs with equal content.
+class _Groups(NamedTuple):
+    """Describes the groups of inputs with equal content, or of those that look alike.
 
     groups: number of groups. conflicting: of these, groups with more than one label. straddling: groups in more than
     one split.
+    largest: number of images in the largest group.
     first: at most MAX_LISTED groups; conflicting groups come first, then the order is that of the content digest.
     """
 
     groups: int
     conflicting: int
     straddling: int
+    largest: int
     first: tuple[Duplicates, ...]
 
+    def numbers(self) -> dict[str, int]:
+        return {name: getattr(self, name) for name in ("groups", "conflicting", "straddling", "largest")}
 
-def _count_duplicates(work: Work) -> _Equal:
+
+def _count_groups(work: Work, name: str) -> _Groups:
+    """Adds up the groups of a folder of lines: "duplicates" or "similar"."""
     counts: collections.Counter[str] = collections.Counter()
 
     def counted() -> Iterator[Duplicates]:
-        for line in rejects.lines(work.path("duplicates")):
+        for line in rejects.lines(work.path(name)):
             data = json.loads(line)
             group = Duplicates(data["digest"], tuple((m[0], m[1], m[2]) for m in data["members"]), data["more"])
-            counts.update(groups=1, conflicting=group.conflicting, straddling=group.straddling)
+            counts.update(groups=1, conflicting=int(group.conflicting), straddling=int(group.straddling))
+            counts["largest"] = max(counts["largest"], len(group.members) + group.more)
             yield group
 
     first = heapq.nsmallest(rejects.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
-    return _Equal(counts["groups"], counts["conflicting"], counts["straddling"], tuple(first))
+    return _Groups(counts["groups"], counts["conflicting"], counts["straddling"], counts["largest"], tuple(first))
 
 
 def _count_kept(work: Work, like: str) -> tuple[collections.Counter[str], list[str]]:
@@ -321,6 +332,45 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         wanted = plan.copies.get(label)
         if wanted is not None and config.balance != "none" and wanted.base >= config.max_copies:
             yield f"Class {label} stays below its target: --max-copies {config.max_copies} was reached."
+
+
+def _similar_warnings(summary: Summary, bits: int) -> Iterator[str]:
+    """Warns of what --group-similar found.
+
+    Args:
+      bits: its value.
+    """
+    found = summary.similar
+    if not found:
+        return
+    if number := found["conflicting"]:
+        one, other = _of_two_labels(summary.similar_first[0])
+        yield (
+            f"{plural(number, 'group')} of pictures that look alike {_is(number)} under more than one label. The "
+            f"report names them; the first has {one} and {other}."
+        )
+    if number := found["straddling"]:
+        yield (
+            f"{plural(number, 'group')} of pictures that look alike {_is(number)} in more than one of the given "
+            "splits, so the splits are not independent (leakage)."
+        )
+    originals = sum(summary.formats.values())
+    if found["largest"] > max(20, LARGE_GROUP * originals):
+        yield (
+            f"The largest group of pictures that look alike has {found['largest']} of {originals} images, which stay "
+            f"in one split. A smaller --group-similar than {bits} divides it, if these are different photographs."
+        )
+
+
+def _of_two_labels(group: Duplicates) -> tuple[str, str]:
+    """Returns texts of two images of a group that have different labels."""
+    uri, label, _ = group.members[0]
+    other_uri, other, _ = next(member for member in group.members if member[1] != label)
+    return f"{members.readable(uri)} ({label})", f"{members.readable(other_uri)} ({other})"
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
 
 
 def _depth_warnings(summary: Summary, config: PrepareConfig) -> Iterator[str]:

@@ -49,7 +49,7 @@ def write(
         | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
     )
     total = _count_listed(listed, work)
-    fingerprint = stages.Fingerprint(start_workers, config.limits, config.source_policy)
+    fingerprint = stages.Fingerprint(start_workers, config.limits, config.source_policy, bool(config.group_similar))
     read = (
         listed.batches  # (number, packed Sources), at most BATCH
         | "SpreadBatches" >> beam.Reshuffle()
@@ -59,7 +59,7 @@ def write(
         read.refs | "GroupEqual" >> beam.GroupByKey() if old is None else _like(read.refs, config, old, total, work)
     )
     # (bucket, [packed (unit, Ref)]): a unit stays together
-    in_units = _form_units(by_content, listing.has_groups(spec), total)
+    in_units = _form_units(by_content, listing.has_groups(spec), config.group_similar, total)
     unit_ranks = (
         in_units
         | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed)
@@ -74,8 +74,8 @@ def write(
     )
     cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
-        units.assign_split, config.duplicates, seed, AsDict(cuts)
-    ).with_outputs("duplicates", "straddling", "rejected", main="refs")  # packed Refs with their split
+        units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar
+    ).with_outputs("duplicates", "similar", "straddling", "rejected", main="refs")  # packed Refs with their split
     if config.duplicates == "fail":
         (
             assigned.duplicates
@@ -119,6 +119,7 @@ def write(
         staged | "FinishShard" >> beam.ParDo(stages.FinishShard(start_workers, None, config.encoding, work))
     _write_lines(work, "rejects", (listed.rejected, read.rejected, assigned.rejected) | "AllRejected" >> beam.Flatten())
     _write_lines(work, "duplicates", assigned.duplicates)
+    _write_lines(work, "similar", assigned.similar)
     _write_lines(work, "unused", items.unused)
     _write_lines(work, "straddling", assigned.straddling)
 
@@ -215,17 +216,22 @@ def _like(
     return kept.kept
 
 
-def _form_units(by_content: beam.PCollection, has_groups: bool, total: AsSingleton) -> beam.PCollection:
+def _form_units(by_content: beam.PCollection, has_groups: bool, bits: int, total: AsSingleton) -> beam.PCollection:
     """Adds the stages that group references into units.
 
     The elements are (bucket, [packed (unit, Ref)]), and a unit is always complete in one bucket. Images of equal
-    content are one unit. If a manifest names groups, all groups that equal content connects are one unit.
+    content are one unit. If a manifest names groups, all groups that equal content connects are one unit. With
+    --group-similar, so are all that images which look alike connect.
     """
-    if not has_groups:
+    if not (has_groups or bits):
         return by_content
     # Only content that connects groups is gathered in one place. It is rare: equal files in two groups.
     bridges = by_content | "FindBridges" >> beam.FlatMap(units.bridges)  # [group, ...]
-    merged = AsSingleton(bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(splits.components))
+    looks = by_content | "Looks" >> beam.FlatMap(units.looks)  # [(perceptual hash, group), ...]
+    gathered = AsSingleton(looks | "GatherLooks" >> beam.combiners.ToList())
+    merged = AsSingleton(
+        bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(units.merged, gathered, bits)
+    )
     return by_content | "KeyByGroup" >> beam.FlatMap(units.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
 
 

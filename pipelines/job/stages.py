@@ -104,20 +104,20 @@ class _WithWorkers(beam.DoFn):
 class Fingerprint(_WithWorkers):
     """Reads each file once to get its digest and its header.
 
-    Input: (number of sources, packed Sources). Output: (bucket, packed (digest, Ref)). Rejects go to the output
-    "rejected".
+    If `look` is true, it also gets the perceptual hash. Input: (number of sources, packed Sources). Output: (bucket,
+    packed (digest, Ref)). Rejects go to the output "rejected".
     """
 
-    def __init__(self, start_workers: Callable[[], Workers], limits: Limits, policy: SourcePolicy):
+    def __init__(self, start_workers: Callable[[], Workers], limits: Limits, policy: SourcePolicy, look: bool = False):
         super().__init__(start_workers)
-        self._limits, self._policy = limits, policy
+        self._limits, self._policy, self._look = limits, policy, look
 
     def process(self, numbered: tuple[int, bytes], total: int) -> Iterator[Any]:
         batch: list[Source] = list(unpack([numbered[1]]))
         futures: list[concurrent.futures.Future[Ref | Rejected]] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]
-            shared = (self._limits, self._policy)
+            shared = (self._limits, self._policy, self._look)
             futures += self._workers.submit("fingerprint", shared, part, self._limits.image_timeout, may_pass)
         refs: list[tuple[str, Ref]] = []
         for source, future in zip(batch, futures, strict=True):

@@ -17,7 +17,7 @@ from pipelines.core import hashing
 from pipelines.core.elements import Ref, pack, unpack
 from pipelines.core.summary import Kept, Straddling
 from pipelines.job import counters
-from pipelines.plan import duplicates, splits
+from pipelines.plan import duplicates, similar, splits
 from pipelines.plan.rank_histogram import RankHistogram
 
 # Approximate number of references in one element after the shuffle.
@@ -50,6 +50,28 @@ def bridges(bucket: tuple[int, Iterable[bytes]]) -> Iterator[list[str]]:
         groups = sorted({ref.group or digest for ref in refs})
         if len(groups) > 1:
             yield groups
+
+
+def looks(bucket: tuple[int, Iterable[bytes]]) -> Iterator[list[tuple[bytes, str]]]:
+    """Yields (perceptual hash, unit) of the images of a bucket that have a hash.
+
+    The unit is the group of the image, or its content digest.
+    """
+    found = [(refs[0].look, refs[0].group or digest) for digest, refs in units_of(bucket) if refs[0].look]
+    if found:
+        yield found
+
+
+def merged(connected: Iterable[list[str]], hashed: Iterable[list[tuple[bytes, str]]], bits: int) -> dict[str, str]:
+    """Returns the unit that each group is merged into.
+
+    Args:
+      connected: groups that equal content connects.
+      hashed: as of `looks`.
+      bits: the value of --group-similar.
+    """
+    alike = similar.edges(itertools.chain.from_iterable(hashed), bits) if bits else []
+    return splits.components([*sorted(connected), *alike])
 
 
 def keep_splits(bucket: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
@@ -180,18 +202,24 @@ def _straddling(refs: Iterable[Ref]) -> Iterator[Straddling]:
 
 
 def assign_split(
-    bucket: tuple[int, Iterable[bytes]], mode: str, seed: int, cut: Mapping[Key, list[tuple[int, str]]]
+    bucket: tuple[int, Iterable[bytes]],
+    mode: str,
+    seed: int,
+    cut: Mapping[Key, list[tuple[int, str]]],
+    bits: int = 0,
 ) -> Iterator[Any]:
     """Assigns a split to each unit; yields packed references with their split.
 
     A split that the input states stays, unless it is divided by --validation-from. Other images of the unit get the
     first stated split. A split that --like keeps counts as stated and is never divided. With --duplicates drop, dropped
     images go to the output "rejected" and do not influence the split of the others. Groups of equal images go to the
-    output "duplicates", and groups of the input that are in several of the stated splits go to "straddling".
+    output "duplicates", groups of images that look alike to "similar", and groups of the input that are in several of
+    the stated splits to "straddling".
 
     Args:
       mode: the value of --duplicates.
       cut: the cuts of each class that is divided.
+      bits: the value of --group-similar.
     """
     assigned: list[Ref] = []
     for unit, everything in units_of(bucket):
@@ -211,8 +239,9 @@ def assign_split(
         if len(given) > 1:
             yield from (TaggedOutput("straddling", told) for told in _straddling(refs))
         if len(everything) > 1:
-            placed = (ref._replace(split=split if is_divided else ref.split or split) for ref in everything)
+            placed = [ref._replace(split=split if is_divided else ref.split or split) for ref in everything]
             for equal in duplicates.groups(placed):
                 yield TaggedOutput("duplicates", duplicates.told(equal))
+            yield from (TaggedOutput("similar", alike) for alike in similar.groups(placed, bits) if bits)
     for start in range(0, len(assigned), BUCKET):  # a unit may be large, and would make a large element
         yield pack(assigned[start : start + BUCKET])

@@ -18,7 +18,7 @@ from pipelines.contract import tfrecord
 from pipelines.core import terminal
 from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import decode, formats, histogram
+from pipelines.images import decode, formats, histogram, perceptual_hash
 from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job.analysis import Analysis
@@ -35,10 +35,13 @@ def warm_up() -> None:
     memory_limit.allow()
 
 
-def fingerprint(source: Source, limits: Limits, policy: SourcePolicy) -> Ref | Rejected:
+def fingerprint(source: Source, limits: Limits, policy: SourcePolicy, look: bool = False) -> Ref | Rejected:
     """Reads a file once and returns its digest and its header.
 
-    The content decides about the format, not the file name. No pixels are decoded.
+    The content decides about the format, not the file name. No pixels are decoded, except for its perceptual hash.
+
+    Args:
+      look: whether the perceptual hash is wanted.
     """
     _bound(source, limits)
     digest = ""
@@ -46,6 +49,7 @@ def fingerprint(source: Source, limits: Limits, policy: SourcePolicy) -> Ref | R
         data = storage.read_input(source.uri, limits.max_file_bytes, limits.inside)
         digest = hashlib.sha256(data).hexdigest()
         header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
+        code = perceptual_hash.perceptual_hash(data, limits, policy) if look else b""
     except (storage.StorageError, formats.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
     except MemoryError:
@@ -54,7 +58,7 @@ def fingerprint(source: Source, limits: Limits, policy: SourcePolicy) -> Ref | R
     except Exception as e:  # bad bytes of an input cause one reject and do not end the run
         detail = unexpected(e)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "unexpected-error", detail)
-    return Ref(*source, digest, len(data), tuple(header))
+    return Ref(*source, digest, len(data), tuple(header), look=code)
 
 
 def measure(source: Source, limits: Limits, policy: SourcePolicy) -> tuple[float, float] | None:

@@ -66,6 +66,7 @@ def render(contract: Contract, summary: Summary) -> str:
         rejects=summary.rejects[:MOST_ROWS],
         rejects_by_stage=stages(summary.rejects),
         duplicates=sorted(summary.duplicates, key=lambda d: not d.conflicting)[:MOST_ROWS],
+        similar=summary.similar_first[:MOST_ROWS],
         shard_bytes={name: sum(s.bytes for s in split.shards) for name, split in contract.splits.items()},
         settings=flatten(summary.settings),
         engine=flatten(summary.engine),

@@ -142,6 +142,7 @@ CHANGES = [
     {"classes": Classes("c.txt", ("b", "a"), (("b", "b"), ("a", "a")))},
     {"classes": Classes("c.csv", ("a", "b"), (("a", "a"), ("b", "b")), "")},
     {"like": "tests/data/format_1/uint8"}, {"like": "tests/data/format_1/jpeg"},
+    {"group_similar": 10},
 ]  # fmt: skip
 
 

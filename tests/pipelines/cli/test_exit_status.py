@@ -19,7 +19,7 @@ from pipelines.core import errors
         (errors.BusyError("Another run."), 1, "error: Another run.\n"),
         (RuntimeError("DataRejectedError: Too much is bad. [while running 'Plan']"), 3, "error: Too much is bad.\n"),
         (OSError(13, "Permission denied", "out/a"), 1, "error: out/a: Permission denied\n"),
-        (KeyboardInterrupt(), 1, "Interrupted. Run the same command again to continue where it stopped.\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to continue where it stopped.\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
 )

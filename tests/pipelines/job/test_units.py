@@ -118,6 +118,30 @@ def test_groups_that_equal_content_connects_have_one_split(sources):
     assert len(set(found.values())) > 1
 
 
+def test_images_that_look_alike_have_one_split(sources):
+    """Contents 3n to 3n + 2 have hashes that differ in 2 bits; group g-n holds content 3n + 2 and an image x."""
+    hashes = [bytes([n, ~n & 255]) * 2 + bytes([7 << i]) + bytes(11) for n in range(CONTENTS // 3) for i in range(3)]
+    refs = []
+    for source in sources:
+        content = int(source.key.split("-")[0])
+        group = f"g-{content // 3}" if content % 3 == 2 else ""
+        refs.append(Ref(*source._replace(group=group), digest(content), look=hashes[content]))
+    refs += [ref(f"x-{n}", digest(1000 + n), "", f"g-{n}") for n in range(CONTENTS // 3)]
+    by_content = grouped(units.in_buckets(((r.digest, r) for r in refs), len(refs)))
+    hashed = [found for bucket in by_content.items() for found in units.looks(bucket)]
+    merged = units.merged([], hashed, 2)
+    by_group = grouped(e for bucket in by_content.items() for e in units.by_group(bucket, merged, len(refs)))
+
+    found = split_of_each(by_group)
+
+    assert len(found) == len(refs)
+    for n in range(CONTENTS // 3):
+        together = {found[f"{3 * n + i}-{copy}"] for i in range(3) for copy in range(EACH)} | {found[f"x-{n}"]}
+        assert len(together) == 1
+    assert set(found.values()) == {"train", "validation", "test"}
+    assert units.merged([["a", "b"]], hashed, 0) == {"a": "a", "b": "a"}
+
+
 def test_a_part_of_a_stated_split_becomes_validation():
     """Each unit of train falls by its hash; one that is in test, too, and all of test stay."""
     refs = [ref(f"{i}", digest(i), "train") for i in range(40)] + [ref("t", digest(99), "test")]
