@@ -2,9 +2,10 @@
 
 That is `contract.json`, the framing of TFRecord files, and tf.train.Example. The names below are public: other people's
 programs may use them, and docs/api.md describes them. `contract` has the dataclasses and writes their JSON,
-`contract_file` reads it; `tensors` turns records into tensors; `json_fields` checks untrusted JSON; `tfrecord` and
-`tf_example` are the formats of a file and of a record; `ledger` reads what each record was made of; `graph_check` looks
-at a SavedModel before TensorFlow loads it. This room imports only `core`, and loads neither TensorFlow nor Beam.
+`contract_file` reads it; `task` says what a model answers; `tensors` turns records into tensors; `json_fields` checks
+untrusted JSON; `tfrecord` and `tf_example` are the formats of a file and of a record; `ledger` reads what each record
+was made of; `graph_check` looks at a SavedModel before TensorFlow loads it. This room imports only `core`, and loads
+neither TensorFlow nor Beam.
 """
 
 from pipelines.contract.contract import (
@@ -25,6 +26,7 @@ from pipelines.contract.contract import (
     Split,
 )
 from pipelines.contract.contract_file import from_json, load, read_text
+from pipelines.contract.task import Task
 from pipelines.contract.tensors import (
     ANALYSIS_COLUMNS,
     decode_image,
@@ -54,6 +56,7 @@ __all__ = [
     "Normalization",
     "Shard",
     "Split",
+    "Task",
     "decode_image",
     "feature_spec",
     "from_json",

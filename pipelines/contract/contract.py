@@ -20,6 +20,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.contract.task import CLASSES, ONE_CLASS, REGRESSION, Task
 from pipelines.core.errors import ContractError
 
 FORMAT_VERSION = 1
@@ -57,7 +58,8 @@ class Split:
     """Holds the counts and the files of one split.
 
     Attributes:
-      natural: Images per label that belong to the split, before balancing.
+      natural: Images per label that belong to the split, before balancing. An image of several labels counts for each
+        of them, and a regression has no labels; `Task.images` has the numbers of all images then.
       stored: Records per label in the shards, copies included.
       copies: Augmented copies per label; `stored` includes them. stored - copies + undersampled = natural.
       shards: The files, in shard order.
@@ -114,6 +116,7 @@ class Contract:
         `others` is the class of all other labels. It is empty where labels are classes.
       like: What --like says: `name` and `contract_digest` of the earlier dataset, and the images that are `kept`, `new`
         and `gone`. It is empty without that option.
+      task: What a model of the dataset answers.
     """
 
     name: str
@@ -139,6 +142,17 @@ class Contract:
     files: Mapping[str, str] = dataclasses.field(default_factory=dict)
     classes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     like: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    task: Task = ONE_CLASS
+
+    @property
+    def target_width(self) -> int:
+        """Returns the number of values of a record's `target`.
+
+        It is 0 for classes, whose records have a `label` instead.
+        """
+        if self.task.kind == CLASSES:
+            return 0
+        return len(self.task.targets) if self.task.kind == REGRESSION else len(self.labels)
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -172,20 +186,21 @@ class Contract:
         return [os.path.join(directory, shard.file) for shard in self.split(split).shards]
 
     def priors(self, split: str, kind: str = "natural") -> tuple[float, ...]:
-        """Returns the class frequencies of a split, in order of the label ids.
+        """Returns the frequencies of the labels in a split, in order of the label ids.
 
         Args:
           split: Name of the split.
           kind: "natural" (before balancing) or "stored".
 
         Returns:
-          One frequency per label. They sum to 1; all are 0 if the split is empty.
+          One frequency per label. Those of classes sum to 1. Those of several labels an image are the shares of the
+            images that carry them. All are 0 if the split is empty; a regression has none.
 
         Raises:
           ContractError: There is no such split.
         """
         counts = getattr(self.split(split), kind)
-        total = sum(counts.values())
+        total = sum(counts.values()) if self.task.kind == CLASSES else self.task.images[split][kind]
         return tuple(counts.get(label, 0) / total if total else 0.0 for label in self.labels)
 
     def to_json(self, sealed: bool = True) -> str:
@@ -198,7 +213,8 @@ class Contract:
             not forgery.
         """
         data = dataclasses.asdict(self)
-        for name in ("files", "classes", "like"):
+        data["task"] = self.task.noted()
+        for name in ("files", "classes", "like", "task"):
             if not data[name]:
                 del data[name]
         data["value_range"] = list(self.value_range)

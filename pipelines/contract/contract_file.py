@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.contract import json_fields
+from pipelines.contract import json_fields, task
 from pipelines.contract.contract import (
     ENCODINGS,
     FILE_NAME,
@@ -25,6 +25,7 @@ from pipelines.contract.contract import (
     Split,
 )
 from pipelines.contract.json_fields import FieldError, Fields
+from pipelines.contract.task import CLASSES, ONE_CLASS, REGRESSION
 from pipelines.core.errors import ContractError
 from pipelines.core.urls import is_remote, scheme_of
 
@@ -141,11 +142,12 @@ def _open(path: str) -> Any:
 
 
 def _build(fields: Fields) -> Contract:
+    of = task.from_fields(fields.part("task")) if fields.has("task") else ONE_CLASS
     return Contract(
         name=fields.text("name"),
         image_shape=_shape(fields),
         encoding=fields.one_of("encoding", ENCODINGS),
-        labels=fields.texts("labels"),
+        labels=fields.nothing("labels") if of.kind == REGRESSION else fields.texts("labels"),
         splits={name: _split(split) for name, split in fields.parts("splits").items()},
         normalization=_normalization(fields.part("normalization")),
         resize=fields.plain("resize"),
@@ -164,6 +166,7 @@ def _build(fields: Fields) -> Contract:
         files=fields.digests("files"),
         classes=fields.plain("classes", optional=True),
         like=fields.plain("like", optional=True),
+        task=of,
     )
 
 
@@ -213,6 +216,21 @@ def _check(contract: Contract) -> None:
             raise FieldError(f"splits.{name} counts labels that are not in `labels`: {sorted(unknown)}")
         if any(count > split.stored.get(label, 0) for label, count in split.copies.items()):
             raise FieldError(f"splits.{name}.copies should be part of stored. Received: {dict(split.copies)}")
+        _check_records(contract, name)
+    if contract.task.kind != CLASSES and set(contract.task.images) != set(contract.splits):
+        raise FieldError(f"task.images should have the splits {', '.join(contract.splits)}")
+
+
+def _check_records(contract: Contract, name: str) -> None:
+    """Checks that the counts of a split are those of the records in its shards."""
+    split, of = contract.splits[name], contract.task
+    if of.kind == CLASSES:
         stored = sum(split.stored.values())
         if stored != split.records:
             raise FieldError(f"splits.{name} stores {stored} records by class but its shards hold {split.records}")
+        return
+    stored = of.images.get(name, {}).get("stored", 0)
+    if stored != split.records:
+        raise FieldError(f"task.images.{name} stores {stored} records but the shards hold {split.records}")
+    if any(count > stored for count in split.stored.values()):
+        raise FieldError(f"splits.{name}.stored should have at most {stored} records of a label")

@@ -131,12 +131,32 @@ class Fields:
         a, b, c = self._checked(self._path + name, value, fits, "three finite numbers")
         return float(a), float(b), float(c)
 
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """Returns a list of so many finite numbers."""
+        value = self._get(name)
+        fits = isinstance(value, list) and len(value) == count and all(_is_finite(v) for v in value)
+        return tuple(map(float, self._checked(self._path + name, value, fits, f"finite numbers, {count} of them")))
+
     def texts(self, name: str) -> tuple[str, ...]:
         """Returns a list of strings: at least one, none empty, no two equal."""
         value = self._get(name)
         fits = isinstance(value, list) and bool(value) and all(isinstance(v, str) and v for v in value)
         fits = fits and len(set(value)) == len(value) <= MAX_ITEMS
         return tuple(self._checked(self._path + name, value, fits, "distinct names, at least one"))
+
+    def has(self, name: str) -> bool:
+        """Tells whether there is such a field."""
+        return name in self._values
+
+    def nothing(self, name: str) -> tuple[()]:
+        """Returns an empty list, as which the field should stand there."""
+        value = self._get(name)
+        self._checked(self._path + name, value, value == [], "an empty list")
+        return ()
+
+    def counts_of(self, names: tuple[str, ...]) -> dict[str, int]:
+        """Returns the whole numbers that have these names in the object itself."""
+        return {name: self.whole(name) for name in names}
 
     def counts(self, name: str) -> dict[str, int]:
         value = self._get(name)

@@ -25,8 +25,9 @@ def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
       contract: The dataset's contract.
 
     Returns:
-      One scalar feature per name: "image" string (the bytes as stored), "label" int64 (0 to the number of labels - 1),
-        "weight" float32 (at least 0) and "key" string (KEY_BYTES bytes).
+      One feature per name, all scalars but "target": "image" string (the bytes as stored), "label" int64 (0 to the
+        number of labels - 1), "weight" float32 (at least 0) and "key" string (KEY_BYTES bytes). If an image has several
+        labels or numbers, "target" float32 (K,) stands in place of "label".
 
     Example:
       >>> import tensorflow as tf
@@ -39,11 +40,11 @@ def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
     """
     import tensorflow as tf
 
-    # The specification is the same for every encoding. The argument makes callers say whose records they parse.
-    del contract
+    width = contract.target_width
+    answer = {"target": tf.io.FixedLenFeature([width], tf.float32)} if width else {}
     return {
         "image": tf.io.FixedLenFeature([], tf.string),
-        "label": tf.io.FixedLenFeature([], tf.int64),
+        **(answer or {"label": tf.io.FixedLenFeature([], tf.int64)}),
         "weight": tf.io.FixedLenFeature([], tf.float32),
         "key": tf.io.FixedLenFeature([], tf.string),
     }

@@ -8,28 +8,35 @@ from __future__ import annotations
 
 import functools
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3}  # field numbers in Feature: bytes_list, float_list, int64_list
+# Field numbers in Feature: 1 is bytes_list, 2 float_list, 3 int64_list.
+LISTS = {"image": 1, "key": 1, "weight": 2, "label": 3, "target": 2}
+ANSWERS = ("label", "target")  # a record has one of them
+_NAMES = f"image, key, weight and one of {', '.join(ANSWERS)}"
 _MASK = (1 << 64) - 1
 
 
 class ExampleError(ValueError):
-    """Says that the bytes are no Example of the four features, one value each."""
+    """Says that the bytes are no Example of the four features of a record."""
 
 
 class Example(NamedTuple):
-    """Holds the values of a record; `image` has the bytes as stored."""
+    """Holds the values of a record; `image` has the bytes as stored.
+
+    Attributes:
+      label: The label id, or the values of `target`.
+    """
 
     image: bytes
-    label: int
+    label: int | tuple[float, ...]
     weight: float
     key: str
 
 
-def serialize(image: bytes, label: int, weight: float, key: str) -> bytes:
+def serialize(image: bytes, label: int | Sequence[float], weight: float, key: str) -> bytes:
     """Serializes a record.
 
     The bytes are equal to those of protobuf's deterministic serialization (features sorted by name), at a tenth of its
@@ -37,22 +44,30 @@ def serialize(image: bytes, label: int, weight: float, key: str) -> bytes:
 
     Args:
       image: The bytes to store.
-      label: The label id, at least 0.
+      label: The label id, at least 0; or one or more numbers, float32, which are stored as `target` in its place.
       weight: The sample weight, at most the largest float32.
       key: The record's key.
     """
     name = key.encode()
-    head, middle, tail = _around(len(image), len(name), label)
-    return b"".join((head, image, middle, name, tail, struct.pack("<f", weight)))
+    feature, value = ("label", to_varint(label)) if isinstance(label, int) else ("target", floats(label))
+    head, middle, tail, last = _around(len(image), len(name), feature, len(value))
+    return b"".join((head, image, middle, name, tail, value, last, struct.pack("<f", weight)))
+
+
+def floats(values: Sequence[float]) -> bytes:
+    """Returns numbers as float32, little-endian."""
+    return struct.pack(f"<{len(values)}f", *values)
 
 
 @functools.lru_cache(maxsize=4096)
-def _around(image_size: int, key_size: int, label: int) -> tuple[bytes, bytes, bytes]:
-    """Returns the bytes that surround the image, the key and the weight.
+def _around(image_size: int, key_size: int, answer: str, answer_size: int) -> tuple[bytes, bytes, bytes, bytes]:
+    """Returns the bytes that stand before the four values of a record.
+
+    Args:
+      answer: Which of ANSWERS the record has.
 
     Returns:
-      The bytes before the image, those between the image and the key, and those between the key and the weight's four
-        bytes.
+      The bytes before the image, the key, the answer and the weight.
     """
 
     def before(name: str, size: int) -> bytes:
@@ -62,32 +77,35 @@ def _around(image_size: int, key_size: int, label: int) -> tuple[bytes, bytes, b
         prefix = _prefix(1, len(name)) + name.encode() + _prefix(2, len(prefix) + size) + prefix
         return _prefix(1, len(prefix) + size) + prefix
 
-    number = to_varint(label)
-    image, key = before("image", image_size), before("key", key_size)
-    tail = before("label", len(number)) + number + before("weight", 4)
-    return _prefix(1, len(image) + image_size + len(key) + key_size + len(tail) + 4) + image, key, tail
+    sizes = {"image": image_size, "key": key_size, answer: answer_size, "weight": 4}  # sorted by name
+    prefixes = [before(name, size) for name, size in sizes.items()]
+    whole = sum(map(len, prefixes)) + sum(sizes.values())
+    return _prefix(1, whole) + prefixes[0], *prefixes[1:]  # type: ignore[return-value]
 
 
 def parse(record: bytes) -> Example:
     """Parses a record.
 
     Raises:
-      ExampleError: The record has an unknown feature, a feature is missing or occurs twice, a feature does not have
-        exactly one value, or the bytes are not such a message.
+      ExampleError: The record has an unknown feature, a feature is missing or occurs twice, a feature other than
+        `target` does not have exactly one value, or the bytes are not such a message.
     """
     values: dict[str, bytes | int] = {}
     for entry in _messages(_one(record, 1, "features"), 1):
         name = _one(entry, 1, "a feature's name").decode("utf-8", "replace")
         if name not in LISTS or name in values:
-            raise ExampleError(f"it should have the features {', '.join(LISTS)}, each once. Received: {name!r:.80}")
+            raise ExampleError(f"it should have the features {_NAMES}, each once. Received: {name!r:.80}")
         values[name] = _value(name, _one(_one(entry, 2, name), LISTS[name], name))
-    missing = [name for name in LISTS if name not in values]
-    if missing:
-        raise ExampleError(f"it has no {missing[0]}")
-    image, label, weight, key = (values[name] for name in ("image", "label", "weight", "key"))
+    answers = [values.pop(name) for name in ANSWERS if name in values]
+    missing = [name for name in ("image", "weight", "key") if name not in values]
+    if missing or len(answers) != 1:
+        raise ExampleError(f"it has no {missing[0]}" if missing else f"it should have one of {' and '.join(ANSWERS)}")
+    image, weight, key = (values[name] for name in ("image", "weight", "key"))
     if not isinstance(image, bytes) or not isinstance(weight, bytes) or not isinstance(key, bytes):
         raise ExampleError("its image, weight and key should be bytes")
-    return Example(image, int(label), struct.unpack("<f", weight)[0], key.decode("utf-8", "replace"))
+    [answer] = answers
+    label = answer if isinstance(answer, int) else struct.unpack(f"<{len(answer) // 4}f", answer)
+    return Example(image, label, struct.unpack("<f", weight)[0], key.decode("utf-8", "replace"))
 
 
 class Feature(NamedTuple):
@@ -162,7 +180,7 @@ def _spans(message: bytes, start: int, end: int) -> Iterator[tuple[int, int, int
 
 
 def _value(name: str, listed: bytes) -> bytes | int:
-    """Returns the single value of a list.
+    """Returns the single value of a list, or all values of `target` as bytes.
 
     The wire format allows numbers to be packed into one field or to have a field each; this function reads both forms.
     """
@@ -172,13 +190,17 @@ def _value(name: str, listed: bytes) -> bytes | int:
             raise ExampleError(f"its {name} has the unknown field {number}")
         if name in ("image", "key") or isinstance(value, int):
             found.append(value)
-        elif name == "weight":
+        elif name in ("weight", "target"):
             found += [value[i : i + 4] for i in range(0, len(value), 4)]
         else:
             at = 0
             while at < len(value):
                 integer, at = read_varint(value, at)
                 found.append(integer)
+    if name == "target":
+        if not found or any(isinstance(value, int) or len(value) != 4 for value in found):
+            raise ExampleError("its target should be numbers of four bytes each, at least one")
+        return b"".join(value for value in found if isinstance(value, bytes))
     if len(found) != 1 or (name == "weight" and (not isinstance(found[0], bytes) or len(found[0]) != 4)):
         raise ExampleError(f"its {name} should be one value. Received: {len(found)}")
     first = found[0]

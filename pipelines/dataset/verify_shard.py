@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from pipelines import storage
 from pipelines.contract import Contract, Shard, ledger, tf_example, tfrecord
+from pipelines.contract.task import MULTI_LABEL
 from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core import progress
 from pipelines.core.errors import LedgerError
@@ -26,11 +27,32 @@ _WIDTHS = {"float16": 2, "float32": 4, "uint8": 1}
 
 
 class Counts:
-    """Holds the number of records and of copies per class of a split."""
+    """Holds the number of records and of copies per label of a split.
+
+    Attributes:
+      records: The number of all records, and of the copies among them.
+    """
 
     def __init__(self) -> None:
         self.stored: collections.Counter[str] = collections.Counter()
         self.copies: collections.Counter[str] = collections.Counter()
+        self.records = [0, 0]
+
+    def add(self, read: Example, contract: Contract) -> None:
+        """Adds a sound record."""
+        is_copy = not read.key.endswith("-000")
+        self.records[0] += 1
+        self.records[1] += is_copy
+        for label in _labels(read, contract):
+            self.stored[label] += 1
+            self.copies[label] += is_copy
+
+
+def _labels(read: Example, contract: Contract) -> list[str]:
+    """Returns the labels that a record carries; a regression has none."""
+    if isinstance(read.label, int):
+        return [contract.labels[read.label]]
+    return [label for label, value in zip(contract.labels, read.label, strict=False) if value]
 
 
 def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -> Iterator[str]:
@@ -72,8 +94,7 @@ def _file_problems(
         if problem:
             wrong.append(f"{shard.file}, record {index} at byte {frame.offset}{_name(line)}: {problem}.")
         elif read:
-            counts.stored[contract.labels[read.label]] += 1
-            counts.copies[contract.labels[read.label]] += not read.key.endswith("-000")
+            counts.add(read, contract)
     misplaced = [] if listed is None else list(_order_problems(shard.file, keys, listed))
     if len(keys) != shard.records and whole:
         misplaced.append(f"{shard.file} should hold {shard.records} records. It holds {len(keys)}.")
@@ -99,8 +120,8 @@ def _content_problem(read: Example | None, contract: Contract, line: ledger.Line
     """
     if read is None:
         return ""
-    if not 0 <= read.label < len(contract.labels):
-        return f"label {read.label} is outside 0..{len(contract.labels) - 1}"
+    if problem := _answer_problem(read, contract):
+        return problem
     if not math.isfinite(read.weight) or read.weight < 0:
         return f"its weight should be at least 0 and finite. Received: {read.weight}"
     expected = _image_bytes(contract)
@@ -109,9 +130,25 @@ def _content_problem(read: Example | None, contract: Contract, line: ledger.Line
     if not expected and not _is_encoded(read.image, contract):
         size = f"{contract.image_shape[0]}x{contract.image_shape[1]}"
         return f"the image should be {contract.encoding.upper()} of {size} pixels"
-    if line is not None and line.key == read.key and contract.labels[read.label] != line.label:
-        return f"its label is {contract.labels[read.label]!r}. The ledger says {line.label!r}"
-    return ""
+    if line is None or line.key != read.key or not isinstance(read.label, int):
+        return ""
+    label = contract.labels[read.label]
+    return "" if label == line.label else f"its label is {label!r}. The ledger says {line.label!r}"
+
+
+def _answer_problem(read: Example, contract: Contract) -> str:
+    """Returns what is wrong with the label or the target, "" if nothing is."""
+    width = contract.target_width
+    if isinstance(read.label, int):
+        if width:
+            return "it should have a target. It has a label"
+        inside = 0 <= read.label < len(contract.labels)
+        return "" if inside else f"label {read.label} is outside 0..{len(contract.labels) - 1}"
+    if len(read.label) != width:
+        return f"it should have a target of {width} numbers. It has {len(read.label)}" if width else "it has no label"
+    allowed = (lambda v: v in (0.0, 1.0)) if contract.task.kind == MULTI_LABEL else math.isfinite
+    wrong = [value for value in read.label if not allowed(value)]
+    return f"its target has the value {wrong[0]}" if wrong else ""
 
 
 def _order_problems(file: str, keys: Sequence[str], listed: Sequence[ledger.Line]) -> Iterator[str]:

@@ -26,6 +26,7 @@ from pipelines.contract import Contract, tf_example
 _FIRST = tf_example.tag(1)  # the tag of `features`, of a map's entry, of its key and of a list's values
 _SECOND = tf_example.tag(2)  # the tag of a map entry's value
 _LISTS = {name: tf_example.tag(number) for name, number in tf_example.LISTS.items()}
+_NAMES = f"image, key, weight and one of {', '.join(tf_example.ANSWERS)}"
 _LENGTH_BYTES = 5  # protobuf reads at most so many bytes of a length
 UNSEEN, FITS, OTHER = 0, 1, 2  # state of a record: not read yet, written as expected, written in another way
 
@@ -43,8 +44,8 @@ class Layout:
 
     All places are (start, stop), counted from the start of the record.
 
-    values: feature -> place of its value: the bytes of the image or the key, the varint of the label, the float of the
-    weight.
+    values: feature -> place of its value: the bytes of the image or the key, the varint of the label, the floats of the
+    target or the weight.
     between: the places of all other bytes, and their expected content.
     """
 
@@ -69,7 +70,7 @@ class Layout:
             key, key_end = _enter(data, entry, entry_end, _FIRST)
             name = data[key:key_end].decode("utf-8", "replace")
             if name not in _LISTS or name in values:
-                raise LayoutError(f"a record should have {', '.join(_LISTS)}, each once. Received: {name!r}")
+                raise LayoutError(f"a record should have {_NAMES}, each once. Received: {name!r}")
             start, stop = key_end, entry_end
             for tag in (_SECOND, _LISTS[name], _FIRST):  # the entry's value, its list, the only value of the list
                 start, inner = _enter(data, start, stop, tag)
@@ -77,8 +78,8 @@ class Layout:
                     raise LayoutError(f"{name} should be one value")
             values[name] = (start, stop)
             at = entry_end
-        if len(values) != len(_LISTS):
-            raise LayoutError(f"a record should have {', '.join(_LISTS)}. Received: {', '.join(values)}")
+        if len(values) != 4 or not {"image", "key", "weight"} < set(values):
+            raise LayoutError(f"a record should have {_NAMES}. Received: {', '.join(values)}")
         return cls(len(data), values, _between(data, values))
 
     def fits(self, buffer: mmap.mmap | bytes, at: int) -> bool:

@@ -398,3 +398,50 @@ def test_who_reads_elsewhere_opens_the_file():
     assert contract.load("s3://b/data", opened) == made()
     with pytest.raises(contract.ContractError, match=r"No readable contract.json in 's3://b' \(FileNotFoundError\)"):
         contract.load("s3://b", opened)
+
+
+TASK_SPLIT = Split(
+    natural={"ok": 6, "broken": 3}, stored={"ok": 6, "broken": 3}, copies={}, shards=(Shard("x", 8, 0, "0" * 64),)
+)
+IMAGES = {"train": {"natural": 8, "stored": 8, "copies": 0}}
+SEVERAL = contract.Task("multi-label", images=IMAGES)
+NUMBERS = contract.Task(
+    "regression", ("age",), mean=(30.0,), std=(2.5,), median=(31.0,), least=(1.0,), greatest=(90.0,), images=IMAGES
+)
+
+
+def test_a_task_makes_the_round_trip_and_classes_have_none():
+    several = datasets.make_contract(splits={"train": TASK_SPLIT}, task=SEVERAL)
+    numbers = datasets.make_contract(labels=(), splits={"train": Split({}, {}, {}, TASK_SPLIT.shards)}, task=NUMBERS)
+
+    assert contract.from_json(several.to_json()) == several
+    assert contract.from_json(numbers.to_json()) == numbers
+    assert json.loads(several.to_json())["task"] == {"kind": "multi-label", "images": IMAGES}
+    assert "task" not in json.loads(made().to_json())
+    assert several.priors("train") == (6 / 8, 3 / 8)
+    assert (made().target_width, several.target_width, numbers.target_width) == (0, 2, 1)
+    assert contract.feature_spec(several)["target"].shape == [2]
+    assert "label" not in contract.feature_spec(several)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "ranking"}, "task.kind should be one of multi-label, regression. Received: 'ranking'"),
+        ({"std": [0.0]}, "task.std should be above 0. Received: (0.0,)"),
+        ({"mean": [1.0, 2.0]}, "task.mean should be finite numbers, 1 of them. Received: [1.0, 2.0]"),
+        ({"least": [91.0]}, "task.least should be at most task.greatest"),
+        ({"images": {"test": IMAGES["train"]}}, "task.images.train stores 0 records but the shards hold 8"),
+        ({"images": {"train": {"natural": 8, "stored": 7, "copies": 0}}}, "task.images.train stores 7 records"),
+        ({"images": {"train": {"natural": 8, "stored": 8, "copies": 9}}}, "copies should be part of stored"),
+    ],
+)
+def test_a_task_that_contradicts_itself_is_refused_by_name(change, said):
+    numbers = datasets.make_contract(labels=(), splits={"train": Split({}, {}, {}, TASK_SPLIT.shards)}, task=NUMBERS)
+    data = json.loads(numbers.to_json())
+    data["task"] |= change
+
+    with pytest.raises(ContractError) as refused:
+        contract.from_json(json.dumps(data))
+
+    assert said in str(refused.value)

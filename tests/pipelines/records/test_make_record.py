@@ -343,3 +343,34 @@ def test_there_is_no_thumbnail_of_what_is_gone(tmp_path):
     (tmp_path / "a").unlink()
 
     assert make_record.thumbnail(loaded, ref, 0, "train", spec()) is None
+
+
+@given(
+    st.integers(0, 300),
+    st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=200),
+    st.floats(0, 2.0**127, width=32),
+    st.text("0123456789abcdef-é", max_size=150),
+)
+@settings(max_examples=100, deadline=None)
+def test_examples_with_a_target_are_to_the_byte_as_protobuf_writes_them(size, target, weight, key):
+    image = bytes(size)
+    feature = {
+        "image": tf.train.Feature(bytes_list=tf.train.BytesList(value=[image])),
+        "target": tf.train.Feature(float_list=tf.train.FloatList(value=target)),
+        "weight": tf.train.Feature(float_list=tf.train.FloatList(value=[weight])),
+        "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
+    }
+    made = tf_example.serialize(image, target, weight, key)
+    assert made == tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
+    assert tf_example.parse(made) == (image, tuple(target), weight, key)
+
+
+def test_a_record_has_a_label_or_a_target_and_not_both():
+    both = tf_example.serialize(b"i", 3, 1.0, "k"), tf_example.serialize(b"i", (0.5,), 1.0, "k")
+    label, target = (tf.train.Example.FromString(record) for record in both)
+    label.features.feature["target"].CopyFrom(target.features.feature["target"])
+    with pytest.raises(tf_example.ExampleError, match="it should have one of label and target"):
+        tf_example.parse(label.SerializeToString(deterministic=True))
+    del label.features.feature["label"], label.features.feature["target"]
+    with pytest.raises(tf_example.ExampleError, match="it should have one of label and target"):
+        tf_example.parse(label.SerializeToString(deterministic=True))
