@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines import contract, storage
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core import errors, hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
@@ -33,7 +34,9 @@ from pipelines.plan.balance import Balance
 from pipelines.plan.plan import Sharding, record_bytes
 from pipelines.records.record_spec import RecordSpec
 from pipelines.storage import remote
+from pipelines.tasks.kinds import KINDS
 
+LABELS = ("one", "multi")
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
 QUALITIES = ("exact", "fast")
 DUPLICATES = ("keep", "drop", "fail")
@@ -59,7 +62,7 @@ def _parse_balance(text: str) -> dict[str, Any]:
     if mode == "temperature" and value:
         return {"balance": mode, "temperature": option_syntax.number(value, float)}
     if mode == "uniform":
-        return {"balance": mode, "target": option_syntax.number(value, int) if value else 0}
+        return {"balance": mode, "per_class": option_syntax.number(value, int) if value else 0}
     if mode in ("none", "sqrt") and not value:
         return {"balance": mode}
     raise ValueError(
@@ -94,7 +97,12 @@ _AUGMENT = Syntax(_parse_augment, _show_augment, "LIST")
 _BIT_DEPTH = Syntax(check_bit_depth, str, "N|LOW..HIGH|data")
 _FILES, _PIXELS, _CLASSES, _RUN = "input and output", "pixels", "splits and balance", "shards and run"
 READING = "how the input is read"  # the group of the options that `look` has, too
-_TABLE_OPTIONS = {"encoding": "table_encoding"}  # fields of TableSpec that are called otherwise as options
+_TABLE_OPTIONS = {
+    "encoding": "table_encoding",
+    "targets": "target",
+}  # fields of TableSpec that are called otherwise as options
+_OF_LABELS = ("single_label", "labels", "label_separator", "label_columns", "targets")
+_TASK_OPTIONS = ("labels", "label_separator", "label_columns", "target")
 _SIZES = Range(1, 1 << 50)
 
 
@@ -237,6 +245,27 @@ class PrepareConfig:
         "numbers",
         group=READING,
     )  # fmt: skip
+    labels: str = option(
+        "one",
+        "how many labels an image has: one, or multi for any number of them, none included; a table then has them in "
+        "one column, as cat|dog, as a list, or in several rows of an image, or it has a column of 0 and 1 for each",
+        choices=LABELS, group=READING,
+    )  # fmt: skip
+    label_separator: str = option(
+        "", "what stands between the labels of a cell with --labels multi, such as | or space; none takes each cell as "
+        "one label",
+        metavar="TEXT", unset="found out", group=READING,
+    )  # fmt: skip
+    label_columns: tuple[str, ...] = option(
+        (), "the columns of a table that have 1 or 0 for each label with --labels multi, by their headings or numbers",
+        syntax=option_syntax.NAMES, metavar="COLUMN,…", unset="found out", group=READING,
+    )  # fmt: skip
+    target: tuple[str, ...] = option(
+        (),
+        "the columns of a table that have the numbers of an image, by their headings or numbers, such as age or x,y; "
+        "a model of the dataset answers these numbers in place of a class",
+        syntax=option_syntax.NAMES, metavar="COLUMN,…", unset="images have classes", group=READING,
+    )  # fmt: skip
     classes: Classes = option(  # noqa: RUF009 (it makes a field, as for the others)
         Classes,
         "a file that fixes the ids of the classes: one label a line, whose id is the number of the line from 0; or a "
@@ -334,7 +363,7 @@ class PrepareConfig:
         choices=DUPLICATES, group=_CLASSES,
     )  # fmt: skip
     temperature: float = 1.0
-    target: int = 0  # records per class with balance=uniform; 0: as many as the largest class has
+    per_class: int = 0  # records per class with balance=uniform; 0: as many as the largest class has
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     max_copies: int = option(
         10, "the most records that --balance makes of one image, including the original",
@@ -426,6 +455,7 @@ class PrepareConfig:
         self._check_table()
         self._check_splits()
         self._check_balance()
+        self._check_task()
         for name, strength in self.augment.items():
             if name not in AUGMENT_DEFAULTS:
                 raise ConfigError(f"--augment should be one of {', '.join(AUGMENT_DEFAULTS)}. Received: {name!r}.")
@@ -467,7 +497,7 @@ class PrepareConfig:
         given = [field.name for field in dataclasses.fields(TableSpec) if _of_table(field.name, self) != field.default]
         if given == ["label_column"] and webdataset.shards(self.input):
             return  # the key of the label in the .json of each sample
-        of_text = [name for name in given if not name.endswith("_column") and name != "single_label"]
+        of_text = [name for name in given if not name.endswith("_column") and name not in _OF_LABELS]
         if of_text and record_files.find(self.input):
             name = config_fields.flag(_TABLE_OPTIONS.get(of_text[0], of_text[0]))
             raise ConfigError(f"{name} is about tables of paths. {self.input!r} holds the images itself. Leave it out.")
@@ -503,16 +533,51 @@ class PrepareConfig:
         if abs(sum(self.splits.values()) - 1) > 1e-6:
             raise ConfigError(f"--splits should add up to 1. Received: {dict(self.splits)}")
 
+    def _check_task(self) -> None:
+        """Refuses options that make no sense with the task."""
+        if self.target and self.labels != "one":
+            raise ConfigError("--target is for numbers, and --labels multi for labels. Leave one of them out.")
+        for name in ("label_separator", "label_columns"):
+            if getattr(self, name) and self.task != MULTI_LABEL:
+                raise ConfigError(f"{config_fields.flag(name)} is for several labels an image: add --labels multi.")
+        if self.label_columns and (self.label_column or self.label_separator):
+            other = "--label-column" if self.label_column else "--label-separator"
+            raise ConfigError(f"{other} is for labels in one column, and --label-columns for several. Leave one out.")
+        if self.task == CLASSES:
+            return
+        given = "--labels multi" if self.task == MULTI_LABEL else "--target"
+        if self.single_label:
+            raise ConfigError(f"--single-label takes each label as one class. Leave it out, or {given}.")
+        if self.like:
+            raise ConfigError(
+                f"--like continues datasets of one class an image, and not those of {given}. Prepare all images "
+                "together, with the old splits in the table's column split."
+            )
+        if self.task == REGRESSION and self.label_column:
+            raise ConfigError("--label-column names classes, and --target numbers. Leave one of them out.")
+        if self.task == REGRESSION and self.classes.stated:
+            raise ConfigError("--classes is for labels, and --target has numbers. Leave one of them out.")
+        if not KINDS[self.task].is_balanced and self.balance != "none":
+            raise ConfigError(
+                f"--balance {self.balance} is for classes and labels, and --target has numbers. Leave it out; rows of "
+                "a larger weight count more in training."
+            )
+
     def _check_balance(self) -> None:
         if self.balance not in BALANCES:
             raise ConfigError(f"--balance should be one of {', '.join(BALANCES)}. Received: {self.balance!r}.")
         if self.temperature != math.inf:  # infinity makes the classes equal
             check_range("--balance temperature", self.temperature, Range(1e-6))
-        check_range("--balance uniform", self.target, Range(0, 1 << 40))
+        check_range("--balance uniform", self.per_class, Range(0, 1 << 40))
         if self.balance == "counts" and not self.counts:
             raise ConfigError("--balance counts should name the classes: counts=cat:500,dog:500.")
         for label, count in self.counts.items():
             check_range(f"--balance counts, {label}", count, Range(0, 1 << 40))
+
+    @property
+    def task(self) -> str:
+        """Returns the name of the kind of task."""
+        return self._table_spec.task
 
     @property
     def dataset_name(self) -> str:
@@ -585,7 +650,7 @@ class PrepareConfig:
     @property
     def class_balance(self) -> Balance:
         """Returns how many records the classes of train should have."""
-        return Balance(self.balance, self.temperature, self.target, self.counts, self.max_copies)
+        return Balance(self.balance, self.temperature, self.per_class, self.counts, self.max_copies)
 
     @property
     def sharding(self) -> Sharding:
@@ -602,6 +667,13 @@ class PrepareConfig:
         """
         decisive = config_fields.decisive(self)
         values = {name: value for name, value in dataclasses.asdict(self).items() if name in decisive}
+        # Under the names and without the options that other versions do not have: their datasets have equal digests.
+        if self.task == CLASSES:
+            for name in _TASK_OPTIONS:
+                del values[name]
+        else:
+            values["targets"] = values.pop("target")
+        values["target"] = values.pop("per_class")
         if self.duplicates != "drop":  # `keep` and `fail` give the same shards
             del values["duplicates"]
         if not self.group_similar:

@@ -25,12 +25,13 @@ _log = logging.getLogger(__name__)
 LISTED = "listed"  # the file that notes the number of inputs
 VALUE_RANGE = "value_range.json"  # of deep pixels, if it is found from the images
 AFFINE = "affine.json"  # (scale, offset), as in the transform graph
+TARGETS = "targets.json"  # mean and deviation of the numbers that are to be predicted, as in the transform graph
 REPLACED = "replaced.json"  # contracts of datasets whose files publishing removes or moves: see job/withdraw.py
 STAGED = "written"  # the directory with an empty file for each train shard that this run has staged
 # A rerun must not find these files, since their number differs from run to run.
 _NOT_KEPT = (
     "rejects", "duplicates", "similar", "unused", "straddling", "like", "transform", "tft", "beside", "plan.json",
-    LISTED, AFFINE, VALUE_RANGE, STAGED,
+    LISTED, AFFINE, TARGETS, VALUE_RANGE, STAGED,
 )  # fmt: skip
 _RUN = {"config.yaml", "versions.json"}  # of a training run, which has a contract.json too
 

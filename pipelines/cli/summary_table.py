@@ -23,15 +23,16 @@ def summary_table(contract: Contract, summary: Summary) -> str:
         for label, c in list(counts.items())[:MOST_CLASSES]
     ]
     more = [len(counts) - MOST_CLASSES for counts in summary.classes.values() if len(counts) > MOST_CLASSES]
-    for split, counts in summary.classes.items():
-        total = [sum(getattr(c, f) for c in counts.values()) for f in ("natural", "stored", "copies", "unused")]
-        rows.append((f"{split}, all", total[0], total[1] - total[2], total[2], total[3], total[1]))
+    for split in summary.classes:
+        c = summary.of_split(split)
+        rows.append((f"{split}, all", c.natural, c.stored - c.copies, c.copies, c.unused, c.stored))
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items()) or "none"
     shards = sum(len(split.shards) for split in contract.splits.values())
     if more:
         rows.append((f"{more[0]:,} more classes: see the report", *5 * ("",)))
+    name = "label" if summary.images else "class"
     lines = [
-        table(("split/class", "images", "originals", "copies", "left out", "records"), rows),
+        table((f"split/{name}", "images", "originals", "copies", "left out", "records"), rows),
         "",
         f"Read {summary.read:,}, rejected {sum(summary.rejected.values()):,} ({rejected}), wrote "
         f"{plural(summary.written, 'record')} in {plural(shards, 'shard')}.",

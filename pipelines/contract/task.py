@@ -18,6 +18,12 @@ from pipelines.contract.json_fields import FieldError, Fields
 
 CLASSES, MULTI_LABEL, REGRESSION = "classes", "multi-label", "regression"
 KINDS = (CLASSES, MULTI_LABEL, REGRESSION)
+# The columns that only the analysis of a regression reads beside those of `tensors.ANALYSIS_COLUMNS`, and their types.
+# Each has one number a target.
+TARGET_COLUMNS = {
+    "target_least": "float32", "target_greatest": "float32", "target_bits": "int64", "target_count": "int64",
+    "target_sum": "int64", "target_square_high": "int64", "target_square_low": "int64",
+}  # fmt: skip
 _STATISTICS = ("mean", "std", "median", "least", "greatest")
 COUNTS = ("natural", "stored", "copies")  # as of `Split`, but of all images and records
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.contract import graph_check
 from pipelines.contract.contract import RAW_DTYPES, TRANSFORM_DIR, Contract
 from pipelines.contract.contract_file import load
+from pipelines.contract.task import TARGET_COLUMNS
 from pipelines.core import wildcards
 
 if TYPE_CHECKING:
@@ -185,12 +186,15 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
     """
     import tensorflow as tf
 
-    check_transform(directory, load(directory))
+    contract = load(directory)
+    check_transform(directory, contract)
+    targets = TARGET_COLUMNS if contract.task.targets else {}
     resource = tf.saved_model.load(wildcards.hidden(os.path.join(os.fspath(directory), TRANSFORM_DIR)))
 
     def images(encoded: tf.Tensor) -> tf.Tensor:
         batch = tf.shape(encoded)[0]
         zeros = {n: tf.zeros((batch, width), tf.int64) for n, width in ANALYSIS_COLUMNS.items()}
+        zeros |= {n: tf.zeros((batch, len(contract.task.targets)), dtype) for n, dtype in targets.items()}
         return resource.transform_fn({"image": encoded, "label": tf.fill((batch,), ""), **zeros})["image"]
 
     return resource, images

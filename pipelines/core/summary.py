@@ -154,16 +154,26 @@ class Summary:
     similar: dict[str, int] = dataclasses.field(default_factory=dict)
     similar_first: tuple[Duplicates, ...] = ()  # in the order of `duplicates`
     layout: dict[str, Any] | None = None  # the fields of the `inputs.layout.Layout` of a folder
+    # Only if images do not have one class each; `classes` then counts an image for each of its labels.
+    images: dict[str, ClassCounts] = dataclasses.field(default_factory=dict)  # split -> counts of all images
+    answers: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `Kind.described` has it
 
     @property
     def written(self) -> int:
         """Returns the number of records in all splits, copies included."""
-        return sum(c.stored for labels in self.classes.values() for c in labels.values())
+        return sum(self.of_split(split).stored for split in self.classes)
+
+    def of_split(self, split: str) -> ClassCounts:
+        """Returns the counts of all images of a split."""
+        return self.images[split] if split in self.images else total(self.classes.get(split, {}).values())
 
     def to_json(self) -> str:
         """Returns the text of `stats/summary.json`: all fields but the thumbnails."""
         data = dataclasses.asdict(self)
         del data["thumbnails"]
+        for name in ("images", "answers"):
+            if not data[name]:
+                del data[name]
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, ContractError, ledger, tfrecord
+from pipelines.contract.task import CLASSES
 from pipelines.core import summary, text
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import LedgerError
@@ -35,7 +36,7 @@ def describe(directory: str | os.PathLike[str]) -> str:
       ContractError: The directory holds no complete dataset.
     """
     c = contracts.load(directory, storage.reading_text)
-    blocks = [_facts(c), _normalization(c)]
+    blocks = [_facts(c), _normalization(c)] + ([_targets(c)] if c.task.targets else [])
     blocks += [f"{name}\n{_split_table(c, name)}" for name in summary.reading_order(c.splits)]
     by_count = sorted(c.rejected.items(), key=lambda item: item[1], reverse=True)
     rejected = text.table(("rejected", "inputs"), by_count)
@@ -96,8 +97,12 @@ def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list
     Raises:
       ContractError: The contract does not have the label of an entry.
     """
-    by_label: dict[str, list[Entry]] = {label: [] for label in c.labels}
+    known = c.labels if c.task.kind == CLASSES else tuple(dict.fromkeys(e.label for e in entries if c.labels) or [""])
+    by_label: dict[str, list[Entry]] = {label: [] for label in known}
     for entry in entries:
+        if not c.labels:
+            by_label[""].append(entry)
+            continue
         if entry.label not in by_label:
             raise ContractError(
                 f"ledger/{entry.file}.jsonl has the label {entry.label!r}, which the contract does not have."
@@ -107,7 +112,9 @@ def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list
         random.Random(zlib.crc32(label.encode("utf-8", "backslashreplace")) ^ seed).shuffle(members)
     turns = itertools.zip_longest(*by_label.values())
     chosen = list(itertools.islice((e for turn in turns for e in turn if e is not None), count))
-    return sorted(chosen, key=lambda e: c.labels.index(e.label))  # stable: keeps the order in a class
+    if not c.labels:
+        return chosen
+    return sorted(chosen, key=lambda e: known.index(e.label))  # stable: keeps the order in a class
 
 
 def denormalize(c: Contract, images: np.ndarray) -> np.ndarray:
@@ -139,9 +146,26 @@ def _facts(c: Contract) -> str:
         "balance": _pairs(c.balance),
         "augment": _pairs(c.augmentation),
         "seed": str(c.seed),
-        "classes": f"{len(c.labels):,}",
+        **_task(c),
     }
     return "\n".join(f"{name:<12}{value}" for name, value in facts.items())
+
+
+def _task(c: Contract) -> dict[str, str]:
+    if c.task.kind == CLASSES:
+        return {"classes": f"{len(c.labels):,}"}
+    number = {"labels": f"{len(c.labels):,}"} if c.labels else {"targets": f"{len(c.task.targets):,}"}
+    return {"task": c.task.kind, **number}
+
+
+def _targets(c: Contract) -> str:
+    """Returns a table of the numbers of train that are to be predicted."""
+    t = c.task
+    rows = [
+        (name, *(f"{values[i]:.6g}" for values in (t.mean, t.std, t.least, t.median, t.greatest)))
+        for i, name in enumerate(t.targets)
+    ]
+    return text.table(("target, of train", "mean", "std", "least", "median", "greatest"), rows)
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
@@ -161,9 +185,11 @@ def _split_table(c: Contract, name: str) -> str:
     split = c.split(name)
     kinds = (split.natural, split.stored, split.copies)
     rows = [(label, *(counts.get(label, 0) for counts in kinds)) for label in c.labels]
-    rows.append(("all", *(sum(counts.values()) for counts in kinds)))
+    images = c.task.images.get(name)
+    rows.append(("all", *(images.values() if images else (sum(counts.values()) for counts in kinds))))
     note = f"{text.plural(len(split.shards), 'shard')}, {_bytes(c, name):,} bytes ({text.byte_size(_bytes(c, name))})"
-    return text.table(("class", "natural", "stored", "of these copies"), rows) + "\n" + note
+    head = "class" if c.task.kind == CLASSES else "label" if c.labels else "images"
+    return text.table((head, "natural", "stored", "of these copies"), rows) + "\n" + note
 
 
 def _bytes(c: Contract, name: str) -> int:

@@ -28,8 +28,13 @@ def tfds_files(contract: Contract) -> dict[str, str]:
     return {
         "dataset_info.json": _json(_dataset_info(contract)),
         "features.json": _json(_features(contract)),
-        "label.labels.txt": "".join(f"{label}\n" for label in contract.labels),
+        f"{_answer(contract)}.labels.txt": "".join(f"{label}\n" for label in contract.labels),
     }
+
+
+def _answer(contract: Contract) -> str:
+    """Returns the name of the feature that a model learns."""
+    return "target" if contract.target_width else "label"
 
 
 def statistics(contract: Contract, summary: Summary, split: str) -> statistics_pb2.DatasetFeatureStatisticsList:
@@ -41,8 +46,8 @@ def statistics(contract: Contract, summary: Summary, split: str) -> statistics_p
 
     stored = contract.split(split).stored
     result = statistics_pb2.DatasetFeatureStatisticsList()
-    dataset = result.datasets.add(name=split, num_examples=sum(stored.values()))
-    label = dataset.features.add(name="label", type=statistics_pb2.FeatureNameStatistics.STRING)
+    dataset = result.datasets.add(name=split, num_examples=contract.split(split).records)
+    label = dataset.features.add(name=_answer(contract), type=statistics_pb2.FeatureNameStatistics.STRING)
     label.string_stats.common_stats.num_non_missing = dataset.num_examples
     label.string_stats.unique = sum(count > 0 for count in stored.values())
     for rank, (name, count) in enumerate(sorted(stored.items(), key=lambda item: (-item[1], item[0]))):
@@ -58,12 +63,17 @@ def schema(contract: Contract) -> schema_pb2.Schema:
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     result = schema_pb2.Schema()
-    kinds = {"image": "BYTES", "key": "BYTES", "label": "INT", "weight": "FLOAT"}
+    width = contract.target_width
+    answer = {"target": "FLOAT"} if width else {"label": "INT"}
+    kinds = {"image": "BYTES", "key": "BYTES", **answer, "weight": "FLOAT"}
     for name, kind in kinds.items():
         feature = result.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
         feature.presence.min_fraction = 1.0
         feature.shape.SetInParent()
-    label = next(f for f in result.feature if f.name == "label")
+    label = next(f for f in result.feature if f.name in ("label", "target"))
+    if width:
+        label.shape.dim.add(size=width)
+        return result
     label.int_domain.min, label.int_domain.max, label.int_domain.is_categorical = 0, len(contract.labels) - 1, True
     return result
 
@@ -106,7 +116,7 @@ def _dataset_info(contract: Contract) -> dict[str, Any]:
         "moduleName": "shardmill",
         "name": contract.name,
         "splits": splits,
-        "supervisedKeys": {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}},
+        "supervisedKeys": {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": _answer(contract)}]}},
         "version": "1.0.0",
     }
 
@@ -120,13 +130,15 @@ def _features(contract: Contract) -> dict[str, Any]:
             "pythonClassName": _TFDS + "image_feature.Image",
             "image": {"dtype": "uint8", "encodingFormat": contract.encoding, "shape": shape},
         }
+    label = {
+        "pythonClassName": _TFDS + "class_label_feature.ClassLabel",
+        "classLabel": {"numClasses": str(len(contract.labels))},
+    }
+    width = contract.target_width
     features = {
         "image": image,
         "key": {"pythonClassName": _TFDS + "text_feature.Text", "text": {}},
-        "label": {
-            "pythonClassName": _TFDS + "class_label_feature.ClassLabel",
-            "classLabel": {"numClasses": str(len(contract.labels))},
-        },
+        _answer(contract): _tensor("float32", "none", {"dimensions": [str(width)]}) if width else label,
         "weight": _tensor("float32", "none", {}),
     }
     return {"pythonClassName": _TFDS + "features_dict.FeaturesDict", "featuresDict": {"features": features}}

@@ -37,7 +37,8 @@ _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes
              "exclude": list, "path_column": str, "label_column": str, "split_column": str, "group_column": str,
              "weight_column": str, "heading": bool, "delimiter": str, "table_encoding": str, "image_root": str,
              "suffix": str, "path_prefix": list, "find_images": bool, "windows_paths": bool, "single_label": bool,
-             "split_lists": list, "classes": dict}  # fmt: skip
+             "split_lists": list, "classes": dict, "labels": str, "label_separator": str, "label_columns": list,
+             "target": list}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -268,6 +269,8 @@ def _table(settings: Mapping[str, Any]) -> TableSpec:
     What the dataset does not say is as the options have it by default.
     """
     given = {("encoding" if name == "table_encoding" else name): value for name, value in settings.items()}
+    given["targets"] = _texts(settings.get("target", []))
+    given["label_columns"] = _texts(settings.get("label_columns", []))
     known = {field.name: given[field.name] for field in dataclasses.fields(TableSpec) if field.name in given}
     pairs = known.pop("path_prefix", [])
     known["path_prefix"] = tuple((str(pair[0]), str(pair[1])) for pair in pairs if len(_texts(pair)) == 2)

@@ -16,6 +16,7 @@ from pipelines.core import progress
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import side_file_digests, verify_shard
 from pipelines.dataset.verify_shard import Counts
+from pipelines.tasks.kinds import KINDS
 
 
 def verify(directory: str) -> list[str]:
@@ -44,6 +45,7 @@ def _problems(directory: str, contract: Contract) -> Iterator[str]:
         yield from told
         if not told:
             yield from _count_problems(name, split, counts)
+            yield from _record_problems(name, contract, counts)
     yield from side_file_digests.problems(directory, contract)
     yield from _reject_problems(directory, contract)
 
@@ -68,6 +70,19 @@ def _count_problems(name: str, split: Split, counts: Counts) -> Iterator[str]:
             yield f"Split {name} should hold {dict(said)} {what} by class. It holds {dict(+found)}."
 
 
+def _record_problems(name: str, contract: Contract, counts: Counts) -> Iterator[str]:
+    """Yields a sentence if the numbers of records differ from those of the task.
+
+    Counts by label do not tell them if an image has several labels or none.
+    """
+    said = contract.task.images.get(name)
+    if said and counts.records != [said["stored"], said["copies"]]:
+        yield (
+            f"Split {name} should hold {said['stored']} records, {said['copies']} of them copies. It holds "
+            f"{counts.records[0]}, {counts.records[1]} of them copies."
+        )
+
+
 def _reject_problems(directory: str, contract: Contract) -> Iterator[str]:
     """Yields a sentence for each list of rejects that differs from the contract.
 
@@ -84,10 +99,12 @@ def _reject_problems(directory: str, contract: Contract) -> Iterator[str]:
     if reasons != collections.Counter(contract.rejected):
         said = dict(contract.rejected)
         yield f"rejects/{ledger.REJECTED} should list {said} by reason. It lists {dict(reasons)}."
+    kind = KINDS[contract.task.kind]
     for name, split in contract.splits.items():
+        unused = kind.by_label({text: count for (of, text), count in left_out.items() if of == name})
         for label in contract.labels:
             stored, copies = split.stored.get(label, 0), split.copies.get(label, 0)
-            natural = stored - copies + left_out[name, label]
+            natural = stored - copies + unused[label]
             if natural != split.natural.get(label, 0):
                 yield (
                     f"Split {name} should come of {split.natural.get(label, 0)} images of {label}. "

@@ -20,6 +20,7 @@ from pipelines.core import progress
 from pipelines.core.errors import LedgerError
 from pipelines.core.hashing import Hashed
 from pipelines.storage import CHUNK
+from pipelines.tasks.kinds import KINDS
 
 MOST_TOLD = 10  # problems of one kind that are listed per shard; the rest are counted
 SLACK = 64 << 10  # maximum number of bytes of a record that are not pixels
@@ -130,9 +131,9 @@ def _content_problem(read: Example | None, contract: Contract, line: ledger.Line
     if not expected and not _is_encoded(read.image, contract):
         size = f"{contract.image_shape[0]}x{contract.image_shape[1]}"
         return f"the image should be {contract.encoding.upper()} of {size} pixels"
-    if line is None or line.key != read.key or not isinstance(read.label, int):
+    if line is None or line.key != read.key:
         return ""
-    label = contract.labels[read.label]
+    label = KINDS[contract.task.kind].text(read.label, contract.labels)
     return "" if label == line.label else f"its label is {label!r}. The ledger says {line.label!r}"
 
 

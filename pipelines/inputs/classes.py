@@ -24,6 +24,7 @@ from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, is_label, listed, plural, printable
 from pipelines.inputs import walk
 from pipelines.inputs.tables import text_encoding
+from pipelines.tasks.kind import Kind
 
 OTHERS = "*"  # as a label: all labels that are in no row; as its class: each label is a class of its own
 LEFT_OUT = "class-left-out"
@@ -124,6 +125,15 @@ def given(item: Source | Rejected, classes: Classes) -> Source | Rejected | None
         return dataclasses.replace(item, label=found)
     counts = item.reason not in HARMLESS or item.reason == walk.EMPTY
     return _left_out(item.uri, item.label, classes) if counts else item
+
+
+def renamed(item: Source | Rejected, classes: Classes, kind: Kind) -> Source | Rejected:
+    """Returns a listed input whose labels are classes, if it may have several.
+
+    A label that is left out is no label of the image any more; the image stays.
+    """
+    text = kind.renamed(item.label, {label: classes.class_of(label) or "" for label in kind.labels(item.label)})
+    return item._replace(label=text) if isinstance(item, Source) else dataclasses.replace(item, label=text)
 
 
 def by_class(values: Mapping[str, Any], classes: Classes) -> dict[str, list[Any]]:

@@ -26,6 +26,7 @@ from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 from pipelines.inputs.split_lists import SplitLists
 from pipelines.inputs.tables import manifest, manifest_paths, path_hints, record_files
+from pipelines.tasks.kinds import KINDS
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
 
@@ -41,6 +42,13 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
         yield from _labelled(spec)
         return
     unknown: collections.Counter[str] = collections.Counter()
+    kind = KINDS[spec.table.task]
+    if not kind.is_one_class:
+        for item in _labelled(spec):
+            unknown.update(label for label in kind.labels(item.label) if spec.classes.class_of(label) is None)
+            yield classes.renamed(item, spec.classes, kind)
+        classes.refuse_unknown(unknown, spec.classes)
+        return
     for item in _labelled(spec):
         of_class = classes.given(item, spec.classes)
         if of_class is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs.classes import NO_CLASSES, Classes
@@ -43,6 +44,10 @@ class TableSpec:
     find_images: whether an image is found by its name anywhere below the folder in which paths begin.
     windows_paths: whether a backslash in a path is a slash.
     single_label: whether each label is one class, even if it looks like several labels or like a measured number.
+    labels: "multi" if an image may have several labels, else "one".
+    label_separator: what stands between the labels of a cell; "" finds it out, and "none" is nothing.
+    label_columns: headings or numbers of the columns that have 0 or 1 for each label; () finds them out.
+    targets: headings or numbers of the columns of numbers that are to be predicted; () has none.
     """
 
     path_column: str = ""
@@ -59,6 +64,15 @@ class TableSpec:
     find_images: bool = False
     windows_paths: bool = False
     single_label: bool = False
+    labels: str = "one"
+    label_separator: str = ""
+    label_columns: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> str:
+        """Returns the name of the kind of task."""
+        return REGRESSION if self.targets else MULTI_LABEL if self.labels == "multi" else CLASSES
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
 from pipelines.core import class_order, elements, members, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
-from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Summary
+from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Summary, total
 from pipelines.core.text import cut, listed, plural
 from pipelines.inputs import rules
 from pipelines.inputs.listing import Reading
@@ -28,6 +28,7 @@ from pipelines.job import rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.plan.balance import Copies
+from pipelines.tasks.kinds import KINDS
 from pipelines.work_dir import Work
 
 MOST_REASONS = 8  # reasons of rejects that an error names
@@ -91,10 +92,13 @@ def summarize(
     undecoded = totals.take(read_accounts(config.dataset_name, work, plan))
     rejected = rejects.write(itertools.chain(rejects.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED))
     unused = rejects.write(rejects.read(work.path("unused")), work.path(ledger.UNUSED))
+    kind = KINDS[plan.task]
     classes = _classes(plan, totals, unused.classes)
+    images = {} if kind.is_one_class else _images(plan, totals, unused.classes)
     equal, alike = _count_groups(work, "duplicates"), _count_groups(work, "similar")
     kept, like_warnings = _count_kept(work, config.like) if config.like else (collections.Counter[str](), [])
-    natural = sum(c.natural for labels in classes.values() for c in labels.values())
+    of_splits = images or {split: total(counts.values()) for split, counts in classes.items()}
+    natural = sum(counts.natural for counts in of_splits.values())
     read = int(storage.read_text(work.path(work_dir.LISTED)))
     if read != natural + rejected.total:
         raise IncompleteError(
@@ -125,13 +129,20 @@ def summarize(
         engine=dict(engine),
         warnings=(),
         unlisted=aside.images,
-        lost_classes=_lost(rejected, reading.images, {label for labels in plan.natural.values() for label in labels}),
+        lost_classes=_lost(
+            kind.by_label(rejected.faults),
+            reading.images,
+            {label for _, text in rejected.classes for label in kind.labels(text)},
+            {label for labels in plan.natural.values() for label in labels},
+        ),
         reading=(*reading.told, *([order] if order else [])),
         like={name: kept[name] for name in ("kept", "new", "gone")} if config.like else {},
         depth=totals.depth,
         similar=alike.numbers() if config.group_similar else {},
         similar_first=alike.first,
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
+        images=images,
+        answers=kind.described(_originals(totals), config.target),
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
@@ -212,14 +223,34 @@ def read_accounts(dataset: str, work: Work, plan: plans.Plan) -> Iterator[dict[s
 def _classes(
     plan: plans.Plan, totals: Totals, unused: Mapping[tuple[str, str], int]
 ) -> dict[str, dict[str, ClassCounts]]:
+    kind = KINDS[plan.task]
     result: dict[str, dict[str, ClassCounts]] = {}
     for split in plan.shards:
-        result[split] = {}
-        for label in plan.labels:
-            stored, copies = totals.stored[split][label], totals.copies[split][label]
-            left_out = unused.get((split, label), 0)
-            result[split][label] = ClassCounts(stored - copies + left_out, stored, copies, left_out)
+        stored, copies, left_out = (kind.by_label(counts) for counts in _by_answer(split, totals, unused))
+        result[split] = {label: _counts(stored[label], copies[label], left_out[label]) for label in plan.labels}
     return result
+
+
+def _images(plan: plans.Plan, totals: Totals, unused: Mapping[tuple[str, str], int]) -> dict[str, ClassCounts]:
+    """Returns the counts of all images of each split, whatever their labels."""
+    return {
+        split: _counts(*(sum(counts.values()) for counts in _by_answer(split, totals, unused))) for split in plan.shards
+    }
+
+
+def _by_answer(split: str, totals: Totals, unused: Mapping[tuple[str, str], int]) -> tuple[Mapping[str, int], ...]:
+    """Returns the records, the copies and the images left out, by answer."""
+    left_out = {text: count for (of, text), count in unused.items() if of == split}
+    return totals.stored[split], totals.copies[split], left_out
+
+
+def _originals(totals: Totals) -> dict[str, collections.Counter[str]]:
+    """Returns split -> text of the answer -> stored originals."""
+    return {split: stored - totals.copies[split] for split, stored in sorted(totals.stored.items())}
+
+
+def _counts(stored: int, copies: int, left_out: int) -> ClassCounts:
+    return ClassCounts(stored - copies + left_out, stored, copies, left_out)
 
 
 def _by_number(counts: Mapping[str, int]) -> dict[int, int]:
@@ -308,7 +339,7 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         missing = [label for label in plan.labels if not counts[label].natural and label not in absent]
         if missing:
             yield f"Split {split} has no image of: {listed(missing, 20)}."
-    if len(plan.labels) == 1:
+    if len(plan.labels) == 1 and KINDS[plan.task].is_one_class:
         yield f"There is only one class, {plan.labels[0]}: no classifier can be trained on it."
     for split in sorted(set(config.splits) - set(summary.classes)):
         if config.splits[split] > 0:
@@ -416,14 +447,20 @@ def _label_warnings(summary: Summary, plan: plans.Plan) -> Iterator[str]:
         yield f"These classes differ only in case, blanks or Unicode form, and are {kept}"
 
 
-def _lost(rejected: rejects.Unwritten, seen: Mapping[str, int], labels: Collection[str]) -> dict[str, int]:
+def _lost(
+    faults: Mapping[str, int], seen: Mapping[str, int], listed_too: Collection[str], labels: Collection[str]
+) -> dict[str, int]:
     """Returns the classes that are not in the dataset, and their inputs.
 
     Their inputs were rejected, or have vanished between the look at the folders (`seen`) and the listing.
+
+    Args:
+      faults: label -> inputs that were rejected for a fault of the data.
+      listed_too: the labels of rejects.
+      labels: the labels of images.
     """
-    listed_too = {label for _, label in rejected.classes}
     vanished = {label: n for label, n in seen.items() if label not in listed_too and text.is_label(label)}
-    lost = vanished | dict(rejected.faults)
+    lost = vanished | dict(faults)
     return {label: n for label, n in sorted(lost.items()) if label not in labels}
 
 

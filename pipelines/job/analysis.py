@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipelines.contract.task import CLASSES
 from pipelines.core.elements import Affine
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
@@ -22,6 +23,7 @@ class Analysis:
     work: where the staged shards are.
     folder: the local folder to write into, because TensorFlow writes reliably to local folders only.
     affine: (scale, offset) of the dataset of --like; None: the mode and the data decide.
+    task: the name of the kind of task. targets: the number of numbers that an image has.
     """
 
     dataset: str
@@ -30,3 +32,5 @@ class Analysis:
     work: Work
     folder: str
     affine: Affine | None = None
+    task: str = CLASSES
+    targets: int = 0

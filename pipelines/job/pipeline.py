@@ -27,6 +27,8 @@ from pipelines.job import stages, units
 from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
 from pipelines.records.shard_writer import FLOATS
+from pipelines.tasks.kind import Kind
+from pipelines.tasks.kinds import KINDS
 from pipelines.work_dir import Work
 from pipelines.workers import pool
 
@@ -43,6 +45,7 @@ def write(
       old: the contract of the dataset of --like.
     """
     start_workers, seed = functools.partial(pool.decoders, config.workers, config.input), config.seed
+    kind = KINDS[config.task]
     listed = (
         pipeline
         | "Input" >> beam.Create([config.input])
@@ -60,21 +63,26 @@ def write(
     )
     # (bucket, [packed (unit, Ref)]): a unit stays together
     in_units = _form_units(by_content, listing.has_groups(spec), config.group_similar, total)
+    edges = _edges(in_units, kind)
     unit_ranks = (
         in_units
-        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed)
+        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed, kind, edges)
         | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())  # ((stated split, label), RankHistogram)
     )
     # What is carried from class to class needs all of them in one place: profiles are small, histograms are not.
-    carries = AsSingleton(
+    profiles = (
         unit_ranks
         | "Profiles" >> beam.MapTuple(lambda key, ranks: (key, splits.profile_of(ranks)))
         | "GatherProfiles" >> beam.combiners.ToDict()
-        | "CarryRounding" >> beam.Map(units.carries, config.splits, config.validation_from, old is not None)
     )
+    if kind.is_one_class:
+        carry = beam.Map(units.carries, config.splits, config.validation_from, old is not None)
+    else:
+        carry = beam.Map(units.stratified, config.splits, config.validation_from)
+    carries = AsSingleton(profiles | "CarryRounding" >> carry)
     cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
-        units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar
+        units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar, kind, edges
     ).with_outputs("duplicates", "similar", "straddling", "rejected", main="refs")  # packed Refs with their split
     if config.duplicates == "fail":
         (
@@ -82,23 +90,24 @@ def write(
             | "CountEqual" >> beam.CombineGlobally(duplicates.First())
             | "Refuse" >> beam.Map(duplicates.refuse)
         )
+    counts = _label_counts(assigned.refs, kind)
     ranks = (
         assigned.refs
-        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, seed)  # ((split, label), RankHistogram)
+        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, seed, kind, counts)  # ((split, stratum), RankHistogram)
         | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
     )
     targets = AsSingleton(
         ranks
         | "Totals" >> beam.MapTuple(lambda key, histogram: (key, histogram.total))
         | "GatherTotals" >> beam.combiners.ToDict()
-        | "Targets" >> beam.Map(stages.targets, config.class_balance)  # {label: records in train}
+        | "Targets" >> beam.Map(stages.targets, config.class_balance, kind, counts)  # {stratum: records in train}
     )
     first = like.first_classes(config.classes, old)
-    the_plan = AsSingleton(
+    the_plan = AsSingleton(  # Plan
         ranks
-        | "ShareOut" >> beam.Map(stages.share_of, config.max_copies, targets)  # ((split, label), Share)
+        | "ShareOut" >> beam.Map(stages.share_of, config.max_copies, targets)  # ((split, stratum), Share)
         | "GatherShares" >> beam.combiners.ToDict()
-        | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, first, work)  # Plan
+        | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, first, work, kind, counts)
     )
     items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
         "unused", main="items"
@@ -157,10 +166,10 @@ def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:
         pipeline
         | "Start" >> beam.Create([None])
         # A row per label and per train shard:
-        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, analysis.dataset, analysis.work)
+        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, analysis.dataset, analysis.work, analysis.targets)
     )
-    transform_fn = (rows, transform.raw_metadata()) | "Analyze" >> tft_beam.AnalyzeDataset(
-        transform.make_preprocessing_fn(analysis.spec, analysis.normalize, analysis.affine)
+    transform_fn = (rows, transform.raw_metadata(analysis.targets)) | "Analyze" >> tft_beam.AnalyzeDataset(
+        transform.make_preprocessing_fn(analysis.spec, analysis.normalize, analysis.affine, analysis.targets)
     )
     transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)
 
@@ -233,6 +242,37 @@ def _form_units(by_content: beam.PCollection, has_groups: bool, bits: int, total
         bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(units.merged, gathered, bits)
     )
     return by_content | "KeyByGroup" >> beam.FlatMap(units.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
+
+
+def _edges(in_units: beam.PCollection, kind: Kind) -> AsSingleton:
+    """Adds the stages that divide the numbers of images into quantiles.
+
+    The result is `Edges`, which are empty if images have no numbers.
+    """
+    if not kind.has_numbers:
+        return AsSingleton(in_units.pipeline | "NoEdges" >> beam.Create([()]))
+    return AsSingleton(
+        in_units
+        | "ValueRanks" >> beam.FlatMap(units.value_ranks, kind)
+        | "RankValues" >> beam.CombinePerKey(stages.MergeRanks())  # (target, RankHistogram)
+        | "GatherValues" >> beam.combiners.ToDict()
+        | "Quantiles" >> beam.Map(units.edges_of)
+    )
+
+
+def _label_counts(refs: beam.PCollection, kind: Kind) -> AsSingleton:
+    """Adds the stages that count the images of each label, if these can have several.
+
+    The result is {(split, label): images}.
+    """
+    if kind.is_one_class:
+        return AsSingleton(refs.pipeline | "NoCounts" >> beam.Create([{}]))
+    return AsSingleton(
+        refs
+        | "LabelCounts" >> beam.FlatMap(stages.label_counts, kind)
+        | "SumCounts" >> beam.CombinePerKey(sum)
+        | "GatherCounts" >> beam.combiners.ToDict()
+    )
 
 
 def _write_lines(work: Work, name: str, elements: beam.PCollection) -> None:

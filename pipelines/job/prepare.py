@@ -192,7 +192,10 @@ def _analysis(
     given_up = threading.Event()  # set when nobody needs the analysis any more
     with _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
         affine = None if old is None else (old.normalization.scale, old.normalization.offset)
-        analysis = Analysis(config.dataset_name, config.record_spec, config.normalize, work, folder, affine)
+        analysis = Analysis(
+            config.dataset_name, config.record_spec, config.normalize, work, folder, affine, config.task,
+            len(config.target),
+        )  # fmt: skip
         analyst.submit("build_analysis", (), [(analysis,)])
         analyzed = thread.submit(_analyze, analyst, analysis, ended, given_up)
 

@@ -20,7 +20,7 @@ import pipelines
 from pipelines import contract as contracts
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
-from pipelines.contract import Contract, Normalization, Shard, Split, ledger
+from pipelines.contract import Contract, Normalization, Shard, Split, Task, ledger
 from pipelines.core import errors
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import ConfigError
@@ -33,6 +33,7 @@ from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.records import read_shard
 from pipelines.report import page
+from pipelines.tasks.kinds import KINDS
 from pipelines.work_dir import Work
 
 
@@ -93,6 +94,7 @@ def make_contract(
         transform_digest=storage.sha256(work.path("transform", "transform_fn", "saved_model.pb")),
         rejected=summary.rejected,
         classes=config.classes.noted(),
+        task=_task(plan, summary, work),
         like={} if old is None else {"name": old.name, "contract_digest": old.digest, **summary.like},
         versions={
             "shardmill": pipelines.__version__,
@@ -100,6 +102,21 @@ def make_contract(
             **{name: metadata.version(name) for name in (*worker_versions.LIBRARIES, "tensorflow-transform")},
         },
     )
+
+
+def _task(plan: plans.Plan, summary: Summary, work: Work) -> Task:
+    """Returns the task of the dataset."""
+    images = {
+        split: {"natural": counts.natural, "stored": counts.stored, "copies": counts.copies}
+        for split, counts in summary.images.items()
+    }
+    if not KINDS[plan.task].has_numbers:
+        return Task(plan.task, images=images)
+    found = json.loads(storage.read_text(work.path(work_dir.TARGETS)))
+    names = [target["name"] for target in summary.answers["targets"]]
+    train = [target["splits"][TRAIN_SPLIT] for target in summary.answers["targets"]]
+    of_train = {name: tuple(target[name] for target in train) for name in ("median", "least", "greatest")}
+    return Task(plan.task, tuple(names), tuple(found["mean"]), tuple(found["std"]), images=images, **of_train)
 
 
 def _resize(spec: ImageSpec) -> dict[str, Any]:

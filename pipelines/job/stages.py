@@ -13,6 +13,7 @@ import functools
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import apache_beam as beam
@@ -32,6 +33,8 @@ from pipelines.job import accounting, counters, units, worker_versions
 from pipelines.plan import balance, plan, rank_histogram
 from pipelines.records import shard_writer
 from pipelines.records.record_spec import RecordSpec
+from pipelines.tasks.kind import Kind
+from pipelines.tasks.kinds import ONE_CLASS
 from pipelines.work_dir import Work
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError
@@ -192,36 +195,63 @@ def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejecte
         return Rejected(source.uri, source.label, source.split, "", "fingerprint", e.reason, str(e))
 
 
-def image_ranks(refs: bytes, seed: int) -> Iterator[tuple[tuple[str, str], rank_histogram.RankHistogram]]:
-    """Collects hash positions of images; yields ((split, label), RankHistogram).
+Counts = Mapping[tuple[str, str], int]  # (split, label) -> images that carry the label
 
-    Balancing takes its ranks from these histograms.
+
+def label_counts(refs: bytes, kind: Kind) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yields ((split, label), number of images that carry the label)."""
+    counts: collections.Counter[tuple[str, str]] = collections.Counter()
+    for ref in unpack([refs]):
+        counts.update((ref.split, label) for label in kind.labels(ref.label))
+    yield from counts.items()
+
+
+def of_train(counts: Counts) -> dict[str, int]:
+    """Returns the counts of the labels of train."""
+    return {label: count for (split, label), count in counts.items() if split == TRAIN_SPLIT}
+
+
+def image_ranks(
+    refs: bytes, seed: int, kind: Kind, counts: Counts
+) -> Iterator[tuple[tuple[str, str], rank_histogram.RankHistogram]]:
+    """Collects hash positions of images; yields ((split, stratum), RankHistogram).
+
+    Balancing takes its ranks from these histograms. The stratum of an image of one class is the class.
+
+    Args:
+      counts: The images of each label, if they do not have one class each.
     """
+    in_train = of_train(counts)
     ranks: dict[tuple[str, str], rank_histogram.RankHistogram] = collections.defaultdict(rank_histogram.RankHistogram)
     for ref in unpack([refs]):
-        ranks[ref.split, ref.label].add(hashing.position(seed, "balance", ref.key))
+        ranks[ref.split, kind.stratum(ref.label, in_train)].add(hashing.position(seed, "balance", ref.key))
     yield from ranks.items()
 
 
-def targets(totals: Mapping[tuple[str, str], int], wanted: balance.Balance) -> dict[str, int]:
-    """Returns the number of records that each label of train should have.
+def targets(
+    totals: Counts, wanted: balance.Balance, kind: Kind = ONE_CLASS, counts: Counts = MappingProxyType({})
+) -> dict[str, int]:
+    """Returns the number of records that each stratum of train should have.
 
     Args:
-      totals: (split, label) -> number of images.
+      totals: (split, stratum) -> number of images.
+      counts: as of `image_ranks`.
     """
-    train = {label: count for (split, label), count in totals.items() if split == TRAIN_SPLIT}
+    train = of_train(totals)
+    if not kind.is_one_class:
+        return balance.of_strata(train, of_train(counts), wanted)
     return balance.targets(train, wanted) if train else {}
 
 
 def share_of(
     ranked: tuple[tuple[str, str], rank_histogram.RankHistogram], max_copies: int, wanted: Mapping[str, int]
 ) -> tuple[tuple[str, str], plan.Share]:
-    """Returns ((split, label), its share of the plan).
+    """Returns ((split, stratum), its share of the plan).
 
     Shares are small. Histograms have megabytes each, so they are never gathered in one process.
 
     Args:
-      wanted: label -> number of records in train.
+      wanted: stratum -> number of records in train.
     """
     (split, label), ranks = ranked
     return (split, label), plan.share_of(wanted[label] if split == TRAIN_SPLIT else None, ranks, max_copies)
@@ -233,9 +263,11 @@ def make_plan(
     sharding: plan.Sharding,
     first: Sequence[str],
     work: Work,
+    kind: Kind,
+    counts: Counts,
 ) -> plan.Plan:
     """Makes the plan and saves it for `accounting.read_plan`."""
-    made = plan.make_plan(shares, mode, sharding, first)
+    made = plan.make_plan(shares, mode, sharding, first, kind.name, None if kind.is_one_class else counts)
     storage.write_text(work.path("plan.json"), made.to_json())
     progress.begin("preparing", sum(made.records.values()))
     return made
@@ -330,7 +362,7 @@ class WriteShard(_WithWorkers):
         # Shards are in hash order, so the first is a random sample of its split, for the report's pictures.
         shard = shard_writer.Shard(file, split, self._thumbnails if index == 0 else 0)
         account = shard_writer.write_shard(
-            shard, unpack(items), the_plan.labels, self._spec, self._config_digest, self._work, self._workers
+            shard, unpack(items), the_plan.answers, self._spec, self._config_digest, self._work, self._workers
         )
         counters.count("records_written", account["records"])
         for reject in account["rejects"]:

@@ -8,12 +8,13 @@ process ends without that shutdown.
 
 from __future__ import annotations
 
+import json
 import os
 
 import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 
-from pipelines import storage
+from pipelines import storage, work_dir
 from pipelines.core.elements import Affine
 from pipelines.job import pipeline, transform
 from pipelines.job.analysis import Analysis
@@ -35,7 +36,7 @@ def build(analysis: Analysis) -> None:
 def run(analysis: Analysis) -> Affine:
     """Executes the job and returns the (scale, offset) of its transform graph.
 
-    The graph is then below `work`.
+    The graph is then below `work`, and so are the mean and the deviation of targets, in work_dir.TARGETS.
     """
     work, folder = analysis.work, analysis.folder
     if work.root not in _built:
@@ -45,4 +46,7 @@ def run(analysis: Analysis) -> Affine:
     written = os.path.join(folder, "transform")
     if folder != work.root:
         storage.put_tree(written, work.path("transform"))
-    return transform.read_affine(os.path.join(written, "transform_fn"))
+    affine, targets = transform.read_numbers(os.path.join(written, "transform_fn"), analysis.targets)
+    if analysis.targets:
+        storage.write_text(work.path(work_dir.TARGETS), json.dumps(targets))
+    return affine

@@ -9,7 +9,7 @@ the complete serving preprocessing: it decodes, resizes, normalizes and rounds a
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,13 +18,15 @@ from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
 from pipelines.contract import graph_check
+from pipelines.contract.task import TARGET_COLUMNS
 from pipelines.core.elements import TRAIN_SPLIT, Affine
 from pipelines.images import decode, histogram
 from pipelines.images.image_spec import ImageSpec
-from pipelines.job import accounting
+from pipelines.job import accounting, target_sums
 from pipelines.plan.plan import shard_names
 from pipelines.records import shard_writer
 from pipelines.records.record_spec import RecordSpec
+from pipelines.tasks import regression
 from pipelines.work_dir import Work
 
 # Deng et al.'s ImageNet statistics as torchvision and keras.applications ("torch" mode) state them, times 255.
@@ -33,26 +35,32 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 UNKNOWN_LABEL = -1
 
 
-def raw_feature_spec() -> dict[str, tf.io.FixedLenFeature]:
+def raw_feature_spec(targets: int = 0) -> dict[str, tf.io.FixedLenFeature]:
     """Returns the input columns of the graph.
 
     They are the image bytes, the label, and the columns that only the analysis reads.
+
+    Args:
+      targets: the number of numbers that an image has, if it has no label.
     """
     text = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "label")}
-    return text | {n: tf.io.FixedLenFeature([w], tf.int64) for n, w in contract.ANALYSIS_COLUMNS.items()}
+    sums = {n: tf.io.FixedLenFeature([w], tf.int64) for n, w in contract.ANALYSIS_COLUMNS.items()}
+    of_targets = {n: tf.io.FixedLenFeature([targets], tf.as_dtype(t)) for n, t in TARGET_COLUMNS.items() if targets}
+    return text | sums | of_targets
 
 
-def raw_metadata() -> dataset_metadata.DatasetMetadata:
-    return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec()))
+def raw_metadata(targets: int = 0) -> dataset_metadata.DatasetMetadata:
+    return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec(targets)))
 
 
-def analysis_rows(_: None, dataset: str, work: Work) -> Iterator[dict[str, Any]]:
+def analysis_rows(_: None, dataset: str, work: Work, targets: int = 0) -> Iterator[dict[str, Any]]:
     """Yields the rows to analyze.
 
     There is a row for each label with its rank, and a row for each train shard with the pixel sums of its originals.
 
     Args:
       dataset: the dataset's name.
+      targets: as of `raw_feature_spec`.
     """
     plan = accounting.read_plan(work)
     zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
@@ -60,13 +68,27 @@ def analysis_rows(_: None, dataset: str, work: Work) -> Iterator[dict[str, Any]]
         # TFT orders a vocabulary by weight. The first label has the largest weight, so ids keep the order of labels.
         yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
     files = shard_names(plan, dataset)[TRAIN_SPLIT]
-    for account in storage.each(lambda file: shard_writer.read_account(file, work), files, work.root):
+    first = plan.labels[0].encode() if plan.labels else b""
+    parts = (_targets(account) for account in _accounts(files, work)) if targets else ()
+    scale = target_sums.scale_of(parts, targets)
+    for account in _accounts(files, work):
         levels = histogram.as_levels(account["levels"])
-        yield {"image": _ONE_PIXEL, "label": plan.labels[0].encode(), **zero, **histogram.moments(levels)}
+        sums = target_sums.columns(_targets(account), scale) if targets else {}
+        yield {"image": _ONE_PIXEL, "label": first, **zero, **histogram.moments(levels), **sums}
+
+
+def _accounts(files: Sequence[str], work: Work) -> Iterator[dict[str, Any]]:
+    return storage.each(lambda file: shard_writer.read_account(file, work), files, work.root)
+
+
+def _targets(account: Mapping[str, Any]) -> dict[tuple[float, ...], int]:
+    """Returns numbers of originals of a shard -> how many have them."""
+    copies = account["copies"]
+    return {regression.parsed(text): n - copies.get(text, 0) for text, n in account["stored"].items()}
 
 
 def make_preprocessing_fn(
-    spec: RecordSpec, normalize: str, affine: Affine | None = None
+    spec: RecordSpec, normalize: str, affine: Affine | None = None, targets: int = 0
 ) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """Returns the `preprocessing_fn` of TensorFlow Transform.
 
@@ -75,9 +97,12 @@ def make_preprocessing_fn(
     `image`: float32 (B, H, W, 3), exactly the values that a reader of the record gets.
     `label`: int64 (B,), -1 for an unknown label.
     `scale`, `offset`: float32 (B, 3), the scale and the offset in the contract, the same in every row.
+    `target_mean`, `target_std`: float32 (B, K), the mean and the deviation of the targets, if images have these in the
+      place of a label. There is no `label` then.
 
     Args:
       affine: the scale and the offset, if they are not those of the mode and the data.
+      targets: as of `raw_feature_spec`.
     """
     image = spec.image
 
@@ -89,20 +114,45 @@ def make_preprocessing_fn(
             fn_output_signature=tf.TensorSpec((image.height, image.width, 3), tf.uint8),
         )
         rows = tf.shape(inputs["image"])[0]
-        label_ids = tft.compute_and_apply_vocabulary(
-            inputs["label"],
-            weights=tf.cast(tf.squeeze(inputs["label_rank"], 1), tf.float32),
-            default_value=UNKNOWN_LABEL,
-            vocab_filename="labels",
-        )
         return {
             "image": as_stored(pixels, scale, offset, spec),
-            "label": label_ids,
+            **(_target_statistics(inputs, rows) if targets else {"label": _label_ids(inputs)}),
             "scale": tf.tile(scale[None], (rows, 1)),
             "offset": tf.tile(offset[None], (rows, 1)),
         }
 
     return preprocessing_fn
+
+
+def _label_ids(inputs: Mapping[str, tf.Tensor]) -> tf.Tensor:
+    ids: tf.Tensor = tft.compute_and_apply_vocabulary(
+        inputs["label"],
+        weights=tf.cast(tf.squeeze(inputs["label_rank"], 1), tf.float32),
+        default_value=UNKNOWN_LABEL,
+        vocab_filename="labels",
+    )
+    return ids
+
+
+def _target_statistics(inputs: Mapping[str, tf.Tensor], rows: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the mean and the deviation of targets from the sums of `target_sums`."""
+
+    def whole(name: str) -> tf.Tensor:
+        return tf.cast(tft.sum(inputs[name], reduce_instance_dims=False), tf.float64)
+
+    least, greatest = (
+        tf.cast(reduce(inputs[name], reduce_instance_dims=False), tf.float64)
+        for name, reduce in (("target_least", tft.min), ("target_greatest", tft.max))
+    )
+    step = tf.pow(tf.constant(2.0, tf.float64), tf.cast(tft.max(inputs["target_bits"], False), tf.float64))
+    count = tf.maximum(whole("target_count"), 1.0)
+    mean = whole("target_sum") / count
+    squares = (whole("target_square_high") * step + whole("target_square_low")) / count
+    unit = (greatest - least) / step
+    std = tf.sqrt(tf.maximum(squares - mean * mean, 0.0)) * unit
+    std = tf.where(std > 0.0, std, tf.ones_like(std))  # a constant target
+    found = {"target_mean": least + mean * unit, "target_std": std}
+    return {name: tf.tile(tf.cast(value, tf.float32)[None], (rows, 1)) for name, value in found.items()}
 
 
 @functools.cache
@@ -169,15 +219,23 @@ def fixed_affine(mode: str) -> tuple[tuple[float, float, float], tuple[float, fl
     raise ValueError(f"normalize should be one of {', '.join(contract.NORMALIZATIONS)}. Received: {mode!r}")
 
 
-def read_affine(transform_fn_path: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Reads (scale, offset) from the saved graph.
+def read_numbers(transform_fn_path: str, targets: int = 0) -> tuple[Affine, dict[str, list[float]]]:
+    """Reads the numbers that the analysis found from the saved graph.
 
-    Each has three float32 values as Python floats.
+    They are float32 values as Python floats.
+
+    Args:
+      targets: as of `raw_feature_spec`.
+
+    Returns:
+      (scale, offset) of the pixels, and "mean" and "std" of the targets, if there are any.
     """
     resource = graph_check.load(transform_fn_path, {})
     zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.ANALYSIS_COLUMNS.items()}
+    zeros |= {n: tf.zeros((1, targets), dtype) for n, dtype in TARGET_COLUMNS.items() if targets}
     out = resource.transform_fn({"image": tf.constant([_ONE_PIXEL]), "label": tf.constant([""]), **zeros})
-    return tuple(out["scale"][0].numpy().tolist()), tuple(out["offset"][0].numpy().tolist())
+    found = {name: out[f"target_{name}"][0].numpy().tolist() for name in ("mean", "std") if targets}
+    return (tuple(out["scale"][0].numpy().tolist()), tuple(out["offset"][0].numpy().tolist())), found
 
 
 # A 1x1 black PNG. The graph checks the image format even if only constants or sums are computed, so the rows of the

@@ -17,8 +17,11 @@ from pipelines.core import hashing
 from pipelines.core.elements import Ref, pack, unpack
 from pipelines.core.summary import Kept, Straddling
 from pipelines.job import counters
-from pipelines.plan import duplicates, similar, splits
+from pipelines.plan import duplicates, similar, splits, stratify
 from pipelines.plan.rank_histogram import RankHistogram
+from pipelines.tasks import regression
+from pipelines.tasks.kind import Edges, Kind
+from pipelines.tasks.kinds import ONE_CLASS
 
 # Approximate number of references in one element after the shuffle.
 BUCKET = 1024
@@ -114,13 +117,16 @@ Key = tuple[str, str]
 KEPT = "="  # no name of a split begins with it
 
 
-def unit_ranks(bucket: tuple[int, Iterable[bytes]], mode: str, seed: int) -> Iterator[tuple[Key, RankHistogram]]:
+def unit_ranks(
+    bucket: tuple[int, Iterable[bytes]], mode: str, seed: int, kind: Kind = ONE_CLASS, edges: Edges = ()
+) -> Iterator[tuple[Key, RankHistogram]]:
     """Collects the hash positions of units; yields (Key, RankHistogram).
 
     Each unit has its number of images as weight. Units for which the input states several splits are left out.
 
     Args:
       mode: the value of --duplicates.
+      edges: as of `edges_of`.
     """
     ranks: dict[Key, RankHistogram] = collections.defaultdict(RankHistogram)
     for unit, everything in units_of(bucket):
@@ -128,7 +134,7 @@ def unit_ranks(bucket: tuple[int, Iterable[bytes]], mode: str, seed: int) -> Ite
         given = _given(refs)
         if refs and len(given) < 2:
             kept = KEPT if any(ref.kept for ref in refs) else ""
-            key = (kept + given[0] if given else "", unit_label(refs))
+            key = (kept + given[0] if given else "", unit_label(refs, kind, edges))
             ranks[key].add(hashing.position(seed, "split", unit), len(refs))
     yield from ranks.items()
 
@@ -168,11 +174,58 @@ def carries(
     return made
 
 
-def cuts(ranked: tuple[Key, RankHistogram], wanted: Mapping[Key, splits.Carry]) -> Iterator[tuple[Key, Any]]:
-    """Yields the cuts of one class, if it is divided."""
+def stratified(
+    profiles: Mapping[Key, splits.Profile], fractions: Mapping[str, float], validation_from: Mapping[str, float]
+) -> dict[Key, dict[str, int]]:
+    """Returns how many units that count for the same go to each split.
+
+    It is `carries` for images that do not have one class each. Units of stated splits that are not divided are left
+    out.
+
+    Raises:
+      SourceError: as `splits.shares_by_given`.
+    """
+    made: dict[Key, dict[str, int]] = {}
+    for divided, parts in splits.shares_by_given({given for given, _ in profiles}, fractions, validation_from).items():
+        names = [name for name, share in parts.items() if share > 0]
+        found = {signature: profile.units for (given, signature), profile in profiles.items() if given == divided}
+        for signature, counts in stratify.distribute(found, parts).items():
+            made[divided, signature] = dict(zip(names, counts, strict=True))
+    return made
+
+
+def cuts(
+    ranked: tuple[Key, RankHistogram], wanted: Mapping[Key, splits.Carry | Mapping[str, int]]
+) -> Iterator[tuple[Key, Any]]:
+    """Yields the cuts of one class, or of units that count for the same.
+
+    Nothing comes of those that are not divided.
+    """
     key, histogram = ranked
     if key in wanted:
-        yield key, splits.split_cuts(histogram, wanted[key])
+        how = wanted[key]
+        if isinstance(how, splits.Carry):
+            yield key, splits.split_cuts(histogram, how)
+        else:
+            yield key, splits.counted_cuts(histogram, how)
+
+
+def value_ranks(bucket: tuple[int, Iterable[bytes]], kind: Kind) -> Iterator[tuple[int, RankHistogram]]:
+    """Collects the numbers of images as positions; yields (target, RankHistogram)."""
+    ranks: dict[int, RankHistogram] = collections.defaultdict(RankHistogram)
+    for _, ref in unpack(bucket[1]):
+        for number, value in enumerate(kind.values(ref.label)[: regression.MOST_STRATIFIED]):
+            ranks[number].add(regression.position(value))
+    yield from ranks.items()
+
+
+def edges_of(ranks: Mapping[int, RankHistogram]) -> Edges:
+    """Returns for each target the positions that divide its values into quantiles."""
+    number = regression.bins(len(ranks))
+    return [
+        sorted({ranks[target].threshold(ranks[target].total * part // number) for part in range(1, number)})
+        for target in sorted(ranks)
+    ]
 
 
 def _given(refs: Iterable[Ref]) -> list[str]:
@@ -180,11 +233,15 @@ def _given(refs: Iterable[Ref]) -> list[str]:
     return list(dict.fromkeys(ref.split for ref in refs if ref.split))
 
 
-def unit_label(refs: list[Ref]) -> str:
-    """Returns the label that a unit counts for in stratified splitting.
+def unit_label(refs: list[Ref], kind: Kind = ONE_CLASS, edges: Edges = ()) -> str:
+    """Returns what a unit counts for in stratified splitting.
 
-    It is the most frequent label of the unit. Of equally frequent labels it is the first by name.
+    It is the most frequent class of the unit; of equally frequent ones it is the first by name. If images do not have
+    one class each, it is the text of a `stratify.Signature`.
     """
+    if not kind.is_one_class:
+        features = collections.Counter(feature for ref in refs for feature in kind.features(ref.label, edges))
+        return stratify.Signature(len(refs), tuple(sorted(features.items()))).text()
     counts = collections.Counter(ref.label for ref in refs)
     return min(counts, key=lambda label: (-counts[label], label))
 
@@ -207,6 +264,8 @@ def assign_split(
     seed: int,
     cut: Mapping[Key, list[tuple[int, str]]],
     bits: int = 0,
+    kind: Kind = ONE_CLASS,
+    edges: Edges = (),
 ) -> Iterator[Any]:
     """Assigns a split to each unit; yields packed references with their split.
 
@@ -220,13 +279,14 @@ def assign_split(
       mode: the value of --duplicates.
       cut: the cuts of each class that is divided.
       bits: the value of --group-similar.
+      edges: as of `edges_of`.
     """
     assigned: list[Ref] = []
     for unit, everything in units_of(bucket):
         refs, rejected = duplicates.separate(everything, mode)
         given = _given(refs)
         split = given[0] if given else ""  # "" is the value for a unit whose images were all dropped
-        key = (split, unit_label(refs)) if refs else ("", "")
+        key = (split, unit_label(refs, kind, edges)) if refs else ("", "")
         is_kept = any(ref.kept for ref in refs)
         is_divided = bool(refs) and not is_kept and len(given) < 2 and (key in cut or not given)
         if is_divided:

@@ -25,6 +25,7 @@ from pipelines.job.analysis import Analysis
 from pipelines.records import make_record, normalize_shard
 from pipelines.records.record_spec import RecordSpec
 from pipelines.storage import remote
+from pipelines.tasks.kind import Answer
 from pipelines.workers import memory_limit
 
 
@@ -75,7 +76,7 @@ def measure(source: Source, limits: Limits, policy: SourcePolicy) -> tuple[float
         return None
 
 
-def make(ref: Ref, copy: int, label_id: int, split: str, keep: bool, spec: RecordSpec) -> Made | Rejected:
+def make(ref: Ref, copy: int, answer: Answer, split: str, keep: bool, spec: RecordSpec) -> Made | Rejected:
     """Makes one record of a source, which it reads, decodes and resizes.
 
     Args:
@@ -86,19 +87,19 @@ def make(ref: Ref, copy: int, label_id: int, split: str, keep: bool, spec: Recor
     decoded = make_record.load(ref, split, spec, measured=copy == 0)
     if isinstance(decoded, Rejected):
         return decoded
-    made = _made(decoded.pixels, ref, copy, label_id, spec)._replace(extremes=decoded.extremes)
+    made = _made(decoded.pixels, ref, copy, answer, spec)._replace(extremes=decoded.extremes)
     return made._replace(pixels=decoded.pixels.tobytes()) if keep else made
 
 
-def make_copy(pixels: bytes, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> Made:
+def make_copy(pixels: bytes, ref: Ref, copy: int, answer: Answer, spec: RecordSpec) -> Made:
     """Makes another record of a source from the pixels that `make` gave back."""
     memory_limit.bound(spec.limits.image_memory)
     whole = np.frombuffer(pixels, np.uint8).reshape(spec.image.height, spec.image.width, 3)
-    return _made(whole, ref, copy, label_id, spec)
+    return _made(whole, ref, copy, answer, spec)
 
 
-def _made(pixels: np.ndarray, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> Made:
-    framed = tfrecord.framed(make_record.make_example(pixels, ref, copy, label_id, spec))
+def _made(pixels: np.ndarray, ref: Ref, copy: int, answer: Answer, spec: RecordSpec) -> Made:
+    framed = tfrecord.framed(make_record.make_example(pixels, ref, copy, answer, spec))
     return Made(framed, b"" if copy else histogram.histogram(pixels).tobytes())
 
 

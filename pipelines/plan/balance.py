@@ -73,6 +73,23 @@ def targets(counts: Mapping[str, int], balance: Balance) -> dict[str, int]:
     return {label: max(1, round(largest * (count / largest) ** exponent)) for label, count in counts.items()}
 
 
+def of_strata(images: Mapping[str, int], counts: Mapping[str, int], balance: Balance) -> dict[str, int]:
+    """Returns the records that the balance asks for of images of several labels.
+
+    An image counts for the rarest of its labels, and each becomes as many records as `targets` would make of this
+    label, as in the repeat factors of Gupta et al. 2019, "LVIS". An image of no label stays one record.
+
+    Args:
+      images: rarest label -> number of images; "" has no label.
+      counts: label -> number of images that carry it.
+
+    Raises:
+      BalanceError: as `targets`.
+    """
+    wanted = targets(counts, balance)
+    return {name: round(n * wanted[name] / counts[name]) if name else n for name, n in images.items()}
+
+
 def copies_for(target: int, histogram: RankHistogram, max_copies: int) -> Copies:
     """Returns the copies that make `target` records of a class.
 

@@ -6,15 +6,19 @@ The plan is made once per run from the class counts, and is small enough for eve
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pipelines.contract.task import CLASSES
 from pipelines.core import class_order, errors, hashing
 from pipelines.core.elements import TRAIN_SPLIT, Item, Ref
 from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.plan import balance, rank_histogram
+from pipelines.tasks.kind import Answers
+from pipelines.tasks.kinds import KINDS
 
 MIN_SHARD_RECORDS = 256
 USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would be tiny
@@ -54,7 +58,8 @@ class Plan:
     labels: in the order of their ids.
     natural: the number of images per split and label.
     records, shards: their number per split.
-    copies: per label of train.
+    copies: per label of train; per `Kind.stratum` of train, if images do not have one class each.
+    task: the name of the kind of task.
     """
 
     labels: tuple[str, ...]
@@ -62,12 +67,19 @@ class Plan:
     records: dict[str, int]
     shards: dict[str, int]
     copies: dict[str, balance.Copies]
+    task: str = CLASSES
+
+    @functools.cached_property
+    def answers(self) -> Answers:
+        """Returns what records hold, by the text of the answer."""
+        return Answers(KINDS[self.task], self.labels)
 
     def copies_of(self, ref: Ref, seed: int) -> int:
         """Returns how many records an image becomes; 0 means that it is left out."""
         if ref.split != TRAIN_SPLIT:
             return 1
-        return self.copies[ref.label].of(hashing.position(seed, "balance", ref.key))
+        stratum = KINDS[self.task].stratum(ref.label, self.natural[TRAIN_SPLIT])
+        return self.copies[stratum].of(hashing.position(seed, "balance", ref.key))
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False)
@@ -89,13 +101,20 @@ def share_of(target: int | None, histogram: rank_histogram.RankHistogram, max_co
 
 
 def make_plan(
-    shares: Mapping[tuple[str, str], Share], mode: str, sharding: Sharding, first: Sequence[str] = ()
+    shares: Mapping[tuple[str, str], Share],
+    mode: str,
+    sharding: Sharding,
+    first: Sequence[str] = (),
+    task: str = CLASSES,
+    counts: Mapping[tuple[str, str], int] | None = None,
 ) -> Plan:
     """Makes the plan from the share of each (split, label).
 
     Args:
       mode: the mode of the balance, for messages.
       first: the classes whose ids are fixed, from 0. They are classes of the dataset also without an image.
+      task: the name of the kind of task. If images do not have one class each, `shares` has a `Kind.stratum` in place
+        of a label, and `counts` the images of each (split, label).
 
     Raises:
       NothingUsableError: there is no image to train on.
@@ -104,11 +123,15 @@ def make_plan(
     """
     natural: dict[str, dict[str, int]] = {}
     for (split, label), share in sorted(shares.items()):
-        natural.setdefault(split, {})[label] = share.images
+        of_split = natural.setdefault(split, {})
+        if counts is None:
+            of_split[label] = share.images
+    for (split, label), images in sorted((counts or {}).items()):
+        natural[split][label] = images
     if TRAIN_SPLIT not in natural:
         raise NothingUsableError(
             "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest; "
-            f"read: {', '.join(f'{sum(c.values())} in {split}' for split, c in natural.items()) or 'none at all'}."
+            f"read: {', '.join(f'{n} in {split}' for split, n in _images(shares).items()) or 'none at all'}."
         )
     records = dict.fromkeys(natural, 0)
     for (split, _), share in shares.items():
@@ -122,8 +145,18 @@ def make_plan(
             f"{MAX_SHARDS:,}, so that contract.json stays readable: use a larger --shard-size or smaller --shards."
         )
     copies = {label: share.copies for (split, label), share in sorted(shares.items()) if split == TRAIN_SPLIT}
-    labels = class_order.ordered({label for counts in natural.values() for label in counts}, first)
-    return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies)
+    labels = class_order.ordered({label for of_split in natural.values() for label in of_split}, first)
+    if KINDS[task].has_labels and not labels:
+        raise NothingUsableError("No image that can be used has a label, so there is nothing to learn.")
+    return Plan(labels, natural, dict(sorted(records.items())), dict(sorted(shards.items())), copies, task)
+
+
+def _images(shares: Mapping[tuple[str, str], Share]) -> dict[str, int]:
+    """Returns the number of images of each split."""
+    found: dict[str, int] = {}
+    for (split, _), share in sorted(shares.items()):
+        found[split] = found.get(split, 0) + share.images
+    return found
 
 
 def shard_count(records: int, sharding: Sharding) -> int:

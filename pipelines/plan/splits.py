@@ -127,6 +127,20 @@ def split_cuts(histogram: RankHistogram, carry: Carry) -> list[tuple[int, str]]:
     return list(zip([*edges, POSITIONS], names, strict=True))
 
 
+def counted_cuts(histogram: RankHistogram, units: Mapping[str, int]) -> list[tuple[int, str]]:
+    """Cuts the hash positions of units that count for the same.
+
+    Args:
+      units: split -> number of units that it gets; together they are those of the histogram.
+
+    Returns:
+      As `split_cuts`.
+    """
+    size = histogram.total // max(1, sum(units.values()))  # images of a unit: all have the same number
+    ends = [histogram.threshold(size * count) for count in itertools.accumulate(units.values())]
+    return list(zip([*ends[:-1], POSITIONS], units, strict=True))
+
+
 def _ends(running: Sequence[int], carry: Carry) -> list[int]:
     """Returns the number of units up to and including each split but the last.
 

@@ -22,6 +22,7 @@ from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import augment, decode, formats, preview
 from pipelines.images.limits import out_of_memory, unexpected
 from pipelines.records.record_spec import RecordSpec
+from pipelines.tasks.kind import Answer
 
 THUMBNAIL_SIDE = 160
 
@@ -93,10 +94,10 @@ def image_bytes(pixels: np.ndarray, encoding: str, jpeg_quality: int) -> bytes:
     return pixels.tobytes()
 
 
-def make_example(pixels: np.ndarray, ref: Ref, copy: int, label_id: int, spec: RecordSpec) -> bytes:
+def make_example(pixels: np.ndarray, ref: Ref, copy: int, answer: Answer, spec: RecordSpec) -> bytes:
     """Returns the staged record of copy number `copy`, made of the source's pixels."""
     image = image_bytes(stored_pixels(pixels, ref, copy, spec), spec.encoding, spec.jpeg_quality)
-    return tf_example.serialize(image, label_id, ref.weight, hashing.record_key(ref.key, copy))
+    return tf_example.serialize(image, answer, ref.weight, hashing.record_key(ref.key, copy))
 
 
 def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpec) -> Thumbnail | None:

@@ -19,6 +19,7 @@ from pipelines.core.elements import Item, Made
 from pipelines.core.errors import IncompleteError
 from pipelines.core.summary import Rejected, may_pass
 from pipelines.records.record_spec import RecordSpec
+from pipelines.tasks.kind import Answer
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError
 
@@ -29,7 +30,7 @@ IN_MEMORY = 16 << 20  # bytes of kept pixels; more are in a temporary file
 
 
 def in_order(
-    items: Sequence[Item], split: str, label_ids: Mapping[str, int], spec: RecordSpec, workers: Workers
+    items: Sequence[Item], split: str, answers: Mapping[str, Answer], spec: RecordSpec, workers: Workers
 ) -> Iterator[tuple[Item, Made | Rejected]]:
     """Makes records in parallel and yields them in order.
 
@@ -43,7 +44,7 @@ def in_order(
     batch = max(1, min(BATCH, window // 4))  # a batch goes to one worker: there are some for each
     upcoming = iter(items)
     with _Kept(size) as kept:
-        asked = _Asked(items, split, label_ids, spec, workers, kept)
+        asked = _Asked(items, split, answers, spec, workers, kept)
         near: collections.deque[_Record] = collections.deque()
         while True:
             while len(near) <= window - batch and (new := [_Record(i) for i in itertools.islice(upcoming, batch)]):
@@ -85,12 +86,12 @@ class _Asked:
         self,
         items: Sequence[Item],
         split: str,
-        label_ids: Mapping[str, int],
+        answers: Mapping[str, Answer],
         spec: RecordSpec,
         workers: Workers,
         kept: _Kept,
     ):
-        self._split, self._label_ids, self._spec, self._workers, self._kept = split, label_ids, spec, workers, kept
+        self._split, self._answers, self._spec, self._workers, self._kept = split, answers, spec, workers, kept
         counted = collections.Counter(item.ref.key for item in items)
         self._sources = {key: _Source(count) for key, count in counted.items()}
 
@@ -161,10 +162,10 @@ class _Asked:
                 record.future = future
 
     def _request(self, task: str, item: Item) -> tuple[Any, ...]:
-        source, label_id = self._sources[item.ref.key], self._label_ids[item.ref.label]
+        source, answer = self._sources[item.ref.key], self._answers[item.ref.label]
         if task == "make":
-            return item.ref, item.copy, label_id, self._split, source.left > 1
-        return self._kept.get(source.place), item.ref, item.copy, label_id
+            return item.ref, item.copy, answer, self._split, source.left > 1
+        return self._kept.get(source.place), item.ref, item.copy, answer
 
 
 def _future(record: _Record) -> concurrent.futures.Future[Any]:

@@ -24,6 +24,7 @@ from pipelines.images import histogram
 from pipelines.images.limits import Limits
 from pipelines.records import ordered_records
 from pipelines.records.record_spec import RecordSpec
+from pipelines.tasks.kind import Answers
 from pipelines.work_dir import Work
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError
@@ -52,7 +53,7 @@ class Shard(NamedTuple):
 def write_shard(
     shard: Shard,
     items: Iterable[Item],
-    labels: Sequence[str],
+    answers: Answers,
     spec: RecordSpec,
     config_digest: str,
     work: Work,
@@ -61,6 +62,7 @@ def write_shard(
     """Stages a shard's records as 8-bit pixels, JPEG or PNG, and returns its account.
 
     Args:
+      answers: what a record holds of each answer.
       config_digest: identifies all options that the shards depend on. A shard that was staged with others is made anew.
 
     Returns:
@@ -71,18 +73,17 @@ def write_shard(
     file, split = shard.file, shard.split
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
-    digest = _task_digest(file, ordered, labels, config_digest)
+    digest = _task_digest(file, ordered, answers.labels, config_digest)
     staged = work.path("staged", file)
     known = _known(account_path, digest, staged)
     if known is not None and _rejects_stand(known, spec.limits):
         progress.advance(len(ordered))
         return _with_paths_of(ordered, known, account_path, ledger_path)
     account = _Account(file, split)
-    label_ids = {label: i for i, label in enumerate(labels)}
     shown = _Pictures(ordered, shard, spec, workers) if shard.thumbnails else None
     with storage.writing(ledger_path) as lines, storage.writing(staged) as out:
         ledger, writer = hashing.Hashed(lines), hashing.Hashed(out)
-        for item, made in ordered_records.in_order(ordered, split, label_ids, spec, workers):
+        for item, made in ordered_records.in_order(ordered, split, answers, spec, workers):
             progress.advance(1)
             if isinstance(made, Rejected):
                 account.reject(made)

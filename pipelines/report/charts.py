@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pipelines.contract import Contract
+from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.summary import ClassCounts, reading_order, total
 from pipelines.core.text import byte_size
 
@@ -126,6 +128,33 @@ def histogram(counts: Mapping[int, int], step: int, unit: str) -> list[Bin]:
     if top < high:
         bins.append((f"more, up to {high + step - 1} {unit}", sum(n for v, n in counts.items() if v > top)))
     return _scaled(bins)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """Describes one number that is to be predicted.
+
+    rows: (split, its distribution, as `Kind.described` of a regression has it). bins: the histogram of train.
+    """
+
+    name: str
+    rows: tuple[tuple[str, Mapping[str, Any]], ...]
+    bins: list[Bin]
+
+
+def targets(described: Sequence[Mapping[str, Any]]) -> list[Target]:
+    """Returns what is shown of each number that is to be predicted."""
+    found = []
+    for target in described:
+        splits = target["splits"]
+        rows = tuple((name, splits[name]) for name in reading_order(splits))
+        low = min((row["least"] for _, row in rows), default=0.0)
+        high = max((row["greatest"] for _, row in rows), default=0.0)
+        bars = splits.get(TRAIN_SPLIT, {}).get("histogram", [])
+        width = (high - low) / max(1, len(bars))
+        edges = [(f"{low + i * width:.6g} to {low + (i + 1) * width:.6g}", n) for i, n in enumerate(bars)]
+        found.append(Target(target["name"], rows, _scaled(edges)))
+    return found
 
 
 def size_bins(counts: Mapping[int, int]) -> list[Bin]:

@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
 from pipelines.core import html_page, text
-from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order, total
+from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order
 from pipelines.report import charts
 
 MOST_PICTURES = 120  # most thumbnails on the page; each takes about 10 KB
@@ -58,7 +59,10 @@ def render(contract: Contract, summary: Summary) -> str:
         pixelated=max(contract.image_shape[:2]) <= 96,
         class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
         skew={name: (charts.skew(counts, "natural"), charts.skew(counts, "stored")) for name, counts in splits.items()},
-        totals={name: total(counts.values()) for name, counts in splits.items()},
+        totals={name: summary.of_split(name) for name in names},
+        noun="Class" if contract.task.kind == CLASSES else "Label",
+        targets=charts.targets(summary.answers.get("targets", [])),
+        pairs=summary.answers.get("pairs", [])[:MOST_ROWS],
         widths=charts.histogram(summary.widths, 16, "px"),
         heights=charts.histogram(summary.heights, 16, "px"),
         file_sizes=charts.size_bins(summary.file_bytes),
@@ -77,18 +81,29 @@ def render(contract: Contract, summary: Summary) -> str:
 def sentence(contract: Contract, summary: Summary) -> str:
     """Describes the dataset in one sentence."""
     height, width = contract.image_shape[:2]
-    originals = sum(c.stored - c.copies for labels in summary.classes.values() for c in labels.values())
+    counts = [summary.of_split(split) for split in summary.classes]
+    originals = sum(c.stored - c.copies for c in counts)
     copies = summary.written - originals
     low, high = (text.short(end) for end in contract.value_range)
     verb = "balances" if copies == 1 else "balance"
     kind = copy_kind(contract)
-    ending = f", and {text.plural(copies, f'{kind} copy', f'{kind} copies')} {verb} the classes." if copies else "."
+    what = "classes" if contract.task.kind == CLASSES else "labels"
+    ending = f", and {text.plural(copies, f'{kind} copy', f'{kind} copies')} {verb} the {what}." if copies else "."
     sized = "resized" if contract.resize.get("mode") != "none" else "cut or padded"
     return (
-        f"{text.number(originals)} images in {text.plural(len(contract.labels), 'class', 'classes')}, {sized} to "
+        f"{text.number(originals)} images {_of_what(contract)}, {sized} to "
         f"{width} × {height} pixels and stored as {contract.encoding} in {text.plural(len(contract.splits), 'split')}; "
         f"a model sees RGB values from {low} to {high} ({contract.normalization.mode}){ending}"
     )
+
+
+def _of_what(contract: Contract) -> str:
+    """Returns what the images are labelled with."""
+    if contract.task.targets:
+        return f"with {text.plural(len(contract.task.targets), 'number')} each"
+    if contract.task.kind == CLASSES:
+        return f"in {text.plural(len(contract.labels), 'class', 'classes')}"
+    return f"with {text.plural(len(contract.labels), 'label')}, any number each"
 
 
 def copy_kind(contract: Contract) -> str:
@@ -98,7 +113,7 @@ def copy_kind(contract: Contract) -> str:
 
 def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]:
     """Returns (name, value, remark) of the numbers at the top of the page."""
-    copies = sum(c.copies for labels in summary.classes.values() for c in labels.values())
+    copies = sum(summary.of_split(split).copies for split in summary.classes)
     shards = [shard for split in contract.splits.values() for shard in split.shards]
     rejected = sum(summary.rejected.values())
     share = f"{100 * rejected / summary.read:.2g} % of what was read" if rejected and summary.read else ""
@@ -109,10 +124,16 @@ def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]
         ("Written", text.number(summary.written), f"{text.number(copies)} of them copies" if copies else "records"),
         ("Rejected", text.number(rejected), share or "nothing was dropped"),
         ("Duplicates", text.number(summary.duplicate_groups), conflicts or "groups of equal files"),
-        ("Classes", text.number(len(contract.labels)), ""),
+        _answers_told(contract),
         ("Shards", text.number(len(shards)), text.plural(len(contract.splits), "split")),
         ("On disk", text.byte_size(sum(shard.bytes for shard in shards)), ""),
     ]
+
+
+def _answers_told(contract: Contract) -> tuple[str, str, str]:
+    if contract.task.targets:
+        return "Targets", text.number(len(contract.task.targets)), ""
+    return "Classes" if contract.task.kind == CLASSES else "Labels", text.number(len(contract.labels)), ""
 
 
 def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]:

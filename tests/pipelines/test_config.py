@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
@@ -10,6 +11,9 @@ from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
 from pipelines.core.errors import ConfigError
 from pipelines.images.limits import Limits
 from pipelines.inputs.classes import Classes
+
+# Of this configuration before there were other tasks than classes: datasets of both versions are resumed and compared.
+DIGEST_BEFORE_TASKS = "8e2cbefd5864fdb61b8a6cb81372032bf478a9238c8c45047e3f6294706564ff"
 
 
 def config(**options) -> PrepareConfig:
@@ -21,7 +25,7 @@ GOOD = [
     {"size": (1, 8192)}, {"background": (0, 0, 255)}, {"max_copies": 1}, {"max_copies": 999},
     {"jpeg_quality": 1}, {"jpeg_quality": 100}, {"max_reject_rate": 0}, {"max_reject_rate": 1},
     {"balance": "temperature", "temperature": 5}, {"balance": "counts", "counts": {"a": 0}},
-    {"balance": "uniform", "target": 7}, {"shards": 99_999}, {"shard_size": 1}, {"workers": 1024},
+    {"balance": "uniform", "per_class": 7}, {"shards": 99_999}, {"shard_size": 1}, {"workers": 1024},
     {"seed": -(1 << 63)}, {"seed": (1 << 63) - 1}, {"splits": {"train": 1.0}}, {"splits": {"train": 0.5, "test": 0.5}},
     {"splits": {"train": 0.7, "validation": 0.2, "test": 0.1}}, {"splits": {"train": 1.0, "test": 0.0}},
     {"augment": {}}, {"augment": dict.fromkeys(AUGMENT_DEFAULTS, 0)}, {"augment": {"rotate": 180, "scale": 0.9}},
@@ -53,7 +57,7 @@ BAD = [
     ({"max_reject_rate": float("nan")}, "--max-reject-rate should be from 0 to 1. Received: nan"),
     ({"temperature": 0}, "--balance temperature should be at least"),
     ({"temperature": float("nan")}, "--balance temperature should be at least"),
-    ({"target": -5}, "--balance uniform should be from 0 to"),
+    ({"per_class": -5}, "--balance uniform should be from 0 to"),
     ({"shards": -1}, "--shards should be from 0 to 99999"),
     ({"shards": 100_000}, "--shards should be from 0 to 99999"),
     ({"workers": -1}, "--workers should be from 0 to 1024"),
@@ -128,13 +132,15 @@ CHANGES = [
         {"image_root": "photos"}, {"suffix": ".jpg"}, {"path_prefix": (("a", "b"),)}, {"windows_paths": True},
         {"find_images": True},
         {"single_label": True},
+        {"labels": "multi"}, {"labels": "multi", "label_separator": "|"}, {"labels": "multi", "label_columns": ("a",)},
+        {"target": ("age",)}, {"target": ("age", "x")},
     )),
     {"duplicates": "drop"},
     {"layout": "split"}, {"size": (128, 64)}, {"size": (64, 128)}, {"resize": "pad"}, {"filter": "bilinear"},
     {"background": (0, 0, 0)}, {"normalize": "unit"}, {"splits": {"train": 0.9, "test": 0.1}},
     # The same shares in another order are other cuts.
     {"splits": {"test": 0.1, "validation": 0.1, "train": 0.8}},
-    {"balance": "uniform"}, {"balance": "uniform", "target": 5}, {"balance": "temperature", "temperature": 2.0},
+    {"balance": "uniform"}, {"balance": "uniform", "per_class": 5}, {"balance": "temperature", "temperature": 2.0},
     {"balance": "counts", "counts": {"a": 1}}, {"balance": "counts", "counts": {"a": 2}}, {"max_copies": 3},
     {"augment": {"flip": 1.0}}, {"encoding": "uint8"}, {"jpeg_quality": 90}, {"shards": 3}, {"shard_size": 1 << 20},
     {"quality": "fast"}, {"seed": 1}, {"name": "other"}, {"max_pixels": 5}, {"max_frames": 5}, {"max_file_bytes": 5},
@@ -144,6 +150,42 @@ CHANGES = [
     {"like": "tests/data/format_1/uint8"}, {"like": "tests/data/format_1/jpeg"},
     {"group_similar": 10},
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"labels": "multi", "target": ("age",)}, "--target is for numbers, and --labels multi for labels."),
+        ({"label_separator": "|"}, "--label-separator is for several labels an image: add --labels multi."),
+        ({"label_columns": ("a",)}, "--label-columns is for several labels an image: add --labels multi."),
+        (
+            {"labels": "multi", "label_columns": ("a",), "label_column": "b"},
+            "--label-column is for labels in one column, and --label-columns for several.",
+        ),
+        ({"labels": "multi", "single_label": True}, "--single-label takes each label as one class. Leave it out, or"),
+        ({"labels": "multi", "like": "old"}, "--like continues datasets of one class an image, and not those of"),
+        ({"target": ("age",), "label_column": "b"}, "--label-column names classes, and --target numbers."),
+        ({"target": ("age",), "balance": "uniform"}, "--balance uniform is for classes and labels, and --target has"),
+        (
+            {"target": ("age",), "classes": Classes("c.txt", ("a",), (("a", "a"),))},
+            "--classes is for labels, and --target has numbers.",
+        ),
+        ({"labels": "several"}, "--labels should be one of one, multi. Received: 'several'."),
+    ],
+)
+def test_what_makes_no_sense_with_a_task_is_refused_by_name(options, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        config(input="in.csv", **options)
+
+
+@pytest.mark.parametrize("options", [{"labels": "multi"}, {"target": ("age",)}])
+def test_tasks_are_for_tables(options):
+    with pytest.raises(ConfigError, match=r"--(labels|target) is about tables, and --input 'in' is none"):
+        config(**options)
+
+
+def test_the_digest_of_classes_is_that_of_versions_without_other_tasks():
+    assert config().digest() == DIGEST_BEFORE_TASKS
 
 
 def test_the_digest_changes_with_every_option_that_matters():

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.contract.task import MULTI_LABEL
 from trainer.data import decoded_cache, gather, mmap_tfrecord, xla_normalize
 from trainer.data.example_layout import Rows
 
@@ -22,7 +23,8 @@ Read = Callable[..., tuple[tf.Tensor, ...]]
 def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: bool) -> Read:
     """Returns a function that reads a batch of records by position.
 
-    The function maps positions int64 (B,) to (images, labels[, weights]), which `dataset.load` describes.
+    The function maps positions int64 (B,) to (images, labels[, weights]), which `dataset.load` describes. Here and
+    below, the labels are targets if records have these in their place.
     """
     # Calls are not stateful, because their results depend on the positions alone. Therefore tf.data runs them in
     # parallel even if training has to be reproducible.
@@ -39,11 +41,13 @@ def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: 
     shape, images = records.whole.shape, xla_normalize.picker(contract, rows.image, dequantize)
 
     def picked(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        dtypes = [tf.int64, tf.bool, tf.uint8, tf.int64, tf.float32]
+        dtypes = [tf.int64, tf.bool, tf.uint8, rows.answers.dtype, tf.float32]
         found = tf.numpy_function(records.find, [positions], dtypes, stateful=False)
         # Each call returns the array, without a copy: tf.data would copy an array that its function captured.
         which, fit, whole = (tf.ensure_shape(v, s) for v, s in zip(found, (positions.shape, (), shape), strict=False))
-        numbers = [tf.ensure_shape(values, positions.shape) for values in found[3 : 5 if contract.weighted else 4]]
+        numbers = [tf.ensure_shape(found[3], (*positions.shape, *rows.answers.shape))]
+        if contract.weighted:
+            numbers.append(tf.ensure_shape(found[4], positions.shape))
 
         def pick() -> tuple[tf.Tensor, ...]:
             return tf.ensure_shape(images(whole, which), (positions.shape[0], *contract.image_shape)), *numbers
@@ -81,7 +85,8 @@ def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: boo
     The function decodes only the images that the store does not hold yet.
     """
     parse, finish = _parser(contract, False), _finisher(contract, dequantize)
-    dtypes = [tf.uint8, tf.int64, *([tf.float32] if contract.weighted else [])]
+    width = contract.target_width
+    dtypes = [tf.uint8, tf.float32 if width else tf.int64, *([tf.float32] if contract.weighted else [])]
 
     def read(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Not stateful, as above: the content of the store never changes the result.
@@ -89,7 +94,8 @@ def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: boo
         parsed = parse(tf.ensure_shape(serialized, (None,)))
         images, *others = tf.numpy_function(store.take, [positions, absent, *parsed], dtypes, stateful=False)
         images = tf.ensure_shape(images, (positions.shape[0], *contract.image_shape))
-        return (finish(images), *(tf.ensure_shape(values, (positions.shape[0],)) for values in others))
+        labels = tf.ensure_shape(others[0], (positions.shape[0], *([width] if width else [])))
+        return (finish(images), labels, *(tf.ensure_shape(values, (positions.shape[0],)) for values in others[1:]))
 
     return read
 
@@ -119,7 +125,7 @@ def _parser(contract: Contract, dequantize: bool) -> Read:
         batch = tf.io.parse_example(serialized, spec)
         with tf.control_dependencies(_record_checks(contract, batch)):
             images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, 3)
-            labels = tf.identity(batch["label"])  # (B,)
+            labels = tf.identity(batch["target" if contract.target_width else "label"])  # (B, K) or (B,)
         return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
 
     return parse
@@ -132,8 +138,14 @@ def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]
     reshaped into two images. A check of the shape would not help: Grappler removes a reshape that TensorFlow's shape
     inference believes to be redundant. Therefore the length is checked.
     """
-    classes = tf.constant(len(contract.labels), tf.int64)
-    checks = [tf.debugging.assert_less(batch["label"], classes), tf.debugging.assert_non_negative(batch["label"])]
+    if contract.task.kind == MULTI_LABEL:
+        is_hot = (batch["target"] == 0) | (batch["target"] == 1)
+        checks = [tf.debugging.Assert(tf.reduce_all(is_hot), ["A target should hold 0 or 1.", batch["target"]])]
+    elif contract.target_width:
+        checks = [tf.debugging.assert_all_finite(batch["target"], "A target should hold finite numbers.")]
+    else:
+        classes = tf.constant(len(contract.labels), tf.int64)
+        checks = [tf.debugging.assert_less(batch["label"], classes), tf.debugging.assert_non_negative(batch["label"])]
     if contract.encoding in contracts.RAW_DTYPES:
         size = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
         checks.append(tf.debugging.assert_equal(tf.strings.length(batch["image"]), size))

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
 from trainer.config import NATURAL, TRAIN_SPLIT, TrainConfig, TrainerError, resample_temperature
 
 
@@ -37,6 +38,21 @@ def quotas(stored: Sequence[int], temperature: float) -> list[int]:
     return found
 
 
+def refuse(contract: Contract, resample: str) -> None:
+    """Refuses to resample records that do not have one class each.
+
+    Raises:
+      TrainerError: --resample is given for such a dataset.
+    """
+    if resample == NATURAL or contract.task.kind == CLASSES:
+        return
+    remedy = "prepare it with --balance" if contract.labels else "give rows of the table a weight"
+    raise TrainerError(
+        f"--resample {resample} draws records by their class, and this dataset has the task {contract.task.kind}. "
+        f"Leave it out; to show some images more often, {remedy}."
+    )
+
+
 def counts(contract: Contract, split: str = TRAIN_SPLIT) -> list[int]:
     """Returns the number of stored records of each class, by label id."""
     stored = contract.split(split).stored
@@ -58,8 +74,10 @@ def check(config: TrainConfig, contract: Contract) -> list[str]:
     """Returns warnings about two ways of balancing that are combined.
 
     Raises:
-      TrainerError: the second would balance classes that the first has balanced already; the message names both.
+      TrainerError: the second would balance classes that the first has balanced already, and the message names both;
+        or records do not have one class each.
     """
+    refuse(contract, config.resample)
     mode = str(contract.balance.get("mode", "none"))
     prepared = "" if mode == "none" else f"prepare --balance {mode}"
     sampled = "" if config.resample == NATURAL else f"--resample {config.resample}"

@@ -120,13 +120,14 @@ def load(
 
     Returns:
       Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and if the contract
-      is weighted (images, labels, weights float32 (B,)).
+      is weighted (images, labels, weights float32 (B,)). If its task is not classes, targets float32 (B, K) stand in
+      the place of labels, as the records hold them: 0 and 1, or the numbers of the table, not standardized.
 
     Raises:
       ContractError: there is no dataset or no such split, the split is empty, shards are missing or not of the recorded
         size, or the record lengths of a local streamed shard are wrong.
-      TrainerError: `resample` is none of its forms, or is given without `shuffle`; `cache` is none of its values, or
-        there is not enough memory for it.
+      TrainerError: `resample` is none of its forms, is given without `shuffle`, or for another task than classes;
+        `cache` is none of its values, or there is not enough memory for it.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is missing. Every checksum is compared at least once in a run.
     """
@@ -200,6 +201,7 @@ def _batches(
     unless `start` may leave some out.
     """
     split = options.split
+    class_sampling.refuse(contract, options.resample)
     paths = integrity.checked_shards(contract, directory, split)
     shards = mmap_tfrecord.open_shards(contract, directory, split, options.cache != NO_CACHE)
     if shards is None and options.cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:

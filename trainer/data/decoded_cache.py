@@ -30,7 +30,8 @@ class Store:
 
         Args:
           shards: of the split.
-          rows: (N,), numpy records of `image` uint8 (H, W, 3), `label` int64 and `weight` float32, to be filled.
+          rows: (N,), numpy records of `image` uint8 (H, W, 3), `label` int64 or float32 (K,) and `weight` float32,
+            to be filled.
         """
         self._shards, self._rows = shards, rows
         self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
@@ -63,7 +64,7 @@ class Store:
           images, labels, weights: the decoded records of `absent`.
 
         Returns:
-          Images uint8 (B, H, W, 3), labels int64 (B,)[, weights float32 (B,)].
+          Images uint8 (B, H, W, 3), labels int64 (B,) or targets float32 (B, K)[, weights float32 (B,)].
         """
         with calls:
             for number, position in enumerate(absent.tolist()):
@@ -88,7 +89,9 @@ def open_store(contract: Contract, split: str, shards: Sequence[mmap_tfrecord.Sh
     Raises:
       TrainerError: there is not enough memory for the decoded images; the message gives the bytes that they need.
     """
-    dtype = np.dtype([("image", np.uint8, contract.image_shape), ("label", "<i8"), ("weight", "<f4")])
+    width = contract.target_width
+    label = ("label", "<f4", (width,)) if width else ("label", "<i8")
+    dtype = np.dtype([("image", np.uint8, contract.image_shape), label, ("weight", "<f4")])
     records = sum(shard.records for shard in shards)
     _check_memory(split, records * dtype.itemsize)
     return Store(shards, np.zeros(records, dtype))  # the system allocates a page when it is first written

@@ -16,12 +16,15 @@ import dataclasses
 import math
 import mmap
 import struct
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, tf_example
+from pipelines.contract.task import MULTI_LABEL
 
 _FIRST = tf_example.tag(1)  # the tag of `features`, of a map's entry, of its key and of a list's values
 _SECOND = tf_example.tag(2)  # the tag of a map entry's value
@@ -90,12 +93,14 @@ class Layout:
 def expected(contract: Contract) -> list[Layout]:
     """Returns the layouts in which Shardmill writes the records of a raw encoding.
 
-    There is one layout for each number of bytes that a label may take.
+    There is one layout for each number of bytes that a label may take, and one for a target.
     """
     pixels = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
+    key = "0" * contracts.KEY_BYTES
+    if width := contract.target_width:
+        return [Layout.of(tf_example.serialize(bytes(pixels), (0.0,) * width, weight=1.0, key=key))]
     layouts = []
     for bits in range(0, max(1, (len(contract.labels) - 1).bit_length()), 7):
-        key = "0" * contracts.KEY_BYTES
         layouts.append(Layout.of(tf_example.serialize(bytes(pixels), label=1 << bits, weight=1.0, key=key)))
     # If a record is longer by one byte, its length may take one byte more before the image. That is rare, and such
     # layouts are left out.
@@ -106,28 +111,32 @@ class Rows:
     """Reads batches of rows uint8 (B, width), each of which holds one record.
 
     A row is `before` bytes, a record and `after` bytes. A shorter record ends earlier in its row.
+
+    answers: the label or the target of each record.
     """
 
     def __init__(self, contract: Contract, before: int = 0, after: int = 0) -> None:
         self._layouts = expected(contract)
-        self._classes = len(contract.labels)
         self._weighted = contract.weighted
         self._before = before
         last = self._layouts[-1]
         self.width = before + last.size + after
         self.image = before + last.values["image"][0]
-        self._labels_at = slice(*(before + edge for edge in last.values["label"]))  # the bytes of the longest label
+        self.answers: LabelBytes | TargetBytes = (
+            TargetBytes(contract) if contract.target_width else LabelBytes(contract)
+        )
+        self._at = slice(*(before + edge for edge in last.values[self.answers.name]))  # the bytes of the longest label
         # If a label is shorter by one byte, all bytes after it move by one.
-        self._weight = before + last.values["weight"][0] - (self._labels_at.stop - self._labels_at.start)
+        self._weight = before + last.values["weight"][0] - (self._at.stop - self._at.start)
 
-    def read(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> tuple[int, int, float]:
-        """Reads the label and the weight of a record and compares it with the contract.
+    def read(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> tuple[int, Any, float]:
+        """Reads the answer and the weight of a record and compares it with the contract.
 
         Returns:
-          (FITS or OTHER, label, weight).
+          (FITS or OTHER, label or target float32 (K,), weight).
 
         Raises:
-          LayoutError: the record is not an Example of the contract's features, or its label or sizes break the
+          LayoutError: the record is not an Example of the contract's features, or its answer or sizes break the
             contract.
         """
         layout = self._known(buffer, start, stop)
@@ -136,15 +145,15 @@ class Rows:
             wanted, has = (b - a for a, b in (self._layouts[0].values[name], found[name]))
             if has != wanted:
                 raise LayoutError(f"its {name} should have {wanted} bytes. Received: {has}")
-        label = self._label_at(buffer, start, found["label"])
+        answer = self._answer_at(buffer, start, found)
         first, last = found["weight"]
         [weight] = struct.unpack("<f", buffer[start + first : start + last])
-        return FITS if layout else OTHER, label, weight
+        return FITS if layout else OTHER, answer, weight
 
-    def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> int:
-        """Returns a record's label. Raises LayoutError like `read`, but not for sizes."""
+    def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> Any:
+        """Returns a record's answer. Raises LayoutError like `read`, but not for sizes."""
         layout = self._known(buffer, start, stop) or Layout.of(buffer[start:stop])
-        return self._label_at(buffer, start, layout.values["label"])
+        return self._answer_at(buffer, start, layout.values)
 
     def put(self, row: np.ndarray, record: bytes) -> None:
         """Writes the values of an OTHER record into a row as if the record fitted.
@@ -154,9 +163,9 @@ class Rows:
           record: the serialized record.
         """
         found = {name: record[start:stop] for name, (start, stop) in Layout.of(record).values.items()}
-        label = tf_example.to_varint(read_label(found["label"]))
-        weight = self._weight + len(label)
-        for at, value in ((self.image, found["image"]), (self._labels_at.start, label), (weight, found["weight"])):
+        answer = self.answers.rewritten(found[self.answers.name])
+        weight = self._weight + len(answer)
+        for at, value in ((self.image, found["image"]), (self._at.start, answer), (weight, found["weight"])):
             row[at : at + len(value)] = np.frombuffer(value, np.uint8)
 
     def fit(self, rows: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
@@ -166,44 +175,123 @@ class Rows:
           rows: uint8 (B, width).
           sizes: int32 (B,), the number of bytes of each record.
         """
-        good = self._labels(rows)[0] < self._classes
+        values, width = self.answers.decode(rows[:, self._at])
+        good = self.answers.good(values)
         fits = tf.zeros_like(good)
         for layout in self._layouts:
             columns = [i for a, b, _ in layout.between for i in range(self._before + a, self._before + b)]
             same = tf.gather(rows, columns, axis=1) == list(b"".join(text for *_, text in layout.between))
-            label = layout.values["label"]
-            width = self._labels(rows)[1] == label[1] - label[0]
-            fits |= tf.reduce_all(same, axis=1) & width & (sizes == layout.size)
+            place = layout.values[self.answers.name]
+            fits |= tf.reduce_all(same, axis=1) & (width == place[1] - place[0]) & (sizes == layout.size)
         return tf.reduce_all(good & fits)
 
     def numbers(self, rows: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        """Returns (labels int64 (B,)[, weights float32 (B,)]) of rows that fit."""
-        labels, width = self._labels(rows)
+        """Returns (answers[, weights float32 (B,)]) of rows that fit.
+
+        The answers are labels int64 (B,) or targets float32 (B, K).
+        """
+        answers, width = self.answers.decode(rows[:, self._at])
         if not self._weighted:
-            return (labels,)
+            return (answers,)
         columns = tf.range(4)[None, :] + self._weight + width[:, None]
-        return labels, tf.bitcast(tf.gather(rows, columns, batch_dims=1), tf.float32)
+        return answers, tf.bitcast(tf.gather(rows, columns, batch_dims=1), tf.float32)
 
     def _known(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> Layout | None:
         size = stop - start
         return next((known for known in self._layouts if known.size == size and known.fits(buffer, start)), None)
 
-    def _label_at(self, buffer: mmap.mmap | bytes, start: int, place: tuple[int, int]) -> int:
-        label = read_label(buffer[start + place[0] : start + place[1]])
+    def _answer_at(self, buffer: mmap.mmap | bytes, start: int, values: Mapping[str, tuple[int, int]]) -> Any:
+        name = self.answers.name
+        if name not in values:
+            raise LayoutError(f"it should have a {name}")
+        first, last = values[name]
+        return self.answers.read(buffer[start + first : start + last])
+
+
+class LabelBytes:
+    """Reads label ids, which are varints of one byte or more.
+
+    Attributes:
+      name: The feature.
+      dtype, shape: Of one value.
+    """
+
+    name, dtype, shape = "label", tf.int64, ()
+
+    def __init__(self, contract: Contract) -> None:
+        self._classes = len(contract.labels)
+
+    def read(self, data: bytes) -> int:
+        """Reads one label. Raises LayoutError if it is none of the contract."""
+        label = read_label(data)
         if not 0 <= label < self._classes:
             raise LayoutError(f"its label should be at least 0 and below {self._classes}. Received: {label}")
         return label
 
-    def _labels(self, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Decodes the varints of the labels.
+    def rewritten(self, data: bytes) -> bytes:
+        """Returns the bytes of a label as Shardmill writes them."""
+        return tf_example.to_varint(read_label(data))
+
+    def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decodes labels from the bytes uint8 (B, n) in which the longest fits.
 
         Returns:
           (values int64 (B,), number of bytes of each int32 (B,)).
         """
-        parts = tf.cast(rows[:, self._labels_at], tf.int64)
+        parts = tf.cast(columns, tf.int64)
         used = tf.math.cumprod(parts // 128, axis=1, exclusive=True)  # a byte of 128 or more is followed by another one
         shifts = tf.constant([1 << 7 * i for i in range(parts.shape[1])], tf.int64)
         return tf.reduce_sum(used * (parts % 128) * shifts, axis=1), tf.reduce_sum(tf.cast(used, tf.int32), axis=1)
+
+    def good(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns which labels are those of the contract, bool (B,)."""
+        return values < self._classes
+
+
+class TargetBytes:
+    """Reads targets, which are K numbers of four bytes.
+
+    Attributes:
+      name: The feature.
+      dtype, shape: Of one value.
+    """
+
+    name, dtype = "target", tf.float32
+
+    def __init__(self, contract: Contract) -> None:
+        self.shape = (contract.target_width,)
+        self._is_multi_hot = contract.task.kind == MULTI_LABEL
+
+    def read(self, data: bytes) -> np.ndarray:
+        """Reads one target, float32 (K,). Raises LayoutError if it breaks the contract."""
+        values = self.rewritten(data)
+        target = np.frombuffer(values, "<f4")
+        good = np.isin(target, (0, 1)) if self._is_multi_hot else np.isfinite(target)
+        if not good.all():
+            expected = "0 or 1" if self._is_multi_hot else "finite numbers"
+            raise LayoutError(f"its target should hold {expected}. Received: {target[~good][0]}")
+        return target
+
+    def rewritten(self, data: bytes) -> bytes:
+        """Returns the bytes of a target. Raises LayoutError if it has another size."""
+        if len(data) != 4 * self.shape[0]:
+            raise LayoutError(f"its target should have {4 * self.shape[0]} bytes. Received: {len(data)}")
+        return data
+
+    def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decodes targets from their bytes uint8 (B, 4 K).
+
+        Returns:
+          (values float32 (B, K), number of bytes of each int32 (B,)).
+        """
+        values = tf.bitcast(tf.reshape(columns, (-1, *self.shape, 4)), tf.float32)
+        values = tf.ensure_shape(values, (columns.shape[0], *self.shape))
+        return values, tf.fill((tf.shape(columns)[0],), 4 * self.shape[0])
+
+    def good(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns which targets are as the contract says, bool (B,)."""
+        single = (values == 0) | (values == 1) if self._is_multi_hot else tf.math.is_finite(values)
+        return tf.reduce_all(single, axis=1)
 
 
 def read_label(data: bytes) -> int:

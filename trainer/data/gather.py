@@ -40,7 +40,8 @@ class Gather:
         self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
         # Arrays over all records; an entry is valid after the record was read once.
         self._kinds = np.full(self._firsts[-1], UNSEEN, np.uint8)
-        self._labels = np.empty(self._firsts[-1], np.int64)
+        answers = rows.answers
+        self._labels = np.empty((self._firsts[-1], *answers.shape), answers.dtype.as_numpy_dtype)
         self._weights = np.empty(self._firsts[-1], np.float32)
         self._buffers = Buffers()
         self.whole, self._shifts = _whole(shards, rows.width)
@@ -53,7 +54,7 @@ class Gather:
 
         Returns:
           Their rows int64 (B,), whether all of them are written as expected, bool () (if not, they have to be copied),
-          `whole`, labels int64 (B,), weights float32 (B,).
+          `whole`, labels int64 (B,) or targets float32 (B, K), weights float32 (B,).
 
         Raises:
           ContractError: a record is damaged or breaks the contract; the message names the shard and the record.

@@ -33,8 +33,8 @@ def check(labels: Mapping[str, int], lists: int, path: str, column: str) -> None
     texts = sum(count for label, count in labels.items() if label[0] == "[" and label[-1] == "]")
     if lists + texts > rows / 2:
         raise TableError(
-            f"The column {column!r} of {path!r} holds a list of labels for each image. Records have one label: write "
-            f"one into each row, or leave out the images that have several.{f' {_REMEDY}' if texts > lists else ''}"
+            f"The column {column!r} of {path!r} holds a list of labels for each image. If an image may have "
+            f"several labels: --labels multi.{f' {_REMEDY}' if texts > lists else ''}"
         )
     if rows < FEWEST:
         return
@@ -42,15 +42,19 @@ def check(labels: Mapping[str, int], lists: int, path: str, column: str) -> None
     if len(labels) > MOST_LABELS:
         return
     for separator in SEPARATORS:
-        combined = _combinations(labels, separator)
+        combined = combinations(labels, separator)
         if combined:
             sign = "blanks" if separator == " " else f"{separator!r}"
             several = sum(labels[label] for label in combined)
             raise TableError(
                 f"The column {column!r} of {path!r} seems to hold several labels for an image, separated by {sign}, "
-                f"in {several} of {rows} rows: {listed((repr(cut(label, 60)) for label in combined), 3)}. Records have "
-                f"one label, and a class for each combination is seldom meant: write one label into each row. {_REMEDY}"
+                f"in {several} of {rows} rows: {listed((repr(cut(label, 60)) for label in combined), 3)}. If an "
+                f"image may have several labels: --labels multi. {_REMEDY}"
             )
+
+
+def _argument(column: str) -> str:
+    return column if column.isidentifier() else repr(column)
 
 
 def _check_numbers(labels: Mapping[str, int], rows: int, path: str, column: str) -> None:
@@ -64,8 +68,8 @@ def _check_numbers(labels: Mapping[str, int], rows: int, path: str, column: str)
         said = f"{broken} of {rows} labels in the column {column!r} of {path!r} are numbers with fractions"
     if said:
         raise TableError(
-            f"{said}: this looks like regression, and records have classes. Put the numbers into a few ranges, and "
-            f"name these in a column: --label-column COLUMN. {_REMEDY}"
+            f"{said}: this looks like regression. If numbers are to be predicted: --target {_argument(column)}. Or put "
+            f"them into a few ranges, and name these in a column: --label-column COLUMN. {_REMEDY}"
         )
 
 
@@ -76,7 +80,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _combinations(labels: Mapping[str, int], separator: str) -> list[str]:
+def combinations(labels: Mapping[str, int], separator: str) -> list[str]:
     """Returns the labels that are lists of others.
 
     There are none if the separator seems to be a part of names.

@@ -18,15 +18,26 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from pipelines import storage
+from pipelines.contract.task import CLASSES
 from pipelines.core.elements import Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, listed, plural, utf8_text
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, reject
-from pipelines.inputs.tables import label_kinds, manifest_paths, path_hints, record_files, table_columns, table_file
+from pipelines.inputs.tables import (
+    answer_cells,
+    label_kinds,
+    manifest_paths,
+    path_hints,
+    record_files,
+    table_columns,
+    table_file,
+)
+from pipelines.inputs.tables.answer_cells import AnswerCells
 from pipelines.inputs.tables.table_columns import ROLES
 from pipelines.inputs.tables.table_file import Inside, Table
+from pipelines.tasks import multi_label
 
 MAX_WEIGHT = 3e38  # records store weights as float32
 MAX_TEXT = 4096  # characters of a cell: no path is longer, and each reject or ledger line repeats some
@@ -56,11 +67,13 @@ class Manifest(NamedTuple):
       told: A sentence about its form and its columns, without the number of rows and the full stop.
       label: The heading of its labels.
       rows: Its rows, which are read when they are asked for.
+      adds_up: Whether the labels of several rows of an image add up.
     """
 
     told: str
     label: str
     rows: Iterator[Row]
+    adds_up: bool = False
 
 
 def open_table(spec: InputSpec) -> tuple[Manifest, int]:
@@ -90,12 +103,27 @@ def parse(data: bytes, spec: InputSpec) -> Manifest:
 
 def _opened(table: Table, spec: InputSpec) -> Manifest:
     columns = table_columns.find(table, spec.table, spec.path, functools.partial(path_hints.explain, spec))
-    found = (
-        Row(row.number, dict(zip(columns, row.cells, strict=True)), row.why)
-        for row in table.rows(tuple(columns.values()))
-    )
-    told = f"Reads {utf8_text(spec.path)!r} as {table.form}, {table_columns.describe(table.columns, columns)}"
-    return Manifest(told, table.columns[columns["label"]], found)
+    answer = answer_cells.find(table, spec.table, columns, spec.path)
+    if answer is None:
+        described = table_columns.describe(table.columns, columns)
+        found: Iterator[Row] = (
+            Row(row.number, dict(zip(columns, row.cells, strict=True)), row.why)
+            for row in table.rows(tuple(columns.values()))
+        )
+    else:
+        described = table_columns.describe(table.columns, columns, answer.told, answer.columns)
+        found = _answered(table, columns, answer)
+    told = f"Reads {utf8_text(spec.path)!r} as {table.form}, {described}"
+    label = table.columns[columns["label"]] if answer is None else ""
+    return Manifest(told, label, found, answer is not None and answer.adds_up)
+
+
+def _answered(table: Table, columns: Mapping[str, int], answer: AnswerCells) -> Iterator[Row]:
+    """Yields the rows with the text of the answer as their label."""
+    for row in table.rows((*columns.values(), *answer.columns)):
+        values = dict(zip(columns, row.cells, strict=False))
+        text, why = answer.read(row.cells[len(columns) :]) if not row.why else ("", "")
+        yield Row(row.number, {**values, "label": text}, row.why or why)
 
 
 def list_rows(spec: InputSpec) -> Iterator[Source | Rejected]:
@@ -110,7 +138,7 @@ def list_rows(spec: InputSpec) -> Iterator[Source | Rejected]:
     """
     opened, _ = open_table(spec)
     empty = True
-    for item in read_items(_checked(opened, spec), spec):
+    for item in read_items(_checked(opened, spec), spec, opened.adds_up):
         empty = False
         yield item
     if empty:
@@ -132,7 +160,7 @@ def look(spec: InputSpec, most: int) -> tuple[str, list[Source | Rejected], list
     opened, size = open_table(spec)
     if size > MAX_LOOKED_AT:
         rows = list(itertools.islice(opened.rows, most))
-        return f"{opened.told}.", list(read_items(rows, spec)), _paths(rows)
+        return f"{opened.told}.", list(read_items(rows, spec, opened.adds_up)), _paths(rows)
     rows, number = [], 0
     for row in _checked(opened, spec):
         number += 1
@@ -140,7 +168,7 @@ def look(spec: InputSpec, most: int) -> tuple[str, list[Source | Rejected], list
             rows.append(row)
     if not number:
         raise SourceError(f"The manifest {spec.path!r} has no rows.")
-    return f"{opened.told}; {plural(number, 'row')}.", list(read_items(rows, spec)), _paths(rows)
+    return f"{opened.told}; {plural(number, 'row')}.", list(read_items(rows, spec, opened.adds_up)), _paths(rows)
 
 
 def paths(spec: InputSpec) -> Iterator[str]:
@@ -170,14 +198,18 @@ def _checked(opened: Manifest, spec: InputSpec) -> Iterator[Row]:
         elif not row.why and (label := _text(value)):
             labels[label] += 1
         yield row
-    if not spec.table.single_label:
+    if not spec.table.single_label and spec.table.task == CLASSES:
         label_kinds.check(labels, lists, spec.path, opened.label)
 
 
-def read_items(rows: Iterable[Row], spec: InputSpec) -> Iterator[Source | Rejected]:
+def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> Iterator[Source | Rejected]:
     """Yields a source or a reject for each row, in the order of the rows.
 
     It holds all rows in memory, because the last row may contradict the first one.
+
+    Args:
+      adds_up: Whether the labels of several rows of an image add up. A row that adds labels to an earlier one yields
+        nothing: it is a part of that source.
     """
     base = manifest_paths.folder(spec.path, spec.table)
     folders = None if spec.allow_outside else manifest_paths.Folders(base)
@@ -192,7 +224,10 @@ def read_items(rows: Iterable[Row], spec: InputSpec) -> Iterator[Source | Reject
         numbers.append(row.number)
         if isinstance(item, Source):
             earlier = parsed[first.setdefault(item.key, index)]
-            if earlier[2:] != item[2:]:  # type: ignore[index]
+            if adds_up and isinstance(earlier, Source) and earlier[3:] == item[3:]:
+                both = multi_label.text_of(multi_label.parsed(earlier.label) + multi_label.parsed(item.label))
+                parsed[first[item.key]] = earlier._replace(label=both)
+            elif earlier[2:] != item[2:]:  # type: ignore[index]
                 others.setdefault(item.key, {earlier[2:]}).add(item[2:])  # type: ignore[index]
     # Made once for each path: a path may stand in every row.
     told = {key: _contradiction(values) for key, values in others.items()}
@@ -202,6 +237,8 @@ def read_items(rows: Iterable[Row], spec: InputSpec) -> Iterator[Source | Reject
         elif item.key in told:
             yield reject(item.uri, "contradictory-rows", f"Row {number}: {told[item.key]}", item.label)
         elif first[item.key] != index:
+            if adds_up:
+                continue
             yield reject(item.uri, "repeated-row", f"Row {number} repeats an earlier one.", item.label)
         else:
             yield item

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from pipelines.contract.task import CLASSES, MULTI_LABEL
 from pipelines.core.errors import TableError
 from pipelines.core.text import cut, listed
 from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
@@ -26,11 +27,12 @@ _LABELS = frozenset({
     "labels", "class", "classes", "class_name", "classname", "class_label", "class_id", "label_name", "label_id",
     "category", "category_name", "category_id", "target", "diagnosis", "species", "breed",
 })  # fmt: skip
+_SEVERAL_LABELS = frozenset({"tags", "tag", "finding_labels", "categories", "attributes"})
 _INSIDE = _PATHS | {"image/encoded", "jpg", "jpeg", "png", "image_raw", "image_bytes"}  # images themselves
 # Labels of TensorFlow's scripts for ImageNet. The text says more than the number.
 _EXAMPLE_LABELS = ({"image/class/text"}, {"image/class/label"})
 KNOWN = (*ROLES, *sorted(_PATHS | _IDS | _LABELS))  # in the spelling of `_plain`
-_FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1}
+_FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "-1": 0, "-1.0": 0}
 NAMED = 12  # columns that an error names
 ROWS_SEEN = 200  # rows that show what a column without a known name holds
 
@@ -48,24 +50,29 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
         raise TableError(f"The manifest {path!r} is empty: it should have a heading with the columns path and label.")
     if spec.heading:
         _check_heading(table.columns, path)
-    wanted = {role: getattr(spec, f"{role}_column") for role in ROLES}
+    roles = [role for role in ROLES if role != "label" or not (spec.targets or spec.label_columns)]
+    wanted = {role: getattr(spec, f"{role}_column") for role in roles}
+    answers = named(table.columns, "--target", spec.targets, path) + named(
+        table.columns, "--label-columns", spec.label_columns, path
+    )
     found = {role: _named(table.columns, role, name, path) for role, name in wanted.items() if name not in ("", NONE)}
     if table.images and "path" not in found:
         found["path"] = _image_column(table, path)
     if not spec.heading:
-        found = _by_content(table, found) | found
+        found = {role: index for role, index in _by_content(table, found).items() if role in roles} | found
     else:
-        for role in ROLES:
+        for role in roles:
             if (
                 role not in found
                 and not wanted[role]
                 and (index := _guess(table.columns, role, spec, found, path)) is not None
+                and index not in answers
             ):
                 found[role] = index
     if "path" not in found:
         raise TableError(_no_path(table, path, explain))
-    if "label" not in found:
-        raise TableError(_no_label(table, found["path"], path))
+    if "label" not in found and spec.task == CLASSES:
+        raise TableError(no_label(table, found["path"], path))
     found = {role: found[role] for role in ROLES if role in found}
     _check_distinct(table.columns, found, path)
     return found
@@ -83,10 +90,17 @@ def _image_column(table: Table, path: str) -> int:
     return found[0]
 
 
-def describe(columns: Sequence[str], found: Mapping[str, int]) -> str:
-    """Returns which column is what, in words."""
-    read = (f"{columns[index]!r} as {role}" for role, index in found.items())
-    others = [repr(name) for i, name in enumerate(columns) if i not in found.values() and name.strip()]
+def describe(columns: Sequence[str], found: Mapping[str, int], answer: str = "", read_too: Sequence[int] = ()) -> str:
+    """Returns which column is what, in words.
+
+    Args:
+      answer: How the answer is read, if it is no class.
+      read_too: The columns of the answer.
+    """
+    read = [f"{columns[index]!r} as {role}" for role, index in found.items() if not answer or role != "label"]
+    read += [answer] if answer else []
+    known = {*found.values(), *read_too}
+    others = [repr(name) for i, name in enumerate(columns) if i not in known and name.strip()]
     unread = f" (not read: {listed((cut(name, 40) for name in others), 5)})" if others else ""
     return f"columns {' and '.join(read)}{unread}"
 
@@ -97,18 +111,22 @@ def _plain(heading: str) -> str:
 
 
 def _named(columns: Sequence[str], role: str, name: str, path: str) -> int:
+    return _column(columns, f"--{role}-column", name, path)
+
+
+def _column(columns: Sequence[str], option: str, name: str, path: str) -> int:
     for same in (str, str.strip, _plain):
         found = [i for i, column in enumerate(columns) if same(column) == same(name)]
         if len(found) == 1:
             return found[0]
         if found:
             raise TableError(
-                f"--{role}-column {name!r}: {len(found)} columns of {path!r} have this heading. Name one by its "
-                f"number: --{role}-column {found[0] + 1}."
+                f"{option} {name!r}: {len(found)} columns of {path!r} have this heading. Name one by its "
+                f"number: {option} {found[0] + 1}."
             )
     if name.isascii() and name.isdecimal() and 1 <= int(name) <= len(columns):
         return int(name) - 1
-    raise TableError(f"--{role}-column {name!r}: {path!r} has no such column. {_has(columns)}")
+    raise TableError(f"{option} {name!r}: {path!r} has no such column. {_has(columns)}")
 
 
 def _guess(columns: Sequence[str], role: str, spec: TableSpec, found: Mapping[str, int], path: str) -> int | None:
@@ -121,7 +139,7 @@ def _guess(columns: Sequence[str], role: str, spec: TableSpec, found: Mapping[st
     if role == "path":
         tiers += [set(_PATHS), set(_IDS)] if spec.suffix or spec.find_images else [set(_PATHS)]
     elif role == "label":
-        tiers += [set(_LABELS), *_EXAMPLE_LABELS]
+        tiers += [set(_LABELS), *([set(_SEVERAL_LABELS)] if spec.task == MULTI_LABEL else []), *_EXAMPLE_LABELS]
     for names in tiers:
         fit = [i for i, name in enumerate(plain) if name in names and i not in found.values()]
         if len(fit) > 1:
@@ -184,23 +202,48 @@ def _no_path(table: Table, path: str, explain: Callable[[list[str]], str]) -> st
     )
 
 
-def _no_label(table: Table, paths: int, path: str) -> str:
-    others = [i for i, column in enumerate(table.columns) if i != paths and column.strip()]
-    rows = [row.cells for row in itertools.islice(table.rows(others), ROWS_SEEN) if not row.why]
-    flags = [[_FLAGS.get(str(cell).strip().lower()) for cell in row] for row in rows]
-    hot = [j for j in range(len(others)) if rows and all(row[j] is not None for row in flags)]
+def no_label(table: Table, paths: int, path: str) -> str:
+    hot = flags(table, {"path": paths})
     if len(hot) > 1:
-        names = _quoted(table.columns[others[j]].strip() for j in hot)
-        several = sum(sum(row[j] or 0 for j in hot) != 1 for row in flags)
+        rows = [row.cells for row in itertools.islice(table.rows(hot), ROWS_SEEN) if not row.why]
+        names = _quoted(table.columns[i].strip() for i in hot)
+        several = sum(sum(_FLAGS[_said(cell)] for cell in row) != 1 for row in rows)
         how = (
-            f"{several} of the first {len(rows)} rows have none or several of them. Records have one label: leave such "
-            "rows out, or choose one column with --label-column"
+            f"{several} of the first {len(rows)} rows have none or several of them: --labels multi reads them all; or "
+            "choose one column with --label-column"
             if several
             else "Each of the first rows has one of them: write its heading into a column called label (pandas: "
             "table['label'] = table[columns].idxmax(axis=1))"
         )
         return f"The labels of {path!r} are in several columns of 0 and 1 ({names}), one for each class. {how}."
     return f"No column of {path!r} is plainly the label. {_has(table.columns)} Name it: --label-column COLUMN."
+
+
+def flags(table: Table, found: Mapping[str, int]) -> tuple[int, ...]:
+    """Returns the columns of which the first rows are all 0 or 1, or -1 or 1.
+
+    Args:
+      found: The columns that have a role, which are left out.
+    """
+    others = [i for i, name in enumerate(table.columns) if i not in found.values() and name.strip()]
+    rows = [row.cells for row in itertools.islice(table.rows(others), ROWS_SEEN) if not row.why]
+    return tuple(i for j, i in enumerate(others) if rows and all(_said(row[j]) in _FLAGS for row in rows))
+
+
+def _said(cell: object) -> str:
+    return str(cell).strip().lower()
+
+
+def named(columns: Sequence[str], option: str, names: Iterable[str], path: str) -> tuple[int, ...]:
+    """Returns the columns that an option names, in its order.
+
+    Raises:
+      TableError: There is no such column, or there are several, or one is named twice.
+    """
+    found = tuple(_column(columns, option, name, path) for name in names)
+    if len(set(found)) < len(found):
+        raise TableError(f"{option} names a column of {path!r} twice: {', '.join(names)}.")
+    return found
 
 
 def _has(columns: Sequence[str]) -> str:

@@ -51,8 +51,8 @@ def test_the_defaults_are_the_configurations():
         (["--jpeg-quality", "80"], "jpeg_quality", 80),
         (["--splits", "train=0.9, test=0.1"], "splits", {"train": 0.9, "test": 0.1}),
         (["--duplicates", "drop"], "duplicates", "drop"),
-        (["--balance", "uniform"], "target", 0),
-        (["--balance", "uniform=50"], "target", 50),
+        (["--balance", "uniform"], "per_class", 0),
+        (["--balance", "uniform=50"], "per_class", 50),
         (["--balance", "sqrt"], "balance", "sqrt"),
         (["--balance", "temperature=2.5"], "temperature", 2.5),
         (["--balance", "counts=cat:5,a:b:7"], "counts", {"cat": 5, "a:b": 7}),
@@ -156,7 +156,7 @@ def test_a_file_gives_the_options_as_the_command_line_does(tmp_path):
         ("balance: even", "balance should be none, uniform,"),
         ("seed: x", "seed should be a whole number. Received: 'x'."),
         ("runner: FlinkRunner", "has an unknown option 'runner'"),
-        ("target: 5", "has an unknown option 'target'"),
+        ("per_class: 5", "has an unknown option 'per_class'"),
     ],
 )
 def test_a_file_with_a_mistake(tmp_path, line, message):
@@ -192,7 +192,7 @@ def test_other_commands():
 def test_every_option_has_a_flag_but_those_that_balance_sets():
     flags = {action.dest for action in _parsers()["prepare"]._actions}
     assert {f.name for f in dataclasses.fields(PrepareConfig)} - flags == {
-        "temperature", "target", "counts", "thumbnails",
+        "temperature", "per_class", "counts", "thumbnails",
     }  # fmt: skip
 
 

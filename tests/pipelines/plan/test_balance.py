@@ -274,7 +274,7 @@ COUNTS = {"ant": 100, "bee": 25, "cat": 4}
     [
         ({}, COUNTS),
         ({"balance": "uniform"}, {"ant": 100, "bee": 100, "cat": 100}),
-        ({"balance": "uniform", "target": 30}, {"ant": 30, "bee": 30, "cat": 30}),
+        ({"balance": "uniform", "per_class": 30}, {"ant": 30, "bee": 30, "cat": 30}),
         ({"balance": "sqrt"}, {"ant": 100, "bee": 50, "cat": 20}),
         ({"balance": "temperature", "temperature": 1}, COUNTS),
         ({"balance": "temperature", "temperature": 2}, {"ant": 100, "bee": 50, "cat": 20}),
@@ -320,7 +320,7 @@ def test_copies_fill_up_in_hash_order(target, max_copies, expected):
 
 @given(
     st.dictionaries(st.sampled_from("abc"), st.sets(positions, min_size=1, max_size=40), min_size=1),
-    st.sampled_from([{"balance": "uniform"}, {"balance": "sqrt"}, {"balance": "uniform", "target": 17}, {}]),
+    st.sampled_from([{"balance": "uniform"}, {"balance": "sqrt"}, {"balance": "uniform", "per_class": 17}, {}]),
     st.integers(1, 12),
 )
 def test_copies_meet_the_target_exactly_and_differ_by_one(classes, options, max_copies):

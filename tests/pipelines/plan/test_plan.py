@@ -42,7 +42,7 @@ def made_of(ranks, settings_) -> plan.Plan:
 @settings(max_examples=50)
 @given(
     st.lists(st.tuples(st.sampled_from(["owl", "emu"]), st.sampled_from(["train", "test"])), min_size=1, max_size=60),
-    st.sampled_from([{}, {"balance": "uniform"}, {"balance": "uniform", "target": 9}, {"balance": "sqrt"}]),
+    st.sampled_from([{}, {"balance": "uniform"}, {"balance": "uniform", "per_class": 9}, {"balance": "sqrt"}]),
     st.integers(1, 5),
     st.integers(0, 9),
 )
@@ -87,7 +87,7 @@ def test_order_is_global_over_the_shards():
 
 def test_other_splits_are_never_copied_or_left_out():
     refs = [ref(i) for i in range(9)] + [ref(20, "emu"), ref(21, "emu", "test"), ref(22, "owl", "test")]
-    settings_ = config(balance="uniform", target=3, shards=1)
+    settings_ = config(balance="uniform", per_class=3, shards=1)
 
     made = made_of(histograms(refs), settings_)
 
@@ -153,4 +153,5 @@ def test_the_plans_json_holds_all_of_it():
         "records": {"train": 1},
         "shards": {"train": 1},
         "copies": {"Eule, größer": {"base": 1, "threshold": 0}},
+        "task": "classes",
     }

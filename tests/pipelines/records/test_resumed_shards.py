@@ -21,6 +21,8 @@ from pipelines.core.errors import IncompleteError
 from pipelines.core.summary import Rejected
 from pipelines.job import worker_tasks
 from pipelines.records import read_shard, shard_writer
+from pipelines.tasks.kind import Answers
+from pipelines.tasks.kinds import ONE_CLASS
 from pipelines.work_dir import Work
 from tests.support import images
 
@@ -83,7 +85,7 @@ def spec(**options: Any):
 def stage(folder: str | pathlib.Path, work: Work, workers: Here, **options: Any) -> dict[str, Any]:
     items = items_of(folder)
     shard = shard_writer.Shard(FILE, "train", 1)
-    return shard_writer.write_shard(shard, items, LABELS, spec(**options), "digest", work, workers)
+    return shard_writer.write_shard(shard, items, Answers(ONE_CLASS, LABELS), spec(**options), "digest", work, workers)
 
 
 def finish(account: dict[str, Any], work: Work, workers: Here, encoding: str = "float32") -> dict[str, Any]:

@@ -16,6 +16,8 @@ from pipelines.images.limits import Limits
 from pipelines.records import shard_writer
 from pipelines.records.record_spec import RecordSpec
 from pipelines.records.shard_writer import Shard
+from pipelines.tasks.kind import Answers
+from pipelines.tasks.kinds import ONE_CLASS
 from pipelines.work_dir import Work
 
 LEVELS = histogram.histogram(np.zeros((2, 2, 3), np.uint8)).tobytes()
@@ -55,7 +57,7 @@ class Counting:
 def written(work: Work, items=ITEMS, labels=("ant", "bee"), digest="3" * 64) -> tuple[list[str], str]:
     """(what was asked of the workers, the staged shard)."""
     workers = Counting()
-    shard_writer.write_shard(Shard("a", "train"), items, labels, SPEC, digest, work, workers)
+    shard_writer.write_shard(Shard("a", "train"), items, Answers(ONE_CLASS, labels), SPEC, digest, work, workers)
     return workers.asked, storage.read_text(work.path("staged", "a"))
 
 
