@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from pipelines.contract import ContractError, Shard, Split, Task, tf_example, tfrecord
+from pipelines.contract import Shard, Split, Task, tf_example, tfrecord
 from tests.support import datasets
 from trainer.config import TrainerError
 from trainer.data import dataset
