@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "pipelines/beam_workers": "core job",
     "pipelines/sample": "",
     "pipelines/cli": "config work_dir beam_workers contract core dataset inputs job runners sample storage "
-    "workers options",
+    "tasks workers options",
     "pipelines/__main__": "cli",
     "pipelines/formats": "images",
     "pipelines/prepare": "job",

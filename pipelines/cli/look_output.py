@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from pipelines.core import class_order
@@ -11,10 +13,12 @@ from pipelines.core.elements import HARMLESS
 from pipelines.core.summary import Rejected, reading_order
 from pipelines.core.text import cut, printable, table
 from pipelines.inputs import listing
+from pipelines.tasks.kinds import KINDS
 
 MOST_ROWS = 40  # classes that the table shows
 EXAMPLES = 6  # images of a class on the contact sheet
 MOST_CLASSES = 30  # classes on the contact sheet
+_NO_LABEL, _NUMBERS = "(no label)", "(numbers)"  # rows of images without a label, and of those with numbers
 
 
 class Found(NamedTuple):
@@ -28,6 +32,7 @@ class Found(NamedTuple):
       lost: class -> why it would have no image.
       examples: label -> paths of the first images.
       classes: the labels in the order of their ids.
+      total: split -> number of images. An image of several labels counts for each of them in `images`.
     """
 
     told: tuple[str, ...]
@@ -37,6 +42,7 @@ class Found(NamedTuple):
     lost: dict[str, str]
     examples: dict[str, list[str]]
     classes: tuple[str, ...] = ()
+    total: Mapping[str, int] = MappingProxyType({})
 
 
 def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
@@ -45,7 +51,8 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
     Raises:
       SourceError: as `listing.list_sources`.
     """
-    found = Found(reading.told, {}, collections.Counter(), {}, dict(reading.lost), {})
+    kind, total = KINDS[reading.spec.table.task], collections.Counter[str]()
+    found = Found(reading.told, {}, collections.Counter(), {}, dict(reading.lost), {}, total=total)
     rejected: dict[str, str] = {}
     for item in listing.list_sources(reading.spec):
         if isinstance(item, Rejected):
@@ -54,11 +61,13 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
             if item.label and item.reason not in HARMLESS:
                 rejected.setdefault(item.label, item.detail)
             continue
-        found.images.setdefault(item.label, collections.Counter())[item.split] += 1
-        if item.label in found.examples or len(found.examples) < MOST_CLASSES:
-            examples = found.examples.setdefault(item.label, [])
-            if len(examples) < EXAMPLES:
-                examples.append(item.uri)
+        total[item.split] += 1
+        for label in kind.labels(item.label) or (_NO_LABEL if kind.has_labels else _NUMBERS,):
+            found.images.setdefault(label, collections.Counter())[item.split] += 1
+            if label in found.examples or len(found.examples) < MOST_CLASSES:
+                examples = found.examples.setdefault(label, [])
+                if len(examples) < EXAMPLES:
+                    examples.append(item.uri)
     found.lost.update((k, why) for k, why in sorted(rejected.items()) if k not in found.images)
     if allow_lost_classes:
         found.lost.clear()
@@ -76,7 +85,7 @@ def as_text(found: Found) -> str:
     if len(labels) > MOST_ROWS:
         others = sum((found.images.get(label, none) for label in labels[MOST_ROWS:]), none)
         rows.append(_row(f"{len(labels) - MOST_ROWS:,} more classes", others, splits))
-    rows.append(_row("all", sum(found.images.values(), collections.Counter()), splits))
+    rows.append(_row("all", found.total, splits))
     heads = [split or "splits are drawn" for split in splits]
     lines.append(table(("class", *heads), rows))
     lines.append("")
@@ -108,5 +117,5 @@ def as_json(found: Found) -> str:
     )
 
 
-def _row(name: str, counts: collections.Counter[str], splits: list[str]) -> tuple[str | int, ...]:
-    return name, *(counts[split] for split in splits)
+def _row(name: str, counts: Mapping[str, int], splits: list[str]) -> tuple[str | int, ...]:
+    return name, *(counts.get(split, 0) for split in splits)

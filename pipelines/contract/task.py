@@ -25,6 +25,7 @@ TARGET_COLUMNS = {
     "target_sum": "int64", "target_square_high": "int64", "target_square_low": "int64",
 }  # fmt: skip
 _STATISTICS = ("mean", "std", "median", "least", "greatest")
+NO_LABEL = "|"  # the text of an answer without a label; of others, | stands between the labels
 COUNTS = ("natural", "stored", "copies")  # as of `Split`, but of all images and records
 
 
@@ -57,6 +58,15 @@ class Task:
 
 
 ONE_CLASS = Task()
+
+
+def shown(kind: str, answer: str) -> str:
+    """Returns the answer of an image, as ledgers have it, for people to read.
+
+    >>> shown("multi-label", "cat|dog"), shown("multi-label", "|"), shown("classes", "|")
+    ('cat|dog', 'no label', '|')
+    """
+    return "no label" if kind == MULTI_LABEL and answer == NO_LABEL else answer
 
 
 def from_fields(fields: Fields) -> Task:

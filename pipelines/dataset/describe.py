@@ -18,7 +18,7 @@ import numpy as np
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.contract import Contract, ContractError, ledger, tfrecord
+from pipelines.contract import Contract, ContractError, ledger, task, tfrecord
 from pipelines.contract.task import CLASSES
 from pipelines.core import summary, text
 from pipelines.core.elements import TRAIN_SPLIT
@@ -211,7 +211,8 @@ def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Itera
         count = 0
         try:
             for line in ledger.lines(os.fspath(directory), shard.file, storage.reading) if shard.records else ():
-                yield Entry(shard.file, count, line.key, line.uri, line.label, line.copy)
+                label = task.shown(c.task.kind, line.label)
+                yield Entry(shard.file, count, line.key, line.uri, label, line.copy)
                 count += 1
         except LedgerError as e:  # missing, remote or malformed: the dataset is not complete
             raise ContractError(f"{path} cannot be read ({e}). Prepare the dataset again.") from e

@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 # of allowed size when it was read for its digest.
 PASSING = (*TRANSIENT, "not-a-file", "too-large")
 MAX_THUMBNAILS = 120
+OF_NUMBERS = 12  # sources of a split, if images have numbers in place of classes
 COUNTED = 1024  # histograms of images (3 kB each) that are added up at a time
 FLOATS = ("float16", "float32")
 
@@ -80,7 +81,7 @@ def write_shard(
         progress.advance(len(ordered))
         return _with_paths_of(ordered, known, account_path, ledger_path)
     account = _Account(file, split)
-    shown = _Pictures(ordered, shard, spec, workers) if shard.thumbnails else None
+    shown = _Pictures(ordered, shard, spec, workers, answers) if shard.thumbnails else None
     with storage.writing(ledger_path) as lines, storage.writing(staged) as out:
         ledger, writer = hashing.Hashed(lines), hashing.Hashed(out)
         for item, made in ordered_records.in_order(ordered, split, answers, spec, workers):
@@ -214,8 +215,9 @@ class _Pictures:
     Where a class has copies, they show an original and one of its copies.
     """
 
-    def __init__(self, items: Sequence[Item], shard: Shard, spec: RecordSpec, workers: Workers):
+    def __init__(self, items: Sequence[Item], shard: Shard, spec: RecordSpec, workers: Workers, answers: Answers):
         self._shard, self._spec, self._workers = shard, spec, workers
+        self._has_classes = bool(answers.labels)
         self._copied = {item.ref.label for item in items if item.copy}
         self._taken: collections.Counter[str] = collections.Counter()
         self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
@@ -226,11 +228,12 @@ class _Pictures:
         It does not wait for the thumbnail.
         """
         label = item.ref.label
-        if (item.copy > 0) != (label in self._copied) or self._taken[label] >= self._shard.thumbnails:
+        group, most = (label, self._shard.thumbnails) if self._has_classes else ("", OF_NUMBERS)
+        if (item.copy > 0) != (label in self._copied) or self._taken[group] >= most:
             return
         copies = sorted({0, item.copy})
         if len(copies) * len(self._made) < MAX_THUMBNAILS:
-            self._taken[label] += 1
+            self._taken[group] += 1
             asked = (item.ref, copies, self._shard.split)
             self._made += self._workers.submit("thumbnails", (self._spec,), [asked], self._spec.limits.image_timeout)
 

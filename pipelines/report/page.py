@@ -15,13 +15,18 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipelines.contract import Contract
-from pipelines.contract.task import CLASSES
+from pipelines.contract import Contract, task
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core import html_page, text
 from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order
 from pipelines.report import charts
 
 MOST_PICTURES = 120  # most thumbnails on the page; each takes about 10 KB
+# What pictures are grouped by, in the singular and the plural.
+_ANSWERS = {
+    CLASSES: ("class", "classes"), MULTI_LABEL: ("set of labels", "sets of labels"),
+    REGRESSION: ("picture", "pictures"),
+}  # fmt: skip
 MOST_ROWS = 40  # most rows of the tables of rejects, duplicates and shards
 
 
@@ -54,7 +59,7 @@ def render(contract: Contract, summary: Summary) -> str:
         sentence=sentence(contract, summary),
         copy_kind=copy_kind(contract),
         headline=headline(contract, summary),
-        pictures=strips(summary.thumbnails),
+        pictures=strips([_shown(contract, picture) for picture in summary.thumbnails]),
         pictures_left_out=max(0, len(summary.thumbnails) - MOST_PICTURES),
         pixelated=max(contract.image_shape[:2]) <= 96,
         class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
@@ -63,6 +68,9 @@ def render(contract: Contract, summary: Summary) -> str:
         noun="Class" if contract.task.kind == CLASSES else "Label",
         targets=charts.targets(summary.answers.get("targets", [])),
         pairs=summary.answers.get("pairs", [])[:MOST_ROWS],
+        labels_an_image=summary.answers.get("labels_an_image", {}),
+        one_answer=_ANSWERS[contract.task.kind][0],
+        many_answers=_ANSWERS[contract.task.kind][1],
         widths=charts.histogram(summary.widths, 16, "px"),
         heights=charts.histogram(summary.heights, 16, "px"),
         file_sizes=charts.size_bins(summary.file_bytes),
@@ -95,6 +103,11 @@ def sentence(contract: Contract, summary: Summary) -> str:
         f"{width} × {height} pixels and stored as {contract.encoding} in {text.plural(len(contract.splits), 'split')}; "
         f"a model sees RGB values from {low} to {high} ({contract.normalization.mode}){ending}"
     )
+
+
+def _shown(contract: Contract, picture: Thumbnail) -> Thumbnail:
+    """Returns a thumbnail with its answer as people read it."""
+    return dataclasses.replace(picture, label=task.shown(contract.task.kind, picture.label))
 
 
 def _of_what(contract: Contract) -> str:

@@ -15,11 +15,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipelines.contract.task import MULTI_LABEL
+from pipelines.contract.task import MULTI_LABEL, NO_LABEL
 from pipelines.core.text import is_label
 from pipelines.tasks.kind import Answer, Edges, Kind
 
-NO_LABEL = "|"
 MOST_PAIRS = 200
 
 

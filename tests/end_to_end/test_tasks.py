@@ -104,7 +104,8 @@ def test_the_report_and_the_summary_count_labels_and_pairs(several):
     assert re.search(r"cat.{0,60}dog.{0,60}10", page, re.DOTALL)
     said = describe.describe(out)
     assert "multi-label" in said
-    assert re.search(r"all +48 +48 +0", said)
+    images = result.contract.task.images["train"]["natural"]
+    assert re.search(rf"all +{images} +{images} +0", said)
 
 
 def test_tfds_reads_targets(several):
@@ -143,7 +144,10 @@ def test_every_form_of_labels_gives_the_same_shards(several, folder, tmp_path, f
     out, _ = several
     heading, cells = FORMS[form]
     path = table(folder / f"{form}.csv", heading, [(f"{n:02d}.png", *cells(n)) for n in range(IMAGES)])
-    run(path, tmp_path / "pets")
+    separator = (
+        "space" if form == "blanks" else ""
+    )  # each owl is a cat and a dog, so it is not plain that owl is a label
+    run(path, tmp_path / "pets", label_separator=separator)
 
     assert digests(tmp_path / "pets") == digests(out)
 
