@@ -225,12 +225,10 @@ def _check_records(contract: Contract, name: str) -> None:
     """Checks that the counts of a split are those of the records in its shards."""
     split, of = contract.splits[name], contract.task
     if of.kind == CLASSES:
-        stored = sum(split.stored.values())
-        if stored != split.records:
-            raise FieldError(f"splits.{name} stores {stored} records by class but its shards hold {split.records}")
-        return
-    stored = of.images.get(name, {}).get("stored", 0)
+        stored, where = sum(split.stored.values()), f"splits.{name} stores {{}} records by class"
+    else:
+        stored, where = of.images.get(name, {}).get("stored", 0), f"task.images.{name} stores {{}} records"
     if stored != split.records:
-        raise FieldError(f"task.images.{name} stores {stored} records but the shards hold {split.records}")
+        raise FieldError(f"{where.format(stored)} but its shards hold {split.records}")
     if any(count > stored for count in split.stored.values()):
         raise FieldError(f"splits.{name}.stored should have at most {stored} records of a label")

@@ -25,10 +25,11 @@ def tfds_files(contract: Contract) -> dict[str, str]:
     Returns:
       File name -> text.
     """
+    names = "".join(f"{label}\n" for label in contract.labels)
     return {
         "dataset_info.json": _json(_dataset_info(contract)),
         "features.json": _json(_features(contract)),
-        f"{_answer(contract)}.labels.txt": "".join(f"{label}\n" for label in contract.labels),
+        **({f"{_answer(contract)}.labels.txt": names} if names else {}),
     }
 
 

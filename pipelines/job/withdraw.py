@@ -25,7 +25,7 @@ from pipelines.work_dir import Work
 _log = logging.getLogger(__name__)
 
 DIRECTORIES = ("stats", contracts.TRANSFORM_DIR, "transformed_metadata", "ledger", "rejects")
-FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
+FILES = ("dataset_info.json", "features.json", "label.labels.txt", "target.labels.txt", "schema.pbtxt", "report.html")
 Sizes = dict[str, set[int]]  # path of a file -> the sizes that it may have; no size: any
 
 

@@ -317,3 +317,17 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(several, numbers, fold
 
     assert digests(out) == digests(whole)
     assert contract.load(out).task == contract.load(whole).task
+
+
+@pytest.mark.slow
+def test_a_dataset_of_several_labels_is_prepared_anew_from_its_own_shards(several, tmp_path):
+    out, first = several
+    again = run(out, tmp_path / "again", allow_outside=True, label_column="target", include=("*.tfrecord-*",)).contract
+
+    counted = [sum((collections.Counter(s.natural) for s in c.splits.values()), collections.Counter())
+               for c in (first.contract, again)]  # fmt: skip
+    assert counted[0] == counted[1]
+    assert again.labels == first.contract.labels
+    assert {s: n["natural"] for s, n in again.task.images.items()} == {
+        s: n["natural"] for s, n in first.contract.task.images.items()
+    }

@@ -199,11 +199,19 @@ def _cell(name: str, features: Mapping[str, Feature], form: _Form, record: Membe
         else:
             member = record._replace(offset=at, packed=size, size=size)
         return Inside(f"{below}/{record.name}", members.address(member))
+    if name in form.names and _is_multi_hot(feature, form.names[name]):
+        return [label for label, hot in zip(form.names[name], feature.values, strict=True) if hot]
     if len(feature.values) > 1:
         return list(feature.values)
     if name in form.names and isinstance(value, int):
         return form.names[name][value] if 0 <= value < len(form.names[name]) else None
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _is_multi_hot(feature: Feature, names: Sequence[str]) -> bool:
+    """Tells whether a feature has 0.0 or 1.0 for each label, as our records do."""
+    hot = all(isinstance(value, float) and value in (0.0, 1.0) for value in feature.values)
+    return hot and len(feature.values) == len(names)
 
 
 def _shape(name: str, features: Mapping[str, Feature]) -> tuple[int, int, int]:
