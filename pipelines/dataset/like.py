@@ -14,6 +14,7 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
+from pipelines.contract.task import CLASSES
 from pipelines.core import reading
 from pipelines.core.elements import Ref
 from pipelines.core.errors import ConfigError, ContractError
@@ -73,6 +74,11 @@ def check(directory: str, old: Contract, options: Mapping[str, Any], classes: Cl
     Raises:
       ConfigError: an option contradicts it.
     """
+    if old.task.kind != CLASSES:
+        raise ConfigError(
+            f"--like continues datasets of one class an image. {directory!r} has the task {old.task.kind}: prepare all "
+            "images together, with the old splits in the table's column split."
+        )
     _refuse_other(directory, _preprocessing(old), options)
     pairs = zip(classes.names, old.labels, strict=False)
     wrong = next(((i, new, label) for i, (new, label) in enumerate(pairs) if new != label), None)

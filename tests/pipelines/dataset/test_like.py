@@ -134,3 +134,10 @@ def test_the_images_are_the_originals_and_those_left_out(old):
     ledger.unlink()
     with pytest.raises(LedgerError):
         [ref for part in like.parts(made) for ref in like.images(str(old), *part)]
+
+
+def test_datasets_of_several_labels_are_not_continued(old):
+    made = dataclasses.replace(contract.load(old), task=contract.Task("multi-label"))
+    with pytest.raises(ConfigError, match="--like continues datasets of one class an image") as refused:
+        like.check(str(old), made, PIXELS, NO_CLASSES)
+    assert "has the task multi-label" in str(refused.value)

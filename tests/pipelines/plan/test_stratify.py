@@ -117,7 +117,7 @@ def assigned(pairs: list[tuple[str, Ref]], buckets: int) -> dict[str, str]:
             ranks[key].merge(histogram)
     wanted = units.stratified({key: splits.profile_of(r) for key, r in ranks.items()}, SHARES, {})
     cuts = dict(cut for ranked in ranks.items() for cut in units.cuts(ranked, wanted))
-    made = [e for bucket in packed for e in units.assign_split(bucket, "keep", 0, cuts, SEVERAL)]
+    made = [e for bucket in packed for e in units.assign_split(bucket, "keep", 0, cuts, kind=SEVERAL)]
     return {ref.key: ref.split for e in made if isinstance(e, bytes) for ref in units.unpack([e])}
 
 
