@@ -8,6 +8,7 @@ import hashlib
 import json
 import pathlib
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -106,6 +107,22 @@ def test_the_report_and_the_summary_count_labels_and_pairs(several):
     assert "multi-label" in said
     images = result.contract.task.images["train"]["natural"]
     assert re.search(rf"all +{images} +{images} +0", said)
+
+
+def test_verify_compares_targets_with_the_ledger(several, tmp_path):
+    out, result = several
+    copy = tmp_path / "pets"
+    shutil.copytree(out, copy)
+    file = result.contract.splits["test"].shards[0].file
+    ledger = copy / "ledger" / f"{file}.jsonl"
+    lines = ledger.read_text().splitlines()
+    was = json.loads(lines[0])
+    ledger.write_text("\n".join([json.dumps({**was, "label": "cat|owl"}), *lines[1:]]) + "\n")
+
+    [problem, changed] = verify.verify(str(copy))
+
+    assert f"its label is {was['label']!r}. The ledger says 'cat|owl'." in problem
+    assert changed.startswith(f"ledger/{file}.jsonl")
 
 
 def test_tfds_reads_targets(several):

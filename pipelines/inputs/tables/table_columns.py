@@ -216,7 +216,10 @@ def no_label(table: Table, paths: int, path: str) -> str:
             "table['label'] = table[columns].idxmax(axis=1))"
         )
         return f"The labels of {path!r} are in several columns of 0 and 1 ({names}), one for each class. {how}."
-    return f"No column of {path!r} is plainly the label. {_has(table.columns)} Name it: --label-column COLUMN."
+    return (
+        f"No column of {path!r} is plainly the label. {_has(table.columns)} Name it: --label-column COLUMN; or, if "
+        "numbers are to be predicted, --target COLUMN."
+    )
 
 
 def flags(table: Table, found: Mapping[str, int]) -> tuple[int, ...]:
