@@ -6,6 +6,7 @@ belong to a label have a backslash before them. The text of no label is | alone.
 
 from __future__ import annotations
 
+import ast
 import collections
 import functools
 import itertools
@@ -129,10 +130,12 @@ def is_list(text: str) -> bool:
     return text.strip()[:1] == "[" and text.strip()[-1:] == "]"
 
 
-def _python_list(text: str) -> list[str]:
-    """Returns the labels of a list as Python writes it: ['a', 'b']."""
-    inside = text.strip()[1:-1]
-    return [part.strip().strip("'\"") for part in inside.split(",")]
+def _python_list(text: str) -> Any:
+    """Returns the labels of a list as Python writes it, ['a', 'b'], or without quotes."""
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text.strip()[1:-1].split(",")
 
 
 def _label(part: Any) -> str | None:

@@ -59,7 +59,9 @@ def test_a_record_tells_the_text_again(name):
     ("cell", "separator", "expected"),
     [
         ("a|b", "|", ("a", "b")), (" a ; b ;", ";", ("a", "b")), ("a b", " ", ("a", "b")), ("a b", "", ("a b",)),
-        ('["a", "b"]', "|", ("a", "b")), ("['a', 'b']", "", ("a", "b")), (["a", 3], "", ("a", "3")), ("[]", "", ()),
+        ('["a", "b"]', "|", ("a", "b")), ("['a', 'b']", "", ("a", "b")), (["a", 3], "", ("a", "3")),
+        ("['a, b', 'c']", "", ("a, b", "c")), ("[a, b]", "|", ("a", "b")),
+        ("[" * 9999 + "]", "", ("[" * 9998,)), ("[]", "", ()),
         ("", "|", ()), (None, "|", ()), (float("nan"), "", ()), ([b"a", b"b"], "", ("a", "b")), ("a|a", "|", ("a",)),
         ([["a"]], "", "should have labels that are texts or numbers. Received: [['a']]"),
         ({"a": 1}, "", "should have labels that are texts or numbers. Received: {'a': 1}"),
