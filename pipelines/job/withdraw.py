@@ -25,7 +25,8 @@ from pipelines.work_dir import Work
 _log = logging.getLogger(__name__)
 
 DIRECTORIES = ("stats", contracts.TRANSFORM_DIR, "transformed_metadata", "ledger", "rejects")
-FILES = ("dataset_info.json", "features.json", "label.labels.txt", "target.labels.txt", "schema.pbtxt", "report.html")
+FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
+LABELS_OF_TARGETS = "target.labels.txt"  # in place of label.labels.txt, if records have targets
 Sizes = dict[str, set[int]]  # path of a file -> the sizes that it may have; no size: any
 
 
@@ -87,7 +88,7 @@ def _is_beside(name: str) -> bool:
 
     Contracts are checked when they are read: no name in them leads out of the dataset.
     """
-    return name in FILES or ("/" in name and name.partition("/")[0] in DIRECTORIES)
+    return name in (*FILES, LABELS_OF_TARGETS) or ("/" in name and name.partition("/")[0] in DIRECTORIES)
 
 
 def _noted(note: str) -> list[str]:

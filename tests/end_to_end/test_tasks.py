@@ -348,3 +348,15 @@ def test_a_dataset_of_several_labels_is_prepared_anew_from_its_own_shards(severa
     assert {s: n["natural"] for s, n in again.task.images.items()} == {
         s: n["natural"] for s, n in first.contract.task.images.items()
     }
+
+
+@pytest.mark.slow
+def test_a_dataset_of_another_task_takes_the_place_of_one_as_a_whole(several, folder, tmp_path):
+    out = tmp_path / "pets"
+    shutil.copytree(several[0], out)
+    assert (out / "target.labels.txt").read_text() == "cat\ndog\nowl\n"
+
+    run(of_ages(folder), out, labels="one", target=("age",))
+
+    assert not (out / "target.labels.txt").exists()
+    assert verify.verify(str(out)) == []
