@@ -47,20 +47,22 @@ MAY_IMPORT = {
     "trainer/dataset": "data",
     "trainer/models": "config pipelines/contract pipelines/core",
     "trainer/evaluation": "config run_dir data models pipelines/contract pipelines/core pipelines/options",
-    "trainer/serving": "config run_dir data models evaluation pipelines/contract pipelines/core pipelines/images "
+    "trainer/tasks": "config run_dir data models evaluation pipelines/contract pipelines/core",
+    "trainer/serving": "config run_dir data models tasks pipelines/contract pipelines/core pipelines/images "
     "pipelines/options",
-    "trainer/reporting": "run_dir evaluation pipelines/contract pipelines/core",
+    "trainer/reporting": "run_dir evaluation tasks pipelines/contract pipelines/core",
     "trainer/devices": "config models pipelines/contract pipelines/core pipelines/options",
-    "trainer/training": "config run_dir data models evaluation reporting serving devices pipelines/contract "
+    "trainer/training": "config run_dir data models evaluation reporting serving devices tasks pipelines/contract "
     "pipelines/core pipelines/options",
-    "trainer/bench": "config data devices models training pipelines/contract pipelines/core pipelines/options",
-    "trainer/ablation": "config run_dir evaluation models training pipelines/contract pipelines/core pipelines/options",
+    "trainer/bench": "config data devices models tasks training pipelines/contract pipelines/core pipelines/options",
+    "trainer/ablation": "config run_dir evaluation models tasks training pipelines/contract pipelines/core "
+    "pipelines/options",
     "trainer/doctor/config": "pipelines/core pipelines/options",
     "trainer/doctor/clock": "",
     "trainer/doctor/finding": "",
     "trainer/doctor/catalogue": "doctor/finding",
     "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config run_dir "
-    "data models pipelines/contract pipelines/core pipelines/images pipelines/options",
+    "data models tasks pipelines/contract pipelines/core pipelines/images pipelines/options",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
     "pipelines/core",
@@ -74,7 +76,7 @@ MAY_IMPORT = {
     "trainer/doctor/command": "doctor/config doctor/run_probes doctor/subject doctor/probes doctor/program "
     "doctor/output doctor/prove pipelines/core",
     "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config evaluation models reporting "
-    "serving training pipelines/cli pipelines/contract pipelines/core pipelines/options",
+    "serving tasks training pipelines/cli pipelines/contract pipelines/core pipelines/options",
     "trainer/task": "cli cloud_mirror config recipe run_dir training pipelines/contract pipelines/core "
     "pipelines/options",
     "trainer/__main__": "cli",

@@ -16,7 +16,11 @@ from pipelines.options import config_fields
 from pipelines.options.config_fields import Range, check_range, flag, option
 
 SCHEDULES = ("constant", "cosine")
-LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
+CLASS_LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
+LABEL_LOSSES = ("ce", "weighted", "focal", "asymmetric")  # of several labels an image
+NUMBER_LOSSES = ("mse", "mae", "huber")
+AUTO_LOSS = "auto"
+LOSSES = (AUTO_LOSS, *dict.fromkeys((*CLASS_LOSSES, *LABEL_LOSSES, *NUMBER_LOSSES)))
 PRECISIONS = ("none", "float16", "bfloat16")
 JIT = ("auto", "on", "off")
 STRATEGIES = ("one", "mirrored", "multiworker")
@@ -38,8 +42,9 @@ VERIFY_HELP = (
 MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both x and y may be 0 in float32
 EXPORT_FORMATS = ("savedmodel", "tflite", "onnx")
 EXPORT_HELP = (
-    "format of the export; savedmodel: takes encoded image bytes, returns labels and probabilities; tflite, onnx: take "
-    "uint8 pixels in the contract's image size, return probabilities; onnx needs the packages of requirements-onnx.in "
+    "format of the export; savedmodel: takes encoded image bytes, returns labels and probabilities, or numbers; "
+    "tflite, onnx: take uint8 pixels in the contract's image size, return probabilities or numbers; onnx needs the "
+    "packages of requirements-onnx.in "
     "(default: savedmodel)"
 )
 MAX_SEED = 2**31 - 1  # the largest seed that tf.data, NumPy and Keras all accept
@@ -137,10 +142,14 @@ class TrainConfig:
         limits=Range(0, 0.99999),
     )
     loss: str = option(
-        "ce",
-        "loss function; ce: cross-entropy; weighted: cross-entropy with the class weights records / (classes * records "
-        "of the class); focal: focal loss, in which well-predicted records count less; logit-adjusted: cross-entropy "
-        "for the best balanced accuracy. Class frequencies are those of the stored records after --resample",
+        AUTO_LOSS,
+        "loss function. Of classes, ce: cross-entropy; weighted: cross-entropy with the class weights records / "
+        "(classes * records of the class); focal: focal loss, in which well-predicted records count less; "
+        "logit-adjusted: cross-entropy for the best balanced accuracy. Class frequencies are those of the stored "
+        "records after --resample. Of several labels an image, ce: binary cross-entropy of each label; weighted: with "
+        "the weight records without the label / records with it; focal; asymmetric: focal for absent labels only, and "
+        "those that are surely absent do not count. Of numbers, in standard deviations of train, mse: squared error; "
+        "mae: absolute error; huber: squared up to 1 and absolute from there. auto: ce or mse",
         choices=LOSSES,
     )
     focal_gamma: float = option(

@@ -12,6 +12,7 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
 from pipelines.core.errors import ConfigError
 from pipelines.options.config_fields import flag
 from trainer.config import IMAGENET, NATURAL
@@ -52,7 +53,10 @@ def options(recipe: str, given: Mapping[str, Any], contract: Contract) -> dict[s
             f"--recipe transfer needs pretrained weights, and Keras has none for --model {model}: name a file with "
             "--init-weights, or take a network of keras.applications, such as MobileNetV2."
         )
-    wanted: dict[str, Any] = {"model": model, "init_weights": IMAGENET, "fit_head": True, "epochs": 0}
+    if contract.task.kind != CLASSES:  # only a head of classes can be fitted in one go
+        wanted: dict[str, Any] = {"model": model, "init_weights": IMAGENET, "unfreeze": "none"}
+        return {name: value for name, value in wanted.items() if name not in given}
+    wanted = {"model": model, "init_weights": IMAGENET, "fit_head": True, "epochs": 0}
     balanced = str(contract.balance.get("mode", "none")) != "none" or given.get("resample", NATURAL) != NATURAL
     if not balanced:
         wanted["loss"] = "logit-adjusted"

@@ -31,7 +31,11 @@ def test_what_changes_nothing_in_the_result_does_not_make_configs_differ():
         ({"seed": -1}, "--seed should be from 0 to 2147483647. Received: -1."),
         ({"learning_rate": float("nan")}, "--learning-rate should be above 0 and at most 100. Received: nan."),
         ({"learning_rate": 0}, "--learning-rate should be above 0"),
-        ({"loss": "some"}, "--loss should be one of ce, weighted, focal, logit-adjusted. Received: 'some'."),
+        (
+            {"loss": "some"},
+            "--loss should be one of auto, ce, weighted, focal, logit-adjusted, asymmetric, mse, mae, huber. Received: "
+            "'some'.",
+        ),
         ({"focal_gamma": -1}, "--focal-gamma should be from 0 to 10. Received: -1."),
         ({"label_smoothing": 1}, "--label-smoothing should be from 0 to 0.99. Received: 1."),
         ({"resample": "sqrt"}, "--resample should be none, uniform or temperature=T with T from 1 (none) on"),

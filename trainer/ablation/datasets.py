@@ -21,6 +21,7 @@ from pipelines.contract import Contract, ContractError
 from trainer.ablation.config import AblateConfig
 from trainer.ablation.variants import Preparation
 from trainer.config import TRAIN_SPLIT, TrainerError
+from trainer.tasks.refusal import only_classes
 
 _log = logging.getLogger(__name__)
 
@@ -135,6 +136,9 @@ def check_alike(directories: dict[str, str], read: Callable[[str, str], Records]
     """
     (first, of_first), *others = directories.items()
     contract = contracts.load(of_first)
+    only_classes(
+        contract, "ablate", "Train the settings one by one, and compare them with `python -m trainer compare`."
+    )
     if TEST not in contract.splits or not contract.split(TEST).records:
         raise TrainerError(f"--splits should give {TEST!r} a share: the variants are compared on it.")
     for name in contract.splits:

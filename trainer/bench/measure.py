@@ -28,6 +28,7 @@ from trainer.config import NO_CACHE, TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.devices import compiled_steps, mixed_precision
 from trainer.models import build
+from trainer.tasks import kinds
 from trainer.training import train
 from trainer.training.step import TrainedModel, training_model
 
@@ -238,13 +239,14 @@ def batch_in_memory(contract: Contract, size: int) -> Batch:
     """Makes a batch with the shapes and dtypes of the loader's batches.
 
     Returns:
-      Random images as stored (B, H, W, 3), labels int64 (B,), and weights float32 (B,) if the contract is weighted.
+      Random images as stored (B, H, W, 3), labels as the loader gives them, and weights float32 (B,) if the contract is
+        weighted.
     """
     random = np.random.default_rng(0)
     shape = (size, *contract.image_shape)
     dtype = dataset.wire_dtype(contract)
     images = random.integers(0, 256, shape, np.uint8) if dtype == "uint8" else random.standard_normal(shape, np.float32)
-    labels = random.integers(0, len(contract.labels), size, np.int64)
+    labels = kinds.of(contract).random_labels(contract, random, size)
     batch = (tf.constant(images.astype(dtype)), tf.constant(labels))
     return (*batch, tf.ones(size)) if contract.weighted else batch
 

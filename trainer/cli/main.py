@@ -25,7 +25,7 @@ from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import COMMANDS
 from trainer.cli.commands import COULD_NOT_TELL, FAILED, guarded
-from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig
+from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig, TrainerError
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.serving.predict_config import FileBounds
 
@@ -91,15 +91,17 @@ def _train(arguments: dict[str, Any]) -> None:
 def _evaluate(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
-    contracts.load(arguments["data"])
+    contract = contracts.load(arguments["data"])
     run_dir.finished(arguments["model"])
     with stderr_held():
         from trainer.evaluation import evaluate
         from trainer.reporting import evaluation_files, score_table
+        from trainer.tasks import kinds
 
     result = evaluate.evaluate(
-        arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"]
-    )
+        arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"],
+        kinds.of(contract).scored,
+    )  # fmt: skip
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
     if arguments["output"]:
         for path in evaluation_files.write(arguments["output"], arguments["model"], arguments["data"], result):
@@ -111,6 +113,9 @@ def _compare(arguments: dict[str, Any]) -> None:
     from trainer.evaluation import compare
     from trainer.reporting import comparison
 
+    if not compare.are_classifiers(arguments["runs"], arguments["split"]):
+        _compare_others(arguments)
+        return
     found = compare.compare(arguments["runs"], arguments["split"])
     print(comparison.text(found))
     if arguments["json"]:
@@ -121,21 +126,39 @@ def _compare(arguments: dict[str, Any]) -> None:
         print(f"written to {path}")
 
 
+def _compare_others(arguments: dict[str, Any]) -> None:
+    """Compares runs that answer labels or numbers."""
+    if arguments["html"]:
+        raise TrainerError("--html is for runs that answer classes: use --json, which has all numbers.")
+    with stderr_held():
+        from pipelines.core import atomic
+        from trainer.reporting import task_comparison
+        from trainer.tasks import compare
+
+    found = compare.compare_runs(arguments["runs"], arguments["split"])
+    print(task_comparison.text(found))
+    if arguments["json"]:
+        atomic.write_text(Path(arguments["json"]), atomic.to_json(task_comparison.to_dict(found)))
+        print(f"written to {arguments['json']}")
+
+
 def _export(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
     contract = contracts.load(arguments["data"])
     run = run_dir.finished(arguments["model"])
     with stderr_held():
-        from trainer.evaluation import calibration
         from trainer.models import alignment, build
         from trainer.serving import export
+        from trainer.tasks import kinds
 
-    alignment.check_contracts(contracts.load(run.directory), contract)
-    fitted = calibration.read(run.directory)
+    trained = contracts.load(run.directory)
+    alignment.check_contracts(trained, contract)
+    task = kinds.of(trained)
+    fitted = task.read_fitted(run.directory, trained)
     network, kind = build.load(run.model), arguments["format"]
     found = export.write(network, arguments["data"], contract, arguments["output"], fitted, kind)
-    print(f"written to {arguments['output']}; {found.sentence()}")
+    print(f"written to {arguments['output']}; {found.sentence(task.unit)}")
 
 
 def _predict(arguments: dict[str, Any]) -> int:

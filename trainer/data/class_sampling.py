@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES
-from trainer.config import NATURAL, TRAIN_SPLIT, TrainConfig, TrainerError, resample_temperature
+from trainer.config import AUTO_LOSS, NATURAL, TRAIN_SPLIT, TrainConfig, TrainerError, resample_temperature
 
 
 def quotas(stored: Sequence[int], temperature: float) -> list[int]:
@@ -88,7 +88,7 @@ def check(config: TrainConfig, contract: Contract) -> list[str]:
             "would be balanced twice. Drop --resample, or prepare with --balance none."
         )
     by, loss = prepared or sampled, f"--loss {config.loss}"
-    if not by or config.loss == "ce":
+    if not by or config.loss in (AUTO_LOSS, "ce"):
         return []
     if config.loss == "focal":
         return [f"{by} and {loss} both favour rare classes: compare with one of them alone."]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -111,10 +112,7 @@ def compare(directories: Sequence[str], split: str) -> Comparison:
       TrainerError: there are fewer than two runs, a run is named twice, a run has no answers on the split, or the
         answers are not on the same records.
     """
-    if len(directories) < 2:
-        raise TrainerError(f"compare needs at least two runs. Received: {', '.join(directories)}.")
-    if len({Path(directory).resolve() for directory in directories}) < len(directories):
-        raise TrainerError(f"compare needs different runs. Received one twice: {', '.join(directories)}.")
+    check_directories(directories)
     runs = [run_predictions.read(directory, split) for directory in directories]
     run_predictions.check_same_records(runs)
     settings = group(runs)
@@ -123,21 +121,71 @@ def compare(directories: Sequence[str], split: str) -> Comparison:
     return Comparison(split, tuple(runs), tuple(settings), tuple(_differences(apart)))
 
 
+def check_directories(directories: Sequence[str]) -> None:
+    """Raises TrainerError if there are fewer than two runs, or one is named twice."""
+    if len(directories) < 2:
+        raise TrainerError(f"compare needs at least two runs. Received: {', '.join(directories)}.")
+    if len({Path(directory).resolve() for directory in directories}) < len(directories):
+        raise TrainerError(f"compare needs different runs. Received one twice: {', '.join(directories)}.")
+
+
+def are_classifiers(directories: Sequence[str], split: str) -> bool:
+    """Tells whether the runs answer classes. `trainer.tasks.compare` compares others.
+
+    Raises:
+      TrainerError: only some of them do, or as `run_predictions.columns_of`.
+    """
+    check_directories(directories)
+    others = [name for name in directories if not _are_classes(run_predictions.columns_of(name, split))]
+    if others and len(others) < len(directories):
+        first = next(name for name in directories if name not in others)
+        raise TrainerError(
+            f"Runs should be compared on one task. {first!r} answers classes, and {others[0]!r} labels or numbers: "
+            "compare runs of one dataset."
+        )
+    return not others
+
+
+def _are_classes(columns: Sequence[str]) -> bool:
+    return "label" in columns or not any(name.startswith(("is ", "true ")) for name in columns)
+
+
+class Configured(Protocol):
+    """Says of which setting a run is."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+    @property
+    def setting(self) -> str: ...
+
+
+R = TypeVar("R", bound=Configured)
+
+
 def group(runs: Sequence[Answers]) -> list[Setting]:
-    """Groups runs into settings, in the order of their first runs.
+    """Groups runs into settings, in the order of their first runs."""
+    return [Setting(name, members) for name, members in grouped(runs)]
+
+
+def grouped(runs: Sequence[R]) -> list[tuple[str, tuple[R, ...]]]:
+    """Groups runs by their setting, in the order of their first runs.
 
     A setting is named after the options in which the settings differ.
     """
-    members: dict[str, list[Answers]] = {}
+    members: dict[str, list[R]] = {}
     for run in runs:
         members.setdefault(run.setting, []).append(run)
     groups = list(members.values())
     options = sorted({name for run in runs for name in run.config} - set(run_predictions.UNLIKE))
     differing = [name for name in options if len({repr(g[0].config.get(name)) for g in groups}) > 1]
-    return [Setting(_name(g, differing), tuple(g)) for g in groups]
+    return [(_name(g, differing), tuple(g)) for g in groups]
 
 
-def _name(runs: Sequence[Answers], differing: Sequence[str]) -> str:
+def _name(runs: Sequence[Configured], differing: Sequence[str]) -> str:
     if len(runs) == 1 or not differing:
         return runs[0].name if len(runs) == 1 else f"{runs[0].name} and {len(runs) - 1} more"
     return ", ".join(f"{name.replace('_', '-')}={runs[0].config.get(name)}" for name in differing)
@@ -145,12 +193,12 @@ def _name(runs: Sequence[Answers], differing: Sequence[str]) -> str:
 
 def _differences(settings: Sequence[Setting]) -> list[Difference]:
     first = settings[0]
-    pairs = [_pairs(first, other) for other in settings[1:]]
-    tests = [_test(one, two) for group_pairs in pairs for one, two in group_pairs]
+    found_pairs = [pairs(first.runs, other.runs) for other in settings[1:]]
+    tests = [_test(one, two) for group_pairs in found_pairs for one, two in group_pairs]
     adjusted = iter(paired_tests.holm([test.p for test in tests]))
     tests = [dataclasses.replace(test, adjusted=p) for test, p in zip(tests, adjusted, strict=True)]
     found, left = [], iter(tests)
-    for other, group_pairs in zip(settings[1:], pairs, strict=True):
+    for other, group_pairs in zip(settings[1:], found_pairs, strict=True):
         difference = other.right - first.right
         balanced, reach = paired_tests.balanced_difference(difference, first.runs[0].labels)
         of_seeds = [two.balanced_accuracy - one.balanced_accuracy for one, two in group_pairs]
@@ -164,15 +212,15 @@ def _differences(settings: Sequence[Setting]) -> list[Difference]:
     return found
 
 
-def _pairs(first: Setting, other: Setting) -> list[tuple[Answers, Answers]]:
-    """Returns the pairs of runs to test.
+def pairs(first: Sequence[R], other: Sequence[R]) -> list[tuple[R, R]]:
+    """Returns the pairs of runs of two settings to compare.
 
     If each setting has one run it is this pair. Otherwise it is all pairs with equal seeds.
     """
-    if len(first.runs) == len(other.runs) == 1:
-        return [(first.runs[0], other.runs[0])]
-    by_seed = {run.config.get("seed"): run for run in first.runs}
-    return [(by_seed[seed], run) for run in other.runs if (seed := run.config.get("seed")) in by_seed]
+    if len(first) == len(other) == 1:
+        return [(first[0], other[0])]
+    by_seed = {run.config.get("seed"): run for run in first}
+    return [(by_seed[seed], run) for run in other if (seed := run.config.get("seed")) in by_seed]
 
 
 def _test(first: Answers, second: Answers) -> Test:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
@@ -18,17 +23,36 @@ from trainer.models import alignment, build
 EVALUATION_BATCH = 64
 
 
+class Trained(NamedTuple):
+    """Holds the model of a finished run, with the run's contract and directory."""
+
+    network: keras.Model
+    contract: Contract
+    directory: Path
+
+
+def of_classes(model: Trained, data: str, split: str, batch_size: int) -> Assessment:
+    """Scores a classifier on a split."""
+    fitted = calibration.read(model.directory)
+    return Assessment(split, inference.predict(model.network, data, split, batch_size), fitted)
+
+
 def evaluate(
     model_directory: str | os.PathLike[str],
     data: str | os.PathLike[str],
     split: str = "test",
     batch_size: int = EVALUATION_BATCH,
     verify: str = DEFAULT_VERIFY,
-) -> Assessment:
+    scored: Callable[[Trained, str, str, int], Any] = of_classes,
+) -> Any:
     """Scores a finished run on a split of a dataset that was prepared the same way.
 
     Args:
       verify: how to check the digests of the shards: see `integrity.check`.
+      scored: scores the model on a split of `data`, in batches; `trainer.tasks` has those of other tasks.
+
+    Returns:
+      What `scored` returns.
 
     Raises:
       TrainerError: there is no model, or its contract and the dataset's disagree. The message names both sides.
@@ -40,8 +64,7 @@ def evaluate(
     integrity.check(contract, os.fspath(data), [split], verify)
     network = build.load(run.model)
     alignment.check_model(network, contract)
-    fitted = calibration.read(run.directory)
-    return Assessment(split, inference.predict(network, data, split, batch_size), fitted)
+    return scored(Trained(network, trained, run.directory), os.fspath(data), split, batch_size)
 
 
 def calibrate(found: Predictions, split: str, contract: Contract) -> Calibration:

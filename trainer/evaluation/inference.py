@@ -6,6 +6,7 @@ It also reads the keys of the records and their images from the shards.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -15,6 +16,7 @@ from pipelines import contract as contracts
 from trainer.config import TrainerError
 from trainer.data import dataset, integrity, record_stream
 from trainer.evaluation.predictions import Predictions
+from trainer.models import alignment
 from trainer.models.outputs import logits_function
 
 KEY_BATCH = 256  # records whose keys are parsed at once
@@ -26,31 +28,51 @@ def predict(network: keras.Model, data: str | os.PathLike[str], split: str, batc
     Raises:
       TrainerError: the shards changed while they were read. Other errors are those of `dataset.load`.
     """
-    function = tf.function(logits_function(network), reduce_retracing=True)
+    return Predictions(*outputs(logits_function(network), data, split, batch_size))
+
+
+def outputs(
+    function: Callable[[tf.Tensor], tf.Tensor], data: str | os.PathLike[str], split: str, batch_size: int
+) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]:
+    """Computes the outputs of a function for every record of a split, each once.
+
+    Args:
+      function: maps normalized images, float32 (B, H, W, 3), to float32 (B, K).
+
+    Returns:
+      The names of the K outputs, the keys of the N records, their labels as the loader gives them, and the outputs,
+      float32 (N, K).
+
+    Raises:
+      TrainerError: the shards changed while they were read. Other errors are those of `dataset.load`.
+    """
+    compiled = tf.function(function, reduce_retracing=True)
     labels: list[np.ndarray] = []
-    logits: list[np.ndarray] = []
+    values: list[np.ndarray] = []
     for images, batch_labels, *_ in dataset.load(data, split, batch_size):
         labels.append(batch_labels.numpy())
-        logits.append(function(images).numpy())
+        values.append(compiled(images).numpy())
     found, (of_keys, labels_of_keys) = np.concatenate(labels), keys(data, split)
     if not np.array_equal(found, labels_of_keys):
         raise TrainerError(
             f"The shards of split {split!r} in {os.fspath(data)!r} changed while they were read: try again."
         )
-    return Predictions(contracts.load(data).labels, of_keys, found, np.concatenate(logits))
+    return alignment.names(contracts.load(data)), of_keys, found, np.concatenate(values)
 
 
 def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.ndarray]:
-    """Reads the keys and the label ids, int64 (N,), of all records of a split.
+    """Reads the keys and the labels of all records of a split.
 
-    Their order is that of `dataset.load` without shuffling.
+    Their order is that of `dataset.load` without shuffling. Labels are class ids, int64 (N,), or targets, float32
+    (N, K).
     """
     contract = contracts.load(data)
     counts = [shard.records for shard in contract.split(split).shards if shard.records]
     whole = contracts.feature_spec(contract)
-    spec = {name: whole[name] for name in ("key", "label")}
+    answer = "target" if contract.target_width else "label"
+    spec = {name: whole[name] for name in ("key", answer)}
     records = tf.data.TFRecordDataset(integrity.checked_shards(contract, os.fspath(data), split)).batch(KEY_BATCH)
-    found = [(b["key"].numpy(), b["label"].numpy()) for b in records.map(lambda r: tf.io.parse_example(r, spec))]
+    found = [(b["key"].numpy(), b[answer].numpy()) for b in records.map(lambda r: tf.io.parse_example(r, spec))]
     which = record_stream.order(counts)
     texts = np.concatenate([part for part, _ in found])[which]
     return tuple(t.decode("utf-8", "replace") for t in texts), np.concatenate([part for _, part in found])[which]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 LEVEL = 0.95
 RESAMPLES = 2000
 AT_ONCE = 100  # resamples whose scores are computed together
+MOST_CELLS, FEWEST = 2_000_000_000, 200  # of resamples that draw record by record: about a minute
 SEED = 0  # the same matrix has the same intervals everywhere
 # Quantiles 0.975 of Student's t with 1, 2, ... degrees of freedom (any table, such as Abramowitz and Stegun 26.10).
 T_975 = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
@@ -94,6 +95,30 @@ def _by_class(rng: np.random.Generator, matrix: np.ndarray, resamples: int) -> t
         if row[true]:
             hits[:, true] = drawn[:, np.searchsorted(cells, true)]
     return hits, given
+
+
+def draws(records: int, cells: int = 1, seed: int = SEED) -> Iterator[np.ndarray]:
+    """Yields bootstrap resamples as numbers of times that each record is drawn.
+
+    There are RESAMPLES of them, or as many as MOST_CELLS allow, but at least FEWEST.
+
+    Args:
+      records: N. cells: numbers that are computed for each drawn record, such as labels.
+
+    Yields:
+      float64 (up to AT_ONCE, N). Nothing without records.
+    """
+    rng = np.random.default_rng(seed)
+    left = resamples_of(records, cells) if records else 0
+    while left:
+        count = min(left, AT_ONCE)
+        yield np.stack([np.bincount(rng.integers(0, records, records), minlength=records) for _ in range(count)]) * 1.0
+        left -= count
+
+
+def resamples_of(records: int, cells: int = 1) -> int:
+    """Returns how many resamples `draws` yields."""
+    return max(FEWEST, min(RESAMPLES, MOST_CELLS // max(1, records * cells)))
 
 
 def percentiles(values: np.ndarray, level: float = LEVEL) -> Interval:

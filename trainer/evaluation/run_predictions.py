@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
@@ -71,9 +72,31 @@ class Answers:
     @property
     def setting(self) -> str:
         """Returns a key that is equal for runs that differ in their seed only."""
-        if not self.config:
-            return self.name
-        return json.dumps({k: v for k, v in self.config.items() if k not in UNLIKE}, sort_keys=True)
+        return setting_of(self.name, self.config)
+
+
+class Recorded(Protocol):
+    """Says which records a run answered, and their truth, (N,)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels(self) -> np.ndarray: ...
+
+
+def setting_of(name: str, config: Mapping[str, Any]) -> str:
+    """Returns a key that is equal for runs that differ in their seed only.
+
+    Args:
+      name: of the run, which is the key of a run without options. config: its options.
+    """
+    if not config:
+        return name
+    return json.dumps({k: v for k, v in config.items() if k not in UNLIKE}, sort_keys=True)
 
 
 def read(directory: str, split: str) -> Answers:
@@ -83,7 +106,47 @@ def read(directory: str, split: str) -> Answers:
       TrainerError: the directory has no answers on this split, or the file differs from what training and evaluation
         write.
     """
-    path = Path(directory) / run_dir.predictions_file(split)
+    try:
+        found = sorted((row["key"], row["label"], row["predicted"]) for row in rows(directory, split))
+    except (KeyError, TypeError) as e:
+        path = path_of(directory, split)
+        raise TrainerError(f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}).") from e
+    keys, labels, predicted = zip(*found, strict=True)
+    return Answers(directory, keys, np.array(labels), np.array(predicted), config_of(directory))
+
+
+def path_of(directory: str, split: str) -> Path:
+    """Returns the path of the predictions of a run on a split."""
+    return Path(directory) / run_dir.predictions_file(split)
+
+
+def columns_of(directory: str, split: str) -> list[str]:
+    """Reads the names of the columns of a run's predictions on a split.
+
+    Raises:
+      TrainerError: the directory has no answers on this split, or the file is not one in UTF-8.
+    """
+    with _opened(path_of(directory, split), directory, split) as file:
+        return list(csv.DictReader(file).fieldnames or ())
+
+
+def rows(directory: str, split: str) -> list[dict[str, str]]:
+    """Reads the predictions of a run on a split, by column.
+
+    Raises:
+      TrainerError: as `columns_of`, or the file holds no records.
+    """
+    path = path_of(directory, split)
+    with _opened(path, directory, split) as file:
+        found = list(csv.DictReader(file))
+    if not found:
+        raise TrainerError(f"{str(path)!r} holds no records: there is nothing to compare.")
+    return found
+
+
+@contextlib.contextmanager
+def _opened(path: Path, directory: str, split: str) -> Iterator[TextIO]:
+    """Opens the predictions of a run; turns errors into a TrainerError."""
     if not path.is_file():
         raise TrainerError(
             f"{directory!r} should be a training run, or what `evaluate --output DIR` wrote, with answers on split "
@@ -91,16 +154,12 @@ def read(directory: str, split: str) -> Answers:
         )
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = sorted((row["key"], row["label"], row["predicted"]) for row in csv.DictReader(file))
-    except (KeyError, TypeError, UnicodeDecodeError, csv.Error) as e:
+            yield file
+    except (UnicodeDecodeError, csv.Error) as e:
         raise TrainerError(f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}).") from e
-    if not rows:
-        raise TrainerError(f"{str(path)!r} holds no records: there is nothing to compare.")
-    keys, labels, predicted = zip(*rows, strict=True)
-    return Answers(directory, keys, np.array(labels), np.array(predicted), _config(Path(directory)))
 
 
-def check_same_records(runs: Sequence[Answers]) -> None:
+def check_same_records(runs: Sequence[Recorded]) -> None:
     """Checks that all runs have answers on the same records.
 
     Raises:
@@ -127,7 +186,7 @@ def check_same_records(runs: Sequence[Answers]) -> None:
             )
 
 
-def _config(directory: Path) -> dict[str, Any]:
+def config_of(directory: str) -> dict[str, Any]:
     """Reads the options that decide the result of a run.
 
     The dictionary is empty for a directory that an evaluation wrote.

@@ -16,12 +16,19 @@ import numpy as np
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.text import listed
 from trainer.config import TrainerError
 from trainer.models import pretrained
 
 NAMED = 12  # classes that an error names
+WORDS = {CLASSES: ("class", "classes"), MULTI_LABEL: ("label", "labels"), REGRESSION: ("number", "numbers")}
 MIN_SPAN = 0.5  # a smaller value range was scaled twice: a right scaling has a range of 1 (unit) to about 5
+
+
+def names(contract: Contract) -> tuple[str, ...]:
+    """Returns the names of a network's outputs: classes, labels or numbers."""
+    return contract.labels or contract.task.targets
 
 
 class AlignmentError(TrainerError):
@@ -40,12 +47,12 @@ def check_model(network: keras.Model, contract: Contract) -> None:
             "The contract gives one image and one label: build a model with one of each."
         )
     _check_input(network, contract)
-    classes = len(contract.labels)
-    shape = tuple(network.outputs[0].shape)
-    if len(shape) != 2 or shape[1] != classes:
+    answers, shape = names(contract), tuple(network.outputs[0].shape)
+    if len(shape) != 2 or shape[1] != len(answers):
+        one, many = WORDS[contract.task.kind]
         raise AlignmentError(
-            f"Model {network.name!r} gives outputs of shape {shape}; the contract has {classes} classes "
-            f"({listed(contract.labels, NAMED)}): give it a last layer of {classes} units, one per class."
+            f"Model {network.name!r} gives outputs of shape {shape}; the contract has {len(answers)} {many} "
+            f"({listed(answers, NAMED)}): give it a last layer of {len(answers)} units, one per {one}."
         )
     _check_range(network, contract)
 
@@ -177,10 +184,16 @@ def check_contracts(trained: Contract, data: Contract) -> None:
             f"The model was trained on images of shape {trained.image_shape}; the dataset's are {data.image_shape}: "
             f"prepare it with --size {trained.image_shape[0]}x{trained.image_shape[1]}."
         )
-    if trained.labels != data.labels:
+    if trained.task.kind != data.task.kind:
         raise AlignmentError(
-            f"The model was trained on {len(trained.labels)} classes ({listed(trained.labels, NAMED)}); the dataset "
-            f"has {len(data.labels)} ({listed(data.labels, NAMED)}): their names and order have to be the same."
+            f"The model answers {WORDS[trained.task.kind][1]} (task {trained.task.kind}); the dataset has "
+            f"{WORDS[data.task.kind][1]} (task {data.task.kind}): prepare it with the task of the model."
+        )
+    answers, asked = names(trained), names(data)
+    if answers != asked:
+        raise AlignmentError(
+            f"The model was trained on {len(answers)} {WORDS[trained.task.kind][1]} ({listed(answers, NAMED)}); the "
+            f"dataset has {len(asked)} ({listed(asked, NAMED)}): their names and order have to be the same."
         )
     if _normalization(trained) != _normalization(data):
         raise AlignmentError(

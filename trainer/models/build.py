@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
 from pipelines.core.text import first_line
 from trainer.config import IMAGENET, TrainerError
 from trainer.models import alignment, hdf5_file, keras_file, networks, pretrained
@@ -21,12 +22,21 @@ BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
     "cnn": networks.small_cnn,
     "resnet20": networks.resnet20,
 }
+# Activation in which a network may end -> (what it should end in, a hint)
+_HEADS = {
+    "softmax": (
+        "softmax, or in logits without activation",
+        "Give one output per class, also for two classes.",
+    ),
+    "sigmoid": ("sigmoid, or in logits without activation", "Give one output per label."),
+    "": ("a layer without activation", "Its outputs are numbers of standard deviations from the mean of train."),
+}
 
 
 def build(name: str, contract: Contract, weights: str = "", load_weights: bool = True) -> keras.Model:
     """Builds the network called `name` for a dataset.
 
-    It maps float32 (B, H, W, 3), normalized as in the contract, to (B, classes).
+    It maps float32 (B, H, W, 3), normalized as in the contract, to one output for each of `alignment.names`.
 
     Args:
       name: "cnn", "resnet20", a network of `keras.applications`, or "module:function" for a function that takes the
@@ -38,7 +48,7 @@ def build(name: str, contract: Contract, weights: str = "", load_weights: bool =
       TrainerError: there is no such network, it disagrees with the contract (the message names both sides), or the
         weights do not fit.
     """
-    if len(contract.labels) < 2:
+    if len(contract.labels) < 2 and contract.task.kind == CLASSES:
         raise TrainerError(
             f"Training needs at least two classes. Dataset {contract.name!r} has {len(contract.labels)}: "
             f"{', '.join(contract.labels)}. Prepare it with a folder for each class."
@@ -70,7 +80,7 @@ def make(name: str, contract: Contract, weights: str = "", downloads: bool = Fal
             "give a file with weights."
         )
     if name in BUILT_IN:
-        network = BUILT_IN[name](contract.image_shape, len(contract.labels))
+        network = BUILT_IN[name](contract.image_shape, len(alignment.names(contract)))
         return network, network
     if ":" in name:
         network = _from_function(name, contract)
@@ -91,24 +101,26 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
     return keras_file.load(path)
 
 
-def gives_logits(network: keras.Model) -> bool:
+def gives_logits(network: keras.Model, activation: str = "softmax") -> bool:
     """Tells whether the outputs are logits.
 
-    The output layer decides: otherwise the outputs are softmax probabilities.
+    The output layer decides: otherwise the outputs are probabilities.
+
+    Args:
+      activation: "softmax" or "sigmoid", in which the network may end, or "" if it has to end without one.
 
     Raises:
-      TrainerError: the output layer ends in something else, such as a sigmoid.
+      TrainerError: the output layer ends in something else.
     """
     layer = output_layer(network)
     if isinstance(layer, keras.layers.Softmax):
-        return False
-    activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
-    if activation not in ("linear", "softmax"):
-        raise TrainerError(
-            f"The model should end in softmax, or in logits without activation. Received: layer {layer.name!r} with "
-            f"{activation}. Give one output per class, also for two classes."
-        )
-    return activation == "linear"
+        found = "softmax"
+    else:
+        found = getattr(getattr(layer, "activation", None), "__name__", "linear")
+    if found not in ("linear", activation):
+        wanted, hint = _HEADS[activation]
+        raise TrainerError(f"The model should end in {wanted}. Received: layer {layer.name!r} with {found}. {hint}")
+    return bool(found == "linear")
 
 
 def output_layer(network: keras.Model) -> Any:
@@ -163,7 +175,7 @@ def _from_applications(
     inputs = keras.Input(contract.image_shape, name="image")
     images = pretrained.converted(inputs, contract, pretrained.wanted_pixels(name)) if is_published else inputs
     x = keras.layers.Dropout(0.2)(backbone(images))
-    outputs = keras.layers.Dense(len(contract.labels), name="logits")(x)
+    outputs = keras.layers.Dense(len(alignment.names(contract)), name="logits")(x)
     return keras.Model(inputs, outputs, name=name.lower()), backbone
 
 

@@ -12,6 +12,7 @@ from trainer.evaluation.compare import Comparison, Difference, Setting, Spread, 
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.run_predictions import Answers
 from trainer.reporting import page
+from trainer.reporting.text_columns import columns
 
 SCORES = ("accuracy", "balanced_accuracy")
 ONE_SEED = (
@@ -45,13 +46,13 @@ def text(found: Comparison) -> str:
     rows = [("run", *(f"{name.replace('_', ' ')} (95 %)" for name in SCORES))]
     for run in found.runs:
         rows.append((run.name, *(f"{getattr(run, s):.3f} {_reach(reach(run)[s])}" for s in SCORES)))
-    lines += _columns(rows)
+    lines += columns(rows)
     several = [setting for setting in found.settings if len(setting.runs) > 1]
     if several:
         rows = [("setting", "runs", *(f"{name.replace('_', ' ')}, mean ± sd (least-greatest)" for name in SCORES))]
         for setting in several:
             rows.append((setting.name, str(len(setting.runs)), *(_spread(spreads(setting)[s]) for s in SCORES)))
-        lines += ["", *_columns(rows)]
+        lines += ["", *columns(rows)]
     for difference in found.differences:
         lines += ["", *_difference(difference)]
     return "\n".join([*lines, *(["", f"note: {note(found)}"] if note(found) else [])])
@@ -169,11 +170,6 @@ def _scale(differences: Sequence[Difference]) -> float:
     """Returns the greatest distance from 0 that a chart of differences shows."""
     ends = [end for d in differences for end in (*d.balanced_interval, *(d.seeds_interval or ()))]
     return max([0.05, *(float(abs(end)) for end in ends)])
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _spread(found: Spread) -> str:

@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import contract as contracts
+from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
 from pipelines.core import atomic
 from trainer import run_dir
 from trainer.evaluation import mistakes, predictions
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.evaluate import EVALUATION_BATCH
-from trainer.reporting import page  # fmt: skip
+from trainer.reporting import page, pictures, report_page
+from trainer.tasks.task import Result
 
 
-def report(model_directory: str | os.PathLike[str], data: str, result: Assessment) -> dict[str, Any]:
+def report(model_directory: str | os.PathLike[str], data: str, result: Assessment | Result) -> dict[str, Any]:
     """Returns the numbers of an evaluation for a JSON file.
 
     It also names the model, the digests of the dataset and the labels.
@@ -26,17 +29,29 @@ def report(model_directory: str | os.PathLike[str], data: str, result: Assessmen
     return {
         "model": os.fspath(model_directory),
         "dataset": run_dir.dataset_digests(contract),
-        "labels": list(contract.labels),
+        **answers(contract),
         "splits": splits([result]),
     }
 
 
-def splits(assessments: Sequence[Assessment]) -> dict[str, Any]:
+def answers(contract: Contract) -> dict[str, Any]:
+    """Returns the part of metrics.json that says what the model answers."""
+    if contract.task.kind == CLASSES:
+        return {"labels": list(contract.labels)}
+    return {"task": contract.task.kind, "labels": list(contract.labels), "targets": list(contract.task.targets)}
+
+
+def splits(assessments: Sequence[Assessment | Result]) -> dict[str, Any]:
     """Returns the part of metrics.json that describes the splits."""
-    return {found.split: found.to_dict() | {"cautions": cautions(found)} for found in assessments}
+    return {found.split: found.to_dict() | {"cautions": warnings(found)} for found in assessments}
 
 
-def write(path: str, model_directory: str, data: str, result: Assessment) -> list[Path]:
+def warnings(found: Assessment | Result) -> list[str]:
+    """Returns the warnings about the scores of a split."""
+    return found.cautions() if isinstance(found, Result) else cautions(found)
+
+
+def write(path: str, model_directory: str, data: str, result: Assessment | Result) -> list[Path]:
     """Writes the report of an evaluation.
 
     If `path` ends in .json it is a file with the numbers only. Otherwise it is a directory with metrics.json, the page
@@ -57,7 +72,7 @@ def write(path: str, model_directory: str, data: str, result: Assessment) -> lis
 
 
 def write_files(
-    directory: Path, title: str, facts: dict[str, str], assessments: Sequence[Assessment], data: str
+    directory: Path, title: str, facts: dict[str, str], assessments: Sequence[Assessment | Result], data: str
 ) -> list[Path]:
     """Writes evaluation.html and the predictions of every split.
 
@@ -70,11 +85,26 @@ def write_files(
     contract = contracts.load(data)
     digests = run_dir.dataset_digests(contract)
     facts = {"dataset": contract.name, "contract (SHA-256)": digests["contract_sha256"], **facts}
-    pictures = {found.split: mistakes.worst(found, data, EVALUATION_BATCH) for found in assessments}
     ordered = sorted(assessments, key=lambda found: (found.split != "test", found.split))
-    texts = {run_dir.PAGE: page.render(title, facts, ordered, pictures)}
+    texts = {run_dir.PAGE: _page(title, facts, ordered, data)}
     for found in assessments:
-        texts[run_dir.predictions_file(found.split)] = predictions.to_csv(found.predictions, found.fitted.temperature)
+        texts[run_dir.predictions_file(found.split)] = _csv(found)
     for name, text in texts.items():
         atomic.write_text(directory / name, text)
     return [directory / name for name in texts]
+
+
+def _page(title: str, facts: dict[str, str], results: Sequence[Assessment | Result], data: str) -> str:
+    others = [found for found in results if isinstance(found, Result)]
+    if others:
+        shown = [(found, pictures.of_examples(found.worst(mistakes.MOST), data, found.split)) for found in others]
+        return report_page.render(title, facts, shown)
+    of_classes = [found for found in results if isinstance(found, Assessment)]
+    wrong = {found.split: mistakes.worst(found, data, EVALUATION_BATCH) for found in of_classes}
+    return page.render(title, facts, of_classes, wrong)
+
+
+def _csv(found: Assessment | Result) -> str:
+    if isinstance(found, Result):
+        return found.to_csv()
+    return predictions.to_csv(found.predictions, found.fitted.temperature)

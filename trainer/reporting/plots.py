@@ -15,20 +15,23 @@ from matplotlib.ticker import MaxNLocator
 
 from trainer.evaluation import calibration, metrics
 from trainer.evaluation.assessment import Assessment
+from trainer.tasks.report import Chart, number
+from trainer.tasks.task import Result
 
 BLUE, ORANGE, GRAY = "#2f6db3", "#d9772b", "#8a8f98"
 MAX_WRITTEN_CLASSES = 20  # above this the numbers in the cells cannot be read
 MAX_NAMED_CLASSES = 60  # above this a picture that shows all names cannot be read, and in the end not be drawn
+NO_SCORES = ("epoch", "images_per_second", "loss")  # columns of the history
 MAX_CURVES = 8  # above this the lines cannot be distinguished
 
 
 def write_all(
-    folder: Path, history: Mapping[str, Sequence[float]], scores: Mapping[str, Assessment], best: int
+    folder: Path, history: Mapping[str, Sequence[float]], scores: Mapping[str, Assessment | Result], best: int
 ) -> None:
     """Draws all plots of a run into a folder.
 
     It writes curves.png, and for each split confusion-SPLIT.png, recall-SPLIT.png and probabilities-SPLIT.png. There is
-    no confusion matrix of more than metrics.MAX_MATRIX_CLASSES classes.
+    no confusion matrix of more than metrics.MAX_MATRIX_CLASSES classes. Of other tasks it writes charts-SPLIT.png.
 
     Args:
       best: number of the kept epoch, counted from 1.
@@ -36,6 +39,10 @@ def write_all(
     folder.mkdir(parents=True, exist_ok=True)
     _save(curves(history, best), folder / "curves.png")
     for split, result in scores.items():
+        if isinstance(result, Result):
+            if charts := result.report().charts:
+                _save(of_charts(charts, split), folder / f"charts-{split}.png")
+            continue
         if len(result.labels) <= metrics.MAX_MATRIX_CLASSES:
             _save(confusion(result, split), folder / f"confusion-{split}.png")
         _save(recalls(result, split), folder / f"recall-{split}.png")
@@ -43,12 +50,13 @@ def write_all(
 
 
 def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
-    """Plots loss and balanced accuracy by epoch for train and validation.
+    """Plots the loss and the score of each epoch for train and validation.
 
     A line marks the kept epoch.
     """
+    score = next((name for name in history if name not in NO_SCORES and not name.startswith("val_")), "score")
     figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, name in zip(figure.subplots(1, 2), ("loss", "balanced_accuracy"), strict=True):
+    for axes, name in zip(figure.subplots(1, 2), ("loss", score), strict=True):
         for key, label, color in ((name, "train", GRAY), (f"val_{name}", "validation", BLUE)):
             if key in history:
                 axes.plot(history["epoch"], history[key], label=label, color=color, marker=".")
@@ -57,6 +65,34 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # epochs are integers
         axes.legend(frameon=False)
         _plain_axes(axes)
+    return figure
+
+
+def of_charts(charts: Sequence[Chart], split: str) -> Figure:
+    """Plots the charts of a report, at most three in a row."""
+    columns = min(3, len(charts))
+    rows = -(-len(charts) // columns)
+    figure = Figure(figsize=(4.4 * columns, 4.3 * rows), layout="constrained")
+    places = np.ravel(figure.subplots(rows, columns, squeeze=False))
+    for axes, chart in zip(places, charts, strict=False):
+        for line in chart.series:
+            label = line.name if line.value is None else f"{line.name}: {number(line.value)}"
+            if line.points:
+                axes.plot(line.x, line.y, ".", color=BLUE, alpha=0.5, markersize=3, label=label)
+            else:
+                axes.plot(
+                    line.x, line.y, label=label, linewidth=1.2, marker="." if len(line.x) <= calibration.BINS else None
+                )
+        if chart.diagonal:
+            ends = (max(chart.x_range[0], chart.y_range[0]), min(chart.x_range[1], chart.y_range[1]))
+            axes.plot(ends, ends, color=GRAY, linestyle=":", linewidth=1)
+        axes.set(xlabel=chart.axes[0], ylabel=chart.axes[1], title=f"{split}: {chart.title}")
+        axes.title.set_fontsize(10)
+        _plain_axes(axes)
+        if len(chart.series) > 1 or (chart.series and not chart.series[0].points):
+            axes.legend(frameon=False, fontsize=8)
+    for axes in places[len(charts) :]:
+        axes.set_axis_off()
     return figure
 
 

@@ -11,11 +11,42 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.threshold import PLAIN
+from trainer.tasks.report import Table, number, reach, text
+from trainer.tasks.task import Result
 
 MAX_ROWS = 60  # above this the lines leave the screen, and those of the whole split with them
 
 
-def table(found: Assessment) -> str:
+def table(found: Assessment | Result) -> str:
+    """Formats the scores of a split as text for a terminal, those of its parts first."""
+    return _of_report(found) if isinstance(found, Result) else _of_classes(found)
+
+
+def _of_report(found: Result) -> str:
+    report = found.report()
+    lines = [line for shown in report.tables for line in _rows(shown)]
+    width = max(len(headline.name) for headline in report.headlines)
+    for name, value, interval, remark in report.headlines:
+        told = [f"{name:<{width}}  {number(value)}"]
+        told += [reach(interval)] if interval else []
+        lines.append("  ".join([*told, f"({remark})"]))
+    return "\n".join([*lines, *(f"note: {sentence}" for sentence in found.cautions())])
+
+
+def _rows(shown: Table) -> list[str]:
+    """Formats a table; of more than MAX_ROWS rows, the first ones."""
+    cells = [list(shown.columns), *([text(cell) for cell in row] for row in shown.rows[:MAX_ROWS])]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(shown.columns))]
+    lines = []
+    for row in cells:
+        rest = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("  ".join([f"{row[0]:<{widths[0]}}", *rest]))
+    if len(shown.rows) > MAX_ROWS:
+        lines.append(f"These are the first {MAX_ROWS} of {len(shown.rows):,} rows; the report lists all.")
+    return lines
+
+
+def _of_classes(found: Assessment) -> str:
     """Formats the scores of each class and of the split as text for a terminal.
 
     The scores of the split stand next to those of always answering one class. Of more than MAX_ROWS classes, those with
@@ -34,10 +65,10 @@ def table(found: Assessment) -> str:
     for c, label, p, r, f, areas, n in columns:
         if c not in shown:
             continue
-        reach = _reach(intervals.wilson(int(matrix[c, c]), int(n)))
+        recalled = _reach(intervals.wilson(int(matrix[c, c]), int(n)))
         auc, ap = areas or (math.nan, math.nan)
         lines.append(
-            f"{label:<{width}}  {_cell(p):>9}  {_cell(r):>6}  {reach:<11}  {_cell(f):>5}  {_cell(auc):>5}  "
+            f"{label:<{width}}  {_cell(p):>9}  {_cell(r):>6}  {recalled:<11}  {_cell(f):>5}  {_cell(auc):>5}  "
             f"{_cell(ap):>5}  {n:>7}"
         )
     if len(shown) < len(support):

@@ -10,9 +10,10 @@ import tensorflow as tf
 
 from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
+from trainer.tasks.task import Result
 
 
-def write(logs: Path, plots: Path, assessments: Sequence[Assessment], step: int) -> None:
+def write(logs: Path, plots: Path, assessments: Sequence[Assessment | Result], step: int) -> None:
     """Writes the scalars and the plots of each split to LOGS/evaluation-SPLIT.
 
     Args:
@@ -28,8 +29,10 @@ def write(logs: Path, plots: Path, assessments: Sequence[Assessment], step: int)
                 tf.summary.image(picture.stem.removesuffix(f"-{found.split}"), pixels[None])
 
 
-def scalars(found: Assessment) -> dict[str, float]:
+def scalars(found: Assessment | Result) -> dict[str, float]:
     """Returns the scalars by name, without undefined ones."""
+    if isinstance(found, Result):
+        return found.scalars()
     recalls = metrics.recall(found.matrix)
     values = {
         "evaluation/accuracy": metrics.accuracy(found.matrix),

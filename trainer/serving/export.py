@@ -1,7 +1,8 @@
 """Exports a trained model for serving, after a check of its predictions.
 
-A SavedModel takes encoded image bytes and returns labels and probabilities. TFLite and ONNX files take pixels and
-return probabilities. All of them contain the contract's digest and the names of the labels.
+A SavedModel takes encoded image bytes and returns labels and probabilities, or what else the task answers. TFLite and
+ONNX files take pixels and return probabilities or numbers. All of them contain the contract's digest and the names of
+the answers.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from pipelines.core import atomic, wildcards
 from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
-from trainer.evaluation.calibration import UNCALIBRATED, Calibration
-from trainer.models.outputs import probabilities_function
+from trainer.models import alignment
 from trainer.serving import export_check, tflite_onnx
 from trainer.serving.export_check import ExportError, Parity, Samples
 from trainer.serving.serving_module import PixelServing, Serving
+from trainer.tasks import kinds
+from trainer.tasks.task import Fitted
 
 ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # TensorFlow Serving's folder for files outside the graph
 
@@ -33,11 +35,11 @@ ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # TensorFlow Serving's 
 class Format(NamedTuple):
     """Describes one kind of export by two functions and a file suffix.
 
-    write: writes the file or directory. answer: computes the probabilities of samples, float32 (N, C).
+    write: writes the file or directory. answer: computes the output of this name of samples, float32 (N, K).
     """
 
-    write: Callable[[keras.Model, str, Contract, Calibration, Path], None]
-    answer: Callable[[Path, Samples], np.ndarray]
+    write: Callable[[keras.Model, str, Contract, Fitted, Path], None]
+    answer: Callable[[Path, Samples, str], np.ndarray]
     suffix: str  # the end of the file's name; "" for a directory
 
 
@@ -46,16 +48,18 @@ def write(
     data: str,
     contract: Contract,
     path: str,
-    calibration: Calibration = UNCALIBRATED,
+    calibration: Fitted | None = None,
     kind: str = "savedmodel",
 ) -> Parity:
     """Writes the model to `path`, if the export's predictions match the network's.
 
     An earlier export is replaced only when the new one is complete and passed the check. The export's probabilities
-    are calibrated. Its labels are the network's, because a temperature does not change them.
+    are calibrated. Its labels are the network's, because a temperature does not change them. Numbers are in the units
+    of the table.
 
     Args:
       network: trained on `data`, a dataset of `contract`.
+      calibration: what the run fitted; None for nothing.
       path: a directory for "savedmodel", a file for "tflite" and "onnx".
 
     Returns:
@@ -65,19 +69,20 @@ def write(
       TrainerError: something else is at `path`. It stays unchanged.
       ExportError: the probabilities differ too much, or this network cannot be exported. `path` stays unchanged.
     """
-    form = FORMATS[kind]
+    form, task = FORMATS[kind], kinds.of(contract)
+    fitted = task.unfitted(contract) if calibration is None else calibration
     _check_path(path, kind, form.suffix)
     drawn = export_check.samples(data, contract)
-    expected = probabilities_function(network, calibration.temperature)(tf.constant(drawn.images)).numpy()
+    expected = task.answers(network, contract, fitted)(tf.constant(drawn.images)).numpy()
     parent = os.path.dirname(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as temporary:  # same disk: a rename, not a copy
         whole = Path(temporary, "new")
-        _write(form, network, data, contract, calibration, whole)
-        found = export_check.judge(
-            form.answer(whole, drawn), expected, drawn, export_check.tolerance(kind, contract, network, drawn)
-        )
-        export_check.refuse(found, path)
+        _write(form, network, data, contract, fitted, whole)
+        given, scale = form.answer(whole, drawn, task.output), task.scale(fitted)
+        allowed = export_check.tolerance(kind, contract, network, drawn)
+        found = export_check.judge(given / scale, expected / scale, drawn, allowed)
+        export_check.refuse(found, path, task.unit)
         if os.path.lexists(path):
             os.replace(path, Path(temporary, "old"))
         os.replace(whole, path)
@@ -97,16 +102,14 @@ def rehearse(network: keras.Model, data: str, contract: Contract) -> None:
         write(network, data, contract, os.path.join(folder, "saved_model"))
 
 
-def _write(
-    form: Format, network: keras.Model, data: str, contract: Contract, calibration: Calibration, path: Path
-) -> None:
+def _write(form: Format, network: keras.Model, data: str, contract: Contract, fitted: Fitted, path: Path) -> None:
     """Calls `form.write`.
 
     Raises:
       ExportError: TensorFlow or a converter cannot export this network.
     """
     try:
-        form.write(network, data, contract, calibration, path)
+        form.write(network, data, contract, fitted, path)
     except (OSError, MemoryError, RuntimeError, tf.errors.OpError, ShardmillError):
         raise
     except Exception as e:  # each converter has its own types, and most faults are a ValueError or a TypeError
@@ -118,40 +121,37 @@ def _write(
         ) from e
 
 
-def about(contract: Contract, calibration: Calibration) -> dict[str, Any]:
+def about(contract: Contract, fitted: Fitted) -> dict[str, Any]:
     """Returns the metadata that an export contains, as values for JSON."""
     return {
         "contract_digest": contract.digest,
         "dataset": contract.name,
-        "labels": list(contract.labels),
+        "labels": list(alignment.names(contract)),
         "image_shape": list(contract.image_shape),
         "channel_order": contract.channel_order,
         "resize": dict(contract.resize),
         "decode": dict(contract.decode),
-        "temperature": calibration.temperature,
-        "threshold": calibration.to_dict()["threshold"],
+        **kinds.of(contract).about(contract, fitted),
     }
 
 
-def _write_savedmodel(
-    network: keras.Model, data: str, contract: Contract, calibration: Calibration, path: Path
-) -> None:
-    serving = Serving(network, data, contract, calibration)
+def _write_savedmodel(network: keras.Model, data: str, contract: Contract, fitted: Fitted, path: Path) -> None:
+    serving = Serving(network, data, contract, fitted)
     signatures = {"serving_default": serving.serve, "about": serving.about}
     tf.saved_model.save(serving, str(path), signatures=signatures)
     extra = path / ABOUT
     extra.parent.mkdir()
-    atomic.write_text(extra, atomic.to_json(about(contract, calibration)))
+    atomic.write_text(extra, atomic.to_json(about(contract, fitted)))
 
 
-def _answer_savedmodel(path: Path, drawn: Samples) -> np.ndarray:
+def _answer_savedmodel(path: Path, drawn: Samples, output: str) -> np.ndarray:
     serve = tf.saved_model.load(wildcards.hidden(str(path))).signatures["serving_default"]
-    return np.asarray(serve(image_bytes=tf.constant(drawn.encoded))["probabilities"])
+    return np.asarray(serve(image_bytes=tf.constant(drawn.encoded))[output])
 
 
 def _write_pixels(write: Callable[[PixelServing, dict[str, Any], Path], None]) -> Callable[..., None]:
-    def written(network: keras.Model, _: str, contract: Contract, calibration: Calibration, path: Path) -> None:
-        write(PixelServing(network, contract, calibration), about(contract, calibration), path)
+    def written(network: keras.Model, _: str, contract: Contract, fitted: Fitted, path: Path) -> None:
+        write(PixelServing(network, contract, fitted), about(contract, fitted), path)
 
     return written
 
@@ -171,12 +171,12 @@ FORMATS = {
     "savedmodel": Format(_write_savedmodel, _answer_savedmodel, ""),
     "tflite": Format(
         _write_pixels(tflite_onnx.write_tflite),
-        lambda path, drawn: tflite_onnx.answer_tflite(path, drawn.pixels),
+        lambda path, drawn, output: tflite_onnx.answer_tflite(path, drawn.pixels, output),
         ".tflite",
     ),
     "onnx": Format(
         _write_pixels(tflite_onnx.write_onnx),
-        lambda path, drawn: tflite_onnx.answer_onnx(path, drawn.pixels),
+        lambda path, drawn, output: tflite_onnx.answer_onnx(path, drawn.pixels, output),
         ".onnx",
     ),
 }

@@ -30,6 +30,7 @@ SPLITS = ("test", "validation")  # tried first, then any split that holds record
 # Kernels differ by far less than EXACT, most often by under 1e-6. Rounding to half precision changes a value by up to
 # 2**-11 of it, and a second JPEG compression changes pixels by one or two levels.
 EXACT, ROUNDED = 1e-3, 1e-2
+PROBABILITY = "in a probability"
 MAX_SOURCE_BYTES = 256 << 20  # the same as the default of `prepare --max-file-bytes`
 
 
@@ -52,7 +53,7 @@ class Samples:
 class Parity(NamedTuple):
     """Holds the result of the check.
 
-    difference: the greatest absolute difference of a probability. tolerance: the greatest difference that is allowed.
+    difference: the greatest absolute difference of an answer. tolerance: the greatest difference that is allowed.
     records: the number of records compared. originals: how many of them were sent as their source file.
     """
 
@@ -61,11 +62,16 @@ class Parity(NamedTuple):
     records: int
     originals: int
 
-    def sentence(self) -> str:
-        """Returns the result as one sentence for the user."""
+    def sentence(self, unit: str = PROBABILITY) -> str:
+        """Returns the result as one sentence for the user.
+
+        Args:
+          unit: what the difference is measured in.
+        """
+        what, unit = ("probabilities", "") if unit == PROBABILITY else ("answers", f" {unit}")
         return (
-            f"{self.records} records, {self.originals} of them from their source files: probabilities differ from the "
-            f"trained network's by at most {self.difference:.2g} (allowed: {self.tolerance:g})"
+            f"{self.records} records, {self.originals} of them from their source files: {what} differ from the "
+            f"trained network's by at most {self.difference:.2g}{unit} (allowed: {self.tolerance:g})"
         )
 
 
@@ -108,7 +114,7 @@ def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
 
 
 def judge(given: np.ndarray, expected: np.ndarray, drawn: Samples, tolerance: float) -> Parity:
-    """Compares the probabilities of the export and of the network, both float (N, C)."""
+    """Compares the answers of the export and of the network, both float (N, K)."""
     difference = (
         float(np.abs(np.asarray(given, np.float64) - expected).max()) if given.shape == expected.shape else np.inf
     )
@@ -119,12 +125,16 @@ class ExportError(TrainerError):
     """Says that a network has no export, or that the export answers otherwise."""
 
 
-def refuse(found: Parity, path: str) -> None:
-    """Raises ExportError if the difference is above the tolerance or NaN."""
+def refuse(found: Parity, path: str, unit: str = PROBABILITY) -> None:
+    """Raises ExportError if the difference is above the tolerance or NaN.
+
+    Args:
+      unit: what the difference is measured in.
+    """
     if not found.difference <= found.tolerance:
         raise ExportError(
             f"Nothing is written to {path!r}: on {found.records} records ({found.originals} from their source files) "
-            f"the export differs from the trained network by {found.difference:.3g} in a probability; "
+            f"the export differs from the trained network by {found.difference:.3g} {unit}; "
             f"{found.tolerance:g} is allowed. The dataset's transform graph does not give its records: prepare the "
             "dataset again."
         )

@@ -11,13 +11,15 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import graph_check
+from pipelines.contract.task import CLASSES
 from pipelines.core.terminal import stderr_held
 from pipelines.core.urls import is_remote
 from pipelines.images import file_reader
@@ -28,6 +30,8 @@ from pipelines.images.source_policy import from_notes
 from trainer.config import TrainerError
 from trainer.run_dir import Run
 from trainer.serving.predict_config import FileBounds
+from trainer.tasks import kinds
+from trainer.tasks.task import Task
 
 BATCH = 32
 STANDARD_INPUT = "-"
@@ -37,20 +41,28 @@ ABOUT = os.path.join("assets.extra", "shardmill.json")  # the metadata that `exp
 class Model(NamedTuple):
     """Holds a loaded SavedModel.
 
-    labels: class names in the order of the ids.
+    labels: names of the classes in the order of the ids, or of what else is answered.
     spec: how the model's dataset decodes and resizes an image.
-    serve: maps a list of B encoded images to probabilities, float32 (B, C).
+    serve: maps a list of B encoded images to probabilities, float32 (B, C), or to the answers of another task.
+    about: the metadata of the export.
     """
 
     labels: tuple[str, ...]
     spec: ImageSpec
     serve: Callable[[list[bytes]], np.ndarray]
+    about: Mapping[str, Any] = MappingProxyType({})
+
+    @property
+    def task(self) -> Task:
+        """Returns what is particular to the kind of the answers."""
+        return kinds.KINDS[self.about.get("task", {}).get("kind", CLASSES)]
 
 
 class Answer(NamedTuple):
     """Holds the prediction for one file.
 
-    probabilities: float32 (C,), or None if the file could not be read; then `error` says why.
+    probabilities: float32 (C,), or the answers of another task. None if the file could not be read; then `error` says
+    why.
     """
 
     path: str
@@ -98,24 +110,27 @@ def load(directory: str) -> Model:
             f"The SavedModel in {path!r} was not written by this trainer: it has the signatures "
             f"{', '.join(loaded.signatures) or 'none'}. Export the model again with `python -m trainer export`."
         )
-    spec = _spec(os.path.join(path, ABOUT))
+    about, spec = _about(os.path.join(path, ABOUT))
     labels = tuple(label.decode("utf-8") for label in loaded.signatures["about"]()["labels"].numpy())
 
     def serve(encoded: list[bytes]) -> np.ndarray:
-        return np.asarray(loaded.signatures["serving_default"](image_bytes=tf.constant(encoded))["probabilities"])
+        return np.asarray(loaded.signatures["serving_default"](image_bytes=tf.constant(encoded))[model.task.output])
 
-    return Model(labels, spec, serve)
+    model = Model(labels, spec, serve, about)
+    return model
 
 
-def _spec(about: str) -> ImageSpec:
-    """Reads from an export's metadata how images are decoded and resized."""
+def _about(about: str) -> tuple[dict[str, Any], ImageSpec]:
+    """Reads the metadata of an export, and how images are decoded and resized."""
     try:
         with open(about, encoding="utf-8") as file:
             content = json.load(file)
+        if content.get("task", {}).get("kind", CLASSES) not in kinds.KINDS:
+            raise ValueError(f"a task that this version does not know: {content['task']['kind']!r}")
         height, width, _ = map(int, content["image_shape"])
         resize, decode = content["resize"], content["decode"]
         red, green, blue = map(int, decode["background"])
-        return ImageSpec(
+        return content, ImageSpec(
             height,
             width,
             str(resize["mode"]),
@@ -162,25 +177,24 @@ def error_line(answer: Answer) -> str:
 
 
 def text_line(model: Model, answer: Answer) -> str:
-    """Formats a prediction as path, label and probability, separated by tabs."""
-    values = np.asarray(answer.probabilities)
-    best = int(values.argmax())
-    return f"{_shown(answer.path)}\t{model.labels[best]}\t{float(values[best]):.4f}"
+    """Formats a prediction as path, label and probability, separated by tabs.
+
+    Other tasks have a part for each label or number.
+    """
+    return f"{_shown(answer.path)}\t{model.task.in_words(model.labels, np.asarray(answer.probabilities), model.about)}"
 
 
 def json_line(model: Model, answer: Answer) -> str:
     """Formats a prediction as a JSON object.
 
-    Its keys are path, label, probability and probabilities, or path and error if the file could not be read.
+    Its keys are path, label, probability and probabilities, or path and error if the file could not be read. Of labels
+    they are path, labels and probabilities, and of numbers path and values.
     """
     content: dict[str, Any] = {"path": _shown(answer.path)}
     if answer.probabilities is None:
         content["error"] = answer.error
     else:
-        values = [float(p) for p in answer.probabilities]
-        best = int(np.argmax(values))
-        content |= {"label": model.labels[best], "probability": values[best]}
-        content["probabilities"] = dict(zip(model.labels, values, strict=True))
+        content |= model.task.in_json(model.labels, answer.probabilities, model.about)
     return json.dumps(content, ensure_ascii=False)
 
 

@@ -1,4 +1,6 @@
-"""Builds the tf.Module of an export, from images to calibrated probabilities.
+"""Builds the tf.Module of an export, from images to answers.
+
+Answers are calibrated probabilities, or numbers.
 
 Encoded images are preprocessed by the TensorFlow Transform graph that also made the records, so that serving cannot
 differ from training; `export_check` measures this. Runtimes without image decoders get pixels, which the module only
@@ -12,9 +14,10 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer.evaluation.calibration import Calibration
-from trainer.models.outputs import probabilities_function
+from trainer.models import alignment
 from trainer.serving import format_check
+from trainer.tasks import kinds
+from trainer.tasks.task import Fitted
 
 
 class Serving(tf.Module):
@@ -23,48 +26,49 @@ class Serving(tf.Module):
     `about()` returns the labels and the contract's digest to a client that has only the model.
     """
 
-    def __init__(self, network: keras.Model, data: str, contract: Contract, calibration: Calibration) -> None:
+    def __init__(self, network: keras.Model, data: str, contract: Contract, fitted: Fitted) -> None:
         super().__init__(name="serving")
         self.transform, self._images = contracts.load_transform(data)
         self.parameters = [variable.value for variable in network.variables]  # tf.Module tracks and saves these
-        self.labels = tf.constant(contract.labels)
+        self.labels = tf.constant(alignment.names(contract))
         self._digest = contract.digest
-        self._probabilities = probabilities_function(network, calibration.temperature)
+        self._task, self._fitted = kinds.of(contract), fitted
+        self._answers = self._task.answers(network, contract, fitted)
 
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.string, name="image_bytes")], autograph=False)
     def serve(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Predicts the labels of encoded images, string (B,).
+        """Predicts the answers for encoded images, string (B,).
 
         The images of one batch may differ in size. They are JPEG, PNG or WebP; see `format_check`.
 
         Returns:
-          label: string (B,). label_id: int64 (B,). probabilities: float32 (B, C), in the order of the ids.
+          Of classes, label: string (B,). label_id: int64 (B,). probabilities: float32 (B, C), in the order of the ids.
+          Of labels, probabilities: float32 (B, K), and answers: bool (B, K). Of numbers, values: float32 (B, K).
 
         Raises, when the graph runs:
           tf.errors.InvalidArgumentError: an image cannot be read; then no image of the batch gets a prediction.
         """
         encoded = tf.map_fn(format_check.checked, image_bytes)
-        probabilities = self._probabilities(self._images(encoded))
-        ids = tf.argmax(probabilities, axis=-1)
-        return {"label": tf.gather(self.labels, ids), "label_id": ids, "probabilities": probabilities}
+        return self._task.served(self._answers(self._images(encoded)), self.labels, self._fitted)
 
     @tf.function(input_signature=[], autograph=False)
     def about(self) -> dict[str, tf.Tensor]:
-        """Returns the labels, string (C,) in order of the ids, and the contract's digest."""
+        """Returns the names of the answers, string (K,), and the contract's digest."""
         return {"labels": tf.identity(self.labels), "contract_digest": tf.constant(self._digest)}
 
 
 class PixelServing(tf.Module):
     """Serves pixels, for TFLite and ONNX: `serve(pixels)`."""
 
-    def __init__(self, network: keras.Model, contract: Contract, calibration: Calibration) -> None:
+    def __init__(self, network: keras.Model, contract: Contract, fitted: Fitted) -> None:
         super().__init__(name="serving")
         self.parameters = [variable.value for variable in network.variables]
-        probabilities = probabilities_function(network, calibration.temperature)
+        task = kinds.of(contract)
+        answers = task.answers(network, contract, fitted)
         spec = tf.TensorSpec((None, *contract.image_shape), tf.uint8, name="pixels")
-        # pixels uint8 (B, H, W, 3), RGB, in the contract's size -> probabilities float32 (B, C)
+        # pixels uint8 (B, H, W, 3), RGB, in the contract's size -> float32 (B, K)
         self.serve = tf.function(
-            lambda pixels: {"probabilities": probabilities(contracts.normalize(contract, pixels))},
+            lambda pixels: {task.output: answers(contracts.normalize(contract, pixels))},
             input_signature=[spec],
             autograph=False,
         )

@@ -1,4 +1,4 @@
-"""Writes and runs TFLite and ONNX files, which map pixels to probabilities.
+"""Writes and runs TFLite and ONNX files, which map pixels to answers.
 
 Neither runtime decodes images. Both files contain the labels, the contract's digest and how an image must be resized.
 ONNX holds this as metadata. TFLite holds it as `shardmill.json` in a zip after the model, which is where TFLite's tools
@@ -34,14 +34,14 @@ def write_tflite(serving: PixelServing, about: dict[str, Any], path: Path) -> No
     path.write_bytes(converter.convert() + _associated(about))
 
 
-def answer_tflite(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """Computes the probabilities of pixels with a TFLite file.
+def answer_tflite(path: Path, pixels: np.ndarray, output: str = "probabilities") -> np.ndarray:
+    """Computes the answers for pixels with a TFLite file.
 
     Args:
-      pixels: uint8 (N, H, W, 3).
+      pixels: uint8 (N, H, W, 3). output: the name of the answers.
 
     Returns:
-      Probabilities, float32 (N, C).
+      float32 (N, K).
 
     Raises:
       TrainerError: as `portable_file.tflite`.
@@ -49,7 +49,7 @@ def answer_tflite(path: Path, pixels: np.ndarray) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # tf.lite warns that it moves to a separate package
         interpreter = tf.lite.Interpreter(model_content=portable_file.tflite(path))
-    return np.asarray(interpreter.get_signature_runner("serving_default")(pixels=pixels)["probabilities"])
+    return np.asarray(interpreter.get_signature_runner("serving_default")(pixels=pixels)[output])
 
 
 def write_onnx(serving: PixelServing, about: dict[str, Any], path: Path) -> None:
@@ -70,14 +70,14 @@ def write_onnx(serving: PixelServing, about: dict[str, Any], path: Path) -> None
     path.write_bytes(model.SerializeToString())
 
 
-def answer_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
-    """Computes the probabilities of pixels with an ONNX file.
+def answer_onnx(path: Path, pixels: np.ndarray, output: str = "probabilities") -> np.ndarray:
+    """Computes the answers for pixels with an ONNX file.
 
     Args:
-      pixels: uint8 (N, H, W, 3).
+      pixels: uint8 (N, H, W, 3). output: the name of the answers.
 
     Returns:
-      Probabilities, float32 (N, C).
+      float32 (N, K).
 
     Raises:
       TrainerError: onnx or onnxruntime is not installed, or as `portable_file.onnx`.
@@ -89,7 +89,7 @@ def answer_onnx(path: Path, pixels: np.ndarray) -> np.ndarray:
     except ImportError as e:
         raise TrainerError(ONNX_NEEDED.format(error=e)) from e
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(["probabilities"], {"pixels": pixels})[0])
+    return np.asarray(session.run([output], {"pixels": pixels})[0])
 
 
 def _associated(about: dict[str, Any]) -> bytes:

@@ -30,7 +30,10 @@ class Augmentation(layers.Layer):
     def __init__(self, config: TrainConfig, contract: Contract) -> None:
         super().__init__(name="augmentation", dtype="float32")
         self._contract = contract
-        self._chosen = tf.constant(chosen(config, contract))  # (C,) the classes that flip and RandAugment apply to
+        some = chosen(config, contract) if config.augment_classes else None
+        self._chosen = (
+            None if some is None else tf.constant(some)
+        )  # (C,) the classes that flip and RandAugment apply to
         self.flip = layers.RandomFlip("horizontal", seed=config.seed, dtype="float32") if config.flip else None
         self.rand_augment = self.mixup = self.cutmix = self.coin = None
         if config.rand_augment:
@@ -49,8 +52,8 @@ class Augmentation(layers.Layer):
 
         Args:
           images: float32 (B, H, W, 3), normalized.
-          labels: int64 (B,).
-          targets: float32 (B, C).
+          labels: int64 (B,), or float32 (B, K) of tasks without classes.
+          targets: float32 (B, T).
         """
         changed = images
         if self.rand_augment is not None:
@@ -58,7 +61,9 @@ class Augmentation(layers.Layer):
             changed = contracts.normalize(self._contract, pixels)
         if self.flip is not None:
             changed = self.flip(changed, training=True)
-        if changed is not images:
+        if self._chosen is None:
+            images = changed
+        elif changed is not images:
             images = tf.where(tf.gather(self._chosen, labels)[:, None, None, None], changed, images)
         return self._mixed(images, targets)
 

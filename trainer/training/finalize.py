@@ -19,18 +19,16 @@ from pipelines.contract import Contract
 from pipelines.core import atomic
 from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig
-from trainer.evaluation import evaluate, inference
-from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.calibration import UNCALIBRATED, Calibration
-from trainer.evaluation.predictions import Predictions
+from trainer.evaluation import evaluate
 from trainer.models import pretrained
 from trainer.reporting import evaluation_files, plots, score_table, tensorboard
 from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import ExportError, Parity
+from trainer.tasks import kinds
 from trainer.training.history import Progress
 
-FEW_IMAGES = 1000  # for each class: below it, published weights are worth a try first
+FEW_IMAGES = 1000  # for each class or label: below it, published weights are worth a try first
 _log = logging.getLogger(__name__)
 
 
@@ -56,14 +54,14 @@ def write(
     """
     with run_dir.writing(run.model):
         network.save(run.model)
+    task = kinds.of(contract)
     found = {
-        split: inference.predict(network, config.data, split, evaluate.EVALUATION_BATCH)
-        for split in evaluated(contract)
+        split: task.predict(network, config.data, split, evaluate.EVALUATION_BATCH) for split in evaluated(contract)
     }
     calibration = _calibrate(config, contract, found)
     with run_dir.writing(run.calibration):
         atomic.write_text(run.calibration, calibration.to_json())
-    scores = {split: Assessment(split, p, calibration) for split, p in found.items()}
+    scores = {split: task.assess(split, p, calibration) for split, p in found.items()}
     with run_dir.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     with run_dir.writing(run.logs):
@@ -75,8 +73,9 @@ def write(
     with run_dir.writing(run.metrics):
         atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)
-    said = served.sentence() if isinstance(served, Parity) else ""
-    for line in summary(run, scores, progress.best_epoch, said, config.validation):
+    said = served.sentence(task.unit) if isinstance(served, Parity) else ""
+    chosen = f"{task.kept.best} on {config.validation!r}" if config.validation != NO_VALIDATION else "the last one"
+    for line in summary(run, scores, progress.best_epoch, said, chosen):
         _log.info("%s", line)
     if isinstance(served, ExportError):
         raise ExportError(f"The run is complete and evaluated, but has no export. {served}") from served
@@ -86,7 +85,7 @@ def write(
 
 
 def _export(
-    config: TrainConfig, contract: Contract, network: keras.Model, run: Run, calibration: Calibration
+    config: TrainConfig, contract: Contract, network: keras.Model, run: Run, calibration: Any
 ) -> Parity | ExportError:
     """Exports the network; returns what was measured, or why there is no export."""
     try:
@@ -101,19 +100,18 @@ def evaluated(contract: Contract) -> list[str]:
     return [name for name, split in sorted(contract.splits.items()) if name != TRAIN_SPLIT and split.records]
 
 
-def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Predictions]) -> Calibration:
-    """Fits the calibration on the validation split.
+def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Any]) -> Any:
+    """Fits the calibration and thresholds on the validation split.
 
     Without a validation split nothing is fitted, because the other splits have to judge the calibration.
     """
+    task = kinds.of(contract)
     if config.validation not in found:
-        return UNCALIBRATED
-    return evaluate.calibrate(found[config.validation], config.validation, contract)
+        return task.unfitted(contract)
+    return task.fit(found[config.validation], config.validation, contract)
 
 
-def write_page(
-    config: TrainConfig, network: keras.Model, run: Run, progress: Progress, scores: dict[str, Assessment]
-) -> None:
+def write_page(config: TrainConfig, network: keras.Model, run: Run, progress: Progress, scores: dict[str, Any]) -> None:
     """Writes evaluation.html and the predictions of each split next to it."""
     facts = {
         "network": f"{config.model}, {network.count_params():,} parameters",
@@ -124,7 +122,7 @@ def write_page(
 
 
 def metrics(
-    config: TrainConfig, contract: Contract, network: keras.Model, progress: Progress, scores: dict[str, Assessment]
+    config: TrainConfig, contract: Contract, network: keras.Model, progress: Progress, scores: dict[str, Any]
 ) -> dict[str, Any]:
     """Returns the content of metrics.json."""
     return {
@@ -133,7 +131,7 @@ def metrics(
         "seed": config.seed,
         "epochs": {"asked": config.epochs, "run": progress.trained_epochs(), "kept": progress.best_epoch},
         "dataset": run_dir.dataset_digests(contract),
-        "labels": list(contract.labels),
+        **evaluation_files.answers(contract),
         "train_records": contract.split(TRAIN_SPLIT).records,
         "splits": evaluation_files.splits(list(scores.values())),
         "versions": run_dir.versions(tf, keras, np),
@@ -142,11 +140,11 @@ def metrics(
 
 def better_start(config: TrainConfig, contract: Contract) -> str:
     """Returns what would suit few images better; "" if there is nothing to say."""
-    each = sum(contract.split(TRAIN_SPLIT).natural.values()) / len(contract.labels)
+    each, what = kinds.of(contract).few_images(contract)
     if config.init_weights or each >= FEW_IMAGES:
         return ""
     return (
-        f"This network began with random weights and had {each:,.0f} train images for each class. With so few, weights "
+        f"This network began with random weights and had {each:,.0f} {what}. With so few, weights "
         "that were trained on ImageNet are usually much better (docs/training.md has figures). To try them"
         + (", prepare with --size 224x224 first, then" if min(contract.image_shape[:2]) < pretrained.SMALL else "")
         + ":\n"
@@ -160,12 +158,15 @@ def kept(epoch: int) -> str:
     return f"the weights of epoch {epoch}" if epoch else "the weights of the fitted head, before the first epoch"
 
 
-def summary(run: Run, scores: dict[str, Assessment], best: int, served: str, split: str) -> list[str]:
+def summary(run: Run, scores: dict[str, Any], best: int, served: str, chosen: str) -> list[str]:
     """Returns the lines that the command prints at the end.
 
     They are the scores of each split and the paths of all results.
+
+    Args:
+      best: the kept epoch. chosen: why it was.
+      served: the result of the check of the export; "" without one.
     """
-    chosen = f"the best balanced accuracy on {split!r}" if split != NO_VALIDATION else "the last one"
     lines = [f"kept {kept(best)}: {chosen}"]
     for name, result in scores.items():
         lines.append(f"\n{name}, {result.records} records\n{score_table.table(result)}")

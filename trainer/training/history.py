@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from pipelines.core import atomic
 from trainer import run_dir
+from trainer.tasks.classes import Classes
+from trainer.tasks.task import Kept
 
 _log = logging.getLogger(__name__)
 
@@ -22,7 +24,8 @@ _log = logging.getLogger(__name__)
 class Progress:
     """Logs a line and appends a row after each epoch; keeps the best weights.
 
-    The best epoch has the highest validation balanced accuracy, and among equal ones the lowest validation loss.
+    The best epoch has the best validation score, such as the highest balanced accuracy, and among equal ones the lowest
+    validation loss.
     Without a validation split the last epoch is the best. `exhausted` is true after `patience` epochs without a better
     one.
     """
@@ -35,6 +38,7 @@ class Progress:
         records: int,
         patience: int,
         run: run_dir.Run | None,
+        kept: Kept = Classes.kept,
     ) -> None:
         """Starts with an empty history.
 
@@ -45,7 +49,9 @@ class Progress:
           records: number of records of the train split; an epoch never reads more.
           patience: number of epochs without a better one after which training ends; 0 for no limit.
           run: the run directory; None to write nothing.
+          kept: the score by which the best epoch is chosen.
         """
+        self.kept = kept
         self.network, self.epochs, self.batch_size, self.records, self.patience = (
             network, epochs, batch_size, records, patience,
         )  # fmt: skip
@@ -111,7 +117,8 @@ class Progress:
         return {name: [row[name] for row in self.rows] for name in self.rows[0]} if self.rows else {}
 
     def _keep_if_better(self, epoch: int, values: dict[str, float]) -> bool:
-        rank = (values.get("val_balanced_accuracy", float(epoch)), -values.get("val_loss", 0.0))
+        score = f"val_{self.kept.name}"
+        rank = (self.kept.rank(values[score]) if score in values else float(epoch), -values.get("val_loss", 0.0))
         if not rank > self._best:
             return False
         self._best, self.best_epoch = rank, epoch
@@ -122,7 +129,8 @@ class Progress:
         parts = [f"epoch {int(row['epoch']):>{len(str(self.epochs))}}/{self.epochs}", f"loss {row['loss']:.4f}"]
         if "val_loss" in row:
             parts.append(f"val loss {row['val_loss']:.4f}")
-            parts.append(f"val balanced accuracy {row['val_balanced_accuracy']:.4f}{' *' if better else '  '}")
+            value = row[f"val_{self.kept.name}"]
+            parts.append(f"val {self.kept.words} {value:.4f}{' *' if better else '  '}")
         return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s"])
 
     def _write(self) -> None:

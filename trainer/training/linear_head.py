@@ -20,7 +20,8 @@ from pipelines.contract import Contract
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset
 from trainer.models.backbone import Backbone
-from trainer.training import augmentation, losses
+from trainer.tasks.classes import class_weights, log_priors
+from trainer.training import augmentation
 
 _log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def class_factors(config: TrainConfig, contract: Contract) -> np.ndarray:
     drawn = class_sampling.epoch_counts(contract, config.resample)
     factors = np.array([d / s if s else 0.0 for d, s in zip(drawn, stored, strict=True)])
     if config.loss == "weighted":
-        factors = factors * losses.class_weights(class_sampling.priors(contract, config.resample))
+        factors = factors * class_weights(class_sampling.priors(contract, config.resample))
     return factors
 
 
@@ -181,7 +182,7 @@ def _balanced_loss(scores: np.ndarray, labels: np.ndarray) -> float:
 
 def _shift(config: TrainConfig, priors: list[float]) -> np.ndarray:
     adjusted = config.loss == "logit-adjusted"
-    return np.array(losses.log_priors(priors)) if adjusted else np.zeros(len(priors))
+    return np.array(log_priors(priors)) if adjusted else np.zeros(len(priors))
 
 
 def _function(network: keras.Model, head: keras.layers.Layer) -> tf.types.experimental.PolymorphicFunction:

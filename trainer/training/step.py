@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +17,13 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainConfig, unfrozen_layers
-from trainer.data import class_sampling
 from trainer.devices import distribution, mixed_precision
 from trainer.models import build as models
 from trainer.models.backbone import Backbone, freeze_batch_norm
-from trainer.training import losses, optimizers
+from trainer.tasks import kinds
+from trainer.training import optimizers
 from trainer.training.augmentation import Augmentation
-from trainer.training.keras_metrics import BalancedAccuracy, RunningMean
+from trainer.training.keras_metrics import RunningMean
 
 INPUT, LOSS, GRADIENT = 1, 2, 4  # bits: which part of a step is not finite
 KINDS = 8
@@ -74,9 +75,10 @@ class TrainedModel(keras.Model):
         same = tf.VariableAggregation.ONLY_FIRST_REPLICA
         self.fault = tf.Variable(0, trainable=False, dtype=tf.int64, aggregation=same)
         self.done = tf.Variable(0, trainable=False, dtype=tf.int64, aggregation=same)
-        self.classes = len(contract.labels)
+        task = kinds.of(contract)
+        self.targets, self.kept = functools.partial(task.targets, contract), task.kept
         self.mean_loss = RunningMean("mean_loss")
-        self.balanced_accuracy = BalancedAccuracy(self.classes)
+        self.score = task.metric(contract, models.gives_logits(network, task.activation))
 
     def build(self, _: Any) -> None:
         """Does nothing: the network is built already."""
@@ -94,7 +96,7 @@ class TrainedModel(keras.Model):
           records: number of records that count, from `distribution.divided`; None on one device.
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        inputs, targets = self.augmentation(self.dequantize(images), labels, self._targets(labels, weights))
+        inputs, targets = self.augmentation(self.dequantize(images), labels, self.targets(labels, weights))
         optimizer = self.optimizer if self.head_optimizer is None or not self.frozen else self.head_optimizer
         with tf.GradientTape() as tape:
             scores = self.network(inputs, training=True)
@@ -103,7 +105,7 @@ class TrainedModel(keras.Model):
         variables = self.trainable_variables
         gradients = tape.gradient(objective, variables)
         broken = _not_finite([images] if weights is None else [images, weights])
-        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.counts(labels, scores), broken]
+        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.score.counts(labels, scores), broken]
         (loss, *gradients), (count, right, broken) = distribution.together(records, [loss, *gradients], counts)
         self._note_fault(broken, loss, gradients, mixed_precision.overflows(optimizer))
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
@@ -119,20 +121,20 @@ class TrainedModel(keras.Model):
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
         scores = self(images, training=False)
-        loss = self.compute_loss(images, self._targets(labels, weights), scores, training=False)
-        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.balanced_accuracy.counts(labels, scores)]
+        loss = self.compute_loss(images, self.targets(labels, weights), scores, training=False)
+        counts = [tf.cast(tf.shape(labels)[0], tf.float32), self.score.counts(labels, scores)]
         (loss,), (count, right) = distribution.together(records, [loss], counts)
         self._count(loss, count, right)
         return {"loss": loss}
 
     def results(self) -> dict[str, float]:
         """Returns the metrics over the batches since the last reset."""
-        return {"balanced_accuracy": float(self.balanced_accuracy.result()), "loss": float(self.mean_loss.result())}
+        return {self.kept.name: float(self.score.result()), "loss": float(self.mean_loss.result())}
 
     def reset(self) -> None:
         """Sets the metrics back to zero."""
         self.mean_loss.reset_state()
-        self.balanced_accuracy.reset_state()
+        self.score.reset_state()
 
     def enter(self, epoch: int) -> bool:
         """Freezes or unfreezes the backbone for this epoch, counted from 0.
@@ -171,16 +173,11 @@ class TrainedModel(keras.Model):
 
     def metric_variables(self) -> list[keras.Variable]:
         """Returns the variables of the metrics, which an unfinished epoch has changed."""
-        return [*self.mean_loss.variables, *self.balanced_accuracy.variables]
-
-    def _targets(self, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
-        """Returns the targets float32 (B, C): the weight of each record on its class."""
-        targets = tf.one_hot(labels, self.classes)
-        return targets if weights is None else targets * weights[:, None]
+        return [*self.mean_loss.variables, *self.score.variables]
 
     def _count(self, loss: tf.Tensor, count: tf.Tensor, right: tf.Tensor) -> None:
         self.mean_loss.update_state(loss, sample_weight=count)
-        self.balanced_accuracy.add(right)
+        self.score.add(right)
 
     def _note_fault(self, broken: tf.Tensor, loss: tf.Tensor, gradients: list[Any], skips: tf.Tensor | bool) -> None:
         """Stores the step in `fault` if it is the first with a non-finite number.
@@ -225,16 +222,10 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     """
     if config.batch_norm == "freeze" or (config.batch_norm == "auto" and config.init_weights):
         freeze_batch_norm(network)
-    training = TrainedModel(config, contract, network)
+    training, task = TrainedModel(config, contract, network), kinds.of(contract)
     training.compile(
         optimizer=mixed_precision.scaled(config, optimizers.optimizer(config, steps, network.trainable_variables)),
-        loss=losses.ClassLoss(
-            config.loss,
-            class_sampling.priors(contract, config.resample),
-            from_logits=models.gives_logits(network),
-            gamma=config.focal_gamma,
-            smoothing=config.label_smoothing,
-        ),
+        loss=task.loss(config, contract, models.gives_logits(network, task.activation)),
         jit_compile=False,
     )
     # The optimizer is built now, so that a checkpoint can be restored before the first step.

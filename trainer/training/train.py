@@ -25,16 +25,16 @@ import pipelines
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.tensors import check_transform
-from pipelines.core.text import listed
 from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
-from trainer.data import class_sampling, dataset, integrity
+from trainer.data import dataset, integrity
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate
 from trainer.models import build, pretrained
 from trainer.serving import export
+from trainer.tasks import kinds
 from trainer.training import augmentation, checkpoint_file, finalize, linear_head, loop, nonfinite, resume
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel, training_model
@@ -90,9 +90,9 @@ def _train(
             export.rehearse(network, config.data, contract)
         _begin(config, contract, run)
     _log.info(
-        "%s, %s parameters, on %r: %s %s records of %d classes%s",
+        "%s, %s parameters, on %r: %s %s records of %s%s",
         network.name, f"{network.count_params():,}", contract.name,
-        f"{contract.split(TRAIN_SPLIT).records:,}", TRAIN_SPLIT, len(contract.labels),
+        f"{contract.split(TRAIN_SPLIT).records:,}", TRAIN_SPLIT, kinds.of(contract).described(contract),
         f", on {used.num_replicas_in_sync} replicas of {of} workers" if config.strategy != "one" else "",
     )  # fmt: skip
     for warning in warnings:
@@ -113,9 +113,10 @@ def _checked(config: TrainConfig, contract: Contract) -> list[str]:
       TrainerError, ContractError: as `train`.
     """
     _check_splits(config, contract)
+    about_task = kinds.of(contract).check(config, contract)
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     warnings = [
-        *class_sampling.check(config, contract), *augmentation.warnings(config), *_absent_classes(contract),
+        *about_task, *augmentation.warnings(config),
         *pretrained.warnings(config.model, config.init_weights, contract),
         *mixed_precision.warnings(config),
     ]  # fmt: skip
@@ -173,22 +174,6 @@ def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:
     return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(finalize.evaluated(contract)))
 
 
-def _absent_classes(contract: Contract) -> list[str]:
-    """Returns a warning for each split that has no record of some class.
-
-    Such a split cannot measure how well that class is recognized.
-    """
-    sentences = []
-    for name, split in contract.splits.items():
-        absent = [label for label in contract.labels if not split.stored.get(label, 0)]
-        if absent:
-            sentences.append(
-                f"split {name!r} has no record of {listed(absent, 20)}: "
-                + ("the model cannot learn it." if name == TRAIN_SPLIT else "its scores leave that class out.")
-            )
-    return sentences
-
-
 def start_keras(seed: int, deterministic: bool = True) -> None:
     """Prepares Keras so that runs with the same seed give the same numbers.
 
@@ -239,7 +224,9 @@ def _fit(
         model = training_model(config, contract, trained, steps)
     distribution.prepare(model, used)
     run, records = checkpoints.run, contract.split(TRAIN_SPLIT).records
-    progress = Progress(trained, config.epochs, config.batch_size, records, config.patience, run)
+    progress = Progress(
+        trained, config.epochs, config.batch_size, records, config.patience, run, kinds.of(contract).kept
+    )
     state = loop.State(model, position, progress)
     saver = resume.Saver(config, checkpoints, state, steps, session)
     if run:

@@ -77,7 +77,7 @@ def test_the_balanced_accuracy_of_always_one_answer():
 
 
 def test_the_running_metric_agrees_with_the_final_one():
-    from trainer.training.keras_metrics import BalancedAccuracy
+    from trainer.tasks.classes import BalancedAccuracy
 
     rng = np.random.default_rng(0)
     labels, given = rng.integers(0, 3, 50), rng.random((50, 4)).astype(np.float32)  # class 3 has no records

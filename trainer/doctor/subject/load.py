@@ -33,8 +33,10 @@ from trainer.doctor.subject.read_split import NAMES
 from trainer.doctor.subject.sample import Batch, Sample
 from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Split, Subject
 from trainer.models import build, keras_file
+from trainer.tasks.refusal import only_classes
 
 FOLDER_SECONDS = 20.0
+ADVICE = "Examine a program that trains on it instead: python -m trainer doctor train.py."
 BATCH = 32
 
 
@@ -89,6 +91,7 @@ def subject_of(
 def _with_data(subject: Subject, data: str, as_reference: bool, model_given: bool) -> Subject:
     if is_remote(data) or os.path.isfile(os.path.join(data, contracts.FILE_NAME)):
         contract = contracts.load(data)
+        only_classes(contract, "The doctor", ADVICE)
         subject = dataclasses.replace(subject, contract=contract, directory=data, labels=contract.labels)
         return subject if as_reference else _with_prepared(subject, contract, data)
     if not os.path.isdir(data):
@@ -243,6 +246,7 @@ def _data_of(run: run_dir.Run) -> str:
 
 def _with_run(subject: Subject, run: run_dir.Run) -> Subject:
     trained = contracts.load(run.directory)
+    only_classes(trained, "The doctor", ADVICE)
     model = _compiled(build.load(run.model), trained)
     past = subject.history or (history.read(str(run.history)) if Path(run.history).is_file() else None)
     labels = subject.labels or trained.labels

@@ -4,11 +4,11 @@ import pytest
 import tensorflow as tf
 
 from tests.support.datasets import write_dataset
-from trainer.config import LOSSES, TrainConfig
+from trainer.config import CLASS_LOSSES, TrainConfig
 from trainer.data import dataset
 from trainer.models import build
-from trainer.training import losses
-from trainer.training.losses import ClassLoss
+from trainer.tasks import classes as losses
+from trainer.tasks.classes import ClassLoss
 from trainer.training.step import training_model
 
 SCORES = np.array([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0], [-3.0, 4.0, 0.0]], np.float32)
@@ -58,7 +58,7 @@ def test_they_agree_with_those_of_keras():
     assert value("focal", gamma=1.5, smoothing=0.2) == pytest.approx(float(focal(ONE_HOT, SCORES)), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", CLASS_LOSSES)
 def test_a_target_counts_as_its_parts_and_probabilities_as_their_logits(kind):
     parts = [value(kind, ONE_HOT * share[:, None]) for share in np.array([[2.0, 0.5, 0], [1, 0, 3]], np.float32)]
     assert value(kind, ONE_HOT * np.array([[3.0], [0.5], [3]], np.float32)) == pytest.approx(sum(parts), rel=1e-5)
@@ -76,7 +76,7 @@ def test_without_imbalance_and_without_focus_all_are_cross_entropy():
     assert value("focal", gamma=0.0) == pytest.approx(value("ce"), rel=1e-6)
 
 
-@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("kind", CLASS_LOSSES)
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_losses_and_slopes_are_finite_where_the_network_is_certain(kind, gamma):
     scores = tf.constant([[200.0, -200, 0], [-200, 200, 0]])

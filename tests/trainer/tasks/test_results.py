@@ -1,0 +1,168 @@
+"""Results of labels and of numbers: what they derive, say and write."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from scipy import special
+
+from pipelines.contract.task import Task
+from tests.support.datasets import make_contract
+from trainer.config import TrainerError
+from trainer.reporting import plots, score_table, tensorboard
+from trainer.tasks import multi_label, regression
+from trainer.tasks.multi_label import LabelFit, LabelPredictions, LabelResult, MultiLabel
+from trainer.tasks.regression import NumberFit, NumberPredictions, NumberResult, Regression
+
+NAMES = ("cat", "dog")
+KEYS = tuple(f"{i:016x}-000" for i in range(4))
+TRUTH = np.array([[1, 0], [1, 1], [0, 1], [0, 0]], bool)
+P = np.array([[0.9, 0.1], [0.4, 0.8], [0.6, 0.7], [0.1, 0.9]])
+PLAIN = LabelFit(NAMES, (1.0, 1.0), (0.0, 0.0), (0.5, 0.75))
+LABELS = make_contract(labels=NAMES, task=Task("multi-label"))
+NUMBERS = make_contract(
+    labels=(), task=Task("regression", ("age",), (30.0,), (10.0,), (20.0,), (1.0,), (80.0,), {"train": {"natural": 7}})
+)
+
+
+def labels(fitted=PLAIN, split="test", truth=TRUTH, p=P):
+    return LabelResult(split, LabelPredictions(NAMES, KEYS[: len(p)], truth, special.logit(p)), fitted)
+
+
+def numbers(split="test", answers=(20.0, 20, 40, 80)):
+    truth = np.array([[10.0], [20], [30], [60]], np.float32)
+    standardized = (np.array(answers, np.float32)[:, None] - 30) / 10
+    fitted = Regression().unfitted(NUMBERS)
+    return NumberResult(split, NumberPredictions(("age",), KEYS, truth, standardized), fitted)
+
+
+def test_labels_are_answered_from_their_own_thresholds():
+    found = labels()
+    assert found.answers.tolist() == [[True, False], [False, True], [True, False], [False, True]]
+    content = found.to_dict()
+    cat, dog = content["per_label"].values()
+    assert (cat["support"], cat["predicted"], cat["precision"], cat["recall"]) == (2, 2, 0.5, 0.5)
+    assert (dog["support"], dog["predicted"], dog["f1"], dog["threshold"]) == (2, 2, 0.5, 0.75)
+    assert content["micro_f1"] == 0.5
+    assert content["exact"] == 1 / 4
+    assert content["constant_answer"]["micro_f1"] == pytest.approx(2 * 4 / (8 + 4))
+    low, high = content["micro_f1_interval"]
+    assert low < 0.5 < high
+    json.dumps(content, allow_nan=False)
+
+
+def test_the_fit_calibrates_and_chooses_thresholds_on_its_split():
+    random = np.random.default_rng(0)
+    truth = random.random((400, 2)) < [0.5, 0.1]
+    logits = (2 * truth - 1 + random.normal(size=(400, 2)) + [0, 4]).astype(np.float32)  # dogs are surely too likely
+    keys = tuple(f"{i:016x}-000" for i in range(400))
+    found = LabelPredictions(NAMES, keys, truth, logits)
+    fitted = MultiLabel().fit(found, "validation", LABELS)
+    assert (fitted.split, fitted.records) == ("validation", 400)
+    assert fitted.shifts[1] < -4
+    before, after = (LabelResult("validation", found, f) for f in (MultiLabel().unfitted(LABELS), fitted))
+    assert after.of_labels["ece"][1] < 0.05 < before.of_labels["ece"][1]
+    assert after.scores["macro_f1"] > before.scores["macro_f1"]
+    assert after.scores["mean_average_precision"] == pytest.approx(before.scores["mean_average_precision"])
+    assert any("chosen on this split" in sentence for sentence in after.cautions())
+
+
+def test_what_was_fitted_is_read_again(tmp_path):
+    for task, fitted, contract in (
+        (MultiLabel(), LabelFit(NAMES, (0.5, 2.0), (0.25, -1.0), (0.3, 0.5), "validation", 9), LABELS),
+        (Regression(), NumberFit(("age",), (30.0,), (10.0,), (20.0,), "validation", 9), NUMBERS),
+    ):
+        (tmp_path / "calibration.json").write_text(fitted.to_json())
+        assert task.read_fitted(tmp_path, contract) == fitted
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"labels": {"cat": {"slope": 0}}}', "[]"])
+def test_another_file_is_refused(tmp_path, text):
+    (tmp_path / "calibration.json").write_text(text)
+    for task, contract in ((MultiLabel(), LABELS), (Regression(), NUMBERS)):
+        with pytest.raises(TrainerError, match="should be as training wrote it"):
+            task.read_fitted(tmp_path, contract)
+
+
+def test_a_slope_that_turns_the_order_round_is_refused(tmp_path):
+    fitted = LabelFit(NAMES, (-1.0, 1.0), (0.0, 0.0), (0.5, 0.5))
+    (tmp_path / "calibration.json").write_text(fitted.to_json())
+    with pytest.raises(TrainerError, match="a number that no fit gives"):
+        multi_label.read_fit(tmp_path / "calibration.json", LABELS)
+
+
+def test_numbers_are_in_the_units_of_the_table():
+    content = numbers().to_dict()
+    age = content["per_target"]["age"]
+    assert age["mae"] == pytest.approx((10 + 0 + 10 + 20) / 4)
+    assert content["mean_absolute_error"] == pytest.approx(1.0)  # of a standard deviation of 10
+    # The mean of train is 30: errors 20, 10, 0, 30. Its median is 20: errors 10, 0, 10, 40.
+    assert age["always_the_mean"] == {
+        "value": 30.0, "mae": 15.0, "rmse": pytest.approx((1400 / 4) ** 0.5), "r2": 0.0, "spearman": None,
+    }  # fmt: skip
+    assert age["always_the_median"]["mae"] == 15.0
+    assert age["always_the_median"]["rmse"] == pytest.approx((1800 / 4) ** 0.5)
+    assert age["r2"] == pytest.approx(1 - 600 / 1400)
+    json.dumps(content, allow_nan=False)
+
+
+def test_the_worst_answers_come_first():
+    assert [example.position for example in numbers().worst(2)] == [3, 0]
+    assert (numbers().worst(1)[0].answer, numbers().worst(1)[0].truth) == ("80.000", "60.000")
+    first = labels().worst(4)
+    # It is surest of the dog that is not there, 0.9. The others are 0.6 from the truth, and the first one is right.
+    assert first[0].position == 3
+    assert {example.position for example in first[1:]} == {1, 2}
+    assert (first[0].answer, first[0].truth) == ("dog", "no label")
+
+
+def test_predictions_are_a_line_a_record():
+    rows = list(csv.DictReader(io.StringIO(labels().to_csv())))
+    assert rows[2] == {
+        "key": KEYS[2], "is cat": "0", "answer cat": "1", "probability of cat": "0.6", "is dog": "1",
+        "answer dog": "0", "probability of dog": "0.7",
+    }  # fmt: skip
+    rows = list(csv.DictReader(io.StringIO(numbers().to_csv())))
+    assert rows[3] == {"key": KEYS[3], "true age": "60", "answer age": "80"}
+
+
+def test_the_terminal_shows_scores_beside_constant_answers():
+    text = score_table.table(numbers())
+    assert "always the mean: 15.000, always the median: 15.000" in text
+    assert "fewer than 30 records" in text
+    text = score_table.table(labels())
+    assert "always the same labels: 0.667" in text
+    assert "Fewer than 10 records carry these labels, so their scores are very uncertain: cat (2), dog (2)." in text
+
+
+@pytest.mark.parametrize("made", [labels, numbers])
+def test_plots_and_scalars_are_written(tmp_path, made):
+    plots.write_all(tmp_path, {"epoch": [1.0], "loss": [1.0]}, {"test": made()}, 1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["charts-test.png", "curves.png"]
+    assert all(np.isfinite(value) for value in tensorboard.scalars(made()).values())
+
+
+def test_a_split_without_records_has_no_scores():
+    nothing = LabelPredictions(NAMES, (), np.zeros((0, 2), bool), np.zeros((0, 2), np.float32))
+    found = LabelResult("test", nothing, PLAIN)
+    assert found.cautions() == ["There are no records."]
+    assert found.to_dict()["macro_f1"] is None
+    empty = NumberPredictions(("age",), (), np.zeros((0, 1), np.float32), np.zeros((0, 1), np.float32))
+    of_numbers = NumberResult("test", empty, Regression().unfitted(NUMBERS))
+    assert of_numbers.cautions() == ["There are no records."]
+    assert of_numbers.to_dict()["r2"] is None
+    assert score_table.table(of_numbers)
+
+
+def test_a_constant_answer_is_not_better_than_itself():
+    found = numbers(answers=(30.0,) * 4)
+    assert any("does not differ clearly from that of always answering one number" in s for s in found.cautions())
+
+
+def test_numbers_are_written_as_long_as_they_need():
+    assert regression.number(123456.0) == "123,456"
+    assert regression.number(1234.56) == "1234.6"
+    assert regression.number(0.00123) == "0.00123"
+    assert regression.number(float("nan")) == "–"

@@ -1,0 +1,76 @@
+"""Renders the evaluation page of a task without classes.
+
+What `page` says about untrusted input and the content security policy holds for this page, too.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipelines.core import html_page
+from trainer.reporting import svg_paths
+from trainer.reporting.pictures import Picture
+from trainer.tasks.report import Chart, Series, number, reach
+from trainer.tasks.task import Result
+
+TICKS = 5
+
+
+def render(title: str, facts: Mapping[str, str], results: Sequence[tuple[Result, Sequence[Picture]]]) -> str:
+    """Renders the page as a string that can be encoded as UTF-8.
+
+    Args:
+      title: heading of the page, which names what was evaluated.
+      facts: name -> text, for the end of the page.
+      results: one per split, in the order of the page, with the pictures of its worst answers.
+    """
+    made = html_page.environment(pathlib.Path(__file__).parent)
+    made.filters.update(number=number, reach=reach, n="{:,}".format)
+    views = [_view(found, pictures) for found, pictures in results]
+    return made.get_template("report.html.j2").render(title=title, facts=facts, views=views)
+
+
+def _view(found: Result, pictures: Sequence[Picture]) -> dict[str, Any]:
+    report = found.report()
+    return {
+        "split": found.split,
+        "records": found.records,
+        "report": report,
+        "cautions": found.cautions(),
+        "charts": [_chart(chart) for chart in report.charts],
+        "pictures": pictures,
+    }
+
+
+def _chart(chart: Chart) -> dict[str, Any]:
+    return {
+        "title": chart.title,
+        "text": chart.text,
+        "axes": chart.axes,
+        "diagonal": chart.diagonal,
+        "ticks": [
+            {"at": 100 * i / (TICKS - 1), "x": _tick(chart.x_range, i), "y": _tick(chart.y_range, i)}
+            for i in range(TICKS)
+        ],
+        "lines": [
+            {"name": s.name, "value": s.value, "points": s.points, "path": _path(s, chart)} for s in chart.series
+        ],
+    }
+
+
+def _tick(ends: tuple[float, float], i: int) -> str:
+    return f"{ends[0] + (ends[1] - ends[0]) * i / (TICKS - 1):.3g}"
+
+
+def _path(series: Series, chart: Chart) -> str:
+    x, y = (
+        (np.asarray(values, np.float64) - low) / (high - low)
+        for values, (low, high) in ((series.x, chart.x_range), (series.y, chart.y_range))
+    )
+    if series.points:  # a line of no length with round ends is a dot
+        return "".join(f"M{100 * a:.1f} {100 - 100 * b:.1f}h0" for a, b in zip(x.tolist(), y.tolist(), strict=True))
+    return svg_paths.polyline(x, y) if len(x) else ""

@@ -1,0 +1,259 @@
+"""Trains and judges classifiers: each image has exactly one class.
+
+All losses take the same targets, so that mixing of images and label smoothing work with each of them. A target is a
+record's weight, distributed over the classes: all of it is on the record's class, or parts of it are on several classes
+if images are mixed. Each loss is linear in the target. Therefore a record of weight 2 counts as two records, and a
+mixed image counts as its parts.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
+from pipelines.core.text import listed
+from trainer.config import CLASS_LOSSES, TRAIN_SPLIT, TrainConfig
+from trainer.data import class_sampling
+from trainer.evaluation import calibration, evaluate, inference
+from trainer.evaluation.assessment import Assessment
+from trainer.evaluation.calibration import UNCALIBRATED, Calibration
+from trainer.evaluation.predictions import Predictions
+from trainer.models.outputs import probabilities_function
+from trainer.tasks.task import Kept, Task
+
+SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
+
+
+class Classes(Task):
+    """Knows what is particular to one class an image."""
+
+    kind = CLASSES
+    losses = CLASS_LOSSES
+    kept = Kept("balanced_accuracy")
+    activation = "softmax"
+    output = "probabilities"
+    unit = "in a probability"
+
+    def described(self, contract: Contract) -> str:
+        return f"{len(contract.labels)} classes"
+
+    def check(self, config: TrainConfig, contract: Contract) -> list[str]:
+        self.check_loss(config, contract)
+        return [*class_sampling.check(config, contract), *_absent(contract)]
+
+    def few_images(self, contract: Contract) -> tuple[float, str]:
+        each = sum(contract.split(TRAIN_SPLIT).natural.values()) / len(contract.labels)
+        return each, "train images for each class"
+
+    def loss(self, config: TrainConfig, contract: Contract, from_logits: bool) -> ClassLoss:
+        return ClassLoss(
+            self.loss_name(config),
+            class_sampling.priors(contract, config.resample),
+            from_logits=from_logits,
+            gamma=config.focal_gamma,
+            smoothing=config.label_smoothing,
+        )
+
+    def targets(self, contract: Contract, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        targets = tf.one_hot(labels, len(contract.labels))
+        return targets if weights is None else targets * weights[:, None]
+
+    def metric(self, contract: Contract, from_logits: bool) -> BalancedAccuracy:
+        del from_logits
+        return BalancedAccuracy(len(contract.labels))
+
+    def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
+        return random.integers(0, len(contract.labels), size, np.int64)
+
+    def predict(self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int) -> Predictions:
+        return inference.predict(network, data, split, batch_size)
+
+    def fit(self, found: Predictions, split: str, contract: Contract) -> Calibration:
+        return evaluate.calibrate(found, split, contract)
+
+    def unfitted(self, contract: Contract) -> Calibration:
+        del contract
+        return UNCALIBRATED
+
+    def read_fitted(self, directory: str | os.PathLike[str], contract: Contract) -> Calibration:
+        del contract
+        return calibration.read(directory)
+
+    def assess(self, split: str, found: Predictions, fitted: Calibration) -> Assessment:
+        return Assessment(split, found, fitted)
+
+    def answers(
+        self, network: keras.Model, contract: Contract, fitted: Calibration
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
+        del contract
+        return probabilities_function(network, fitted.temperature)
+
+    def served(self, answers: tf.Tensor, names: tf.Tensor, fitted: Calibration) -> dict[str, tf.Tensor]:
+        del fitted
+        ids = tf.argmax(answers, axis=-1)
+        return {"label": tf.gather(names, ids), "label_id": ids, "probabilities": answers}
+
+    def about(self, contract: Contract, fitted: Calibration) -> dict[str, Any]:
+        del contract
+        return {"temperature": fitted.temperature, "threshold": fitted.to_dict()["threshold"]}
+
+    def scale(self, fitted: Calibration) -> np.ndarray:
+        del fitted
+        return np.ones(1)
+
+    def in_words(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> str:
+        del about
+        best = int(values.argmax())
+        return f"{names[best]}\t{float(values[best]):.4f}"
+
+    def in_json(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, Any]:
+        del about
+        plain = [float(p) for p in values]
+        best = int(np.argmax(plain))
+        return {
+            "label": names[best],
+            "probability": plain[best],
+            "probabilities": dict(zip(names, plain, strict=True)),
+        }
+
+
+class ClassLoss(keras.losses.Loss):
+    """Computes the mean over the batch of one of the losses in `config.CLASS_LOSSES`.
+
+    The formulas use targets t (B, C), log-probabilities log p = log softmax(scores) and pi, each class's share of the
+    records in an epoch of training:
+
+      ce:              - sum_c t_c log p_c
+      weighted:        - sum_c w_c t_c log p_c, with w of `class_weights`
+      focal:           - sum_c t_c (1 - p_c) ** gamma log p_c (Lin et al. 2017, "Focal Loss for Dense Object Detection",
+                       equation 4; without their alpha: `weighted` exists for that)
+      logit-adjusted:  - sum_c t_c log softmax(scores + log pi)_c (Menon et al. 2021, "Long-tail learning via logit
+                       adjustment", equation 10 with tau = 1). The term log pi is part of the loss only. The scores
+                       themselves are those of equally frequent classes, so their argmax minimizes the balanced error.
+
+    Label smoothing e distributes the share e of a target evenly over all classes, after the weights of classes are
+    applied.
+    """
+
+    def __init__(
+        self, kind: str, priors: Sequence[float], *, from_logits: bool, gamma: float = 2.0, smoothing: float = 0.0
+    ) -> None:
+        """Creates the loss `kind` of `config.CLASS_LOSSES`.
+
+        Args:
+          kind: name of the loss.
+          priors: pi, by label id; they sum to 1.
+          from_logits: False if the scores are probabilities.
+          gamma: exponent of the focal loss.
+          smoothing: e of label smoothing.
+        """
+        super().__init__(name=kind.replace("-", "_"), reduction="sum_over_batch_size", dtype="float32")
+        self._kind, self._from_logits, self._gamma, self._smoothing = kind, from_logits, gamma, smoothing
+        self._weights = np.asarray(class_weights(priors), np.float32)
+        self._log_priors = np.asarray(log_priors(priors), np.float32)
+
+    def call(self, targets: Any, scores: Any) -> Any:
+        """Returns the loss of each record, float32 (B,).
+
+        Args:
+          targets: float32 (B, C).
+          scores: float32 (B, C).
+        """
+        if not self._from_logits:
+            scores = ops.log(ops.clip(scores, SMALLEST, 1.0))
+        if self._kind == "logit-adjusted":
+            scores = scores + self._log_priors
+        if self._kind == "weighted":
+            targets = targets * self._weights
+        if self._smoothing:
+            mass = ops.sum(targets, axis=-1, keepdims=True)
+            targets = (1 - self._smoothing) * targets + self._smoothing / targets.shape[-1] * mass
+        log_p = ops.log_softmax(scores)
+        if self._kind == "focal":
+            # The base is never 0: there the slope of x ** gamma is infinite or undefined for gamma below 1.
+            targets = targets * ops.power(ops.maximum(-ops.expm1(log_p), SMALLEST), self._gamma)
+        return -ops.sum(targets * log_p, axis=-1)
+
+
+class BalancedAccuracy(keras.metrics.Metric):
+    """Computes the mean recall over the classes seen so far, without class weights.
+
+    It is `metrics.balanced_accuracy` as a running Keras metric. It takes int labels (B,) and scores (B, C), logits or
+    probabilities. It keeps the records and the right answers of each class, float32 (2, C), which are exact up to 2**24
+    records a class. A confusion matrix of 10,000 classes would take 400 MB, in each step and in each checkpoint.
+    """
+
+    def __init__(self, classes: int, name: str = "balanced_accuracy", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self.classes = classes
+        self.counted = self.add_variable(
+            (2, classes), initializer="zeros", aggregation="only_first_replica", name="counted"
+        )
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        del sample_weight  # a record counts once, whatever its weight in the loss
+        self.add(self.counts(y_true, y_pred))
+
+    def counts(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the records and the right answers of each class: float32 (2, C)."""
+        labels = ops.cast(ops.reshape(y_true, (-1,)), "int64")
+        right = ops.cast(ops.equal(ops.cast(ops.argmax(y_pred, axis=-1), "int64"), labels), "float32")
+        true = ops.one_hot(labels, self.classes, dtype="float32")
+        return ops.stack([ops.sum(true, axis=0), ops.sum(true * right[:, None], axis=0)])
+
+    def add(self, counts: Any) -> None:
+        """Adds the result of `counts`, which is the same on every replica."""
+        self.counted.assign_add(counts)
+
+    def result(self) -> Any:
+        support, right = self.counted[0], self.counted[1]
+        recall = right / ops.maximum(support, 1.0)
+        return ops.sum(recall) / ops.maximum(ops.sum(ops.cast(support > 0, "float32")), 1.0)
+
+    def reset_state(self) -> None:
+        self.counted.assign(ops.zeros((2, self.classes)))
+
+
+def class_weights(priors: Sequence[float]) -> list[float]:
+    """Computes the weight of each class for the weighted loss.
+
+    The weight is records / (classes * records of the class), over the classes that have records; it is 0 for classes
+    without records. The mean weight of a record is 1, so that the learning rate keeps its meaning (King and Zeng 2001;
+    scikit-learn's "balanced").
+    """
+    present = sum(1 for prior in priors if prior)
+    return [1 / (present * prior) if prior else 0.0 for prior in priors]
+
+
+def log_priors(priors: Sequence[float]) -> list[float]:
+    """Returns the natural logarithms of the priors.
+
+    A class without records gets the logarithm of the rarest class that has some. It is never a target, and minus
+    infinity times its target 0 would be NaN.
+    """
+    least = min(prior for prior in priors if prior)
+    return [float(np.log(prior or least)) for prior in priors]
+
+
+def _absent(contract: Contract) -> list[str]:
+    """Returns a warning for each split that has no record of some class.
+
+    Such a split cannot measure how well that class is recognized.
+    """
+    sentences = []
+    for name, split in contract.splits.items():
+        absent = [label for label in contract.labels if not split.stored.get(label, 0)]
+        if absent:
+            sentences.append(
+                f"split {name!r} has no record of {listed(absent, 20)}: "
+                + ("the model cannot learn it." if name == TRAIN_SPLIT else "its scores leave that class out.")
+            )
+    return sentences

@@ -1,0 +1,671 @@
+"""Trains and judges models that give each image any number of labels, or none.
+
+The head has one sigmoid for each label. A target has two numbers for each label, the record's weight if it carries the
+label and the record's weight if it does not, one of which is 0. Each loss is linear in the target. Therefore a record
+of weight 2 counts as two records, and a mixed image counts as its parts.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+from scipy import special
+
+from pipelines.contract import Contract
+from pipelines.contract.task import MULTI_LABEL
+from pipelines.core.text import listed
+from trainer.config import LABEL_LOSSES, TRAIN_SPLIT, TrainConfig, TrainerError
+from trainer.evaluation import calibration, inference, intervals, label_scores, metrics, roc_pr
+from trainer.evaluation.cautions import FEW, NAMED
+from trainer.evaluation.intervals import Interval
+from trainer.models.outputs import logits_function
+from trainer.run_dir import CALIBRATION
+from trainer.tasks import refusal
+from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
+from trainer.tasks.task import Compared, Kept, Result, Task
+
+SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
+MOST_WEIGHT = 100.0  # of a record with the label: one that is rarer would decide every step that it is in
+ASYMMETRIC_GAMMA, MARGIN = 4.0, 0.05  # of the paper's experiments, with an exponent of 0 for labels that are there
+BINS, SOFTNESS = 2048, 4.0  # of the scores, for the average precision of an epoch
+MOST_LINES = 8  # labels in a chart
+MOST_NAMED = 6  # labels of an image in a picture's text
+SCORES = {
+    "mean_average_precision": "Mean AP", "macro_f1": "Macro F1", "micro_f1": "Micro F1", "exact": "All labels right",
+}  # fmt: skip
+IS, ANSWER, PROBABILITY = "is ", "answer ", "probability of "  # columns of predictions-SPLIT.csv, before a label
+
+
+class MultiLabel(Task):
+    """Knows what is particular to several labels an image."""
+
+    kind = MULTI_LABEL
+    losses = LABEL_LOSSES
+    kept = Kept("mean_average_precision")
+    activation = "sigmoid"
+    output = "probabilities"
+    unit = "in a probability"
+    column = IS
+
+    def described(self, contract: Contract) -> str:
+        return f"{len(contract.labels)} labels"
+
+    def check(self, config: TrainConfig, contract: Contract) -> list[str]:
+        self.check_loss(config, contract)
+        refusal.check_options(config, contract)
+        sentences = []
+        for name, split in contract.splits.items():
+            absent = [label for label in contract.labels if not split.stored.get(label, 0)]
+            if absent:
+                told = "the model cannot learn it." if name == TRAIN_SPLIT else "its scores leave that label out."
+                sentences.append(f"split {name!r} has no record of {listed(absent, 20)}: {told}")
+        return sentences
+
+    def few_images(self, contract: Contract) -> tuple[float, str]:
+        each = sum(contract.split(TRAIN_SPLIT).natural.values()) / len(contract.labels)
+        return each, "train images for each label"
+
+    def loss(self, config: TrainConfig, contract: Contract, from_logits: bool) -> LabelLoss:
+        return LabelLoss(
+            self.loss_name(config),
+            contract.priors(TRAIN_SPLIT, "stored"),
+            from_logits=from_logits,
+            gamma=config.focal_gamma,
+            smoothing=config.label_smoothing,
+        )
+
+    def targets(self, contract: Contract, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        del contract
+        both = tf.concat([labels, 1.0 - labels], axis=-1)
+        return both if weights is None else both * weights[:, None]
+
+    def metric(self, contract: Contract, from_logits: bool) -> BinnedAveragePrecision:
+        return BinnedAveragePrecision(len(contract.labels), from_logits)
+
+    def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
+        return random.integers(0, 2, (size, len(contract.labels))).astype(np.float32)
+
+    def predict(
+        self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int
+    ) -> LabelPredictions:
+        names, keys, labels, logits = inference.outputs(
+            logits_function(network, self.activation), data, split, batch_size
+        )
+        return LabelPredictions(names, keys, labels > 0.5, logits)
+
+    def fit(self, found: LabelPredictions, split: str, contract: Contract) -> LabelFit:
+        del contract
+        slopes, shifts, thresholds = [], [], []
+        for k in range(len(found.names)):
+            slope, shift = label_scores.fit_calibration(found.logits[:, k], found.truth[:, k])
+            given = special.expit(slope * found.logits[:, k].astype(np.float64) + shift)
+            slopes.append(slope)
+            shifts.append(shift)
+            thresholds.append(label_scores.best_threshold(found.truth[:, k], given))
+        return LabelFit(found.names, tuple(slopes), tuple(shifts), tuple(thresholds), split, len(found.keys))
+
+    def unfitted(self, contract: Contract) -> LabelFit:
+        count = len(contract.labels)
+        return LabelFit(contract.labels, (1.0,) * count, (0.0,) * count, (label_scores.PLAIN,) * count)
+
+    def read_fitted(self, directory: str | os.PathLike[str], contract: Contract) -> LabelFit:
+        return read_fit(Path(directory) / CALIBRATION, contract)
+
+    def assess(self, split: str, found: LabelPredictions, fitted: LabelFit) -> LabelResult:
+        return LabelResult(split, found, fitted)
+
+    def answers(self, network: keras.Model, contract: Contract, fitted: LabelFit) -> Callable[[tf.Tensor], tf.Tensor]:
+        del contract
+        logits = logits_function(network, self.activation)
+        slopes, shifts = np.array(fitted.slopes, np.float32), np.array(fitted.shifts, np.float32)
+        return lambda images: tf.sigmoid(logits(images) * slopes + shifts)
+
+    def served(self, answers: tf.Tensor, names: tf.Tensor, fitted: LabelFit) -> dict[str, tf.Tensor]:
+        del names
+        return {"probabilities": answers, "answers": answers >= np.array(fitted.thresholds, np.float32)}
+
+    def about(self, contract: Contract, fitted: LabelFit) -> dict[str, Any]:
+        thresholds = dict(zip(contract.labels, fitted.thresholds, strict=True))
+        return {"task": {"kind": self.kind, "thresholds": thresholds}}
+
+    def scale(self, fitted: LabelFit) -> np.ndarray:
+        del fitted
+        return np.ones(1)
+
+    def in_words(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> str:
+        given = self._given(names, values, about)
+        return "\t".join(f"{name} {value:.4f}" for name, value in given.items()) or "no label"
+
+    def in_json(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, Any]:
+        every = {name: float(value) for name, value in zip(names, values, strict=True)}
+        return {"labels": list(self._given(names, values, about)), "probabilities": every}
+
+    def _given(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, float]:
+        """Returns the probabilities of the labels that are answered."""
+        thresholds = about["task"]["thresholds"]
+        pairs = zip(names, values, strict=True)
+        return {name: float(value) for name, value in pairs if value >= np.float32(thresholds[name])}
+
+    def compared(self, columns: Mapping[str, Sequence[str]]) -> Compared:
+        names = tuple(name.removeprefix(IS) for name in columns if name.startswith(IS))
+
+        def read(before: str) -> np.ndarray:
+            return np.array([columns[before + name] for name in names], np.float64).T
+
+        answers = np.stack([read(PROBABILITY), read(ANSWER)], axis=-1)
+        return Compared(tuple(columns["key"]), names, read(IS), answers)
+
+    def scores(self, found: Compared, draws: np.ndarray) -> dict[str, np.ndarray]:
+        return label_scores.scores(found.truth > 0.5, found.answers[..., 0], found.answers[..., 1] > 0.5, draws)
+
+    def is_greater_better(self, score: str) -> bool:
+        del score
+        return True
+
+
+class LabelLoss(keras.losses.Loss):
+    """Computes the mean over batch and labels of a loss in `config.LABEL_LOSSES`.
+
+    The formulas use the weights a of a record with the label and b of one without, and p = sigmoid(score):
+
+      ce:          - a log p - b log (1 - p)
+      weighted:    - v a log p - b log (1 - p), with v = records without the label / records with it, 100 at most
+      focal:       - a (1 - p) ** gamma log p - b p ** gamma log (1 - p) (Lin et al. 2017, "Focal Loss for Dense Object
+                   Detection", equation 4)
+      asymmetric:  - a log p - b q ** 4 log (1 - q), with q = max(p - 0.05, 0) (Ridnik et al. 2021, "Asymmetric Loss For
+                   Multi-Label Classification", equations 5 to 7 with the exponents 0 and 4)
+
+    Label smoothing e gives the share e / 2 of a record's weight to the label and to its absence.
+    """
+
+    def __init__(
+        self, kind: str, priors: Sequence[float], *, from_logits: bool, gamma: float = 2.0, smoothing: float = 0.0
+    ) -> None:
+        """Creates the loss `kind` of `config.LABEL_LOSSES`.
+
+        Args:
+          kind: name of the loss.
+          priors: the share of the records that carry each label.
+          from_logits: False if the scores are probabilities.
+          gamma: exponent of the focal loss.
+          smoothing: e of label smoothing.
+        """
+        super().__init__(name=kind, reduction="sum_over_batch_size", dtype="float32")
+        self._kind, self._from_logits, self._gamma, self._smoothing = kind, from_logits, gamma, smoothing
+        self._weights = np.asarray(positive_weights(priors), np.float32)
+
+    def call(self, targets: Any, scores: Any) -> Any:
+        """Returns the loss of each record, float32 (B,).
+
+        Args:
+          targets: float32 (B, 2 K), the weights a of all labels and then their weights b.
+          scores: float32 (B, K).
+        """
+        if not self._from_logits:
+            scores = _logits(scores)
+        labels = scores.shape[-1]
+        with_it, without = targets[:, :labels], targets[:, labels:]
+        if self._smoothing:
+            half = self._smoothing / 2 * (with_it + without)
+            with_it, without = ((1 - self._smoothing) * part + half for part in (with_it, without))
+        log_p, log_not = ops.log_sigmoid(scores), ops.log_sigmoid(-scores)
+        if self._kind == "weighted":
+            with_it = with_it * self._weights
+        elif self._kind == "focal":
+            # The bases are never 0: there the slope of x ** gamma is infinite or undefined for gamma below 1.
+            with_it = with_it * ops.power(ops.maximum(ops.exp(log_not), SMALLEST), self._gamma)
+            without = without * ops.power(ops.maximum(ops.exp(log_p), SMALLEST), self._gamma)
+        elif self._kind == "asymmetric":
+            q = ops.maximum(ops.exp(log_p) - MARGIN, 0.0)
+            without, log_not = without * ops.power(q, ASYMMETRIC_GAMMA), ops.log1p(-q)
+        return -ops.mean(with_it * log_p + without * log_not, axis=-1)
+
+
+def positive_weights(priors: Sequence[float]) -> list[float]:
+    """Returns the weight of a record with the label for the weighted loss.
+
+    It is records without the label / records with it, MOST_WEIGHT at most, and 1 for a label that no record carries.
+    """
+    return [min(MOST_WEIGHT, (1 - prior) / prior) if prior else 1.0 for prior in priors]
+
+
+class BinnedAveragePrecision(keras.metrics.Metric):
+    """Computes the mean average precision over the labels that some records carry.
+
+    It counts the records with and without each label in bins of the scores, float32 (2, K, BINS), which are exact up to
+    2**24 records a bin. Scores in one bin count as equal. The bins are narrow where scores are near 0 and wider beyond
+    SOFTNESS, so that also rare labels, whose scores are all negative, are told apart.
+    """
+
+    def __init__(
+        self, labels: int, from_logits: bool = True, name: str = "mean_average_precision", **kwargs: Any
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self.labels, self._from_logits = labels, from_logits
+        self.counted = self.add_variable(
+            (2, labels, BINS), initializer="zeros", aggregation="only_first_replica", name="counted"
+        )
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        del sample_weight  # a record counts once, whatever its weight in the loss
+        self.add(self.counts(y_true, y_pred))
+
+    def counts(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the numbers of records with and without each label by bin."""
+        scores = ops.cast(y_pred, "float32")
+        if not self._from_logits:
+            scores = _logits(scores)
+        place = 0.5 + 0.5 * scores / (SOFTNESS + ops.abs(scores))  # 0 to 1
+        bins = ops.clip(ops.cast(place * BINS, "int32"), 0, BINS - 1)
+        cells = ops.reshape(bins + BINS * ops.arange(self.labels, dtype="int32"), (-1,))
+        carried = ops.reshape(ops.cast(y_true, "float32"), (-1,))
+        parts = [ops.segment_sum(part, cells, self.labels * BINS) for part in (carried, 1.0 - carried)]
+        return ops.reshape(ops.stack(parts), (2, self.labels, BINS))
+
+    def add(self, counts: Any) -> None:
+        """Adds the result of `counts`, which is the same on every replica."""
+        self.counted.assign_add(counts)
+
+    def result(self) -> Any:
+        with_it, without = (ops.cumsum(ops.flip(part, -1), -1) for part in (self.counted[0], self.counted[1]))
+        support = with_it[:, -1]
+        gained = ops.flip(self.counted[0], -1)
+        precision = with_it / ops.maximum(with_it + without, 1.0)
+        found = ops.sum(gained * precision, axis=-1) / ops.maximum(support, 1.0)
+        known = ops.cast((support > 0) & (without[:, -1] > 0), "float32")
+        return ops.sum(found * known) / ops.maximum(ops.sum(known), 1.0)
+
+    def reset_state(self) -> None:
+        self.counted.assign(ops.zeros((2, self.labels, BINS)))
+
+
+def _logits(probabilities: Any) -> Any:
+    inside = ops.clip(probabilities, SMALLEST, 1 - SMALLEST)
+    return ops.log(inside) - ops.log1p(-inside)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelPredictions:
+    """Holds the logits of one model for N records of a split.
+
+    truth: bool (N, K). logits: float32 (N, K); their sigmoid gives the probabilities before calibration.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    truth: np.ndarray
+    logits: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelFit:
+    """Holds the calibration and the threshold of each label.
+
+    The probability of label k is sigmoid(slopes[k] * logit + shifts[k]), and the label is answered from thresholds[k]
+    on. split, records: what they were fitted on; "" and 0 without a fit.
+    """
+
+    names: tuple[str, ...]
+    slopes: tuple[float, ...]
+    shifts: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    split: str = ""
+    records: int = 0
+
+    def to_json(self) -> str:
+        """Returns the content of calibration.json."""
+        rows = zip(self.names, self.slopes, self.shifts, self.thresholds, strict=True)
+        content = {
+            "task": MULTI_LABEL,
+            "labels": {n: {"slope": a, "shift": b, "threshold": t} for n, a, b, t in rows},
+            "split": self.split,
+            "records": self.records,
+        }
+        return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_fit(path: Path, contract: Contract) -> LabelFit:
+    """Reads the calibration.json of a run.
+
+    Raises:
+      TrainerError: the file is not what a training of the contract's labels writes.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = [data["labels"][name] for name in contract.labels]
+        slopes, shifts, thresholds = (
+            tuple(float(row[name]) for row in rows) for name in ("slope", "shift", "threshold")
+        )
+        if not np.isfinite([slopes, shifts, thresholds]).all() or min(slopes) <= 0:
+            raise ValueError("a number that no fit gives")
+        return LabelFit(contract.labels, slopes, shifts, thresholds, str(data["split"]), int(data["records"]))
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise TrainerError(
+            f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}): train again."
+        ) from e
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelResult(Result):
+    """Holds the predictions on a split and the fitted numbers, and derives all scores."""
+
+    split: str
+    predictions: LabelPredictions
+    fitted: LabelFit
+
+    @property
+    def records(self) -> int:  # type: ignore[override]
+        return len(self.predictions.keys)
+
+    @property
+    def keys(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.predictions.keys
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.predictions.names
+
+    @property
+    def truth(self) -> np.ndarray:
+        return self.predictions.truth
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        """Returns the calibrated probabilities, float64 (N, K)."""
+        logits = self.predictions.logits.astype(np.float64)
+        return np.asarray(special.expit(logits * np.array(self.fitted.slopes) + np.array(self.fitted.shifts)))
+
+    @functools.cached_property
+    def answers(self) -> np.ndarray:
+        """Returns which labels are answered, bool (N, K)."""
+        return self.probabilities >= np.array(self.fitted.thresholds)
+
+    @functools.cached_property
+    def scores(self) -> dict[str, float]:
+        """Returns the scores of all labels together, by the names in SCORES."""
+        if not self.records:
+            return dict.fromkeys(SCORES, np.nan)
+        found = label_scores.scores(self.truth, self.probabilities, self.answers, np.ones((1, self.records)))
+        return {name: float(values[0]) for name, values in found.items()}
+
+    @functools.cached_property
+    def constant(self) -> dict[str, float]:
+        """Returns the best that one answer for all records can get, by score."""
+        return label_scores.constant(self.truth)
+
+    @functools.cached_property
+    def intervals(self) -> dict[str, Interval]:
+        """Returns the 95 % intervals of the scores in SCORES."""
+        return {name: self._reach(values) for name, values in self._drawn.items() if name in SCORES}
+
+    @functools.cached_property
+    def of_labels(self) -> dict[str, np.ndarray]:
+        """Returns the scores of each label by name, float64 (K,).
+
+        Those that end in "_low" and "_high" are the ends of 95 % intervals.
+        """
+        truth, given = self.truth, self.answers
+        right, answered, support = (part[0] for part in label_scores.counts(truth, given, np.ones((1, self.records))))
+        before = special.expit(self.predictions.logits.astype(np.float64))
+        curves = [self.curve(k) for k in range(len(self.names))]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = {
+                "support": support,
+                "predicted": answered,
+                "precision": np.where(answered > 0, right / answered, np.nan),
+                "recall": np.where(support > 0, right / support, np.nan),
+                "f1": label_scores.f1(right, answered, support),
+                "average_precision": np.array([np.nan if c is None else c.average_precision for c in curves]),
+                "roc_auc": np.array([np.nan if c is None else c.auc for c in curves]),
+                "share": support / max(1, self.records),
+                "threshold": np.array(self.fitted.thresholds),
+                "ece": self._calibration_errors(self.probabilities),
+                "ece_before": self._calibration_errors(before),
+                "brier": ((self.probabilities - truth) ** 2).mean(axis=0) if self.records else support * np.nan,
+            }
+        for name in ("f1", "average_precision"):
+            ends = [self._reach(values) for values in self._drawn[f"{name} of labels"].T]
+            found[f"{name}_low"], found[f"{name}_high"] = (np.array(side) for side in zip(*ends, strict=True))
+        return found
+
+    def curve(self, k: int) -> roc_pr.Curves | None:
+        """Returns the ROC and PR curves of label k.
+
+        The result is None if no record or every record carries it.
+        """
+        return roc_pr.curves(self.truth[:, k], self.probabilities[:, k])
+
+    def loss(self) -> float:
+        """Returns the mean binary cross-entropy of the calibrated probabilities, in nats."""
+        if not self.records:
+            return float("nan")
+        p = np.clip(self.probabilities, SMALLEST, 1 - SMALLEST)
+        return float(-np.where(self.truth, np.log(p), np.log1p(-p)).mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        result: dict[str, Any] = {"records": self.records, "loss": metrics.plain(self.loss())}
+        for name in SCORES:
+            result[name] = metrics.plain(self.scores[name])
+            result[f"{name}_interval"] = [metrics.plain(end) for end in self.intervals[name]]
+        result["constant_answer"] = {name: metrics.plain(value) for name, value in self.constant.items()}
+        result["fitted_on"] = self.fitted.split or None
+        columns = {
+            name: values.astype(np.int64) if name in ("support", "predicted") else values
+            for name, values in self.of_labels.items()
+            if not name.endswith(("_low", "_high"))
+        }
+        result["per_label"] = {
+            label: {name: metrics.plain(values[k]) for name, values in columns.items()}
+            | {
+                f"{name}_interval": [metrics.plain(self.of_labels[f"{name}_{end}"][k]) for end in ("low", "high")]
+                for name in ("f1", "average_precision")
+            }
+            for k, label in enumerate(self.names)
+        }
+        return result
+
+    def report(self) -> Report:
+        constant = {
+            "mean_average_precision": "at random", "macro_f1": "always the same labels",
+            "micro_f1": "always the same labels", "exact": "always the same labels",
+        }  # fmt: skip
+        headlines = [
+            Headline(title, self.scores[name], self.intervals[name], f"{constant[name]}: {number(self.constant[name])}")
+            for name, title in SCORES.items()
+        ]
+        error, before = (float(label_scores.mean(self.of_labels[n][None])[0]) for n in ("ece", "ece_before"))
+        told = f"{number(before)} before calibration" if self.fitted.split else "nothing was fitted"
+        headlines += [
+            Headline("Calibration error", error, None, told),
+            Headline(
+                "Labels an image", float(self.truth.sum() / max(1, self.records)), None,
+                f"{self.answers.sum() / max(1, self.records):.2f} answered",
+            ),
+        ]  # fmt: skip
+        share = f"{100 * self.scores['exact']:.0f} %" if self.records else "none"
+        sentence = (
+            f"On {self.split}, {self.records:,} records of {len(self.names)} labels, the model gives all labels "
+            f"rightly to {share} of them. The best answer that is the same for all records would be right in "
+            f"{100 * self.constant['exact']:.0f} %."
+            if self.records
+            else f"{self.split} has no records."
+        )
+        about = (
+            f"All intervals are 95 % intervals of {intervals.resamples_of(self.records, len(self.names)):,} bootstrap "
+            "resamples of the records."
+        )
+        return Report(sentence, headlines, [self._table()], self._charts(), about)
+
+    def cautions(self) -> list[str]:
+        if not self.records:
+            return ["There are no records."]
+        sentences = []
+        for name, title, of in (
+            ("mean_average_precision", "mean average precision", "answers at random"),
+            ("micro_f1", "micro F1", "the best answer that is the same for all records"),
+        ):
+            if self.intervals[name].low <= self.constant[name]:
+                sentences.append(f"The {title} does not differ clearly from that of {of}.")
+        support = self.truth.sum(axis=0).tolist()
+        few = [f"{label} ({n})" for label, n in zip(self.names, support, strict=True) if 0 < n < FEW]
+        absent = [label for label, n in zip(self.names, support, strict=True) if not n]
+        if few:
+            sentences.append(
+                f"Fewer than {FEW} records carry these labels, so their scores are very uncertain: "
+                f"{listed(few, NAMED)}."
+            )
+        if absent:
+            sentences.append(
+                f"No record carries these labels, so the mean average precision leaves them out: "
+                f"{listed(absent, NAMED)}."
+            )
+        if self.split == self.fitted.split:
+            sentences.append(
+                "The kept epoch, the calibration and the thresholds were chosen on this split: its scores are too "
+                "optimistic."
+            )
+        return sentences
+
+    def scalars(self) -> dict[str, float]:
+        found = {f"evaluation/{name}": value for name, value in self.scores.items()}
+        aps = zip(self.names, self.of_labels["average_precision"].tolist(), strict=True)
+        found |= {f"average_precision/{label}": value for label, value in aps}
+        return {name: value for name, value in found.items() if not np.isnan(value)}
+
+    def to_csv(self) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["key", *(before + name for name in self.names for before in (IS, ANSWER, PROBABILITY))])
+        for key, true, given, shares in zip(self.keys, self.truth, self.answers, self.probabilities, strict=True):
+            cells = zip(true, given, shares, strict=True)
+            writer.writerow([key, *(x for t, a, p in cells for x in (int(t), int(a), format(float(p), ".6g")))])
+        return text.getvalue()
+
+    def worst(self, most: int) -> list[Example]:
+        wrong = np.where(self.truth != self.answers, np.abs(self.probabilities - self.truth), 0.0)
+        worst = wrong.max(axis=1, initial=0.0)
+        order = [int(i) for i in np.argsort(-worst, kind="stable")[:most] if worst[i] > 0]
+        return [Example(i, _labels(self.names, self.answers[i]), _labels(self.names, self.truth[i])) for i in order]
+
+    @functools.cached_property
+    def _drawn(self) -> dict[str, np.ndarray]:
+        """Returns the scores of the bootstrap resamples, (R,) or (R, K)."""
+        parts = []
+        for draws in intervals.draws(self.records, len(self.names)):
+            right, given, support = label_scores.counts(self.truth, self.answers, draws)
+            parts.append(
+                label_scores.scores(self.truth, self.probabilities, self.answers, draws)
+                | {
+                    "f1 of labels": label_scores.f1(right, given, support),
+                    "average_precision of labels": label_scores.average_precisions(
+                        self.truth, self.probabilities, draws
+                    ),
+                }
+            )
+        if not parts:
+            empty = np.full((1, len(self.names)), np.nan)
+            return dict.fromkeys(SCORES, empty[:, 0]) | dict.fromkeys(
+                ("f1 of labels", "average_precision of labels"), empty
+            )
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _reach(self, values: np.ndarray) -> Interval:
+        """Returns the interval of the resamples in which the score has a value."""
+        known = values[~np.isnan(values)]
+        return intervals.percentiles(known) if len(known) else Interval(np.nan, np.nan)
+
+    def _calibration_errors(self, probabilities: np.ndarray) -> np.ndarray:
+        return np.array([
+            calibration.calibration_error(label_scores.reliability(self.truth[:, k], probabilities[:, k]))
+            for k in range(len(self.names))
+        ])  # fmt: skip
+
+    def _lowest(self) -> list[int]:
+        """Returns the labels of the charts, those with the lowest average precision first."""
+        found = self.of_labels["average_precision"]
+        return [int(k) for k in np.argsort(found, kind="stable")[:MOST_LINES] if not np.isnan(found[k])]
+
+    def _table(self) -> Table:
+        o = self.of_labels
+        order = np.argsort(o["average_precision"], kind="stable")  # NaN is last
+        ranges = {
+            name: [reach(Interval(*ends)) for ends in zip(o[f"{name}_low"], o[f"{name}_high"], strict=True)]
+            for name in ("average_precision", "f1")
+        }
+        rows = [
+            (
+                self.names[k], o["average_precision"][k], ranges["average_precision"][k], o["share"][k],
+                o["roc_auc"][k], o["f1"][k], ranges["f1"][k], o["precision"][k], o["recall"][k], o["threshold"][k],
+                o["ece"][k], int(o["support"][k]),
+            )
+            for k in order.tolist()
+        ]  # fmt: skip
+        columns = (
+            "label", "AP", "95 %", "at random", "AUC", "F1", "95 %", "precision", "recall", "threshold",
+            "calibration error", "records",
+        )  # fmt: skip
+        chosen = self.fitted.split
+        where = f"chosen on {chosen}" if chosen else "not chosen, for there was no validation split"
+        return Table(
+            "Labels",
+            "The label with the lowest average precision (AP) comes first. F1, precision and recall are those of the "
+            f"thresholds, which were {where}.",
+            columns,
+            rows,
+        )
+
+    def _charts(self) -> list[Chart]:
+        lowest, unit = self._lowest(), (0.0, 1.0)
+        few = f" of the {len(lowest)} labels with the lowest AP" if len(lowest) < len(self.names) else ""
+        curves = [(self.names[k], c) for k in lowest if (c := self.curve(k)) is not None]
+        steps = [
+            Series(
+                name,
+                np.repeat(np.concatenate([[0.0], c.recall]), 2)[1:-1],
+                np.repeat(c.precision, 2),
+                value=c.average_precision,
+            )
+            for name, c in curves
+        ]
+        roc = [Series(n, c.false_positive_rate, c.true_positive_rate, value=c.auc) for n, c in curves]
+        bins = [(self.names[k], label_scores.reliability(self.truth[:, k], self.probabilities[:, k])) for k in lowest]
+        reliable = [
+            Series(
+                name,
+                np.array([b.confidence for b in found if b.records]),
+                np.array([b.accuracy for b in found if b.records]),
+                value=calibration.calibration_error(found),
+            )
+            for name, found in bins
+        ]
+        return [
+            Chart(
+                "Precision and recall, and average precision", f"Every possible threshold{few}.",
+                ("recall", "precision"), unit, unit, steps,
+            ),
+            Chart(
+                "ROC, and the area under it", "The dotted line is answering at random.",
+                ("false positive rate", "true positive rate"), unit, unit, roc, True,
+            ),
+            Chart(
+                "Calibration, and the calibration error", "On the dotted line, probabilities are the shares.",
+                ("probability of the label", "share of records with the label"), unit, unit, reliable, True,
+            ),
+        ]  # fmt: skip
+
+
+def _labels(names: Sequence[str], carried: np.ndarray) -> str:
+    found = [name for name, has in zip(names, carried.tolist(), strict=True) if has]
+    return listed(found, MOST_NAMED) if found else "no label"

@@ -1,0 +1,32 @@
+"""Refuses a dataset of several labels or of numbers where only classes make sense."""
+
+from __future__ import annotations
+
+from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
+from trainer.config import TrainConfig, TrainerError
+from trainer.data import class_sampling
+
+WORDS = {"multi-label": "several labels an image", "regression": "numbers for each image"}
+
+
+def only_classes(contract: Contract, who: str, instead: str) -> None:
+    """Raises TrainerError if the dataset is not of classes.
+
+    Args:
+      who: what was asked for, such as "--resample". instead: a sentence that says what can be done.
+    """
+    kind = contract.task.kind
+    if kind != CLASSES:
+        raise TrainerError(
+            f"{who} is for one class an image, and dataset {contract.name!r} has {WORDS[kind]} ({kind}). {instead}"
+        )
+
+
+def check_options(config: TrainConfig, contract: Contract) -> None:
+    """Raises TrainerError for options of `train` that are about classes."""
+    class_sampling.refuse(contract, config.resample)
+    if config.augment_classes:
+        only_classes(contract, "--augment-classes", "Leave it out: the changes then apply to all images.")
+    if config.fit_head:
+        only_classes(contract, "--fit-head", "Use --unfreeze none, which trains the head alone in epochs.")

@@ -1,0 +1,511 @@
+"""Trains and judges models that answer one or more numbers for each image.
+
+The network answers in standard deviations from the mean of train, which the contract states. The loss compares there,
+so that all numbers count equally whatever their units. Everything else, the export among it, speaks the units of the
+table. A target has the standardized numbers times the record's weight, and then the weight. Therefore a mixed image has
+the mean of its parts' numbers.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import functools
+import io
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pipelines.contract import Contract
+from pipelines.contract.task import REGRESSION
+from pipelines.core.text import listed
+from trainer.config import NUMBER_LOSSES, TRAIN_SPLIT, TrainConfig, TrainerError
+from trainer.evaluation import inference, intervals, label_scores, metrics, number_scores
+from trainer.evaluation.cautions import NAMED
+from trainer.evaluation.intervals import Interval
+from trainer.models.outputs import logits_function
+from trainer.run_dir import CALIBRATION
+from trainer.tasks import refusal
+from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
+from trainer.tasks.task import Compared, Kept, Result, Task
+
+HUBER = 1.0  # standard deviations: from this error on the loss is linear
+SMALLEST = 1e-12
+MOST_CHARTS = 8  # numbers that have a chart
+MOST_POINTS = 2000  # of a chart
+MOST_NAMED = 4  # numbers of an image in a picture's text
+FEW = 30  # records; with fewer the scores are very uncertain
+SCORES = ("mae", "rmse", "r2", "spearman")
+TITLES = {"mae": "MAE", "rmse": "RMSE", "r2": "R²", "spearman": "Spearman"}
+CONSTANTS = ("mean", "median")
+TRUE, ANSWER = "true ", "answer "  # columns of predictions-SPLIT.csv, before the name of a number
+
+
+class Regression(Task):
+    """Knows what is particular to numbers."""
+
+    kind = REGRESSION
+    losses = NUMBER_LOSSES
+    kept = Kept("mean_absolute_error", greater=False)
+    activation = ""
+    output = "values"
+    unit = "in standard deviations of train"
+    column = TRUE
+
+    def described(self, contract: Contract) -> str:
+        return f"{len(contract.task.targets)} numbers" if len(contract.task.targets) > 1 else "one number"
+
+    def check(self, config: TrainConfig, contract: Contract) -> list[str]:
+        self.check_loss(config, contract)
+        refusal.check_options(config, contract)
+        if config.label_smoothing:
+            refusal.only_classes(contract, "--label-smoothing", "Use --loss huber, which wrong numbers disturb less.")
+        if config.cutmix:
+            refusal.only_classes(contract, "--cutmix", "Use --mixup, which blends the numbers with the images.")
+        t = contract.task
+        same = [n for n, low, high in zip(t.targets, t.least, t.greatest, strict=True) if low == high]
+        told = f"{listed(same, NAMED)}: all train images have the same value, so nothing can be learned about it."
+        return [told] if same else []
+
+    def few_images(self, contract: Contract) -> tuple[float, str]:
+        return contract.task.images[TRAIN_SPLIT]["natural"], "train images"
+
+    def loss(self, config: TrainConfig, contract: Contract, from_logits: bool) -> NumberLoss:
+        del contract, from_logits
+        return NumberLoss(self.loss_name(config))
+
+    def targets(self, contract: Contract, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        weight = tf.ones_like(labels[:, :1]) if weights is None else weights[:, None]
+        return tf.concat([_standardized(contract, labels) * weight, weight], axis=-1)
+
+    def metric(self, contract: Contract, from_logits: bool) -> StandardizedError:
+        del from_logits
+        return StandardizedError(contract)
+
+    def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
+        mean, std = (np.array(values) for values in (contract.task.mean, contract.task.std))
+        return (mean + std * random.standard_normal((size, len(mean)))).astype(np.float32)
+
+    def predict(
+        self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int
+    ) -> NumberPredictions:
+        function = logits_function(network, self.activation)
+        return NumberPredictions(*inference.outputs(function, data, split, batch_size))
+
+    def fit(self, found: NumberPredictions, split: str, contract: Contract) -> NumberFit:
+        return dataclasses.replace(self.unfitted(contract), split=split, records=len(found.keys))
+
+    def unfitted(self, contract: Contract) -> NumberFit:
+        t = contract.task
+        return NumberFit(t.targets, t.mean, t.std, t.median)
+
+    def read_fitted(self, directory: str | os.PathLike[str], contract: Contract) -> NumberFit:
+        return read_fit(Path(directory) / CALIBRATION, contract)
+
+    def assess(self, split: str, found: NumberPredictions, fitted: NumberFit) -> NumberResult:
+        return NumberResult(split, found, fitted)
+
+    def answers(self, network: keras.Model, contract: Contract, fitted: NumberFit) -> Callable[[tf.Tensor], tf.Tensor]:
+        del contract
+        function = logits_function(network, self.activation)
+        mean, std = np.array(fitted.mean, np.float32), np.array(fitted.std, np.float32)
+        return lambda images: function(images) * std + mean
+
+    def served(self, answers: tf.Tensor, names: tf.Tensor, fitted: NumberFit) -> dict[str, tf.Tensor]:
+        del names, fitted
+        return {"values": answers}
+
+    def about(self, contract: Contract, fitted: NumberFit) -> dict[str, Any]:
+        rows = zip(contract.task.targets, fitted.mean, fitted.std, strict=True)
+        return {"task": {"kind": self.kind, "targets": {name: {"mean": m, "std": s} for name, m, s in rows}}}
+
+    def scale(self, fitted: NumberFit) -> np.ndarray:
+        return np.array(fitted.std)
+
+    def in_words(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> str:
+        del about
+        return "\t".join(f"{name} {float(value):.6g}" for name, value in zip(names, values, strict=True))
+
+    def in_json(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, Any]:
+        del about
+        return {"values": {name: float(value) for name, value in zip(names, values, strict=True)}}
+
+    def compared(self, columns: Mapping[str, Sequence[str]]) -> Compared:
+        names = tuple(name.removeprefix(TRUE) for name in columns if name.startswith(TRUE))
+        truth, answers = (np.array([columns[b + n] for n in names], np.float64).T for b in (TRUE, ANSWER))
+        return Compared(tuple(columns["key"]), names, truth, answers)
+
+    def scores(self, found: Compared, draws: np.ndarray) -> dict[str, np.ndarray]:
+        each = [number_scores.scores(t, a, draws) for t, a in zip(found.truth.T, found.answers.T, strict=True)]
+        means = {name: label_scores.mean(np.stack([own[name] for own in each], axis=1)) for name in ("r2", "spearman")}
+        return means | {f"mae of {name}": own["mae"] for name, own in zip(found.names, each, strict=True)}
+
+    def is_greater_better(self, score: str) -> bool:
+        return not score.startswith("mae")
+
+
+class NumberLoss(keras.losses.Loss):
+    """Computes the mean over batch and numbers of one of `config.NUMBER_LOSSES`.
+
+    With the error e in standard deviations of train, mse: e ** 2; mae: |e|; huber: e ** 2 / 2 up to 1 and |e| - 1 / 2
+    from there (Huber 1964, "Robust Estimation of a Location Parameter").
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(name=kind, reduction="sum_over_batch_size", dtype="float32")
+        self._kind = kind
+
+    def call(self, targets: Any, scores: Any) -> Any:
+        """Returns the loss of each record, float32 (B,).
+
+        Args:
+          targets: float32 (B, K + 1), the standardized numbers times the weight, and the weight.
+          scores: float32 (B, K), standardized.
+        """
+        weight = targets[:, -1:]
+        error = ops.abs(scores - targets[:, :-1] / ops.maximum(weight, SMALLEST))
+        if self._kind == "mse":
+            error = ops.square(error)
+        elif self._kind == "huber":
+            error = ops.where(error <= HUBER, ops.square(error) / 2, HUBER * (error - HUBER / 2))
+        return weight[:, 0] * ops.mean(error, axis=-1)
+
+
+class StandardizedError(keras.metrics.Metric):
+    """Computes the mean absolute error in standard deviations of train.
+
+    It is the mean over the records and the numbers. A record counts once, whatever its weight in the loss.
+    """
+
+    def __init__(self, contract: Contract, name: str = "mean_absolute_error", **kwargs: Any) -> None:
+        super().__init__(name=name, **kwargs)
+        self._contract = contract
+        self.counted = self.add_variable((2,), initializer="zeros", aggregation="only_first_replica", name="counted")
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        del sample_weight
+        self.add(self.counts(y_true, y_pred))
+
+    def counts(self, y_true: Any, y_pred: Any) -> Any:
+        """Returns the sum of the records' errors and the number of records, float32 (2,)."""
+        error = ops.mean(ops.abs(_standardized(self._contract, y_true) - ops.cast(y_pred, "float32")), axis=-1)
+        return ops.stack([ops.sum(error), ops.sum(ops.ones_like(error))])
+
+    def add(self, counts: Any) -> None:
+        """Adds the result of `counts`, which is the same on every replica."""
+        self.counted.assign_add(counts)
+
+    def result(self) -> Any:
+        return self.counted[0] / ops.maximum(self.counted[1], 1.0)
+
+    def reset_state(self) -> None:
+        self.counted.assign(ops.zeros((2,)))
+
+
+def _standardized(contract: Contract, labels: Any) -> Any:
+    mean, std = (np.array(values, np.float32) for values in (contract.task.mean, contract.task.std))
+    return (labels - mean) / std
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberPredictions:
+    """Holds the answers of one model for N records of a split.
+
+    truth: float32 (N, K), in the units of the table. standardized: float32 (N, K), the network's outputs.
+    """
+
+    names: tuple[str, ...]
+    keys: tuple[str, ...]
+    truth: np.ndarray
+    standardized: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberFit:
+    """Holds the statistics of train that a model was trained with, one number each.
+
+    split, records: the split that chose the epoch; "" and 0 for none.
+    """
+
+    names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    median: tuple[float, ...]
+    split: str = ""
+    records: int = 0
+
+    def to_json(self) -> str:
+        """Returns the content of calibration.json."""
+        rows = zip(self.names, self.mean, self.std, self.median, strict=True)
+        content = {
+            "task": REGRESSION,
+            "targets": {n: {"mean": mean, "std": std, "median": median} for n, mean, std, median in rows},
+            "split": self.split,
+            "records": self.records,
+        }
+        return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def read_fit(path: Path, contract: Contract) -> NumberFit:
+    """Reads the calibration.json of a run.
+
+    Raises:
+      TrainerError: the file is not what a training of the contract's numbers writes.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = [data["targets"][name] for name in contract.task.targets]
+        mean, std, median = (tuple(float(row[name]) for row in rows) for name in ("mean", "std", "median"))
+        if not np.isfinite([mean, std, median]).all() or min(std) <= 0:
+            raise ValueError("a number that no training has")
+        return NumberFit(contract.task.targets, mean, std, median, str(data["split"]), int(data["records"]))
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise TrainerError(
+            f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}): train again."
+        ) from e
+
+
+@dataclasses.dataclass(frozen=True)
+class NumberResult(Result):
+    """Holds the predictions on a split, and derives all scores."""
+
+    split: str
+    predictions: NumberPredictions
+    fitted: NumberFit
+
+    @property
+    def records(self) -> int:  # type: ignore[override]
+        return len(self.predictions.keys)
+
+    @property
+    def keys(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.predictions.keys
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.predictions.names
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Returns the true numbers, float64 (N, K)."""
+        return self.predictions.truth.astype(np.float64)
+
+    @functools.cached_property
+    def answers(self) -> np.ndarray:
+        """Returns the answers in the units of the table, float64 (N, K)."""
+        scaled = self.predictions.standardized.astype(np.float64) * np.array(self.fitted.std)
+        return np.asarray(scaled + np.array(self.fitted.mean))
+
+    @functools.cached_property
+    def of_targets(self) -> list[dict[str, float]]:
+        """Returns the scores of each number, by the names in SCORES."""
+        return [self._scores(k, self.answers[:, k]) for k in range(len(self.names))]
+
+    @functools.cached_property
+    def of_constants(self) -> list[dict[str, dict[str, float]]]:
+        """Returns for each number the scores of the constant answers in CONSTANTS."""
+        return [
+            {
+                name: {"value": value} | self._scores(k, np.full(self.records, value))
+                for name in CONSTANTS
+                for value in [getattr(self.fitted, name)[k]]
+            }
+            for k in range(len(self.names))
+        ]
+
+    @functools.cached_property
+    def scores(self) -> dict[str, float]:
+        """Returns the scores over all numbers.
+
+        They are the means of `r2` and `spearman`, and `mean_absolute_error` in standard deviations of train.
+        """
+        found = {
+            name: float(label_scores.mean(np.array([[own[name] for own in self.of_targets]]))[0])
+            for name in ("r2", "spearman")
+        }
+        errors = [own["mae"] / std for own, std in zip(self.of_targets, self.fitted.std, strict=True)]
+        return found | {"mean_absolute_error": float(np.mean(errors))}
+
+    @functools.cached_property
+    def intervals(self) -> list[dict[str, Interval]]:
+        """Returns the 95 % intervals of the scores of each number."""
+        return [{name: _interval(values) for name, values in drawn.items()} for drawn in self._drawn]
+
+    @functools.cached_property
+    def intervals_of_all(self) -> dict[str, Interval]:
+        """Returns the 95 % intervals of `scores`."""
+        means = {
+            name: label_scores.mean(np.stack([own[name] for own in self._drawn], axis=1)) for name in ("r2", "spearman")
+        }
+        errors = [own["mae"] / std for own, std in zip(self._drawn, self.fitted.std, strict=True)]
+        return {
+            name: _interval(values) for name, values in (means | {"mean_absolute_error": np.mean(errors, 0)}).items()
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        result: dict[str, Any] = {"records": self.records}
+        for name, value in self.scores.items():
+            result[name] = metrics.plain(value)
+            result[f"{name}_interval"] = [metrics.plain(end) for end in self.intervals_of_all[name]]
+        result["chosen_on"] = self.fitted.split or None
+        result["per_target"] = {
+            name: {score: metrics.plain(self.of_targets[k][score]) for score in SCORES}
+            | {f"{score}_interval": [metrics.plain(end) for end in self.intervals[k][score]] for score in SCORES}
+            | {
+                f"always_the_{constant}": {score: metrics.plain(value) for score, value in own.items()}
+                for constant, own in self.of_constants[k].items()
+            }
+            for k, name in enumerate(self.names)
+        }
+        return result
+
+    def report(self) -> Report:
+        if len(self.names) == 1:
+            own, drawn, constants = self.of_targets[0], self.intervals[0], self.of_constants[0]
+            headlines = [
+                Headline(
+                    TITLES[score], own[score], drawn[score],
+                    "a constant has none" if score == "spearman" else ", ".join(
+                        f"always the {name}: {number(constants[name][score])}" for name in CONSTANTS
+                    ),
+                )
+                for score in SCORES
+            ]  # fmt: skip
+            what = f"the error of {self.names[0]} is {number(own['mae'])} on average"
+            constant = f"always answering the mean of train would err by {number(constants['mean']['mae'])}"
+        else:
+            constants_of_all = [
+                float(np.mean([c["mean"]["mae"] / s for c, s in zip(self.of_constants, self.fitted.std, strict=True)]))
+            ]
+            headlines = [
+                Headline("Mean R²", self.scores["r2"], self.intervals_of_all["r2"], "always the mean: about 0"),
+                Headline(
+                    "Mean Spearman", self.scores["spearman"], self.intervals_of_all["spearman"], "a constant has none"
+                ),
+                Headline(
+                    "MAE / std of train", self.scores["mean_absolute_error"],
+                    self.intervals_of_all["mean_absolute_error"], f"always the mean: {number(constants_of_all[0])}",
+                ),
+            ]  # fmt: skip
+            what = f"the error is {number(self.scores['mean_absolute_error'])} standard deviations of train on average"
+            constant = f"always answering the mean of train would err by {number(constants_of_all[0])}"
+        sentence = f"On {self.split}, {self.records:,} records, {what}; {constant}."
+        about = (
+            f"All intervals are 95 % intervals of {intervals.resamples_of(self.records, 4 * len(self.names)):,} "
+            "bootstrap resamples of the records."
+        )
+        return Report(sentence, headlines, [self._table()], self._charts(), about)
+
+    def cautions(self) -> list[str]:
+        if not self.records:
+            return ["There are no records."]
+        sentences = []
+        for k, name in enumerate(self.names):
+            low = self.intervals[k]["r2"].low
+            best = max(self.of_constants[k][c]["r2"] for c in CONSTANTS)
+            if np.isnan(low):
+                sentences.append(f"All records have the same {name}, so its R² and Spearman have no value.")
+            elif low <= max(best, 0.0):
+                sentences.append(f"The R² of {name} does not differ clearly from that of always answering one number.")
+        if self.records < FEW:
+            sentences.append(f"There are fewer than {FEW} records, so the scores are very uncertain.")
+        if self.split == self.fitted.split:
+            sentences.append("The kept epoch was chosen on this split: its scores are too optimistic.")
+        return sentences
+
+    def scalars(self) -> dict[str, float]:
+        found = {f"evaluation/{name}": value for name, value in self.scores.items()}
+        for name, own in zip(self.names, self.of_targets, strict=True):
+            found |= {f"{score}/{name}": value for score, value in own.items()}
+        return {name: value for name, value in found.items() if not np.isnan(value)}
+
+    def to_csv(self) -> str:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["key", *(before + name for name in self.names for before in (TRUE, ANSWER))])
+        for key, true, given in zip(self.keys, self.truth.tolist(), self.answers.tolist(), strict=True):
+            writer.writerow([key, *(format(x, ".8g") for pair in zip(true, given, strict=True) for x in pair)])
+        return text.getvalue()
+
+    def worst(self, most: int) -> list[Example]:
+        error = np.abs(self.answers - self.truth) / np.array(self.fitted.std)
+        order = np.argsort(-error.max(axis=1, initial=0.0), kind="stable")[:most].tolist()
+        return [
+            Example(i, _numbers(self.names, self.answers[i], error[i]), _numbers(self.names, self.truth[i], error[i]))
+            for i in order
+        ]
+
+    @functools.cached_property
+    def _drawn(self) -> list[dict[str, np.ndarray]]:
+        """Returns for each number the scores of the bootstrap resamples, (R,)."""
+        parts: list[list[dict[str, np.ndarray]]] = [[] for _ in self.names]
+        for draws in intervals.draws(self.records, 4 * len(self.names)):
+            for k, found in enumerate(parts):
+                found.append(number_scores.scores(self.truth[:, k], self.answers[:, k], draws))
+        none = dict.fromkeys(SCORES, np.full(1, np.nan))
+        return [
+            {name: np.concatenate([part[name] for part in found]) for name in SCORES} if found else none
+            for found in parts
+        ]
+
+    def _scores(self, k: int, answers: np.ndarray) -> dict[str, float]:
+        if not self.records:
+            return dict.fromkeys(SCORES, np.nan)
+        found = number_scores.scores(self.truth[:, k], answers, np.ones((1, self.records)))
+        return {name: float(values[0]) for name, values in found.items()}
+
+    def _table(self) -> Table:
+        columns = (
+            "number", *("MAE", "95 %", "always the mean", "always the median"),
+            *("RMSE", "95 %", "always the mean", "always the median"), *("R²", "95 %", "Spearman", "95 %"),
+            "std of train",
+        )  # fmt: skip
+        rows: list[list[str | int | float]] = []
+        for k, name in enumerate(self.names):
+            own, drawn, constants = self.of_targets[k], self.intervals[k], self.of_constants[k]
+            row: list[str | int | float] = [name]
+            for score in SCORES:
+                row += [own[score], reach(drawn[score])]
+                if score in ("mae", "rmse"):
+                    row += [constants[name][score] for name in CONSTANTS]
+            rows.append([*row, self.fitted.std[k]])
+        told = "MAE, RMSE and the standard deviation are in the units of the table. Mean and median are those of train."
+        return Table("Numbers", told, columns, rows)
+
+    def _charts(self) -> list[Chart]:
+        charts = []
+        shown = np.arange(self.records)
+        if self.records > MOST_POINTS:
+            shown = np.linspace(0, self.records - 1, MOST_POINTS).astype(np.int64)
+        few = f" {MOST_POINTS:,} of the records are shown." if self.records > MOST_POINTS else ""
+        for k, name in enumerate(self.names[:MOST_CHARTS]):
+            true, given = self.truth[shown, k], self.answers[shown, k]
+            if not len(true):
+                continue
+            ends = (float(min(true.min(), given.min())), float(max(true.max(), given.max())))
+            ends = ends if ends[0] < ends[1] else (ends[0] - 1.0, ends[1] + 1.0)
+            series = [Series(name, true, given, points=True)]
+            told = f"On the dotted line, the answer is right.{few}"
+            charts.append(Chart(f"{name}: truth and answer", told, ("truth", "answer"), ends, ends, series, True))
+        return charts
+
+
+def _interval(values: np.ndarray) -> Interval:
+    """Returns the interval of the resamples in which the score has a value."""
+    known = values[~np.isnan(values)]
+    return intervals.percentiles(known) if len(known) else Interval(np.nan, np.nan)
+
+
+def _numbers(names: Sequence[str], values: np.ndarray, error: np.ndarray) -> str:
+    """Returns the numbers of a record with the greatest errors, those first."""
+    order = np.argsort(-error, kind="stable")[:MOST_NAMED].tolist()
+    if len(names) == 1:
+        return number(float(values[0]))
+    return ", ".join(f"{names[k]} {number(float(values[k]))}" for k in order)

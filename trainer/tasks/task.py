@@ -1,0 +1,281 @@
+"""Defines the interface of a kind of task, and that of a result of one.
+
+docs/tasks.md describes the kinds, and CONTRIBUTING.md how one is added.
+"""
+
+from __future__ import annotations
+
+import abc
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.contract import Contract
+from trainer.config import TrainConfig, TrainerError
+from trainer.evaluation.evaluate import Trained
+from trainer.tasks.report import Example, Report
+
+
+class Kept(NamedTuple):
+    """Describes the score by which an epoch is kept.
+
+    name: its column in metrics.csv; that of the validation split begins with "val_". greater: whether a greater value
+    is better.
+    """
+
+    name: str
+    greater: bool = True
+
+    @property
+    def words(self) -> str:
+        return self.name.replace("_", " ")
+
+    @property
+    def best(self) -> str:
+        return f"the {'best' if self.greater else 'least'} {self.words}"
+
+    def rank(self, value: float) -> float:
+        """Returns a number that is greater for a better value."""
+        return value if self.greater else -value
+
+
+class Fitted(Protocol):
+    """Holds what was fitted after the training, such as thresholds.
+
+    split: the split it was fitted on, "" for none.
+    """
+
+    @property
+    def split(self) -> str: ...
+
+    def to_json(self) -> str:
+        """Returns the text of calibration.json."""
+
+
+class EpochMetric(Protocol):
+    """Adds up the score of an epoch on the device, equally on all replicas."""
+
+    variables: list[Any]
+
+    def counts(self, labels: Any, scores: Any) -> Any:
+        """Returns sums over the records of a batch that `add` takes."""
+
+    def add(self, counts: Any) -> None: ...
+
+    def result(self) -> Any: ...
+
+    def reset_state(self) -> None: ...
+
+
+class Result(abc.ABC):
+    """Holds the answers on a split and derives all scores.
+
+    Classes have `Assessment` instead.
+    """
+
+    split: str
+    records: int
+    keys: tuple[str, ...]
+
+    @abc.abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the content of metrics.json: plain numbers, None for undefined ones."""
+
+    @abc.abstractmethod
+    def report(self) -> Report:
+        """Returns what the terminal, the page and the pictures show."""
+
+    @abc.abstractmethod
+    def cautions(self) -> list[str]:
+        """Returns warnings about the scores, an empty list for none."""
+
+    @abc.abstractmethod
+    def scalars(self) -> dict[str, float]:
+        """Returns the scores for TensorBoard, by name."""
+
+    @abc.abstractmethod
+    def to_csv(self) -> str:
+        """Returns the text of predictions-SPLIT.csv."""
+
+    @abc.abstractmethod
+    def worst(self, most: int) -> list[Example]:
+        """Returns at most `most` records with the worst answers, the worst first."""
+
+
+class Compared(NamedTuple):
+    """Holds the answers of a run, as read from predictions-SPLIT.csv.
+
+    keys: of N records. names: of the labels or numbers. truth, answers: one row a record.
+    """
+
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    truth: np.ndarray
+    answers: np.ndarray
+
+
+class Comparable(Protocol):
+    """Scores what `Result.to_csv` wrote, so that runs are compared.
+
+    Classes have `evaluation.compare` instead.
+
+    column: what the names of the columns with the truth begin with.
+    """
+
+    kind: str
+    column: str
+
+    def compared(self, columns: Mapping[str, Sequence[str]]) -> Compared:
+        """Returns the answers in the columns of a predictions-SPLIT.csv.
+
+        Raises:
+          KeyError, ValueError: a column is missing, or a cell is not a number.
+        """
+
+    def scores(self, found: Compared, draws: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the scores by name, float64 (R,); the first one decides.
+
+        Args:
+          draws: float (R, N), how often each record counts.
+        """
+
+    def is_greater_better(self, score: str) -> bool:
+        """Tells whether a greater value of this score is better."""
+
+
+class Task(abc.ABC):
+    """Says what the programs have to know of one kind of task.
+
+    kind: its name in the contract. losses: the names of --loss that it has; the first one is that of "auto".
+    activation: that of a network which ends in one, "" for none. output: the name of what an export answers.
+    unit: what the answers are measured in, in a sentence about differences of them.
+    """
+
+    kind: str
+    losses: tuple[str, ...]
+    kept: Kept
+    activation: str
+    output: str
+    unit: str
+
+    def loss_name(self, config: TrainConfig) -> str:
+        """Returns the name of the loss that --loss means."""
+        return self.losses[0] if config.loss == "auto" else config.loss
+
+    def check_loss(self, config: TrainConfig, contract: Contract) -> None:
+        """Raises TrainerError if --loss names a loss of another kind."""
+        if self.loss_name(config) not in self.losses:
+            raise TrainerError(
+                f"--loss {config.loss} does not fit the task of dataset {contract.name!r} ({self.kind}): choose auto, "
+                f"which is {self.losses[0]}, or one of {', '.join(self.losses[1:])}."
+            )
+
+    @abc.abstractmethod
+    def described(self, contract: Contract) -> str:
+        """Returns what the answers are, such as "3 classes"."""
+
+    @abc.abstractmethod
+    def check(self, config: TrainConfig, contract: Contract) -> list[str]:
+        """Returns warnings about options and dataset.
+
+        Raises:
+          TrainerError: an option makes no sense for this kind, or contradicts another one.
+        """
+
+    @abc.abstractmethod
+    def few_images(self, contract: Contract) -> tuple[float, str]:
+        """Returns the number of train images that a network learns an answer from.
+
+        The text says of what it is the number.
+        """
+
+    @abc.abstractmethod
+    def loss(self, config: TrainConfig, contract: Contract, from_logits: bool) -> keras.losses.Loss:
+        """Returns the loss, which takes what `targets` returns."""
+
+    @abc.abstractmethod
+    def targets(self, contract: Contract, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+        """Returns the targets of a batch, float32 (B, T).
+
+        They are linear in the weights of the records. Mixing of images blends them.
+        """
+
+    @abc.abstractmethod
+    def metric(self, contract: Contract, from_logits: bool) -> EpochMetric:
+        """Returns the score `kept` as a running metric.
+
+        Args:
+          from_logits: False if the scores are those behind the activation.
+        """
+
+    @abc.abstractmethod
+    def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
+        """Returns labels of `size` records as the loader gives them, for measurements."""
+
+    @abc.abstractmethod
+    def predict(self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int) -> Any:
+        """Returns the answers on every record of a split, before anything is fitted."""
+
+    @abc.abstractmethod
+    def fit(self, found: Any, split: str, contract: Contract) -> Any:
+        """Fits what belongs to the answers on a split, the result of `predict`."""
+
+    @abc.abstractmethod
+    def unfitted(self, contract: Contract) -> Any:
+        """Returns what stands in for the result of `fit` without a validation split."""
+
+    @abc.abstractmethod
+    def read_fitted(self, directory: str | os.PathLike[str], contract: Contract) -> Any:
+        """Reads what a run fitted from its calibration.json.
+
+        Args:
+          contract: of the run.
+        """
+
+    @abc.abstractmethod
+    def assess(self, split: str, found: Any, fitted: Any) -> Any:
+        """Returns the result on a split: an `Assessment` of classes, or a `Result`."""
+
+    def scored(self, model: Trained, data: str, split: str, batch_size: int) -> Any:
+        """Returns the result of a finished run on a split."""
+        fitted = self.read_fitted(model.directory, model.contract)
+        return self.assess(split, self.predict(model.network, data, split, batch_size), fitted)
+
+    @abc.abstractmethod
+    def answers(self, network: keras.Model, contract: Contract, fitted: Any) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Returns the network as a function to what an export answers.
+
+        normalized images, float32 (B, H, W, 3) -> float32 (B, K).
+        """
+
+    @abc.abstractmethod
+    def served(self, answers: tf.Tensor, names: tf.Tensor, fitted: Any) -> dict[str, tf.Tensor]:
+        """Returns all outputs of a SavedModel, that called `output` among them.
+
+        Args:
+          answers: of the function of `answers`. names: string (K,), of the answers.
+        """
+
+    @abc.abstractmethod
+    def about(self, contract: Contract, fitted: Any) -> dict[str, Any]:
+        """Returns what the metadata of an export say of the kind, as values for JSON."""
+
+    @abc.abstractmethod
+    def scale(self, fitted: Any) -> np.ndarray:
+        """Returns what differences of answers are measured in, float64 (K,) or (1,)."""
+
+    @abc.abstractmethod
+    def in_words(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> str:
+        """Returns the answer for one image as text, its parts separated by tabs.
+
+        Args:
+          names: of the answers. values: float (K,). about: the metadata of the export.
+        """
+
+    @abc.abstractmethod
+    def in_json(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the answer for one image as values for JSON."""
