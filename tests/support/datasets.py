@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, Normalization, Shard, Split
+from pipelines.contract.task import TARGET_COLUMNS
 
 DIGEST = "0" * 64
 AFFINES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
@@ -133,7 +134,8 @@ class Transform(tf.Module):
         super().__init__()
         self._contract = contract
         self.vocabulary = tf.constant(contract.labels)
-        widths = contracts.ANALYSIS_COLUMNS
+        widths, targets = contracts.ANALYSIS_COLUMNS, contract.task.targets
+        numbers = TARGET_COLUMNS if targets else {}
         self.transform_fn = tf.function(
             self._transform,
             input_signature=[
@@ -141,6 +143,7 @@ class Transform(tf.Module):
                     "image": tf.TensorSpec((None,), tf.string),
                     "label": tf.TensorSpec((None,), tf.string),
                     **{name: tf.TensorSpec((None, width), tf.int64) for name, width in widths.items()},
+                    **{name: tf.TensorSpec((None, len(targets)), dtype) for name, dtype in numbers.items()},
                 }
             ],
         )
