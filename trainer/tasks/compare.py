@@ -158,22 +158,17 @@ def _compared(task: Comparable, split: str, runs: Sequence[Run]) -> Comparison:
         pairs = [(of[id(a)], of[id(b)]) for a, b in compare.pairs(apart[0][1], members)]
         for score in once[0]:
             value = other.spreads[score].mean - first.spreads[score].mean
-            reach = _interval(other.drawn[score] - first.drawn[score])
+            reach = intervals.corrected(other.drawn[score] - first.drawn[score], value)
             of_seeds = [once[b][score] - once[a][score] for a, b in pairs]
             seeds = intervals.student(of_seeds) if len(of_seeds) > 1 else None
             verdict = _verdict([i for i in (reach, seeds) if i], task.is_greater_better(score))
             differences.append(Difference(first.name, other.name, score, value, reach, seeds, verdict))
+    each = zip(drawn, once, strict=True)
     return Comparison(
         split, task.kind, records, tuple(runs), tuple(once),
-        tuple({name: _interval(values) for name, values in own.items()} for own in drawn),
+        tuple({name: intervals.corrected(values, own[name]) for name, values in d.items()} for d, own in each),
         tuple(setting(*group) for group in groups), tuple(differences),
     )  # fmt: skip
-
-
-def _interval(values: np.ndarray) -> Interval:
-    """Returns the interval of the resamples in which the score has a value."""
-    known = values[~np.isnan(values)]
-    return intervals.percentiles(known) if len(known) else Interval(np.nan, np.nan)
 
 
 def _verdict(found: Sequence[Interval], greater: bool) -> str:

@@ -408,7 +408,7 @@ class LabelResult(Result):
     @functools.cached_property
     def intervals(self) -> dict[str, Interval]:
         """Returns the 95 % intervals of the scores in SCORES."""
-        return {name: self._reach(values) for name, values in self._drawn.items() if name in SCORES}
+        return {name: intervals.corrected(self._drawn[name], self.scores[name]) for name in SCORES}
 
     @functools.cached_property
     def of_labels(self) -> dict[str, np.ndarray]:
@@ -436,7 +436,8 @@ class LabelResult(Result):
                 "brier": ((self.probabilities - truth) ** 2).mean(axis=0) if self.records else support * np.nan,
             }
         for name in ("f1", "average_precision"):
-            ends = [self._reach(values) for values in self._drawn[f"{name} of labels"].T]
+            drawn = zip(self._drawn[f"{name} of labels"].T, found[name].tolist(), strict=True)
+            ends = [intervals.corrected(values, value) for values, value in drawn]
             found[f"{name}_low"], found[f"{name}_high"] = (np.array(side) for side in zip(*ends, strict=True))
         return found
 
@@ -580,11 +581,6 @@ class LabelResult(Result):
                 ("f1 of labels", "average_precision of labels"), empty
             )
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-    def _reach(self, values: np.ndarray) -> Interval:
-        """Returns the interval of the resamples in which the score has a value."""
-        known = values[~np.isnan(values)]
-        return intervals.percentiles(known) if len(known) else Interval(np.nan, np.nan)
 
     def _calibration_errors(self, probabilities: np.ndarray) -> np.ndarray:
         return np.array([

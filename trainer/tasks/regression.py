@@ -336,7 +336,10 @@ class NumberResult(Result):
     @functools.cached_property
     def intervals(self) -> list[dict[str, Interval]]:
         """Returns the 95 % intervals of the scores of each number."""
-        return [{name: _interval(values) for name, values in drawn.items()} for drawn in self._drawn]
+        return [
+            {name: intervals.corrected(values, own[name]) for name, values in drawn.items()}
+            for drawn, own in zip(self._drawn, self.of_targets, strict=True)
+        ]
 
     @functools.cached_property
     def intervals_of_all(self) -> dict[str, Interval]:
@@ -345,9 +348,8 @@ class NumberResult(Result):
             name: label_scores.mean(np.stack([own[name] for own in self._drawn], axis=1)) for name in ("r2", "spearman")
         }
         errors = [own["mae"] / std for own, std in zip(self._drawn, self.fitted.std, strict=True)]
-        return {
-            name: _interval(values) for name, values in (means | {"mean_absolute_error": np.mean(errors, 0)}).items()
-        }
+        drawn = means | {"mean_absolute_error": np.mean(errors, axis=0)}
+        return {name: intervals.corrected(values, self.scores[name]) for name, values in drawn.items()}
 
     def to_dict(self) -> dict[str, Any]:
         result: dict[str, Any] = {"records": self.records}
@@ -495,12 +497,6 @@ class NumberResult(Result):
             told = f"On the dotted line, the answer is right.{few}"
             charts.append(Chart(f"{name}: truth and answer", told, ("truth", "answer"), ends, ends, series, True))
         return charts
-
-
-def _interval(values: np.ndarray) -> Interval:
-    """Returns the interval of the resamples in which the score has a value."""
-    known = values[~np.isnan(values)]
-    return intervals.percentiles(known) if len(known) else Interval(np.nan, np.nan)
 
 
 def _numbers(names: Sequence[str], values: np.ndarray, error: np.ndarray) -> str:

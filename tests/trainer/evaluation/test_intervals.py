@@ -76,3 +76,20 @@ def test_student_by_hand():
     # Mean 2, deviation 1, three values: 4.3027 / sqrt(3) to each side.
     assert intervals.student([1, 2, 3]) == pytest.approx((2 - 2.4842, 2 + 2.4842), abs=1e-4)
     assert intervals.student([0.25, 0.25]) == (0.25, 0.25)
+
+
+def test_the_corrected_interval_moves_against_the_bias_of_the_resamples():
+    values = np.arange(1001) / 1000
+    low, high = intervals.corrected(values, 0.5)
+    assert (low, high) == pytest.approx((0.025, 0.975), abs=2e-3)  # without a bias it is the percentiles
+    # Of the resamples 69.15 % are above the score: z0 is -0.5, so the ends are the normal shares of -1 -/+ 1.96.
+    low, high = intervals.corrected(values, 0.3085)
+    assert (low, high) == pytest.approx((0.0015, 0.8315), abs=2e-3)
+
+
+def test_resamples_without_a_value_are_left_out():
+    values = np.concatenate([np.arange(1001) / 1000, np.full(500, np.nan)])
+    assert intervals.corrected(values, 0.5) == intervals.corrected(values[:1001], 0.5)
+    assert np.isnan(intervals.corrected(np.full(3, np.nan), 0.5)).all()
+    assert np.isnan(intervals.corrected(values, np.nan)).all()
+    assert intervals.corrected(np.ones(9), 1.0) == (1.0, 1.0)
