@@ -15,6 +15,7 @@ from scipy import optimize, special
 from trainer.evaluation import calibration
 from trainer.evaluation.calibration import Bin
 
+GROUP, MOST_GROUPS = 15, 10  # records of a group at least, and groups of a chart at most
 PLAIN = 0.5  # the threshold of a label that has none of its own
 SLOPES = (0.05, 20.0)  # of a calibration; a fit that ends at one of them has no support in the data
 
@@ -163,6 +164,24 @@ def best_threshold(truth: np.ndarray, probability: np.ndarray) -> float:
     found = np.round(2 * right / (given + len(own)), 12)
     best = candidates[found == found.max()]
     return float(best[np.abs(best - PLAIN).argmin()])
+
+
+def shares(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Computes the mean probability and the share with the label, by group.
+
+    The groups have equally many records, at least GROUP of them, and rise by the probability. Bins of equal width
+    would hold most records in one of them, where a label is rare.
+
+    Args:
+      truth: bool (N,). probability: float (N,).
+
+    Returns:
+      Two arrays float64 (G,).
+    """
+    order = np.argsort(probability, kind="stable")
+    groups = np.array_split(order, min(MOST_GROUPS, max(1, len(order) // GROUP)))
+    known = [group for group in groups if len(group)]
+    return np.array([probability[g].mean() for g in known]), np.array([truth[g].mean() for g in known])
 
 
 def reliability(truth: np.ndarray, probability: np.ndarray) -> list[Bin]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from pipelines.core import html_page
 from trainer.reporting import svg_paths
@@ -17,7 +18,7 @@ from trainer.reporting.pictures import Picture
 from trainer.tasks.report import Chart, Series, number, reach
 from trainer.tasks.task import Result
 
-TICKS = 5
+TICKS = 5  # about so many on an axis
 
 
 def render(title: str, facts: Mapping[str, str], results: Sequence[tuple[Result, Sequence[Picture]]]) -> str:
@@ -52,18 +53,18 @@ def _chart(chart: Chart) -> dict[str, Any]:
         "text": chart.text,
         "axes": chart.axes,
         "diagonal": chart.diagonal,
-        "ticks": [
-            {"at": 100 * i / (TICKS - 1), "x": _tick(chart.x_range, i), "y": _tick(chart.y_range, i)}
-            for i in range(TICKS)
-        ],
+        "ticks": {"x": _ticks(chart.x_range), "y": _ticks(chart.y_range)},
         "lines": [
             {"name": s.name, "value": s.value, "points": s.points, "path": _path(s, chart)} for s in chart.series
         ],
     }
 
 
-def _tick(ends: tuple[float, float], i: int) -> str:
-    return f"{ends[0] + (ends[1] - ends[0]) * i / (TICKS - 1):.3g}"
+def _ticks(ends: tuple[float, float]) -> list[dict[str, Any]]:
+    """Returns round numbers in a range, with their places from 0 to 100."""
+    low, high = ends
+    values = [value for value in map(float, MaxNLocator(TICKS).tick_values(low, high)) if low <= value <= high]
+    return [{"at": 100 * (value - low) / (high - low), "text": f"{value:g}"} for value in values]
 
 
 def _path(series: Series, chart: Chart) -> str:

@@ -24,7 +24,7 @@ def table(found: Assessment | Result) -> str:
 
 def _of_report(found: Result) -> str:
     report = found.report()
-    lines = [line for shown in report.tables for line in _rows(shown)]
+    lines = [line for shown in report.tables for line in [*_rows(shown), ""]]
     width = max(len(headline.name) for headline in report.headlines)
     for name, value, interval, remark in report.headlines:
         told = [f"{name:<{width}}  {number(value)}"]

@@ -507,7 +507,7 @@ class LabelResult(Result):
             f"All intervals are 95 % intervals of {intervals.resamples_of(self.records, len(self.names)):,} bootstrap "
             "resamples of the records."
         )
-        return Report(sentence, headlines, [self._table()], self._charts(), about)
+        return Report(sentence, headlines, self._tables(), self._charts(), about)
 
     def cautions(self) -> list[str]:
         if not self.records:
@@ -593,34 +593,44 @@ class LabelResult(Result):
         found = self.of_labels["average_precision"]
         return [int(k) for k in np.argsort(found, kind="stable")[:MOST_LINES] if not np.isnan(found[k])]
 
-    def _table(self) -> Table:
+    def _tables(self) -> list[Table]:
         o = self.of_labels
-        order = np.argsort(o["average_precision"], kind="stable")  # NaN is last
+        order = np.argsort(o["average_precision"], kind="stable").tolist()  # NaN is last
         ranges = {
             name: [reach(Interval(*ends)) for ends in zip(o[f"{name}_low"], o[f"{name}_high"], strict=True)]
             for name in ("average_precision", "f1")
         }
-        rows = [
+        ranking = [
             (
-                self.names[k], o["average_precision"][k], ranges["average_precision"][k], o["share"][k],
-                o["roc_auc"][k], o["f1"][k], ranges["f1"][k], o["precision"][k], o["recall"][k], o["threshold"][k],
-                o["ece"][k], int(o["support"][k]),
+                self.names[k], int(o["support"][k]), o["average_precision"][k], ranges["average_precision"][k],
+                o["share"][k], o["roc_auc"][k], o["ece"][k], o["ece_before"][k],
             )
-            for k in order.tolist()
+            for k in order
         ]  # fmt: skip
-        columns = (
-            "label", "AP", "95 %", "at random", "AUC", "F1", "95 %", "precision", "recall", "threshold",
-            "calibration error", "records",
-        )  # fmt: skip
+        answers = [
+            (
+                self.names[k], o["threshold"][k], o["f1"][k], ranges["f1"][k], o["precision"][k], o["recall"][k],
+                int(o["predicted"][k]),
+            )
+            for k in order
+        ]  # fmt: skip
         chosen = self.fitted.split
-        where = f"chosen on {chosen}" if chosen else "not chosen, for there was no validation split"
-        return Table(
-            "Labels",
-            "The label with the lowest average precision (AP) comes first. F1, precision and recall are those of the "
-            f"thresholds, which were {where}.",
-            columns,
-            rows,
-        )
+        where = f"chosen on {chosen} for the greatest F1" if chosen else "not chosen: there was no validation split"
+        return [
+            Table(
+                "Labels",
+                "The label with the lowest average precision (AP) comes first. Answers at random get the share of the "
+                "label. The last columns are the calibration error, and that before the calibration.",
+                ("label", "records", "AP", "95 %", "at random", "AUC", "error", "before"),
+                ranking,
+            ),
+            Table(
+                "Answers",
+                f"A label is answered if its probability is at least the threshold, which was {where}.",
+                ("label", "threshold", "F1", "95 %", "precision", "recall", "answered"),
+                answers,
+            ),
+        ]
 
     def _charts(self) -> list[Chart]:
         lowest, unit = self._lowest(), (0.0, 1.0)
@@ -636,15 +646,10 @@ class LabelResult(Result):
             for name, c in curves
         ]
         roc = [Series(n, c.false_positive_rate, c.true_positive_rate, value=c.auc) for n, c in curves]
-        bins = [(self.names[k], label_scores.reliability(self.truth[:, k], self.probabilities[:, k])) for k in lowest]
+        errors = self.of_labels["ece"].tolist()
         reliable = [
-            Series(
-                name,
-                np.array([b.confidence for b in found if b.records]),
-                np.array([b.accuracy for b in found if b.records]),
-                value=calibration.calibration_error(found),
-            )
-            for name, found in bins
+            Series(self.names[k], *label_scores.shares(self.truth[:, k], self.probabilities[:, k]), value=errors[k])
+            for k in lowest
         ]
         return [
             Chart(
@@ -656,7 +661,8 @@ class LabelResult(Result):
                 ("false positive rate", "true positive rate"), unit, unit, roc, True,
             ),
             Chart(
-                "Calibration, and the calibration error", "On the dotted line, probabilities are the shares.",
+                "Calibration, and the calibration error",
+                "Groups of equally many records. On the dotted line, probabilities are shares.",
                 ("probability of the label", "share of records with the label"), unit, unit, reliable, True,
             ),
         ]  # fmt: skip

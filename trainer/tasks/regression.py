@@ -72,7 +72,8 @@ class Regression(Task):
         t = contract.task
         same = [n for n, low, high in zip(t.targets, t.least, t.greatest, strict=True) if low == high]
         told = f"{listed(same, NAMED)}: all train images have the same value, so nothing can be learned about it."
-        return [told] if same else []
+        sides = "--flip turns images left to right: use --no-flip if a number depends on the side."
+        return [*([told] if same else []), *([sides] if config.flip else [])]
 
     def few_images(self, contract: Contract) -> tuple[float, str]:
         return contract.task.images[TRAIN_SPLIT]["natural"], "train images"
@@ -464,22 +465,14 @@ class NumberResult(Result):
         return {name: float(values[0]) for name, values in found.items()}
 
     def _table(self) -> Table:
-        columns = (
-            "number", *("MAE", "95 %", "always the mean", "always the median"),
-            *("RMSE", "95 %", "always the mean", "always the median"), *("R²", "95 %", "Spearman", "95 %"),
-            "std of train",
-        )  # fmt: skip
-        rows: list[list[str | int | float]] = []
+        rows: list[tuple[str | int | float, ...]] = []
         for k, name in enumerate(self.names):
             own, drawn, constants = self.of_targets[k], self.intervals[k], self.of_constants[k]
-            row: list[str | int | float] = [name]
             for score in SCORES:
-                row += [own[score], reach(drawn[score])]
-                if score in ("mae", "rmse"):
-                    row += [constants[name][score] for name in CONSTANTS]
-            rows.append([*row, self.fitted.std[k]])
-        told = "MAE, RMSE and the standard deviation are in the units of the table. Mean and median are those of train."
-        return Table("Numbers", told, columns, rows)
+                beside = (constants[constant][score] for constant in CONSTANTS)
+                rows.append((f"{name}: {TITLES[score]}", own[score], reach(drawn[score]), *beside))
+        told = "MAE and RMSE are in the units of the table. Mean and median are those of train."
+        return Table("Numbers", told, ("score", "value", "95 %", "always the mean", "always the median"), rows)
 
     def _charts(self) -> list[Chart]:
         charts = []

@@ -108,3 +108,12 @@ def test_draws_are_resamples_of_all_records():
     assert drawn.var() == pytest.approx(6 / 7, rel=0.05)  # of a binomial distribution, 7 * 1/7 * 6/7
     assert list(intervals.draws(0)) == []
     assert intervals.resamples_of(10**6, 10**3) == intervals.FEWEST
+
+
+def test_groups_of_a_chart_have_equally_many_records():
+    truth, probability = np.arange(40) >= 30, np.arange(40) / 40
+    means, found = label_scores.shares(truth, probability)
+    assert means.tolist() == [probability[:20].mean(), probability[20:].mean()]
+    assert found.tolist() == [0.0, 0.5]
+    means, found = label_scores.shares(truth[:3], probability[:3])
+    assert (means.tolist(), found.tolist()) == ([pytest.approx(1 / 40)], [0.0])
