@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipelines.contract.task import Task
 from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.log import logged
@@ -29,6 +30,16 @@ def test_fine_tuning_is_at_a_low_rate():
     }  # fmt: skip
     TrainConfig("d", "o", model="ResNet50", epochs=3, **found)
     TrainConfig("d", "o", epochs=2, freeze_epochs=2, **chosen(epochs=2, freeze_epochs=2))
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+def test_the_head_of_labels_and_numbers_is_trained_in_the_epochs(kind):
+    found = recipe.options("transfer", {}, make_contract(task=Task(kind)))
+    assert found == {"model": "MobileNetV2", "init_weights": "imagenet", "unfreeze": "none"}
+    TrainConfig("d", "o", **found)
+    assert recipe.options("transfer", {"unfreeze": "all"}, make_contract(task=Task(kind))).keys() == {
+        "model", "init_weights",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("how", [{"balance": {"mode": "uniform"}}, {"resample": "uniform"}])

@@ -39,7 +39,7 @@ from trainer.tasks.task import Compared, Kept, Result, Task
 SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
 MOST_WEIGHT = 100.0  # of a record with the label: one that is rarer would decide every step that it is in
 ASYMMETRIC_GAMMA, MARGIN = 4.0, 0.05  # of the paper's experiments, with an exponent of 0 for labels that are there
-BINS, SOFTNESS = 2048, 4.0  # of the scores, for the average precision of an epoch
+WIDE, NARROW, SOFTNESS = 32, 64, 4.0  # of the scores, for the average precision of an epoch
 MOST_LINES = 8  # labels in a chart
 MOST_NAMED = 6  # labels of an image in a picture's text
 SCORES = {
@@ -244,7 +244,7 @@ def positive_weights(priors: Sequence[float]) -> list[float]:
 class BinnedAveragePrecision(keras.metrics.Metric):
     """Computes the mean average precision over the labels that some records carry.
 
-    It counts the records with and without each label in bins of the scores, float32 (2, K, BINS), which are exact up to
+    It counts the records with and without each label in bins of the scores, float32 (2, K, bins), which are exact up to
     2**24 records a bin. Scores in one bin count as equal. The bins are narrow where scores are near 0 and wider beyond
     SOFTNESS, so that also rare labels, whose scores are all negative, are told apart.
     """
@@ -255,7 +255,7 @@ class BinnedAveragePrecision(keras.metrics.Metric):
         super().__init__(name=name, **kwargs)
         self.labels, self._from_logits = labels, from_logits
         self.counted = self.add_variable(
-            (2, labels, BINS), initializer="zeros", aggregation="only_first_replica", name="counted"
+            (2, labels, WIDE * NARROW), initializer="zeros", aggregation="only_first_replica", name="counted"
         )
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -268,11 +268,12 @@ class BinnedAveragePrecision(keras.metrics.Metric):
         if not self._from_logits:
             scores = _logits(scores)
         place = 0.5 + 0.5 * scores / (SOFTNESS + ops.abs(scores))  # 0 to 1
-        bins = ops.clip(ops.cast(place * BINS, "int32"), 0, BINS - 1)
-        cells = ops.reshape(bins + BINS * ops.arange(self.labels, dtype="int32"), (-1,))
-        carried = ops.reshape(ops.cast(y_true, "float32"), (-1,))
-        parts = [ops.segment_sum(part, cells, self.labels * BINS) for part in (carried, 1.0 - carried)]
-        return ops.reshape(ops.stack(parts), (2, self.labels, BINS))
+        bins = ops.clip(ops.cast(place * WIDE * NARROW, "int32"), 0, WIDE * NARROW - 1)
+        # Products of matrices count the same on every device in every run; sums by index need not.
+        wide, narrow = ops.one_hot(bins // NARROW, WIDE), ops.one_hot(bins % NARROW, NARROW)
+        carried = ops.cast(y_true, "float32")[..., None] * wide
+        parts = [ops.einsum("bkw,bkn->kwn", part, narrow) for part in (carried, wide - carried)]
+        return ops.reshape(ops.stack(parts), (2, self.labels, WIDE * NARROW))
 
     def add(self, counts: Any) -> None:
         """Adds the result of `counts`, which is the same on every replica."""
@@ -288,7 +289,7 @@ class BinnedAveragePrecision(keras.metrics.Metric):
         return ops.sum(found * known) / ops.maximum(ops.sum(known), 1.0)
 
     def reset_state(self) -> None:
-        self.counted.assign(ops.zeros((2, self.labels, BINS)))
+        self.counted.assign(ops.zeros((2, self.labels, WIDE * NARROW)))
 
 
 def _logits(probabilities: Any) -> Any:

@@ -176,6 +176,24 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path, kind, options, message
     assert not (tmp_path / "run").exists()
 
 
+def test_only_the_head_is_trained(tmp_path):
+    data, contract = write(tmp_path, "multi-label")
+    start, end = tmp_path / "start", tmp_path / "end"
+    trained(data, start, epochs=1)
+    options = {"epochs": 1, "unfreeze": "none", "batch_norm": "freeze", "init_weights": str(start / "model.keras")}
+    trained(data, end, **options)
+    one, two = (keras.saving.load_model(path / "last.keras", compile=False).get_weights() for path in (start, end))
+    same = [np.array_equal(a, b) for a, b in zip(one, two, strict=True)]
+    assert [shape.shape[-1] for shape, equal in zip(two, same, strict=True) if not equal] == [contract.target_width] * 2
+
+
+@pytest.mark.parametrize(("flip", "warned"), [(True, True), (False, False)])
+def test_numbers_may_depend_on_the_side_that_a_flip_turns(tmp_path, flip, warned):
+    data, _ = write(tmp_path, "regression")
+    _, text = trained(data, tmp_path / "run", epochs=1, flip=flip)
+    assert ("use --no-flip if a number depends on the side" in text) is warned
+
+
 def test_classes_refuse_the_losses_of_others(tmp_path):
     from tests.support.datasets import write_dataset
 
