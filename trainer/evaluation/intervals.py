@@ -149,7 +149,7 @@ def corrected(values: np.ndarray, found: float, level: float = LEVEL) -> Interva
     below = float((known < found).mean() + (known == found).mean() / 2)
     normal, end = statistics.NormalDist(), 0.5 / len(known)
     shift = 2 * normal.inv_cdf(min(max(below, end), 1 - end))
-    reach = normal.inv_cdf((1 + level) / 2)
+    reach = -normal.inv_cdf((1 - level) / 2)
     low, high = np.quantile(known, (normal.cdf(shift - reach), normal.cdf(shift + reach)))
     return Interval(float(low), float(high))
 

@@ -166,3 +166,8 @@ def test_numbers_are_written_as_long_as_they_need():
     assert regression.number(1234.56) == "1234.6"
     assert regression.number(0.00123) == "0.00123"
     assert regression.number(float("nan")) == "–"
+
+
+def test_a_smaller_error_and_a_greater_precision_are_better():
+    assert Regression.kept.rank(0.1) > Regression.kept.rank(0.2)
+    assert MultiLabel.kept.rank(0.2) > MultiLabel.kept.rank(0.1)
