@@ -104,6 +104,7 @@ def test_the_export_answers_as_the_network_and_as_predict(run, tmp_path, capsys)
     assert capsys.readouterr().out.startswith(f"{pictures[0]}\t")
 
 
+@pytest.mark.slow
 def test_tflite_answers_the_same(run, tmp_path, capsys):
     kind, data, directory, _, _ = run
     path = tmp_path / "model.tflite"
@@ -130,6 +131,7 @@ class Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch, kind):
     data, _ = write(tmp_path, kind, weighted=True)
@@ -176,6 +178,7 @@ def test_what_makes_no_sense_is_refused_by_name(tmp_path, kind, options, message
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_only_the_head_is_trained(tmp_path):
     data, contract = write(tmp_path, "multi-label")
     start, end = tmp_path / "start", tmp_path / "end"
@@ -187,6 +190,7 @@ def test_only_the_head_is_trained(tmp_path):
     assert [shape.shape[-1] for shape, equal in zip(two, same, strict=True) if not equal] == [contract.target_width] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("flip", "warned"), [(True, True), (False, False)])
 def test_numbers_may_depend_on_the_side_that_a_flip_turns(tmp_path, flip, warned):
     data, _ = write(tmp_path, "regression")
@@ -202,6 +206,7 @@ def test_classes_refuse_the_losses_of_others(tmp_path):
         trained(tmp_path / "data", tmp_path / "run", loss="huber")
 
 
+@pytest.mark.slow
 def test_a_sigmoid_is_a_head_of_labels_and_no_head_of_numbers(tmp_path, monkeypatch):
     for kind in KINDS:
         data, _ = write(tmp_path / kind, kind)
@@ -259,6 +264,7 @@ def test_the_doctor_refuses_by_name(run, capsys):
         assert f"The doctor is for one class an image, and dataset '{kind}'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_bench_measures_it(tmp_path, kind, capsys):
     data, contract = write(tmp_path, kind)
