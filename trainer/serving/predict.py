@@ -13,13 +13,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import graph_check
-from pipelines.contract.task import CLASSES
 from pipelines.core.terminal import stderr_held
 from pipelines.core.urls import is_remote
 from pipelines.images import file_reader
@@ -30,8 +29,9 @@ from pipelines.images.source_policy import from_notes
 from trainer.config import TrainerError
 from trainer.run_dir import Run
 from trainer.serving.predict_config import FileBounds
-from trainer.tasks import kinds
-from trainer.tasks.task import Task
+
+if TYPE_CHECKING:
+    from trainer.tasks.task import Spoken
 
 BATCH = 32
 STANDARD_INPUT = "-"
@@ -53,9 +53,18 @@ class Model(NamedTuple):
     about: Mapping[str, Any] = MappingProxyType({})
 
     @property
-    def task(self) -> Task:
-        """Returns what is particular to the kind of the answers."""
-        return kinds.KINDS[self.about.get("task", {}).get("kind", CLASSES)]
+    def other(self) -> Spoken | None:
+        """Returns what says the answers of another task; None for classes."""
+        kind = self.about.get("task", {}).get("kind")
+        if kind is None:
+            return None
+        from trainer.tasks import kinds  # imported here, because it takes seconds and classes do not need it
+
+        if kind not in kinds.SPOKEN:
+            raise TrainerError(
+                f"The model has the task {kind!r}, which this version does not know: predict with the one that made it."
+            )
+        return kinds.SPOKEN[kind]
 
 
 class Answer(NamedTuple):
@@ -114,9 +123,10 @@ def load(directory: str) -> Model:
     labels = tuple(label.decode("utf-8") for label in loaded.signatures["about"]()["labels"].numpy())
 
     def serve(encoded: list[bytes]) -> np.ndarray:
-        return np.asarray(loaded.signatures["serving_default"](image_bytes=tf.constant(encoded))[model.task.output])
+        return np.asarray(loaded.signatures["serving_default"](image_bytes=tf.constant(encoded))[output])
 
     model = Model(labels, spec, serve, about)
+    output = "probabilities" if model.other is None else model.other.output
     return model
 
 
@@ -125,8 +135,6 @@ def _about(about: str) -> tuple[dict[str, Any], ImageSpec]:
     try:
         with open(about, encoding="utf-8") as file:
             content = json.load(file)
-        if content.get("task", {}).get("kind", CLASSES) not in kinds.KINDS:
-            raise ValueError(f"a task that this version does not know: {content['task']['kind']!r}")
         height, width, _ = map(int, content["image_shape"])
         resize, decode = content["resize"], content["decode"]
         red, green, blue = map(int, decode["background"])
@@ -181,7 +189,11 @@ def text_line(model: Model, answer: Answer) -> str:
 
     Other tasks have a part for each label or number.
     """
-    return f"{_shown(answer.path)}\t{model.task.in_words(model.labels, np.asarray(answer.probabilities), model.about)}"
+    values, other = np.asarray(answer.probabilities), model.other
+    if other is not None:
+        return f"{_shown(answer.path)}\t{other.in_words(model.labels, values, model.about)}"
+    best = int(values.argmax())
+    return f"{_shown(answer.path)}\t{model.labels[best]}\t{float(values[best]):.4f}"
 
 
 def json_line(model: Model, answer: Answer) -> str:
@@ -193,8 +205,13 @@ def json_line(model: Model, answer: Answer) -> str:
     content: dict[str, Any] = {"path": _shown(answer.path)}
     if answer.probabilities is None:
         content["error"] = answer.error
+    elif (other := model.other) is not None:
+        content |= other.in_json(model.labels, answer.probabilities, model.about)
     else:
-        content |= model.task.in_json(model.labels, answer.probabilities, model.about)
+        values = [float(p) for p in answer.probabilities]
+        best = int(np.argmax(values))
+        content |= {"label": model.labels[best], "probability": values[best]}
+        content["probabilities"] = dict(zip(model.labels, values, strict=True))
     return json.dumps(content, ensure_ascii=False)
 
 

@@ -9,7 +9,7 @@ mixed image counts as its parts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -108,21 +108,6 @@ class Classes(Task):
     def scale(self, fitted: Calibration) -> np.ndarray:
         del fitted
         return np.ones(1)
-
-    def in_words(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> str:
-        del about
-        best = int(values.argmax())
-        return f"{names[best]}\t{float(values[best]):.4f}"
-
-    def in_json(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, Any]:
-        del about
-        plain = [float(p) for p in values]
-        best = int(np.argmax(plain))
-        return {
-            "label": names[best],
-            "probability": plain[best],
-            "probabilities": dict(zip(names, plain, strict=True)),
-        }
 
 
 class ClassLoss(keras.losses.Loss):

@@ -6,9 +6,10 @@ from pipelines.contract import Contract
 from trainer.tasks.classes import Classes
 from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.regression import Regression
-from trainer.tasks.task import Comparable, Task
+from trainer.tasks.task import Comparable, Spoken, Task
 
 COMPARABLE: tuple[Comparable, ...] = (MultiLabel(), Regression())
+SPOKEN: dict[str, Spoken] = {task.kind: task for task in (MultiLabel(), Regression())}
 KINDS: dict[str, Task] = {task.kind: task for task in (Classes(), MultiLabel(), Regression())}
 
 

@@ -147,6 +147,25 @@ class Comparable(Protocol):
         """Tells whether a greater value of this score is better."""
 
 
+class Spoken(Protocol):
+    """Says the answer for one image, for `predict`.
+
+    Classes are said by `predict` itself, which then need not wait for what trains and judges.
+    """
+
+    output: str
+
+    def in_words(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> str:
+        """Returns the answer as text, its parts separated by tabs.
+
+        Args:
+          names: of the answers. values: float (K,). about: the metadata of the export.
+        """
+
+    def in_json(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the answer as values for JSON."""
+
+
 class Task(abc.ABC):
     """Says what the programs have to know of one kind of task.
 
@@ -267,15 +286,3 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def scale(self, fitted: Any) -> np.ndarray:
         """Returns what differences of answers are measured in, float64 (K,) or (1,)."""
-
-    @abc.abstractmethod
-    def in_words(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> str:
-        """Returns the answer for one image as text, its parts separated by tabs.
-
-        Args:
-          names: of the answers. values: float (K,). about: the metadata of the export.
-        """
-
-    @abc.abstractmethod
-    def in_json(self, names: Sequence[str], values: np.ndarray, about: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the answer for one image as values for JSON."""

@@ -12,6 +12,7 @@ from pipelines import contract as contracts
 from tests.support import tasks
 from tests.support.log import logged
 from trainer import run_dir
+from trainer.ablation import datasets as ablated
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
@@ -272,3 +273,8 @@ def test_bench_measures_it(tmp_path, kind, capsys):
     assert "images/s" in capsys.readouterr().out
     _, labels = next(iter(dataset.load(data, "train", 8)))
     assert labels.shape == (8, contract.target_width)
+
+
+def test_the_ablation_refuses_by_name(run):
+    with pytest.raises(TrainerError, match=r"ablate is for one class an image.*`python -m trainer compare`"):
+        ablated.check_alike({"zscore": str(run[1])}, ablated.records)
