@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pipelines.core.elements import TRAIN_SPLIT, TRANSIENT
@@ -108,6 +108,10 @@ class Thumbnail:
     """Holds two pictures of one record: the source and the stored image.
 
     The source has its EXIF orientation applied and is not resized to the stored size. Both are JPEG in base64.
+
+    Attributes:
+      policies: The policies that were applied to the source, if the picture is an example of these. Then `source_jpeg`
+        is the image as a program shows it that applies none of them.
     """
 
     uri: str
@@ -118,6 +122,7 @@ class Thumbnail:
     height: int
     source_jpeg: str
     stored_jpeg: str
+    policies: Sequence[str] = ()
 
 
 @dataclasses.dataclass(frozen=True)

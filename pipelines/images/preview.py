@@ -49,6 +49,32 @@ def draw(
         image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
 
 
+def plain(data: bytes, side: int, limits: Limits, policy: SourcePolicy = DEFAULT) -> Image.Image:
+    """Returns a small RGB picture of an image as it looks if no policy is applied.
+
+    Its orientation and its colour profile are ignored, its transparency is left out, and values above 255 are white.
+
+    Args:
+      data: the bytes of the file.
+      side: the longest side that the picture may have, in pixels.
+      policy: how a JPEG that is cut off is read.
+
+    Raises:
+      ImageError: as `draw`.
+    """
+    header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
+    try:
+        small = _reduced(image, side)
+        small.thumbnail((side, side))
+        return small.convert("RGB")
+    except MemoryError:
+        raise
+    except Exception as e:  # decoders raise almost any exception on damaged data
+        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
+    finally:
+        image.close()
+
+
 def _reduced(image: Image.Image, side: int) -> Image.Image:
     """Loads the pixels of an image, of a JPEG at a fraction of its size."""
     image.seek(0)

@@ -43,6 +43,9 @@ from pipelines.workers.worker_process import TaskLostError
 BATCH = 1024
 # Sources that a worker fingerprints at a time: the cost of messages is then small compared with reading the files.
 PART = 16
+# Pictures of each policy that a shard draws for the report, in the first shards of each split: a rare policy is not in
+# the first one, and pictures of all shards would be hundreds of megabytes.
+EXAMPLES, EXAMPLE_SHARDS = 1, 16
 # Largest number of files for rejects, duplicates or unused images; one worker writes each file.
 LINE_FILES = 16
 
@@ -360,7 +363,8 @@ class WriteShard(_WithWorkers):
         (split, index), items = shard_to_items
         file = plan.file_name(self._dataset, split, index, the_plan.shards[split])
         # Shards are in hash order, so the first is a random sample of its split, for the report's pictures.
-        shard = shard_writer.Shard(file, split, self._thumbnails if index == 0 else 0)
+        examples = EXAMPLES if self._thumbnails and index < EXAMPLE_SHARDS else 0
+        shard = shard_writer.Shard(file, split, self._thumbnails if index == 0 else 0, examples)
         account = shard_writer.write_shard(
             shard, unpack(items), the_plan.answers, self._spec, self._config_digest, self._work, self._workers
         )

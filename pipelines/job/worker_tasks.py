@@ -103,8 +103,12 @@ def _made(pixels: np.ndarray, ref: Ref, copy: int, answer: Answer, spec: RecordS
     return Made(framed, b"" if copy else histogram.histogram(pixels).tobytes())
 
 
-def thumbnails(ref: Ref, copies: Sequence[int], split: str, spec: RecordSpec) -> list[dict[str, object]]:
+def thumbnails(
+    ref: Ref, copies: Sequence[int], split: str, policies: Sequence[str], spec: RecordSpec
+) -> list[dict[str, object]]:
     """Draws one thumbnail for each of these copies of a source, for the report.
+
+    With policies, it is an example of these: see `Thumbnail`.
 
     Returns no thumbnail for a source that cannot be decoded or a copy that cannot be shown.
     """
@@ -112,7 +116,7 @@ def thumbnails(ref: Ref, copies: Sequence[int], split: str, spec: RecordSpec) ->
     decoded = make_record.load(ref, split, spec)
     if isinstance(decoded, Rejected):
         return []
-    made: list[Thumbnail | None] = [make_record.thumbnail(decoded, ref, copy, split, spec) for copy in copies]
+    made: list[Thumbnail | None] = [make_record.thumbnail(decoded, ref, copy, split, spec, policies) for copy in copies]
     return [dataclasses.asdict(picture) for picture in made if picture is not None]
 
 

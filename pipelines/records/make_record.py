@@ -9,6 +9,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -100,14 +101,23 @@ def make_example(pixels: np.ndarray, ref: Ref, copy: int, answer: Answer, spec: 
     return tf_example.serialize(image, answer, ref.weight, hashing.record_key(ref.key, copy))
 
 
-def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpec) -> Thumbnail | None:
+def thumbnail(
+    decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpec, policies: Sequence[str] = ()
+) -> Thumbnail | None:
     """Returns small pictures of the record and of its source.
 
     Returns None where the source cannot be read any more.
+
+    Args:
+      policies: those of which the picture is an example; see `Thumbnail`.
     """
     try:
         data = storage.read_input(ref.uri, spec.limits.max_file_bytes, spec.limits.inside)
-        _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background, policy=spec.image.source)
+        policy = spec.image.source
+        if policies:
+            shown = preview.plain(data, THUMBNAIL_SIDE * 2, spec.limits, policy)
+        else:
+            _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background, policy=policy)
     except Exception:  # the picture is only for the report: no error of a reader affects the record
         return None
     stored = Image.fromarray(stored_pixels(decoded.pixels, ref, copy, spec))
@@ -121,6 +131,7 @@ def thumbnail(decoded: Decoded, ref: Ref, copy: int, split: str, spec: RecordSpe
         height=decoded.header.height,
         source_jpeg=_jpeg(shown),
         stored_jpeg=_jpeg(stored),
+        policies=list(policies),  # as JSON gives it back
     )
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.core import hashing, progress
-from pipelines.core.elements import TRANSIENT, Affine, Header, Item, Made
+from pipelines.core.elements import TRANSIENT, Affine, Header, Item, Made, Ref
 from pipelines.core.summary import Rejected
 from pipelines.images import histogram
 from pipelines.images.limits import Limits
@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 PASSING = (*TRANSIENT, "not-a-file", "too-large")
 MAX_THUMBNAILS = 120
 OF_NUMBERS = 12  # sources of a split, if images have numbers in place of classes
+# Policies that change how an image looks; the report shows examples of each.
+VISIBLE = ("16-bit", "alpha", "cmyk", "color-profile", "exif-orientation", "truncated")
 COUNTED = 1024  # histograms of images (3 kB each) that are added up at a time
 FLOATS = ("float16", "float32")
 
@@ -44,11 +46,13 @@ class Shard(NamedTuple):
     """Identifies a shard to be written.
 
     thumbnails: the number of sources per class of which thumbnails are made.
+    examples: the number of sources per policy of which thumbnails are made.
     """
 
     file: str
     split: str
     thumbnails: int = 0
+    examples: int = 0
 
 
 def write_shard(
@@ -81,7 +85,8 @@ def write_shard(
         progress.advance(len(ordered))
         return _with_paths_of(ordered, known, account_path, ledger_path)
     account = _Account(file, split)
-    shown = _Pictures(ordered, shard, spec, workers, answers) if shard.thumbnails else None
+    is_shown = shard.thumbnails or shard.examples
+    shown = _Pictures(ordered, shard, spec, workers, answers) if is_shown else None
     with storage.writing(ledger_path) as lines, storage.writing(staged) as out:
         ledger, writer = hashing.Hashed(lines), hashing.Hashed(out)
         for item, made in ordered_records.in_order(ordered, split, answers, spec, workers):
@@ -210,7 +215,7 @@ class _Account:
 
 
 class _Pictures:
-    """Makes thumbnails of a few sources of each class for the report.
+    """Makes thumbnails of a few sources of each class and of each policy.
 
     Where a class has copies, they show an original and one of its copies.
     """
@@ -221,26 +226,42 @@ class _Pictures:
         self._copied = {item.ref.label for item in items if item.copy}
         self._taken: collections.Counter[str] = collections.Counter()
         self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
+        self._of_policy: collections.Counter[str] = collections.Counter()
+        self._examples: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
 
     def add(self, item: Item) -> None:
-        """Requests a thumbnail of an item if its class does not have enough yet.
+        """Requests thumbnails of an item whose class or policies have too few yet.
 
-        It does not wait for the thumbnail.
+        It does not wait for the thumbnails.
         """
+        if not item.copy:
+            self._add_example(item.ref)
         label = item.ref.label
         group, most = (label, self._shard.thumbnails) if self._has_classes else ("", OF_NUMBERS)
+        most = most if self._shard.thumbnails else 0
         if (item.copy > 0) != (label in self._copied) or self._taken[group] >= most:
             return
         copies = sorted({0, item.copy})
         if len(copies) * len(self._made) < MAX_THUMBNAILS:
             self._taken[group] += 1
-            asked = (item.ref, copies, self._shard.split)
-            self._made += self._workers.submit("thumbnails", (self._spec,), [asked], self._spec.limits.image_timeout)
+            self._made += self._asked(item.ref, copies, ())
+
+    def _add_example(self, ref: Ref) -> None:
+        policies = [name for name in Header(*ref.header).conversions if name in VISIBLE]
+        if any(self._of_policy[name] < self._shard.examples for name in policies):
+            self._of_policy.update(policies)
+            self._examples += self._asked(ref, [0], policies)
+
+    def _asked(
+        self, ref: Ref, copies: Sequence[int], policies: Sequence[str]
+    ) -> list[concurrent.futures.Future[list[dict[str, Any]]]]:
+        asked = (ref, copies, self._shard.split, policies)
+        return self._workers.submit("thumbnails", (self._spec,), [asked], self._spec.limits.image_timeout)
 
     def result(self) -> list[dict[str, Any]]:
         """Waits for all thumbnails and returns them in the form that the report uses."""
         shown = []
-        for made in self._made:
+        for made in (*self._made, *self._examples):
             try:
                 shown += made.result()
             except TaskLostError:  # the picture is only for the report: its record is written

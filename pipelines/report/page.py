@@ -21,6 +21,7 @@ from pipelines.core import html_page, text
 from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order
 from pipelines.report import charts
 
+MOST_EXAMPLES = 3  # pictures of each policy
 MOST_PICTURES = 120  # most thumbnails on the page; each takes about 10 KB
 # What pictures are grouped by, in the singular and the plural.
 _ANSWERS = {
@@ -50,6 +51,7 @@ def render(contract: Contract, summary: Summary) -> str:
     """
     environment = html_page.environment(pathlib.Path(__file__).parent)
     environment.filters.update(n=text.number, size=text.byte_size, g=text.general)
+    drawn = [picture for picture in summary.thumbnails if not picture.policies]
     names = reading_order(contract.splits)
     splits = {name: summary.classes.get(name, {}) for name in names}
     return environment.get_template("report.html.j2").render(
@@ -59,8 +61,9 @@ def render(contract: Contract, summary: Summary) -> str:
         sentence=sentence(contract, summary),
         copy_kind=copy_kind(contract),
         headline=headline(contract, summary),
-        pictures=strips([_shown(contract, picture) for picture in summary.thumbnails]),
-        pictures_left_out=max(0, len(summary.thumbnails) - MOST_PICTURES),
+        pictures=strips([_shown(contract, picture) for picture in drawn]),
+        pictures_left_out=max(0, len(drawn) - MOST_PICTURES),
+        examples=examples(summary.thumbnails),
         pixelated=max(contract.image_shape[:2]) <= 96,
         class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
         skew={name: (charts.skew(counts, "natural"), charts.skew(counts, "stored")) for name, counts in splits.items()},
@@ -169,6 +172,20 @@ def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]
         strip = Strip(split, label, uri, tuple(sorted(members, key=lambda t: t.copy)))
         result.setdefault(split, {}).setdefault(label, []).append(strip)
     return result
+
+
+def examples(thumbnails: Iterable[Thumbnail]) -> dict[str, list[Thumbnail]]:
+    """Returns policy -> pictures that are examples of it, at most MOST_EXAMPLES.
+
+    A picture is shown once, under the first of its policies that has too few.
+    """
+    result: dict[str, list[Thumbnail]] = {}
+    for thumbnail in thumbnails:
+        for policy in thumbnail.policies:
+            if len(result.setdefault(policy, [])) < MOST_EXAMPLES:
+                result[policy].append(thumbnail)
+                break
+    return {policy: shown for policy, shown in sorted(result.items()) if shown}
 
 
 def stages(rejects: Iterable[Rejected]) -> dict[str, str]:

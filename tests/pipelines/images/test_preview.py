@@ -73,6 +73,18 @@ def test_transparent_pixels_show_the_background_and_deep_ones_are_divided():
     assert preview.draw(deep, 8, Limits())[1].getpixel((0, 0)) == (100, 100, 100)
 
 
+def test_a_plain_picture_shows_what_is_in_the_file_and_no_policy():
+    tags = Image.Exif()
+    tags[fx.ORIENTATION] = 6
+    lying = fx.encode(Image.new("RGBA", (40, 20), (9, 8, 7, 0)), "PNG", exif=tags)
+    plain = preview.plain(lying, 40, Limits())
+    assert (plain.size, plain.getpixel((0, 0))) == ((40, 20), (9, 8, 7))
+    deep = fx.encode(Image.fromarray(np.array([[0, 200, 300, 65535]], np.uint16)), "PNG")
+    assert [preview.plain(deep, 8, Limits()).getpixel((x, 0))[0] for x in range(4)] == [0, 200, 255, 255]
+    with pytest.raises(ImageError):
+        preview.plain(lying[:60], 40, Limits())
+
+
 def test_stretching_gives_a_square_and_else_nothing_is_enlarged():
     wide = fx.encode(np.zeros((10, 40, 3), np.uint8), "PNG")
     assert preview.draw(wide, 16, Limits(), stretch=True)[1].size == (16, 16)

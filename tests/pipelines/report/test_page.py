@@ -255,6 +255,23 @@ def test_strips_join_the_pictures_of_one_source() -> None:
     assert [s.uri for s in found["test"]["sound"]] == ["in/c.jpg"]
 
 
+def test_examples_of_policies_are_a_few_of_each_and_no_strips() -> None:
+    """Picture 0 is of gray alone; 1 to 5 of gray and alpha: each is shown once."""
+    first = reports.summary().thumbnails[0]
+    of = [
+        dataclasses.replace(first, uri=f"in/{i}.png", policies=("gray", "alpha") if i else ("gray",)) for i in range(7)
+    ]
+    found = report.examples([first, *of])
+    assert {policy: [t.uri for t in shown] for policy, shown in found.items()} == {
+        "alpha": ["in/3.png", "in/4.png", "in/5.png"],
+        "gray": ["in/0.png", "in/1.png", "in/2.png"],
+    }
+    page = report.render(reports.contract(), reports.summary(thumbnails=(first, of[0])))
+    assert page.count("What conversions do") == 1
+    assert page.count("in/0.png") == 3  # the title, the text and the description of one picture
+    assert "What conversions do" not in report.render(reports.contract(), reports.summary())
+
+
 def test_numbers_are_told_shortly() -> None:
     assert [text.byte_size(n) for n in (0, 1023, 1536, 5 << 30)] == ["0 B", "1023 B", "1.5 KiB", "5 GiB"]
     assert text.general(-1.98765) == "−1.988"
