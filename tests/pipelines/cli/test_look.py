@@ -13,6 +13,7 @@ from PIL import Image
 from pipelines.cli import look_output, main
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
+from tests.support.cases import CASES
 from tests.support.images import draw_photo
 
 
@@ -108,31 +109,6 @@ def test_a_long_table_is_cut(tmp_path, capsys):
         "class_39                        1\n10 more classes                10\nall                            50\n"
         in out
     )
-
-
-CASES = [
-    ("01*", "", [], 0, "train is 'train' (80 images), validation is 'val' (16 images); 120 images of 2 classes."),
-    ("02*", "", [], 2, "two competing roots of splits: test, train, val, and chest_xray/test"),
-    ("02*", "", ["--exclude", "chest_xray"], 0, "120 images of 2 classes"),
-    ("03*", "", [], 0, "228 images of 6 classes.\nLeaves aside 'seg_pred' (20 images)."),
-    ("06*", "", [], 2, "val/images (18 images) is named like the split validation"),
-    ("11*", "", [], 0, "Not used: 4 system-file"),
-    ("12*", "", [], 0, "80 images of 2 classes.\nFiles whose endings are not those of images: 80 .xml."),
-    ("13*", "", [], 2, "This is a detection layout"),
-    ("16*", "", [], 2, "which finds cat, dog"),
-    ("16*", "train", ["--label-from", "([a-z]+)[^/]*$"], 0, "dog                  40\nall                  80\n"),
-    ("27*", "pets.zip", [], 0, "60 images of 2 classes"),
-    ("27*", "pets-000000.tar", [], 0, "as webdataset: 1 shard, the label from .cls."),
-    ("27*", "train-00000-of-00001.parquet", [], 0, "as Parquet, 1 file, columns 'image' as path and 'label' as label"),
-    ("27*", "plain/metadata.jsonl", [], 0, "all                  60"),
-    ("27*", "data.tfrecord", [], 1, "is no TFRecord file: its length is damaged"),
-    ("27*", "plain/labels.xlsx", [], 1, "save it as CSV"),
-    ("34*", "", [], 2, "--input"),
-    ("34*", "PetImages/Cat", [], 2, "PetImages"),
-    ("34*", "PetImages", [], 0, "80 images of 2 classes."),
-    ("34*", "archive", [], 0, "80 images of 2 classes."),
-    ("38*", "", [], 0, "60 images of 3 classes."),
-]
 
 
 @pytest.mark.parametrize(("case", "below", "options", "status", "text"), CASES)
