@@ -319,6 +319,12 @@ class PrepareConfig:
         "missing with gray or with what came before",
         choices=TRUNCATED, group=_PIXELS,
     )  # fmt: skip
+    channels: int = option(
+        3,
+        "the channels of the stored images: 3 for red, green and blue, or 1 for gray, which takes a third of the "
+        "bytes; gray images keep their values, and of other images the luma is taken",
+        metavar="3|1", limits=Range(1, 3), group=_PIXELS,
+    )  # fmt: skip
     normalize: str = option(
         "zscore",
         "how pixel values are normalized: zscore to mean 0 and deviation 1 per channel over the originals of train, "
@@ -451,6 +457,7 @@ class PrepareConfig:
             check_bit_depth(self.bit_depth)
         except ValueError as e:
             raise ConfigError(f"--bit-depth {e}") from e
+        self._check_channels()
         self._check_layout()
         self._check_table()
         self._check_splits()
@@ -461,6 +468,15 @@ class PrepareConfig:
                 raise ConfigError(f"--augment should be one of {', '.join(AUGMENT_DEFAULTS)}. Received: {name!r}.")
             # A scale of 1 would allow a zoom factor of 0.
             check_range(f"--augment {name}", strength, Range(0, {"rotate": 180, "scale": 0.9}.get(name, 1)))
+
+    def _check_channels(self) -> None:
+        if self.channels not in contract.CHANNEL_ORDERS:
+            raise ConfigError(f"--channels should be 3 for colours or 1 for gray. Received: {self.channels}.")
+        if self.channels != 3 and self.normalize == "imagenet":
+            raise ConfigError(
+                "--normalize imagenet has numbers for red, green and blue, and --channels 1 has neither. Use zscore, "
+                "unit or symmetric: a network with published weights gets the pixels that it was trained on anyway."
+            )
 
     def _check_layout(self) -> None:
         try:
@@ -631,7 +647,14 @@ class PrepareConfig:
     @property
     def image_spec(self) -> ImageSpec:
         """Returns the form of every image."""
-        return ImageSpec(*self.size, self.resize, self.filter, self.background, self.quality, self.source_policy)
+        return ImageSpec(
+            *self.size, self.resize, self.filter, self.background, self.quality, self.source_policy, self.image_channels
+        )
+
+    @property
+    def image_channels(self) -> int:
+        """Returns the number of channels of the stored images."""
+        return self.channels
 
     @property
     def source_policy(self) -> SourcePolicy:
@@ -645,7 +668,9 @@ class PrepareConfig:
     @property
     def record_spec(self) -> RecordSpec:
         """Returns how records are made of images."""
-        return RecordSpec(self.image_spec, self.limits, self.encoding, self.jpeg_quality, dict(self.augment), self.seed)
+        colored = self.image_channels == 3
+        augment = {name: strength for name, strength in self.augment.items() if colored or name != "color"}
+        return RecordSpec(self.image_spec, self.limits, self.encoding, self.jpeg_quality, augment, self.seed)
 
     @property
     def class_balance(self) -> Balance:
@@ -655,7 +680,7 @@ class PrepareConfig:
     @property
     def sharding(self) -> Sharding:
         """Returns into how many shards a split is divided."""
-        return Sharding(self.shards, self.shard_size, record_bytes(*self.size, self.encoding))
+        return Sharding(self.shards, self.shard_size, record_bytes(*self.size, self.image_channels, self.encoding))
 
     def digest(self) -> str:
         """Returns the SHA-256 of the options that the shard bytes depend on.
@@ -666,7 +691,7 @@ class PrepareConfig:
           ContractError: --like names no complete dataset.
         """
         decisive = config_fields.decisive(self)
-        values = {name: value for name, value in dataclasses.asdict(self).items() if name in decisive}
+        values = {name: value for name, value in self.noted().items() if name in decisive}
         # Under the names and without the options that other versions do not have: their datasets have equal digests.
         if self.task == CLASSES:
             for name in _TASK_OPTIONS:
@@ -687,6 +712,13 @@ class PrepareConfig:
     def settings(self) -> dict[str, Any]:
         """Returns all options as plain JSON values."""
         return {**dataclasses.asdict(self), "name": self.dataset_name}
+
+    def noted(self) -> dict[str, Any]:
+        """Returns the options that a dataset notes, as plain JSON values.
+
+        Of three channels nothing is noted, so that such a dataset has the bytes that it had before there was a choice.
+        """
+        return {n: value for n, value in self.settings().items() if (n, value) != ("channels", 3)}
 
 
 def _of_table(name: str, config: PrepareConfig) -> Any:

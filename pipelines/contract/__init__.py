@@ -9,6 +9,7 @@ neither TensorFlow nor Beam.
 """
 
 from pipelines.contract.contract import (
+    CHANNEL_ORDERS,
     ENCODINGS,
     FILE_NAME,
     FILTERS,
@@ -29,6 +30,7 @@ from pipelines.contract.contract_file import from_json, load, read_text
 from pipelines.contract.task import Task
 from pipelines.contract.tensors import (
     ANALYSIS_COLUMNS,
+    analysis_columns,
     decode_image,
     feature_spec,
     images_from_records,
@@ -40,6 +42,7 @@ from pipelines.core.errors import ContractError
 
 __all__ = [
     "ANALYSIS_COLUMNS",
+    "CHANNEL_ORDERS",
     "ENCODINGS",
     "FILE_NAME",
     "FILTERS",
@@ -57,6 +60,7 @@ __all__ = [
     "Shard",
     "Split",
     "Task",
+    "analysis_columns",
     "decode_image",
     "feature_spec",
     "from_json",

@@ -4,7 +4,8 @@ Both programs share this module. `pipelines` writes `contract.json` as the last 
 contains it holds a complete dataset. `trainer` builds its input and its model from the contract and refuses data that
 disagrees with it. `contract_file` reads it. The module imports no third-party library.
 
-Pixels have the same meaning for every encoding. A model's input is a float32 tensor of shape (H, W, 3), RGB:
+Pixels have the same meaning for every encoding. A model's input is a float32 tensor of shape (H, W, C), where C is 3
+for RGB and 1 for gray:
 
     normalized[h, w, c] = float32(pixel[h, w, c]) * scale[c] + offset[c]
 
@@ -34,6 +35,7 @@ FILTERS = ("area", "bilinear")
 KEY_BYTES = 20  # 16 hex digits of the source key's hash, '-', 3 digits of the copy number
 MAX_CONTRACT_BYTES = 64 << 20
 MAX_SIDE = 8192  # pixels
+CHANNEL_ORDERS = {3: "RGB", 1: "L"}  # number of channels -> `channel_order`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Split:
 class Normalization:
     """Holds the affine map from 8-bit pixels to the values that a model sees.
 
-    Each tuple has one number per channel, in RGB order.
+    Each tuple has one number per channel, in the order of the channels.
 
     Attributes:
       mode: One of NORMALIZATIONS.
@@ -91,10 +93,10 @@ class Normalization:
     """
 
     mode: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    scale: tuple[float, float, float]
-    offset: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    scale: tuple[float, ...]
+    offset: tuple[float, ...]
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -110,6 +112,8 @@ class Contract:
     `docs/dataset.md` describes the JSON form and the fields.
 
     Attributes:
+      image_shape: Height, width and number of channels of the stored images.
+      channel_order: "RGB", or "L" for gray images of one channel.
       files: Maps the path of every file other than the shards and the contract to its SHA-256 in hex. It is empty in
         contracts that were written before this field existed.
       classes: What --classes says: `labels` maps each label of the input to its class, or to "" if it is left out, and

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.contract import json_fields, task
 from pipelines.contract.contract import (
+    CHANNEL_ORDERS,
     ENCODINGS,
     FILE_NAME,
     FORMAT_VERSION,
@@ -143,13 +144,14 @@ def _open(path: str) -> Any:
 
 def _build(fields: Fields) -> Contract:
     of = task.from_fields(fields.part("task")) if fields.has("task") else ONE_CLASS
+    shape = _shape(fields)
     return Contract(
         name=fields.text("name"),
-        image_shape=_shape(fields),
+        image_shape=shape,
         encoding=fields.one_of("encoding", ENCODINGS),
         labels=fields.nothing("labels") if of.kind == REGRESSION else fields.texts("labels"),
         splits={name: _split(split) for name, split in fields.parts("splits").items()},
-        normalization=_normalization(fields.part("normalization")),
+        normalization=_normalization(fields.part("normalization"), shape[2]),
         resize=fields.plain("resize"),
         decode=fields.plain("decode"),
         balance=fields.plain("balance"),
@@ -161,7 +163,7 @@ def _build(fields: Fields) -> Contract:
         transform_digest=fields.digest("transform_digest"),
         rejected=fields.counts("rejected"),
         versions=fields.plain("versions"),
-        channel_order=fields.one_of("channel_order", ("RGB",)),
+        channel_order=fields.one_of("channel_order", (CHANNEL_ORDERS[shape[2]],)),
         dtype=fields.one_of("dtype", ("float32",)),
         files=fields.digests("files"),
         classes=fields.plain("classes", optional=True),
@@ -171,11 +173,11 @@ def _build(fields: Fields) -> Contract:
 
 
 def _shape(fields: Fields) -> tuple[int, int, int]:
-    height, width, channels = fields.three_numbers("image_shape")
+    height, width, channels = fields.numbers("image_shape", 3)
     sides_fit = all(side.is_integer() and 1 <= side <= MAX_SIDE for side in (height, width))
-    if not sides_fit or channels != 3:
-        raise FieldError(f"image_shape should be (H, W, 3). Received: {(height, width, channels)}")
-    return int(height), int(width), 3
+    if not sides_fit or channels not in CHANNEL_ORDERS:
+        raise FieldError(f"image_shape should be (H, W, 3) or (H, W, 1). Received: {(height, width, channels)}")
+    return int(height), int(width), int(channels)
 
 
 def _split(fields: Fields) -> Split:
@@ -186,10 +188,10 @@ def _split(fields: Fields) -> Split:
     return Split(fields.counts("natural"), fields.counts("stored"), fields.counts("copies"), tuple(shards))
 
 
-def _normalization(fields: Fields) -> Normalization:
+def _normalization(fields: Fields, channels: int) -> Normalization:
     made = Normalization(
         fields.one_of("mode", NORMALIZATIONS),
-        *(fields.three_numbers(name) for name in ("mean", "std", "scale", "offset")),
+        *(fields.numbers(name, channels) for name in ("mean", "std", "scale", "offset")),
     )
     if min(made.std) < 0 or 0 in made.scale:
         raise FieldError("normalization.std should be at least 0, and normalization.scale not 0")

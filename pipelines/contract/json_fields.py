@@ -125,11 +125,12 @@ class Fields:
         expected = "a whole number" if least is None else f"a whole number from {least}"
         return int(self._checked(self._path + name, value, fits, expected))
 
-    def three_numbers(self, name: str) -> tuple[float, float, float]:
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """Returns a list of so many finite numbers."""
         value = self._get(name)
-        fits = isinstance(value, list) and len(value) == 3 and all(_is_finite(v) for v in value)
-        a, b, c = self._checked(self._path + name, value, fits, "three finite numbers")
-        return float(a), float(b), float(c)
+        fits = isinstance(value, list) and len(value) == count and all(_is_finite(v) for v in value)
+        expected = {1: "a list of one finite number", 3: "three finite numbers"}.get(count, f"{count} finite numbers")
+        return tuple(map(float, self._checked(self._path + name, value, fits, expected)))
 
     def numbers(self, name: str, count: int) -> tuple[float, ...]:
         """Returns a list of so many finite numbers."""

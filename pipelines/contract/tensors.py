@@ -15,8 +15,24 @@ from pipelines.core import wildcards
 if TYPE_CHECKING:
     import tensorflow as tf  # imported in the functions: who reads a contract alone need not wait for it
 
-# The columns that only the analysis reads (pipelines/job/transform.py), and their widths. `images` sets them to zero.
-ANALYSIS_COLUMNS = {"label_rank": 1, "pixel_count": 1, "pixel_sum": 3, "pixel_square_sum": 3}
+
+def analysis_columns(channels: int) -> dict[str, int]:
+    """Returns the columns that only the analysis reads, and their widths.
+
+    `pipelines/job/transform.py` fills them, and `load_transform` sets them to zero.
+
+    Args:
+      channels: The number of channels of the dataset's images.
+
+    Example:
+      >>> from pipelines import contract
+      >>> contract.analysis_columns(1)
+      {'label_rank': 1, 'pixel_count': 1, 'pixel_sum': 1, 'pixel_square_sum': 1}
+    """
+    return {"label_rank": 1, "pixel_count": 1, "pixel_sum": channels, "pixel_square_sum": channels}
+
+
+ANALYSIS_COLUMNS = analysis_columns(3)  # those of a dataset with RGB images
 
 
 def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
@@ -56,14 +72,14 @@ def normalize(contract: Contract, pixels: tf.Tensor) -> tf.Tensor:
 
     Args:
       contract: The dataset's contract.
-      pixels: Values 0..255 of any numeric dtype, shape (..., H, W, 3). The static shape must contain W.
+      pixels: Values 0..255 of any numeric dtype, shape (..., H, W, C). The static shape must contain W.
 
     Returns:
       float32 of the same shape, in the range `contract.value_range`.
 
     Raises:
       TypeError: The static shape of `pixels` does not contain W.
-      tf.errors.InvalidArgumentError: The last axis of `pixels` is not 3. It is raised when the operation runs.
+      tf.errors.InvalidArgumentError: The last axis of `pixels` is not C. It is raised when the operation runs.
 
     Example:
       >>> import tensorflow as tf
@@ -75,16 +91,16 @@ def normalize(contract: Contract, pixels: tf.Tensor) -> tf.Tensor:
     """
     import tensorflow as tf
 
-    width = pixels.shape[-2]
+    width, channels = pixels.shape[-2], contract.image_shape[2]
     # The last two axes are merged, because TensorFlow broadcasts over a last axis of 3 several times slower than over
     # one of W * 3.
     scale, offset = (tf.constant(v * width, tf.float32) for v in _affine(contract))
     shape = tf.shape(pixels)
-    rows = tf.reshape(tf.cast(pixels, tf.float32), tf.concat([shape[:-2], (width * 3,)], axis=0))
+    rows = tf.reshape(tf.cast(pixels, tf.float32), tf.concat([shape[:-2], (width * channels,)], axis=0))
     return tf.ensure_shape(tf.reshape(rows * scale + offset, shape), pixels.shape)
 
 
-def _affine(contract: Contract) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def _affine(contract: Contract) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return contract.normalization.scale, contract.normalization.offset
 
 
@@ -96,7 +112,7 @@ def images_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
       image_bytes: The `image` feature of the records, string of shape (B,).
 
     Returns:
-      float32 of shape (B, H, W, 3), in the range `contract.value_range`.
+      float32 of shape (B, H, W, C), in the range `contract.value_range`.
 
     Raises:
       tf.errors.InvalidArgumentError: A record's image does not have the contract's size or encoding. It is raised when
@@ -128,7 +144,7 @@ def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
       image_bytes: The `image` feature of the records, string of shape (B,).
 
     Returns:
-      Shape (B, H, W, 3). float16 or float32 for the encodings of these names: normalized values. uint8 for `uint8`,
+      Shape (B, H, W, C). float16 or float32 for the encodings of these names: normalized values. uint8 for `uint8`,
         `jpeg` and `png`: pixels 0..255, not yet normalized.
 
     Raises:
@@ -151,7 +167,7 @@ def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
         # The batch size is given instead of -1: else records of twice the length would become twice as many images.
         return tf.reshape(flat, (tf.shape(image_bytes)[0], *shape))
     return tf.map_fn(
-        lambda b: tf.ensure_shape(decode_image(contract.encoding, b), shape),
+        lambda b: tf.ensure_shape(decode_image(contract.encoding, b, shape[2]), shape),
         image_bytes,
         fn_output_signature=tf.TensorSpec(shape, tf.uint8),
     )
@@ -168,7 +184,7 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
 
     Returns:
       (resource, images). Keep `resource` referenced: assign it to the tf.Module that exports the function. `images`
-        maps encoded image bytes, string of shape (B,), to float32 of shape (B, H, W, 3): exactly the tensors of the
+        maps encoded image bytes, string of shape (B,), to float32 of shape (B, H, W, C): exactly the tensors of the
         records. It raises tf.errors.InvalidArgumentError for bytes that it cannot decode.
 
     Raises:
@@ -189,11 +205,12 @@ def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf
     contract = load(directory)
     check_transform(directory, contract)
     targets = TARGET_COLUMNS if contract.task.targets else {}
+    columns = analysis_columns(contract.image_shape[2])
     resource = tf.saved_model.load(wildcards.hidden(os.path.join(os.fspath(directory), TRANSFORM_DIR)))
 
     def images(encoded: tf.Tensor) -> tf.Tensor:
         batch = tf.shape(encoded)[0]
-        zeros = {n: tf.zeros((batch, width), tf.int64) for n, width in ANALYSIS_COLUMNS.items()}
+        zeros = {n: tf.zeros((batch, width), tf.int64) for n, width in columns.items()}
         zeros |= {n: tf.zeros((batch, len(contract.task.targets)), dtype) for n, dtype in targets.items()}
         return resource.transform_fn({"image": encoded, "label": tf.fill((batch,), ""), **zeros})["image"]
 
@@ -217,15 +234,16 @@ def check_transform(directory: str | os.PathLike[str], contract: Contract) -> No
     graph_check.check_folder(os.path.join(os.fspath(directory), TRANSFORM_DIR), digests)
 
 
-def decode_image(encoding: str, encoded: tf.Tensor) -> tf.Tensor:
+def decode_image(encoding: str, encoded: tf.Tensor, channels: int = 3) -> tf.Tensor:
     """Decodes the image of one `jpeg` or `png` record.
 
     Args:
       encoding: "png", or "jpeg" for TensorFlow's JPEG decoder.
       encoded: The `image` feature of one record, a scalar string.
+      channels: The number of channels of the dataset's images.
 
     Returns:
-      uint8 of shape (H, W, 3), RGB, 0..255.
+      uint8 of shape (H, W, C), 0..255.
 
     Raises:
       tf.errors.InvalidArgumentError: The bytes cannot be decoded. It is raised when the operation runs.
@@ -240,5 +258,5 @@ def decode_image(encoding: str, encoded: tf.Tensor) -> tf.Tensor:
     import tensorflow as tf
 
     if encoding == "png":
-        return tf.io.decode_png(encoded, channels=3)
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE")
+        return tf.io.decode_png(encoded, channels=channels)
+    return tf.io.decode_jpeg(encoded, channels=channels, dct_method="INTEGER_ACCURATE")

@@ -115,7 +115,7 @@ class Made(NamedTuple):
     Attributes:
       framed: The record's frame, as it stands in a TFRecord file.
       levels: `histogram.histogram` of an original as bytes; empty for a copy.
-      pixels: The decoded pixels of the source, uint8 (H, W, 3) as bytes, if they are kept for its other records.
+      pixels: The decoded pixels of the source, uint8 (H, W, C) as bytes, if they are kept for its other records.
       extremes: The least and the greatest value of an original with more than 8 bits; None for another one.
     """
 

@@ -141,7 +141,7 @@ class Summary:
     widths: dict[int, int]  # source width in pixels, rounded down to 16 -> images
     heights: dict[int, int]
     file_bytes: dict[int, int]  # source size in bytes, rounded down to a power of two -> images
-    pixel_histogram: dict[str, list[list[int]]]  # split -> 3 channels x 256 gray levels, of stored originals
+    pixel_histogram: dict[str, list[list[int]]]  # split -> channels x 256 gray levels, of stored originals
     duplicate_groups: int
     conflicting_groups: int
     straddling_groups: int

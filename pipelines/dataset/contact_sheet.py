@@ -42,7 +42,7 @@ def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "
     A source that is missing or cannot be read becomes a gray tile that says so.
 
     Args:
-      pairs: The ledger entry and the stored image, uint8 (H, W, 3), of each record.
+      pairs: The ledger entry and the stored image, uint8 (H, W, C), of each record.
       columns: Number of pairs per row.
       title: Text to write at the top of a sheet without pairs.
     """
@@ -97,7 +97,8 @@ def _paste_pair(
     # Small images are enlarged without smoothing, so that the sheet shows exactly the stored pixels.
     smooth = max(stored.shape[:2]) > TILE
     filter_ = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-    _paste(sheet, (x + TILE + GAP, y), Image.fromarray(stored), filter_)
+    shown = stored[..., 0] if stored.shape[2] == 1 else stored
+    _paste(sheet, (x + TILE + GAP, y), Image.fromarray(shown), filter_)
     _write(sheet, (x, y + TILE + 2), f"{entry.label}, {f'copy {entry.copy}' if entry.copy else 'original'}", INK)
     _write(sheet, (x, y + TILE + 15), entry.uri.rsplit("/", 1)[-1], SOFT)
 

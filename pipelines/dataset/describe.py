@@ -25,6 +25,8 @@ from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import verify_shard
 
+CHANNELS = {"RGB": ("red", "green", "blue"), "L": ("gray",)}  # by the contract's channel_order
+
 if TYPE_CHECKING:  # contact_sheet loads Pillow, which is not in the base install; `describe` does not need it
     from pipelines.dataset.contact_sheet import Entry
 
@@ -124,7 +126,7 @@ def denormalize(c: Contract, images: np.ndarray) -> np.ndarray:
 
     Args:
       c: The dataset's contract.
-      images: Normalized floating-point values of shape (..., H, W, 3).
+      images: Normalized floating-point values of shape (..., H, W, C).
 
     Returns:
       uint8 of the same shape, rounded and clipped to 0..255.
@@ -176,7 +178,7 @@ def _normalization(c: Contract) -> str:
     n = c.normalization
     rows = [
         (name, *(f"{values[i]:.6g}" for values in (n.mean, n.std, n.scale, n.offset)))
-        for i, name in enumerate(("red", "green", "blue"))
+        for i, name in enumerate(CHANNELS[c.channel_order])
     ]
     return text.table((f"normalize {n.mode}", "mean", "std", "scale", "offset"), rows)
 
@@ -221,7 +223,7 @@ def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Itera
 
 
 def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[Entry]) -> list[np.ndarray]:
-    """Returns the stored images of the entries, each as uint8 (H, W, 3).
+    """Returns the stored images of the entries, each as uint8 (H, W, C).
 
     Every shard that is needed is read once.
 

@@ -143,6 +143,7 @@ def _preprocessing(old: Contract) -> dict[str, Any]:
         raise ContractError(f"contract.json: decode cannot be continued: {e}. Use the version that made it.") from e
     found = {
         "size": old.image_shape[:2],
+        "channels": old.image_shape[2],
         "resize": old.resize.get("mode"),
         "filter": old.resize.get("filter"),
         "background": tuple(old.decode.get("background") or ()) or None,

@@ -54,7 +54,7 @@ def statistics(contract: Contract, summary: Summary, split: str) -> statistics_p
     for rank, (name, count) in enumerate(sorted(stored.items(), key=lambda item: (-item[1], item[0]))):
         label.string_stats.top_values.add(value=name, frequency=count)
         label.string_stats.rank_histogram.buckets.add(low_rank=rank, high_rank=rank, label=name, sample_count=count)
-    for channel, levels in zip("RGB", summary.pixel_histogram.get(split, []), strict=False):
+    for channel, levels in zip(contract.channel_order, summary.pixel_histogram.get(split, []), strict=False):
         _numeric(dataset, f"pixel_{channel}", dict(enumerate(levels)))
     return result
 

@@ -71,12 +71,12 @@ def draw(strengths: Mapping[str, float], seed: int, key: str, copy: int) -> Para
 
 
 def apply(pixels: np.ndarray, p: Parameters) -> np.ndarray:
-    """Applies an augmentation to uint8 (h, w, 3) and returns uint8 of the same shape.
+    """Applies an augmentation to uint8 (h, w, C) and returns uint8 of the same shape.
 
-    The order is: geometry (bilinear, edges reflected), colour, rounding, erasing.
+    The order is: geometry (bilinear, edges reflected), colour, rounding, erasing. Gray pixels have no saturation.
     """
     image = _move(pixels, p).astype(np.float32)
-    if p.saturation != 1:
+    if p.saturation != 1 and image.shape[-1] == 3:
         # The sum is written out: a matrix product would leave the order of additions to the BLAS library.
         gray = (image[..., 0] * _LUMA[0] + image[..., 1] * _LUMA[1] + image[..., 2] * _LUMA[2])[..., None]
         image = gray + (image - gray) * np.float32(p.saturation)

@@ -1,4 +1,4 @@
-"""Decodes encoded images to 8-bit RGB pixels of one size, by TensorFlow ops only.
+"""Decodes images to 8-bit RGB or gray pixels of one size, by TensorFlow ops only.
 
 This is the one definition of decoding and resizing. `to_pixels` makes the records, it is part of the TensorFlow
 Transform graph that is stored with them, and it is exported with the model, so serving cannot drift from training.
@@ -8,6 +8,8 @@ and GIF they give wrong pixels without an error, and there are none for the othe
 and animated WebP, are therefore converted to PNG without loss by `formats.canonical` (Pillow) before they reach the
 graph. The graph refuses their raw bytes with an error message and does not decode them differently. Images with the
 colour profile of another space than sRGB are converted by `canonical`, too; the graph does not look for profiles.
+
+Gray pixels are made of RGB pixels when these are upright and opaque, before they are resized.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from pipelines.core.elements import Header
 from pipelines.images import exif_graph, formats
 from pipelines.images.formats import WEBP_ANIMATION
-from pipelines.images.image_spec import ImageSpec
+from pipelines.images.image_spec import LUMA, ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.resize import crop_to_aspect, filtered, resize, rounded
 from pipelines.workers import memory_limit
@@ -36,7 +39,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
       encoded: a string scalar.
 
     Returns:
-      uint8 (spec.height, spec.width, 3).
+      uint8 (spec.height, spec.width, spec.channels).
 
     Raises:
       tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data.
@@ -54,7 +57,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
             lambda: _decode_webp(encoded, head, spec),
         ),
     )
-    return resize(orient(pixels, orientation), spec)
+    return resize(_in_channels(orient(pixels, orientation), spec), spec)
 
 
 def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
@@ -67,7 +70,8 @@ def decoder(header: Header, spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray
         return _decoder("png", 1, False, spec)
     plain = not {"alpha", "16-bit"} & set(header.conversions)
     ratio = next(r for r in spec.ratios() if r == 1 or _shrinks_by(r, header.height, header.width, spec))
-    return _decoder(header.format, header.orientation, plain, spec, ratio)
+    stored = 1 if spec.channels == 1 and "gray" in header.conversions else 3
+    return _decoder(header.format, header.orientation, plain, spec, ratio, stored)
 
 
 def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.ndarray:
@@ -76,7 +80,7 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     Large pictures wait for their turn, see `memory_limit.turn`.
 
     Returns:
-      uint8 (spec.height, spec.width, 3).
+      uint8 (spec.height, spec.width, spec.channels).
 
     Raises:
       ImageError: the pixels cannot be decoded.
@@ -88,7 +92,7 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
                 return decoder(header, spec)(tf.constant(data))
             image = formats.decoded(data, limits.max_pixels, limits.max_frames, spec.source)
             if image.mode in ("L", "RGB"):  # a PNG of them would take most of the time
-                return _finisher(spec)(tf.constant(np.asarray(image if image.mode == "RGB" else image.convert("RGB"))))
+                return _finisher(spec)(tf.constant(_of_picture(image, spec.channels)))
             return decoder(header, spec)(tf.constant(formats.as_png(image)))
     except tf.errors.ResourceExhaustedError as e:
         raise MemoryError from e
@@ -138,28 +142,45 @@ def warm_up() -> None:
 
 @functools.lru_cache(maxsize=256)
 def _decoder(
-    format_: str, orientation: int, plain: bool, spec: ImageSpec, ratio: int = 1
+    format_: str, orientation: int, plain: bool, spec: ImageSpec, ratio: int = 1, stored: int = 3
 ) -> Callable[[tf.Tensor], np.ndarray]:
+    """Returns the function of `decoder`.
+
+    Args:
+      stored: the channels to decode of JPEG and plain PNG. 1 is for gray files; it gives what 3 equal channels would.
+    """
     read: Callable[[tf.Tensor], tf.Tensor] | None = None
     if format_ == "jpeg":
-        read = functools.partial(_decode_jpeg, ratio=ratio)
+        read = functools.partial(_decode_jpeg, ratio=ratio, channels=stored)
     elif format_ == "png" and plain:
-        read = functools.partial(tf.io.decode_png, channels=3)
+        read = functools.partial(tf.io.decode_png, channels=stored)
     if read is None:
         decode = _decode_png if format_ == "png" else _decode_webp
         traced = tf.function(
-            lambda b: resize(orient(decode(b, _head(b), spec), orientation), spec),
+            lambda b: resize(_in_channels(orient(decode(b, _head(b), spec), orientation), spec), spec),
             input_signature=[tf.TensorSpec([], tf.string)],
             autograph=False,  # all control flow is written as ops; autograph would leave generated files behind
         )
         return lambda encoded: traced(encoded).numpy()
     finish = _finisher(spec)
-    return lambda encoded: finish(orient(read(encoded), orientation))
+    if stored == spec.channels:
+        return lambda encoded: finish(orient(read(encoded), orientation))
+    # Pillow has the arithmetic of `_gray` in one pass over the bytes.
+    return lambda encoded: finish(
+        orient(tf.constant(_of_picture(Image.fromarray(read(encoded).numpy()), spec.channels)), orientation)
+    )
+
+
+def _of_picture(image: Image.Image, channels: int) -> np.ndarray:
+    """Returns the pixels of an L or RGB picture: uint8 (h, w, channels)."""
+    mode = "L" if channels == 1 else "RGB"
+    pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+    return pixels[..., None] if channels == 1 else pixels
 
 
 @functools.lru_cache(maxsize=16)
 def _finisher(spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
-    """Returns a function that resizes upright uint8 (h, w, 3) as `resize` does."""
+    """Returns a function that resizes upright uint8 (h, w, C) as `resize` does."""
     if spec.resize in ("pad", "none"):
         return lambda pixels: resize(pixels, spec).numpy()
     crop = crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
@@ -180,7 +201,7 @@ def _finisher(spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
 
 
 def encode_image(pixels: tf.Tensor, encoding: str, jpeg_quality: int) -> tf.Tensor:
-    """Encodes uint8 (H, W, 3) pixels as JPEG or PNG bytes.
+    """Encodes uint8 (H, W, C) pixels as JPEG or PNG bytes.
 
     JPEG is 4:4:4, without chroma subsampling: at training sizes halved chroma is visible.
     """
@@ -210,10 +231,12 @@ def orient(pixels: tf.Tensor, orientation: tf.Tensor | int) -> tf.Tensor:
     return tf.cond(tf.equal(orientation, 1), lambda: pixels, upright)
 
 
-def _decode_jpeg(encoded: tf.Tensor, ratio: int) -> tf.Tensor:
+def _decode_jpeg(encoded: tf.Tensor, ratio: int, channels: int = 3) -> tf.Tensor:
     # INTEGER_ACCURATE is the slow integer DCT: equal to Pillow's, no slower here, and the same on every machine.
     # acceptable_fraction is its default, written as a float: with an integer the op takes TensorFlow's slow path.
-    return tf.io.decode_jpeg(encoded, channels=3, dct_method="INTEGER_ACCURATE", ratio=ratio, acceptable_fraction=1.0)
+    return tf.io.decode_jpeg(
+        encoded, channels=channels, dct_method="INTEGER_ACCURATE", ratio=ratio, acceptable_fraction=1.0
+    )
 
 
 def _decode_any_jpeg(encoded: tf.Tensor, orientation: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
@@ -293,23 +316,43 @@ def _rgb(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     Returns:
       uint8 (h, w, 3).
     """
+    return _in_bands(pixels, lambda band: _band_rgb(band, spec), 3)
+
+
+def _in_bands(pixels: tf.Tensor, convert: Callable[[tf.Tensor], tf.Tensor], channels: int) -> tf.Tensor:
+    """Converts a picture to uint8 (h, w, channels), a large one in bands of rows."""
     shape = tf.shape(pixels)
     rows = tf.maximum(_BAND // tf.maximum(shape[1], 1), 1)
 
     def banded() -> tf.Tensor:
         count = (shape[0] + rows - 1) // rows
-        bands = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=(None, None, 3))
+        bands = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=(None, None, channels))
         _, bands = tf.while_loop(
             lambda i, _: i < count,
-            lambda i, bands: (i + 1, bands.write(i, _band_rgb(pixels[i * rows : (i + 1) * rows], spec))),
+            lambda i, bands: (i + 1, bands.write(i, convert(pixels[i * rows : (i + 1) * rows]))),
             (tf.constant(0), bands),
             parallel_iterations=1,
         )
         return bands.concat()
 
-    rgb = tf.cond(shape[0] <= rows, lambda: _band_rgb(pixels, spec), banded)
-    rgb.set_shape((None, None, 3))
-    return rgb
+    converted = tf.cond(shape[0] <= rows, lambda: convert(pixels), banded)
+    converted.set_shape((None, None, channels))
+    return converted
+
+
+def _in_channels(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """Returns RGB pixels (h, w, 3) in the channels of the form: (h, w, spec.channels)."""
+    return pixels if spec.channels == 3 else _in_bands(pixels, _gray, 1)
+
+
+def _gray(pixels: tf.Tensor) -> tf.Tensor:
+    """Converts uint8 (h, w, 3) to gray (h, w, 1), as Pillow's `convert("L")` does.
+
+    All numbers are whole and below 2**24, or such numbers divided by 65536, so float32 holds them exactly.
+    """
+    red, green, blue = tf.unstack(tf.cast(pixels, tf.float32), num=3, axis=-1)
+    weighted = red * LUMA[0] + green * LUMA[1] + blue * LUMA[2] + 32768.0
+    return tf.cast(tf.floor(weighted / 65536.0), tf.uint8)[..., None]
 
 
 def _band_rgb(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:

@@ -17,30 +17,31 @@ def histogram(pixels: np.ndarray) -> np.ndarray:
     """Returns how often each gray level occurs in each channel.
 
     Args:
-      pixels: uint8 (H, W, 3).
+      pixels: uint8 (H, W, C), with one channel or three.
 
     Returns:
-      uint32 (3, 256).
+      uint32 (C, 256).
     """
     # Pillow counts twice as fast as numpy.bincount.
-    counts = Image.frombuffer("RGB", pixels.shape[1::-1], np.ascontiguousarray(pixels), "raw", "RGB", 0, 1).histogram()
-    return np.array(counts, np.uint32).reshape(3, 256)
+    mode = "L" if pixels.shape[2] == 1 else "RGB"
+    counts = Image.frombuffer(mode, pixels.shape[1::-1], np.ascontiguousarray(pixels), "raw", mode, 0, 1).histogram()
+    return np.array(counts, np.uint32).reshape(-1, 256)
 
 
-def add_up(histograms: Sequence[bytes]) -> np.ndarray:
-    """Adds up histograms, given as the bytes of `histogram`: int64 (3, 256)."""
-    rows = np.frombuffer(b"".join(histograms), np.uint32).reshape(-1, 3, 256)
+def add_up(histograms: Sequence[bytes], channels: int) -> np.ndarray:
+    """Adds up histograms, given as the bytes of `histogram`: int64 (channels, 256)."""
+    rows = np.frombuffer(b"".join(histograms), np.uint32).reshape(-1, channels, 256)
     total: np.ndarray = rows.sum(axis=0, dtype=np.int64)
     return total
 
 
 def as_levels(histogram_lists: list[list[int]]) -> np.ndarray:
-    """Converts a histogram from the lists that JSON holds to int64 (3, 256)."""
+    """Converts a histogram from the lists that JSON holds to int64 (C, 256)."""
     return np.asarray(histogram_lists, np.int64)
 
 
 def moments(levels: np.ndarray) -> dict[str, list[int]]:
-    """Computes exact integer sums from a (3, 256) histogram.
+    """Computes exact integer sums from a (C, 256) histogram.
 
     The names are the columns that TensorFlow Transform analyzes. The sums fit 64 bits for 8.6e9 images of 128 x 128
     (2**63 / (128 * 128 * 255 ** 2)).

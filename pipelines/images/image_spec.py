@@ -9,10 +9,26 @@ import dataclasses
 
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
+# Weights of ITU-R BT.601 luma in parts of 65536. Their sum is 65536, so a gray pixel keeps its value.
+LUMA = (19595, 38470, 7471)
+GRAY = "(19595 R + 38470 G + 7471 B + 32768) / 65536, rounded down; gray pixels as they are"  # for contracts
+
+
+def luma(red: int, green: int, blue: int) -> int:
+    """Returns the gray level of a colour, as Pillow's `convert("L")` does.
+
+    Example:
+      >>> luma(255, 0, 0), luma(7, 7, 7)
+      (76, 7)
+    """
+    return (red * LUMA[0] + green * LUMA[1] + blue * LUMA[2] + 32768) >> 16
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSpec:
-    """Describes the form of every image: uint8 (height, width, 3), and how it is made.
+    """Describes the form of every image, and how it is made.
+
+    It is uint8 (height, width, channels).
 
     resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes
       no pixel: the centre is cut out where the image is larger, and padded where it is smaller.
@@ -22,6 +38,7 @@ class ImageSpec:
     decoded
       (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
     source: how the pixels of a file are understood.
+    channels: 3 for RGB, 1 for gray.
     """
 
     height: int
@@ -31,6 +48,12 @@ class ImageSpec:
     background: tuple[int, int, int] = (255, 255, 255)
     quality: str = "exact"
     source: SourcePolicy = DEFAULT
+    channels: int = 3
+
+    @property
+    def padding(self) -> tuple[int, ...]:
+        """Returns the background as pixels of the form have it, a number for each channel."""
+        return self.background if self.channels == 3 else (luma(*self.background),)
 
     def ratios(self) -> tuple[int, ...]:
         """Returns the numbers that a JPEG's sides may be divided by during decoding.

@@ -11,14 +11,17 @@ from pipelines.images.image_spec import ImageSpec
 
 
 def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
-    """Resizes uint8 (h, w, 3) to uint8 (spec.height, spec.width, 3).
+    """Resizes uint8 (h, w, C) to uint8 (spec.height, spec.width, C).
+
+    C is `spec.channels`.
 
     Resizing is antialiased. Values are rounded half to even and never truncated.
     """
     if spec.resize == "crop":
         pixels = crop_to_aspect(pixels, spec)
     if spec.resize in ("stretch", "crop"):
-        return tf.ensure_shape(_resample(pixels, (spec.height, spec.width), spec.filter), (spec.height, spec.width, 3))
+        resampled = _resample(pixels, (spec.height, spec.width), spec.filter)
+        return tf.ensure_shape(resampled, (spec.height, spec.width, spec.channels))
     if spec.resize == "none":
         return _padded(_central(pixels, spec), spec)
     shape = tf.shape(pixels)
@@ -29,16 +32,16 @@ def _padded(small: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     """Centres pixels on a background of the target's size.
 
     Args:
-      small: uint8 (h, w, 3) of at most the target's size.
+      small: uint8 (h, w, C) of at most the target's size.
     """
     shape = tf.shape(small)
     height, width = shape[0], shape[1]
     top, left = (spec.height - height) // 2, (spec.width - width) // 2
-    background = tf.constant(spec.background, tf.uint8)
+    background = tf.constant(spec.padding, tf.uint8)
     paddings = [[top, spec.height - height - top], [left, spec.width - width - left], [0, 0]]
     inside = tf.pad(tf.ones_like(small[..., :1], tf.bool), paddings)
     padded = tf.where(inside, tf.pad(small, paddings), background)
-    return tf.ensure_shape(padded, (spec.height, spec.width, 3))
+    return tf.ensure_shape(padded, (spec.height, spec.width, spec.channels))
 
 
 def rounded(values: tf.Tensor) -> tf.Tensor:
@@ -51,7 +54,7 @@ def _resample(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], 
 
 
 def filtered(pixels: tf.Tensor, size: tuple[int | tf.Tensor, int | tf.Tensor], filter_: str) -> tf.Tensor:
-    """Resamples uint8 (h, w, 3) to float32 of the given size, not rounded."""
+    """Resamples uint8 (h, w, C) to float32 of the given size, not rounded."""
     if filter_ == "area":
         return tf.squeeze(tf.raw_ops.ResizeArea(images=tf.expand_dims(pixels, 0), size=size), 0)
     return tf.image.resize(pixels, size, method="bilinear", antialias=True)

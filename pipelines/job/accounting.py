@@ -125,7 +125,7 @@ def summarize(
         straddling_groups=equal.straddling,
         duplicates=equal.first,
         thumbnails=tuple(totals.thumbnails),
-        settings=config.settings(),
+        settings=config.noted(),
         engine=dict(engine),
         warnings=(),
         unlisted=aside.images,

@@ -166,9 +166,11 @@ def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:
         pipeline
         | "Start" >> beam.Create([None])
         # A row per label and per train shard:
-        | "AnalysisRows" >> beam.FlatMap(transform.analysis_rows, analysis.dataset, analysis.work, analysis.targets)
+        | "AnalysisRows"
+        >> beam.FlatMap(transform.analysis_rows, analysis.dataset, analysis.spec, analysis.work, analysis.targets)
     )
-    transform_fn = (rows, transform.raw_metadata(analysis.targets)) | "Analyze" >> tft_beam.AnalyzeDataset(
+    metadata = transform.raw_metadata(analysis.spec.image.channels, analysis.targets)
+    transform_fn = (rows, metadata) | "Analyze" >> tft_beam.AnalyzeDataset(
         transform.make_preprocessing_fn(analysis.spec, analysis.normalize, analysis.affine, analysis.targets)
     )
     transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)

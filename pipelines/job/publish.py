@@ -27,7 +27,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.summary import Summary
 from pipelines.dataset import side_file_digests, sidecars
 from pipelines.images import histogram
-from pipelines.images.image_spec import ImageSpec
+from pipelines.images.image_spec import GRAY, ImageSpec
 from pipelines.job import withdraw, worker_versions
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
@@ -65,7 +65,8 @@ def make_contract(
         )
     return Contract(
         name=config.dataset_name,
-        image_shape=(*config.size, 3),
+        image_shape=(*config.size, config.image_channels),
+        channel_order=contracts.CHANNEL_ORDERS[config.image_channels],
         encoding=config.encoding,
         labels=plan.labels,
         splits=splits,
@@ -80,13 +81,14 @@ def make_contract(
             else "(value - low) / (high - low) * 255, clipped and rounded",
             "cmyk": "C * K / 255 on inverted values",
             **config.source_policy.noted(),
+            **({"gray": GRAY} if config.image_channels == 1 else {}),
             "animation": "first frame",
             "jpeg_dct": "INTEGER_ACCURATE",
             "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",
             "jpeg_quality": config.jpeg_quality if config.encoding == "jpeg" else None,
         },
         balance=dataclasses.asdict(config.class_balance),
-        augmentation=dict(config.augment),
+        augmentation=dict(config.record_spec.augment),
         seed=config.seed,
         weighted=totals.weighted,
         config_digest=config.digest(),
@@ -242,7 +244,7 @@ def _normalization(mode: str, work: Work, summary: Summary, old: Contract | None
     levels = histogram.as_levels(summary.pixel_histogram[TRAIN_SPLIT])
     sums = histogram.moments(levels)
     mean, std = histogram.statistics(sums["pixel_count"][0], sums["pixel_sum"], sums["pixel_square_sum"])
-    return Normalization(mode, mean, std, tuple(scale), tuple(offset))  # type: ignore[arg-type]
+    return Normalization(mode, mean, std, tuple(scale), tuple(offset))
 
 
 def _check_size(text: str) -> None:

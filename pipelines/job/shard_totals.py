@@ -19,7 +19,7 @@ class Totals:
     ledgers: file -> SHA-256 of its ledger, as it was written.
     stored, copies: split -> label -> number of stored records, and of those the copies.
     counted: name in _COUNTED -> value -> number of images.
-    levels: split -> histogram of the pixels of the originals, int64 (3, 256).
+    levels: split -> histogram of the pixels of the originals, int64 (C, 256).
     thumbnails: the thumbnails of all shards, for the report.
     source_digest: the sum of the shards' digests modulo 2**256, which does not depend on their order.
     depth: the images with more than 8 bits whose values were measured, and the least and the greatest of the values.

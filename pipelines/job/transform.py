@@ -35,7 +35,7 @@ IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 UNKNOWN_LABEL = -1
 
 
-def raw_feature_spec(targets: int = 0) -> dict[str, tf.io.FixedLenFeature]:
+def raw_feature_spec(channels: int, targets: int = 0) -> dict[str, tf.io.FixedLenFeature]:
     """Returns the input columns of the graph.
 
     They are the image bytes, the label, and the columns that only the analysis reads.
@@ -44,16 +44,17 @@ def raw_feature_spec(targets: int = 0) -> dict[str, tf.io.FixedLenFeature]:
       targets: the number of numbers that an image has, if it has no label.
     """
     text = {name: tf.io.FixedLenFeature([], tf.string) for name in ("image", "label")}
-    sums = {n: tf.io.FixedLenFeature([w], tf.int64) for n, w in contract.ANALYSIS_COLUMNS.items()}
+    sums = {n: tf.io.FixedLenFeature([w], tf.int64) for n, w in contract.analysis_columns(channels).items()}
     of_targets = {n: tf.io.FixedLenFeature([targets], tf.as_dtype(t)) for n, t in TARGET_COLUMNS.items() if targets}
     return text | sums | of_targets
 
 
-def raw_metadata(targets: int = 0) -> dataset_metadata.DatasetMetadata:
-    return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(raw_feature_spec(targets)))
+def raw_metadata(channels: int, targets: int = 0) -> dataset_metadata.DatasetMetadata:
+    spec = raw_feature_spec(channels, targets)
+    return dataset_metadata.DatasetMetadata(schema_utils.schema_from_feature_spec(spec))
 
 
-def analysis_rows(_: None, dataset: str, work: Work, targets: int = 0) -> Iterator[dict[str, Any]]:
+def analysis_rows(_: None, dataset: str, spec: RecordSpec, work: Work, targets: int = 0) -> Iterator[dict[str, Any]]:
     """Yields the rows to analyze.
 
     There is a row for each label with its rank, and a row for each train shard with the pixel sums of its originals.
@@ -63,7 +64,7 @@ def analysis_rows(_: None, dataset: str, work: Work, targets: int = 0) -> Iterat
       targets: as of `raw_feature_spec`.
     """
     plan = accounting.read_plan(work)
-    zero = {name: [0] * width for name, width in contract.ANALYSIS_COLUMNS.items()}
+    zero = {name: [0] * width for name, width in contract.analysis_columns(spec.image.channels).items()}
     for rank, label in enumerate(plan.labels):
         # TFT orders a vocabulary by weight. The first label has the largest weight, so ids keep the order of labels.
         yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
@@ -94,9 +95,9 @@ def make_preprocessing_fn(
 
     It is the only definition of the preprocessing. Its outputs are:
 
-    `image`: float32 (B, H, W, 3), exactly the values that a reader of the record gets.
+    `image`: float32 (B, H, W, C), exactly the values that a reader of the record gets.
     `label`: int64 (B,), -1 for an unknown label.
-    `scale`, `offset`: float32 (B, 3), the scale and the offset in the contract, the same in every row.
+    `scale`, `offset`: float32 (B, C), the scale and the offset in the contract, the same in every row.
     `target_mean`, `target_std`: float32 (B, K), the mean and the deviation of the targets, if images have these in the
       place of a label. There is no `label` then.
 
@@ -107,11 +108,11 @@ def make_preprocessing_fn(
     image = spec.image
 
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        scale, offset = _affine(inputs, normalize) if affine is None else _constant(affine)
+        scale, offset = _affine(inputs, normalize, image.channels) if affine is None else _constant(affine)
         pixels = tf.map_fn(
             _to_pixels(image),
             inputs["image"],
-            fn_output_signature=tf.TensorSpec((image.height, image.width, 3), tf.uint8),
+            fn_output_signature=tf.TensorSpec((image.height, image.width, image.channels), tf.uint8),
         )
         rows = tf.shape(inputs["image"])[0]
         return {
@@ -171,13 +172,13 @@ def _to_pixels(spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
 def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, spec: RecordSpec) -> tf.Tensor:
     """Returns the pixels as a reader of the record gets them, including rounding.
 
-    uint8 (B, H, W, 3) -> float32 of the same shape.
+    uint8 (B, H, W, C) -> float32 of the same shape.
     """
     if spec.encoding == "jpeg":
-        shape = pixels.shape[1:]
+        shape, channels = pixels.shape[1:], spec.image.channels
         pixels = tf.map_fn(
             lambda p: tf.ensure_shape(
-                contract.decode_image("jpeg", decode.encode_image(p, spec.encoding, spec.jpeg_quality)), shape
+                contract.decode_image("jpeg", decode.encode_image(p, spec.encoding, spec.jpeg_quality), channels), shape
             ),
             pixels,
         )
@@ -185,8 +186,8 @@ def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, spec: Reco
     return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if spec.encoding == "float16" else normalized
 
 
-def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns float32 scale and offset (3,): normalized = pixel * scale + offset."""
+def _affine(inputs: Mapping[str, tf.Tensor], mode: str, channels: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns float32 scale and offset (C,): normalized = pixel * scale + offset."""
     if mode == "zscore":
         count, sums, squares = (
             tf.cast(tft.sum(inputs[name], reduce_instance_dims=False), tf.float64)
@@ -196,7 +197,7 @@ def _affine(inputs: Mapping[str, tf.Tensor], mode: str) -> tuple[tf.Tensor, tf.T
         std = tf.sqrt(tf.maximum(squares / tf.maximum(count, 1.0) - mean * mean, 0.0))
         std = tf.where(std > 0.0, std, tf.ones_like(std))  # a constant channel becomes 0, not infinity
         return tf.cast(1.0 / std, tf.float32), tf.cast(-mean / std, tf.float32)
-    return _constant(fixed_affine(mode))
+    return _constant(fixed_affine(mode, channels))
 
 
 def _constant(affine: Affine) -> tuple[tf.Tensor, tf.Tensor]:
@@ -204,22 +205,21 @@ def _constant(affine: Affine) -> tuple[tf.Tensor, tf.Tensor]:
     return tf.constant(scale, tf.float32), tf.constant(offset, tf.float32)
 
 
-def fixed_affine(mode: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+def fixed_affine(mode: str, channels: int = 3) -> Affine:
     """Returns (scale, offset) of a mode that does not depend on the data."""
     if mode == "unit":
-        return (1 / 255,) * 3, (0.0,) * 3
+        return (1 / 255,) * channels, (0.0,) * channels
     if mode == "symmetric":
-        return (1 / 127.5,) * 3, (-1.0,) * 3
-    if mode == "imagenet":
-        r, g, b = (1 / s for s in IMAGENET_STD)
-        x, y, z = (-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD, strict=True))
-        return (r, g, b), (x, y, z)
+        return (1 / 127.5,) * channels, (-1.0,) * channels
+    if mode == "imagenet" and channels == 3:
+        pairs = zip(IMAGENET_MEAN, IMAGENET_STD, strict=True)
+        return tuple(1 / s for s in IMAGENET_STD), tuple(-m / s for m, s in pairs)
     if mode == "none":
-        return (1.0,) * 3, (0.0,) * 3
+        return (1.0,) * channels, (0.0,) * channels
     raise ValueError(f"normalize should be one of {', '.join(contract.NORMALIZATIONS)}. Received: {mode!r}")
 
 
-def read_numbers(transform_fn_path: str, targets: int = 0) -> tuple[Affine, dict[str, list[float]]]:
+def read_numbers(transform_fn_path: str, channels: int, targets: int = 0) -> tuple[Affine, dict[str, list[float]]]:
     """Reads the numbers that the analysis found from the saved graph.
 
     They are float32 values as Python floats.
@@ -228,10 +228,11 @@ def read_numbers(transform_fn_path: str, targets: int = 0) -> tuple[Affine, dict
       targets: as of `raw_feature_spec`.
 
     Returns:
-      (scale, offset) of the pixels, and "mean" and "std" of the targets, if there are any.
+      (scale, offset) of the pixels, each with a value for each channel, and "mean" and "std" of the targets, if there
+        are any.
     """
     resource = graph_check.load(transform_fn_path, {})
-    zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.ANALYSIS_COLUMNS.items()}
+    zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.analysis_columns(channels).items()}
     zeros |= {n: tf.zeros((1, targets), dtype) for n, dtype in TARGET_COLUMNS.items() if targets}
     out = resource.transform_fn({"image": tf.constant([_ONE_PIXEL]), "label": tf.constant([""]), **zeros})
     found = {name: out[f"target_{name}"][0].numpy().tolist() for name in ("mean", "std") if targets}

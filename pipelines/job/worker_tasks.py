@@ -94,7 +94,7 @@ def make(ref: Ref, copy: int, answer: Answer, split: str, keep: bool, spec: Reco
 def make_copy(pixels: bytes, ref: Ref, copy: int, answer: Answer, spec: RecordSpec) -> Made:
     """Makes another record of a source from the pixels that `make` gave back."""
     memory_limit.bound(spec.limits.image_memory)
-    whole = np.frombuffer(pixels, np.uint8).reshape(spec.image.height, spec.image.width, 3)
+    whole = np.frombuffer(pixels, np.uint8).reshape(spec.image.height, spec.image.width, -1)
     return _made(whole, ref, copy, answer, spec)
 
 

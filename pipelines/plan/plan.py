@@ -170,12 +170,12 @@ def shard_count(records: int, sharding: Sharding) -> int:
     return max(1, by_size, min(USUAL_SHARDS, records // MIN_SHARD_RECORDS))
 
 
-def record_bytes(height: int, width: int, encoding: str) -> int:
+def record_bytes(height: int, width: int, channels: int, encoding: str) -> int:
     """Estimates the bytes that a record takes.
 
     The result is exact to some tens of bytes for the raw encodings, and a guess for JPEG (1.6 bits per value) and PNG.
     """
-    values = height * width * 3
+    values = height * width * channels
     per_value = {"float32": 4.0, "float16": 2.0, "uint8": 1.0, "png": 0.7, "jpeg": 0.2}[encoding]
     return int(values * per_value) + 120
 

@@ -32,7 +32,7 @@ THUMBNAIL_SIDE = 160
 class Decoded:
     """Holds a source after decoding and resizing.
 
-    pixels: uint8 (H, W, 3).
+    pixels: uint8 (H, W, C).
     extremes: the least and the greatest value of a source with more than 8 bits, if it was measured.
     """
 
@@ -120,7 +120,8 @@ def thumbnail(
             _, shown = preview.draw(data, THUMBNAIL_SIDE * 2, spec.limits, spec.image.background, policy=policy)
     except Exception:  # the picture is only for the report: no error of a reader affects the record
         return None
-    stored = Image.fromarray(stored_pixels(decoded.pixels, ref, copy, spec))
+    pixels = stored_pixels(decoded.pixels, ref, copy, spec)
+    stored = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     stored.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
     return Thumbnail(
         uri=ref.uri,

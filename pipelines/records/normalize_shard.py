@@ -40,7 +40,7 @@ def finish(staged: str, target: str, records: int, affine: Affine, encoding: str
 def normalization_table(scale: tuple[float, ...], offset: tuple[float, ...], encoding: str) -> np.ndarray:
     """Returns every 8-bit value of every channel, normalized.
 
-    The table is (3, 256) of the encoding's dtype. Its values are computed as contract.normalize computes them.
+    The table is (C, 256) of the encoding's dtype. Its values are computed as contract.normalize computes them.
     """
     levels = np.arange(256, dtype=np.float32)
     table = levels * np.asarray(scale, np.float32)[:, None] + np.asarray(offset, np.float32)[:, None]
@@ -51,9 +51,9 @@ def finish_example(staged: bytes, table: np.ndarray) -> bytes:
     """Replaces a staged record's 8-bit pixels by normalized little-endian values."""
     message = tf.train.Example.FromString(staged)
     value = message.features.feature["image"].bytes_list
-    pixels = np.frombuffer(value.value[0], np.uint8).reshape(-1, 3)
+    pixels = np.frombuffer(value.value[0], np.uint8).reshape(-1, len(table))
     out = np.empty(pixels.shape, table.dtype)
-    for channel in range(3):
+    for channel in range(len(table)):
         np.take(table[channel], pixels[:, channel], out=out[:, channel])
     value.value[0] = out.astype(out.dtype.newbyteorder("<"), copy=False).tobytes()
     return bytes(message.SerializeToString(deterministic=True))

@@ -39,7 +39,7 @@ def in_order(
     Raises:
       IncompleteError: the worker that makes a copy of a source that was decoded ends twice.
     """
-    size = 3 * spec.image.height * spec.image.width
+    size = spec.image.channels * spec.image.height * spec.image.width
     window = max(workers.count, min(WINDOW * workers.count, UNDER_WAY // (2 * size)))  # 2: a request and its answer
     batch = max(1, min(BATCH, window // 4))  # a batch goes to one worker: there are some for each
     upcoming = iter(items)

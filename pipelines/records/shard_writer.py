@@ -84,7 +84,7 @@ def write_shard(
     if known is not None and _rejects_stand(known, spec.limits):
         progress.advance(len(ordered))
         return _with_paths_of(ordered, known, account_path, ledger_path)
-    account = _Account(file, split)
+    account = _Account(file, split, spec.image.channels)
     is_shown = shard.thumbnails or shard.examples
     shown = _Pictures(ordered, shard, spec, workers, answers) if is_shown else None
     with storage.writing(ledger_path) as lines, storage.writing(staged) as out:
@@ -161,11 +161,12 @@ class _Account:
     Most counting is done at the end: it is many times faster for all records at once.
     """
 
-    def __init__(self, file: str, split: str):
+    def __init__(self, file: str, split: str, channels: int):
         self._file, self._split = file, split
         self._stored: list[Item] = []
         self._levels: list[bytes] = []
-        self._sum = histogram.add_up([])
+        self._channels = channels
+        self._sum = histogram.add_up([], channels)
         self._rejects: dict[str, Rejected] = {}
         self._extremes: list[tuple[float, float]] = []
 
@@ -180,7 +181,7 @@ class _Account:
         if not item.copy:
             self._levels.append(made.levels)
             if len(self._levels) == COUNTED:
-                self._sum += histogram.add_up(self._levels)
+                self._sum += histogram.add_up(self._levels, self._channels)
                 self._levels.clear()
 
     def result(self, size: tuple[int, int], value_range: tuple[float, float] | None) -> dict[str, Any]:
@@ -209,7 +210,7 @@ class _Account:
             "heights": count(str(header.height // 16 * 16) for header in headers),
             "file_bytes": count(str(histogram.file_size_bin(ref.file_bytes)) for ref in originals),
             "depth": [len(ends), min(least for least, _ in ends), max(most for _, most in ends)] if ends else [],
-            "levels": (self._sum + histogram.add_up(self._levels)).tolist(),
+            "levels": (self._sum + histogram.add_up(self._levels, self._channels)).tolist(),
             "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
         }
 

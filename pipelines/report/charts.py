@@ -18,7 +18,7 @@ from pipelines.core.text import byte_size
 MOST_CLASSES = 24  # most rows of a split's class table; of more classes, the largest and the smallest are shown
 BARS = 40  # most bars of a size histogram
 LEVELS = 64  # steps of a pixel histogram
-CHANNELS = ("Red", "Green", "Blue")
+CHANNELS = {"RGB": ("Red", "Green", "Blue"), "L": ("Gray",)}  # by the contract's channel_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Bin:
 
 @dataclasses.dataclass(frozen=True)
 class Channel:
-    """Describes one colour channel: its curves, and the effect of normalization.
+    """Describes one channel: its curves, and the effect of normalization.
 
     The curves are SVG paths in a box of 256 x 100.
     """
@@ -175,14 +175,14 @@ def _scaled(bins: Sequence[tuple[str, int]]) -> list[Bin]:
 
 
 def channels(contract: Contract, histograms: Mapping[str, Sequence[Sequence[int]]]) -> list[Channel]:
-    """Returns the three channels, each with one path for every split that has pixels.
+    """Returns the channels, each with one path for every split that has pixels.
 
     The paths show shares, so that splits can be compared.
     """
     n = contract.normalization
     ordered = [name for name in reading_order(contract.splits) if name in histograms]
     result = []
-    for c, name in enumerate(CHANNELS):
+    for c, name in enumerate(CHANNELS[contract.channel_order]):
         shares = {s: _shares(histograms[s][c]) for s in ordered if sum(histograms[s][c])}
         # Clipped pixels accumulate at both ends. The report states them as text, and they must not flatten the rest.
         inner = [v for levels in shares.values() for v in levels[1:-1]]

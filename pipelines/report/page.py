@@ -89,6 +89,9 @@ def render(contract: Contract, summary: Summary) -> str:
     )
 
 
+_VALUES = {"RGB": "RGB", "L": "gray"}  # by the contract's channel_order
+
+
 def sentence(contract: Contract, summary: Summary) -> str:
     """Describes the dataset in one sentence."""
     height, width = contract.image_shape[:2]
@@ -104,7 +107,8 @@ def sentence(contract: Contract, summary: Summary) -> str:
     return (
         f"{text.number(originals)} images {_of_what(contract)}, {sized} to "
         f"{width} × {height} pixels and stored as {contract.encoding} in {text.plural(len(contract.splits), 'split')}; "
-        f"a model sees RGB values from {low} to {high} ({contract.normalization.mode}){ending}"
+        f"a model sees {_VALUES[contract.channel_order]} values from {low} to {high} "
+        f"({contract.normalization.mode}){ending}"
     )
 
 

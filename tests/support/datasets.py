@@ -27,9 +27,9 @@ AFFINES: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]
 }
 
 
-def normalization(mode: str) -> Normalization:
-    scale, offset = AFFINES[mode]
-    return Normalization(mode, mean=(128.0,) * 3, std=(64.0,) * 3, scale=scale, offset=offset)
+def normalization(mode: str, channels: int = 3) -> Normalization:
+    scale, offset = (values[:channels] for values in AFFINES[mode])
+    return Normalization(mode, mean=(128.0,) * channels, std=(64.0,) * channels, scale=scale, offset=offset)
 
 
 def make_contract(**changes: Any) -> Contract:
@@ -82,8 +82,9 @@ def write_dataset(
     """Writes a whole dataset directory. `splits`: name -> records of each class; records alternate over the shards."""
     splits = {"train": (24, 8), "validation": (6, 6), "test": (9, 3)} if splits is None else splits
     contract = make_contract(
-        encoding=encoding, normalization=normalization(mode), labels=tuple(labels), image_shape=shape, weighted=weighted
-    )
+        encoding=encoding, normalization=normalization(mode, shape[2]), labels=tuple(labels), image_shape=shape,
+        weighted=weighted, channel_order=contracts.CHANNEL_ORDERS[shape[2]],
+    )  # fmt: skip
     directory.mkdir(parents=True, exist_ok=True)
     written = {name: _write_split(directory, contract, name, counts, shards) for name, counts in splits.items()}
     contract = dataclasses.replace(contract, splits=written)
@@ -134,7 +135,8 @@ class Transform(tf.Module):
         super().__init__()
         self._contract = contract
         self.vocabulary = tf.constant(contract.labels)
-        widths, targets = contracts.ANALYSIS_COLUMNS, contract.task.targets
+        widths = contracts.analysis_columns(contract.image_shape[2])
+        targets = contract.task.targets
         numbers = TARGET_COLUMNS if targets else {}
         self.transform_fn = tf.function(
             self._transform,
@@ -149,11 +151,11 @@ class Transform(tf.Module):
         )
 
     def _transform(self, columns: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        height, width, _ = self._contract.image_shape
+        height, width, channels = self._contract.image_shape
 
         def pixels(encoded: tf.Tensor) -> tf.Tensor:
-            image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-            return tf.ensure_shape(tf.round(tf.image.resize(image, (height, width), "area")), (height, width, 3))
+            image = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+            return tf.ensure_shape(tf.round(tf.image.resize(image, (height, width), "area")), (height, width, channels))
 
         images = tf.map_fn(pixels, columns["image"], fn_output_signature=tf.float32)
         ids = tf.argmax(columns["label"][:, None] == self.vocabulary[None, :], axis=1)

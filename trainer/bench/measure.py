@@ -239,7 +239,7 @@ def batch_in_memory(contract: Contract, size: int) -> Batch:
     """Makes a batch with the shapes and dtypes of the loader's batches.
 
     Returns:
-      Random images as stored (B, H, W, 3), labels as the loader gives them, and weights float32 (B,) if the contract is
+      Random images as stored (B, H, W, C), labels as the loader gives them, and weights float32 (B,) if the contract is
         weighted.
     """
     random = np.random.default_rng(0)

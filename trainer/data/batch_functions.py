@@ -124,7 +124,7 @@ def _parser(contract: Contract, dequantize: bool) -> Read:
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = tf.io.parse_example(serialized, spec)
         with tf.control_dependencies(_record_checks(contract, batch)):
-            images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, 3)
+            images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, C)
             labels = tf.identity(batch["target" if contract.target_width else "label"])  # (B, K) or (B,)
         return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
 

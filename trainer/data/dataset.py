@@ -119,7 +119,7 @@ def load(
         gathered ones. Raw images need no decoding and are read as without a cache.
 
     Returns:
-      Batches of (images float32 (B, H, W, 3) normalized as the contract says, labels int64 (B,)), and if the contract
+      Batches of (images float32 (B, H, W, C) normalized as the contract says, labels int64 (B,)), and if the contract
       is weighted (images, labels, weights float32 (B,)). If its task is not classes, targets float32 (B, K) stand in
       the place of labels, as the records hold them: 0 and 1, or the numbers of the table, not standardized.
 

@@ -30,7 +30,7 @@ class Store:
 
         Args:
           shards: of the split.
-          rows: (N,), numpy records of `image` uint8 (H, W, 3), `label` int64 or float32 (K,) and `weight` float32,
+          rows: (N,), numpy records of `image` uint8 (H, W, C), `label` int64 or float32 (K,) and `weight` float32,
             to be filled.
         """
         self._shards, self._rows = shards, rows
@@ -64,7 +64,7 @@ class Store:
           images, labels, weights: the decoded records of `absent`.
 
         Returns:
-          Images uint8 (B, H, W, 3), labels int64 (B,) or targets float32 (B, K)[, weights float32 (B,)].
+          Images uint8 (B, H, W, C), labels int64 (B,) or targets float32 (B, K)[, weights float32 (B,)].
         """
         with calls:
             for number, position in enumerate(absent.tolist()):

@@ -18,7 +18,7 @@ from pipelines.contract import Contract
 def dequantizer(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function that normalizes stored images.
 
-    It maps uint8, float16 or float32 (B, H, W, 3) to float32 of that shape. The result has the same bits as that of
+    It maps uint8, float16 or float32 (B, H, W, C) to float32 of that shape. The result has the same bits as that of
     `contract.normalize` and takes a third of its time.
     """
     return tf.function(_normalization(contract), jit_compile=True, autograph=False)  # type: ignore[no-any-return]
@@ -27,7 +27,7 @@ def dequantizer(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:
 def cutter(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns a function that cuts the images out of rows uint8 (B, width).
 
-    The image begins at byte `first` of a row. The function returns images (B, H, W, 3) as they are stored, or with
+    The image begins at byte `first` of a row. The function returns images (B, H, W, C) as they are stored, or with
     `dequantize` normalized, float32. For 8-bit images, one pass cuts and normalizes.
     """
     return _cutter(contract, first, dequantize, lambda rows: rows)

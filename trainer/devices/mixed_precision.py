@@ -20,7 +20,7 @@ GPU_FROM = {"float16": (7, 0), "bfloat16": (8, 0)}  # first compute capability w
 def twin(config: TrainConfig, contract: Contract, network: keras.Model) -> keras.Model:
     """Makes a copy of the network that computes in the type of --mixed-precision.
 
-    The copy has the same weights and maps float32 (B, H, W, 3) to float32. A layer that was made with its own dtype
+    The copy has the same weights and maps float32 (B, H, W, C) to float32. A layer that was made with its own dtype
     keeps it. The last layer computes in float32, because 16 bits are too few for a softmax over logits.
     """
     before = keras.config.dtype_policy()

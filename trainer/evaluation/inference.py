@@ -79,7 +79,7 @@ def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.
 
 
 def pixels(data: str | os.PathLike[str], split: str, positions: np.ndarray, batch_size: int) -> list[np.ndarray]:
-    """Reads the 8-bit images, uint8 (H, W, 3), of the records at `positions`.
+    """Reads the 8-bit images, uint8 (H, W, C), of the records at `positions`.
 
     Positions count records in the order of `keys`. The images are returned in the order of `positions`. The function
     undoes the normalization of the contract, and rounding removes the error of float16.

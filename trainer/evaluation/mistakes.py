@@ -80,11 +80,11 @@ def sources(data: str | os.PathLike[str], split: str) -> list[str]:
 
 
 def data_uri(pixels: np.ndarray) -> str:
-    """Encodes an image, uint8 (H, W, 3), as a data URI.
+    """Encodes an image, uint8 (H, W, C), as a data URI.
 
     It is a lossless PNG, or a JPEG if a side is longer than EXACT_SIDE.
     """
     kind, options = ("png", {}) if max(pixels.shape) <= EXACT_SIDE else ("jpeg", {"quality": 90})
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **options)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

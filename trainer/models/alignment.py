@@ -65,9 +65,10 @@ def _check_input(network: keras.Model, contract: Contract) -> None:
         )
     if wanted[2] not in (None, given[2]):
         hint = " It seems to be channels first." if wanted[0] == given[2] else ""
+        other = f", or prepare with --channels {wanted[2]}" if wanted[2] in contracts.CHANNEL_ORDERS else ""
         raise AlignmentError(
             f"Model {network.name!r} takes {wanted[2]} channels ({wanted}); the contract's images have {given[2]} "
-            f"({given}, {contract.channel_order}, channels last).{hint} Build the model for {given}."
+            f"({given}, {contract.channel_order}, channels last).{hint} Build the model for {given}{other}."
         )
     if any(w not in (None, g) for w, g in zip(wanted, given, strict=True)):
         raise AlignmentError(
@@ -180,9 +181,10 @@ def check_contracts(trained: Contract, data: Contract) -> None:
       AlignmentError: image shape, labels or normalization of the two contracts differ.
     """
     if trained.image_shape != data.image_shape:
+        channels = f" --channels {trained.image_shape[2]}" if trained.image_shape[2] != data.image_shape[2] else ""
         raise AlignmentError(
             f"The model was trained on images of shape {trained.image_shape}; the dataset's are {data.image_shape}: "
-            f"prepare it with --size {trained.image_shape[0]}x{trained.image_shape[1]}."
+            f"prepare it with --size {trained.image_shape[0]}x{trained.image_shape[1]}{channels}."
         )
     if trained.task.kind != data.task.kind:
         raise AlignmentError(

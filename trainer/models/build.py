@@ -36,7 +36,7 @@ _HEADS = {
 def build(name: str, contract: Contract, weights: str = "", load_weights: bool = True) -> keras.Model:
     """Builds the network called `name` for a dataset.
 
-    It maps float32 (B, H, W, 3), normalized as in the contract, to one output for each of `alignment.names`.
+    It maps float32 (B, H, W, C), normalized as in the contract, to one output for each of `alignment.names`.
 
     Args:
       name: "cnn", "resnet20", a network of `keras.applications`, or "module:function" for a function that takes the
@@ -162,7 +162,8 @@ def _from_applications(
             f"--model should be {', '.join(BUILT_IN)}, module:function, or a keras.applications network "
             f"({', '.join(known)}). Received: {name!r}."
         )
-    options: dict[str, Any] = {"include_top": False, "input_shape": contract.image_shape, "pooling": "avg"}
+    shape = (*contract.image_shape[:2], 3) if is_published else contract.image_shape  # published weights are for RGB
+    options: dict[str, Any] = {"include_top": False, "input_shape": shape, "pooling": "avg"}
     if "include_preprocessing" in inspect.signature(constructor).parameters:
         # Its own Rescaling is right for 0..255 only. Other images are normalized already, or are converted.
         options["include_preprocessing"] = contract.normalization.mode == "none" and not is_published

@@ -9,7 +9,7 @@ from keras import layers
 def small_cnn(image_shape: tuple[int, int, int], classes: int, width: float = 1.0) -> keras.Model:
     """Builds a plain network of about 98,000 parameters.
 
-    float32 (B, H, W, 3) normalized -> logits (B, classes). Training takes minutes on two CPU cores. The network has no
+    float32 (B, H, W, C) normalized -> logits (B, classes). Training takes minutes on two CPU cores. The network has no
     batch normalization on purpose: it would normalize every input again and so hide the effect of data preparation.
 
     Args:
@@ -30,7 +30,7 @@ def small_cnn(image_shape: tuple[int, int, int], classes: int, width: float = 1.
 def resnet20(image_shape: tuple[int, int, int], classes: int) -> keras.Model:
     """Builds a ResNet-20 for small images.
 
-    He et al. 2015, "Deep Residual Learning", section 4.2, with option B shortcuts. float32 (B, H, W, 3) normalized ->
+    He et al. 2015, "Deep Residual Learning", section 4.2, with option B shortcuts. float32 (B, H, W, C) normalized ->
     logits (B, classes); 0.27 million parameters. The paper's images are 32x32. For images of 96 pixels and more the
     stem has stride 2 and one pooling layer, so that the feature maps have about the size of those in the paper.
     """

@@ -15,8 +15,8 @@ SMALLEST = 1e-37  # the smallest probability whose logarithm is taken: just abov
 def logits_function(network: keras.Model, activation: str = "softmax") -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the network as a function from normalized images to logits.
 
-    float32 (B, H, W, 3) -> float32 (B, C). The activation of the logits gives the network's outputs. If the network
-    ends in softmax, the logits are the logarithms of its probabilities.
+    float32 (B, H, W, channels) -> float32 (B, C). The activation of the logits gives the network's outputs. If the
+    network ends in softmax, the logits are the logarithms of its probabilities.
 
     Args:
       activation: "softmax" or "sigmoid", in which the network may end, or "" if it has to end without one.
@@ -36,7 +36,7 @@ def logits_function(network: keras.Model, activation: str = "softmax") -> Callab
 def probabilities_function(network: keras.Model, temperature: float = 1.0) -> Callable[[tf.Tensor], tf.Tensor]:
     """Returns the network as a function from normalized images to probabilities.
 
-    float32 (B, H, W, 3) -> float32 (B, C).
+    float32 (B, H, W, channels) -> float32 (B, C).
 
     Args:
       temperature: the temperature of the run's calibration, a divisor of the logits.

@@ -2,7 +2,8 @@
 
 The published weights were trained on images of one normalization, and the records of a dataset often have another one.
 Both are linear in the pixels, so a layer at the input of the network changes one into the other. Nothing has to be
-prepared again, and the saved network still takes the images of the contract.
+prepared again, and the saved network still takes the images of the contract. They were trained on three channels: a
+layer at the input repeats the one of gray images.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from trainer.models import keras_file
 
 SMALL = 128  # pixels; MobileNets have published weights for 128 pixels, too, and for no side below 96
 CONVERSION = "to_pretrained_range"  # name of the layer that changes the normalization
+WIDENING = "gray_to_rgb"  # name of the layer that repeats the channel of gray images
 
 
 class Pixels(NamedTuple):
@@ -94,7 +96,7 @@ def is_published(name: str, weights: str) -> bool:
     if constructor(name) is None or not weights:
         return False
     if weights.endswith(".keras"):
-        return any(layer.name == CONVERSION for layer in keras_file.load(weights).layers)
+        return any(layer.name in (CONVERSION, WIDENING) for layer in keras_file.load(weights).layers)
     return weights == IMAGENET or not is_of_a_run(weights)
 
 
@@ -131,6 +133,8 @@ def is_of_a_run(weights: str) -> bool:
 def converted(images: keras.KerasTensor, contract: Contract, wanted: Pixels) -> keras.KerasTensor:
     """Adds the layer that changes the contract's normalization into another one.
 
+    Gray images get three equal channels first, by a layer of their own.
+
     A network of your own may use it, too:
 
         def network(contract):
@@ -139,14 +143,16 @@ def converted(images: keras.KerasTensor, contract: Contract, wanted: Pixels) -> 
             ...
 
     Args:
-      images: float32 (B, H, W, 3), normalized as in the contract.
+      images: float32 (B, H, W, C), normalized as in the contract.
       wanted: the pixels to return.
 
     Returns:
-      float32 (B, H, W, 3); `images` itself if it has the wanted normalization.
+      float32 (B, H, W, 3); `images` itself if it has three channels of the wanted normalization.
     """
     given = contract.normalization
-    scale, offset = np.asarray(given.scale), np.asarray(given.offset)
+    scale, offset = (np.broadcast_to(np.asarray(values), (3,)) for values in (given.scale, given.offset))
+    if len(given.scale) == 1:
+        images = layers.Concatenate(name=WIDENING)([images] * 3)
     if wanted.reversed:
         scale, offset = scale[::-1], offset[::-1]
     ratio = np.asarray(wanted.scale) / scale

@@ -38,7 +38,7 @@ MAX_SOURCE_BYTES = 256 << 20  # the same as the default of `prepare --max-file-b
 class Samples:
     """Holds N records as the network's input and as images.
 
-    images: float32 (N, H, W, 3), normalized.
+    images: float32 (N, H, W, C), normalized.
     pixels: uint8 of the same shape, before normalization.
     encoded: the encoded image of each record.
     originals: bool (N,), True where the encoded image is the source file itself.
@@ -151,7 +151,7 @@ def tolerance(kind: str, contract: Contract, network: keras.Model, drawn: Sample
 
 
 def pixels(contract: Contract, images: np.ndarray) -> np.ndarray:
-    """Restores 8-bit pixels, uint8, from normalized images, float32 (..., H, W, 3)."""
+    """Restores 8-bit pixels, uint8, from normalized images, float32 (..., H, W, C)."""
     n = contract.normalization
     values = (images - np.asarray(n.offset, np.float32)) / np.asarray(n.scale, np.float32)
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)

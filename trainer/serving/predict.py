@@ -135,7 +135,7 @@ def _about(about: str) -> tuple[dict[str, Any], ImageSpec]:
     try:
         with open(about, encoding="utf-8") as file:
             content = json.load(file)
-        height, width, _ = map(int, content["image_shape"])
+        height, width, channels = map(int, content["image_shape"])
         resize, decode = content["resize"], content["decode"]
         red, green, blue = map(int, decode["background"])
         return content, ImageSpec(
@@ -146,6 +146,7 @@ def _about(about: str) -> tuple[dict[str, Any], ImageSpec]:
             (red, green, blue),
             "exact" if decode.get("jpeg_scaling", "none") == "none" else "fast",
             from_notes(decode),
+            channels,
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as e:
         raise TrainerError(

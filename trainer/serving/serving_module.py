@@ -66,7 +66,7 @@ class PixelServing(tf.Module):
         task = kinds.of(contract)
         answers = task.answers(network, contract, fitted)
         spec = tf.TensorSpec((None, *contract.image_shape), tf.uint8, name="pixels")
-        # pixels uint8 (B, H, W, 3), RGB, in the contract's size -> float32 (B, K)
+        # pixels uint8 (B, H, W, C), in the contract's size and order of channels -> float32 (B, K)
         self.serve = tf.function(
             lambda pixels: {task.output: answers(contracts.normalize(contract, pixels))},
             input_signature=[spec],

@@ -38,7 +38,7 @@ def answer_tflite(path: Path, pixels: np.ndarray, output: str = "probabilities")
     """Computes the answers for pixels with a TFLite file.
 
     Args:
-      pixels: uint8 (N, H, W, 3). output: the name of the answers.
+      pixels: uint8 (N, H, W, C). output: the name of the answers.
 
     Returns:
       float32 (N, K).
@@ -74,7 +74,7 @@ def answer_onnx(path: Path, pixels: np.ndarray, output: str = "probabilities") -
     """Computes the answers for pixels with an ONNX file.
 
     Args:
-      pixels: uint8 (N, H, W, 3). output: the name of the answers.
+      pixels: uint8 (N, H, W, C). output: the name of the answers.
 
     Returns:
       float32 (N, K).

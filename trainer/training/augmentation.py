@@ -51,7 +51,7 @@ class Augmentation(layers.Layer):
         """Returns the augmented images and targets, in the shapes of the arguments.
 
         Args:
-          images: float32 (B, H, W, 3), normalized.
+          images: float32 (B, H, W, C), normalized.
           labels: int64 (B,), or float32 (B, K) of tasks without classes.
           targets: float32 (B, T).
         """
@@ -79,15 +79,16 @@ class Augmentation(layers.Layer):
 
 
 def gray_levels(contract: Contract, images: tf.Tensor) -> tf.Tensor:
-    """Converts normalized images (B, H, W, 3) back to their 8-bit pixels.
+    """Converts normalized images (B, H, W, C) back to their 8-bit pixels.
 
     Returns:
-      float32 (B, H, W, 3), integers 0..255.
+      float32 (B, H, W, C), integers 0..255.
     """
     affine = contract.normalization
     width = images.shape[2]
     scale, offset = (tf.constant(values * width, tf.float32) for values in (affine.scale, affine.offset))
-    rows = tf.reshape(images, (-1, images.shape[1], 3 * width))  # `contracts.normalize` gives the reason for this shape
+    # `contracts.normalize` gives the reason for this shape.
+    rows = tf.reshape(images, (-1, images.shape[1], len(affine.scale) * width))
     return tf.clip_by_value(tf.round(tf.reshape((rows - offset) / scale, tf.shape(images))), 0.0, 255.0)
 
 

@@ -188,7 +188,7 @@ def _shift(config: TrainConfig, priors: list[float]) -> np.ndarray:
 def _function(network: keras.Model, head: keras.layers.Layer) -> tf.types.experimental.PolymorphicFunction:
     """Returns the network below its head as a compiled function.
 
-    float32 (B, H, W, 3), normalized as in the contract -> features float32 (B, D).
+    float32 (B, H, W, C), normalized as in the contract -> features float32 (B, D).
     """
     try:
         below = keras.Model(network.inputs, head.input)

@@ -32,7 +32,7 @@ KINDS = 8
 class Dequantize(keras.layers.Layer):
     """Normalizes stored images as the contract says.
 
-    It maps uint8, float16 or float32 (B, H, W, 3) to float32 of that shape. It runs inside the compiled step, on the
+    It maps uint8, float16 or float32 (B, H, W, C) to float32 of that shape. It runs inside the compiled step, on the
     device that trains, so that the images are transferred in their smallest form. It is part of the training step only;
     the saved network takes normalized images.
     """
@@ -85,7 +85,7 @@ class TrainedModel(keras.Model):
         self.built = True
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns scores (B, C) of stored images (B, H, W, 3), without augmentation."""
+        """Returns scores (B, C) of stored images (B, H, W, C), without augmentation."""
         return self.network(self.dequantize(images), training=training)
 
     def train_step(self, data: Any, records: tf.Tensor | None = None) -> dict[str, tf.Tensor]:

@@ -274,8 +274,9 @@ def test_histogram_and_moments_are_exact():
         "pixel_square_sum": [25, 30, 3 * 255**2 + 254**2],
     }
     np.testing.assert_array_equal(histogram.as_levels(levels.tolist()), levels)
-    np.testing.assert_array_equal(histogram.add_up([levels.tobytes()] * 3), 3 * levels.astype(np.int64))
-    assert histogram.add_up([]).tolist() == [[0] * 256] * 3
+    np.testing.assert_array_equal(histogram.add_up([levels.tobytes()] * 3, 3), 3 * levels.astype(np.int64))
+    assert histogram.add_up([], 3).tolist() == [[0] * 256] * 3
+    assert histogram.add_up([], 1).tolist() == [[0] * 256]
 
 
 @given(st.integers(0, 99))

@@ -11,7 +11,7 @@ from pipelines.records import shard_writer
 
 def test_gray_levels_are_added_up_as_they_come_and_not_kept(monkeypatch):
     monkeypatch.setattr(shard_writer, "COUNTED", 2)
-    account = shard_writer._Account("file", "train")
+    account = shard_writer._Account("file", "train", 3)
     held = []
     for value in range(5):
         ref = Ref(str(value), f"in/{value}", "bee", "train", "", 1.0, "0" * 64, 9, ("png", 4, 4, 1, (), True))
@@ -23,4 +23,4 @@ def test_gray_levels_are_added_up_as_they_come_and_not_kept(monkeypatch):
     levels = account.result((4, 4), None)["levels"]
     assert levels == [[6] * 5 + [0] * 251] * 3
     assert held == [1, 0, 1, 0, 1]
-    assert shard_writer._Account("none", "test").result((4, 4), None)["levels"] == [[0] * 256] * 3
+    assert shard_writer._Account("none", "test", 3).result((4, 4), None)["levels"] == [[0] * 256] * 3
