@@ -14,12 +14,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines import contract, storage
+from pipelines.contract.contract import BANDS
 from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core import errors, hashing
+from pipelines.core.elements import MAX_CHANNELS
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.images.source_policy import COLOR_PROFILES, DATA, TRUNCATED, SourcePolicy, check_bit_depth, value_range
+from pipelines.images.source_policy import (
+    COLOR_PROFILES,
+    DATA,
+    TRUNCATED,
+    SourcePolicy,
+    check_bands,
+    check_bit_depth,
+    value_range,
+)
 from pipelines.inputs import classes as class_files
 from pipelines.inputs import listing, webdataset
 from pipelines.inputs.classes import Classes
@@ -323,7 +333,13 @@ class PrepareConfig:
         3,
         "the channels of the stored images: 3 for red, green and blue, or 1 for gray, which takes a third of the "
         "bytes; gray images keep their values, and of other images the luma is taken",
-        metavar="3|1", limits=Range(1, 3), group=_PIXELS,
+        metavar="3|1", limits=Range(1, MAX_CHANNELS), unset="3, or one for each of --bands", group=_PIXELS,
+    )  # fmt: skip
+    bands: tuple[int, ...] = option(
+        (),
+        "the bands of TIFF files that become the channels, by number from 1 and in this order, such as 4,3,2; for "
+        "satellites and other cameras of many bands; files of other formats are rejected",
+        syntax=option_syntax.NUMBERS, unset="pictures are read as they are meant", group=_PIXELS,
     )  # fmt: skip
     normalize: str = option(
         "zscore",
@@ -470,12 +486,34 @@ class PrepareConfig:
             check_range(f"--augment {name}", strength, Range(0, {"rotate": 180, "scale": 0.9}.get(name, 1)))
 
     def _check_channels(self) -> None:
-        if self.channels not in contract.CHANNEL_ORDERS:
-            raise ConfigError(f"--channels should be 3 for colours or 1 for gray. Received: {self.channels}.")
-        if self.channels != 3 and self.normalize == "imagenet":
+        try:
+            check_bands(self.bands)
+        except ValueError as e:
+            raise ConfigError(f"--bands {e}") from e
+        if self.bands and self.channels not in (3, len(self.bands)):
             raise ConfigError(
-                "--normalize imagenet has numbers for red, green and blue, and --channels 1 has neither. Use zscore, "
-                "unit or symmetric: a network with published weights gets the pixels that it was trained on anyway."
+                f"--bands names {len(self.bands)} bands, and --channels says {self.channels}. Leave out --channels."
+            )
+        if not self.bands and self.channels not in contract.CHANNEL_ORDERS:
+            raise ConfigError(
+                f"--channels should be 3 for colours or 1 for gray. Received: {self.channels}. For other bands of TIFF "
+                "files use --bands."
+            )
+        if self.channel_order != "RGB" and self.normalize == "imagenet":
+            raise ConfigError(
+                "--normalize imagenet has numbers for red, green and blue, and such images have other channels. Use "
+                "zscore, unit or symmetric: a network with published weights gets the pixels that it was trained on "
+                "anyway."
+            )
+        if self.bands and len(set(self.background)) > 1:
+            raise ConfigError(
+                f"--background should be gray with --bands, because bands are no colours: one number three times. "
+                f"Received: {self.background}."
+            )
+        if self.encoding in ("jpeg", "png") and self.image_channels not in contract.CHANNEL_ORDERS:
+            raise ConfigError(
+                f"--encoding {self.encoding} holds 1 or 3 channels, and --bands names {self.image_channels}. Use "
+                "uint8, float16 or float32."
             )
 
     def _check_layout(self) -> None:
@@ -654,7 +692,12 @@ class PrepareConfig:
     @property
     def image_channels(self) -> int:
         """Returns the number of channels of the stored images."""
-        return self.channels
+        return len(self.bands) or self.channels
+
+    @property
+    def channel_order(self) -> str:
+        """Returns what the channels are, as the contract says it."""
+        return BANDS if self.bands else contract.CHANNEL_ORDERS[self.channels]
 
     @property
     def source_policy(self) -> SourcePolicy:
@@ -663,12 +706,12 @@ class PrepareConfig:
         With --bit-depth data the range is not known yet.
         """
         ends = None if self.bit_depth == DATA else value_range(self.bit_depth)
-        return SourcePolicy(self.color_profile, ends, self.truncated)
+        return SourcePolicy(self.color_profile, ends, self.truncated, self.bands)
 
     @property
     def record_spec(self) -> RecordSpec:
         """Returns how records are made of images."""
-        colored = self.image_channels == 3
+        colored = self.channel_order == "RGB"
         augment = {name: strength for name, strength in self.augment.items() if colored or name != "color"}
         return RecordSpec(self.image_spec, self.limits, self.encoding, self.jpeg_quality, augment, self.seed)
 
@@ -718,7 +761,12 @@ class PrepareConfig:
 
         Of three channels nothing is noted, so that such a dataset has the bytes that it had before there was a choice.
         """
-        return {n: value for n, value in self.settings().items() if (n, value) != ("channels", 3)}
+        noted = {**self.settings(), "channels": self.image_channels}
+        if not self.bands:
+            del noted["bands"]
+            if self.channels == 3:
+                del noted["channels"]
+        return noted
 
 
 def _of_table(name: str, config: PrepareConfig) -> Any:

@@ -35,7 +35,8 @@ FILTERS = ("area", "bilinear")
 KEY_BYTES = 20  # 16 hex digits of the source key's hash, '-', 3 digits of the copy number
 MAX_CONTRACT_BYTES = 64 << 20
 MAX_SIDE = 8192  # pixels
-CHANNEL_ORDERS = {3: "RGB", 1: "L"}  # number of channels -> `channel_order`
+CHANNEL_ORDERS = {3: "RGB", 1: "L"}  # number of channels -> `channel_order` of images that are no bands
+BANDS = "bands"  # `channel_order` of images whose channels are bands of a TIFF
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Contract:
 
     Attributes:
       image_shape: Height, width and number of channels of the stored images.
-      channel_order: "RGB", or "L" for gray images of one channel.
+      channel_order: "RGB", "L" for gray images of one channel, or "bands"; `decode` has the numbers of the bands.
       files: Maps the path of every file other than the shards and the contract to its SHA-256 in hex. It is empty in
         contracts that were written before this field existed.
       classes: What --classes says: `labels` maps each label of the input to its class, or to "" if it is left out, and
@@ -162,6 +163,13 @@ class Contract:
     def value_range(self) -> tuple[float, float]:
         """Returns the least and greatest value that a normalized pixel can have."""
         return self.normalization.value_range
+
+    @property
+    def channel_names(self) -> tuple[str, ...]:
+        """Returns a name for each channel, such as "red", "gray" or "band 4"."""
+        if self.channel_order == BANDS:
+            return tuple(f"band {band}" for band in self.decode.get("bands", range(1, self.image_shape[2] + 1)))
+        return ("gray",) if self.channel_order == "L" else ("red", "green", "blue")
 
     @property
     def digest(self) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from pipelines.contract import json_fields, task
 from pipelines.contract.contract import (
+    BANDS,
     CHANNEL_ORDERS,
     ENCODINGS,
     FILE_NAME,
@@ -27,6 +28,7 @@ from pipelines.contract.contract import (
 )
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.contract.task import CLASSES, ONE_CLASS, REGRESSION
+from pipelines.core.elements import MAX_CHANNELS
 from pipelines.core.errors import ContractError
 from pipelines.core.urls import is_remote, scheme_of
 
@@ -163,7 +165,7 @@ def _build(fields: Fields) -> Contract:
         transform_digest=fields.digest("transform_digest"),
         rejected=fields.counts("rejected"),
         versions=fields.plain("versions"),
-        channel_order=fields.one_of("channel_order", (CHANNEL_ORDERS[shape[2]],)),
+        channel_order=fields.one_of("channel_order", tuple(filter(None, (CHANNEL_ORDERS.get(shape[2]), BANDS)))),
         dtype=fields.one_of("dtype", ("float32",)),
         files=fields.digests("files"),
         classes=fields.plain("classes", optional=True),
@@ -175,8 +177,8 @@ def _build(fields: Fields) -> Contract:
 def _shape(fields: Fields) -> tuple[int, int, int]:
     height, width, channels = fields.numbers("image_shape", 3)
     sides_fit = all(side.is_integer() and 1 <= side <= MAX_SIDE for side in (height, width))
-    if not sides_fit or channels not in CHANNEL_ORDERS:
-        raise FieldError(f"image_shape should be (H, W, 3) or (H, W, 1). Received: {(height, width, channels)}")
+    if not sides_fit or not channels.is_integer() or not 1 <= channels <= MAX_CHANNELS:
+        raise FieldError(f"image_shape should be (H, W, C). Received: {(height, width, channels)}")
     return int(height), int(width), int(channels)
 
 
@@ -206,6 +208,10 @@ def _check(contract: Contract) -> None:
     Raises:
       FieldError: Two fields contradict each other, or a shard's file is not a plain name.
     """
+    if contract.channel_order == BANDS:
+        bands = contract.decode.get("bands")
+        if not isinstance(bands, list) or len(bands) != contract.image_shape[2]:
+            raise FieldError(f"decode.bands should name {contract.image_shape[2]} bands. Received: {bands!r}")
     files = [shard.file for split in contract.splits.values() for shard in split.shards]
     if len(set(files)) != len(files):
         raise FieldError("splits: two shards should not have one file")

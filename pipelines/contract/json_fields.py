@@ -132,12 +132,6 @@ class Fields:
         expected = {1: "a list of one finite number", 3: "three finite numbers"}.get(count, f"{count} finite numbers")
         return tuple(map(float, self._checked(self._path + name, value, fits, expected)))
 
-    def numbers(self, name: str, count: int) -> tuple[float, ...]:
-        """Returns a list of so many finite numbers."""
-        value = self._get(name)
-        fits = isinstance(value, list) and len(value) == count and all(_is_finite(v) for v in value)
-        return tuple(map(float, self._checked(self._path + name, value, fits, f"finite numbers, {count} of them")))
-
     def texts(self, name: str) -> tuple[str, ...]:
         """Returns a list of strings: at least one, none empty, no two equal."""
         value = self._get(name)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per channel
 
+MAX_CHANNELS = 64  # of an image that is stored
 TRAIN_SPLIT = "train"  # the split that is balanced, augmented and measured; every dataset has it
 
 # What Pillow may open of untrusted files. Without this list it would also try PostScript, for which it starts

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from pipelines.core import pixels as pixel_forms
 from pipelines.core.text import printable
 from pipelines.images import file_reader
 from pipelines.images.file_reader import Refused
@@ -97,8 +98,7 @@ def _paste_pair(
     # Small images are enlarged without smoothing, so that the sheet shows exactly the stored pixels.
     smooth = max(stored.shape[:2]) > TILE
     filter_ = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
-    shown = stored[..., 0] if stored.shape[2] == 1 else stored
-    _paste(sheet, (x + TILE + GAP, y), Image.fromarray(shown), filter_)
+    _paste(sheet, (x + TILE + GAP, y), Image.fromarray(pixel_forms.shown(stored)), filter_)
     _write(sheet, (x, y + TILE + 2), f"{entry.label}, {f'copy {entry.copy}' if entry.copy else 'original'}", INK)
     _write(sheet, (x, y + TILE + 15), entry.uri.rsplit("/", 1)[-1], SOFT)
 

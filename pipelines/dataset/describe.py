@@ -25,8 +25,6 @@ from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import verify_shard
 
-CHANNELS = {"RGB": ("red", "green", "blue"), "L": ("gray",)}  # by the contract's channel_order
-
 if TYPE_CHECKING:  # contact_sheet loads Pillow, which is not in the base install; `describe` does not need it
     from pipelines.dataset.contact_sheet import Entry
 
@@ -178,7 +176,7 @@ def _normalization(c: Contract) -> str:
     n = c.normalization
     rows = [
         (name, *(f"{values[i]:.6g}" for values in (n.mean, n.std, n.scale, n.offset)))
-        for i, name in enumerate(CHANNELS[c.channel_order])
+        for i, name in enumerate(c.channel_names)
     ]
     return text.table((f"normalize {n.mode}", "mean", "std", "scale", "offset"), rows)
 

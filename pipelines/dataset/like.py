@@ -144,6 +144,7 @@ def _preprocessing(old: Contract) -> dict[str, Any]:
     found = {
         "size": old.image_shape[:2],
         "channels": old.image_shape[2],
+        "bands": policy.bands,
         "resize": old.resize.get("mode"),
         "filter": old.resize.get("filter"),
         "background": tuple(old.decode.get("background") or ()) or None,

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import RAW_DTYPES, Contract
+from pipelines.contract.contract import BANDS
 from pipelines.core.summary import Summary
 
 if TYPE_CHECKING:  # imported where they are used: `verify` needs only `tfds_files`, so the base install suffices
@@ -54,8 +55,9 @@ def statistics(contract: Contract, summary: Summary, split: str) -> statistics_p
     for rank, (name, count) in enumerate(sorted(stored.items(), key=lambda item: (-item[1], item[0]))):
         label.string_stats.top_values.add(value=name, frequency=count)
         label.string_stats.rank_histogram.buckets.add(low_rank=rank, high_rank=rank, label=name, sample_count=count)
-    for channel, levels in zip(contract.channel_order, summary.pixel_histogram.get(split, []), strict=False):
-        _numeric(dataset, f"pixel_{channel}", dict(enumerate(levels)))
+    names = contract.channel_order if contract.channel_order != BANDS else contract.channel_names
+    for channel, levels in zip(names, summary.pixel_histogram.get(split, []), strict=False):
+        _numeric(dataset, f"pixel_{channel}".replace(" ", "_"), dict(enumerate(levels)))
     return result
 
 

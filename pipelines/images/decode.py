@@ -27,6 +27,7 @@ from pipelines.images.formats import WEBP_ANIMATION
 from pipelines.images.image_spec import LUMA, ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.resize import crop_to_aspect, filtered, resize, rounded
+from pipelines.images.source_policy import DEFAULT, SourcePolicy
 from pipelines.workers import memory_limit
 
 _BAND = 1 << 18  # pixels that are composited at a time
@@ -42,9 +43,12 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
       uint8 (spec.height, spec.width, spec.channels).
 
     Raises:
-      tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data.
+      tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data. With bands, only the gray PNG
+        is read that `formats.canonical` makes of them.
     """
     head = _head(encoded)
+    if spec.source.bands:
+        return resize(_decode_stack(encoded, head, spec.channels), spec)
     is_jpeg = tf.logical_and(tf.equal(head[0], 0xFF), tf.equal(head[1], 0xD8))
     is_png = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"\x89PNG"), tf.uint8)))
     orientation = exif_graph.orientation(encoded, is_jpeg, is_png)
@@ -88,6 +92,9 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     """
     try:
         with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
+            if spec.source.bands:
+                pixels = formats.band_pixels(data, limits.max_pixels, limits.max_frames, spec.source)
+                return _finisher(spec)(tf.constant(pixels))
             if header.in_graph:
                 return decoder(header, spec)(tf.constant(data))
             image = formats.decoded(data, limits.max_pixels, limits.max_frames, spec.source)
@@ -100,7 +107,7 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
         raise formats.ImageError("undecodable", _first_sentence(e)) from e
 
 
-def extremes(data: bytes, header: Header, limits: Limits) -> tuple[float, float] | None:
+def extremes(data: bytes, header: Header, limits: Limits, policy: SourcePolicy = DEFAULT) -> tuple[float, float] | None:
     """Returns the least and the greatest value of an image with deep pixels.
 
     Alpha does not count. It is None for an image with 8 bits, and where the values cannot be told.
@@ -113,7 +120,7 @@ def extremes(data: bytes, header: Header, limits: Limits) -> tuple[float, float]
         return None
     with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
         if header.format != "png":
-            return formats.extremes(data, limits.max_pixels, limits.max_frames)
+            return formats.extremes(data, limits.max_pixels, limits.max_frames, policy)
         try:
             values = tf.io.decode_png(data, dtype=tf.uint16).numpy()
         except tf.errors.ResourceExhaustedError as e:
@@ -286,6 +293,27 @@ def _decode_png(encoded: tf.Tensor, head: tf.Tensor, spec: ImageSpec) -> tf.Tens
         lambda: _rgb(tf.io.decode_png(encoded, channels=4, dtype=tf.uint16), spec),
         lambda: _rgb(tf.cond(tf.equal(color_type, 3), palette, direct), spec),
     )
+
+
+def _decode_stack(encoded: tf.Tensor, head: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes a gray PNG that has the channels one below another.
+
+    Returns:
+      uint8 (h, w, channels)."""
+    height = tf.reduce_sum(tf.cast(head[20:24], tf.int32) * tf.constant([1 << 24, 1 << 16, 1 << 8, 1]))
+    png = tf.reduce_all(tf.equal(head[:4], tf.constant(list(b"\x89PNG"), tf.uint8)))
+    gray = tf.logical_and(tf.equal(head[24], 8), tf.equal(head[25], 0))
+    check = tf.debugging.Assert(
+        tf.reduce_all([png, gray, tf.equal(height % channels, 0)]),
+        [
+            f"Expected the {channels} bands of an image one below another in a gray PNG. Make it of a TIFF with "
+            "pipelines.formats.canonical(bytes, policy=...), or use `python -m trainer predict`."
+        ],
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        stack = tf.io.decode_png(tf.identity(encoded), channels=1)
+    shape = tf.shape(stack)
+    return tf.transpose(tf.reshape(stack, (channels, shape[0] // channels, shape[1])), (1, 2, 0))
 
 
 def _decode_webp(encoded: tf.Tensor, head: tf.Tensor, spec: ImageSpec) -> tf.Tensor:

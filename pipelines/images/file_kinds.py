@@ -63,8 +63,8 @@ _KINDS = (
     Kind("a MATLAB file", "Write its images as files (scipy.io.loadmat).", _begins(b"MATLAB 5.0 MAT-file")),
     Kind("an IDX file, as MNIST has them", "Write its images as files (numpy, from byte 16 on).",
          _begins(b"\0\0\x08\1", b"\0\0\x08\3")),
-    Kind("a TIFF that is damaged, or of a form that is not read, such as one of many bands",
-         "Write the bands to use as a gray or RGB image (gdal_translate -b 4 -b 3 -b 2, rasterio).",
+    Kind("a TIFF that is damaged, or of a form that is not read",
+         "Save it anew, of several bands those to use (gdal_translate -b 4 -b 3 -b 2, rasterio).",
          _begins(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")),
     Kind("a video", "Write its frames as images (ffmpeg).",
          lambda data: (data[4:8] == b"ftyp" and data[8:11] in (b"iso", b"mp4", b"M4V", b"qt ", b"avc"))

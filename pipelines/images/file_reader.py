@@ -19,6 +19,7 @@ from pipelines.core import members
 from pipelines.core.urls import is_remote
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import DEFAULT, SourcePolicy
 from pipelines.workers import pool
 from pipelines.workers.worker_process import TaskLostError
 
@@ -46,9 +47,9 @@ class Refused(NamedTuple):
     detail: str
 
 
-def sizes(paths: Iterable[str], limits: Limits) -> Iterator[tuple[int, int] | Refused]:
+def sizes(paths: Iterable[str], limits: Limits, policy: SourcePolicy = DEFAULT) -> Iterator[tuple[int, int] | Refused]:
     """Yields the (width, height) of each image in pixels, upright, from its header."""
-    return _answers(PICTURES, "measure", (), paths, limits)
+    return _answers(PICTURES, "measure", (policy,), paths, limits)
 
 
 def pictures(

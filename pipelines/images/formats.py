@@ -14,6 +14,8 @@ Policies, applied and counted:
   CMYK               by its profile; without one R = C * K / 255 on Adobe's inverted values
   animation          the first frame
   cut-off JPEG       a reject, or by `canonical` with its missing part filled
+  bands of a TIFF    those that `SourcePolicy.bands` names are read as plain numbers; `canonical` puts them one below
+                     another in a gray PNG
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
+from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import IMAGE_FORMATS, Header
-from pipelines.images import bounded_header, color_profile, exif, file_kinds
+from pipelines.images import bounded_header, color_profile, exif, file_kinds, tiff_bands
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
@@ -99,6 +102,8 @@ def read_header(
       >>> header.format, header.width, header.height, header.conversions
       ('png', 4, 3, ('gray',))
     """
+    if policy.bands:
+        return _bands_header(data, max_pixels, max_frames, policy)[0]
     return opened(data, max_pixels, max_frames, policy)[0]
 
 
@@ -133,8 +138,7 @@ def opened(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy =
         width, height = height, width
     if format_ in ("PNG", "WEBP", "AVIF", "HEIF"):  # their headers state the number; Pillow does not walk the frames
         frames = int(getattr(image, "n_frames", 1))
-    if frames > max_frames:
-        raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
+    _check_frames(frames, max_frames)
     animated = format_ != "JPEG" and frames > 1
     profile = _profile(image, policy)
     conversions = (
@@ -178,6 +182,9 @@ def canonical(
       >>> canonical(png) == png
       True
     """
+    if policy.bands:
+        pixels = band_pixels(data, max_pixels, max_frames, policy)
+        return as_png(Image.fromarray(pixel_forms.stacked(pixels)[..., 0]))
     header, image = opened(data, max_pixels, max_frames, policy)
     return data if header.in_graph else as_png(_decoded(header, image, policy))
 
@@ -198,14 +205,110 @@ def as_png(image: Image.Image) -> bytes:
     return out.getvalue()
 
 
-def extremes(data: bytes, max_pixels: int, max_frames: int) -> tuple[float, float] | None:
+def band_pixels(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy) -> np.ndarray:
+    """Returns the bands of a TIFF that the policy names, upright: uint8 (h, w, C).
+
+    Raises:
+      ImageError: as `canonical`, or the file is no TIFF or has not these bands.
+    """
+    header, values = _band_values(data, max_pixels, max_frames, policy)
+    if values.dtype != np.uint8:
+        rows, ends = max(1, _BAND // (values.shape[1] * values.shape[2])), policy.value_range
+        parts = [values[top : top + rows] for top in range(0, len(values), rows)]
+        values = np.concatenate([divided(p) if ends is None else stretched(p, *ends) for p in parts])
+    if header.orientation >= 5:
+        values = values.transpose(1, 0, 2)
+    values = values[::-1] if header.orientation in (3, 4, 7, 8) else values
+    values = values[:, ::-1] if header.orientation in (2, 3, 6, 7) else values
+    return np.ascontiguousarray(values)
+
+
+def _check_frames(frames: int, max_frames: int) -> None:
+    if frames > max_frames:
+        raise ImageError("too-many-frames", f"It has more than the allowed {max_frames} frames (--max-frames).")
+
+
+def _bands_header(
+    data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy
+) -> tuple[Header, tiff_bands.Bands]:
+    if not tiff_bands.is_tiff(data):
+        other = opened(data, max_pixels, max_frames)[0].format.upper()  # what is no image is named as ever
+        raise ImageError("unsupported-pixels", f"--bands reads TIFF files, and this is a file of the format {other}.")
+    try:
+        _, frames = bounded_header.slim(data, max_pixels, max_frames)
+        bands = tiff_bands.describe(data, policy.bands)
+    except bounded_header.TooMuchError as e:
+        raise ImageError(e.reason, str(e)) from e
+    except tiff_bands.BandsError as e:
+        raise ImageError("unsupported-pixels", str(e)) from e
+    width, height = bands.width, bands.height
+    decoded = width * height * (1 if bands.planar else bands.samples)
+    if width * height > max_pixels or decoded > max(max_pixels, MAX_PIXELS):
+        raise ImageError(
+            "too-many-pixels",
+            f"{width}x{height} with {bands.samples} bands is more than the allowed {max_pixels} pixels. Of interleaved "
+            "bands each counts, if these are more than 64M.",
+        )
+    _check_frames(frames, max_frames)
+    found = {
+        "exif-orientation": bands.orientation != 1, "first-frame": frames > 1, "bands": True, "16-bit": bands.bits > 8,
+    }  # fmt: skip
+    if bands.orientation >= 5:
+        width, height = height, width
+    conversions = tuple(name for name, applies in found.items() if applies)
+    return Header("tiff", width, height, bands.orientation, conversions, False), bands
+
+
+def _band_values(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy) -> tuple[Header, np.ndarray]:
+    """Returns the header and the stored values (h, w, C) of the chosen bands."""
+    header, bands = _bands_header(data, max_pixels, max_frames, policy)
+    chosen = policy.bands
+    try:
+        image = _open(tiff_bands.single(data, bands, chosen), max_pixels)
+        pages = []
+        for page in range(len(chosen) if bands.planar else 1):
+            image.seek(page)
+            pages.append(np.concatenate(list(_bands(image))))
+        image.close()
+    except tiff_bands.BandsError as e:
+        raise ImageError("unsupported-pixels", str(e)) from e
+    except (ImageError, MemoryError):
+        raise
+    except Exception as e:  # decoders raise almost any exception on damaged data
+        raise ImageError("undecodable", f"tiff: {type(e).__name__}: {e}") from e
+    if bands.planar:
+        return header, np.stack(pages, -1)
+    values = pages[0].reshape(bands.height, bands.width, bands.samples)
+    if bands.differences:
+        values = _summed(values, bands)
+    return header, values[..., [band - 1 for band in chosen]]
+
+
+def _summed(values: np.ndarray, bands: tiff_bands.Bands) -> np.ndarray:
+    """Undoes the differences of TIFF 6.0, section 14; each row of a tile begins anew."""
+    whole = values.astype({8: np.uint8, 16: np.uint16, 32: np.uint32}[bands.bits])
+    for left in range(0, bands.width, bands.tile_width):
+        part = whole[:, left : left + bands.tile_width]
+        np.cumsum(part, axis=1, dtype=whole.dtype, out=part)
+    signed = bands.bits > 8 and tiff_bands.is_signed(bands)
+    return whole.view({16: np.int16, 32: np.int32}[bands.bits]) if signed else whole
+
+
+def extremes(
+    data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy = DEFAULT
+) -> tuple[float, float] | None:
     """Returns the least and the greatest value of a deep gray image.
+
+    Of bands that the policy names, all values count.
 
     It is None for another image, for one without a finite value, and for a format that states its own range.
 
     Raises:
       ImageError: the pixels cannot be decoded.
     """
+    if policy.bands:
+        values = _finite(_band_values(data, max_pixels, max_frames, policy)[1])
+        return (float(values.min()), float(values.max())) if values.size else None
     header, image = opened(data, max_pixels, max_frames)
     if image.mode not in _DEEP_MODES or image.format in _OWN_RANGE:
         return None
@@ -308,6 +411,12 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         # Pillow's own message for this contains a memory address, and rejects should be the same in every run.
         why = "" if isinstance(e, UnidentifiedImageError) else f": {type(e).__name__}: {e}"
         named = "It is a damaged HEIC or HEIF photograph." if heif else file_kinds.sentence(data)
+        bands = tiff_bands.number(data)
+        if bands > 1:
+            named = (
+                f"It is a TIFF of {bands} bands in a form that is no picture. Say which of them are the channels: "
+                "--bands 4,3,2, or --bands 1."
+            )
         raise ImageError("not-an-image", named or f"Not one of {', '.join(FORMATS)}{why}") from e
 
 
@@ -366,7 +475,7 @@ def eight_bit(image: Image.Image, value_range: tuple[float, float] | None = None
         raise ImageError("unsupported-pixels", f"Floating-point pixels have no stated range{_GIVE_RANGE}")
     if image.mode in _DEEP_MODES:
         bands = _bands(image)
-        reduced = map(_divided, bands) if value_range is None else (_stretched(b, *value_range) for b in bands)
+        reduced = map(divided, bands) if value_range is None else (stretched(b, *value_range) for b in bands)
         return Image.fromarray(np.concatenate(list(reduced)))
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         return image if "transparency" not in image.info else image.convert("RGBA")
@@ -387,6 +496,12 @@ def _bands(image: Image.Image) -> Iterator[np.ndarray]:
 
     The complete image in 64 bits would be large.
     """
+    if _is_swapped_twice(image):
+        raise ImageError(
+            "unsupported-pixels",
+            "Signed or floating-point values of a compressed big-endian TIFF cannot be read. Save it little-endian, or "
+            "without compression.",
+        )
     image.load()
     width, height = image.size
     rows = max(1, _BAND // width)
@@ -397,11 +512,21 @@ def _bands(image: Image.Image) -> Iterator[np.ndarray]:
         yield values.astype(np.uint32) if unsigned else values
 
 
+def _is_swapped_twice(image: Image.Image) -> bool:
+    """Tells whether Pillow 12 would give the bytes of each value in reverse.
+
+    libtiff gives values of a compressed file in the order of the machine, and Pillow swaps them once more.
+    """
+    if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode not in ("I", "F"):
+        return False
+    return bool(image.tag_v2.prefix == b"MM" and image.tag_v2.get(TiffImagePlugin.COMPRESSION, 1) != 1)
+
+
 def _is_unsigned(image: TiffImagePlugin.TiffImageFile) -> bool:
     return bool(image.tag_v2.get(TiffImagePlugin.SAMPLEFORMAT, (1,)) == (1,))
 
 
-def _divided(values: np.ndarray) -> np.ndarray:
+def divided(values: np.ndarray) -> np.ndarray:
     """Divides values by 257 and rounds; returns uint8."""
     whole = values.astype(np.int64)
     low, high = int(whole.min()), int(whole.max())
@@ -413,7 +538,7 @@ def _divided(values: np.ndarray) -> np.ndarray:
     return divided
 
 
-def _stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def stretched(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Brings low..high to 0..255, clips the rest and rounds; returns uint8.
 
     `decode.py` has the same arithmetic for PNG.

@@ -17,11 +17,15 @@ def histogram(pixels: np.ndarray) -> np.ndarray:
     """Returns how often each gray level occurs in each channel.
 
     Args:
-      pixels: uint8 (H, W, C), with one channel or three.
+      pixels: uint8 (H, W, C).
 
     Returns:
       uint32 (C, 256).
     """
+    if pixels.shape[2] not in (1, 3):
+        return np.stack([np.bincount(band.ravel(), minlength=256) for band in np.moveaxis(pixels, 2, 0)]).astype(
+            np.uint32
+        )
     # Pillow counts twice as fast as numpy.bincount.
     mode = "L" if pixels.shape[2] == 1 else "RGB"
     counts = Image.frombuffer(mode, pixels.shape[1::-1], np.ascontiguousarray(pixels), "raw", mode, 0, 1).histogram()

@@ -38,7 +38,7 @@ class ImageSpec:
     decoded
       (in the DCT domain, as libjpeg does), never below the target's size, and the filter does the rest.
     source: how the pixels of a file are understood.
-    channels: 3 for RGB, 1 for gray.
+    channels: 3 for RGB, 1 for gray; as many as there are bands if `source` names some.
     """
 
     height: int
@@ -53,6 +53,8 @@ class ImageSpec:
     @property
     def padding(self) -> tuple[int, ...]:
         """Returns the background as pixels of the form have it, a number for each channel."""
+        if self.source.bands:  # the background is gray then
+            return self.background[:1] * self.channels
         return self.background if self.channels == 3 else (luma(*self.background),)
 
     def ratios(self) -> tuple[int, ...]:

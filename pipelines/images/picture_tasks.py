@@ -15,6 +15,7 @@ from pipelines import storage
 from pipelines.images import formats, preview
 from pipelines.images.file_reader import Picture, Refused
 from pipelines.images.limits import Limits, out_of_memory, unexpected
+from pipelines.images.source_policy import SourcePolicy
 from pipelines.storage import remote
 from pipelines.workers import memory_limit
 
@@ -27,11 +28,11 @@ def warm_up() -> None:
     memory_limit.allow()
 
 
-def measure(path: str, limits: Limits) -> tuple[int, int] | Refused:
+def measure(path: str, policy: SourcePolicy, limits: Limits) -> tuple[int, int] | Refused:
     """Returns the (width, height) that a file's header tells."""
 
     def read() -> tuple[int, int]:
-        header = formats.read_header(_bytes(path, limits), limits.max_pixels, limits.max_frames)
+        header = formats.read_header(_bytes(path, limits), limits.max_pixels, limits.max_frames, policy)
         return header.width, header.height
 
     return guarded(read, limits)

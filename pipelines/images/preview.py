@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from PIL import Image
 
+from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header
 from pipelines.images import formats
 from pipelines.images.formats import ImageError
@@ -36,6 +37,11 @@ def draw(
     Raises:
       ImageError: as `formats.read_header`, or the pixels cannot be decoded.
     """
+    if policy.bands:
+        header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
+        pixels = formats.band_pixels(data, limits.max_pixels, limits.max_frames, policy)
+        whole = Image.fromarray(pixel_forms.shown(pixels))
+        return header, _drawn(header._replace(orientation=1), whole, side, background, stretch)
     header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
     try:
         return header, _drawn(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from pipelines import storage
+from pipelines.core import pixels as pixel_forms
 from pipelines.images import decode, formats, picture_tasks
 from pipelines.images.file_reader import Refused
 from pipelines.images.image_spec import ImageSpec
@@ -18,12 +19,17 @@ def warm_up() -> None:
 
 
 def record(path: str, spec: ImageSpec, limits: Limits) -> bytes | Refused:
-    """Returns an image as `prepare` decodes and resizes it, as the bytes of a PNG."""
+    """Returns an image as `prepare` decodes and resizes it, as the bytes of a PNG.
+
+    Bands are one below another in it, as the graph reads them.
+    """
 
     def read() -> bytes:
         data = _read(path, limits.max_file_bytes)
         header = formats.read_header(data, limits.max_pixels, limits.max_frames, spec.source)
         pixels = decode.decoded(data, header, spec, limits)
+        if spec.source.bands:
+            pixels = pixel_forms.stacked(pixels)
         return bytes(decode.encode_image(tf.constant(pixels), "png", 0).numpy())
 
     return picture_tasks.guarded(read, limits)

@@ -11,8 +11,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.core.elements import MAX_CHANNELS
+
 COLOR_PROFILES = ("srgb", "ignore")
 TRUNCATED = ("reject", "fill")
+MOST_BAND = 1024  # the highest number of a band
 DATA = "data"  # the bit depth that is found out from all images
 _NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?"
 
@@ -25,12 +28,14 @@ class SourcePolicy:
       as they are.
     value_range: the values (low, high) of pixels with more than 8 bits that become black and white; what lies beyond
       is clipped. None is 0 and 65535, and what lies beyond is a reject.
+    bands: the numbers, from 1, of the bands of a TIFF that become the channels; () takes pictures as they are meant.
     truncated: "reject" rejects a JPEG that is cut off; "fill" reads it, with its missing part in one colour.
     """
 
     color_profile: str = "srgb"
     value_range: tuple[float, float] | None = None
     truncated: str = "reject"
+    bands: tuple[int, ...] = ()
 
     def noted(self) -> dict[str, Any]:
         """Returns the fields as the contract's `decode` has them."""
@@ -38,6 +43,7 @@ class SourcePolicy:
             "color_profile": self.color_profile,
             "value_range": None if self.value_range is None else list(self.value_range),
             "truncated": self.truncated,
+            **({"bands": list(self.bands)} if self.bands else {}),
         }
 
 
@@ -58,11 +64,26 @@ def from_notes(decode: Mapping[str, Any]) -> SourcePolicy:
     truncated = str(decode.get("truncated", "reject"))
     if truncated not in TRUNCATED:
         raise ValueError(f"truncated should be one of {', '.join(TRUNCATED)}. Received: {truncated!r}")
+    bands = check_bands(tuple(map(int, decode.get("bands", ()))))
     ends = decode.get("value_range")
     if ends is None:
-        return SourcePolicy(color_profile, None, truncated)
+        return SourcePolicy(color_profile, None, truncated, bands)
     low, high = map(float, ends)
-    return SourcePolicy(color_profile, _checked_range(low, high), truncated)
+    return SourcePolicy(color_profile, _checked_range(low, high), truncated, bands)
+
+
+def check_bands(bands: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns numbers of bands, if they are such.
+
+    Raises:
+      ValueError: there are too many, one is below 1, or one occurs twice.
+    """
+    if len(bands) > MAX_CHANNELS or len(set(bands)) != len(bands) or not all(1 <= band <= MOST_BAND for band in bands):
+        raise ValueError(
+            f"should be up to {MAX_CHANNELS} different numbers of bands, from 1, such as 4,3,2. Received: "
+            f"{','.join(map(str, bands))!r}."
+        )
+    return bands
 
 
 def check_bit_depth(text: str) -> str:

@@ -150,7 +150,7 @@ def _why_unusable(config: PrepareConfig, spec: InputSpec) -> str:
     first = min((item for item in some if isinstance(item, elements.Source)), default=None)  # by key
     if first is None:
         return ""
-    [found] = file_reader.sizes([first.uri], config.limits)
+    [found] = file_reader.sizes([first.uri], config.limits, config.source_policy)
     if not isinstance(found, file_reader.Refused):
         return ""
     return f"The first input, {members.readable(first.uri)!r}, is a reject: {found.reason}. {found.detail}"

@@ -66,7 +66,7 @@ def make_contract(
     return Contract(
         name=config.dataset_name,
         image_shape=(*config.size, config.image_channels),
-        channel_order=contracts.CHANNEL_ORDERS[config.image_channels],
+        channel_order=config.channel_order,
         encoding=config.encoding,
         labels=plan.labels,
         splits=splits,
@@ -81,7 +81,7 @@ def make_contract(
             else "(value - low) / (high - low) * 255, clipped and rounded",
             "cmyk": "C * K / 255 on inverted values",
             **config.source_policy.noted(),
-            **({"gray": GRAY} if config.image_channels == 1 else {}),
+            **({"gray": GRAY} if config.channel_order == "L" else {}),
             "animation": "first frame",
             "jpeg_dct": "INTEGER_ACCURATE",
             "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",

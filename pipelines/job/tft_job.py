@@ -46,8 +46,8 @@ def run(analysis: Analysis) -> Affine:
     written = os.path.join(folder, "transform")
     if folder != work.root:
         storage.put_tree(written, work.path("transform"))
-    graph, channels = os.path.join(written, "transform_fn"), analysis.spec.image.channels
-    affine, targets = transform.read_numbers(graph, channels, analysis.targets)
+    graph = os.path.join(written, "transform_fn")
+    affine, targets = transform.read_numbers(graph, analysis.spec.image, analysis.targets)
     if analysis.targets:
         storage.write_text(work.path(work_dir.TARGETS), json.dumps(targets))
     return affine

@@ -14,13 +14,14 @@ from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
+from PIL import Image
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from pipelines import contract, storage
 from pipelines.contract import graph_check
 from pipelines.contract.task import TARGET_COLUMNS
 from pipelines.core.elements import TRAIN_SPLIT, Affine
-from pipelines.images import decode, histogram
+from pipelines.images import decode, formats, histogram
 from pipelines.images.image_spec import ImageSpec
 from pipelines.job import accounting, target_sums
 from pipelines.plan.plan import shard_names
@@ -63,11 +64,16 @@ def analysis_rows(_: None, dataset: str, spec: RecordSpec, work: Work, targets: 
       dataset: the dataset's name.
       targets: as of `raw_feature_spec`.
     """
-    plan = accounting.read_plan(work)
+    plan, image = accounting.read_plan(work), _one_pixel(spec.image)
     zero = {name: [0] * width for name, width in contract.analysis_columns(spec.image.channels).items()}
     for rank, label in enumerate(plan.labels):
         # TFT orders a vocabulary by weight. The first label has the largest weight, so ids keep the order of labels.
-        yield {"image": _ONE_PIXEL, "label": label.encode(), **zero, "label_rank": [len(plan.labels) - rank]}
+        yield {
+            "image": image,
+            "label": label.encode(),
+            **zero,
+            "label_rank": [len(plan.labels) - rank],
+        }
     files = shard_names(plan, dataset)[TRAIN_SPLIT]
     first = plan.labels[0].encode() if plan.labels else b""
     parts = (_targets(account) for account in _accounts(files, work)) if targets else ()
@@ -75,7 +81,7 @@ def analysis_rows(_: None, dataset: str, spec: RecordSpec, work: Work, targets: 
     for account in _accounts(files, work):
         levels = histogram.as_levels(account["levels"])
         sums = target_sums.columns(_targets(account), scale) if targets else {}
-        yield {"image": _ONE_PIXEL, "label": first, **zero, **histogram.moments(levels), **sums}
+        yield {"image": image, "label": first, **zero, **histogram.moments(levels), **sums}
 
 
 def _accounts(files: Sequence[str], work: Work) -> Iterator[dict[str, Any]]:
@@ -219,7 +225,7 @@ def fixed_affine(mode: str, channels: int = 3) -> Affine:
     raise ValueError(f"normalize should be one of {', '.join(contract.NORMALIZATIONS)}. Received: {mode!r}")
 
 
-def read_numbers(transform_fn_path: str, channels: int, targets: int = 0) -> tuple[Affine, dict[str, list[float]]]:
+def read_numbers(transform_fn_path: str, spec: ImageSpec, targets: int = 0) -> tuple[Affine, dict[str, list[float]]]:
     """Reads the numbers that the analysis found from the saved graph.
 
     They are float32 values as Python floats.
@@ -232,9 +238,9 @@ def read_numbers(transform_fn_path: str, channels: int, targets: int = 0) -> tup
         are any.
     """
     resource = graph_check.load(transform_fn_path, {})
-    zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.analysis_columns(channels).items()}
+    zeros = {n: tf.zeros((1, width), tf.int64) for n, width in contract.analysis_columns(spec.channels).items()}
     zeros |= {n: tf.zeros((1, targets), dtype) for n, dtype in TARGET_COLUMNS.items() if targets}
-    out = resource.transform_fn({"image": tf.constant([_ONE_PIXEL]), "label": tf.constant([""]), **zeros})
+    out = resource.transform_fn({"image": tf.constant([_one_pixel(spec)]), "label": tf.constant([""]), **zeros})
     found = {name: out[f"target_{name}"][0].numpy().tolist() for name in ("mean", "std") if targets}
     return (tuple(out["scale"][0].numpy().tolist()), tuple(out["offset"][0].numpy().tolist())), found
 
@@ -245,3 +251,10 @@ _ONE_PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
     "0000000c49444154789c63606060000000040001f61738550000000049454e44ae426082"
 )
+
+
+def _one_pixel(spec: ImageSpec) -> bytes:
+    """Returns the smallest image that the graph takes."""
+    if not spec.source.bands:
+        return _ONE_PIXEL
+    return formats.as_png(Image.new("L", (1, spec.channels)))  # the bands of one pixel, one below another

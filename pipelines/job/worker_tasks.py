@@ -71,7 +71,7 @@ def measure(source: Source, limits: Limits, policy: SourcePolicy) -> tuple[float
     try:
         data = storage.read_input(source.uri, limits.max_file_bytes, limits.inside)
         header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
-        return decode.extremes(data, header, limits)
+        return decode.extremes(data, header, limits, policy)
     except Exception:  # bad bytes of an input lead to any error; the stages that follow say which
         return None
 

@@ -28,6 +28,12 @@ def _parse_color(text: str) -> tuple[int, ...]:
     return tuple(int(p) for p in parts)
 
 
+def _parse_numbers(text: str) -> tuple[int, ...]:
+    if not text:
+        return ()
+    return tuple(number(part.strip(), int) for part in text.split(","))
+
+
 def _parse_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+)([kKMG]?)(?:i?B)?", text)
     if not match:
@@ -116,6 +122,7 @@ def _show_color(value: Iterable[int]) -> str:
 
 SIZE = Syntax(_parse_size, lambda size: f"{size[0]}x{size[1]}", "HxW")  # height, width in pixels
 COLOR = Syntax(_parse_color, _show_color, "R,G,B")
+NUMBERS = Syntax(_parse_numbers, _show_color, "N,…")
 BYTES = Syntax(_parse_bytes, _show_bytes, "SIZE")
 COUNT = Syntax(_parse_bytes, _show_bytes, "N")  # a large number that is no number of bytes
 SHARES = Syntax(_parse_shares, joined, "NAME=SHARE,…")

@@ -18,6 +18,7 @@ from PIL import Image
 from pipelines import storage
 from pipelines.contract import tf_example
 from pipelines.core import hashing
+from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import augment, decode, formats, preview
@@ -64,7 +65,7 @@ def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Deco
         else:
             header = formats.read_header(data, limits.max_pixels, limits.max_frames, spec.image.source)
         pixels = decode.decoded(data, header, spec.image, limits)
-        extremes = decode.extremes(data, header, limits) if measured else None
+        extremes = decode.extremes(data, header, limits, spec.image.source) if measured else None
     except (storage.StorageError, formats.ImageError) as e:
         return rejected(e.reason, str(e))
     except MemoryError:
@@ -121,7 +122,7 @@ def thumbnail(
     except Exception:  # the picture is only for the report: no error of a reader affects the record
         return None
     pixels = stored_pixels(decoded.pixels, ref, copy, spec)
-    stored = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    stored = Image.fromarray(pixel_forms.shown(pixels))
     stored.thumbnail((THUMBNAIL_SIDE * 2, THUMBNAIL_SIDE * 2))
     return Thumbnail(
         uri=ref.uri,

@@ -18,7 +18,6 @@ from pipelines.core.text import byte_size
 MOST_CLASSES = 24  # most rows of a split's class table; of more classes, the largest and the smallest are shown
 BARS = 40  # most bars of a size histogram
 LEVELS = 64  # steps of a pixel histogram
-CHANNELS = {"RGB": ("Red", "Green", "Blue"), "L": ("Gray",)}  # by the contract's channel_order
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +181,7 @@ def channels(contract: Contract, histograms: Mapping[str, Sequence[Sequence[int]
     n = contract.normalization
     ordered = [name for name in reading_order(contract.splits) if name in histograms]
     result = []
-    for c, name in enumerate(CHANNELS[contract.channel_order]):
+    for c, name in enumerate(map(str.capitalize, contract.channel_names)):
         shares = {s: _shares(histograms[s][c]) for s in ordered if sum(histograms[s][c])}
         # Clipped pixels accumulate at both ends. The report states them as text, and they must not flatten the rest.
         inner = [v for levels in shares.values() for v in levels[1:-1]]

@@ -89,7 +89,7 @@ def render(contract: Contract, summary: Summary) -> str:
     )
 
 
-_VALUES = {"RGB": "RGB", "L": "gray"}  # by the contract's channel_order
+_VALUES = {"RGB": "RGB", "L": "gray", "bands": "bands with"}  # by the contract's channel_order
 
 
 def sentence(contract: Contract, summary: Summary) -> str:

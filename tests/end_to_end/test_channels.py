@@ -1,4 +1,4 @@
-"""`prepare --channels 1`, from gray files to what a model sees: hand-checkable contents for every encoding."""
+"""`--channels 1` and `--bands`, from files to what a model sees: hand-checkable contents for every encoding."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ import tensorflow as tf
 from pipelines import contract
 from pipelines.cli import main
 from pipelines.config import PrepareConfig
-from pipelines.core.errors import ConfigError
+from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.dataset import like, verify
+from pipelines.images import formats
+from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import prepare
 from tests.support import images as fx
+from tests.support.tiffs import tiff
+from trainer.config import TrainConfig
+from trainer.serving import predict
+from trainer.serving.predict_config import FileBounds
+from trainer.training import train
 
 SIDE = 8
 pytestmark = pytest.mark.slow
@@ -192,10 +199,94 @@ def test_like_takes_the_channels_and_refuses_others(stored):
     ("changes", "why"),
     [
         ({"channels": 2}, "--channels should be 3 for colours or 1 for gray. Received: 2"),
-        ({"channels": 4}, "--channels should be from 1 to 3. Received: 4"),
+        ({"channels": 4}, "--channels should be 3 for colours or 1 for gray. Received: 4"),
         ({"normalize": "imagenet"}, "--normalize imagenet has numbers for red, green and blue"),
     ],
 )
 def test_what_does_not_go_together_is_refused(grays, tmp_path, changes, why):
     with pytest.raises(ConfigError, match=why.replace(".", r"\.")):
         dataclasses.replace(config(grays, tmp_path), **changes)
+
+
+@pytest.fixture(scope="module")
+def bands(tmp_path_factory) -> pathlib.Path:
+    """40 TIFFs of five bands in two classes, which differ in band 4 alone."""
+    folder = tmp_path_factory.mktemp("bands")
+    rng = np.random.default_rng(0)
+    for number in range(40):
+        source = rng.integers(0, 900, (12, 10, 5)).astype(np.uint16)
+        source[..., 3] += 2000 * (number % 2)
+        path = folder / ("bare", "grown")[number % 2] / f"{number:02d}.tif"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(tiff(source, planar=number % 3 == 0, packed=number % 5 == 0))
+    return folder
+
+
+def of_bands(source: pathlib.Path, output: pathlib.Path, *chosen: int, **options: object) -> PrepareConfig:
+    given = {"size": (8, 8), "bands": chosen, "shards": 2, "bit_depth": "0..3000", **options}
+    return PrepareConfig(input=str(source), output=str(output), name="bands", **given)
+
+
+@pytest.mark.parametrize(("chosen", "encoding"), [((4, 3, 2), "png"), ((4,), "jpeg"), ((5, 4, 3, 2, 1), "float16")])
+def test_bands_are_stored_and_the_graph_agrees(bands, tmp_path, chosen, encoding):
+    out = tmp_path / "data"
+    prepare.prepare(of_bands(bands, out, *chosen, encoding=encoding, balance="counts", counts={"bare": 40}))
+    c = contract.load(out)
+    assert (c.image_shape, c.channel_order) == ((8, 8, len(chosen)), "bands")
+    assert c.decode["bands"] == list(chosen)
+    assert c.channel_names == tuple(f"band {band}" for band in chosen)
+    found = rows(out)
+    assert len(found) == 40
+    images = contract.images_from_records(c, tf.stack([r["image"] for _, r in found])).numpy()
+    policy = SourcePolicy(value_range=(0.0, 3000.0), bands=chosen)
+    _, graph = contract.load_transform(out)
+    stacks = [formats.canonical(pathlib.Path(uri).read_bytes(), policy=policy) for uri, _ in found]
+    np.testing.assert_array_equal(np.concatenate([graph(tf.constant([s])) for s in stacks]), images)
+    grown = np.array(["/grown/" in uri for uri, _ in found])
+    infrared = images[..., chosen.index(4)].mean((1, 2))
+    assert infrared[grown].min() > infrared[~grown].max()
+    assert list(verify.verify(str(out))) == []
+    page = (out / "report.html").read_text()
+    assert "<figcaption>Band 4</figcaption>" in page
+    assert "pixel_band_4" in (out / "stats/train.pbtxt").read_text()
+    assert like.inherited({"like": str(out)})["bands"] == chosen
+
+
+def test_the_range_of_all_bands_is_found(bands, tmp_path):
+    prepare.prepare(of_bands(bands, tmp_path / "data", 4, 1, bit_depth="data"))
+    low, high = contract.load(tmp_path / "data").decode["value_range"]
+    assert 0 <= low < 20
+    assert 2880 < high < 2900
+
+
+def test_a_model_of_five_bands_is_trained_exported_and_predicts(bands, tmp_path):
+    data, run = tmp_path / "data", tmp_path / "run"
+    prepare.prepare(of_bands(bands, data, 1, 2, 3, 4, 5))
+    train.train(TrainConfig(str(data), str(run), epochs=6, batch_size=8))
+    assert (run / "evaluation.html").exists()
+    served = predict.load(str(run))
+    assert served.spec.source.bands == (1, 2, 3, 4, 5)
+    files = sorted(map(str, bands.rglob("*.tif")))
+    answers = list(predict.predict(served, files, FileBounds()))
+    given = [served.labels[int(a.probabilities.argmax())] for a in answers]
+    assert sum(pathlib.Path(f).parent.name == label for f, label in zip(files, given, strict=True)) > 36
+
+
+def test_other_files_are_rejects_by_name(photos, tmp_path):
+    with pytest.raises(NothingUsableError, match="--bands reads TIFF files, and this is a file of the format"):
+        prepare.prepare(of_bands(photos, tmp_path / "data", 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"bands": (0,)}, "--bands should be up to 64 different numbers of bands"),
+        ({"bands": (1, 2), "channels": 1}, "--bands names 2 bands, and --channels says 1"),
+        ({"bands": (1, 2), "encoding": "png"}, "--encoding png holds 1 or 3 channels, and --bands names 2"),
+        ({"bands": (1, 2), "background": (1, 2, 3)}, "--background should be gray with --bands"),
+        ({"bands": (3, 2, 1), "normalize": "imagenet"}, "--normalize imagenet has numbers for red, green and blue"),
+    ],
+)
+def test_what_does_not_go_with_bands_is_refused(tmp_path, changes, why):
+    with pytest.raises(ConfigError, match=why):
+        PrepareConfig(input="in", output=str(tmp_path), **changes)

@@ -135,7 +135,7 @@ CHANGES = [
         {"labels": "multi"}, {"labels": "multi", "label_separator": "|"}, {"labels": "multi", "label_columns": ("a",)},
         {"target": ("age",)}, {"target": ("age", "x")},
     )),
-    {"duplicates": "drop"}, {"channels": 1},
+    {"duplicates": "drop"}, {"channels": 1}, {"bands": (4, 3, 2)}, {"bands": (1,)},
     {"layout": "split"}, {"size": (128, 64)}, {"size": (64, 128)}, {"resize": "pad"}, {"filter": "bilinear"},
     {"background": (0, 0, 0)}, {"normalize": "unit"}, {"splits": {"train": 0.9, "test": 0.1}},
     # The same shares in another order are other cuts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import pathlib
 
 import keras
@@ -12,15 +13,16 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.config import PrepareConfig
+from pipelines.core import pixels as pixel_forms
 from pipelines.job import prepare
 from tests.support import images as fx
 from tests.support.datasets import make_contract, normalization, picture, write_dataset
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset, mmap_tfrecord
 from trainer.evaluation import inference, mistakes
 from trainer.models import alignment, build, pretrained
 from trainer.models.alignment import AlignmentError
-from trainer.serving import export, predict
+from trainer.serving import export, export_check, predict
 from trainer.serving.predict_config import FileBounds
 from trainer.training import augmentation, train
 
@@ -133,6 +135,38 @@ def test_gray_batches_are_augmented(options):
         seen.add(made.numpy().tobytes())
     assert len(seen) > 1
     np.testing.assert_array_equal(augmentation.gray_levels(contract, images).numpy(), pixels)
+
+
+def of_bands(count):
+    n = normalization("zscore", 1)
+    many = {name: getattr(n, name) * count for name in ("mean", "std", "scale", "offset")}
+    return make_contract(
+        image_shape=(32, 32, count), channel_order="bands", decode={"bands": list(range(1, count + 1))},
+        normalization=dataclasses.replace(n, **many),
+    )  # fmt: skip
+
+
+def test_networks_with_random_weights_take_any_number_of_bands():
+    for name in ("cnn", "resnet20", "MobileNetV2"):
+        assert build.build(name, of_bands(5)).input_shape == (None, 32, 32, 5)
+
+
+def test_what_needs_one_or_three_channels_is_refused_by_name():
+    with pytest.raises(TrainerError, match=r"Published weights are for images of 3 channels.*band 4"):
+        build.make("MobileNetV2", of_bands(4), "imagenet")
+    with pytest.raises(TrainerError, match=r"--rand-augment changes colours.*The dataset has 4"):
+        augmentation.Augmentation(TrainConfig("d", "o", rand_augment=0.1), of_bands(4))
+    assert build.make("MobileNetV2", of_bands(3), "imagenet")[1].input_shape == (None, 32, 32, 3)
+
+
+def test_pages_show_three_bands_and_the_export_is_asked_with_all(tmp_path):
+    pixels = np.arange(4 * 3 * 5, dtype=np.uint8).reshape(4, 3, 5)
+    np.testing.assert_array_equal(
+        fx.decode(base64.b64decode(mistakes.data_uri(pixels).partition(",")[2])), pixels[..., :3]
+    )
+    np.testing.assert_array_equal(pixel_forms.shown(pixels[..., :2]), pixels[..., 0])
+    stack = tf.io.decode_png(export_check._png(of_bands(5), pixels)).numpy()
+    np.testing.assert_array_equal(stack[..., 0].reshape(5, 4, 3).transpose(1, 2, 0), pixels)
 
 
 def test_pictures_of_pages_are_gray_and_exact(tmp_path):

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipelines import contract as contracts
 from pipelines.contract import ledger
+from pipelines.core import pixels as pixel_forms
 from pipelines.core.errors import LedgerError
 from trainer.data import record_stream
 from trainer.evaluation import inference
@@ -86,5 +87,5 @@ def data_uri(pixels: np.ndarray) -> str:
     """
     kind, options = ("png", {}) if max(pixels.shape) <= EXACT_SIDE else ("jpeg", {"quality": 90})
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(buffer, kind, **options)
+    Image.fromarray(pixel_forms.shown(pixels)).save(buffer, kind, **options)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

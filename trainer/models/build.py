@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipelines.contract import Contract
+from pipelines.contract import CHANNEL_ORDERS, Contract
 from pipelines.contract.task import CLASSES
 from pipelines.core.text import first_line
 from trainer.config import IMAGENET, TrainerError
@@ -161,6 +161,12 @@ def _from_applications(
         raise TrainerError(
             f"--model should be {', '.join(BUILT_IN)}, module:function, or a keras.applications network "
             f"({', '.join(known)}). Received: {name!r}."
+        )
+    if is_published and contract.image_shape[2] not in CHANNEL_ORDERS:
+        raise TrainerError(
+            f"Published weights are for images of 3 channels, or of 1 that is repeated. The dataset has "
+            f"{contract.image_shape[2]} ({', '.join(contract.channel_names)}). Begin with random weights, or prepare "
+            "three bands."
         )
     shape = (*contract.image_shape[:2], 3) if is_published else contract.image_shape  # published weights are for RGB
     options: dict[str, Any] = {"include_top": False, "input_shape": shape, "pooling": "avg"}

@@ -20,6 +20,8 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ledger
+from pipelines.contract.contract import BANDS
+from pipelines.core import pixels as pixel_forms
 from pipelines.core.errors import LedgerError
 from pipelines.core.urls import is_remote
 from trainer.config import TrainerError
@@ -106,7 +108,7 @@ def samples(data: str, contract: Contract, count: int = RECORDS) -> Samples:
         for image in images[-1]:
             source = next(sources, None)
             originals.append(source is not None)
-            encoded.append(source if source is not None else _png(pixels(contract, image)))
+            encoded.append(source if source is not None else _png(contract, pixels(contract, image)))
         if len(encoded) >= count:
             break
     stacked = np.concatenate(images)
@@ -157,8 +159,9 @@ def pixels(contract: Contract, images: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)
 
 
-def _png(image: np.ndarray) -> bytes:
-    return bytes(tf.io.encode_png(image).numpy())
+def _png(contract: Contract, image: np.ndarray) -> bytes:
+    """Encodes a record's pixels as the graph takes them: bands one below another."""
+    return bytes(tf.io.encode_png(pixel_forms.stacked(image) if contract.channel_order == BANDS else image).numpy())
 
 
 def _sources(data: str, shard: str) -> Iterator[bytes | None]:

@@ -37,6 +37,11 @@ class Augmentation(layers.Layer):
         self.flip = layers.RandomFlip("horizontal", seed=config.seed, dtype="float32") if config.flip else None
         self.rand_augment = self.mixup = self.cutmix = self.coin = None
         if config.rand_augment:
+            if contract.image_shape[2] not in contracts.CHANNEL_ORDERS:
+                raise TrainerError(
+                    f"--rand-augment changes colours, and needs images of 1 or 3 channels. The dataset has "
+                    f"{contract.image_shape[2]} ({', '.join(contract.channel_names)}). Use --flip, --mixup or --cutmix."
+                )
             self.rand_augment = layers.RandAugment(
                 (0, 255), OPERATIONS, config.rand_augment, seed=config.seed + 1, dtype="float32"
             )

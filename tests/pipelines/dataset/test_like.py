@@ -21,7 +21,7 @@ OLD = pathlib.Path(__file__).parents[2] / "data/format_1/uint8"
 PIXELS = {
     "size": (8, 8), "resize": "stretch", "filter": "area", "background": (255, 255, 255), "quality": "exact",
     "normalize": "zscore", "encoding": "uint8", "color_profile": "ignore", "bit_depth": "",
-    "channels": 3, "truncated": "reject",  # as older versions did
+    "channels": 3, "bands": (), "truncated": "reject",  # as older versions did
 }  # fmt: skip
 
 

@@ -47,7 +47,7 @@ def tiff_of(bands: int) -> bytes:
         (pickle.dumps([1, 2], 4), "It is a pickle"),
         (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "It is a MATLAB file."),
         (b"\0\0\x08\3\0\0\x27\x10\0\0\0\x1c\0\0\0\x1c" + bytes(99), "It is an IDX file, as MNIST has them."),
-        (tiff_of(13), "It is a TIFF that is damaged, or of a form that is not read, such as one of many bands."),
+        (tiff_of(13), "It is a TIFF that is damaged, or of a form that is not read."),
     ],
 )
 def test_what_it_is_and_what_to_do(data, sentence):
