@@ -16,6 +16,7 @@ from pipelines.core.text import printable
 from pipelines.images import file_reader
 from pipelines.images.file_reader import Refused
 from pipelines.images.limits import Limits
+from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
 TILE = 128  # width and height of each picture, in pixels
 GAP = 8
@@ -37,7 +38,9 @@ class Entry:
     copy: int
 
 
-def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "") -> Image.Image:
+def draw(
+    pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "", policy: SourcePolicy = DEFAULT
+) -> Image.Image:
     """Draws a sheet of pairs, row by row.
 
     A source that is missing or cannot be read becomes a gray tile that says so.
@@ -46,11 +49,12 @@ def draw(pairs: Sequence[tuple[Entry, np.ndarray]], columns: int, title: str = "
       pairs: The ledger entry and the stored image, uint8 (H, W, C), of each record.
       columns: Number of pairs per row.
       title: Text to write at the top of a sheet without pairs.
+      policy: How the pixels of the sources are understood.
     """
     rows = max(1, -(-len(pairs) // columns))
     width, height = 2 * TILE + 3 * GAP, TILE + CAPTION + GAP
     sheet = Image.new("RGB", (columns * width + GAP, rows * height + GAP), PAPER)
-    sources = load_sources([entry.uri for entry, _ in pairs])
+    sources = load_sources([entry.uri for entry, _ in pairs], policy)
     for i, ((entry, stored), source) in enumerate(zip(pairs, sources, strict=True)):
         _paste_pair(sheet, (GAP + i % columns * width, GAP + i // columns * height), entry, stored, source)
     _write(sheet, (GAP, GAP), title, INK)
@@ -75,13 +79,13 @@ def draw_classes(examples: Mapping[str, Sequence[str]]) -> Image.Image:
     return sheet
 
 
-def load_sources(uris: Sequence[str]) -> list[Image.Image | str]:
+def load_sources(uris: Sequence[str], policy: SourcePolicy = DEFAULT) -> list[Image.Image | str]:
     """Loads small RGB pictures of the sources, with their EXIF orientation applied.
 
     Returns:
       For each source its picture, or two or three words that say why there is none.
     """
-    found = file_reader.pictures(uris, 2 * TILE, LIMITS, stores=uris)
+    found = file_reader.pictures(uris, 2 * TILE, LIMITS, stores=uris, policy=policy)
     return [
         MISSING_TEXTS.get(source.reason, "source unreadable")
         if isinstance(source, Refused)

@@ -24,6 +24,7 @@ from pipelines.core import summary, text
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import verify_shard
+from pipelines.images.source_policy import DEFAULT, SourcePolicy, from_notes
 
 if TYPE_CHECKING:  # contact_sheet loads Pillow, which is not in the base install; `describe` does not need it
     from pipelines.dataset.contact_sheet import Entry
@@ -86,7 +87,18 @@ def contact_sheet(
     entries = choose(c, list(_ledger(directory, c, split)), columns * rows, seed)
     images = _stored(directory, c, entries)
     title = "" if entries else f"The split {split!r} is empty."
-    sheet.draw(list(zip(entries, images, strict=True)), columns, title).save(path, format="PNG")
+    sheet.draw(list(zip(entries, images, strict=True)), columns, title, _policy(c)).save(path, format="PNG")
+
+
+def _policy(c: Contract) -> SourcePolicy:
+    """Returns how the pixels of the sources were understood.
+
+    That of a version with other rules is unknown, and only matters for what the sheet shows of the sources.
+    """
+    try:
+        return from_notes(c.decode)
+    except (TypeError, ValueError):
+        return DEFAULT
 
 
 def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list[Entry]:

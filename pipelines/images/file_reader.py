@@ -53,7 +53,12 @@ def sizes(paths: Iterable[str], limits: Limits, policy: SourcePolicy = DEFAULT) 
 
 
 def pictures(
-    paths: Iterable[str], side: int, limits: Limits, stretch: bool = False, stores: Sequence[str] = ()
+    paths: Iterable[str],
+    side: int,
+    limits: Limits,
+    stretch: bool = False,
+    stores: Sequence[str] = (),
+    policy: SourcePolicy = DEFAULT,
 ) -> Iterator[Picture | Refused]:
     """Yields a small picture of each image over white: see `preview.draw`.
 
@@ -61,8 +66,9 @@ def pictures(
       paths: the files; local, or in a store of `stores`.
       side: the longest side of a picture in pixels; with `stretch`, both sides.
       stores: paths whose stores the workers are to reach.
+      policy: how the pixels are understood.
     """
-    return _answers(PICTURES, "picture", (side, stretch), paths, limits, stores)
+    return _answers(PICTURES, "picture", (side, stretch, policy), paths, limits, stores)
 
 
 def records(paths: Iterable[str], spec: ImageSpec, limits: Limits) -> Iterator[bytes | Refused]:

@@ -38,12 +38,12 @@ def measure(path: str, policy: SourcePolicy, limits: Limits) -> tuple[int, int] 
     return guarded(read, limits)
 
 
-def picture(path: str, side: int, stretch: bool, limits: Limits) -> Picture | Refused:
+def picture(path: str, side: int, stretch: bool, policy: SourcePolicy, limits: Limits) -> Picture | Refused:
     """Returns a small picture of a file over white."""
 
     def read() -> Picture:
         data = _bytes(path, limits)
-        header, small = preview.draw(data, side, limits, stretch=stretch)
+        header, small = preview.draw(data, side, limits, stretch=stretch, policy=policy)
         return Picture(header.width, header.height, hashlib.sha256(data).hexdigest(), np.asarray(small))
 
     if storage.is_remote(path):
