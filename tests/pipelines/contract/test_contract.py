@@ -434,7 +434,7 @@ def test_a_task_makes_the_round_trip_and_classes_have_none():
     [
         ({"kind": "ranking"}, "task.kind should be one of multi-label, regression. Received: 'ranking'"),
         ({"std": [0.0]}, "task.std should be above 0. Received: (0.0,)"),
-        ({"mean": [1.0, 2.0]}, "task.mean should be finite numbers, 1 of them. Received: [1.0, 2.0]"),
+        ({"mean": [1.0, 2.0]}, "task.mean should be a list of one finite number. Received: [1.0, 2.0]"),
         ({"least": [91.0]}, "task.least should be at most task.greatest"),
         ({"images": {"test": IMAGES["train"]}}, "task.images.train stores 0 records but its shards hold 8"),
         ({"images": {"train": {"natural": 8, "stored": 7, "copies": 0}}}, "task.images.train stores 7 records"),
