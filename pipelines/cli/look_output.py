@@ -59,7 +59,8 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
             found.aside[item.reason] += 1
             found.firsts.setdefault(item.reason, (item.uri, item.detail))
             if item.label and item.reason not in HARMLESS:
-                rejected.setdefault(item.label, item.detail)
+                for label in kind.labels(item.label):
+                    rejected.setdefault(label, item.detail)
             continue
         total[item.split] += 1
         for label in kind.labels(item.label) or (_NO_LABEL if kind.has_labels else _NUMBERS,):

@@ -128,7 +128,9 @@ def of_cells(cells: Iterable[Any], names: Iterable[str]) -> tuple[float, ...] | 
     for cell, name in zip(cells, names, strict=True):
         value = _number(cell)
         if not math.isfinite(value):
-            return f"should have a number as its {name}. Received: {cell!r:.80}"
+            comma = isinstance(cell, str) and math.isfinite(_number(cell.replace(",", ".", 1)))
+            how = ": write it with a point in place of the comma" if comma else ""
+            return f"should have a number as its {name}. Received: {cell!r:.80}{how}"
         found.append(value)
     return tuple(found)
 

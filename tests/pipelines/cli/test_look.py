@@ -146,3 +146,23 @@ def test_a_label_that_the_file_does_not_have_ends_with_status_2(photos, tmp_path
     table.write_text("dog\n")
     assert main.main(["look", str(photos), "--classes", str(table)]) == 2
     assert "It does not have 'cat' (4 images). Add a line" in capsys.readouterr().err
+
+
+def test_numbers_to_predict_are_no_classes_that_could_be_missing(tmp_path, capsys):
+    for name in "ab":
+        draw_photo(tmp_path / f"{name}.jpg", seed=1, size=(40, 30))
+    (tmp_path / "t.csv").write_text("file,age\na.jpg,1\nb.jpg,2\nb.jpg,3\n")
+    assert main.main(["look", str(tmp_path / "t.csv"), "--target", "age"]) == 0
+    said = capsys.readouterr().out
+    assert "Not used: 2 contradictory-rows" in said
+    assert "would be missing" not in said
+
+
+def test_a_label_of_several_that_only_rejects_have_would_be_missing(tmp_path, capsys):
+    for name in "ab":
+        draw_photo(tmp_path / f"{name}.jpg", seed=1, size=(40, 30))
+    (tmp_path / "t.csv").write_text("file,label,split\na.jpg,x|y,train\nb.jpg,x|z,train\nb.jpg,x|z,test\n")
+    assert main.main(["look", str(tmp_path / "t.csv"), "--labels", "multi"]) == 1
+    said = capsys.readouterr().out
+    assert "The class 'z' would be missing" in said
+    assert "The class 'x" not in said

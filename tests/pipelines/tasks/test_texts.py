@@ -89,3 +89,9 @@ def test_the_rarest_label_is_the_stratum():
 
 def test_pairs_are_counted():
     assert multi_label.pairs({"a|b": 2, "a|b|c": 1, "c": 5, "|": 4}) == {("a", "b"): 3, ("a", "c"): 1, ("b", "c"): 1}
+
+
+def test_a_decimal_comma_is_named():
+    told = "should have a number as its age. Received: '3,5': write it with a point in place of the comma"
+    assert regression.of_cells(("3,5",), ("age",)) == told
+    assert str(regression.of_cells(("1,234.5",), ("age",))).endswith("Received: '1,234.5'")
