@@ -131,7 +131,7 @@ def test_the_base_install_looks_at_a_dataset(command, told):
         (["prepare", "--input=photos", "--output=out"], "apache_beam|PIL", "prepare"),
         (["sample", "--output=out"], "PIL", "prepare"),
         (["inspect", "data", "--images=sheet.png"], "PIL", "prepare"),
-        (["train", "--data=data", "--output=run"], "jinja2|matplotlib|PIL", "train"),
+        (["train", "--data=data", "--output=run"], "jinja2|matplotlib|PIL|scipy", "train"),
         (["ablate", "--data=photos"], "jinja2|matplotlib|PIL", "all"),
     ],
 )

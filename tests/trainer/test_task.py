@@ -65,7 +65,7 @@ def test_a_job_that_is_killed_goes_on_where_it_was(data, tmp_path, monkeypatch, 
 
     with monkeypatch.context() as patch:
         patch.setattr(Mirror, "push", killed)
-        assert task.main(argv) == 1
+        assert task.main(argv) == 130
     assert not tf.io.gfile.exists(f"{place}/model/saved_model.pb")
     assert tf.io.gfile.glob(f"{place}/run/checkpoints/*")
     assert task.main(argv) == 0  # on another machine: in another folder
