@@ -356,7 +356,7 @@ class PrepareConfig:
     group_similar: int = option(
         0,
         "images whose perceptual hashes differ in at most so many of 128 bits stay in one split, as other sizes, crops "
-        "or shots of one photograph do; 10 suits photographs, 0 compares no images",
+        "or shots of one photograph do; 0 to 40: 10 suits photographs, 0 compares no images",
         limits=Range(0, 40), group=_CLASSES,
     )  # fmt: skip
     like: str = option(
