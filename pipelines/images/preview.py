@@ -5,6 +5,9 @@ It opens the file as `prepare` does and costs what the picture costs: a comment 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 from PIL import Image
 
 from pipelines.core import pixels as pixel_forms
@@ -42,17 +45,9 @@ def draw(
         pixels = formats.band_pixels(data, limits.max_pixels, limits.max_frames, policy)
         whole = Image.fromarray(pixel_forms.shown(pixels))
         return header, _drawn(header._replace(orientation=1), whole, side, background, stretch)
-    header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
-    try:
-        return header, _drawn(
-            header, formats.as_meant(_reduced(image, side), header, policy), side, background, stretch
-        )
-    except (ImageError, MemoryError):
-        raise
-    except Exception as e:  # decoders raise almost any exception on damaged data
-        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
-    finally:
-        image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
+    with _opened(data, limits, policy) as (header, image):
+        meant = formats.as_meant(_reduced(image, side), header, policy)
+        return header, _drawn(header, meant, side, background, stretch)
 
 
 def plain(data: bytes, side: int, limits: Limits, policy: SourcePolicy = DEFAULT) -> Image.Image:
@@ -68,17 +63,24 @@ def plain(data: bytes, side: int, limits: Limits, policy: SourcePolicy = DEFAULT
     Raises:
       ImageError: as `draw`.
     """
-    header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
-    try:
+    with _opened(data, limits, policy) as (_, image):
         small = _reduced(image, side)
         small.thumbnail((side, side))
         return small.convert("RGB")
-    except MemoryError:
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, limits: Limits, policy: SourcePolicy) -> Iterator[tuple[Header, Image.Image]]:
+    """Opens an image for the body, whose errors are an ImageError."""
+    header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
+    try:
+        yield header, image
+    except (ImageError, MemoryError):
         raise
     except Exception as e:  # decoders raise almost any exception on damaged data
         raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
     finally:
-        image.close()
+        image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
 
 
 def _reduced(image: Image.Image, side: int) -> Image.Image:

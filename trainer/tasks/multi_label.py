@@ -26,7 +26,7 @@ from scipy import special
 from pipelines.contract import Contract
 from pipelines.contract.task import MULTI_LABEL
 from pipelines.core.text import listed
-from trainer.config import LABEL_LOSSES, TRAIN_SPLIT, TrainConfig, TrainerError
+from trainer.config import LABEL_LOSSES, TRAIN_SPLIT, TrainConfig
 from trainer.evaluation import calibration, inference, intervals, label_scores, metrics, roc_pr
 from trainer.evaluation.cautions import FEW, NAMED
 from trainer.evaluation.intervals import Interval
@@ -34,7 +34,7 @@ from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
 from trainer.tasks import refusal
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
-from trainer.tasks.task import Compared, Kept, Result, Task
+from trainer.tasks.task import Compared, Kept, Result, Task, fitted_rows
 
 SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
 MOST_WEIGHT = 100.0  # of a record with the label: one that is rarer would decide every step that it is in
@@ -343,19 +343,9 @@ def read_fit(path: Path, contract: Contract) -> LabelFit:
     Raises:
       TrainerError: the file is not what a training of the contract's labels writes.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        rows = [data["labels"][name] for name in contract.labels]
-        slopes, shifts, thresholds = (
-            tuple(float(row[name]) for row in rows) for name in ("slope", "shift", "threshold")
-        )
-        if not np.isfinite([slopes, shifts, thresholds]).all() or min(slopes) <= 0:
-            raise ValueError("a number that no fit gives")
-        return LabelFit(contract.labels, slopes, shifts, thresholds, str(data["split"]), int(data["records"]))
-    except (OSError, ValueError, TypeError, KeyError) as e:
-        raise TrainerError(
-            f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}): train again."
-        ) from e
+    rows = fitted_rows(path, "labels", contract.labels, ("slope", "shift", "threshold"), positive="slope")
+    slopes, shifts, thresholds = rows.values
+    return LabelFit(contract.labels, slopes, shifts, thresholds, rows.split, rows.records)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -365,18 +355,6 @@ class LabelResult(Result):
     split: str
     predictions: LabelPredictions
     fitted: LabelFit
-
-    @property
-    def records(self) -> int:  # type: ignore[override]
-        return len(self.predictions.keys)
-
-    @property
-    def keys(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.predictions.keys
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.predictions.names
 
     @property
     def truth(self) -> np.ndarray:

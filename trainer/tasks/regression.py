@@ -26,7 +26,7 @@ from keras import ops
 from pipelines.contract import Contract
 from pipelines.contract.task import REGRESSION
 from pipelines.core.text import listed
-from trainer.config import NUMBER_LOSSES, TRAIN_SPLIT, TrainConfig, TrainerError
+from trainer.config import NUMBER_LOSSES, TRAIN_SPLIT, TrainConfig
 from trainer.evaluation import inference, intervals, label_scores, metrics, number_scores
 from trainer.evaluation.cautions import NAMED
 from trainer.evaluation.intervals import Interval
@@ -34,7 +34,7 @@ from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
 from trainer.tasks import refusal
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
-from trainer.tasks.task import Compared, Kept, Result, Task
+from trainer.tasks.task import Compared, Kept, Result, Task, fitted_rows
 
 HUBER = 1.0  # standard deviations: from this error on the loss is linear
 SMALLEST = 1e-12
@@ -260,17 +260,10 @@ def read_fit(path: Path, contract: Contract) -> NumberFit:
     Raises:
       TrainerError: the file is not what a training of the contract's numbers writes.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-        rows = [data["targets"][name] for name in contract.task.targets]
-        mean, std, median = (tuple(float(row[name]) for row in rows) for name in ("mean", "std", "median"))
-        if not np.isfinite([mean, std, median]).all() or min(std) <= 0:
-            raise ValueError("a number that no training has")
-        return NumberFit(contract.task.targets, mean, std, median, str(data["split"]), int(data["records"]))
-    except (OSError, ValueError, TypeError, KeyError) as e:
-        raise TrainerError(
-            f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}): train again."
-        ) from e
+    names = contract.task.targets
+    rows = fitted_rows(path, "targets", names, ("mean", "std", "median"), positive="std")
+    mean, std, median = rows.values
+    return NumberFit(names, mean, std, median, rows.split, rows.records)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,18 +273,6 @@ class NumberResult(Result):
     split: str
     predictions: NumberPredictions
     fitted: NumberFit
-
-    @property
-    def records(self) -> int:  # type: ignore[override]
-        return len(self.predictions.keys)
-
-    @property
-    def keys(self) -> tuple[str, ...]:  # type: ignore[override]
-        return self.predictions.keys
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return self.predictions.names
 
     @property
     def truth(self) -> np.ndarray:

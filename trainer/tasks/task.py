@@ -6,8 +6,10 @@ docs/tasks.md describes the kinds, and CONTRIBUTING.md how one is added.
 from __future__ import annotations
 
 import abc
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import keras
@@ -78,8 +80,22 @@ class Result(abc.ABC):
     """
 
     split: str
-    records: int
-    keys: tuple[str, ...]
+    predictions: Any  # of the kind of task; it has `names` and `keys`
+
+    @property
+    def records(self) -> int:
+        """Returns the number of records."""
+        return len(self.keys)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Returns the keys of the records."""
+        return tuple(self.predictions.keys)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Returns the names of the labels or numbers."""
+        return tuple(self.predictions.names)
 
     @abc.abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -104,6 +120,41 @@ class Result(abc.ABC):
     @abc.abstractmethod
     def worst(self, most: int) -> list[Example]:
         """Returns at most `most` records with the worst answers, the worst first."""
+
+
+class FittedRows(NamedTuple):
+    """Holds the numbers of a calibration.json.
+
+    values: for each field the numbers of all names. split, records: what they were fitted on.
+    """
+
+    values: tuple[tuple[float, ...], ...]
+    split: str
+    records: int
+
+
+def fitted_rows(path: Path, section: str, names: Sequence[str], fields: Sequence[str], positive: str) -> FittedRows:
+    """Reads the numbers of each label or target from the calibration.json of a run.
+
+    Args:
+      section: the part of the file that has them by name.
+      fields: the names of the numbers.
+      positive: the field whose numbers have to be above 0.
+
+    Raises:
+      TrainerError: the file is not what a training writes.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        rows = [data[section][name] for name in names]
+        values = tuple(tuple(float(row[field]) for row in rows) for field in fields)
+        if not np.isfinite(values).all() or min(values[fields.index(positive)]) <= 0:
+            raise ValueError("a number that no fit gives")
+        return FittedRows(values, str(data["split"]), int(data["records"]))
+    except (OSError, ValueError, TypeError, KeyError) as e:
+        raise TrainerError(
+            f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}): train again."
+        ) from e
 
 
 class Compared(NamedTuple):

@@ -203,6 +203,12 @@ def _no_path(table: Table, path: str, explain: Callable[[list[str]], str]) -> st
 
 
 def no_label(table: Table, paths: int, path: str) -> str:
+    """Returns the sentence of an error: no column is plainly the label.
+
+    Args:
+      paths: the column of the paths.
+      path: of the table.
+    """
     hot = flags(table, {"path": paths})
     if len(hot) > 1:
         rows = [row.cells for row in itertools.islice(table.rows(hot), ROWS_SEEN) if not row.why]
