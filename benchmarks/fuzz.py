@@ -35,7 +35,7 @@ from PIL import Image
 from pipelines import contract
 from pipelines.contract import Contract, Normalization, Shard, Split, tf_example
 from pipelines.core.errors import SourceError
-from pipelines.images import formats
+from pipelines.images.files import formats
 from pipelines.inputs.rules import InputSpec
 from pipelines.inputs.tables import manifest
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.core import directory_lock
 from pipelines.core.errors import BusyError, ConfigError
+from pipelines.core.files import directory_lock
 from pipelines.options import config_fields
 
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-# Before TensorFlow is imported: as the commands do, see pipelines/core/terminal.py.
+# Before TensorFlow is imported: as the commands do, see pipelines/core/console/terminal.py.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")

@@ -18,7 +18,7 @@ NOT_RUN = {"pipelines.job.prepare"}
 
 
 def test_the_public_functions_have_examples():
-    assert {"pipelines.contract.contract_file", "pipelines.contract.tensors", "pipelines.images.formats"} <= set(
+    assert {"pipelines.contract.contract_file", "pipelines.contract.tensors", "pipelines.images.files.formats"} <= set(
         WITH_EXAMPLES
     )
     assert "trainer.data.dataset" in WITH_EXAMPLES

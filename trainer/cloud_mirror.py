@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from pipelines.core.files.urls import is_remote
 from pipelines.core.text import first_line
-from pipelines.core.urls import is_remote
 from trainer.config import TrainerError
 
 

@@ -11,7 +11,7 @@ import dataclasses
 import math
 
 from pipelines.core.errors import ConfigError, ShardmillError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from pipelines.options import config_fields
 from pipelines.options.config_fields import Range, check_range, flag, option
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from pipelines.core import atomic, directory_lock
 from pipelines.core.errors import ConfigError
+from pipelines.core.files import atomic, directory_lock
 from pipelines.core.text import first_line
 from pipelines.options import config_file
 from trainer.config import TrainConfig, TrainerError

@@ -23,9 +23,9 @@ from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError
-from pipelines.core import streams
-from pipelines.core.terminal import stderr_held
-from pipelines.core.urls import is_remote
+from pipelines.core.console import streams
+from pipelines.core.console.terminal import stderr_held
+from pipelines.core.files.urls import is_remote
 from pipelines.options import command_line
 from trainer import recipe
 from trainer.cli.commands import guarded

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 
 from pipelines.cli import options
-from pipelines.core import errors, extras, interrupts, shortage, streams, terminal
+from pipelines.core import errors, extras, shortage
+from pipelines.core.console import interrupts, streams, terminal
 
 DONE, FAILED, USAGE = 0, 1, 2
 # Errors such as a full disk or a read-only folder: the system's message says what to do.
@@ -118,7 +119,7 @@ def _inspect(args: argparse.Namespace, _: list[str]) -> int:
 
 def _verify(args: argparse.Namespace, _: list[str]) -> int:
     from pipelines.cli import verify_output
-    from pipelines.core import progress
+    from pipelines.core.console import progress
     from pipelines.dataset import source_changes, verify
 
     with progress.shown():

@@ -30,7 +30,7 @@ from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.contract.task import CLASSES, ONE_CLASS, REGRESSION
 from pipelines.core.elements import MAX_CHANNELS
 from pipelines.core.errors import ContractError
-from pipelines.core.urls import is_remote, scheme_of
+from pipelines.core.files.urls import is_remote, scheme_of
 
 
 def from_json(text: str) -> Contract:

@@ -24,9 +24,9 @@ from typing import Any
 
 from pipelines.contract import graph_messages
 from pipelines.contract.graph_ops import ALLOWED, SAVER, TABLE_FROM_FILE
-from pipelines.core import reading, wildcards
 from pipelines.core.errors import GraphError
-from pipelines.core.urls import is_remote
+from pipelines.core.files import reading, wildcards
+from pipelines.core.files.urls import is_remote
 
 GRAPH_FILE = "saved_model.pb"
 MAX_GRAPH_BYTES = 1 << 30

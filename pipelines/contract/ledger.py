@@ -13,8 +13,8 @@ from typing import IO, NamedTuple
 from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.core.errors import LedgerError
+from pipelines.core.files.urls import is_remote
 from pipelines.core.summary import Rejected
-from pipelines.core.urls import is_remote
 
 MAX_LINE = 1 << 20  # bytes
 Opened = Callable[[str], AbstractContextManager[IO[bytes]]]

@@ -10,7 +10,7 @@ from pipelines.contract import graph_check
 from pipelines.contract.contract import RAW_DTYPES, TRANSFORM_DIR, Contract
 from pipelines.contract.contract_file import load
 from pipelines.contract.task import TARGET_COLUMNS
-from pipelines.core import wildcards
+from pipelines.core.files import wildcards
 
 if TYPE_CHECKING:
     import tensorflow as tf  # imported in the functions: who reads a contract alone need not wait for it

@@ -53,7 +53,7 @@ class Header(NamedTuple):
     width: int
     height: int
     orientation: int  # EXIF, 1..8
-    conversions: tuple[str, ...]  # policies that apply, see images/formats.py's docstring
+    conversions: tuple[str, ...]  # policies that apply, see images/files/formats.py's docstring
     in_graph: bool  # False: the bytes must pass `formats.canonical` first
 
 

@@ -15,9 +15,9 @@ from pipelines import storage
 from pipelines.contract import Contract, json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.contract.task import CLASSES
-from pipelines.core import reading
 from pipelines.core.elements import Ref
 from pipelines.core.errors import ConfigError, ContractError
+from pipelines.core.files import reading
 from pipelines.core.summary import reading_order
 from pipelines.core.text import listed, plural
 from pipelines.images import source_policy

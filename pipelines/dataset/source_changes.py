@@ -19,9 +19,10 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import json_fields, ledger
 from pipelines.contract.json_fields import FieldError, Fields
-from pipelines.core import members, progress, reading
+from pipelines.core.console import progress
 from pipelines.core.elements import HARMLESS, Source
 from pipelines.core.errors import SourceError
+from pipelines.core.files import members, reading
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import classes, folders, listing

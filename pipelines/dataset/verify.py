@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, Split, ledger
-from pipelines.core import progress
+from pipelines.core.console import progress
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import side_file_digests, verify_shard
 from pipelines.dataset.verify_shard import Counts

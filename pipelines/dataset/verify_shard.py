@@ -16,7 +16,7 @@ from pipelines import storage
 from pipelines.contract import Contract, Shard, ledger, tf_example, tfrecord
 from pipelines.contract.task import MULTI_LABEL
 from pipelines.contract.tf_example import Example, ExampleError
-from pipelines.core import progress
+from pipelines.core.console import progress
 from pipelines.core.errors import LedgerError
 from pipelines.core.hashing import Hashed
 from pipelines.storage import CHUNK

@@ -1,6 +1,7 @@
 """Turns the encoded bytes of one image into pixels.
 
-This room holds the accepted formats, safe decoding, orientation, resizing and augmentation. Begin in `decode`.
-`bounded_header` trims a hostile file before Pillow opens it; `formats` lists what is accepted. A resize mode is added
-in `resize`. `file_reader` opens the files of strangers for other programs, in worker processes.
+`files` has the accepted formats and opens the files of strangers safely, `graph` decodes, turns and resizes with
+TensorFlow ops: begin in `graph.decode`. Beside them stand the form of every image (`image_spec`), how the pixels of a
+source are understood (`source_policy`), augmentation and small pictures. `file_reader` opens the files of strangers for
+other programs, in worker processes.
 """

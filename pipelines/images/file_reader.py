@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipelines.core import members
-from pipelines.core.urls import is_remote
+from pipelines.core.files import members
+from pipelines.core.files.urls import is_remote
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy

@@ -12,8 +12,9 @@ from typing import TypeVar
 import numpy as np
 
 from pipelines import storage
-from pipelines.images import formats, preview
+from pipelines.images import preview
 from pipelines.images.file_reader import Picture, Refused
+from pipelines.images.files import formats
 from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.storage import remote

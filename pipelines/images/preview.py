@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header
-from pipelines.images import formats
-from pipelines.images.formats import ImageError
+from pipelines.images.files import formats
+from pipelines.images.files.formats import ImageError
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 

@@ -6,8 +6,10 @@ import tensorflow as tf
 
 from pipelines import storage
 from pipelines.core import pixels as pixel_forms
-from pipelines.images import decode, formats, picture_tasks
+from pipelines.images import picture_tasks
 from pipelines.images.file_reader import Refused
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 

@@ -14,9 +14,9 @@ import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipelines.core import members
 from pipelines.core.errors import SourceError
-from pipelines.core.members import Member
+from pipelines.core.files import members
+from pipelines.core.files.members import Member
 from pipelines.inputs.walk import EMPTY, Problem
 
 SUFFIXES = (".zip", ".tar")

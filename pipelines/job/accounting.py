@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
-from pipelines.core import class_order, elements, members, name_variants, text
+from pipelines.core import class_order, elements, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
+from pipelines.core.files import members
 from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Summary, total
 from pipelines.core.text import cut, listed, plural
 from pipelines.inputs import rules

@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
-from pipelines.core import elements, errors, members, progress, wildcards
+from pipelines.core import elements, errors
+from pipelines.core.console import progress
+from pipelines.core.files import members, wildcards
 from pipelines.core.summary import Summary
 from pipelines.dataset import like
 from pipelines.images import file_reader

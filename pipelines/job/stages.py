@@ -21,7 +21,8 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 
 from pipelines import storage, work_dir
-from pipelines.core import elements, hashing, progress
+from pipelines.core import elements, hashing
+from pipelines.core.console import progress
 from pipelines.core.elements import TRAIN_SPLIT, Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected, may_pass
 from pipelines.dataset import like

@@ -21,7 +21,9 @@ from pipelines import contract, storage
 from pipelines.contract import graph_check
 from pipelines.contract.task import TARGET_COLUMNS
 from pipelines.core.elements import TRAIN_SPLIT, Affine
-from pipelines.images import decode, formats, histogram
+from pipelines.images import histogram
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.job import accounting, target_sums
 from pipelines.plan.plan import shard_names

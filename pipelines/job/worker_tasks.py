@@ -15,10 +15,12 @@ import numpy as np
 
 from pipelines import storage
 from pipelines.contract import tfrecord
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import decode, formats, histogram, perceptual_hash
+from pipelines.images import histogram, perceptual_hash
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job.analysis import Analysis

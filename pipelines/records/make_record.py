@@ -21,7 +21,9 @@ from pipelines.core import hashing
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import augment, decode, formats, preview
+from pipelines.images import augment, preview
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.images.limits import out_of_memory, unexpected
 from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Answer

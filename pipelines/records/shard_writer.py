@@ -17,7 +17,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
-from pipelines.core import hashing, progress
+from pipelines.core import hashing
+from pipelines.core.console import progress
 from pipelines.core.elements import TRANSIENT, Affine, Header, Item, Made, Ref
 from pipelines.core.summary import Rejected
 from pipelines.images import histogram

@@ -22,7 +22,7 @@ from typing import Any
 
 from pipelines.core import machine
 from pipelines.core.errors import ConfigError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from pipelines.runners.beam_flags import Flags
 
 LOCAL = ("DirectRunner", "FnApiRunner", "InProcess")  # names of Beam's runner in this process

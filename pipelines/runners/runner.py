@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines import storage
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 from pipelines.core.errors import ConfigError, EngineError
 from pipelines.runners import dataflow, job_server, portable
 from pipelines.runners.portable import LOCAL

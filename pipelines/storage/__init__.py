@@ -6,7 +6,7 @@ files, and `member_reader` members of zips and tars; `remote` and `object_stores
 """
 
 from pipelines.core.errors import StorageError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from pipelines.storage.files import (
     CHUNK,
     children,

@@ -18,10 +18,10 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TypeVar
 
-from pipelines.core import members
 from pipelines.core.errors import StorageError
+from pipelines.core.files import members
+from pipelines.core.files.urls import is_remote
 from pipelines.core.hashing import Hashed
-from pipelines.core.urls import is_remote
 from pipelines.storage import local, member_reader, remote
 
 CHUNK = 1 << 20

@@ -15,7 +15,7 @@ import zlib
 from typing import Any
 
 from pipelines.core.errors import StorageError
-from pipelines.core.members import DEFLATED, PIXELS, PLAIN, ROW, UNREAD, Member
+from pipelines.core.files.members import DEFLATED, PIXELS, PLAIN, ROW, UNREAD, Member
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # of a zip, before each member
 _ENCRYPTED = 1

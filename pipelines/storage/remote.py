@@ -19,11 +19,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
-from pipelines.core import members
 from pipelines.core.errors import StoreError
+from pipelines.core.files import members
+from pipelines.core.files.urls import (
+    is_remote as is_remote,  # `pipelines.config` and the room's front take it from here
+)
+from pipelines.core.files.urls import scheme_of
 from pipelines.core.text import first_line
-from pipelines.core.urls import is_remote as is_remote  # `pipelines.config` and the room's front take it from here
-from pipelines.core.urls import scheme_of
 from pipelines.storage import object_stores
 from pipelines.storage.object_stores import FORBIDDEN, MISSING, NO_BUCKET, STORES, Store
 

@@ -16,7 +16,7 @@ from pipelines.cli import main
 from pipelines.config import PrepareConfig
 from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.dataset import contact_sheet, like, verify
-from pipelines.images import formats
+from pipelines.images.files import formats
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import prepare
 from tests.support import images as fx

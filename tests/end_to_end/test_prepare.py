@@ -26,7 +26,9 @@ from pipelines.core.errors import (
     NothingUsableError,
     SourceError,
 )
-from pipelines.images import augment, decode, formats
+from pipelines.images import augment
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.job import prepare, stages, units, worker_tasks
 from pipelines.records import shard_writer
 from pipelines.workers import pool

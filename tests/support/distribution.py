@@ -37,7 +37,7 @@ def main(devices: int, runs: list[dict]) -> None:
     if devices > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices)
-    from pipelines.core import terminal
+    from pipelines.core.console import terminal
     from trainer.config import TrainConfig
     from trainer.devices import compiled_steps
     from trainer.serving.export_check import Parity

@@ -12,7 +12,7 @@ from unittest import mock
 
 from pipelines import storage
 from pipelines.core.errors import StorageError
-from pipelines.images import formats
+from pipelines.images.files import formats
 from pipelines.job import worker_tasks
 from pipelines.job.worker_tasks import finish, thumbnails, warm_up  # noqa: F401
 from pipelines.records import make_record

@@ -6,7 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ import tensorflow as tf
 from keras import layers
 
 from pipelines import work_dir
-from pipelines.core import atomic
 from pipelines.core.errors import BusyError
+from pipelines.core.files import atomic
 from tests.support.datasets import make_contract, write_dataset
 from trainer import run_dir
 from trainer.cli.main import main

@@ -10,7 +10,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 from pipelines.options.config_fields import flag
 from trainer.ablation import datasets, report, trainings
 from trainer.ablation.config import AblateConfig, check_data

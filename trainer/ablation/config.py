@@ -12,7 +12,7 @@ import shlex
 
 from pipelines import contract as contracts
 from pipelines.core.errors import ConfigError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from pipelines.options import config_fields
 from pipelines.options.config_fields import Range, option
 from trainer.ablation.variants import VARIANTS, Variant

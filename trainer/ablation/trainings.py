@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 from trainer import run_dir
 from trainer.ablation.config import AblateConfig
 from trainer.ablation.datasets import TEST

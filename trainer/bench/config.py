@@ -10,7 +10,7 @@ import os
 
 from pipelines.contract import Contract
 from pipelines.core.errors import ConfigError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from pipelines.options import config_fields
 from pipelines.options.config_fields import Range, option
 from trainer.config import CACHES, JIT, NO_CACHE, PRECISIONS, TrainerError

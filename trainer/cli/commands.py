@@ -14,7 +14,8 @@ import sys
 import warnings
 from collections.abc import Callable
 
-from pipelines.core import extras, interrupts, shortage, terminal
+from pipelines.core import extras, shortage
+from pipelines.core.console import interrupts, terminal
 from pipelines.core.errors import ShardmillError
 from pipelines.core.text import first_line
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pipelines
 from pipelines import contract as contracts
-from pipelines.core import streams
-from pipelines.core.terminal import stderr_held
+from pipelines.core.console import streams
+from pipelines.core.console.terminal import stderr_held
 from pipelines.options import command_line, config_fields
 from pipelines.options.config_fields import flag
 from trainer import recipe
@@ -109,7 +109,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
 
 
 def _compare(arguments: dict[str, Any]) -> None:
-    from pipelines.core import atomic
+    from pipelines.core.files import atomic
     from trainer.evaluation import compare
     from trainer.reporting import comparison
 
@@ -131,7 +131,7 @@ def _compare_others(arguments: dict[str, Any]) -> None:
     if arguments["html"]:
         raise TrainerError("--html is for runs that answer classes: use --json, which has all numbers.")
     with stderr_held():
-        from pipelines.core import atomic
+        from pipelines.core.files import atomic
         from trainer.reporting import task_comparison
         from trainer.tasks import compare
 
@@ -181,7 +181,7 @@ def _bench(arguments: dict[str, Any]) -> None:
     config = command_line.made(bench.BenchConfig, arguments)
     bench.check_split(config, contracts.load(config.data))
     with stderr_held():
-        from pipelines.core import atomic
+        from pipelines.core.files import atomic
         from trainer.bench import measure as timing
         from trainer.bench import verdict as verdicts
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import pipelines
 import pipelines.cli
 import trainer.cli
-from pipelines.core import streams
+from pipelines.core.console import streams
 
 PROGRAM = "shardmill"
 USAGE = 2  # exit status for wrong usage, the same as argparse's

@@ -22,7 +22,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
 from trainer.data import (
     batch_functions,

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 
 MAX_CACHE_BYTES, MAX_ENTRIES = 16 << 20, 50_000
 

@@ -21,8 +21,8 @@ import tensorflow as tf
 from pipelines.contract import Contract, ContractError, Shard
 from pipelines.contract.tfrecord import FRAMING_BYTES, LENGTH_BYTES
 from pipelines.core import machine
+from pipelines.core.files.urls import is_remote
 from pipelines.core.hashing import Hashed
-from pipelines.core.urls import is_remote
 from trainer.data import digest_cache, mmap_tfrecord
 from trainer.data.digest_cache import Digests
 

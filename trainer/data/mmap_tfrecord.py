@@ -16,7 +16,7 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError, tfrecord
 from pipelines.contract.tfrecord import FOOTER_BYTES, FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 from pipelines.core import machine
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 
 MAX_SHARDS = 512  # each map keeps a file open, and a process may usually open 1,024 files
 

@@ -12,7 +12,7 @@ import json
 import time
 from pathlib import Path
 
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 from trainer.doctor import run_probes
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.doctor.output import page

@@ -10,7 +10,7 @@ from typing import Any
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 from trainer import run_dir
 from trainer.evaluation import mistakes, predictions
 from trainer.evaluation.assessment import Assessment

@@ -18,8 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from pipelines.core import atomic, wildcards
 from pipelines.core.errors import ShardmillError
+from pipelines.core.files import atomic, wildcards
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
 from trainer.models import alignment

@@ -23,7 +23,7 @@ from pipelines.contract import Contract, ledger
 from pipelines.contract.contract import BANDS
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.errors import LedgerError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from trainer.config import TrainerError
 from trainer.data import integrity, mmap_tfrecord
 

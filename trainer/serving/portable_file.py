@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines.core import reading
+from pipelines.core.files import reading
 from pipelines.core.text import first_line
 from trainer.config import TrainerError
 

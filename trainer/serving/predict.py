@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import graph_check
-from pipelines.core.terminal import stderr_held
-from pipelines.core.urls import is_remote
+from pipelines.core.console.terminal import stderr_held
+from pipelines.core.files.urls import is_remote
 from pipelines.images import file_reader
 from pipelines.images.file_reader import Refused
 from pipelines.images.image_spec import ImageSpec

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 from pipelines.core.hashing import Hashed
 from trainer.config import TrainerError
 

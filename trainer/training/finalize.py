@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 from trainer import run_dir
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig
 from trainer.evaluation import evaluate

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 from trainer import run_dir
 from trainer.tasks.classes import Classes
 from trainer.tasks.task import Kept

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipelines.core import members
 from pipelines.core.errors import SourceError
-from pipelines.core.members import Member
+from pipelines.core.files import members
+from pipelines.core.files.members import Member
 from pipelines.core.text import plural
 from pipelines.inputs.tables.table_file import Inside, Row, Table
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
-from pipelines.core import reading
 from pipelines.core.errors import SourceError, TableError
+from pipelines.core.files import reading
 from pipelines.core.text import cut, plural
 from pipelines.inputs.rules import TableSpec
 from pipelines.inputs.tables import delimited_text, text_encoding
@@ -55,7 +55,7 @@ class Inside(NamedTuple):
 
     Attributes:
       key: The image's path below the input.
-      uri: Its address; see `pipelines.core.members`.
+      uri: Its address; see `pipelines.core.files.members`.
     """
 
     key: str

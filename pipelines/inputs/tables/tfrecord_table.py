@@ -14,9 +14,9 @@ from typing import IO, Any, NamedTuple
 
 from pipelines.contract import tf_example, tfrecord
 from pipelines.contract.tf_example import ExampleError, Feature
-from pipelines.core import members, reading
 from pipelines.core.errors import SourceError
-from pipelines.core.members import Member
+from pipelines.core.files import members, reading
+from pipelines.core.files.members import Member
 from pipelines.core.text import plural
 from pipelines.inputs.tables.table_file import Inside, Row, Table
 

@@ -119,7 +119,7 @@ def test_a_detail_of_a_reject_is_cut_wherever_it_is_made():
 
 def test_texts_and_the_terminal_load_neither_tensorflow_nor_beam():
     code = (
-        "import sys, pipelines.core.text, pipelines.core.terminal\n"
+        "import sys, pipelines.core.text, pipelines.core.console.terminal\n"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'tensorflow', 'apache_beam', 'numpy', 'keras'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)

@@ -7,7 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.images import decode, formats, histogram
+from pipelines.images import histogram
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec, luma
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy

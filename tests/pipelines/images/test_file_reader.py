@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.images import decode, file_reader, formats
+from pipelines.images import file_reader
 from pipelines.images.file_reader import Refused
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from tests.support import images as fx

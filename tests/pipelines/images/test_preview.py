@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.images import bounded_header, formats, preview
-from pipelines.images.formats import ImageError
+from pipelines.images import preview
+from pipelines.images.files import bounded_header, formats
+from pipelines.images.files.formats import ImageError
 from pipelines.images.limits import Limits
 from tests.support import images as fx
 

@@ -20,7 +20,8 @@ from apache_beam.portability.api import beam_fn_api_pb2, beam_fn_api_pb2_grpc
 
 from pipelines.beam_workers import external_pool
 from pipelines.cli import main, options
-from pipelines.core import errors, progress
+from pipelines.core import errors
+from pipelines.core.console import progress
 from pipelines.runners import job_server, runner
 
 ROOT = pathlib.Path(__file__).parents[3]

@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.images import formats
-from pipelines.images.formats import ImageError
+from pipelines.images.files import formats
+from pipelines.images.files.formats import ImageError
 from pipelines.images.source_policy import SourcePolicy
 from trainer.serving import format_check
 

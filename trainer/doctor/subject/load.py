@@ -18,7 +18,7 @@ import numpy as np
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core.errors import ConfigError, ShardmillError
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError

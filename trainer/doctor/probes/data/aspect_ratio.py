@@ -11,7 +11,7 @@ import os
 
 import numpy as np
 
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable

@@ -10,8 +10,8 @@ import struct
 import numpy as np
 import pytest
 
-from pipelines.images import file_kinds, formats
-from pipelines.images.formats import ImageError
+from pipelines.images.files import file_kinds, formats
+from pipelines.images.files.formats import ImageError
 
 
 def npy() -> bytes:

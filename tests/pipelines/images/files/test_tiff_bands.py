@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipelines.images import decode, formats, histogram, preview, tiff_bands
-from pipelines.images.formats import ImageError
+from pipelines.images import histogram, preview
+from pipelines.images.files import formats, tiff_bands
+from pipelines.images.files.formats import ImageError
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy, from_notes

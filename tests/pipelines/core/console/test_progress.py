@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from pipelines.core import progress
+from pipelines.core.console import progress
 
 
 @pytest.mark.parametrize(

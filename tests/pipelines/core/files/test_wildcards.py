@@ -7,7 +7,7 @@ import os
 import pytest
 import tensorflow as tf
 
-from pipelines.core import wildcards
+from pipelines.core.files import wildcards
 
 
 @pytest.mark.parametrize("name", ["a[1]", "b*", "c?", "d\\e"])

@@ -9,7 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageCms
 
-from pipelines.images import decode, formats, preview
+from pipelines.images import preview
+from pipelines.images.files import formats
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy, from_notes

@@ -11,8 +11,9 @@ from PIL import Image
 
 from pipelines.config import PrepareConfig
 from pipelines.contract import contract_file
-from pipelines.images import decode, formats
-from pipelines.images.formats import ImageError
+from pipelines.images.files import formats
+from pipelines.images.files.formats import ImageError
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy, from_notes

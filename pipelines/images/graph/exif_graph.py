@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from pipelines.images.exif import LONG, MAX_ENTRIES, MAX_SEGMENTS, SHORT, TAG
+from pipelines.images.files.exif import LONG, MAX_ENTRIES, MAX_SEGMENTS, SHORT, TAG
 
 _WINDOW = 16  # bytes read at one position: a complete TIFF entry, or the start of any segment
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.images import decode, formats
-from pipelines.images.formats import ImageError
+from pipelines.images.files import formats
+from pipelines.images.files.formats import ImageError
+from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy, check_bit_depth, from_notes, stated, value_range

@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from pipelines import storage
-from pipelines.core import atomic
+from pipelines.core.files import atomic
 
 
 @pytest.fixture

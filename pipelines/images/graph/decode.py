@@ -22,11 +22,12 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.core.elements import Header
-from pipelines.images import exif_graph, formats
-from pipelines.images.formats import WEBP_ANIMATION
+from pipelines.images.files import formats
+from pipelines.images.files.formats import WEBP_ANIMATION
+from pipelines.images.graph import exif_graph
+from pipelines.images.graph.resize import crop_to_aspect, filtered, resize, rounded
 from pipelines.images.image_spec import LUMA, ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.images.resize import crop_to_aspect, filtered, resize, rounded
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 from pipelines.workers import memory_limit
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
-from pipelines.core import interrupts
+from pipelines.core.console import interrupts
 
 LOST = 1  # exit status where the output could not be written completely
 

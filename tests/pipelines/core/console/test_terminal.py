@@ -10,11 +10,11 @@ import sys
 
 import pytest
 
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 
 BEGIN = """
 import logging, os, subprocess, sys
-from pipelines.core.terminal import stderr_held
+from pipelines.core.console.terminal import stderr_held
 """
 
 
@@ -114,7 +114,7 @@ def test_without_a_command_nothing_is_printed_and_with_one_nothing_twice():
     """In a new process, in which the root logger has no handler and then one of the user."""
     code = """
 import logging, sys
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 log = logging.getLogger("trainer.training.train")
 log.info("not shown")
 with terminal.log_printed():
@@ -161,7 +161,7 @@ def test_a_line_that_cannot_be_printed_ends_a_training_but_not_a_preparation(mon
 def test_each_line_is_flushed_at_once():
     code = """
 import logging, os
-from pipelines.core import terminal
+from pipelines.core.console import terminal
 with terminal.log_printed():
     logging.getLogger("trainer.x").info("a line")
     os._exit(0)  # nothing that is still in a buffer is written

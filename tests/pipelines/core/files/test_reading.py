@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from pipelines.core import reading
+from pipelines.core.files import reading
 
 
 @pytest.mark.parametrize("limit", [0, 1, reading.PART - 1, reading.PART, 2 * reading.PART, 9 * reading.PART])

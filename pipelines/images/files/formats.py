@@ -30,7 +30,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import IMAGE_FORMATS, Header
-from pipelines.images import bounded_header, color_profile, exif, file_kinds, tiff_bands
+from pipelines.images.files import bounded_header, color_profile, exif, file_kinds, tiff_bands
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 

@@ -15,9 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, features
 
-from pipelines.images import bounded_header, exif, exif_graph, formats, resize
-from pipelines.images import decode as images
-from pipelines.images.formats import ImageError
+from pipelines.images.files import bounded_header, exif, formats
+from pipelines.images.files.formats import ImageError
+from pipelines.images.graph import decode as images
+from pipelines.images.graph import exif_graph, resize
 from pipelines.images.image_spec import ImageSpec
 from tests.support import images as fx
 

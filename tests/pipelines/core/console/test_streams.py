@@ -13,14 +13,14 @@ import pytest
 
 from pipelines import contract
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 DATA = ROOT / "tests/data/format_1/uint8"
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 CLOSINGS = ["<&-", ">&-", "2>&-", "<&- >&-", ">&- 2>&-", "<&- >&- 2>&-"]
 # What a program meets: it opens files, libraries write to the descriptors, children inherit them.
 PROGRAM = """
 import os, subprocess, sys
-from pipelines.core import streams
+from pipelines.core.console import streams
 def program():
     with open(sys.argv[1], "wb") as file:
         os.write(1, b"native"), os.write(2, b"native")
@@ -99,7 +99,7 @@ def test_a_reader_that_is_gone_ends_a_program_without_a_word(command, cut, tmp_p
 
 def test_a_reader_that_ends_in_the_middle_of_much_output(tmp_path):
     program = (
-        "import sys\nfrom pipelines.core import streams\n"
+        "import sys\nfrom pipelines.core.console import streams\n"
         "def program():\n    for i in range(10**6): print('x' * 99)\n    return 0\n"
         "sys.exit(streams.run(program))"
     )
@@ -109,7 +109,8 @@ def test_a_reader_that_ends_in_the_middle_of_much_output(tmp_path):
 
 def test_a_broken_pipe_of_another_kind_stays_a_defect():
     program = (
-        "import sys\nfrom pipelines.core import streams\ndef program(): raise BrokenPipeError(32, 'to a worker')\n"
+        "import sys\nfrom pipelines.core.console import streams\n"
+        "def program(): raise BrokenPipeError(32, 'to a worker')\n"
         "sys.exit(streams.run(program))"
     )
     done = shell("", "-c", program)

@@ -12,13 +12,13 @@ import time
 
 import pytest
 
-from pipelines.core import interrupts
+from pipelines.core.console import interrupts
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 # As Keras does in a few dozen places.
 SWALLOWING = """
 import sys, time
-from pipelines.core import interrupts, streams
+from pipelines.core.console import interrupts, streams
 interrupts.SECONDS = 0.2
 def program():
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 
-from pipelines.core.urls import is_remote
+from pipelines.core.files.urls import is_remote
 
 CHARACTERS = "*?[\\"
 # Until the process ends: a loaded graph names the files of its vocabularies, and an export copies them.
