@@ -35,7 +35,7 @@ from PIL import Image
 from pipelines import contract
 from pipelines.contract import Contract, Normalization, Shard, Split, tf_example
 from pipelines.core.errors import SourceError
-from pipelines.images.files import formats
+from pipelines.images.files import formats, image_error, opening
 from pipelines.inputs.rules import InputSpec
 from pipelines.inputs.tables import manifest
 
@@ -239,7 +239,7 @@ def header_seeds() -> list[bytes]:
     exif = Image.Exif()
     exif[0x0112] = 6
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"):
-        for kind in formats.FORMATS:
+        for kind in opening.FORMATS:
             out = io.BytesIO()
             try:
                 frames = [Image.new(mode, (9, 7), i) for i in range(2)]
@@ -283,7 +283,7 @@ TARGETS: dict[str, tuple[Callable[[], list[bytes]], Callable[..., bytes], Callab
     "contract": (contract_seeds, mutate_json, read_contract, contract.ContractError),
     "manifest": (manifest_seeds, mutate_manifest, read_manifest, SourceError),
     "example": (example_seeds, mutate_bytes, read_example, tf_example.ExampleError),
-    "header": (header_seeds, mutate_bytes, read_header, formats.ImageError),
+    "header": (header_seeds, mutate_bytes, read_header, image_error.ImageError),
 }
 
 if __name__ == "__main__":

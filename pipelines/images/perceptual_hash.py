@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.images import preview
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 

@@ -14,7 +14,7 @@ import numpy as np
 from pipelines import storage
 from pipelines.images import preview
 from pipelines.images.file_reader import Picture, Refused
-from pipelines.images.files import formats
+from pipelines.images.files import formats, image_error, opening
 from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.storage import remote
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 def warm_up() -> None:
     """Prepares this process for images of strangers."""
-    formats.silence_pillow()
+    opening.silence_pillow()
     memory_limit.allow()
 
 
@@ -54,11 +54,11 @@ def picture(path: str, side: int, stretch: bool, policy: SourcePolicy, limits: L
 
 def guarded(read: Callable[[], T], limits: Limits) -> T | Refused:
     """Returns what `read` returns, or why it cannot, within the memory for one image."""
-    formats.allow_pixels(limits.max_pixels)
+    opening.allow_pixels(limits.max_pixels)
     memory_limit.bound(limits.image_memory)
     try:
         return read()
-    except (storage.StorageError, formats.ImageError) as e:
+    except (storage.StorageError, image_error.ImageError) as e:
         return Refused(e.reason, str(e))
     except MemoryError:
         return Refused("out-of-memory", out_of_memory(limits.image_memory))

@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header
-from pipelines.images.files import formats
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files import band_values, formats, opening
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
@@ -42,7 +42,7 @@ def draw(
     """
     if policy.bands:
         header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
-        pixels = formats.band_pixels(data, limits.max_pixels, limits.max_frames, policy)
+        pixels = band_values.band_pixels(data, limits.max_pixels, limits.max_frames, policy)
         whole = Image.fromarray(pixel_forms.shown(pixels))
         return header, _drawn(header._replace(orientation=1), whole, side, background, stretch)
     with _opened(data, limits, policy) as (header, image):
@@ -72,7 +72,7 @@ def plain(data: bytes, side: int, limits: Limits, policy: SourcePolicy = DEFAULT
 @contextlib.contextmanager
 def _opened(data: bytes, limits: Limits, policy: SourcePolicy) -> Iterator[tuple[Header, Image.Image]]:
     """Opens an image for the body, whose errors are an ImageError."""
-    header, image = formats.opened(data, limits.max_pixels, limits.max_frames, policy)
+    header, image = opening.opened(data, limits.max_pixels, limits.max_frames, policy)
     try:
         yield header, image
     except (ImageError, MemoryError):

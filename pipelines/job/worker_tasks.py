@@ -19,7 +19,7 @@ from pipelines.core.console import terminal
 from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import histogram, perceptual_hash
-from pipelines.images.files import formats
+from pipelines.images.files import formats, image_error, opening
 from pipelines.images.graph import decode
 from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.images.source_policy import SourcePolicy
@@ -34,7 +34,7 @@ from pipelines.workers import memory_limit
 def warm_up() -> None:
     """Prepares this process before the first image arrives."""
     decode.warm_up()
-    formats.silence_pillow()
+    opening.silence_pillow()
     memory_limit.allow()
 
 
@@ -53,7 +53,7 @@ def fingerprint(source: Source, limits: Limits, policy: SourcePolicy, look: bool
         digest = hashlib.sha256(data).hexdigest()
         header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
         code = perceptual_hash.perceptual_hash(data, limits, policy) if look else b""
-    except (storage.StorageError, formats.ImageError) as e:
+    except (storage.StorageError, image_error.ImageError) as e:
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
     except MemoryError:
         detail = out_of_memory(limits.image_memory)
@@ -129,7 +129,7 @@ def _bound(source: Source | Ref, limits: Limits) -> None:
     """
     if storage.is_remote(source.uri):
         remote.connect(source.uri)
-    formats.allow_pixels(limits.max_pixels)
+    opening.allow_pixels(limits.max_pixels)
     memory_limit.bound(limits.image_memory)
 
 

@@ -22,7 +22,7 @@ from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import augment, preview
-from pipelines.images.files import formats
+from pipelines.images.files import formats, image_error
 from pipelines.images.graph import decode
 from pipelines.images.limits import out_of_memory, unexpected
 from pipelines.records.record_spec import RecordSpec
@@ -68,7 +68,7 @@ def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Deco
             header = formats.read_header(data, limits.max_pixels, limits.max_frames, spec.image.source)
         pixels = decode.decoded(data, header, spec.image, limits)
         extremes = decode.extremes(data, header, limits, spec.image.source) if measured else None
-    except (storage.StorageError, formats.ImageError) as e:
+    except (storage.StorageError, image_error.ImageError) as e:
         return rejected(e.reason, str(e))
     except MemoryError:
         return rejected("out-of-memory", out_of_memory(limits.image_memory))

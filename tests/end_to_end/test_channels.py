@@ -16,7 +16,7 @@ from pipelines.cli import main
 from pipelines.config import PrepareConfig
 from pipelines.core.errors import ConfigError, NothingUsableError
 from pipelines.dataset import contact_sheet, like, verify
-from pipelines.images.files import formats
+from pipelines.images.files import band_values, formats
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import prepare
 from tests.support import images as fx
@@ -250,7 +250,7 @@ def test_bands_are_stored_and_the_graph_agrees(bands, tmp_path, chosen, encoding
     assert "<figcaption>Band 4</figcaption>" in page
     assert "pixel_band_4" in (out / "stats/train.pbtxt").read_text()
     [shown] = contact_sheet.load_sources([found[0][0]], policy)
-    levels = formats.band_pixels(pathlib.Path(found[0][0]).read_bytes(), 1000, 1, policy)
+    levels = band_values.band_pixels(pathlib.Path(found[0][0]).read_bytes(), 1000, 1, policy)
     np.testing.assert_array_equal(np.asarray(shown)[..., 0], levels[..., 0])
     assert like.inherited({"like": str(out)})["bands"] == chosen
 

@@ -22,8 +22,8 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.core.elements import Header
-from pipelines.images.files import formats
-from pipelines.images.files.formats import WEBP_ANIMATION
+from pipelines.images.files import band_values, formats, image_error
+from pipelines.images.files.opening import WEBP_ANIMATION
 from pipelines.images.graph import exif_graph
 from pipelines.images.graph.resize import crop_to_aspect, filtered, resize, rounded
 from pipelines.images.image_spec import LUMA, ImageSpec
@@ -94,7 +94,7 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     try:
         with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
             if spec.source.bands:
-                pixels = formats.band_pixels(data, limits.max_pixels, limits.max_frames, spec.source)
+                pixels = band_values.band_pixels(data, limits.max_pixels, limits.max_frames, spec.source)
                 return _finisher(spec)(tf.constant(pixels))
             if header.in_graph:
                 return decoder(header, spec)(tf.constant(data))
@@ -105,7 +105,7 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     except tf.errors.ResourceExhaustedError as e:
         raise MemoryError from e
     except tf.errors.OpError as e:
-        raise formats.ImageError("undecodable", _first_sentence(e)) from e
+        raise image_error.ImageError("undecodable", _first_sentence(e)) from e
 
 
 def extremes(data: bytes, header: Header, limits: Limits, policy: SourcePolicy = DEFAULT) -> tuple[float, float] | None:
@@ -127,7 +127,7 @@ def extremes(data: bytes, header: Header, limits: Limits, policy: SourcePolicy =
         except tf.errors.ResourceExhaustedError as e:
             raise MemoryError from e
         except tf.errors.OpError as e:
-            raise formats.ImageError("undecodable", _first_sentence(e)) from e
+            raise image_error.ImageError("undecodable", _first_sentence(e)) from e
     colors = values[..., : values.shape[-1] - (values.shape[-1] + 1) % 2]  # 2 and 4 channels end with alpha
     return float(colors.min()), float(colors.max())
 

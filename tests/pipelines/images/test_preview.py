@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines.images import preview
 from pipelines.images.files import bounded_header, formats
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.limits import Limits
 from tests.support import images as fx
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.images.files import formats
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.source_policy import SourcePolicy
 from trainer.serving import format_check
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.images.files import formats
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files import deep_pixels, formats
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
@@ -123,7 +123,7 @@ def test_deep_pixels_are_stretched_in_bands_alike(monkeypatch):
     values = np.random.default_rng(0).integers(0, 5000, (23, 7), dtype=np.uint16)
     data = fx.encode(values, "TIFF")
     whole = read(data, TWELVE)
-    monkeypatch.setattr(formats, "_BAND", 3 * 7)
+    monkeypatch.setattr(deep_pixels, "STRIP", 3 * 7)
 
     np.testing.assert_array_equal(read(data, TWELVE), whole)
     assert ends(data) == (values.min(), values.max())

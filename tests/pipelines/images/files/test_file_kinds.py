@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from pipelines.images.files import file_kinds, formats
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files.image_error import ImageError
 
 
 def npy() -> bytes:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.images import histogram, preview
-from pipelines.images.files import formats, tiff_bands
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files import band_values, formats, tiff_bands
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
@@ -144,7 +144,7 @@ def test_without_the_option_many_bands_name_it():
 
 
 def test_interleaved_bands_count_as_pixels(monkeypatch):
-    monkeypatch.setattr(formats, "MAX_PIXELS", 100)
+    monkeypatch.setattr(band_values, "MOST_SAMPLES", 100)
     data = tiff(values(13))
     with pytest.raises(ImageError, match="with 13 bands is more than the allowed") as error:
         formats.read_header(data, 100, policy=SourcePolicy(bands=(1,)))
@@ -174,6 +174,6 @@ def test_damage_is_a_reject_or_pixels(data):
     damage = data.draw(st.binary(min_size=1, max_size=4))
     broken = whole[:position] + damage + whole[position + len(damage) :]
     with contextlib.suppress(ImageError):
-        got = formats.band_pixels(broken, 10_000, 10, SourcePolicy(bands=(3, 1)))
+        got = band_values.band_pixels(broken, 10_000, 10, SourcePolicy(bands=(3, 1)))
         assert got.dtype == np.uint8
     assert isinstance(tiff_bands.number(broken), int)

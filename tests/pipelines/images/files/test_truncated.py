@@ -11,8 +11,8 @@ from PIL import Image
 
 from pipelines.config import PrepareConfig
 from pipelines.contract import contract_file
-from pipelines.images.files import formats
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files import formats, opening
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
@@ -43,16 +43,16 @@ def read(data, policy=FILL):
 @pytest.mark.parametrize("exif", [False, True])
 def test_what_is_cut_off(progressive, exif):
     whole = jpeg(progressive, exif)
-    assert not formats.is_cut_off(whole)
-    assert not formats.is_cut_off(whole + b"\0" * 50)  # what follows the end does no harm
-    assert all(formats.is_cut_off(whole[:-n]) for n in (1, 2, 4, 150))
+    assert not opening.is_cut_off(whole)
+    assert not opening.is_cut_off(whole + b"\0" * 50)  # what follows the end does no harm
+    assert all(opening.is_cut_off(whole[:-n]) for n in (1, 2, 4, 150))
 
 
 def test_only_a_jpeg_is_asked():
     file = io.BytesIO()
     Image.new("RGB", (9, 9)).save(file, "PNG")
-    assert not formats.is_cut_off(file.getvalue()[:-20])
-    assert not formats.is_cut_off(b"\xff\xda")
+    assert not opening.is_cut_off(file.getvalue()[:-20])
+    assert not opening.is_cut_off(b"\xff\xda")
 
 
 def test_a_whole_jpeg_is_read_as_ever():

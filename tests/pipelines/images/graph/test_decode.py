@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image, features
 
-from pipelines.images.files import bounded_header, exif, formats
-from pipelines.images.files.formats import ImageError
+from pipelines.images.files import bounded_header, deep_pixels, exif, formats, opening
+from pipelines.images.files.image_error import ImageError
 from pipelines.images.graph import decode as images
 from pipelines.images.graph import exif_graph, resize
 from pipelines.images.image_spec import ImageSpec
@@ -514,7 +514,7 @@ def test_heic_whatever_its_name():
 
 
 def test_heic_without_its_library_says_what_is_missing(monkeypatch):
-    monkeypatch.setattr(formats, "_reads_heif", lambda: False)
+    monkeypatch.setattr(opening, "_reads_heif", lambda: False)
     with pytest.raises(ImageError, match=r"needs pillow-heif: pip install 'shardmill\[heif\]'"):
         formats.read_header(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(60))
 
@@ -637,7 +637,7 @@ def test_the_limit_is_inclusive_and_ours_not_pillows(monkeypatch):
         formats.read_header(huge_png(100, 100), 10_000)
     assert Image.MAX_IMAGE_PIXELS == 1000  # a library function changes no limit of the process
 
-    formats.allow_pixels(10_000)
+    opening.allow_pixels(10_000)
     header = formats.read_header(huge_png(100, 100), 10_000)
 
     assert (header.width, header.height) == (100, 100)
@@ -836,7 +836,7 @@ def test_bands_change_no_pixel(kind, monkeypatch):
 
 def test_deep_gray_is_divided_in_bands_alike(monkeypatch):
     levels = np.random.default_rng(2).integers(0, 65536, (9, 5), dtype=np.uint16)
-    monkeypatch.setattr(formats, "_BAND", 10)
+    monkeypatch.setattr(deep_pixels, "STRIP", 10)
     got = pixels_of(fx.encode(levels, "TIFF"), ImageSpec(9, 5), traced=False)
     np.testing.assert_array_equal(got[..., 0], np.rint(levels / 257))
 
