@@ -101,7 +101,7 @@ def find(directory: str, path: str = "") -> Drift:
     contract = contracts.load(directory, storage.reading_text)
     settings, read_as = _settings(directory)
     spec = _input_spec(settings, read_as, path)
-    was = dataclasses.replace(spec, path=settings.get("input") or spec.path, table=_table(settings))
+    was = dataclasses.replace(spec, path=settings.get("input") or spec.path, table=_resolved(_table(settings)))
     known = _known(directory, contract, _base(was))
     progress.begin("comparing", len(known))
     base = _base(spec)
@@ -232,7 +232,7 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) 
         include=_texts(settings.get("include", [])),
         exclude=_texts(settings.get("exclude", [])),
         allow_outside=settings.get("allow_outside", False),
-        table=_moved(_table(settings), settings.get("input", ""), path),
+        table=_resolved(_moved(_table(settings), settings.get("input", ""), path)),
         classes=classes.from_json(settings.get("classes")),
         split_lists=_lists(settings, source),
         read_as=read_as if not record_files.is_table(source) else None,
@@ -262,6 +262,13 @@ def _moved(table: TableSpec, old: str, new: str) -> TableSpec:
         return table
     rest = table.image_root[len(folder) :].strip("/")
     return dataclasses.replace(table, image_root=posixpath.join(posixpath.dirname(new) or ".", rest))
+
+
+def _resolved(table: TableSpec) -> TableSpec:
+    """Returns how a table is read, with the complete path of its images' folder."""
+    if not table.image_root or storage.is_remote(table.image_root):
+        return table
+    return dataclasses.replace(table, image_root=os.path.abspath(table.image_root))
 
 
 def _table(settings: Mapping[str, Any]) -> TableSpec:

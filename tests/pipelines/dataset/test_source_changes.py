@@ -204,3 +204,17 @@ def test_a_table_with_an_image_root_that_was_moved_with_its_images(tmp_path):
 
     assert [(c.kind, c.input) for c in found.changes] == [("changed", "b.jpg")]
     assert found.compared == 2
+
+
+def test_a_relative_image_root_is_the_one_that_prepare_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "img").mkdir()
+    for name in "ab":
+        (tmp_path / f"img/{name}.jpg").write_text(name)
+    (tmp_path / "m.csv").write_text("path,label\na.jpg,cat\nb.jpg,cat\n")
+    out = manifest_dataset(tmp_path, [("img/a.jpg", "cat"), ("img/b.jpg", "cat")], [])  # with complete paths
+    settings = {"input": "m.csv", "image_root": "img/"}
+    (out / "stats/summary.json").write_text(json.dumps({"settings": settings}))
+
+    assert source_changes.find(str(out)) == source_changes.Drift([], 2, 0)
+    assert source_changes.find(str(out), str(tmp_path / "m.csv")).changes == []
