@@ -12,7 +12,6 @@ from pipelines.inputs import classes as class_files
 from pipelines.inputs.classes import Classes
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_PATTERN
-from pipelines.inputs.tables import record_files
 from pipelines.options import option_syntax
 from pipelines.options.config_fields import Syntax, option
 from pipelines.storage import remote
@@ -58,7 +57,7 @@ class InputOptions:
         (),
         "text files that list the images of the splits, such as train=meta/train.txt,test=meta/test.txt, with a path "
         "in each line; images that no list names are left aside; the files are relative to the current folder, or else "
-        "to the input",
+        "to the input or the folder of a table",
         syntax=option_syntax.NAMED, metavar="SPLIT=FILE,…", unset="no lists", group=READING,
     )  # fmt: skip
     label_from: str = option(
@@ -162,7 +161,5 @@ def check(config: InputOptions) -> None:
     for split, _ in config.split_lists:
         if not re.fullmatch(SPLIT_PATTERN, split):
             raise ConfigError(f"--split-lists: a split's name should be letters, digits and _. Received: {split!r}.")
-    if config.split_lists and record_files.is_table(config.input):
-        raise ConfigError("--split-lists is for folders of images. A table states splits in a column: --split-column.")
     if config.split_names and config.layout != "auto":
         raise ConfigError(f"--split-names already says what the folders are. Leave out --layout {config.layout}.")

@@ -78,11 +78,12 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
     def _lists(self) -> tuple[tuple[str, str], ...]:
         """Returns (file, split) of each list.
 
-        A file is looked for in the current folder, and then in the input.
+        A file is looked for in the current folder, and then in the input or in the folder of a table.
         """
         found = []
+        folder = os.path.dirname(self.input) if os.path.isfile(self.input) else self.input
         for split, file in self.split_lists:
-            inside = os.path.join(self.input, file)
+            inside = os.path.join(folder, file)
             if not remote.is_remote(file):
                 file = os.path.abspath(inside if not os.path.exists(file) and os.path.exists(inside) else file)
             found.append((file, SPLIT_NAMES.get(split.lower(), split)))

@@ -54,7 +54,10 @@ def told(names: Sequence[str]) -> str:
 
 def _are_numbered(labels: Sequence[str]) -> bool:
     chunks = [_CHUNKS.split(label, maxsplit=1) for label in labels]
-    return all(len(parts) == 3 for parts in chunks) and len({parts[0] for parts in chunks}) == 1
+    if not all(len(parts) == 3 for parts in chunks) or len({parts[0] for parts in chunks}) != 1:
+        return False
+    # Digits in codes, such as the /m/01g317 of Open Images, count nothing.
+    return not any(len(parts[1]) > 1 and parts[1][0] == "0" and parts[2][:1].isalpha() for parts in chunks)
 
 
 def _chunks(label: str) -> list[tuple[int, str]]:

@@ -25,7 +25,7 @@ from pipelines.core.errors import SourceError
 from pipelines.core.files import members, reading
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
-from pipelines.inputs import classes, folders, listing
+from pipelines.inputs import classes, listing, path_patterns
 from pipelines.inputs.layouts.layout import Aside, Layout, check_label_from
 from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec
 from pipelines.inputs.tables import manifest_paths, record_files
@@ -213,7 +213,7 @@ def _base(spec: InputSpec) -> str:
     if record_files.is_table(path):
         folder = manifest_paths.folder(path, spec.table)
         return folder.rstrip("/") if storage.is_remote(folder) else posixpath.normpath(folder) if folder else ""
-    return folders.glob_base(path) if listing.is_glob(path) else path.rstrip("/")
+    return path_patterns.base(path) if listing.is_glob(path) else path.rstrip("/")
 
 
 def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) -> InputSpec:

@@ -187,7 +187,7 @@ def list_glob(pattern: str, allow_outside: bool) -> Iterator[Source | Rejected]:
     Raises:
       SourceError: The glob matches no file, or as `walk.walk`.
     """
-    fixed = glob_base(pattern)
+    fixed = path_patterns.base(pattern)
     if storage.is_remote(pattern):
         rest = pattern[len(fixed) + 1 :]
         names = rest.split("/")
@@ -217,8 +217,3 @@ def list_glob(pattern: str, allow_outside: bool) -> Iterator[Source | Rejected]:
             yield Source(key, uri, label, "", "", 1.0)
     if empty:
         raise SourceError(f"--input {pattern!r} matches no file.")
-
-
-def glob_base(pattern: str) -> str:
-    """Returns the folder above the first name that contains *, ? or [."""
-    return pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]

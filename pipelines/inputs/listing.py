@@ -21,11 +21,11 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import classes, containers, folders, walk, webdataset
+from pipelines.inputs import classes, containers, folders, path_patterns, walk, webdataset
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 from pipelines.inputs.split_lists import SplitLists
-from pipelines.inputs.tables import manifest, manifest_paths, path_hints, record_files
+from pipelines.inputs.tables import manifest, manifest_paths, path_hints, record_files, several_tables
 from pipelines.tasks.kinds import KINDS
 
 LOOKED_AT = 1000  # inputs that are checked before anything heavy is imported
@@ -64,7 +64,8 @@ def _labelled(spec: InputSpec) -> Iterator[Source | Rejected]:
     Raises:
       SourceError: As `list_sources`.
     """
-    if record_files.is_table(spec.path):
+    is_table = record_files.is_table(spec.path)
+    if is_table:
         found = manifest.list_rows(spec)
     elif ending := webdataset.label_of(spec):
         found = webdataset.list_samples(spec, ending)
@@ -77,6 +78,11 @@ def _labelled(spec: InputSpec) -> Iterator[Source | Rejected]:
     for item in found:
         empty = empty and isinstance(item, Rejected) and item.reason == walk.EMPTY
         if lists is not None and isinstance(item, Source):
+            if item.split and is_table:
+                raise SourceError(
+                    f"The table states the split {item.split!r} of {item.key!r}, and --split-lists gives it another "
+                    "way. Add --split-column none to take the lists, or leave them out."
+                )
             item = lists.assign(item)
         if isinstance(item, Source) and not is_label(item.label):
             yield Rejected(item.uri, repr(item.label), "", "", "list", "bad-label",
@@ -114,7 +120,7 @@ def bounds(spec: InputSpec) -> str:
     if is_manifest(path):
         folder = manifest_paths.folder(path, spec.table)
     elif is_glob(path):
-        folder = folders.glob_base(path) or ("/" if path.startswith("/") else "")
+        folder = path_patterns.base(path) or ("/" if path.startswith("/") else "")
     else:
         folder = path
     return "" if storage.is_remote(folder) else os.path.abspath(folder or ".")
@@ -180,7 +186,8 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
     elif is_glob(path) and not is_table:
         pass
     elif is_table:
-        if is_manifest(path) and not record_files.find(path) and not os.path.isfile(path):
+        is_there = os.path.isfile(path) or several_tables.is_pattern(path)
+        if is_manifest(path) and not record_files.find(path) and not is_there:
             raise SourceError(
                 f"No manifest {path!r}: expected a table of paths and labels: CSV, TSV, JSONL or Parquet."
             )
@@ -194,8 +201,9 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
     if is_table:
         sentence, items, paths = manifest.look(spec, LOOKED_AT)
         if not storage.is_remote(path):
-            _check_first(spec, items, paths)
-        return Reading(spec, (sentence,))
+            _check_first(spec, list_sources(spec) if spec.split_lists else items, paths)
+        lists = (SplitLists(spec.split_lists).describe(),) if spec.split_lists else ()
+        return Reading(spec, (sentence, *lists))
     told: tuple[str, ...] = ()
     lost: dict[str, str] = {}
     images: dict[str, int] = {}
@@ -230,7 +238,7 @@ def _check_remote(path: str) -> None:
             raise SourceError(
                 f"No manifest {path!r}: expected a table of paths and labels: CSV, TSV, JSONL or Parquet."
             )
-    elif storage.is_empty(folders.glob_base(path) if is_glob(path) else path):
+    elif storage.is_empty(path_patterns.base(path) if is_glob(path) else path):
         raise SourceError(
             f"--input should be a folder of class folders, a manifest ({', '.join(MANIFEST_SUFFIXES)}) or a glob. "
             f"There is nothing below {path!r}."

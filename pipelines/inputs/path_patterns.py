@@ -24,6 +24,16 @@ def expanded(pattern: str) -> list[str]:
     return [path for name in names for path in expanded(pattern[: found.start()] + name + pattern[found.end() :])]
 
 
+def base(pattern: str) -> str:
+    """Returns the folder above the first name that contains *, ? or [.
+
+    Example:
+      >>> base("photos/*/a.csv")
+      'photos'
+    """
+    return pattern[: min(pattern.index(c) for c in "*?[" if c in pattern)].rpartition("/")[0]
+
+
 def matches(pattern: Sequence[str], names: Sequence[str], folder: bool = False) -> bool:
     """Tells whether the names of a path match the names of a pattern.
 

@@ -348,9 +348,11 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
     if summary.conflicting_groups:
         conflict = summary.duplicates[0]
         gone = " None of them is kept." if config.duplicates == "drop" else ""
+        one = KINDS[plan.task].is_one_class
+        what = "more than one label: at least one label of each is wrong." if one else "several answers in the input."
         yield (
-            f"{summary.conflicting_groups} pictures have more than one label: at least one label of each is "
-            f"wrong.{gone} The report names them; the first is {members.readable(conflict.members[0][0])}."
+            f"{plural(summary.conflicting_groups, 'picture')} with {what}{gone} The report names them; the first is "
+            f"{members.readable(conflict.members[0][0])}."
         )
     if summary.straddling_groups and config.duplicates != "drop":
         yield (

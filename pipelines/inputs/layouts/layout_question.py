@@ -29,7 +29,25 @@ def ask(path: str, what: str, choices: Sequence[str], tree: Folder | None = None
     ways = " ".join(f"({'abcdefgh'[i]}) {choice};" for i, choice in enumerate(choices))
     tables = [] if tree is None else [posixpath.join(f.path, name) for f in tree.tree() for name in f.tables]
     hint = f" Tables that are there: {listed(tables, 3)}." if tables else ""
+    if pattern := _pattern_of(tables):
+        hint += f" Several are read as one by a pattern: --input {shlex.quote(posixpath.join(path, pattern))}."
     return LayoutError(f"How to read {path!r} is not plain. {what} Choose: {ways[:-1]}.{hint}")
+
+
+def _pattern_of(tables: Iterable[str]) -> str:
+    """Returns the pattern of equally named tables in several folders, or "".
+
+    Example:
+      >>> _pattern_of(["train/_classes.csv", "valid/_classes.csv", "all.csv"])
+      '*/_classes.csv'
+    """
+    places: dict[tuple[str, str], int] = {}
+    for table in tables:
+        folder, name = posixpath.split(table)
+        if folder:
+            place = posixpath.join(posixpath.dirname(folder), "*")
+            places[place, name] = places.get((place, name), 0) + 1
+    return next((posixpath.join(*place) for place, count in places.items() if count > 1), "")
 
 
 def told(folder: Folder) -> str:

@@ -25,6 +25,7 @@ NO_SEPARATOR, BLANK = "none", "space"  # values of --label-separator
 _NAMED = 8
 _YES, _NO = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no")
 _NEGATIVE = ("-1", "-1.0")
+_CONFIDENCES = frozenset({"confidence", "is_present", "present", "verified"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +105,7 @@ def find(table: Table, spec: TableSpec, columns: Mapping[str, int], path: str) -
         names = _names(table, indices, path)
         return _Numbers(indices, names, f"the {'number' if len(names) == 1 else 'numbers'} {_quoted(names)} as target")
     if "label" in columns and not spec.label_columns:
-        return _in_one_column(table, columns["label"], spec, path)
+        return _in_one_column(table, columns, spec, path)
     if spec.label_columns:
         indices = table_columns.named(table.columns, "--label-columns", spec.label_columns, path)
     else:
@@ -112,8 +113,9 @@ def find(table: Table, spec: TableSpec, columns: Mapping[str, int], path: str) -
     if len(indices) < 2 and not spec.label_columns:
         raise TableError(table_columns.no_label(table, columns["path"], path))
     names = _names(table, indices, path)
-    told = f"{plural(len(names), 'label')} from columns of 1 and 0: {_quoted(names)}"
-    return _Flags(indices, names, told, _no(table, indices, names, path))
+    no = _no(table, indices, names, path)
+    told = f"{plural(len(names), 'label')} from columns of 1 and {no[0]}: {_quoted(names)}"
+    return _Flags(indices, names, told, no)
 
 
 def _names(table: Table, indices: Sequence[int], path: str) -> tuple[str, ...]:
@@ -154,12 +156,39 @@ def _no(table: Table, indices: Sequence[int], names: Sequence[str], path: str) -
     return _NEGATIVE
 
 
-def _in_one_column(table: Table, index: int, spec: TableSpec, path: str) -> AnswerCells:
+def _in_one_column(table: Table, columns: Mapping[str, int], spec: TableSpec, path: str) -> AnswerCells:
+    index = columns["label"]
     heading = table.columns[index]
     separator = _separator(table, index, spec.label_separator, path)
     sign = "a blank" if separator == " " else repr(separator)
     told = f"{heading!r} as labels" + (f", separated by {sign}" if separator else "")
+    if spec.label_separator and separator and not _occurs(table, index, separator):
+        told += ", which stands in no cell,"
+    told += _doubtful(table, columns)
     return _OneColumn((index,), (heading,), told, separator)
+
+
+def _occurs(table: Table, index: int, separator: str) -> bool:
+    rows = itertools.islice(table.rows((index,)), ROWS_SEEN)
+    return any(isinstance(row.cells[0], str) and separator in row.cells[0] for row in rows)
+
+
+def _doubtful(table: Table, columns: Mapping[str, int]) -> str:
+    """Returns words about rows that may say that a label is absent, or "".
+
+    Open Images has a column Confidence for that, with 0 where people saw that it has not.
+    """
+    found = [i for i, name in enumerate(table.columns) if name.strip().lower() in _CONFIDENCES]
+    if not found or found[0] in columns.values():
+        return ""
+    rows = itertools.islice(table.rows(found[:1]), ROWS_SEEN)
+    zeros = sum(str(row.cells[0]).strip() in ("0", "0.0") for row in rows)
+    if not zeros:
+        return ""
+    return (
+        f" (0 stands as {table.columns[found[0]]!r} in {plural(zeros, 'row')}, and the labels of such rows are read "
+        "like the others: if 0 says that an image has not the label, take these rows out)"
+    )
 
 
 def _separator(table: Table, index: int, wanted: str, path: str) -> str:

@@ -8,6 +8,7 @@ Files that hold the images themselves are read as such a table, too.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import heapq
 import itertools
@@ -31,10 +32,12 @@ from pipelines.inputs.tables import (
     manifest_paths,
     path_hints,
     record_files,
+    several_tables,
     table_columns,
     table_file,
 )
 from pipelines.inputs.tables.answer_cells import AnswerCells
+from pipelines.inputs.tables.several_tables import Place
 from pipelines.inputs.tables.table_columns import ROLES
 from pipelines.inputs.tables.table_file import Inside, Table
 from pipelines.tasks import multi_label
@@ -53,11 +56,18 @@ class Row(NamedTuple):
       number: Its number, from 1.
       values: Role of `table_columns.ROLES` -> value.
       why: "" for a good row, or a part of a sentence that says what is wrong with it.
+      place: Of which of several tables it is.
     """
 
     number: int
     values: Mapping[str, Any]
     why: str = ""
+    place: Place | None = None
+
+    @property
+    def name(self) -> str:
+        """Returns what messages call the row."""
+        return f"Row {self.number}" if self.place is None else f"Row {self.number} of {self.place.below!r}"
 
 
 class Manifest(NamedTuple):
@@ -65,15 +75,19 @@ class Manifest(NamedTuple):
 
     Attributes:
       told: A sentence about its form and its columns, without the number of rows and the full stop.
+      columns: The part of it that is about the columns.
       label: The heading of its labels.
       rows: Its rows, which are read when they are asked for.
       adds_up: Whether the labels of several rows of an image add up.
+      has_splits: Whether a column has the splits.
     """
 
     told: str
+    columns: str
     label: str
     rows: Iterator[Row]
     adds_up: bool = False
+    has_splits: bool = False
 
 
 def open_table(spec: InputSpec) -> tuple[Manifest, int]:
@@ -88,8 +102,33 @@ def open_table(spec: InputSpec) -> tuple[Manifest, int]:
     """
     if files := record_files.find(spec.path, spec.include, spec.exclude):
         return _opened(record_files.table(spec.path, files), spec), sum(os.path.getsize(file) for file in files)
+    if several_tables.is_pattern(spec.path):
+        return _open_several(spec)
     data = table_file.load(spec.path)
     return parse(data, spec), len(data)
+
+
+def _open_several(spec: InputSpec) -> tuple[Manifest, int]:
+    """Opens the tables of a pattern as one."""
+    places, size = several_tables.find(spec.path), 0
+    tables, manifests = [], []
+    for place in places:
+        data = table_file.load(place.path)
+        size += len(data)
+        tables.append(table_file.parse(place.path, data, spec.table, table_columns.KNOWN))
+        manifests.append(_opened(tables[-1], dataclasses.replace(spec, path=place.path)))
+    several_tables.check_alike(tables, places)
+    first = manifests[0]
+    takes_splits = bool(places[0].split) and not first.has_splits and spec.table.split_column != table_columns.NONE
+    said = several_tables.describe(spec.path, tables[0], places, takes_splits)
+
+    def rows() -> Iterator[Row]:
+        for place, manifest in zip(places, manifests, strict=True):
+            for row in manifest.rows:
+                values = {**row.values, "split": place.split} if takes_splits else row.values
+                yield row._replace(values=values, place=place)
+
+    return first._replace(told=f"{said}, {first.columns}", rows=rows()), size
 
 
 def parse(data: bytes, spec: InputSpec) -> Manifest:
@@ -115,7 +154,8 @@ def _opened(table: Table, spec: InputSpec) -> Manifest:
         found = _answered(table, columns, answer)
     told = f"Reads {utf8_text(spec.path)!r} as {table.form}, {described}"
     label = table.columns[columns["label"]] if answer is None else ""
-    return Manifest(told, label, found, answer is not None and answer.adds_up)
+    adds_up = answer is not None and answer.adds_up
+    return Manifest(told, described, label, found, adds_up, "split" in columns)
 
 
 def _answered(table: Table, columns: Mapping[str, int], answer: AnswerCells) -> Iterator[Row]:
@@ -180,7 +220,9 @@ def paths(spec: InputSpec) -> Iterator[str]:
     for row in open_table(spec)[0].rows:
         path = _text(row.values["path"])
         if path:
-            yield manifest_paths.written(path, spec.table)
+            path = manifest_paths.written(path, spec.table)
+            is_below = row.place is not None and not spec.table.image_root
+            yield manifest_paths.resolve(path, row.place.folder) if is_below and row.place else path
 
 
 def _paths(rows: Iterable[Row]) -> list[str]:
@@ -217,11 +259,11 @@ def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> I
     first: dict[str, int] = {}  # key -> index of its first row
     others: dict[str, set[tuple[Any, ...]]] = {}  # key -> the values of its rows, if they differ
     parsed: list[Source | Rejected] = []
-    numbers: list[int] = []
+    names_of_rows: list[str] = []
     for index, row in enumerate(rows):
         item = _parse_row(row, spec, base, folders, names)
         parsed.append(item)
-        numbers.append(row.number)
+        names_of_rows.append(row.name)
         if isinstance(item, Source):
             earlier = parsed[first.setdefault(item.key, index)]
             if adds_up and isinstance(earlier, Source) and earlier[3:] == item[3:]:
@@ -231,15 +273,15 @@ def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> I
                 others.setdefault(item.key, {earlier[2:]}).add(item[2:])  # type: ignore[index]
     # Made once for each path: a path may stand in every row.
     told = {key: _contradiction(values) for key, values in others.items()}
-    for index, (number, item) in enumerate(zip(numbers, parsed, strict=True)):
+    for index, (name, item) in enumerate(zip(names_of_rows, parsed, strict=True)):
         if isinstance(item, Rejected):
             yield item
         elif item.key in told:
-            yield reject(item.uri, "contradictory-rows", f"Row {number}: {told[item.key]}", item.label)
+            yield reject(item.uri, "contradictory-rows", f"{name}: {told[item.key]}", item.label)
         elif first[item.key] != index:
             if adds_up:
                 continue
-            yield reject(item.uri, "repeated-row", f"Row {number} repeats an earlier one.", item.label)
+            yield reject(item.uri, "repeated-row", f"{name} repeats an earlier one.", item.label)
         else:
             yield item
 
@@ -264,20 +306,22 @@ def _parse_row(
       folders: Tells which paths leave this folder; None: they may.
       names: Finds images by their names; None: the paths are as the rows have them.
     """
-    number = row.number
+    name = row.name
     place = row.values.get("path")
     if isinstance(place, Inside) and not row.why and row.values["label"] is None:
-        return reject(place.uri, "no-label", f"Row {number} has no label, or a number that no class has.")
+        return reject(place.uri, "no-label", f"{name} has no label, or a number that no class has.")
     values = {column: _text(row.values.get(column)) for column in ROLES}
     if isinstance(place, Inside):
         values["path"] = path = place.key
     else:
         path = manifest_paths.written(values["path"] or "", spec.table)
+        if path and row.place is not None and not spec.table.image_root:
+            path = manifest_paths.resolve(path, row.place.folder)
     label, split = "" if row.why else values["label"] or "", (values["split"] or "").lower()
 
     def bad(expected: str) -> Rejected:
-        named = cut(path or f"row {number}", MAX_TEXT)
-        return reject(named, "bad-row", f"Row {number} {expected}", cut(label, MAX_TEXT))
+        named = cut(path or f"r{name[1:]}", MAX_TEXT)
+        return reject(named, "bad-row", f"{name} {expected}", cut(label, MAX_TEXT))
 
     if row.why:
         return bad(f"{row.why}.")
@@ -311,7 +355,7 @@ def _parse_row(
         return reject(
             path,
             "outside-input",
-            f"Row {number} leads out of the folder of the images, {utf8_text(base) or '.'!r}. --allow-outside permits "
+            f"{name} leads out of the folder of the images, {utf8_text(base) or '.'!r}. --allow-outside permits "
             "it, --image-root names another folder, and --path-prefix OLD=NEW replaces the beginning of paths.",
             label,
         )

@@ -6,12 +6,16 @@ import os
 import posixpath
 
 from pipelines import storage
+from pipelines.inputs import path_patterns
 from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
+from pipelines.inputs.tables import several_tables
 
 
 def folder(path: str, spec: TableSpec) -> str:
     """Returns the folder in which the relative paths of a manifest begin."""
-    return (spec.image_root.rstrip("/") or "/") if spec.image_root else posixpath.dirname(path)
+    if spec.image_root:
+        return spec.image_root.rstrip("/") or "/"
+    return path_patterns.base(path) if several_tables.is_pattern(path) else posixpath.dirname(path)
 
 
 def written(path: str, spec: TableSpec) -> str:

@@ -12,14 +12,14 @@ import itertools
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.core.errors import SourceError, TableError
 from pipelines.core.files import reading
 from pipelines.core.text import cut, plural
-from pipelines.inputs.rules import TableSpec
+from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
 from pipelines.inputs.tables import delimited_text, text_encoding
 from pipelines.inputs.tables.delimited_text import DELIMITERS
 
@@ -152,14 +152,23 @@ def _delimited(path: str, data: bytes, encoding: str, spec: TableSpec, known: Se
         skipped = 1
     while skipped < len(first) and not first[skipped].strip(' \t\r\n,;|"'):
         skipped += 1
+    is_counted = skipped < len(first) and _counts_rows(first[skipped], _lines(data, encoding, ""), skipped)
+    skipped += is_counted
     first = first[skipped:]
     delimiter = _delimiter(path, first, stated[1] if stated else "", spec.delimiter, known)
-    heading = next(delimited_text.read(first, DELIMITERS[delimiter], 0), delimited_text.Record([]))
-    width = len(heading.cells)
+    if delimiter == "space":
+        first = [*_even_blanks(first)]
+    heading, *others = [*delimited_text.read(first, DELIMITERS[delimiter], 0)] or [delimited_text.Record([])]
+    names = heading.cells
+    lacks_first = spec.heading and _lacks_first(names, [record.cells for record in others])
+    if lacks_first:
+        names = ["path" if others[0].cells[0].lower().endswith(IMAGE_SUFFIXES) else "id", *names]
+    width = len(names)
 
     def rows(indices: Sequence[int]) -> Iterator[Row]:
         with _told(path):
-            lines = itertools.islice(_lines(data, encoding, ""), skipped, None)
+            lines: Iterator[str] = itertools.islice(_lines(data, encoding, ""), skipped, None)
+            lines = _even_blanks(lines) if delimiter == "space" else lines
             records = delimited_text.read(lines, DELIMITERS[delimiter], width)
             for number, record in enumerate(records, start=0 if spec.heading else 1):
                 cells = record.cells
@@ -167,9 +176,40 @@ def _delimited(path: str, data: bytes, encoding: str, spec: TableSpec, known: Se
                     why = record.why or _too_many(cells, width)
                     yield Row(number, [_cell(cells[i]) if i < len(cells) else "" for i in indices], why)
 
-    columns = tuple(str(i + 1) for i in range(width)) if not spec.heading else tuple(heading.cells)
-    named = text_encoding.NAMES.get(encoding, encoding)
-    return Table(f"{named}, {_ADJECTIVES[delimiter]}", columns, rows)
+    columns = tuple(str(i + 1) for i in range(width)) if not spec.heading else tuple(names)
+    form = f"{text_encoding.NAMES.get(encoding, encoding)}, {_ADJECTIVES[delimiter]}"
+    form += ", after a line with the number of rows" if is_counted else ""
+    form += f", whose first column has no heading and is called {names[0]!r}" if lacks_first else ""
+    return Table(form, columns, rows)
+
+
+def _counts_rows(line: str, lines: Iterator[str], skipped: int) -> bool:
+    """Tells whether a line holds the number of rows, as in CelebA's tables."""
+    text = line.strip()
+    if not (text.isascii() and text.isdecimal()):
+        return False
+    below = sum(bool(other.strip()) for other in itertools.islice(lines, skipped + 1, None))
+    return int(text) in (below, below - 1) and below > 1
+
+
+def _even_blanks(lines: Iterable[str]) -> Iterator[str]:
+    """Yields the lines of a blank-separated table with one blank between cells.
+
+    Such tables are aligned with several. A line with a quote stays as it is.
+    """
+    yield from (line if '"' in line else " ".join(line.split()) + "\n" for line in lines)
+
+
+def _lacks_first(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Tells whether each row has one cell more than the heading, as R writes it.
+
+    A cell that is empty at the end of each row is not one.
+    """
+    return (
+        bool(rows)
+        and all(len(cells) == len(heading) + 1 for cells in rows)
+        and any(cells[-1].strip() for cells in rows)
+    )
 
 
 def _delimiter(path: str, lines: Sequence[str], stated: str, wanted: str, known: Sequence[str]) -> str:

@@ -80,6 +80,14 @@ def test_what_cannot_be_a_list(food):
         listed(write(food, train="\n# nothing\n"))
     with pytest.raises(ConfigError, match="should be letters"):
         PrepareConfig(input=str(food), output="out", split_lists=(("tr ain", "a"),))
-    (food / "t.csv").write_text("path,label\n")
-    with pytest.raises(ConfigError, match="--split-column"):
-        PrepareConfig(input=str(food / "t.csv"), output="out", split_lists=(("train", "a"),))
+
+
+def test_lists_give_the_splits_of_a_table(food):
+    config = write(food, train="pie 0.jpg\n", test="pie 1.jpg\n")
+    (food / "t.csv").write_text("path,label,fold\nimages/pie/pie 0.jpg,a,x\nimages/pie/pie 1.jpg,b,y\n")
+    of_table = dataclasses.replace(config, input=str(food / "t.csv"))
+    sources = [(s.key, s.label, s.split) for s in listing.list_sources(of_table.input_spec) if isinstance(s, Source)]
+    assert sources == [("images/pie/pie 0.jpg", "a", "train"), ("images/pie/pie 1.jpg", "b", "test")]
+    assert any("Takes the splits from lists" in line for line in listing.check(of_table.input_spec).told)
+    with pytest.raises(SourceError, match="Add --split-column none to take the lists, or leave them out"):
+        list(listing.list_sources(dataclasses.replace(of_table, split_column="fold").input_spec))

@@ -166,3 +166,40 @@ def test_it_is_said_how_a_table_is_read(tmp_path):
     assert told("image,x,y\na.jpg,1,0\n", targets=("x", "y")) == (
         "columns 'image' as path and the numbers 'x', 'y' as target; 1 row."
     )
+
+
+CELEBA = """\
+3
+Bald Male  Young
+000001.jpg -1  1 -1
+000002.jpg  1  1 -1
+000003.jpg -1 -1  1
+"""
+
+
+def test_a_table_as_celeba_has_it(tmp_path):
+    path = write(tmp_path, CELEBA, "list_attr.txt")
+
+    assert answers(path, labels="multi") == {"000001.jpg": "Male", "000002.jpg": "Bald|Male", "000003.jpg": "Young"}
+    told = manifest.open_table(InputSpec(str(path), table=TableSpec(labels="multi")))[0].told
+    assert told == (
+        f"Reads {str(path)!r} as UTF-8, blank-separated, after a line with the number of rows, whose first column has "
+        "no heading and is called 'path', columns 'path' as path and 3 labels from columns of 1 and -1: 'Bald', "
+        "'Male', 'Young'"
+    )
+
+
+def test_a_first_line_of_another_number_is_no_count(tmp_path):
+    path = write(tmp_path, CELEBA.replace("3\n", "7\n", 1), "list_attr.txt")
+    with pytest.raises(TableError, match=r"No column of .* is plainly the path of an image\. It has '7'"):
+        answers(path, labels="multi")
+
+
+def test_rows_of_confidence_0_and_a_separator_in_no_cell_are_told(tmp_path):
+    path = write(tmp_path, "image,LabelName,Confidence\na.jpg,/m/01,1\na.jpg,/m/02,0\nb.jpg,/m/02,1\n")
+    spec = InputSpec(str(path), table=TableSpec(labels="multi", label_separator="|", label_column="LabelName"))
+    assert manifest.open_table(spec)[0].told.endswith(
+        "'LabelName' as labels, separated by '|', which stands in no cell, (0 stands as 'Confidence' in 1 row, and the "
+        "labels of such rows are read like the others: if 0 says that an image has not the label, take these rows out) "
+        "(not read: 'Confidence')"
+    )
