@@ -16,18 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.contract import Contract, task
-from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
-from pipelines.core import html_page, text
+from pipelines.contract.task import CLASSES, MULTI_LABEL
+from pipelines.core import class_order, html_page, text
 from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order
 from pipelines.report import charts
 
 MOST_EXAMPLES = 3  # pictures of each policy
+MOST_OF_SPLIT = 18  # most images of a split that is not shown by class
 MOST_PICTURES = 120  # most thumbnails on the page; each takes about 10 KB
-# What pictures are grouped by, in the singular and the plural.
-_ANSWERS = {
-    CLASSES: ("class", "classes"), MULTI_LABEL: ("set of labels", "sets of labels"),
-    REGRESSION: ("picture", "pictures"),
-}  # fmt: skip
 MOST_ROWS = 40  # most rows of the tables of rejects, duplicates and shards
 
 
@@ -52,6 +48,7 @@ def render(contract: Contract, summary: Summary) -> str:
     environment = html_page.environment(pathlib.Path(__file__).parent)
     environment.filters.update(n=text.number, size=text.byte_size, g=text.general)
     drawn = [picture for picture in summary.thumbnails if not picture.policies]
+    shown = strips([_shown(contract, picture) for picture in drawn])
     names = reading_order(contract.splits)
     splits = {name: summary.classes.get(name, {}) for name in names}
     return environment.get_template("report.html.j2").render(
@@ -61,8 +58,9 @@ def render(contract: Contract, summary: Summary) -> str:
         sentence=sentence(contract, summary),
         copy_kind=copy_kind(contract),
         headline=headline(contract, summary),
-        pictures=strips([_shown(contract, picture) for picture in drawn]),
-        pictures_left_out=max(0, len(drawn) - MOST_PICTURES),
+        pictures=shown,
+        galleries={split: gallery(labels) for split, labels in shown.items()},
+        pictures_left_out=max(0, len(drawn) - MOST_PICTURES) if contract.task.kind == CLASSES else 0,
         examples=examples(summary.thumbnails),
         pixelated=max(contract.image_shape[:2]) <= 96,
         class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
@@ -72,8 +70,6 @@ def render(contract: Contract, summary: Summary) -> str:
         targets=charts.targets(summary.answers.get("targets", [])),
         pairs=summary.answers.get("pairs", [])[:MOST_ROWS],
         labels_an_image=summary.answers.get("labels_an_image", {}),
-        one_answer=_ANSWERS[contract.task.kind][0],
-        many_answers=_ANSWERS[contract.task.kind][1],
         widths=charts.histogram(summary.widths, 16, "px"),
         heights=charts.histogram(summary.heights, 16, "px"),
         file_sizes=charts.size_bins(summary.file_bytes),
@@ -114,7 +110,13 @@ def sentence(contract: Contract, summary: Summary) -> str:
 
 def _shown(contract: Contract, picture: Thumbnail) -> Thumbnail:
     """Returns a thumbnail with its answer as people read it."""
-    return dataclasses.replace(picture, label=task.shown(contract.task.kind, picture.label))
+    if contract.task.targets:
+        named = zip(contract.task.targets, picture.label.split(","), strict=False)
+        return dataclasses.replace(picture, label=", ".join(f"{name} {value}" for name, value in named))
+    answer = task.shown(contract.task.kind, picture.label)
+    return dataclasses.replace(
+        picture, label=answer.replace("|", ", ") if contract.task.kind == MULTI_LABEL else answer
+    )
 
 
 def _of_what(contract: Contract) -> str:
@@ -176,6 +178,17 @@ def strips(thumbnails: Sequence[Thumbnail]) -> dict[str, dict[str, list[Strip]]]
         strip = Strip(split, label, uri, tuple(sorted(members, key=lambda t: t.copy)))
         result.setdefault(split, {}).setdefault(label, []).append(strip)
     return result
+
+
+def gallery(labels: dict[str, list[Strip]]) -> list[Strip]:
+    """Returns at most MOST_OF_SPLIT strips of a split whose answers are no classes.
+
+    Nearly each image has an answer of its own there, so that groups of equal answers would be groups of one. They are
+    taken at equal distances from all, in the order of the answers.
+    """
+    every = [strip for label in class_order.ordered(labels) for strip in labels[label]]
+    chosen = sorted({round(i * (len(every) - 1) / max(1, MOST_OF_SPLIT - 1)) for i in range(MOST_OF_SPLIT)})
+    return every if len(every) <= MOST_OF_SPLIT else [every[index] for index in chosen]
 
 
 def examples(thumbnails: Iterable[Thumbnail]) -> dict[str, list[Thumbnail]]:

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from pipelines.contract import Split
+from pipelines.contract import Split, Task
 from pipelines.core import html_page, summary, text
 from pipelines.core.summary import ClassCounts, Duplicates, Rejected, Thumbnail
 from pipelines.report import charts
@@ -253,6 +253,22 @@ def test_strips_join_the_pictures_of_one_source() -> None:
     assert list(found) == ["train", "test"]
     assert [[t.copy for t in s.pictures] for s in found["train"]["cracked"]] == [[0, 1]]
     assert [s.uri for s in found["test"]["sound"]] == ["in/c.jpg"]
+
+
+def test_images_without_classes_are_shown_in_one_gallery() -> None:
+    """Of 40 images with an age each, 18 are shown: the youngest, the oldest, and others at equal distances."""
+    first = reports.summary().thumbnails[0]
+    ages = [dataclasses.replace(first, uri=f"in/{age}.jpg", label=f"age {age}", copy=0) for age in range(40)]
+    shown = [strip.label for strip in report.gallery(report.strips(ages)["train"])]
+    assert len(shown) == 18
+    assert shown[:4] == ["age 0", "age 2", "age 5", "age 7"]
+    assert shown[-2:] == ["age 37", "age 39"]
+    assert len(report.gallery(report.strips(ages[:5])["train"])) == 5
+
+    task = Task("regression", ("age",), (1.0,), (1.0,))
+    of_age_7 = reports.summary(thumbnails=(dataclasses.replace(first, label="7"),))
+    page = report.render(reports.contract(task=task), of_age_7)
+    assert '<h4 title="age 7">age 7</h4>' in page
 
 
 def test_examples_of_policies_are_a_few_of_each_and_no_strips() -> None:
