@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -11,13 +12,15 @@ from typing import NamedTuple
 from pipelines.core import class_order
 from pipelines.core.elements import HARMLESS
 from pipelines.core.summary import Rejected, reading_order
-from pipelines.core.text import cut, printable, table
+from pipelines.core.text import cut, plural, printable, table
 from pipelines.inputs import listing
 from pipelines.tasks.kinds import KINDS
 
 MOST_ROWS = 40  # classes that the table shows
 EXAMPLES = 6  # images of a class on the contact sheet
 MOST_CLASSES = 30  # classes on the contact sheet
+MAX_REJECT_RATE = 0.01  # the default of prepare
+_SAYS_NONE = re.compile(r"(no|none|normal|nothing|negative|healthy|background|empty|other)([ _-].*)?", re.IGNORECASE)
 _NO_LABEL, _NUMBERS = "(no label)", "(numbers)"  # rows of images without a label, and of those with numbers
 
 
@@ -52,6 +55,7 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
       SourceError: as `listing.list_sources`.
     """
     kind, total = KINDS[reading.spec.table.task], collections.Counter[str]()
+    beside: set[str] = set()  # labels that stand beside others
     found = Found(reading.told, {}, collections.Counter(), {}, dict(reading.lost), {}, total=total)
     rejected: dict[str, str] = {}
     for item in listing.list_sources(reading.spec):
@@ -63,6 +67,8 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
                     rejected.setdefault(label, item.detail)
             continue
         total[item.split] += 1
+        if len(several := kind.labels(item.label)) > 1:
+            beside.update(several)
         for label in kind.labels(item.label) or (_NO_LABEL if kind.has_labels else _NUMBERS,):
             found.images.setdefault(label, collections.Counter())[item.split] += 1
             if label in found.examples or len(found.examples) < MOST_CLASSES:
@@ -73,8 +79,16 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
     if allow_lost_classes:
         found.lost.clear()
     names = class_order.ordered(found.images, reading.spec.classes.names)
-    order = "" if reading.spec.classes.names else class_order.told(names)
-    return found._replace(classes=names, told=(*found.told, order) if order else found.told)
+    told = ["" if reading.spec.classes.names else class_order.told(names)]
+    told += [_means_none(name) for name in names if beside and name not in beside and _SAYS_NONE.fullmatch(name)]
+    return found._replace(classes=names, told=(*found.told, *filter(None, told)))
+
+
+def _means_none(label: str) -> str:
+    return (
+        f"The label {cut(label, 60)!r} never stands beside another one. If it says that an image has none, leave it "
+        "out by a file of --classes, and its images stay without a label."
+    )
 
 
 def as_text(found: Found) -> str:
@@ -98,6 +112,13 @@ def as_text(found: Found) -> str:
         lines.append(
             f"The class {printable(label)!r} would be missing: {reason}. prepare refuses that without "
             "--allow-lost-classes."
+        )
+    bad = sum(number for reason, number in found.aside.items() if reason not in HARMLESS)
+    every = bad + sum(found.total.values())
+    if bad > MAX_REJECT_RATE * every:
+        lines.append(
+            f"{bad:,} of {plural(every, 'input')} cannot be used. prepare publishes nothing if these are more than "
+            f"{MAX_REJECT_RATE:.0%}, or than what --max-reject-rate allows."
         )
     lines.append("No image was read. prepare with the same options reads the input in this way.")
     return "\n".join(lines)

@@ -344,7 +344,8 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
         yield f"There is only one class, {plan.labels[0]}: no classifier can be trained on it."
     for split in sorted(set(config.splits) - set(summary.classes)):
         if config.splits[split] > 0:
-            yield f"Split {split} is empty."
+            remedy = " --validation-from train=0.1 cuts it out of train." if split == "validation" else ""
+            yield f"Split {split} is empty.{remedy}"
     if summary.conflicting_groups:
         conflict = summary.duplicates[0]
         gone = " None of them is kept." if config.duplicates == "drop" else ""

@@ -19,18 +19,25 @@ Config = TypeVar("Config")
 _METAVARS = {"str": "NAME", "int": "N", "float": "X"}
 
 
+_LIKE_OURS = 0.85  # similarity from which an option that may be meant for Beam is taken for a misspelled one of ours
+
+
 class Parser(argparse.ArgumentParser):
     """Parses like argparse, with shorter errors.
 
     An error is one line without the list of all options. For an unknown option it names the most similar known one.
     """
 
-    keeps_unknown = False  # True: `parse_known_args` returns options that this parser does not know
+    keeps_unknown = False  # True: `parse_known_args` returns options that are not like one of this parser
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         found, rest = super().parse_known_args(args, namespace)
-        if rest and not self.keeps_unknown:
-            known = [name for name in self._option_string_actions if name.startswith("--")]
+        known = [name for name in self._option_string_actions if name.startswith("--")]
+        if rest and self.keeps_unknown:
+            for name in (flag.partition("=")[0] for flag in rest if flag.startswith("--") and "_" not in flag):
+                if near := difflib.get_close_matches(name, known, 1, cutoff=_LIKE_OURS):
+                    self.error(f"unrecognized arguments: {name}; did you mean {near[0]}?")
+        elif rest:
             near = difflib.get_close_matches(rest[0].partition("=")[0], known, 1)
             self.error(f"unrecognized arguments: {' '.join(rest)}" + (f"; did you mean {near[0]}?" if near else ""))
         return found, rest

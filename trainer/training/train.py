@@ -164,7 +164,8 @@ def _check_splits(config: TrainConfig, contract: Contract) -> None:
     if config.validation not in (*contract.splits, NO_VALIDATION):
         raise TrainerError(
             f"There is no split {config.validation!r} to choose the best epoch by; {config.data} has "
-            f"{', '.join(contract.splits)}. Name another with --validation; none keeps the last epoch."
+            f"{', '.join(contract.splits)}. prepare --validation-from train=0.1 cuts one out of train; or name another "
+            "with --validation, where none keeps the last epoch."
         )
     for split in _read_splits(config, contract):
         integrity.checked_shards(contract, config.data, split)

@@ -18,6 +18,10 @@ _SPLIT_LIST = re.compile(
     re.IGNORECASE,
 )
 MOST_LISTS = 6  # of which the names are kept
+# Names of text files that may be tables of labels, such as list_attr_celeba.txt.
+_TEXT_TABLE = re.compile(
+    r"(.*[_-])?(attr|attributes?|labels?|annotations?|classes|targets?|tags)([_-].*)?\.txt", re.IGNORECASE
+)
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
 SAMPLE = 32
 MOST_TABLES = 3  # tables of one folder that a message may name
@@ -108,7 +112,7 @@ def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
                 folder.others[ending] += 1
             if len(root.split_lists) < MOST_LISTS and _SPLIT_LIST.fullmatch(name):
                 root.split_lists.append(key)
-            if ending in TABLE_ENDINGS and len(way[-1].tables) < MOST_TABLES:
+            if (ending in TABLE_ENDINGS or _TEXT_TABLE.fullmatch(name)) and len(way[-1].tables) < MOST_TABLES:
                 way[-1].tables.append(name)
             continue
         way[-1].add_image(name)

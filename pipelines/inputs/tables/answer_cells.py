@@ -111,7 +111,9 @@ def find(table: Table, spec: TableSpec, columns: Mapping[str, int], path: str) -
     else:
         indices = table_columns.flags(table, columns)
     if len(indices) < 2 and not spec.label_columns:
-        raise TableError(table_columns.no_label(table, columns["path"], path))
+        raise TableError(
+            table_columns.spoiled_flags(table, columns, path) or table_columns.no_label(table, columns["path"], path)
+        )
     names = _names(table, indices, path)
     no = _no(table, indices, names, path)
     told = f"{plural(len(names), 'label')} from columns of 1 and {no[0]}: {_quoted(names)}"

@@ -239,6 +239,30 @@ def flags(table: Table, found: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(i for j, i in enumerate(others) if rows and all(_said(row[j]) in _FLAGS for row in rows))
 
 
+def spoiled_flags(table: Table, found: Mapping[str, int], path: str) -> str:
+    """Returns the sentence of an error: columns of 0 and 1 have a few other cells.
+
+    It returns "" if at least two such columns are not nearly full of 0 and 1.
+
+    Args:
+      found: the columns that have a role, which are left out.
+      path: of the table.
+    """
+    others = [i for i, name in enumerate(table.columns) if i not in found.values() and name.strip()]
+    rows = [row for row in itertools.islice(table.rows(others), ROWS_SEEN) if not row.why]
+    bad = {i: [row for row in rows if _said(row.cells[j]) not in _FLAGS] for j, i in enumerate(others)}
+    nearly = [i for i in others if len(rows) > 3 and len(bad[i]) <= max(1, len(rows) / 10)]
+    spoiled = [i for i in nearly if bad[i]]
+    if len(nearly) < 2 or not spoiled:
+        return ""
+    row = bad[spoiled[0]][0]
+    return (
+        f"The columns {_quoted(table.columns[i] for i in nearly)} of {path!r} have 1 and 0, but row {row.number} has "
+        f"{row.cells[others.index(spoiled[0])]!r:.60} as {table.columns[spoiled[0]]!r}. Mend it, or name the columns "
+        "of the labels with --label-columns: rows with other cells are rejects then."
+    )
+
+
 def _said(cell: object) -> str:
     return str(cell).strip().lower()
 

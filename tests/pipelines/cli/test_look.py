@@ -166,3 +166,28 @@ def test_a_label_of_several_that_only_rejects_have_would_be_missing(tmp_path, ca
     said = capsys.readouterr().out
     assert "The class 'z' would be missing" in said
     assert "The class 'x" not in said
+
+
+def test_what_a_stranger_could_not_see(tmp_path, capsys):
+    """Too many bad rows, and a label whose name says that there is none, are said."""
+    for name in "abc":
+        draw_photo(tmp_path / f"{name}.jpg", seed=1, size=(40, 30))
+    (tmp_path / "t.csv").write_text("file,tags\na.jpg,Mass|Nodule\nb.jpg,No Finding\nc.jpg,Mass\n,Mass\n")
+    assert main.main(["look", str(tmp_path / "t.csv"), "--labels", "multi"]) == 0
+    said = capsys.readouterr().out
+    assert "The label 'No Finding' never stands beside another one. If it says that an image has none" in said
+    assert "1 of 4 inputs cannot be used. prepare publishes nothing if these are more than 1%, or than what" in said
+
+    (tmp_path / "t.csv").write_text("file,tags\na.jpg,Mass|No Finding\nb.jpg,Nodule\n")
+    assert main.main(["look", str(tmp_path / "t.csv"), "--labels", "multi"]) == 0
+    said = capsys.readouterr().out
+    assert "never stands beside" not in said
+    assert "cannot be used" not in said
+
+
+def test_one_folder_of_images_beside_a_text_table_is_asked_about(tmp_path, capsys):
+    (tmp_path / "img").mkdir()
+    draw_photo(tmp_path / "img/a.jpg", seed=1, size=(40, 30))
+    (tmp_path / "list_attr_celeba.txt").write_text("1\nBald Male\na.jpg 1 -1\n")
+    assert main.main(["look", str(tmp_path)]) == 2
+    assert "Tables that are there: list_attr_celeba.txt." in capsys.readouterr().err

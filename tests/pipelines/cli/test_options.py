@@ -98,10 +98,18 @@ def test_bad_values_end_with_status_2_and_the_options_name(flags, capsys):
 
 
 def test_what_prepare_does_not_know_is_left_for_beam():
-    args, rest = options.parse([*BASE, "--direct_num_workers", "3", "--runner", "FlinkRunner", "--wrokers=3"])
+    args, rest = options.parse([*BASE, "--direct_num_workers", "3", "--runner", "FlinkRunner", "--frames=3"])
 
-    assert rest == ["--direct_num_workers", "3", "--wrokers=3"]
+    assert rest == ["--direct_num_workers", "3", "--frames=3"]
     assert args.runner == "FlinkRunner"
+
+
+@pytest.mark.parametrize(("flag", "meant"), [("--lables", "--labels"), ("--blance=uniform", "--balance")])
+def test_an_option_that_is_nearly_ours_is_not_left_for_beam(flag, meant, capsys):
+    with pytest.raises(SystemExit) as ended:
+        options.parse(["prepare", "--input", "a", "--output", "b", flag, "multi"])
+    assert ended.value.code == 2
+    assert f"unrecognized arguments: {flag.partition('=')[0]}; did you mean {meant}?" in capsys.readouterr().err
 
 
 def test_options_are_not_guessed_from_their_beginnings():

@@ -203,3 +203,11 @@ def test_rows_of_confidence_0_and_a_separator_in_no_cell_are_told(tmp_path):
         "labels of such rows are read like the others: if 0 says that an image has not the label, take these rows out) "
         "(not read: 'Confidence')"
     )
+
+
+def test_one_other_cell_among_columns_of_0_and_1_is_named(tmp_path):
+    path = write(tmp_path, "image,cat,dog\na.jpg,1,0\nb.jpg,0,maybe\nc.jpg,1,1\nd.jpg,0,1\n")
+    with pytest.raises(TableError, match=r"'cat', 'dog' of .* have 1 and 0, but row 2 has 'maybe' as 'dog'\. Mend it"):
+        answers(path, labels="multi")
+    found = listed(path, labels="multi", label_columns=("cat", "dog"))
+    assert [item.reason for item in found if isinstance(item, Rejected)] == ["bad-row"]
