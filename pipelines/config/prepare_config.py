@@ -143,11 +143,14 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
     def noted(self) -> dict[str, Any]:
         """Returns the options that a dataset notes, as plain JSON values.
 
-        Of three channels nothing is noted, so that such a dataset has the bytes that it had before there was a choice.
+        Of three channels and of no folds nothing is noted, so that such a dataset has the bytes that it had before
+        there was a choice.
         """
         noted = {**self.settings(), "channels": self.image_channels}
         if not self.bands:
             del noted["bands"]
             if self.channels == 3:
                 del noted["channels"]
+        if not self.folds:
+            del noted["folds"]
         return noted

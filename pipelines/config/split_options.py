@@ -11,7 +11,9 @@ from typing import Any
 from pipelines.core.errors import ConfigError
 from pipelines.options import option_syntax
 from pipelines.options.config_fields import Range, Syntax, check_range, option
+from pipelines.plan import folds
 from pipelines.plan.balance import Balance
+from pipelines.plan.folds import Division
 
 BALANCES = ("none", "uniform", "sqrt", "temperature", "counts")
 DUPLICATES = ("keep", "drop", "fail")
@@ -98,6 +100,13 @@ class SplitOptions:
         "cut a validation split out of a split that the input states: train=0.1 moves a tenth of each class",
         syntax=option_syntax.SHARES, unset="no split is cut", group=_CLASSES,
     )  # fmt: skip
+    folds: str = option(
+        "",
+        "divide train into so many folds, for cross-validation, such as 5, or 5x2 to do it two times; records are "
+        "written once, and folds.json says in which fold each is; folds are stratified and keep groups together as "
+        "splits are; the share of validation in --splits goes to train",
+        metavar="K", unset="no folds", group=_CLASSES,
+    )  # fmt: skip
     balance: str = option(
         "none",
         "how the classes of train are balanced by copying and leaving out images: none, uniform (each class gets as "
@@ -127,6 +136,16 @@ class SplitOptions:
     )  # fmt: skip
 
     @property
+    def division(self) -> Division | None:
+        """Returns into how many folds train is divided; None for no folds."""
+        return folds.parsed(self.folds)
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """Returns the share of each split of the images without a stated split."""
+        return folds.splits(self.splits) if self.folds else self.splits
+
+    @property
     def class_balance(self) -> Balance:
         """Returns how many records the classes of train should have."""
         return Balance(self.balance, self.temperature, self.per_class, self.counts, self.max_copies)
@@ -146,6 +165,7 @@ def check(config: SplitOptions) -> None:
         raise ConfigError(f"--validation-from should name one split. Received: {dict(config.validation_from)}")
     if abs(sum(config.splits.values()) - 1) > 1e-6:
         raise ConfigError(f"--splits should add up to 1. Received: {dict(config.splits)}")
+    _check_folds(config)
     if config.balance not in BALANCES:
         raise ConfigError(f"--balance should be one of {', '.join(BALANCES)}. Received: {config.balance!r}.")
     if config.temperature != math.inf:  # infinity makes the classes equal
@@ -160,3 +180,20 @@ def check(config: SplitOptions) -> None:
             raise ConfigError(f"--augment should be one of {', '.join(AUGMENT_DEFAULTS)}. Received: {name!r}.")
         # A scale of 1 would allow a zoom factor of 0.
         check_range(f"--augment {name}", strength, Range(0, {"rotate": 180, "scale": 0.9}.get(name, 1)))
+
+
+def _check_folds(config: SplitOptions) -> None:
+    try:
+        folds.parsed(config.folds)
+    except ValueError as e:
+        raise ConfigError(f"--folds {e}") from e
+    if config.folds and config.validation_from:
+        raise ConfigError(
+            "--validation-from cuts a validation split out of train, and with --folds each fold is validated on in "
+            "turn. Leave one of them out."
+        )
+    if config.folds and config.like:
+        raise ConfigError(
+            "--like keeps the splits of an earlier dataset, but not its folds. Leave out --folds, or prepare all "
+            "images together."
+        )

@@ -4,8 +4,8 @@ That is `contract.json`, the framing of TFRecord files, and tf.train.Example. Th
 programs may use them, and docs/api.md describes them. `contract` has the dataclasses and writes their JSON,
 `contract_file` reads it; `task` says what a model answers; `tensors` turns records into tensors; `json_fields` checks
 untrusted JSON; `tfrecord` and `tf_example` are the formats of a file and of a record; `ledger` reads what each record
-was made of; `graph_check` looks at a SavedModel before TensorFlow loads it. This room imports only `core`, and loads
-neither TensorFlow nor Beam.
+was made of, and `folds` in which fold it is; `graph_check` looks at a SavedModel before TensorFlow loads it. This room
+imports only `core`, and loads neither TensorFlow nor Beam.
 """
 
 from pipelines.contract.contract import (

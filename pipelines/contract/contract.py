@@ -122,6 +122,8 @@ class Contract:
       like: What --like says: `name` and `contract_digest` of the earlier dataset, and the images that are `kept`, `new`
         and `gone`. It is empty without that option.
       task: What a model of the dataset answers.
+      folds: What --folds says: `count`, the folds into which train is divided, and `repeats`, how often. The file
+        folds.json beside the shards has the fold of each record. It is empty without that option.
     """
 
     name: str
@@ -148,6 +150,7 @@ class Contract:
     classes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     like: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     task: Task = ONE_CLASS
+    folds: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def target_width(self) -> int:
@@ -226,7 +229,7 @@ class Contract:
         """
         data = dataclasses.asdict(self)
         data["task"] = self.task.noted()
-        for name in ("files", "classes", "like", "task"):
+        for name in ("files", "classes", "like", "task", "folds"):
             if not data[name]:
                 del data[name]
         data["value_range"] = list(self.value_range)

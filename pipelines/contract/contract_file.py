@@ -171,6 +171,7 @@ def _build(fields: Fields) -> Contract:
         classes=fields.plain("classes", optional=True),
         like=fields.plain("like", optional=True),
         task=of,
+        folds=fields.part("folds").counts_of(("count", "repeats")) if fields.has("folds") else {},
     )
 
 

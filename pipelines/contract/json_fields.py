@@ -139,6 +139,12 @@ class Fields:
         fits = fits and len(set(value)) == len(value) <= MAX_ITEMS
         return tuple(self._checked(self._path + name, value, fits, "distinct names, at least one"))
 
+    def lines(self, name: str) -> tuple[str, ...]:
+        """Returns a list of strings, which may be equal or empty."""
+        value = self._get(name)
+        fits = isinstance(value, list) and len(value) <= MAX_ITEMS and all(isinstance(v, str) for v in value)
+        return tuple(self._checked(self._path + name, value, fits, "a list of texts"))
+
     def has(self, name: str) -> bool:
         """Tells whether there is such a field."""
         return name in self._values

@@ -66,6 +66,7 @@ class Ref(NamedTuple):
         plain tuples at the lowest cost.
       kept: Whether `split` is that of an earlier dataset, which --like names.
       look: Its perceptual hash, if --group-similar asks for it; else empty.
+      folds: Its fold in each repeat of --folds, if it is in train; else ().
     """
 
     key: str
@@ -79,6 +80,7 @@ class Ref(NamedTuple):
     header: tuple[Any, ...] = ()
     kept: bool = False
     look: bytes = b""
+    folds: tuple[int, ...] = ()
 
 
 def pack(rows: Iterable[Any]) -> bytes:

@@ -162,6 +162,7 @@ class Summary:
     # Only if images do not have one class each; `classes` then counts an image for each of its labels.
     images: dict[str, ClassCounts] = dataclasses.field(default_factory=dict)  # split -> counts of all images
     answers: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `Kind.described` has it
+    folds: tuple[dict[str, int], ...] = ()  # of --folds: label -> images of each fold; "" has the number of all images
 
     @property
     def written(self) -> int:
@@ -176,7 +177,7 @@ class Summary:
         """Returns the text of `stats/summary.json`: all fields but the thumbnails."""
         data = dataclasses.asdict(self)
         del data["thumbnails"]
-        for name in ("images", "answers"):
+        for name in ("images", "answers", "folds"):
             if not data[name]:
                 del data[name]
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

@@ -158,9 +158,16 @@ def _facts(c: Contract) -> str:
         "balance": _pairs(c.balance),
         "augment": _pairs(c.augmentation),
         "seed": str(c.seed),
+        **({"folds": _folds(c)} if c.folds else {}),
         **_task(c),
     }
     return "\n".join(f"{name:<12}{value}" for name, value in facts.items())
+
+
+def _folds(c: Contract) -> str:
+    """Returns into how many folds train is divided."""
+    repeats = c.folds["repeats"]
+    return f"{c.folds['count']} of train" + (f", {repeats} times" if repeats > 1 else "")
 
 
 def _task(c: Contract) -> dict[str, str]:

@@ -14,7 +14,7 @@ from pipelines import storage
 from pipelines.contract import Contract, Split, ledger
 from pipelines.core.console import progress
 from pipelines.core.errors import LedgerError
-from pipelines.dataset import side_file_digests, verify_shard
+from pipelines.dataset import side_file_digests, verify_folds, verify_shard
 from pipelines.dataset.verify_shard import Counts
 from pipelines.tasks.kinds import KINDS
 
@@ -47,6 +47,7 @@ def _problems(directory: str, contract: Contract) -> Iterator[str]:
             yield from _count_problems(name, split, counts)
             yield from _record_problems(name, contract, counts)
     yield from side_file_digests.problems(directory, contract)
+    yield from verify_folds.problems(directory, contract)
     yield from _reject_problems(directory, contract)
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
+from pipelines.contract.folds import Fold
 from pipelines.core import class_order, elements, name_variants, text
 from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.files import members
@@ -25,7 +26,7 @@ from pipelines.inputs import rules
 from pipelines.inputs.listing import Reading
 from pipelines.inputs.tables import unlisted
 from pipelines.inputs.tables.unlisted import Unlisted
-from pipelines.job import rejects
+from pipelines.job import fold_file, rejects
 from pipelines.job.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.plan.balance import Copies
@@ -106,6 +107,7 @@ def summarize(
             f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
             f"{read - natural - rejected.total} are unexplained. Nothing was published."
         )
+    folds = fold_file.make(config.division, config.dataset_name, plan, totals)
     order = "" if config.classes.names else class_order.told(plan.labels)
     aside = Unlisted()
     if rules.is_manifest(config.input):
@@ -144,11 +146,12 @@ def summarize(
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
         images=images,
         answers=kind.described(_originals(totals), config.target),
+        folds=() if folds is None else tuple(_images_of(fold) for fold in folds.folds),
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
         *_similar_warnings(summary, config.group_similar), *_depth_warnings(summary, config),
-        *_straddling_warning(work),
+        *_straddling_warning(work), *fold_file.warnings(folds, plan.labels),
         *_lost_warning(summary.lost_classes), *like_warnings, *_new_classes_warning(plan, old),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
@@ -243,6 +246,12 @@ def _by_answer(split: str, totals: Totals, unused: Mapping[tuple[str, str], int]
     """Returns the records, the copies and the images left out, by answer."""
     left_out = {text: count for (of, text), count in unused.items() if of == split}
     return totals.stored[split], totals.copies[split], left_out
+
+
+def _images_of(fold: Fold) -> dict[str, int]:
+    """Returns the images of a fold by label, and under "" those of all labels."""
+    own = {label: count - fold.copies.get(label, 0) for label, count in sorted(fold.stored.items())}
+    return {"": fold.records[0] - fold.records[1], **own}
 
 
 def _originals(totals: Totals) -> dict[str, collections.Counter[str]]:
@@ -342,8 +351,8 @@ def _warnings(summary: Summary, plan: plans.Plan, config: PrepareConfig) -> Iter
             yield f"Split {split} has no image of: {listed(missing, 20)}."
     if len(plan.labels) == 1 and KINDS[plan.task].is_one_class:
         yield f"There is only one class, {plan.labels[0]}: no classifier can be trained on it."
-    for split in sorted(set(config.splits) - set(summary.classes)):
-        if config.splits[split] > 0:
+    for split in sorted(set(config.shares) - set(summary.classes)):
+        if config.shares[split] > 0:
             remedy = " --validation-from train=0.1 cuts it out of train." if split == "validation" else ""
             yield f"Split {split} is empty.{remedy}"
     if summary.conflicting_groups:

@@ -23,9 +23,10 @@ from pipelines.core.elements import Affine
 from pipelines.dataset import like
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import stages, units
+from pipelines.job import fold_units, stages, units
 from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
+from pipelines.plan.folds import Division
 from pipelines.records.shard_writer import FLOATS
 from pipelines.tasks.kind import Kind
 from pipelines.tasks.kinds import KINDS
@@ -76,11 +77,14 @@ def write(
         | "GatherProfiles" >> beam.combiners.ToDict()
     )
     if kind.is_one_class:
-        carry = beam.Map(units.carries, config.splits, config.validation_from, old is not None)
+        carry = beam.Map(units.carries, config.shares, config.validation_from, old is not None)
     else:
-        carry = beam.Map(units.stratified, config.splits, config.validation_from)
+        carry = beam.Map(units.stratified, config.shares, config.validation_from)
     carries = AsSingleton(profiles | "CarryRounding" >> carry)
     cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
+    if config.division:
+        found = _fold_cuts(in_units, config, config.division, AsDict(cuts), edges)
+        cuts = (cuts, found) | "WithFoldCuts" >> beam.Flatten()
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
         units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar, kind, edges
     ).with_outputs("duplicates", "similar", "straddling", "rejected", main="refs")  # packed Refs with their split
@@ -260,6 +264,27 @@ def _edges(in_units: beam.PCollection, kind: Kind) -> AsSingleton:
         | "GatherValues" >> beam.combiners.ToDict()
         | "Quantiles" >> beam.Map(units.edges_of)
     )
+
+
+def _fold_cuts(
+    in_units: beam.PCollection, config: PrepareConfig, division: Division, cuts: AsDict, edges: AsSingleton
+) -> beam.PCollection:
+    """Adds the stages that divide the units of train into folds.
+
+    The elements are (`folds.key`, cuts).
+    """
+    kind = KINDS[config.task]
+    ranked = beam.FlatMap(
+        fold_units.fold_ranks, config.duplicates, config.seed, cuts, division.repeats, kind, edges
+    )  # fmt: skip
+    fold_ranks = in_units | "FoldRanks" >> ranked | "RankFolds" >> beam.CombinePerKey(stages.MergeRanks())
+    shares = AsSingleton(
+        fold_ranks
+        | "FoldProfiles" >> beam.MapTuple(lambda key, ranks: (key, splits.profile_of(ranks)))
+        | "GatherFolds" >> beam.combiners.ToDict()
+        | "ShareFolds" >> beam.Map(fold_units.fold_shares, division, kind.is_one_class)
+    )
+    return fold_ranks | "CutFolds" >> beam.FlatMap(units.cuts, shares)
 
 
 def _label_counts(refs: beam.PCollection, kind: Kind) -> AsSingleton:

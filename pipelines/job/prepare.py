@@ -28,7 +28,7 @@ from pipelines.images import file_reader
 from pipelines.images.source_policy import DATA, stated
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import accounting, pipeline, publish, worker_versions
+from pipelines.job import accounting, fold_file, pipeline, publish, worker_versions
 from pipelines.job.analysis import Analysis
 from pipelines.options import config_fields
 from pipelines.plan import plan as plans
@@ -121,7 +121,8 @@ def prepare(
         rejected = work.path(ledger.REJECTED)
         accounting.check_rejects(summary, config.max_reject_rate, rejected, config.allow_lost_classes)
         made = publish.make_contract(config, work, plan, summary, totals, old)
-        contract = publish.publish(output, work, made, summary, totals.ledgers)
+        folds = fold_file.make(config.division, config.dataset_name, plan, totals)
+        contract = publish.publish(output, work, made, summary, totals.ledgers, folds)
     return Result(contract, summary)
 
 

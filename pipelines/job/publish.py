@@ -21,6 +21,8 @@ from pipelines import contract as contracts
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split, Task, ledger
+from pipelines.contract.folds import FILE_NAME as FOLDS
+from pipelines.contract.folds import Folds
 from pipelines.core import errors
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import ConfigError
@@ -97,6 +99,7 @@ def make_contract(
         rejected=summary.rejected,
         classes=config.classes.noted(),
         task=_task(plan, summary, work),
+        folds={} if config.division is None else {"count": config.division.folds, "repeats": config.division.repeats},
         like={} if old is None else {"name": old.name, "contract_digest": old.digest, **summary.like},
         versions={
             "shardmill": pipelines.__version__,
@@ -128,13 +131,21 @@ def _resize(spec: ImageSpec) -> dict[str, Any]:
     return {"mode": spec.resize, "filter": spec.filter, "antialias": True, "rounding": "half to even"}
 
 
-def publish(output: str, work: Work, contract: Contract, summary: Summary, ledgers: Mapping[str, str]) -> Contract:
+def publish(
+    output: str,
+    work: Work,
+    contract: Contract,
+    summary: Summary,
+    ledgers: Mapping[str, str],
+    folds: Folds | None = None,
+) -> Contract:
     """Replaces the content of the output by the dataset; returns its contract.
 
     It writes contract.json last.
 
     Args:
       ledgers: file of a shard -> SHA-256 of its ledger, as it was written.
+      folds: of train; None without --folds.
 
     Raises:
       IncompleteError: a shard or a ledger has changed since it was written. Nothing was published.
@@ -143,6 +154,8 @@ def publish(output: str, work: Work, contract: Contract, summary: Summary, ledge
       BusyError: another run has begun in the work directory. Nothing was published.
     """
     texts = _texts(contract, summary)
+    if folds is not None:
+        texts[FOLDS] = folds.to_json()
     contract = side_file_digests.bind(contract, work, texts)
     _check_ledgers(contract, ledgers)
     texts[contracts.FILE_NAME] = contract.to_json()

@@ -24,6 +24,9 @@ class Totals:
     source_digest: the sum of the shards' digests modulo 2**256, which does not depend on their order.
     depth: the images with more than 8 bits whose values were measured, and the least and the greatest of the values.
     weighted: whether the weight of any record differs from 1.
+    folds: file -> for each repeat of --folds the folds of its records, as `contract.folds.Folds` has them.
+    is_copy: file -> which of its records are copies, in the same form.
+    in_folds: (repeat, fold) -> the stored records by answer, and of those the copies.
     """
 
     def __init__(self) -> None:
@@ -36,6 +39,9 @@ class Totals:
         self.thumbnails: list[Thumbnail] = []
         self.source_digest = 0
         self.weighted = False
+        self.folds: dict[str, tuple[str, ...]] = {}
+        self.is_copy: dict[str, str] = {}
+        self.in_folds: dict[tuple[int, int], tuple[collections.Counter[str], collections.Counter[str]]] = {}
         self.depth: tuple[int, float, float] | None = None
 
     def take(self, accounts: Iterable[Mapping[str, Any]]) -> Iterator[Rejected]:
@@ -55,8 +61,20 @@ class Totals:
             self.thumbnails += (Thumbnail(**picture) for picture in account["thumbnails"])
             self.source_digest = (self.source_digest + int(account["source_digest"], 16)) % (1 << 256)
             self.weighted = self.weighted or account["weighted"]
+            self._add_folds(account)
             if account["depth"]:
                 number, low, high = account["depth"]
                 before = self.depth or (0, low, high)
                 self.depth = before[0] + number, min(before[1], low), max(before[2], high)
             yield from (Rejected(**reject) for reject in account["rejects"])
+
+    def _add_folds(self, account: Mapping[str, Any]) -> None:
+        if "folds" not in account:  # no folds, or no records in a shard of train
+            return
+        self.folds[account["file"]] = tuple(account["folds"])
+        self.is_copy[account["file"]] = account["is_copy"]
+        for name, counts in account["in_folds"].items():
+            repeat, fold = map(int, name.split(":"))
+            found = self.in_folds.setdefault((repeat, fold), (collections.Counter(), collections.Counter()))
+            found[0].update(counts["stored"])
+            found[1].update(counts["copies"])

@@ -9,15 +9,15 @@ from __future__ import annotations
 import collections
 import itertools
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from apache_beam.pvalue import TaggedOutput
 
 from pipelines.core import hashing
-from pipelines.core.elements import Ref, pack, unpack
-from pipelines.core.summary import Kept, Straddling
+from pipelines.core.elements import TRAIN_SPLIT, Ref, pack, unpack
+from pipelines.core.summary import Kept, Rejected, Straddling
 from pipelines.job import counters
-from pipelines.plan import duplicates, similar, splits, stratify
+from pipelines.plan import duplicates, folds, similar, splits, stratify
 from pipelines.plan.rank_histogram import RankHistogram
 from pipelines.tasks import regression
 from pipelines.tasks.kind import Edges, Kind
@@ -258,11 +258,56 @@ def _straddling(refs: Iterable[Ref]) -> Iterator[Straddling]:
             yield Straddling(group, tuple(given), len(of_group))
 
 
+class Placed(NamedTuple):
+    """Holds a unit, and the split that it got.
+
+    refs: the images that stay; those for which the input states no split have "", unless the unit is divided.
+    rejected: those that --duplicates drops. given: the splits that the input states for the unit. split: that of
+    images without one. is_divided: whether the unit is divided, so that all of its images have this split.
+    """
+
+    refs: list[Ref]
+    rejected: list[Rejected]
+    given: list[str]
+    split: str
+    is_divided: bool
+
+    @property
+    def in_split(self) -> list[Ref]:
+        """Returns the images that stay, each with its split."""
+        return [ref if ref.split else ref._replace(split=self.split) for ref in self.refs]
+
+
+Cuts = Mapping[Key, list[tuple[int, str]]]
+
+
+def placed(
+    unit: str, everything: list[Ref], mode: str, seed: int, cut: Cuts, kind: Kind = ONE_CLASS, edges: Edges = ()
+) -> Placed:
+    """Decides the split of a unit.
+
+    Args:
+      everything: all images of the unit, sorted.
+      mode: the value of --duplicates.
+      cut: the cuts of each class that is divided.
+    """
+    refs, rejected = duplicates.separate(everything, mode)
+    given = _given(refs)
+    split = given[0] if given else ""  # "" is the value for a unit whose images were all dropped
+    key = (split, unit_label(refs, kind, edges)) if refs else ("", "")
+    is_kept = any(ref.kept for ref in refs)
+    is_divided = bool(refs) and not is_kept and len(given) < 2 and (key in cut or not given)
+    if is_divided:
+        split = splits.split_of(hashing.position(seed, "split", unit), cut[key])
+        refs = [ref._replace(split=split) for ref in refs]
+    return Placed(refs, rejected, given, split, is_divided)
+
+
 def assign_split(
     bucket: tuple[int, Iterable[bytes]],
     mode: str,
     seed: int,
-    cut: Mapping[Key, list[tuple[int, str]]],
+    cut: Cuts,
     bits: int = 0,
     kind: Kind = ONE_CLASS,
     edges: Edges = (),
@@ -277,31 +322,38 @@ def assign_split(
 
     Args:
       mode: the value of --duplicates.
-      cut: the cuts of each class that is divided.
+      cut: the cuts of each class that is divided, and of the folds (see `fold_units.fold_ranks`).
       bits: the value of --group-similar.
       edges: as of `edges_of`.
     """
     assigned: list[Ref] = []
     for unit, everything in units_of(bucket):
-        refs, rejected = duplicates.separate(everything, mode)
-        given = _given(refs)
-        split = given[0] if given else ""  # "" is the value for a unit whose images were all dropped
-        key = (split, unit_label(refs, kind, edges)) if refs else ("", "")
-        is_kept = any(ref.kept for ref in refs)
-        is_divided = bool(refs) and not is_kept and len(given) < 2 and (key in cut or not given)
-        if is_divided:
-            split = splits.split_of(hashing.position(seed, "split", unit), cut[key])
-            refs = [ref._replace(split=split) for ref in refs]
-        assigned += [ref if ref.split else ref._replace(split=split) for ref in refs]
-        for reject in rejected:
+        found = placed(unit, everything, mode, seed, cut, kind, edges)
+        assigned += _with_folds(unit, found.in_split, seed, cut, kind, edges)
+        for reject in found.rejected:
             counters.count_reject(reject)
             yield TaggedOutput("rejected", reject)
-        if len(given) > 1:
-            yield from (TaggedOutput("straddling", told) for told in _straddling(refs))
+        if len(found.given) > 1:
+            yield from (TaggedOutput("straddling", told) for told in _straddling(found.refs))
         if len(everything) > 1:
-            placed = [ref._replace(split=split if is_divided else ref.split or split) for ref in everything]
-            for equal in duplicates.groups(placed):
+            split, own = found.split, found.is_divided
+            members = [ref._replace(split=split if own else ref.split or split) for ref in everything]
+            for equal in duplicates.groups(members):
                 yield TaggedOutput("duplicates", duplicates.told(equal))
-            yield from (TaggedOutput("similar", alike) for alike in similar.groups(placed, bits) if bits)
+            yield from (TaggedOutput("similar", alike) for alike in similar.groups(members, bits) if bits)
     for start in range(0, len(assigned), BUCKET):  # a unit may be large, and would make a large element
         yield pack(assigned[start : start + BUCKET])
+
+
+def _with_folds(unit: str, refs: list[Ref], seed: int, cut: Cuts, kind: Kind, edges: Edges) -> list[Ref]:
+    """Returns the images of a unit, those of train with their folds."""
+    pool = pool_of(refs)
+    if not pool:
+        return refs
+    numbers = folds.of_unit(unit, unit_label(pool, kind, edges), seed, cut)
+    return [ref._replace(folds=numbers) if ref.split == TRAIN_SPLIT else ref for ref in refs]
+
+
+def pool_of(refs: Iterable[Ref]) -> list[Ref]:
+    """Returns the images that are divided into folds."""
+    return [ref for ref in refs if ref.split == TRAIN_SPLIT]

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pipelines import contract as contracts
 from pipelines import storage, work_dir
 from pipelines.contract import Contract, ledger
+from pipelines.contract.folds import FILE_NAME as FOLDS
 from pipelines.core.errors import ConfigError
 from pipelines.core.text import listed
 from pipelines.work_dir import Work
@@ -26,7 +27,8 @@ _log = logging.getLogger(__name__)
 
 DIRECTORIES = ("stats", contracts.TRANSFORM_DIR, "transformed_metadata", "ledger", "rejects")
 FILES = ("dataset_info.json", "features.json", "label.labels.txt", "schema.pbtxt", "report.html")
-LABELS_OF_TARGETS = "target.labels.txt"  # in place of label.labels.txt, if records have targets
+# Only some datasets have these; the second is in place of label.labels.txt, if records have targets.
+OPTIONAL = (FOLDS, "target.labels.txt")
 Sizes = dict[str, set[int]]  # path of a file -> the sizes that it may have; no size: any
 
 
@@ -88,7 +90,7 @@ def _is_beside(name: str) -> bool:
 
     Contracts are checked when they are read: no name in them leads out of the dataset.
     """
-    return name in (*FILES, LABELS_OF_TARGETS) or ("/" in name and name.partition("/")[0] in DIRECTORIES)
+    return name in (*FILES, *OPTIONAL) or ("/" in name and name.partition("/")[0] in DIRECTORIES)
 
 
 def _noted(note: str) -> list[str]:

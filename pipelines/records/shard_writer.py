@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
+from pipelines.contract.folds import DIGITS
 from pipelines.core import hashing
 from pipelines.core.console import progress
 from pipelines.core.elements import TRANSIENT, Affine, Header, Item, Made, Ref
@@ -213,7 +214,28 @@ class _Account:
             "depth": [len(ends), min(least for least, _ in ends), max(most for _, most in ends)] if ends else [],
             "levels": (self._sum + histogram.add_up(self._levels, self._channels)).tolist(),
             "rejects": [dataclasses.asdict(r) for r in self._rejects.values()],
+            **self._folds(),
         }
+
+    def _folds(self) -> dict[str, Any]:
+        """Returns the folds of the records, and what each fold holds by answer.
+
+        It is empty if there are no folds.
+        """
+        repeats = max((len(item.ref.folds) for item in self._stored), default=0)
+        if not repeats:
+            return {}
+        count = collections.Counter
+        held = {
+            f"{repeat}:{fold}": {
+                "stored": count(i.ref.label for i in self._stored if i.ref.folds[repeat] == fold),
+                "copies": count(i.ref.label for i in self._stored if i.ref.folds[repeat] == fold and i.copy),
+            }
+            for repeat in range(repeats)
+            for fold in sorted({item.ref.folds[repeat] for item in self._stored})
+        }
+        texts = ["".join(DIGITS[item.ref.folds[repeat]] for item in self._stored) for repeat in range(repeats)]
+        return {"folds": texts, "is_copy": "".join("1" if i.copy else "0" for i in self._stored), "in_folds": held}
 
 
 class _Pictures:
@@ -289,7 +311,7 @@ def _ledger_line(item: Item) -> bytes:
 
 
 def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config_digest: str) -> str:
-    content = [[i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy] for i in items]
+    content = [[i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy, *i.ref.folds] for i in items]
     return hashing.text_digest(json.dumps([file, config_digest, list(labels), content]))
 
 

@@ -54,6 +54,7 @@ def render(contract: Contract, summary: Summary) -> str:
     return environment.get_template("report.html.j2").render(
         contract=contract,
         summary=summary,
+        folds=summary.folds,
         splits=[(name, contract.splits[name]) for name in names],
         sentence=sentence(contract, summary),
         copy_kind=copy_kind(contract),

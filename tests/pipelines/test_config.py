@@ -148,8 +148,35 @@ CHANGES = [
     {"classes": Classes("c.txt", ("b", "a"), (("b", "b"), ("a", "a")))},
     {"classes": Classes("c.csv", ("a", "b"), (("a", "a"), ("b", "b")), "")},
     {"like": "tests/data/format_1/uint8"}, {"like": "tests/data/format_1/jpeg"},
-    {"group_similar": 10},
+    {"group_similar": 10}, {"folds": "5"}, {"folds": "5x2"},
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"folds": "1"}, "--folds should be a number of folds from 2 to 36, or one with repeats"),
+        ({"folds": "37"}, "--folds should be a number of folds from 2 to 36"),
+        ({"folds": "5x"}, "Received: '5x'."),
+        ({"folds": "5x0"}, "Received: '5x0'."),
+        ({"folds": "5", "validation_from": {"train": 0.1}}, "--validation-from cuts a validation split out of train"),
+        ({"folds": "5", "like": "old"}, "--like keeps the splits of an earlier dataset, but not its folds."),
+    ],
+)
+def test_folds_that_cannot_be_are_refused_by_name(options, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        config(**options)
+
+
+def test_the_share_of_validation_goes_to_train_with_folds():
+    assert config().shares == {"train": 0.8, "validation": 0.1, "test": 0.1}
+    assert config(folds="5").shares == {"train": 0.9, "test": 0.1}
+    assert config(folds="2", splits={"train": 1.0}).shares == {"train": 1.0}
+
+
+def test_nothing_is_noted_of_folds_without_folds():
+    assert "folds" not in config().noted()
+    assert config(folds="5x2").noted()["folds"] == "5x2"
 
 
 @pytest.mark.parametrize(
