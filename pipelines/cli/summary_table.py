@@ -6,6 +6,7 @@ It shows what a run read, wrote and rejected.
 from __future__ import annotations
 
 from pipelines.contract import Contract
+from pipelines.core.elements import UNLABELLED
 from pipelines.core.summary import Summary
 from pipelines.core.text import cut, plural, printable, table
 
@@ -27,7 +28,7 @@ def summary_table(contract: Contract, summary: Summary) -> str:
         c = summary.of_split(split)
         rows.append((f"{split}, all", c.natural, c.stored - c.copies, c.copies, c.unused, c.stored))
     rejected = ", ".join(f"{reason} {count}" for reason, count in summary.rejected.items()) or "none"
-    shards = sum(len(split.shards) for split in contract.splits.values())
+    shards = sum(len(split.shards) for split in contract.all_splits.values())
     if more:
         rows.append((f"{more[0]:,} more classes: see the report", *5 * ("",)))
     name = "label" if summary.images else "class"
@@ -42,6 +43,8 @@ def summary_table(contract: Contract, summary: Summary) -> str:
             f"Equal images: {plural(summary.duplicate_groups, 'group')}, "
             f"{summary.conflicting_groups} under conflicting labels."
         )
+    if contract.unlabelled is not None:
+        lines.append(f"Without a label: {plural(contract.unlabelled.records, 'image')}, the split {UNLABELLED}.")
     if contract.like:
         lines.append(
             f"Like {contract.like['name']}: {plural(contract.like['kept'], 'image')} of it keep their split, "

@@ -38,7 +38,7 @@ def texts(directory: str, problems: Sequence[str], drift: Drift | None) -> tuple
 
 def _checked(directory: str, whole: bool, drift: Drift | None) -> list[str]:
     contract = contracts.load(directory, storage.reading_text)
-    shards = [shard for split in contract.splits.values() for shard in split.shards]
+    shards = [shard for split in contract.all_splits.values() for shard in split.shards]
     records = text.plural(sum(shard.records for shard in shards), "record")
     what = f"{records} in {text.plural(len(shards), 'shard')} ({text.byte_size(sum(s.bytes for s in shards))})"
     files = f" and {text.plural(len(contract.files), 'other file')}" if contract.files else ""

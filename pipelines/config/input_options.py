@@ -9,11 +9,14 @@ import re
 from pipelines.core import errors
 from pipelines.core.errors import ConfigError
 from pipelines.inputs import classes as class_files
+from pipelines.inputs import listing, webdataset
 from pipelines.inputs.classes import Classes
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_PATTERN
+from pipelines.inputs.rules import ROWS
+from pipelines.inputs.tables import record_files
 from pipelines.options import option_syntax
-from pipelines.options.config_fields import Syntax, option
+from pipelines.options.config_fields import Range, Syntax, option
 from pipelines.storage import remote
 
 FILES = "input and output"
@@ -91,6 +94,26 @@ class InputOptions:
         "and leaves them out (an empty class); the label * stands for all others",
         syntax=_CLASS_FILE, unset="each label is a class, and ids are in the order of the names", group=READING,
     )  # fmt: skip
+    unlabelled: tuple[str, ...] = option(
+        (),
+        "where the images without a label are: the rows of a table whose label is empty (rows), or folders below the "
+        "input, by their path; they become a split of their own, unlabelled, that predict answers and nothing is "
+        "trained on",
+        syntax=option_syntax.NAMES, metavar="rows|FOLDER,…", unset="none: a row without a label is rejected",
+        group=READING,
+    )  # fmt: skip
+    corrections: str = option(
+        "",
+        "a table of labels that count in place of those of the input, with the columns path (or key) and label, as "
+        "predict --table and label-check write it; images without a label in the input get theirs from it",
+        metavar="FILE", unset="none", group=READING,
+    )  # fmt: skip
+    min_confidence: float = option(
+        0.0,
+        "leave an answer of a model in the table of --corrections out if it is less sure than this, and nobody changed "
+        "it",
+        metavar="P", limits=Range(0, 1), group=READING,
+    )  # fmt: skip
     allow_outside: bool = option(
         False, "accept links and manifest paths that lead out of the input, instead of rejecting such files",
         group=READING,
@@ -161,5 +184,30 @@ def check(config: InputOptions) -> None:
     for split, _ in config.split_lists:
         if not re.fullmatch(SPLIT_PATTERN, split):
             raise ConfigError(f"--split-lists: a split's name should be letters, digits and _. Received: {split!r}.")
+    _check_unlabelled(config)
     if config.split_names and config.layout != "auto":
         raise ConfigError(f"--split-names already says what the folders are. Leave out --layout {config.layout}.")
+
+
+def _check_unlabelled(config: InputOptions) -> None:
+    """Raises ConfigError if --unlabelled or --corrections does not fit the input."""
+    is_table = record_files.is_table(config.input)
+    if config.unlabelled and is_table != (config.unlabelled == (ROWS,)):
+        raise ConfigError(
+            f"--unlabelled should be {ROWS} for a table, which takes the rows without a label. Received: "
+            f"{','.join(config.unlabelled)}."
+            if is_table
+            else f"--unlabelled {ROWS} is about tables, and --input {config.input!r} is none. Name the folder of the "
+            "images without a label."
+        )
+    if config.unlabelled and not is_table and (listing.is_glob(config.input) or webdataset.shards(config.input)):
+        raise ConfigError(
+            "--unlabelled names folders below the input, and a glob or shards have none. Give the folder or a table "
+            "as --input."
+        )
+    if config.corrections:
+        check_place("--corrections", config.corrections)
+    elif config.min_confidence:
+        raise ConfigError(
+            "--min-confidence is about the answers in the table of --corrections. Add that, or leave it out."
+        )

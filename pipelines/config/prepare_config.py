@@ -18,7 +18,7 @@ from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core import hashing
 from pipelines.core.errors import ConfigError
 from pipelines.images.limits import Limits
-from pipelines.inputs import listing
+from pipelines.inputs import corrections, listing
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES
 from pipelines.inputs.rules import InputSpec
 from pipelines.options import config_fields
@@ -71,8 +71,19 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
         split_names = tuple((folder, SPLIT_NAMES.get(split.lower(), split)) for folder, split in self.split_names)
         return InputSpec(
             self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.group_from,
-            self.allow_outside, self.table_spec, self.classes, self._lists,
+            self.allow_outside, self.table_spec, self.classes, self._lists, self.unlabelled, self._corrections,
+            self.min_confidence, self._known_labels,
         )  # fmt: skip
+
+    @property
+    def _corrections(self) -> str:
+        is_local = self.corrections and not remote.is_remote(self.corrections)  # workers may run in another folder
+        return os.path.abspath(self.corrections) if is_local else self.corrections
+
+    @property
+    def _known_labels(self) -> tuple[str, ...]:
+        """Returns the classes of --like, which the corrections may name."""
+        return contract.load(self.like, storage.reading_text).labels if self.like and self.corrections else ()
 
     @property
     def _lists(self) -> tuple[tuple[str, str], ...]:
@@ -130,6 +141,8 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
             del values["duplicates"]
         if not self.group_similar:
             del values["group_similar"]
+        if self.corrections:
+            values["corrections"] = corrections.digest(self.corrections)  # what is in the file decides
         values["classes"] = {**values["classes"], "path": ""}  # what is in the file decides
         if self.like:
             values["like"] = contract.load(self.like, storage.reading_text).digest
@@ -143,14 +156,19 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
     def noted(self) -> dict[str, Any]:
         """Returns the options that a dataset notes, as plain JSON values.
 
-        Of three channels and of no folds nothing is noted, so that such a dataset has the bytes that it had before
-        there was a choice.
+        Of three channels, and of --folds, --unlabelled and --corrections where they are not given, nothing is noted, so
+        that such a dataset has the bytes that it had before there was a choice.
         """
         noted = {**self.settings(), "channels": self.image_channels}
         if not self.bands:
             del noted["bands"]
             if self.channels == 3:
                 del noted["channels"]
-        if not self.folds:
-            del noted["folds"]
+        for name in ("folds", "unlabelled", "corrections"):
+            if not getattr(self, name):
+                del noted[name]
+        if not self.corrections:
+            del noted["min_confidence"]
+        else:
+            noted["corrections"] = self._corrections
         return noted

@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.contract.task import CLASSES, ONE_CLASS, REGRESSION, Task
+from pipelines.core.elements import UNLABELLED
 from pipelines.core.errors import ContractError
 
 FORMAT_VERSION = 1
@@ -124,6 +125,9 @@ class Contract:
       task: What a model of the dataset answers.
       folds: What --folds says: `count`, the folds into which train is divided, and `repeats`, how often. The file
         folds.json beside the shards has the fold of each record. It is empty without that option.
+      unlabelled: The images without a label, if `prepare` was told of any; else None. It is no member of `splits`, so
+        that who trains or counts labels does not meet it; its counts by label are empty. A record of it has the
+        label -1, or a `target` of NaNs.
     """
 
     name: str
@@ -151,6 +155,12 @@ class Contract:
     like: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     task: Task = ONE_CLASS
     folds: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    unlabelled: Split | None = None
+
+    @property
+    def all_splits(self) -> Mapping[str, Split]:
+        """Returns `splits`, and the images without a label as the split "unlabelled"."""
+        return self.splits if self.unlabelled is None else {**self.splits, UNLABELLED: self.unlabelled}
 
     @property
     def target_width(self) -> int:
@@ -183,14 +193,14 @@ class Contract:
         return hashlib.sha256(self.to_json(sealed=False).encode("utf-8", "backslashreplace")).hexdigest()
 
     def split(self, name: str) -> Split:
-        """Returns the split with this name.
+        """Returns the split with this name; "unlabelled" has the images without a label.
 
         Raises:
           ContractError: There is no such split. The message lists the splits that exist.
         """
-        if name not in self.splits:
-            raise ContractError(f"No split {name!r} in dataset {self.name!r}: it has {', '.join(self.splits)}.")
-        return self.splits[name]
+        if name not in self.all_splits:
+            raise ContractError(f"No split {name!r} in dataset {self.name!r}: it has {', '.join(self.all_splits)}.")
+        return self.all_splits[name]
 
     def shard_paths(self, directory: str, split: str) -> list[str]:
         """Returns the paths of a split's shards below `directory`, in shard order.
@@ -215,7 +225,7 @@ class Contract:
           ContractError: There is no such split.
         """
         counts = getattr(self.split(split), kind)
-        total = sum(counts.values()) if self.task.kind == CLASSES else self.task.images[split][kind]
+        total = sum(counts.values()) if self.task.kind == CLASSES else self.task.images.get(split, {}).get(kind, 0)
         return tuple(counts.get(label, 0) / total if total else 0.0 for label in self.labels)
 
     def to_json(self, sealed: bool = True) -> str:
@@ -229,9 +239,11 @@ class Contract:
         """
         data = dataclasses.asdict(self)
         data["task"] = self.task.noted()
-        for name in ("files", "classes", "like", "task", "folds"):
+        for name in ("files", "classes", "like", "task", "folds", "unlabelled"):
             if not data[name]:
                 del data[name]
+        if self.unlabelled is not None:
+            data["unlabelled"] = {"records": self.unlabelled.records, "shards": data["unlabelled"]["shards"]}
         data["value_range"] = list(self.value_range)
         for name in self.splits:
             data["splits"][name]["records"] = self.splits[name].records

@@ -28,7 +28,7 @@ from pipelines.contract.contract import (
 )
 from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.contract.task import CLASSES, ONE_CLASS, REGRESSION
-from pipelines.core.elements import MAX_CHANNELS
+from pipelines.core.elements import MAX_CHANNELS, UNLABELLED
 from pipelines.core.errors import ContractError
 from pipelines.core.files.urls import is_remote, scheme_of
 
@@ -172,6 +172,7 @@ def _build(fields: Fields) -> Contract:
         like=fields.plain("like", optional=True),
         task=of,
         folds=fields.part("folds").counts_of(("count", "repeats")) if fields.has("folds") else {},
+        unlabelled=Split({}, {}, {}, _shards(fields.part("unlabelled"))) if fields.has("unlabelled") else None,
     )
 
 
@@ -184,11 +185,14 @@ def _shape(fields: Fields) -> tuple[int, int, int]:
 
 
 def _split(fields: Fields) -> Split:
-    shards = [
+    return Split(fields.counts("natural"), fields.counts("stored"), fields.counts("copies"), _shards(fields))
+
+
+def _shards(fields: Fields) -> tuple[Shard, ...]:
+    return tuple(
         Shard(item.text("file"), item.whole("records"), item.whole("bytes"), item.digest("sha256"))
         for item in fields.items("shards")
-    ]
-    return Split(fields.counts("natural"), fields.counts("stored"), fields.counts("copies"), tuple(shards))
+    )
 
 
 def _normalization(fields: Fields, channels: int) -> Normalization:
@@ -213,7 +217,9 @@ def _check(contract: Contract) -> None:
         bands = contract.decode.get("bands")
         if not isinstance(bands, list) or len(bands) != contract.image_shape[2]:
             raise FieldError(f"decode.bands should name {contract.image_shape[2]} bands. Received: {bands!r}")
-    files = [shard.file for split in contract.splits.values() for shard in split.shards]
+    if contract.unlabelled is not None and UNLABELLED in contract.splits:
+        raise FieldError(f"splits should not have {UNLABELLED!r} beside `unlabelled`")
+    files = [shard.file for split in contract.all_splits.values() for shard in split.shards]
     if len(set(files)) != len(files):
         raise FieldError("splits: two shards should not have one file")
     for file in files:

@@ -26,6 +26,7 @@ TARGET_COLUMNS = {
 }  # fmt: skip
 _STATISTICS = ("mean", "std", "median", "least", "greatest")
 NO_LABEL = "|"  # the text of an answer without a label; of others, | stands between the labels
+NO_LABEL_ID = -1  # the label of a record of the images without a label
 COUNTS = ("natural", "stored", "copies")  # as of `Split`, but of all images and records
 
 

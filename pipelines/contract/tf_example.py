@@ -44,12 +44,12 @@ def serialize(image: bytes, label: int | Sequence[float], weight: float, key: st
 
     Args:
       image: The bytes to store.
-      label: The label id, at least 0; or one or more numbers, float32, which are stored as `target` in its place.
+      label: The label id, or -1 for none; or one or more numbers, float32, which are stored as `target` in its place.
       weight: The sample weight, at most the largest float32.
       key: The record's key.
     """
     name = key.encode()
-    feature, value = ("label", to_varint(label)) if isinstance(label, int) else ("target", floats(label))
+    feature, value = ("label", to_varint(label & _MASK)) if isinstance(label, int) else ("target", floats(label))
     head, middle, tail, last = _around(len(image), len(name), feature, len(value))
     return b"".join((head, image, middle, name, tail, value, last, struct.pack("<f", weight)))
 

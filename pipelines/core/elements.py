@@ -15,6 +15,7 @@ Affine = tuple[tuple[float, ...], tuple[float, ...]]  # scale and offset, per ch
 
 MAX_CHANNELS = 64  # of an image that is stored
 TRAIN_SPLIT = "train"  # the split that is balanced, augmented and measured; every dataset has it
+UNLABELLED = "unlabelled"  # the split of the images that have no label; no other split may have this name then
 
 # What Pillow may open of untrusted files. Without this list it would also try PostScript, for which it starts
 # Ghostscript.
@@ -22,7 +23,7 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "HEIF", "J
 # Reasons of rejects that are reported, but are no fault of the data: they do not count towards --max-reject-rate.
 HARMLESS = (
     "hidden", "system-file", "other-file", "left-aside", "empty-folder", "no-label", "repeated-row", "duplicate",
-    "conflicting-labels", "class-left-out",
+    "conflicting-labels", "class-left-out", "has-a-label", "dropped",
 )  # fmt: skip
 # Reasons of rejects that do not follow from a file's bytes and the options: a busy machine, a lack of memory or a file
 # system may be the cause. Such an input is tried a second time, and again by each run that goes on.

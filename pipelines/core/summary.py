@@ -68,9 +68,9 @@ class Duplicates:
     def conflicting(self) -> bool:
         """Tells whether the same image has more than one label.
 
-        At least one of the labels is wrong then.
+        An image without a label has "". At least one of the labels is wrong then.
         """
-        return len({label for _, label, _ in self.members}) > 1
+        return len({label for _, label, _ in self.members if label}) > 1
 
     @property
     def straddling(self) -> bool:
@@ -79,6 +79,21 @@ class Duplicates:
         This is possible only if the input came with its own splits.
         """
         return len({split for _, _, split in self.members}) > 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Twin:
+    """Describes a labelled image that is equal to images without a label.
+
+    Attributes:
+      equal: Paths of these, some of them if there are too many to list.
+    """
+
+    digest: str
+    uri: str
+    label: str
+    split: str
+    equal: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +144,7 @@ class Thumbnail:
 class Summary:
     """Holds the totals of one run.
 
-    read = sum over splits of natural + sum of rejected.
+    read = sum over splits of natural + images without a label + sum of rejected.
     """
 
     read: int  # inputs listed
@@ -163,11 +178,19 @@ class Summary:
     images: dict[str, ClassCounts] = dataclasses.field(default_factory=dict)  # split -> counts of all images
     answers: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `Kind.described` has it
     folds: tuple[dict[str, int], ...] = ()  # of --folds: label -> images of each fold; "" has the number of all images
+    # Of --unlabelled: "images" without a label that were written, and of all "twins": split -> labelled images in it
+    # that are equal to such an image.
+    unlabelled: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def written(self) -> int:
         """Returns the number of records in all splits, copies included."""
-        return sum(self.of_split(split).stored for split in self.classes)
+        return sum(self.of_split(split).stored for split in self.classes) + self.unlabelled_images
+
+    @property
+    def unlabelled_images(self) -> int:
+        """Returns the number of images without a label that were written."""
+        return int(self.unlabelled.get("images", 0))
 
     def of_split(self, split: str) -> ClassCounts:
         """Returns the counts of all images of a split."""
@@ -177,7 +200,7 @@ class Summary:
         """Returns the text of `stats/summary.json`: all fields but the thumbnails."""
         data = dataclasses.asdict(self)
         del data["thumbnails"]
-        for name in ("images", "answers", "folds"):
+        for name in ("images", "answers", "folds", "unlabelled"):
             if not data[name]:
                 del data[name]
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

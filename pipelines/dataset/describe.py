@@ -6,6 +6,7 @@ ledger) and not from the run that made it, so that it shows what a trainer will 
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ from pipelines import storage
 from pipelines.contract import Contract, ContractError, ledger, task, tfrecord
 from pipelines.contract.task import CLASSES
 from pipelines.core import summary, text
-from pipelines.core.elements import TRAIN_SPLIT
+from pipelines.core.elements import TRAIN_SPLIT, UNLABELLED
 from pipelines.core.errors import LedgerError
 from pipelines.dataset import verify_shard
 from pipelines.images.source_policy import DEFAULT, SourcePolicy, from_notes
@@ -39,6 +40,8 @@ def describe(directory: str | os.PathLike[str]) -> str:
     c = contracts.load(directory, storage.reading_text)
     blocks = [_facts(c), _normalization(c)] + ([_targets(c)] if c.task.targets else [])
     blocks += [f"{name}\n{_split_table(c, name)}" for name in summary.reading_order(c.splits)]
+    if c.unlabelled is not None:
+        blocks.append(f"{UNLABELLED}\n{c.unlabelled.records:,} images without a label\n{_size(c, UNLABELLED)}")
     by_count = sorted(c.rejected.items(), key=lambda item: item[1], reverse=True)
     rejected = text.table(("rejected", "inputs"), by_count)
     blocks.append(rejected if c.rejected else "rejected    none")
@@ -54,8 +57,9 @@ def describe_json(directory: str | os.PathLike[str]) -> str:
     """
     c = contracts.load(directory, storage.reading_text)
     data = json.loads(c.to_json())
-    for name, split in c.splits.items():
-        data["splits"][name] |= {"shard_count": len(split.shards), "bytes": _bytes(c, name)}
+    for name, split in c.all_splits.items():
+        of_split = data["splits"][name] if name in c.splits else data["unlabelled"]
+        of_split |= {"shard_count": len(split.shards), "bytes": _bytes(c, name)}
     return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=True)
 
 
@@ -109,7 +113,13 @@ def choose(c: Contract, entries: Sequence[Entry], count: int, seed: int) -> list
     Raises:
       ContractError: The contract does not have the label of an entry.
     """
-    known = c.labels if c.task.kind == CLASSES else tuple(dict.fromkeys(e.label for e in entries if c.labels) or [""])
+    if c.unlabelled is not None and not any(entry.label for entry in entries):
+        c = dataclasses.replace(c, labels=())  # of the images without a label
+    known = (
+        c.labels
+        if c.task.kind == CLASSES and c.labels
+        else tuple(dict.fromkeys(e.label for e in entries if c.labels) or [""])
+    )
     by_label: dict[str, list[Entry]] = {label: [] for label in known}
     for entry in entries:
         if not c.labels:
@@ -206,9 +216,13 @@ def _split_table(c: Contract, name: str) -> str:
     rows = [(label, *(counts.get(label, 0) for counts in kinds)) for label in c.labels]
     images = c.task.images.get(name)
     rows.append(("all", *(images.values() if images else (sum(counts.values()) for counts in kinds))))
-    note = f"{text.plural(len(split.shards), 'shard')}, {_bytes(c, name):,} bytes ({text.byte_size(_bytes(c, name))})"
     head = "class" if c.task.kind == CLASSES else "label" if c.labels else "images"
-    return text.table((head, "natural", "stored", "of these copies"), rows) + "\n" + note
+    return text.table((head, "natural", "stored", "of these copies"), rows) + "\n" + _size(c, name)
+
+
+def _size(c: Contract, name: str) -> str:
+    shards = text.plural(len(c.split(name).shards), "shard")
+    return f"{shards}, {_bytes(c, name):,} bytes ({text.byte_size(_bytes(c, name))})"
 
 
 def _bytes(c: Contract, name: str) -> int:

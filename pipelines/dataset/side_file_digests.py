@@ -31,7 +31,7 @@ def bind(contract: Contract, work: Work, texts: Mapping[str, str]) -> Contract:
     files = {name: hashlib.sha256(text.encode("utf-8", "backslashreplace")).hexdigest() for name, text in texts.items()}
     found = {name: work.path("transform", *name.split("/")) for name in storage.files_below(work.path("transform"))}
     found |= {f"rejects/{name}": work.path(name) for name in (ledger.REJECTED, ledger.UNUSED)}
-    for split in contract.splits.values():
+    for split in contract.all_splits.values():
         for shard in split.shards:
             found[f"ledger/{shard.file}.jsonl"] = work.path("ledger", f"{shard.file}.jsonl")
     digests = storage.each(storage.sha256, found.values(), work.root)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import RAW_DTYPES, Contract
 from pipelines.contract.contract import BANDS
+from pipelines.contract.task import NO_LABEL_ID
 from pipelines.core.summary import Summary
 
 if TYPE_CHECKING:  # imported where they are used: `verify` needs only `tfds_files`, so the base install suffices
@@ -50,7 +51,10 @@ def statistics(contract: Contract, summary: Summary, split: str) -> statistics_p
     result = statistics_pb2.DatasetFeatureStatisticsList()
     dataset = result.datasets.add(name=split, num_examples=contract.split(split).records)
     label = dataset.features.add(name=_answer(contract), type=statistics_pb2.FeatureNameStatistics.STRING)
-    label.string_stats.common_stats.num_non_missing = dataset.num_examples
+    if split in contract.splits:
+        label.string_stats.common_stats.num_non_missing = dataset.num_examples
+    else:
+        label.string_stats.common_stats.num_missing = dataset.num_examples
     label.string_stats.unique = sum(count > 0 for count in stored.values())
     for rank, (name, count) in enumerate(sorted(stored.items(), key=lambda item: (-item[1], item[0]))):
         label.string_stats.top_values.add(value=name, frequency=count)
@@ -77,7 +81,8 @@ def schema(contract: Contract) -> schema_pb2.Schema:
     if width:
         label.shape.dim.add(size=width)
         return result
-    label.int_domain.min, label.int_domain.max, label.int_domain.is_categorical = 0, len(contract.labels) - 1, True
+    least = 0 if contract.unlabelled is None else NO_LABEL_ID
+    label.int_domain.min, label.int_domain.max, label.int_domain.is_categorical = least, len(contract.labels) - 1, True
     return result
 
 
@@ -111,7 +116,7 @@ def _dataset_info(contract: Contract) -> dict[str, Any]:
             "numBytes": str(sum(shard.bytes for shard in split.shards)),
             "shardLengths": [str(shard.records) for shard in split.shards],
         }
-        for name, split in contract.splits.items()
+        for name, split in contract.all_splits.items()
     ]
     return {
         "description": "Prepared by Shardmill; contract.json says how.",

@@ -39,7 +39,7 @@ _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes
              "weight_column": str, "heading": bool, "delimiter": str, "table_encoding": str, "image_root": str,
              "suffix": str, "path_prefix": list, "find_images": bool, "windows_paths": bool, "single_label": bool,
              "split_lists": list, "classes": dict, "labels": str, "label_separator": str, "label_columns": list,
-             "target": list}  # fmt: skip
+             "target": list, "unlabelled": list, "corrections": str, "min_confidence": float}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -100,7 +100,7 @@ def find(directory: str, path: str = "") -> Drift:
     """
     contract = contracts.load(directory, storage.reading_text)
     settings, read_as = _settings(directory)
-    spec = _input_spec(settings, read_as, path)
+    spec = _input_spec(settings, read_as, path, contract.labels)
     was = dataclasses.replace(spec, path=settings.get("input") or spec.path, table=_resolved(_table(settings)))
     known = _known(directory, contract, _base(was))
     progress.begin("comparing", len(known))
@@ -188,7 +188,7 @@ def _known(directory: str, contract: contracts.Contract, base: str) -> dict[str,
     for name in (ledger.REJECTED, ledger.UNUSED):
         for r in ledger.rejects(directory, name, storage.reading):
             known[_key(r.uri, base)] = Known(r.digest, r.label, r.reason)
-    for split in contract.splits.values():
+    for split in contract.all_splits.values():
         for shard in split.shards:
             for line in ledger.lines(directory, shard.file, storage.reading):
                 if not line.copy or _key(line.uri, base) not in known:
@@ -216,7 +216,12 @@ def _base(spec: InputSpec) -> str:
     return path_patterns.base(path) if listing.is_glob(path) else path.rstrip("/")
 
 
-def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) -> InputSpec:
+def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str, labels: tuple[str, ...]) -> InputSpec:
+    """Returns how the input was listed.
+
+    Args:
+      labels: the classes of the dataset.
+    """
     source = path or settings.get("input", "")
     if not source:
         raise SourceError("stats/summary.json does not say where the input is. Name it: --source PATH.")
@@ -235,6 +240,10 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str) 
         table=_resolved(_moved(_table(settings), settings.get("input", ""), path)),
         classes=classes.from_json(settings.get("classes")),
         split_lists=_lists(settings, source),
+        unlabelled=_texts(settings.get("unlabelled", [])),
+        corrections=settings.get("corrections", ""),
+        min_confidence=settings.get("min_confidence", 0.0),
+        known_labels=labels,
         read_as=read_as if not record_files.is_table(source) else None,
     )
 

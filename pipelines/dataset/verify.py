@@ -28,7 +28,7 @@ def verify(directory: str) -> list[str]:
       ContractError: There is no contract to check against.
     """
     contract = contracts.load(directory, storage.reading_text)
-    progress.begin("verifying", sum(split.records for split in contract.splits.values()))
+    progress.begin("verifying", sum(split.records for split in contract.all_splits.values()))
     return list(_problems(directory, contract))
 
 
@@ -37,7 +37,7 @@ def _problems(directory: str, contract: Contract) -> Iterator[str]:
     if text != contract.to_json() and not (not contract.files and text == contract.to_json(sealed=False)):
         yield "contract.json was changed after it was written (its `contract_digest` or a derived field differs)."
     yield from _stray_shards(directory, contract)
-    for name, split in contract.splits.items():
+    for name, split in contract.all_splits.items():
         counts = Counts()
         told = [
             problem for shard in split.shards for problem in verify_shard.problems(directory, contract, shard, counts)
@@ -52,7 +52,7 @@ def _problems(directory: str, contract: Contract) -> Iterator[str]:
 
 
 def _stray_shards(directory: str, contract: Contract) -> Iterator[str]:
-    named = {shard.file for split in contract.splits.values() for shard in split.shards}
+    named = {shard.file for split in contract.all_splits.values() for shard in split.shards}
     for file in storage.children(directory):
         if ".tfrecord-" in file and file not in named:
             yield f"{file} is not in the contract: a stale or foreign shard. Remove it."

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from pipelines import storage
 from pipelines.contract import Contract, Shard, ledger, tf_example, tfrecord
-from pipelines.contract.task import MULTI_LABEL
+from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
 from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core.console import progress
 from pipelines.core.errors import LedgerError
@@ -44,6 +44,8 @@ class Counts:
         is_copy = not read.key.endswith("-000")
         self.records[0] += 1
         self.records[1] += is_copy
+        if _is_unknown(read, contract):
+            return
         for label in _labels(read, contract):
             self.stored[label] += 1
             self.copies[label] += is_copy
@@ -54,6 +56,13 @@ def _labels(read: Example, contract: Contract) -> list[str]:
     if isinstance(read.label, int):
         return [contract.labels[read.label]]
     return [label for label, value in zip(contract.labels, read.label, strict=False) if value]
+
+
+def _is_unknown(read: Example, contract: Contract) -> bool:
+    """Tells whether a record is written as one of an image without a label."""
+    if isinstance(read.label, int):
+        return read.label == NO_LABEL_ID and not contract.target_width
+    return len(read.label) == contract.target_width and all(map(math.isnan, read.label))
 
 
 def problems(directory: str, contract: Contract, shard: Shard, counts: Counts) -> Iterator[str]:
@@ -80,6 +89,7 @@ def _file_problems(
 ) -> Iterator[str]:
     keys: list[str] = []
     wrong: list[str] = []
+    is_labelled = contract.unlabelled is None or shard not in contract.unlabelled.shards
     whole = True  # no record is damaged so far; only then the number of records is compared
     for index, frame in enumerate(tfrecord.frames(file.read, most_bytes(contract))):
         progress.advance(1)
@@ -89,7 +99,7 @@ def _file_problems(
         except ExampleError as e:
             problem = problem or str(e)
         line = listed[index] if listed and index < len(listed) else None
-        problem = problem or _content_problem(read, contract, line)
+        problem = problem or _content_problem(read, contract, line, is_labelled)
         keys.append(read.key if read and not frame.problem else "")
         whole = whole and not frame.problem
         if problem:
@@ -114,14 +124,20 @@ def _file_problems(
         yield f"{shard.file} has another content than when it was written (SHA-256 differs).{why}"
 
 
-def _content_problem(read: Example | None, contract: Contract, line: ledger.Line | None) -> str:
+def _content_problem(
+    read: Example | None, contract: Contract, line: ledger.Line | None, is_labelled: bool = True
+) -> str:
     """Returns what is wrong with the content of a record, "" if nothing is.
 
     `read` is None if the record cannot be read. The function does not check whether the record belongs at its place.
     """
     if read is None:
         return ""
-    if problem := _answer_problem(read, contract):
+    if is_labelled:
+        problem = _answer_problem(read, contract)
+    else:
+        problem = "" if _is_unknown(read, contract) else "it should have no label, and has one"
+    if problem:
         return problem
     if not math.isfinite(read.weight) or read.weight < 0:
         return f"its weight should be at least 0 and finite. Received: {read.weight}"

@@ -8,15 +8,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from pipelines import storage
-from pipelines.core.elements import Source
+from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import listed
-from pipelines.inputs import containers, path_patterns, walk
+from pipelines.inputs import containers, path_patterns, unlabelled, walk
 from pipelines.inputs.containers import Entry
 from pipelines.inputs.layouts import find_layout, folder_tree, other_files
 from pipelines.inputs.layouts.folder_tree import Folder
-from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
+from pipelines.inputs.layouts.layout import LABEL_RULES, Layout, Place
 from pipelines.inputs.layouts.split_names import SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, reject
 from pipelines.inputs.walk import Problem
@@ -36,24 +36,29 @@ def list_folder(spec: InputSpec) -> Iterator[Source | Rejected]:
     layout = spec.read_as
     if layout is None:
         entries: Iterable[Entry] = list(_entries(spec))  # a store is listed once
-        layout = find_layout.find(_tree(entries), spec)
+        tree = _tree(entries)
+        unlabelled.detach(tree, spec)
+        layout = find_layout.find(tree, spec)
     else:
         entries = _entries(spec)
     for key, uri, problem in entries:
-        item = _read_key(key, uri, problem, layout)
+        item = _read_key(key, uri, problem, layout, spec)
         if item is not None:
             yield item
 
 
-def survey(spec: InputSpec) -> tuple[Folder, Layout]:
+def survey(spec: InputSpec) -> tuple[Folder, Layout, list[Folder]]:
     """Returns the tree of an input folder or container, and how it is read.
+
+    The third are the folders of the images without a label, which are not in the tree.
 
     Raises:
       SourceError: As `walk.walk`.
-      LayoutError: As `find_layout.find`.
+      LayoutError: As `find_layout.find` and `unlabelled.detach`.
     """
     tree = _tree(_entries(spec))
-    return tree, find_layout.find(tree, spec)
+    without = unlabelled.detach(tree, spec)
+    return tree, find_layout.find(tree, spec), without
 
 
 def images_of_classes(tree: Folder, layout: Layout) -> dict[str, int]:
@@ -139,13 +144,14 @@ def _is_excluded(spec: InputSpec, key: str) -> bool:
     return bool(spec.exclude) and path_patterns.selects(spec.exclude, key.split("/"))
 
 
-def _read_key(key: str, uri: str, problem: Problem | None, layout: Layout) -> Source | Rejected | None:
+def _read_key(key: str, uri: str, problem: Problem | None, layout: Layout, spec: InputSpec) -> Source | Rejected | None:
     """Returns the source or the reject that a path is.
 
     None: it is an empty folder and no class.
     """
     parts = key.split("/")
-    place = layout.place(key)
+    has_no_label = unlabelled.is_below(key, spec.unlabelled)
+    place = Place(UNLABELLED, "") if has_no_label else layout.place(key)
     if problem is not None and problem.folder:
         inside = layout.place(f"{key}/file")
         if problem.reason == walk.EMPTY and (place.label or not inside.label or inside.aside):
@@ -164,6 +170,8 @@ def _read_key(key: str, uri: str, problem: Problem | None, layout: Layout) -> So
         return reject(uri, problem.reason, problem.sentence, label)
     if other_files.holds_no_picture(parts[-1]):
         return reject(uri, "other-file", "Its ending says that it is no image.")
+    if has_no_label:
+        return unlabelled.source(key, uri, spec)
     if not label:
         return reject(uri, "no-label", place.why)
     if split and not re.fullmatch(SPLIT_PATTERN, split):

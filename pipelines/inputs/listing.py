@@ -17,11 +17,12 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from pipelines import storage
-from pipelines.core.elements import Source
+from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import classes, containers, folders, path_patterns, walk, webdataset
+from pipelines.inputs import classes, containers, folders, path_patterns, unlabelled, walk, webdataset
+from pipelines.inputs.corrections import Corrections
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
 from pipelines.inputs.split_lists import SplitLists
@@ -36,8 +37,34 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
 
     Raises:
       SourceError: There is no such input, a manifest cannot be read, or the input holds no file at all.
-      ConfigError: --classes does not have a label of the input. It is raised when all is listed.
+      ConfigError: --classes does not have a label of the input, or a row of --corrections cannot be used. It is raised
+        when all is listed.
     """
+    if not spec.corrections:
+        yield from _classed(spec)
+        return
+    corrected = Corrections(spec)
+    lists = SplitLists(spec.split_lists) if spec.split_lists else None
+    for item in _classed(spec):
+        if isinstance(item, Rejected):
+            corrected.see(item)
+            yield item
+            continue
+        made = corrected.apply(item)
+        if isinstance(made, Source) and _is_unlabelled(item) and not _is_unlabelled(made):
+            made = lists.assign(made) if lists is not None else made
+            if isinstance(made, Source) and spec.group_from:
+                made = _grouped(made, spec.group_from)
+        yield made
+    corrected.check()
+
+
+def _is_unlabelled(source: Source) -> bool:
+    return source.split == UNLABELLED
+
+
+def _classed(spec: InputSpec) -> Iterator[Source | Rejected]:
+    """Yields everything under the input, with the classes of its labels."""
     if not spec.classes.stated:
         yield from _labelled(spec)
         return
@@ -45,11 +72,17 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
     kind = KINDS[spec.table.task]
     if not kind.is_one_class:
         for item in _labelled(spec):
+            if isinstance(item, Source) and spec.unlabelled and _is_unlabelled(item):
+                yield item
+                continue
             unknown.update(label for label in kind.labels(item.label) if spec.classes.class_of(label) is None)
             yield classes.renamed(item, spec.classes, kind)
         classes.refuse_unknown(unknown, spec.classes)
         return
     for item in _labelled(spec):
+        if isinstance(item, Source) and spec.unlabelled and _is_unlabelled(item):
+            yield item
+            continue
         of_class = classes.given(item, spec.classes)
         if of_class is None:
             unknown[item.label] += 1
@@ -77,6 +110,16 @@ def _labelled(spec: InputSpec) -> Iterator[Source | Rejected]:
     lists = SplitLists(spec.split_lists) if spec.split_lists else None
     for item in found:
         empty = empty and isinstance(item, Rejected) and item.reason == walk.EMPTY
+        if isinstance(item, Source) and spec.unlabelled and _is_unlabelled(item):
+            if not KINDS[spec.table.task].is_unknown(item.label):
+                raise SourceError(
+                    f"With --unlabelled, the split {UNLABELLED} has the images without a label. {item.uri!r} states "
+                    f"that split and has the label {item.label!r}: give its split another name."
+                )
+            if lists is not None:
+                lists.assign(item)  # a list may name it, and need not
+            yield item
+            continue
         if lists is not None and isinstance(item, Source):
             if item.split and is_table:
                 raise SourceError(
@@ -160,6 +203,10 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
       ConfigError: --classes does not have the label of a folder.
     """
     reading = _check(spec, allow_lost_classes)
+    if spec.corrections:
+        reading = reading._replace(told=(*reading.told, Corrections(spec).describe()))
+        if not storage.is_remote(spec.path):
+            collections.deque(list_sources(reading.spec), 0)  # so that a row without an image is told at once
     if not spec.classes.stated:
         return reading
     return reading._replace(told=(*reading.told, *classes.describe(spec.classes, reading.labels or None)))
@@ -209,7 +256,7 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
     images: dict[str, int] = {}
     labels: dict[str, int] = {}
     if not is_glob(path):
-        tree, layout = folders.survey(spec)
+        tree, layout, without = folders.survey(spec)
         labels = folders.images_of_classes(tree, layout)
         lost = folders.lost_classes(tree, layout) if tree.total else {}
         classes.refuse_unknown(dict.fromkeys(lost, 0) | labels, spec.classes)
@@ -218,7 +265,7 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
         if lost and not allow_lost_classes:
             raise folders.lost_error(lost, path)
         spec = dataclasses.replace(spec, read_as=layout)
-        told = layout_text.describe(tree, layout, path, bool(spec.split_lists))
+        told = (*layout_text.describe(tree, layout, path, bool(spec.split_lists)), *unlabelled.told(without))
     if spec.split_lists:
         told = (*told, SplitLists(spec.split_lists).describe())
     if not storage.is_remote(path):

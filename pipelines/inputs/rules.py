@@ -14,6 +14,7 @@ from pipelines.inputs.classes import NO_CLASSES, Classes
 from pipelines.inputs.layouts.layout import Layout
 
 LAYOUTS = ("auto", "class", "split")
+ROWS = "rows"  # as the value of --unlabelled: the rows of a table whose label is empty
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 IMAGE_SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
@@ -90,6 +91,11 @@ class InputSpec:
     allow_outside: whether symbolic links and rows of a manifest may leave the folder.
     table: how a manifest is read.
     classes: the class of each label.
+    unlabelled: what holds the images without a label: folders below the input, or (ROWS,) for the rows of a table whose
+      label is empty; () has none.
+    corrections: a table of labels that count in place of those of the input; "" has none.
+    min_confidence: answers of a model in that table that are less sure are no labels.
+    known_labels: labels that the table may have although no image of the input has them.
     read_as: how a folder is read, once `folders.find_layout` has found it out.
     """
 
@@ -104,6 +110,10 @@ class InputSpec:
     table: TableSpec = TableSpec()
     classes: Classes = NO_CLASSES
     split_lists: tuple[tuple[str, str], ...] = ()
+    unlabelled: tuple[str, ...] = ()
+    corrections: str = ""
+    min_confidence: float = 0.0
+    known_labels: tuple[str, ...] = ()
     read_as: Layout | None = None
 
 

@@ -100,7 +100,8 @@ def summarize(
     equal, alike = _count_groups(work, "duplicates"), _count_groups(work, "similar")
     kept, like_warnings = _count_kept(work, config.like) if config.like else (collections.Counter[str](), [])
     of_splits = images or {split: total(counts.values()) for split, counts in classes.items()}
-    natural = sum(counts.natural for counts in of_splits.values())
+    without_label = _unlabelled(plan, totals)
+    natural = sum(counts.natural for counts in of_splits.values()) + without_label
     read = int(storage.read_text(work.path(work_dir.LISTED)))
     if read != natural + rejected.total:
         raise IncompleteError(
@@ -145,13 +146,15 @@ def summarize(
         similar_first=alike.first,
         layout=None if reading.spec.read_as is None else dataclasses.asdict(reading.spec.read_as),
         images=images,
-        answers=kind.described(_originals(totals), config.target),
         folds=() if folds is None else tuple(_images_of(fold) for fold in folds.folds),
+        answers=kind.described(_originals(plan, totals), config.target),
+        unlabelled={"images": without_label, "twins": _count_twins(work)} if config.unlabelled else {},
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),
         *_similar_warnings(summary, config.group_similar), *_depth_warnings(summary, config),
-        *_straddling_warning(work), *fold_file.warnings(folds, plan.labels),
+        *_straddling_warning(work), *_twins_warning(summary, config.duplicates),
+        *fold_file.warnings(folds, plan.labels),
         *_lost_warning(summary.lost_classes), *like_warnings, *_new_classes_warning(plan, old),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
@@ -229,7 +232,7 @@ def _classes(
 ) -> dict[str, dict[str, ClassCounts]]:
     kind = KINDS[plan.task]
     result: dict[str, dict[str, ClassCounts]] = {}
-    for split in plan.shards:
+    for split in plan.natural:
         stored, copies, left_out = (kind.by_label(counts) for counts in _by_answer(split, totals, unused))
         result[split] = {label: _counts(stored[label], copies[label], left_out[label]) for label in plan.labels}
     return result
@@ -238,7 +241,8 @@ def _classes(
 def _images(plan: plans.Plan, totals: Totals, unused: Mapping[tuple[str, str], int]) -> dict[str, ClassCounts]:
     """Returns the counts of all images of each split, whatever their labels."""
     return {
-        split: _counts(*(sum(counts.values()) for counts in _by_answer(split, totals, unused))) for split in plan.shards
+        split: _counts(*(sum(counts.values()) for counts in _by_answer(split, totals, unused)))
+        for split in plan.natural
     }
 
 
@@ -254,9 +258,31 @@ def _images_of(fold: Fold) -> dict[str, int]:
     return {"": fold.records[0] - fold.records[1], **own}
 
 
-def _originals(totals: Totals) -> dict[str, collections.Counter[str]]:
+def _originals(plan: plans.Plan, totals: Totals) -> dict[str, collections.Counter[str]]:
     """Returns split -> text of the answer -> stored originals."""
-    return {split: stored - totals.copies[split] for split, stored in sorted(totals.stored.items())}
+    labelled = sorted(split for split in totals.stored if split in plan.natural)
+    return {split: totals.stored[split] - totals.copies[split] for split in labelled}
+
+
+def _unlabelled(plan: plans.Plan, totals: Totals) -> int:
+    """Returns the number of images without a label that were written."""
+    return sum(sum(totals.stored[split].values()) for split in plan.shards if split not in plan.natural)
+
+
+def _count_twins(work: Work) -> dict[str, int]:
+    """Returns split -> its images that are among those without a label, too."""
+    counts = collections.Counter(json.loads(line)["split"] for line in rejects.lines(work.path("twins")))
+    return dict(sorted(counts.items()))
+
+
+def _twins_warning(summary: Summary, mode: str) -> Iterator[str]:
+    """Warns of labelled images that are among those without a label, too."""
+    twins = summary.unlabelled.get("twins")
+    if twins:
+        named = ", ".join(f"{count} in {split}" for split, count in twins.items())
+        remedy = "They are left out there." if mode == "drop" else "--duplicates drop leaves them out there."
+        number = plural(sum(twins.values()), "labelled image")
+        yield f"Also among the images without a label: {number}, {named}. {remedy}"
 
 
 def _counts(stored: int, copies: int, left_out: int) -> ClassCounts:

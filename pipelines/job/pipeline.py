@@ -24,6 +24,7 @@ from pipelines.dataset import like
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
 from pipelines.job import fold_units, stages, units
+from pipelines.job import unlabelled as without_label
 from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
 from pipelines.plan.folds import Division
@@ -62,6 +63,12 @@ def write(
     by_content = (
         read.refs | "GroupEqual" >> beam.GroupByKey() if old is None else _like(read.refs, config, old, total, work)
     )
+    unlabelled = None
+    if spec.unlabelled:
+        unlabelled = by_content | "SeparateUnlabelled" >> beam.FlatMap(
+            without_label.separate, config.duplicates, kind
+        ).with_outputs("unlabelled", "twins", "duplicates", "rejected", main="labelled")
+        by_content = unlabelled.labelled
     # (bucket, [packed (unit, Ref)]): a unit stays together
     in_units = _form_units(by_content, listing.has_groups(spec), config.group_similar, total)
     edges = _edges(in_units, kind)
@@ -88,15 +95,18 @@ def write(
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
         units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar, kind, edges
     ).with_outputs("duplicates", "similar", "straddling", "rejected", main="refs")  # packed Refs with their split
+    refs, rejected = assigned.refs, [listed.rejected, read.rejected, assigned.rejected]
+    equal = assigned.duplicates
+    if unlabelled is not None:
+        refs = (refs, unlabelled.unlabelled) | "WithUnlabelled" >> beam.Flatten()
+        equal = (equal, unlabelled.duplicates) | "AllEqual" >> beam.Flatten()
+        rejected.append(unlabelled.rejected)
+        _write_lines(work, "twins", without_label.find_twins(assigned.refs, unlabelled.twins))
     if config.duplicates == "fail":
-        (
-            assigned.duplicates
-            | "CountEqual" >> beam.CombineGlobally(duplicates.First())
-            | "Refuse" >> beam.Map(duplicates.refuse)
-        )
+        (equal | "CountEqual" >> beam.CombineGlobally(duplicates.First()) | "Refuse" >> beam.Map(duplicates.refuse))
     counts = _label_counts(assigned.refs, kind)
     ranks = (
-        assigned.refs
+        refs
         | "ImageRanks" >> beam.FlatMap(stages.image_ranks, seed, kind, counts)  # ((split, stratum), RankHistogram)
         | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
     )
@@ -113,7 +123,7 @@ def write(
         | "GatherShares" >> beam.combiners.ToDict()
         | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, first, work, kind, counts)
     )
-    items = assigned.refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
+    items = refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
         "unused", main="items"
     )  # ((split, shard), packed Items)
     every_shard = (
@@ -130,8 +140,8 @@ def write(
     )
     if config.encoding not in FLOATS:
         staged | "FinishShard" >> beam.ParDo(stages.FinishShard(start_workers, None, config.encoding, work))
-    _write_lines(work, "rejects", (listed.rejected, read.rejected, assigned.rejected) | "AllRejected" >> beam.Flatten())
-    _write_lines(work, "duplicates", assigned.duplicates)
+    _write_lines(work, "rejects", rejected | "AllRejected" >> beam.Flatten())
+    _write_lines(work, "duplicates", equal)
     _write_lines(work, "similar", assigned.similar)
     _write_lines(work, "unused", items.unused)
     _write_lines(work, "straddling", assigned.straddling)
@@ -225,7 +235,7 @@ def _like(
         (refs, earlier)
         | "WithEarlier" >> beam.Flatten()
         | "GroupEqual" >> beam.GroupByKey()
-        | "KeepSplits" >> beam.FlatMap(units.keep_splits).with_outputs("like", main="kept")
+        | "KeepSplits" >> beam.FlatMap(units.keep_splits, KINDS[config.task]).with_outputs("like", main="kept")
     )
     _write_lines(work, "like", kept.like)
     return kept.kept

@@ -55,15 +55,20 @@ def make_contract(
     Raises:
       IncompleteError: a finished shard is missing, or its number of records differs from its account.
     """
-    splits = {}
+    splits: dict[str, Split] = {}
+    unlabelled = None
     for name, files in plans.shard_names(plan, config.dataset_name).items():
         notes = storage.each(lambda file: _note(work, file, totals.records[file]), files, work.root)
+        shards = tuple(Shard(n["file"], n["records"], n["bytes"], n["sha256"]) for n in notes)
+        if name not in plan.natural:
+            unlabelled = Split({}, {}, {}, shards)
+            continue
         counts = summary.classes[name]
         splits[name] = Split(
             natural={label: c.natural for label, c in counts.items()},
             stored={label: c.stored for label, c in counts.items()},
             copies={label: c.copies for label, c in counts.items()},
-            shards=tuple(Shard(n["file"], n["records"], n["bytes"], n["sha256"]) for n in notes),
+            shards=shards,
         )
     return Contract(
         name=config.dataset_name,
@@ -100,6 +105,7 @@ def make_contract(
         classes=config.classes.noted(),
         task=_task(plan, summary, work),
         folds={} if config.division is None else {"count": config.division.folds, "repeats": config.division.repeats},
+        unlabelled=unlabelled,
         like={} if old is None else {"name": old.name, "contract_digest": old.digest, **summary.like},
         versions={
             "shardmill": pipelines.__version__,
@@ -160,7 +166,7 @@ def publish(
     _check_ledgers(contract, ledgers)
     texts[contracts.FILE_NAME] = contract.to_json()
     _check_size(texts[contracts.FILE_NAME])
-    files = [shard.file for part in contract.splits.values() for shard in part.shards]
+    files = [shard.file for part in contract.all_splits.values() for shard in part.shards]
     _write_beside(work, texts, files)
     _read_back(contract, work)
     work_dir.check_owner(work)
@@ -181,7 +187,7 @@ def _texts(contract: Contract, summary: Summary) -> dict[str, str]:
         "stats/summary.json": summary.to_json(),
         "report.html": page.render(contract, summary),
     }
-    for split in contract.splits:
+    for split in contract.all_splits:
         texts[f"stats/{split}.pbtxt"] = text_format.MessageToString(sidecars.statistics(contract, summary, split))
     return texts
 
@@ -205,7 +211,7 @@ def _read_back(contract: Contract, work: Work) -> None:
     """
     if storage.is_remote(work.root):
         return
-    for split in contract.splits.values():
+    for split in contract.all_splits.values():
         for shard in split.shards:
             read_shard.check(work.path("shards", shard.file), shard.records)
 

@@ -228,7 +228,8 @@ def image_ranks(
     in_train = of_train(counts)
     ranks: dict[tuple[str, str], rank_histogram.RankHistogram] = collections.defaultdict(rank_histogram.RankHistogram)
     for ref in unpack([refs]):
-        ranks[ref.split, kind.stratum(ref.label, in_train)].add(hashing.position(seed, "balance", ref.key))
+        stratum = plan.NO_LABEL if kind.is_unknown(ref.label) else kind.stratum(ref.label, in_train)
+        ranks[ref.split, stratum].add(hashing.position(seed, "balance", ref.key))
     yield from ranks.items()
 
 

@@ -77,28 +77,31 @@ def merged(connected: Iterable[list[str]], hashed: Iterable[list[tuple[bytes, st
     return splits.components([*sorted(connected), *alike])
 
 
-def keep_splits(bucket: tuple[int, Iterable[bytes]]) -> Iterator[Any]:
+def keep_splits(bucket: tuple[int, Iterable[bytes]], kind: Kind = ONE_CLASS) -> Iterator[Any]:
     """Gives images the split that images of equal content have in an earlier dataset.
 
-    A Ref without a key is such an image; see `like.images`. Yields the bucket without these, in the form of its input.
-    A Kept goes to the output "like".
+    A Ref without a key is such an image; see `like.images`. An image without a label keeps no split. Yields the bucket
+    without the former, in the form of its input. A Kept goes to the output "like".
     """
     pairs: list[tuple[str, Ref]] = []
     gone: list[str] = []
-    kept = moved = 0
+    kept = new = moved = 0
     for digest, everything in units_of(bucket):
         earlier = [ref for ref in everything if not ref.key]
-        refs = [ref for ref in everything if ref.key]
+        without = [ref for ref in everything if ref.key and kind.is_unknown(ref.label)]
+        refs = [ref for ref in everything if ref.key and ref not in without]
+        pairs += ((digest, ref) for ref in without)
         splits_there = sorted({ref.split for ref in earlier})
-        if earlier and not refs:
+        if earlier and not refs and not without:
             gone += [ref.uri for ref in earlier]
         for ref in refs:
             if splits_there:
                 split = ref.split if ref.split in splits_there else splits_there[0]
                 kept, moved = kept + 1, moved + (ref.split not in ("", split))
                 ref = ref._replace(split=split, kept=True)
+            new += not ref.kept
             pairs.append((digest, ref))
-    yield TaggedOutput("like", Kept(kept, len(pairs) - kept, moved, tuple(gone)))
+    yield TaggedOutput("like", Kept(kept, new, moved, tuple(gone)))
     yield bucket[0], [pack(pairs)]
 
 

@@ -63,7 +63,7 @@ def files_of(contract: Contract) -> Sizes:
     Names that `prepare` does not give are left out: a contract can name anything.
     """
     found: Sizes = {}
-    for split, part in contract.splits.items():
+    for split, part in contract.all_splits.items():
         pattern = re.compile(rf"{re.escape(contract.name)}-{re.escape(split)}\.tfrecord-\d{{5,}}-of-\d{{5,}}")
         found |= {shard.file: {shard.bytes} for shard in part.shards if pattern.fullmatch(shard.file)}
     beside = contract.files or _usual(contract, found)
@@ -75,7 +75,7 @@ def _usual(contract: Contract, shards: Iterable[str]) -> list[str]:
     return [
         *FILES,
         "stats/summary.json",
-        *(f"stats/{split}.pbtxt" for split in contract.splits),
+        *(f"stats/{split}.pbtxt" for split in contract.all_splits),
         *(f"rejects/{name}" for name in (ledger.REJECTED, ledger.UNUSED)),
         *(f"ledger/{shard}.jsonl" for shard in shards),
         *(f"{contracts.TRANSFORM_DIR}/{name}" for name in ("saved_model.pb", "fingerprint.pb")),

@@ -26,6 +26,9 @@ USUAL_SHARDS = 8  # enough for a reader to interleave; fewer where shards would 
 MAX_SHARDS = 100_000
 
 
+NO_LABEL = "\0"  # stands in the place of the label, or the stratum, of images without one; no label is this text
+
+
 class Share(NamedTuple):
     """Describes the images and the records of one class in one split.
 
@@ -57,7 +60,7 @@ class Plan:
 
     labels: in the order of their ids.
     natural: the number of images per split and label.
-    records, shards: their number per split.
+    records, shards: their number per split; with that of the images without a label, which `natural` does not have.
     copies: per label of train; per `Kind.stratum` of train, if images do not have one class each.
     task: the name of the kind of task.
     """
@@ -123,6 +126,8 @@ def make_plan(
     """
     natural: dict[str, dict[str, int]] = {}
     for (split, label), share in sorted(shares.items()):
+        if label == NO_LABEL:
+            continue
         of_split = natural.setdefault(split, {})
         if counts is None:
             of_split[label] = share.images
@@ -133,7 +138,7 @@ def make_plan(
             "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest; "
             f"read: {', '.join(f'{n} in {split}' for split, n in _images(shares).items()) or 'none at all'}."
         )
-    records = dict.fromkeys(natural, 0)
+    records = {split: 0 for split, _ in shares}
     for (split, _), share in shares.items():
         records[split] += share.records
     if not records[TRAIN_SPLIT]:

@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 # of allowed size when it was read for its digest.
 PASSING = (*TRANSIENT, "not-a-file", "too-large")
 MAX_THUMBNAILS = 120
-OF_NUMBERS = 12  # sources of a split, if images have numbers in place of classes
+OF_NUMBERS = 12  # sources of a split, if images have numbers in place of classes, or no label
 # Policies that change how an image looks; the report shows examples of each.
 VISIBLE = ("16-bit", "alpha", "cmyk", "color-profile", "exif-orientation", "truncated")
 COUNTED = 1024  # histograms of images (3 kB each) that are added up at a time
@@ -261,7 +261,7 @@ class _Pictures:
         if not item.copy:
             self._add_example(item.ref)
         label = item.ref.label
-        group, most = (label, self._shard.thumbnails) if self._has_classes else ("", OF_NUMBERS)
+        group, most = (label, self._shard.thumbnails) if self._has_classes and label else ("", OF_NUMBERS)
         most = most if self._shard.thumbnails else 0
         if (item.copy > 0) != (label in self._copied) or self._taken[group] >= most:
             return

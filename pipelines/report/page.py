@@ -18,7 +18,8 @@ from typing import Any
 from pipelines.contract import Contract, task
 from pipelines.contract.task import CLASSES, MULTI_LABEL
 from pipelines.core import class_order, html_page, text
-from pipelines.core.summary import Rejected, Summary, Thumbnail, reading_order
+from pipelines.core.elements import UNLABELLED
+from pipelines.core.summary import ClassCounts, Rejected, Summary, Thumbnail, reading_order
 from pipelines.report import charts
 
 MOST_EXAMPLES = 3  # pictures of each policy
@@ -56,6 +57,7 @@ def render(contract: Contract, summary: Summary) -> str:
         summary=summary,
         folds=summary.folds,
         splits=[(name, contract.splits[name]) for name in names],
+        every_split=[(name, contract.split(name)) for name in (*names, *set(contract.all_splits).difference(names))],
         sentence=sentence(contract, summary),
         copy_kind=copy_kind(contract),
         headline=headline(contract, summary),
@@ -66,7 +68,7 @@ def render(contract: Contract, summary: Summary) -> str:
         pixelated=max(contract.image_shape[:2]) <= 96,
         class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
         skew={name: (charts.skew(counts, "natural"), charts.skew(counts, "stored")) for name, counts in splits.items()},
-        totals={name: summary.of_split(name) for name in names},
+        totals={name: summary.of_split(name) for name in names} | _total_of_unlabelled(contract),
         noun="Class" if contract.task.kind == CLASSES else "Label",
         targets=charts.targets(summary.answers.get("targets", [])),
         pairs=summary.answers.get("pairs", [])[:MOST_ROWS],
@@ -79,7 +81,7 @@ def render(contract: Contract, summary: Summary) -> str:
         rejects_by_stage=stages(summary.rejects),
         duplicates=sorted(summary.duplicates, key=lambda d: not d.conflicting)[:MOST_ROWS],
         similar=summary.similar_first[:MOST_ROWS],
-        shard_bytes={name: sum(s.bytes for s in split.shards) for name, split in contract.splits.items()},
+        shard_bytes={name: sum(s.bytes for s in split.shards) for name, split in contract.all_splits.items()},
         settings=flatten(summary.settings),
         engine=flatten(summary.engine),
         most_rows=MOST_ROWS,
@@ -105,12 +107,28 @@ def sentence(contract: Contract, summary: Summary) -> str:
         f"{text.number(originals)} images {_of_what(contract)}, {sized} to "
         f"{width} × {height} pixels and stored as {contract.encoding} in {text.plural(len(contract.splits), 'split')}; "
         f"a model sees {_VALUES[contract.channel_order]} values from {low} to {high} "
-        f"({contract.normalization.mode}){ending}"
+        f"({contract.normalization.mode}){ending}{_without_label(contract)}"
+    )
+
+
+def _total_of_unlabelled(contract: Contract) -> dict[str, ClassCounts]:
+    if contract.unlabelled is None:
+        return {}
+    return {UNLABELLED: ClassCounts(contract.unlabelled.records, contract.unlabelled.records)}
+
+
+def _without_label(contract: Contract) -> str:
+    if contract.unlabelled is None:
+        return ""
+    return (
+        f" Beside them, {text.plural(contract.unlabelled.records, 'image')} without a label are the split {UNLABELLED}."
     )
 
 
 def _shown(contract: Contract, picture: Thumbnail) -> Thumbnail:
     """Returns a thumbnail with its answer as people read it."""
+    if contract.unlabelled is not None and picture.split not in contract.splits:
+        return dataclasses.replace(picture, label="without a label")
     if contract.task.targets:
         named = zip(contract.task.targets, picture.label.split(","), strict=False)
         return dataclasses.replace(picture, label=", ".join(f"{name} {value}" for name, value in named))
@@ -137,7 +155,7 @@ def copy_kind(contract: Contract) -> str:
 def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]:
     """Returns (name, value, remark) of the numbers at the top of the page."""
     copies = sum(summary.of_split(split).copies for split in summary.classes)
-    shards = [shard for split in contract.splits.values() for shard in split.shards]
+    shards = [shard for split in contract.all_splits.values() for shard in split.shards]
     rejected = sum(summary.rejected.values())
     share = f"{100 * rejected / summary.read:.2g} % of what was read" if rejected and summary.read else ""
     conflicting = summary.conflicting_groups
@@ -148,7 +166,7 @@ def headline(contract: Contract, summary: Summary) -> list[tuple[str, str, str]]
         ("Rejected", text.number(rejected), share or "nothing was dropped"),
         ("Duplicates", text.number(summary.duplicate_groups), conflicts or "groups of equal files"),
         _answers_told(contract),
-        ("Shards", text.number(len(shards)), text.plural(len(contract.splits), "split")),
+        ("Shards", text.number(len(shards)), text.plural(len(contract.all_splits), "split")),
         ("On disk", text.byte_size(sum(shard.bytes for shard in shards)), ""),
     ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping, Sequence
 
-from pipelines.contract.task import CLASSES
+from pipelines.contract.task import CLASSES, NO_LABEL_ID
 from pipelines.tasks.kind import Answer, Edges, Kind
 
 
@@ -19,10 +19,10 @@ class OneClass(Kind):
         return (text,)
 
     def answer(self, text: str, ids: Mapping[str, int]) -> int:
-        return ids[text]
+        return ids[text] if text else NO_LABEL_ID
 
     def text(self, answer: Answer, labels: Sequence[str]) -> str:
-        return labels[answer] if isinstance(answer, int) else ""
+        return labels[answer] if isinstance(answer, int) and answer != NO_LABEL_ID else ""
 
     def stratum(self, text: str, counts: Mapping[str, int]) -> str:
         del counts

@@ -50,6 +50,21 @@ class Kind(abc.ABC):
           labels: By their ids.
         """
 
+    def unknown(self, targets: int) -> str:
+        """Returns the text of the answer of an image without a label.
+
+        A record then holds the label -1, or a target of NaNs.
+
+        Args:
+          targets: The number of the numbers of an image.
+        """
+        del targets
+        return ""
+
+    def is_unknown(self, text: str) -> bool:
+        """Tells whether a text is that of an image without a label."""
+        return not text
+
     @abc.abstractmethod
     def stratum(self, text: str, counts: Mapping[str, int]) -> str:
         """Returns what an image counts for when train is balanced.

@@ -32,13 +32,15 @@ class MultiLabel(Kind):
         return parsed(text)
 
     def answer(self, text: str, ids: Mapping[str, int]) -> tuple[float, ...]:
-        values = [0.0] * len(ids)
+        values = [0.0 if text else math.nan] * len(ids)
         for label in parsed(text):
             values[ids[label]] = 1.0
         return tuple(values)
 
     def text(self, answer: Answer, labels: Sequence[str]) -> str:
         values = () if isinstance(answer, int) else answer
+        if any(map(math.isnan, values)):
+            return ""
         return text_of(label for label, value in zip(labels, values, strict=True) if value)
 
     def stratum(self, text: str, counts: Mapping[str, int]) -> str:

@@ -42,6 +42,12 @@ class Regression(Kind):
         del labels
         return "" if isinstance(answer, int) else text_of(answer)
 
+    def unknown(self, targets: int) -> str:
+        return text_of([math.nan] * targets)
+
+    def is_unknown(self, text: str) -> bool:
+        return text.startswith("nan")
+
     def stratum(self, text: str, counts: Mapping[str, int]) -> str:
         del text, counts
         return ""

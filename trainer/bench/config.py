@@ -87,6 +87,10 @@ def check_split(config: BenchConfig, contract: Contract) -> None:
       ContractError, TrainerError: there is no such split, or it gives fewer batches.
     """
     records = contract.split(config.split).records
+    if config.split not in contract.splits:
+        raise TrainerError(
+            f"Split {config.split!r} has images without a label, and training needs labels: name another."
+        )
     if not records:
         raise TrainerError(f"Split {config.split!r} of {config.data} holds no records: choose another with --split.")
     if records < 2 * config.batch_size:

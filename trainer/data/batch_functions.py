@@ -13,22 +13,22 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from pipelines.contract.task import MULTI_LABEL
+from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
 from trainer.data import decoded_cache, gather, mmap_tfrecord, xla_normalize
 from trainer.data.example_layout import Rows
 
 Read = Callable[..., tuple[tf.Tensor, ...]]
 
 
-def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: bool) -> Read:
+def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: bool, labelled: bool = True) -> Read:
     """Returns a function that reads a batch of records by position.
 
     The function maps positions int64 (B,) to (images, labels[, weights]), which `dataset.load` describes. Here and
-    below, the labels are targets if records have these in their place.
+    below, the labels are targets if records have these in their place. If not `labelled`, they are -1 or NaN.
     """
     # Calls are not stateful, because their results depend on the positions alone. Therefore tf.data runs them in
     # parallel even if training has to be reproducible.
-    rows = Rows(contract, *gather.FRAME)
+    rows = Rows(contract, *gather.FRAME, labelled)
     records = gather.Gather(rows, shards)
     unpack = _unpacker(contract, rows, dequantize)
 
@@ -58,16 +58,16 @@ def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: 
     return picked
 
 
-def streamed(contract: Contract, dequantize: bool) -> Read:
+def streamed(contract: Contract, dequantize: bool, labelled: bool = True) -> Read:
     """Returns a function that reads a batch of serialized records.
 
     The function maps string (B,) to (images, labels[, weights]), which `dataset.load` describes. It parses records of
     compressed images. It parses raw images only if a record of the batch is not written as Shardmill writes them.
     """
     if contract.encoding not in contracts.RAW_DTYPES:
-        return _parser(contract, dequantize)
-    rows = Rows(contract)
-    unpack, parse = _unpacker(contract, rows, dequantize), _parser(contract, dequantize)
+        return _parser(contract, dequantize, labelled)
+    rows = Rows(contract, labelled=labelled)
+    unpack, parse = _unpacker(contract, rows, dequantize), _parser(contract, dequantize, labelled)
 
     def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = tf.io.decode_raw(serialized, tf.uint8, fixed_length=rows.width)
@@ -79,12 +79,12 @@ def streamed(contract: Contract, dequantize: bool) -> Read:
     return read
 
 
-def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: bool) -> Read:
+def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: bool, labelled: bool = True) -> Read:
     """Returns a function like that of `gathered`, for compressed images.
 
     The function decodes only the images that the store does not hold yet.
     """
-    parse, finish = _parser(contract, False), _finisher(contract, dequantize)
+    parse, finish = _parser(contract, False, labelled), _finisher(contract, dequantize)
     width = contract.target_width
     dtypes = [tf.uint8, tf.float32 if width else tf.int64, *([tf.float32] if contract.weighted else [])]
 
@@ -114,7 +114,7 @@ def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.
     return finish
 
 
-def _parser(contract: Contract, dequantize: bool) -> Read:
+def _parser(contract: Contract, dequantize: bool, labelled: bool) -> Read:
     spec: dict[str, Any] = dict(contracts.feature_spec(contract))
     spec.pop("key")  # tools need it, a model does not
     if not contract.weighted:
@@ -123,7 +123,7 @@ def _parser(contract: Contract, dequantize: bool) -> Read:
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = tf.io.parse_example(serialized, spec)
-        with tf.control_dependencies(_record_checks(contract, batch)):
+        with tf.control_dependencies(_record_checks(contract, batch, labelled)):
             images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, C)
             labels = tf.identity(batch["target" if contract.target_width else "label"])  # (B, K) or (B,)
         return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
@@ -131,14 +131,18 @@ def _parser(contract: Contract, dequantize: bool) -> Read:
     return parse
 
 
-def _record_checks(contract: Contract, batch: dict[str, tf.Tensor]) -> list[Any]:
+def _record_checks(contract: Contract, batch: dict[str, tf.Tensor], labelled: bool) -> list[Any]:
     """Creates the ops that stop at a record that breaks the contract.
 
     A label beyond the last class trains silently on some kernels and crashes others. The bytes of two images would be
     reshaped into two images. A check of the shape would not help: Grappler removes a reshape that TensorFlow's shape
     inference believes to be redundant. Therefore the length is checked.
     """
-    if contract.task.kind == MULTI_LABEL:
+    if not labelled:
+        answer = batch["target" if contract.target_width else "label"]
+        absent = tf.math.is_nan(answer) if contract.target_width else answer == NO_LABEL_ID
+        checks = [tf.debugging.Assert(tf.reduce_all(absent), ["A record should have no label.", answer])]
+    elif contract.task.kind == MULTI_LABEL:
         is_hot = (batch["target"] == 0) | (batch["target"] == 1)
         checks = [tf.debugging.Assert(tf.reduce_all(is_hot), ["A target should hold 0 or 1.", batch["target"]])]
     elif contract.target_width:

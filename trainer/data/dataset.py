@@ -96,7 +96,8 @@ def load(
 
     Args:
       directory: of the prepared dataset.
-      split: name of a split, such as "train"; the contract lists the splits.
+      split: name of a split, such as "train"; the contract lists the splits. "unlabelled" has the images without a
+        label, if the dataset has such: their labels are -1, or their targets NaN.
       batch_size: images a batch; the last batch holds the remaining records, unless `drop_remainder` is set.
       shuffle: gives another order in every epoch. The order is over the complete split if the shards are gathered;
         streams are shuffled in a buffer of 256 MB. Without it there is one order, which takes the records of 16 shards
@@ -137,12 +138,14 @@ def load(
     # Batches are formed before records are read: one call reads B records instead of B small calls.
     if share:
         batches = batches.map(functools.partial(_share, *share))
+    labelled = split in contract.splits
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
-        read = batch_functions.decoded_once(contract, decoded_cache.open_store(contract, split, shards), dequantize)
+        store = decoded_cache.open_store(contract, split, shards)
+        read = batch_functions.decoded_once(contract, store, dequantize, labelled)
     elif shards is not None:
-        read = batch_functions.gathered(contract, shards, dequantize)
+        read = batch_functions.gathered(contract, shards, dequantize, labelled)
     else:
-        read = batch_functions.streamed(contract, dequantize)
+        read = batch_functions.streamed(contract, dequantize, labelled)
     auto = tf.data.AUTOTUNE  # tunes decoding; copying needs little tuning
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
     made = batches.map(_counted(read) if share else read, num_parallel_calls=calls, deterministic=True)

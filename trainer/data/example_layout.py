@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract, tf_example
-from pipelines.contract.task import MULTI_LABEL
+from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
 
 _FIRST = tf_example.tag(1)  # the tag of `features`, of a map's entry, of its key and of a list's values
 _SECOND = tf_example.tag(2)  # the tag of a map entry's value
@@ -90,13 +90,15 @@ class Layout:
         return all(buffer[at + start : at + stop] == expected for start, stop, expected in self.between)
 
 
-def expected(contract: Contract) -> list[Layout]:
+def expected(contract: Contract, labelled: bool = True) -> list[Layout]:
     """Returns the layouts in which Shardmill writes the records of a raw encoding.
 
-    There is one layout for each number of bytes that a label may take, and one for a target.
+    There is one layout for each number of bytes that a label may take, and one for a target, or for no label.
     """
     pixels = math.prod(contract.image_shape) * tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]).size
     key = "0" * contracts.KEY_BYTES
+    if not labelled:
+        return [Layout.of(tf_example.serialize(bytes(pixels), NoAnswer(contract).label, weight=1.0, key=key))]
     if width := contract.target_width:
         return [Layout.of(tf_example.serialize(bytes(pixels), (0.0,) * width, weight=1.0, key=key))]
     layouts = []
@@ -113,18 +115,21 @@ class Rows:
     A row is `before` bytes, a record and `after` bytes. A shorter record ends earlier in its row.
 
     answers: the label or the target of each record.
+
+    Args:
+      labelled: whether they are of a labelled split.
     """
 
-    def __init__(self, contract: Contract, before: int = 0, after: int = 0) -> None:
-        self._layouts = expected(contract)
+    answers: LabelBytes | TargetBytes | NoAnswer
+
+    def __init__(self, contract: Contract, before: int = 0, after: int = 0, labelled: bool = True) -> None:
+        self._layouts = expected(contract, labelled)
         self._weighted = contract.weighted
         self._before = before
         last = self._layouts[-1]
         self.width = before + last.size + after
         self.image = before + last.values["image"][0]
-        self.answers: LabelBytes | TargetBytes = (
-            TargetBytes(contract) if contract.target_width else LabelBytes(contract)
-        )
+        self.answers = _answer_bytes(contract, labelled)
         self._at = slice(*(before + edge for edge in last.values[self.answers.name]))  # the bytes of the longest label
         # If a label is shorter by one byte, all bytes after it move by one.
         self._weight = before + last.values["weight"][0] - (self._at.stop - self._at.start)
@@ -292,6 +297,58 @@ class TargetBytes:
         """Returns which targets are as the contract says, bool (B,)."""
         single = (values == 0) | (values == 1) if self._is_multi_hot else tf.math.is_finite(values)
         return tf.reduce_all(single, axis=1)
+
+
+class NoAnswer:
+    """Reads what stands in the place of the answer of an image without a label.
+
+    It is the label -1, or a target of NaNs.
+
+    Attributes:
+      name: The feature.
+      dtype, shape: Of one value.
+      label: The value, as `tf_example.serialize` takes it.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        width = contract.target_width
+        self.name, self.dtype = ("target", tf.float32) if width else ("label", tf.int64)
+        self.shape = (width,) if width else ()
+        self.label: int | tuple[float, ...] = (math.nan,) * width if width else NO_LABEL_ID
+        self._bytes = tf_example.floats((math.nan,) * width) if width else tf_example.to_varint((1 << 64) + NO_LABEL_ID)
+
+    def read(self, data: bytes) -> Any:
+        """Reads one value. Raises LayoutError if it is a label."""
+        if data != self._bytes:
+            raise LayoutError("it should have no label, and has one")
+        return np.asarray(self.label, self.dtype.as_numpy_dtype)
+
+    def rewritten(self, data: bytes) -> bytes:
+        """Returns the bytes as Shardmill writes them. Raises LayoutError of a label."""
+        self.read(data)
+        return self._bytes
+
+    def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decodes values from their bytes uint8 (B, n).
+
+        Returns:
+          (values (B, ...), which are 0 if other bytes are there, and the number of bytes of each int32 (B,)).
+        """
+        rows = tf.shape(columns)[0]
+        absent = tf.reduce_all(columns == tf.constant(list(self._bytes), tf.uint8), axis=1)
+        value = tf.constant(self.label, self.dtype)
+        values = tf.where(tf.reshape(absent, (-1, *(1 for _ in self.shape))), value, tf.zeros_like(value))
+        return tf.ensure_shape(values, (columns.shape[0], *self.shape)), tf.fill((rows,), len(self._bytes))
+
+    def good(self, values: tf.Tensor) -> tf.Tensor:
+        """Returns which values are those of no label, bool (B,)."""
+        return tf.reduce_all(tf.math.is_nan(values), axis=1) if self.shape else values == NO_LABEL_ID
+
+
+def _answer_bytes(contract: Contract, labelled: bool) -> LabelBytes | TargetBytes | NoAnswer:
+    if not labelled:
+        return NoAnswer(contract)
+    return TargetBytes(contract) if contract.target_width else LabelBytes(contract)
 
 
 def read_label(data: bytes) -> int:

@@ -12,7 +12,7 @@ import keras
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer import run_dir
-from trainer.config import DEFAULT_VERIFY
+from trainer.config import DEFAULT_VERIFY, TrainerError
 from trainer.data import integrity
 from trainer.evaluation import calibration, inference, threshold
 from trainer.evaluation.assessment import Assessment
@@ -60,6 +60,11 @@ def evaluate(
     """
     run = run_dir.finished(model_directory)
     trained, contract = contracts.load(run.directory), contracts.load(data)
+    if split not in contract.splits and split in contract.all_splits:
+        raise TrainerError(
+            f"Split {split!r} has images without a label: there is nothing to score answers by. To answer them: "
+            f"predict --data {os.fspath(data)} --split {split} --table FILE."
+        )
     alignment.check_contracts(trained, contract)
     integrity.check(contract, os.fspath(data), [split], verify)
     network = build.load(run.model)

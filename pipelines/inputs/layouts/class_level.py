@@ -121,7 +121,11 @@ def _refuse_parts(tops: Sequence[Folder], path: str, root: Folder) -> None:
         raise question.ask(
             path,
             f"The name of {question.told(unlabelled[0])} says that its images have no labels.",
-            [question.leave_out(unlabelled), "read it as a class with --layout class"],
+            [
+                f"take them as a split of their own with --unlabelled {question.quoted(unlabelled[0])}",
+                question.leave_out(unlabelled),
+                "read it as a class with --layout class",
+            ],
         )
 
 

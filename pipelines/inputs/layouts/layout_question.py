@@ -71,6 +71,11 @@ def exclude(folders: Sequence[Folder]) -> str:
     return f"--exclude {shlex.quote(named)}"
 
 
+def quoted(folder: Folder) -> str:
+    """Returns the path of a folder as a list of names holds it, for a shell."""
+    return shlex.quote(_escaped(folder.path))
+
+
 def leave_out(folders: Sequence[Folder]) -> str:
     return f"leave {listed((folder.path for folder in folders), NAMED)} out with {exclude(folders)}"
 

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.contract.task import CLASSES
-from pipelines.core.elements import Source
+from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, listed, plural, utf8_text
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
-from pipelines.inputs.rules import InputSpec, reject
+from pipelines.inputs.rules import ROWS, InputSpec, reject
 from pipelines.inputs.tables import (
     answer_cells,
     label_kinds,
@@ -41,6 +41,7 @@ from pipelines.inputs.tables.several_tables import Place
 from pipelines.inputs.tables.table_columns import ROLES
 from pipelines.inputs.tables.table_file import Inside, Table
 from pipelines.tasks import multi_label
+from pipelines.tasks.kinds import KINDS
 
 MAX_WEIGHT = 3e38  # records store weights as float32
 MAX_TEXT = 4096  # characters of a cell: no path is longer, and each reject or ledger line repeats some
@@ -151,19 +152,27 @@ def _opened(table: Table, spec: InputSpec) -> Manifest:
         )
     else:
         described = table_columns.describe(table.columns, columns, answer.told, answer.columns)
-        found = _answered(table, columns, answer)
+        found = _answered(table, columns, answer, spec.unlabelled == (ROWS,))
     told = f"Reads {utf8_text(spec.path)!r} as {table.form}, {described}"
     label = table.columns[columns["label"]] if answer is None else ""
     adds_up = answer is not None and answer.adds_up
     return Manifest(told, described, label, found, adds_up, "split" in columns)
 
 
-def _answered(table: Table, columns: Mapping[str, int], answer: AnswerCells) -> Iterator[Row]:
-    """Yields the rows with the text of the answer as their label."""
+def _answered(table: Table, columns: Mapping[str, int], answer: AnswerCells, may_be_empty: bool) -> Iterator[Row]:
+    """Yields the rows with the text of the answer as their label.
+
+    Args:
+      may_be_empty: Whether a row whose cells are empty has no label, rather than an answer.
+    """
     for row in table.rows((*columns.values(), *answer.columns)):
         values = dict(zip(columns, row.cells, strict=False))
-        text, why = answer.read(row.cells[len(columns) :]) if not row.why else ("", "")
-        yield Row(row.number, {**values, "label": text}, row.why or why)
+        cells = row.cells[len(columns) :]
+        if row.why or (may_be_empty and all(_text(cell) == "" for cell in cells)):
+            text, why = "", row.why
+        else:
+            text, why = answer.read(cells)
+        yield Row(row.number, {**values, "label": text}, why)
 
 
 def list_rows(spec: InputSpec) -> Iterator[Source | Rejected]:
@@ -201,14 +210,28 @@ def look(spec: InputSpec, most: int) -> tuple[str, list[Source | Rejected], list
     if size > MAX_LOOKED_AT:
         rows = list(itertools.islice(opened.rows, most))
         return f"{opened.told}.", list(read_items(rows, spec, opened.adds_up)), _paths(rows)
-    rows, number = [], 0
+    rows, number, empty = [], 0, 0
     for row in _checked(opened, spec):
         number += 1
+        empty += not row.why and _text(row.values["label"]) == ""
         if len(rows) < most:
             rows.append(row)
     if not number:
         raise SourceError(f"The manifest {spec.path!r} has no rows.")
-    return f"{opened.told}; {plural(number, 'row')}.", list(read_items(rows, spec, opened.adds_up)), _paths(rows)
+    told = f"{opened.told}; {plural(number, 'row')}.{_without_label(empty, spec)}"
+    return told, list(read_items(rows, spec, opened.adds_up)), _paths(rows)
+
+
+def _without_label(rows: int, spec: InputSpec) -> str:
+    """Returns a sentence about rows without a label; "" of none."""
+    if not rows:
+        return ""
+    if spec.unlabelled == (ROWS,):
+        return f" {plural(rows, 'row')} without a label {'is' if rows == 1 else 'are'} the split {UNLABELLED}."
+    return (
+        f" {plural(rows, 'row')} {'has' if rows == 1 else 'have'} no label, and cannot be used. --unlabelled {ROWS} "
+        "takes such rows as a split of their own."
+    )
 
 
 def paths(spec: InputSpec) -> Iterator[str]:
@@ -266,7 +289,7 @@ def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> I
         names_of_rows.append(row.name)
         if isinstance(item, Source):
             earlier = parsed[first.setdefault(item.key, index)]
-            if adds_up and isinstance(earlier, Source) and earlier[3:] == item[3:]:
+            if adds_up and isinstance(earlier, Source) and earlier[3:] == item[3:] and item.label:
                 both = multi_label.text_of(multi_label.parsed(earlier.label) + multi_label.parsed(item.label))
                 parsed[first[item.key]] = earlier._replace(label=both)
             elif earlier[2:] != item[2:]:  # type: ignore[index]
@@ -308,7 +331,8 @@ def _parse_row(
     """
     name = row.name
     place = row.values.get("path")
-    if isinstance(place, Inside) and not row.why and row.values["label"] is None:
+    may_be_empty = spec.unlabelled == (ROWS,)
+    if isinstance(place, Inside) and not row.why and row.values["label"] is None and not may_be_empty:
         return reject(place.uri, "no-label", f"{name} has no label, or a number that no class has.")
     values = {column: _text(row.values.get(column)) for column in ROLES}
     if isinstance(place, Inside):
@@ -330,7 +354,7 @@ def _parse_row(
             return bad(f"should have plain text or a number as its {column}. Received: {row.values[column]!r:.80}")
         if len(value) > MAX_TEXT:
             return bad(f"should have at most {MAX_TEXT} characters as its {column}. Received: {len(value)}")
-    if not values["path"] or not label:
+    if not values["path"] or not (label or may_be_empty):
         return bad("should have a path and a label.")
     if split and not re.fullmatch(SPLIT_PATTERN, split):
         return bad(_bad_split(split))
@@ -343,6 +367,8 @@ def _parse_row(
     if path.lower().startswith(("http://", "https://")):
         return bad("names an address on the web. Download the images, and replace its beginning by --path-prefix.")
     split = SPLIT_NAMES.get(split, split)
+    if not label:
+        label, split, weight = KINDS[spec.table.task].unknown(len(spec.table.targets)), UNLABELLED, 1.0
     if isinstance(place, Inside):
         return Source(place.key, place.uri, label, split, values["group"] or "", weight)
     uri = manifest_paths.resolve(path, base)
