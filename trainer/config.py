@@ -30,7 +30,10 @@ IMAGENET = "imagenet"  # value of --init-weights
 UNFREEZE_ALL = "all"  # value of --unfreeze
 BATCH_NORMS = ("auto", "train", "freeze")
 TRAIN_SPLIT = "train"
+VALIDATION_SPLIT = "validation"
 NO_VALIDATION = "none"
+NO_FOLD = -1  # value of --fold for a training on all of train
+ALL_FOLDS = "all"  # value of --folds
 NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
 VERIFY = ("full", "fast", "off")
 DEFAULT_VERIFY = "fast"
@@ -192,6 +195,23 @@ class TrainConfig:
     validation: str = option(
         "validation", "split whose score chooses the epoch that is kept; none: keep the last epoch", filled=True
     )
+    fold: int = option(
+        NO_FOLD,
+        "number of the fold of train to hold out, from 0, of a dataset that was prepared with --folds: the network "
+        "learns from the other folds, and --validation is the fold itself unless it names another split; -1: none",
+        limits=Range(NO_FOLD, MAX_SEED),
+    )
+    folds: str = option(
+        "none",
+        "all: train once for each fold, one after the other, into OUTPUT/fold-0 and so on, evaluate every image by the "
+        "network that has not seen it, and export the mean of the networks; none: train once",
+        choices=("none", ALL_FOLDS),
+    )
+    refit: bool = option(
+        False,
+        "with --folds all: also train once on all folds together, for as many epochs as the folds kept in the median, "
+        "and export this network in place of the mean",
+    )
     patience: int = option(
         0,
         "number of epochs without a better validation score after which training stops; 0: never stop early",
@@ -278,7 +298,33 @@ class TrainConfig:
             raise ConfigError("--epochs should be from 1 to 100000; 0 is for --fit-head. Received: 0.")
         if self.patience and self.validation == NO_VALIDATION:
             raise ConfigError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
+        self._check_folds()
         self._check_pairs()
+
+    @property
+    def train_part(self) -> str:
+        """Returns the name by which the records to learn from are read."""
+        return TRAIN_SPLIT if self.fold == NO_FOLD else rest_name(self.fold)
+
+    def of_fold(self) -> TrainConfig:
+        """Returns the options in which --validation names what is validated on."""
+        if self.fold == NO_FOLD or self.validation != VALIDATION_SPLIT:
+            return self
+        return dataclasses.replace(self, validation=held_out_name(self.fold))
+
+    def _check_folds(self) -> None:
+        """Raises ConfigError for options that contradict --folds all."""
+        if self.refit and self.folds != ALL_FOLDS:
+            raise ConfigError("--refit trains once more after --folds all. Give both or none of them.")
+        if self.folds != ALL_FOLDS:
+            return
+        if self.fold != NO_FOLD:
+            raise ConfigError(f"--fold {self.fold} trains one fold, and --folds all every one. Leave one of them out.")
+        if self.strategy != "one":
+            raise ConfigError(
+                f"--folds all trains several networks in one process, which --strategy {self.strategy} cannot. Train "
+                "each fold on its own with --fold."
+            )
 
     def _check_pairs(self) -> None:
         """Raises ConfigError for options that conflict or that lack another option.
@@ -303,6 +349,16 @@ class TrainConfig:
     def augmented_classes(self) -> list[str]:
         """Returns the class names of --augment-classes; an empty list means all classes."""
         return [name.strip() for name in self.augment_classes.split(",") if name.strip()]
+
+
+def held_out_name(fold: int) -> str:
+    """Returns the name by which the originals of a fold are read, as a split is."""
+    return f"fold-{fold}"
+
+
+def rest_name(fold: int) -> str:
+    """Returns the name by which all other records of train are read."""
+    return f"{TRAIN_SPLIT}-without-{held_out_name(fold)}"
 
 
 def unfrozen_layers(text: str) -> int | None:

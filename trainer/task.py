@@ -103,7 +103,7 @@ def run(task: Job) -> None:
     with stderr_held():
         from trainer import run_dir
         from trainer.cloud_mirror import Mirror
-        from trainer.training.train import train
+        from trainer.training import folds
     directory = run_dir.Run(task.config.output)
     kept = [Mirror(task.config.output, task.run)] if task.run else []
     logs = [Mirror(str(directory.logs), task.logs)] if task.logs else []
@@ -116,7 +116,7 @@ def run(task: Job) -> None:
             mirror.push()
 
     try:
-        train(config, saved=push)
+        folds.run(config, saved=push)
     except TrainerError as e:
         if config.resume == task.config.resume:
             raise

@@ -83,9 +83,9 @@ def _train(arguments: dict[str, Any]) -> None:
     contracts.load(config.data)  # reports a wrong path within milliseconds, before TensorFlow is imported
     run_dir.check(config.output)
     with stderr_held():
-        from trainer.training.train import train
+        from trainer.training import folds
 
-    train(config)
+    folds.run(config)
 
 
 def _evaluate(arguments: dict[str, Any]) -> None:

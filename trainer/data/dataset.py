@@ -32,6 +32,7 @@ from trainer.data import (
     gather,
     integrity,
     mmap_tfrecord,
+    parts,
     record_stream,
 )
 from trainer.data.example_layout import Rows
@@ -79,6 +80,7 @@ def load(
     resample: str = NATURAL,
     share: tuple[int, int] | None = None,
     cache: str = NO_CACHE,
+    fold: int | None = None,
 ) -> tf.data.Dataset:
     """Reads one pass over a split, each record exactly once.
 
@@ -97,7 +99,8 @@ def load(
     Args:
       directory: of the prepared dataset.
       split: name of a split, such as "train"; the contract lists the splits. "unlabelled" has the images without a
-        label, if the dataset has such: their labels are -1, or their targets NaN.
+        label, if the dataset has such: their labels are -1, or their targets NaN. Of a dataset with folds it may also
+        be "fold-N" or "train-without-fold-N", see `fold`.
       batch_size: images a batch; the last batch holds the remaining records, unless `drop_remainder` is set.
       shuffle: gives another order in every epoch. The order is over the complete split if the shards are gathered;
         streams are shuffled in a buffer of 256 MB. Without it there is one order, which takes the records of 16 shards
@@ -118,6 +121,8 @@ def load(
         does not count.
       cache: "memory": decodes compressed images once, see `trainer.data.decoded_cache`; they are then shuffled like
         gathered ones. Raw images need no decoding and are read as without a cache.
+      fold: of a dataset that was prepared with --folds: with the split "train", all records of train that are not in
+        this fold, and with "validation" the originals of the fold, without the copies that balance classes.
 
     Returns:
       Batches of (images float32 (B, H, W, C) normalized as the contract says, labels int64 (B,)), and if the contract
@@ -127,20 +132,22 @@ def load(
     Raises:
       ContractError: there is no dataset or no such split, the split is empty, shards are missing or not of the recorded
         size, or the record lengths of a local streamed shard are wrong.
-      TrainerError: `resample` is none of its forms, is given without `shuffle`, or for another task than classes;
-        `cache` is none of its values, or there is not enough memory for it.
+      TrainerError: there is no such fold; `resample` is none of its forms, is given without `shuffle`, or for another
+        task than classes; `cache` is none of its values, or there is not enough memory for it.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is missing. Every checksum is compared at least once in a run.
     """
+    split = parts.name_of(split, fold)
     options = ReadOptions(split, batch_size, shuffle, seed, drop_remainder, dequantize, start, resample, share, cache)
     contract = contracts.load(directory)
     shards, batches = _batches(contract, os.fspath(directory), options)
     # Batches are formed before records are read: one call reads B records instead of B small calls.
     if share:
         batches = batches.map(functools.partial(_share, *share))
-    labelled = split in contract.splits
+    stored = parts.stored_split(split)
+    labelled = stored in contract.splits
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
-        store = decoded_cache.open_store(contract, split, shards)
+        store = decoded_cache.open_store(contract, stored, shards)
         read = batch_functions.decoded_once(contract, store, dequantize, labelled)
     elif shards is not None:
         read = batch_functions.gathered(contract, shards, dequantize, labelled)
@@ -185,9 +192,8 @@ def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_C
 
     If not, it is streamed. The two have different orders.
     """
-    return (
-        mmap_tfrecord.open_shards(contracts.load(directory), os.fspath(directory), split, cache != NO_CACHE) is not None
-    )
+    contract, stored = contracts.load(directory), parts.stored_split(split)
+    return mmap_tfrecord.open_shards(contract, os.fspath(directory), stored, cache != NO_CACHE) is not None
 
 
 def wire_dtype(contract: Contract) -> str:
@@ -203,7 +209,8 @@ def _batches(
     For streamed shards it returns None and batches of serialized records, string (B,). The number of batches is known,
     unless `start` may leave some out.
     """
-    split = options.split
+    part = parts.find(contract, directory, options.split)
+    split = part.split
     class_sampling.refuse(contract, options.resample)
     paths = integrity.checked_shards(contract, directory, split)
     shards = mmap_tfrecord.open_shards(contract, directory, split, options.cache != NO_CACHE)
@@ -217,35 +224,39 @@ def _batches(
         for shard in contract.split(split).shards:
             mmap_tfrecord.check_framing(os.path.join(directory, shard.file), shard.records)
     arranged = _shuffled if options.shuffle else _in_order
-    return shards, arranged(contract, options, paths, shards)
+    return shards, arranged(part, options, paths, shards)
 
 
 def _in_order(
-    contract: Contract, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
+    part: parts.Part, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
 ) -> tf.data.Dataset:
     if shards is None:
-        elements = record_stream.stream(contract, options.split, paths)
+        elements = record_stream.stream(part, paths)
     else:
-        elements = tf.data.Dataset.from_tensor_slices(record_stream.order([shard.records for shard in shards]))
+        elements = tf.data.Dataset.from_tensor_slices(record_stream.in_order(part))
     return elements.batch(options.batch_size, drop_remainder=options.drop_remainder)
 
 
 def _shuffled(
-    contract: Contract, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
+    part: parts.Part, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
 ) -> tf.data.Dataset:
-    split, batch_size, drop_remainder = options.split, options.batch_size, options.drop_remainder
-    resample = options.resample
-    records, quotas = contract.split(split).records, class_sampling.epoch_counts(contract, resample, split)
+    batch_size, drop_remainder, resample = options.batch_size, options.drop_remainder, options.resample
+    records, quotas = part.records, class_sampling.epoch_counts(part.contract, resample, part.name)
     seed = secrets.randbits(31) if options.seed is None else options.seed
     begins = epoch_order.passes(seed, options.start or epoch_order.from_zero())
     if shards is None:
-        stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(record_stream.stream, contract, split, paths)
+        stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(record_stream.stream, part, paths)
         if resample != NATURAL:
-            stream = epoch_order.repeated(stream, class_sampling.counts(contract, split), quotas)
-        buffer = record_stream.shuffle_buffer(contract, split)
+            stream = epoch_order.repeated(stream, class_sampling.counts(part.contract, part.name), quotas)
+        buffer = record_stream.shuffle_buffer(part)
         batches = epoch_order.buffered(begins, stream, buffer, batch_size, drop_remainder)
     elif resample != NATURAL:
-        batches = epoch_order.drawn(begins, _by_class(contract, split, shards), quotas, batch_size, drop_remainder)
+        batches = epoch_order.drawn(begins, _by_class(part, shards), quotas, batch_size, drop_remainder)
+    elif part.chosen is not None:
+        positions = tf.constant(part.positions, tf.int64)  # the graph captures the tensor and does not copy it
+        batches = epoch_order.permutation(
+            begins, records, batch_size, drop_remainder, lambda slots, _: tf.gather(positions, slots)
+        )
     else:
         batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
     if options.start is None:  # progress bars and step counts need the number
@@ -254,14 +265,15 @@ def _shuffled(
     return batches
 
 
-def _by_class(contract: Contract, split: str, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:
+def _by_class(part: parts.Part, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:
     """Returns for each class, by label id, the positions of its records, int64 (n,)."""
-    labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()
-    members = [np.flatnonzero(labels == label) for label in range(len(contract.labels))]
-    found, expected = [len(positions) for positions in members], class_sampling.counts(contract, split)
+    contract, positions = part.contract, part.positions
+    labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()[positions]
+    members = [positions[labels == label] for label in range(len(contract.labels))]
+    found, expected = [len(of_class) for of_class in members], class_sampling.counts(contract, part.name)
     if found != expected:
         raise ContractError(
-            f"Split {split!r} should hold {expected} records of its classes by its contract. Received: {found}. Find "
-            "what is damaged with `python -m pipelines verify`, then copy or prepare the dataset again."
+            f"Split {part.name!r} should hold {expected} records of its classes by its contract. Received: {found}. "
+            "Find what is damaged with `python -m pipelines verify`, then copy or prepare the dataset again."
         )
     return members

@@ -45,6 +45,11 @@ class Assessment:
         return len(self.predictions.labels)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """Returns the keys of the records."""
+        return self.predictions.keys
+
+    @property
     def matrix(self) -> np.ndarray:
         """Returns the confusion matrix, int64 (C, C)."""
         return self.scores.matrix

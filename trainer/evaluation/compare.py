@@ -70,6 +70,8 @@ class Difference:
     seeds: number of pairs of runs with equal seeds; 1 if each setting has one run, also with different seeds.
     seeds_interval: the 95 % interval of the difference of balanced accuracies over these pairs, by Student's t; None
     for fewer than two pairs.
+    folds_interval: the 95 % interval of the difference of balanced accuracies over folds, paired by fold; None if these
+    are not out-of-fold predictions.
     """
 
     first: str
@@ -81,6 +83,7 @@ class Difference:
     seeds: int
     seeds_interval: Interval | None
     tests: tuple[Test, ...]
+    folds_interval: Interval | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,12 +116,13 @@ def compare(directories: Sequence[str], split: str) -> Comparison:
         answers are not on the same records.
     """
     check_directories(directories)
+    folds = run_predictions.check_same_folds(directories, split)
     runs = [run_predictions.read(directory, split) for directory in directories]
     run_predictions.check_same_records(runs)
     settings = group(runs)
     # With one setting only, the runs are compared with each other: they differ in their seeds.
     apart = settings if len(settings) > 1 else [Setting(run.name, (run,)) for run in runs]
-    return Comparison(split, tuple(runs), tuple(settings), tuple(_differences(apart)))
+    return Comparison(split, tuple(runs), tuple(settings), tuple(_differences(apart, folds)))
 
 
 def check_directories(directories: Sequence[str]) -> None:
@@ -191,7 +195,7 @@ def _name(runs: Sequence[Configured], differing: Sequence[str]) -> str:
     return ", ".join(f"{name.replace('_', '-')}={runs[0].config.get(name)}" for name in differing)
 
 
-def _differences(settings: Sequence[Setting]) -> list[Difference]:
+def _differences(settings: Sequence[Setting], folds: int) -> list[Difference]:
     first = settings[0]
     found_pairs = [pairs(first.runs, other.runs) for other in settings[1:]]
     tests = [_test(one, two) for group_pairs in found_pairs for one, two in group_pairs]
@@ -207,9 +211,24 @@ def _differences(settings: Sequence[Setting]) -> list[Difference]:
                 first.name, other.name, balanced, reach, float(difference.mean()),
                 paired_tests.accuracy_difference(difference), len(of_seeds),
                 intervals.student(of_seeds) if len(of_seeds) > 1 else None, tuple(next(left) for _ in group_pairs),
+                _over_folds(first, other, folds),
             )
         )  # fmt: skip
     return found
+
+
+def _over_folds(first: Setting, other: Setting, folds: int) -> Interval | None:
+    """Computes the interval of the difference of balanced accuracies over folds."""
+    of_records = first.runs[0].folds
+    if not folds or of_records is None:
+        return None
+    labels, gained = first.runs[0].labels, other.right - first.right
+    values = []
+    for fold in np.unique(of_records):
+        own = of_records == fold
+        of_classes = [gained[own & (labels == label)].mean() for label in np.unique(labels[own])]
+        values.append(float(np.mean(of_classes)))
+    return intervals.over_folds(values, folds)
 
 
 def pairs(first: Sequence[R], other: Sequence[R]) -> list[tuple[R, R]]:

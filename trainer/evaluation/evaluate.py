@@ -13,7 +13,8 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer import run_dir
 from trainer.config import DEFAULT_VERIFY, TrainerError
-from trainer.data import integrity
+from trainer.data import integrity, parts
+from trainer.data.fold_names import is_out_of_fold
 from trainer.evaluation import calibration, inference, threshold
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import Calibration, Threshold
@@ -58,6 +59,11 @@ def evaluate(
       TrainerError: there is no model, or its contract and the dataset's disagree. The message names both sides.
       ContractError: the dataset or the run's contract is missing or unusable, or has no such split.
     """
+    if is_out_of_fold(split):
+        raise TrainerError(
+            f"The split {split!r} has what networks answered on folds that they had not seen, which only `train "
+            "--folds all` finds out: this model has seen the images. Evaluate it on another split, such as test."
+        )
     run = run_dir.finished(model_directory)
     trained, contract = contracts.load(run.directory), contracts.load(data)
     if split not in contract.splits and split in contract.all_splits:
@@ -66,7 +72,7 @@ def evaluate(
             f"predict --data {os.fspath(data)} --split {split} --table FILE."
         )
     alignment.check_contracts(trained, contract)
-    integrity.check(contract, os.fspath(data), [split], verify)
+    integrity.check(contract, os.fspath(data), [parts.stored_split(split)], verify)
     network = build.load(run.model)
     alignment.check_model(network, contract)
     return scored(Trained(network, trained, run.directory), os.fspath(data), split, batch_size)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from trainer.config import TrainerError
-from trainer.data import dataset, integrity, record_stream
+from trainer.data import dataset, integrity, parts, record_stream
 from trainer.evaluation.predictions import Predictions
 from trainer.models import alignment
 from trainer.models.outputs import logits_function
@@ -67,13 +67,13 @@ def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.
     (N, K).
     """
     contract = contracts.load(data)
-    counts = [shard.records for shard in contract.split(split).shards if shard.records]
+    part = parts.find(contract, data, split)
     whole = contracts.feature_spec(contract)
     answer = "target" if contract.target_width else "label"
     spec = {name: whole[name] for name in ("key", answer)}
-    records = tf.data.TFRecordDataset(integrity.checked_shards(contract, os.fspath(data), split)).batch(KEY_BATCH)
+    records = tf.data.TFRecordDataset(integrity.checked_shards(contract, os.fspath(data), part.split)).batch(KEY_BATCH)
     found = [(b["key"].numpy(), b[answer].numpy()) for b in records.map(lambda r: tf.io.parse_example(r, spec))]
-    which = record_stream.order(counts)
+    which = record_stream.in_order(part)
     texts = np.concatenate([part for part, _ in found])[which]
     return tuple(t.decode("utf-8", "replace") for t in texts), np.concatenate([part for _, part in found])[which]
 

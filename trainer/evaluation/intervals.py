@@ -1,13 +1,14 @@
 """Computes confidence intervals of scores with pure functions.
 
-There are three kinds of 95 % interval:
+There are several kinds of 95 % interval:
 
 Scores over all records of a split have percentile intervals of the bootstrap (Efron and Tibshirani 1993, "An
 introduction to the bootstrap"); those of labels and of numbers are corrected for their bias.
 Shares of one class have Wilson's interval (Wilson 1927; recommended by Brown, Cai and DasGupta 2001, "Interval
 estimation for a binomial proportion"). A class may have three records: if all three are right, a bootstrap draws no
 wrong answer and gives the interval from 1 to 1.
-Means over seeds have Student's t interval, because there are few seeds.
+Means over seeds have Student's t interval, because there are few seeds; so have those over folds, with a greater
+variance, because folds are not independent.
 """
 
 from __future__ import annotations
@@ -178,6 +179,22 @@ def student(values: Sequence[float]) -> Interval:
     """
     mean = statistics.fmean(values)
     half = t_quantile(len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return Interval(mean - half, mean + half)
+
+
+def over_folds(values: Sequence[float], folds: int) -> Interval:
+    """Computes the 95 % interval of a mean difference over the folds.
+
+    Folds share most of the images that they train on, so their differences are not independent. The variance is that of
+    Nadeau and Bengio 2003, "Inference for the Generalization Error": (1 / n + test / train) times the sample variance
+    of n differences, where the images of a fold are 1 / (folds - 1) of those that are trained on.
+
+    Args:
+      values: the difference on each fold, of all repeats; two or more.
+      folds: of a repeat.
+    """
+    n, mean = len(values), statistics.fmean(values)
+    half = t_quantile(n - 1) * statistics.stdev(values) * math.sqrt(1 / n + 1 / (folds - 1))
     return Interval(mean - half, mean + half)
 
 

@@ -18,7 +18,7 @@ from pipelines import contract as contracts
 from pipelines.contract import ledger
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.errors import LedgerError
-from trainer.data import record_stream
+from trainer.data import parts, record_stream
 from trainer.evaluation import inference
 from trainer.evaluation.assessment import Assessment
 
@@ -69,15 +69,16 @@ def sources(data: str | os.PathLike[str], split: str) -> list[str]:
     The order is that of `dataset.load` without shuffling. The list is empty if there is no ledger or if it does not
     fit the contract, because the page does not need the URIs.
     """
-    shards = [shard for shard in contracts.load(data).split(split).shards if shard.records]
+    part = parts.find(contracts.load(data), data, split)
+    shards = [shard for shard in part.contract.split(part.split).shards if shard.records]
     found: list[str] = []
     try:
         for shard in shards:
             found += [line.uri for line in ledger.lines(os.fspath(data), shard.file)]
     except (LedgerError, tf.errors.OpError):
         return []
-    counts = [shard.records for shard in shards]
-    return [found[i] for i in record_stream.order(counts)] if len(found) == sum(counts) else []
+    whole = sum(shard.records for shard in shards)
+    return [found[i] for i in record_stream.in_order(part)] if len(found) == whole else []
 
 
 def data_uri(pixels: np.ndarray) -> str:

@@ -17,6 +17,7 @@ from pipelines.core.text import listed
 from pipelines.options import config_fields, config_file
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
+from trainer.data.fold_names import is_out_of_fold
 from trainer.evaluation import metrics
 
 NAMED = 3  # records in a message
@@ -28,7 +29,8 @@ class Answers:
     """Holds the answers of a run on a split.
 
     name: directory of the run. keys: keys of N records, sorted. labels, predicted: true and predicted names, (N,).
-    config: the options of the run; empty if the directory has none.
+    config: the options of the run; empty if the directory has none. folds: the fold of each record, int64 (N,), if
+    these are out-of-fold predictions.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Answers:
     labels: np.ndarray
     predicted: np.ndarray
     config: dict[str, Any]
+    folds: np.ndarray | None = None
 
     @property
     def right(self) -> np.ndarray:
@@ -107,12 +110,13 @@ def read(directory: str, split: str) -> Answers:
         write.
     """
     try:
-        found = sorted((row["key"], row["label"], row["predicted"]) for row in rows(directory, split))
-    except (KeyError, TypeError) as e:
+        found = sorted((row["key"], row["label"], row["predicted"], row.get("fold")) for row in rows(directory, split))
+        keys, labels, predicted, folds = zip(*found, strict=True)
+        of_records = None if folds[0] is None else np.array(list(map(int, folds)))
+    except (KeyError, TypeError, ValueError) as e:
         path = path_of(directory, split)
         raise TrainerError(f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}).") from e
-    keys, labels, predicted = zip(*found, strict=True)
-    return Answers(directory, keys, np.array(labels), np.array(predicted), config_of(directory))
+    return Answers(directory, keys, np.array(labels), np.array(predicted), config_of(directory), of_records)
 
 
 def path_of(directory: str, split: str) -> Path:
@@ -184,6 +188,38 @@ def check_same_records(runs: Sequence[Recorded]) -> None:
                 f"Runs should be compared on the same labels. {len(unlike)} records have another one in {other.name!r} "
                 f"than in {first.name!r}: {listed(unlike, NAMED)}."
             )
+
+
+def check_same_folds(directories: Sequence[str], split: str) -> int:
+    """Checks that out-of-fold predictions are of one division into folds.
+
+    Returns:
+      The number of folds of a repeat; 0 if the split has no out-of-fold predictions.
+
+    Raises:
+      TrainerError: the runs have other folds, or one of them has none; the message names the runs.
+    """
+    if not is_out_of_fold(split):
+        return 0
+    found = {}
+    for directory in directories:
+        path = run_dir.Run(directory).metrics
+        try:
+            folds = json.loads(path.read_text(encoding="utf-8"))["folds"]
+            found[directory] = str(folds["digest"]), int(folds["count"])
+        except (OSError, ValueError, KeyError, TypeError) as e:
+            raise TrainerError(
+                f"{directory!r} should be a run of `train --folds all` to be compared by fold. Its {path.name} says "
+                f"nothing of folds ({type(e).__name__})."
+            ) from e
+    first, *others = directories
+    for other in others:
+        if found[other] != found[first]:
+            raise TrainerError(
+                f"Runs should be compared on the same folds. {first!r} and {other!r} were trained on other ones "
+                "(folds.json differs): train both on one dataset."
+            )
+    return found[first][1]
 
 
 def config_of(directory: str) -> dict[str, Any]:

@@ -91,6 +91,7 @@ def to_dict(found: Comparison) -> dict[str, Any]:
                 "balanced_accuracy_interval": list(d.balanced_interval),
                 "equal_seeds": d.seeds,
                 "balanced_accuracy_interval_over_seeds": list(d.seeds_interval) if d.seeds_interval else None,
+                "balanced_accuracy_interval_over_folds": list(d.folds_interval) if d.folds_interval else None,
                 "accuracy": d.accuracy,
                 "accuracy_interval": list(d.accuracy_interval),
                 "verdict": verdict(d),
@@ -133,7 +134,8 @@ def verdict(difference: Difference) -> str:
 
     It is "better" or "worse" only if no available interval contains 0.
     """
-    found = [interval for interval in (difference.balanced_interval, difference.seeds_interval) if interval]
+    every = (difference.balanced_interval, difference.seeds_interval, difference.folds_interval)
+    found = [interval for interval in every if interval]
     if all(low > 0 for low, _ in found):
         return "better"
     if all(high < 0 for _, high in found):
@@ -154,7 +156,8 @@ def _difference(found: Difference) -> list[str]:
     lines = [
         f"{found.second}, against {found.first}: {verdict(found)}",
         f"  balanced accuracy {found.balanced_accuracy:+.3f}, 95 % over records {_signed(found.balanced_interval)}"
-        + (f", over {found.seeds} seeds {_signed(found.seeds_interval)}" if found.seeds_interval else ""),
+        + (f", over {found.seeds} seeds {_signed(found.seeds_interval)}" if found.seeds_interval else "")
+        + (f", over folds {_signed(found.folds_interval)}" if found.folds_interval else ""),
         f"  accuracy {found.accuracy:+.3f}, 95 % over records {_signed(found.accuracy_interval)}",
     ]
     for test in found.tests:

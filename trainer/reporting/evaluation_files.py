@@ -12,11 +12,13 @@ from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES
 from pipelines.core.files import atomic
 from trainer import run_dir
-from trainer.evaluation import mistakes, predictions
+from trainer.evaluation import mistakes, out_of_fold, predictions
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.evaluate import EVALUATION_BATCH
-from trainer.reporting import page, pictures, report_page
+from trainer.evaluation.out_of_fold import Folds
+from trainer.reporting import fold_table, page, pictures, report_page
+from trainer.tasks.report import Table
 from trainer.tasks.task import Result
 
 
@@ -72,12 +74,18 @@ def write(path: str, model_directory: str, data: str, result: Assessment | Resul
 
 
 def write_files(
-    directory: Path, title: str, facts: dict[str, str], assessments: Sequence[Assessment | Result], data: str
+    directory: Path,
+    title: str,
+    facts: dict[str, str],
+    assessments: Sequence[Assessment | Result],
+    data: str,
+    folds: Folds | None = None,
 ) -> list[Path]:
     """Writes evaluation.html and the predictions of every split.
 
     Args:
       facts: name -> text, for the end of the page.
+      folds: those of a cross-validation.
 
     Returns:
       The paths of the written files.
@@ -86,25 +94,30 @@ def write_files(
     digests = run_dir.dataset_digests(contract)
     facts = {"dataset": contract.name, "contract (SHA-256)": digests["contract_sha256"], **facts}
     ordered = sorted(assessments, key=lambda found: (found.split != "test", found.split))
-    texts = {run_dir.PAGE: _page(title, facts, ordered, data)}
+    if folds:
+        ordered.sort(key=lambda found: not found.split.startswith(out_of_fold.NAME))
+    texts = {run_dir.PAGE: _page(title, facts, ordered, data, None if folds is None else fold_table.table(folds))}
     for found in assessments:
-        texts[run_dir.predictions_file(found.split)] = _csv(found)
+        texts[run_dir.predictions_file(found.split)] = predictions_csv(found)
     for name, text in texts.items():
         atomic.write_text(directory / name, text)
     return [directory / name for name in texts]
 
 
-def _page(title: str, facts: dict[str, str], results: Sequence[Assessment | Result], data: str) -> str:
+def _page(
+    title: str, facts: dict[str, str], results: Sequence[Assessment | Result], data: str, folds: Table | None
+) -> str:
     others = [found for found in results if isinstance(found, Result)]
     if others:
         shown = [(found, pictures.of_examples(found.worst(mistakes.MOST), data, found.split)) for found in others]
-        return report_page.render(title, facts, shown)
+        return report_page.render(title, facts, shown, folds)
     of_classes = [found for found in results if isinstance(found, Assessment)]
     wrong = {found.split: mistakes.worst(found, data, EVALUATION_BATCH) for found in of_classes}
-    return page.render(title, facts, of_classes, wrong)
+    return page.render(title, facts, of_classes, wrong, folds)
 
 
-def _csv(found: Assessment | Result) -> str:
+def predictions_csv(found: Assessment | Result) -> str:
+    """Returns the text of predictions-SPLIT.csv."""
     if isinstance(found, Result):
         return found.to_csv()
     return predictions.to_csv(found.predictions, found.fitted.temperature)

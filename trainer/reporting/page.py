@@ -22,6 +22,7 @@ from trainer.evaluation.cautions import cautions
 from trainer.evaluation.threshold import PLAIN
 from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
+from trainer.tasks.report import Table, text
 
 if TYPE_CHECKING:
     import jinja2
@@ -54,12 +55,16 @@ def environment() -> jinja2.Environment:
     It escapes all text that is not markup, and raises an error for a name that is not defined.
     """
     made = html_page.environment(pathlib.Path(__file__).parent)
-    made.filters.update(score=score, n="{:,}".format, percent=percent)
+    made.filters.update(score=score, n="{:,}".format, percent=percent, cell=text)
     return made
 
 
 def render(
-    title: str, facts: Mapping[str, str], assessments: Sequence[Assessment], mistakes: Mapping[str, Sequence[Mistake]]
+    title: str,
+    facts: Mapping[str, str],
+    assessments: Sequence[Assessment],
+    mistakes: Mapping[str, Sequence[Mistake]],
+    folds: Table | None = None,
 ) -> str:
     """Renders the page as a string that can be encoded as UTF-8.
 
@@ -67,10 +72,11 @@ def render(
       title: heading of the page, which names what was evaluated.
       facts: name -> text, for the end of the page.
       assessments: one per split, in the order of the page. mistakes: split -> wrong answers to show with pictures.
+      folds: the scores of each fold of a cross-validation.
     """
     views = [_view(found, mistakes.get(found.split, ())) for found in assessments]
     return environment().get_template("evaluation.html.j2").render(
-        title=title, facts=facts, views=views, bins=calibration.BINS, resamples=intervals.RESAMPLES
+        title=title, facts=facts, views=views, folds=folds, bins=calibration.BINS, resamples=intervals.RESAMPLES
     )  # fmt: skip
 
 

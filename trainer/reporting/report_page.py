@@ -15,24 +15,30 @@ from matplotlib.ticker import MaxNLocator
 from pipelines.core import html_page
 from trainer.reporting import svg_paths
 from trainer.reporting.pictures import Picture
-from trainer.tasks.report import Chart, Series, number, reach
+from trainer.tasks.report import Chart, Series, Table, number, reach, text
 from trainer.tasks.task import Result
 
 TICKS = 5  # about so many on an axis
 
 
-def render(title: str, facts: Mapping[str, str], results: Sequence[tuple[Result, Sequence[Picture]]]) -> str:
+def render(
+    title: str,
+    facts: Mapping[str, str],
+    results: Sequence[tuple[Result, Sequence[Picture]]],
+    folds: Table | None = None,
+) -> str:
     """Renders the page as a string that can be encoded as UTF-8.
 
     Args:
       title: heading of the page, which names what was evaluated.
       facts: name -> text, for the end of the page.
       results: one per split, in the order of the page, with the pictures of its worst answers.
+      folds: the scores of each fold of a cross-validation.
     """
     made = html_page.environment(pathlib.Path(__file__).parent)
-    made.filters.update(number=number, reach=reach, n="{:,}".format)
+    made.filters.update(number=number, reach=reach, n="{:,}".format, cell=text)
     views = [_view(found, pictures) for found, pictures in results]
-    return made.get_template("report.html.j2").render(title=title, facts=facts, views=views)
+    return made.get_template("report.html.j2").render(title=title, facts=facts, views=views, folds=folds)
 
 
 def _view(found: Result, pictures: Sequence[Picture]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def table(found: Assessment | Result) -> str:
 
 def _of_report(found: Result) -> str:
     report = found.report()
-    lines = [line for shown in report.tables for line in [*_rows(shown), ""]]
+    lines = [line for shown in report.tables for line in [*rows(shown), ""]]
     width = max(len(headline.name) for headline in report.headlines)
     for name, value, interval, remark in report.headlines:
         told = [f"{name:<{width}}  {number(value)}"]
@@ -33,7 +33,7 @@ def _of_report(found: Result) -> str:
     return "\n".join([*lines, *(f"note: {sentence}" for sentence in found.cautions())])
 
 
-def _rows(shown: Table) -> list[str]:
+def rows(shown: Table) -> list[str]:
     """Formats a table; of more than MAX_ROWS rows, the first ones."""
     cells = [list(shown.columns), *([text(cell) for cell in row] for row in shown.rows[:MAX_ROWS])]
     widths = [max(len(row[i]) for row in cells) for i in range(len(shown.columns))]

@@ -40,6 +40,7 @@ def text(found: Comparison) -> str:
             lines += ["", f"{d.second}, against {d.first}:"]
         seeds = f", over seeds {reach(d.seeds_interval)}" if d.seeds_interval else ""
         score = d.score.replace("_", " ")
+        seeds += f", over folds {reach(d.folds_interval)}" if d.folds_interval else ""
         lines.append(f"  {score} {d.value:+.4g}, 95 % over records {reach(d.interval)}{seeds}: {d.verdict}")
     if any(len(setting.runs) == 1 for setting in found.settings):
         lines += ["", f"note: {ONE_SEED}"]
@@ -69,6 +70,7 @@ def to_dict(found: Comparison) -> dict[str, Any]:
                 "difference": metrics.plain(d.value),
                 "interval": [metrics.plain(end) for end in d.interval],
                 "interval_over_seeds": [metrics.plain(end) for end in d.seeds_interval] if d.seeds_interval else None,
+                "interval_over_folds": [metrics.plain(end) for end in d.folds_interval] if d.folds_interval else None,
                 "verdict": d.verdict,
             }
             for d in found.differences

@@ -81,6 +81,7 @@ class Result(abc.ABC):
 
     split: str
     predictions: Any  # of the kind of task; it has `names` and `keys`
+    scores: Any  # of all labels or numbers together, by name
 
     @property
     def records(self) -> int:

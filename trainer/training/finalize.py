@@ -18,7 +18,7 @@ import tensorflow as tf
 from pipelines.contract import Contract
 from pipelines.core.files import atomic
 from trainer import run_dir
-from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig
+from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig
 from trainer.evaluation import evaluate
 from trainer.models import pretrained
 from trainer.reporting import evaluation_files, plots, score_table, tensorboard
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 
 def write(
-    config: TrainConfig, contract: Contract, network: keras.Model, run: Run, progress: Progress
+    config: TrainConfig, contract: Contract, seen: Contract, network: keras.Model, run: Run, progress: Progress
 ) -> dict[str, Any]:
     """Evaluates the network on every split but train and writes the finished run.
 
@@ -41,6 +41,7 @@ def write(
 
     Args:
       config, contract: of the run.
+      seen: the contract with the counts of what was trained on; see `parts.view`.
       network: in float32, with the weights of the best epoch.
       run: the run directory; its checkpoints are deleted at the end.
       progress: the history of the training.
@@ -55,10 +56,8 @@ def write(
     with run_dir.writing(run.model):
         network.save(run.model)
     task = kinds.of(contract)
-    found = {
-        split: task.predict(network, config.data, split, evaluate.EVALUATION_BATCH) for split in evaluated(contract)
-    }
-    calibration = _calibrate(config, contract, found)
+    found = {split: task.predict(network, config.data, split, evaluate.EVALUATION_BATCH) for split in evaluated(seen)}
+    calibration = _calibrate(config, seen, found)
     with run_dir.writing(run.calibration):
         atomic.write_text(run.calibration, calibration.to_json())
     scores = {split: task.assess(split, p, calibration) for split, p in found.items()}
@@ -70,6 +69,7 @@ def write(
         write_page(config, network, run, progress, scores)
     served = _export(config, contract, network, run, calibration)
     result = metrics(config, contract, network, progress, scores)
+    result["train_records"] = seen.split(TRAIN_SPLIT).records
     with run_dir.writing(run.metrics):
         atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)
@@ -79,7 +79,7 @@ def write(
         _log.info("%s", line)
     if isinstance(served, ExportError):
         raise ExportError(f"The run is complete and evaluated, but has no export. {served}") from served
-    if advice := better_start(config, contract):
+    if config.fold == NO_FOLD and (advice := better_start(config, seen)):
         _log.info("\n%s", advice)
     return result
 
@@ -129,10 +129,10 @@ def metrics(
         "model": config.model,
         "parameters": network.count_params(),
         "seed": config.seed,
+        **({} if config.fold == NO_FOLD else {"fold": config.fold}),
         "epochs": {"asked": config.epochs, "run": progress.trained_epochs(), "kept": progress.best_epoch},
         "dataset": run_dir.dataset_digests(contract),
         **evaluation_files.answers(contract),
-        "train_records": contract.split(TRAIN_SPLIT).records,
         "splits": evaluation_files.splits(list(scores.values())),
         "versions": run_dir.versions(tf, keras, np),
     }

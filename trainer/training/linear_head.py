@@ -73,11 +73,13 @@ def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[s
     head, began = Backbone(network).head, time.perf_counter()
     function = _function(network, head)
     chosen = np.array(augmentation.chosen(config, contract)) if config.flip else np.zeros(len(contract.labels), bool)
-    train = _features(function, contract, config.data, TRAIN_SPLIT, chosen)
+    records = contract.split(TRAIN_SPLIT).records
+    train = _features(function, records, config.data, config.train_part, chosen)
     seconds = time.perf_counter() - began
     judged = None
     if config.validation != NO_VALIDATION:
-        judged = _features(function, contract, config.data, config.validation, np.zeros(len(contract.labels), bool))
+        records = contract.split(config.validation).records
+        judged = _features(function, records, config.data, config.validation, np.zeros(len(contract.labels), bool))
     priors = class_sampling.priors(contract, config.resample)
     found = solve(train, judged, class_factors(config, contract), _shift(config, priors), config.label_smoothing)
     head.set_weights([found.kernel, found.bias][: len(head.get_weights())])
@@ -201,11 +203,12 @@ def _function(network: keras.Model, head: keras.layers.Layer) -> tf.types.experi
 
 
 def _features(
-    function: tf.types.experimental.PolymorphicFunction, contract: Contract, data: str, split: str, flipped: np.ndarray
+    function: tf.types.experimental.PolymorphicFunction, records: int, data: str, split: str, flipped: np.ndarray
 ) -> Features:
     """Computes the features of a split.
 
     Args:
+      records: number of records of the split.
       flipped: bool (C,), the classes whose flipped images count, too.
     """
     values: list[np.ndarray] = []
@@ -225,7 +228,7 @@ def _features(
             # An image with two views counts as much as an image with one.
             weights.append(np.where(flipped[label], weight / views, weight)[use])
         if len(values) == views:
-            _check_memory(4 * values[0].shape[1] * contract.split(split).records * views)
+            _check_memory(4 * values[0].shape[1] * records * views)
     return Features(np.concatenate(values), np.concatenate(labels), np.concatenate(weights))
 
 

@@ -30,7 +30,12 @@ def breakdown(config: TrainConfig, contract: Contract, steps: int, fault: int) -
     """
     epoch, step = divmod(fault // KINDS, steps)
     options = dataset.ReadOptions(
-        TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, resample=config.resample, cache=config.cache
+        config.train_part,
+        config.batch_size,
+        shuffle=True,
+        seed=config.seed,
+        resample=config.resample,
+        cache=config.cache,
     )
     records = dataset.records_of_batch(config.data, options, epoch, step)
     spec = contracts.feature_spec(contract)

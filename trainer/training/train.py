@@ -27,8 +27,8 @@ from pipelines.contract import Contract
 from pipelines.contract.tensors import check_transform
 from pipelines.options import config_file
 from trainer import run_dir
-from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
-from trainer.data import dataset, integrity
+from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
+from trainer.data import dataset, integrity, parts
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate
@@ -64,7 +64,7 @@ def train(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict
       ExportError: the network cannot be exported. If that is known only after the training, all else is written.
       BusyError: another run is writing to the output directory.
     """
-    contract = contracts.load(config.data)
+    config, contract = config.of_fold(), contracts.load(config.data)
     used = distribution.strategy(config.strategy)
     distribution.check(config, used)
     writes = cluster.workers(used)[0] == 0  # the other workers only read there
@@ -77,7 +77,8 @@ def _train(
     config: TrainConfig, contract: Contract, used: tf.distribute.Strategy, saved: Callable[[], None]
 ) -> dict[str, Any]:
     worker, of = cluster.workers(used)
-    warnings = _checked(config, contract)
+    seen = contract if config.fold == NO_FOLD else parts.view(contract, config.data, config.fold)
+    warnings = _checked(config, contract, seen)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about)
@@ -92,36 +93,40 @@ def _train(
     _log.info(
         "%s, %s parameters, on %r: %s %s records of %s%s",
         network.name, f"{network.count_params():,}", contract.name,
-        f"{contract.split(TRAIN_SPLIT).records:,}", TRAIN_SPLIT, kinds.of(contract).described(contract),
+        f"{seen.split(TRAIN_SPLIT).records:,}", config.train_part, kinds.of(contract).described(contract),
         f", on {used.num_replicas_in_sync} replicas of {of} workers" if config.strategy != "one" else "",
     )  # fmt: skip
     for warning in warnings:
         _log.warning("%s", warning)
     with sigterm.noted(active=of == 1) as ending:  # with several workers, a worker that saves would wait for the others
-        fitted = linear_head.fit(config, contract, network) if config.fit_head and not checkpoint else None
+        fitted = linear_head.fit(config, seen, network) if config.fit_head and not checkpoint else None
         checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
-        progress = _fit(config, contract, network, used, checkpoints, fitted, resume.Session(saved, ending))
-    result = {} if worker else finalize.write(config, contract, network, run, progress)
+        progress = _fit(config, seen, network, used, checkpoints, fitted, resume.Session(saved, ending))
+    result = {} if worker else finalize.write(config, contract, seen, network, run, progress)
     cluster.wait_for_all(used)
     return result
 
 
-def _checked(config: TrainConfig, contract: Contract) -> list[str]:
+def _checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str]:
     """Checks the options against the dataset, and the shards; returns warnings.
+
+    Args:
+      seen: the contract with the counts of what is trained on; see `parts.view`.
 
     Raises:
       TrainerError, ContractError: as `train`.
     """
-    _check_splits(config, contract)
-    about_task = kinds.of(contract).check(config, contract)
+    read = _read_splits(config, seen)
+    _check_splits(config, contract, seen, read)
+    about_task = kinds.of(contract).check(config, seen)
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     warnings = [
         *about_task, *augmentation.warnings(config),
-        *pretrained.warnings(config.model, config.init_weights, contract),
+        *pretrained.warnings(config.model, config.init_weights, seen),
         *mixed_precision.warnings(config),
     ]  # fmt: skip
     check_transform(config.data, contract)  # the export needs the graph: a fault of it is reported before training
-    integrity.check(contract, config.data, _read_splits(config, contract), config.verify)
+    integrity.check(contract, config.data, read, config.verify)
     return warnings
 
 
@@ -157,22 +162,25 @@ def _finished(config: TrainConfig, contract: Contract, run: run_dir.Run, about: 
     return result
 
 
-def _check_splits(config: TrainConfig, contract: Contract) -> None:
+def _check_splits(config: TrainConfig, contract: Contract, seen: Contract, read: list[str]) -> None:
     """Checks that every shard that the run will read exists, before any training."""
     if TRAIN_SPLIT in (config.validation,):
         raise TrainerError("--validation should be a split that is not trained on. Received: 'train'.")
-    if config.validation not in (*contract.splits, NO_VALIDATION):
+    if config.validation not in (*seen.splits, NO_VALIDATION):
+        folds = " To validate on a fold of train, give --fold, or --folds all." if contract.folds else ""
         raise TrainerError(
             f"There is no split {config.validation!r} to choose the best epoch by; {config.data} has "
             f"{', '.join(contract.splits)}. prepare --validation-from train=0.1 cuts one out of train; or name another "
-            "with --validation, where none keeps the last epoch."
+            f"with --validation, where none keeps the last epoch.{folds}"
         )
-    for split in _read_splits(config, contract):
+    for split in read:
         integrity.checked_shards(contract, config.data, split)
 
 
-def _read_splits(config: TrainConfig, contract: Contract) -> list[str]:
-    return sorted(({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(finalize.evaluated(contract)))
+def _read_splits(config: TrainConfig, seen: Contract) -> list[str]:
+    """Returns the splits whose shards the run reads."""
+    names = ({TRAIN_SPLIT, config.validation} - {NO_VALIDATION}) | set(finalize.evaluated(seen))
+    return sorted({parts.stored_split(name) for name in names})
 
 
 def start_keras(seed: int, deterministic: bool = True) -> None:
@@ -257,7 +265,7 @@ def _fit(
 def _inputs(config: TrainConfig, position: loop.Position, share: tuple[int, int] | None) -> loop.Input:
     """Opens the train split, to be read from the position, and the validation split."""
     batches = dataset.load(
-        config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
+        config.data, config.train_part, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
         start=position.start, resample=config.resample, share=share, cache=config.cache,
     )  # fmt: skip
     if config.validation == NO_VALIDATION:

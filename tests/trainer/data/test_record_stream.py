@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.contract import Shard, Split
 from tests.support.datasets import make_contract
-from trainer.data import record_stream
+from trainer.data import parts, record_stream
 
 
 def test_order_takes_shards_in_turn():
@@ -17,6 +17,6 @@ def test_the_shuffle_buffer_is_bounded_by_bytes(monkeypatch):
     shards = (Shard("a", 1000, 4_000_000, "0" * 64), Shard("b", 1000, 4_000_000, "0" * 64))
     split = Split({"ok": 2000}, {"ok": 2000}, {"ok": 0}, shards)
     contract = make_contract(splits={"train": split})
-    assert record_stream.shuffle_buffer(contract, "train") == 2000
+    assert record_stream.shuffle_buffer(parts.find(contract, "unread", "train")) == 2000
     monkeypatch.setattr(record_stream, "SHUFFLE_BYTES", 400_000)
-    assert record_stream.shuffle_buffer(contract, "train") == 100
+    assert record_stream.shuffle_buffer(parts.find(contract, "unread", "train")) == 100

@@ -128,7 +128,8 @@ def test_the_features_are_those_of_the_layer_below_the_head(data):
     network = build.build("cnn", contract)
     config = TrainConfig(str(data.parent / "one"), "o", flip=True)
     function = linear_head._function(network, network.layers[-1])
-    found = linear_head._features(function, contract, config.data, "train", np.array([True, False]))
+    records = contract.split("train").records
+    found = linear_head._features(function, records, config.data, "train", np.array([True, False]))
     # Two views of the two images of class 0, each of half the weight, and one of the image of class 1.
     assert sorted(zip(found.labels.tolist(), found.weights.tolist(), strict=True)) == [
         (0, 0.5), (0, 0.5), (0, 0.5), (0, 0.5), (1, 1.0),
