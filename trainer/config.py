@@ -19,7 +19,7 @@ SCHEDULES = ("constant", "cosine")
 CLASS_LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
 LABEL_LOSSES = ("ce", "weighted", "focal", "asymmetric")  # of several labels an image
 NUMBER_LOSSES = ("mse", "mae", "huber")
-AUTO_LOSS = "auto"
+AUTO = AUTO_LOSS = "auto"
 LOSSES = (AUTO_LOSS, *dict.fromkeys((*CLASS_LOSSES, *LABEL_LOSSES, *NUMBER_LOSSES)))
 PRECISIONS = ("none", "float16", "bfloat16")
 JIT = ("auto", "on", "off")
@@ -34,6 +34,8 @@ VALIDATION_SPLIT = "validation"
 NO_VALIDATION = "none"
 NO_FOLD = -1  # value of --fold for a training on all of train
 ALL_FOLDS = "all"  # value of --folds
+NO_CROP = "none"  # value of --crop-scale
+USUAL_CROP = "0.25-1"  # value of --crop-scale with --train-size
 NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
 VERIFY = ("full", "fast", "off")
 DEFAULT_VERIFY = "fast"
@@ -170,6 +172,21 @@ class TrainConfig:
         "an epoch stays the same",
         metavar="none|uniform|temperature=T",
     )
+    train_size: int = option(
+        0,
+        "side in pixels of the square that the network sees, smaller than the stored images: random crops in training; "
+        "in evaluation and in the exported model the centre of the image, which is resized before so that its shorter "
+        "side is 8/7 of N, if it is longer; 0: the whole stored images",
+        metavar="N",
+        limits=Range(0, 1 << 14),
+    )
+    crop_scale: str = option(
+        AUTO,
+        "random resized crop of training images: least and greatest share of the area of an image, drawn anew in every "
+        "epoch; the sides of a crop have a ratio from 3:4 to 4:3; none: no crop, and with --train-size the centre; "
+        f"auto: {USUAL_CROP} with --train-size, else none",
+        metavar="LOW-HIGH|none|auto",
+    )
     flip: bool = option(True, "flip training images left to right with probability 0.5, drawn anew in every epoch")
     rand_augment: float = option(
         0.0,
@@ -294,6 +311,7 @@ class TrainConfig:
             )
         resample_temperature(self.resample)
         unfrozen_layers(self.unfreeze)
+        self.crop_range()
         if not self.epochs and not self.fit_head:
             raise ConfigError("--epochs should be from 1 to 100000; 0 is for --fit-head. Received: 0.")
         if self.patience and self.validation == NO_VALIDATION:
@@ -345,6 +363,31 @@ class TrainConfig:
         ):
             if given:
                 raise ConfigError(f"{flag(name)} is of use only with {needs}. Give both or none of them.")
+
+    def crop_range(self) -> tuple[float, float] | None:
+        """Returns the range of shares of the area that --crop-scale means.
+
+        None is no crop.
+
+        Raises:
+          ConfigError: the text has none of the forms.
+        """
+        text = self.crop_scale
+        if text == AUTO:
+            text = USUAL_CROP if self.train_size else NO_CROP
+        if text == NO_CROP:
+            return None
+        low, _, high = text.partition("-")
+        try:
+            found = float(low), float(high)
+        except ValueError:
+            found = math.nan, math.nan
+        if not 0.01 <= found[0] <= found[1] <= 1:
+            raise ConfigError(
+                "--crop-scale should be auto, none, or the least and the greatest share of the area, from 0.01 to 1, "
+                f"such as {USUAL_CROP}. Received: {self.crop_scale!r}."
+            )
+        return found
 
     def augmented_classes(self) -> list[str]:
         """Returns the class names of --augment-classes; an empty list means all classes."""

@@ -19,7 +19,7 @@ from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.text import listed
 from trainer.config import TrainerError
-from trainer.models import pretrained
+from trainer.models import pretrained, view
 
 NAMED = 12  # classes that an error names
 WORDS = {CLASSES: ("class", "classes"), MULTI_LABEL: ("label", "labels"), REGRESSION: ("number", "numbers")}
@@ -85,7 +85,7 @@ def _check_input(network: keras.Model, contract: Contract) -> None:
 
 def _check_range(network: keras.Model, contract: Contract) -> None:
     """Compares the value range at the first trained layer with that of the contract."""
-    if any(layer.name == pretrained.CONVERSION for layer in network.layers):
+    if any(layer.name == pretrained.CONVERSION for layer in view.core(network).layers):
         return  # the layer was made from the contract
     mode, promised = contract.normalization.mode, contract.value_range
     reached = range_at_first_weights(network, contract.image_shape, promised)

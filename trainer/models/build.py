@@ -16,7 +16,7 @@ from pipelines.contract import CHANNEL_ORDERS, Contract
 from pipelines.contract.task import CLASSES
 from pipelines.core.text import first_line
 from trainer.config import IMAGENET, TrainerError
-from trainer.models import alignment, hdf5_file, keras_file, networks, pretrained
+from trainer.models import alignment, hdf5_file, keras_file, networks, pretrained, view
 
 BUILT_IN: dict[str, Callable[[tuple[int, int, int], int], keras.Model]] = {
     "cnn": networks.small_cnn,
@@ -33,7 +33,9 @@ _HEADS = {
 }
 
 
-def build(name: str, contract: Contract, weights: str = "", load_weights: bool = True) -> keras.Model:
+def build(
+    name: str, contract: Contract, weights: str = "", load_weights: bool = True, train_size: int = 0
+) -> keras.Model:
     """Builds the network called `name` for a dataset.
 
     It maps float32 (B, H, W, C), normalized as in the contract, to one output for each of `alignment.names`.
@@ -43,6 +45,7 @@ def build(name: str, contract: Contract, weights: str = "", load_weights: bool =
         contract.
       weights: "imagenet", or a file with the initial weights; "" for random weights.
       load_weights: False to build the same network with random weights, for a checkpoint to be restored.
+      train_size: side of the view that the network sees of stored images; 0 for the images whole. See `view`.
 
     Raises:
       TrainerError: there is no such network, it disagrees with the contract (the message names both sides), or the
@@ -53,16 +56,18 @@ def build(name: str, contract: Contract, weights: str = "", load_weights: bool =
             f"Training needs at least two classes. Dataset {contract.name!r} has {len(contract.labels)}: "
             f"{', '.join(contract.labels)}. Prepare it with a folder for each class."
         )
-    network, target = make(name, contract, weights, load_weights)
+    network, target = make(name, contract, weights, load_weights, train_size)
     alignment.check_model(network, contract)
     if weights and load_weights and weights != IMAGENET:
         alignment.check_weights_range(weights, contract)
-        _load_weights(network, target, weights)
+        _load_weights(view.core(network), target, weights)
     return network
 
 
-def make(name: str, contract: Contract, weights: str = "", downloads: bool = False) -> tuple[keras.Model, keras.Model]:
-    """Builds the network without checks.
+def make(
+    name: str, contract: Contract, weights: str = "", downloads: bool = False, train_size: int = 0
+) -> tuple[keras.Model, keras.Model]:
+    """Builds the network without checks, behind the layers of its view.
 
     Its weights are random, or those of ImageNet.
 
@@ -70,10 +75,16 @@ def make(name: str, contract: Contract, weights: str = "", downloads: bool = Fal
       name, weights: as in `build`. Published weights want images of their own normalization, and the network then
         begins with the layer that makes these of the contract's images.
       downloads: True to give it the weights of ImageNet if `weights` names them.
+      train_size: as in `build`.
 
     Returns:
       The network, and the part of it whose weights are in published files without a head.
     """
+    network, target = _make(name, view.contract_of_view(contract, train_size), weights, downloads)
+    return (view.viewed(network, contract) if train_size else network), target
+
+
+def _make(name: str, contract: Contract, weights: str, downloads: bool) -> tuple[keras.Model, keras.Model]:
     if weights == IMAGENET and (name in BUILT_IN or ":" in name):
         raise TrainerError(
             f"--init-weights imagenet is for networks of keras.applications, such as MobileNetV2. For --model {name} "

@@ -21,7 +21,7 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.core.text import first_line
 from trainer.config import IMAGENET, TRAIN_SPLIT, TrainerError
-from trainer.models import keras_file
+from trainer.models import keras_file, view
 
 SMALL = 128  # pixels; MobileNets have published weights for 128 pixels, too, and for no side below 96
 CONVERSION = "to_pretrained_range"  # name of the layer that changes the normalization
@@ -96,7 +96,7 @@ def is_published(name: str, weights: str) -> bool:
     if constructor(name) is None or not weights:
         return False
     if weights.endswith(".keras"):
-        return any(layer.name in (CONVERSION, WIDENING) for layer in keras_file.load(weights).layers)
+        return any(layer.name in (CONVERSION, WIDENING) for layer in view.core(keras_file.load(weights)).layers)
     return weights == IMAGENET or not is_of_a_run(weights)
 
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer.models import alignment
+from trainer.models import alignment, view
 from trainer.serving import format_check
 from trainer.tasks import kinds
 from trainer.tasks.task import Fitted
@@ -64,11 +64,11 @@ class PixelServing(tf.Module):
         super().__init__(name="serving")
         self.parameters = [variable.value for variable in network.variables]
         task = kinds.of(contract)
-        answers = task.answers(network, contract, fitted)
+        answers = task.answers(view.core(network), contract, fitted)
         spec = tf.TensorSpec((None, *contract.image_shape), tf.uint8, name="pixels")
         # pixels uint8 (B, H, W, C), in the contract's size and order of channels -> float32 (B, K)
         self.serve = tf.function(
-            lambda pixels: {task.output: answers(contracts.normalize(contract, pixels))},
+            lambda pixels: {task.output: answers(view.shown(network, contracts.normalize(contract, pixels)))},
             input_signature=[spec],
             autograph=False,
         )

@@ -65,7 +65,7 @@ class MultiLabel(Task):
     def check(self, config: TrainConfig, contract: Contract) -> list[str]:
         self.check_loss(config, contract)
         refusal.check_options(config, contract)
-        sentences = []
+        sentences = refusal.of_changes(config, contract)
         for name, split in contract.splits.items():
             absent = [label for label in contract.labels if not split.stored.get(label, 0)]
             if absent:

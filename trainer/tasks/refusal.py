@@ -9,6 +9,18 @@ from trainer.data import class_sampling
 
 WORDS = {"multi-label": "several labels an image", "regression": "numbers for each image"}
 
+# What a change of an image may do to its answer, by kind of task.
+CHANGES = {
+    "multi-label": {
+        "crop": "A crop of --crop-scale may leave out what a label is about; the larger its least share, the rarer.",
+    },
+    "regression": {
+        "flip": "--flip turns images left to right: use --no-flip if a number depends on the side.",
+        "crop": "--crop-scale cuts parts out and enlarges them: use --crop-scale none if a number depends on where "
+        "things are or how large they are.",
+    },
+}
+
 
 def only_classes(contract: Contract, who: str, instead: str) -> None:
     """Raises TrainerError if the dataset is not of classes.
@@ -21,6 +33,15 @@ def only_classes(contract: Contract, who: str, instead: str) -> None:
         raise TrainerError(
             f"{who} is for one class an image, and dataset {contract.name!r} has {WORDS[kind]} ({kind}). {instead}"
         )
+
+
+def of_changes(config: TrainConfig, contract: Contract) -> list[str]:
+    """Returns a sentence for each change of images that may make answers wrong.
+
+    The labels and numbers of a record stay as they are, whatever a change does to its image.
+    """
+    given = {"flip": config.flip, "crop": config.crop_range() is not None}
+    return [sentence for name, sentence in CHANGES.get(contract.task.kind, {}).items() if given[name]]
 
 
 def check_options(config: TrainConfig, contract: Contract) -> None:

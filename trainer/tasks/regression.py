@@ -72,8 +72,7 @@ class Regression(Task):
         t = contract.task
         same = [n for n, low, high in zip(t.targets, t.least, t.greatest, strict=True) if low == high]
         told = f"{listed(same, NAMED)}: all train images have the same value, so nothing can be learned about it."
-        sides = "--flip turns images left to right: use --no-flip if a number depends on the side."
-        return [*([told] if same else []), *([sides] if config.flip else [])]
+        return [*([told] if same else []), *refusal.of_changes(config, contract)]
 
     def few_images(self, contract: Contract) -> tuple[float, str]:
         return contract.task.images[TRAIN_SPLIT]["natural"], "train images"

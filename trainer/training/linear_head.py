@@ -19,6 +19,7 @@ from scipy import optimize, special
 from pipelines.contract import Contract
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling, dataset
+from trainer.models import view
 from trainer.models.backbone import Backbone
 from trainer.tasks.classes import class_weights, log_priors
 from trainer.training import augmentation
@@ -60,9 +61,10 @@ class Fitted(NamedTuple):
 def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[str, float]:
     """Fits the head of the network to the train split, and sets it.
 
-    With --flip, the features of the flipped images count as further images. Records and classes have the weights that
-    --resample and --loss give them. The penalty is the one with the lowest loss on the validation split, in which each
-    class counts equally.
+    With --flip, the features of the flipped images count as further images. With --train-size the features are those of
+    the centre, which evaluation sees: all other changes of images are drawn in the epochs only. Records and classes
+    have the weights that --resample and --loss give them. The penalty is the one with the lowest loss on the validation
+    split, in which each class counts equally.
 
     Returns:
       "loss" and "balanced_accuracy" on the train split, and "images_per_second" of the features.
@@ -85,6 +87,9 @@ def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[s
     head.set_weights([found.kernel, found.bias][: len(head.get_weights())])
     scores = train.values @ found.kernel + found.bias
     rate = len(train.labels) / max(seconds, 1e-9)
+    if config.train_size or config.crop_range():
+        where = "the centre of each image" if config.train_size else "each image whole"
+        _log.info("the head is fitted on %s%s, without crops", where, " and its mirror image" if chosen.any() else "")
     _log.info(
         "the head is fitted on %s features of %s images (%.0f images/s); penalty %.2g",
         f"{train.values.shape[1]:,}", f"{len(train.labels):,}", rate, found.penalty,
@@ -193,13 +198,16 @@ def _function(network: keras.Model, head: keras.layers.Layer) -> tf.types.experi
     float32 (B, H, W, C), normalized as in the contract -> features float32 (B, D).
     """
     try:
-        below = keras.Model(network.inputs, head.input)
+        core = view.core(network)
+        below = keras.Model(core.inputs, head.input)
     except (AttributeError, ValueError, TypeError) as e:
         raise TrainerError(
             f"--fit-head needs a functional or sequential model whose last layer is its head. {network.name!r} is "
             "built otherwise: leave --fit-head out, and use --freeze-epochs."
         ) from e
-    return tf.function(lambda images: tf.cast(below(images, training=False), tf.float32), reduce_retracing=True)
+    return tf.function(
+        lambda images: tf.cast(below(view.shown(network, images), training=False), tf.float32), reduce_retracing=True
+    )
 
 
 def _features(
@@ -218,9 +226,9 @@ def _features(
     for images, of_images, *given in dataset.load(data, split, BATCH):
         label = of_images.numpy()
         weight = given[0].numpy().astype(np.float64) if given else np.ones(len(label))
-        for view in range(views):
-            use = flipped[label] if view else np.ones(len(label), bool)
-            found = function(images[:, :, ::-1] if view else images).numpy()
+        for mirrored in range(views):
+            use = flipped[label] if mirrored else np.ones(len(label), bool)
+            found = function(images[:, :, ::-1] if mirrored else images).numpy()
             if found.ndim != 2:
                 raise TrainerError(f"--fit-head needs a head on vectors. Received: features {found.shape[1:]}.")
             values.append(found[use])

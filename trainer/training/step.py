@@ -19,11 +19,13 @@ from pipelines.contract import Contract
 from trainer.config import TrainConfig, unfrozen_layers
 from trainer.devices import distribution, mixed_precision
 from trainer.models import build as models
+from trainer.models import view
 from trainer.models.backbone import Backbone, freeze_batch_norm
 from trainer.tasks import kinds
 from trainer.training import optimizers
 from trainer.training.augmentation import Augmentation
 from trainer.training.keras_metrics import RunningMean
+from trainer.training.standard import Standard
 
 INPUT, LOSS, GRADIENT = 1, 2, 4  # bits: which part of a step is not finite
 KINDS = 8
@@ -64,6 +66,7 @@ class TrainedModel(keras.Model):
         super().__init__()
         self.network = network
         self.dequantize = Dequantize(contract)
+        self.standard = Standard(config, contract)
         self.augmentation = Augmentation(config, contract)
         unfrozen = unfrozen_layers(config.unfreeze)
         self.backbone = Backbone(network, unfrozen) if config.freeze_epochs or unfrozen is not None else None
@@ -96,10 +99,11 @@ class TrainedModel(keras.Model):
           records: number of records that count, from `distribution.divided`; None on one device.
         """
         images, labels, weights = keras.utils.unpack_x_y_sample_weight(data)
-        inputs, targets = self.augmentation(self.dequantize(images), labels, self.targets(labels, weights))
+        inputs = self.standard.change(self.dequantize(images), labels, self.done)
+        inputs, targets = self.augmentation(inputs, labels, self.targets(labels, weights))
         optimizer = self.optimizer if self.head_optimizer is None or not self.frozen else self.head_optimizer
         with tf.GradientTape() as tape:
-            scores = self.network(inputs, training=True)
+            scores = view.core(self.network)(inputs, training=True)
             loss = self.compute_loss(images, targets, scores, training=True)
             objective = optimizer.scale_loss(loss)  # larger than the loss only if float16 needs loss scaling
         variables = self.trainable_variables

@@ -32,7 +32,7 @@ from trainer.data import dataset, integrity, parts
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate
-from trainer.models import build, pretrained
+from trainer.models import build, pretrained, view
 from trainer.serving import export
 from trainer.tasks import kinds
 from trainer.training import augmentation, checkpoint_file, finalize, linear_head, loop, nonfinite, resume
@@ -85,7 +85,7 @@ def _train(
     checkpoint = resume.find(run, about) if config.resume else None
     cluster.agree(used, config, about, resume.step_of(checkpoint))
     start_keras(config.seed, config.deterministic)
-    network = build.build(config.model, contract, config.init_weights, load_weights=not checkpoint)
+    network = build.build(config.model, contract, config.init_weights, not checkpoint, config.train_size)
     if not checkpoint and not worker:
         if ":" in config.model:  # the user's own; that the others can be exported is tested
             export.rehearse(network, config.data, contract)
@@ -120,6 +120,7 @@ def _checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[st
     _check_splits(config, contract, seen, read)
     about_task = kinds.of(contract).check(config, seen)
     augmentation.chosen(config, contract)  # reports unknown class names before any work
+    view.contract_of_view(contract, config.train_size)  # reports stored images that are too small
     warnings = [
         *about_task, *augmentation.warnings(config),
         *pretrained.warnings(config.model, config.init_weights, seen),

@@ -1,0 +1,72 @@
+"""Cuts a random part out of each training image and resizes it.
+
+It runs on the device that trains.
+
+The parts are those of Szegedy et al. 2015, "Going deeper with convolutions": their share of the area is drawn evenly
+from a range, and the ratio of their sides evenly by its logarithm from 3:4 to 4:3.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from trainer.models import view
+from trainer.training.draws import Draws
+
+RATIOS = (3 / 4, 4 / 3)  # width / height
+ATTEMPTS = 10  # parts that are drawn for an image until one lies within it
+SHAPE, PLACE = 0, 1  # streams of draws
+
+
+def random_crop(images: tf.Tensor, scale: tuple[float, float], size: int | tuple[int, int], draws: Draws) -> tf.Tensor:
+    """Returns a random part of each image, resized without aliasing.
+
+    Args:
+      images: float32 (B, H, W, C).
+      scale: the least and the greatest share of the area.
+      size: side of the result in pixels, or its height and width.
+      draws: of the step.
+
+    Returns:
+      float32 (B, size, size, C), or (B, height, width, C).
+    """
+    height, width = images.shape[1:3]
+    tall, wide = (size, size) if isinstance(size, int) else size
+    top, left, rows, columns = boxes(tf.shape(images)[0], (height, width), scale, draws)
+    return view.resample(images, view.resampling(top, rows, tall, height), view.resampling(left, columns, wide, width))
+
+
+def boxes(
+    count: tf.Tensor, shape: tuple[int, int], scale: tuple[float, float], draws: Draws
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Draws a part for each image.
+
+    Of several attempts the first that lies within the image is taken. If none does, the part is the largest one in the
+    centre whose ratio is in RATIOS.
+
+    Args:
+      count: images, int32 ().
+      shape: height and width of the images.
+      scale: the least and the greatest share of the area.
+      draws: of the step.
+
+    Returns:
+      Top, left, height and width of the parts in pixels, float32 (count,) each.
+    """
+    height, width = shape
+    drawn = tf.reshape(draws.uniform(SHAPE, count, 2 * ATTEMPTS), (-1, ATTEMPTS, 2))
+    area = height * width * (scale[0] + (scale[1] - scale[0]) * drawn[..., 0])
+    least, greatest = map(math.log, RATIOS)
+    ratio = tf.exp(least + (greatest - least) * drawn[..., 1])
+    rows, columns = tf.sqrt(area / ratio), tf.sqrt(area * ratio)  # (count, ATTEMPTS)
+    inside = (rows <= height) & (columns <= width)
+    first = tf.argmax(tf.cast(inside, tf.int32), axis=1, output_type=tf.int32)  # 0 if none lies within
+    found = tf.reduce_any(inside, axis=1)
+    ratio_within = min(max(width / height, RATIOS[0]), RATIOS[1])
+    whole = min(float(height), width / ratio_within), min(float(width), height * ratio_within)
+    rows = tf.where(found, tf.gather(rows, first, batch_dims=1), whole[0])
+    columns = tf.where(found, tf.gather(columns, first, batch_dims=1), whole[1])
+    place = tf.where(found[:, None], draws.uniform(PLACE, count, 2), 0.5)
+    return (height - rows) * place[:, 0], (width - columns) * place[:, 1], rows, columns
