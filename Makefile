@@ -34,6 +34,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.13; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && { command -v $$p; break; }; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
+# Compiled modules are kept: without them each process compiles the project again, and pytest all tests and plugins.
+unexport PYTHONDONTWRITEBYTECODE
 NEEDED_MB := 6000
 PIP_FLAGS := --disable-pip-version-check --require-hashes
 LOCK_FLAGS := -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \

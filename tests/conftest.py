@@ -18,6 +18,7 @@ import hypothesis
 import pytest
 from PIL import Image
 
+from tests.support import once
 from tests.support.images import draw_photo
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how fast an example is depends on the machine
@@ -77,8 +78,14 @@ CLASSES = {"ant": 23, "bee": 7, "cat": 4}
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """A folder of class folders: JPEGs of mixed sizes, a PNG with alpha, a GIF, a turned JPEG, equal files, a text."""
-    root = tmp_path_factory.mktemp("photos")
+    """A folder of class folders: JPEGs of mixed sizes, a PNG with alpha, a GIF, a turned JPEG, equal files, a text.
+
+    All test processes share it: no test may change it.
+    """
+    return once.made(tmp_path_factory, "photos", _draw)
+
+
+def _draw(root: pathlib.Path) -> pathlib.Path:
     seed = 0
     for label, count in CLASSES.items():
         for i in range(count):
@@ -100,15 +107,22 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def prepared(photos: pathlib.Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
-    """(directory, Result, config) of one run of the whole pipeline over `photos`, balanced, float16, z-scored."""
+    """(directory, Result, config) of one run of the whole pipeline over `photos`, balanced, float16, z-scored.
+
+    All test processes share it: a test that changes the directory copies it first.
+    """
     from pipelines.config import PrepareConfig
     from pipelines.job import prepare
 
-    out = tmp_path_factory.mktemp("prepared") / "insects"
-    config = PrepareConfig(
-        input=str(photos), output=str(out), size=(24, 32), balance="uniform", shards=2, max_reject_rate=0.1, workers=2
-    )
-    return out, prepare.prepare(config), config
+    def make(root: pathlib.Path):  # type: ignore[no-untyped-def]
+        out = root / "insects"
+        config = PrepareConfig(
+            input=str(photos), output=str(out), size=(24, 32), balance="uniform", shards=2, max_reject_rate=0.1,
+            workers=2,
+        )  # fmt: skip
+        return out, prepare.prepare(config), config
+
+    return once.made(tmp_path_factory, "prepared", make)
 
 
 @pytest.fixture(scope="session")

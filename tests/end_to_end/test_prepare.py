@@ -356,20 +356,18 @@ def test_manifest_groups_given_splits_and_weights(photos, tmp_path):
     ]
     rows += [{"path": f"bee/{i:02d}.jpg", "label": "bee", "split": "val", "weight": 2.5} for i in (1, 2, 3)]
     rows += [{"path": f"cat/{i:02d}.jpg", "label": "cat"} for i in range(4)]
-    manifest = photos / "rows.jsonl"
+    root = pathlib.Path(shutil.copytree(photos, tmp_path / "in"))
+    manifest = root / "rows.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    try:
-        config = PrepareConfig(input=str(manifest), output=str(tmp_path / "out"), size=(8, 8), encoding="uint8")
-        c = prepare.prepare(config).contract
-    finally:
-        manifest.unlink()
+    config = PrepareConfig(input=str(manifest), output=str(tmp_path / "out"), size=(8, 8), encoding="uint8")
+    c = prepare.prepare(config).contract
     assert c.weighted
     group_of = {row["path"]: row.get("group") for row in rows}
     where = collections.defaultdict(set)
     weights = {}
     for split in c.splits:
         for row in read_split(tmp_path / "out", c, split):
-            path = os.path.relpath(row["ledger"]["uri"], photos)
+            path = os.path.relpath(row["ledger"]["uri"], root)
             where[group_of[path]].add(split)
             weights[path] = float(row["weight"])
     assert all(len(where[g]) == 1 for g in ("g0", "g1", "g2", "g3"))
