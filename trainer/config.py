@@ -193,6 +193,23 @@ class TrainConfig:
         "greatest strength of two random RandAugment operations on each training image, up to 1; 0: none",
         limits=Range(0, 1),
     )
+    color_jitter: float = option(
+        0.0,
+        "strength X of changes of brightness, contrast and saturation of training images, each by a factor from 1 - X "
+        "to 1 + X; 0.4 is usual; images of one channel have no saturation; 0: none",
+        limits=Range(0, 0.99),
+    )
+    rotate: float = option(
+        0.0,
+        "greatest angle in degrees by which training images are turned, to either side; 0: none",
+        limits=Range(0, 180),
+    )
+    random_erasing: float = option(
+        0.0,
+        "probability that a rectangle of a training image, 2 to 40 percent of its area, is covered with noise; 0.25 is "
+        "usual; 0: none",
+        limits=Range(0, 1),
+    )
     mixup: float = option(
         0.0,
         "parameter X of mixup, which blends pairs of images with weights from Beta(X, X); 0.2 is usual; 0: off",
@@ -206,7 +223,8 @@ class TrainConfig:
     )
     augment_classes: str = option(
         "",
-        "comma-separated classes that --flip and --rand-augment apply to, such as a rare class (default: all classes)",
+        "comma-separated classes that --flip, --rand-augment, --color-jitter, --rotate and --random-erasing apply to, "
+        "such as a rare class (default: all classes)",
         metavar="NAME,NAME",
     )
     validation: str = option(
@@ -357,8 +375,9 @@ class TrainConfig:
             ("head_learning_rate", self.head_learning_rate and not self.freeze_epochs, "--freeze-epochs"),
             (
                 "augment_classes",
-                self.augment_classes and not (self.flip or self.rand_augment),
-                "--flip or --rand-augment",
+                self.augment_classes
+                and not any((self.flip, self.rand_augment, self.color_jitter, self.rotate, self.random_erasing)),
+                "--flip, --rand-augment, --color-jitter, --rotate or --random-erasing",
             ),
         ):
             if given:

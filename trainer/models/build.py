@@ -67,7 +67,7 @@ def build(
 def make(
     name: str, contract: Contract, weights: str = "", downloads: bool = False, train_size: int = 0
 ) -> tuple[keras.Model, keras.Model]:
-    """Builds the network without checks, behind the layers of its view.
+    """Builds the network without checks, behind what makes its view.
 
     Its weights are random, or those of ImageNet.
 

@@ -13,11 +13,15 @@ WORDS = {"multi-label": "several labels an image", "regression": "numbers for ea
 CHANGES = {
     "multi-label": {
         "crop": "A crop of --crop-scale may leave out what a label is about; the larger its least share, the rarer.",
+        "erase": "--random-erasing may cover what a label is about: the label stays.",
     },
     "regression": {
         "flip": "--flip turns images left to right: use --no-flip if a number depends on the side.",
         "crop": "--crop-scale cuts parts out and enlarges them: use --crop-scale none if a number depends on where "
         "things are or how large they are.",
+        "colours": "--color-jitter changes brightness and colours: leave it out if a number depends on them.",
+        "rotate": "--rotate turns images: leave it out if a number depends on directions or on where things are.",
+        "erase": "--random-erasing covers a part of an image: leave it out if a number counts what is there.",
     },
 }
 
@@ -40,7 +44,13 @@ def of_changes(config: TrainConfig, contract: Contract) -> list[str]:
 
     The labels and numbers of a record stay as they are, whatever a change does to its image.
     """
-    given = {"flip": config.flip, "crop": config.crop_range() is not None}
+    given = {
+        "flip": config.flip,
+        "crop": config.crop_range() is not None,
+        "colours": config.color_jitter,
+        "rotate": config.rotate,
+        "erase": config.random_erasing,
+    }
     return [sentence for name, sentence in CHANGES.get(contract.task.kind, {}).items() if given[name]]
 
 

@@ -98,9 +98,10 @@ def gray_levels(contract: Contract, images: tf.Tensor) -> tf.Tensor:
 
 
 def chosen(config: TrainConfig, contract: Contract) -> list[bool]:
-    """Tells for each class, by label id, whether flip and RandAugment apply to it.
+    """Tells for each class, by label id, whether changes of images apply to it.
 
-    They apply to the classes of --augment-classes, or to all classes without that option.
+    Crops apply to all classes. Flip, RandAugment, colours, rotation and erasing apply to the classes of
+    --augment-classes, or to all classes without that option.
 
     Raises:
       TrainerError: --augment-classes names a class that the dataset does not have.
@@ -118,5 +119,5 @@ def chosen(config: TrainConfig, contract: Contract) -> list[bool]:
 def warnings(config: TrainConfig) -> list[str]:
     """Returns a warning for options that work, but perhaps not as the user expects."""
     if config.augment_classes and (config.mixup or config.cutmix):
-        return ["--augment-classes is for flip and --rand-augment; --mixup and --cutmix blend images of all classes."]
+        return ["--augment-classes is for changes of single images; --mixup and --cutmix blend images of all classes."]
     return []

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainConfig
 from trainer.models import view
+from trainer.training import augmentation, changes
 from trainer.training.crop import random_crop
 from trainer.training.draws import Draws
 
@@ -23,6 +25,9 @@ class Standard:
         self._stored = contract.image_shape[:2]
         self._size = (config.train_size, config.train_size) if config.train_size else self._stored
         self._scale = config.crop_range()
+        self._contract = contract
+        self._jitter, self._rotate, self._erase = config.color_jitter, config.rotate, config.random_erasing
+        self._chosen = tf.constant(augmentation.chosen(config, contract)) if config.augment_classes else None
 
     def change(self, images: tf.Tensor, labels: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
         """Returns the images that the network is trained on.
@@ -37,5 +42,26 @@ class Standard:
         """
         draws = Draws(self._seed, step)
         if self._scale is not None:
-            return random_crop(images, self._scale, self._size, draws)
-        return view.central(images, self._size[0]) if self._size != self._stored else images
+            images = random_crop(images, self._scale, self._size, draws)
+        elif self._size != self._stored:
+            images = view.central(images, self._size[0])
+        changed = self._changed(images, draws)
+        if self._chosen is None or changed is images:
+            return changed
+        return tf.where(tf.gather(self._chosen, labels)[:, None, None, None], changed, images)
+
+    def _changed(self, images: tf.Tensor, draws: Draws) -> tf.Tensor:
+        """Turns images, changes their colours and covers parts of them.
+
+        Colours and noise are defined on gray levels 0..255, so the normalization is undone before and repeated after.
+        """
+        if self._rotate:
+            images = changes.rotate(images, self._rotate, draws)
+        if not (self._jitter or self._erase):
+            return images
+        levels = augmentation.gray_levels(self._contract, images)
+        if self._jitter:
+            levels = changes.jitter(levels, self._jitter, draws)
+        if self._erase:
+            levels = changes.erase(levels, self._erase, draws)
+        return contracts.normalize(self._contract, levels)

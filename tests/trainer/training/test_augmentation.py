@@ -108,11 +108,13 @@ def test_classes_that_are_none_are_named(tmp_path):
     with pytest.raises(TrainerError, match=r"classes of the dataset \(ok, broken\)\. Received: brokn"):
         train(TrainConfig(str(tmp_path / "d"), str(tmp_path / "o"), augment_classes="ok, brokn"))
     assert not (tmp_path / "o").exists()
-    with pytest.raises(ConfigError, match="--augment-classes is of use only with --flip or --rand-augment"):
+    with pytest.raises(
+        ConfigError, match="--augment-classes is of use only with --flip, --rand-augment, --color-jitter, --rotate"
+    ):
         TrainConfig("d", "o", augment_classes="ok", flip=False)
     both = TrainConfig("d", "o", augment_classes="ok", mixup=0.2)
     assert augmentation.warnings(both) == [
-        "--augment-classes is for flip and --rand-augment; --mixup and --cutmix blend images of all classes."
+        "--augment-classes is for changes of single images; --mixup and --cutmix blend images of all classes."
     ]
 
 
