@@ -15,6 +15,8 @@ from pipelines.core.files.urls import is_remote
 from pipelines.options import config_fields
 from pipelines.options.config_fields import Range, check_range, flag, option
 
+OPTIMIZERS = ("adam", "sgd", "lamb")
+MOMENTUM = 0.9  # default of --momentum
 SCHEDULES = ("constant", "cosine")
 CLASS_LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
 LABEL_LOSSES = ("ce", "weighted", "focal", "asymmetric")  # of several labels an image
@@ -114,10 +116,26 @@ class TrainConfig:
     )
     epochs: int = option(15, "number of passes over the train split; 0 only with --fit-head", limits=Range(0, 100_000))
     batch_size: int = option(32, "number of images per step, on all devices together", limits=Range(1, 1 << 20))
+    optimizer: str = option(
+        "adam",
+        "optimizer; adam: Adam, with --weight-decay AdamW; sgd: gradient descent with Nesterov's momentum, whose usual "
+        "--learning-rate is 0.01 to 0.1; lamb: Adam whose steps are in proportion to the size of each weight, "
+        "for batches of thousands of images, with a usual rate of 0.001 to 0.01",
+        choices=OPTIMIZERS,
+    )
+    momentum: float = option(
+        MOMENTUM, "momentum of --optimizer sgd, as Nesterov defines it; 0: none", limits=Range(0, 0.9999)
+    )
     learning_rate: float = option(
         1e-3,
-        "learning rate of the Adam optimizer; with --schedule or --warmup-epochs, the highest learning rate",
+        "learning rate of the optimizer; with --schedule or --warmup-epochs, the highest learning rate",
         limits=Range(0, 100, above=True),
+    )
+    lowest_rate: float = option(
+        1.0,
+        "share of the learning rate that the first layer with weights gets, for fine-tuning; it rises from layer to "
+        "layer by an equal factor, up to 1 for the head; 0.1 is usual; 1: all layers have the same rate",
+        limits=Range(0, 1, above=True),
     )
     schedule: str = option(
         "constant",
@@ -131,8 +149,8 @@ class TrainConfig:
     )
     weight_decay: float = option(
         0.0,
-        "decoupled weight decay of AdamW, only for kernels and not for biases and normalizations; 0.01 is usual; "
-        "0: Adam without weight decay",
+        "decoupled weight decay, as of AdamW, only for kernels and not for biases and normalizations; 0.01 is usual; "
+        "0: no weight decay",
         limits=Range(0, 100),
     )
     clip_norm: float = option(
@@ -371,6 +389,7 @@ class TrainConfig:
             if 0 < getattr(self, name) < MIN_BETA:
                 raise ConfigError(f"{flag(name)} should be 0 or from {MIN_BETA} on. Received: {getattr(self, name)}.")
         for name, given, needs in (
+            ("momentum", self.momentum != MOMENTUM and self.optimizer != "sgd", "--optimizer sgd"),
             ("focal_gamma", self.focal_gamma != 2.0 and self.loss != "focal", "--loss focal"),
             ("head_learning_rate", self.head_learning_rate and not self.freeze_epochs, "--freeze-epochs"),
             (

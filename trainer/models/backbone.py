@@ -61,6 +61,16 @@ def freeze_batch_norm(network: keras.Model) -> None:
             layer.trainable = False
 
 
+def depths(network: keras.Model) -> dict[int, float]:
+    """Returns how deep each weight lies, by its id.
+
+    The weights of the first layer that has some have depth 0, and those of the last one, the head, depth 1.
+    """
+    layers = [layer for layer in leaves(network) if layer.weights]
+    last = max(1, len(layers) - 1)
+    return {id(variable): number / last for number, layer in enumerate(layers) for variable in layer.weights}
+
+
 def leaves(network: keras.Model) -> Iterator[keras.layers.Layer]:
     """Yields the layers of a network in their order.
 

@@ -20,7 +20,7 @@ from trainer.config import TrainConfig, unfrozen_layers
 from trainer.devices import distribution, mixed_precision
 from trainer.models import build as models
 from trainer.models import view
-from trainer.models.backbone import Backbone, freeze_batch_norm
+from trainer.models.backbone import Backbone, depths, freeze_batch_norm
 from trainer.tasks import kinds
 from trainer.training import optimizers
 from trainer.training.augmentation import Augmentation
@@ -227,8 +227,9 @@ def training_model(config: TrainConfig, contract: Contract, network: keras.Model
     if config.batch_norm == "freeze" or (config.batch_norm == "auto" and config.init_weights):
         freeze_batch_norm(network)
     training, task = TrainedModel(config, contract, network), kinds.of(contract)
+    made = optimizers.optimizer(config, steps, network.trainable_variables, depths(network))
     training.compile(
-        optimizer=mixed_precision.scaled(config, optimizers.optimizer(config, steps, network.trainable_variables)),
+        optimizer=mixed_precision.scaled(config, made),
         loss=task.loss(config, contract, models.gives_logits(network, task.activation)),
         jit_compile=False,
     )

@@ -74,6 +74,84 @@ def test_weight_decay_is_decoupled_and_for_kernels_only():
         np.testing.assert_allclose(weight, start - decay + change, atol=1e-6)
 
 
+def first_gradients(network):
+    """The gradients of the first step, by hand."""
+    contract_batch, labels = batch()
+    _, model = prepared(small_copy(network))
+    with tf.GradientTape() as tape:
+        scores = model.network(model.dequantize(contract_batch), training=True)
+        loss = model.compute_loss(contract_batch, model.targets(labels, None), scores, training=True)
+    return [np.asarray(g) for g in tape.gradient(loss, model.network.trainable_variables)]
+
+
+def small_copy(network):
+    copy = small()
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def steps_of(network, model, count=1):
+    """The changes of the trainable weights in each of some steps."""
+    found = []
+    for _ in range(count):
+        before = [np.asarray(v) for v in network.trainable_variables]
+        model.train_step(batch())
+        found.append([np.asarray(v) - b for v, b in zip(network.trainable_variables, before, strict=True)])
+    return found
+
+
+@pytest.mark.parametrize(("momentum", "share"), [(0.0, 1.0), (0.9, 1.9)])
+def test_a_step_of_gradient_descent_by_hand(momentum, share):
+    """Nesterov's first step is 1 + momentum times the plain one."""
+    network, model = prepared(optimizer="sgd", momentum=momentum, learning_rate=0.5)
+    expected = first_gradients(network)
+    for moved, gradient in zip(steps_of(network, model)[0], expected, strict=True):
+        np.testing.assert_allclose(moved, -0.5 * share * gradient, rtol=1e-3, atol=1e-6)
+
+
+def test_a_step_of_lamb_is_as_long_as_the_rate_times_the_weight():
+    network, model = prepared(optimizer="lamb", learning_rate=0.01)
+    before = [np.asarray(v) for v in network.trainable_variables]
+    for start, moved in zip(before, steps_of(network, model)[0], strict=True):
+        if np.linalg.norm(start):  # a bias of 0 has no length
+            assert np.linalg.norm(moved) == pytest.approx(0.01 * np.linalg.norm(start), rel=1e-3)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "lamb"])
+def test_rates_rise_from_layer_to_layer(name):
+    """The layers are a convolution, a normalization and the head: with 0.04 they have 0.04, 0.2 and 1 of the rate."""
+    plain, graded = (
+        steps_of(*prepared(optimizer=name, learning_rate=0.01, lowest_rate=rate))[0] for rate in (1.0, 0.04)
+    )
+    for whole, part, share in zip(plain, graded, [0.04, 0.04, 0.2, 0.2, 1, 1], strict=True):
+        np.testing.assert_allclose(part, share * whole, rtol=2e-2, atol=2e-7)
+        assert np.abs(part).max() > 0
+
+
+def test_weights_decay_with_the_rate_of_their_layer():
+    plain, graded = (
+        steps_of(*prepared(learning_rate=0.1, lowest_rate=0.04, weight_decay=decay))[0] for decay in (0.0, 0.5)
+    )
+    starts = [np.asarray(v) for v in prepared()[0].trainable_variables]
+    for without, with_decay, start, share in zip(plain, graded, starts, [0.04, 0.04, 0.2, 0.2, 1, 1], strict=True):
+        decay = 0.05 * share * start if start.ndim > 1 else 0
+        np.testing.assert_allclose(with_decay, without - decay, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "lamb"])
+def test_other_optimizers_go_with_the_other_options(name):
+    network, model = prepared(
+        optimizer=name, lowest_rate=0.1, mixed_precision="float16", ema=0.5, clip_norm=1.0, weight_decay=0.01,
+        freeze_epochs=1, schedule="cosine",
+    )  # fmt: skip
+    for epoch in (0, 1):
+        model.enter(epoch)
+        before = network.get_weights()
+        model.train_step(batch())
+        assert any((a != b).any() for a, b in zip(network.get_weights(), before, strict=True))
+        assert not int(model.fault.numpy())
+
+
 def test_gradients_are_scaled_to_the_norm():
     """With plain steps, the change of all weights together is the rate times the norm at most."""
     network, model = prepared(clip_norm=0.01)
@@ -194,6 +272,8 @@ def test_a_head_of_other_classes_is_left_new(tmp_path):
         ({"freeze_epochs": 16}, "--freeze-epochs should be from 0 to 15. Received: 16."),
         ({"warmup_epochs": 14, "freeze_epochs": 2}, "--warmup-epochs should be from 0 to 13. Received: 14."),
         ({"head_learning_rate": 0.1}, "--head-learning-rate is of use only with --freeze-epochs."),
+        ({"momentum": 0.5}, "--momentum is of use only with --optimizer sgd."),
+        ({"lowest_rate": 0.0}, "--lowest-rate should be above 0 and at most 1. Received: 0.0."),
         ({"schedule": "linear"}, "--schedule should be one of constant, cosine. Received: 'linear'."),
         ({"ema": 1.0}, "--ema should be from 0 to 0.99999. Received: 1.0."),
         ({"weight_decay": float("nan")}, "--weight-decay should be from 0 to 100. Received: nan."),
