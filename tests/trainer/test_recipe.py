@@ -11,8 +11,8 @@ from trainer.cli.main import _parser
 from trainer.config import TrainConfig
 
 
-def chosen(balance=None, **given):
-    return recipe.options("transfer", given, make_contract(balance=balance or {}))
+def chosen(balance=None, name="transfer", **given):
+    return recipe.options(name, given, make_contract(balance=balance or {}, image_shape=(256, 256, 3)))
 
 
 def test_transfer_fits_only_the_head_of_published_weights():
@@ -56,6 +56,48 @@ def test_what_is_given_stays():
 def test_a_network_without_published_weights_needs_a_file(model):
     with pytest.raises(ConfigError, match=f"Keras has none for --model {model}: name a file with --init-weights"):
         chosen(model=model)
+
+
+def test_scratch_is_long_and_on_changed_images():
+    found = chosen(name="scratch")
+    assert found == {
+        "epochs": 100, "schedule": "cosine", "weight_decay": 0.01, "warmup_epochs": 5.0, "loss": "logit-adjusted",
+        "train_size": 224, "crop_scale": "0.25-1", "color_jitter": 0.2,
+    }  # fmt: skip
+    TrainConfig("d", "o", **found)
+    short = chosen(name="scratch", epochs=20, model="resnet20", train_size=0, balance={"mode": "uniform"})
+    assert short["warmup_epochs"] == 2.0
+    assert not {"loss", "epochs", "model", "train_size"} & set(short)
+
+
+@pytest.mark.parametrize(("side", "size"), [(512, 448), (96, 80), (64, 56), (40, 32), (32, None)])
+def test_crops_are_of_seven_eighths_of_the_side(side, size):
+    found = recipe.options("scratch", {}, make_contract(image_shape=(side, 2 * side, 3)))
+    assert found.get("train_size") == size
+    assert TrainConfig("d", "o", **found).crop_range() == (0.25, 1.0)
+
+
+def test_imagenet_scales_the_rate_with_the_batch():
+    found = chosen(name="imagenet")
+    assert found == {
+        "model": "ResNet50", "epochs": 90, "batch_size": 256, "optimizer": "sgd", "learning_rate": 0.1,
+        "schedule": "cosine", "warmup_epochs": 5.0, "weight_decay": 1e-3, "label_smoothing": 0.1, "train_size": 224,
+        "crop_scale": "0.08-1", "color_jitter": 0.4,
+    }  # fmt: skip
+    TrainConfig("d", "o", **found)
+    assert chosen(name="imagenet", batch_size=1024)["learning_rate"] == pytest.approx(0.4)
+    other = chosen(name="imagenet", optimizer="lamb")
+    assert not {"learning_rate", "weight_decay", "optimizer"} & set(other)  # those are of gradient descent
+
+
+@pytest.mark.parametrize("name", ["scratch", "imagenet"])
+@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+def test_numbers_keep_their_images_and_other_tasks_their_losses(name, kind):
+    found = recipe.options(name, {}, make_contract(task=Task(kind), image_shape=(256, 256, 3)))
+    assert not {"loss", "label_smoothing"} & set(found)
+    changes = {"train_size", "crop_scale", "color_jitter"}
+    assert changes & set(found) == (changes if kind == "multi-label" else set())
+    TrainConfig("d", "o", **found)
 
 
 def test_it_says_what_it_sets():
