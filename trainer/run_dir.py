@@ -23,6 +23,7 @@ from trainer.config import TrainConfig, TrainerError
 PAGE = "evaluation.html"
 CALIBRATION = "calibration.json"
 HEADER = "The options of this run. To repeat it: python -m trainer train --config FILE --output NEW"
+RUNS = ("fold-*", "refit")  # folders of a run of --folds all, which are runs of their own
 NOT_SAVED = ("resume",)  # a repeated run starts from its first step
 
 
@@ -101,7 +102,9 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     run = check(directory)
     run.directory.mkdir(parents=True, exist_ok=True)
     run.metrics.unlink(missing_ok=True)
-    for folder in (run.saved_model, run.plots, run.logs, run.checkpoints):  # a reader would take them for the new run's
+    # A reader would take what is left for the new run's.
+    of_folds = [folder for pattern in RUNS for folder in run.directory.glob(pattern) if _is_run(Run(folder).config)]
+    for folder in (run.saved_model, run.plots, run.logs, run.checkpoints, *of_folds):
         shutil.rmtree(folder, ignore_errors=True)
     found = run.directory.glob(predictions_file("*"))
     for file in (run.model, run.last, run.history, run.calibration, run.page, *found):

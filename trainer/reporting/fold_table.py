@@ -25,11 +25,11 @@ def scores(found: Assessment | Result) -> dict[str, float]:
 def table(found: Folds) -> Table:
     """Returns a row for each fold, and one each for mean, deviation and range."""
     names = list(found.folds[0].scores)
-    chosen = (f"{found.chosen} of the kept epoch", "of the last epoch") if found.chosen else ()
+    chosen = (f"{found.chosen} of the last epoch",) if found.chosen else ()
     rows: list[tuple[Cell, ...]] = [
         (
             str(fold.number), fold.records, fold.kept, *(fold.scores[name] for name in names),
-            *((fold.best, fold.last) if found.chosen else ()),
+            *((fold.last,) if found.chosen else ()),
         )
         for fold in found.folds
     ]  # fmt: skip
@@ -55,6 +55,6 @@ def _told(found: Folds) -> str:
     if not found.chosen:
         return told
     return (
-        f"{told} The epoch of each network was chosen on its own fold, which makes these scores a little too high; how "
-        "much at most, the last two columns show. --validation none keeps the last epoch and chooses nothing."
+        f"{told} The epoch of each network was chosen on its own fold, which makes these scores a little too good. The "
+        "last column has the score at the last epoch, for which nothing was chosen: --validation none keeps that one."
     )

@@ -16,7 +16,6 @@ import json
 import logging
 import math
 import platform
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -43,7 +42,6 @@ from trainer.config import (
     TrainerError,
     held_out_name,
 )
-from trainer.data.fold_names import fold_of
 from trainer.evaluation import evaluate, inference, mistakes, out_of_fold
 from trainer.evaluation.out_of_fold import Fold, Folds
 from trainer.models import build, ensemble
@@ -99,17 +97,13 @@ def _check(config: TrainConfig, contract: Contract) -> None:
 
 
 def _begin(config: TrainConfig, contract: Contract) -> None:
-    """Begins a new run, and removes the folds of an earlier one."""
+    """Begins a new run in the output directory, in place of an earlier one."""
     versions = {
         "shardmill": pipelines.__version__,
         "python": platform.python_version(),
         "system": platform.platform(),
     }
     run_dir.begin(config.output, config, contract, versions | run_dir.versions(tf, keras, np))
-    for folder in sorted(Path(config.output).iterdir()):
-        if (fold_of(folder.name) or folder.name == REFIT) and folder.is_dir():
-            run_dir.check(folder)  # another folder of this name is not ours
-            shutil.rmtree(folder)
 
 
 def _check_same(config: TrainConfig, contract: Contract, about: dict[str, Any]) -> None:

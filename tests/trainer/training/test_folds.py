@@ -234,6 +234,22 @@ def test_compare_pairs_by_fold_and_refuses_other_folds(whole, data, tmp_path):
         task_compare.compare_runs([str(output), str(other)], "out-of-fold")
 
 
+@pytest.mark.slow
+def test_a_head_is_fitted_to_the_other_folds_and_an_earlier_run_of_folds_is_removed(data, tmp_path):
+    for name in ("fold-0", "refit", "fold-mine"):
+        (tmp_path / "run" / name).mkdir(parents=True)
+        (tmp_path / "run" / name / "config.yaml").write_text("data: d\noutput: o\n" if "mine" not in name else "a: 1\n")
+    (tmp_path / "run/config.yaml").write_text("data: d\noutput: o\n")
+    with logged() as lines:
+        train.train(TrainConfig(str(data), str(tmp_path / "run"), fold=1, fit_head=True, epochs=0, verify="off"))
+
+    rest = len([i for i in range(32) if i % 3 != 1])
+    assert f"features of {2 * rest} images" in lines.getvalue()  # and their mirror images
+    assert {path.name for path in (tmp_path / "run").glob("*") if path.is_dir()} & {"fold-0", "refit"} == set()
+    assert (tmp_path / "run/fold-mine").is_dir()
+    assert (tmp_path / "run/predictions-fold-1.csv").is_file()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
