@@ -148,7 +148,7 @@ CHANGES = [
     {"classes": Classes("c.txt", ("b", "a"), (("b", "b"), ("a", "a")))},
     {"classes": Classes("c.csv", ("a", "b"), (("a", "a"), ("b", "b")), "")},
     {"like": "tests/data/format_1/uint8"}, {"like": "tests/data/format_1/jpeg"},
-    {"group_similar": 10}, {"folds": "5"}, {"folds": "5x2"},
+    {"group_similar": 10}, {"unlabelled": ("new",)}, {"folds": "5"}, {"folds": "5x2"},
 ]  # fmt: skip
 
 
@@ -219,7 +219,8 @@ def test_the_digest_changes_with_every_option_that_matters():
     digests = [config(**options).digest() for options in [{}, *CHANGES]]
 
     assert len(set(digests)) == len(digests)
-    assert {name for options in CHANGES for name in options} | NEUTRAL.keys() == {
+    in_a_file = {"corrections", "min_confidence"}  # see `test_corrections`: what is in the file decides
+    assert {name for options in CHANGES for name in options} | NEUTRAL.keys() | in_a_file == {
         f.name for f in dataclasses.fields(PrepareConfig)
     }
 

@@ -58,7 +58,7 @@ def test_the_limit_of_rejects_is_exact(read, bad, rate, fails):
 def test_the_harmless_reasons_are_those_that_are_no_fault_of_the_data():
     assert set(elements.HARMLESS) == {
         "hidden", "system-file", "other-file", "left-aside", "empty-folder", "no-label", "repeated-row", "duplicate",
-        "conflicting-labels", "class-left-out",
+        "conflicting-labels", "class-left-out", "has-a-label", "dropped",
     }  # fmt: skip
 
 
