@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines import storage
 from pipelines.core.console import terminal
 from pipelines.core.errors import ConfigError, EngineError
-from pipelines.runners import dataflow, job_server, portable
+from pipelines.runners import dataflow, job_server, portable, signatures
 from pipelines.runners.portable import LOCAL
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def empty_job(the_runner: Any, beam_options: PipelineOptions) -> beam.Pipeline:
     """
     import apache_beam as beam
 
+    signatures.remember()
     job = beam.Pipeline(runner=the_runner, options=beam_options)
     _keep_labels(job)
     shutil.rmtree(job.local_tempdir, ignore_errors=True)

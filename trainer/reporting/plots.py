@@ -194,6 +194,6 @@ def _plain_axes(axes: Axes) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    figure.savefig(
-        path, dpi=110, bbox_inches="tight", metadata={"Software": None}
-    )  # without the version of Matplotlib, so that equal runs have equal files
+    # Without the version of Matplotlib, so that equal runs have equal files. Each figure has its margins: with
+    # bbox_inches="tight" it would be drawn twice.
+    figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -29,7 +29,7 @@ from tests.support.images import draw_photo
 
 @pytest.fixture(scope="module")
 def two() -> Workers:
-    return Workers(2, "tests.support.faulty_tasks")
+    return Workers(2, "tests.support.light_tasks")
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_a_program_that_changed_its_folder_gets_workers_that_are_there(tmp_path,
 @pytest.mark.slow
 def test_a_fork_server_starts_where_the_killed_one_did(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    workers = pool.shared(1, "test-of-folders", module="tests.support.faulty_tasks")
+    workers = pool.shared(1, "test-of-folders", module="tests.support.light_tasks")
 
     def folder() -> str:
         return os.readlink(f"/proc/{workers.submit('echo', (), [(0,)])[0].result()[1]}/cwd")
@@ -122,7 +122,7 @@ def test_an_item_is_given_up_where_the_second_worker_is_gone_too(monkeypatch):
         return started[-1]
 
     monkeypatch.setattr(worker_process, "start", killed)
-    [future] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
+    [future] = Workers(1, "tests.support.light_tasks").submit("echo", (), [(0,)])
     assert future.exception(timeout=60).reason == "crashed"
     assert len(started) >= 2
 
@@ -186,7 +186,7 @@ def test_time_in_the_queue_is_not_counted(two):
 def test_large_requests_and_large_answers_pass_each_other():
     """Neither end may wait for the other to read: the worker sends an answer while it is sent the next request."""
     large = [bytes([i]) * (5 << 20) for i in range(6)]
-    alone = Workers(1, "tests.support.faulty_tasks")
+    alone = Workers(1, "tests.support.light_tasks")
     futures = [alone.submit("echo", (), [(data,)])[0] for data in large]
     assert [future.result(timeout=60)[0] for future in futures] == large
 
@@ -202,7 +202,7 @@ class Pickled:
 
 
 def test_shared_arguments_are_sent_to_a_worker_once():
-    alone, shared = Workers(1, "tests.support.faulty_tasks"), (Pickled(),)
+    alone, shared = Workers(1, "tests.support.light_tasks"), (Pickled(),)
     before = Pickled.times
     futures = [f for i in range(9) for f in alone.submit("both", shared, [(i,), (-i,)])]
     assert [future.result() for future in futures] == [(own, 7) for i in range(9) for own in (i, -i)]
@@ -231,9 +231,9 @@ def test_a_program_reads_one_folder_after_the_other_with_the_same_workers(tmp_pa
 
 
 def test_the_process_of_a_lost_worker_is_gone():
-    [future] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
+    [future] = Workers(1, "tests.support.light_tasks").submit("echo", (), [(0,)])
     process = psutil.Process(future.result()[1])
-    alone = Workers(1, "tests.support.faulty_tasks")
+    alone = Workers(1, "tests.support.light_tasks")
     [first] = alone.submit("echo", (), [(0,)])
     hung = psutil.Process(first.result()[1])
     assert alone.submit("sleep", (), [(3600,)], deadline=0.2)[0].exception().reason == "timeout"
@@ -254,9 +254,9 @@ def test_workers_that_cannot_start_say_why():
 
 @pytest.mark.slow
 def test_a_killed_fork_server_is_replaced():
-    pair = Workers(2, "tests.support.faulty_tasks")
+    pair = Workers(2, "tests.support.light_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
-    killed = worker_process._fork_server(("tests.support.faulty_tasks", ()))._process
+    killed = worker_process._fork_server(("tests.support.light_tasks", ()))._process
     killed.kill()
     killed.wait()
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
@@ -268,7 +268,7 @@ def test_a_killed_fork_server_is_replaced():
 def test_no_worker_outlives_the_program():
     """Whatever ends it: even one that is stuck in a task."""
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
         "print(w.submit('echo', (), [(0,)])[0].result()[1], flush=True); w.submit('sleep', (), [(3600,)]); input()"
     )
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -290,7 +290,7 @@ def test_no_worker_outlives_the_program():
 def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_path, killed):
     """However the program ends, and although its workers are killed."""
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
         "print(*w.submit('leave_a_file', (), [()])[0].result(), flush=True); input()"
     )
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -317,7 +317,7 @@ def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_
 
 def test_a_program_leaves_nothing_open_that_python_warns_of(tmp_path):
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
         "w.submit('echo', (), [(0,)])[0].result(); w.submit('sleep', (), [(3600,)])"
     )
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -424,7 +424,7 @@ def test_an_analysis_that_is_killed_is_a_sentence_and_the_next_run_goes_on(tmp_p
 
     def killed(self, task, *args):
         return (
-            submit(Workers(1, "tests.support.faulty_tasks"), "die", (), [(0,)])
+            submit(Workers(1, "tests.support.light_tasks"), "die", (), [(0,)])
             if task == "run_analysis"
             else submit(self, task, *args)
         )
@@ -452,7 +452,7 @@ def test_a_worker_gets_no_more_memory_than_it_may(two):
 def test_a_lower_limit_of_the_system_stays():
     """As `ulimit -d` sets it: a worker asks for no more, and what takes more is out of memory."""
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.faulty_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
         "print([f.result() for f in w.submit('hoard', (), [(50, 1 << 20), (9 << 10, 1 << 20)])])"
     )
     path, low = os.pathsep.join(p or os.getcwd() for p in sys.path), 8 << 30
@@ -499,7 +499,7 @@ def test_a_bound_that_nothing_fits_in_is_refused():
 @pytest.mark.slow
 @linux
 def test_large_images_take_turns_and_small_ones_do_not_wait():
-    pair = [Workers(1, "tests.support.faulty_tasks"), Workers(1, "tests.support.faulty_tasks")]
+    pair = [Workers(1, "tests.support.light_tasks"), Workers(1, "tests.support.light_tasks")]
     large = memory_limit.LARGE + 1
 
     def held(pixels: int, seconds: float, wait: float) -> list[tuple[float, float]]:

@@ -1,0 +1,34 @@
+"""Has Beam inspect the arguments of each method once."""
+
+from __future__ import annotations
+
+import types
+import weakref
+from typing import Any
+
+_found: weakref.WeakKeyDictionary[types.FunctionType, tuple[list[str], list[Any]]] = weakref.WeakKeyDictionary()
+
+
+def remember() -> None:
+    """Keeps what Beam finds out about the methods of stages.
+
+    Beam inspects all methods of a stage at each of several steps, thirty thousand times for the job of TensorFlow
+    Transform: an eighth of the CPU time that `prepare` takes for a few images (Beam 2.77). The arguments of a method
+    stay as they are, so other pipelines of the program are not affected.
+    """
+    from apache_beam.transforms import core
+
+    if core.get_function_args_defaults.__module__ == __name__:
+        return
+    inspect = core.get_function_args_defaults
+
+    def remembered(f: Any) -> tuple[list[str], list[Any]]:
+        function = getattr(f, "__func__", None)
+        if not isinstance(function, types.FunctionType):  # no method of a class
+            return inspect(f)  # type: ignore[no-any-return]
+        if function not in _found:
+            _found[function] = inspect(f)
+        arguments, defaults = _found[function]
+        return list(arguments), list(defaults)
+
+    core.get_function_args_defaults = remembered
