@@ -24,6 +24,7 @@ from pipelines.contract.json_fields import FieldError, Fields
 from pipelines.contract.task import CLASSES, COUNTS
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import ContractError
+from pipelines.core.files import reading
 from pipelines.core.files.urls import is_remote
 
 FILE_NAME = "folds.json"
@@ -114,14 +115,17 @@ def load(directory: str | os.PathLike[str], contract: Contract, opened: Callable
     path = os.path.join(os.fspath(directory), FILE_NAME)
     try:
         with (opened or _open)(path) as file:
-            content = file.read(MAX_BYTES + 1)
+            content = reading.at_most(file, MAX_BYTES + 1)
     except Exception as e:  # gfile raises tf.errors.*, open raises OSError; callers handle both alike
         raise ContractError(f"{path} cannot be read ({type(e).__name__}): copy or prepare the dataset again.") from e
     if hashlib.sha256(content).hexdigest() != contract.files.get(FILE_NAME):
         raise ContractError(
             f"{path} is not the file that the contract names (SHA-256 differs): copy or prepare the dataset again."
         )
-    return from_json(content.decode("utf-8"), contract)
+    try:
+        return from_json(content.decode("utf-8"), contract)
+    except UnicodeDecodeError as e:
+        raise ContractError(f"{path} is not UTF-8 text: prepare the dataset again.") from e
 
 
 def held_out(contract: Contract, folds: Folds, number: int) -> Split:

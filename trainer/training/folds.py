@@ -10,6 +10,7 @@ A fold that is finished is not trained again by --resume.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -17,7 +18,7 @@ import logging
 import math
 import platform
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,10 +126,29 @@ def _train_all(config: TrainConfig, contract: Contract, whole: Run, saved: Calla
         _log.info("\nfold %d of 0 to %d", number, total - 1)
         train(_of_fold(config, number), saved)
     networks = [build.load(_run_of(config, number).model) for number in range(total)]
-    judged = _judge(config, contract, networks)
+    with _each_traced_once():
+        judged = _judge(config, contract, networks)
     network, served = _final(config, contract, networks, judged, saved)
     judged = judged._replace(folds=dataclasses.replace(judged.folds, served=served))
     return _write(config, contract, whole, network, judged)
+
+
+@contextlib.contextmanager
+def _each_traced_once() -> Iterator[None]:
+    """Hides TensorFlow's warning that one function is traced again and again.
+
+    It takes the functions of several networks for one, and each of them is traced once.
+    """
+
+    def keep(record: logging.LogRecord) -> bool:
+        return "tf.function retracing" not in record.getMessage()
+
+    logger = tf.get_logger()
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 class Judged(NamedTuple):

@@ -91,6 +91,9 @@ def test_only_the_file_that_the_contract_names_is_read(tmp_path):
     (tmp_path / "folds.json").write_text(text.replace("0110", "1001"))
     with pytest.raises(ContractError, match="is not the file that the contract names"):
         fold_files.load(tmp_path, named)
+    (tmp_path / "folds.json").write_bytes(b"\xff")
+    with pytest.raises(ContractError, match=r"folds.json is not UTF-8 text"):
+        fold_files.load(tmp_path, contract(files={"folds.json": hashlib.sha256(b"\xff").hexdigest()}))
     (tmp_path / "folds.json").unlink()
     with pytest.raises(ContractError, match=r"folds.json cannot be read \(FileNotFoundError\)"):
         fold_files.load(tmp_path, named)
