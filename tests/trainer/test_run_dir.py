@@ -22,6 +22,7 @@ from keras import layers
 from pipelines import work_dir
 from pipelines.core.errors import BusyError
 from pipelines.core.files import atomic
+from tests.support import trainings
 from tests.support.datasets import make_contract, write_dataset
 from trainer import run_dir
 from trainer.cli.main import main
@@ -38,6 +39,12 @@ def data(tmp_path_factory):
     path = tmp_path_factory.mktemp("outputs") / "data"
     write_dataset(path, encoding="uint8", splits={"train": (4, 4), "validation": (2, 2), "test": (2, 2)})
     return path
+
+
+@pytest.fixture(autouse=True)
+def without_reports():
+    with trainings.without_reports():
+        yield
 
 
 def argv(data, out, *more):

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import trainings
 from tests.support.datasets import write_dataset
 from tests.support.log import logged
 from trainer.config import TrainConfig, TrainerError
 from trainer.devices import compiled_steps, mixed_precision
 from trainer.devices.compiled_steps import MOST_STEPS, Pace
 from trainer.models import build
-from trainer.serving.export_check import Parity
-from trainer.training import finalize, resume, step, train
+from trainer.training import resume, step, train
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record.
 OPTIONS = {"model": f"{__name__}:small", "epochs": 2, "batch_size": 4, "verify": "off", "checkpoint_minutes": 0.0}
@@ -38,12 +38,9 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def without_pictures_and_export(monkeypatch):
-    """They are no part of this and take half of the time."""
-    monkeypatch.setattr(finalize.plots, "write_all", lambda *_: None)
-    monkeypatch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-    monkeypatch.setattr(finalize.tensorboard, "write", lambda *_: None)
-    monkeypatch.setattr(finalize, "write_page", lambda *_: None)
+def without_pictures_and_export():
+    with trainings.without_reports(export=False):
+        yield
 
 
 def run(data, out, **changes):

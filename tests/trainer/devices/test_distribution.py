@@ -8,14 +8,15 @@ import os
 import pathlib
 import signal
 import socket
-import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from pipelines import contract as contracts
+from tests.support import warm
 from tests.support.datasets import write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
@@ -49,7 +50,9 @@ def options(data, out, **changes):
 def start(devices, runs, **environment):
     code = [sys.executable, "-m", "tests.support.distribution", str(devices), json.dumps(runs)]
     env = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.Popen(code, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    with tempfile.TemporaryFile() as said:
+        process = warm.Popen(code, cwd=ROOT, env=env, stdin=warm.DEVNULL, stdout=said, stderr=warm.STDOUT)
+        return process, os.fdopen(os.dup(said.fileno()), encoding="utf-8", errors="replace")
 
 
 def rows(out):
@@ -105,8 +108,14 @@ def start_workers(data, out, name, of_second=(), **changes):
 
 def ended(processes):
     """What each of them said, and their exit statuses."""
-    said = {name: process.communicate(timeout=900)[0] for name, process in processes.items()}
-    return said, {name: process.returncode for name, process in processes.items()}
+    codes = {name: process.wait(timeout=900) for name, (process, _) in processes.items()}
+    return {name: text(said) for name, (_, said) in processes.items()}, codes
+
+
+def text(file):
+    with file:
+        file.seek(0)
+        return file.read()
 
 
 def free_ports(count):
@@ -150,9 +159,9 @@ def test_a_killed_run_on_two_devices_goes_on_to_the_same_bits(data, finished, tm
     """With flips and mixtures, which each replica draws for itself."""
     root, _ = finished
     again = options(data, root / "killed", strategy="mirrored", **RANDOM, resume=True)
-    process = start(2, [again])
-    said = process.communicate(timeout=900)[0]
-    assert process.returncode == 0, said
+    process, file = start(2, [again])
+    code, said = process.wait(timeout=900), text(file)
+    assert code == 0, said
     assert "epoch 2, after 2 of its steps" in said
     assert rows(root / "killed") == rows(root / "random")
     for given, expected in zip(weights(root / "killed"), weights(root / "random"), strict=True):

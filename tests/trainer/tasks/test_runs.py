@@ -1,5 +1,6 @@
 """Whole runs of tiny datasets of labels and of numbers: training, resuming, evaluating, exporting, predicting."""
 
+import contextlib
 import json
 import shutil
 
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from tests.support import tasks
+from tests.support import tasks, trainings
 from tests.support.log import logged
 from trainer import run_dir
 from trainer.ablation import datasets as ablated
@@ -26,8 +27,8 @@ def write(folder, kind, **options):
     return folder / "data", tasks.write(folder / "data", kind, **options)
 
 
-def trained(data, output, **options):
-    with logged() as text:
+def trained(data, output, reports=False, **options):
+    with logged() as text, contextlib.nullcontext() if reports else trainings.without_reports(export=False):
         made = train.train(TrainConfig(str(data), str(output), **{"epochs": 6, "batch_size": 8, **options}))
     return made, text.getvalue()
 
@@ -37,7 +38,7 @@ def run(request, tmp_path_factory):
     """(kind, data, run, metrics, log)."""
     folder = tmp_path_factory.mktemp(request.param)
     data, _ = write(folder, request.param)
-    made, text = trained(data, folder / "run", epochs=30, learning_rate=0.01)
+    made, text = trained(data, folder / "run", reports=True, epochs=30, learning_rate=0.01)
     return request.param, data, folder / "run", made, text
 
 

@@ -9,6 +9,7 @@ import pytest
 from keras import layers
 from scipy import special
 
+from tests.support import trainings
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.log import logged
 from trainer.config import TrainConfig, TrainerError
@@ -145,7 +146,7 @@ def rows(out):
 
 @pytest.mark.slow
 def test_a_run_of_no_epochs_keeps_the_fitted_head(data, tmp_path):
-    with logged() as text:
+    with logged() as text, trainings.without_reports():
         metrics = train.train(TrainConfig(str(data), str(tmp_path / "o"), fit_head=True, epochs=0))
     assert metrics["epochs"] == {"asked": 0, "run": 0, "kept": 0}
     assert metrics["splits"]["test"]["balanced_accuracy"] == 1  # bright on top against bright at the bottom
@@ -160,7 +161,8 @@ def test_a_run_of_no_epochs_keeps_the_fitted_head(data, tmp_path):
 @pytest.mark.slow
 def test_epochs_go_on_from_the_fitted_head(data, tmp_path):
     options = {"fit_head": True, "batch_size": 8, "learning_rate": 1e-5}
-    train.train(TrainConfig(str(data), str(tmp_path / "o"), epochs=2, **options))
+    with trainings.without_reports(export=False):
+        train.train(TrainConfig(str(data), str(tmp_path / "o"), epochs=2, **options))
     found = rows(tmp_path / "o")
     assert [row["epoch"] for row in found] == ["0", "1", "2"]
     losses = [float(row["val_loss"]) for row in found]

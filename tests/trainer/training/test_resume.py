@@ -10,7 +10,6 @@ import pathlib
 import pickletools
 import shutil
 import signal
-import subprocess
 import sys
 import zipfile
 from types import SimpleNamespace
@@ -21,13 +20,13 @@ import tensorflow as tf
 
 from pipelines import contract
 from pipelines.options import config_fields, config_file
+from tests.support import trainings, warm
 from tests.support.datasets import write_dataset
 from tests.support.log import logged
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.devices import sigterm
 from trainer.models import build
-from trainer.serving.export_check import Parity
 from trainer.training import checkpoint_file, finalize, loop, resume, train
 from trainer.training.history import Progress
 
@@ -53,12 +52,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="module")
 def without_pictures_and_export():
-    """They are no part of this and take half of the time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finalize.plots, "write_all", lambda *_: None)
-        patch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
-        patch.setattr(finalize.tensorboard, "write", lambda *_: None)
-        patch.setattr(finalize, "write_page", lambda *_: None)
+    with trainings.without_reports(export=False):
         yield
 
 
@@ -205,14 +199,8 @@ def test_a_process_that_is_killed(data, whole, tmp_path):
     argv = ["train", "--data", str(data), "--output", str(out), "--epochs", "3", "--batch-size", "4",
             "--loss", "weighted", "--checkpoint-steps", "2", "--verify", "off",
             "--steps-per-execution", "1"]  # fmt: skip
-    dead = subprocess.run(
-        [sys.executable, "-c", CHILD, "8", *argv],
-        env={**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parents[3])},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert dead.returncode == -signal.SIGKILL, dead.stderr.decode()[-2000:]
+    dead = warm.run([sys.executable, "-c", CHILD, "8", *argv])
+    assert dead.returncode == -signal.SIGKILL, dead.stderr[-2000:]
     names = [path.name for path in checkpoint_file.found(out / "checkpoints")]
     assert names == ["step-000000000008.checkpoint", "step-000000000006.checkpoint"]
     assert main([*argv, "--resume"]) == 0

@@ -1,4 +1,5 @@
 import concurrent.futures
+import contextlib
 import csv
 import json
 import platform
@@ -13,6 +14,7 @@ import tensorflow as tf
 import pipelines
 from pipelines import contract as contracts
 from pipelines.options import config_file
+from tests.support import trainings
 from tests.support.datasets import picture, write_dataset
 from tests.support.log import logged
 from trainer import run_dir
@@ -34,8 +36,8 @@ def data(tmp_path_factory):
     return path
 
 
-def quiet(config):
-    with logged() as text:
+def quiet(config, reports=False):
+    with logged() as text, contextlib.nullcontext() if reports else trainings.without_reports(export=False):
         return train.train(config), text.getvalue().splitlines()
 
 
@@ -43,7 +45,7 @@ def quiet(config):
 def run(data, tmp_path_factory):
     """(directory, metrics, lines) of a run that learns bright-on-top against bright-at-the-bottom."""
     directory = tmp_path_factory.mktemp("run") / "out"
-    metrics, lines = quiet(TrainConfig(str(data), str(directory), epochs=4, batch_size=8))
+    metrics, lines = quiet(TrainConfig(str(data), str(directory), epochs=4, batch_size=8), reports=True)
     return directory, metrics, lines
 
 

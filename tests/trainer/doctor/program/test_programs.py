@@ -7,13 +7,14 @@ import textwrap
 
 import pytest
 
+from tests.support import warm
 from tests.support.images import draw_photo
 from trainer.cli.main import main
 from trainer.config import TrainerError
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.program import launch
 
-pytestmark = pytest.mark.slow  # each starts TensorFlow in a process of its own
+pytestmark = pytest.mark.slow  # each runs a program in a process of its own
 
 HEAD = """
 # A program that somebody wrote.
@@ -39,9 +40,17 @@ def network():
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def cold_folder(tmp_path, monkeypatch):
+    """For tests that start a new interpreter for the program, as the command does."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def folder(cold_folder, monkeypatch):
+    """For tests whose program runs in a fork of a process that has loaded TensorFlow."""
+    monkeypatch.setattr(launch, "subprocess", warm)
+    return cold_folder
 
 
 def run(folder, code, *arguments, head=HEAD, name="train.py", **options):
@@ -121,8 +130,8 @@ def test_the_seed_programs(seed, program, found):
 # ---- arguments of fit
 
 
-def test_a_sound_program_with_arrays_and_a_split_is_left_alone(folder):
-    report = run(folder, "model = network()\nmodel.fit(x, y, epochs=20, validation_split=0.25, verbose=0)\n")
+def test_a_sound_program_with_arrays_and_a_split_is_left_alone(cold_folder):
+    report = run(cold_folder, "model = network()\nmodel.fit(x, y, epochs=20, validation_split=0.25, verbose=0)\n")
     assert ids(report) == []
     assert any(line.startswith("training 1: fit at train.py:22, 20 epochs") for line in report.about)
     assert any(line.startswith("train: 120 images") for line in report.about)
@@ -301,15 +310,15 @@ def test_an_own_train_step_is_watched_through_fit(folder):
 # ---- the program itself
 
 
-def test_arguments_belong_to_the_program(folder, capfd):
-    (folder / "train.py").write_text(
+def test_arguments_belong_to_the_program(cold_folder, capfd):
+    (cold_folder / "train.py").write_text(
         HEAD + "if sys.argv[1:] != ['--epochs', '20', '--json', 'x']:\n    raise ValueError(sys.argv)\n"
         "network().fit(x, y, epochs=int(sys.argv[2]), validation_split=0.25, verbose=0)\n"
     )
     assert main(["doctor", "--html", "page.html", "train.py", "--epochs", "20", "--json", "x"]) == 0
     assert "20 epochs" in capfd.readouterr().out
-    assert "train: 120 images" in (folder / "page.html").read_text()
-    assert not (folder / "x").exists()
+    assert "train: 120 images" in (cold_folder / "page.html").read_text()
+    assert not (cold_folder / "x").exists()
 
 
 def test_a_program_that_waits_for_input(folder):
@@ -341,9 +350,9 @@ def test_a_program_that_never_comes_to_a_training(folder, catching):
     assert told.place.startswith("train.py:2")
 
 
-def test_a_program_that_never_ends_after_its_training(folder, monkeypatch):
+def test_a_program_that_never_ends_after_its_training(cold_folder, monkeypatch):
     code = "network().fit(x, y, epochs=20, validation_split=0.25, verbose=0)\nwhile True:\n    pass\n"
-    report = run(folder, code)
+    report = run(cold_folder, code)
     assert ids(report) == []
     assert any("did not run to its end" in line for line in report.about)
 
@@ -371,9 +380,9 @@ def test_what_a_program_writes_is_thrown_away_and_what_it_reads_is_there(folder)
     assert after == before
 
 
-def test_full_runs_the_program_where_it_is(folder):
-    run(folder, "network().fit(x, y, epochs=2, verbose=0)\nopen('result.txt', 'w').write('done')\n", full=True)
-    assert (folder / "result.txt").read_text() == "done"
+def test_full_runs_the_program_where_it_is(cold_folder):
+    run(cold_folder, "network().fit(x, y, epochs=2, verbose=0)\nopen('result.txt', 'w').write('done')\n", full=True)
+    assert (cold_folder / "result.txt").read_text() == "done"
 
 
 def test_modules_beside_the_program_are_found_and_their_lines_are_told(folder):
@@ -389,9 +398,9 @@ def test_a_program_that_is_not_there(folder):
         launch.examine(DoctorConfig(program=("gone.py",)))
 
 
-def test_a_program_that_crashes_its_process_shows_its_last_lines(folder):
+def test_a_program_that_crashes_its_process_shows_its_last_lines(cold_folder):
     with pytest.raises(TrainerError, match=r"ended its process .*\n(.*\n)*last words"):
-        run(folder, "print('last words', flush=True)\nimport os\nos._exit(3)\n")
+        run(cold_folder, "print('last words', flush=True)\nimport os\nos._exit(3)\n")
 
 
 def test_a_program_that_trains_nothing_says_what_is_not_watched(folder):
