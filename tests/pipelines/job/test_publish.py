@@ -82,38 +82,44 @@ class EndedError(BaseException):
 
 
 @pytest.fixture(scope="module")
-def unpublished(prepared, tmp_path_factory):
-    """(output that holds `prepared`'s dataset and a finished run of another one, what that would be published with).
+def stopped(prepared, tmp_path_factory):
+    """(output that holds `prepared`'s dataset and a finished run of another one, what its contract would be made of,
+    what it would be published with).
 
     The other one has other shards and classes balanced otherwise.
     """
-    return _stopped(prepared, tmp_path_factory.mktemp("publish") / "insects", "publish")
-
-
-@pytest.fixture(scope="module")
-def uncontracted(prepared, unpublished, tmp_path_factory):
-    """(output as in `unpublished`, what the contract would be made of)."""
-    out = tmp_path_factory.mktemp("contract") / "insects"
-    shutil.copytree(unpublished[0], out)  # most of it is done
-    return _stopped(prepared, out, "make_contract")
-
-
-def _stopped(prepared, out, step):
     old, _, config = prepared
-    if not out.exists():
-        shutil.copytree(old, out)
+    out = tmp_path_factory.mktemp("publish") / "insects"
+    shutil.copytree(old, out)
     new = dataclasses.replace(config, output=str(out), balance="none", shards=3, encoding="uint8")
-    arguments = []
+    make_contract, asked = publish.make_contract, []
+
+    def noted(*args):
+        asked.append(args)
+        return make_contract(*args)
 
     def instead(*args):
-        arguments.append(args)
+        asked.append(args)
         raise StoppedError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare.publish, step, instead)
+        patch.setattr(prepare.publish, "make_contract", noted)
+        patch.setattr(prepare.publish, "publish", instead)
         with pytest.raises(StoppedError):
             prepare.prepare(new)
-    return out, arguments[0]
+    return out, *asked
+
+
+@pytest.fixture(scope="module")
+def unpublished(stopped):
+    """(output as in `stopped`, what the dataset would be published with)."""
+    return stopped[0], stopped[2]
+
+
+@pytest.fixture(scope="module")
+def uncontracted(stopped):
+    """(output as in `stopped`, what the contract would be made of)."""
+    return stopped[0], stopped[1]
 
 
 def shard_digests(folder):
