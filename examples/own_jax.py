@@ -15,39 +15,46 @@ from trainer.data import dataset
 
 
 def numpy_batches(directory: str, split: str, batch_size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """One pass: images float32 (B, H, W, 3), normalized, and labels int64 (B,).
+    """One pass: images float32 (B, H, W, C), normalized, and y.
 
-    The last batch, which may be smaller, is left out: jax.jit would compile the step again for it.
+    y: ids int64 (B,) of classes. Of labels 1 and 0, and of a regression numbers, float32 (B, K). The last batch, which
+    may be smaller, is left out: jax.jit would compile the step again for it.
     """
     batches = dataset.load(directory, split, batch_size, shuffle=True, drop_remainder=True)
-    for images, labels, *_ in batches.as_numpy_iterator():
-        yield images, labels
+    for images, y, *_ in batches.as_numpy_iterator():
+        yield images, y
 
 
 def main(directory: str, epochs: int = 3) -> list[float]:
-    """Trains a linear classifier by gradient descent; gives the mean loss of each epoch."""
+    """Trains a linear model of any task by gradient descent; gives the mean loss of each epoch."""
+    contract = contracts.load(directory)
     import jax
     import jax.numpy as jnp
 
-    contract = contracts.load(directory)
     size = min(32, contract.split("train").records)
+    mean, std = jnp.array(contract.task.mean), jnp.array(contract.task.std)  # of a regression
 
-    def loss_of(parameters, images, labels):  # type: ignore[no-untyped-def]
-        logits = images.reshape(len(images), -1) @ parameters["kernel"] + parameters["bias"]
-        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
+    def loss_of(parameters, images, y):  # type: ignore[no-untyped-def]
+        outputs = images.reshape(len(images), -1) @ parameters["kernel"] + parameters["bias"]
+        if contract.task.kind == "classes":
+            return -jnp.mean(jax.nn.log_softmax(outputs)[jnp.arange(len(y)), y])
+        if contract.task.kind == "multi-label":  # the cross-entropy of sigmoid(outputs)
+            return jnp.mean(jax.nn.softplus(outputs) - y * outputs)
+        return jnp.mean(jnp.square(outputs - (y - mean) / std))
+
+    inputs, outputs = int(np.prod(contract.image_shape)), contract.target_width or len(contract.labels)
 
     @jax.jit
-    def step(parameters, images, labels):  # type: ignore[no-untyped-def]
-        loss, gradients = jax.value_and_grad(loss_of)(parameters, images, labels)
-        return jax.tree.map(lambda p, g: p - 1e-3 * g, parameters, gradients), loss
+    def step(parameters, images, y):  # type: ignore[no-untyped-def]
+        loss, gradients = jax.value_and_grad(loss_of)(parameters, images, y)
+        return jax.tree.map(lambda p, g: p - 0.3 / inputs * g, parameters, gradients), loss  # larger could diverge
 
-    inputs, classes = int(np.prod(contract.image_shape)), len(contract.labels)
-    parameters = {"kernel": jnp.zeros((inputs, classes)), "bias": jnp.zeros(classes)}
+    parameters = {"kernel": jnp.zeros((inputs, outputs)), "bias": jnp.zeros(outputs)}
     losses = []
     for epoch in range(epochs):
         of_steps = []
-        for images, labels in numpy_batches(directory, "train", size):
-            parameters, loss = step(parameters, images, labels)
+        for images, y in numpy_batches(directory, "train", size):
+            parameters, loss = step(parameters, images, y)
             of_steps.append(float(loss))
         losses.append(float(np.mean(of_steps)))
         print(f"epoch {epoch + 1}: loss {losses[-1]:.4f}")
@@ -55,4 +62,9 @@ def main(directory: str, epochs: int = 3) -> list[float]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    if len(sys.argv) not in (2, 3):
+        sys.exit(__doc__)
+    try:
+        main(sys.argv[1], *map(int, sys.argv[2:]))
+    except (contracts.ContractError, ModuleNotFoundError) as error:  # one sentence that says what is wrong
+        sys.exit(str(error))

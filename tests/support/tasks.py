@@ -42,10 +42,13 @@ def target(kind: str, shares: tuple[float, float]) -> tuple[float, ...]:
     return 100 + 20 * top, -5 * bottom
 
 
-def write(directory: Path, kind: str, encoding: str = "uint8", weighted: bool = False, shards: int = 2) -> Contract:
+def write(
+    directory: Path, kind: str, encoding: str = "uint8", weighted: bool = False, shards: int = 2, channels: int = 3
+) -> Contract:
     """Writes a whole dataset directory of one kind of task."""
     contract = make_contract(
-        encoding=encoding, normalization=normalization("zscore"), weighted=weighted, name=kind,
+        encoding=encoding, normalization=normalization("zscore", channels), weighted=weighted, name=kind,
+        image_shape=(8, 8, channels), channel_order=contracts.CHANNEL_ORDERS[channels],
         labels=LABELS if kind == "multi-label" else (),
         task=Task(kind) if kind == "multi-label" else Task(kind, NUMBERS, (0.0, 0.0), (1.0, 1.0)),
     )  # fmt: skip
@@ -75,7 +78,8 @@ class _Transform(Transform):
 def _write_split(
     directory: Path, contract: Contract, name: str, indices: range, shards: int
 ) -> tuple[Split, np.ndarray]:
-    made, truth = [], np.array([target(contract.task.kind, picture(i)[1]) for i in indices], np.float32)
+    shares = [picture(i, contract.image_shape)[1] for i in indices]
+    made, truth = [], np.array([target(contract.task.kind, pair) for pair in shares], np.float32)
     for shard in range(shards):
         path = directory / f"tiny-{name}.tfrecord-{shard:05d}-of-{shards:05d}"
         members = list(indices)[shard::shards]
