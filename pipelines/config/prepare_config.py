@@ -160,6 +160,8 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
         that such a dataset has the bytes that it had before there was a choice.
         """
         noted = {**self.settings(), "channels": self.image_channels}
+        if not self.keep:
+            del noted["keep"]
         if not self.bands:
             del noted["bands"]
             if self.channels == 3:

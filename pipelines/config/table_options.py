@@ -120,6 +120,12 @@ class TableOptions:
         "a model of the dataset answers these numbers in place of a class",
         syntax=option_syntax.NAMES, metavar="COLUMN,…", unset="images have classes", group=READING,
     )  # fmt: skip
+    keep: tuple[str, ...] = option(
+        (),
+        "the columns of a table that travel along with the images into records, loader and predictions, by their "
+        "headings or numbers, such as age,site; evaluation then also shows the scores of parts of the data by them",
+        syntax=option_syntax.NAMES, metavar="COLUMN,…", unset="none", group=READING,
+    )  # fmt: skip
 
     @property
     def task(self) -> str:
@@ -160,11 +166,16 @@ def _check_columns(config: TableOptions, place: str) -> None:
     ]
     if given == ["label_column"] and webdataset.shards(place):
         return  # the key of the label in the .json of each sample
-    of_text = [name for name in given if not name.endswith("_column") and name not in _OF_LABELS]
+    of_text = [name for name in given if not name.endswith("_column") and name not in (*_OF_LABELS, "keep")]
     if of_text and record_files.find(place):
         name = config_fields.flag(_option(of_text[0]))
-        raise ConfigError(f"{name} is about tables of paths. {place!r} holds the images itconfig. Leave it out.")
+        raise ConfigError(f"{name} is about tables of paths. {place!r} holds the images itself. Leave it out.")
     if given and not record_files.is_table(place):
+        if "keep" in given:
+            raise ConfigError(
+                f"--keep names columns of a table, and --input {place!r} is none. Write a table with the columns path, "
+                "label and those to keep, and give it as --input."
+            )
         name = config_fields.flag(_option(given[0]))
         raise ConfigError(f"{name} is about tables, and --input {place!r} is none. Leave it out.")
     for role in ("path", "label"):

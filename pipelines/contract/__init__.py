@@ -2,7 +2,8 @@
 
 That is `contract.json`, the framing of TFRecord files, and tf.train.Example. The names below are public: other people's
 programs may use them, and docs/api.md describes them. `contract` has the dataclasses and writes their JSON,
-`contract_file` reads it; `task` says what a model answers; `tensors` turns records into tensors; `json_fields` checks
+`contract_file` reads it; `task` says what a model answers; `metadata`
+which columns travel along; `tensors` turns records into tensors; `json_fields` checks
 untrusted JSON; `tfrecord` and `tf_example` are the formats of a file and of a record; `ledger` reads what each record
 was made of, and `folds` in which fold it is; `graph_check` looks at a SavedModel before TensorFlow loads it. This room
 imports only `core`, and loads neither TensorFlow nor Beam.
@@ -27,6 +28,7 @@ from pipelines.contract.contract import (
     Split,
 )
 from pipelines.contract.contract_file import from_json, load, read_text
+from pipelines.contract.metadata import MetadataColumn
 from pipelines.contract.task import Task
 from pipelines.contract.tensors import (
     ANALYSIS_COLUMNS,
@@ -56,6 +58,7 @@ __all__ = [
     "TRANSFORM_DIR",
     "Contract",
     "ContractError",
+    "MetadataColumn",
     "Normalization",
     "Shard",
     "Split",

@@ -21,6 +21,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.contract.metadata import MetadataColumn
 from pipelines.contract.task import CLASSES, ONE_CLASS, REGRESSION, Task
 from pipelines.core.elements import UNLABELLED
 from pipelines.core.errors import ContractError
@@ -128,6 +129,7 @@ class Contract:
       unlabelled: The images without a label, if `prepare` was told of any; else None. It is no member of `splits`, so
         that who trains or counts labels does not meet it; its counts by label are empty. A record of it has the
         label -1, or a `target` of NaNs.
+      metadata: The columns that --keep names; see `pipelines.contract.metadata`. It is empty without that option.
     """
 
     name: str
@@ -156,6 +158,7 @@ class Contract:
     task: Task = ONE_CLASS
     folds: Mapping[str, int] = dataclasses.field(default_factory=dict)
     unlabelled: Split | None = None
+    metadata: tuple[MetadataColumn, ...] = ()
 
     @property
     def all_splits(self) -> Mapping[str, Split]:
@@ -239,7 +242,8 @@ class Contract:
         """
         data = dataclasses.asdict(self)
         data["task"] = self.task.noted()
-        for name in ("files", "classes", "like", "task", "folds", "unlabelled"):
+        data["metadata"] = [column.noted() for column in self.metadata]
+        for name in ("files", "classes", "like", "task", "folds", "unlabelled", "metadata"):
             if not data[name]:
                 del data[name]
         if self.unlabelled is not None:

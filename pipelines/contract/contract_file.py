@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.contract import json_fields, task
+from pipelines.contract import json_fields, metadata, task
 from pipelines.contract.contract import (
     BANDS,
     CHANNEL_ORDERS,
@@ -173,6 +173,7 @@ def _build(fields: Fields) -> Contract:
         task=of,
         folds=fields.part("folds").counts_of(("count", "repeats")) if fields.has("folds") else {},
         unlabelled=Split({}, {}, {}, _shards(fields.part("unlabelled"))) if fields.has("unlabelled") else None,
+        metadata=metadata.from_fields(list(fields.items("metadata"))) if fields.has("metadata") else (),
     )
 
 

@@ -6,9 +6,10 @@ Reading takes the memory of one line, and the length of a line is limited.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from typing import IO, NamedTuple
+from types import MappingProxyType
+from typing import IO, Any, NamedTuple
 
 from pipelines.contract import json_fields
 from pipelines.contract.json_fields import FieldError, Fields
@@ -26,6 +27,7 @@ class Line(NamedTuple):
 
     in_graph: whether the dataset's graph makes the same pixels of the file's own bytes. Ledgers of earlier versions do
       not state it.
+    metadata: column -> value of what travels along, None if it is missing.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Line(NamedTuple):
     digest: str
     copy: int
     in_graph: bool = True
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
 
 def lines(directory: str, shard_file: str, opened: Opened | None = None) -> Iterator[Line]:
@@ -49,7 +52,10 @@ def lines(directory: str, shard_file: str, opened: Opened | None = None) -> Iter
     for number, found in _objects(directory, f"ledger/{shard_file}.jsonl", opened or _open):
         try:
             key, uri, label = (found.text(name) for name in ("key", "uri", "label"))
-            line = Line(key, uri, label, found.digest("digest"), found.whole("copy"), found.truth_or("in_graph", True))
+            line = Line(
+                key, uri, label, found.digest("digest"), found.whole("copy"), found.truth_or("in_graph", True),
+                found.plain("metadata", optional=True),
+            )  # fmt: skip
         except FieldError as e:
             raise LedgerError(f"ledger/{shard_file}.jsonl, line {number}: {e}.") from e
         yield line

@@ -44,7 +44,8 @@ def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
     Returns:
       One feature per name, all scalars but "target": "image" string (the bytes as stored), "label" int64 (0 to the
         number of labels - 1), "weight" float32 (at least 0) and "key" string (KEY_BYTES bytes). If an image has several
-        labels or numbers, "target" float32 (K,) stands in place of "label".
+        labels or numbers, "target" float32 (K,) stands in place of "label". For each column of `contract.metadata`
+        there is "metadata/NAME" of its dtype: a missing value is -2**63, NaN or "".
 
     Example:
       >>> import tensorflow as tf
@@ -64,6 +65,7 @@ def feature_spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
         **(answer or {"label": tf.io.FixedLenFeature([], tf.int64)}),
         "weight": tf.io.FixedLenFeature([], tf.float32),
         "key": tf.io.FixedLenFeature([], tf.string),
+        **{c.feature: tf.io.FixedLenFeature([], tf.as_dtype(c.dtype)) for c in contract.metadata},
     }
 
 

@@ -42,6 +42,7 @@ class Source(NamedTuple):
     split: str  # "": the pipeline assigns one
     group: str  # "": none
     weight: float
+    metadata: tuple[int | float | str | None, ...] = ()  # the values of the columns that --keep names; None: missing
 
 
 class Header(NamedTuple):
@@ -68,6 +69,7 @@ class Ref(NamedTuple):
       kept: Whether `split` is that of an earlier dataset, which --like names.
       look: Its perceptual hash, if --group-similar asks for it; else empty.
       folds: Its fold in each repeat of --folds, if it is in train; else ().
+      metadata: As of its Source.
     """
 
     key: str
@@ -82,6 +84,7 @@ class Ref(NamedTuple):
     kept: bool = False
     look: bytes = b""
     folds: tuple[int, ...] = ()
+    metadata: tuple[int | float | str | None, ...] = ()
 
 
 def pack(rows: Iterable[Any]) -> bytes:

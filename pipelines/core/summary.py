@@ -181,6 +181,8 @@ class Summary:
     # Of --unlabelled: "images" without a label that were written, and of all "twins": split -> labelled images in it
     # that are equal to such an image.
     unlabelled: dict[str, Any] = dataclasses.field(default_factory=dict)
+    # The columns of --keep, as `MetadataTotals.described` has them.
+    metadata: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
     def written(self) -> int:
@@ -200,7 +202,7 @@ class Summary:
         """Returns the text of `stats/summary.json`: all fields but the thumbnails."""
         data = dataclasses.asdict(self)
         del data["thumbnails"]
-        for name in ("images", "answers", "folds", "unlabelled"):
+        for name in ("images", "answers", "folds", "unlabelled", "metadata"):
             if not data[name]:
                 del data[name]
         return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"

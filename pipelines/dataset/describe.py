@@ -20,6 +20,7 @@ import numpy as np
 from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Contract, ContractError, ledger, task, tfrecord
+from pipelines.contract.metadata import MOST_DIFFERENT, TEXT
 from pipelines.contract.task import CLASSES
 from pipelines.core import summary, text
 from pipelines.core.elements import TRAIN_SPLIT, UNLABELLED
@@ -39,6 +40,7 @@ def describe(directory: str | os.PathLike[str]) -> str:
     """
     c = contracts.load(directory, storage.reading_text)
     blocks = [_facts(c), _normalization(c)] + ([_targets(c)] if c.task.targets else [])
+    blocks += [_metadata(c)] if c.metadata else []
     blocks += [f"{name}\n{_split_table(c, name)}" for name in summary.reading_order(c.splits)]
     if c.unlabelled is not None:
         blocks.append(f"{UNLABELLED}\n{c.unlabelled.records:,} images without a label\n{_size(c, UNLABELLED)}")
@@ -195,6 +197,19 @@ def _targets(c: Contract) -> str:
         for i, name in enumerate(t.targets)
     ]
     return text.table(("target, of train", "mean", "std", "least", "median", "greatest"), rows)
+
+
+def _metadata(c: Contract) -> str:
+    """Returns a table of the columns that travel along."""
+    rows = [
+        (column.feature, column.dtype, column.missing, _different(column.different) if column.dtype == TEXT else "")
+        for column in c.metadata
+    ]
+    return text.table(("kept column", "type", "images without it", "different values"), rows)
+
+
+def _different(count: int | None) -> str:
+    return f"more than {MOST_DIFFERENT:,}" if count is None else f"{count:,}"
 
 
 def _pairs(values: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import RAW_DTYPES, Contract
 from pipelines.contract.contract import BANDS
+from pipelines.contract.metadata import FLOAT, INTEGER, TEXT, MetadataColumn
 from pipelines.contract.task import NO_LABEL_ID
 from pipelines.core.summary import Summary
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # imported where they are used: `verify` needs only `tfds_fil
     from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
 _TFDS = "tensorflow_datasets.core.features."
+_SCHEMA_TYPES = {INTEGER: "INT", FLOAT: "FLOAT", TEXT: "BYTES"}
 
 
 def tfds_files(contract: Contract) -> dict[str, str]:
@@ -72,7 +74,8 @@ def schema(contract: Contract) -> schema_pb2.Schema:
     result = schema_pb2.Schema()
     width = contract.target_width
     answer = {"target": "FLOAT"} if width else {"label": "INT"}
-    kinds = {"image": "BYTES", "key": "BYTES", **answer, "weight": "FLOAT"}
+    kept = {column.feature: _SCHEMA_TYPES[column.dtype] for column in contract.metadata}
+    kinds = {"image": "BYTES", "key": "BYTES", **answer, **kept, "weight": "FLOAT"}
     for name, kind in kinds.items():
         feature = result.feature.add(name=name, type=schema_pb2.FeatureType.Value(kind))
         feature.presence.min_fraction = 1.0
@@ -149,7 +152,20 @@ def _features(contract: Contract) -> dict[str, Any]:
         _answer(contract): _tensor("float32", "none", {"dimensions": [str(width)]}) if width else label,
         "weight": _tensor("float32", "none", {}),
     }
-    return {"pythonClassName": _TFDS + "features_dict.FeaturesDict", "featuresDict": {"features": features}}
+    if contract.metadata:  # TFDS joins the names of nested features with a slash, as our records have them
+        features["metadata"] = _dict({column.name: _kept(column) for column in contract.metadata})
+    return _dict(features)
+
+
+def _dict(features: Mapping[str, Any]) -> dict[str, Any]:
+    return {"pythonClassName": _TFDS + "features_dict.FeaturesDict", "featuresDict": {"features": dict(features)}}
+
+
+def _kept(column: MetadataColumn) -> dict[str, Any]:
+    """Returns the feature of a column that travels along."""
+    if column.dtype == TEXT:
+        return {"pythonClassName": _TFDS + "text_feature.Text", "text": {}}
+    return _tensor(column.dtype, "none", {})
 
 
 def _tensor(dtype: str, encoding: str, shape: Mapping[str, Sequence[str]]) -> dict[str, Any]:

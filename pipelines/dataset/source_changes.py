@@ -39,7 +39,7 @@ _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes
              "weight_column": str, "heading": bool, "delimiter": str, "table_encoding": str, "image_root": str,
              "suffix": str, "path_prefix": list, "find_images": bool, "windows_paths": bool, "single_label": bool,
              "split_lists": list, "classes": dict, "labels": str, "label_separator": str, "label_columns": list,
-             "target": list, "unlabelled": list, "corrections": str, "min_confidence": float}  # fmt: skip
+             "target": list, "keep": list, "unlabelled": list, "corrections": str, "min_confidence": float}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -287,6 +287,7 @@ def _table(settings: Mapping[str, Any]) -> TableSpec:
     """
     given = {("encoding" if name == "table_encoding" else name): value for name, value in settings.items()}
     given["targets"] = _texts(settings.get("target", []))
+    given["keep"] = _texts(settings.get("keep", []))
     given["label_columns"] = _texts(settings.get("label_columns", []))
     known = {field.name: given[field.name] for field in dataclasses.fields(TableSpec) if field.name in given}
     pairs = known.pop("path_prefix", [])

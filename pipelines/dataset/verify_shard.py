@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from pipelines import storage
-from pipelines.contract import Contract, Shard, ledger, tf_example, tfrecord
+from pipelines.contract import Contract, Shard, ledger, metadata, tf_example, tfrecord
 from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
 from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core.console import progress
@@ -24,6 +24,7 @@ from pipelines.tasks.kinds import KINDS
 
 MOST_TOLD = 10  # problems of one kind that are listed per shard; the rest are counted
 SLACK = 64 << 10  # maximum number of bytes of a record that are not pixels
+MOST_METADATA = 17 << 10  # maximum number of bytes of a value that travels along: 4,096 characters
 _WIDTHS = {"float16": 2, "float32": 4, "uint8": 1}
 
 
@@ -137,7 +138,7 @@ def _content_problem(
         problem = _answer_problem(read, contract)
     else:
         problem = "" if _is_unknown(read, contract) else "it should have no label, and has one"
-    if problem:
+    if problem := problem or _metadata_problem(read, contract, line):
         return problem
     if not math.isfinite(read.weight) or read.weight < 0:
         return f"its weight should be at least 0 and finite. Received: {read.weight}"
@@ -166,6 +167,29 @@ def _answer_problem(read: Example, contract: Contract) -> str:
     allowed = (lambda v: v in (0.0, 1.0)) if contract.task.kind == MULTI_LABEL else math.isfinite
     wrong = [value for value in read.label if not allowed(value)]
     return f"its target has the value {wrong[0]}" if wrong else ""
+
+
+def _metadata_problem(read: Example, contract: Contract, line: ledger.Line | None) -> str:
+    """Returns what is wrong with the values that travel along, "" if nothing is."""
+    wanted = {column.feature: column for column in contract.metadata}
+    if set(read.metadata) != set(wanted):
+        return f"it should have the features {sorted(wanted)} of --keep. It has {sorted(read.metadata)}"
+    for name, column in wanted.items():
+        value, expected = read.metadata[name], type(metadata.MISSING[column.dtype])
+        if type(value) is not expected:
+            return f"its {name} should be {column.dtype}. Received: {value!r:.80}"
+        if isinstance(value, float) and math.isinf(value):
+            return f"its {name} should be a finite number, or NaN where it is missing. Received: {value}"
+        if line is None or line.key != read.key:
+            continue
+        said = line.metadata.get(column.name)
+        try:
+            same = metadata.same(value, metadata.stored(said, column.dtype))
+        except (TypeError, ValueError, OverflowError):  # the ledger has a value of another type
+            same = False
+        if not same:
+            return f"its {name} is {value!r:.80}. The ledger says {said!r:.80}"
+    return ""
 
 
 def _order_problems(file: str, keys: Sequence[str], listed: Sequence[ledger.Line]) -> Iterator[str]:
@@ -227,7 +251,8 @@ def most_bytes(contract: Contract) -> int:
     An encoded image has at most about twice as many bytes as its pixels.
     """
     height, width, channels = contract.image_shape
-    return height * width * channels * _WIDTHS.get(contract.encoding, 2) + SLACK
+    kept = sum(MOST_METADATA + len(column.feature.encode()) for column in contract.metadata)
+    return height * width * channels * _WIDTHS.get(contract.encoding, 2) + SLACK + kept
 
 
 def _is_encoded(image: bytes, contract: Contract) -> bool:

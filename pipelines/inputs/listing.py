@@ -246,11 +246,11 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
             f"{containers.remedy(path) or remedy_for_file(path)}".rstrip()
         )
     if is_table:
-        sentence, items, paths = manifest.look(spec, LOOKED_AT)
+        looked = manifest.look(spec, LOOKED_AT)
         if not storage.is_remote(path):
-            _check_first(spec, list_sources(spec) if spec.split_lists else items, paths)
+            _check_first(spec, list_sources(spec) if spec.split_lists else looked.items, looked.paths)
         lists = (SplitLists(spec.split_lists).describe(),) if spec.split_lists else ()
-        return Reading(spec, (sentence, *lists))
+        return Reading(dataclasses.replace(spec, metadata=looked.metadata), (*looked.told, *lists))
     told: tuple[str, ...] = ()
     lost: dict[str, str] = {}
     images: dict[str, int] = {}

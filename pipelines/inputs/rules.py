@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from pipelines.contract.metadata import MetadataColumn
 from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
@@ -49,6 +50,7 @@ class TableSpec:
     label_separator: what stands between the labels of a cell; "" finds it out, and "none" is nothing.
     label_columns: headings or numbers of the columns that have 0 or 1 for each label; () finds them out.
     targets: headings or numbers of the columns of numbers that are to be predicted; () has none.
+    keep: headings or numbers of the columns that travel along with the images; () has none.
     """
 
     path_column: str = ""
@@ -69,6 +71,7 @@ class TableSpec:
     label_separator: str = ""
     label_columns: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
@@ -97,6 +100,7 @@ class InputSpec:
     min_confidence: answers of a model in that table that are less sure are no labels.
     known_labels: labels that the table may have although no image of the input has them.
     read_as: how a folder is read, once `folders.find_layout` has found it out.
+    metadata: the columns that travel along, once `kept_columns` has decided their types.
     """
 
     path: str
@@ -115,6 +119,7 @@ class InputSpec:
     min_confidence: float = 0.0
     known_labels: tuple[str, ...] = ()
     read_as: Layout | None = None
+    metadata: tuple[MetadataColumn, ...] = ()
 
 
 def is_manifest(path: str) -> bool:

@@ -90,7 +90,8 @@ def summarize(
     Raises:
       IncompleteError: a shard's account is missing, or an input is neither written, left out nor rejected.
     """
-    totals = Totals()
+    columns = reading.spec.metadata
+    totals = Totals(len(columns))
     undecoded = totals.take(read_accounts(config.dataset_name, work, plan))
     rejected = rejects.write(itertools.chain(rejects.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED))
     unused = rejects.write(rejects.read(work.path("unused")), work.path(ledger.UNUSED))
@@ -98,7 +99,7 @@ def summarize(
     classes = _classes(plan, totals, unused.classes)
     images = {} if kind.is_one_class else _images(plan, totals, unused.classes)
     equal, alike = _count_groups(work, "duplicates"), _count_groups(work, "similar")
-    kept, like_warnings = _count_kept(work, config.like) if config.like else (collections.Counter[str](), [])
+    like_counts, like_warnings = _count_kept(work, config.like) if config.like else (collections.Counter[str](), [])
     of_splits = images or {split: total(counts.values()) for split, counts in classes.items()}
     without_label = _unlabelled(plan, totals)
     natural = sum(counts.natural for counts in of_splits.values()) + without_label
@@ -140,7 +141,7 @@ def summarize(
             {label for labels in plan.natural.values() for label in labels},
         ),
         reading=(*reading.told, *([order] if order else [])),
-        like={name: kept[name] for name in ("kept", "new", "gone")} if config.like else {},
+        like={name: like_counts[name] for name in ("kept", "new", "gone")} if config.like else {},
         depth=totals.depth,
         similar=alike.numbers() if config.group_similar else {},
         similar_first=alike.first,
@@ -149,6 +150,7 @@ def summarize(
         folds=() if folds is None else tuple(_images_of(fold) for fold in folds.folds),
         answers=kind.described(_originals(plan, totals), config.target),
         unlabelled={"images": without_label, "twins": _count_twins(work)} if config.unlabelled else {},
+        metadata=[of.described(c.name, c.dtype) for c, of in zip(columns, totals.metadata, strict=True)],
     )
     warnings = (
         *_warnings(summary, plan, config), *_label_warnings(summary, plan), *_unlisted_warning(aside),

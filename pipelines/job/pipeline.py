@@ -12,6 +12,7 @@ loads its modules and builds the job while `write` decodes images.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import apache_beam as beam
@@ -54,6 +55,7 @@ def write(
         | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
     )
     total = _count_listed(listed, work)
+    record_spec = dataclasses.replace(config.record_spec, metadata=spec.metadata)
     fingerprint = stages.Fingerprint(start_workers, config.limits, config.source_policy, bool(config.group_similar))
     read = (
         listed.batches  # (number, packed Sources), at most BATCH
@@ -130,7 +132,7 @@ def write(
         pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
     )
     write_shard = stages.WriteShard(
-        start_workers, config.dataset_name, config.record_spec, config.thumbnails, config.digest(), work
+        start_workers, config.dataset_name, record_spec, config.thumbnails, config.digest(), work
     )
     staged = (
         (items.items, every_shard)

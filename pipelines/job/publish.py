@@ -106,6 +106,9 @@ def make_contract(
         task=_task(plan, summary, work),
         folds={} if config.division is None else {"count": config.division.folds, "repeats": config.division.repeats},
         unlabelled=unlabelled,
+        metadata=tuple(
+            of.column(told["name"], told["dtype"]) for of, told in zip(totals.metadata, summary.metadata, strict=True)
+        ),
         like={} if old is None else {"name": old.name, "contract_digest": old.digest, **summary.like},
         versions={
             "shardmill": pipelines.__version__,

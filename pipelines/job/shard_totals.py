@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import histogram
+from pipelines.records.metadata_counts import MetadataTotals
 
 _COUNTED = ("formats", "conversions", "widths", "heights", "file_bytes")
 
@@ -27,9 +28,11 @@ class Totals:
     folds: file -> for each repeat of --folds the folds of its records, as `contract.folds.Folds` has them.
     is_copy: file -> which of its records are copies, in the same form.
     in_folds: (repeat, fold) -> the stored records by answer, and of those the copies.
+    metadata: of each column that travels along.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, columns: int = 0) -> None:
+        self.metadata = [MetadataTotals() for _ in range(columns)]
         self.records: dict[str, int] = {}
         self.ledgers: dict[str, str] = {}
         self.stored: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
@@ -62,6 +65,8 @@ class Totals:
             self.source_digest = (self.source_digest + int(account["source_digest"], 16)) % (1 << 256)
             self.weighted = self.weighted or account["weighted"]
             self._add_folds(account)
+            for column, counts in zip(self.metadata, account["metadata"], strict=True):
+                column.add(counts)
             if account["depth"]:
                 number, low, high = account["depth"]
                 before = self.depth or (0, low, high)

@@ -61,7 +61,8 @@ def fingerprint(source: Source, limits: Limits, policy: SourcePolicy, look: bool
     except Exception as e:  # bad bytes of an input cause one reject and do not end the run
         detail = unexpected(e)
         return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "unexpected-error", detail)
-    return Ref(*source, digest, len(data), tuple(header), look=code)
+    placed = (source.key, source.uri, source.label, source.split, source.group, source.weight)
+    return Ref(*placed, digest, len(data), tuple(header), look=code, metadata=source.metadata)
 
 
 def measure(source: Source, limits: Limits, policy: SourcePolicy) -> tuple[float, float] | None:

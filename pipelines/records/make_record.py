@@ -16,7 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines import storage
-from pipelines.contract import tf_example
+from pipelines.contract import metadata, tf_example
 from pipelines.core import hashing
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header, Ref
@@ -101,7 +101,11 @@ def image_bytes(pixels: np.ndarray, encoding: str, jpeg_quality: int) -> bytes:
 def make_example(pixels: np.ndarray, ref: Ref, copy: int, answer: Answer, spec: RecordSpec) -> bytes:
     """Returns the staged record of copy number `copy`, made of the source's pixels."""
     image = image_bytes(stored_pixels(pixels, ref, copy, spec), spec.encoding, spec.jpeg_quality)
-    return tf_example.serialize(image, answer, ref.weight, hashing.record_key(ref.key, copy))
+    kept = {
+        column.feature: metadata.stored(value, column.dtype)
+        for column, value in zip(spec.metadata, ref.metadata, strict=True)
+    }
+    return tf_example.serialize(image, answer, ref.weight, hashing.record_key(ref.key, copy), kept)
 
 
 def thumbnail(

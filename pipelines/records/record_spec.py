@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
+from pipelines.contract.metadata import MetadataColumn
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 
@@ -21,6 +22,7 @@ class RecordSpec:
     encoding: how the pixels are stored, one of `contract.ENCODINGS`. jpeg_quality: 1..100, for "jpeg".
     augment: the strengths of the changes of copies; empty: copies are plain duplicates.
     seed: the seed of these changes.
+    metadata: the columns that travel along; `Ref.metadata` has their values.
     """
 
     image: ImageSpec
@@ -29,3 +31,4 @@ class RecordSpec:
     jpeg_quality: int
     augment: Mapping[str, float]
     seed: int
+    metadata: tuple[MetadataColumn, ...] = ()

@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 
 from pipelines import storage
 from pipelines.contract.folds import DIGITS
+from pipelines.contract.metadata import MetadataColumn, Value
 from pipelines.core import hashing
 from pipelines.core.console import progress
 from pipelines.core.elements import TRANSIENT, Affine, Header, Item, Made, Ref
 from pipelines.core.summary import Rejected
 from pipelines.images import histogram
 from pipelines.images.limits import Limits
-from pipelines.records import ordered_records
+from pipelines.records import metadata_counts, ordered_records
 from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Answers
 from pipelines.work_dir import Work
@@ -74,18 +75,19 @@ def write_shard(
 
     Returns:
       The shard's account, plain JSON values: counts per label, pixel histogram, rejects, formats, sizes, pictures.
-      It is also stored next to the staged shard, with the ledger (one line per record: key, uri, label, digest, copy).
+      It is also stored next to the staged shard, with the ledger (one line per record: key, uri, label, digest, copy,
+      and the columns that travel along).
       Both hold the paths that the sources have in this run, whichever run staged the shard.
     """
     file, split = shard.file, shard.split
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
-    digest = _task_digest(file, ordered, answers.labels, config_digest)
+    digest = _task_digest(file, ordered, answers.labels, config_digest, spec.metadata)
     staged = work.path("staged", file)
     known = _known(account_path, digest, staged)
     if known is not None and _rejects_stand(known, spec.limits):
         progress.advance(len(ordered))
-        return _with_paths_of(ordered, known, account_path, ledger_path)
+        return _with_paths_of(ordered, known, account_path, ledger_path, spec.metadata)
     account = _Account(file, split, spec.image.channels)
     is_shown = shard.thumbnails or shard.examples
     shown = _Pictures(ordered, shard, spec, workers, answers) if is_shown else None
@@ -97,7 +99,7 @@ def write_shard(
                 account.reject(made)
                 continue
             writer.write(made.framed)
-            ledger.write(_ledger_line(item))
+            ledger.write(_ledger_line(item, spec.metadata))
             account.add(item, made)
             if shown is not None:
                 shown.add(item)
@@ -111,6 +113,7 @@ def write_shard(
         "bytes": writer.size,
         "ledger_sha256": ledger.sha256.hexdigest(),
         **account.result((spec.image.height, spec.image.width), spec.image.source.value_range),
+        "metadata": metadata_counts.counted(spec.metadata, account.metadata()),
         "thumbnails": shown.result() if shown is not None else [],
     }
     named = {entry["uri"] for entry in (*result["rejects"], *result["thumbnails"])}
@@ -185,6 +188,10 @@ class _Account:
             if len(self._levels) == COUNTED:
                 self._sum += histogram.add_up(self._levels, self._channels)
                 self._levels.clear()
+
+    def metadata(self) -> list[tuple[Value, ...]]:
+        """Returns the values that travel along with each original."""
+        return [item.ref.metadata for item in self._stored if not item.copy]
 
     def result(self, size: tuple[int, int], value_range: tuple[float, float] | None) -> dict[str, Any]:
         """Returns the account as plain JSON values.
@@ -296,9 +303,9 @@ class _Pictures:
 _as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def _ledger_line(item: Item) -> bytes:
+def _ledger_line(item: Item, metadata: Sequence[MetadataColumn]) -> bytes:
     ref = item.ref
-    line = {
+    line: dict[str, Any] = {
         "key": hashing.record_key(ref.key, item.copy),
         "uri": ref.uri,
         "label": ref.label,
@@ -307,12 +314,19 @@ def _ledger_line(item: Item) -> bytes:
     }
     if not Header(*ref.header).in_graph:
         line["in_graph"] = False
+    if metadata:
+        line["metadata"] = {column.name: value for column, value in zip(metadata, ref.metadata, strict=True)}
     return _as_json(line).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _task_digest(file: str, items: Sequence[Item], labels: Sequence[str], config_digest: str) -> str:
-    content = [[i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy, *i.ref.folds] for i in items]
-    return hashing.text_digest(json.dumps([file, config_digest, list(labels), content]))
+def _task_digest(
+    file: str, items: Sequence[Item], labels: Sequence[str], config_digest: str, metadata: Sequence[MetadataColumn]
+) -> str:
+    content = [
+        [i.ref.key, i.ref.digest, i.ref.label, i.ref.weight, i.copy, *i.ref.folds, *i.ref.metadata] for i in items
+    ]
+    kept = [[[column.name, column.dtype] for column in metadata]] if metadata else []
+    return hashing.text_digest(json.dumps([file, config_digest, list(labels), content, *kept]))
 
 
 def _known(note_path: str, digest: str, path: str) -> dict[str, Any] | None:
@@ -348,7 +362,11 @@ def _rejects_stand(account: Mapping[str, Any], limits: Limits) -> bool:
 
 
 def _with_paths_of(
-    items: Sequence[Item], account: dict[str, Any], account_path: str, ledger_path: str
+    items: Sequence[Item],
+    account: dict[str, Any],
+    account_path: str,
+    ledger_path: str,
+    metadata: Sequence[MetadataColumn],
 ) -> dict[str, Any]:
     """Writes the ledger of a kept shard with the paths of this run.
 
@@ -363,7 +381,7 @@ def _with_paths_of(
         ledger = hashing.Hashed(lines)
         for item in items:
             if item.ref.key not in rejected:
-                ledger.write(_ledger_line(item))
+                ledger.write(_ledger_line(item, metadata))
 
     def moved(entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{**entry, "uri": uris[keys[entry["uri"]]]} for entry in entries]

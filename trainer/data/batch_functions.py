@@ -116,7 +116,8 @@ def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.
 
 def _parser(contract: Contract, dequantize: bool, labelled: bool) -> Read:
     spec: dict[str, Any] = dict(contracts.feature_spec(contract))
-    spec.pop("key")  # tools need it, a model does not
+    for name in ("key", *(column.feature for column in contract.metadata)):  # tools need these, a model does not
+        spec.pop(name)
     if not contract.weighted:
         spec.pop("weight")
     finish = _finisher(contract, dequantize)

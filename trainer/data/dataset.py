@@ -31,6 +31,7 @@ from trainer.data import (
     epoch_order,
     gather,
     integrity,
+    metadata_columns,
     mmap_tfrecord,
     parts,
     record_stream,
@@ -81,6 +82,7 @@ def load(
     share: tuple[int, int] | None = None,
     cache: str = NO_CACHE,
     fold: int | None = None,
+    with_metadata: bool = False,
 ) -> tf.data.Dataset:
     """Reads one pass over a split, each record exactly once.
 
@@ -123,6 +125,9 @@ def load(
         gathered ones. Raw images need no decoding and are read as without a cache.
       fold: of a dataset that was prepared with --folds: with the split "train", all records of train that are not in
         this fold, and with "validation" the originals of the fold, without the copies that balance classes.
+      with_metadata: adds a dictionary as the last element of a batch: column -> values (B,) of the columns that
+        `prepare --keep` named, int64, float32 or string. A missing value is -2**63, NaN or an empty string. These
+        tensors stay on the host: leave them out with `map` where a batch goes to a device or to `fit`.
 
     Returns:
       Batches of (images float32 (B, H, W, C) normalized as the contract says, labels int64 (B,)), and if the contract
@@ -133,7 +138,8 @@ def load(
       ContractError: there is no dataset or no such split, the split is empty, shards are missing or not of the recorded
         size, or the record lengths of a local streamed shard are wrong.
       TrainerError: there is no such fold; `resample` is none of its forms, is given without `shuffle`, or for another
-        task than classes; `cache` is none of its values, or there is not enough memory for it.
+        task than classes; `cache` is none of its values, or there is not enough memory for it; or there are no columns
+        for `with_metadata`.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is missing. Every checksum is compared at least once in a run.
     """
@@ -153,6 +159,8 @@ def load(
         read = batch_functions.gathered(contract, shards, dequantize, labelled)
     else:
         read = batch_functions.streamed(contract, dequantize, labelled)
+    if with_metadata:
+        read = metadata_columns.added(contract, read, shards)
     auto = tf.data.AUTOTUNE  # tunes decoding; copying needs little tuning
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
     made = batches.map(_counted(read) if share else read, num_parallel_calls=calls, deterministic=True)

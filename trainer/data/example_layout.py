@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from pipelines.contract import Contract, tf_example
+from pipelines.contract import Contract, metadata, tf_example
 from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
 
 _FIRST = tf_example.tag(1)  # the tag of `features`, of a map's entry, of its key and of a list's values
@@ -48,7 +48,7 @@ class Layout:
     All places are (start, stop), counted from the start of the record.
 
     values: feature -> place of its value: the bytes of the image or the key, the varint of the label, the floats of the
-    target or the weight.
+    target or the weight. Columns that travel along are among them.
     between: the places of all other bytes, and their expected content.
     """
 
@@ -72,16 +72,18 @@ class Layout:
             entry, entry_end = _enter(data, at, end, _FIRST)
             key, key_end = _enter(data, entry, entry_end, _FIRST)
             name = data[key:key_end].decode("utf-8", "replace")
-            if name not in _LISTS or name in values:
+            kept = name.startswith(metadata.PREFIX)
+            if not (kept or name in _LISTS) or name in values:
                 raise LayoutError(f"a record should have {_NAMES}, each once. Received: {name!r}")
             start, stop = key_end, entry_end
-            for tag in (_SECOND, _LISTS[name], _FIRST):  # the entry's value, its list, the only value of the list
+            listed = _any_list(data, start, stop) if kept else _LISTS[name]
+            for tag in (_SECOND, listed, _FIRST):  # the entry's value, its list, the only value of the list
                 start, inner = _enter(data, start, stop, tag)
                 if inner != stop:
                     raise LayoutError(f"{name} should be one value")
             values[name] = (start, stop)
             at = entry_end
-        if len(values) != 4 or not {"image", "key", "weight"} < set(values):
+        if len(values.keys() & _LISTS.keys()) != 4 or not {"image", "key", "weight"} < set(values):
             raise LayoutError(f"a record should have {_NAMES}. Received: {', '.join(values)}")
         return cls(len(data), values, _between(data, values))
 
@@ -377,6 +379,14 @@ def _enter(data: bytes, at: int, end: int, tag: int) -> tuple[int, int]:
         if start - (at + 1) <= _LENGTH_BYTES and start + length <= end:
             return start, start + length
     raise LayoutError(f"the length at byte {at + 1} should lead to a place in the record")
+
+
+def _any_list(data: bytes, at: int, end: int) -> int:
+    """Returns the tag of the list in the feature at `at`, whichever it is."""
+    start, stop = _enter(data, at, end, _SECOND)
+    if start == stop:
+        raise LayoutError(f"the feature at byte {at} should have a value")
+    return data[start]
 
 
 def _between(data: bytes, values: dict[str, tuple[int, int]]) -> tuple[tuple[int, int, bytes], ...]:

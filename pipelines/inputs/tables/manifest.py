@@ -10,15 +10,15 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import heapq
 import itertools
 import math
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pipelines import storage
+from pipelines.contract.metadata import MetadataColumn
 from pipelines.contract.task import CLASSES
 from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import SourceError
@@ -28,6 +28,7 @@ from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import ROWS, InputSpec, reject
 from pipelines.inputs.tables import (
     answer_cells,
+    kept_columns,
     label_kinds,
     manifest_paths,
     path_hints,
@@ -37,6 +38,7 @@ from pipelines.inputs.tables import (
     table_file,
 )
 from pipelines.inputs.tables.answer_cells import AnswerCells
+from pipelines.inputs.tables.kept_columns import BadCellError, Deciding
 from pipelines.inputs.tables.several_tables import Place
 from pipelines.inputs.tables.table_columns import ROLES
 from pipelines.inputs.tables.table_file import Inside, Table
@@ -58,12 +60,14 @@ class Row(NamedTuple):
       values: Role of `table_columns.ROLES` -> value.
       why: "" for a good row, or a part of a sentence that says what is wrong with it.
       place: Of which of several tables it is.
+      kept: The cells of the columns that travel along.
     """
 
     number: int
     values: Mapping[str, Any]
     why: str = ""
     place: Place | None = None
+    kept: Sequence[Any] = ()
 
     @property
     def name(self) -> str:
@@ -81,6 +85,7 @@ class Manifest(NamedTuple):
       rows: Its rows, which are read when they are asked for.
       adds_up: Whether the labels of several rows of an image add up.
       has_splits: Whether a column has the splits.
+      kept: The names of the columns that travel along.
     """
 
     told: str
@@ -89,6 +94,23 @@ class Manifest(NamedTuple):
     rows: Iterator[Row]
     adds_up: bool = False
     has_splits: bool = False
+    kept: tuple[str, ...] = ()
+
+
+class Looked(NamedTuple):
+    """Holds what a look at a manifest before a run shows.
+
+    Attributes:
+      told: Sentences that say how it is read.
+      items: Its first rows as sources or rejects.
+      paths: Their paths.
+      metadata: The columns that travel along, with their types.
+    """
+
+    told: tuple[str, ...]
+    items: list[Source | Rejected]
+    paths: list[str]
+    metadata: tuple[MetadataColumn, ...] = ()
 
 
 def open_table(spec: InputSpec) -> tuple[Manifest, int]:
@@ -144,35 +166,38 @@ def parse(data: bytes, spec: InputSpec) -> Manifest:
 def _opened(table: Table, spec: InputSpec) -> Manifest:
     columns = table_columns.find(table, spec.table, spec.path, functools.partial(path_hints.explain, spec))
     answer = answer_cells.find(table, spec.table, columns, spec.path)
-    if answer is None:
-        described = table_columns.describe(table.columns, columns)
-        found: Iterator[Row] = (
-            Row(row.number, dict(zip(columns, row.cells, strict=True)), row.why)
-            for row in table.rows(tuple(columns.values()))
-        )
-    else:
-        described = table_columns.describe(table.columns, columns, answer.told, answer.columns)
-        found = _answered(table, columns, answer, spec.unlabelled == (ROWS,))
+    kept = table_columns.named(table.columns, "--keep", spec.table.keep, spec.path)
+    names = tuple(kept_columns.name_of(table.columns[index], spec.path) for index in kept)
+    described = table_columns.describe(
+        table.columns,
+        columns,
+        "" if answer is None else answer.told,
+        (*(() if answer is None else answer.columns), *kept),
+    )
     told = f"Reads {utf8_text(spec.path)!r} as {table.form}, {described}"
     label = table.columns[columns["label"]] if answer is None else ""
     adds_up = answer is not None and answer.adds_up
-    return Manifest(told, described, label, found, adds_up, "split" in columns)
+    rows = _rows(table, columns, answer, kept, spec.unlabelled == (ROWS,))
+    return Manifest(told, described, label, rows, adds_up, "split" in columns, names)
 
 
-def _answered(table: Table, columns: Mapping[str, int], answer: AnswerCells, may_be_empty: bool) -> Iterator[Row]:
-    """Yields the rows with the text of the answer as their label.
+def _rows(
+    table: Table, columns: Mapping[str, int], answer: AnswerCells | None, kept: Sequence[int], may_be_empty: bool
+) -> Iterator[Row]:
+    """Yields the rows; the text of an answer stands in the place of a label.
 
     Args:
-      may_be_empty: Whether a row whose cells are empty has no label, rather than an answer.
+      may_be_empty: Whether a row whose cells of an answer are empty has no label, rather than an answer.
     """
-    for row in table.rows((*columns.values(), *answer.columns)):
-        values = dict(zip(columns, row.cells, strict=False))
-        cells = row.cells[len(columns) :]
-        if row.why or (may_be_empty and all(_text(cell) == "" for cell in cells)):
-            text, why = "", row.why
-        else:
-            text, why = answer.read(cells)
-        yield Row(row.number, {**values, "label": text}, why)
+    of_answer = () if answer is None else answer.columns
+    first, last = len(columns), len(columns) + len(of_answer)
+    for row in table.rows((*columns.values(), *of_answer, *kept)):
+        values, why, cells = dict(zip(columns, row.cells, strict=False)), row.why, row.cells[first:last]
+        if answer is not None:
+            is_empty = bool(why) or (may_be_empty and all(_text(cell) == "" for cell in cells))
+            values["label"], wrong = ("", "") if is_empty else answer.read(cells)
+            why = why or wrong
+        yield Row(row.number, values, why, kept=row.cells[last:])
 
 
 def list_rows(spec: InputSpec) -> Iterator[Source | Rejected]:
@@ -185,6 +210,8 @@ def list_rows(spec: InputSpec) -> Iterator[Source | Rejected]:
       TableError: It is not plain how the manifest is read, or its labels are not classes.
       SourceError: The manifest cannot be read, or it has no rows.
     """
+    if spec.table.keep and not spec.metadata:
+        spec = dataclasses.replace(spec, metadata=look(spec, 0).metadata)
     opened, _ = open_table(spec)
     empty = True
     for item in read_items(_checked(opened, spec), spec, opened.adds_up):
@@ -194,32 +221,37 @@ def list_rows(spec: InputSpec) -> Iterator[Source | Rejected]:
         raise SourceError(f"The manifest {spec.path!r} has no rows.")
 
 
-def look(spec: InputSpec, most: int) -> tuple[str, list[Source | Rejected], list[str]]:
-    """Reads a manifest before a run: as a whole, if it is not large.
+def look(spec: InputSpec, most: int) -> Looked:
+    """Reads a manifest before a run.
+
+    It is read as a whole if it is not large, or if columns of it travel along.
 
     Args:
       most: How many of its rows are returned.
-
-    Returns:
-      A sentence that says how it is read, the first rows as sources or rejects, and their paths.
 
     Raises:
       TableError, SourceError: As `list_rows`.
     """
     opened, size = open_table(spec)
-    if size > MAX_LOOKED_AT:
+    if size > MAX_LOOKED_AT and not opened.kept:
         rows = list(itertools.islice(opened.rows, most))
-        return f"{opened.told}.", list(read_items(rows, spec, opened.adds_up)), _paths(rows)
+        return Looked((f"{opened.told}.",), list(read_items(rows, spec, opened.adds_up)), _paths(rows))
+    deciding = [Deciding(name) for name in opened.kept]
     rows, number, empty = [], 0, 0
     for row in _checked(opened, spec):
         number += 1
         empty += not row.why and _text(row.values["label"]) == ""
+        if not row.why:
+            for column, cell in zip(deciding, row.kept, strict=True):
+                column.add(cell, row.name)
         if len(rows) < most:
             rows.append(row)
     if not number:
         raise SourceError(f"The manifest {spec.path!r} has no rows.")
-    told = f"{opened.told}; {plural(number, 'row')}.{_without_label(empty, spec)}"
-    return told, list(read_items(rows, spec, opened.adds_up)), _paths(rows)
+    metadata = tuple(MetadataColumn(column.name, column.dtype) for column in deciding)
+    items = read_items(rows, dataclasses.replace(spec, metadata=metadata), opened.adds_up)
+    told = (f"{opened.told}; {plural(number, 'row')}.{_without_label(empty, spec)}", *kept_columns.told(deciding))
+    return Looked(told, list(items), _paths(rows), metadata)
 
 
 def _without_label(rows: int, spec: InputSpec) -> str:
@@ -310,9 +342,14 @@ def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> I
 
 
 def _contradiction(values: Collection[tuple[Any, ...]]) -> str:
-    """Describes rows of one path by a few of their (label, split, group, weight)."""
-    some = ", ".join(cut(str(value), 100) for value in heapq.nsmallest(3, values))
-    return f"this path has {len(values)} different combinations of label, split, group and weight, such as {some}."
+    """Describes rows of one path by a few of their values, from the label on."""
+    has_kept = any(value[-1] for value in values)
+    shown = sorted(str(value if has_kept else value[:-1]) for value in values)[:3]
+    what = "label, split, group, weight and kept columns" if has_kept else "label, split, group and weight"
+    return (
+        f"this path has {len(values)} different combinations of {what}, such as "
+        f"{', '.join(cut(text, 100) for text in shown)}."
+    )
 
 
 def _parse_row(
@@ -366,11 +403,15 @@ def _parse_row(
         return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row.values['weight']!r:.80}")
     if path.lower().startswith(("http://", "https://")):
         return bad("names an address on the web. Download the images, and replace its beginning by --path-prefix.")
+    try:
+        kept = tuple(kept_columns.values(row.kept, spec.metadata))
+    except BadCellError as e:
+        return bad(f"{e}.")
     split = SPLIT_NAMES.get(split, split)
     if not label:
         label, split, weight = KINDS[spec.table.task].unknown(len(spec.table.targets)), UNLABELLED, 1.0
     if isinstance(place, Inside):
-        return Source(place.key, place.uri, label, split, values["group"] or "", weight)
+        return Source(place.key, place.uri, label, split, values["group"] or "", weight, kept)
     uri = manifest_paths.resolve(path, base)
     if names is not None:
         several = names.find(path)
@@ -385,7 +426,7 @@ def _parse_row(
             "it, --image-root names another folder, and --path-prefix OLD=NEW replaces the beginning of paths.",
             label,
         )
-    return Source(manifest_paths.key(uri, base), uri, label, split, values["group"] or "", weight)
+    return Source(manifest_paths.key(uri, base), uri, label, split, values["group"] or "", weight, kept)
 
 
 def _bad_split(split: str) -> str:

@@ -155,7 +155,7 @@ def test_classes_change_the_labels_of_a_set(tmp_path):
 def test_it_is_said_how_a_table_is_read(tmp_path):
     def told(text, **options):
         spec = InputSpec(str(write(tmp_path, text)), allow_outside=True, table=TableSpec(**options))
-        return manifest.look(spec, 10)[0].partition("comma-separated, ")[2]
+        return manifest.look(spec, 10).told[0].partition("comma-separated, ")[2]
 
     assert told("image,labels,note\na.jpg,a|b,x\n", labels="multi") == (
         "columns 'image' as path and 'labels' as labels, separated by '|' (not read: 'note'); 1 row."
