@@ -130,17 +130,18 @@ class Rows:
         self._before = before
         last = self._layouts[-1]
         self.width = before + last.size + after
-        self.image = before + last.values["image"][0]
+        first, end = last.values["image"]
+        self.image, self.image_bytes = before + first, end - first
         self.answers = _answer_bytes(contract, labelled)
         self._at = slice(*(before + edge for edge in last.values[self.answers.name]))  # the bytes of the longest label
         # If a label is shorter by one byte, all bytes after it move by one.
         self._weight = before + last.values["weight"][0] - (self._at.stop - self._at.start)
 
-    def read(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> tuple[int, Any, float]:
+    def read(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> tuple[int, int, Any, float]:
         """Reads the answer and the weight of a record and compares it with the contract.
 
         Returns:
-          (FITS or OTHER, label or target float32 (K,), weight).
+          (FITS or OTHER, at which byte of the record its image begins, label or target float32 (K,), weight).
 
         Raises:
           LayoutError: the record is not an Example of the contract's features, or its answer or sizes break the
@@ -155,25 +156,26 @@ class Rows:
         answer = self._answer_at(buffer, start, found)
         first, last = found["weight"]
         [weight] = struct.unpack("<f", buffer[start + first : start + last])
-        return FITS if layout else OTHER, answer, weight
+        return FITS if layout else OTHER, found["image"][0], answer, weight
 
     def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> Any:
         """Returns a record's answer. Raises LayoutError like `read`, but not for sizes."""
         layout = self._known(buffer, start, stop) or Layout.of(buffer[start:stop])
         return self._answer_at(buffer, start, layout.values)
 
-    def put(self, row: np.ndarray, record: bytes) -> None:
+    def put(self, row: np.ndarray, image: np.ndarray, answer: Any, weight: float) -> None:
         """Writes the values of an OTHER record into a row as if the record fitted.
 
         Args:
           row: uint8 (width,).
-          record: the serialized record.
+          image: the bytes of the image, uint8.
+          answer, weight: as `read` returns them.
         """
-        found = {name: record[start:stop] for name, (start, stop) in Layout.of(record).values.items()}
-        answer = self.answers.rewritten(found[self.answers.name])
-        weight = self._weight + len(answer)
-        for at, value in ((self.image, found["image"]), (self._at.start, answer), (weight, found["weight"])):
-            row[at : at + len(value)] = np.frombuffer(value, np.uint8)
+        row[self.image : self.image + len(image)] = image
+        written = self.answers.written(answer)
+        at = self._weight + len(written)
+        for start, value in ((self._at.start, written), (at, struct.pack("<f", weight))):
+            row[start : start + len(value)] = np.frombuffer(value, np.uint8)
 
     def fit(self, rows: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
         """Returns whether all rows are written as expected, bool ().
@@ -235,9 +237,9 @@ class LabelBytes:
             raise LayoutError(f"its label should be at least 0 and below {self._classes}. Received: {label}")
         return label
 
-    def rewritten(self, data: bytes) -> bytes:
+    def written(self, label: int) -> bytes:
         """Returns the bytes of a label as Shardmill writes them."""
-        return tf_example.to_varint(read_label(data))
+        return tf_example.to_varint(int(label))
 
     def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes labels from the bytes uint8 (B, n) in which the longest fits.
@@ -271,19 +273,18 @@ class TargetBytes:
 
     def read(self, data: bytes) -> np.ndarray:
         """Reads one target, float32 (K,). Raises LayoutError if it breaks the contract."""
-        values = self.rewritten(data)
-        target = np.frombuffer(values, "<f4")
+        if len(data) != 4 * self.shape[0]:
+            raise LayoutError(f"its target should have {4 * self.shape[0]} bytes. Received: {len(data)}")
+        target = np.frombuffer(data, "<f4")
         good = np.isin(target, (0, 1)) if self._is_multi_hot else np.isfinite(target)
         if not good.all():
             expected = "0 or 1" if self._is_multi_hot else "finite numbers"
             raise LayoutError(f"its target should hold {expected}. Received: {target[~good][0]}")
         return target
 
-    def rewritten(self, data: bytes) -> bytes:
-        """Returns the bytes of a target. Raises LayoutError if it has another size."""
-        if len(data) != 4 * self.shape[0]:
-            raise LayoutError(f"its target should have {4 * self.shape[0]} bytes. Received: {len(data)}")
-        return data
+    def written(self, target: np.ndarray) -> bytes:
+        """Returns the bytes of a target, float32 (K,), as Shardmill writes them."""
+        return target.astype("<f4", copy=False).tobytes()
 
     def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes targets from their bytes uint8 (B, 4 K).
@@ -325,9 +326,9 @@ class NoAnswer:
             raise LayoutError("it should have no label, and has one")
         return np.asarray(self.label, self.dtype.as_numpy_dtype)
 
-    def rewritten(self, data: bytes) -> bytes:
-        """Returns the bytes as Shardmill writes them. Raises LayoutError of a label."""
-        self.read(data)
+    def written(self, value: Any) -> bytes:
+        """Returns the bytes of the value as Shardmill writes them."""
+        del value
         return self._bytes
 
     def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

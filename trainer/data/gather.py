@@ -43,6 +43,7 @@ class Gather:
         answers = rows.answers
         self._labels = np.empty((self._firsts[-1], *answers.shape), answers.dtype.as_numpy_dtype)
         self._weights = np.empty(self._firsts[-1], np.float32)
+        self._images = np.empty(self._firsts[-1], np.int32)  # the byte of the record at which the image begins
         self._buffers = Buffers()
         self.whole, self._shifts = _whole(shards, rows.width)
 
@@ -75,9 +76,10 @@ class Gather:
             needed = len(positions) * self._rows.width
             memory = self._buffers.take(needed)
             batch = memory[:needed].reshape(len(positions), self._rows.width)
-            numbers = positions - self._firsts[which]
-            for row, shard, number, kind in zip(batch, which.tolist(), numbers.tolist(), kinds.tolist(), strict=True):
-                self._copy(self._shards[shard], number, kind, row)
+            for row, position, shard, kind in zip(
+                batch, positions.tolist(), which.tolist(), kinds.tolist(), strict=True
+            ):
+                self._copy(row, position, shard, kind)
             return self._buffers.lend(memory, batch)
 
     def labels(self) -> np.ndarray:
@@ -110,23 +112,28 @@ class Gather:
             shard.check(number)
             start, stop = shard.place(number)
             try:
-                kind, label, weight = self._rows.read(shard.map, start, stop)
+                kind, image, label, weight = self._rows.read(shard.map, start, stop)
             except LayoutError as e:
                 raise shard.error(number, str(e)) from e
             # A file with records of several lengths may have the same size.
             astray = self.whole is not None and start != HEADER_BYTES + number * self._rows.width
             self._labels[positions[i]], self._weights[positions[i]] = label, weight
+            self._images[positions[i]] = image
             self._kinds[positions[i]] = OTHER if astray else kind  # set last, because other threads rely on it
         known: np.ndarray = self._kinds[positions]
         return known
 
-    def _copy(self, shard: Shard, number: int, kind: int, row: np.ndarray) -> None:
-        start, stop = shard.place(number)
+    def _copy(self, row: np.ndarray, position: int, which: int, kind: int) -> None:
+        """Copies the record at a position, of shard number `which`, into a row."""
+        shard = self._shards[which]
+        start, stop = shard.place(position - int(self._firsts[which]))
         if kind == FITS:
             frame = shard.bytes[start - HEADER_BYTES : stop]
             row[: len(frame)] = frame
-        else:
-            self._rows.put(row, shard.map[start:stop])
+            return
+        first = start + int(self._images[position])
+        image = shard.bytes[first : first + self._rows.image_bytes]
+        self._rows.put(row, image, self._labels[position], float(self._weights[position]))
 
 
 def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.ndarray]:
