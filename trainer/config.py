@@ -40,6 +40,11 @@ NO_CROP = "none"  # value of --crop-scale
 USUAL_CROP = "0.25-1"  # value of --crop-scale with --train-size
 NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
 VERIFY = ("full", "fast", "off")
+SLICE_SIZE = 20
+SLICE_HELP = (
+    "fewest records of a part of the data whose scores are shown by the columns of prepare --keep, such as one site; "
+    "the scores of fewer are mostly chance"
+)
 DEFAULT_VERIFY = "fast"
 VERIFY_HELP = (
     "comparison of the shards with the contract before TensorFlow opens them; full: sizes and all SHA-256 digests; "
@@ -336,6 +341,7 @@ class TrainConfig:
         limits=Range(0, MAX_SEED),
     )
     verify: str = option(DEFAULT_VERIFY, VERIFY_HELP, choices=VERIFY, decides=False)
+    slice_size: int = option(SLICE_SIZE, SLICE_HELP, decides=False, limits=Range(1, MAX_SEED))
 
     def __post_init__(self) -> None:
         config_fields.check(self)

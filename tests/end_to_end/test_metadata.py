@@ -22,6 +22,10 @@ from pipelines.dataset import describe, source_changes, verify
 from pipelines.job import prepare
 from tests.support.images import draw_photo
 from trainer import dataset
+from trainer.cli import main
+from trainer.config import TrainConfig
+from trainer.evaluation import compare
+from trainer.training import train
 
 IMAGES = 40
 HEADING = ("path", "label", "x", "age", "site", "score")
@@ -282,3 +286,38 @@ def test_a_schema_names_the_columns(made):
     out, _ = made
     schema = (out / "schema.pbtxt").read_text()
     assert schema.count('name: "metadata/') == 3
+
+
+@pytest.mark.slow
+def test_training_and_evaluation_show_parts_of_the_data(made, tmp_path, capsys):
+    out, _ = made
+    run_of = tmp_path / "run"
+    train.train(TrainConfig(data=str(out), output=str(run_of), epochs=1, batch_size=8, slice_size=2))
+
+    told = json.loads((run_of / "metrics.json").read_text())["splits"]["validation"]["by_slice"]
+    assert {row["column"] for row in told["slices"]} <= set(KEEP)
+    assert all(row["records"] >= 2 for row in told["slices"])
+    for split in ("test", "validation"):
+        with open(run_of / f"predictions-{split}.csv", newline="", encoding="utf-8") as file:
+            rows = {row["key"]: row for row in csv.DictReader(file)}
+        for uri, _, record, _ in records(out, split):
+            site, age, score = kept(int(pathlib.Path(uri).stem))
+            row_of = rows[record.key]
+            assert row_of["metadata/site"] == site
+            assert row_of["metadata/age"] == ("" if age == MISSING_INTEGER else str(age))
+            assert np.float32(row_of["metadata/score"]) == np.float32(score)
+    arguments = [
+        "evaluate",
+        "--model",
+        str(run_of),
+        "--data",
+        str(out),
+        "--slice-size",
+        "3",
+        "--output",
+        f"{tmp_path}/e",
+    ]
+    assert main.main(arguments) == 0
+    assert "Parts of the split by the columns of --keep" in capsys.readouterr().out
+    assert json.loads((tmp_path / "e/metrics.json").read_text())["splits"]["test"]["by_slice"]["smallest"] == 3
+    assert compare.compare([str(run_of), str(tmp_path / "e")], "test")  # it reads the columns that it knows

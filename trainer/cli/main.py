@@ -25,7 +25,17 @@ from trainer.ablation.config import AblateConfig, check_data
 from trainer.bench import config as bench
 from trainer.cli import COMMANDS
 from trainer.cli.commands import COULD_NOT_TELL, FAILED, guarded
-from trainer.config import DEFAULT_VERIFY, EXPORT_FORMATS, EXPORT_HELP, VERIFY, VERIFY_HELP, TrainConfig, TrainerError
+from trainer.config import (
+    DEFAULT_VERIFY,
+    EXPORT_FORMATS,
+    EXPORT_HELP,
+    SLICE_HELP,
+    SLICE_SIZE,
+    VERIFY,
+    VERIFY_HELP,
+    TrainConfig,
+    TrainerError,
+)
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.serving.predict_config import FileBounds
 
@@ -94,7 +104,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     contract = contracts.load(arguments["data"])
     run_dir.finished(arguments["model"])
     with stderr_held():
-        from trainer.evaluation import evaluate
+        from trainer.evaluation import evaluate, read_metadata
         from trainer.reporting import evaluation_files, score_table
         from trainer.tasks import kinds
 
@@ -102,6 +112,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
         arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"],
         kinds.of(contract).scored,
     )  # fmt: skip
+    result = read_metadata.beside(result, arguments["data"], arguments["slice_size"])
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
     if arguments["output"]:
         for path in evaluation_files.write(arguments["output"], arguments["model"], arguments["data"], result):
@@ -259,6 +270,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="number of images per step (default: 64)",
     )
     evaluate.add_argument("--verify", choices=VERIFY, default=DEFAULT_VERIFY, help=f"{VERIFY_HELP} (default: fast)")
+    evaluate.add_argument(
+        "--slice-size", type=command_line.positive, default=SLICE_SIZE, metavar="N",
+        help=f"{SLICE_HELP} (default: {SLICE_SIZE})",
+    )  # fmt: skip
     evaluate.add_argument(
         "--output", default="", metavar="PATH",
         help="directory to write metrics.json, evaluation.html and the predictions to; or a file that ends in .json, "

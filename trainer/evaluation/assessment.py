@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainer.evaluation import calibration, intervals, metrics, roc_pr
+from trainer.evaluation import calibration, intervals, metrics, roc_pr, slices
 from trainer.evaluation.calibration import Bin, Calibration
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.metrics import Scores
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 
 
 class Areas(NamedTuple):
@@ -29,12 +30,13 @@ class Assessment:
 
     The calibration was fitted on another split or on this one. Scores are those of the plain answers, which are the
     most probable classes, unless the docstring says otherwise. Probabilities are calibrated unless the name contains
-    "before".
+    "before". `metadata` has the columns that travel along.
     """
 
     split: str
     predictions: Predictions
     fitted: Calibration
+    metadata: Metadata = NO_METADATA
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -147,7 +149,28 @@ class Assessment:
             own["average_precision"] = None if areas is None else areas.average_precision
         for name, attribute in (("macro_roc_auc", "auc"), ("macro_average_precision", "average_precision")):
             result[name] = metrics.plain(self.mean_of_curves(attribute))
+        if self.metadata.columns:
+            result["by_slice"] = self.slices.to_dict()
         return result | {"calibration": self._calibration(), "decision": self._decision()}
+
+    @functools.cached_property
+    def slices(self) -> Slices:
+        """Returns the balanced accuracy and the accuracy of parts of the split.
+
+        The balanced accuracy is the mean over the classes that have records in the part.
+        """
+        answers = self.predictions.answers()
+
+        def score(positions: np.ndarray) -> dict[str, Score]:
+            matrix = metrics.confusion_matrix(self.predictions.labels[positions], answers[positions], len(self.labels))
+            drawn = intervals.percentiles(intervals.bootstrap(matrix).balanced_accuracy)
+            reach = intervals.wilson(int(matrix.trace()), len(positions))
+            return {
+                "balanced_accuracy": Score(metrics.balanced_accuracy(matrix), drawn),
+                "accuracy": Score(metrics.accuracy(matrix), reach),
+            }
+
+        return slices.scored(self.metadata, score, metrics.balanced_accuracy(self.matrix))
 
     def mean_of_curves(self, attribute: str) -> float:
         """Returns the mean of "auc" or "average_precision" over all classes with a curve.

@@ -9,6 +9,7 @@ import io
 import numpy as np
 
 from trainer.evaluation import calibration
+from trainer.evaluation.slices import NO_METADATA, Metadata
 
 COLUMNS = ("key", "label", "predicted", "probability")
 MOST_CLASSES = 100  # each has a column; with more classes the file would be mostly zeros
@@ -39,20 +40,21 @@ class Predictions:
         return calibration.softmax(self.logits, temperature)
 
 
-def to_csv(found: Predictions, temperature: float) -> str:
+def to_csv(found: Predictions, temperature: float, metadata: Metadata = NO_METADATA) -> str:
     """Renders the predictions as CSV, one line per record.
 
     The columns are the key, the true class, the answer, its probability, and the probability of every class. All
     probabilities are calibrated with `temperature`. The columns of the classes are left out if there are more than
-    MOST_CLASSES.
+    MOST_CLASSES. Those that travel along are the last ones, under the names that records have for them.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     names = found.names if len(found.names) <= MOST_CLASSES else ()
-    writer.writerow([*COLUMNS, *(f"probability of {name}" for name in names)])
+    writer.writerow([*COLUMNS, *(f"probability of {name}" for name in names), *metadata.features])
     given = found.probabilities(temperature)
     answers = found.answers().tolist()
-    for key, label, answer, row in zip(found.keys, found.labels.tolist(), answers, given, strict=True):
+    cells = metadata.rows(len(found.keys))
+    for key, label, answer, row, others in zip(found.keys, found.labels.tolist(), answers, given, cells, strict=True):
         shares = [format(float(value), ".6g") for value in (row[answer], *(row if names else ()))]
-        writer.writerow([key, found.names[label], found.names[answer], *shares])
+        writer.writerow([key, found.names[label], found.names[answer], *shares, *others])
     return text.getvalue()

@@ -120,4 +120,4 @@ def predictions_csv(found: Assessment | Result) -> str:
     """Returns the text of predictions-SPLIT.csv."""
     if isinstance(found, Result):
         return found.to_csv()
-    return predictions.to_csv(found.predictions, found.fitted.temperature)
+    return predictions.to_csv(found.predictions, found.fitted.temperature, found.metadata)

@@ -22,7 +22,8 @@ from trainer.evaluation.cautions import cautions
 from trainer.evaluation.threshold import PLAIN
 from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
-from trainer.tasks.report import Table, text
+from trainer.tasks import slice_table
+from trainer.tasks.report import Table, number, text
 
 if TYPE_CHECKING:
     import jinja2
@@ -55,7 +56,7 @@ def environment() -> jinja2.Environment:
     It escapes all text that is not markup, and raises an error for a name that is not defined.
     """
     made = html_page.environment(pathlib.Path(__file__).parent)
-    made.filters.update(score=score, n="{:,}".format, percent=percent, cell=text)
+    made.filters.update(score=score, n="{:,}".format, percent=percent, cell=text, number=number)
     return made
 
 
@@ -112,6 +113,7 @@ def _view(found: Assessment, mistakes: Sequence[Mistake]) -> dict[str, Any]:
         "average_precision": found.mean_of_curves("average_precision"),
         "cautions": cautions(found),
         "rows": rows(found),
+        "slices": slice_table.of_classes(found),
         "matrix": matrix.tolist() if len(matrix) <= MOST_CELLS else None,
         "confusions": confusions(found),
         "fitted": found.fitted,

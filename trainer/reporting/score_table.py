@@ -11,9 +11,11 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.intervals import Interval
 from trainer.evaluation.threshold import PLAIN
+from trainer.tasks import slice_table
 from trainer.tasks.report import Table, number, reach, text
 from trainer.tasks.task import Result
 
+MOST_SLICES = 10  # the worst ones
 MAX_ROWS = 60  # above this the lines leave the screen, and those of the whole split with them
 
 
@@ -25,6 +27,7 @@ def table(found: Assessment | Result) -> str:
 def _of_report(found: Result) -> str:
     report = found.report()
     lines = [line for shown in report.tables for line in [*rows(shown), ""]]
+    lines += _slices(report.slices)
     width = max(len(headline.name) for headline in report.headlines)
     for name, value, interval, remark in report.headlines:
         told = [f"{name:<{width}}  {number(value)}"]
@@ -33,16 +36,21 @@ def _of_report(found: Result) -> str:
     return "\n".join([*lines, *(f"note: {sentence}" for sentence in found.cautions())])
 
 
-def rows(shown: Table) -> list[str]:
-    """Formats a table; of more than MAX_ROWS rows, the first ones."""
-    cells = [list(shown.columns), *([text(cell) for cell in row] for row in shown.rows[:MAX_ROWS])]
+def _slices(shown: Table | None) -> list[str]:
+    """Formats the worst slices, and an empty line behind them; nothing without slices."""
+    return [] if shown is None else [shown.text, *(rows(shown, MOST_SLICES) if shown.rows else ()), ""]
+
+
+def rows(shown: Table, most: int = MAX_ROWS) -> list[str]:
+    """Formats a table; of more than `most` rows, the first ones."""
+    cells = [list(shown.columns), *([text(cell) for cell in row] for row in shown.rows[:most])]
     widths = [max(len(row[i]) for row in cells) for i in range(len(shown.columns))]
     lines = []
     for row in cells:
         rest = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
         lines.append("  ".join([f"{row[0]:<{widths[0]}}", *rest]))
-    if len(shown.rows) > MAX_ROWS:
-        lines.append(f"These are the first {MAX_ROWS} of {len(shown.rows):,} rows; the report lists all.")
+    if len(shown.rows) > most:
+        lines.append(f"These are the first {most} of {len(shown.rows):,} rows; the report lists all.")
     return lines
 
 
@@ -73,6 +81,8 @@ def _of_classes(found: Assessment) -> str:
         )
     if len(shown) < len(support):
         lines.append(f"These {len(shown)} of {len(support):,} classes have the lowest recall; the report lists all.")
+    if parts := _slices(slice_table.of_classes(found)):
+        lines += ["", *parts]
     majority, rate = metrics.majority_baseline(matrix)
     whole = {name: _reach(interval) for name, interval in found.intervals.items()}
     lines += [

@@ -27,12 +27,13 @@ from pipelines.contract import Contract
 from pipelines.contract.task import MULTI_LABEL
 from pipelines.core.text import listed
 from trainer.config import LABEL_LOSSES, TRAIN_SPLIT, TrainConfig
-from trainer.evaluation import calibration, inference, intervals, label_scores, metrics, roc_pr
+from trainer.evaluation import calibration, inference, intervals, label_scores, metrics, roc_pr, slices
 from trainer.evaluation.cautions import FEW, NAMED
 from trainer.evaluation.intervals import Interval
+from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
-from trainer.tasks import refusal
+from trainer.tasks import refusal, slice_table
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
 from trainer.tasks.task import Compared, Kept, Result, Task, fitted_rows
 
@@ -350,11 +351,15 @@ def read_fit(path: Path, contract: Contract) -> LabelFit:
 
 @dataclasses.dataclass(frozen=True)
 class LabelResult(Result):
-    """Holds the predictions on a split and the fitted numbers, and derives all scores."""
+    """Holds the predictions on a split and the fitted numbers, and derives all scores.
+
+    metadata: the columns that travel along.
+    """
 
     split: str
     predictions: LabelPredictions
     fitted: LabelFit
+    metadata: Metadata = NO_METADATA
 
     @property
     def truth(self) -> np.ndarray:
@@ -441,6 +446,8 @@ class LabelResult(Result):
             result[f"{name}_interval"] = [metrics.plain(end) for end in self.intervals[name]]
         result["constant_answer"] = {name: metrics.plain(value) for name, value in self.constant.items()}
         result["fitted_on"] = self.fitted.split or None
+        if self.metadata.columns:
+            result["by_slice"] = self.slices.to_dict()
         columns = {
             name: values.astype(np.int64) if name in ("support", "predicted") else values
             for name, values in self.of_labels.items()
@@ -486,7 +493,30 @@ class LabelResult(Result):
             f"All intervals are 95 % intervals of {intervals.resamples_of(self.records, len(self.names)):,} bootstrap "
             "resamples of the records."
         )
-        return Report(sentence, headlines, self._tables(), self._charts(), about)
+        titles = {"mean_average_precision": "mean AP", "micro_f1": "micro F1"}
+        parts = slice_table.table(self.slices, titles, self.scores["mean_average_precision"])
+        return Report(sentence, headlines, self._tables(), self._charts(), about, parts)
+
+    @functools.cached_property
+    def slices(self) -> Slices:
+        """Returns the mean average precision and the micro F1 of parts of the split."""
+
+        def score(positions: np.ndarray) -> dict[str, Score]:
+            truth, probabilities, answers = (part[positions] for part in (self.truth, self.probabilities, self.answers))
+            own = label_scores.scores(truth, probabilities, answers, np.ones((1, len(positions))))
+            cells = len(self.names) * len(self.metadata.columns)
+            drawn = [
+                label_scores.scores(truth, probabilities, answers, draws)
+                for draws in intervals.draws(len(positions), cells)
+            ]
+            found = {}
+            for name in ("mean_average_precision", "micro_f1"):
+                value = float(own[name][0])
+                resampled = np.concatenate([part[name] for part in drawn])
+                found[name] = Score(value, intervals.corrected(resampled, value))
+            return found
+
+        return slices.scored(self.metadata, score, self.scores["mean_average_precision"])
 
     def cautions(self) -> list[str]:
         if not self.records:
@@ -527,10 +557,14 @@ class LabelResult(Result):
     def to_csv(self) -> str:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
-        writer.writerow(["key", *(before + name for name in self.names for before in (IS, ANSWER, PROBABILITY))])
-        for key, true, given, shares in zip(self.keys, self.truth, self.answers, self.probabilities, strict=True):
-            cells = zip(true, given, shares, strict=True)
-            writer.writerow([key, *(x for t, a, p in cells for x in (int(t), int(a), format(float(p), ".6g")))])
+        names = [before + name for name in self.names for before in (IS, ANSWER, PROBABILITY)]
+        writer.writerow(["key", *names, *self.metadata.features])
+        rows = zip(
+            self.keys, self.truth, self.answers, self.probabilities, self.metadata.rows(self.records), strict=True
+        )
+        for key, true, given, shares, others in rows:
+            cells = (x for t, a, p in zip(true, given, shares, strict=True) for x in (int(t), int(a), f"{p:.6g}"))
+            writer.writerow([key, *cells, *others])
         return text.getvalue()
 
     def worst(self, most: int) -> list[Example]:

@@ -27,17 +27,19 @@ from pipelines.contract import Contract
 from pipelines.contract.task import REGRESSION
 from pipelines.core.text import listed
 from trainer.config import NUMBER_LOSSES, TRAIN_SPLIT, TrainConfig
-from trainer.evaluation import inference, intervals, label_scores, metrics, number_scores
+from trainer.evaluation import inference, intervals, label_scores, metrics, number_scores, slices
 from trainer.evaluation.cautions import NAMED
 from trainer.evaluation.intervals import Interval
+from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
-from trainer.tasks import refusal
+from trainer.tasks import refusal, slice_table
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
 from trainer.tasks.task import Compared, Kept, Result, Task, fitted_rows
 
 HUBER = 1.0  # standard deviations: from this error on the loss is linear
 SMALLEST = 1e-12
+MOST_RESIDUALS = 3  # numbers whose residuals are in the table of slices
 MOST_CHARTS = 8  # numbers that have a chart
 MOST_POINTS = 2000  # of a chart
 MOST_NAMED = 4  # numbers of an image in a picture's text
@@ -267,11 +269,15 @@ def read_fit(path: Path, contract: Contract) -> NumberFit:
 
 @dataclasses.dataclass(frozen=True)
 class NumberResult(Result):
-    """Holds the predictions on a split, and derives all scores."""
+    """Holds the predictions on a split, and derives all scores.
+
+    metadata: the columns that travel along.
+    """
 
     split: str
     predictions: NumberPredictions
     fitted: NumberFit
+    metadata: Metadata = NO_METADATA
 
     @property
     def truth(self) -> np.ndarray:
@@ -338,6 +344,8 @@ class NumberResult(Result):
             result[name] = metrics.plain(value)
             result[f"{name}_interval"] = [metrics.plain(end) for end in self.intervals_of_all[name]]
         result["chosen_on"] = self.fitted.split or None
+        if self.metadata.columns:
+            result["by_slice"] = self.slices.to_dict()
         result["per_target"] = {
             name: {score: metrics.plain(self.of_targets[k][score]) for score in SCORES}
             | {f"{score}_interval": [metrics.plain(end) for end in self.intervals[k][score]] for score in SCORES}
@@ -384,7 +392,42 @@ class NumberResult(Result):
             f"All intervals are 95 % intervals of {intervals.resamples_of(self.records, 4 * len(self.names)):,} "
             "bootstrap resamples of the records."
         )
-        return Report(sentence, headlines, [self._table()], self._charts(), about)
+        parts = slice_table.table(self.slices, self._titles(), self._whole())
+        return Report(sentence, headlines, [self._table()], self._charts(), about, parts)
+
+    @functools.cached_property
+    def slices(self) -> Slices:
+        """Returns the errors of parts of the split.
+
+        MAE is that of one number, or the mean over several in standard deviations of train. The residual of a number is
+        the mean of answer - truth: above 0 the answers are too great.
+        """
+        errors = self.answers - self.truth
+        scale = np.array(self.fitted.std) if len(self.names) > 1 else np.ones(1)
+
+        names = ["mae", *(f"residual of {name}" for name in self.names)]
+
+        def score(positions: np.ndarray) -> dict[str, Score]:
+            own = errors[positions]
+            values = np.concatenate([(np.abs(own) / scale).mean(axis=1, keepdims=True), own], axis=1)
+            drawn = slices.resampled_means(values, len(names) * len(self.metadata.columns))
+            return {
+                name: Score(float(values[:, k].mean()), intervals.percentiles(drawn[:, k]))
+                for k, name in enumerate(names)
+            }
+
+        return slices.scored(self.metadata, score, self._whole(), greater=False)
+
+    def _whole(self) -> float:
+        """Returns the score that decides which slice is worse, of all records."""
+        return self.of_targets[0]["mae"] if len(self.names) == 1 else self.scores["mean_absolute_error"]
+
+    def _titles(self) -> dict[str, str]:
+        """Returns the headings of the scores of slices."""
+        if len(self.names) == 1:
+            return {"mae": "MAE", f"residual of {self.names[0]}": "residual"}
+        residuals = {f"residual of {name}": f"residual of {name}" for name in self.names[:MOST_RESIDUALS]}
+        return {"mae": "MAE / std of train", **residuals}
 
     def cautions(self) -> list[str]:
         if not self.records:
@@ -412,9 +455,12 @@ class NumberResult(Result):
     def to_csv(self) -> str:
         text = io.StringIO(newline="")
         writer = csv.writer(text)
-        writer.writerow(["key", *(before + name for name in self.names for before in (TRUE, ANSWER))])
-        for key, true, given in zip(self.keys, self.truth.tolist(), self.answers.tolist(), strict=True):
-            writer.writerow([key, *(format(x, ".8g") for pair in zip(true, given, strict=True) for x in pair)])
+        names = [before + name for name in self.names for before in (TRUE, ANSWER)]
+        writer.writerow(["key", *names, *self.metadata.features])
+        rows = zip(self.keys, self.truth.tolist(), self.answers.tolist(), self.metadata.rows(self.records), strict=True)
+        for key, true, given, others in rows:
+            cells = (format(x, ".8g") for pair in zip(true, given, strict=True) for x in pair)
+            writer.writerow([key, *cells, *others])
         return text.getvalue()
 
     def worst(self, most: int) -> list[Example]:

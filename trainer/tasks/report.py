@@ -85,7 +85,8 @@ class Example(NamedTuple):
 class Report:
     """Holds all that is shown of a split but its pictures.
 
-    sentence: what the page says first. about_intervals: a sentence about how the intervals were made.
+    sentence: what the page says first. about_intervals: a sentence about how the intervals were made. slices: scores of
+    parts of the split, if columns travel along.
     """
 
     sentence: str
@@ -93,6 +94,7 @@ class Report:
     tables: Sequence[Table]
     charts: Sequence[Chart]
     about_intervals: str
+    slices: Table | None = None
 
 
 def number(value: float) -> str:

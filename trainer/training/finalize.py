@@ -19,7 +19,7 @@ from pipelines.contract import Contract
 from pipelines.core.files import atomic
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig
-from trainer.evaluation import evaluate
+from trainer.evaluation import evaluate, read_metadata
 from trainer.models import pretrained
 from trainer.reporting import evaluation_files, plots, score_table, tensorboard
 from trainer.run_dir import Run
@@ -60,7 +60,10 @@ def write(
     calibration = _calibrate(config, seen, found)
     with run_dir.writing(run.calibration):
         atomic.write_text(run.calibration, calibration.to_json())
-    scores = {split: task.assess(split, p, calibration) for split, p in found.items()}
+    scores = {
+        split: read_metadata.beside(task.assess(split, p, calibration), config.data, config.slice_size)
+        for split, p in found.items()
+    }
     with run_dir.writing(run.plots):
         plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     with run_dir.writing(run.logs):

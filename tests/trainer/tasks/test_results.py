@@ -1,6 +1,7 @@
 """Results of labels and of numbers: what they derive, say and write."""
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -11,6 +12,8 @@ from scipy import special
 from pipelines.contract.task import Task
 from tests.support.datasets import make_contract
 from trainer.config import TrainerError
+from trainer.evaluation import label_scores
+from trainer.evaluation.slices import Column, Metadata
 from trainer.reporting import plots, score_table, tensorboard
 from trainer.tasks import multi_label, regression
 from trainer.tasks.multi_label import LabelFit, LabelPredictions, LabelResult, MultiLabel
@@ -171,3 +174,58 @@ def test_numbers_are_written_as_long_as_they_need():
 def test_a_smaller_error_and_a_greater_precision_are_better():
     assert Regression.kept.rank(0.1) > Regression.kept.rank(0.2)
     assert MultiLabel.kept.rank(0.2) > MultiLabel.kept.rank(0.1)
+
+
+def sites(records):
+    """Every second record is of site A; the others of B."""
+    return Metadata((Column("site", "string", np.array(["A", "B"] * (records // 2), object)),), 2)
+
+
+def test_labels_are_scored_by_slice():
+    found = dataclasses.replace(labels(), metadata=sites(4))
+    a, b = sorted(found.slices.rows, key=lambda row: row.value)
+    assert [row.records for row in (a, b)] == [2, 2]
+    assert (
+        a.scores["mean_average_precision"].value
+        == label_scores.scores(TRUTH[::2], P[::2], found.answers[::2], np.ones((1, 2)))["mean_average_precision"]
+    )
+    assert b.scores["micro_f1"].value == pytest.approx(2 * 1 / (2 + 2))  # one of two answers, of two labels
+    content = found.to_dict()["by_slice"]["slices"]
+    assert {row["value"] for row in content} == {"A", "B"}
+    json.dumps(content, allow_nan=False)
+    said = score_table.table(found)
+    assert "mean AP of all records is" in said
+    assert "site = A" in said
+    header, first, *_ = csv.reader(io.StringIO(found.to_csv()))
+    assert (header[-1], first[-1]) == ("metadata/site", "A")
+
+
+def test_numbers_have_errors_and_residuals_by_slice():
+    found = dataclasses.replace(numbers(), metadata=sites(4))  # errors: 10, 0, 10, 20
+    worst, best = found.slices.rows
+    assert (worst.value, best.value) == ("A", "B")  # both 10 on average: in the order of the values
+    assert [row.scores["mae"].value for row in (worst, best)] == [10.0, 10.0]
+    assert [row.scores["residual of age"].value for row in (worst, best)] == [10.0, 10.0]
+    low, high = best.scores["mae"].interval
+    assert (low, high) == (0.0, 20.0)
+    assert worst.scores["mae"].interval == (10.0, 10.0)
+    assert not worst.worse
+    other = dataclasses.replace(numbers(answers=(0.0, 20, 20, 60)), metadata=sites(4))
+    assert other.slices.rows[0].worse  # all errors of A are 10, and the mean of all is 5
+    assert other.slices.rows[0].scores["residual of age"].value == -10.0
+    report = found.report()
+    assert report.slices.columns == ("slice", "records", "MAE", "95 %", "residual", "95 %")
+    header, first, *_ = csv.reader(io.StringIO(found.to_csv()))
+    assert (header[-1], first[-1]) == ("metadata/site", "A")
+
+
+def test_several_numbers_are_ordered_by_errors_in_standard_deviations():
+    truth = np.array([[0.0, 0.0]] * 4, np.float32)
+    answers = np.array([[1.0, 0.0], [0.0, 30.0]] * 2, np.float32)  # in standard deviations
+    fitted = NumberFit(("x", "y"), (0.0, 0.0), (10.0, 0.1), (0.0, 0.0), "validation", 9)
+    found = NumberResult("test", NumberPredictions(("x", "y"), KEYS, truth, answers), fitted, sites(4))
+    first, second = found.slices.rows
+    assert (first.value, second.value) == ("B", "A")
+    assert first.scores["mae"].value == pytest.approx(15.0)
+    assert second.scores["residual of x"].value == pytest.approx(10.0)
+    assert found.report().slices.columns[2] == "MAE / std of train"
