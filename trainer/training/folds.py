@@ -70,7 +70,7 @@ def run(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict[s
         return train(config, saved)
     contract = contracts.load(config.data)
     _check(config, contract)
-    with run_dir.locked(config.output):
+    with run_dir.locked(config.output), _each_traced_once():
         whole = run_dir.check(config.output)
         about = resume.fingerprint(config, contract, 1)
         if not config.resume or not whole.config.is_file():
@@ -126,8 +126,7 @@ def _train_all(config: TrainConfig, contract: Contract, whole: Run, saved: Calla
         _log.info("\nfold %d of 0 to %d", number, total - 1)
         train(_of_fold(config, number), saved)
     networks = [build.load(_run_of(config, number).model) for number in range(total)]
-    with _each_traced_once():
-        judged = _judge(config, contract, networks)
+    judged = _judge(config, contract, networks)
     network, served = _final(config, contract, networks, judged, saved)
     judged = judged._replace(folds=dataclasses.replace(judged.folds, served=served))
     return _write(config, contract, whole, network, judged)
