@@ -133,7 +133,7 @@ CHANGES = [
         {"find_images": True},
         {"single_label": True},
         {"labels": "multi"}, {"labels": "multi", "label_separator": "|"}, {"labels": "multi", "label_columns": ("a",)},
-        {"target": ("age",)}, {"target": ("age", "x")},
+        {"target": ("age",)}, {"target": ("age", "x")}, {"keep": ("age",)}, {"keep": ("age", "x")},
     )),
     {"duplicates": "drop"}, {"channels": 1}, {"bands": (4, 3, 2)}, {"bands": (1,)},
     {"layout": "split"}, {"size": (128, 64)}, {"size": (64, 128)}, {"resize": "pad"}, {"filter": "bilinear"},
