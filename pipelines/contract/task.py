@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipelines.contract.json_fields import FieldError, Fields
@@ -59,6 +59,16 @@ class Task:
 
 
 ONE_CLASS = Task()
+
+
+def labels_text(labels: Iterable[str]) -> str:
+    """Returns the text of a set of labels, as ledgers have it.
+
+    >>> labels_text(["dog", "cat"]), labels_text([])
+    ('cat|dog', '|')
+    """
+    escaped = (label.replace("\\", "\\\\").replace("|", "\\|") for label in sorted(set(labels)))
+    return "|".join(escaped) or NO_LABEL
 
 
 def shown(kind: str, answer: str) -> str:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pipelines.contract.task import MULTI_LABEL, NO_LABEL
+from pipelines.contract.task import MULTI_LABEL, NO_LABEL, labels_text
 from pipelines.core.text import is_label
 from pipelines.tasks.kind import Answer, Edges, Kind
 
@@ -74,8 +74,7 @@ class MultiLabel(Kind):
 
 def text_of(labels: Iterable[str]) -> str:
     """Returns the text of a set of labels."""
-    escaped = (label.replace("\\", "\\\\").replace("|", "\\|") for label in sorted(set(labels)))
-    return "|".join(escaped) or NO_LABEL
+    return labels_text(labels)
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -5,6 +5,7 @@ COMMANDS = {
     "train": "train on a prepared dataset, evaluate, export",
     "evaluate": "score a trained model on a split",
     "compare": "compare runs on the same records, with paired statistical tests",
+    "label-check": "find the labels that predictions contradict most surely, as a page and a table to correct",
     "export": "write a trained model for serving: SavedModel, TFLite or ONNX",
     "predict": "predict the labels of image files",
     "bench": "measure whether training waits for its input, and recommend changes",

@@ -1,8 +1,8 @@
 """Parses the command line of `python -m trainer` and executes its command.
 
-The commands are train, evaluate, compare, export, predict, bench, doctor and ablate. Exit codes: 0 for success, 1 for
-failure, 2 for wrong usage, 130 for an interrupt. TensorFlow is imported inside the commands, so that `--help` answers
-at once.
+The commands are train, evaluate, compare, label-check, export, predict, bench, doctor and ablate. Exit codes: 0 for
+success, 1 for failure, 2 for wrong usage, 130 for an interrupt. TensorFlow is imported inside the commands, so that
+`--help` answers at once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import pipelines
 from pipelines import contract as contracts
 from pipelines.core.console import streams
 from pipelines.core.console.terminal import stderr_held
+from pipelines.core.elements import UNLABELLED
+from pipelines.core.errors import ConfigError
 from pipelines.options import command_line, config_fields
 from pipelines.options.config_fields import flag
 from trainer import recipe
@@ -64,7 +66,7 @@ def _main(argv: Sequence[str], program: str) -> int:
         arguments["program"] = users
     commands = {
         "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,
-        "bench": _bench, "doctor": _doctor, "ablate": _ablate,
+        "label-check": _label_check, "bench": _bench, "doctor": _doctor, "ablate": _ablate,
     }  # fmt: skip
     return guarded(command, lambda: commands[command](arguments))
 
@@ -173,6 +175,13 @@ def _export(arguments: dict[str, Any]) -> None:
 
 
 def _predict(arguments: dict[str, Any]) -> int:
+    if arguments["data"]:
+        return _answer_split(arguments)
+    if not arguments["files"] or arguments["table"] or arguments["split"]:
+        raise ConfigError(
+            "predict should have image files, or a dataset with --data DIR --split NAME --table FILE. --split and "
+            "--table are about a dataset."
+        )
     named = [field.name for field in config_fields.options(FileBounds) if field.name in arguments]
     bounds = command_line.made(FileBounds, {name: arguments[name] for name in named})
     with stderr_held():
@@ -186,6 +195,48 @@ def _predict(arguments: dict[str, Any]) -> int:
         if as_json or answer.probabilities is not None:
             print(predict.json_line(model, answer) if as_json else predict.text_line(model, answer))
     return FAILED if failed else 0
+
+
+def _answer_split(arguments: dict[str, Any]) -> int:
+    """Answers the records of a split into a table."""
+    if arguments["files"] or arguments["json"] or not arguments["table"]:
+        raise ConfigError("predict --data DIR should have --table FILE, and neither image files nor --json.")
+    data, split, path = arguments["data"], arguments["split"] or UNLABELLED, Path(arguments["table"])
+    contracts.load(data).split(split)
+    with stderr_held():
+        from pipelines.core.files import atomic
+        from trainer.serving import answer_table
+
+    found = answer_table.answer(arguments["model"], data, split)
+    atomic.write_text(path, answer_table.to_csv(found, data, split))
+    print(
+        f"{len(found.keys):,} answers of {split} are in {path}, the least sure first. Correct the column label, then: "
+        f"prepare --corrections {path} --like {data}"
+    )
+    return 0
+
+
+def _label_check(arguments: dict[str, Any]) -> None:
+    from trainer.evaluation import judged
+
+    found = judged.read(arguments["runs"], arguments["data"])
+    with stderr_held():
+        from pipelines.core.files import atomic
+        from trainer.reporting import label_page
+
+    doubts = found.doubts()
+    named = judged.doubts(found, doubts, arguments["most"])
+    print(label_page.text(found, doubts, named))
+    output = Path(arguments["output"] or arguments["runs"][0])
+    output.mkdir(parents=True, exist_ok=True)
+    title = f"Labels checked by {', '.join(Path(run).resolve().name for run in arguments['runs'][:3])}"
+    texts = {
+        "label-check.html": label_page.html(found, doubts, named, title),
+        "corrections.csv": label_page.to_csv(named),
+    }
+    for name, content in texts.items():
+        atomic.write_text(output / name, content)
+        print(f"written to {output / name}")
 
 
 def _bench(arguments: dict[str, Any]) -> None:
@@ -255,6 +306,22 @@ def _parser(program: str) -> argparse.ArgumentParser:
     compare.add_argument("--split", default="test", help="split whose predictions are compared (default: test)")
     compare.add_argument("--json", default="", metavar="FILE", help="JSON file to write the comparison to")
     compare.add_argument("--html", default="", metavar="FILE", help="HTML file to write the comparison to")
+    labels = _command(commands, "label-check")
+    labels.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="--output directory of a training run or of an evaluation: the records that it predicted are judged; "
+        "several runs may judge parts of the records",
+    )  # fmt: skip
+    labels.add_argument(
+        "--data", default="", metavar="DIR", help="directory of the prepared dataset (default: that of each run)"
+    )
+    labels.add_argument(
+        "--most", type=command_line.positive, default=200, metavar="N", help="most images to name (default: 200)"
+    )
+    labels.add_argument(
+        "--output", default="", metavar="DIR",
+        help="directory to write label-check.html and corrections.csv to (default: that of the first run)",
+    )  # fmt: skip
     export = _command(commands, "export")
     for command in (evaluate, export):
         command.add_argument(
@@ -296,10 +363,21 @@ def _parser(program: str) -> argparse.ArgumentParser:
     predict.add_argument(
         "--json", action="store_true", help="write one JSON object per line, with the probability of every label"
     )
+    predict.add_argument(
+        "--data",
+        default="",
+        metavar="DIR",
+        help="directory of a prepared dataset, to answer its records instead of files",
+    )
+    predict.add_argument("--split", default="", metavar="NAME", help="split of --data to answer (default: unlabelled)")
+    predict.add_argument(
+        "--table", default="", metavar="FILE",
+        help="CSV file to write the answers on --data to: a table to correct, which prepare --corrections takes back",
+    )  # fmt: skip
     command_line.add(predict, FileBounds)
     predict.add_argument(
         "files",
-        nargs="+",
+        nargs="*",
         metavar="FILE",
         help="image file or folder of image files; -: read the paths from standard input, one per line",
     )

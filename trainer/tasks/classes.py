@@ -27,7 +27,7 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import UNCALIBRATED, Calibration
 from trainer.evaluation.predictions import Predictions
 from trainer.models.outputs import probabilities_function
-from trainer.tasks.task import Kept, Task
+from trainer.tasks.task import Answered, Kept, Task
 
 SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
 
@@ -89,6 +89,12 @@ class Classes(Task):
 
     def assess(self, split: str, found: Predictions, fitted: Calibration) -> Assessment:
         return Assessment(split, found, fitted)
+
+    def answered(self, found: Predictions, fitted: Calibration) -> Answered:
+        given, ids = found.probabilities(fitted.temperature), found.answers()
+        texts = tuple(found.names[i] for i in ids.tolist())
+        sure = given[np.arange(len(ids)), ids]
+        return Answered(found.keys, texts, sure, found.names, given, "probability of ")
 
     def answers(
         self, network: keras.Model, contract: Contract, fitted: Calibration

@@ -24,7 +24,7 @@ from keras import ops
 from scipy import special
 
 from pipelines.contract import Contract
-from pipelines.contract.task import MULTI_LABEL
+from pipelines.contract.task import MULTI_LABEL, labels_text
 from pipelines.core.text import listed
 from trainer.config import LABEL_LOSSES, TRAIN_SPLIT, TrainConfig
 from trainer.evaluation import calibration, inference, intervals, label_scores, metrics, roc_pr, slices
@@ -35,7 +35,7 @@ from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
 from trainer.tasks import refusal, slice_table
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
-from trainer.tasks.task import Compared, Kept, Result, Task, fitted_rows
+from trainer.tasks.task import Answered, Compared, Kept, Result, Task, fitted_rows
 
 SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
 MOST_WEIGHT = 100.0  # of a record with the label: one that is rarer would decide every step that it is in
@@ -126,6 +126,16 @@ class MultiLabel(Task):
 
     def assess(self, split: str, found: LabelPredictions, fitted: LabelFit) -> LabelResult:
         return LabelResult(split, found, fitted)
+
+    def answered(self, found: LabelPredictions, fitted: LabelFit) -> Answered:
+        """Returns the answers as texts; the label that is the least sure counts."""
+        result = LabelResult("", found, fitted)
+        texts = tuple(
+            labels_text(name for name, has in zip(found.names, row, strict=True) if has)
+            for row in result.answers.tolist()
+        )
+        sure = np.where(result.answers, result.probabilities, 1 - result.probabilities).min(axis=1, initial=1.0)
+        return Answered(found.keys, texts, sure, found.names, result.probabilities, PROBABILITY)
 
     def answers(self, network: keras.Model, contract: Contract, fitted: LabelFit) -> Callable[[tf.Tensor], tf.Tensor]:
         del contract

@@ -35,7 +35,7 @@ from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
 from trainer.tasks import refusal, slice_table
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
-from trainer.tasks.task import Compared, Kept, Result, Task, fitted_rows
+from trainer.tasks.task import Answered, Compared, Kept, Result, Task, fitted_rows
 
 HUBER = 1.0  # standard deviations: from this error on the loss is linear
 SMALLEST = 1e-12
@@ -113,6 +113,12 @@ class Regression(Task):
 
     def assess(self, split: str, found: NumberPredictions, fitted: NumberFit) -> NumberResult:
         return NumberResult(split, found, fitted)
+
+    def answered(self, found: NumberPredictions, fitted: NumberFit) -> Answered:
+        """Returns the answers as texts; numbers have no confidence."""
+        values = NumberResult("", found, fitted).answers
+        texts = tuple(",".join(format(value, ".6g") for value in row) for row in values.tolist())
+        return Answered(found.keys, texts, np.full(len(texts), np.nan), found.names, values, ANSWER)
 
     def answers(self, network: keras.Model, contract: Contract, fitted: NumberFit) -> Callable[[tf.Tensor], tf.Tensor]:
         del contract

@@ -158,6 +158,22 @@ def fitted_rows(path: Path, section: str, names: Sequence[str], fields: Sequence
         ) from e
 
 
+class Answered(NamedTuple):
+    """Holds the answers to N records as a person reads and corrects them.
+
+    keys: of the records. texts: the answers, as ledgers have them. confidences: how sure each is, float64 (N,), from 0
+    to 1; NaN if the kind has none. names, values: a number for each class, label or target, float64 (N, K). before:
+    what the columns of these are called, before their name.
+    """
+
+    keys: tuple[str, ...]
+    texts: tuple[str, ...]
+    confidences: np.ndarray
+    names: tuple[str, ...]
+    values: np.ndarray
+    before: str
+
+
 class Compared(NamedTuple):
     """Holds the answers of a run, as read from predictions-SPLIT.csv.
 
@@ -310,6 +326,10 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def assess(self, split: str, found: Any, fitted: Any) -> Any:
         """Returns the result on a split: an `Assessment` of classes, or a `Result`."""
+
+    @abc.abstractmethod
+    def answered(self, found: Any, fitted: Any) -> Answered:
+        """Returns the answers as texts, from the result of `predict`."""
 
     def scored(self, model: Trained, data: str, split: str, batch_size: int) -> Any:
         """Returns the result of a finished run on a split."""

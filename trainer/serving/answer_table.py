@@ -1,0 +1,64 @@
+"""Answers the records of a split as a table that people correct.
+
+`prepare --corrections` of the next version takes the table back. The network answers the records themselves, so no
+image is read and decoded again.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+
+from pipelines import contract as contracts
+from trainer import run_dir
+from trainer.config import DEFAULT_VERIFY, TRAIN_SPLIT
+from trainer.data import integrity, origins
+from trainer.models import alignment, build
+from trainer.tasks import kinds
+from trainer.tasks.task import Answered
+
+BATCH = 64
+MOST_NAMES = 100  # classes; each has a column
+
+
+def answer(model_directory: str, data: str, split: str) -> Answered:
+    """Returns the answers of a finished run to every record of a split.
+
+    Raises:
+      TrainerError: there is no model, or its contract and the dataset's disagree.
+      ContractError: the dataset is missing or unusable, or has no such split.
+    """
+    run = run_dir.finished(model_directory)
+    trained, contract = contracts.load(run.directory), contracts.load(data)
+    contract.split(split)
+    alignment.check_contracts(trained, contract)
+    integrity.check(contract, os.fspath(data), [split], DEFAULT_VERIFY)
+    network = build.load(run.model)
+    alignment.check_model(network, contract)
+    task = kinds.of(contract)
+    return task.answered(task.predict(network, data, split, BATCH), task.read_fitted(run.directory, trained))
+
+
+def to_csv(found: Answered, data: str, split: str) -> str:
+    """Renders answers as CSV, the least sure first: they are worth a look most.
+
+    The columns are the path, the label to correct, the answer, its confidence, the key of the record, and a number for
+    each class or label. Images without a label also have a split, which is train: a model's own answers should not
+    judge it.
+    """
+    paths = origins.paths(data, split)
+    is_unlabelled = split not in contracts.load(data).splits
+    names = found.names if len(found.names) <= MOST_NAMES else ()
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["path", "label", *(["split"] if is_unlabelled else []), "answer", "confidence", "key",
+                     *(f"{found.before}{name}" for name in names)])  # fmt: skip
+    rows = zip(found.keys, found.texts, found.confidences.tolist(), found.values.tolist(), strict=True)
+    for key, said, confidence, values in sorted(rows, key=lambda row: (row[2], paths.get(row[0], ""))):
+        sure = "" if math.isnan(confidence) else format(confidence, ".6g")
+        stated = [TRAIN_SPLIT] if is_unlabelled else []
+        numbers = [format(value, ".6g") for value in values] if names else []
+        writer.writerow([paths.get(key, ""), said, *stated, said, sure, key, *numbers])
+    return text.getvalue()
