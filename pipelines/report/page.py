@@ -96,7 +96,7 @@ def sentence(contract: Contract, summary: Summary) -> str:
     height, width = contract.image_shape[:2]
     counts = [summary.of_split(split) for split in summary.classes]
     originals = sum(c.stored - c.copies for c in counts)
-    copies = summary.written - originals
+    copies = sum(c.copies for c in counts)
     low, high = (text.short(end) for end in contract.value_range)
     verb = "balances" if copies == 1 else "balance"
     kind = copy_kind(contract)
