@@ -3,6 +3,7 @@
 # Command -> its text in `--help`. It is defined here, because `shardmill --help` prints it without loading the program.
 COMMANDS = {
     "train": "train on a prepared dataset, evaluate, export",
+    "lr": "find a learning rate: train for some steps with a rising rate",
     "evaluate": "score a trained model on a split",
     "compare": "compare runs on the same records, with paired statistical tests",
     "label-check": "find the labels that predictions contradict most surely, as a page and a table to correct",

@@ -1,6 +1,6 @@
 """Parses the command line of `python -m trainer` and executes its command.
 
-The commands are train, evaluate, compare, label-check, export, predict, bench, doctor and ablate. Exit codes: 0 for
+The commands are train, lr, evaluate, compare, label-check, export, predict, bench, doctor and ablate. Exit codes: 0 for
 success, 1 for failure, 2 for wrong usage, 130 for an interrupt. TensorFlow is imported inside the commands, so that
 `--help` answers at once.
 """
@@ -40,6 +40,7 @@ from trainer.config import (
 )
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.serving.predict_config import FileBounds
+from trainer.training.rate_range import RateRange
 
 PROGRAM = "python -m trainer"
 
@@ -65,8 +66,8 @@ def _main(argv: Sequence[str], program: str) -> int:
     if command == "doctor":
         arguments["program"] = users
     commands = {
-        "train": _train, "evaluate": _evaluate, "compare": _compare, "export": _export, "predict": _predict,
-        "label-check": _label_check, "bench": _bench, "doctor": _doctor, "ablate": _ablate,
+        "train": _train, "lr": _lr, "evaluate": _evaluate, "compare": _compare, "label-check": _label_check,
+        "export": _export, "predict": _predict, "bench": _bench, "doctor": _doctor, "ablate": _ablate,
     }  # fmt: skip
     return guarded(command, lambda: commands[command](arguments))
 
@@ -98,6 +99,21 @@ def _train(arguments: dict[str, Any]) -> None:
         from trainer.training import folds
 
     folds.run(config)
+
+
+def _lr(arguments: dict[str, Any]) -> None:
+    ranges = {field.name for field in config_fields.options(RateRange)}
+    tested = command_line.made(RateRange, {name: arguments.pop(name) for name in list(arguments) if name in ranges})
+    name = arguments.pop("recipe")
+    config = command_line.made(TrainConfig, recipe.filled(command_line.values(TrainConfig, arguments), name))
+    contracts.load(config.data)
+    with stderr_held():
+        from trainer.training import rate_test
+
+    found = rate_test.run(config, tested)
+    print(rate_test.text(found))
+    for path in rate_test.write(config.output, config, found):
+        print(f"written to {path}")
 
 
 def _evaluate(arguments: dict[str, Any]) -> None:
@@ -294,6 +310,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     train = _command(commands, "train")
     recipe.add(train)
     command_line.add_with_file(train, TrainConfig, "such as config.yaml of an earlier run")
+    rates = _command(commands, "lr")
+    recipe.add(rates)
+    command_line.add(rates, RateRange)
+    command_line.add_with_file(rates, TrainConfig, "such as config.yaml of a run")
     measure = _command(commands, "bench")
     command_line.add(measure, bench.BenchConfig)
     examine = _command(commands, "doctor")

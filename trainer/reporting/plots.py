@@ -68,6 +68,30 @@ def curves(history: Mapping[str, Sequence[float]], best: int) -> Figure:
     return figure
 
 
+def rate_test(
+    path: Path, rates: np.ndarray, losses: np.ndarray, smoothed: np.ndarray, suggestion: float | None
+) -> None:
+    """Draws the losses of a range test of learning rates into a PNG file.
+
+    Args:
+      rates: float64 (N,). losses, smoothed: float64 (N,), of the steps with these rates.
+      suggestion: the rate that a line marks; None for no line.
+    """
+    figure = Figure(figsize=(7, 4.3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color=GRAY, linewidth=0.8, label="of the batch")
+    axes.plot(rates, smoothed, color=BLUE, linewidth=1.6, label="smoothed")
+    if suggestion is not None:
+        axes.axvline(suggestion, color=ORANGE, linestyle="--", linewidth=1, label=f"suggestion: {suggestion:g}")
+    low, high = float(smoothed.min()), float(max(smoothed[0], smoothed.max()))
+    axes.set(
+        xscale="log", xlabel="learning rate", ylabel="loss", ylim=(low - 0.1 * (high - low), high + 0.3 * (high - low))
+    )
+    axes.legend(frameon=False)
+    _plain_axes(axes)
+    _save(figure, path)
+
+
 def of_charts(charts: Sequence[Chart], split: str) -> Figure:
     """Plots the charts of a report, at most three in a row."""
     columns = min(3, len(charts))

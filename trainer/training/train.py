@@ -78,7 +78,7 @@ def _train(
 ) -> dict[str, Any]:
     worker, of = cluster.workers(used)
     seen = contract if config.fold == NO_FOLD else parts.view(contract, config.data, config.fold)
-    warnings = _checked(config, contract, seen)
+    warnings = checked(config, contract, seen)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about)
@@ -107,7 +107,7 @@ def _train(
     return result
 
 
-def _checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str]:
+def checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str]:
     """Checks the options against the dataset, and the shards; returns warnings.
 
     Args:

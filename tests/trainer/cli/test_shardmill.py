@@ -39,7 +39,7 @@ def test_help_lists_every_command_of_both_programs_in_a_line_each():
     assert listed == commands_of(options.build_parser()) | commands_of(training._parser("p"))
     assert set(listed) == {
         "look", "prepare", "inspect", "verify", "sample", "worker-pool",
-        "train", "evaluate", "compare", "label-check", "export", "predict", "bench", "doctor", "ablate",
+        "train", "lr", "evaluate", "compare", "label-check", "export", "predict", "bench", "doctor", "ablate",
     }  # fmt: skip
     assert shown.stdout.index("python -m pipelines") < shown.stdout.index("  prepare ") < shown.stdout.index("  train ")
 
