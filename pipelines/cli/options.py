@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 
 import pipelines
-from pipelines.cli import COMMANDS
+from pipelines.cli import COMMANDS, for_network
 from pipelines.config import READING, PrepareConfig
 from pipelines.options import command_line, config_fields
 from pipelines.options.command_line import Parser
@@ -102,6 +102,7 @@ def _add_prepare(commands: argparse._SubParsersAction[Parser]) -> None:
     )
     p.keeps_unknown = True
     command_line.add_with_file(p, PrepareConfig, "without --runner and Beam's options")
+    p.add_argument("--for", dest="network", default="", metavar="NETWORK", help=for_network.HELP)
     p.add_argument("--runner", default="DirectRunner",
         help="the Beam runner: DirectRunner (in this process), FlinkRunner, SparkRunner, PrismRunner, DataflowRunner "
         "or another of Beam's; see docs/engines (default: DirectRunner)")  # fmt: skip
@@ -116,6 +117,7 @@ def prepare_config(args: argparse.Namespace) -> PrepareConfig:
     """
     known = {f.name for f in config_fields.options(PrepareConfig)} | {"config"}
     given = command_line.values(PrepareConfig, {name: v for name, v in vars(args).items() if name in known})
+    given = for_network.filled(given, getattr(args, "network", ""))
     if given.get("like"):
         from pipelines.dataset import like  # it reads the dataset: seldom needed
 
