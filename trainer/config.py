@@ -51,6 +51,11 @@ VERIFY_HELP = (
     "fast: sizes, and digests only of files that changed since the last comparison (by size, time and inode); "
     "off: sizes only"
 )
+TTA_NONE, TTA_FLIP, TTA_CROPS = TTA = ("none", "flip", "crops")
+TTA_HELP = (
+    "views of each image whose answers are averaged; flip: the image and its mirror image; crops: centre and corners "
+    "of the image, and their mirror images, for a model of --train-size"
+)
 MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both x and y may be 0 in float32
 EXPORT_FORMATS = ("savedmodel", "tflite", "onnx")
 EXPORT_HELP = (

@@ -33,6 +33,10 @@ from trainer.config import (
     EXPORT_HELP,
     SLICE_HELP,
     SLICE_SIZE,
+    TTA,
+    TTA_FLIP,
+    TTA_HELP,
+    TTA_NONE,
     VERIFY,
     VERIFY_HELP,
     TrainConfig,
@@ -128,9 +132,11 @@ def _evaluate(arguments: dict[str, Any]) -> None:
 
     result = evaluate.evaluate(
         arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"],
-        kinds.of(contract).scored,
+        kinds.of(contract).scored, arguments["tta"],
     )  # fmt: skip
     result = read_metadata.beside(result, arguments["data"], arguments["slice_size"])
+    if arguments["tta"] != TTA_NONE and contract.task.targets:
+        print(f"note: --tta {arguments['tta']} mirrors images: leave it out if a number depends on the side.")
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
     if arguments["output"]:
         for path in evaluation_files.write(arguments["output"], arguments["model"], arguments["data"], result):
@@ -204,6 +210,8 @@ def _predict(arguments: dict[str, Any]) -> int:
         from trainer.serving import predict
 
     model, as_json, failed = predict.load(arguments["model"]), arguments["json"], False
+    if arguments["tta"] == TTA_FLIP:
+        model = predict.mirrored_too(model)
     for answer in predict.predict(model, arguments["files"], bounds):
         if answer.probabilities is None:
             failed = True
@@ -217,6 +225,8 @@ def _answer_split(arguments: dict[str, Any]) -> int:
     """Answers the records of a split into a table."""
     if arguments["files"] or arguments["json"] or not arguments["table"]:
         raise ConfigError("predict --data DIR should have --table FILE, and neither image files nor --json.")
+    if arguments["tta"] != TTA_NONE:
+        raise ConfigError(f"--tta {arguments['tta']} answers image files, and not the records of --data. Leave it out.")
     data, split, path = arguments["data"], arguments["split"] or UNLABELLED, Path(arguments["table"])
     contracts.load(data).split(split)
     with stderr_held():
@@ -356,6 +366,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         metavar="N",
         help="number of images per step (default: 64)",
     )
+    evaluate.add_argument("--tta", choices=TTA, default=TTA_NONE, help=f"{TTA_HELP} (default: none)")
     evaluate.add_argument("--verify", choices=VERIFY, default=DEFAULT_VERIFY, help=f"{VERIFY_HELP} (default: fast)")
     evaluate.add_argument(
         "--slice-size", type=command_line.positive, default=SLICE_SIZE, metavar="N",
@@ -393,6 +404,10 @@ def _parser(program: str) -> argparse.ArgumentParser:
     predict.add_argument(
         "--table", default="", metavar="FILE",
         help="CSV file to write the answers on --data to: a table to correct, which prepare --corrections takes back",
+    )  # fmt: skip
+    predict.add_argument(
+        "--tta", choices=(TTA_NONE, TTA_FLIP), default=TTA_NONE,
+        help="views of each image whose answers are averaged; flip: the image and its mirror image (default: none)",
     )  # fmt: skip
     command_line.add(predict, FileBounds)
     predict.add_argument(

@@ -11,17 +11,19 @@ import keras
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from trainer import run_dir
-from trainer.config import DEFAULT_VERIFY, TrainerError
+from trainer.config import DEFAULT_VERIFY, TTA_NONE, TrainerError
 from trainer.data import integrity, parts
 from trainer.data.fold_names import is_out_of_fold
 from trainer.evaluation import calibration, inference, threshold
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.calibration import Calibration, Threshold
 from trainer.evaluation.predictions import Predictions
-from trainer.models import alignment, build
+from trainer.models import alignment, build, several_views
 
 EVALUATION_BATCH = 64
+ACTIVATIONS = {CLASSES: "softmax", MULTI_LABEL: "sigmoid", REGRESSION: ""}  # in which networks may end
 
 
 class Trained(NamedTuple):
@@ -45,12 +47,14 @@ def evaluate(
     batch_size: int = EVALUATION_BATCH,
     verify: str = DEFAULT_VERIFY,
     scored: Callable[[Trained, str, str, int], Any] = of_classes,
+    tta: str = TTA_NONE,
 ) -> Any:
     """Scores a finished run on a split of a dataset that was prepared the same way.
 
     Args:
       verify: how to check the digests of the shards: see `integrity.check`.
       scored: scores the model on a split of `data`, in batches; `trainer.tasks` has those of other tasks.
+      tta: views of each image whose answers are averaged, one of `config.TTA`.
 
     Returns:
       What `scored` returns.
@@ -75,6 +79,7 @@ def evaluate(
     integrity.check(contract, os.fspath(data), [parts.stored_split(split)], verify)
     network = build.load(run.model)
     alignment.check_model(network, contract)
+    network = several_views.averaged(network, tta, ACTIVATIONS[contract.task.kind])
     return scored(Trained(network, trained, run.directory), os.fspath(data), split, batch_size)
 
 

@@ -1,0 +1,109 @@
+"""Answers averaged over mirror images and crops, for evaluation and predict."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from tests.support import tasks
+from tests.support.datasets import make_contract, picture, write_dataset
+from trainer.cli.main import main
+from trainer.config import TrainConfig, TrainerError
+from trainer.models import outputs, several_views, view
+from trainer.serving import predict
+from trainer.training.train import train
+
+IMAGES = np.random.default_rng(0).normal(size=(3, 12, 10, 3)).astype(np.float32)
+
+
+def network(activation=None, shape=(12, 10, 3), units=2):
+    inputs = keras.Input(shape)
+    return keras.Model(inputs, layers.Dense(units, activation=activation)(layers.Flatten()(inputs)))
+
+
+def probabilities(model, images, activation):
+    logits = outputs.logits_function(model, activation)(tf.constant(images))
+    return (tf.nn.softmax(logits) if activation == "softmax" else tf.sigmoid(logits)).numpy()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("ends", [None, "same"])
+def test_probabilities_of_both_sides_are_averaged(activation, ends):
+    model = network(activation if ends else None)
+    both = several_views.averaged(model, "flip", activation)
+    expected = (probabilities(model, IMAGES, activation) + probabilities(model, IMAGES[:, :, ::-1], activation)) / 2
+    np.testing.assert_allclose(probabilities(both, IMAGES, activation), expected, atol=1e-5)
+    np.testing.assert_allclose(both(IMAGES), both(IMAGES[:, :, ::-1].copy()), atol=1e-5)
+
+
+def test_numbers_are_averaged():
+    model = network(units=1)
+    both = several_views.averaged(model, "flip", "")
+    np.testing.assert_allclose(both(IMAGES), (model(IMAGES) + model(IMAGES[:, :, ::-1])) / 2, atol=1e-5)
+    assert several_views.averaged(model, "none", "") is model
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_ten_crops_by_hand(size):
+    """The stored image of 12x10 is resized to 11x9 for a view of 8, and is as it is for one of 9."""
+    inner = network(shape=(size, size, 3))
+    model = view.viewed(inner, make_contract(image_shape=(12, 10, 3)))
+    ten = several_views.averaged(model, "crops", "softmax")
+    resized = tf.image.resize(IMAGES, view.resized_shape(12, 10, size), antialias=True).numpy()
+    tall, wide = (side - size for side in resized.shape[1:3])
+    found = []
+    for top, left in [(tall // 2, wide // 2), (0, 0), (0, wide), (tall, 0), (tall, wide)]:
+        crop = resized[:, top : top + size, left : left + size]
+        found += [probabilities(inner, part, "softmax") for part in (crop, crop[:, :, ::-1])]
+    np.testing.assert_allclose(probabilities(ten, IMAGES, "softmax"), np.mean(found, axis=0), atol=1e-5)
+
+
+def test_crops_of_a_network_that_sees_all_are_refused():
+    with pytest.raises(TrainerError, match="--tta crops is for models that see a part of each image"):
+        several_views.averaged(network(), "crops", "softmax")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tta")
+    write_dataset(folder / "data", encoding="uint8", shape=(12, 10, 3))
+    options = {"epochs": 1, "batch_size": 8, "train_size": 8}
+    train(TrainConfig(str(folder / "data"), str(folder / "run"), **options))
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tta", ["flip", "crops"])
+def test_evaluate_takes_it(run, tta):
+    out = run / f"{tta}.json"
+    arguments = ["evaluate", "--model", str(run / "run"), "--data", str(run / "data"), "--output", str(out)]
+    assert main([*arguments, "--tta", tta]) == 0
+    found = json.loads(out.read_text())["splits"]["test"]
+    single = json.loads((run / "run" / "metrics.json").read_text())["splits"]["test"]
+    assert found["records"] == single["records"]
+    assert found["loss"] != single["loss"]
+
+
+@pytest.mark.slow
+def test_predict_answers_the_mean_of_both_sides(run, tmp_path):
+    model = predict.load(str(run / "run"))
+    pixels = picture(3, 1, (12, 10, 3))
+    one, other = (tf.io.encode_png(p).numpy() for p in (pixels, pixels[:, ::-1]))
+    single = model.serve([one, other])
+    np.testing.assert_allclose(predict.mirrored_too(model).serve([one]), single.mean(axis=0, keepdims=True), atol=1e-6)
+    assert not np.allclose(single[0], single[1], atol=1e-4)
+    (tmp_path / "a.png").write_bytes(one)
+    assert main(["predict", "--model", str(run / "run"), "--tta", "flip", str(tmp_path / "a.png")]) == 0
+
+
+@pytest.mark.slow
+def test_a_mirrored_number_is_told_of(tmp_path, capsys):
+    tasks.write(tmp_path / "data", "regression")
+    train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=1, batch_size=8, flip=False))
+    capsys.readouterr()
+    arguments = ["evaluate", "--model", str(tmp_path / "run"), "--data", str(tmp_path / "data"), "--tta", "flip"]
+    assert main(arguments) == 0
+    assert "leave it out if a number depends on the side" in capsys.readouterr().out
