@@ -94,11 +94,11 @@ def test_the_command_writes_a_table_a_plot_and_a_suggestion(data, tmp_path, caps
 
 @pytest.mark.slow
 def test_a_loss_that_explodes_ends_the_test(data, tmp_path):
-    config = TrainConfig(str(data), str(tmp_path / "o"), batch_size=8, optimizer="sgd", momentum=0.99)
-    found = rate_test.run(config, RateRange(1e-3, 100, 200))
-    assert len(found.rates) < 200
+    config = TrainConfig(str(data), str(tmp_path / "o"), batch_size=8, mixup=0.4)  # whose loss is never near 0
+    found = rate_test.run(config, RateRange(1e-3, 100, 80))
+    assert len(found.rates) < 80
     assert "times the least one" in found.ended or "no finite number" in found.ended
-    again = rate_test.run(config, RateRange(1e-3, 100, 200))
+    again = rate_test.run(config, RateRange(1e-3, 100, 80))
     np.testing.assert_array_equal(again.losses, found.losses)
 
 
