@@ -147,6 +147,10 @@ def test_what_predict_needs_for_a_table_is_said(run, tmp_path, capsys):
         (["--table", "x.csv", "photo.jpg"], "are about a dataset"),
         (["--data", str(data)], "predict --data DIR should have --table FILE"),
         (["--data", str(data), "--table", "x.csv", "photo.jpg"], "neither image files nor --json"),
+        (
+            ["--data", str(data), "--table", "x.csv", "--tta", "flip"],
+            "--tta flip answers image files, and not the records",
+        ),
     ):
         assert main([*model, *argv]) == 2
         assert why in capsys.readouterr().err
