@@ -26,7 +26,7 @@ LISTED = "listed"  # the file that notes the number of inputs
 VALUE_RANGE = "value_range.json"  # of deep pixels, if it is found from the images
 AFFINE = "affine.json"  # (scale, offset), as in the transform graph
 TARGETS = "targets.json"  # mean and deviation of the numbers that are to be predicted, as in the transform graph
-REPLACED = "replaced.json"  # contracts of datasets whose files publishing removes or moves: see job/withdraw.py
+REPLACED = "replaced.json"  # contracts of datasets whose files publishing removes or moves: see job/results/withdraw.py
 STAGED = "written"  # the directory with an empty file for each train shard that this run has staged
 # A rerun must not find these files, since their number differs from run to run.
 _NOT_KEPT = (

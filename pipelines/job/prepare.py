@@ -28,8 +28,9 @@ from pipelines.images import file_reader
 from pipelines.images.source_policy import DATA, stated
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import accounting, fold_file, pipeline, publish, worker_versions
+from pipelines.job import pipeline, worker_versions
 from pipelines.job.analysis import Analysis
+from pipelines.job.results import accounting, fold_file, publish
 from pipelines.options import config_fields
 from pipelines.plan import plan as plans
 from pipelines.records import shard_writer

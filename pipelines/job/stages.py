@@ -30,7 +30,8 @@ from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import accounting, counters, units, worker_versions
+from pipelines.job import counters, units, worker_versions
+from pipelines.job.results import accounting
 from pipelines.plan import balance, plan, rank_histogram
 from pipelines.records import shard_writer
 from pipelines.records.record_spec import RecordSpec

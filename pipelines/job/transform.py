@@ -25,7 +25,8 @@ from pipelines.images import histogram
 from pipelines.images.files import formats
 from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
-from pipelines.job import accounting, target_sums
+from pipelines.job import target_sums
+from pipelines.job.results import accounting
 from pipelines.plan.plan import shard_names
 from pipelines.records import shard_writer
 from pipelines.records.record_spec import RecordSpec

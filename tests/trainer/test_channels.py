@@ -24,7 +24,8 @@ from trainer.models import alignment, build, pretrained
 from trainer.models.alignment import AlignmentError
 from trainer.serving import export, export_check, predict
 from trainer.serving.predict_config import FileBounds
-from trainer.training import augmentation, train
+from trainer.training import train
+from trainer.training.augment import augmentation
 
 GRAY = (8, 8, 1)
 

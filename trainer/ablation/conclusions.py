@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from trainer.ablation.scoring import METRICS
-from trainer.evaluation import intervals
+from trainer.evaluation.scores import intervals
 
 CHIEF, RARE = "balanced_accuracy", "rare_recall"
 RULE = (

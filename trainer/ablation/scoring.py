@@ -78,7 +78,7 @@ def _weighted(
 ) -> dict[str, np.ndarray]:
     """Computes each of METRICS, float (R,), with record weights (R, N).
 
-    A record counts `weights` times. The metrics are defined as in `evaluation/metrics`.
+    A record counts `weights` times. The metrics are defined as in `evaluation/scores/metrics`.
     """
     true, given = (np.eye(classes, dtype=np.float32)[ids] for ids in (truth, answers))  # (N, C)
     support, times, right = (weights.astype(np.float64) @ m for m in (true, given, true * given))  # (R, C)

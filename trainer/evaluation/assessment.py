@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from trainer.evaluation import calibration, intervals, metrics, roc_pr, slices
-from trainer.evaluation.calibration import Bin, Calibration
-from trainer.evaluation.intervals import Interval
-from trainer.evaluation.metrics import Scores
+from trainer.evaluation import slices
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scores import calibration, intervals, metrics, roc_pr
+from trainer.evaluation.scores.calibration import Bin, Calibration
+from trainer.evaluation.scores.intervals import Interval
+from trainer.evaluation.scores.metrics import Scores
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 
 

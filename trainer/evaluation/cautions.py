@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pipelines.core.text import listed
-from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
+from trainer.evaluation.scores import metrics
 
 NAMED = 12  # classes that a sentence names
 FEW = 10  # records of a class; with fewer records its recall is very uncertain

@@ -14,9 +14,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from trainer.config import TrainerError
-from trainer.evaluation import intervals, paired_tests, run_predictions
-from trainer.evaluation.intervals import Interval
+from trainer.evaluation import run_predictions
 from trainer.evaluation.run_predictions import Answers
+from trainer.evaluation.scores import intervals, paired_tests
+from trainer.evaluation.scores.intervals import Interval
 
 
 @dataclasses.dataclass(frozen=True)

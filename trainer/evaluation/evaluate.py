@@ -16,10 +16,11 @@ from trainer import run_dir
 from trainer.config import DEFAULT_VERIFY, TTA_NONE, TrainerError
 from trainer.data import integrity, parts
 from trainer.data.fold_names import is_out_of_fold
-from trainer.evaluation import calibration, inference, threshold
+from trainer.evaluation import inference
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.calibration import Calibration, Threshold
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scores import calibration, threshold
+from trainer.evaluation.scores.calibration import Calibration, Threshold
 from trainer.models import alignment, build, several_views
 
 EVALUATION_BATCH = 64

@@ -8,7 +8,7 @@ import io
 
 import numpy as np
 
-from trainer.evaluation import calibration
+from trainer.evaluation.scores import calibration
 from trainer.evaluation.slices import NO_METADATA, Metadata
 
 COLUMNS = ("key", "label", "predicted", "probability")

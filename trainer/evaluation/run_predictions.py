@@ -18,7 +18,7 @@ from pipelines.options import config_fields, config_file
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data.fold_names import is_out_of_fold
-from trainer.evaluation import metrics
+from trainer.evaluation.scores import metrics
 
 NAMED = 3  # records in a message
 UNLIKE = ("seed", "output")  # options that do not make another setting

@@ -15,8 +15,8 @@ import numpy as np
 
 from pipelines.contract.metadata import FLOAT, INTEGER, MISSING_INTEGER, TEXT, MetadataColumn
 from trainer.config import SLICE_SIZE
-from trainer.evaluation import intervals, metrics
-from trainer.evaluation.intervals import Interval
+from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores.intervals import Interval
 
 MOST_VALUES = 50  # different texts of a column; with more there are no slices of it
 FEW_NUMBERS = 5  # different numbers; so few are a slice each

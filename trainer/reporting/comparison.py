@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.evaluation import intervals, metrics
 from trainer.evaluation.compare import Comparison, Difference, Setting, Spread, spread
-from trainer.evaluation.intervals import Interval
 from trainer.evaluation.run_predictions import Answers
+from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores.intervals import Interval
 from trainer.reporting import page
 from trainer.reporting.text_columns import columns
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipelines.core.text import plural
-from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.out_of_fold import Folds
+from trainer.evaluation.scores import metrics
 from trainer.tasks.report import Cell, Table
 from trainer.tasks.task import Result
 

@@ -16,10 +16,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pipelines.core import html_page
-from trainer.evaluation import calibration, intervals, metrics
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
-from trainer.evaluation.threshold import PLAIN
+from trainer.evaluation.scores import calibration, intervals, metrics
+from trainer.evaluation.scores.threshold import PLAIN
 from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
 from trainer.tasks import slice_table

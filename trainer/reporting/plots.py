@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from trainer.evaluation import calibration, metrics
 from trainer.evaluation.assessment import Assessment
+from trainer.evaluation.scores import calibration, metrics
 from trainer.tasks.report import Chart, number
 from trainer.tasks.task import Result
 

@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 
-from trainer.evaluation import intervals, metrics
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
-from trainer.evaluation.intervals import Interval
-from trainer.evaluation.threshold import PLAIN
+from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores.intervals import Interval
+from trainer.evaluation.scores.threshold import PLAIN
 from trainer.tasks import slice_table
 from trainer.tasks.report import Table, number, reach, text
 from trainer.tasks.task import Result

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.calibration import Bin
-from trainer.evaluation.roc_pr import Curves
+from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores.calibration import Bin
+from trainer.evaluation.scores.roc_pr import Curves
 
 NEAR = 0.4  # units of the box; a point that is nearer than this to the last kept point is left out
 STEPS = 100  # thresholds of a chart

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from trainer.evaluation import metrics
+from trainer.evaluation.scores import metrics
 from trainer.reporting.text_columns import columns
 from trainer.tasks.compare import Comparison
 from trainer.tasks.report import number, reach

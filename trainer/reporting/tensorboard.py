@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
+from trainer.evaluation.scores import metrics
 from trainer.tasks.task import Result
 
 

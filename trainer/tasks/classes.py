@@ -22,10 +22,11 @@ from pipelines.contract.task import CLASSES
 from pipelines.core.text import listed
 from trainer.config import CLASS_LOSSES, TRAIN_SPLIT, TrainConfig
 from trainer.data import class_sampling
-from trainer.evaluation import calibration, evaluate, inference
+from trainer.evaluation import evaluate, inference
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.calibration import UNCALIBRATED, Calibration
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scores import calibration
+from trainer.evaluation.scores.calibration import UNCALIBRATED, Calibration
 from trainer.models.outputs import probabilities_function
 from trainer.tasks.task import Answered, Kept, Task
 

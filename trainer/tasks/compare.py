@@ -13,9 +13,10 @@ import numpy as np
 
 from pipelines.core.text import listed
 from trainer.config import TrainerError
-from trainer.evaluation import compare, intervals, run_predictions
+from trainer.evaluation import compare, run_predictions
 from trainer.evaluation.compare import Spread
-from trainer.evaluation.intervals import Interval
+from trainer.evaluation.scores import intervals
+from trainer.evaluation.scores.intervals import Interval
 from trainer.tasks.kinds import COMPARABLE
 from trainer.tasks.task import Comparable, Compared
 

@@ -27,9 +27,10 @@ from pipelines.contract import Contract
 from pipelines.contract.task import MULTI_LABEL, labels_text
 from pipelines.core.text import listed
 from trainer.config import LABEL_LOSSES, TRAIN_SPLIT, TrainConfig
-from trainer.evaluation import calibration, inference, intervals, label_scores, metrics, roc_pr, slices
+from trainer.evaluation import inference, slices
 from trainer.evaluation.cautions import FEW, NAMED
-from trainer.evaluation.intervals import Interval
+from trainer.evaluation.scores import calibration, intervals, label_scores, metrics, roc_pr
+from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION

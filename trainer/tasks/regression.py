@@ -27,9 +27,10 @@ from pipelines.contract import Contract
 from pipelines.contract.task import REGRESSION
 from pipelines.core.text import listed
 from trainer.config import NUMBER_LOSSES, TRAIN_SPLIT, TrainConfig
-from trainer.evaluation import inference, intervals, label_scores, metrics, number_scores, slices
+from trainer.evaluation import inference, slices
 from trainer.evaluation.cautions import NAMED
-from trainer.evaluation.intervals import Interval
+from trainer.evaluation.scores import intervals, label_scores, metrics, number_scores
+from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trainer.evaluation.intervals import Interval
+from trainer.evaluation.scores.intervals import Interval
 
 Cell = str | int | float
 

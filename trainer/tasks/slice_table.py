@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from trainer.evaluation import metrics
 from trainer.evaluation.assessment import Assessment
+from trainer.evaluation.scores import metrics
 from trainer.evaluation.slices import Slices
 from trainer.tasks.report import Cell, Table, number, reach
 

@@ -22,7 +22,7 @@ from trainer.data import class_sampling, dataset
 from trainer.models import view
 from trainer.models.backbone import Backbone
 from trainer.tasks.classes import class_weights, log_priors
-from trainer.training import augmentation
+from trainer.training.augment import augmentation
 
 _log = logging.getLogger(__name__)
 

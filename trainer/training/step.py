@@ -23,9 +23,9 @@ from trainer.models import view
 from trainer.models.backbone import Backbone, depths, freeze_batch_norm
 from trainer.tasks import kinds
 from trainer.training import optimizers
-from trainer.training.augmentation import Augmentation
+from trainer.training.augment.augmentation import Augmentation
+from trainer.training.augment.standard import Standard
 from trainer.training.keras_metrics import RunningMean
-from trainer.training.standard import Standard
 
 INPUT, LOSS, GRADIENT = 1, 2, 4  # bits: which part of a step is not finite
 KINDS = 8

@@ -35,7 +35,8 @@ from trainer.evaluation import evaluate
 from trainer.models import build, pretrained, view
 from trainer.serving import export
 from trainer.tasks import kinds
-from trainer.training import augmentation, checkpoint_file, finalize, linear_head, loop, nonfinite, resume
+from trainer.training import checkpoint_file, finalize, linear_head, loop, nonfinite, resume
+from trainer.training.augment import augmentation
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel, training_model
 

@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.config import PrepareConfig
 from pipelines.core import elements
-from pipelines.job import accounting, prepare
+from pipelines.job import prepare
+from pipelines.job.results import accounting
 from pipelines.work_dir import Work
 
 

@@ -24,7 +24,7 @@ from trainer.ablation.trainings import Outcome
 from trainer.ablation.variants import VARIANTS
 from trainer.cli.main import main
 from trainer.config import TrainerError
-from trainer.evaluation import metrics
+from trainer.evaluation.scores import metrics
 from trainer.models import build
 
 VARIANT = {v.name: v for v in VARIANTS}

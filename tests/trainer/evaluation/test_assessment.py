@@ -9,10 +9,10 @@ import pytest
 from tests.support.datasets import write_dataset
 from trainer.evaluation import mistakes, predictions
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.calibration import UNCALIBRATED, Calibration, Threshold
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.mistakes import Mistake
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scores.calibration import UNCALIBRATED, Calibration, Threshold
 from trainer.reporting import evaluation_files, page, score_table
 
 NASTY = '<script>alert("x")</script>\u202e\ud800'

@@ -12,7 +12,8 @@ import pytest
 
 from trainer.cli.main import main
 from trainer.config import TrainerError
-from trainer.evaluation import compare, metrics, paired_tests, run_predictions
+from trainer.evaluation import compare, run_predictions
+from trainer.evaluation.scores import metrics, paired_tests
 from trainer.reporting import comparison
 
 ROOT = str(Path(__file__).parents[3])

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from tests.trainer.evaluation.test_assessment import made
-from trainer.evaluation import calibration, metrics, predictions
+from trainer.evaluation import predictions
+from trainer.evaluation.scores import calibration, metrics
 from trainer.reporting import plots, score_table
 
 

@@ -11,9 +11,9 @@ import pytest
 from pipelines.contract.metadata import MISSING_INTEGER
 from trainer.evaluation import slices
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.calibration import UNCALIBRATED
-from trainer.evaluation.intervals import Interval, wilson
 from trainer.evaluation.predictions import Predictions, to_csv
+from trainer.evaluation.scores.calibration import UNCALIBRATED
+from trainer.evaluation.scores.intervals import Interval, wilson
 from trainer.evaluation.slices import Column, Metadata, Score
 from trainer.reporting import page, score_table
 from trainer.tasks import slice_table

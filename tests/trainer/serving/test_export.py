@@ -19,7 +19,7 @@ from pipelines import contract as contracts
 from pipelines import formats
 from tests.support.datasets import make_contract, picture, write_dataset
 from trainer.config import TrainerError
-from trainer.evaluation.calibration import Calibration, Threshold, softmax
+from trainer.evaluation.scores.calibration import Calibration, Threshold, softmax
 from trainer.models.outputs import probabilities_function
 from trainer.serving import export, export_check, tflite_onnx
 

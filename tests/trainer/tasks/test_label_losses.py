@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from trainer.config import LABEL_LOSSES
-from trainer.evaluation import label_scores
+from trainer.evaluation.scores import label_scores
 from trainer.tasks.multi_label import BinnedAveragePrecision, LabelLoss, positive_weights
 
 SCORES = np.array([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]], np.float32)

@@ -12,7 +12,7 @@ from scipy import special
 from pipelines.contract.task import Task
 from tests.support.datasets import make_contract
 from trainer.config import TrainerError
-from trainer.evaluation import label_scores
+from trainer.evaluation.scores import label_scores
 from trainer.evaluation.slices import Column, Metadata
 from trainer.reporting import plots, score_table, tensorboard
 from trainer.tasks import multi_label, regression

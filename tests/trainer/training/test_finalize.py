@@ -7,8 +7,8 @@ import numpy as np
 from pipelines.contract import Split
 from tests.support.datasets import make_contract
 from trainer.config import TrainConfig
-from trainer.evaluation.calibration import UNCALIBRATED
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scores.calibration import UNCALIBRATED
 from trainer.training import finalize
 
 

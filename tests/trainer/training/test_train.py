@@ -21,7 +21,8 @@ from trainer import run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
-from trainer.evaluation import calibration, evaluate
+from trainer.evaluation import evaluate
+from trainer.evaluation.scores import calibration
 from trainer.models import build
 from trainer.reporting import evaluation_files
 from trainer.serving import export_check

@@ -19,7 +19,7 @@ from trainer.doctor.subject.subject import (
     run_model,
 )
 from trainer.doctor.tools import task
-from trainer.evaluation import intervals
+from trainer.evaluation.scores import intervals
 
 SURE = 2.0  # standard errors of guessing above which a balanced accuracy shows that something was learned
 FEWEST = 20  # images; the interval of fewer is wider than 40 points

@@ -15,7 +15,7 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.probes.data import label_noise
 from trainer.doctor.subject.load import subject_of
 from trainer.doctor.tools import scores
-from trainer.evaluation import intervals
+from trainer.evaluation.scores import intervals
 
 
 def reader(flip: bool = False) -> keras.Model:

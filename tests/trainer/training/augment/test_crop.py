@@ -16,10 +16,10 @@ from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build, view
 from trainer.tasks import kinds
-from trainer.training import crop
-from trainer.training.draws import Draws
+from trainer.training.augment import crop
+from trainer.training.augment.draws import Draws
+from trainer.training.augment.standard import Standard
 from trainer.training.resume import Saver
-from trainer.training.standard import Standard
 from trainer.training.train import train
 
 SHAPE = (48, 64)

@@ -13,7 +13,7 @@ import math
 import tensorflow as tf
 
 from trainer.models import view
-from trainer.training.draws import Draws
+from trainer.training.augment.draws import Draws
 
 RATIOS = (3 / 4, 4 / 3)  # width / height
 ATTEMPTS = 10  # parts that are drawn for an image until one lies within it

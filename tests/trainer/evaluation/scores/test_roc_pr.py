@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation import roc_pr
+from trainer.evaluation.scores import roc_pr
 
 # The example of scikit-learn's documentation of roc_auc_score and average_precision_score.
 TRUTH, GIVEN = np.array([0, 0, 1, 1], bool), np.array([0.1, 0.4, 0.35, 0.8])

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pipelines.contract.folds import Fold, Folds
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.text import listed
-from pipelines.job.shard_totals import Totals
+from pipelines.job.results.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.plan.folds import Division
 from pipelines.tasks.kinds import KINDS

@@ -13,9 +13,9 @@ from tests.support.log import logged
 from trainer.config import TrainConfig
 from trainer.models import build
 from trainer.tasks import kinds
-from trainer.training import changes
-from trainer.training.draws import Draws
-from trainer.training.standard import Standard
+from trainer.training.augment import changes
+from trainer.training.augment.draws import Draws
+from trainer.training.augment.standard import Standard
 from trainer.training.train import train
 
 STEP = tf.constant(0, tf.int64)

@@ -26,8 +26,8 @@ from pipelines.inputs import rules
 from pipelines.inputs.listing import Reading
 from pipelines.inputs.tables import unlisted
 from pipelines.inputs.tables.unlisted import Unlisted
-from pipelines.job import fold_file, rejects
-from pipelines.job.shard_totals import Totals
+from pipelines.job.results import fold_file, rejects
+from pipelines.job.results.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.plan.balance import Copies
 from pipelines.tasks.kinds import KINDS

@@ -12,9 +12,9 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import TrainConfig
 from trainer.models import view
-from trainer.training import augmentation, changes
-from trainer.training.crop import random_crop
-from trainer.training.draws import Draws
+from trainer.training.augment import augmentation, changes
+from trainer.training.augment.crop import random_crop
+from trainer.training.augment.draws import Draws
 
 
 class Standard:

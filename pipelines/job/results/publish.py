@@ -30,8 +30,9 @@ from pipelines.core.summary import Summary
 from pipelines.dataset import side_file_digests, sidecars
 from pipelines.images import histogram
 from pipelines.images.image_spec import GRAY, ImageSpec
-from pipelines.job import withdraw, worker_versions
-from pipelines.job.shard_totals import Totals
+from pipelines.job import worker_versions
+from pipelines.job.results import withdraw
+from pipelines.job.results.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.records import read_shard
 from pipelines.report import page

@@ -12,10 +12,10 @@ import pytest
 
 from pipelines import contract, storage, work_dir
 from pipelines.core.errors import ConfigError
-from pipelines.job import publish, withdraw
+from pipelines.job.results import publish, withdraw
 from tests.support import object_stores
 
-OLD = pathlib.Path(__file__).parents[2] / "data/format_1/uint8"
+OLD = pathlib.Path(__file__).parents[3] / "data/format_1/uint8"
 
 
 @pytest.fixture

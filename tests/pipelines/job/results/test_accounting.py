@@ -14,7 +14,7 @@ from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import Rejected, Summary
 from pipelines.inputs.listing import Reading
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import accounting, publish, rejects
+from pipelines.job.results import accounting, publish, rejects
 from pipelines.plan.balance import Copies
 from pipelines.plan.plan import Plan
 from pipelines.work_dir import Work

@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from trainer.evaluation import intervals
-from trainer.evaluation.intervals import Interval
+from trainer.evaluation.scores import intervals
+from trainer.evaluation.scores.intervals import Interval
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

@@ -14,7 +14,7 @@ from pipelines import contract as contracts
 from pipelines import storage
 from pipelines.contract import Shard, ledger, tfrecord
 from pipelines.core.errors import BusyError, IncompleteError
-from pipelines.job import publish
+from pipelines.job.results import publish
 from pipelines.work_dir import Work
 from tests.support import reports
 

@@ -8,8 +8,8 @@ import pytest
 from pipelines.contract import Split
 from tests.support.datasets import make_contract
 from trainer.config import TrainerError
-from trainer.evaluation import calibration, threshold
-from trainer.evaluation.calibration import Calibration, Threshold
+from trainer.evaluation.scores import calibration, threshold
+from trainer.evaluation.scores.calibration import Calibration, Threshold
 
 
 def test_softmax_divides_the_logits_by_the_temperature():

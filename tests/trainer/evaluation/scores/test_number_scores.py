@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from trainer.evaluation import number_scores
+from trainer.evaluation.scores import number_scores
 
 TRUTH, ANSWERS = np.array([1.0, 2, 3, 6]), np.array([2.0, 2, 2, 8])
 

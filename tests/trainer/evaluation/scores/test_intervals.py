@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation import intervals, metrics
+from trainer.evaluation.scores import intervals, metrics
 
 MATRIX = np.array([[70, 20, 10], [5, 12, 3], [0, 1, 2]])
 

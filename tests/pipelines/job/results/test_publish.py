@@ -19,17 +19,18 @@ import pytest
 from pipelines import contract, storage
 from pipelines.contract import tfrecord
 from pipelines.core.errors import BusyError, ConfigError, IncompleteError, SourceError
-from pipelines.job import prepare, publish
+from pipelines.job import prepare
+from pipelines.job.results import publish
 from tests.support import object_stores
 
-ROOT = pathlib.Path(__file__).parents[3]
+ROOT = pathlib.Path(__file__).parents[4]
 
 # Publishes again and again in processes of its own, each killed right after one more change of the file system than
 # the one before, and prints what a reader finds then. Beside the test: forking needs a process without threads.
 KILLED = """
 import hashlib, os, pathlib, pickle, shutil, signal, sys
 from pipelines import storage
-from pipelines.job import publish
+from pipelines.job.results import publish
 
 old, work, out = map(pathlib.Path, sys.argv[1:4])
 arguments = pickle.loads(pathlib.Path(sys.argv[4]).read_bytes())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation import intervals, label_scores, roc_pr
+from trainer.evaluation.scores import intervals, label_scores, roc_pr
 
 # Four records, three labels; nobody carries the last one.
 TRUTH = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]], bool)

@@ -7,8 +7,8 @@ import json
 import random
 
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.job import rejects
-from pipelines.job.shard_totals import Totals
+from pipelines.job.results import rejects
+from pipelines.job.results.shard_totals import Totals
 from pipelines.storage import external_sort
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from trainer.evaluation import metrics
+from trainer.evaluation.scores import metrics
 
 # true a: 8 given a, 2 given b. true b: 1 given a, 4 given b.
 MATRIX = np.array([[8, 2], [1, 4]])

@@ -12,8 +12,8 @@ import math
 import numpy as np
 from scipy import optimize, special
 
-from trainer.evaluation import calibration
-from trainer.evaluation.calibration import Bin
+from trainer.evaluation.scores import calibration
+from trainer.evaluation.scores.calibration import Bin
 
 GROUP, MOST_GROUPS = 15, 10  # records of a group at least, and groups of a chart at most
 PLAIN = 0.5  # the threshold of a label that has none of its own

@@ -9,8 +9,8 @@ from pipelines import contract as contracts
 from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract, normalization, picture, write_dataset
 from trainer.config import TrainConfig, TrainerError
-from trainer.training import augmentation
-from trainer.training.augmentation import Augmentation
+from trainer.training.augment import augmentation
+from trainer.training.augment.augmentation import Augmentation
 from trainer.training.train import train
 
 CONTRACT = make_contract()

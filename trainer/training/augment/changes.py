@@ -9,7 +9,7 @@ import math
 
 import tensorflow as tf
 
-from trainer.training.draws import Draws
+from trainer.training.augment.draws import Draws
 
 COLOURS, ANGLE, WHETHER, PART, PIXELS = 2, 3, 4, 5, 6  # streams of draws; `crop` has those before
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in `prepare --channels 1`
