@@ -130,7 +130,7 @@ def work(tmp_path) -> Work:
         "file": "out-train.tfrecord-00000-of-00001", "split": "train", "records": 4, "stored": {"bee": 4},
         "copies": {"bee": 1}, "formats": {"png": 3}, "conversions": {}, "widths": {"16": 3}, "heights": {"16": 3},
         "file_bytes": {"512": 3}, "levels": [[1] * 256] * 3, "rejects": [], "thumbnails": [], "weighted": False,
-        "source_digest": "0" * 64, "ledger_sha256": "0" * 64, "depth": [],
+        "source_digest": "0" * 64, "ledger_sha256": "0" * 64, "depth": [], "metadata": [],
     }  # fmt: skip
     reject = {"uri": "in/bee/notes.jpg", "label": "bee", "split": "", "digest": "", "stage": "fingerprint",
               "reason": "not-an-image", "detail": ""}  # fmt: skip

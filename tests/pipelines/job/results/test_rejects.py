@@ -58,7 +58,7 @@ def account(file: str, split: str, **changes) -> dict:
         "file": file, "split": split, "records": 2, "stored": {"bee": 2}, "copies": {}, "formats": {"jpeg": 2},
         "conversions": {"enlarged": 1}, "widths": {"16": 2}, "heights": {"16": 2}, "file_bytes": {"512": 2},
         "levels": [[1] * 256, [2] * 256, [0] * 256], "rejects": [], "thumbnails": [], "source_digest": f"{3:064x}",
-        "weighted": False, "ledger_sha256": f"{9:064x}", "depth": [], **changes,
+        "weighted": False, "ledger_sha256": f"{9:064x}", "depth": [], "metadata": [], **changes,
     }  # fmt: skip
 
 
