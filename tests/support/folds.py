@@ -74,7 +74,7 @@ def write_ledgers(directory: Path) -> None:
                 for r in tf.data.TFRecordDataset(str(directory / shard.file)).as_numpy_iterator()
             ]
             lines = [Line(key, f"in/{index_of(key)}.png", "x", "0" * 64, 0)._asdict() for key in keys]
-            text = "".join(json.dumps(line) + "\n" for line in lines)
+            text = "".join(json.dumps({**line, "metadata": {}}) + "\n" for line in lines)
             (directory / "ledger" / f"{shard.file}.jsonl").write_text(text)
 
 

@@ -346,7 +346,7 @@ def test_examples_are_read_as_protobuf_reads_them(image, label, weight, key):
         "key": tf.train.Feature(bytes_list=tf.train.BytesList(value=[key.encode()])),
     }
     record = tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
-    assert tf_example.parse(record) == (image, label, weight, key)
+    assert tf_example.parse(record) == (image, label, weight, key, {})
 
 
 @settings(max_examples=300, deadline=None)
