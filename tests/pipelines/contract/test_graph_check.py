@@ -383,7 +383,8 @@ def _preparing(config):
 @pytest.mark.parametrize("filter_", contracts.FILTERS)
 @pytest.mark.parametrize("resize", contracts.RESIZE_MODES)
 def test_every_operation_that_preparing_writes_is_on_the_list(resize, filter_):
-    from pipelines.config import QUALITIES, PrepareConfig
+    from pipelines.config import PrepareConfig
+    from pipelines.config.pixel_options import QUALITIES
 
     for encoding, quality in (("float16", QUALITIES[0]), ("jpeg", QUALITIES[-1])):
         config = PrepareConfig(

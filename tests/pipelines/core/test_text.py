@@ -50,9 +50,8 @@ def summary(**changes) -> Summary:
     return Summary(**{**plain, **changes})
 
 
-CONTRACT = types.SimpleNamespace(
-    like=None, splits={"train": types.SimpleNamespace(shards=(1, 2)), "test": types.SimpleNamespace(shards=(3,))}
-)
+SPLITS = {"train": types.SimpleNamespace(shards=(1, 2)), "test": types.SimpleNamespace(shards=(3,))}
+CONTRACT = types.SimpleNamespace(like=None, splits=SPLITS, all_splits=SPLITS)
 
 
 def test_the_summary_of_a_clean_run():

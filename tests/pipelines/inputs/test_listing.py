@@ -547,7 +547,7 @@ def test_manifests_of_every_format(name, tmp_path):
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
 def test_a_byte_order_mark_is_no_part_of_the_first_column(name, tmp_path):
     path = write(tmp_path / name, [{"path": "1.jpg", "label": "cat"}], bom=True)
-    assert [s[2:] for s in listed(path)[0]] == [("cat", "", "", 1.0)]
+    assert [s[2:] for s in listed(path)[0]] == [("cat", "", "", 1.0, ())]
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.parquet"])

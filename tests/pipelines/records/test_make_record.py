@@ -363,7 +363,7 @@ def test_examples_with_a_target_are_to_the_byte_as_protobuf_writes_them(size, ta
     }
     made = tf_example.serialize(image, target, weight, key)
     assert made == tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString(deterministic=True)
-    assert tf_example.parse(made) == (image, tuple(target), weight, key)
+    assert tf_example.parse(made) == (image, tuple(target), weight, key, {})
 
 
 def test_a_record_has_a_label_or_a_target_and_not_both():
