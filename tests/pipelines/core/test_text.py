@@ -51,7 +51,7 @@ def summary(**changes) -> Summary:
 
 
 SPLITS = {"train": types.SimpleNamespace(shards=(1, 2)), "test": types.SimpleNamespace(shards=(3,))}
-CONTRACT = types.SimpleNamespace(like=None, splits=SPLITS, all_splits=SPLITS)
+CONTRACT = types.SimpleNamespace(like=None, splits=SPLITS, all_splits=SPLITS, unlabelled=None)
 
 
 def test_the_summary_of_a_clean_run():

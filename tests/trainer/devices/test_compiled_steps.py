@@ -55,8 +55,7 @@ def run(data, out, **changes):
 @pytest.fixture(scope="module")
 def one_by_one(data, tmp_path_factory):
     """The run that others are compared with: a call a step, no XLA, float32."""
-    with pytest.MonkeyPatch.context() as patch:
-        without_pictures_and_export.__wrapped__(patch)
+    with trainings.without_reports(export=False):
         return run(data, tmp_path_factory.mktemp("one") / "run", steps_per_execution=1)
 
 
