@@ -191,15 +191,26 @@ def _of_twins(summary: Summary, mode: str) -> Iterator[str]:
 
 
 def of_lost_classes(lost: Mapping[str, int]) -> Iterator[str]:
+    """Warns of classes of which no input could be used.
+
+    Args:
+      lost: class -> its inputs.
+    """
     if lost:
         yield f"These classes are not in the dataset, because none of their inputs could be used: {lost_named(lost)}."
 
 
 def lost_named(lost: Mapping[str, int]) -> str:
+    """Returns the first classes with the numbers of their inputs, in words."""
     return listed((f"{text.cut(label, 80)} ({count})" for label, count in sorted(lost.items())), 20)
 
 
 def of_new_classes(plan: plans.Plan, old: Contract | None) -> Iterator[str]:
+    """Warns of classes that the dataset of --like does not have.
+
+    Args:
+      old: the contract of that dataset; None without --like.
+    """
     new = plan.labels[len(old.labels) :] if old is not None else ()
     if old is not None and new:
         yield (
