@@ -25,6 +25,7 @@ from trainer.evaluation.label_check import Doubts
 MOST_PAIRS = 12
 SHOWN = 10  # doubts that the terminal shows
 COLUMNS = ("path", "label", "suggested", "keep", "number", "margin", "of_label", "of_suggested", "of_split", "key")
+TOO_MANY = 0.3  # share of wrong labels from which the model is doubted; test sets have 3.4 % (Northcutt et al. 2021)
 
 
 def to_csv(found: Sequence[Doubt]) -> str:
@@ -53,6 +54,11 @@ def sentences(judged: Judged, found: Doubts) -> list[str]:
         f"About {found.estimated:,.0f} of {cells:,} {what} ({found.estimated / max(1, cells):.1%}) are estimated to be "
         f"wrong; {plural(len(found.positions), 'image')} {'is' if len(found.positions) == 1 else 'are'} named.",
     ]
+    if found.estimated > TOO_MANY * cells:
+        told.append(
+            "So many wrong labels are not likely: these predictions are too weak to judge the labels. Train a better "
+            "model first, such as one with --recipe transfer."
+        )
     if not math.isnan(judged.agreement):
         told.append(
             f"The predictions agree with {judged.agreement:.0%} of the labels. Where they are surely wrong "

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from trainer.evaluation import label_check
+from trainer.reporting import label_page
 
 
 def test_thresholds_joint_margin_and_estimate_by_hand():
@@ -92,3 +95,12 @@ def test_numbers_that_a_model_answers_exactly_are_not_doubted():
     truth = np.arange(10.0)[:, None]
     assert len(label_check.of_numbers(truth, truth).positions) == 0
     assert len(label_check.of_numbers(truth[:0], truth[:0]).positions) == 0
+
+
+@pytest.mark.parametrize(("estimated", "doubts"), [(3.0, False), (4.0, True)])
+def test_a_model_that_doubts_a_third_of_the_labels_is_doubted_itself(estimated, doubts):
+    ten = tuple(str(i) for i in range(10))
+    judged = SimpleNamespace(keys=ten, kind="classes", splits=("test of run",), agreement=0.5)
+    found = SimpleNamespace(estimated=estimated, positions=ten[: int(estimated)])
+    said = label_page.sentences(judged, found)
+    assert any("too weak to judge the labels" in sentence for sentence in said) == doubts
