@@ -135,9 +135,9 @@ def traces_differ(step: Step, times: int) -> bool:
     arguments = spec if isinstance(spec, tuple) else (spec,)
     state, numpy_state = random.getstate(), np.random.get_state()
     try:
-        return (
-            len({_operations(tf.function(step.function).get_concrete_function(*arguments)) for _ in range(times)}) > 1
-        )
+        traces = (_operations(tf.function(step.function).get_concrete_function(*arguments)) for _ in range(times))
+        first = next(traces)
+        return any(other != first for other in traces)  # stops at the first that differs
     finally:
         random.setstate(state)
         np.random.set_state(numpy_state)

@@ -32,6 +32,8 @@ from trainer.doctor.tools.tfdata_steps import Step
 # probability of 2**-28.
 ELEMENTS = 4
 TIMES = 8
+# A map is traced so many times to see whether its Python code tosses a coin, which then stays hidden with 2**-15.
+TRACES = 16
 PER_CLASS = 4
 SEARCHED = 400  # elements that are searched for images of each class
 # These words in a function's name show that it is meant for the rare class.
@@ -52,7 +54,7 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
         if varies:
             if any(later.kind == "Cache" for later in behind):
                 return [_cached(step)]
-            if tfdata_steps.traces_differ(step, TIMES):
+            if tfdata_steps.traces_differ(step, TRACES):
                 return [_tossed_once(step)]
             if not any(s.kind.startswith("Shuffle") for s in tfdata_steps.steps(step.source)) and _repeats(step):
                 return [_seeded(step)]
@@ -251,7 +253,7 @@ def _frozen(step: Step) -> Finding:
 def _tossed_once(step: Step) -> Finding:
     return catalogue.found(
         "augmentation-frozen",
-        f"{_where(step)} is random, but tracing it {TIMES} times gives different graphs: its Python code decides once, "
+        f"{_where(step)} is random, but tracing it several times gives different graphs: its Python code decides once, "
         "for all images and epochs, which part of it runs.",
         case="tossed",
     )
