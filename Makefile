@@ -24,6 +24,7 @@ TRAIN_FLAGS ?=
 SPLIT ?= test
 MINUTES ?= 20
 MUTANTS ?=
+GPU_FLAGS ?=
 SEEDS ?= 3
 RATIO ?= 9
 STORY_EPOCHS ?= 20
@@ -47,7 +48,7 @@ ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
 FLINK_VERSION := 1.19.3
 
-.PHONY: help all sample prepare verify train evaluate inspect story test test-all soak mutants lint format docs lock clean check
+.PHONY: help all sample prepare verify train evaluate inspect story test test-all soak gpu-check mutants lint format docs lock clean check
 .PHONY: flink spark prism flink-distribution flink-test spark-test prism-test dataflow
 
 help:  ## list the targets
@@ -104,6 +105,13 @@ test-all: $(VENV)/.dev  ## run all tests in parallel; TEST_FLAGS=--durations=30 
 
 soak: $(VENV)/.dev  ## look for rare faults for MINUTES: fuzz, kill, resume, compare (needs SHARDMILL_DATA)
 	$(RUN) benchmarks/soak.py --minutes $(MINUTES)
+
+gpu-check: $(VENV)/.dev $(if $(filter-out build/sample,$(DATA)),,sample)  ## measure training on this machine's GPUs, and whether its numbers hold
+	for size in 128 224; do \
+		[ -f "$(OUT)/gpu/data$$size/contract.json" ] || $(RUN) -m pipelines prepare --input "$(DATA)" \
+			--output "$(OUT)/gpu/data$$size" --size $${size}x$$size --encoding uint8; \
+	done
+	$(RUN) benchmarks/gpu_check.py --small "$(OUT)/gpu/data128" --large "$(OUT)/gpu/data224" --output "$(OUT)/gpu" $(GPU_FLAGS)
 
 mutants: $(VENV)/.dev  ## break the program in one place at a time: a test has to notice each (MUTANTS="--only NAME")
 	$(RUN) benchmarks/mutants.py $(MUTANTS)

@@ -45,6 +45,11 @@ class BenchConfig:
         "on a GPU, if XLA can compile it",
         choices=JIT,
     )
+    deterministic: bool = option(
+        True,
+        "measure steps that compute the same numbers in every run, as `train` does by default; without it, some GPU "
+        "operations are faster and XLA can compile more of them",
+    )
     cache: str = option(
         NO_CACHE,
         "memory: decode each image of jpeg and png shards once, keep it in memory, and measure the loader after that, "

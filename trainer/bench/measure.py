@@ -122,9 +122,9 @@ def run(config: BenchConfig) -> tuple[Findings, dict[str, Any]]:
         os.makedirs(config.profile, exist_ok=True)  # reports a folder that cannot be made before any work
     setup = TrainConfig(
         data=config.data, output="not written", model=config.model, batch_size=config.batch_size,
-        mixed_precision=config.mixed_precision, jit=config.jit, cache=config.cache,
+        mixed_precision=config.mixed_precision, jit=config.jit, cache=config.cache, deterministic=config.deterministic,
     )  # fmt: skip
-    train.start_keras(setup.seed)
+    train.start_keras(setup.seed, setup.deterministic)
     devices = [*map(_device_name, _accelerators()), "CPU"]
     _log.info("devices: %s with %d cores", ", ".join(devices), machine.cores())
     batches = load(config)
