@@ -8,7 +8,7 @@ ShardmillError                 exit status 1
     LayoutError                2: it is not plain how a folder is read
     TableError                 2: it is not plain how a manifest is read
     NothingUsableError         3: not one image with a label can be read
-  BalanceError                 the classes cannot be balanced as asked
+  BalanceError                 2: the classes cannot be balanced as asked
   DuplicatesError              equal images, which --duplicates fail does not allow
   DataRejectedError            3: more inputs were rejected than --max-reject-rate allows
   IncompleteError              an input is not accounted for
@@ -82,6 +82,8 @@ class NothingUsableError(SourceError):
 
 class BalanceError(ShardmillError, ValueError):
     """Says why these images cannot be balanced as requested."""
+
+    exit_status = 2
 
 
 class DuplicatesError(ShardmillError, ValueError):

@@ -83,10 +83,10 @@ class Duplicates:
 
 @dataclasses.dataclass(frozen=True)
 class Twin:
-    """Describes a labelled image that is equal to images without a label.
+    """Describes a labelled image that is equal to, or looks like, one without a label.
 
     Attributes:
-      equal: Paths of these, some of them if there are too many to list.
+      equal: Paths of equal ones, some of them if there are too many to list.
     """
 
     digest: str
@@ -179,7 +179,7 @@ class Summary:
     answers: dict[str, Any] = dataclasses.field(default_factory=dict)  # as `Kind.described` has it
     folds: tuple[dict[str, int], ...] = ()  # of --folds: label -> images of each fold; "" has the number of all images
     # Of --unlabelled: "images" without a label that were written, and of all "twins": split -> labelled images in it
-    # that are equal to such an image.
+    # that are equal to such an image, and with --group-similar "alike" those that look like one.
     unlabelled: dict[str, Any] = dataclasses.field(default_factory=dict)
     # The columns of --keep, as `MetadataTotals.described` has them.
     metadata: list[dict[str, Any]] = dataclasses.field(default_factory=list)

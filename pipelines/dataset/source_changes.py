@@ -12,25 +12,30 @@ import hashlib
 import itertools
 import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipelines import contract as contracts
 from pipelines import storage
-from pipelines.contract import json_fields, ledger
+from pipelines.contract import Contract, json_fields, ledger, metadata
 from pipelines.contract.json_fields import FieldError, Fields
+from pipelines.contract.metadata import MetadataColumn, Value
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.console import progress
 from pipelines.core.elements import HARMLESS, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.files import members, reading
 from pipelines.core.summary import Rejected
-from pipelines.core.text import utf8_text
+from pipelines.core.text import cut, listed, utf8_text
 from pipelines.inputs import classes, listing, path_patterns
 from pipelines.inputs.layouts.layout import Aside, Layout, check_label_from
 from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec
 from pipelines.inputs.tables import manifest_paths, record_files
 from pipelines.storage import StorageError
 
+WORDS = {CLASSES: "class", MULTI_LABEL: "labels", REGRESSION: "numbers"}  # what an input is labelled with
+NAMED, MOST_CHARACTERS = 3, 40  # columns that a change names, and characters of a cell
 THREADS = 8  # they read and hash; most of the time they wait for a disk or a network
 MAX_SUMMARY_BYTES = 1 << 30
 MAX_FILE_BYTES = 256 << 20  # where the dataset does not say how much of a file was read
@@ -52,11 +57,13 @@ class Known(NamedTuple):
       digest: SHA-256 in hex, "" if the input was never read.
       label: Its label.
       reason: Why it was rejected, "" if it was not.
+      metadata: Column -> value of what travels along.
     """
 
     digest: str
     label: str
     reason: str
+    metadata: Mapping[str, Any] = MappingProxyType({})
 
 
 class Change(NamedTuple):
@@ -100,7 +107,7 @@ def find(directory: str, path: str = "") -> Drift:
     """
     contract = contracts.load(directory, storage.reading_text)
     settings, read_as = _settings(directory)
-    spec = _input_spec(settings, read_as, path, contract.labels)
+    spec = _input_spec(settings, read_as, path, contract)
     was = dataclasses.replace(spec, path=settings.get("input") or spec.path, table=_resolved(_table(settings)))
     known = _known(directory, contract, _base(was))
     progress.begin("comparing", len(known))
@@ -115,25 +122,30 @@ def find(directory: str, path: str = "") -> Drift:
                 sources[_key(item.uri, base)] = item
     except SourceError as e:
         raise SourceError(f"{e} If the input is elsewhere now, name it: --source PATH.") from e
-    found = list(_compared(sources, known, settings.get("max_file_bytes", MAX_FILE_BYTES), listing.bounds(spec)))
+    found = list(_compared(sources, known, settings.get("max_file_bytes", MAX_FILE_BYTES), spec))
     changes = [change for change, _ in found if change is not None]
-    changes += _only_listed(known, sources, rejected)
+    changes += _only_listed(known, sources, rejected, WORDS[spec.table.task])
     return Drift(sorted(changes), len(found), sum(not comparable for _, comparable in found))
 
 
-def _compared(sources: dict[str, Source], known: dict[str, Known], max_file_bytes: int, inside: str) -> Iterator[Any]:
+def _compared(
+    sources: dict[str, Source], known: dict[str, Known], max_file_bytes: int, spec: InputSpec
+) -> Iterator[Any]:
     """Compares every input that can be listed.
 
     Yields:
       The input's Change or None, and whether its content could be compared.
     """
-    remaining = iter(sources.items())
+    remaining, inside, task = iter(sources.items()), listing.bounds(spec), spec.table.task
     with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
         while part := list(itertools.islice(remaining, 64 * THREADS)):
             digests = pool.map(lambda item: _digest(item[1].uri, max_file_bytes, inside), part)
             for (key, source), (digest, problem) in zip(part, digests, strict=True):
                 progress.advance(1)
-                yield _change(key, source, known.get(key), digest, problem)
+                change, is_comparable = _change(key, source, known.get(key), digest, problem, WORDS[task])
+                if change is None and is_comparable:
+                    change = _of_columns(key, source, known[key], spec.metadata)
+                yield change, is_comparable
 
 
 def _digest(uri: str, limit: int, inside: str) -> tuple[str, str]:
@@ -144,27 +156,44 @@ def _digest(uri: str, limit: int, inside: str) -> tuple[str, str]:
         return "", e.reason
 
 
-def _change(key: str, source: Source, was: Known | None, digest: str, problem: str) -> tuple[Change | None, bool]:
+def _of_columns(key: str, source: Source, was: Known, columns: Sequence[MetadataColumn]) -> Change | None:
+    """Compares what travels along with an input whose content and label are the same."""
+    told = [
+        f"{column.name!r} was {_cell(before)} and is {_cell(now)}"
+        for column, now in zip(columns, source.metadata, strict=False)
+        for before in [was.metadata.get(column.name)]
+        if not metadata.same(metadata.stored(before, column.dtype), metadata.stored(now, column.dtype))
+    ]
+    return Change("changed", key, f"its column {listed(told, NAMED)}") if told else None
+
+
+def _cell(value: Value) -> str:
+    return "empty" if value is None else cut(str(value), MOST_CHARACTERS)
+
+
+def _change(
+    key: str, source: Source, was: Known | None, digest: str, problem: str, word: str
+) -> tuple[Change | None, bool]:
     if was is None:
-        return Change("new", key, f"cannot be read: {problem}" if problem else f"of class {source.label}"), True
+        return Change("new", key, f"cannot be read: {problem}" if problem else f"of {word} {source.label}"), True
     if not was.digest:
         if problem or was.reason in _LOST:
             return None, False
         kind = "new" if was.reason == "missing" else "changed"
         return Change(kind, key, f"it can be used now; it was rejected as {was.reason}"), True
     if problem == "missing":
-        return Change("gone", key, f"it was {was.digest[:12]}… of class {was.label}"), True
+        return Change("gone", key, f"it was {was.digest[:12]}… of {word} {was.label}"), True
     if problem:
         return Change("changed", key, f"it cannot be read any more: {problem}"), True
     if digest != was.digest:
         return Change("changed", key, f"its content was {was.digest[:12]}… and is {digest[:12]}…"), True
     if utf8_text(source.label) != was.label:
-        return Change("changed", key, f"its class was {was.label} and is {utf8_text(source.label)}"), True
+        return Change("changed", key, f"its {word} was {was.label} and is {utf8_text(source.label)}"), True
     return None, True
 
 
 def _only_listed(
-    known: dict[str, Known], sources: dict[str, Source], rejected: dict[str, Rejected]
+    known: dict[str, Known], sources: dict[str, Source], rejected: dict[str, Rejected], word: str
 ) -> Iterator[Change]:
     """Yields the changes that the listing shows without reading a file.
 
@@ -175,7 +204,7 @@ def _only_listed(
         if key in sources or (was.reason in HARMLESS and not was.digest):
             continue
         if key not in rejected:
-            yield Change("gone", key, f"of class {was.label}" if was.label else "it was rejected before")
+            yield Change("gone", key, f"of {word} {was.label}" if was.label else "it was rejected before")
         elif was.digest:
             yield Change("changed", key, f"it is rejected now: {rejected[key].reason}")
     for key, item in rejected.items():
@@ -183,7 +212,7 @@ def _only_listed(
             yield Change("new", key, f"it would be rejected: {item.reason}")
 
 
-def _known(directory: str, contract: contracts.Contract, base: str) -> dict[str, Known]:
+def _known(directory: str, contract: Contract, base: str) -> dict[str, Known]:
     known: dict[str, Known] = {}
     for name in (ledger.REJECTED, ledger.UNUSED):
         for r in ledger.rejects(directory, name, storage.reading):
@@ -192,7 +221,7 @@ def _known(directory: str, contract: contracts.Contract, base: str) -> dict[str,
         for shard in split.shards:
             for line in ledger.lines(directory, shard.file, storage.reading):
                 if not line.copy or _key(line.uri, base) not in known:
-                    known[_key(line.uri, base)] = Known(line.digest, line.label, "")
+                    known[_key(line.uri, base)] = Known(line.digest, line.label, "", line.metadata)
     return known
 
 
@@ -216,12 +245,8 @@ def _base(spec: InputSpec) -> str:
     return path_patterns.base(path) if listing.is_glob(path) else path.rstrip("/")
 
 
-def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str, labels: tuple[str, ...]) -> InputSpec:
-    """Returns how the input was listed.
-
-    Args:
-      labels: the classes of the dataset.
-    """
+def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str, contract: Contract) -> InputSpec:
+    """Returns how the input was listed."""
     source = path or settings.get("input", "")
     if not source:
         raise SourceError("stats/summary.json does not say where the input is. Name it: --source PATH.")
@@ -243,8 +268,9 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str, 
         unlabelled=_texts(settings.get("unlabelled", [])),
         corrections=settings.get("corrections", ""),
         min_confidence=settings.get("min_confidence", 0.0),
-        known_labels=labels,
+        known_labels=contract.labels,
         read_as=read_as if not record_files.is_table(source) else None,
+        metadata=contract.metadata,  # a cell that does not fit the type of its column now is a change, too
     )
 
 

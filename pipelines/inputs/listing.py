@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from pipelines import storage
 from pipelines.core.elements import UNLABELLED, Source
-from pipelines.core.errors import NothingUsableError, SourceError
+from pipelines.core.errors import ConfigError, NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
 from pipelines.inputs import classes, containers, folders, path_patterns, unlabelled, walk, webdataset
@@ -37,8 +37,8 @@ def list_sources(spec: InputSpec) -> Iterator[Source | Rejected]:
 
     Raises:
       SourceError: There is no such input, a manifest cannot be read, or the input holds no file at all.
-      ConfigError: --classes does not have a label of the input, or a row of --corrections cannot be used. It is raised
-        when all is listed.
+      ConfigError: --classes does not have a label of the input, or a row of --corrections cannot be used, both when
+        all is listed; or --group-from finds no group in a path.
     """
     if not spec.corrections:
         yield from _classed(spec)
@@ -200,13 +200,14 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
       LayoutError: It is not plain how a folder is read.
       NothingUsableError: None of the first LOOKED_AT inputs is an image with a label; only local inputs are checked for
         that.
-      ConfigError: --classes does not have the label of a folder.
+      ConfigError: --classes does not have the label of a folder; --group-from finds no group in a path, or a row of
+        --corrections has no image, of local inputs.
     """
     reading = _check(spec, allow_lost_classes)
     if spec.corrections:
         reading = reading._replace(told=(*reading.told, Corrections(spec).describe()))
-        if not storage.is_remote(spec.path):
-            collections.deque(list_sources(reading.spec), 0)  # so that a row without an image is told at once
+    if (spec.corrections or spec.group_from) and not storage.is_remote(spec.path):
+        collections.deque(list_sources(reading.spec), 0)  # so that what has no image or no group is told at once
     if not spec.classes.stated:
         return reading
     return reading._replace(told=(*reading.told, *classes.describe(spec.classes, reading.labels or None)))
@@ -324,6 +325,22 @@ def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequ
     )
 
 
+def labels(reading: Reading) -> set[str]:
+    """Returns the classes or labels that the input has, without reading an image.
+
+    It lists a whole input whose classes are not known yet.
+    """
+    if reading.images:
+        return set(reading.images)
+    kind = KINDS[reading.spec.table.task]
+    return {
+        label
+        for item in list_sources(reading.spec)
+        if isinstance(item, Source) and not kind.is_unknown(item.label)
+        for label in kind.labels(item.label)
+    }
+
+
 def has_groups(spec: InputSpec) -> bool:
     """Tells whether the input can hold groups: a manifest or --group-from names them."""
     return record_files.is_table(spec.path) or bool(spec.group_from)
@@ -335,14 +352,14 @@ def _grouped(source: Source, pattern: str) -> Source:
     A group that a manifest states stays.
 
     Raises:
-      SourceError: The pattern finds nothing: an image without a group could be in another split than its group.
+      ConfigError: The pattern finds nothing: an image without a group could be in another split than its group.
     """
     if source.group:
         return source
     found = re.search(pattern, source.key)
     group = "" if found is None else found["group" if "group" in found.re.groupindex else 1 if found.re.groups else 0]
     if not group:
-        raise SourceError(
+        raise ConfigError(
             f"--group-from {pattern!r} finds no group in the path {source.key!r}. Each image needs one: add an "
             "alternative to the pattern, or leave such images out with --exclude."
         )

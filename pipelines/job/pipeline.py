@@ -104,6 +104,9 @@ def write(
         equal = (equal, unlabelled.duplicates) | "AllEqual" >> beam.Flatten()
         rejected.append(unlabelled.rejected)
         _write_lines(work, "twins", without_label.find_twins(assigned.refs, unlabelled.twins))
+        if config.group_similar:
+            alike = without_label.find_alike(assigned.refs, unlabelled.unlabelled, config.group_similar)
+            _write_lines(work, "alike", alike)
     if config.duplicates == "fail":
         (equal | "CountEqual" >> beam.CombineGlobally(duplicates.First()) | "Refuse" >> beam.Map(duplicates.refuse))
     counts = _label_counts(assigned.refs, kind)

@@ -32,6 +32,7 @@ from pipelines.job import pipeline, worker_versions
 from pipelines.job.analysis import Analysis
 from pipelines.job.results import accounting, fold_file, publish
 from pipelines.options import config_fields
+from pipelines.plan import balance
 from pipelines.plan import plan as plans
 from pipelines.records import shard_writer
 from pipelines.runners import runner as engine
@@ -87,6 +88,8 @@ def prepare(
     if reading is None:
         reading = listing.check(config.input_spec, config.allow_lost_classes)
     reading = reading._replace(spec=dataclasses.replace(reading.spec, path=source))
+    if config.counts and not storage.is_remote(source):
+        balance.check_counts(config.counts, listing.labels(reading), source)
     for sentence in reading.told:
         _log.info("%s", sentence)
     work_dir.check_output(output, source)
@@ -107,7 +110,7 @@ def prepare(
         try:
             _run_jobs(config, reading.spec, work, the_engine, old)
         except errors.NothingUsableError as e:
-            raise errors.NothingUsableError(f"{e} {_why_unusable(config, reading.spec)}".rstrip()) from e
+            raise errors.NothingUsableError(_with_cause(str(e), config, reading.spec)) from e
         plan = accounting.read_plan(work)
         seconds = time.monotonic() - started
         records = sum(plan.records.values())
@@ -146,18 +149,22 @@ def _with_range(
     return dataclasses.replace(config, bit_depth=depth)
 
 
-def _why_unusable(config: PrepareConfig, spec: InputSpec) -> str:
-    """Returns why the first input cannot be used, or ""."""
+def _with_cause(message: str, config: PrepareConfig, spec: InputSpec) -> str:
+    """Returns the message behind the reason why the first input cannot be used.
+
+    That comes first, because it names what has to be changed, such as an option that does not fit the images.
+    """
     if storage.is_remote(config.input):
-        return ""
+        return message
     some = itertools.islice(listing.list_sources(spec), listing.LOOKED_AT)
     first = min((item for item in some if isinstance(item, elements.Source)), default=None)  # by key
     if first is None:
-        return ""
+        return message
     [found] = file_reader.sizes([first.uri], config.limits, config.source_policy)
     if not isinstance(found, file_reader.Refused):
-        return ""
-    return f"The first input, {members.readable(first.uri)!r}, is a reject: {found.reason}. {found.detail}"
+        return message
+    cause = f"No image can be used. The first, {members.readable(first.uri)!r}, is a reject: {found.reason}. "
+    return f"{cause}{found.detail} {message}"
 
 
 def _run_jobs(

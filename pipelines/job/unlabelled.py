@@ -15,7 +15,7 @@ from pipelines.core.elements import Ref, pack, unpack
 from pipelines.core.summary import Rejected, Twin
 from pipelines.core.text import cut
 from pipelines.job import counters, units
-from pipelines.plan import duplicates
+from pipelines.plan import duplicates, similar
 from pipelines.tasks.kind import Kind
 
 HAS_A_LABEL = "has-a-label"
@@ -73,6 +73,50 @@ def twins(refs: bytes, found: Twins) -> Iterator[Twin]:
     for ref in unpack([refs]) if known else ():
         if ref.digest in known:
             yield Twin(ref.digest, ref.uri, ref.label, ref.split, tuple(known[ref.digest]))
+
+
+def looks(refs: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yields (perceptual hash, content digest) of the images that have a hash."""
+    yield from ((ref.look, ref.digest) for ref in unpack([refs]) if ref.look)
+
+
+class Alike(beam.DoFn):
+    """Finds the labelled images that look like images without a label.
+
+    Input: packed references, and the result of `looks` for the images without a label. Output: `Twin`, of other content
+    than these images have.
+
+    Args:
+      bits: the value of --group-similar.
+    """
+
+    def __init__(self, bits: int):
+        self._bits = bits
+
+    def start_bundle(self) -> None:
+        self._near: similar.Near | None = None
+
+    def process(self, refs: bytes, found: Sequence[tuple[bytes, str]]) -> Iterator[Twin]:
+        if not found:
+            return
+        if self._near is None:
+            self._near = similar.Near([look for look, _ in found], self._bits)
+            self._equal = {digest for _, digest in found}
+        own = [ref for ref in unpack([refs]) if ref.look and ref.digest not in self._equal]
+        for ref, is_near in zip(own, self._near.has([ref.look for ref in own]), strict=True):
+            if is_near:
+                yield Twin(ref.digest, ref.uri, ref.label, ref.split, ())
+
+
+def find_alike(assigned: beam.PCollection, without: beam.PCollection, bits: int) -> beam.PCollection:
+    """Adds the stages that find labelled images that look like unlabelled ones.
+
+    Only the hashes of the latter are gathered in one place.
+    """
+    gathered = AsSingleton(
+        without | "LooksWithoutLabel" >> beam.FlatMap(looks) | "GatherLooksWithoutLabel" >> beam.combiners.ToList()
+    )
+    return assigned | "FindAlike" >> beam.ParDo(Alike(bits), gathered)
 
 
 def find_twins(assigned: beam.PCollection, found: beam.PCollection) -> beam.PCollection:

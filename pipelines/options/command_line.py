@@ -162,7 +162,23 @@ def _add_option(place: argparse._ActionsContainer, field: dataclasses.Field[Any]
         syntax = about["syntax"]
         metavar = syntax.metavar if syntax else _METAVARS[kind]
         settings["metavar"] = None if about["choices"] else about.get("metavar", metavar)
+        if syntax and syntax.lists:
+            settings["action"] = _Once
     place.add_argument(flag(field.name), dest=field.name, **settings)
+
+
+class _Once(argparse.Action):
+    """Stores a list, and refuses a second one, which would silently replace the first."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, flag: str | None = None
+    ) -> None:
+        if hasattr(namespace, self.dest):
+            raise argparse.ArgumentError(
+                self,
+                f"was given twice, and the last one would replace the others. Write one list: {flag} {self.metavar}",
+            )
+        setattr(namespace, self.dest, values)
 
 
 def _help(field: dataclasses.Field[Any]) -> str:

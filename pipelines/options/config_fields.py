@@ -22,12 +22,13 @@ class Syntax(NamedTuple):
     """Says how a value is written that is no plain text, number or boolean.
 
     `parse` raises ValueError with a sentence that begins with "should be". `show(parse(text))` means the same as
-    `text`.
+    `text`. `lists` is True if the value has several parts, which may all be wanted: such an option is given once.
     """
 
     parse: Callable[[str], Any]
     show: Callable[[Any], str]
     metavar: str
+    lists: bool = False
 
 
 class Range(NamedTuple):

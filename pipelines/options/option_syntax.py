@@ -122,9 +122,9 @@ def _show_color(value: Iterable[int]) -> str:
 
 SIZE = Syntax(_parse_size, lambda size: f"{size[0]}x{size[1]}", "HxW")  # height, width in pixels
 COLOR = Syntax(_parse_color, _show_color, "R,G,B")
-NUMBERS = Syntax(_parse_numbers, _show_color, "N,…")
+NUMBERS = Syntax(_parse_numbers, _show_color, "N,…", lists=True)
 BYTES = Syntax(_parse_bytes, _show_bytes, "SIZE")
 COUNT = Syntax(_parse_bytes, _show_bytes, "N")  # a large number that is no number of bytes
-SHARES = Syntax(_parse_shares, joined, "NAME=SHARE,…")
-NAMES = Syntax(_parse_names, lambda names: ",".join(map(_escaped, names)), "A,B,…")
-NAMED = Syntax(_parse_named, _show_named, "NAME=VALUE,…")  # pairs of texts, in order
+SHARES = Syntax(_parse_shares, joined, "NAME=SHARE,…", lists=True)
+NAMES = Syntax(_parse_names, lambda names: ",".join(map(_escaped, names)), "A,B,…", lists=True)
+NAMED = Syntax(_parse_named, _show_named, "NAME=VALUE,…", lists=True)  # pairs of texts, in order

@@ -6,10 +6,13 @@ The balance asked for and the rank of an image in the order of hashes decide it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from pipelines.core.errors import BalanceError
+from pipelines.core.text import listed
 from pipelines.plan.rank_histogram import RankHistogram
+
+NAMED = 20  # classes that an error names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +74,24 @@ def targets(counts: Mapping[str, int], balance: Balance) -> dict[str, int]:
         return {label: balance.counts.get(label, count) for label, count in counts.items()}
     exponent = 0.5 if balance.mode == "sqrt" else 1 / balance.temperature
     return {label: max(1, round(largest * (count / largest) ** exponent)) for label, count in counts.items()}
+
+
+def check_counts(counts: Mapping[str, int], labels: Collection[str], source: str) -> None:
+    """Checks the classes that --balance counts names before any image is read.
+
+    Args:
+      labels: the classes or labels of the input.
+      source: the input, for the message.
+
+    Raises:
+      BalanceError: the input has no such class.
+    """
+    unknown = sorted(set(counts) - set(labels))
+    if unknown:
+        raise BalanceError(
+            f"--balance counts names classes that the input {source!r} does not have: {listed(unknown, NAMED)}. There "
+            f"are: {listed(sorted(labels), NAMED)}."
+        )
 
 
 def of_strata(images: Mapping[str, int], counts: Mapping[str, int], balance: Balance) -> dict[str, int]:

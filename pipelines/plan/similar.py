@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import collections
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -47,6 +47,40 @@ def edges(hashed: Iterable[tuple[bytes, str]], bits: int) -> list[tuple[str, str
             _connect(shared, codes[shared], bits, roots)
     names = [same[0] for same in named.values()]
     return found + [(names[one], names[other]) for one, other in roots.joined]
+
+
+class Near:
+    """Finds which hashes are alike to one of many, as `edges` does."""
+
+    def __init__(self, many: Sequence[bytes], bits: int) -> None:
+        """Creates the tables of the parts of `many` hashes.
+
+        Args:
+          bits: as of `edges`.
+        """
+        self._bits = bits
+        self._codes = np.frombuffer(b"".join(sorted(set(many))), np.uint8).reshape(-1, BYTES)
+        self._parts = []
+        for values in self._values(self._codes):
+            order = np.argsort(values, kind="stable")
+            self._parts.append((order, values[order]))
+
+    def has(self, hashes: Sequence[bytes]) -> list[bool]:
+        """Tells of each hash whether one of the many is alike to it."""
+        codes = np.frombuffer(b"".join(hashes), np.uint8).reshape(-1, BYTES)
+        found = np.zeros(len(codes), bool)
+        for values, (order, known) in zip(self._values(codes), self._parts, strict=True):
+            first, last = np.searchsorted(known, values, "left"), np.searchsorted(known, values, "right")
+            for row in np.flatnonzero((last > first) & ~found).tolist():
+                others = self._codes[order[first[row] : last[row]]]
+                found[row] = (_differing(codes[row], others) <= self._bits).any()
+        return [bool(value) for value in found]
+
+    def _values(self, codes: np.ndarray) -> list[np.ndarray]:
+        """Returns the value of each part of the hashes, as bytes that can be sorted."""
+        parts = np.array_split(np.unpackbits(codes, axis=1), self._bits + 1, axis=1)
+        packed = [np.ascontiguousarray(np.packbits(part, axis=1)) for part in parts]
+        return [part.view(f"S{part.shape[1]}").ravel() for part in packed]
 
 
 class _Roots:

@@ -276,7 +276,8 @@ def test_a_model_of_five_bands_is_trained_exported_and_predicts(bands, tmp_path)
 
 
 def test_other_files_are_rejects_by_name(photos, tmp_path):
-    with pytest.raises(NothingUsableError, match="--bands reads TIFF files, and this is a file of the format"):
+    cause = r"^No image can be used\. The first, '.*', is a reject: unsupported-pixels\. --bands reads TIFF files, and "
+    with pytest.raises(NothingUsableError, match=cause):
         prepare.prepare(of_bands(photos, tmp_path / "data", 1))
 
 

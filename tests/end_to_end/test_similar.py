@@ -56,3 +56,23 @@ def test_versions_of_a_photograph_stay_together_and_are_told(tmp_path):
     assert warning.startswith("2 groups of pictures that look alike are under more than one label.")
     report = (tmp_path / "one" / "report.html").read_text()
     assert "24 groups of pictures that look alike" in report
+
+
+@pytest.mark.slow
+def test_labelled_pictures_that_look_like_one_without_a_label_are_told(tmp_path):
+    folder = tmp_path / "in"
+    for i in range(12):
+        draw_photo(folder / ("bee" if i % 2 else "wasp") / f"{i}.png", i, (160, 120))
+    for i in (3, 4, 20):  # 20 has no labelled version
+        draw_photo(tmp_path / f"{i}.png", i, (160, 120))
+        (folder / "unlabelled").mkdir(exist_ok=True)
+        Image.open(tmp_path / f"{i}.png").convert("RGB").resize((90, 66)).save(folder / f"unlabelled/{i}.png")
+    config = PrepareConfig(
+        input=str(folder), output=str(tmp_path / "out"), size=(16, 16), encoding="uint8", unlabelled=("unlabelled",),
+        splits={"train": 1.0}, group_similar=10,
+    )  # fmt: skip
+    summary = prepare.prepare(config).summary
+    assert summary.unlabelled == {"images": 3, "twins": {}, "alike": {"train": 2}}
+    assert summary.similar["groups"] == 0  # splits and groups of the labelled ones do not notice
+    [warning] = [w for w in summary.warnings if "without a label" in w]
+    assert warning.startswith("2 labelled images look like an image without a label: 2 in train.")

@@ -40,7 +40,6 @@ from trainer.config import (
     VERIFY,
     VERIFY_HELP,
     TrainConfig,
-    TrainerError,
 )
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.serving.predict_config import FileBounds
@@ -163,8 +162,6 @@ def _compare(arguments: dict[str, Any]) -> None:
 
 def _compare_others(arguments: dict[str, Any]) -> None:
     """Compares runs that answer labels or numbers."""
-    if arguments["html"]:
-        raise TrainerError("--html is for runs that answer classes: use --json, which has all numbers.")
     with stderr_held():
         from pipelines.core.files import atomic
         from trainer.reporting import task_comparison
@@ -174,7 +171,10 @@ def _compare_others(arguments: dict[str, Any]) -> None:
     print(task_comparison.text(found))
     if arguments["json"]:
         atomic.write_text(Path(arguments["json"]), atomic.to_json(task_comparison.to_dict(found)))
-        print(f"written to {arguments['json']}")
+    if arguments["html"]:
+        atomic.write_text(Path(arguments["html"]), task_comparison.html(found))
+    for path in filter(None, (arguments["json"], arguments["html"])):
+        print(f"written to {path}")
 
 
 def _export(arguments: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import origins
-from trainer.evaluation import label_check, run_predictions
+from trainer.evaluation import label_check, predictions, run_predictions
 from trainer.evaluation.label_check import Doubts
 
 OUT_OF_FOLD = "out-of-fold"  # begins what stands in place of a split in the name of the file: records of train
@@ -32,7 +32,8 @@ class Judged(NamedTuple):
     """Holds the records that were judged.
 
     kind: of the task. names: of the classes, labels or targets. keys: of N records. places: the dataset and the split
-    of each. truth: int64 (N,), bool (N, K) or float64 (N, K). given: the probabilities or the answers, float64 (N, K).
+    of each. truth: int64 (N,), bool (N, K) or float64 (N, K). given: the probabilities or the answers, float64 (N, K);
+    of more than 100 classes float32, with the likeliest classes of each record only.
     splits: what was judged, for people.
     """
 
@@ -181,11 +182,13 @@ def _rows(run: str, split: str, contract: contracts.Contract) -> list[tuple[str,
     columns = run_predictions.columns_of(run, split)
     names = contract.task.targets or contract.labels
     before = ANSWER if contract.task.targets else PROBABILITY
+    if contract.task.kind == CLASSES and len(names) > predictions.MOST_CLASSES:
+        return _rows_of_many(run, split, rows, contract.labels)
     absent = [name for name in names if f"{before}{name}" not in columns]
     if absent:
         raise TrainerError(
             f"{str(run_predictions.path_of(run, split))!r} has no column {before + absent[0]!r}. It should have one "
-            "for each class: files of more than 100 classes have none, and cannot be checked."
+            "for each class, label or number: evaluate again."
         )
     ids = {name: i for i, name in enumerate(contract.labels)}
     try:
@@ -193,6 +196,31 @@ def _rows(run: str, split: str, contract: contracts.Contract) -> list[tuple[str,
     except (KeyError, ValueError, TypeError) as e:
         path = str(run_predictions.path_of(run, split))
         raise TrainerError(f"{path!r} should be as training wrote it ({type(e).__name__}: {e}).") from e
+
+
+def _rows_of_many(
+    run: str, split: str, rows: Sequence[dict[str, str]], labels: Sequence[str]
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Returns what `_rows` does, of a file with the likeliest classes only.
+
+    The probability of the others counts as 0: each of them is smaller than those that are known.
+    """
+    ids = {name: i for i, name in enumerate(labels)}
+    found = []
+    try:
+        for row in rows:
+            given = np.zeros(len(labels), np.float32)
+            given[ids[row["label"]]] = float(row[predictions.OF_LABEL])
+            for name, share in (("predicted", "probability"), *predictions.NEXT):
+                given[ids[row[name]]] = float(row[share])
+            found.append((row["key"], np.array(ids[row["label"]]), given))
+    except (KeyError, ValueError, TypeError) as e:
+        path = str(run_predictions.path_of(run, split))
+        raise TrainerError(
+            f"{path!r} should have for each record the {predictions.LIKELIEST} likeliest classes and their "
+            f"probabilities, as this version writes them ({type(e).__name__}: {e}): evaluate again with --output DIR."
+        ) from e
+    return found
 
 
 def _truth(row: dict[str, str], contract: contracts.Contract, ids: dict[str, int]) -> np.ndarray:

@@ -180,16 +180,18 @@ def check_contracts(trained: Contract, data: Contract) -> None:
     Raises:
       AlignmentError: image shape, labels or normalization of the two contracts differ.
     """
+    if trained.task.kind != data.task.kind:  # first: what the images are like does not matter then
+        raise AlignmentError(
+            "The model was trained for another task than the dataset has: it answers "
+            f"{WORDS[trained.task.kind][1]} (task {trained.task.kind}), and the dataset has "
+            f"{WORDS[data.task.kind][1]} (task {data.task.kind}): train a model on this dataset, or prepare the images "
+            "with the task of the model."
+        )
     if trained.image_shape != data.image_shape:
         channels = f" --channels {trained.image_shape[2]}" if trained.image_shape[2] != data.image_shape[2] else ""
         raise AlignmentError(
             f"The model was trained on images of shape {trained.image_shape}; the dataset's are {data.image_shape}: "
             f"prepare it with --size {trained.image_shape[0]}x{trained.image_shape[1]}{channels}."
-        )
-    if trained.task.kind != data.task.kind:
-        raise AlignmentError(
-            f"The model answers {WORDS[trained.task.kind][1]} (task {trained.task.kind}); the dataset has "
-            f"{WORDS[data.task.kind][1]} (task {data.task.kind}): prepare it with the task of the model."
         )
     answers, asked = names(trained), names(data)
     if answers != asked:

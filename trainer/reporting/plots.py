@@ -113,6 +113,8 @@ def of_charts(charts: Sequence[Chart], split: str) -> Figure:
         axes.set(xlabel=chart.axes[0], ylabel=chart.axes[1], title=f"{split}: {chart.title}")
         axes.title.set_fontsize(10)
         _plain_axes(axes)
+        if chart.instead:
+            axes.text(0.5, 0.5, chart.instead, transform=axes.transAxes, ha="center", va="center", wrap=True)
         if len(chart.series) > 1 or (chart.series and not chart.series[0].points):
             axes.legend(frameon=False, fontsize=8)
     for axes in places[len(charts) :]:

@@ -59,6 +59,7 @@ def _chart(chart: Chart) -> dict[str, Any]:
         "text": chart.text,
         "axes": chart.axes,
         "diagonal": chart.diagonal,
+        "instead": chart.instead,
         "ticks": {"x": _ticks(chart.x_range), "y": _ticks(chart.y_range)},
         "lines": [
             {"name": s.name, "value": s.value, "points": s.points, "path": _path(s, chart)} for s in chart.series

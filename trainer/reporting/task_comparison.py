@@ -1,12 +1,19 @@
-"""Writes a comparison of runs that answer labels or numbers, as text and as JSON."""
+"""Writes a comparison of runs that answer labels or numbers.
+
+It is written as text, as JSON and as a page.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores.intervals import Interval
+from trainer.reporting import page
 from trainer.reporting.text_columns import columns
-from trainer.tasks.compare import Comparison
+from trainer.tasks.compare import Comparison, Difference
 from trainer.tasks.report import number, reach
 
 ONE_SEED = (
@@ -42,9 +49,55 @@ def text(found: Comparison) -> str:
         score = d.score.replace("_", " ")
         seeds += f", over folds {reach(d.folds_interval)}" if d.folds_interval else ""
         lines.append(f"  {score} {d.value:+.4g}, 95 % over records {reach(d.interval)}{seeds}: {d.verdict}")
-    if any(len(setting.runs) == 1 for setting in found.settings):
-        lines += ["", f"note: {ONE_SEED}"]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(["", f"note: {note(found)}"] if note(found) else [])])
+
+
+def note(found: Comparison) -> str:
+    """Returns a note on the limits of intervals and verdicts, "" for none."""
+    return ONE_SEED if any(len(setting.runs) == 1 for setting in found.settings) else ""
+
+
+def html(found: Comparison) -> str:
+    """Renders the comparison as an HTML page.
+
+    Like the page of an evaluation, it loads nothing from elsewhere.
+    """
+    made = page.environment()
+    made.filters.update(number=number, reach=reach)
+    others = list(dict.fromkeys(d.second for d in found.differences))
+    differences = [
+        {"name": name, "scores": [_shown(d) for d in found.differences if d.second == name]} for name in others
+    ]
+    return made.get_template("task_compare.html.j2").render(
+        found=found, names=list(found.scores[0]), note=note(found), differences=differences,
+        first=found.differences[0].first if found.differences else "",
+    )  # fmt: skip
+
+
+def _shown(found: Difference) -> dict[str, Any]:
+    """Returns a difference for the page.
+
+    Scores have units of their own, so each row has a scale of its own: "band", "line" and "at" are per cent of it, and
+    50 is no difference.
+    """
+    drawn = [interval for interval in (found.interval, found.seeds_interval) if interval is not None]
+    scale = max((abs(end) for interval in drawn for end in interval if not math.isnan(end)), default=0.0)
+    places = [_places(interval, scale) for interval in drawn] if scale and not math.isnan(found.value) else []
+    return {
+        "name": found.score.replace("_", " "),
+        "value": found.value,
+        "interval": found.interval,
+        "seeds": found.seeds_interval,
+        "folds": found.folds_interval,
+        "verdict": found.verdict,
+        "band": places[0] if places else None,
+        "line": places[1] if len(places) > 1 else None,
+        "at": _places([found.value], scale)[0] if places else None,
+    }
+
+
+def _places(values: Sequence[float] | Interval, scale: float) -> list[float]:
+    return [min(100.0, max(0.0, 50 + 50 * float(value) / scale)) for value in values]
 
 
 def to_dict(found: Comparison) -> dict[str, Any]:

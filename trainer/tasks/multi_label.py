@@ -116,7 +116,11 @@ class MultiLabel(Task):
             slopes.append(slope)
             shifts.append(shift)
             thresholds.append(label_scores.best_threshold(found.truth[:, k], given))
-        return LabelFit(found.names, tuple(slopes), tuple(shifts), tuple(thresholds), split, len(found.keys))
+        carried = found.truth.sum(axis=0).tolist()
+        unfitted = tuple(name for name, n in zip(found.names, carried, strict=True) if n in (0, len(found.keys)))
+        return LabelFit(
+            found.names, tuple(slopes), tuple(shifts), tuple(thresholds), split, len(found.keys), unfitted
+        )  # fmt: skip
 
     def unfitted(self, contract: Contract) -> LabelFit:
         count = len(contract.labels)
@@ -327,7 +331,8 @@ class LabelFit:
     """Holds the calibration and the threshold of each label.
 
     The probability of label k is sigmoid(slopes[k] * logit + shifts[k]), and the label is answered from thresholds[k]
-    on. split, records: what they were fitted on; "" and 0 without a fit.
+    on. split, records: what they were fitted on; "" and 0 without a fit. unfitted: the labels that no record of the
+    split carries, or that all carry, so that their probabilities are not calibrated.
     """
 
     names: tuple[str, ...]
@@ -336,6 +341,7 @@ class LabelFit:
     thresholds: tuple[float, ...]
     split: str = ""
     records: int = 0
+    unfitted: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         """Returns the content of calibration.json."""
@@ -345,6 +351,7 @@ class LabelFit:
             "labels": {n: {"slope": a, "shift": b, "threshold": t} for n, a, b, t in rows},
             "split": self.split,
             "records": self.records,
+            "unfitted": list(self.unfitted),
         }
         return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -357,7 +364,7 @@ def read_fit(path: Path, contract: Contract) -> LabelFit:
     """
     rows = fitted_rows(path, "labels", contract.labels, ("slope", "shift", "threshold"), positive="slope")
     slopes, shifts, thresholds = rows.values
-    return LabelFit(contract.labels, slopes, shifts, thresholds, rows.split, rows.records)
+    return LabelFit(contract.labels, slopes, shifts, thresholds, rows.split, rows.records, rows.unfitted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -552,6 +559,12 @@ class LabelResult(Result):
                 f"No record carries these labels, so the mean average precision leaves them out: "
                 f"{listed(absent, NAMED)}."
             )
+        if self.fitted.unfitted:
+            sentences.append(
+                f"In {self.fitted.split}, either no record or every record carries these labels, so their "
+                f"probabilities are not calibrated, and their threshold says little: "
+                f"{listed(self.fitted.unfitted, NAMED)}."
+            )
         if self.split == self.fitted.split:
             sentences.append(
                 "The kept epoch, the calibration and the thresholds were chosen on this split: its scores are too "
@@ -640,6 +653,8 @@ class LabelResult(Result):
         ]  # fmt: skip
         chosen = self.fitted.split
         where = f"chosen on {chosen} for the greatest F1" if chosen else "not chosen: there was no validation split"
+        if self.fitted.unfitted:
+            where += f" (of {listed(self.fitted.unfitted, NAMED)} it could not be)"
         return [
             Table(
                 "Labels",
@@ -660,6 +675,7 @@ class LabelResult(Result):
         lowest, unit = self._lowest(), (0.0, 1.0)
         few = f" of the {len(lowest)} labels with the lowest AP" if len(lowest) < len(self.names) else ""
         curves = [(self.names[k], c) for k in lowest if (c := self.curve(k)) is not None]
+        one_kind = "" if curves else "No label is both on some records and not on others: there is nothing to rank."
         steps = [
             Series(
                 name,
@@ -671,23 +687,31 @@ class LabelResult(Result):
         ]
         roc = [Series(n, c.false_positive_rate, c.true_positive_rate, value=c.auc) for n, c in curves]
         errors = self.of_labels["ece"].tolist()
+        # One group is one point, and no line can be drawn of it.
+        too_few = self.records < 2 * label_scores.GROUP
         reliable = [
             Series(self.names[k], *label_scores.shares(self.truth[:, k], self.probabilities[:, k]), value=errors[k])
-            for k in lowest
+            for k in ([] if too_few else lowest)
         ]
+        no_groups = (
+            f"There are {self.records:,} records, and two groups need at least {2 * label_scores.GROUP}: too few to "
+            "see whether probabilities are shares."
+            if too_few
+            else one_kind
+        )
         return [
             Chart(
                 "Precision and recall, and average precision", f"Every possible threshold{few}.",
-                ("recall", "precision"), unit, unit, steps,
+                ("recall", "precision"), unit, unit, steps, instead=one_kind,
             ),
             Chart(
                 "ROC, and the area under it", "The dotted line is answering at random.",
-                ("false positive rate", "true positive rate"), unit, unit, roc, True,
+                ("false positive rate", "true positive rate"), unit, unit, roc, True, one_kind,
             ),
             Chart(
                 "Calibration, and the calibration error",
                 "Groups of equally many records. On the dotted line, probabilities are shares.",
-                ("probability of the label", "share of records with the label"), unit, unit, reliable, True,
+                ("probability of the label", "share of records with the label"), unit, unit, reliable, True, no_groups,
             ),
         ]  # fmt: skip
 

@@ -471,6 +471,11 @@ class NumberResult(Result):
         return text.getvalue()
 
     def worst(self, most: int) -> list[Example]:
+        """Returns the records with the largest errors, at most a quarter of all.
+
+        Every answer is off by something, so all records of a small split would be shown.
+        """
+        most = min(most, -(-self.records // 4))
         error = np.abs(self.answers - self.truth) / np.array(self.fitted.std)
         order = np.argsort(-error.max(axis=1, initial=0.0), kind="stable")[:most].tolist()
         return [

@@ -58,7 +58,8 @@ class Series(NamedTuple):
 class Chart(NamedTuple):
     """Holds series over the same axes, (x, y) with their least and greatest value.
 
-    diagonal: whether the line from corner to corner is drawn.
+    diagonal: whether the line from corner to corner is drawn. instead: a sentence in place of the drawing, if there is
+    nothing to draw.
     """
 
     title: str
@@ -68,6 +69,7 @@ class Chart(NamedTuple):
     y_range: tuple[float, float]
     series: Sequence[Series]
     diagonal: bool = False
+    instead: str = ""
 
 
 class Example(NamedTuple):

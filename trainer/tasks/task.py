@@ -126,12 +126,14 @@ class Result(abc.ABC):
 class FittedRows(NamedTuple):
     """Holds the numbers of a calibration.json.
 
-    values: for each field the numbers of all names. split, records: what they were fitted on.
+    values: for each field the numbers of all names. split, records: what they were fitted on. unfitted: the names of
+    which nothing could be fitted there.
     """
 
     values: tuple[tuple[float, ...], ...]
     split: str
     records: int
+    unfitted: tuple[str, ...] = ()
 
 
 def fitted_rows(path: Path, section: str, names: Sequence[str], fields: Sequence[str], positive: str) -> FittedRows:
@@ -151,7 +153,8 @@ def fitted_rows(path: Path, section: str, names: Sequence[str], fields: Sequence
         values = tuple(tuple(float(row[field]) for row in rows) for field in fields)
         if not np.isfinite(values).all() or min(values[fields.index(positive)]) <= 0:
             raise ValueError("a number that no fit gives")
-        return FittedRows(values, str(data["split"]), int(data["records"]))
+        unfitted = tuple(str(name) for name in data.get("unfitted", ()))  # earlier versions did not say it
+        return FittedRows(values, str(data["split"]), int(data["records"]), unfitted)
     except (OSError, ValueError, TypeError, KeyError) as e:
         raise TrainerError(
             f"{str(path)!r} should be as training wrote it ({type(e).__name__}: {e}): train again."

@@ -146,7 +146,7 @@ def summarize(
         images=images,
         folds=() if folds is None else tuple(_images_of(fold) for fold in folds.folds),
         answers=kind.described(_originals(plan, totals), config.target),
-        unlabelled={"images": without_label, "twins": _count_twins(work)} if config.unlabelled else {},
+        unlabelled=_of_unlabelled(config, work, without_label),
         metadata=[of.described(c.name, c.dtype) for c, of in zip(columns, totals.metadata, strict=True)],
     )
     warnings = (
@@ -266,9 +266,21 @@ def _unlabelled(plan: plans.Plan, totals: Totals) -> int:
     return sum(sum(totals.stored[split].values()) for split in plan.shards if split not in plan.natural)
 
 
-def _count_twins(work: Work) -> dict[str, int]:
-    """Returns split -> its images that are among those without a label, too."""
-    counts = collections.Counter(json.loads(line)["split"] for line in rejects.lines(work.path("twins")))
+def _of_unlabelled(config: PrepareConfig, work: Work, images: int) -> dict[str, Any]:
+    """Returns what the summary says of the images without a label.
+
+    Args:
+      images: their number.
+    """
+    if not config.unlabelled:
+        return {}
+    found = {"images": images, "twins": _by_split(work, "twins")}
+    return found | ({"alike": _by_split(work, "alike")} if config.group_similar else {})
+
+
+def _by_split(work: Work, name: str) -> dict[str, int]:
+    """Returns split -> labelled images in it that a folder of lines names."""
+    counts = collections.Counter(json.loads(line)["split"] for line in rejects.lines(work.path(name)))
     return dict(sorted(counts.items()))
 
 

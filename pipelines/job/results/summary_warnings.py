@@ -188,6 +188,13 @@ def _of_twins(summary: Summary, mode: str) -> Iterator[str]:
         remedy = "They are left out there." if mode == "drop" else "--duplicates drop leaves them out there."
         number = plural(sum(twins.values()), "labelled image")
         yield f"Also among the images without a label: {number}, {named}. {remedy}"
+    alike = summary.unlabelled.get("alike")
+    if alike:
+        named, number = ", ".join(f"{count} in {split}" for split, count in alike.items()), sum(alike.values())
+        yield (
+            f"{plural(number, 'labelled image')} {'looks' if number == 1 else 'look'} like an image without a label: "
+            f"{named}. When that gets a label, --group-similar keeps both in one split."
+        )
 
 
 def of_lost_classes(lost: Mapping[str, int]) -> Iterator[str]:

@@ -37,3 +37,22 @@ def test_verify_fails_if_there_is_a_problem(problems, status, monkeypatch, capsy
     monkeypatch.setattr("pipelines.dataset.verify.verify", lambda _: problems)
     monkeypatch.setattr("pipelines.cli.verify_output.texts", lambda *_: (problems, "1 problem"))
     assert main.main(["verify", "out"]) == status
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--group-from", "p([0-9]+)"], "--group-from 'p([0-9]+)' finds no group in the path '"),
+        (["--balance", "counts=cow:5"], "--balance counts names classes that the input"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_options_that_fit_no_input_are_wrong_use_before_an_image_is_read(flags, told, tmp_path, monkeypatch, capsys):
+    for name in ("cat/1.jpg", "dog/2.jpg"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True)
+        (tmp_path / "in" / name).touch()  # no image: to read it would be a reject
+    monkeypatch.setattr("pipelines.workers.pool.decoders", lambda *_: None)
+    arguments = ["prepare", "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), *flags]
+    assert main.main(arguments) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -97,6 +97,18 @@ def test_bad_values_end_with_status_2_and_the_options_name(flags, capsys):
     assert f"argument {flags[0]}: " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flag", ["--target", "--keep", "--exclude", "--bands", "--splits", "--path-prefix"])
+def test_a_list_that_is_given_twice_is_refused(flag, capsys):
+    """The last one would silently replace the first, although both may be wanted."""
+    one, other = {"--bands": "12", "--splits": ("train=1", "train=1"), "--path-prefix": ("a=b", "c=d")}.get(flag, "xy")
+    with pytest.raises(SystemExit) as ended:
+        options.parse([*BASE, flag, one, flag, other])
+    assert ended.value.code == 2
+    assert f"argument {flag}: was given twice" in capsys.readouterr().err
+    args, _ = options.parse([*BASE, "--size", "8", "--size", "9"])  # one value replaces another
+    assert args.size == (9, 9)
+
+
 def test_what_prepare_does_not_know_is_left_for_beam():
     args, rest = options.parse([*BASE, "--direct_num_workers", "3", "--runner", "FlinkRunner", "--frames=3"])
 

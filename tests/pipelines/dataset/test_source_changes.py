@@ -218,3 +218,30 @@ def test_a_relative_image_root_is_the_one_that_prepare_read(tmp_path, monkeypatc
 
     assert source_changes.find(str(out)) == source_changes.Drift([], 2, 0)
     assert source_changes.find(str(out), str(tmp_path / "m.csv")).changes == []
+
+
+def test_a_changed_value_of_a_kept_column_is_told(tmp_path):
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_text(name)
+    (tmp_path / "m.csv").write_text("path,label,age,site\na.jpg,cat,3,A\nb.jpg,cat,,B\nc.jpg,cat,5,C\n")
+    out = manifest_dataset(tmp_path, [(f"{name}.jpg", "cat") for name in "abc"], [])
+    kept = {"a.jpg": {"age": 3, "site": "A"}, "b.jpg": {"age": None, "site": "B"}, "c.jpg": {"age": 5, "site": "C"}}
+    lines = [json.loads(line) for line in (out / "ledger/x.jsonl").read_text().splitlines()]
+    made = [line | {"metadata": kept[pathlib.Path(line["uri"]).name]} for line in lines]
+    (out / "ledger/x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in made))
+    contract = json.loads((out / "contract.json").read_text())
+    contract["metadata"] = [
+        {"name": "age", "dtype": "int64", "missing": 1}, {"name": "site", "dtype": "string", "missing": 0},
+    ]  # fmt: skip
+    (out / "contract.json").write_text(json.dumps(contract))
+    settings = {"input": str(tmp_path / "m.csv"), "allow_outside": False, "keep": ["age", "site"]}
+    (out / "stats/summary.json").write_text(json.dumps({"settings": settings}))
+
+    assert source_changes.find(str(out)).changes == []
+    (tmp_path / "m.csv").write_text("path,label,age,site\na.jpg,cat,4,Z\nb.jpg,cat,7,B\nc.jpg,cat,five,C\n")
+    found = source_changes.find(str(out)).changes
+    assert [(c.kind, c.input, c.detail) for c in found] == [
+        ("changed", "a.jpg", "its column 'age' was 3 and is 4, 'site' was A and is Z"),
+        ("changed", "b.jpg", "its column 'age' was empty and is 7"),
+        ("changed", "c.jpg", "it is rejected now: bad-row"),
+    ]

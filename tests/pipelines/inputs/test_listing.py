@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from pipelines.core import elements
 from pipelines.core.elements import Source
-from pipelines.core.errors import SourceError, TableError
+from pipelines.core.errors import ConfigError, SourceError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import listing, walk
@@ -115,8 +115,19 @@ def test_groups_are_found_in_the_path(tmp_path):
     assert groups(r"(cat|dog)/(?P<group>p)") == ["p", "p", "p"]
     assert listing.has_groups(spec(tmp_path, group_from="p"))
     assert not listing.has_groups(spec(tmp_path))
-    with pytest.raises(SourceError, match=r"finds no group in the path 'dog/p07_1\.jpg'\. Each image needs one"):
+    with pytest.raises(ConfigError, match=r"finds no group in the path 'dog/p07_1\.jpg'\. Each image needs one"):
         groups("p01")
+    with pytest.raises(ConfigError, match="finds no group"):  # before a run, although the first image has a group
+        listing.check(spec(tmp_path, group_from="p01"))
+
+
+def test_the_labels_of_an_input_are_known_without_reading_an_image(tmp_path):
+    touch(tmp_path / "folder", "cat/1.jpg", "dog/2.jpg")
+    assert listing.labels(listing.check(spec(tmp_path / "folder"))) == {"cat", "dog"}
+    touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "t.csv").write_text("path,labels\n1.jpg,cat|dog\n2.jpg,bee\n3.jpg,\n")
+    table = TableSpec(labels="multi")
+    assert listing.labels(listing.check(spec(tmp_path / "t.csv", table=table))) == {"bee", "cat", "dog"}
 
 
 def test_hidden_files_are_rejected_as_such_whatever_they_are(tmp_path):

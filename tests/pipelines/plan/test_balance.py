@@ -348,3 +348,12 @@ def test_components_against_brute_force(groups):
                 break
 
     assert splits.components(groups) == {member: min(s) for s in sets for member in s}
+
+
+def test_counts_of_unknown_classes_are_refused_before_a_run():
+    balance.check_counts({"cat": 3}, {"ant", "cat"}, "photos")
+    with pytest.raises(
+        errors.BalanceError, match=r"input 'photos' does not have: bee\. There are: ant, cat\."
+    ) as raised:
+        balance.check_counts({"cat": 3, "bee": 5}, {"cat", "ant"}, "photos")
+    assert raised.value.exit_status == 2

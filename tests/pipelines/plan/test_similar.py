@@ -43,6 +43,24 @@ def test_hashes_that_differ_in_few_bits_are_connected():
     assert parts(hashed, 38) == {frozenset("abcd")}  # each is 38 bits from d
 
 
+def test_hashes_that_are_near_to_one_of_many():
+    near = similar.Near([code(), code(5, 70), code(5, 70)], 2)
+    asked = [code(), code(0, 1), code(0, 1, 2), code(5, 70, 100, 127), code(5, 70, 100, 126, 127), code(*range(128))]
+    assert near.has(asked) == [True, True, False, True, False, False]
+    assert similar.Near([code(3)], 0).has([code(3), code(4)]) == [True, False]
+    assert near.has([]) == []
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 12), st.lists(st.sets(st.integers(0, 127), max_size=14), min_size=2, max_size=12))
+def test_near_is_what_all_pairs_say(bits, drawn):
+    codes = [code(*flipped) for flipped in drawn]
+    numbers = [int.from_bytes(one, "big") for one in codes]
+    half = len(codes) // 2
+    wanted = [any((a ^ b).bit_count() <= bits for b in numbers[:half]) for a in numbers[half:]]
+    assert similar.Near(codes[:half], bits).has(codes[half:]) == wanted
+
+
 def test_equal_hashes_of_two_names_are_connected_and_a_name_is_not_connected_with_itself():
     assert parts([(code(3), "a"), (code(3), "b"), (code(3), "a")], 1) == {frozenset("ab")}
     assert similar.edges([(code(3), "a"), (code(3), "a")], 1) == []

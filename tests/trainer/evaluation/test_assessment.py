@@ -118,8 +118,16 @@ def test_predictions_as_csv():
         '0000000000000000-000,"a,b","a,b",0.9,0.9,0.1',
         '0000000000000001-000,"a,b",c,0.8,0.2,0.8',
     ]
-    many = Predictions(tuple(map(str, range(101))), ("k",), np.array([0]), np.zeros((1, 101)))
-    assert predictions.to_csv(many, 1.0).splitlines() == ["key,label,predicted,probability", "k,0,0,0.00990099"]
+    logits = np.zeros((1, 101))
+    logits[0, [7, 5, 3, 9, 1]] = np.log([50, 40, 30, 20, 10])
+    many = Predictions(tuple(map(str, range(101))), ("k",), np.array([0]), logits)
+    heading, row = predictions.to_csv(many, 1.0).splitlines()
+    assert heading.startswith(
+        "key,label,predicted,probability,probability of the label,class 2,probability of class 2,"
+    )
+    total = 96 + 50 + 40 + 30 + 20 + 10
+    shares = [format(n / total, ".6g") for n in (50, 1, 40, 30, 20, 10)]
+    assert row == "k,0,7,{},{},5,{},3,{},9,{},1,{}".format(*shares)
 
 
 class Tags(html.parser.HTMLParser):

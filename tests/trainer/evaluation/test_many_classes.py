@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.contract import Shard, Split
+from tests.support.datasets import make_contract
 from tests.trainer.evaluation.test_assessment import made
-from trainer.evaluation import predictions
+from trainer.config import TrainerError
+from trainer.evaluation import judged, label_check, predictions
 from trainer.evaluation.scores import calibration, metrics
 from trainer.reporting import plots, score_table
 
@@ -75,3 +78,43 @@ def test_the_numbers_leave_out_a_matrix_of_millions_of_cells():
     most = metrics.MAX_MATRIX_CLASSES
     assert len(many(most).scores.to_dict()["confusion_matrix"]) == most
     assert many(most + 1).scores.to_dict()["confusion_matrix"] is None
+
+
+def test_labels_of_many_classes_are_checked_by_the_likeliest_ones(tmp_path):
+    """The table of 101 classes names five of each record; the doubts are those of all probabilities."""
+    random = np.random.default_rng(0)
+    classes = predictions.MOST_CLASSES + 1
+    names = tuple(f"class-{i:03}" for i in range(classes))
+    labels = np.repeat(np.arange(classes), 4)
+    logits = random.normal(size=(len(labels), classes)).astype(np.float32)
+    logits[np.arange(len(labels)), labels] += 6
+    wrong = np.arange(0, 40, 4)
+    labels[wrong] = 50
+    keys = tuple(f"{i:016x}-000" for i in range(len(labels)))
+    found = predictions.Predictions(names, keys, labels, logits)
+    counts = dict.fromkeys(names, 1)
+    shards = (Shard("tiny-train.tfrecord-00000-of-00001", classes, 1, "0" * 64),)
+    contract = make_contract(labels=names, splits={"train": Split(counts, counts, dict.fromkeys(names, 0), shards)})
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/contract.json").write_text(contract.to_json())
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "predictions-test.csv").write_text(predictions.to_csv(found, 1.0))
+    header, first = (run / "predictions-test.csv").read_text().splitlines()[:2]
+    assert header == (
+        "key,label,predicted,probability,probability of the label,class 2,probability of class 2,class 3,"
+        "probability of class 3,class 4,probability of class 4,class 5,probability of class 5"
+    )
+    assert first.startswith("0000000000000000-000,class-050,class-000,")
+
+    checked = judged.read([str(run)], str(tmp_path / "data"))
+    whole = label_check.of_classes(labels, found.probabilities())
+    doubts = checked.doubts()
+    assert len(doubts.positions) > 3
+    assert set(doubts.positions.tolist()) <= set(wrong.tolist())
+    assert doubts.positions.tolist() == whole.positions.tolist()
+    np.testing.assert_array_equal(doubts.suggested, whole.suggested)
+
+    (run / "predictions-test.csv").write_text("key,label,predicted,probability\n" + first.rsplit(",", 9)[0] + "\n")
+    with pytest.raises(TrainerError, match="should have for each record the 5 likeliest classes"):
+        judged.read([str(run)], str(tmp_path / "data"))

@@ -5,6 +5,7 @@ import keras
 import pytest
 from keras import layers
 
+from pipelines.contract.task import Task
 from tests.support.datasets import make_contract, normalization, write_dataset
 from trainer.models import alignment, networks
 from trainer.models.alignment import AlignmentError
@@ -154,6 +155,13 @@ def test_contracts_that_disagree_are_refused_naming_both(change, said):
     with pytest.raises(AlignmentError) as error:
         alignment.check_contracts(trained, dataclasses.replace(trained, **change))
     assert said in str(error.value)
+
+
+def test_another_task_is_said_before_another_shape():
+    trained = of_mode("zscore")
+    data = of_mode("zscore", labels=("top", "bottom"), task=Task("multi-label"), image_shape=(16, 16, 3))
+    with pytest.raises(AlignmentError, match="trained for another task than the dataset has: it answers classes"):
+        alignment.check_contracts(trained, data)
 
 
 def test_the_same_map_in_another_encoding_agrees_and_another_resize_is_warned_about():

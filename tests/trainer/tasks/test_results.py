@@ -14,7 +14,7 @@ from tests.support.datasets import make_contract
 from trainer.config import TrainerError
 from trainer.evaluation.scores import label_scores
 from trainer.evaluation.slices import Column, Metadata
-from trainer.reporting import plots, score_table, tensorboard
+from trainer.reporting import plots, report_page, score_table, tensorboard
 from trainer.tasks import multi_label, regression
 from trainer.tasks.multi_label import LabelFit, LabelPredictions, LabelResult, MultiLabel
 from trainer.tasks.regression import NumberFit, NumberPredictions, NumberResult, Regression
@@ -112,7 +112,12 @@ def test_numbers_are_in_the_units_of_the_table():
 
 
 def test_the_worst_answers_come_first():
-    assert [example.position for example in numbers().worst(2)] == [3, 0]
+    assert [example.position for example in numbers().worst(2)] == [3]  # a quarter of four records
+    keys, truth = tuple(f"{i:016x}-000" for i in range(9)), np.zeros((9, 1), np.float32)
+    many = NumberPredictions(("age",), keys, truth, np.arange(9, dtype=np.float32)[:, None] - 6)  # truth is -3
+    found = NumberResult("test", many, Regression().unfitted(NUMBERS))
+    assert [example.position for example in found.worst(24)] == [8, 7, 0]
+    assert [example.position for example in found.worst(2)] == [8, 7]
     assert (numbers().worst(1)[0].answer, numbers().worst(1)[0].truth) == ("80.000", "60.000")
     first = labels().worst(4)
     # It is surest of the dog that is not there, 0.9. The others are 0.6 from the truth, and the first one is right.
@@ -229,3 +234,34 @@ def test_several_numbers_are_ordered_by_errors_in_standard_deviations():
     assert first.scores["mae"].value == pytest.approx(15.0)
     assert second.scores["residual of x"].value == pytest.approx(10.0)
     assert found.report().slices.columns[2] == "MAE / std of train"
+
+
+def test_a_chart_of_too_few_records_says_so(tmp_path):
+    """The calibration of four records would be one group, of which no line can be drawn."""
+    charts = {chart.title: chart for chart in labels().report().charts}
+    calibration = charts["Calibration, and the calibration error"]
+    assert not calibration.series
+    assert "There are 4 records, and two groups need at least 30" in calibration.instead
+    assert not charts["ROC, and the area under it"].instead
+    page = report_page.render("a run", {}, [(labels(), [])])
+    assert calibration.instead in page
+    assert 'd=""' not in page
+    without = labels(truth=np.zeros((4, 2), bool)).report().charts
+    assert all("there is nothing to rank" in c.instead or "too few" in c.instead for c in without)
+    plots.write_all(tmp_path, {"epoch": [1.0], "loss": [1.0]}, {"test": labels()}, 1)
+    assert (tmp_path / "charts-test.png").stat().st_size > 0
+
+
+def test_labels_that_validation_lacks_are_named(tmp_path):
+    truth = np.array([[True, False], [False, False]])
+    found = LabelPredictions(NAMES, KEYS[:2], truth, np.zeros((2, 2), np.float32))
+    fitted = MultiLabel().fit(found, "validation", LABELS)
+    assert fitted.unfitted == ("dog",)
+    (tmp_path / "calibration.json").write_text(fitted.to_json())
+    assert MultiLabel().read_fitted(tmp_path, LABELS) == fitted
+    result = labels(fitted)
+    [caution] = [sentence for sentence in result.cautions() if "not calibrated" in sentence]
+    assert caution.startswith("In validation, either no record or every record carries these labels")
+    assert caution.endswith(": dog.")
+    assert "(of dog it could not be)" in result.report().tables[1].text
+    assert not any("not calibrated" in sentence for sentence in labels().cautions())

@@ -238,8 +238,13 @@ def test_runs_are_compared_and_other_tasks_refused(run, tmp_path, capsys):
     found = json.loads((tmp_path / "c.json").read_text())
     assert found["task"] == kind
     assert {d["difference"] for d in found["differences"]} == {0.0}
-    assert main(["compare", str(directory), str(other), "--html", str(tmp_path / "c.html")]) == 1
-    assert "--html is for runs that answer classes" in capsys.readouterr().err
+    assert main(["compare", str(directory), str(other), "--html", str(tmp_path / "c.html")]) == 0
+    page = (tmp_path / "c.html").read_text()
+    assert f"20 records ({kind})" in page
+    assert "no clear difference" in page
+    for name in found["runs"][0]:
+        if name not in ("run", "seed") and not name.endswith("_interval"):
+            assert f'<th scope="row">{name.replace("_", " ")}</th>' in page
     head = {"multi-label": "key,true x,answer x\n", "regression": "key,is x,answer x,probability of x\n"}[kind]
     row = {"multi-label": "a,1,2\n", "regression": "a,1,0,0.5\n"}[kind]
     (tmp_path / "strange").mkdir()
@@ -256,7 +261,7 @@ def test_a_model_of_another_task_is_not_evaluated(run, tmp_path, capsys):
     other = KINDS[1 - KINDS.index(kind)]
     data, _ = write(tmp_path, other)
     assert main(["evaluate", "--model", str(directory), "--data", str(data)]) == 1
-    assert f"(task {kind}); the dataset has" in capsys.readouterr().err
+    assert f"(task {kind}), and the dataset has" in capsys.readouterr().err
 
 
 def test_the_doctor_refuses_by_name(run, capsys):
