@@ -22,6 +22,7 @@ from trainer.config import TrainConfig, TrainerError
 
 PAGE = "evaluation.html"
 CALIBRATION = "calibration.json"
+CARD = "model_card.md"
 HEADER = "The options of this run. To repeat it: python -m trainer train --config FILE --output NEW"
 RUNS = ("fold-*", "refit")  # folders of a run of --folds all, which are runs of their own
 NOT_SAVED = ("resume",)  # a repeated run starts from its first step
@@ -38,6 +39,7 @@ class Run:
         self.calibration = self.directory / CALIBRATION
         self.metrics = self.directory / "metrics.json"
         self.page = self.directory / PAGE
+        self.card = self.directory / CARD
         self.history = self.directory / "metrics.csv"  # one row per epoch
         self.config = self.directory / "config.yaml"
         self.about = self.directory / "versions.json"
@@ -107,7 +109,7 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     for folder in (run.saved_model, run.plots, run.logs, run.checkpoints, *of_folds):
         shutil.rmtree(folder, ignore_errors=True)
     found = run.directory.glob(predictions_file("*"))
-    for file in (run.model, run.last, run.history, run.calibration, run.page, *found):
+    for file in (run.model, run.last, run.history, run.calibration, run.page, run.card, *found):
         file.unlink(missing_ok=True)
     atomic.write_text(run.config, config_file.text(config, HEADER, without=NOT_SAVED))
     atomic.write_text(run.about, atomic.to_json({"versions": versions, "dataset": dataset_digests(contract)}))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.evaluate import EVALUATION_BATCH
 from trainer.evaluation.out_of_fold import Folds
-from trainer.reporting import fold_table, page, pictures, report_page
+from trainer.reporting import fold_table, model_card, page, pictures, report_page
 from trainer.tasks.report import Table
 from trainer.tasks.task import Result
 
@@ -56,8 +57,8 @@ def warnings(found: Assessment | Result) -> list[str]:
 def write(path: str, model_directory: str, data: str, result: Assessment | Result) -> list[Path]:
     """Writes the report of an evaluation.
 
-    If `path` ends in .json it is a file with the numbers only. Otherwise it is a directory with metrics.json, the page
-    and the predictions.
+    If `path` ends in .json it is a file with the numbers only. Otherwise it is a directory with metrics.json, the page,
+    the predictions and the model card.
 
     Returns:
       The paths of the written files.
@@ -66,11 +67,42 @@ def write(path: str, model_directory: str, data: str, result: Assessment | Resul
     if path.endswith(".json"):
         atomic.write_text(Path(path), content)
         return [Path(path)]
-    directory = Path(path)
+    directory, run = Path(path), run_dir.Run(model_directory)
     directory.mkdir(parents=True, exist_ok=True)
-    written = write_files(directory, f"{Path(model_directory).resolve().name} on {result.split}", {}, [result], data)
+    written = write_files(directory, f"{run_name(run)} on {result.split}", {}, [result], data)
+    about = json.loads(run.metrics.read_text(encoding="utf-8"))
+    write_card(directory, run_name(run), about, contracts.load(run.directory), [result], contracts.load(data))
     atomic.write_text(directory / "metrics.json", content)
-    return [directory / "metrics.json", *written]
+    return [directory / "metrics.json", *written, directory / run_dir.CARD]
+
+
+def run_name(run: run_dir.Run) -> str:
+    """Returns the name of a run, which is that of its directory."""
+    return run.directory.resolve().name
+
+
+def write_card(
+    directory: Path,
+    name: str,
+    about: Mapping[str, Any],
+    contract: Contract,
+    assessments: Sequence[Assessment | Result],
+    evaluated: Contract,
+) -> None:
+    """Writes model_card.md.
+
+    Args:
+      name: of the run. about: the content of its metrics.json. contract: of the dataset that it was trained on.
+      evaluated: the contract of the dataset that the assessments are of.
+    """
+    model = model_card.Model(name, about, contract)
+    atomic.write_text(directory / run_dir.CARD, model_card.text(model, in_order(assessments), evaluated))
+
+
+def in_order(assessments: Sequence[Assessment | Result]) -> list[Assessment | Result]:
+    """Returns the results in the order of the page: out-of-fold, test, others."""
+    ordered = sorted(assessments, key=lambda found: (found.split != "test", found.split))
+    return sorted(ordered, key=lambda found: not found.split.startswith(out_of_fold.NAME))
 
 
 def write_files(
@@ -93,9 +125,7 @@ def write_files(
     contract = contracts.load(data)
     digests = run_dir.dataset_digests(contract)
     facts = {"dataset": contract.name, "contract (SHA-256)": digests["contract_sha256"], **facts}
-    ordered = sorted(assessments, key=lambda found: (found.split != "test", found.split))
-    if folds:
-        ordered.sort(key=lambda found: not found.split.startswith(out_of_fold.NAME))
+    ordered = in_order(assessments)
     texts = {run_dir.PAGE: _page(title, facts, ordered, data, None if folds is None else fold_table.table(folds))}
     for found in assessments:
         texts[run_dir.predictions_file(found.split)] = predictions_csv(found)

@@ -73,6 +73,9 @@ def write(
     served = _export(config, contract, network, run, calibration)
     result = metrics(config, contract, network, progress, scores)
     result["train_records"] = seen.split(TRAIN_SPLIT).records
+    with run_dir.writing(run.card):
+        name = evaluation_files.run_name(run)
+        evaluation_files.write_card(run.directory, name, result, seen, list(scores.values()), contract)
     with run_dir.writing(run.metrics):
         atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)
@@ -131,6 +134,7 @@ def metrics(
     return {
         "model": config.model,
         "parameters": network.count_params(),
+        **({"init_weights": config.init_weights} if config.init_weights else {}),
         "seed": config.seed,
         **({} if config.fold == NO_FOLD else {"fold": config.fold}),
         "epochs": {"asked": config.epochs, "run": progress.trained_epochs(), "kept": progress.best_epoch},
@@ -178,7 +182,7 @@ def summary(run: Run, scores: dict[str, Any], best: int, served: str, chosen: st
     places = {
         "model": run.model, "last epoch": run.last, **({"saved model": run.saved_model} if served else {}),
         "metrics": run.metrics,
-        "evaluation": run.page, "plots": run.plots, "TensorBoard": run.logs,
+        "evaluation": run.page, "model card": run.card, "plots": run.plots, "TensorBoard": run.logs,
     }  # fmt: skip
     for what, path in places.items():
         shown = path if Path(run.directory).is_absolute() else os.path.relpath(path)

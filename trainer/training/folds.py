@@ -254,6 +254,7 @@ def _write(config: TrainConfig, contract: Contract, whole: Run, network: keras.M
     made = {
         "model": config.model,
         "parameters": network.count_params(),
+        **({"init_weights": config.init_weights} if config.init_weights else {}),
         "seed": config.seed,
         "folds": judged.folds.to_dict(),
         "dataset": run_dir.dataset_digests(contract),
@@ -262,6 +263,9 @@ def _write(config: TrainConfig, contract: Contract, whole: Run, network: keras.M
         "splits": evaluation_files.splits(results),
         "versions": run_dir.versions(tf, keras, np),
     }
+    with run_dir.writing(whole.card):
+        name = evaluation_files.run_name(whole)
+        evaluation_files.write_card(whole.directory, name, made, contract, results, contract)
     with run_dir.writing(whole.metrics):
         atomic.write_text(whole.metrics, atomic.to_json(made))
     for result in results:

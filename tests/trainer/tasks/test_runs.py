@@ -124,6 +124,9 @@ def test_evaluate_finds_what_training_found(run, tmp_path, capsys):
     assert main(command) == 0
     found = json.loads((tmp_path / "report" / "metrics.json").read_text())
     assert found["splits"]["test"] == made["splits"]["test"]
+    card = (tmp_path / "report" / "model_card.md").read_text()
+    assert "class" not in card.split("## Data")[1]
+    assert card.split("### test")[1].split("## Limits")[0] in (directory / "model_card.md").read_text()
     assert (tmp_path / "report" / "predictions-test.csv").read_bytes() == (
         directory / "predictions-test.csv"
     ).read_bytes()

@@ -86,6 +86,9 @@ def test_what_a_run_leaves(run, data):
     logs = {path.parent.name for path in (directory / "logs").rglob("events.out.tfevents.*")}
     assert logs == {"train", "validation", "evaluation-validation", "evaluation-test"}
     assert (directory / "evaluation.html").is_file()
+    card = (directory / "model_card.md").read_text()
+    assert f"| parameters | {metrics['parameters']:,} |" in card
+    assert card.index("### test") < card.index("### validation")
     assert {path.name for path in directory.glob("*.csv")} == {
         "metrics.csv", "predictions-validation.csv", "predictions-test.csv",
     }  # fmt: skip
