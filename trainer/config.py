@@ -275,6 +275,13 @@ class TrainConfig:
         "with --folds all: also train once on all folds together, for as many epochs as the folds kept in the median, "
         "and export this network in place of the mean",
     )
+    abstain_error: float = option(
+        0.0,
+        "wanted share of wrong answers among those that the model gives: it abstains from an image if its largest "
+        "probability is below a threshold, which is chosen on --validation after the training; 0: it always answers",
+        decides=False,
+        limits=Range(0, 0.5),
+    )
     patience: int = option(
         0,
         "number of epochs without a better validation score after which training stops; 0: never stop early",
@@ -363,6 +370,11 @@ class TrainConfig:
             raise ConfigError("--epochs should be from 1 to 100000; 0 is for --fit-head. Received: 0.")
         if self.patience and self.validation == NO_VALIDATION:
             raise ConfigError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
+        if self.abstain_error and self.validation == NO_VALIDATION:
+            raise ConfigError(
+                "--abstain-error needs a validation split to choose the threshold on. Received: --validation none. "
+                "Drop one of the two."
+            )
         self._check_folds()
         self._check_pairs()
 

@@ -129,9 +129,17 @@ def _evaluate(arguments: dict[str, Any]) -> None:
         from trainer.reporting import evaluation_files, score_table
         from trainer.tasks import kinds
 
+    task, wanted = kinds.of(contract), arguments["abstain_error"]
+
+    def abstaining(model: Any, data: str, split: str, batch_size: int) -> Any:
+        fitted = task.read_fitted(model.directory, model.contract)
+        fitted, said = task.with_abstention(model.network, data, fitted, wanted)
+        print(said)
+        return task.assess(split, task.predict(model.network, data, split, batch_size), fitted)
+
     result = evaluate.evaluate(
         arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"],
-        kinds.of(contract).scored, arguments["tta"],
+        abstaining if wanted else task.scored, arguments["tta"],
     )  # fmt: skip
     result = read_metadata.beside(result, arguments["data"], arguments["slice_size"])
     if arguments["tta"] != TTA_NONE and contract.task.targets:
@@ -192,6 +200,9 @@ def _export(arguments: dict[str, Any]) -> None:
     task = kinds.of(trained)
     fitted = task.read_fitted(run.directory, trained)
     network, kind = build.load(run.model), arguments["format"]
+    if arguments["abstain_error"]:
+        fitted, said = task.with_abstention(network, arguments["data"], fitted, arguments["abstain_error"])
+        print(said)
     found = export.write(network, arguments["data"], contract, arguments["output"], fitted, kind)
     print(f"written to {arguments['output']}; {found.sentence(task.unit)}")
 
@@ -358,6 +369,12 @@ def _parser(program: str) -> argparse.ArgumentParser:
             "--model", required=True, metavar="DIR", help="--output directory of a finished training run"
         )
         command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
+        command.add_argument(
+            "--abstain-error", type=_error, default=0.0, metavar="E",
+            help="wanted share of wrong answers among those that the model gives: it abstains from an image if its "
+            "largest probability is below a threshold, which is chosen on the validation split of --data (default: "
+            "what the training chose, or no abstaining)",
+        )  # fmt: skip
     evaluate.add_argument("--split", default="test", help="split to score (default: test)")
     evaluate.add_argument(
         "--batch-size",
@@ -417,6 +434,21 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="image file or folder of image files; -: read the paths from standard input, one per line",
     )
     return parser
+
+
+def _error(text: str) -> float:
+    """Reads the value of --abstain-error.
+
+    Raises:
+      argparse.ArgumentTypeError: it is no number above 0 and up to 0.5.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= 0.5:
+        raise argparse.ArgumentTypeError(f"should be above 0 and at most 0.5. Received: {text!r}")
+    return value
 
 
 def _command(commands: Any, name: str) -> argparse.ArgumentParser:

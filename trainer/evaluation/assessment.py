@@ -11,11 +11,52 @@ import numpy as np
 
 from trainer.evaluation import slices
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scores import calibration, intervals, metrics, roc_pr
+from trainer.evaluation.scores import abstention, calibration, intervals, metrics, roc_pr
 from trainer.evaluation.scores.calibration import Bin, Calibration
 from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.scores.metrics import Scores
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
+
+COVERAGES = (1.0, 0.9, 0.75, 0.5, 0.25)  # shares of the records whose error is shown
+
+
+class Answered(NamedTuple):
+    """Holds what a threshold of abstaining does on a split.
+
+    probability: the threshold. answered, wrong: records that are answered, and wrong ones among them, of `records`.
+    """
+
+    probability: float
+    answered: int
+    wrong: int
+    records: int
+
+    @property
+    def coverage(self) -> float:
+        """Returns the share of the records that are answered, NaN without records."""
+        return self.answered / self.records if self.records else math.nan
+
+    @property
+    def error(self) -> float:
+        """Returns the share of wrong answers among the answered, NaN without any."""
+        return self.wrong / self.answered if self.answered else math.nan
+
+    @property
+    def reach(self) -> Interval:
+        """Returns the 95 % interval of the error."""
+        return intervals.wilson(self.wrong, self.answered)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns values for metrics.json."""
+        return {
+            "threshold": self.probability,
+            "answered": self.answered,
+            "wrong": self.wrong,
+            "coverage": metrics.plain(self.coverage),
+            "coverage_interval": _pair(intervals.wilson(self.answered, self.records)),
+            "error": metrics.plain(self.error),
+            "error_interval": _pair(self.reach),
+        }
 
 
 class Areas(NamedTuple):
@@ -126,6 +167,33 @@ class Assessment:
         answers = np.where(positive, chosen.label_id, 1 - chosen.label_id)
         return dataclasses.replace(self.scores, matrix=metrics.confusion_matrix(self.predictions.labels, answers, 2))
 
+    @functools.cached_property
+    def risk_coverage(self) -> abstention.Curve:
+        """Returns what each threshold of abstaining would do."""
+        right = self.predictions.answers() == self.predictions.labels
+        return abstention.curve(self.probabilities.max(axis=1, initial=0.0), right)
+
+    @property
+    def abstaining(self) -> Answered | None:
+        """Returns what the chosen threshold of abstaining does, or None without one."""
+        chosen = self.fitted.abstention
+        if chosen is None:
+            return None
+        given = self.probabilities.max(axis=1, initial=0.0) >= chosen.probability
+        wrong = given & (self.predictions.answers() != self.predictions.labels)
+        return Answered(chosen.probability, int(given.sum()), int(wrong.sum()), self.records)
+
+    def at_coverages(self) -> list[Answered]:
+        """Returns thresholds that answer the shares COVERAGES, or a little more."""
+        found = self.risk_coverage
+        if not self.records:
+            return []
+        places = [int(np.searchsorted(found.answered, math.ceil(share * self.records))) for share in COVERAGES]
+        return [
+            Answered(float(found.probability[i]), int(found.answered[i]), int(found.wrong[i]), self.records)
+            for i in dict.fromkeys(places)
+        ]
+
     def worst(self, most: int) -> np.ndarray:
         """Returns the positions (int64) of at most `most` wrong answers.
 
@@ -152,6 +220,10 @@ class Assessment:
             result[name] = metrics.plain(self.mean_of_curves(attribute))
         if self.metadata.columns:
             result["by_slice"] = self.slices.to_dict()
+        result["risk_coverage"] = [row.to_dict() for row in self.at_coverages()]
+        if self.fitted.abstention is not None and self.abstaining is not None:
+            about = {"wanted_error": self.fitted.abstention.wanted, "promised": self.fitted.abstention.promised}
+            result["abstention"] = about | self.abstaining.to_dict()
         return result | {"calibration": self._calibration(), "decision": self._decision()}
 
     @functools.cached_property

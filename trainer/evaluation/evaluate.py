@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from trainer.data.fold_names import is_out_of_fold
 from trainer.evaluation import inference
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scores import calibration, threshold
+from trainer.evaluation.scores import abstention, calibration, threshold
 from trainer.evaluation.scores.calibration import Calibration, Threshold
 from trainer.models import alignment, build, several_views
 
@@ -97,3 +98,22 @@ def calibrate(found: Predictions, split: str, contract: Contract) -> Calibration
         if probability is not None:
             chosen = Threshold(contract.labels[label_id], label_id, probability)
     return Calibration(temperature, chosen, split, len(found.labels))
+
+
+def abstaining(fitted: Calibration, found: Predictions, wanted: float, split: str) -> tuple[Calibration, str]:
+    """Chooses the probability below which a classifier abstains.
+
+    Args:
+      fitted: the calibration of the model. found: its answers on a split that it did not learn from.
+      wanted: the share of wrong answers among the answered.
+
+    Returns:
+      The calibration with the threshold, and what to say of it.
+    """
+    answers = found.answers()
+    largest = found.probabilities(fitted.temperature).max(axis=1, initial=0.0)
+    chosen = abstention.choose(largest, answers == found.labels, wanted)
+    if chosen is None:
+        return dataclasses.replace(fitted, abstention=None), abstention.refusal(wanted, split, len(found.labels))
+    chosen = dataclasses.replace(chosen, split=split, records=len(found.labels))
+    return dataclasses.replace(fitted, abstention=chosen), abstention.sentence(chosen)

@@ -29,19 +29,22 @@ def sentences(contract: Contract, about: Mapping[str, Any], results: Sequence[As
       about: the content of the run's metrics.json.
       results: the evaluated splits.
     """
-    told = [*_of_answers(contract), *_of_data(contract)]
+    told = [*_of_answers(contract, results), *_of_data(contract)]
     for place, found in enumerate(results):
         told += [f"On {found.split}: {sentence}" for sentence in _of_scores(found, first=not place)]
     told += _of_training(contract, about)
     return told
 
 
-def _of_answers(contract: Contract) -> Iterator[str]:
-    if contract.task.kind == CLASSES:
+def _of_answers(contract: Contract, results: Sequence[Assessment | Result]) -> Iterator[str]:
+    many = plural(len(contract.labels), "class", "classes")
+    if any(isinstance(found, Assessment) and found.abstaining for found in results):
         yield (
-            f"The model knows {plural(len(contract.labels), 'class', 'classes')} and answers one of them for every "
-            "image, also for an image of something else."
+            f"The model knows {many}. It abstains where it is not sure, which was measured on images of these classes; "
+            "it may still answer one of them for an image of something else."
         )
+    elif contract.task.kind == CLASSES:
+        yield f"The model knows {many} and answers one of them for every image, also for an image of something else."
     elif contract.task.kind == REGRESSION:
         ranges = [
             f"{name} from {short(low)} to {short(high)}"

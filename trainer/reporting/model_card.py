@@ -254,6 +254,13 @@ def _calibrated(found: Assessment) -> str:
             f" To find {safe(fitted.threshold.label)} with the best balanced accuracy, answer it from the probability "
             f"{fitted.threshold.probability:.3g} on."
         )
+    if (chosen := fitted.abstention) and (own := found.abstaining):
+        told += (
+            f" The model abstains below the probability {own.probability:.3g}, which was chosen on "
+            f"{safe(chosen.split)} for an error of {chosen.wanted:g} among the answered. On "
+            f"{safe(found.split)} it answers {own.answered:,} of {own.records:,} records with an error of "
+            f"{own.error:.3f} (95 % {reach(own.reach)})."
+        )
     return told
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core import html_page
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
-from trainer.evaluation.scores import calibration, intervals, metrics
+from trainer.evaluation.scores import abstention, calibration, intervals, metrics
 from trainer.evaluation.scores.threshold import PLAIN
 from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
@@ -126,6 +126,7 @@ def _view(found: Assessment, mistakes: Sequence[Mistake]) -> dict[str, Any]:
         if found.fitted.threshold
         else 0.0,
         "threshold": _threshold(found),
+        "abstaining": _abstaining(found),
         "mistakes": mistakes,
         "wrong": found.records - int(matrix.trace()),
     }
@@ -176,6 +177,17 @@ def _lines(found: Assessment, path: Any) -> list[Line]:
     return [
         path(found.labels[c], curve) for c, curve in sorted(known) if chosen is None or c == chosen.label_id
     ]  # fmt: skip
+
+
+def _abstaining(found: Assessment) -> dict[str, Any]:
+    """Returns the risk-coverage curve and rows of thresholds, the chosen one first."""
+    chosen, own = found.fitted.abstention, found.abstaining
+    return {
+        "line": Line("", svg_paths.risk_coverage(found), 0.0),
+        "chosen": own,
+        "rows": [*([own] if own else []), *found.at_coverages()],
+        "sentence": "" if chosen is None else abstention.sentence(chosen),
+    }
 
 
 def _threshold(found: Assessment) -> dict[str, Any] | None:

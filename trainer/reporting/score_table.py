@@ -93,6 +93,7 @@ def _of_classes(found: Assessment) -> str:
         f"macro F1           {_cell(metrics.macro_f1(matrix))} {whole['macro_f1']}  "
         f"mean AUC {_cell(found.mean_of_curves('auc'))}  loss {_cell(found.scores.loss)}",
         *_calibration_lines(found),
+        *_abstention_lines(found),
         *(f"note: {sentence}" for sentence in cautions(found)),
     ]
     return "\n".join(lines)
@@ -117,6 +118,17 @@ def _calibration_lines(found: Assessment) -> list[str]:
             f"(from {PLAIN}: {_cell(metrics.balanced_accuracy(found.matrix))}, {_cell(plain)})"
         )
     return lines
+
+
+def _abstention_lines(found: Assessment) -> list[str]:
+    own = found.abstaining
+    if own is None:
+        return []
+    return [
+        f"abstaining         below probability {own.probability:.3g}: {own.answered:,} of {own.records:,} answered "
+        f"({_cell(own.coverage)}), error among them {_cell(own.error)} {_reach(own.reach)}  "
+        f"(without: {_cell(1 - metrics.accuracy(found.matrix))})"
+    ]
 
 
 def _reach(interval: Interval) -> str:

@@ -82,6 +82,15 @@ def reliability(bins: Sequence[Bin]) -> list[Bar]:
     ]  # fmt: skip
 
 
+def risk_coverage(found: Assessment) -> str:
+    """Draws the error among the answered over the share that is answered.
+
+    The result is "" without records.
+    """
+    answered = found.risk_coverage.answered
+    return polyline(answered / found.records, found.risk_coverage.wrong / answered) if found.records else ""
+
+
 def thresholds(found: Assessment) -> list[Line]:
     """Draws the recalls of a binary classifier over the threshold.
 

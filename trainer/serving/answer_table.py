@@ -16,6 +16,7 @@ from trainer import run_dir
 from trainer.config import DEFAULT_VERIFY, TRAIN_SPLIT
 from trainer.data import integrity, origins
 from trainer.models import alignment, build
+from trainer.serving.predict_config import ABSTAINED
 from trainer.tasks import kinds
 from trainer.tasks.task import Answered
 
@@ -45,8 +46,8 @@ def to_csv(found: Answered, data: str, split: str) -> str:
     """Renders answers as CSV, the least sure first: they are worth a look most.
 
     The columns are the path, the label to correct, the answer, its confidence, the key of the record, and a number for
-    each class or label. Images without a label also have a split, which is train: a model's own answers should not
-    judge it.
+    each class or label. The answer is ABSTAINED where the model abstains. Images without a label also have a split,
+    which is train: a model's own answers should not judge it.
     """
     paths = origins.paths(data, split)
     is_unlabelled = split not in contracts.load(data).splits
@@ -60,5 +61,6 @@ def to_csv(found: Answered, data: str, split: str) -> str:
         sure = "" if math.isnan(confidence) else format(confidence, ".6g")
         stated = [TRAIN_SPLIT] if is_unlabelled else []
         numbers = [format(value, ".6g") for value in values] if names else []
-        writer.writerow([paths.get(key, ""), said, *stated, said, sure, key, *numbers])
+        answer = ABSTAINED if found.least is not None and confidence < found.least else said
+        writer.writerow([paths.get(key, ""), said, *stated, answer, sure, key, *numbers])
     return text.getvalue()

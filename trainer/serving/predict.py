@@ -28,7 +28,7 @@ from pipelines.images.limits import Limits
 from pipelines.images.source_policy import from_notes
 from trainer.config import TrainerError
 from trainer.run_dir import Run
-from trainer.serving.predict_config import FileBounds
+from trainer.serving.predict_config import ABSTAINED, FileBounds
 
 if TYPE_CHECKING:
     from trainer.tasks.task import Spoken
@@ -65,6 +65,11 @@ class Model(NamedTuple):
                 f"The model has the task {kind!r}, which this version does not know: predict with the one that made it."
             )
         return kinds.SPOKEN[kind]
+
+    @property
+    def least(self) -> float:
+        """Returns the probability below which the model abstains; 0 if it never does."""
+        return float((self.about.get("abstention") or {}).get("probability", 0.0))
 
 
 class Answer(NamedTuple):
@@ -201,20 +206,21 @@ def error_line(answer: Answer) -> str:
 def text_line(model: Model, answer: Answer) -> str:
     """Formats a prediction as path, label and probability, separated by tabs.
 
-    Other tasks have a part for each label or number.
+    The label is ABSTAINED if the model abstains. Other tasks have a part for each label or number.
     """
     values, other = np.asarray(answer.probabilities), model.other
     if other is not None:
         return f"{_shown(answer.path)}\t{other.in_words(model.labels, values, model.about)}"
     best = int(values.argmax())
-    return f"{_shown(answer.path)}\t{model.labels[best]}\t{float(values[best]):.4f}"
+    label = ABSTAINED if float(values[best]) < model.least else model.labels[best]
+    return f"{_shown(answer.path)}\t{label}\t{float(values[best]):.4f}"
 
 
 def json_line(model: Model, answer: Answer) -> str:
     """Formats a prediction as a JSON object.
 
-    Its keys are path, label, probability and probabilities, or path and error if the file could not be read. Of labels
-    they are path, labels and probabilities, and of numbers path and values.
+    Its keys are path, label, probability and probabilities, or path and error if the file could not be read. The label
+    is None if the model abstains. Of labels the keys are path, labels and probabilities, of numbers path and values.
     """
     content: dict[str, Any] = {"path": _shown(answer.path)}
     if answer.probabilities is None:
@@ -224,7 +230,7 @@ def json_line(model: Model, answer: Answer) -> str:
     else:
         values = [float(p) for p in answer.probabilities]
         best = int(np.argmax(values))
-        content |= {"label": model.labels[best], "probability": values[best]}
+        content |= {"label": None if values[best] < model.least else model.labels[best], "probability": values[best]}
         content["probabilities"] = dict(zip(model.labels, values, strict=True))
     return json.dumps(content, ensure_ascii=False)
 

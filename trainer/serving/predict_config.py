@@ -1,6 +1,6 @@
 """Defines what one file of `python -m trainer predict` may take.
 
-This module does not import TensorFlow.
+It also has the word for no answer. This module does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import dataclasses
 
 from pipelines.options import config_fields, option_syntax
 from pipelines.options.config_fields import Range, option
+
+ABSTAINED = "(none)"  # stands for the answer of a model that abstains; no folder of a class is called so
 
 
 @dataclasses.dataclass(frozen=True)

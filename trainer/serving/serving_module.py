@@ -43,6 +43,7 @@ class Serving(tf.Module):
 
         Returns:
           Of classes, label: string (B,). label_id: int64 (B,). probabilities: float32 (B, C), in the order of the ids.
+          If the model may abstain, also answered: bool (B,), False where it does.
           Of labels, probabilities: float32 (B, K), and answers: bool (B, K). Of numbers, values: float32 (B, K).
 
         Raises, when the graph runs:

@@ -80,6 +80,12 @@ class Classes(Task):
     def fit(self, found: Predictions, split: str, contract: Contract) -> Calibration:
         return evaluate.calibrate(found, split, contract)
 
+    def check_abstention(self) -> None:
+        """Permits --abstain-error."""
+
+    def abstaining(self, fitted: Calibration, found: Predictions, wanted: float, split: str) -> tuple[Calibration, str]:
+        return evaluate.abstaining(fitted, found, wanted, split)
+
     def unfitted(self, contract: Contract) -> Calibration:
         del contract
         return UNCALIBRATED
@@ -95,7 +101,8 @@ class Classes(Task):
         given, ids = found.probabilities(fitted.temperature), found.answers()
         texts = tuple(found.names[i] for i in ids.tolist())
         sure = given[np.arange(len(ids)), ids]
-        return Answered(found.keys, texts, sure, found.names, given, "probability of ")
+        least = None if fitted.abstention is None else fitted.abstention.probability
+        return Answered(found.keys, texts, sure, found.names, given, "probability of ", least)
 
     def answers(
         self, network: keras.Model, contract: Contract, fitted: Calibration
@@ -104,13 +111,17 @@ class Classes(Task):
         return probabilities_function(network, fitted.temperature)
 
     def served(self, answers: tf.Tensor, names: tf.Tensor, fitted: Calibration) -> dict[str, tf.Tensor]:
-        del fitted
         ids = tf.argmax(answers, axis=-1)
-        return {"label": tf.gather(names, ids), "label_id": ids, "probabilities": answers}
+        outputs = {"label": tf.gather(names, ids), "label_id": ids, "probabilities": answers}
+        if fitted.abstention is None:
+            return outputs
+        return outputs | {"answered": tf.reduce_max(answers, axis=-1) >= fitted.abstention.probability}
 
     def about(self, contract: Contract, fitted: Calibration) -> dict[str, Any]:
         del contract
-        return {"temperature": fitted.temperature, "threshold": fitted.to_dict()["threshold"]}
+        content = fitted.to_dict()
+        names = ("temperature", "threshold", "abstention")
+        return {name: content[name] for name in names if name in content}
 
     def scale(self, fitted: Calibration) -> np.ndarray:
         del fitted

@@ -16,9 +16,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines import contract as contracts
 from pipelines.contract import Contract
-from trainer.config import TrainConfig, TrainerError
-from trainer.evaluation.evaluate import Trained
+from trainer.config import DEFAULT_VERIFY, VALIDATION_SPLIT, TrainConfig, TrainerError
+from trainer.data import integrity
+from trainer.evaluation.evaluate import EVALUATION_BATCH, Trained
 from trainer.tasks.report import Example, Report
 
 
@@ -166,7 +168,8 @@ class Answered(NamedTuple):
 
     keys: of the records. texts: the answers, as ledgers have them. confidences: how sure each is, float64 (N,), from 0
     to 1; NaN if the kind has none. names, values: a number for each class, label or target, float64 (N, K). before:
-    what the columns of these are called, before their name.
+    what the columns of these are called, before their name. least: the confidence below which the model abstains, None
+    if it always answers.
     """
 
     keys: tuple[str, ...]
@@ -175,6 +178,7 @@ class Answered(NamedTuple):
     names: tuple[str, ...]
     values: np.ndarray
     before: str
+    least: float | None = None
 
 
 class Compared(NamedTuple):
@@ -313,6 +317,43 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def fit(self, found: Any, split: str, contract: Contract) -> Any:
         """Fits what belongs to the answers on a split, the result of `predict`."""
+
+    def check_abstention(self) -> None:
+        """Raises TrainerError if answers of this kind have no largest probability."""
+        raise TrainerError(
+            f"--abstain-error is for classes: it compares the largest probability. Answers of this dataset are "
+            f"{self.kind}. Leave the option out."
+        )
+
+    def abstaining(self, fitted: Any, found: Any, wanted: float, split: str) -> tuple[Any, str]:
+        """Returns what was fitted with a threshold of abstaining, and a sentence.
+
+        Args:
+          found: the result of `predict` on the split. wanted: the error among the answered.
+        """
+        self.check_abstention()
+        return fitted, ""
+
+    def with_abstention(
+        self, network: keras.Model, data: str | os.PathLike[str], fitted: Any, wanted: float
+    ) -> tuple[Any, str]:
+        """Chooses the threshold of abstaining on the validation split of a dataset.
+
+        Args and result are as of `abstaining`.
+
+        Raises:
+          TrainerError: answers of this kind have no largest probability, or there is no validation split.
+        """
+        self.check_abstention()
+        contract = contracts.load(data)
+        if VALIDATION_SPLIT not in contract.splits or not contract.split(VALIDATION_SPLIT).records:
+            raise TrainerError(
+                f"--abstain-error chooses the threshold on the split {VALIDATION_SPLIT!r}. {os.fspath(data)!r} has no "
+                "records of it: prepare --validation-from train=0.1 cuts it out of train."
+            )
+        integrity.check(contract, os.fspath(data), [VALIDATION_SPLIT], DEFAULT_VERIFY)
+        found = self.predict(network, data, VALIDATION_SPLIT, EVALUATION_BATCH)
+        return self.abstaining(fitted, found, wanted, VALIDATION_SPLIT)
 
     @abc.abstractmethod
     def unfitted(self, contract: Contract) -> Any:

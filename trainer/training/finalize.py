@@ -57,7 +57,7 @@ def write(
         network.save(run.model)
     task = kinds.of(contract)
     found = {split: task.predict(network, config.data, split, evaluate.EVALUATION_BATCH) for split in evaluated(seen)}
-    calibration = _calibrate(config, seen, found)
+    calibration, said_of_it = _calibrate(config, seen, found)
     with run_dir.writing(run.calibration):
         atomic.write_text(run.calibration, calibration.to_json())
     scores = {
@@ -83,6 +83,8 @@ def write(
     chosen = f"{task.kept.best} on {config.validation!r}" if config.validation != NO_VALIDATION else "the last one"
     for line in summary(run, scores, progress.best_epoch, said, chosen):
         _log.info("%s", line)
+    if said_of_it:
+        _log.info("\n%s", said_of_it)
     if isinstance(served, ExportError):
         raise ExportError(f"The run is complete and evaluated, but has no export. {served}") from served
     if config.fold == NO_FOLD and (advice := better_start(config, seen)):
@@ -106,15 +108,32 @@ def evaluated(contract: Contract) -> list[str]:
     return [name for name, split in sorted(contract.splits.items()) if name != TRAIN_SPLIT and split.records]
 
 
-def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Any]) -> Any:
+def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Any]) -> tuple[Any, str]:
     """Fits the calibration and thresholds on the validation split.
 
     Without a validation split nothing is fitted, because the other splits have to judge the calibration.
+
+    Returns:
+      What was fitted, and a sentence about abstaining, or "".
     """
     task = kinds.of(contract)
     if config.validation not in found:
-        return task.unfitted(contract)
-    return task.fit(found[config.validation], config.validation, contract)
+        return task.unfitted(contract), ""
+    return fitted(found[config.validation], config.validation, contract, config.abstain_error)
+
+
+def fitted(found: Any, split: str, contract: Contract, abstain_error: float) -> tuple[Any, str]:
+    """Fits the calibration, and the threshold of abstaining if an error is wanted.
+
+    Args:
+      found: the answers on the split.
+
+    Returns:
+      What was fitted, and a sentence about abstaining, or "".
+    """
+    task = kinds.of(contract)
+    made = task.fit(found, split, contract)
+    return task.abstaining(made, found, abstain_error, split) if abstain_error else (made, "")
 
 
 def write_page(config: TrainConfig, network: keras.Model, run: Run, progress: Progress, scores: dict[str, Any]) -> None:

@@ -86,6 +86,8 @@ def run(config: TrainConfig, saved: Callable[[], None] = lambda: None) -> dict[s
 
 def _check(config: TrainConfig, contract: Contract) -> None:
     """Refuses what cannot be, before the first fold is trained."""
+    if config.abstain_error:
+        kinds.of(contract).check_abstention()
     if not contract.folds:
         raise TrainerError(
             f"--folds all needs a dataset with folds. {config.data!r} has none: prepare it with --folds 5."
@@ -173,7 +175,9 @@ def _judge(config: TrainConfig, contract: Contract, networks: Sequence[keras.Mod
     of_repeats = [range(first, first + count) for first in range(0, count * repeats, count)]
     keys, _ = inference.keys(data, out_of_fold.NAME)
     answers = [out_of_fold.pooled([found[n] for n in numbers], keys) for numbers in of_repeats]
-    fitted = task.fit(answers[0], out_of_fold.NAME, contract)
+    fitted, said = finalize.fitted(answers[0], out_of_fold.NAME, contract, config.abstain_error)
+    if said:
+        _log.info("\n%s", said)
     results = [task.assess(out_of_fold.part_name(r), own, fitted) for r, own in enumerate(answers)]
     each = tuple(
         _fold(config, contract, n, task.assess(held_out_name(n), own, fitted)) for n, own in enumerate(found)
@@ -186,7 +190,9 @@ def _judge(config: TrainConfig, contract: Contract, networks: Sequence[keras.Mod
 def _of_fold(config: TrainConfig, number: int) -> TrainConfig:
     """Returns the options of the run of one fold."""
     output = str(Path(config.output) / held_out_name(number))
-    return dataclasses.replace(config, folds="none", refit=False, fold=number, output=output).of_fold()
+    return dataclasses.replace(
+        config, folds="none", refit=False, fold=number, output=output, abstain_error=0.0
+    ).of_fold()
 
 
 def _run_of(config: TrainConfig, number: int) -> Run:
@@ -221,7 +227,7 @@ def _final(
     _log.info("\nall folds together, %d epochs: the median of those kept", epochs)
     again = dataclasses.replace(
         config, folds="none", refit=False, fold=NO_FOLD, validation=NO_VALIDATION, patience=0, epochs=epochs,
-        output=str(Path(config.output) / REFIT),
+        abstain_error=0.0, output=str(Path(config.output) / REFIT),
     )  # fmt: skip
     train(again, saved)
     return build.load(run_dir.finished(again.output).model), f"a network of {epochs} epochs on all folds"

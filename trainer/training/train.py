@@ -120,6 +120,8 @@ def checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str
     read = _read_splits(config, seen)
     _check_splits(config, contract, seen, read)
     about_task = kinds.of(contract).check(config, seen)
+    if config.abstain_error:
+        kinds.of(contract).check_abstention()
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     view.contract_of_view(contract, config.train_size)  # reports stored images that are too small
     warnings = [

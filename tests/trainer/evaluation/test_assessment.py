@@ -12,6 +12,7 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.mistakes import Mistake
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import UNCALIBRATED, Calibration, Threshold
 from trainer.reporting import evaluation_files, page, score_table
 
@@ -221,6 +222,32 @@ def test_mistakes_come_with_pixels_and_sources(tmp_path):
     assert mistakes.sources(tmp_path / "d", "test") == expected
     (ledger / f"{contract.splits['test'].shards[0].file}.jsonl").write_text("{}\n")
     assert mistakes.sources(tmp_path / "d", "test") == []
+
+
+def test_a_model_that_abstains_is_scored_on_what_it_answers():
+    """The three surest are answered from 0.7 on, one of them wrongly; of all six, three are wrong."""
+    of_cat = [0.9, 0.8, 0.7, 0.6, 0.6, 0.55]
+    chosen = Abstention(0.65, 0.4, 9, 3, False, "validation", 12)
+    fitted = Calibration(1.0, None, "validation", 12, chosen)
+    found = made([[p, 1 - p] for p in of_cat], [0, 0, 1, 1, 0, 1], fitted)
+    content = found.to_dict()
+    assert content["abstention"] == {
+        "wanted_error": 0.4, "promised": False, "threshold": 0.65, "answered": 3, "wrong": 1, "coverage": 0.5,
+        "coverage_interval": [pytest.approx(0.188, abs=1e-3), pytest.approx(0.812, abs=1e-3)],
+        "error": pytest.approx(1 / 3),
+        "error_interval": [pytest.approx(0.061, abs=1e-3), pytest.approx(0.792, abs=1e-3)],
+    }  # fmt: skip
+    assert [(row["answered"], row["wrong"]) for row in content["risk_coverage"]] == [(6, 3), (5, 2), (3, 1), (2, 0)]
+    assert content["risk_coverage"][0]["threshold"] == 0
+    (line,) = [line for line in score_table.table(found).splitlines() if line.startswith("abstaining")]
+    assert line == (
+        "abstaining         below probability 0.65: 3 of 6 answered (0.500), error among them 0.333 0.061-0.792  "
+        "(without: 0.500)"
+    )
+    text = page.render("run", {}, [found], {})
+    assert "on validation it then answers 9 of 12 records, 3 of them wrongly." in text
+    assert '<th scope="row">0.65, chosen</th><td class="num">3</td><td class="num">50 %</td>' in text
+    assert "abstention" not in made([[0.9, 0.1]], [0]).to_dict()
 
 
 def test_numbers_with_cautions(found):

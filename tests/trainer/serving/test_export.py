@@ -19,9 +19,10 @@ from pipelines import contract as contracts
 from pipelines import formats
 from tests.support.datasets import make_contract, picture, write_dataset
 from trainer.config import TrainerError
+from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import Calibration, Threshold, softmax
 from trainer.models.outputs import probabilities_function
-from trainer.serving import export, export_check, tflite_onnx
+from trainer.serving import export, export_check, predict, tflite_onnx
 
 WARM = Calibration(0.5, Threshold("broken", 1, 0.3), "validation", 12)
 
@@ -110,6 +111,29 @@ def test_the_probabilities_are_the_calibrated_ones(made, warm):
     one, other = served(plain, encoded), served(str(warm), encoded)
     np.testing.assert_array_equal(one["label_id"], other["label_id"])
     np.testing.assert_allclose(other["probabilities"], softmax(np.log(one["probabilities"].numpy()), 0.5), atol=1e-5)
+
+
+def test_a_model_that_abstains_says_which_images_it_answers(made, tmp_path):
+    data, contract, network, _ = made
+    chosen = Abstention(0.6, 0.05, 80, 0, True, "validation", 100)
+    export.write(network, str(data), contract, str(tmp_path / "saved"), Calibration(abstention=chosen))
+    encoded = export_check.samples(str(data), contract).encoded
+    out = served(str(tmp_path / "saved"), encoded)
+    largest = out["probabilities"].numpy().max(axis=1)
+    assert 0 < (largest >= 0.6).sum() < len(largest)
+    assert out["answered"].numpy().tolist() == (largest >= 0.6).tolist()
+    said = json.loads((tmp_path / "saved" / export.ABOUT).read_text())
+    assert said["abstention"] == {
+        "probability": 0.6, "wanted": 0.05, "answered": 80, "wrong": 0, "promised": True, "split": "validation",
+        "records": 100,
+    }  # fmt: skip
+    model = predict.load(str(tmp_path / "saved"))
+    at = int(np.argmin(largest))
+    answer = predict.Answer("x.png", out["probabilities"].numpy()[at])
+    assert predict.text_line(model, answer) == f"x.png\t(none)\t{largest[at]:.4f}"
+    assert json.loads(predict.json_line(model, answer))["label"] is None
+    sure = predict.Answer("x.png", out["probabilities"].numpy()[int(np.argmax(largest))])
+    assert json.loads(predict.json_line(model, sure))["label"] in contract.labels
 
 
 @pytest.mark.parametrize("encoding", contracts.ENCODINGS)

@@ -132,6 +132,15 @@ def test_evaluate_finds_what_training_found(run, tmp_path, capsys):
     ).read_bytes()
 
 
+def test_only_classes_abstain(run, tmp_path, capsys):
+    kind, data, directory, _, _ = run
+    assert main(["evaluate", "--model", str(directory), "--data", str(data), "--abstain-error", "0.1"]) == 1
+    assert (
+        f"--abstain-error is for classes: it compares the largest probability. Answers of this dataset are {kind}."
+        in (capsys.readouterr().err)
+    )
+
+
 class Killed(BaseException):
     pass
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from pipelines.contract import Split
+from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract
 from trainer.config import TrainConfig
 from trainer.evaluation.predictions import Predictions
@@ -24,11 +26,25 @@ def test_temperature_and_threshold_are_those_of_validation_and_never_of_test():
     contract = make_contract(splits={"train": Split({"ok": 9, "broken": 1}, {}, {}, ())})
     found = {"test": answers(0.8, 0.9, 0.95, 0.99), "validation": answers(0.01, 0.02, 0.1, 0.3, 0.4, 0.6)}
     config = TrainConfig("data", "run")
-    fitted = finalize._calibrate(config, contract, found)
+    fitted, said = finalize._calibrate(config, contract, found)
+    assert said == ""
     assert (fitted.split, fitted.records) == ("validation", 6)
     assert fitted.threshold is not None
     assert fitted.threshold.label == "broken"
     of_broken = found["validation"].probabilities(fitted.temperature)[:, 1]
     assert of_broken[2] < fitted.threshold.probability < of_broken[3]  # between the last "ok" and the first "broken"
-    assert finalize._calibrate(config, contract, {"validation": found["validation"]}) == fitted
-    assert finalize._calibrate(config, contract, {"test": found["test"]}) == UNCALIBRATED
+    assert finalize._calibrate(config, contract, {"validation": found["validation"]}) == (fitted, "")
+    assert finalize._calibrate(config, contract, {"test": found["test"]}) == (UNCALIBRATED, "")
+
+
+def test_the_threshold_of_abstaining_is_that_of_validation():
+    contract = make_contract(splits={"train": Split({"ok": 9, "broken": 1}, {}, {}, ())})
+    found = {"test": answers(0.8, 0.9, 0.95, 0.99), "validation": answers(0.01, 0.02, 0.1, 0.3, 0.4, 0.6)}
+    config = TrainConfig("data", "run", abstain_error=0.1)
+    fitted, said = finalize._calibrate(config, contract, found)
+    assert fitted.abstention is not None
+    # Sure and right are three of ok and the last of broken; 0.3 and 0.4 are taken for ok and are broken.
+    assert (fitted.abstention.answered, fitted.abstention.wrong, fitted.abstention.promised) == (3, 0, False)
+    assert "on validation it then answers 3 of 6 records, 0 of them wrongly" in said
+    with pytest.raises(ConfigError, match="--abstain-error needs a validation split"):
+        TrainConfig("data", "run", abstain_error=0.1, validation="none")

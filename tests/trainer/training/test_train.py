@@ -95,6 +95,22 @@ def test_what_a_run_leaves(run, data):
     assert not list(directory.glob("*.tmp"))
 
 
+def test_evaluate_chooses_when_to_abstain_and_changes_nothing_in_the_run(run, data, tmp_path, capsys):
+    directory, metrics, _ = run
+    before = (directory / "calibration.json").read_bytes()
+    command = ["evaluate", "--model", str(directory), "--data", str(data), "--output", str(tmp_path)]
+    assert main([*command, "--abstain-error", "0.3"]) == 0
+    assert "on validation it then answers 12 of 12 records, 0 of them wrongly" in capsys.readouterr().out
+    found = json.loads((tmp_path / "metrics.json").read_text())["splits"]["test"]
+    own = found.pop("abstention")
+    assert (own["wanted_error"], own["promised"], own["threshold"], own["answered"]) == (0.3, True, 0, 12)
+    assert found == metrics["splits"]["test"]
+    assert (directory / "calibration.json").read_bytes() == before
+    with pytest.raises(SystemExit):
+        main([*command, "--abstain-error", "5"])
+    assert "should be above 0 and at most 0.5. Received: '5'" in capsys.readouterr().err
+
+
 def test_what_a_run_says_is_what_its_export_serves(run, data):
     directory, metrics, _ = run
     fitted = calibration.read(directory)

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from trainer.config import TrainerError
+from trainer.evaluation.scores.abstention import Abstention
 from trainer.run_dir import CALIBRATION
 
 BINS = 15  # of equal width, as in Guo et al. 2017
@@ -54,7 +55,9 @@ class Threshold:
 
 @dataclasses.dataclass(frozen=True)
 class Calibration:
-    """Holds the temperature and the threshold that were fitted on a split.
+    """Holds the temperature and the thresholds that were fitted on a split.
+
+    threshold: of two classes. abstention: if the model may abstain.
 
     split, records: the name of that split and its number of records. Without a fit the temperature is 1, which changes
     nothing, and split is "".
@@ -64,10 +67,14 @@ class Calibration:
     threshold: Threshold | None = None
     split: str = ""
     records: int = 0
+    abstention: Abstention | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of calibration.json."""
-        return dataclasses.asdict(self)
+        content = dataclasses.asdict(self)
+        if self.abstention is None:
+            del content["abstention"]
+        return content
 
     def to_json(self) -> str:
         return json.dumps(self.to_dict(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
@@ -93,6 +100,7 @@ def read(directory: str | os.PathLike[str]) -> Calibration:
             None if threshold is None else Threshold(**threshold),
             str(data["split"]),
             int(data["records"]),
+            Abstention(**data["abstention"]) if "abstention" in data else None,
         )
     except FileNotFoundError:
         return UNCALIBRATED

@@ -1,5 +1,6 @@
 """Probabilities that can be believed: bins and errors by hand, temperatures that were put in, thresholds by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from pipelines.contract import Split
 from tests.support.datasets import make_contract
 from trainer.config import TrainerError
 from trainer.evaluation.scores import calibration, threshold
+from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import Calibration, Threshold
 
 
@@ -129,6 +131,9 @@ def test_the_file_reads_back(tmp_path):
     made = Calibration(1.25, Threshold("brøken", 1, 0.125), "validation", 9)
     (tmp_path / "calibration.json").write_text(made.to_json(), encoding="utf-8")
     assert calibration.read(tmp_path) == made
+    abstaining = dataclasses.replace(made, abstention=Abstention(0.5, 0.1, 8, 0, False, "validation", 9))
+    (tmp_path / "calibration.json").write_text(abstaining.to_json(), encoding="utf-8")
+    assert calibration.read(tmp_path) == abstaining
     assert calibration.read(tmp_path / "no") == calibration.UNCALIBRATED
 
 
