@@ -12,6 +12,7 @@ import contextlib
 import functools
 import gc
 import importlib
+import json
 import os
 import pickle
 import runpy
@@ -29,6 +30,7 @@ PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 MODULES = ("trainer.doctor.program.child", "trainer.training.train", "trainer.evaluation.evaluate")
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NUMBER = struct.Struct("<i")
+SET = "WARM_SET"  # variable of a fork: JSON of what its modules' attributes are set to, before the program begins
 
 
 class Popen:
@@ -185,6 +187,9 @@ def _execute(arguments: list[str], cwd: str, env: dict[str, str]) -> int:
     os.environ.clear()
     os.environ.update(env)
     sys.path[:0] = [part for part in env.get("PYTHONPATH", "").split(os.pathsep) if part]
+    for name, value in json.loads(os.environ.pop(SET, "{}")).items():
+        module, _, attribute = name.rpartition(".")
+        setattr(importlib.import_module(module), attribute, value)
     status = 0
     try:
         option, given, *rest = arguments

@@ -151,7 +151,7 @@ class Examination:
                 past = training.history if training.whole and training.history else None
                 with state.of_before(model, not training.whole or not _finite(model)):
                     self._examine(dataclasses.replace(subject, training=training, history=past))
-        self._let_end()
+        self._let_end(AFTER_SECONDS)
         return history
 
     def end_loop(self, loop: Loop) -> None:
@@ -174,7 +174,7 @@ class Examination:
             if not self.spec.full:
                 self._let_end(LOOP_SECONDS + AFTER_SECONDS)
 
-    def _let_end(self, seconds: float = AFTER_SECONDS) -> None:
+    def _let_end(self, seconds: float) -> None:
         if not self.spec.full:
             signal.setitimer(signal.ITIMER_REAL, seconds, 5.0)
 

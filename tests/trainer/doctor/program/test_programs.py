@@ -155,12 +155,19 @@ def test_the_order_of_arrays_counts_if_fit_does_not_shuffle(folder):
     assert "sorted-input" not in ids(run(folder, code.format("True")))
 
 
-def test_a_long_training_is_cut_short_and_full_lets_it_run(folder):
+def set_in_fork(monkeypatch, **constants):
+    """Sets constants of the module that runs the program; for the fixture `folder`."""
+    values = {f"trainer.doctor.program.child.{name}": value for name, value in constants.items()}
+    monkeypatch.setenv(warm.SET, json.dumps(values))
+
+
+def test_a_long_training_is_cut_short_and_full_lets_it_run(folder, monkeypatch):
+    set_in_fork(monkeypatch, TRAIN_SECONDS=2.0)
     code = """
     class Slow(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             import time
-            time.sleep(0.25)
+            time.sleep(0.05)
     network().fit(x, y, epochs=20, callbacks=[Slow()], validation_split=0.25, verbose=0)
     """
     report = run(folder, code)
@@ -345,14 +352,15 @@ def test_a_program_with_a_mistake_in_its_grammar(folder):
 
 @pytest.mark.parametrize("catching", ["pass", "try:\n        time.sleep(0.1)\n    except Exception:\n        pass"])
 def test_a_program_that_never_comes_to_a_training(folder, catching):
-    report = run(folder, f"import time\nwhile True:\n    {catching}\n", wait=12.0)
+    report = run(folder, f"import time\nwhile True:\n    {catching}\n", wait=5.0)
     told = one(report, "program-endless")
     assert told.place.startswith("train.py:2")
 
 
-def test_a_program_that_never_ends_after_its_training(cold_folder, monkeypatch):
+def test_a_program_that_never_ends_after_its_training(folder, monkeypatch):
+    set_in_fork(monkeypatch, AFTER_SECONDS=2.0)
     code = "network().fit(x, y, epochs=20, validation_split=0.25, verbose=0)\nwhile True:\n    pass\n"
-    report = run(cold_folder, code)
+    report = run(folder, code)
     assert ids(report) == []
     assert any("did not run to its end" in line for line in report.about)
 
