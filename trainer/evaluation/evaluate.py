@@ -23,6 +23,7 @@ from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scores import abstention, calibration, threshold
 from trainer.evaluation.scores.calibration import Calibration, Threshold
 from trainer.models import alignment, build, several_views
+from trainer.run_dir import Run
 
 EVALUATION_BATCH = 64
 ACTIVATIONS = {CLASSES: "softmax", MULTI_LABEL: "sigmoid", REGRESSION: ""}  # in which networks may end
@@ -79,10 +80,15 @@ def evaluate(
         )
     alignment.check_contracts(trained, contract)
     integrity.check(contract, os.fspath(data), [parts.stored_split(split)], verify)
-    network = build.load(run.model)
-    alignment.check_model(network, contract)
-    network = several_views.averaged(network, tta, ACTIVATIONS[contract.task.kind])
-    return scored(Trained(network, trained, run.directory), os.fspath(data), split, batch_size)
+    model = network(run)
+    alignment.check_model(model, contract)
+    model = several_views.averaged(model, tta, ACTIVATIONS[contract.task.kind])
+    return scored(Trained(model, trained, run.directory), os.fspath(data), split, batch_size)
+
+
+def network(run: Run) -> keras.Model:
+    """Loads the network of a finished run."""
+    return build.load(run.model)
 
 
 def calibrate(found: Predictions, split: str, contract: Contract) -> Calibration:

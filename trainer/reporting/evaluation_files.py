@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES
 from pipelines.core.files import atomic
 from trainer import run_dir
-from trainer.evaluation import mistakes, out_of_fold, predictions
+from trainer.evaluation import evaluate, grad_cam, mistakes, out_of_fold, predictions
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.evaluate import EVALUATION_BATCH
@@ -69,7 +71,9 @@ def write(path: str, model_directory: str, data: str, result: Assessment | Resul
         return [Path(path)]
     directory, run = Path(path), run_dir.Run(model_directory)
     directory.mkdir(parents=True, exist_ok=True)
-    written = write_files(directory, f"{run_name(run)} on {result.split}", {}, [result], data)
+    network = evaluate.network(run) if isinstance(result, Assessment) else None
+    title = f"{run_name(run)} on {result.split}"
+    written = write_files(directory, title, {}, [result], data, network=network)
     about = json.loads(run.metrics.read_text(encoding="utf-8"))
     write_card(directory, run_name(run), about, contracts.load(run.directory), [result], contracts.load(data))
     atomic.write_text(directory / "metrics.json", content)
@@ -112,10 +116,12 @@ def write_files(
     assessments: Sequence[Assessment | Result],
     data: str,
     folds: Folds | None = None,
+    network: keras.Model | None = None,
 ) -> list[Path]:
     """Writes evaluation.html and the predictions of every split.
 
     Args:
+      network: that of the answers, to draw where it looked; None if several networks answered.
       facts: name -> text, for the end of the page.
       folds: those of a cross-validation.
 
@@ -126,7 +132,8 @@ def write_files(
     digests = run_dir.dataset_digests(contract)
     facts = {"dataset": contract.name, "contract (SHA-256)": digests["contract_sha256"], **facts}
     ordered = in_order(assessments)
-    texts = {run_dir.PAGE: _page(title, facts, ordered, data, None if folds is None else fold_table.table(folds))}
+    table = None if folds is None else fold_table.table(folds)
+    texts = {run_dir.PAGE: _page(title, facts, ordered, data, table, network)}
     for found in assessments:
         texts[run_dir.predictions_file(found.split)] = predictions_csv(found)
     for name, text in texts.items():
@@ -135,7 +142,12 @@ def write_files(
 
 
 def _page(
-    title: str, facts: dict[str, str], results: Sequence[Assessment | Result], data: str, folds: Table | None
+    title: str,
+    facts: dict[str, str],
+    results: Sequence[Assessment | Result],
+    data: str,
+    folds: Table | None,
+    network: keras.Model | None,
 ) -> str:
     others = [found for found in results if isinstance(found, Result)]
     if others:
@@ -143,7 +155,10 @@ def _page(
         return report_page.render(title, facts, shown, folds)
     of_classes = [found for found in results if isinstance(found, Assessment)]
     wrong = {found.split: mistakes.worst(found, data, EVALUATION_BATCH) for found in of_classes}
-    return page.render(title, facts, of_classes, wrong, folds)
+    looks = {}
+    if network is not None:
+        looks = {found.split: grad_cam.looks(network, found, data, EVALUATION_BATCH) for found in of_classes}
+    return page.render(title, facts, of_classes, wrong, folds, looks)
 
 
 def predictions_csv(found: Assessment | Result) -> str:

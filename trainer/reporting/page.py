@@ -28,6 +28,7 @@ from trainer.tasks.report import Table, number, text
 if TYPE_CHECKING:
     import jinja2
 
+    from trainer.evaluation.grad_cam import Looks
     from trainer.evaluation.mistakes import Mistake  # this import needs TensorFlow; comparing runs does not
 
 MOST_CELLS = 20  # classes; with more classes the page lists the most common confusions instead of a matrix
@@ -66,6 +67,7 @@ def render(
     assessments: Sequence[Assessment],
     mistakes: Mapping[str, Sequence[Mistake]],
     folds: Table | None = None,
+    looks: Mapping[str, Looks] | None = None,
 ) -> str:
     """Renders the page as a string that can be encoded as UTF-8.
 
@@ -74,8 +76,10 @@ def render(
       facts: name -> text, for the end of the page.
       assessments: one per split, in the order of the page. mistakes: split -> wrong answers to show with pictures.
       folds: the scores of each fold of a cross-validation.
+      looks: split -> where the network looked.
     """
-    views = [_view(found, mistakes.get(found.split, ())) for found in assessments]
+    drawn = looks or {}
+    views = [_view(found, mistakes.get(found.split, ())) | {"looks": drawn.get(found.split)} for found in assessments]
     return environment().get_template("evaluation.html.j2").render(
         title=title, facts=facts, views=views, folds=folds, bins=calibration.BINS, resamples=intervals.RESAMPLES
     )  # fmt: skip

@@ -143,7 +143,8 @@ def write_page(config: TrainConfig, network: keras.Model, run: Run, progress: Pr
         "seed": str(config.seed),
         "epochs": f"{progress.trained_epochs()}; {kept(progress.best_epoch)} were kept",
     }
-    evaluation_files.write_files(run.directory, run.directory.resolve().name, facts, list(scores.values()), config.data)
+    title = evaluation_files.run_name(run)
+    evaluation_files.write_files(run.directory, title, facts, list(scores.values()), config.data, network=network)
 
 
 def metrics(
