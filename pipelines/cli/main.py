@@ -107,11 +107,11 @@ def _look(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _inspect(args: argparse.Namespace, _: list[str]) -> int:
-    terminal.import_tensorflow()
     from pipelines.dataset import describe
 
     print(describe.describe_json(args.directory) if args.json else describe.describe(args.directory))
     if args.images:
+        terminal.import_tensorflow()
         describe.contact_sheet(args.directory, args.images, split=args.split)
         print(f"Contact sheet: {args.images}", file=sys.stderr)
     return DONE

@@ -24,7 +24,7 @@ from pipelines.core.elements import Affine
 from pipelines.dataset import like
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import fold_units, stages, units
+from pipelines.job import analysis_rows, fold_units, stages, units
 from pipelines.job import unlabelled as without_label
 from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
@@ -186,7 +186,7 @@ def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:
         | "Start" >> beam.Create([None])
         # A row per label and per train shard:
         | "AnalysisRows"
-        >> beam.FlatMap(transform.analysis_rows, analysis.dataset, analysis.spec, analysis.work, analysis.targets)
+        >> beam.FlatMap(analysis_rows.analysis_rows, analysis.dataset, analysis.spec, analysis.work, analysis.targets)
     )
     metadata = transform.raw_metadata(analysis.spec.image.channels, analysis.targets)
     transform_fn = (rows, metadata) | "Analyze" >> tft_beam.AnalyzeDataset(

@@ -8,46 +8,44 @@ process ends without that shutdown.
 
 from __future__ import annotations
 
-import json
 import os
 
 import apache_beam as beam
 import tensorflow_transform.beam as tft_beam
 
-from pipelines import storage, work_dir
+from pipelines import storage
 from pipelines.core.elements import Affine
-from pipelines.job import pipeline, transform
+from pipelines.job import kept_graphs, pipeline, transform
 from pipelines.job.analysis import Analysis
 from pipelines.runners import runner
 
-_built: dict[str, beam.Pipeline] = {}
+_built: dict[str, tuple[Analysis, beam.Pipeline]] = {}  # work directory -> what is built there
 
 
 def build(analysis: Analysis) -> None:
-    """Builds the job for `run`."""
+    """Builds the job for `run`, if it is not built yet."""
+    if _built.get(analysis.work.root, (None,))[0] == analysis:
+        return
     # An interrupted run in the same process, as in a notebook, may have finished its analysis after this run began.
-    storage.remove(os.path.join(analysis.folder, "transform"))
+    storage.remove(os.path.join(analysis.folder, kept_graphs.FOLDER))
     job = runner.empty_job(runner.runner("DirectRunner")[0], runner.options(()))
-    with tft_beam.Context(temp_dir=os.path.join(analysis.folder, "tft")):
-        pipeline.analyze(job, analysis, os.path.join(analysis.folder, "transform"))
-    _built[analysis.work.root] = job
+    with tft_beam.Context(temp_dir=os.path.join(analysis.folder, kept_graphs.TEMPORARY)):
+        pipeline.analyze(job, analysis, os.path.join(analysis.folder, kept_graphs.FOLDER))
+    _built[analysis.work.root] = analysis, job
 
 
-def run(analysis: Analysis) -> Affine:
-    """Executes the job and returns the (scale, offset) of its transform graph.
+def run(analysis: Analysis) -> tuple[Affine, kept_graphs.Targets]:
+    """Executes the job and returns the numbers of its transform graph.
 
-    The graph is then below `work`, and so are the mean and the deviation of targets, in work_dir.TARGETS.
+    They are (scale, offset) of pixels, and "mean" and "std" of targets.
+
+    The graph is then below `analysis.folder`, and it is kept for other runs.
     """
-    work, folder = analysis.work, analysis.folder
-    if work.root not in _built:
-        build(analysis)
-    with tft_beam.Context(temp_dir=os.path.join(folder, "tft")):
-        _built.pop(work.root).run().wait_until_finish()
-    written = os.path.join(folder, "transform")
-    if folder != work.root:
-        storage.put_tree(written, work.path("transform"))
-    graph = os.path.join(written, "transform_fn")
-    affine, targets = transform.read_numbers(graph, analysis.spec.image, analysis.targets)
-    if analysis.targets:
-        storage.write_text(work.path(work_dir.TARGETS), json.dumps(targets))
-    return affine
+    folder = analysis.folder
+    build(analysis)
+    with tft_beam.Context(temp_dir=os.path.join(folder, kept_graphs.TEMPORARY)):
+        _built.pop(analysis.work.root)[1].run().wait_until_finish()
+    graph = os.path.join(folder, kept_graphs.FOLDER, "transform_fn")
+    found = transform.read_numbers(graph, analysis.spec.image, analysis.targets)
+    kept_graphs.keep(analysis, found)
+    return found

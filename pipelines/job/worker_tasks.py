@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from pipelines import storage
+from pipelines import storage, work_dir
 from pipelines.contract import tfrecord
 from pipelines.core.console import terminal
 from pipelines.core.elements import Affine, Made, Ref, Source
@@ -23,6 +25,7 @@ from pipelines.images.files import formats, image_error, opening
 from pipelines.images.graph import decode
 from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.images.source_policy import SourcePolicy
+from pipelines.job import kept_graphs
 from pipelines.job.analysis import Analysis
 from pipelines.records import make_record, normalize_shard
 from pipelines.records.record_spec import RecordSpec
@@ -139,18 +142,32 @@ def finish(staged: str, target: str, records: int, affine: Affine, encoding: str
     return normalize_shard.finish(staged, target, records, affine, encoding)
 
 
-def build_analysis(analysis: Analysis) -> None:
-    """Loads the modules of the analysis and builds its job.
+def build_analysis(analysis: Analysis, planned: bool = False) -> None:
+    """Builds the job of the analysis, unless a kept graph is likely to do.
 
     `run_analysis` then only has to run the job.
+
+    Args:
+      planned: whether the numbers of labels and of shards are known, so that it is certain whether a kept graph does.
     """
-    _tft_job().build(analysis)
+    if not (kept_graphs.is_kept(analysis) if planned else kept_graphs.is_likely(analysis)):
+        _tft_job().build(analysis)
 
 
 def run_analysis(analysis: Analysis) -> Affine:
-    """Executes the job and returns the (scale, offset) of its transform graph."""
-    affine: Affine = _tft_job().run(analysis)
-    return affine
+    """Writes the transform graph and returns its (scale, offset).
+
+    It comes from a kept graph or, if none does, from the job. It is then below `work`, and so are the mean and the
+    deviation of targets, in work_dir.TARGETS.
+    """
+    affine, targets = kept_graphs.fill(analysis) or _tft_job().run(analysis)
+    work = analysis.work
+    if analysis.folder != work.root:
+        storage.put_tree(os.path.join(analysis.folder, kept_graphs.FOLDER), work.path("transform"))
+    if analysis.targets:
+        storage.write_text(work.path(work_dir.TARGETS), json.dumps(targets))
+    found: Affine = affine
+    return found
 
 
 def _tft_job() -> Any:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from pipelines.core.files import atomic
+from pipelines.core.files.cache_folder import cache_folder
 
 MAX_CACHE_BYTES, MAX_ENTRIES = 16 << 20, 50_000
 
@@ -19,14 +19,9 @@ Digests = dict[str, list[Any]]  # path -> [size, mtime_ns, inode, SHA-256]
 
 
 def cache_file() -> Path | None:
-    """Returns the path of the cache file, in $XDG_CACHE_HOME or ~/.cache.
-
-    A relative path in $XDG_CACHE_HOME is ignored, as the XDG Base Directory Specification says. The result is None for
-    a user without a home: "~" would then be a folder of that name in the current one.
-    """
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    folder = given if os.path.isabs(given) else os.path.expanduser("~/.cache")
-    return Path(folder, "shardmill", "digests.json") if os.path.isabs(folder) else None
+    """Returns the path of the cache file; None for a user without a home."""
+    folder = cache_folder()
+    return None if folder is None else folder / "digests.json"
 
 
 def read() -> Digests:

@@ -1,0 +1,198 @@
+"""A kept graph gets the numbers of another run, and is then what TensorFlow Transform writes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import zipfile
+
+import pytest
+import tensorflow as tf
+
+from pipelines.images.image_spec import ImageSpec
+from pipelines.images.limits import Limits
+from pipelines.job import kept_graphs
+from pipelines.job.analysis import Analysis
+from pipelines.job.analysis_rows import Totals, totals
+from pipelines.records.record_spec import RecordSpec
+from pipelines.work_dir import Work
+
+ROOT = pathlib.Path(__file__).parents[3]
+RANDOM = "transform_fn/fingerprint.pb"  # TensorFlow draws a number for each file that it saves
+PIXELS = {"pixel_count": [4], "pixel_sum": [40, 400, 40], "pixel_square_sum": [600, 60000, 700]}
+OTHERS = {"pixel_count": [2], "pixel_sum": [20, 20, 20], "pixel_square_sum": [0, 1, 2]}
+
+
+class Saved(tf.Module):
+    """Holds totals as constants, as a transform graph does."""
+
+    def __init__(self, columns):
+        super().__init__()
+        self.constants = [tf.constant(values, tf.int64) for values in columns.values()]
+
+    @tf.function(input_signature=[])
+    def held(self):
+        return [tf.identity(constant) for constant in self.constants]
+
+
+@pytest.fixture
+def analysis(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    spec = RecordSpec(ImageSpec(8, 8), Limits(), "uint8", 95, {}, 0)
+    return Analysis("x", spec, "zscore", Work(str(tmp_path / "work"), "run"), str(tmp_path / "work"))
+
+
+@pytest.fixture
+def keep(analysis, monkeypatch):
+    """Returns a function that keeps a graph with these columns, and returns its file."""
+
+    def kept(columns=PIXELS):
+        monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, columns))
+        tf.saved_model.save(Saved(columns), os.path.join(analysis.folder, "transform/transform_fn"))
+        kept_graphs.keep(analysis, kept_graphs.numbers(analysis, Totals((), 3, columns)))
+        shutil.rmtree(analysis.folder)
+        found = list(pathlib.Path(os.environ["XDG_CACHE_HOME"]).rglob("*.zip"))
+        return found[0] if found else None
+
+    return kept
+
+
+def test_totals_are_sums_and_ranges():
+    rows = [
+        {"label": b"cat", "label_rank": [2], "pixel_sum": [0, 0], "target_least": [5.0], "target_bits": [40]},
+        {"label": b"ant", "label_rank": [1], "pixel_sum": [0, 0], "target_least": [2.0], "target_bits": [40]},
+        {"label": b"cat", "label_rank": [0], "pixel_sum": [3, 4], "target_least": [3.0], "target_bits": [40]},
+        {"label": b"cat", "label_rank": [0], "pixel_sum": [5, 6], "target_least": [3.0], "target_bits": [40]},
+    ]
+    found = totals(rows, ["pixel_sum", "target_least", "target_bits"])
+    assert found == (("cat", "ant"), 4, {"pixel_sum": [8, 10], "target_least": [2.0], "target_bits": [40]})
+
+
+def test_a_kept_graph_gets_other_numbers(analysis, keep, monkeypatch):
+    assert keep().name == "0-labels-3-rows.zip"
+    assert kept_graphs.is_likely(analysis)
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, OTHERS))
+    (scale, offset), targets = kept_graphs.fill(analysis)
+    # means 10; the squares are below the squared mean, so that the deviation is taken as 1
+    assert (scale, offset, targets) == ((1.0,) * 3, (-10.0,) * 3, {})
+    graph = tf.saved_model.load(os.path.join(analysis.folder, "transform/transform_fn"))
+    assert [values.numpy().tolist() for values in graph.held()] == list(OTHERS.values())
+
+
+def test_another_number_of_rows_or_another_policy_has_no_graph(analysis, keep, monkeypatch):
+    keep()
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 4, OTHERS))
+    assert kept_graphs.fill(analysis) is None
+    assert not os.path.exists(analysis.folder)
+    other = Analysis("x", analysis.spec, "unit", analysis.work, analysis.folder)
+    assert not kept_graphs.is_likely(other)
+
+
+def test_equal_totals_have_no_certain_place(keep):
+    assert keep({**PIXELS, "pixel_square_sum": PIXELS["pixel_sum"]}) is None
+
+
+def test_numbers_that_the_graph_does_not_compute_are_not_kept(analysis, monkeypatch):
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, PIXELS))
+    (scale, _), targets = kept_graphs.numbers(analysis, Totals((), 3, PIXELS))
+    kept_graphs.keep(analysis, ((scale, (0.0, 0.0, 0.0)), targets))
+    assert not os.path.exists(os.environ["XDG_CACHE_HOME"])
+
+
+def _cut(path):
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def _change_a_number(path):
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(content["about.json"])
+    about["columns"]["pixel_sum"] = [1, 2, 3]
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**content, "about.json": json.dumps(about).encode()}.items():
+            archive.writestr(name, data)
+
+
+def _change_the_key(path):
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(content["about.json"])
+    about["key"]["versions"]["tensorflow"] = "1.0"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**content, "about.json": json.dumps(about).encode()}.items():
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        _cut,
+        _change_a_number,
+        _change_the_key,
+        lambda path: path.write_bytes(b""),
+        lambda path: path.chmod(0o666),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_not_used(analysis, keep, monkeypatch, damage):
+    path = keep()
+    damage(path)
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, OTHERS))
+    assert kept_graphs.fill(analysis) is None
+    assert not path.exists()
+    assert not os.path.exists(analysis.folder)
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(keep, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    assert keep() is None
+
+
+def test_only_the_last_graphs_stay(keep, monkeypatch):
+    monkeypatch.setattr(kept_graphs, "MOST_KEPT", 1)
+    first = keep()
+    os.utime(first, (1, 1))
+    shutil.copy(first, first.parent / "1-labels-9-rows.zip")
+    keep({**PIXELS, "pixel_count": [5]})
+    assert len(list(first.parent.glob("*.zip"))) == 1
+
+
+def prepare(out, cache, *options):
+    command = [sys.executable, "-m", "pipelines", "prepare", "--output", str(out), "--name", "x", "--size", "16"]
+    env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
+    done = subprocess.run([*command, *options], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def transformed(out):
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for folder in ("transform_fn", "transformed_metadata")
+        for path in sorted((out / folder).rglob("*"))
+        if path.is_file() and path.relative_to(out).as_posix() != RANDOM
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["classes", "numbers", "gray"])
+def test_a_filled_graph_is_what_transform_writes(photos, tmp_path, kind):
+    """The graph of a run elsewhere with another seed is kept; one is made of it; one is made without a cache."""
+    options = ["--input", str(photos), "--max-reject-rate", "0.1", *(["--channels", "1"] if kind == "gray" else [])]
+    if kind == "numbers":
+        lines = [f"{path},{number % 7}.25,{number}" for number, path in enumerate(sorted(photos.rglob("*.jpg")))]
+        (tmp_path / "table.csv").write_text("\n".join(["path,weight,height", *lines]))
+        options = ["--input", str(tmp_path / "table.csv"), "--target", "weight,height", "--allow-outside",
+                   "--max-reject-rate", "0.1"]  # fmt: skip
+    prepare(tmp_path / "elsewhere", tmp_path / "cache", *options, "--seed", "7", "--encoding", "uint8")
+    [kept] = (tmp_path / "cache").rglob("*.zip")
+    os.utime(kept, (1, 1))
+    prepare(tmp_path / "out", tmp_path / "cache", *options, "--encoding", "uint8")
+    assert [path.stat().st_mtime > 1 for path in (tmp_path / "cache").rglob("*.zip")] == [True]  # it was used
+    filled = transformed(tmp_path / "out")
+    shutil.rmtree(tmp_path / "out")
+    prepare(tmp_path / "out", tmp_path / "empty", *options, "--encoding", "uint8")
+    assert transformed(tmp_path / "out") == filled
+    assert filled["transform_fn/saved_model.pb"] != transformed(tmp_path / "elsewhere")["transform_fn/saved_model.pb"]
