@@ -13,6 +13,8 @@ from collections.abc import Iterator
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# Fonts stay where they were found; `own_cache` gives the tests another cache.
+os.environ.setdefault("MPLCONFIGDIR", os.path.expanduser("~/.cache/matplotlib"))
 
 import hypothesis
 import pytest
@@ -62,13 +64,10 @@ def chosen_runner() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def no_remembered_digests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What trainers remember of files goes to a folder of this session, and not to the user's cache."""
-    from trainer.data import digest_cache
-
-    folder = tmp_path_factory.mktemp("cache")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What programs remember goes to a folder that all processes of this run share, and not to the user's cache."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digest_cache, "cache_file", lambda: folder / "digests.json")
+        patch.setenv("XDG_CACHE_HOME", str(once.folder(tmp_path_factory) / "cache"))
         yield
 
 
