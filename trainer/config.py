@@ -57,11 +57,13 @@ TTA_HELP = (
     "of the image, and their mirror images, for a model of --train-size"
 )
 MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both x and y may be 0 in float32
-EXPORT_FORMATS = ("savedmodel", "tflite", "onnx")
+INT8 = "tflite-int8"
+EXPORT_FORMATS = ("savedmodel", "tflite", INT8, "onnx")
 EXPORT_HELP = (
     "format of the export; savedmodel: takes encoded image bytes, returns labels and probabilities, or numbers; "
-    "tflite, onnx: take uint8 pixels in the contract's image size, return probabilities or numbers; onnx needs the "
-    "packages of requirements-onnx.in "
+    "tflite, onnx: take uint8 pixels in the contract's image size, return probabilities or numbers; tflite-int8: the "
+    "same with weights and activations of 8 bits, calibrated on train records; onnx needs the packages of "
+    "requirements-onnx.in "
     "(default: savedmodel)"
 )
 MAX_SEED = 2**31 - 1  # the largest seed that tf.data, NumPy and Keras all accept

@@ -31,6 +31,7 @@ from trainer.config import (
     DEFAULT_VERIFY,
     EXPORT_FORMATS,
     EXPORT_HELP,
+    INT8,
     SLICE_HELP,
     SLICE_SIZE,
     TTA,
@@ -192,7 +193,7 @@ def _export(arguments: dict[str, Any]) -> None:
     run = run_dir.finished(arguments["model"])
     with stderr_held():
         from trainer.models import alignment, build
-        from trainer.serving import export
+        from trainer.serving import export, quantized
         from trainer.tasks import kinds
 
     trained = contracts.load(run.directory)
@@ -205,6 +206,8 @@ def _export(arguments: dict[str, Any]) -> None:
         print(said)
     found = export.write(network, arguments["data"], contract, arguments["output"], fitted, kind)
     print(f"written to {arguments['output']}; {found.sentence(task.unit)}")
+    if kind == INT8:
+        print(quantized.loss(Path(arguments["output"]), network, arguments["data"], fitted).sentence(task.unit))
 
 
 def _predict(arguments: dict[str, Any]) -> int:

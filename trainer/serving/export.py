@@ -21,15 +21,18 @@ from pipelines.contract import Contract
 from pipelines.core.errors import ShardmillError
 from pipelines.core.files import atomic, wildcards
 from pipelines.core.text import first_line
-from trainer.config import TrainerError
+from trainer.config import INT8, TrainerError
 from trainer.models import alignment
-from trainer.serving import export_check, tflite_onnx
+from trainer.serving import export_check, quantized, tflite_onnx
 from trainer.serving.export_check import ExportError, Parity, Samples
 from trainer.serving.serving_module import PixelServing, Serving
 from trainer.tasks import kinds
 from trainer.tasks.task import Fitted
 
 ABOUT = os.path.join("assets.extra", tflite_onnx.ABOUT)  # TensorFlow Serving's folder for files outside the graph
+
+
+_TOO_COARSE = "Numbers of 8 bits are too coarse for this network: export it with --format tflite."
 
 
 class Format(NamedTuple):
@@ -60,7 +63,7 @@ def write(
     Args:
       network: trained on `data`, a dataset of `contract`.
       calibration: what the run fitted; None for nothing.
-      path: a directory for "savedmodel", a file for "tflite" and "onnx".
+      path: a directory for "savedmodel", a file for the others.
 
     Returns:
       The result of the check.
@@ -82,7 +85,7 @@ def write(
         given, scale = form.answer(whole, drawn, task.output), task.scale(fitted)
         allowed = export_check.tolerance(kind, contract, network, drawn)
         found = export_check.judge(given / scale, expected / scale, drawn, allowed)
-        export_check.refuse(found, path, task.unit)
+        export_check.refuse(found, path, task.unit, _TOO_COARSE if kind == INT8 else export_check.AGAIN)
         if os.path.lexists(path):
             os.replace(path, Path(temporary, "old"))
         os.replace(whole, path)
@@ -156,6 +159,12 @@ def _write_pixels(write: Callable[[PixelServing, dict[str, Any], Path], None]) -
     return written
 
 
+def _write_int8(network: keras.Model, data: str, contract: Contract, fitted: Fitted, path: Path) -> None:
+    pixels = quantized.calibrating_pixels(data, contract)
+    of_export = about(contract, fitted) | {"quantization": {"bits": 8, "calibrated_on": len(pixels)}}
+    tflite_onnx.write_int8(PixelServing(network, contract, fitted), of_export, path, pixels)
+
+
 def _check_path(path: str, kind: str, suffix: str) -> None:
     if not path.endswith(suffix):
         raise TrainerError(f"--output should be a file that ends in {suffix}. Received: {path!r}.")
@@ -171,6 +180,11 @@ FORMATS = {
     "savedmodel": Format(_write_savedmodel, _answer_savedmodel, ""),
     "tflite": Format(
         _write_pixels(tflite_onnx.write_tflite),
+        lambda path, drawn, output: tflite_onnx.answer_tflite(path, drawn.pixels, output),
+        ".tflite",
+    ),
+    INT8: Format(
+        _write_int8,
         lambda path, drawn, output: tflite_onnx.answer_tflite(path, drawn.pixels, output),
         ".tflite",
     ),

@@ -24,7 +24,7 @@ from pipelines.contract.contract import BANDS
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.errors import LedgerError
 from pipelines.core.files.urls import is_remote
-from trainer.config import TrainerError
+from trainer.config import INT8, TrainerError
 from trainer.data import integrity, mmap_tfrecord
 
 RECORDS = 32
@@ -32,6 +32,10 @@ SPLITS = ("test", "validation")  # tried first, then any split that holds record
 # Kernels differ by far less than EXACT, most often by under 1e-6. Rounding to half precision changes a value by up to
 # 2**-11 of it, and a second JPEG compression changes pixels by one or two levels.
 EXACT, ROUNDED = 1e-3, 1e-2
+# Of 8-bit files: a step of an activation is 1/255 of its range, and the errors of the layers add up. What that costs in
+# right answers is measured on a whole split: see `quantized.loss`.
+QUANTIZED = 0.1
+AGAIN = "The dataset's transform graph does not give its records: prepare the dataset again."
 PROBABILITY = "in a probability"
 MAX_SOURCE_BYTES = 256 << 20  # the same as the default of `prepare --max-file-bytes`
 
@@ -127,23 +131,27 @@ class ExportError(TrainerError):
     """Says that a network has no export, or that the export answers otherwise."""
 
 
-def refuse(found: Parity, path: str, unit: str = PROBABILITY) -> None:
+def refuse(found: Parity, path: str, unit: str = PROBABILITY, remedy: str = AGAIN) -> None:
     """Raises ExportError if the difference is above the tolerance or NaN.
 
     Args:
-      unit: what the difference is measured in.
+      unit: what the difference is measured in. remedy: what the message says at its end.
     """
     if not found.difference <= found.tolerance:
         raise ExportError(
             f"Nothing is written to {path!r}: on {found.records} records ({found.originals} from their source files) "
             f"the export differs from the trained network by {found.difference:.3g} {unit}; "
-            f"{found.tolerance:g} is allowed. The dataset's transform graph does not give its records: prepare the "
-            "dataset again."
+            f"{found.tolerance:g} is allowed. {remedy}"
         )
 
 
 def tolerance(kind: str, contract: Contract, network: keras.Model, drawn: Samples) -> float:
-    """Returns EXACT if the export gets exactly the records' values, else ROUNDED."""
+    """Returns EXACT if the export gets exactly the records' values, else ROUNDED.
+
+    Files of 8 bits have QUANTIZED.
+    """
+    if kind == INT8:
+        return QUANTIZED
     half = any(str(layer.compute_dtype) in ("float16", "bfloat16") for layer in network._flatten_layers())
     if kind == "savedmodel":
         again = contract.encoding == "jpeg" and not drawn.originals.all()  # the graph compresses the pixels once more

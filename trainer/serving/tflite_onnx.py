@@ -7,16 +7,19 @@ keep associated files.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from pipelines.core.console.terminal import stderr_held
 from trainer.config import TrainerError
 from trainer.serving import portable_file
 from trainer.serving.serving_module import PixelServing
@@ -30,8 +33,35 @@ ONNX_NEEDED = (
 
 def write_tflite(serving: PixelServing, about: dict[str, Any], path: Path) -> None:
     """Converts the model in float32 and writes the TFLite file."""
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([serving.serve.get_concrete_function()], serving)
-    path.write_bytes(converter.convert() + _associated(about))
+    path.write_bytes(_converter(serving).convert() + _associated(about))
+
+
+def write_int8(serving: PixelServing, about: dict[str, Any], path: Path, pixels: np.ndarray) -> None:
+    """Converts the model to 8 bits and writes the TFLite file.
+
+    Operations that have no form of 8 bits stay in float32. Pixels and answers have the types of the float file.
+
+    Args:
+      pixels: uint8 (N, H, W, C), from which the ranges of activations are taken.
+    """
+    converter = _converter(serving)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ({"pixels": image[None]} for image in pixels)
+    with stderr_held(native_only=True), _without_notice():  # the converter writes there what it is about to do
+        content = converter.convert()
+    path.write_bytes(content + _associated(about))
+
+
+@contextlib.contextmanager
+def _without_notice() -> Iterator[None]:
+    """Leaves out the warning of tf.lite that it moves to a separate package."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _converter(serving: PixelServing) -> Any:
+    return tf.lite.TFLiteConverter.from_concrete_functions([serving.serve.get_concrete_function()], serving)
 
 
 def answer_tflite(path: Path, pixels: np.ndarray, output: str = "probabilities") -> np.ndarray:
@@ -46,8 +76,7 @@ def answer_tflite(path: Path, pixels: np.ndarray, output: str = "probabilities")
     Raises:
       TrainerError: as `portable_file.tflite`.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # tf.lite warns that it moves to a separate package
+    with _without_notice():
         interpreter = tf.lite.Interpreter(model_content=portable_file.tflite(path))
     return np.asarray(interpreter.get_signature_runner("serving_default")(pixels=pixels)[output])
 

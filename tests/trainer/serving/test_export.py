@@ -22,7 +22,7 @@ from trainer.config import TrainerError
 from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import Calibration, Threshold, softmax
 from trainer.models.outputs import probabilities_function
-from trainer.serving import export, export_check, predict, tflite_onnx
+from trainer.serving import export, export_check, portable_file, predict, quantized, tflite_onnx
 
 WARM = Calibration(0.5, Threshold("broken", 1, 0.3), "validation", 12)
 
@@ -234,6 +234,7 @@ def test_the_greatest_difference_of_all_records_counts_up_to_the_tolerance():
         ("savedmodel", "jpeg", True, 1e-3),
         ("savedmodel", "jpeg", False, 1e-2),  # the pixels of the records are compressed once more
         ("tflite", "uint8", False, 1e-3),
+        ("tflite-int8", "uint8", True, 0.1),  # steps of 1/255 of the range of each layer
         ("tflite", "float16", False, 1e-2),  # normalized pixels that are not rounded to half precision
     ],
 )
@@ -281,6 +282,50 @@ def test_tflite_answers_pixels_and_carries_labels_and_digest(made, tmp_path):
     assert {name: d["dtype"] for name, d in runner.get_input_details().items()} == {"pixels": np.uint8}
     expected = probabilities_function(network, 0.5)(contracts.normalize(contract, tf.constant(pixels)))
     np.testing.assert_allclose(runner(pixels=pixels)["probabilities"], expected, atol=1e-5)
+
+
+def test_an_8_bit_file_is_calibrated_on_train_and_measured_beside_the_network(tmp_path):
+    data = str(tmp_path / "data")
+    contract = write_dataset(tmp_path / "data", encoding="uint8", splits={"train": (40, 30), "test": (9, 8)})
+    network, path = convolved(), tmp_path / "model.tflite"
+    found = export.write(network, data, contract, str(path), WARM, "tflite-int8")
+    assert (found.tolerance, found.records) == (export_check.QUANTIZED, 17)
+    assert 0 < found.difference < 0.1
+    with zipfile.ZipFile(path) as archive:
+        said = json.loads(archive.read(tflite_onnx.ABOUT))
+    assert said == export.about(contract, WARM) | {"quantization": {"bits": 8, "calibrated_on": 70}}
+    interpreter = tf.lite.Interpreter(model_content=portable_file.tflite(path))
+    assert np.int8 in {detail["dtype"] for detail in interpreter.get_tensor_details()}
+    runner = interpreter.get_signature_runner()
+    assert runner.get_input_details()["pixels"]["dtype"] == np.uint8
+    assert runner.get_output_details()["probabilities"]["dtype"] == np.float32
+    loss = quantized.loss(path, network, data, WARM)
+    assert (loss.split, loss.records, loss.greatest) == ("test", 17, pytest.approx(found.difference, abs=1e-6))
+    assert (loss.accuracy, loss.balanced, loss.same) == ((1.0, 1.0), (1.0, 1.0), 1.0)
+    assert loss.sentence("in a probability").endswith(
+        "Accuracy 1.000 (float: 1.000), balanced accuracy 1.000 (float: 1.000); 100.0% of the records have the same "
+        "answer."
+    )
+
+
+def test_an_8_bit_file_that_answers_otherwise_is_refused(made, tmp_path, monkeypatch):
+    data, contract, network, _ = made
+    with pytest.raises(TrainerError, match="tflite-int8 is calibrated on records of train"):
+        export.write(network, str(data), contract, str(tmp_path / "x.tflite"), kind="tflite-int8")
+    monkeypatch.setattr(quantized, "calibrating_pixels", lambda *_: np.zeros((4, 8, 8, 3), np.uint8))  # only black
+    with pytest.raises(TrainerError, match="too coarse for this network: export it with --format tflite"):
+        export.write(convolved(), str(data), contract, str(tmp_path / "x.tflite"), kind="tflite-int8")
+    assert not list(tmp_path.iterdir())
+
+
+def convolved():
+    """Tells bright tops from bright bottoms by a convolution over the whole image."""
+    inputs = keras.Input((8, 8, 3))
+    kernel = np.zeros((8, 8, 3, 2), np.float32)
+    kernel[:4, ..., 0], kernel[4:, ..., 0] = 0.01, -0.01
+    kernel[..., 1] = -kernel[..., 0]
+    x = keras.layers.Conv2D(2, 8, kernel_initializer=keras.initializers.Constant(kernel))(inputs)
+    return keras.Model(inputs, keras.layers.Flatten()(x))
 
 
 def test_onnx_answers_pixels_and_carries_labels_and_digest(made, tmp_path):
