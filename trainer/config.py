@@ -266,6 +266,12 @@ class TrainConfig:
         "learns from the other folds, and --validation is the fold itself unless it names another split; -1: none",
         limits=Range(NO_FOLD, MAX_SEED),
     )
+    train_share: float = option(
+        1.0,
+        "share of the train images of each class to learn from, to see what more images are worth; smaller shares are "
+        "parts of larger ones; 1: all",
+        limits=Range(0, 1, above=True),
+    )
     folds: str = option(
         "none",
         "all: train once for each fold, one after the other, into OUTPUT/fold-0 and so on, evaluate every image by the "
@@ -377,12 +383,19 @@ class TrainConfig:
                 "--abstain-error needs a validation split to choose the threshold on. Received: --validation none. "
                 "Drop one of the two."
             )
+        if self.train_share < 1 and (self.fold != NO_FOLD or self.folds == ALL_FOLDS):
+            raise ConfigError(
+                f"--train-share {self.train_share:g} learns from a part of train, and --fold and --folds from other "
+                "parts. Leave one of them out."
+            )
         self._check_folds()
         self._check_pairs()
 
     @property
     def train_part(self) -> str:
         """Returns the name by which the records to learn from are read."""
+        if self.train_share < 1:
+            return share_name(self.train_share)
         return TRAIN_SPLIT if self.fold == NO_FOLD else rest_name(self.fold)
 
     def of_fold(self) -> TrainConfig:
@@ -460,6 +473,11 @@ class TrainConfig:
 def held_out_name(fold: int) -> str:
     """Returns the name by which the originals of a fold are read, as a split is."""
     return f"fold-{fold}"
+
+
+def share_name(share: float) -> str:
+    """Returns the name by which a share of the train images is read."""
+    return f"{TRAIN_SPLIT}-share-{share:.6f}"
 
 
 def rest_name(fold: int) -> str:

@@ -15,7 +15,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.files.urls import is_remote
 from pipelines.options import config_fields
 from pipelines.options.config_fields import Range, option
-from trainer.ablation.variants import VARIANTS, Variant
+from trainer.ablation.variants import CURVE, VARIANTS, Variant
 
 ALL = "all"
 # Flags of `prepare` that the variants or options of `ablate` set.
@@ -54,6 +54,12 @@ class AblateConfig:
         ALL,
         f"comma-separated variants to train, out of {', '.join(v.name for v in VARIANTS)}; {ALL}: every variant",
         metavar="LIST",
+        decides=False,
+    )
+    learning_curve: bool = option(
+        False,
+        "in place of --variants, train on 1/8, 1/4, 1/2 and all of the train images, for equally many steps, to see "
+        "what twice as many are worth",
         decides=False,
     )
     size: str = option("64x64", "height and width of the prepared images in pixels", metavar="HxW")
@@ -105,6 +111,13 @@ class AblateConfig:
         Raises:
           ConfigError: --variants names an unknown variant, one twice, or one that --model excludes.
         """
+        if self.learning_curve:
+            if self.variants != ALL:
+                raise ConfigError(
+                    f"--learning-curve has variants of its own. Received: --variants {self.variants}. Leave one of the "
+                    "two out."
+                )
+            return list(CURVE)
         known = {v.name: v for v in VARIANTS}
         names = list(known) if self.variants == ALL else [n.strip() for n in self.variants.split(",")]
         unknown = [name for name in names if name not in known]

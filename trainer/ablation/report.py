@@ -41,7 +41,7 @@ def text(study: Study) -> str:
         for row in table
     ]
     comparisons = study.comparisons
-    told = [conclusions.summary(comparisons), *(f"- {c.sentence()}" for c in comparisons), conclusions.RULE]
+    told = [study.summary, *(f"- {c.sentence()}" for c in comparisons), conclusions.RULE]
     return "\n".join([study.setting.sentence(), "", *lines, "", *told])
 
 
@@ -50,7 +50,7 @@ def markdown(study: Study) -> str:
     head, *body = ([cell.replace("|", "\\|") for cell in row] for row in rows(study))
     lines = [f"| {' | '.join(row)} |" for row in (head, ["---", *["---:"] * (len(head) - 1)], *body)]
     comparisons = study.comparisons
-    told = [conclusions.summary(comparisons), "", *(f"- {c.sentence()}" for c in comparisons), "", conclusions.RULE]
+    told = [study.summary, "", *(f"- {c.sentence()}" for c in comparisons), "", conclusions.RULE]
     return "\n".join([study.setting.sentence(), "", *lines, "", *told, ""])
 
 
@@ -67,7 +67,7 @@ def page(study: Study) -> str:
         head=head,
         body=body,
         comparisons=comparisons,
-        summary=conclusions.summary(comparisons),
+        summary=study.summary,
         rule=conclusions.RULE,
         png=base64.b64encode(png(study)).decode("ascii"),
     )

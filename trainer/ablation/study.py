@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from pipelines.contract import Contract
-from trainer.ablation import conclusions, scoring
+from trainer.ablation import conclusions, learning_curve, scoring
 from trainer.ablation.conclusions import Comparison
+from trainer.ablation.learning_curve import Curve
 from trainer.ablation.scoring import METRICS
 from trainer.ablation.trainings import Outcome
-from trainer.ablation.variants import Variant
+from trainer.ablation.variants import CURVE, Variant
 from trainer.config import TRAIN_SPLIT
 
 
@@ -132,6 +133,23 @@ class Study:
         effects = {m: conclusions.effect([one[s][m] - two[s][m] for s in seeds], resampled[m]) for m in METRICS}
         return Comparison(variant.name, variant.against, variant.change, effects)
 
+    @functools.cached_property
+    def curve(self) -> Curve | None:
+        """Returns what twice as many images are worth, or None if no amounts were trained."""
+        setting, own = self.setting, [v for v in self.variants if v in CURVE]
+        natural = setting.contract.split(TRAIN_SPLIT).natural
+        shares = [v.training.get("train_share", 1.0) for v in own]
+        images = [sum(math.ceil(share * count) for count in natural.values()) for share in shares]
+        answers = {v.name: {seed: o.answers for seed, o in self.outcomes[v.name].items()} for v in own}
+        rare = setting.labels.index(setting.rare)
+        return learning_curve.fit(own, images, self.scores, answers, setting.truth, len(setting.labels), rare)
+
+    @property
+    def summary(self) -> str:
+        """Returns what was found, in one or two sentences."""
+        told = conclusions.summary(self.comparisons)
+        return told if self.curve is None else f"{self.curve.sentence()} {told}".rstrip()
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of ablation.json; undefined numbers are null."""
         setting = self.setting
@@ -152,9 +170,14 @@ class Study:
                     m: _plain(dataclasses.asdict(e)) | {"supported": e.supported} for m, e in c.effects.items()}}
                 for c in self.comparisons
             ],
-            "summary": conclusions.summary(self.comparisons),
+            "summary": self.summary,
+            **({"doubling": self._doubling(self.curve)} if self.curve else {}),
             "rule": conclusions.RULE,
         }  # fmt: skip
+
+    def _doubling(self, curve: Curve) -> dict[str, Any]:
+        effects = {m: _plain(dataclasses.asdict(e)) | {"supported": e.supported} for m, e in curve.doubling.items()}
+        return {"images": list(curve.images), "effects": effects}
 
     def _variant(self, variant: Variant) -> dict[str, Any]:
         network = {"model": variant.network} if variant.network else {}

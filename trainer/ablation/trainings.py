@@ -46,13 +46,15 @@ def train_config(config: AblateConfig, variant: Variant, seed: int, data: str, i
     """Returns the options of a variant's training.
 
     Every variant trains for the same number of steps, however many copies its train split has. Flips are off, because
-    they would also augment the plain copies; a variant gets its augmentation from its dataset.
+    they would also augment the plain copies; a variant gets its augmentation from its dataset. A variant with a share
+    of the train images passes over them more often.
     """
+    share = float(variant.training.get("train_share", 1.0))
     options: dict[str, Any] = {
         "data": data,
         "output": os.path.join(config.output, "runs", variant.name, f"seed-{seed}"),
         "model": variant.network or config.model,
-        "epochs": config.epochs,
+        "epochs": round(config.epochs / share),
         "batch_size": config.batch_size,
         "learning_rate": config.learning_rate,
         "steps": math.ceil(images / config.batch_size),

@@ -84,3 +84,21 @@ VARIANTS = (
         network="trainer.ablation.capacity:double",
     ),
 )
+
+
+def _share(parts: int) -> Variant:
+    """Returns the variant that learns from one of so many parts of the train images."""
+    whole = "all train images" if parts == 1 else f"1/{parts} of the train images"
+    fewest = parts == SHARES[0]
+    return Variant(
+        f"images-1-of-{parts}",
+        whole,
+        ZSCORE,
+        "" if fewest else f"images-1-of-{2 * parts}",
+        "" if fewest else f"doubling 1/{2 * parts} of the images",
+        {"train_share": 1 / parts} if parts > 1 else {},
+    )
+
+
+SHARES = (8, 4, 2, 1)  # each is twice the one before, and holds it
+CURVE = tuple(_share(parts) for parts in SHARES)

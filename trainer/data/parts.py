@@ -1,8 +1,9 @@
-"""Finds the records of a split, or of the part of train that a fold stands for.
+"""Finds the records of a split, or of a part of train: a fold or a share.
 
 A part has a name as a split has, and can be read wherever a split is read: `fold-3` has the originals of fold 3, and
 `train-without-fold-3` all other records of train. `out-of-fold` has all originals of train. The records are found by
-their positions in the shards of train; see `pipelines.contract.folds`.
+their positions in the shards of train; see `pipelines.contract.folds`. `train-share-0.25` has a quarter of the images
+of each class; see `shares`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from pipelines.contract import Contract, Split
 from pipelines.contract import folds as fold_files
 from trainer.config import TRAIN_SPLIT, VALIDATION_SPLIT, TrainerError, held_out_name, rest_name
+from trainer.data import shares
 from trainer.data.fold_names import Fold, fold_of, is_out_of_fold
 
 
@@ -55,7 +57,7 @@ class Part:
 
 def stored_split(name: str) -> str:
     """Returns the split whose shards hold the records of a part, or of a split."""
-    return TRAIN_SPLIT if fold_of(name) or is_out_of_fold(name) else name
+    return TRAIN_SPLIT if fold_of(name) or is_out_of_fold(name) or shares.share_of(name) else name
 
 
 def name_of(split: str, fold: int | None) -> str:
@@ -86,7 +88,10 @@ def find(contract: Contract, directory: str | os.PathLike[str], name: str) -> Pa
       ContractError: there is no such split, or the dataset has no folds.
       TrainerError: there is no such fold, or it has no records.
     """
-    fold = fold_of(name)
+    fold, share = fold_of(name), shares.share_of(name)
+    if share and name not in contract.splits:
+        counts, masks = shares.find(contract, directory, share)
+        return Part(name, TRAIN_SPLIT, dataclasses.replace(contract, splits={**contract.splits, name: counts}), masks)
     if name in contract.splits or (fold is None and not is_out_of_fold(name)):
         contract.split(name)  # reports a name that is none
         return Part(name, name, contract)

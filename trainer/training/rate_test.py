@@ -91,8 +91,8 @@ def run(config: TrainConfig, tested: RateRange) -> Tested:
     """
     if config.strategy != "one":
         raise TrainerError(f"The range test runs on one device. Received: --strategy {config.strategy}. Leave it out.")
-    if config.fold != NO_FOLD or config.folds == ALL_FOLDS:
-        raise TrainerError("The range test runs on all of train. Leave --fold and --folds out.")
+    if config.fold != NO_FOLD or config.folds == ALL_FOLDS or config.train_share < 1:
+        raise TrainerError("The range test runs on all of train. Leave --fold, --folds and --train-share out.")
     contract = contracts.load(config.data)
     plain = dataclasses.replace(
         config, epochs=max(1, config.epochs), schedule="constant", warmup_epochs=0.0, freeze_epochs=0,

@@ -28,7 +28,7 @@ from pipelines.contract.tensors import check_transform
 from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
-from trainer.data import dataset, integrity, parts
+from trainer.data import dataset, integrity, parts, shares
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate
@@ -79,6 +79,8 @@ def _train(
 ) -> dict[str, Any]:
     worker, of = cluster.workers(used)
     seen = contract if config.fold == NO_FOLD else parts.view(contract, config.data, config.fold)
+    if config.train_share < 1:
+        seen = shares.view(contract, config.data, config.train_share)
     warnings = checked(config, contract, seen)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():

@@ -21,7 +21,7 @@ from trainer.ablation import datasets as prepared
 from trainer.ablation.config import AblateConfig, check_data
 from trainer.ablation.study import Setting, Study
 from trainer.ablation.trainings import Outcome
-from trainer.ablation.variants import VARIANTS
+from trainer.ablation.variants import CURVE, VARIANTS
 from trainer.cli.main import main
 from trainer.config import TrainerError
 from trainer.evaluation.scores import metrics
@@ -68,6 +68,51 @@ def test_all_variants_train_as_many_steps():
         assert (options.steps, options.epochs, options.seed, options.flip, options.resume) == (4, 7, 2, False, True)
     assert trainings.train_config(config(), VARIANT["double"], 0, "d", 1).model == "trainer.ablation.capacity:double"
     assert trainings.train_config(config(model="resnet20"), VARIANT["raw"], 0, "d", 1).model == "resnet20"
+
+
+def test_the_amounts_of_a_learning_curve_double_and_train_as_many_steps():
+    asked = config(learning_curve=True, epochs=3, batch_size=32)
+    names = [v.name for v in asked.chosen()]
+    assert names == ["images-1-of-8", "images-1-of-4", "images-1-of-2", "images-1-of-1"]
+    assert [v.against for v in asked.chosen()] == ["", *names[:-1]]
+    options = [trainings.train_config(asked, variant, 0, "d", images=800) for variant in asked.chosen()]
+    assert [(o.train_share, o.epochs, o.steps) for o in options] == [
+        (1 / 8, 24, 25), (1 / 4, 12, 25), (1 / 2, 6, 25), (1, 3, 25),
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="--learning-curve has variants of its own"):
+        config(learning_curve=True, variants="raw")
+
+
+def test_what_twice_as_many_images_are_worth():
+    """Of 40 images, 20, 24, 28 and 32 are right with each amount: a tenth more with each doubling."""
+    truth = np.repeat([0, 1], 20)
+    contract = make_contract(
+        splits={
+            "train": Split({"ok": 80, "broken": 80}, {}, {}, ()),
+            "test": Split({"ok": 20, "broken": 20}, {}, {}, ()),
+        }
+    )
+    outcomes = []
+    for seed in range(3):
+        for number, variant in enumerate(CURVE):
+            answers = truth.copy()
+            for label in (0, 1):
+                own = np.flatnonzero(truth == label)
+                answers[own[: 10 - 2 * number]] = 1 - label
+            outcomes.append(Outcome(variant.name, seed, answers, 1, 1.0))
+    study = Study.of(Setting("photos", contract, truth, {"model": "cnn", "size": "8x8", "epochs": 1}), CURVE, outcomes)
+    assert study.curve is not None
+    gain = study.curve.doubling["balanced_accuracy"]
+    assert gain.mean == pytest.approx(0.1)
+    assert 0 < gain.low < 0.1 < gain.high
+    assert study.summary.startswith(
+        "Between 20 and 160 train images, twice as many raised balanced accuracy by +0.100 ("
+    )
+    assert study.to_dict()["doubling"]["images"] == [20, 160]
+    assert "twice as many" in report.text(study)
+    one = Study.of(study.setting, CURVE, [o for o in outcomes if not o.seed])
+    assert "in one seed, which supports no claim" in one.summary
+    assert Study.of(study.setting, CURVE, outcomes[:1]).curve is None
 
 
 def test_half_and_double_are_the_cnn_with_other_filters():

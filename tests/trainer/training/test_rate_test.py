@@ -104,7 +104,7 @@ def test_a_loss_that_explodes_ends_the_test(data, tmp_path):
 
 @pytest.mark.parametrize("options", [{"fold": 0}, {"folds": "all"}], ids=str)
 def test_folds_are_refused(options):
-    with pytest.raises(TrainerError, match=r"runs on all of train\. Leave --fold and --folds out"):
+    with pytest.raises(TrainerError, match=r"runs on all of train\. Leave --fold, --folds and --train-share out"):
         rate_test.run(TrainConfig("d", "o", **options), RateRange())
 
 
