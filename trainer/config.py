@@ -31,6 +31,8 @@ NO_CACHE = "none"
 IMAGENET = "imagenet"  # value of --init-weights
 UNFREEZE_ALL = "all"  # value of --unfreeze
 BATCH_NORMS = ("auto", "train", "freeze")
+NO_LOG = "none"
+LOGS = (NO_LOG, "mlflow", "wandb")
 TRAIN_SPLIT = "train"
 VALIDATION_SPLIT = "validation"
 NO_VALIDATION = "none"
@@ -361,6 +363,13 @@ class TrainConfig:
         limits=Range(0, MAX_SEED),
     )
     verify: str = option(DEFAULT_VERIFY, VERIFY_HELP, choices=VERIFY, decides=False)
+    log: str = option(
+        NO_LOG,
+        "tracker of experiments that gets options, the metrics of each epoch, the scores, the page and the model card; "
+        "mlflow and wandb are packages of their own, which find their server and key as their manuals say",
+        choices=LOGS,
+        decides=False,
+    )
     slice_size: int = option(SLICE_SIZE, SLICE_HELP, decides=False, limits=Range(1, MAX_SEED))
 
     def __post_init__(self) -> None:

@@ -46,6 +46,7 @@ class Run:
         self.contract = self.directory / contracts.FILE_NAME
         self.plots = self.directory / "plots"
         self.logs = self.directory / "logs"
+        self.tracker = self.directory / "tracker.json"  # the id of the run at the tracker of --log
         self.checkpoints = self.directory / "checkpoints"  # removed when the run is complete
 
 
@@ -109,7 +110,7 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     for folder in (run.saved_model, run.plots, run.logs, run.checkpoints, *of_folds):
         shutil.rmtree(folder, ignore_errors=True)
     found = run.directory.glob(predictions_file("*"))
-    for file in (run.model, run.last, run.history, run.calibration, run.page, run.card, *found):
+    for file in (run.model, run.last, run.history, run.calibration, run.page, run.card, run.tracker, *found):
         file.unlink(missing_ok=True)
     atomic.write_text(run.config, config_file.text(config, HEADER, without=NOT_SAVED))
     atomic.write_text(run.about, atomic.to_json({"versions": versions, "dataset": dataset_digests(contract)}))

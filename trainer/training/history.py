@@ -7,6 +7,7 @@ import io
 import logging
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -62,6 +63,7 @@ class Progress:
         self._best: tuple[float, float] = (-math.inf, -math.inf)
         self._logs: dict[str, Any] = {}
         self._began, self._first, self._rate = 0.0, 0, 0.0
+        self.epoch_ended: Callable[[dict[str, float]], None] = lambda _: None  # gets the row of each epoch
 
     def begin(self, step: int) -> None:
         """Starts the clock of an epoch that begins, or is resumed, at this step."""
@@ -86,6 +88,7 @@ class Progress:
         self._write()
         self._log(row)
         _log.info("%s", self._line(row, better))
+        self.epoch_ended(row)
 
     def exhausted(self) -> bool:
         """Tells whether the last `patience` epochs were not better than the best one."""

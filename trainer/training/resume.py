@@ -52,10 +52,12 @@ class Session:
 
     saved: called after each checkpoint.
     ending: returns whether the process has received SIGTERM.
+    epoch_ended: called with the metrics of each epoch.
     """
 
     saved: Callable[[], None]
     ending: Callable[[], bool]
+    epoch_ended: Callable[[dict[str, float]], None] = lambda _: None
 
 
 class Saver:

@@ -35,7 +35,7 @@ from trainer.evaluation import evaluate
 from trainer.models import build, pretrained, view
 from trainer.serving import export
 from trainer.tasks import kinds
-from trainer.training import checkpoint_file, finalize, linear_head, loop, nonfinite, resume
+from trainer.training import checkpoint_file, finalize, linear_head, loop, nonfinite, resume, tracker
 from trainer.training.augment import augmentation
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel, training_model
@@ -101,11 +101,16 @@ def _train(
     )  # fmt: skip
     for warning in warnings:
         _log.warning("%s", warning)
-    with sigterm.noted(active=of == 1) as ending:  # with several workers, a worker that saves would wait for the others
-        fitted = linear_head.fit(config, seen, network) if config.fit_head and not checkpoint else None
-        checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
-        progress = _fit(config, seen, network, used, checkpoints, fitted, resume.Session(saved, ending))
-    result = {} if worker else finalize.write(config, contract, seen, network, run, progress)
+    with tracker.opened(config.log, None if worker else run.directory, vars(config), run.tracker) as told:
+        # With several workers, a worker that saves would wait for the others.
+        with sigterm.noted(active=of == 1) as ending:
+            fitted = linear_head.fit(config, seen, network) if config.fit_head and not checkpoint else None
+            checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
+            session = resume.Session(saved, ending, told.epoch)
+            progress = _fit(config, seen, network, used, checkpoints, fitted, session)
+        result = {} if worker else finalize.write(config, contract, seen, network, run, progress)
+        if result:
+            told.finished(result["splits"], [run.config, run.metrics, run.page, run.card])
     cluster.wait_for_all(used)
     return result
 
@@ -124,6 +129,7 @@ def checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str
     about_task = kinds.of(contract).check(config, seen)
     if config.abstain_error:
         kinds.of(contract).check_abstention()
+    tracker.check(config.log)
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     view.contract_of_view(contract, config.train_size)  # reports stored images that are too small
     warnings = [
@@ -243,6 +249,7 @@ def _fit(
         trained, config.epochs, config.batch_size, records, config.patience, run, kinds.of(contract).kept
     )
     state = loop.State(model, position, progress)
+    progress.epoch_ended = session.epoch_ended
     saver = resume.Saver(config, checkpoints, state, steps, session)
     if run:
         shutil.rmtree(run.logs, ignore_errors=True)  # they are written anew from the history
