@@ -43,6 +43,11 @@ USUAL_CROP = "0.25-1"  # value of --crop-scale with --train-size
 NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
 VERIFY = ("full", "fast", "off")
 SLICE_SIZE = 20
+BRIGHTNESS, FOLDER = DERIVED = ("brightness", "folder")  # values of --slice-by
+SLICE_BY_HELP = (
+    "comma-separated further columns to show the scores of parts of the data by; brightness: mean gray level of the "
+    "stored pixels; folder: folder of the source file"
+)
 SLICE_HELP = (
     "fewest records of a part of the data whose scores are shown by the columns of prepare --keep, such as one site; "
     "the scores of fewer are mostly chance"
@@ -371,6 +376,7 @@ class TrainConfig:
         decides=False,
     )
     slice_size: int = option(SLICE_SIZE, SLICE_HELP, decides=False, limits=Range(1, MAX_SEED))
+    slice_by: str = option("", f"{SLICE_BY_HELP} (default: none)", metavar="NAME,NAME", decides=False)
 
     def __post_init__(self) -> None:
         config_fields.check(self)
@@ -380,6 +386,7 @@ class TrainConfig:
             raise ConfigError(
                 f"--output should be a local directory. Received: {self.output!r}. Write locally, then copy it there."
             )
+        derived_columns(self.slice_by)
         resample_temperature(self.resample)
         unfrozen_layers(self.unfreeze)
         self.crop_range()
@@ -492,6 +499,18 @@ def share_name(share: float) -> str:
 def rest_name(fold: int) -> str:
     """Returns the name by which all other records of train are read."""
     return f"{TRAIN_SPLIT}-without-{held_out_name(fold)}"
+
+
+def derived_columns(text: str) -> tuple[str, ...]:
+    """Returns the names that --slice-by means.
+
+    Raises:
+      ConfigError: a name is none of DERIVED, or is there twice.
+    """
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if len(set(names)) < len(names) or not set(names) <= set(DERIVED):
+        raise ConfigError(f"--slice-by should be some of {', '.join(DERIVED)}, each once. Received: {text!r}.")
+    return names
 
 
 def unfrozen_layers(text: str) -> int | None:

@@ -318,6 +318,6 @@ def test_training_and_evaluation_show_parts_of_the_data(made, tmp_path, capsys):
         f"{tmp_path}/e",
     ]
     assert main.main(arguments) == 0
-    assert "Parts of the split by the columns of --keep" in capsys.readouterr().out
+    assert "Parts of the split by column, the worst first" in capsys.readouterr().out
     assert json.loads((tmp_path / "e/metrics.json").read_text())["splits"]["test"]["by_slice"]["smallest"] == 3
     assert compare.compare([str(run_of), str(tmp_path / "e")], "test")  # it reads the columns that it knows

@@ -32,6 +32,7 @@ from trainer.config import (
     EXPORT_FORMATS,
     EXPORT_HELP,
     INT8,
+    SLICE_BY_HELP,
     SLICE_HELP,
     SLICE_SIZE,
     TTA,
@@ -41,6 +42,7 @@ from trainer.config import (
     VERIFY,
     VERIFY_HELP,
     TrainConfig,
+    derived_columns,
 )
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.serving.predict_config import FileBounds
@@ -123,7 +125,7 @@ def _lr(arguments: dict[str, Any]) -> None:
 def _evaluate(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
-    contract = contracts.load(arguments["data"])
+    contract, derived = contracts.load(arguments["data"]), derived_columns(arguments["slice_by"])
     run_dir.finished(arguments["model"])
     with stderr_held():
         from trainer.evaluation import evaluate, read_metadata
@@ -142,7 +144,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
         arguments["model"], arguments["data"], arguments["split"], arguments["batch_size"], arguments["verify"],
         abstaining if wanted else task.scored, arguments["tta"],
     )  # fmt: skip
-    result = read_metadata.beside(result, arguments["data"], arguments["slice_size"])
+    result = read_metadata.beside(result, arguments["data"], arguments["slice_size"], derived)
     if arguments["tta"] != TTA_NONE and contract.task.targets:
         print(f"note: --tta {arguments['tta']} mirrors images: leave it out if a number depends on the side.")
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
@@ -392,6 +394,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         "--slice-size", type=command_line.positive, default=SLICE_SIZE, metavar="N",
         help=f"{SLICE_HELP} (default: {SLICE_SIZE})",
     )  # fmt: skip
+    evaluate.add_argument("--slice-by", default="", metavar="NAME,NAME", help=f"{SLICE_BY_HELP} (default: none)")
     evaluate.add_argument(
         "--output", default="", metavar="PATH",
         help="directory to write metrics.json, evaluation.html and the predictions to; or a file that ends in .json, "

@@ -12,19 +12,24 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract.metadata import TEXT
 from trainer.data import integrity, parts, record_stream
+from trainer.evaluation import derived_columns
 from trainer.evaluation.inference import KEY_BATCH
 from trainer.evaluation.slices import NO_METADATA, Column, Metadata
 
 
-def beside(result: Any, data: str | os.PathLike[str], smallest: int) -> Any:
+def beside(result: Any, data: str | os.PathLike[str], smallest: int, derived: tuple[str, ...] = ()) -> Any:
     """Returns a result with the columns of its records, so that it has slices.
 
     Args:
       result: of a split: an `Assessment` or a `Result`.
       data: the dataset that it was predicted on.
       smallest: fewest records of a slice.
+      derived: names of columns that are made of the records themselves; see `derived_columns`.
     """
     metadata = read(data, result.split, smallest)
+    if derived:
+        made = derived_columns.made(derived, data, result.split)
+        metadata = Metadata((*metadata.columns, *made), smallest)
     return dataclasses.replace(result, metadata=metadata) if metadata.columns else result
 
 

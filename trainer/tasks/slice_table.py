@@ -39,7 +39,7 @@ def of_classes(found: Assessment) -> Table | None:
 
 def _text(found: Slices, title: str, whole: float) -> str:
     """Returns the sentences above the table."""
-    told = [f"Parts of the split by the columns of --keep, the worst first; {title} of all records is {number(whole)}."]
+    told = [f"Parts of the split by column, the worst first; {title} of all records is {number(whole)}."]
     if found.rows:
         told.append("With *, the whole interval of a part is worse than that.")
     if len(found.rows) >= 20:

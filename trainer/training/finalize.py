@@ -18,7 +18,7 @@ import tensorflow as tf
 from pipelines.contract import Contract
 from pipelines.core.files import atomic
 from trainer import run_dir
-from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig
+from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, derived_columns
 from trainer.evaluation import evaluate, read_metadata
 from trainer.models import pretrained
 from trainer.reporting import evaluation_files, plots, score_table, tensorboard
@@ -60,8 +60,9 @@ def write(
     calibration, said_of_it = _calibrate(config, seen, found)
     with run_dir.writing(run.calibration):
         atomic.write_text(run.calibration, calibration.to_json())
+    derived = derived_columns(config.slice_by)
     scores = {
-        split: read_metadata.beside(task.assess(split, p, calibration), config.data, config.slice_size)
+        split: read_metadata.beside(task.assess(split, p, calibration), config.data, config.slice_size, derived)
         for split, p in found.items()
     }
     with run_dir.writing(run.plots):
