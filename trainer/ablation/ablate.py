@@ -63,6 +63,8 @@ def _begin(config: AblateConfig) -> None:
     directory, note = Path(config.output), Path(config.output) / OPTIONS
     if note.is_file():
         earlier = json.loads(note.read_text(encoding="utf-8"))
+        missing = {"init_weights": ""}  # an ablation of before this option
+        earlier = missing | earlier
         differing = [name for name, value in config.decisive().items() if earlier.get(name) != value]
         if differing:
             said = ", ".join(f"{flag(name)} {json.dumps(earlier.get(name), ensure_ascii=False)}" for name in differing)

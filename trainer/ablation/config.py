@@ -75,6 +75,11 @@ class AblateConfig:
         "network to train, as for the train command; the variants half and double exist only for cnn",
         filled=True,
     )
+    init_weights: str = option(
+        "",
+        "initial weights of --model, as for the train command: imagenet, or a file (default: random weights)",
+        metavar="imagenet|PATH",
+    )
     batch_size: int = option(32, "number of images per step", limits=Range(1, 1 << 20))
     learning_rate: float = option(1e-3, "learning rate of the Adam optimizer", limits=Range(0, 100, above=True))
     prepare_flags: str = option(

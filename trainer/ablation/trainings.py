@@ -54,6 +54,7 @@ def train_config(config: AblateConfig, variant: Variant, seed: int, data: str, i
         "data": data,
         "output": os.path.join(config.output, "runs", variant.name, f"seed-{seed}"),
         "model": variant.network or config.model,
+        "init_weights": "" if variant.network else config.init_weights,
         "epochs": round(config.epochs / share),
         "batch_size": config.batch_size,
         "learning_rate": config.learning_rate,

@@ -68,6 +68,9 @@ def test_all_variants_train_as_many_steps():
         assert (options.steps, options.epochs, options.seed, options.flip, options.resume) == (4, 7, 2, False, True)
     assert trainings.train_config(config(), VARIANT["double"], 0, "d", 1).model == "trainer.ablation.capacity:double"
     assert trainings.train_config(config(model="resnet20"), VARIANT["raw"], 0, "d", 1).model == "resnet20"
+    pretrained = config(init_weights="w.h5")
+    given = [trainings.train_config(pretrained, VARIANT[name], 0, "d", 1).init_weights for name in ("raw", "half")]
+    assert given == ["w.h5", ""]  # those of the cnn do not fit half of its filters
 
 
 def test_the_amounts_of_a_learning_curve_double_and_train_as_many_steps():
