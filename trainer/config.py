@@ -377,6 +377,9 @@ class TrainConfig:
     )
     slice_size: int = option(SLICE_SIZE, SLICE_HELP, decides=False, limits=Range(1, MAX_SEED))
     slice_by: str = option("", f"{SLICE_BY_HELP} (default: none)", metavar="NAME,NAME", decides=False)
+    timings: bool = option(
+        False, "print at the end how long imports, training, evaluation, plots, pages and export took", decides=False
+    )
 
     def __post_init__(self) -> None:
         config_fields.check(self)

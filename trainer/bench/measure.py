@@ -226,7 +226,7 @@ def training_step(model: TrainedModel, batch: Batch, xla: bool = False) -> Step:
 
     The step returns when the device has finished.
     """
-    train_step = tf.function(model.train_step, reduce_retracing=True, jit_compile=xla or None)
+    train_step = tf.function(model.train_step, reduce_retracing=True, jit_compile=xla or None, autograph=False)
 
     def step(batch: Batch) -> None:
         float(train_step(batch)["loss"])  # copying the number to the host waits for the device

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +17,8 @@ from typing import Any
 
 import pipelines
 from pipelines import contract as contracts
-from pipelines.core.console import streams
-from pipelines.core.console.terminal import stderr_held
+from pipelines.core.console import streams, timings
+from pipelines.core.console.terminal import silent_imports
 from pipelines.core.elements import UNLABELLED
 from pipelines.core.errors import ConfigError
 from pipelines.options import command_line, config_fields
@@ -101,10 +102,13 @@ def _train(arguments: dict[str, Any]) -> None:
     config = command_line.made(TrainConfig, values)
     contracts.load(config.data)  # reports a wrong path within milliseconds, before TensorFlow is imported
     run_dir.check(config.output)
-    with stderr_held():
-        from trainer.training import folds
-
-    folds.run(config)
+    began = time.perf_counter()
+    with timings.noted() as seconds:
+        with timings.part("imports"), silent_imports():
+            from trainer.training import folds
+        folds.run(config)
+    if config.timings:
+        print(f"\n{timings.text(seconds, time.perf_counter() - began)}")
 
 
 def _lr(arguments: dict[str, Any]) -> None:
@@ -113,7 +117,7 @@ def _lr(arguments: dict[str, Any]) -> None:
     name = arguments.pop("recipe")
     config = command_line.made(TrainConfig, recipe.filled(command_line.values(TrainConfig, arguments), name))
     contracts.load(config.data)
-    with stderr_held():
+    with silent_imports():
         from trainer.training import rate_test
 
     found = rate_test.run(config, tested)
@@ -127,7 +131,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
 
     contract, derived = contracts.load(arguments["data"]), derived_columns(arguments["slice_by"])
     run_dir.finished(arguments["model"])
-    with stderr_held():
+    with silent_imports():
         from trainer.evaluation import evaluate, read_metadata
         from trainer.reporting import evaluation_files, score_table
         from trainer.tasks import kinds
@@ -173,7 +177,7 @@ def _compare(arguments: dict[str, Any]) -> None:
 
 def _compare_others(arguments: dict[str, Any]) -> None:
     """Compares runs that answer labels or numbers."""
-    with stderr_held():
+    with silent_imports():
         from pipelines.core.files import atomic
         from trainer.reporting import task_comparison
         from trainer.tasks import compare
@@ -193,7 +197,7 @@ def _export(arguments: dict[str, Any]) -> None:
 
     contract = contracts.load(arguments["data"])
     run = run_dir.finished(arguments["model"])
-    with stderr_held():
+    with silent_imports():
         from trainer.models import alignment, build
         from trainer.serving import export, quantized
         from trainer.tasks import kinds
@@ -222,7 +226,7 @@ def _predict(arguments: dict[str, Any]) -> int:
         )
     named = [field.name for field in config_fields.options(FileBounds) if field.name in arguments]
     bounds = command_line.made(FileBounds, {name: arguments[name] for name in named})
-    with stderr_held():
+    with silent_imports():
         from trainer.serving import predict
 
     model, as_json, failed = predict.load(arguments["model"]), arguments["json"], False
@@ -245,7 +249,7 @@ def _answer_split(arguments: dict[str, Any]) -> int:
         raise ConfigError(f"--tta {arguments['tta']} answers image files, and not the records of --data. Leave it out.")
     data, split, path = arguments["data"], arguments["split"] or UNLABELLED, Path(arguments["table"])
     contracts.load(data).split(split)
-    with stderr_held():
+    with silent_imports():
         from pipelines.core.files import atomic
         from trainer.serving import answer_table
 
@@ -262,7 +266,7 @@ def _label_check(arguments: dict[str, Any]) -> None:
     from trainer.evaluation import judged
 
     found = judged.read(arguments["runs"], arguments["data"])
-    with stderr_held():
+    with silent_imports():
         from pipelines.core.files import atomic
         from trainer.reporting import label_page
 
@@ -284,7 +288,7 @@ def _label_check(arguments: dict[str, Any]) -> None:
 def _bench(arguments: dict[str, Any]) -> None:
     config = command_line.made(bench.BenchConfig, arguments)
     bench.check_split(config, contracts.load(config.data))
-    with stderr_held():
+    with silent_imports():
         from pipelines.core.files import atomic
         from trainer.bench import measure as timing
         from trainer.bench import verdict as verdicts
@@ -300,7 +304,7 @@ def _bench(arguments: dict[str, Any]) -> None:
 
 def _doctor(arguments: dict[str, Any]) -> int:
     config = command_line.made(DoctorConfig, arguments)
-    with stderr_held():
+    with silent_imports():
         from trainer.doctor import command as doctor
     report = doctor.examine(config)
     if config.json == STANDARD_OUTPUT:
@@ -317,7 +321,7 @@ def _doctor(arguments: dict[str, Any]) -> int:
 def _ablate(arguments: dict[str, Any]) -> None:
     config = command_line.made(AblateConfig, arguments)
     check_data(config)
-    with stderr_held():
+    with silent_imports():
         from trainer.ablation import ablate as run
         from trainer.ablation import report
 

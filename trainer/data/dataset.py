@@ -149,7 +149,7 @@ def load(
     shards, batches = _batches(contract, os.fspath(directory), options)
     # Batches are formed before records are read: one call reads B records instead of B small calls.
     if share:
-        batches = batches.map(functools.partial(_share, *share))
+        batches = batches.map(epoch_order.plain(functools.partial(_share, *share)))
     stored = parts.stored_split(split)
     labelled = stored in contract.splits
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
@@ -163,7 +163,8 @@ def load(
         read = metadata_columns.added(contract, read, shards)
     auto = tf.data.AUTOTUNE  # tunes decoding; copying needs little tuning
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
-    made = batches.map(_counted(read) if share else read, num_parallel_calls=calls, deterministic=True)
+    read = epoch_order.plain(_counted(read) if share else read)
+    made = batches.map(read, num_parallel_calls=calls, deterministic=True)
     return made.prefetch(ahead)
 
 

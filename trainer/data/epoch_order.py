@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+# Marks a function of tf.data that AutoGraph need not convert: that takes longer than to trace it.
+plain = tf.autograph.experimental.do_not_convert
 Start = Callable[[], tuple[int, int]]  # returns the number of a pass and how many of its batches to leave out
 
 
@@ -39,7 +41,7 @@ def passes(seed: int, start: Start) -> tf.data.Dataset:
         words, skip = tf.numpy_function(lambda _: draw(), [once], [tf.uint32, tf.int64], stateful=False)
         return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ())
 
-    return tf.data.Dataset.from_tensors(0).map(begin)
+    return tf.data.Dataset.from_tensors(0).map(plain(begin))
 
 
 def permutation(
@@ -72,7 +74,7 @@ def permutation(
     def one(words: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(skip, batches).map(lambda index: positions(index, words))
 
-    return begins.flat_map(one)
+    return begins.flat_map(plain(one))
 
 
 def drawn(
@@ -165,7 +167,7 @@ def buffered(
         shuffled = records(files).shuffle(buffer, seed=bytes_, reshuffle_each_iteration=False)
         return shuffled.batch(batch_size, drop_remainder=drop_remainder).skip(skip)
 
-    return begins.flat_map(one)
+    return begins.flat_map(plain(one))
 
 
 def count(records: int, batch_size: int, drop_remainder: bool = False) -> int:

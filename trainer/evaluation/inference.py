@@ -46,7 +46,7 @@ def outputs(
     Raises:
       TrainerError: the shards changed while they were read. Other errors are those of `dataset.load`.
     """
-    compiled = tf.function(function, reduce_retracing=True)
+    compiled = tf.function(function, reduce_retracing=True, autograph=False)
     labels: list[np.ndarray] = []
     values: list[np.ndarray] = []
     for images, batch_labels, *_ in dataset.load(data, split, batch_size):
@@ -72,7 +72,8 @@ def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.
     answer = "target" if contract.target_width else "label"
     spec = {name: whole[name] for name in ("key", answer)}
     records = tf.data.TFRecordDataset(integrity.checked_shards(contract, os.fspath(data), part.split)).batch(KEY_BATCH)
-    found = [(b["key"].numpy(), b[answer].numpy()) for b in records.map(lambda r: tf.io.parse_example(r, spec))]
+    parsed = records.map(tf.autograph.experimental.do_not_convert(lambda r: tf.io.parse_example(r, spec)))
+    found = [(b["key"].numpy(), b[answer].numpy()) for b in parsed]
     which = record_stream.in_order(part)
     texts = np.concatenate([part for part, _ in found])[which]
     return tuple(t.decode("utf-8", "replace") for t in texts), np.concatenate([part for _, part in found])[which]
@@ -87,10 +88,13 @@ def pixels(data: str | os.PathLike[str], split: str, positions: np.ndarray, batc
     n = contracts.load(data).normalization
     found: dict[int, np.ndarray] = {}
     wanted, first = set(positions.tolist()), 0
-    for images, *_ in dataset.load(data, split, batch_size) if wanted else ():
+    for images, *_ in dataset.load(data, split, batch_size, dequantize=False) if wanted else ():
         for position in (p for p in wanted if first <= p < first + len(images)):
-            levels = (images[position - first].numpy() - np.asarray(n.offset)) / np.asarray(n.scale)
-            found[position] = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+            image = images[position - first].numpy()
+            if image.dtype != np.uint8:
+                levels = (image.astype(np.float32) - np.asarray(n.offset)) / np.asarray(n.scale)
+                image = np.clip(np.rint(levels), 0, 255).astype(np.uint8)
+            found[position] = image
         first += len(images)
         if len(found) == len(wanted):
             break

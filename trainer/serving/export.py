@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.contract import Contract
+from pipelines.core.console import timings
 from pipelines.core.errors import ShardmillError
 from pipelines.core.files import atomic, wildcards
 from pipelines.core.text import first_line
@@ -75,14 +76,17 @@ def write(
     form, task = FORMATS[kind], kinds.of(contract)
     fitted = task.unfitted(contract) if calibration is None else calibration
     _check_path(path, kind, form.suffix)
-    drawn = export_check.samples(data, contract)
-    expected = task.answers(network, contract, fitted)(tf.constant(drawn.images)).numpy()
+    with timings.part("parity"):
+        drawn = export_check.samples(data, contract)
+        expected = task.answers(network, contract, fitted)(tf.constant(drawn.images)).numpy()
     parent = os.path.dirname(os.path.abspath(path))
     os.makedirs(parent, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=parent, prefix=".export-") as temporary:  # same disk: a rename, not a copy
         whole = Path(temporary, "new")
-        _write(form, network, data, contract, fitted, whole)
-        given, scale = form.answer(whole, drawn, task.output), task.scale(fitted)
+        with timings.part("export"):
+            _write(form, network, data, contract, fitted, whole)
+        with timings.part("parity"):
+            given, scale = form.answer(whole, drawn, task.output), task.scale(fitted)
         allowed = export_check.tolerance(kind, contract, network, drawn)
         found = export_check.judge(given / scale, expected / scale, drawn, allowed)
         export_check.refuse(found, path, task.unit, _TOO_COARSE if kind == INT8 else export_check.AGAIN)

@@ -113,7 +113,7 @@ def run(config: TrainConfig, tested: RateRange) -> Tested:
         resample=config.resample, cache=config.cache,
     )  # fmt: skip
     jit = compiled_steps.use_xla(config.jit, model, batches.element_spec, config.batch_size)
-    step = tf.function(model.train_step, reduce_retracing=True, jit_compile=jit or None)
+    step = tf.function(model.train_step, reduce_retracing=True, jit_compile=jit or None, autograph=False)
     return _raised(model, step, itertools.chain.from_iterable(itertools.repeat(batches)), tested)
 
 

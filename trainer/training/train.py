@@ -25,6 +25,7 @@ import pipelines
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.tensors import check_transform
+from pipelines.core.console import timings
 from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
@@ -81,14 +82,16 @@ def _train(
     seen = contract if config.fold == NO_FOLD else parts.view(contract, config.data, config.fold)
     if config.train_share < 1:
         seen = shares.view(contract, config.data, config.train_share)
-    warnings = checked(config, contract, seen)
+    with timings.part("checks"):
+        warnings = checked(config, contract, seen)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)
     if config.resume and run.metrics.is_file():
         return _finished(config, contract, run, about)
     checkpoint = resume.find(run, about) if config.resume else None
     cluster.agree(used, config, about, resume.step_of(checkpoint))
-    start_keras(config.seed, config.deterministic)
-    network = build.build(config.model, contract, config.init_weights, not checkpoint, config.train_size)
+    with timings.part("network"):
+        start_keras(config.seed, config.deterministic)
+        network = build.build(config.model, contract, config.init_weights, not checkpoint, config.train_size)
     if not checkpoint and not worker:
         if ":" in config.model:  # the user's own; that the others can be exported is tested
             export.rehearse(network, config.data, contract)
@@ -101,16 +104,10 @@ def _train(
     )  # fmt: skip
     for warning in warnings:
         _log.warning("%s", warning)
-    with tracker.opened(config.log, None if worker else run.directory, vars(config), run.tracker) as told:
-        # With several workers, a worker that saves would wait for the others.
-        with sigterm.noted(active=of == 1) as ending:
-            fitted = linear_head.fit(config, seen, network) if config.fit_head and not checkpoint else None
-            checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
-            session = resume.Session(saved, ending, told.epoch)
-            progress = _fit(config, seen, network, used, checkpoints, fitted, session)
-        result = {} if worker else finalize.write(config, contract, seen, network, run, progress)
-        if result:
-            told.finished(result["splits"], [run.config, run.metrics, run.page, run.card])
+    if config.train_share < 1:
+        seen = shares.view(contract, config.data, config.train_share)
+    with timings.part("checks"):
+        warnings = checked(config, contract, seen)
     cluster.wait_for_all(used)
     return result
 

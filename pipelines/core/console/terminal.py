@@ -123,7 +123,7 @@ def stderr_held(native_only: bool = False) -> Iterator[None]:
 
 def import_tensorflow() -> None:
     """Imports TensorFlow and makes it look for devices, without its notices."""
-    with stderr_held():
+    with silent_imports():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
@@ -142,6 +142,13 @@ def quick_imports() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
+
+
+@contextlib.contextmanager
+def silent_imports() -> Iterator[None]:
+    """Does what `stderr_held` and `quick_imports` do while the body imports modules."""
+    with stderr_held(), quick_imports():
+        yield
 
 
 def _writes_to_descriptor_2(stream: TextIO) -> bool:
