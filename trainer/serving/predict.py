@@ -16,10 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from pipelines.contract import graph_check
-from pipelines.core.console.terminal import stderr_held
+from pipelines.core.console.terminal import silent_imports, stderr_held
 from pipelines.core.files.urls import is_remote
 from pipelines.images import file_reader
 from pipelines.images.file_reader import Refused
@@ -110,7 +109,10 @@ def load(directory: str) -> Model:
       TrainerError: there is no SavedModel, or this trainer did not write it.
       GraphError: its graph has an operation that is not allowed.
     """
-    file_reader.start_for_records()  # the workers load TensorFlow while this process loads the model
+    file_reader.start_for_records()  # the workers load TensorFlow while this process does and loads the model
+    with silent_imports():
+        import tensorflow as tf
+
     own = os.fspath(Run(directory).saved_model)
     path = own if os.path.isdir(own) else directory
     if not os.path.isfile(os.path.join(path, "saved_model.pb")):
@@ -140,6 +142,7 @@ def mirrored_too(model: Model) -> Model:
 
     Files reach the graph as PNGs of the model's own size. Bands lie one below another, so they are mirrored, too.
     """
+    import tensorflow as tf
 
     def serve(encoded: list[bytes]) -> np.ndarray:
         mirrored = [tf.io.encode_png(tf.io.decode_png(content)[:, ::-1]).numpy() for content in encoded]

@@ -19,9 +19,9 @@ from typing import Any
 
 import keras
 import numpy as np
+import scipy  # loads its parts when they are first used: they take a quarter of a second
 import tensorflow as tf
 from keras import ops
-from scipy import special
 
 from pipelines.contract import Contract
 from pipelines.contract.task import MULTI_LABEL, labels_text
@@ -112,7 +112,7 @@ class MultiLabel(Task):
         slopes, shifts, thresholds = [], [], []
         for k in range(len(found.names)):
             slope, shift = label_scores.fit_calibration(found.logits[:, k], found.truth[:, k])
-            given = special.expit(slope * found.logits[:, k].astype(np.float64) + shift)
+            given = scipy.special.expit(slope * found.logits[:, k].astype(np.float64) + shift)
             slopes.append(slope)
             shifts.append(shift)
             thresholds.append(label_scores.best_threshold(found.truth[:, k], given))
@@ -387,7 +387,7 @@ class LabelResult(Result):
     def probabilities(self) -> np.ndarray:
         """Returns the calibrated probabilities, float64 (N, K)."""
         logits = self.predictions.logits.astype(np.float64)
-        return np.asarray(special.expit(logits * np.array(self.fitted.slopes) + np.array(self.fitted.shifts)))
+        return np.asarray(scipy.special.expit(logits * np.array(self.fitted.slopes) + np.array(self.fitted.shifts)))
 
     @functools.cached_property
     def answers(self) -> np.ndarray:
@@ -420,7 +420,7 @@ class LabelResult(Result):
         """
         truth, given = self.truth, self.answers
         right, answered, support = (part[0] for part in label_scores.counts(truth, given, np.ones((1, self.records))))
-        before = special.expit(self.predictions.logits.astype(np.float64))
+        before = scipy.special.expit(self.predictions.logits.astype(np.float64))
         curves = [self.curve(k) for k in range(len(self.names))]
         with np.errstate(invalid="ignore", divide="ignore"):
             found = {

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import scipy  # loads its parts when they are first used: they take a quarter of a second
 import tensorflow as tf
-from scipy import optimize, special
 
 from pipelines.contract import Contract
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
@@ -142,7 +142,7 @@ def solve(
     solution, best = np.zeros((z.shape[1] + 1) * classes), (np.inf, np.array([]), DEFAULT)
     worse = 0
     for penalty in PENALTIES if judged is not None else [p for p in PENALTIES if p >= DEFAULT * 0.99]:
-        solution = optimize.minimize(
+        solution = scipy.optimize.minimize(
             _objective, solution, (z, targets, weights, shift, penalty), "L-BFGS-B", jac=True,
             options={"maxiter": ITERATIONS, "ftol": 1e-8, "gtol": 1e-6},
         ).x  # fmt: skip
@@ -170,7 +170,7 @@ def _objective(
 ) -> tuple[float, np.ndarray]:
     classes = targets.shape[1]
     bias, kernel = solution[:classes], solution[classes:].reshape(-1, classes)
-    log_p = special.log_softmax(z @ kernel.astype(np.float32) + bias + shift, axis=1)
+    log_p = scipy.special.log_softmax(z @ kernel.astype(np.float32) + bias + shift, axis=1)
     loss = -np.sum(weights * np.sum(targets * log_p, axis=1)) + 0.5 * penalty * np.sum(kernel**2)
     error = weights[:, None] * (np.exp(log_p) - targets)
     slope = z.T @ error.astype(np.float32) + penalty * kernel
@@ -178,7 +178,7 @@ def _objective(
 
 
 def _losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    log_p = np.asarray(special.log_softmax(scores.astype(np.float64), axis=1))
+    log_p = np.asarray(scipy.special.log_softmax(scores.astype(np.float64), axis=1))
     return np.asarray(-log_p[np.arange(len(labels)), labels])
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import optimize, special
+import scipy  # loads its parts when they are first used: they take a quarter of a second
 
 from trainer.evaluation.scores import calibration
 from trainer.evaluation.scores.calibration import Bin
@@ -137,10 +137,10 @@ def fit_calibration(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float
 
     def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
         z = values[0] * s + values[1]
-        error = special.expit(z) - target
+        error = scipy.special.expit(z) - target
         return float(np.mean(np.logaddexp(0.0, z) - target * z)), np.array([np.mean(error * s), np.mean(error)])
 
-    found = optimize.minimize(objective, np.array([1.0, 0.0]), jac=True, bounds=[SLOPES, (None, None)]).x
+    found = scipy.optimize.minimize(objective, np.array([1.0, 0.0]), jac=True, bounds=[SLOPES, (None, None)]).x
     return float(found[0]), float(found[1])
 
 
