@@ -2,9 +2,11 @@
 
     SHARDMILL_DATA=/folder python benchmarks/starts.py [--runs 3] [--only prepare train]
 
-Each round runs the imports of the libraries and every command, one after the other, as whole processes. The commands
-are divided by the imports of the same round. CPU-seconds are those of a control group where one can be made (as root,
-on Linux), and else those of the process tree as `measure.py` sees it.
+`prepare` keeps transform graphs in a cache folder. The row "prepare, first run" has an empty one, and the others have
+one in which a run of the same policy has kept its graph. Each round runs the imports of the libraries and every
+command, one after the other, as whole processes. The commands are divided by the imports of the same round. CPU-seconds
+are those of a control group where one can be made (as root, on Linux), and else those of the process tree as
+`measure.py` sees it.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Iterator
 import measure
 
 COUNT = 100
+FIRST = "prepare, first run"
 FOUND = 1  # the exit status of `doctor` where it has found something
 TENSORFLOW = "import tensorflow"
 ALL = "import tensorflow, apache_beam, tensorflow_transform"
@@ -37,6 +40,7 @@ def commands(work: pathlib.Path) -> dict[str, tuple[str, list[str]]]:
     prepare = ["-m", "pipelines", "prepare", "--input", photos, "--output", str(work / "new"), "--name", "x"]
     train = ["-m", "trainer", "train", "--data", data, "--output", str(work / "trained"), "--epochs", "1"]
     return {
+        FIRST: (ALL, prepare),
         "prepare": (ALL, prepare),
         "prepare uint8": (ALL, [*prepare, "--encoding", "uint8"]),
         "train": (TENSORFLOW, train),
@@ -85,15 +89,16 @@ def used(group: pathlib.Path) -> float:
     return int(fields["usage_usec"]) / 1e6
 
 
-def cost(arguments: list[str], group: pathlib.Path | None) -> tuple[float, float]:
+def cost(arguments: list[str], group: pathlib.Path | None, cache: pathlib.Path) -> tuple[float, float]:
     """Returns the wall seconds and the CPU-seconds of one process and all that it starts."""
-    command = [sys.executable, *arguments]
+    command, env = [sys.executable, *arguments], {"XDG_CACHE_HOME": str(cache)}
     if group is None:
-        whole = measure.run(command)
+        whole = measure.run(command, env=env)
         return whole.wall, whole.cpu
     inside = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh", *command]
     before, started = used(group), time.monotonic()
-    done = subprocess.run(inside, cwd=measure.ROOT, stdin=subprocess.DEVNULL, capture_output=True)
+    whole_env = {**os.environ, **env}
+    done = subprocess.run(inside, cwd=measure.ROOT, stdin=subprocess.DEVNULL, capture_output=True, env=whole_env)
     wall = time.monotonic() - started
     if done.returncode and not ("doctor" in command and done.returncode == FOUND):
         sys.exit(f"{' '.join(command)} failed ({done.returncode}):\n{done.stderr.decode()[-2000:]}")
@@ -114,20 +119,22 @@ def main() -> None:
         chosen = {name: pair for name, pair in commands(work).items() if not args.only or name in args.only}
         make = [
             ["-m", "pipelines", "prepare", "--input", str(work / "photos"), "--output", str(work / "data")],
+            ["-m", "pipelines", "prepare", "--input", str(work / "photos"), "--output", str(work / "raw"),
+             "--encoding", "uint8"],
             *(["-m", "trainer", "train", "--data", str(work / "data"), "--output", str(work / name), "--epochs", "1",
                "--seed", str(seed)] for seed, name in enumerate(("run", "other"))),
         ]  # fmt: skip
         for arguments in make:
-            cost(arguments, group)
+            cost(arguments, group, work / "cache")
         imports: dict[str, list[tuple[float, float]]] = {code: [] for _, (code, _) in sorted(chosen.items())}
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in chosen}
         for _ in range(args.runs):
             for code, costs in imports.items():
-                costs.append(cost(["-c", code], group))
+                costs.append(cost(["-c", code], group, work / "cache"))
             for name, (_, arguments) in chosen.items():
-                for made in ("new", "trained"):
+                for made in ("new", "trained", "empty"):
                     shutil.rmtree(work / made, ignore_errors=True)
-                found[name].append(cost(arguments, group))
+                found[name].append(cost(arguments, group, work / ("empty" if name == FIRST else "cache")))
     print(f"{COUNT} photographs, {args.runs} rounds, CPU by {'control group' if group else 'process tree'}")
     rows = {code: (costs, costs) for code, costs in imports.items()}
     rows |= {name: (costs, imports[chosen[name][0]]) for name, costs in found.items()}
