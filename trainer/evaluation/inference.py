@@ -46,18 +46,25 @@ def outputs(
     Raises:
       TrainerError: the shards changed while they were read. Other errors are those of `dataset.load`.
     """
-    compiled = tf.function(function, reduce_retracing=True, autograph=False)
+    contract = contracts.load(data)
+
+    def of_stored(stored: tf.Tensor) -> tf.Tensor:
+        images = contracts.normalize(contract, stored) if stored.dtype == tf.uint8 else tf.cast(stored, tf.float32)
+        return function(images)
+
+    compiled = tf.function(of_stored, reduce_retracing=True, autograph=False)
     labels: list[np.ndarray] = []
     values: list[np.ndarray] = []
-    for images, batch_labels, *_ in dataset.load(data, split, batch_size):
+    # As they are stored: XLA would compile the normalization of `dataset.load` for each split.
+    for stored, batch_labels, *_ in dataset.load(data, split, batch_size, dequantize=False):
         labels.append(batch_labels.numpy())
-        values.append(compiled(images).numpy())
+        values.append(compiled(stored).numpy())
     found, (of_keys, labels_of_keys) = np.concatenate(labels), keys(data, split)
     if not np.array_equal(found, labels_of_keys, equal_nan=found.dtype.kind == "f"):
         raise TrainerError(
             f"The shards of split {split!r} in {os.fspath(data)!r} changed while they were read: try again."
         )
-    return alignment.names(contracts.load(data)), of_keys, found, np.concatenate(values)
+    return alignment.names(contract), of_keys, found, np.concatenate(values)
 
 
 def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.ndarray]:
