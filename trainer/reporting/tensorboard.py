@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
+from tensorboard.plugins.image import metadata
 
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.scores import metrics
@@ -25,8 +27,14 @@ def write(logs: Path, plots: Path, assessments: Sequence[Assessment | Result], s
             for name, value in scalars(found).items():
                 tf.summary.scalar(name, value)
             for picture in sorted(plots.glob(f"*-{found.split}.png")):
-                pixels = tf.io.decode_png(picture.read_bytes(), channels=3)
-                tf.summary.image(picture.stem.removesuffix(f"-{found.split}"), pixels[None])
+                _image(picture.stem.removesuffix(f"-{found.split}"), picture.read_bytes())
+
+
+def _image(name: str, png: bytes) -> None:
+    """Writes a PNG file as it is: `tf.summary.image` would encode it again."""
+    width, height = struct.unpack(">II", png[16:24])  # in the header of every PNG
+    about = metadata.create_summary_metadata(display_name=None, description=None)
+    tf.summary.write(name, tf.constant([str(width), str(height), png]), metadata=about)
 
 
 def scalars(found: Assessment | Result) -> dict[str, float]:

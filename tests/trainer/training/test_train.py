@@ -1,6 +1,7 @@
 import concurrent.futures
 import contextlib
 import csv
+import io
 import json
 import platform
 import shutil
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import pipelines
 from pipelines import contract as contracts
@@ -143,6 +145,9 @@ def test_tensorboard_shows_the_evaluation(run):
     assert values["evaluation/balanced_accuracy"] == 1
     assert values["recall/broken"] == 1
     assert found.Tensors("evaluation/accuracy")[0].step == metrics["epochs"]["kept"] - 1
+    width, height, png = found.Tensors("recall")[0].tensor_proto.string_val
+    assert png == (directory / "plots/recall-test.png").read_bytes()
+    assert Image.open(io.BytesIO(png)).size == (int(width), int(height))
 
 
 def test_the_kept_weights_are_the_best_of_validation(run):
