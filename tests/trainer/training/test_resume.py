@@ -324,7 +324,7 @@ def test_all_options_are_compared_but_those_that_change_no_weight(data):
     compared = resume.fingerprint(config, contract.load(data), 1)["options"]
     assert {field.name for field in config_fields.options(config)} - set(compared) == {
         "data", "output", "cache", "steps_per_execution", "resume", "checkpoint_minutes", "checkpoint_steps", "verify",
-        "slice_size", "slice_by", "abstain_error", "log",
+        "slice_size", "slice_by", "abstain_error", "log", "timings",
     }  # fmt: skip
 
 
