@@ -104,10 +104,16 @@ def _train(
     )  # fmt: skip
     for warning in warnings:
         _log.warning("%s", warning)
-    if config.train_share < 1:
-        seen = shares.view(contract, config.data, config.train_share)
-    with timings.part("checks"):
-        warnings = checked(config, contract, seen)
+    with tracker.opened(config.log, None if worker else run.directory, vars(config), run.tracker) as told:
+        # With several workers, a worker that saves would wait for the others.
+        with sigterm.noted(active=of == 1) as ending, timings.part("training"):
+            fitted = linear_head.fit(config, seen, network) if config.fit_head and not checkpoint else None
+            checkpoints = resume.Checkpoints(None if worker else run, about, checkpoint)
+            session = resume.Session(saved, ending, told.epoch)
+            progress = _fit(config, seen, network, used, checkpoints, fitted, session)
+        result = {} if worker else finalize.write(config, contract, seen, network, run, progress)
+        if result:
+            told.finished(result["splits"], [run.config, run.metrics, run.page, run.card])
     cluster.wait_for_all(used)
     return result
 
