@@ -26,6 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from pipelines.core.text import listed
 from trainer.doctor import catalogue, run_probes
 from trainer.doctor.finding import Finding
 from trainer.doctor.output import page
@@ -218,7 +219,9 @@ class Examination:
                 subject_planned = planned.subject(self.watcher, code, self.spec.program, variables, self.spec.deep)
                 if subject_planned is not None:
                     self._examine(subject_planned)
-        report = self._report([*self._old(code, stopped), *stopped, *self._out_of_order(code)], ended)
+        report = self._report(
+            [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code)], ended
+        )
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
     def _proof(self, report: Report) -> Proof:
@@ -290,6 +293,20 @@ class Examination:
                 found = catalogue.found("answers-out-of-order", told)
                 return [dataclasses.replace(found, place="" if place is None else place.quoted)]
         return []
+
+    def _ignored_flags(self) -> list[Finding]:
+        """Finds layers that were frozen or unfrozen between two trainings."""
+        if self.watcher.ignored_flags is None:
+            return []
+        place, flags = self.watcher.ignored_flags
+        names = [f"{name}.trainable = {flag}" for name, flag in flags.items()]
+        found = catalogue.found(
+            "trainable-ignored",
+            f"Since the fit before this one: {listed(names, 4)}. There is no compile between them.",
+            layers=len(flags),
+            done="unfrozen" if all(flags.values()) else "frozen" if not any(flags.values()) else "frozen or unfrozen",
+        )
+        return [dataclasses.replace(found, place="" if place is None else place.quoted)]
 
     def _old(self, code: str, stopped: list[Finding]) -> list[Finding]:
         """Returns the finding on names that Keras does not know any more.

@@ -12,7 +12,7 @@ import numpy as np
 from trainer.doctor import catalogue
 from trainer.doctor.finding import Finding
 from trainer.doctor.program.loop import Loop
-from trainer.doctor.program.watch import Watcher, flat
+from trainer.doctor.program.watch import Watcher
 from trainer.doctor.subject import data_forms, exceptions, read_split, sample
 from trainer.doctor.subject.data_forms import Form, Peeked
 from trainer.doctor.subject.subject import DATASET, Split, Subject
@@ -67,7 +67,7 @@ def _of_parts(parts: tuple[Any, ...], batch: int | None) -> Form:
 
 def describe(watcher: Watcher, model: Any, arguments: dict[str, Any], place: Place | None) -> Training:
     """Describes a call of fit, before its data are read."""
-    compiled_at, flags, metrics = watcher.compiled(model)
+    compiled_at, metrics = watcher.compiled(model)
     callbacks = arguments.get("callbacks")
     weights, every = arguments.get("class_weight"), arguments.get("validation_freq")
     return Training(
@@ -85,8 +85,6 @@ def describe(watcher: Watcher, model: Any, arguments: dict[str, Any], place: Pla
         class_weight=None if weights is None else {int(label): float(w) for label, w in dict(weights).items()},
         callbacks=tuple(callbacks) if isinstance(callbacks, list | tuple) else ((callbacks,) if callbacks else ()),
         metrics=metrics,
-        trainable_at_compile=flags,
-        trainable={layer.name: bool(layer.trainable) for layer in flat(model)},
         own_train_step=getattr(type(model), "train_step", None) not in (None, keras.Model.train_step),
         judged=watcher.judged,
         calls=watcher.calls(model),

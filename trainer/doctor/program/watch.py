@@ -65,9 +65,11 @@ class Watcher:
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
-        self._compiled: weakref.WeakKeyDictionary[Any, tuple[Place | None, dict[str, bool], tuple[str, ...]]] = (
+        self.ignored_flags: tuple[Place | None, dict[str, bool]] | None = None  # layers, by what their flag is now
+        self._compiled: weakref.WeakKeyDictionary[Any, tuple[Place | None, tuple[str, ...]]] = (
             weakref.WeakKeyDictionary()
         )
+        self._traced: weakref.WeakKeyDictionary[Any, dict[str, bool]] = weakref.WeakKeyDictionary()
         self._calls: weakref.WeakKeyDictionary[Any, list[Call]] = weakref.WeakKeyDictionary()
         self._undo: list[tuple[Any, str, Any]] = []
         self._here = _Here()
@@ -82,9 +84,9 @@ class Watcher:
         """Returns name -> line of the layers of a model."""
         return {layer.name: place for layer in flat(model) if (place := self._built.get(layer)) is not None}
 
-    def compiled(self, model: Any) -> tuple[Place | None, dict[str, bool], tuple[str, ...]]:
-        """Returns the line of the last compile, the trainable flags then, and the metrics."""
-        nothing: tuple[Place | None, dict[str, bool], tuple[str, ...]] = (None, {}, ())
+    def compiled(self, model: Any) -> tuple[Place | None, tuple[str, ...]]:
+        """Returns the line of the last compile, and the metrics."""
+        nothing: tuple[Place | None, tuple[str, ...]] = (None, ())
         return nothing if model is None else self._compiled.get(model, nothing)
 
     def calls(self, model: Any) -> tuple[Call, ...]:
@@ -151,12 +153,12 @@ class Watcher:
                 return original(model, *args, **options)
             self._note_call(model, "compile")
             given = inspect.signature(original).bind(model, *args, **options).arguments
-            flags = {layer.name: bool(layer.trainable) for layer in flat(model)}
             weights = keras.tree.flatten(given.get("loss_weights") or [])
             if any(isinstance(weight, str) for weight in weights):
                 self.metrics_as_weights = (self.places.of_caller(), ", ".join(map(str, weights)))
             metrics = tuple(_name(metric) for metric in keras.tree.flatten(given.get("metrics") or []))
-            self._compiled[model] = (self.places.of_caller(), flags, metrics)
+            self._compiled[model] = (self.places.of_caller(), metrics)
+            self._traced.pop(model, None)
             with self.inside():
                 return original(model, *args, **options)
 
@@ -172,6 +174,7 @@ class Watcher:
             bound.apply_defaults()
             arguments = dict(bound.arguments)
             arguments.pop("self", None)
+            self._note_flags(model)
 
             def run(changed: dict[str, Any]) -> Any:
                 with self.inside():
@@ -183,6 +186,21 @@ class Watcher:
                 self._note_call(model, "fit")
 
         return fit
+
+    def _note_flags(self, model: Any) -> None:
+        """Notes layers that were frozen or unfrozen since the last compile and fit.
+
+        The first fit after a compile traces the step with the weights that are trainable then. Keras keeps that step
+        until the next compile. With run_eagerly it makes none; then a layer that is frozen stays as it is, and one that
+        is unfrozen is unknown to the optimizer.
+        """
+        flags = {layer.name: bool(layer.trainable) for layer in flat(model) if layer.weights}
+        traced = self._traced.setdefault(model, flags)
+        changed = {name: flag for name, flag in flags.items() if traced.get(name, flag) != flag}
+        if getattr(model, "run_eagerly", False):
+            changed = {name: flag for name, flag in changed.items() if flag}
+        if changed and self.ignored_flags is None:
+            self.ignored_flags = self.places.of_caller(), changed
 
     def _evaluate(self, original: Any) -> Any:
         signature = inspect.signature(original)

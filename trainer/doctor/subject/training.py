@@ -80,7 +80,6 @@ class Training:
     samples: number of training images of an epoch, after validation_split; None where it is not known.
     steps: optimizer steps of an epoch; None where it is not known.
     metrics: the names of compile(metrics=...), such as "accuracy".
-    trainable_at_compile, trainable: name of a layer -> its flag at the last compile, and when training starts.
     own_train_step: True if the model's class defines train_step.
     judged: True if the program's code calls evaluate or predict, so that it may judge the model by other data.
     calls: all watched calls on this model before the training, in order.
@@ -116,8 +115,6 @@ class Training:
     samples: int | None = None
     steps: int | None = None
     metrics: tuple[str, ...] = ()
-    trainable_at_compile: Mapping[str, bool] = dataclasses.field(default_factory=dict)
-    trainable: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     own_train_step: bool = False
     judged: bool = False
     calls: tuple[Call, ...] = ()
@@ -132,11 +129,3 @@ class Training:
     def total_steps(self) -> int | None:
         """Returns the optimizer steps of all epochs; None if not known."""
         return None if self.steps is None else self.steps * max(0, self.epochs - self.initial_epoch)
-
-    @property
-    def frozen_too_late(self) -> tuple[str, ...]:
-        """Returns the layers whose `trainable` was changed after the last compile.
-
-        Training goes on as it was compiled.
-        """
-        return tuple(name for name, flag in self.trainable.items() if self.trainable_at_compile.get(name, flag) != flag)

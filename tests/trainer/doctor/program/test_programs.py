@@ -472,6 +472,37 @@ def test_answers_of_one_pass_and_labels_of_another(folder):
     assert "answers-out-of-order" not in ids(run(folder, code.format("x", "[(x, y)]")))
 
 
+def test_layers_that_are_unfrozen_between_two_trainings_need_a_compile(folder):
+    code = """
+    model = network()
+    model.layers[0].trainable = False
+    model.fit(x, y, epochs=6, validation_split=0.25, verbose=0)
+    model.layers[0].trainable = True
+    {}
+    model.fit(x, y, epochs=12, validation_split=0.25, verbose=0)
+    """
+    found = one(run(folder, code.format("model.evaluate(x, y)")), "trainable-ignored")
+    assert found.place == "train.py:27: model.fit(x, y, epochs=12, validation_split=0.25, verbose=0)"
+    assert found.what == "A layer was unfrozen after a training, and Keras goes on as before"
+    assert found.evidence.endswith(".trainable = True. There is no compile between them.")
+    again = 'model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])'
+    assert "trainable-ignored" not in ids(run(folder, code.format(again)))
+    assert "trainable-ignored" not in ids(run(folder, code.format("model.layers[0].trainable = False")))
+
+
+def test_without_a_traced_step_only_unfrozen_layers_are_a_fault(folder):
+    code = """
+    model = network()
+    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", run_eagerly=True)
+    model.layers[0].trainable = {}
+    model.fit(x, y, epochs=2, validation_split=0.25, verbose=0)
+    model.layers[0].trainable = {}
+    model.fit(x, y, epochs=2, validation_split=0.25, verbose=0)
+    """
+    assert "trainable-ignored" in ids(run(folder, code.format(False, True)))
+    assert "trainable-ignored" not in ids(run(folder, code.format(True, False)))
+
+
 def test_a_loop_that_begins_its_data_anew_in_each_step(folder):
     code = """
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
