@@ -5,8 +5,6 @@ The results are the model, the calibration, the export, the pages and, as the la
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextvars
 import logging
 import os
 import shlex
@@ -71,15 +69,13 @@ def write(
             split: read_metadata.beside(task.assess(split, p, calibration), config.data, config.slice_size, derived)
             for split, p in found.items()
         }
-    # Most of the export's time is TensorFlow's own, in which another thread can draw.
-    with concurrent.futures.ThreadPoolExecutor(1, "plots") as thread:
-        drawn = thread.submit(contextvars.copy_context().run, _draw, run, progress, scores)
-        served = _export(config, contract, network, run, calibration)
-        drawn.result()
+    with timings.part("plots"), run_dir.writing(run.plots):
+        plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
     with timings.part("TensorBoard"), run_dir.writing(run.logs):
         tensorboard.write(run.logs, run.plots, list(scores.values()), max(0, progress.best_epoch - 1))
     with timings.part("pages"), run_dir.writing(run.page):
         write_page(config, network, run, progress, scores)
+    served = _export(config, contract, network, run, calibration)
     result = metrics(config, contract, network, progress, scores)
     result["train_records"] = seen.split(TRAIN_SPLIT).records
     with run_dir.writing(run.card):
@@ -99,11 +95,6 @@ def write(
     if config.fold == NO_FOLD and (advice := better_start(config, seen)):
         _log.info("\n%s", advice)
     return result
-
-
-def _draw(run: Run, progress: Progress, scores: dict[str, Any]) -> None:
-    with timings.part("plots"), run_dir.writing(run.plots):
-        plots.write_all(run.plots, progress.history(), scores, progress.best_epoch)
 
 
 def _export(

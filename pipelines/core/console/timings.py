@@ -12,10 +12,7 @@ _noted: contextvars.ContextVar[dict[str, float] | None] = contextvars.ContextVar
 
 @contextlib.contextmanager
 def noted() -> Iterator[dict[str, float]]:
-    """Yields a dictionary that gets the seconds of each `part` in the body.
-
-    A thread of the body takes part if it runs in a copy of the context: see `contextvars.copy_context`.
-    """
+    """Yields a dictionary that gets the seconds of each `part` in the body."""
     seconds: dict[str, float] = {}
     before = _noted.set(seconds)
     try:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextvars
-
 import pytest
 
 from pipelines.core.console import timings
@@ -35,18 +32,6 @@ def test_parts_are_noted_and_added_up(clock):
 def test_a_part_that_fails_is_noted(clock):
     with timings.noted() as found, pytest.raises(ValueError, match="no"), timings.part("plots"):
         raise ValueError("no")
-    assert found == {"plots": 1.0}
-
-
-def test_a_thread_with_a_copy_of_the_context_takes_part(clock):
-    def draw():
-        with timings.part("plots"):
-            pass
-
-    with timings.noted() as found, concurrent.futures.ThreadPoolExecutor(1) as thread:
-        thread.submit(draw).result()
-        assert found == {}
-        thread.submit(contextvars.copy_context().run, draw).result()
     assert found == {"plots": 1.0}
 
 
