@@ -64,8 +64,8 @@ def test_the_requirements_of_a_program_name_every_library_that_it_imports(folder
 
 def test_every_requirement_is_used():
     used = {package for _, name in imported("pipelines", "trainer") for package in packages(name)}
-    unused = (named("read") | named("prepare") | named("train") | named("aws") | named("onnx") | named("heif")) - used
-    assert unused == {"tensorboard"}  # a program of its own, which shows the logs of a run
+    given = named("read") | named("prepare") | named("train") | named("aws") | named("onnx") | named("heif")
+    assert given - used == set()
 
 
 def test_the_lock_file_is_of_the_base_and_both_programs():
@@ -80,7 +80,7 @@ def test_the_lock_file_is_of_the_base_and_both_programs():
 def test_a_command_knows_the_libraries_of_the_extras():
     libraries = {name for _, name in imported("pipelines", "trainer")} - set(BROUGHT_BY)
     ours = named("prepare") | named("train")
-    assert {name for name in libraries if packages(name) & ours} | {"tensorboard"} == extras._LIBRARIES
+    assert {name for name in libraries if packages(name) & ours} == extras._LIBRARIES
 
 
 # ---- the base install: Python with none of the extras' libraries

@@ -19,6 +19,8 @@ from pipelines.dataset import describe, verify
 from pipelines.job import prepare
 from tests.support.images import draw_photo
 
+pytestmark = pytest.mark.slow  # each test prepares a dataset
+
 CLASSES = {"ant": 24, "bee": 12}
 
 

@@ -23,6 +23,8 @@ from tests.support.images import draw_photo
 from trainer import dataset
 from trainer.cli import main as trainer
 
+pytestmark = pytest.mark.slow  # each test prepares a dataset
+
 LABELLED, WITHOUT = 40, 12
 
 

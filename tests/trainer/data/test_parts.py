@@ -35,8 +35,8 @@ def indices(batches) -> list[int]:
 
 
 @pytest.mark.parametrize("encoding", ["uint8", "float16", "png"])
-@pytest.mark.parametrize("cache", ["none", "memory"])
-@pytest.mark.parametrize("shards", [1, 5])
+@pytest.mark.parametrize("cache", ["none", pytest.param("memory", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_fold_is_read_without_its_copies_and_the_rest_with_its_own(tmp_path, encoding, cache, shards):
     data = written(tmp_path / "d", encoding, shards)
 

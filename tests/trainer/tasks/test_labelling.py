@@ -24,6 +24,8 @@ from trainer.config import TrainConfig
 from trainer.evaluation import judged
 from trainer.training import train
 
+pytestmark = pytest.mark.slow  # each task is trained
+
 KINDS = ("classes", "multi-label", "regression")
 TABLES = {
     "classes": TableSpec(), "multi-label": TableSpec(labels="multi"), "regression": TableSpec(targets=tasks.NUMBERS),

@@ -23,6 +23,8 @@ from trainer.tasks import compare as task_compare
 from trainer.tasks import kinds
 from trainer.training import finalize, folds, loop, train
 
+pytestmark = pytest.mark.slow  # a network is trained for each fold
+
 OPTIONS = {"epochs": 2, "batch_size": 8, "verify": "off", "seed": 1}
 COPIES = [i for i in range(32) if i % 4 == 0]
 
