@@ -90,7 +90,6 @@ def test_folds_change_no_byte_of_the_shards(divided, folder, tmp_path):
     assert "folds" not in json.loads((tmp_path / "pets/stats/summary.json").read_text())
 
 
-@pytest.mark.slow
 def test_a_run_that_was_stopped_and_other_workers_give_the_same_folds(divided, folder, tmp_path, monkeypatch):
     out = tmp_path / "pets"
 

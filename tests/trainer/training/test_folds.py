@@ -128,7 +128,6 @@ def test_class_weights_are_those_of_what_is_trained_on(data, tmp_path, monkeypat
     assert seen[0].split("fold-2").records == len([i for i in range(32) if i % 3 == 2 and i % 4])
 
 
-@pytest.mark.slow
 def test_a_killed_run_goes_on_and_does_not_train_finished_folds_again(data, whole, tmp_path, monkeypatch):
     config = TrainConfig(str(data), str(tmp_path / "run"), folds="all", **OPTIONS)
     began = []
@@ -161,7 +160,6 @@ def test_a_killed_run_goes_on_and_does_not_train_finished_folds_again(data, whol
         folds.run(other)
 
 
-@pytest.mark.slow
 def test_refit_trains_once_more_on_all_of_train(data, tmp_path):
     output = tmp_path / "run"
     with logged() as lines:
@@ -177,7 +175,6 @@ def test_refit_trains_once_more_on_all_of_train(data, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["multi-label", "regression"])
 def test_labels_and_numbers_have_out_of_fold_predictions(kind, tmp_path):
     tasks.write(tmp_path / "data", kind)
@@ -236,7 +233,6 @@ def test_compare_pairs_by_fold_and_refuses_other_folds(whole, data, tmp_path):
         task_compare.compare_runs([str(output), str(other)], "out-of-fold")
 
 
-@pytest.mark.slow
 def test_a_head_is_fitted_to_the_other_folds_and_an_earlier_run_of_folds_is_removed(data, tmp_path):
     for name in ("fold-0", "refit", "fold-mine"):
         (tmp_path / "run" / name).mkdir(parents=True)
