@@ -134,7 +134,7 @@ READ = """
 import hashlib, sys
 from pipelines import contract
 from trainer import dataset
-from trainer.data import integrity
+from trainer.data.shards import integrity
 
 for folder in sys.argv[1:]:
     c = contract.load(folder)

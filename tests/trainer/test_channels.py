@@ -18,7 +18,8 @@ from pipelines.job import prepare
 from tests.support import images as fx
 from tests.support.datasets import make_contract, normalization, picture, write_dataset
 from trainer.config import TrainConfig, TrainerError
-from trainer.data import dataset, mmap_tfrecord
+from trainer.data import dataset
+from trainer.data.shards import mmap_tfrecord
 from trainer.evaluation import inference, mistakes
 from trainer.models import alignment, build, pretrained
 from trainer.models.alignment import AlignmentError

@@ -14,8 +14,9 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
-from trainer.data import decoded_cache, gather, mmap_tfrecord, xla_normalize
-from trainer.data.example_layout import Rows
+from trainer.data import decoded_cache, xla_normalize
+from trainer.data.shards import gather, mmap_tfrecord
+from trainer.data.shards.example_layout import Rows
 
 Read = Callable[..., tuple[tf.Tensor, ...]]
 

@@ -29,14 +29,12 @@ from trainer.data import (
     class_sampling,
     decoded_cache,
     epoch_order,
-    gather,
-    integrity,
     metadata_columns,
-    mmap_tfrecord,
     parts,
     record_stream,
 )
-from trainer.data.example_layout import Rows
+from trainer.data.shards import gather, integrity, mmap_tfrecord
+from trainer.data.shards.example_layout import Rows
 
 CALLS = 4  # batches of raw encodings made in parallel: more are not faster
 AHEAD = 2  # batches that are prefetched

@@ -13,8 +13,8 @@ import numpy as np
 from pipelines.contract import Contract
 from pipelines.core import machine
 from trainer.config import TrainerError
-from trainer.data import mmap_tfrecord
-from trainer.data.gather import calls
+from trainer.data.shards import mmap_tfrecord
+from trainer.data.shards.gather import calls
 
 MEMORY_SHARE = 0.5  # a cache may take this share of the memory that the process may use: training needs the rest
 

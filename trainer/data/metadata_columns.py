@@ -17,9 +17,9 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract, metadata, tf_example
 from pipelines.contract.metadata import FLOAT, INTEGER, TEXT
 from trainer.config import TrainerError
-from trainer.data import mmap_tfrecord
-from trainer.data.example_layout import Layout, LayoutError
-from trainer.data.gather import calls
+from trainer.data.shards import mmap_tfrecord
+from trainer.data.shards.example_layout import Layout, LayoutError
+from trainer.data.shards.gather import calls
 
 _MEMORY = {INTEGER: np.int64, FLOAT: np.float32, TEXT: object}
 

@@ -18,7 +18,7 @@ import tensorflow as tf
 from pipelines.contract import Contract, Split
 from pipelines.contract.task import CLASSES
 from trainer.config import TRAIN_SPLIT, TrainerError
-from trainer.data import integrity
+from trainer.data.shards import integrity
 
 HASH, ORIGINAL = 16, b"-000"  # characters of a key that identify the image; the end of a key that is no copy
 BATCH = 1024

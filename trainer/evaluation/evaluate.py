@@ -15,8 +15,9 @@ from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from trainer import run_dir
 from trainer.config import DEFAULT_VERIFY, TTA_NONE, TrainerError
-from trainer.data import integrity, parts
+from trainer.data import parts
 from trainer.data.fold_names import is_out_of_fold
+from trainer.data.shards import integrity
 from trainer.evaluation import inference
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.predictions import Predictions

@@ -14,7 +14,8 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from trainer.config import TrainerError
-from trainer.data import dataset, integrity, parts, record_stream
+from trainer.data import dataset, parts, record_stream
+from trainer.data.shards import integrity
 from trainer.evaluation.predictions import Predictions
 from trainer.models import alignment
 from trainer.models.outputs import logits_function

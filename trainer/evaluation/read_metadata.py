@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from pipelines import contract as contracts
 from pipelines.contract.metadata import TEXT
-from trainer.data import integrity, parts, record_stream
+from trainer.data import parts, record_stream
+from trainer.data.shards import integrity
 from trainer.evaluation import derived_columns
 from trainer.evaluation.inference import KEY_BATCH
 from trainer.evaluation.slices import NO_METADATA, Column, Metadata

@@ -14,7 +14,8 @@ import os
 from pipelines import contract as contracts
 from trainer import run_dir
 from trainer.config import DEFAULT_VERIFY, TRAIN_SPLIT
-from trainer.data import integrity, origins
+from trainer.data import origins
+from trainer.data.shards import integrity
 from trainer.models import alignment, build
 from trainer.serving.predict_config import ABSTAINED
 from trainer.tasks import kinds

@@ -25,7 +25,7 @@ from pipelines.core import pixels as pixel_forms
 from pipelines.core.errors import LedgerError
 from pipelines.core.files.urls import is_remote
 from trainer.config import INT8, TrainerError
-from trainer.data import integrity, mmap_tfrecord
+from trainer.data.shards import integrity, mmap_tfrecord
 
 RECORDS = 32
 SPLITS = ("test", "validation")  # tried first, then any split that holds records

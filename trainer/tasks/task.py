@@ -19,7 +19,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from trainer.config import DEFAULT_VERIFY, VALIDATION_SPLIT, TrainConfig, TrainerError
-from trainer.data import integrity
+from trainer.data.shards import integrity
 from trainer.evaluation.evaluate import EVALUATION_BATCH, Trained
 from trainer.tasks.report import Example, Report
 

@@ -29,7 +29,8 @@ from pipelines.core.console import timings
 from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
-from trainer.data import dataset, integrity, parts, shares
+from trainer.data import dataset, parts, shares
+from trainer.data.shards import integrity
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate

@@ -13,7 +13,8 @@ from pipelines import contract as contracts
 from pipelines.contract import MetadataColumn, Shard, Split, metadata, tf_example, tfrecord
 from tests.support import datasets
 from trainer.config import TrainerError
-from trainer.data import dataset, mmap_tfrecord
+from trainer.data import dataset
+from trainer.data.shards import mmap_tfrecord
 
 COLUMNS = (MetadataColumn("age", "int64"), MetadataColumn("dose", "float32"), MetadataColumn("site", "string"))
 ROWS = [(3, 0.5, "A"), (None, None, None), (-70, 1e-3, "Zürich"), (2**40, 3.0, "a longer name"), (0, -1.0, "A")]

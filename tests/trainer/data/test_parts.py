@@ -14,7 +14,8 @@ from tests.support import tasks
 from tests.support.datasets import write_dataset
 from tests.support.folds import COPIES, divide, index_of
 from trainer.config import TrainerError
-from trainer.data import dataset, integrity, mmap_tfrecord, parts
+from trainer.data import dataset, parts
+from trainer.data.shards import integrity, mmap_tfrecord
 from trainer.evaluation import inference, mistakes
 
 COUNTS = {"train": (24, 8), "validation": (6, 6), "test": (9, 3)}

@@ -86,7 +86,7 @@ def test_weights_stand_beside_targets_and_shuffled_passes_have_each_record_once(
 ):
     write(tmp_path / "d", encoding, "multi-label", weighted=True)
     if streamed:
-        monkeypatch.setattr("trainer.data.mmap_tfrecord.MAX_SHARDS", 0)
+        monkeypatch.setattr("trainer.data.shards.mmap_tfrecord.MAX_SHARDS", 0)
 
     _, targets, weights = read(tmp_path / "d", shuffle=True, seed=1)
 
@@ -101,7 +101,7 @@ def test_a_target_that_breaks_the_contract_is_an_error(tmp_path, monkeypatch, ki
     targets[4, 1] = value
     write(tmp_path / "d", "uint8", kind, targets=targets)
     if streamed:
-        monkeypatch.setattr("trainer.data.mmap_tfrecord.MAX_SHARDS", 0)
+        monkeypatch.setattr("trainer.data.shards.mmap_tfrecord.MAX_SHARDS", 0)
 
     with pytest.raises(tf.errors.InvalidArgumentError, match="target should"):
         read(tmp_path / "d")

@@ -68,7 +68,7 @@ def read(directory: Path, **options) -> list[np.ndarray]:
 def test_images_come_with_labels_that_say_there_is_none(tmp_path, monkeypatch, encoding, how, kind):
     contract = write(tmp_path / "d", encoding, kind)
     if how == "streamed":
-        monkeypatch.setattr("trainer.data.mmap_tfrecord.MAX_SHARDS", 0)
+        monkeypatch.setattr("trainer.data.shards.mmap_tfrecord.MAX_SHARDS", 0)
 
     images, labels = read(tmp_path / "d", cache="memory" if how == "cached" else "none")
 
@@ -92,7 +92,7 @@ def test_images_come_with_labels_that_say_there_is_none(tmp_path, monkeypatch, e
 def test_a_record_that_has_a_label_is_an_error(tmp_path, monkeypatch, encoding, kind, label, streamed):
     write(tmp_path / "d", encoding, kind, label)
     if streamed:
-        monkeypatch.setattr("trainer.data.mmap_tfrecord.MAX_SHARDS", 0)
+        monkeypatch.setattr("trainer.data.shards.mmap_tfrecord.MAX_SHARDS", 0)
     with pytest.raises((tf.errors.InvalidArgumentError, ContractError), match="should have no label"):
         read(tmp_path / "d")
 

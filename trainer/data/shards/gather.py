@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from pipelines.contract.tfrecord import FOOTER_BYTES, HEADER_BYTES
-from trainer.data import mmap_array
-from trainer.data.example_layout import FITS, OTHER, UNSEEN, LayoutError, Rows
-from trainer.data.mmap_tfrecord import Shard
+from trainer.data.shards import mmap_array
+from trainer.data.shards.example_layout import FITS, OTHER, UNSEEN, LayoutError, Rows
+from trainer.data.shards.mmap_tfrecord import Shard
 
 FRAME = HEADER_BYTES, FOOTER_BYTES  # number of bytes of a row before and after its record
 ALIGNMENT = 64  # TensorFlow uses an array at such an address directly, and copies an array at another address

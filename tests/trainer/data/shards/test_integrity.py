@@ -17,10 +17,11 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split, tfrecord
 from tests.support.datasets import frame, masked, record, write_dataset
 from trainer.cli.main import main
-from trainer.data import dataset, digest_cache, integrity, mmap_tfrecord
+from trainer.data import dataset
+from trainer.data.shards import digest_cache, integrity, mmap_tfrecord
 
 LARGE = digest_cache.MAX_CACHE_BYTES + 1
-ROOT = str(pathlib.Path(__file__).parents[3])
+ROOT = str(pathlib.Path(__file__).parents[4])
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(data, cache, opened):
 
 
 def test_where_the_cache_is(monkeypatch, tmp_path):
-    code = "from trainer.data import digest_cache; print(digest_cache.cache_file())"
+    code = "from trainer.data.shards import digest_cache; print(digest_cache.cache_file())"
 
     def place(**env):
         clean = {k: v for k, v in os.environ.items() if k != "XDG_CACHE_HOME"} | {"HOME": str(tmp_path)}
@@ -173,7 +174,7 @@ def test_a_user_without_a_home_has_no_cache_and_gets_no_folder_of_that_name(monk
         "import pwd\n"
         "def nobody(_): raise KeyError\n"
         "pwd.getpwuid = nobody\n"
-        "from trainer.data import digest_cache\n"
+        "from trainer.data.shards import digest_cache\n"
         "digest_cache.write({'x': [1, 2, 3, 'y']})\n"
         "print(digest_cache.cache_file(), digest_cache.read())"
     )

@@ -22,8 +22,9 @@ from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split, tf_example, tfrecord
 from pipelines.core import machine
 from tests.support.datasets import AFFINES, frame, make_contract, masked, normalization, picture, record, write_dataset
-from trainer.data import dataset, epoch_order, gather, mmap_array, mmap_tfrecord, xla_normalize
-from trainer.data.example_layout import Layout, LayoutError, Rows, expected, read_label
+from trainer.data import dataset, epoch_order, xla_normalize
+from trainer.data.shards import gather, mmap_array, mmap_tfrecord
+from trainer.data.shards.example_layout import Layout, LayoutError, Rows, expected, read_label
 
 RAW = sorted(contracts.RAW_DTYPES)
 COUNTS = (11, 6)

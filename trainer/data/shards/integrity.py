@@ -23,8 +23,8 @@ from pipelines.contract.tfrecord import FRAMING_BYTES, LENGTH_BYTES
 from pipelines.core import machine
 from pipelines.core.files.urls import is_remote
 from pipelines.core.hashing import Hashed
-from trainer.data import digest_cache, mmap_tfrecord
-from trainer.data.digest_cache import Digests
+from trainer.data.shards import digest_cache, mmap_tfrecord
+from trainer.data.shards.digest_cache import Digests
 
 _log = logging.getLogger(__name__)
 
