@@ -157,7 +157,12 @@ def _digest(uri: str, limit: int, inside: str) -> tuple[str, str]:
 
 
 def _of_columns(key: str, source: Source, was: Known, columns: Sequence[MetadataColumn]) -> Change | None:
-    """Compares what travels along with an input whose content and label are the same."""
+    """Compares what travels along with an input whose content and label are the same.
+
+    It is known of records only: the lists of rejects and of unused images do not have it.
+    """
+    if was.reason:
+        return None
     told = [
         f"{column.name!r} was {_cell(before)} and is {_cell(now)}"
         for column, now in zip(columns, source.metadata, strict=False)

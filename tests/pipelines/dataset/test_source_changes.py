@@ -221,10 +221,11 @@ def test_a_relative_image_root_is_the_one_that_prepare_read(tmp_path, monkeypatc
 
 
 def test_a_changed_value_of_a_kept_column_is_told(tmp_path):
-    for name in "abc":
+    for name in "abcd":
         (tmp_path / f"{name}.jpg").write_text(name)
-    (tmp_path / "m.csv").write_text("path,label,age,site\na.jpg,cat,3,A\nb.jpg,cat,,B\nc.jpg,cat,5,C\n")
-    out = manifest_dataset(tmp_path, [(f"{name}.jpg", "cat") for name in "abc"], [])
+    (tmp_path / "m.csv").write_text("path,label,age,site\na.jpg,cat,3,A\nb.jpg,cat,,B\nc.jpg,cat,5,C\nd.jpg,cat,6,D\n")
+    read = {"uri": "d.jpg", "reason": "corrupt", "digest": hashlib.sha256(b"d").hexdigest()}  # its values are not kept
+    out = manifest_dataset(tmp_path, [(f"{name}.jpg", "cat") for name in "abc"], [read])
     kept = {"a.jpg": {"age": 3, "site": "A"}, "b.jpg": {"age": None, "site": "B"}, "c.jpg": {"age": 5, "site": "C"}}
     lines = [json.loads(line) for line in (out / "ledger/x.jsonl").read_text().splitlines()]
     made = [line | {"metadata": kept[pathlib.Path(line["uri"]).name]} for line in lines]
@@ -238,7 +239,8 @@ def test_a_changed_value_of_a_kept_column_is_told(tmp_path):
     (out / "stats/summary.json").write_text(json.dumps({"settings": settings}))
 
     assert source_changes.find(str(out)).changes == []
-    (tmp_path / "m.csv").write_text("path,label,age,site\na.jpg,cat,4,Z\nb.jpg,cat,7,B\nc.jpg,cat,five,C\n")
+    changed = "path,label,age,site\na.jpg,cat,4,Z\nb.jpg,cat,7,B\nc.jpg,cat,five,C\nd.jpg,cat,7,E\n"
+    (tmp_path / "m.csv").write_text(changed)
     found = source_changes.find(str(out)).changes
     assert [(c.kind, c.input, c.detail) for c in found] == [
         ("changed", "a.jpg", "its column 'age' was 3 and is 4, 'site' was A and is Z"),
