@@ -59,6 +59,8 @@ def _folders(data: str | os.PathLike[str], split: str) -> Column:
             f"--slice-by {FOLDER} reads the paths of the sources from the ledger. {os.fspath(data)!r} has none that "
             "fits: prepare the dataset again, or leave the name out."
         )
-    folders = [posixpath.dirname(uri) for uri in uris]
-    above = posixpath.commonpath(folders)
-    return Column(FOLDER, TEXT, np.array([folder[len(above) :].strip("/") or "." for folder in folders], object))
+    folders = [posixpath.dirname(uri).split("/") for uri in uris]  # `commonpath` would change the // of a URL
+    least, greatest = min(folders), max(folders)  # what these two share at the beginning, all share
+    alike = [one == other for one, other in zip(least, greatest, strict=False)]
+    shared = [*alike, False].index(False)
+    return Column(FOLDER, TEXT, np.array(["/".join(folder[shared:]) or "." for folder in folders], object))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 
 import numpy as np
 import pytest
@@ -37,6 +38,22 @@ def test_brightness_is_the_mean_gray_level_and_folder_that_below_what_all_share(
     np.testing.assert_allclose(brightness.values, expected, atol=0.1)
     assert folder.values.tolist() == [f"site {n % 2}" for n in numbers]  # records alternate over the shards
     assert (brightness.name, folder.name) == ("brightness", "folder")
+
+
+@pytest.mark.parametrize(
+    ("uris", "expected"),
+    [
+        (["gs://photos/a/cat/1.jpg", "gs://photos/a/dog/1.jpg"], ["cat", "dog"]),
+        (["gs://photos/a/1.jpg", "gs://photos/a/b/c/1.jpg"], [".", "b/c"]),
+        (["s3://photos/1.jpg", "/photos/1.jpg"], ["s3://photos", "/photos"]),  # they share none
+        (["/photos/cat/1.jpg", "/photos/cats/1.jpg"], ["cat", "cats"]),
+    ],
+)
+def test_folders_of_urls(uris, expected, monkeypatch):
+    monkeypatch.setattr(columns.mistakes, "sources", lambda *_: uris)
+    monkeypatch.setattr(columns.contracts, "load", lambda _: types.SimpleNamespace(metadata=()))
+    [folder] = columns.made(("folder",), "data", "test")
+    assert folder.values.tolist() == expected
 
 
 def test_what_cannot_be_made_is_told(data, monkeypatch):
