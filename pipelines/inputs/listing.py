@@ -328,9 +328,10 @@ def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequ
 def labels(reading: Reading) -> set[str]:
     """Returns the classes or labels that the input has, without reading an image.
 
-    It lists a whole input whose classes are not known yet.
+    It lists a whole input whose classes are not known yet, and one with --corrections, which may give a class that has
+    no folder.
     """
-    if reading.images:
+    if reading.images and not reading.spec.corrections:
         return set(reading.images)
     kind = KINDS[reading.spec.table.task]
     return {

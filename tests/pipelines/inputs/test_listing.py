@@ -23,6 +23,7 @@ from pipelines.core.errors import ConfigError, SourceError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import listing, walk
+from pipelines.inputs.classes import Classes
 from pipelines.inputs.rules import InputSpec, TableSpec
 from pipelines.inputs.tables import manifest, manifest_paths, table_file
 from tests.support import object_stores
@@ -124,6 +125,11 @@ def test_groups_are_found_in_the_path(tmp_path):
 def test_the_labels_of_an_input_are_known_without_reading_an_image(tmp_path):
     touch(tmp_path / "folder", "cat/1.jpg", "dog/2.jpg")
     assert listing.labels(listing.check(spec(tmp_path / "folder"))) == {"cat", "dog"}
+    (tmp_path / "mended.csv").write_text("path,label\ncat/1.jpg,fox\n")
+    names = ("cat", "dog", "fox")  # only the correction gives a fox
+    named = Classes("c.txt", names, tuple((name, name) for name in names))
+    mended = spec(tmp_path / "folder", corrections=str(tmp_path / "mended.csv"), classes=named)
+    assert listing.labels(listing.check(mended)) == {"dog", "fox"}
     touch(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     (tmp_path / "t.csv").write_text("path,labels\n1.jpg,cat|dog\n2.jpg,bee\n3.jpg,\n")
     table = TableSpec(labels="multi")
