@@ -75,7 +75,9 @@ def is_likely(analysis: Analysis) -> bool:
     It may have any number of labels and rows.
     """
     folder = _folder(analysis)
-    return folder is not None and any(folder.glob("*.zip"))
+    with contextlib.suppress(OSError):  # a folder of another user
+        return folder is not None and any(folder.glob("*.zip"))
+    return False
 
 
 def is_kept(analysis: Analysis) -> bool:
@@ -85,8 +87,7 @@ def is_kept(analysis: Analysis) -> bool:
     """
     plan = accounting.read_plan(analysis.work)
     rows = len(plan.labels) + len(shard_names(plan, analysis.dataset)[TRAIN_SPLIT])
-    path = _path(analysis, len(plan.labels), rows)
-    return path is not None and path.is_file()
+    return _is_there(_path(analysis, len(plan.labels), rows))
 
 
 def fill(analysis: Analysis) -> tuple[Affine, Targets] | None:
@@ -97,7 +98,7 @@ def fill(analysis: Analysis) -> tuple[Affine, Targets] | None:
     """
     found = totals(analysis)
     path = _path(analysis, len(found.labels), found.rows)
-    if path is None or not path.is_file():
+    if path is None or not _is_there(path):
         return None
     try:
         kept = _read(path, _key(analysis, len(found.labels), found.rows))
@@ -308,6 +309,13 @@ def _folder(analysis: Analysis) -> Path | None:
 def _path(analysis: Analysis, labels: int, rows: int) -> Path | None:
     folder = _folder(analysis)
     return None if folder is None else folder / f"{labels}-labels-{rows}-rows.zip"
+
+
+def _is_there(path: Path | None) -> bool:
+    """Tells whether there is a file, and none in a folder that may not be entered."""
+    with contextlib.suppress(OSError):
+        return path is not None and path.is_file()
+    return False
 
 
 def _read(path: Path, key: dict[str, Any]) -> Kept:

@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import types
 import zipfile
 
 import pytest
@@ -149,6 +150,26 @@ def test_a_damaged_or_foreign_file_is_not_used(analysis, keep, monkeypatch, dama
 def test_a_cache_that_cannot_be_written_is_no_error(keep, tmp_path):
     (tmp_path / "cache").write_text("a file")
     assert keep() is None
+
+
+@pytest.mark.parametrize("problem", [PermissionError(13, "Permission denied"), OSError(36, "File name too long")])
+def test_a_cache_that_may_not_be_entered_is_no_error(analysis, keep, monkeypatch, problem):
+    """As that of another user, whose HOME is taken over: looking for a file there raises."""
+    keep()
+    own = os.stat
+
+    def refused(path, *args, **kwargs):
+        if os.environ["XDG_CACHE_HOME"] in os.fspath(path):
+            raise problem
+        return own(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "stat", refused)
+    plan = types.SimpleNamespace(labels=())
+    monkeypatch.setattr(kept_graphs.accounting, "read_plan", lambda _: plan)
+    monkeypatch.setattr(kept_graphs, "shard_names", lambda *_: {"train": ["a", "b", "c"]})
+    assert not kept_graphs.is_likely(analysis)
+    assert not kept_graphs.is_kept(analysis)
+    assert kept_graphs.fill(analysis) is None
 
 
 def test_only_the_last_graphs_stay(keep, monkeypatch):
