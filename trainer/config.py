@@ -8,6 +8,7 @@ must not wait for TensorFlow.
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import math
 
 from pipelines.core.errors import ConfigError, ShardmillError
@@ -495,8 +496,14 @@ def held_out_name(fold: int) -> str:
 
 
 def share_name(share: float) -> str:
-    """Returns the name by which a share of the train images is read."""
-    return f"{TRAIN_SPLIT}-share-{share:.6f}"
+    """Returns the name by which a share of the train images is read.
+
+    It has all digits: a rounded share could be another number of images.
+
+    >>> share_name(0.25)
+    'train-share-0.25'
+    """
+    return f"{TRAIN_SPLIT}-share-{decimal.Decimal(str(share)):f}"
 
 
 def rest_name(fold: int) -> str:

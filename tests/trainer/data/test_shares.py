@@ -41,6 +41,14 @@ def test_shares_are_nested_and_of_each_class(data):
         assert shares.view(contract, data, share).split("train") == split
 
 
+def test_the_name_of_a_share_has_all_its_digits(data):
+    for share in (1 / 8, 2 / 3, 1 - 2**-53, 1e-9):
+        assert shares.share_of(share_name(share)) == share
+    share = 2 / 3  # 16 of 24; 0.666667 would be 17
+    found, _ = inference.keys(data, share_name(share))
+    assert len(found) == shares.view(contracts.load(data), data, share).split("train").records == 22
+
+
 def test_the_loader_reads_a_share_in_any_order(data):
     plain = [labels.numpy() for _, labels in dataset.load(data, share_name(0.25), 4)]
     shuffled = [labels.numpy() for _, labels in dataset.load(data, share_name(0.25), 4, shuffle=True, seed=0)]
@@ -48,12 +56,12 @@ def test_the_loader_reads_a_share_in_any_order(data):
 
 
 def test_what_a_share_cannot_be(data, tmp_path):
-    assert shares.share_of("train-share-0.250000") == 0.25
+    assert shares.share_of("train-share-0.25") == 0.25
     assert shares.share_of("train-share-1.5") is None
     tasks.write(tmp_path / "numbers", "regression")
     with pytest.raises(TrainerError, match=r"--train-share is for classes\. The task of 'regression' is regression"):
         parts.find(contracts.load(tmp_path / "numbers"), tmp_path / "numbers", share_name(0.5))
     with pytest.raises(ConfigError, match=r"--train-share 0\.5 learns from a part of train, and --fold"):
         TrainConfig("data", "run", train_share=0.5, fold=1)
-    assert TrainConfig("data", "run", train_share=0.5).train_part == "train-share-0.500000"
+    assert TrainConfig("data", "run", train_share=0.5).train_part == "train-share-0.5"
     assert TrainConfig("data", "run").train_part == "train"
