@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import dataclasses
 import hashlib
 import os
@@ -13,7 +14,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import psutil
 
@@ -22,7 +23,8 @@ MARK = "SHARDMILL_ENGINE_TEST"  # in the environment of every process that comes
 LIMIT = 900.0  # seconds that one run may take, on a machine with other work too
 SAMPLE = 400  # drawn images, where there are no photographs
 # No image is too slow on a machine with other work too.
-FLAGS = ("--name=photos", "--size=64x64", "--balance=uniform", "--shards=8", "--workers=2", "--image-timeout=600")
+FLAGS = ("--name=photos", "--size=64x64", "--workers=2", "--image-timeout=600")
+IN_TABLES = 72  # images of the tables of labels and of numbers: few, because each engine reads them two times more
 
 
 DIFFERENT, NOT_SHOWN = 3, 2  # exit statuses; 1 is Python's own, for a defect of the test
@@ -37,9 +39,22 @@ class DifferentShardsError(TestFailedError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
-    """One finished run: seconds it took, the SHA-256 of each shard's bytes, and what it wrote to stderr."""
+class Case:
+    """What is prepared: its name, the input and the options of it."""
 
+    name: str
+    input: pathlib.Path
+    flags: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One finished run: seconds it took, the SHA-256 of each compared file, and what it wrote to stderr.
+
+    The compared files are the shards; with folds folds.json, too.
+    """
+
+    case: str
     engine: str
     seconds: float
     shards: dict[str, str]
@@ -53,13 +68,18 @@ class Run:
 
 
 class Bench:
-    """A folder of its own, the input, and the runs so far; says what it does."""
+    """A folder of its own, the inputs, and the runs so far; says what it does.
+
+    classes: the case of class folders. tasks: several labels an image with columns that travel along, images without
+    a label, groups and folds; and numbers with folds.
+    """
 
     def __init__(self, folder: pathlib.Path):
         self.folder = folder
         self.environment = {**os.environ, MARK: uuid.uuid4().hex}
         self.runs: list[Run] = []
-        self.input = self._input()
+        self.classes = Case("classes", self._input(), ("--balance=uniform", "--shards=8"))
+        self.tasks = (self._labels(), self._numbers())
 
     def _input(self) -> pathlib.Path:
         data = os.environ.get("SHARDMILL_DATA")
@@ -73,28 +93,71 @@ class Bench:
         subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         return drawn
 
-    def start(self, name: str, *flags: str) -> tuple[subprocess.Popen[str], pathlib.Path]:
-        """Starts `prepare` for the engine called `name`; gives the process and its output folder."""
-        out = self.folder / name
-        command = [sys.executable, "-m", "pipelines", "prepare", f"--input={self.input}", f"--output={out}"]
+    def _labels(self) -> Case:
+        """A table of several labels: every ninth image has none yet, every fifth no age, and three are one group."""
+        rows = []
+        for n, path in enumerate(self._some()):
+            labels = (path.split("/")[0], *(["often"] * (n % 2)), *(["rare"] * (n % 12 == 0)))
+            age = "" if n % 5 == 0 else n
+            rows.append((path, "" if n % 9 == 8 else "|".join(labels), f"camera-{n % 4}", age, f"group-{n // 3}"))
+        flags = ("--labels=multi", "--keep=site,age", "--unlabelled=rows", "--folds=3", "--balance=uniform")
+        return self._case("labels", ("path", "labels", "site", "age", "group"), rows, flags)
+
+    def _numbers(self) -> Case:
+        """A table of two numbers."""
+        rows = [(path, n / 8, 1000 - n * n, n % 3) for n, path in enumerate(self._some())]
+        flags = ("--target=near,far", "--keep=site", "--folds=2x2", "--encoding=uint8")
+        return self._case("numbers", ("path", "near", "far", "site"), rows, flags)
+
+    def _some(self) -> list[str]:
+        """The paths of some images below the input."""
+        folder = self.classes.input
+        found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+        some = found[:: max(1, len(found) // IN_TABLES)][:IN_TABLES]
+        return [path.relative_to(folder).as_posix() for path in some]
+
+    def _case(
+        self, name: str, heading: tuple[str, ...], rows: Sequence[tuple[object, ...]], flags: tuple[str, ...]
+    ) -> Case:
+        path = self.folder / f"{name}.csv"
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([heading, *rows])
+        return Case(name, path, (*flags, "--shards=2", f"--image-root={self.classes.input}"))
+
+    def start(self, name: str, *flags: str, case: Case | None = None) -> tuple[subprocess.Popen[str], pathlib.Path]:
+        """Starts `prepare` of a case (that of classes) for the engine called `name`.
+
+        Gives the process and its output folder.
+        """
+        case = case or self.classes
+        out = self.folder / f"{name}-{case.name}"
+        command = [sys.executable, "-m", "pipelines", "prepare", f"--input={case.input}", f"--output={out}"]
         process = subprocess.Popen(
-            [*command, *FLAGS, *flags],
+            [*command, *FLAGS, *case.flags, *flags],
             cwd=ROOT,
             env=self.environment,
             text=True,
             stdout=subprocess.DEVNULL,
-            stderr=(self.folder / f"{name}.stderr").open("w"),
+            stderr=out.with_name(f"{out.name}.stderr").open("w"),
         )
         return process, out
 
-    def prepare(self, name: str, engine: str, *flags: str) -> Run:
-        """Runs `prepare` to its end and notes it."""
-        say(f"{engine}: prepare {' '.join(flags)}")
-        started = time.monotonic()
-        process, out = self.start(name, *flags)
-        return self.finished(process, out, engine, started)
+    def prepare(self, name: str, engine: str, *flags: str) -> None:
+        """Runs `prepare` of every case to its end and notes it."""
+        for case in (self.classes, *self.tasks):
+            say(f"{engine}: prepare {case.name} {' '.join(flags)}")
+            started = time.monotonic()
+            process, out = self.start(name, *flags, case=case)
+            self.finished(process, out, engine, started, case)
 
-    def finished(self, process: subprocess.Popen[str], out: pathlib.Path, engine: str, started: float) -> Run:
+    def finished(
+        self,
+        process: subprocess.Popen[str],
+        out: pathlib.Path,
+        engine: str,
+        started: float,
+        case: Case | None = None,
+    ) -> Run:
         """Waits for a run and notes it; TestFailedError where it fails."""
         try:
             status = process.wait(max(1.0, started + LIMIT - time.monotonic()))
@@ -105,23 +168,25 @@ class Bench:
         said = out.with_name(f"{out.name}.stderr").read_text()
         if status:
             raise TestFailedError(f"{engine}: prepare ended with status {status}:\n{said[-4000:]}")
-        shards = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.glob("*.tfrecord-*"))}
-        run = Run(engine, time.monotonic() - started, shards, said)
+        compared = sorted([*out.glob("*.tfrecord-*"), *out.glob("folds.json")])
+        shards = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in compared}
+        run = Run((case or self.classes).name, engine, time.monotonic() - started, shards, said)
         self.runs.append(run)
         self.compare()
-        say(f"{engine}: {run.seconds:.1f} s, {len(shards)} shards, digest {run.digest[:16]}")
+        say(f"{engine}: {run.case}, {run.seconds:.1f} s, {len(shards)} files, digest {run.digest[:16]}")
         return run
 
     def compare(self) -> None:
-        """DifferentShardsError unless every run made the same shards as the first."""
-        first = self.runs[0]
-        if not first.shards:
-            raise DifferentShardsError("The local run made no shard.")
-        for run in self.runs[1:]:
+        """DifferentShardsError unless every run made the same shards as the first of its case."""
+        firsts: dict[str, Run] = {}
+        for run in self.runs:
+            first = firsts.setdefault(run.case, run)
+            if not first.shards:
+                raise DifferentShardsError("The local run made no shard.")
             differing = [n for n in {**first.shards, **run.shards} if first.shards.get(n) != run.shards.get(n)]
             if differing:
                 raise DifferentShardsError(
-                    f"{run.engine} and {first.engine} differ in {len(differing)} shards: {differing}"
+                    f"{run.engine} and {first.engine} differ in {len(differing)} files of {run.case}: {differing}"
                 )
 
     def check_nothing_left(self, limit: float = 30.0) -> None:
@@ -148,9 +213,10 @@ class Bench:
                 psutil.Process(int(line.split()[0])).kill()
 
     def table(self) -> str:
-        """Engine, time and digest of every run."""
+        """Case, engine, time and digest of every run."""
         width = max(len(run.engine) for run in self.runs)
-        return "\n".join(f"  {r.engine:<{width}}  {r.seconds:7.1f} s  {r.digest}" for r in self.runs)
+        ordered = sorted(self.runs, key=lambda run: run.case)
+        return "\n".join(f"  {r.case:<7}  {r.engine:<{width}}  {r.seconds:7.1f} s  {r.digest}" for r in ordered)
 
 
 def say(text: str) -> None:
@@ -172,4 +238,4 @@ def bench(title: str) -> Iterator[Bench]:
             sys.exit(DIFFERENT if isinstance(e, DifferentShardsError) else NOT_SHOWN)
         finally:
             made.kill_rest()
-        say(f"The shards of all {len(made.runs)} runs are equal, byte by byte:\n{made.table()}")
+        say(f"The shards of all {len(made.runs)} runs are equal, case by case and byte by byte:\n{made.table()}")
