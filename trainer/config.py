@@ -19,7 +19,8 @@ from pipelines.options.config_fields import Range, check_range, flag, option
 OPTIMIZERS = ("adam", "sgd", "lamb")
 MOMENTUM = 0.9  # default of --momentum
 SCHEDULES = ("constant", "cosine")
-CLASS_LOSSES = ("ce", "weighted", "focal", "logit-adjusted")
+ORDINAL = "ordinal"
+CLASS_LOSSES = ("ce", "weighted", "focal", "logit-adjusted", ORDINAL)
 LABEL_LOSSES = ("ce", "weighted", "focal", "asymmetric")  # of several labels an image
 NUMBER_LOSSES = ("mse", "mae", "huber")
 AUTO = AUTO_LOSS = "auto"
@@ -111,8 +112,8 @@ class TrainConfig:
     fit_head: bool = option(
         False,
         "fit the head, which is the last Dense layer, before the first epoch: the features of all train images are "
-        "computed once, and the head becomes the logistic regression of the classes on them. With --epochs 0 that is "
-        "all",
+        "computed once, and the head becomes the logistic regression of the classes or of each label on them, or the "
+        "linear regression of the numbers. With --epochs 0 that is all",
     )
     unfreeze: str = option(
         UNFREEZE_ALL,
@@ -188,7 +189,8 @@ class TrainConfig:
         AUTO_LOSS,
         "loss function. Of classes, ce: cross-entropy; weighted: cross-entropy with the class weights records / "
         "(classes * records of the class); focal: focal loss, in which well-predicted records count less; "
-        "logit-adjusted: cross-entropy for the best balanced accuracy. Class frequencies are those of the stored "
+        "logit-adjusted: cross-entropy for the best balanced accuracy; ordinal: for classes that are grades, in the "
+        "order of their ids, a far answer costs more than a near one. Class frequencies are those of the stored "
         "records after --resample. Of several labels an image, ce: binary cross-entropy of each label; weighted: with "
         "the weight records without the label / records with it; focal; asymmetric: focal for absent labels only, and "
         "those that are surely absent do not count. Of numbers, in standard deviations of train, mse: squared error; "

@@ -72,8 +72,6 @@ def _transfer(given: Mapping[str, Any], contract: Contract) -> dict[str, Any]:
             f"--recipe transfer needs pretrained weights, and Keras has none for --model {model}: name a file with "
             "--init-weights, or take a network of keras.applications, such as MobileNetV2."
         )
-    if contract.task.kind != CLASSES:  # only a head of classes can be fitted in one go
-        return {"model": model, "init_weights": IMAGENET, "unfreeze": "none"}
     wanted = {"model": model, "init_weights": IMAGENET, "fit_head": True, "epochs": 0, **_rare_classes(given, contract)}
     if given.get("epochs"):
         wanted |= FINE_TUNING

@@ -33,8 +33,8 @@ def test_what_changes_nothing_in_the_result_does_not_make_configs_differ():
         ({"learning_rate": 0}, "--learning-rate should be above 0"),
         (
             {"loss": "some"},
-            "--loss should be one of auto, ce, weighted, focal, logit-adjusted, asymmetric, mse, mae, huber. Received: "
-            "'some'.",
+            "--loss should be one of auto, ce, weighted, focal, logit-adjusted, ordinal, asymmetric, mse, mae, huber. "
+            "Received: 'some'.",
         ),
         ({"focal_gamma": -1}, "--focal-gamma should be from 0 to 10. Received: -1."),
         ({"label_smoothing": 1}, "--label-smoothing should be from 0 to 0.99. Received: 1."),

@@ -23,6 +23,10 @@ OURS = ("--input", "--output", "--name", "--size", "--splits", "--resize", "--no
         "--augment", "--seed")  # fmt: skip
 
 
+# Flags of prepare for datasets that do not have one class an image. They are refused before anything is prepared.
+OTHER_TASKS = ("--labels multi", "--target")
+
+
 @dataclasses.dataclass(frozen=True)
 class AblateConfig:
     """Configures an ablation: the images, the variants and the training.
@@ -97,6 +101,13 @@ class AblateConfig:
         taken = [f for f in self.more_flags() if f.partition("=")[0] in OURS]
         if taken:
             raise ConfigError(f"--prepare-flags should leave {', '.join(taken)} to the ablation. Drop it.")
+        flags = f" {' '.join(self.more_flags()).replace('=', ' ')} "
+        other = next((given for given in OTHER_TASKS if f" {given} " in flags), "")
+        if other:
+            raise ConfigError(
+                f"ablate is for one class an image, and --prepare-flags has {other}. Prepare the dataset yourself, "
+                "train the settings one by one, and compare them with `python -m trainer compare`."
+            )
         self.chosen()
 
     def more_flags(self) -> list[str]:

@@ -11,8 +11,9 @@ import numpy as np
 
 from trainer.evaluation import slices
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scores import abstention, calibration, intervals, metrics, roc_pr
+from trainer.evaluation.scores import abstention, calibration, grades, intervals, metrics, roc_pr
 from trainer.evaluation.scores.calibration import Bin, Calibration
+from trainer.evaluation.scores.grades import Grades
 from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.scores.metrics import Scores
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
@@ -118,6 +119,11 @@ class Assessment:
         found = intervals.bootstrap(self.matrix)._asdict()
         return {name: intervals.percentiles(values) for name, values in found.items()}
 
+    @functools.cached_property
+    def grades(self) -> Grades | None:
+        """Returns the scores of grades, or None if the classes have no order."""
+        return grades.of(self.matrix) if self.fitted.ordered else None
+
     def curve(self, c: int) -> roc_pr.Curves | None:
         """Returns the ROC and PR curves of class `c` against all others.
 
@@ -218,6 +224,8 @@ class Assessment:
             own["average_precision"] = None if areas is None else areas.average_precision
         for name, attribute in (("macro_roc_auc", "auc"), ("macro_average_precision", "average_precision")):
             result[name] = metrics.plain(self.mean_of_curves(attribute))
+        if self.grades is not None:
+            result["grades"] = self.grades.to_dict()
         if self.metadata.columns:
             result["by_slice"] = self.slices.to_dict()
         result["risk_coverage"] = [row.to_dict() for row in self.at_coverages()]

@@ -110,6 +110,7 @@ def _view(found: Assessment, mistakes: Sequence[Mistake]) -> dict[str, Any]:
         "balanced_accuracy": metrics.balanced_accuracy(matrix),
         "macro_f1": metrics.macro_f1(matrix),
         "intervals": found.intervals,
+        "grades": found.grades,
         "majority": found.labels[majority],
         "majority_rate": rate,
         "chance": metrics.chance(matrix),

@@ -92,11 +92,24 @@ def _of_classes(found: Assessment) -> str:
         f"(always answering one class: {_cell(metrics.chance(matrix))})",
         f"macro F1           {_cell(metrics.macro_f1(matrix))} {whole['macro_f1']}  "
         f"mean AUC {_cell(found.mean_of_curves('auc'))}  loss {_cell(found.scores.loss)}",
+        *_grade_lines(found),
         *_calibration_lines(found),
         *_abstention_lines(found),
         *(f"note: {sentence}" for sentence in cautions(found)),
     ]
     return "\n".join(lines)
+
+
+def _grade_lines(found: Assessment) -> list[str]:
+    """Formats the scores of grades; nothing of classes without an order."""
+    if found.grades is None:
+        return []
+    own = found.grades
+    return [
+        f"quadratic kappa    {_cell(own.kappa)} {_reach(own.kappa_interval)}  (always answering one grade: 0)",
+        f"mean error         {_cell(own.error)} {_reach(own.error_interval)} grades  "
+        f"(always answering the middle one: {_cell(own.constant_error)})",
+    ]
 
 
 def _calibration_lines(found: Assessment) -> list[str]:

@@ -8,6 +8,7 @@ mixed image counts as its parts.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from keras import ops
 from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES
 from pipelines.core.text import listed
-from trainer.config import CLASS_LOSSES, TRAIN_SPLIT, TrainConfig
+from trainer.config import CLASS_LOSSES, ORDINAL, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import class_sampling
 from trainer.evaluation import evaluate, inference
 from trainer.evaluation.assessment import Assessment
@@ -28,8 +29,14 @@ from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scores import calibration
 from trainer.evaluation.scores.calibration import UNCALIBRATED, Calibration
 from trainer.models.outputs import probabilities_function
+from trainer.tasks import heads
+from trainer.tasks.class_weights import class_weights, log_priors
+from trainer.tasks.heads import Head
 from trainer.tasks.task import Answered, Kept, Task
 
+NAMED = 20  # classes in a sentence
+MOST_GRADES = 100  # the ordinal loss compares each with each
+LEAST_LOG = -1e9  # stands for minus infinity, whose slope would be undefined
 SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
 
 
@@ -48,7 +55,7 @@ class Classes(Task):
 
     def check(self, config: TrainConfig, contract: Contract) -> list[str]:
         self.check_loss(config, contract)
-        return [*class_sampling.check(config, contract), *_absent(contract)]
+        return [*_order(config, contract), *class_sampling.check(config, contract), *_absent(contract)]
 
     def few_images(self, contract: Contract) -> tuple[float, str]:
         each = sum(contract.split(TRAIN_SPLIT).natural.values()) / len(contract.labels)
@@ -71,6 +78,9 @@ class Classes(Task):
         del from_logits
         return BalancedAccuracy(len(contract.labels))
 
+    def head(self, config: TrainConfig, contract: Contract) -> Head:
+        return heads.of_classes(config, contract)
+
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         return random.integers(0, len(contract.labels), size, np.int64)
 
@@ -85,6 +95,9 @@ class Classes(Task):
 
     def abstaining(self, fitted: Calibration, found: Predictions, wanted: float, split: str) -> tuple[Calibration, str]:
         return evaluate.abstaining(fitted, found, wanted, split)
+
+    def of_run(self, fitted: Calibration, config: TrainConfig) -> Calibration:
+        return dataclasses.replace(fitted, ordered=config.loss == ORDINAL)
 
     def unfitted(self, contract: Contract) -> Calibration:
         del contract
@@ -142,6 +155,12 @@ class ClassLoss(keras.losses.Loss):
                        adjustment", equation 10 with tau = 1). The term log pi is part of the loss only. The scores
                        themselves are those of equally frequent classes, so their argmax minimizes the balanced error.
 
+      ordinal:         - sum_k (t_{>k} log p_{>k} + t_{<=k} log p_{<=k}) over the C - 1 cuts k between neighbouring
+                       grades, where t_{>k} and p_{>k} are the sums over the classes above the cut. It asks of each cut
+                       whether the grade is above it (Frank and Hall 2001, "A Simple Approach to Ordinal
+                       Classification"). The answers to these questions never contradict each other, as Cao et al. 2020
+                       ("Rank consistent ordinal regression") demand, because all come of the same probabilities.
+
     Label smoothing e distributes the share e of a target evenly over all classes, after the weights of classes are
     applied.
     """
@@ -180,10 +199,21 @@ class ClassLoss(keras.losses.Loss):
             mass = ops.sum(targets, axis=-1, keepdims=True)
             targets = (1 - self._smoothing) * targets + self._smoothing / targets.shape[-1] * mass
         log_p = ops.log_softmax(scores)
+        if self._kind == ORDINAL:
+            return self._of_cuts(targets, log_p)
         if self._kind == "focal":
             # The base is never 0: there the slope of x ** gamma is infinite or undefined for gamma below 1.
             targets = targets * ops.power(ops.maximum(-ops.expm1(log_p), SMALLEST), self._gamma)
         return -ops.sum(targets * log_p, axis=-1)
+
+    def _of_cuts(self, targets: Any, log_p: Any) -> Any:
+        grades = np.arange(log_p.shape[-1])
+        above = grades[None, :] > grades[:-1, None]  # (C - 1, C): whether a class is above a cut
+        loss = 0.0
+        for side in (above, ~above):
+            of_side = ops.logsumexp(log_p[:, None, :] + np.where(side, 0.0, LEAST_LOG).astype(np.float32), axis=-1)
+            loss = loss - ops.sum(ops.matmul(targets, side.T.astype(np.float32)) * of_side, axis=-1)
+        return loss
 
 
 class BalancedAccuracy(keras.metrics.Metric):
@@ -225,25 +255,23 @@ class BalancedAccuracy(keras.metrics.Metric):
         self.counted.assign(ops.zeros((2, self.classes)))
 
 
-def class_weights(priors: Sequence[float]) -> list[float]:
-    """Computes the weight of each class for the weighted loss.
+def _order(config: TrainConfig, contract: Contract) -> list[str]:
+    """Returns a sentence about the order of grades.
 
-    The weight is records / (classes * records of the class), over the classes that have records; it is 0 for classes
-    without records. The mean weight of a record is 1, so that the learning rate keeps its meaning (King and Zeng 2001;
-    scikit-learn's "balanced").
+    Raises:
+      TrainerError: there are too many.
     """
-    present = sum(1 for prior in priors if prior)
-    return [1 / (present * prior) if prior else 0.0 for prior in priors]
-
-
-def log_priors(priors: Sequence[float]) -> list[float]:
-    """Returns the natural logarithms of the priors.
-
-    A class without records gets the logarithm of the rarest class that has some. It is never a target, and minus
-    infinity times its target 0 would be NaN.
-    """
-    least = min(prior for prior in priors if prior)
-    return [float(np.log(prior or least)) for prior in priors]
+    if config.loss != ORDINAL:
+        return []
+    if len(contract.labels) > MOST_GRADES:
+        raise TrainerError(
+            f"--loss {ORDINAL} takes at most {MOST_GRADES} grades, and dataset {contract.name!r} has "
+            f"{len(contract.labels)} classes: prepare so many steps as numbers, with --target."
+        )
+    return [
+        f"the classes are grades in this order: {' < '.join(contract.labels[:NAMED])}"
+        f"{' < …' if len(contract.labels) > NAMED else ''}. `prepare --classes FILE` states another."
+    ]
 
 
 def _absent(contract: Contract) -> list[str]:

@@ -34,12 +34,13 @@ from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
-from trainer.tasks import refusal, slice_table
+from trainer.tasks import heads, refusal, slice_table
+from trainer.tasks.class_weights import positive_weights
+from trainer.tasks.heads import Head
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
 from trainer.tasks.task import Answered, Compared, Kept, Result, Task, fitted_rows
 
 SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
-MOST_WEIGHT = 100.0  # of a record with the label: one that is rarer would decide every step that it is in
 ASYMMETRIC_GAMMA, MARGIN = 4.0, 0.05  # of the paper's experiments, with an exponent of 0 for labels that are there
 WIDE, NARROW, SOFTNESS = 32, 64, 4.0  # of the scores, for the average precision of an epoch
 MOST_LINES = 8  # labels in a chart
@@ -95,6 +96,9 @@ class MultiLabel(Task):
 
     def metric(self, contract: Contract, from_logits: bool) -> BinnedAveragePrecision:
         return BinnedAveragePrecision(len(contract.labels), from_logits)
+
+    def head(self, config: TrainConfig, contract: Contract) -> Head:
+        return heads.of_labels(config, contract.priors(TRAIN_SPLIT, "stored"))
 
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         return random.integers(0, 2, (size, len(contract.labels))).astype(np.float32)
@@ -247,14 +251,6 @@ class LabelLoss(keras.losses.Loss):
             q = ops.maximum(ops.exp(log_p) - MARGIN, 0.0)
             without, log_not = without * ops.power(q, ASYMMETRIC_GAMMA), ops.log1p(-q)
         return -ops.mean(with_it * log_p + without * log_not, axis=-1)
-
-
-def positive_weights(priors: Sequence[float]) -> list[float]:
-    """Returns the weight of a record with the label for the weighted loss.
-
-    It is records without the label / records with it, MOST_WEIGHT at most, and 1 for a label that no record carries.
-    """
-    return [min(MOST_WEIGHT, (1 - prior) / prior) if prior else 1.0 for prior in priors]
 
 
 class BinnedAveragePrecision(keras.metrics.Metric):

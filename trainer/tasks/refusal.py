@@ -59,5 +59,3 @@ def check_options(config: TrainConfig, contract: Contract) -> None:
     class_sampling.refuse(contract, config.resample)
     if config.augment_classes:
         only_classes(contract, "--augment-classes", "Leave it out: the changes then apply to all images.")
-    if config.fit_head:
-        only_classes(contract, "--fit-head", "Use --unfreeze none, which trains the head alone in epochs.")

@@ -34,11 +34,11 @@ from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
-from trainer.tasks import refusal, slice_table
+from trainer.tasks import heads, refusal, slice_table
+from trainer.tasks.heads import HUBER, Head
 from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
 from trainer.tasks.task import Answered, Compared, Kept, Result, Task, fitted_rows
 
-HUBER = 1.0  # standard deviations: from this error on the loss is linear
 SMALLEST = 1e-12
 MOST_RESIDUALS = 3  # numbers whose residuals are in the table of slices
 MOST_CHARTS = 8  # numbers that have a chart
@@ -91,6 +91,9 @@ class Regression(Task):
     def metric(self, contract: Contract, from_logits: bool) -> StandardizedError:
         del from_logits
         return StandardizedError(contract)
+
+    def head(self, config: TrainConfig, contract: Contract) -> Head:
+        return heads.of_numbers(self.loss_name(config), contract)
 
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         mean, std = (np.array(values) for values in (contract.task.mean, contract.task.std))

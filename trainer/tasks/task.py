@@ -21,6 +21,7 @@ from pipelines.contract import Contract
 from trainer.config import DEFAULT_VERIFY, VALIDATION_SPLIT, TrainConfig, TrainerError
 from trainer.data.shards import integrity
 from trainer.evaluation.evaluate import EVALUATION_BATCH, Trained
+from trainer.tasks.heads import Head
 from trainer.tasks.report import Example, Report
 
 
@@ -307,6 +308,10 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
+    def head(self, config: TrainConfig, contract: Contract) -> Head:
+        """Returns the problem that --fit-head solves."""
+
+    @abc.abstractmethod
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         """Returns labels of `size` records as the loader gives them, for measurements."""
 
@@ -358,6 +363,11 @@ class Task(abc.ABC):
     @abc.abstractmethod
     def unfitted(self, contract: Contract) -> Any:
         """Returns what stands in for the result of `fit` without a validation split."""
+
+    def of_run(self, fitted: Any, config: TrainConfig) -> Any:
+        """Returns the result of `fit` with what the options of the run say of it."""
+        del config
+        return fitted
 
     @abc.abstractmethod
     def read_fitted(self, directory: str | os.PathLike[str], contract: Contract) -> Any:

@@ -123,8 +123,9 @@ def _calibrate(config: TrainConfig, contract: Contract, found: dict[str, Any]) -
     """
     task = kinds.of(contract)
     if config.validation not in found:
-        return task.unfitted(contract), ""
-    return fitted(found[config.validation], config.validation, contract, config.abstain_error)
+        return task.of_run(task.unfitted(contract), config), ""
+    made, said = fitted(found[config.validation], config.validation, contract, config.abstain_error)
+    return task.of_run(made, config), said
 
 
 def fitted(found: Any, split: str, contract: Contract, abstain_error: float) -> tuple[Any, str]:

@@ -175,7 +175,8 @@ def _judge(config: TrainConfig, contract: Contract, networks: Sequence[keras.Mod
     of_repeats = [range(first, first + count) for first in range(0, count * repeats, count)]
     keys, _ = inference.keys(data, out_of_fold.NAME)
     answers = [out_of_fold.pooled([found[n] for n in numbers], keys) for numbers in of_repeats]
-    fitted, said = finalize.fitted(answers[0], out_of_fold.NAME, contract, config.abstain_error)
+    made, said = finalize.fitted(answers[0], out_of_fold.NAME, contract, config.abstain_error)
+    fitted = task.of_run(made, config)
     if said:
         _log.info("\n%s", said)
     results = [task.assess(out_of_fold.part_name(r), own, fitted) for r, own in enumerate(answers)]

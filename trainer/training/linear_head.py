@@ -1,14 +1,15 @@
 """Fits the head of a network in one go, before its other layers are trained.
 
 The layers below the head do not change, so each train image needs to pass through them only once. The head is then a
-logistic regression of the classes on these features: a convex problem, which has one solution and needs no choice of an
-epoch or of a learning rate.
+logistic regression of the classes or labels on these features, or a linear regression of the numbers: a convex problem,
+which has one solution and needs no choice of an epoch or of a learning rate.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
@@ -17,11 +18,13 @@ import scipy  # loads its parts when they are first used: they take a quarter of
 import tensorflow as tf
 
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES
 from trainer.config import NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
-from trainer.data import class_sampling, dataset
+from trainer.data import dataset
 from trainer.models import view
 from trainer.models.backbone import Backbone
-from trainer.tasks.classes import class_weights, log_priors
+from trainer.tasks import kinds
+from trainer.tasks.heads import Head
 from trainer.training.augment import augmentation
 
 _log = logging.getLogger(__name__)
@@ -34,12 +37,13 @@ PENALTIES = tuple(10.0 ** (-n / 2) for n in range(6))
 DEFAULT = 0.1
 WORSE = 2  # weaker penalties that may be worse in a row, before the search ends
 ITERATIONS = 500
+Flips = Callable[[np.ndarray], np.ndarray]
 
 
 class Features(NamedTuple):
     """Holds the features of N images.
 
-    values: float32 (N, D). labels: int64 (N,). weights: float64 (N,), of the records.
+    values: float32 (N, D). labels: as the loader gives them, (N,) or (N, K). weights: float64 (N,), of the records.
     """
 
     values: np.ndarray
@@ -62,93 +66,63 @@ def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[s
     """Fits the head of the network to the train split, and sets it.
 
     With --flip, the features of the flipped images count as further images. With --train-size the features are those of
-    the centre, which evaluation sees: all other changes of images are drawn in the epochs only. Records and classes
-    have the weights that --resample and --loss give them. The penalty is the one with the lowest loss on the validation
-    split, in which each class counts equally.
+    the centre, which evaluation sees: all other changes of images are drawn in the epochs only. What the head becomes
+    is said by `tasks.heads`. The penalty is the one with the lowest loss on the validation split.
 
     Returns:
-      "loss" and "balanced_accuracy" on the train split, and "images_per_second" of the features.
+      "loss" and the score of an epoch on the train split, and "images_per_second" of the features.
 
     Raises:
       TrainerError: the network does not end in a Dense layer, or the features do not fit into memory.
     """
     head, began = Backbone(network).head, time.perf_counter()
-    function = _function(network, head)
-    chosen = np.array(augmentation.chosen(config, contract)) if config.flip else np.zeros(len(contract.labels), bool)
+    function, problem = _function(network, head), kinds.of(contract).head(config, contract)
+    flips = _flips(config, contract) if config.flip else None
     records = contract.split(TRAIN_SPLIT).records
-    train = _features(function, records, config.data, config.train_part, chosen)
+    train = _features(function, records, config.data, config.train_part, flips)
     seconds = time.perf_counter() - began
     judged = None
     if config.validation != NO_VALIDATION:
         records = contract.split(config.validation).records
-        judged = _features(function, records, config.data, config.validation, np.zeros(len(contract.labels), bool))
-    priors = class_sampling.priors(contract, config.resample)
-    found = solve(train, judged, class_factors(config, contract), _shift(config, priors), config.label_smoothing)
+        judged = _features(function, records, config.data, config.validation, None)
+    found = solve(train, judged, problem)
     head.set_weights([found.kernel, found.bias][: len(head.get_weights())])
     scores = train.values @ found.kernel + found.bias
     rate = len(train.labels) / max(seconds, 1e-9)
     if config.train_size or config.crop_range():
         where = "the centre of each image" if config.train_size else "each image whole"
-        _log.info("the head is fitted on %s%s, without crops", where, " and its mirror image" if chosen.any() else "")
+        _log.info("the head is fitted on %s%s, without crops", where, " and its mirror image" if flips else "")
     _log.info(
         "the head is fitted on %s features of %s images (%.0f images/s); penalty %.2g",
         f"{train.values.shape[1]:,}", f"{len(train.labels):,}", rate, found.penalty,
     )  # fmt: skip
-    return {
-        "loss": float(np.average(_losses(scores, train.labels), weights=train.weights)),
-        "balanced_accuracy": balanced_accuracy(scores, train.labels),
-        "images_per_second": rate,
-    }
+    return problem.scored(scores, train.labels, train.weights) | {"images_per_second": rate}
 
 
-def class_factors(config: TrainConfig, contract: Contract) -> np.ndarray:
-    """Returns how much a record of each class counts, float64 (C,).
-
-    It is the weight of --resample and --loss together.
-    """
-    stored = class_sampling.counts(contract)
-    drawn = class_sampling.epoch_counts(contract, config.resample)
-    factors = np.array([d / s if s else 0.0 for d, s in zip(drawn, stored, strict=True)])
-    if config.loss == "weighted":
-        factors = factors * class_weights(class_sampling.priors(contract, config.resample))
-    return factors
-
-
-def solve(
-    train: Features, judged: Features | None, factors: np.ndarray, shift: np.ndarray, smoothing: float = 0.0
-) -> Fitted:
+def solve(train: Features, judged: Features | None, problem: Head) -> Fitted:
     """Finds the head with the penalty that suits the judged features best.
 
-    It minimizes, over kernel W and bias b,
-
-        sum_i w_i (- sum_c t_ic log softmax(z_i W + b + shift)_c) / sum_i w_i + penalty / 2 * |W|^2
-
-    with z the standardized features and t the targets. The penalty is tried from strong to weak, each from the solution
-    of the one before.
+    It minimizes the problem's loss of the scores z W + b, plus penalty / 2 * |W|^2, over kernel W and bias b, with z
+    the standardized features. The penalty is tried from strong to weak, each from the solution of the one before.
 
     Args:
       judged: of the validation split; None takes the penalty DEFAULT.
-      factors: float64 (C,), how much a record of each class counts.
-      shift: float64 (C,), added to the scores while fitting only.
-      smoothing: share of each target that is spread evenly over the classes.
     """
     mean, deviation = train.values.mean(0, dtype=np.float64), train.values.std(0, dtype=np.float64)
     deviation = np.where(deviation > 0, deviation, 1.0)
     z = ((train.values - mean) / deviation).astype(np.float32)
-    classes = len(factors)
-    weights = train.weights * factors[train.labels]
-    weights = weights / weights.sum()
-    targets = np.eye(classes)[train.labels] * (1 - smoothing) + smoothing / classes
-    solution, best = np.zeros((z.shape[1] + 1) * classes), (np.inf, np.array([]), DEFAULT)
+    outputs = problem.outputs
+    weights, targets = problem.weights(train.labels, train.weights), problem.targets(train.labels)
+    solution, best = np.zeros((z.shape[1] + 1) * outputs), (np.inf, np.array([]), DEFAULT)
     worse = 0
     for penalty in PENALTIES if judged is not None else [p for p in PENALTIES if p >= DEFAULT * 0.99]:
         solution = scipy.optimize.minimize(
-            _objective, solution, (z, targets, weights, shift, penalty), "L-BFGS-B", jac=True,
+            _objective, solution, (z, targets, weights, problem, penalty), "L-BFGS-B", jac=True,
             options={"maxiter": ITERATIONS, "ftol": 1e-8, "gtol": 1e-6},
         ).x  # fmt: skip
-        kernel = solution[classes:].reshape(-1, classes) / deviation[:, None]
-        head = np.concatenate([(solution[:classes] - mean @ kernel)[None], kernel])
-        loss = -penalty if judged is None else _balanced_loss(judged.values @ head[1:] + head[0], judged.labels)
+        kernel = solution[outputs:].reshape(-1, outputs) / deviation[:, None]
+        head = np.concatenate([(solution[:outputs] - mean @ kernel)[None], kernel])
+        loss = -penalty if judged is None else problem.judged(judged.values @ head[1:] + head[0], judged.labels)
         if loss < best[0] or judged is None:
             best, worse = (loss, head, penalty), 0
         else:
@@ -159,37 +133,23 @@ def solve(
     return Fitted(head[1:].astype(np.float32), head[0].astype(np.float32), penalty)
 
 
-def balanced_accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Returns the mean recall of the classes that have records."""
-    right = scores.argmax(1) == labels
-    return float(np.mean([right[labels == label].mean() for label in np.unique(labels)]))
-
-
 def _objective(
-    solution: np.ndarray, z: np.ndarray, targets: np.ndarray, weights: np.ndarray, shift: np.ndarray, penalty: float
+    solution: np.ndarray, z: np.ndarray, targets: np.ndarray, weights: np.ndarray, problem: Head, penalty: float
 ) -> tuple[float, np.ndarray]:
-    classes = targets.shape[1]
-    bias, kernel = solution[:classes], solution[classes:].reshape(-1, classes)
-    log_p = scipy.special.log_softmax(z @ kernel.astype(np.float32) + bias + shift, axis=1)
-    loss = -np.sum(weights * np.sum(targets * log_p, axis=1)) + 0.5 * penalty * np.sum(kernel**2)
-    error = weights[:, None] * (np.exp(log_p) - targets)
+    outputs = problem.outputs
+    bias, kernel = solution[:outputs], solution[outputs:].reshape(-1, outputs)
+    loss, error = problem.objective(z @ kernel.astype(np.float32) + bias, targets, weights)
     slope = z.T @ error.astype(np.float32) + penalty * kernel
-    return float(loss), np.concatenate([error.sum(0), slope.ravel()]).astype(np.float64)
+    loss += 0.5 * penalty * float(np.sum(kernel**2))
+    return loss, np.concatenate([error.sum(0), slope.ravel()]).astype(np.float64)
 
 
-def _losses(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    log_p = np.asarray(scipy.special.log_softmax(scores.astype(np.float64), axis=1))
-    return np.asarray(-log_p[np.arange(len(labels)), labels])
-
-
-def _balanced_loss(scores: np.ndarray, labels: np.ndarray) -> float:
-    found = _losses(scores, labels)
-    return float(np.mean([found[labels == label].mean() for label in np.unique(labels)]))
-
-
-def _shift(config: TrainConfig, priors: list[float]) -> np.ndarray:
-    adjusted = config.loss == "logit-adjusted"
-    return np.array(log_priors(priors)) if adjusted else np.zeros(len(priors))
+def _flips(config: TrainConfig, contract: Contract) -> Flips:
+    """Returns the function that says which images count mirrored, too."""
+    if contract.task.kind == CLASSES:
+        chosen = np.array(augmentation.chosen(config, contract)) & config.flip
+        return lambda labels: chosen[labels]
+    return lambda labels: np.full(len(labels), config.flip)
 
 
 def _function(network: keras.Model, head: keras.layers.Layer) -> tf.types.experimental.PolymorphicFunction:
@@ -211,30 +171,31 @@ def _function(network: keras.Model, head: keras.layers.Layer) -> tf.types.experi
 
 
 def _features(
-    function: tf.types.experimental.PolymorphicFunction, records: int, data: str, split: str, flipped: np.ndarray
+    function: tf.types.experimental.PolymorphicFunction, records: int, data: str, split: str, flips: Flips | None
 ) -> Features:
     """Computes the features of a split.
 
     Args:
       records: number of records of the split.
-      flipped: bool (C,), the classes whose flipped images count, too.
+      flips: labels of N images -> bool (N,), whether their mirror images count, too; None if none do.
     """
     values: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     weights: list[np.ndarray] = []
-    views = 2 if flipped.any() else 1
+    views = 1 if flips is None else 2
     for images, of_images, *given in dataset.load(data, split, BATCH):
         label = of_images.numpy()
         weight = given[0].numpy().astype(np.float64) if given else np.ones(len(label))
+        flipped = np.zeros(len(label), bool) if flips is None else flips(label)
         for mirrored in range(views):
-            use = flipped[label] if mirrored else np.ones(len(label), bool)
+            use = flipped if mirrored else np.ones(len(label), bool)
             found = function(images[:, :, ::-1] if mirrored else images).numpy()
             if found.ndim != 2:
                 raise TrainerError(f"--fit-head needs a head on vectors. Received: features {found.shape[1:]}.")
             values.append(found[use])
             labels.append(label[use])
             # An image with two views counts as much as an image with one.
-            weights.append(np.where(flipped[label], weight / views, weight)[use])
+            weights.append(np.where(flipped, weight / views, weight)[use])
         if len(values) == views:
             _check_memory(4 * values[0].shape[1] * records * views)
     return Features(np.concatenate(values), np.concatenate(labels), np.concatenate(weights))

@@ -147,6 +147,11 @@ def test_the_flags_of_prepare():
         ({"variants": "half", "model": "resnet20"}, "half should go with --model cnn. Received: 'resnet20'"),
         ({"prepare_flags": "--size 3x3"}, "--prepare-flags should leave --size to the ablation"),
         ({"prepare_flags": "--balance=none"}, "should leave --balance=none to"),
+        ({"prepare_flags": "--labels multi"}, "for one class an image, and --prepare-flags has --labels multi"),
+        (
+            {"prepare_flags": "--workers 2 --target=age"},
+            "has --target. Prepare the dataset yourself, train",
+        ),
         ({"prepare_flags": "'"}, "--prepare-flags cannot be read"),
         ({"output": "gs://b/o"}, "--output should be a local directory"),
         ({"learning_rate": 0.0}, "--learning-rate should be above 0"),

@@ -3,12 +3,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.datasets import write_dataset
-from trainer.config import CLASS_LOSSES, TrainConfig
+from tests.support import trainings
+from tests.support.datasets import make_contract, write_dataset
+from trainer.config import CLASS_LOSSES, TrainConfig, TrainerError
 from trainer.data import dataset
+from trainer.evaluation import evaluate
 from trainer.models import build
-from trainer.tasks import classes as losses
-from trainer.tasks.classes import ClassLoss
+from trainer.tasks import class_weights
+from trainer.tasks.classes import Classes, ClassLoss
+from trainer.training import train
 from trainer.training.step import training_model
 
 SCORES = np.array([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0], [-3.0, 4.0, 0.0]], np.float32)
@@ -27,8 +30,8 @@ def softmax(scores):
 
 
 def test_class_weights_by_hand():
-    assert losses.class_weights([9 / 12, 3 / 12]) == [12 / (2 * 9), 12 / (2 * 3)]
-    assert losses.class_weights([9 / 12, 3 / 12, 0.0]) == [12 / (2 * 9), 12 / (2 * 3), 0.0]
+    assert class_weights.class_weights([9 / 12, 3 / 12]) == [12 / (2 * 9), 12 / (2 * 3)]
+    assert class_weights.class_weights([9 / 12, 3 / 12, 0.0]) == [12 / (2 * 9), 12 / (2 * 3), 0.0]
 
 
 def test_each_loss_by_hand():
@@ -108,3 +111,54 @@ def test_the_step_weighs_records_and_classes(tmp_path):
     p = softmax(network(images, training=False))[np.arange(12), labels]
     factors = np.where(labels == 0, 12 / 18, 2.0)
     assert float(model.test_step(batch)["loss"]) == pytest.approx(-(factors * own * np.log(p)).mean(), rel=1e-5)
+
+
+def test_the_ordinal_loss_asks_of_each_cut_by_hand():
+    p = np.array([[0.5, 0.3, 0.2], [0.1, 0.2, 0.7]], np.float32)
+    targets = np.float32([[1, 0, 0], [0, 1, 0]])
+    # Record 0 is below both cuts; record 1 is above the first one and below the second one.
+    expected = [-np.log(0.5) - np.log(0.8), -np.log(0.9) - np.log(0.3)]
+    assert value("ordinal", targets, np.log(p)) == pytest.approx(np.mean(expected), rel=1e-5)
+    weighted = value("ordinal", targets * np.float32([[3], [1]]), np.log(p))
+    assert weighted == pytest.approx((3 * expected[0] + expected[1]) / 2, rel=1e-5)
+
+
+def test_the_ordinal_loss_of_two_classes_is_cross_entropy_and_a_far_answer_costs_more():
+    two = np.array([[2.0, -1.0], [0.5, 1.0]], np.float32)
+    labels = np.eye(2, dtype=np.float32)
+    assert value("ordinal", labels, two) == pytest.approx(value("ce", labels, two), rel=1e-5)
+    near, far = (np.log(np.float32([row])) for row in ([0.1, 0.8, 0.1], [0.1, 0.1, 0.8]))
+    first = np.float32([[1, 0, 0]])
+    assert value("ordinal", first, near) < value("ordinal", first, far)
+    assert value("ce", first, near) == pytest.approx(value("ce", first, far), rel=1e-5)
+
+
+def test_the_slope_of_the_ordinal_loss_is_finite_for_sure_answers():
+    scores = tf.Variable([[100.0, -100.0, 0.0], [0.0, 200.0, -200.0]])
+    with tf.GradientTape() as tape:
+        loss = ClassLoss("ordinal", PRIORS, from_logits=True)(np.float32([[0, 1, 0], [0, 0, 1]]), scores)
+    assert np.isfinite(loss.numpy())
+    assert np.isfinite(tape.gradient(loss, scores).numpy()).all()
+
+
+def test_grades_are_named_in_their_order_and_too_many_are_refused(tmp_path):
+    contract = write_dataset(tmp_path, splits={"train": (2, 2)})
+    config = TrainConfig(str(tmp_path), "o", loss="ordinal", validation="none")
+    assert Classes().check(config, contract)[0].startswith("the classes are grades in this order: ok < broken.")
+    many = make_contract(labels=tuple(map(str, range(101))))
+    with pytest.raises(TrainerError, match=r"at most 100 grades.*prepare so many steps as numbers, with --target"):
+        Classes().check(config, many)
+
+
+@pytest.mark.slow
+def test_a_run_of_grades_shows_their_scores_and_evaluation_finds_them(tmp_path):
+    write_dataset(tmp_path / "data", encoding="uint8")
+    with trainings.without_reports():
+        made = train.train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "o"), loss="ordinal", epochs=3))
+    assert set(made["splits"]["test"]["grades"]) == {
+        "quadratic_kappa", "quadratic_kappa_interval", "mean_absolute_error", "mean_absolute_error_interval",
+        "constant_answer",
+    }  # fmt: skip
+    again = evaluate.evaluate(tmp_path / "o", tmp_path / "data", "test")
+    assert again.to_dict()["grades"] == made["splits"]["test"]["grades"]
+    assert (tmp_path / "o/saved_model/saved_model.pb").is_file()

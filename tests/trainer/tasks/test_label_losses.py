@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from trainer.config import LABEL_LOSSES
 from trainer.evaluation.scores import label_scores
-from trainer.tasks.multi_label import BinnedAveragePrecision, LabelLoss, positive_weights
+from trainer.tasks.class_weights import positive_weights
+from trainer.tasks.multi_label import BinnedAveragePrecision, LabelLoss
 
 SCORES = np.array([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]], np.float32)
 TRUTH = np.array([[1.0, 0, 0], [0, 1, 1]], np.float32)

@@ -60,7 +60,7 @@ class Calibration:
     threshold: of two classes. abstention: if the model may abstain.
 
     split, records: the name of that split and its number of records. Without a fit the temperature is 1, which changes
-    nothing, and split is "".
+    nothing, and split is "". ordered: whether the classes are grades, in the order of their ids.
     """
 
     temperature: float = 1.0
@@ -68,12 +68,15 @@ class Calibration:
     split: str = ""
     records: int = 0
     abstention: Abstention | None = None
+    ordered: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the content of calibration.json."""
         content = dataclasses.asdict(self)
         if self.abstention is None:
             del content["abstention"]
+        if not self.ordered:
+            del content["ordered"]
         return content
 
     def to_json(self) -> str:
@@ -101,6 +104,7 @@ def read(directory: str | os.PathLike[str]) -> Calibration:
             str(data["split"]),
             int(data["records"]),
             Abstention(**data["abstention"]) if "abstention" in data else None,
+            bool(data.get("ordered", False)),
         )
     except FileNotFoundError:
         return UNCALIBRATED
