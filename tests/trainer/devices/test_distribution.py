@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from tests.support import warm
+from tests.support import folds, tasks, warm
 from tests.support.datasets import write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
@@ -102,8 +102,8 @@ def start_workers(data, out, name, of_second=(), **changes):
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     both = options(data, out, strategy="multiworker", checkpoint_steps=4, **CONTROL, **changes)
     runs = {**both, "seconds": 1e-4}, {**both, "seconds": 1.0, **dict(of_second)}
-    tasks = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
-    return {f"{name}-{i}": start(1, [runs[i]], TF_CONFIG=tasks[i]) for i in range(2)}
+    roles = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+    return {f"{name}-{i}": start(1, [runs[i]], TF_CONFIG=roles[i]) for i in range(2)}
 
 
 def ended(processes):
@@ -126,6 +126,47 @@ def free_ports(count):
     for one in sockets:
         one.close()
     return ports
+
+
+# Of each, the options in which records of unequal weight, a mixed loss and a fold of train matter.
+TASKS = {
+    "multi-label": {"loss": "weighted", "clip_norm": 0.05},
+    "regression": {"loss": "huber", "ema": 0.9},
+    "fold-of-labels": {"loss": "asymmetric", "fold": 1, "validation": "validation"},
+}
+
+
+@pytest.fixture(scope="module")
+def finished_tasks(tmp_path_factory):
+    """The folder of runs of labels, of numbers and of a fold: one device, two devices, side by side.
+
+    48 records in batches of 7: the last one of an epoch has 6, and those of the fold 32 records, of which 4 are left.
+    """
+    root = tmp_path_factory.mktemp("tasks")
+    for name in TASKS:
+        kind = "multi-label" if name.startswith("fold") else name
+        tasks.write(root / "data" / name, kind, weighted=True)
+    folds.divide(root / "data/fold-of-labels", 3)
+
+    def run(name, of, **changes):
+        return options(root / "data" / name, root / f"{of}-{name}", batch_size=7, **TASKS[name], **changes)
+
+    processes = {"one": start(1, [run(name, "one") for name in TASKS])}
+    # A process has one strategy for one training.
+    processes |= {name: start(2, [run(name, "two", strategy="mirrored")]) for name in TASKS}
+    said, codes = ended(processes)
+    assert set(codes.values()) == {0}, said
+    return root, said
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_labels_numbers_and_folds_come_to_the_curve_of_one_device(finished_tasks, name):
+    root, said = finished_tasks
+    assert_same_curve(root / f"two-{name}", root / f"one-{name}")
+    assert "on 2 replicas of 1 workers" in said[name]
+    ours, theirs = (json.loads((root / f"{of}-{name}" / "metrics.json").read_text()) for of in ("two", "one"))
+    score = "mean_absolute_error" if name == "regression" else "mean_average_precision"
+    assert ours["splits"]["test"][score] == pytest.approx(theirs["splits"]["test"][score], rel=1e-3)
 
 
 @pytest.mark.parametrize("name", ["two", "two-bn"])
