@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.pvalue import AsDict, AsSingleton
@@ -94,26 +93,25 @@ def write(
     cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
     if config.division:
         found = _fold_cuts(in_units, config, config.division, AsDict(cuts), edges)
-        cuts = (cuts, found) | "WithFoldCuts" >> beam.Flatten()
+        cuts = (_for_flatten(cuts, "SplitCuts"), found) | "WithFoldCuts" >> beam.Flatten()
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
         units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar, kind, edges
     ).with_outputs("duplicates", "similar", "straddling", "rejected", main="refs")  # packed Refs with their split
-    parts, rejected = [assigned.refs], [listed.rejected, read.rejected, assigned.rejected]
-    equal = [assigned.duplicates]
+    refs, rejected = assigned.refs, [listed.rejected, read.rejected, assigned.rejected]
+    equal = assigned.duplicates
     if unlabelled is not None:
-        parts.append(unlabelled.unlabelled)
-        equal.append(unlabelled.duplicates)
+        refs = (_for_flatten(refs, "LabelledRefs"), unlabelled.unlabelled) | "WithUnlabelled" >> beam.Flatten()
+        equal = (equal, unlabelled.duplicates) | "AllEqual" >> beam.Flatten()
         rejected.append(unlabelled.rejected)
         _write_lines(work, "twins", without_label.find_twins(assigned.refs, unlabelled.twins))
         if config.group_similar:
             alike = without_label.find_alike(assigned.refs, unlabelled.unlabelled, config.group_similar)
             _write_lines(work, "alike", alike)
     if config.duplicates == "fail":
-        counted = _together(equal, "EqualToCount")
-        (counted | "CountEqual" >> beam.CombineGlobally(duplicates.First()) | "Refuse" >> beam.Map(duplicates.refuse))
+        (equal | "CountEqual" >> beam.CombineGlobally(duplicates.First()) | "Refuse" >> beam.Map(duplicates.refuse))
     counts = _label_counts(assigned.refs, kind)
     ranks = (
-        _together(parts, "RefsToRank")
+        refs
         | "ImageRanks" >> beam.FlatMap(stages.image_ranks, seed, kind, counts)  # ((split, stratum), RankHistogram)
         | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
     )
@@ -130,9 +128,9 @@ def write(
         | "GatherShares" >> beam.combiners.ToDict()
         | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, first, work, kind, counts)
     )
-    items = _together(parts, "RefsToWrite") | "AssignShard" >> beam.FlatMap(
-        stages.assign_shard, seed, the_plan
-    ).with_outputs("unused", main="items")  # ((split, shard), packed Items)
+    items = refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
+        "unused", main="items"
+    )  # ((split, shard), packed Items)
     every_shard = (
         pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
     )
@@ -148,19 +146,20 @@ def write(
     if config.encoding not in FLOATS:
         staged | "FinishShard" >> beam.ParDo(stages.FinishShard(start_workers, None, config.encoding, work))
     _write_lines(work, "rejects", rejected | "AllRejected" >> beam.Flatten())
-    _write_lines(work, "duplicates", _together(equal, "AllEqual"))
+    _write_lines(work, "duplicates", equal)
     _write_lines(work, "similar", assigned.similar)
     _write_lines(work, "unused", items.unused)
     _write_lines(work, "straddling", assigned.straddling)
 
 
-def _together(parts: Sequence[beam.PCollection], name: str) -> beam.PCollection:
-    """Returns several collections as one, for one stage that reads it.
+def _for_flatten(elements: beam.PCollection, name: str) -> beam.PCollection:
+    """Returns elements that other stages read, too, so that a Flatten can read them.
 
-    Each such stage gets a Flatten of its own: the job servers of Flink and Spark refuse a pipeline in which several
-    stages read the result of one ("should have exactly one producing PTransformNode").
+    The job servers of Flink and Spark merge a Flatten into the stages before it, but not behind elements that a stage
+    with side inputs reads as well, or that are a side input. With both kinds before one Flatten they refuse the
+    pipeline ("should have exactly one producing PTransformNode"). A stage that does nothing makes them alike.
     """
-    return parts[0] if len(parts) == 1 else tuple(parts) | name >> beam.Flatten()
+    return elements | name >> beam.Map(lambda element: element)
 
 
 def measure(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, work: Work) -> None:
