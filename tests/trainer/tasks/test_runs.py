@@ -177,7 +177,6 @@ def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch, kind):
     ("kind", "options", "message"),
     [
         ("multi-label", {"resample": "uniform"}, "--resample uniform draws records by their class"),
-        ("multi-label", {"fit_head": True}, "--fit-head is for one class an image.*Use --unfreeze none"),
         ("multi-label", {"augment_classes": "top"}, "--augment-classes is for one class an image"),
         ("multi-label", {"loss": "logit-adjusted"}, "--loss logit-adjusted does not fit the task.*multi-label"),
         ("regression", {"loss": "ce"}, "choose auto, which is mse, or one of mae, huber"),
