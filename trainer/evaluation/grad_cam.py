@@ -90,7 +90,8 @@ def looks(network: keras.Model, found: Assessment, data: str | os.PathLike[str],
         for_labels = maps(network, layer, stored, found.predictions.labels[positions])[1]
     except NoMapError as e:
         return Looks(reason=str(e))
-    except (ValueError, TypeError, AttributeError, RuntimeError, tf.errors.OpError) as e:  # a network of the user's own
+    # Of a network of the user's own; LookupError: an operation has no gradient.
+    except (ValueError, TypeError, AttributeError, LookupError, RuntimeError, tf.errors.OpError) as e:
         return Looks(reason=f"The gradient of the network could not be computed ({first_line(e)}).")
     pictures = _seen(network, contract, stored)
     made = []

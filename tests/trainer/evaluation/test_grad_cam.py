@@ -89,6 +89,22 @@ def test_what_has_no_map_is_a_sentence(tmp_path):
         assert f"Nothing is drawn. {reason}" in page.render("run", {}, [found], {}, None, {"test": looked})
 
 
+class Hue(layers.Layer):
+    """An operation for which TensorFlow has no gradient."""
+
+    def call(self, images):
+        return tf.reshape(tf.image.adjust_hue(images, 0.1), (-1, 192))
+
+
+def test_an_operation_without_a_gradient_does_not_end_a_training(tmp_path):
+    write_dataset(tmp_path, splits={"test": (3, 2)})
+    hue = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(3, 1), Hue(), layers.Dense(2)])
+    found = Assessment("test", inference.predict(hue, tmp_path, "test", 4), UNCALIBRATED)
+    assert grad_cam.looks(hue, found, tmp_path, 4).reason == (
+        "The gradient of the network could not be computed (gradient registry has no entry for: AdjustHue)."
+    )
+
+
 def test_mistakes_have_two_maps_and_right_answers_one(tmp_path):
     write_dataset(tmp_path, splits={"test": (5, 4)})
     network = bright_and_dark()
