@@ -164,6 +164,7 @@ def _write_pixels(write: Callable[[PixelServing, dict[str, Any], Path], None]) -
 
 
 def _write_int8(network: keras.Model, data: str, contract: Contract, fitted: Fitted, path: Path) -> None:
+    quantized.measured_split(data, contract)  # reports that there is none before anything is written
     pixels = quantized.calibrating_pixels(data, contract)
     of_export = about(contract, fitted) | {"quantization": {"bits": 8, "calibrated_on": len(pixels)}}
     tflite_onnx.write_int8(PixelServing(network, contract, fitted), of_export, path, pixels)

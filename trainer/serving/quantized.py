@@ -83,6 +83,19 @@ def calibrating_pixels(data: str, contract: Contract) -> np.ndarray:
     return np.concatenate(found)[:RECORDS]
 
 
+def measured_split(data: str, contract: Contract) -> str:
+    """Returns the split that an 8-bit file is measured on.
+
+    Raises:
+      TrainerError: the dataset has none.
+    """
+    split = next((name for name in export_check.SPLITS if _records(contract, name)), None)
+    if split is None:
+        wanted = " or ".join(export_check.SPLITS)
+        raise TrainerError(f"An 8-bit file is measured on records of {wanted}. {data!r} has none: give one that has.")
+    return split
+
+
 def loss(path: Path, network: keras.Model, data: str, fitted: Fitted) -> Loss:
     """Compares an 8-bit file with the network on test, or else on validation.
 
@@ -90,11 +103,7 @@ def loss(path: Path, network: keras.Model, data: str, fitted: Fitted) -> Loss:
       TrainerError: the dataset has neither.
     """
     contract = contracts.load(data)
-    task = kinds.of(contract)
-    split = next((name for name in export_check.SPLITS if _records(contract, name)), None)
-    if split is None:
-        wanted = " or ".join(export_check.SPLITS)
-        raise TrainerError(f"An 8-bit file is measured on records of {wanted}. {data!r} has none: give one that has.")
+    task, split = kinds.of(contract), measured_split(data, contract)
     answers = task.answers(network, contract, fitted)
     labels, given, expected = [], [], []
     for images, batch_labels in _some(data, split):

@@ -312,6 +312,10 @@ def test_an_8_bit_file_that_answers_otherwise_is_refused(made, tmp_path, monkeyp
     data, contract, network, _ = made
     with pytest.raises(TrainerError, match="tflite-int8 is calibrated on records of train"):
         export.write(network, str(data), contract, str(tmp_path / "x.tflite"), kind="tflite-int8")
+    only_train = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (3, 2)})
+    with pytest.raises(TrainerError, match="An 8-bit file is measured on records of test or validation"):
+        export.write(network, str(tmp_path / "d"), only_train, str(tmp_path / "x.tflite"), kind="tflite-int8")
+    shutil.rmtree(tmp_path / "d")
     monkeypatch.setattr(quantized, "calibrating_pixels", lambda *_: np.zeros((4, 8, 8, 3), np.uint8))  # only black
     with pytest.raises(TrainerError, match="too coarse for this network: export it with --format tflite"):
         export.write(convolved(), str(data), contract, str(tmp_path / "x.tflite"), kind="tflite-int8")
