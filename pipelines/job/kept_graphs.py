@@ -201,7 +201,7 @@ def filled(kept: Kept, found: Totals, analysis: Analysis) -> dict[str, bytes]:
         if before not in name:
             raise _UnfitError("A table is not named after the folder of the graph.")
         node.attr["shared_name"].s = name.replace(before, after)
-    if kept.files[GRAPH].count(os.fsencode(kept.folder)) != len(tables):
+    if sum(kept.files[GRAPH].count(form) for form in _forms_of(kept.folder)) != len(tables):
         raise _UnfitError("The graph names its folder in other places, too.")
     files[GRAPH] = graph.SerializeToString(deterministic=True)
     graph_check.check(files[GRAPH], GRAPH)
@@ -246,8 +246,14 @@ def _places(graph: Any, held: Totals, columns: list[str]) -> list[tuple[Any, str
     found = []
     for column in columns:
         signs = (1, -1) if column in analysis_rows.REDUCE else (1,)
-        tensors = [(sign, _tensor(column, held.columns[column], sign)) for sign in signs]
-        of_column = [(n, column, sign) for sign, tensor in tensors for n in nodes if n.attr["value"].tensor == tensor]
+        # As bytes, in which 0.0 and -0.0 differ.
+        tensors = [(sign, _tensor(column, held.columns[column], sign).SerializeToString()) for sign in signs]
+        of_column = [
+            (node, column, sign)
+            for sign, tensor in tensors
+            for node in nodes
+            if node.attr["value"].tensor.SerializeToString() == tensor
+        ]
         if not 1 <= len(of_column) <= len(signs):
             raise _UnfitError(f"{len(of_column)} constants hold the total of {column}.")
         found += of_column
@@ -267,6 +273,15 @@ def _table_of(folder: str) -> bytes:
     """Returns the part of a table's name that is made of its file's path."""
     path = os.path.join(folder, TEMPORARY, "tftransform_tmp", "labels")
     return str(tf.constant(path)).encode()
+
+
+def _forms_of(folder: str) -> set[bytes]:
+    """Returns the path of a folder in the forms that a graph has it in.
+
+    The name of a table has escapes for what is not ASCII.
+    """
+    path = os.fsencode(folder)
+    return {path, repr(path)[2:-1].encode()}
 
 
 def _vocabulary(labels: tuple[str, ...]) -> bytes:

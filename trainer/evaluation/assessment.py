@@ -185,7 +185,7 @@ class Assessment:
         chosen = self.fitted.abstention
         if chosen is None:
             return None
-        given = self.probabilities.max(axis=1, initial=0.0) >= chosen.probability
+        given = abstention.answered(self.probabilities.max(axis=1, initial=0.0), chosen.probability)
         wrong = given & (self.predictions.answers() != self.predictions.labels)
         return Answered(chosen.probability, int(given.sum()), int(wrong.sum()), self.records)
 

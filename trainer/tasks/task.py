@@ -352,9 +352,14 @@ class Task(abc.ABC):
         self.check_abstention()
         contract = contracts.load(data)
         if VALIDATION_SPLIT not in contract.splits or not contract.split(VALIDATION_SPLIT).records:
+            way = (
+                "train --folds all --abstain-error chooses it on the records that each network has not seen."
+                if contract.folds
+                else "prepare --validation-from train=0.1 cuts it out of train."
+            )
             raise TrainerError(
                 f"--abstain-error chooses the threshold on the split {VALIDATION_SPLIT!r}. {os.fspath(data)!r} has no "
-                "records of it: prepare --validation-from train=0.1 cuts it out of train."
+                f"records of it: {way}"
             )
         integrity.check(contract, os.fspath(data), [VALIDATION_SPLIT], DEFAULT_VERIFY)
         found = self.predict(network, data, VALIDATION_SPLIT, EVALUATION_BATCH)

@@ -175,6 +175,13 @@ def _finished(config: TrainConfig, contract: Contract, run: run_dir.Run, about: 
     run_dir.drop_checkpoints(run)  # the run may have been killed just before it deleted them
     kept = result["epochs"]["kept"]
     _log.info("the run in %r is finished: epoch %d of %d was kept", config.output, kept, config.epochs)
+    if config.abstain_error != earlier.abstain_error:
+        _log.warning(
+            "A finished run keeps its threshold of abstaining: --abstain-error %g changes nothing. `export "
+            "--abstain-error %g` writes a model with another.",
+            config.abstain_error,
+            config.abstain_error,
+        )
     return result
 
 

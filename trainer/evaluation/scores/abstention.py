@@ -40,7 +40,7 @@ class Abstention:
 class Curve(NamedTuple):
     """Holds what every threshold gives, from the fewest answers to all.
 
-    probability: float (P,), the threshold. answered, wrong: int (P,), records that are answered and wrong ones among
+    probability: float32 (P,), the threshold. answered, wrong: int (P,), records that are answered and wrong ones among
     them.
     """
 
@@ -53,15 +53,31 @@ def curve(largest: np.ndarray, right: np.ndarray) -> Curve:
     """Computes how many records each threshold answers, and how many wrongly.
 
     A threshold lies in the middle between two neighbouring probabilities; the last one is 0 and answers everything.
+    All of them are numbers of float32, because served models compare these: probabilities that are equal there are
+    equal here.
 
     Args:
       largest: float (N,), the largest probability of each record. right: bool (N,), whether the answer is right.
     """
+    largest = largest.astype(np.float32)
     order = np.argsort(-largest, kind="stable")
     ordered = largest[order]
     last = np.append(np.flatnonzero(np.diff(ordered)), len(order) - 1) if len(order) else np.zeros(0, np.int64)
     following = np.append(ordered[last[:-1] + 1], -ordered[last[-1:]])
-    return Curve((ordered[last] + following) / 2, last + 1, np.cumsum(~right[order])[last])
+    middle = np.maximum((ordered[last] + following) / 2, np.nextafter(following, np.float32(2)))
+    middle[-1:] = 0
+    return Curve(middle, last + 1, np.cumsum(~right[order])[last])
+
+
+def answered(largest: np.ndarray, probability: float) -> np.ndarray:
+    """Returns which records a threshold of `curve` answers, bool (N,).
+
+    A served model decides the same.
+
+    Args:
+      largest: float (N,), the largest probability of each record.
+    """
+    return np.asarray(largest.astype(np.float32) >= np.float32(probability))
 
 
 def choose(largest: np.ndarray, right: np.ndarray, wanted: float) -> Abstention | None:

@@ -16,6 +16,17 @@ def test_the_curve_has_a_choice_for_each_different_probability():
     assert [len(part) for part in abstention.curve(np.zeros(0), np.zeros(0, bool))] == [0, 0, 0]
 
 
+def test_probabilities_that_a_served_model_cannot_tell_apart_are_answered_together():
+    near = 1 - np.array([1e-9, 2e-9, 3e-9, 1e-7, 2e-7])
+    found = abstention.curve(near, np.array([True, True, False, True, True]))
+    served = near.astype(np.float32)
+    assert found.answered.tolist() == [int((served >= t).sum()) for t in found.probability]
+    assert found.answered[0] == 3
+    assert found.wrong[0] == 1
+    for threshold, count in zip(found.probability, found.answered, strict=True):
+        assert abstention.answered(near, float(threshold)).sum() == count
+
+
 def test_it_answers_most_with_an_interval_that_ends_below_the_wanted_error():
     largest = np.linspace(0.99, 0.5, 200)
     right = np.arange(200) < 150
