@@ -11,7 +11,8 @@ import pytest
 from tests.support.datasets import write_dataset
 from tests.support.trainings import without_reports
 from trainer.config import TrainConfig, TrainerError
-from trainer.training import tracker
+from trainer.serving.export_check import ExportError
+from trainer.training import finalize, tracker
 from trainer.training.train import train
 
 
@@ -91,6 +92,22 @@ def test_a_training_tells_mlflow_options_epochs_scores_and_files(mlflow, tmp_pat
     assert files == ["config.yaml", "metrics.json", "model_card.md"]
     assert mlflow.calls[-1] == ("end_run", "FINISHED")
     assert json.loads((tmp_path / "run" / "tracker.json").read_text()) == {"tracker": "mlflow", "id": "id-1"}
+
+
+def test_a_run_whose_export_fails_tells_its_scores_and_has_failed(mlflow, tmp_path, monkeypatch):
+    def without_export(*_):
+        raise ExportError("an operation is unknown.")
+
+    write_dataset(tmp_path / "data", encoding="uint8")
+    config = TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=1, batch_size=8, log="mlflow")
+    with without_reports(export=False):
+        monkeypatch.setattr(finalize.export, "write", without_export)
+        with pytest.raises(ExportError, match=r"The run is complete and evaluated, but has no export\."):
+            train(config)
+    assert [call[0] for call in mlflow.calls[3:]] == ["log_metrics", *["log_artifact"] * 3, "end_run"]
+    splits = json.loads((tmp_path / "run" / "metrics.json").read_text())["splits"]
+    assert mlflow.calls[3][1]["test/accuracy"] == splits["test"]["accuracy"]
+    assert mlflow.calls[-1] == ("end_run", "FAILED")
 
 
 def test_a_resumed_run_continues_at_the_tracker(mlflow, tmp_path):
