@@ -41,9 +41,10 @@ from trainer.config import (
     VALIDATION_SPLIT,
     TrainConfig,
     TrainerError,
+    derived_columns,
     held_out_name,
 )
-from trainer.evaluation import evaluate, inference, mistakes, out_of_fold
+from trainer.evaluation import evaluate, inference, mistakes, out_of_fold, read_metadata
 from trainer.evaluation.out_of_fold import Fold, Folds
 from trainer.models import build, ensemble
 from trainer.reporting import evaluation_files, fold_table, score_table
@@ -179,13 +180,20 @@ def _judge(config: TrainConfig, contract: Contract, networks: Sequence[keras.Mod
     fitted = task.of_run(made, config)
     if said:
         _log.info("\n%s", said)
-    results = [task.assess(out_of_fold.part_name(r), own, fitted) for r, own in enumerate(answers)]
+    results = [
+        _with_columns(config, task.assess(out_of_fold.part_name(r), own, fitted)) for r, own in enumerate(answers)
+    ]
     each = tuple(
         _fold(config, contract, n, task.assess(held_out_name(n), own, fitted)) for n, own in enumerate(found)
     )  # fmt: skip
     chosen = "" if config.validation == NO_VALIDATION else task.kept.words
     of_keys = [{key: n for n in numbers for key in found[n].keys} for numbers in of_repeats]
     return Judged(results, Folds(count, repeats, contract.files[FOLDS], chosen, "", each), fitted, of_keys)
+
+
+def _with_columns(config: TrainConfig, result: Any) -> Any:
+    """Returns a result with the columns of its records, so that it has slices."""
+    return read_metadata.beside(result, config.data, config.slice_size, derived_columns(config.slice_by))
 
 
 def _of_fold(config: TrainConfig, number: int) -> TrainConfig:
@@ -246,7 +254,9 @@ def _write(config: TrainConfig, contract: Contract, whole: Run, network: keras.M
     with run_dir.writing(whole.calibration):
         atomic.write_text(whole.calibration, fitted.to_json())
     others = [
-        task.assess(split, task.predict(network, config.data, split, evaluate.EVALUATION_BATCH), fitted)
+        _with_columns(
+            config, task.assess(split, task.predict(network, config.data, split, evaluate.EVALUATION_BATCH), fitted)
+        )
         for split in finalize.evaluated(contract)
     ]
     results = [*judged.results, *others]

@@ -11,10 +11,11 @@ import pytest
 
 from pipelines import contract as contracts
 from pipelines.contract import MetadataColumn, Shard, Split, metadata, tf_example, tfrecord
-from tests.support import datasets
+from tests.support import datasets, folds
 from trainer.config import TrainerError
 from trainer.data import dataset
 from trainer.data.shards import mmap_tfrecord
+from trainer.evaluation import inference, read_metadata
 
 COLUMNS = (MetadataColumn("age", "int64"), MetadataColumn("dose", "float32"), MetadataColumn("site", "string"))
 ROWS = [(3, 0.5, "A"), (None, None, None), (-70, 1e-3, "Zürich"), (2**40, 3.0, "a longer name"), (0, -1.0, "A")]
@@ -123,3 +124,15 @@ def test_without_columns_it_is_refused(tmp_path):
     datasets.write_dataset(tmp_path)
     with pytest.raises(TrainerError, match=r"no column of a table travels along with dataset 'tiny'\. Prepare"):
         dataset.load(tmp_path, "train", 2, with_metadata=True)
+
+
+def test_all_folds_together_have_the_columns_of_their_originals(tmp_path):
+    directory = write(tmp_path / "d")
+    folds.divide(directory, 2, 2, copies=True)  # records 0 and 4 are copies
+    for name in ("out-of-fold", "out-of-fold-1"):
+        keys, _ = inference.keys(directory, name)
+        found = read_metadata.read(directory, name, 1)
+        assert [folds.index_of(key) for key in keys] == [1, 3, 2]  # records 1 and 2 are of the first shard
+        values = {column.name: column.texts() for column in found.columns}
+        assert values["age"] == ["", str(2**40), "-70"]
+        assert values["site"] == ["", "a longer name", "Zürich"]
