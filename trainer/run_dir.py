@@ -5,15 +5,16 @@ metrics.json is removed first and written last, so a directory with this file ho
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines import contract as contracts
-from pipelines.contract import Contract
+from pipelines.contract import Contract, Split
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import atomic, directory_lock
 from pipelines.core.text import first_line
@@ -167,6 +168,42 @@ def dataset_digests(contract: Contract) -> dict[str, str]:
         "transform_digest": contract.transform_digest,
         "contract_sha256": hashlib.sha256(contract.to_json().encode()).hexdigest(),
     }
+
+
+def counts_of_part(contract: Contract, seen: Contract) -> dict[str, Any]:
+    """Returns the part of metrics.json that counts what a run of a part saw.
+
+    It is empty for a run on all of train.
+
+    Args:
+      contract: of the dataset. seen: the same with the counts of the part, of a fold or a share of train.
+    """
+    own = {name: split for name, split in seen.splits.items() if contract.splits.get(name) != split}
+    counts = {
+        name: {
+            "natural": dict(split.natural),
+            "stored": dict(split.stored),
+            "copies": dict(split.copies),
+            "images": dict(seen.task.images.get(name, {})),
+        }
+        for name, split in own.items()
+    }
+    return {"seen": counts} if counts else {}
+
+
+def seen(contract: Contract, about: Mapping[str, Any]) -> Contract:
+    """Returns a contract with the counts that a finished run saw.
+
+    A part has no shards there, so that nobody reads records by it.
+
+    Args:
+      contract: of the run. about: the content of its metrics.json.
+    """
+    counts = about.get("seen", {})
+    parts = {name: Split(own["natural"], own["stored"], own["copies"], ()) for name, own in counts.items()}
+    images = {name: own["images"] for name, own in counts.items() if own["images"]}
+    task = dataclasses.replace(contract.task, images={**contract.task.images, **images})
+    return dataclasses.replace(contract, splits={**contract.splits, **parts}, task=task)
 
 
 def versions(*modules: Any) -> dict[str, str]:

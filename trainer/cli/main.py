@@ -153,7 +153,8 @@ def _evaluate(arguments: dict[str, Any]) -> None:
         print(f"note: --tta {arguments['tta']} mirrors images: leave it out if a number depends on the side.")
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
     if arguments["output"]:
-        for path in evaluation_files.write(arguments["output"], arguments["model"], arguments["data"], result):
+        views = evaluate.VIEWS[arguments["tta"]]
+        for path in evaluation_files.write(arguments["output"], arguments["model"], arguments["data"], result, views):
             print(f"written to {path}")
 
 

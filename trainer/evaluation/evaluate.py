@@ -14,7 +14,7 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from trainer import run_dir
-from trainer.config import DEFAULT_VERIFY, TTA_NONE, TrainerError
+from trainer.config import DEFAULT_VERIFY, TTA_CROPS, TTA_FLIP, TTA_NONE, TrainerError
 from trainer.data import parts
 from trainer.data.fold_names import is_out_of_fold
 from trainer.data.shards import integrity
@@ -28,6 +28,14 @@ from trainer.run_dir import Run
 
 EVALUATION_BATCH = 64
 ACTIVATIONS = {CLASSES: "softmax", MULTI_LABEL: "sigmoid", REGRESSION: ""}  # in which networks may end
+
+
+VIEWS = {  # what a card says of the views of each image
+    TTA_NONE: "",
+    TTA_FLIP: "Each answer is the mean of those on the image and on its mirror image (`evaluate --tta flip`).",
+    TTA_CROPS: "Each answer is the mean of those on ten crops: the centre, the four corners, and their mirror images "
+    "(`evaluate --tta crops`).",
+}
 
 
 class Trained(NamedTuple):

@@ -21,24 +21,27 @@ NAMED = 5  # classes, labels or slices that a sentence names
 FEW = 100  # train images of a class; below it a sentence says so
 
 
-def sentences(contract: Contract, about: Mapping[str, Any], results: Sequence[Assessment | Result]) -> list[str]:
+def sentences(
+    contract: Contract, about: Mapping[str, Any], results: Sequence[Assessment | Result], abstains: bool = False
+) -> list[str]:
     """Returns the limits that data and scores show, one sentence or two each.
 
     Args:
       contract: of the dataset that the model was trained on.
       about: the content of the run's metrics.json.
       results: the evaluated splits.
+      abstains: whether the served model does where it is not sure.
     """
-    told = [*_of_answers(contract, results), *_of_data(contract)]
+    told = [*_of_answers(contract, abstains), *_of_data(contract)]
     for place, found in enumerate(results):
         told += [f"On {found.split}: {sentence}" for sentence in _of_scores(found, first=not place)]
     told += _of_training(contract, about)
     return told
 
 
-def _of_answers(contract: Contract, results: Sequence[Assessment | Result]) -> Iterator[str]:
+def _of_answers(contract: Contract, abstains: bool) -> Iterator[str]:
     many = plural(len(contract.labels), "class", "classes")
-    if any(isinstance(found, Assessment) and found.abstaining for found in results):
+    if abstains:
         yield (
             f"The model knows {many}. It abstains where it is not sure, which was measured on images of these classes; "
             "it may still answer one of them for an image of something else."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
 from trainer.evaluation.evaluate import EVALUATION_BATCH
 from trainer.evaluation.out_of_fold import Folds
+from trainer.evaluation.scores import calibration
 from trainer.reporting import fold_table, model_card, page, pictures, report_page
 from trainer.tasks.report import Table
 from trainer.tasks.task import Result
@@ -56,11 +57,14 @@ def warnings(found: Assessment | Result) -> list[str]:
     return found.cautions() if isinstance(found, Result) else cautions(found)
 
 
-def write(path: str, model_directory: str, data: str, result: Assessment | Result) -> list[Path]:
+def write(path: str, model_directory: str, data: str, result: Assessment | Result, views: str = "") -> list[Path]:
     """Writes the report of an evaluation.
 
     If `path` ends in .json it is a file with the numbers only. Otherwise it is a directory with metrics.json, the page,
     the predictions and the model card.
+
+    Args:
+      views: a sentence about the views of each image whose answers are averaged; "" for the image alone.
 
     Returns:
       The paths of the written files.
@@ -75,7 +79,9 @@ def write(path: str, model_directory: str, data: str, result: Assessment | Resul
     title = f"{run_name(run)} on {result.split}"
     written = write_files(directory, title, {}, [result], data, network=network)
     about = json.loads(run.metrics.read_text(encoding="utf-8"))
-    write_card(directory, run_name(run), about, contracts.load(run.directory), [result], contracts.load(data))
+    served = calibration.read(run.directory) if isinstance(result, Assessment) else None
+    model = model_card.Model(run_name(run), about, run_dir.seen(contracts.load(run.directory), about), served)
+    write_card(directory, model, [result], contracts.load(data), views)
     atomic.write_text(directory / "metrics.json", content)
     return [directory / "metrics.json", *written, directory / run_dir.CARD]
 
@@ -87,20 +93,17 @@ def run_name(run: run_dir.Run) -> str:
 
 def write_card(
     directory: Path,
-    name: str,
-    about: Mapping[str, Any],
-    contract: Contract,
+    model: model_card.Model,
     assessments: Sequence[Assessment | Result],
     evaluated: Contract,
+    views: str = "",
 ) -> None:
     """Writes model_card.md.
 
     Args:
-      name: of the run. about: the content of its metrics.json. contract: of the dataset that it was trained on.
-      evaluated: the contract of the dataset that the assessments are of.
+      evaluated: the contract of the dataset that the assessments are of. views: as of `write`.
     """
-    model = model_card.Model(name, about, contract)
-    atomic.write_text(directory / run_dir.CARD, model_card.text(model, in_order(assessments), evaluated))
+    atomic.write_text(directory / run_dir.CARD, model_card.text(model, in_order(assessments), evaluated, views))
 
 
 def in_order(assessments: Sequence[Assessment | Result]) -> list[Assessment | Result]:

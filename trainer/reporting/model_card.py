@@ -20,6 +20,8 @@ from pipelines.core.summary import reading_order
 from pipelines.core.text import general, listed, plural
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores.abstention import Abstention
+from trainer.evaluation.scores.calibration import Calibration
 from trainer.reporting import card_limits
 from trainer.reporting.markdown import of_table, safe, table
 from trainer.tasks import slice_table
@@ -35,33 +37,44 @@ _KINDS = {CLASSES: "image-classification", MULTI_LABEL: "image-classification", 
 class Model(NamedTuple):
     """Describes the trained model.
 
-    name: of its run. about: the content of the run's metrics.json. contract: of the dataset that it was trained on.
+    name: of its run. about: the content of the run's metrics.json. contract: of the dataset that it was trained on,
+    with the counts of what it saw. served: what was fitted for the model that is served, None if it is that of the
+    results.
     """
 
     name: str
     about: Mapping[str, Any]
     contract: Contract
+    served: Calibration | None = None
+
+    def abstention(self, results: Sequence[Assessment | Result]) -> Abstention | None:
+        """Returns by what the served model abstains, None if it always answers."""
+        fitted = [found.fitted for found in results if isinstance(found, Assessment)]
+        own = self.served or next(iter(fitted), None)
+        return own.abstention if own else None
 
 
-def text(model: Model, results: Sequence[Assessment | Result], evaluated: Contract) -> str:
+def text(model: Model, results: Sequence[Assessment | Result], evaluated: Contract, views: str = "") -> str:
     """Returns the content of model_card.md.
 
     Args:
       results: one per split, the most important one first.
       evaluated: the contract of the dataset that they are of.
+      views: a sentence about the views of each image whose answers are averaged; "" for the image alone.
     """
+    abstention = model.abstention(results)
     contract, shown = model.contract, [_Shown.of(found) for found in results]
     sections = [
         f"# {safe(model.name)}",
-        "\n".join(shown_split.sentence for shown_split in shown[:1]),
+        " ".join([*(shown_split.sentence for shown_split in shown[:1]), *([views] if views else [])]),
         *_section("Model", _model(model)),
         *_section("Input", _input(contract)),
-        *_section("Output", _output(contract, results)),
+        *_section("Output", _output(contract, results, abstention)),
         *_section("Data", _data(contract)),
-        *_section("Scores", _scores(contract, evaluated, shown)),
+        *_section("Scores", _scores(contract, evaluated, shown, views)),
         *_section(
             "Limits that data and scores show",
-            _bullets(map(safe, card_limits.sentences(contract, model.about, results))),
+            _bullets(map(safe, card_limits.sentences(contract, model.about, results, abstention is not None))),
         ),
         *_section("To be filled in", _bullets(_LEFT)),
     ]
@@ -227,7 +240,7 @@ def _words(values: Mapping[str, Any]) -> str:
     return "; ".join(told) or "not stated"
 
 
-def _output(contract: Contract, results: Sequence[Assessment | Result]) -> str:
+def _output(contract: Contract, results: Sequence[Assessment | Result], served: Abstention | None) -> str:
     if contract.task.kind == REGRESSION:
         return f"One number for each of: {safe(listed(contract.task.targets, MOST_NAMES))}, in the units of the table."
     names = safe(listed(contract.labels, MOST_NAMES))
@@ -237,7 +250,7 @@ def _output(contract: Contract, results: Sequence[Assessment | Result]) -> str:
     told = f"A probability for each of {len(contract.labels)} classes, and the most probable one: {names}."
     for found in results[:1]:
         if isinstance(found, Assessment):
-            told += _calibrated(found)
+            told += _calibrated(found) + _abstaining(found, served)
     return told
 
 
@@ -254,14 +267,29 @@ def _calibrated(found: Assessment) -> str:
             f" To find {safe(fitted.threshold.label)} with the best balanced accuracy, answer it from the probability "
             f"{fitted.threshold.probability:.3g} on."
         )
-    if (chosen := fitted.abstention) and (own := found.abstaining):
-        told += (
-            f" The model abstains below the probability {own.probability:.3g}, which was chosen on "
-            f"{safe(chosen.split)} for an error of {chosen.wanted:g} among the answered. On "
-            f"{safe(found.split)} it answers {own.answered:,} of {own.records:,} records with an error of "
-            f"{own.error:.3f} (95 % {reach(own.reach)})."
-        )
     return told
+
+
+def _abstaining(found: Assessment, served: Abstention | None) -> str:
+    """Says where the model abstains, and where it would if that was only asked.
+
+    Args:
+      served: by what the served model abstains, None if it always answers.
+    """
+    chosen, own = found.fitted.abstention, found.abstaining
+    told, same = "", chosen == served
+    if chosen and own:
+        told = (
+            f" The model {'abstains' if same else 'would abstain'} below the probability {own.probability:.3g}, which "
+            f"was chosen on {safe(chosen.split)} for an error of {chosen.wanted:g} among the answered. On "
+            f"{safe(found.split)} it {'answers' if same else 'would answer'} {own.answered:,} of {own.records:,} "
+            f"records with an error of {own.error:.3f} (95 % {reach(own.reach)})."
+        )
+    if same:
+        return told
+    if served is None:
+        return f"{told} As it was trained, it always answers; `export --abstain-error` makes a model that abstains."
+    return f"{told} As it was trained, it abstains below the probability {served.probability:.3g}."
 
 
 def _data(contract: Contract) -> str:
@@ -297,8 +325,10 @@ def _of_train(contract: Contract, label: str) -> tuple[int, int]:
     return (train.stored.get(label, 0), train.copies.get(label, 0)) if train else (0, 0)
 
 
-def _scores(contract: Contract, evaluated: Contract, shown: Sequence[_Shown]) -> str:
+def _scores(contract: Contract, evaluated: Contract, shown: Sequence[_Shown], views: str) -> str:
     parts = ["All intervals are 95 % intervals. `docs/training.md` of Shardmill defines the scores."]
+    if views:
+        parts.append(f"{views} The served model looks at each image once: its own scores may differ.")
     if evaluated.source_digest != contract.source_digest:
         parts.append(
             f"These scores are of another dataset than that of the training: {safe(evaluated.name)}, digest of the "

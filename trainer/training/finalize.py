@@ -22,7 +22,7 @@ from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, derived_columns
 from trainer.evaluation import evaluate, read_metadata
 from trainer.models import pretrained
-from trainer.reporting import evaluation_files, plots, score_table, tensorboard
+from trainer.reporting import evaluation_files, model_card, plots, score_table, tensorboard
 from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import ExportError, Parity
@@ -78,9 +78,10 @@ def write(
     served = _export(config, contract, network, run, calibration)
     result = metrics(config, contract, network, progress, scores)
     result["train_records"] = seen.split(TRAIN_SPLIT).records
+    result |= run_dir.counts_of_part(contract, seen)
     with run_dir.writing(run.card):
-        name = evaluation_files.run_name(run)
-        evaluation_files.write_card(run.directory, name, result, seen, list(scores.values()), contract)
+        model = model_card.Model(evaluation_files.run_name(run), result, seen)
+        evaluation_files.write_card(run.directory, model, list(scores.values()), contract)
     with run_dir.writing(run.metrics):
         atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)

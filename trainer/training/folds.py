@@ -47,7 +47,7 @@ from trainer.config import (
 from trainer.evaluation import evaluate, inference, mistakes, out_of_fold, read_metadata
 from trainer.evaluation.out_of_fold import Fold, Folds
 from trainer.models import build, ensemble
-from trainer.reporting import evaluation_files, fold_table, score_table
+from trainer.reporting import evaluation_files, fold_table, model_card, score_table
 from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import ExportError
@@ -281,8 +281,8 @@ def _write(config: TrainConfig, contract: Contract, whole: Run, network: keras.M
         "versions": run_dir.versions(tf, keras, np),
     }
     with run_dir.writing(whole.card):
-        name = evaluation_files.run_name(whole)
-        evaluation_files.write_card(whole.directory, name, made, contract, results, contract)
+        model = model_card.Model(evaluation_files.run_name(whole), made, contract)
+        evaluation_files.write_card(whole.directory, model, results, contract)
     with run_dir.writing(whole.metrics):
         atomic.write_text(whole.metrics, atomic.to_json(made))
     for result in results:

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
+import pytest
 import yaml
 
-from pipelines.contract import Split
+from pipelines import contract as contracts
+from pipelines.contract import Shard, Split
 from pipelines.contract.metadata import TEXT
 from pipelines.contract.task import Task
-from tests.support.datasets import make_contract
+from tests.support import tasks
+from tests.support.datasets import make_contract, write_dataset
+from tests.support.folds import divide
+from tests.support.trainings import without_reports
+from trainer import run_dir
+from trainer.config import TrainConfig
+from trainer.data import parts
+from trainer.evaluation import evaluate
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import Calibration
 from trainer.evaluation.slices import Column, Metadata
-from trainer.reporting import card_limits, markdown, model_card
+from trainer.reporting import card_limits, evaluation_files, markdown, model_card
 from trainer.tasks.regression import NumberPredictions, NumberResult, Regression
+from trainer.training.train import train
 
 ABOUT = {
     "model": "cnn", "parameters": 1234, "seed": 3, "epochs": {"asked": 9, "run": 8, "kept": 5}, "train_records": 60,
@@ -108,6 +120,79 @@ def test_parts_of_the_data_that_are_clearly_worse_are_named():
         "On test: These parts of the data are clearly worse than all of it: site = b (balanced accuracy 0.500, 95 % "
         "0.500 to 0.500, 100 records)." in told
     )
+
+
+def test_a_card_of_an_evaluation_counts_what_the_run_saw_and_says_what_the_model_itself_does_not(tmp_path, monkeypatch):
+    """The run learned from ten images of ok and two of broken, and its model always answers."""
+    monkeypatch.setattr(evaluation_files, "write_files", lambda *_, **__: [])
+    monkeypatch.setattr(evaluation_files.evaluate, "network", lambda _: None)
+    made = contract()
+    of_files = {  # each split in one shard, as a contract on disk has it
+        name: dataclasses.replace(split, shards=(Shard(name, sum(split.stored.values()), 1, "0" * 64),))
+        for name, split in made.splits.items()
+    }
+    made = dataclasses.replace(made, splits=of_files)
+    few = Split({"ok": 10, "broken": 2}, {"ok": 10, "broken": 3}, {"ok": 0, "broken": 1}, ())
+    seen = dataclasses.replace(made, splits={**made.splits, "train": few})
+    (tmp_path / "contract.json").write_text(made.to_json())
+    (tmp_path / "metrics.json").write_text(json.dumps(ABOUT | run_dir.counts_of_part(made, seen)))
+    (tmp_path / "calibration.json").write_text(Calibration(1.5, None, "validation", 10).to_json())
+    chosen = Abstention(0.5, 0.1, 9, 0, False, "validation", 10)
+    found = dataclasses.replace(assessment(), fitted=Calibration(1.5, None, "validation", 10, chosen))
+
+    def card(result, views=""):
+        evaluation_files.write(str(tmp_path / "out"), str(tmp_path), str(tmp_path), result, views)
+        return (tmp_path / "out" / "model_card.md").read_text()
+
+    text = card(found, evaluate.VIEWS["flip"])
+    assert "| broken | 2 | 2 | 2 | 3 | 1 |" in text.splitlines()
+    assert "| all | 12 | 10 | 10 | 13 | 1 |" in text.splitlines()
+    assert "- Fewer than 100 train images have: broken (2), ok (10)." in text.splitlines()
+    assert (
+        "The model would abstain below the probability 0.5, which was chosen on validation for an error of 0.1 among "
+        "the answered. On test it would answer 10 of 10 records with an error of 0.100 (95 % 0.018 to 0.404). As it "
+        "was trained, it always answers; `export --abstain-error` makes a model that abstains."
+    ) in text
+    assert "- The model knows 2 classes and answers one of them for every image" in text
+    mirrored = "Each answer is the mean of those on the image and on its mirror image (`evaluate --tta flip`)."
+    assert f"would be right in 80.0%. {mirrored}\n" in text
+    assert f"{mirrored} The served model looks at each image once: its own scores may differ." in text
+    (tmp_path / "calibration.json").write_text(found.fitted.to_json())
+    text = card(found)
+    assert "The model abstains below the probability 0.5, which" in text
+    assert "- The model knows 2 classes. It abstains where it is not sure" in text
+    assert "would abstain" not in text
+    assert "mirror" not in text
+    assert "As it was trained, it abstains below the probability 0.5." in card(assessment())
+
+
+def test_train_and_evaluate_say_the_same_of_a_share_of_the_data(tmp_path, monkeypatch):
+    data, run, out = (str(tmp_path / name) for name in ("data", "run", "out"))
+    write_dataset(tmp_path / "data", encoding="uint8")
+    monkeypatch.setattr(evaluation_files, "write_files", lambda *_, **__: [])
+    with without_reports(export=False):
+        metrics = train(TrainConfig(data, run, epochs=1, batch_size=8, train_share=0.5, verify="off"))
+    evaluation_files.write(out, run, data, evaluate.evaluate(run, data, verify="off"))
+    own, other = ((tmp_path / name / "model_card.md").read_text().split("## Data")[1] for name in ("run", "out"))
+    assert own.split("## Scores")[0] == other.split("## Scores")[0]
+    assert "| ok | 12 | 6 | 9 | 12 | 0 |" in other.splitlines()  # half of 24
+    assert metrics["seen"]["train"]["stored"] == {"ok": 12, "broken": 4}
+
+
+@pytest.mark.parametrize("kind", ["multi-label", "regression"])
+def test_the_counts_of_a_fold_are_read_as_they_were_noted(kind, tmp_path):
+    tasks.write(tmp_path, kind)
+    divide(tmp_path, 3, copies=True)
+    whole = contracts.load(tmp_path)
+    view = parts.view(whole, tmp_path, 1)
+    found = run_dir.seen(whole, json.loads(json.dumps(run_dir.counts_of_part(whole, view))))
+    assert found.task == view.task
+    assert found.task.images["train"] != whole.task.images["train"]
+    for name, split in view.splits.items():
+        assert (found.splits[name].natural, found.splits[name].stored) == (split.natural, split.stored)
+        assert found.splits[name].copies == split.copies
+    assert run_dir.counts_of_part(whole, whole) == {}
+    assert run_dir.seen(whole, {}) == whole
 
 
 def test_a_card_of_numbers_says_their_range():
