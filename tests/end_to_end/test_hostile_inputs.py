@@ -155,7 +155,7 @@ def test_a_run_of_which_nothing_can_be_read_says_why(tmp_path):
         (tmp_path / "in" / label / "1.jpg").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(99))
     done = run(f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", path=os.environ["PATH"])
     assert done.returncode == 3
-    assert done.stderr.splitlines()[-1].endswith(
-        f"The first input, '{tmp_path}/in/a/1.jpg', is a reject: not-an-image. It is a MATLAB file. Write its images "
-        "as files (scipy.io.loadmat)."
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: No image can be used. The first, '{tmp_path}/in/a/1.jpg', is a reject: not-an-image. It is a MATLAB "
+        "file. Write its images as files (scipy.io.loadmat). No readable image"
     )
