@@ -83,6 +83,7 @@ def test_tests_that_fail_without_a_change_end_it(project, capsys):
     assert "The tests should pass without a change. pytest ended with 1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_that_takes_too_long_is_ended_and_proves_nothing(project, monkeypatch):
     monkeypatch.setattr(mutants, "LIMIT", 2)
     endless = of_half("endless", "next(x for x in iter(int, 1) if x)")

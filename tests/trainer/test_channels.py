@@ -87,6 +87,7 @@ def test_published_weights_get_three_equal_channels_of_the_wanted_pixels(name, m
     np.testing.assert_allclose(found, np.repeat(pixels, 3, -1) * wanted.scale + wanted.offset, atol=2e-3, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_of_published_weights_is_saved_and_known_again(tmp_path):
     shape = (96, 96, 3)
     source = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=shape, pooling="avg")

@@ -32,7 +32,9 @@ def reasons(found) -> list[str]:
     return [one.reason if isinstance(one, Refused) else "" for one in found]
 
 
-@pytest.mark.parametrize("kind", ["sizes", "pictures", "records"])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("sizes", marks=pytest.mark.slow), pytest.param("pictures", marks=pytest.mark.slow), "records"]
+)
 def test_a_file_that_hangs_or_crashes_costs_one_answer(faulty, tmp_path, kind):
     names = ["a.jpg", "hangs.jpg", "b.jpg", "crashes.jpg", "c.jpg", "gone.jpg", "d.jpg"]
     for i, name in enumerate(names):

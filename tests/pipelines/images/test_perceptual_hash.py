@@ -52,6 +52,7 @@ def photos(tmp_path_factory) -> list[Image.Image]:
     return [Image.open(folder / f"{i}.png").convert("RGB") for i in range(12)]
 
 
+@pytest.mark.slow
 def test_other_sizes_and_qualities_of_a_photograph_are_near_and_other_photographs_are_not(photos):
     for photo in photos:
         own = hashed(photo)

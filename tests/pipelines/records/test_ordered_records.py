@@ -65,6 +65,7 @@ def test_records_are_those_that_are_made_one_by_one(two, tmp_path, monkeypatch):
                 assert found.pixels == b""
 
 
+@pytest.mark.slow
 def test_copies_do_not_count_against_the_deadline_of_their_image(two, tmp_path):
     """30 copies of 0.2 s each: six seconds in all, where an image has two."""
     asked = items(tmp_path, ["slow-copies.jpg"], 30)

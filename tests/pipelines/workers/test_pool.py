@@ -96,6 +96,7 @@ def kill(process: int) -> None:
     psutil.wait_procs([killed], timeout=10)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_it_is_idle_costs_no_image(tmp_path):
     draw_photo(tmp_path / "small.jpg", 1, (40, 30))
     source = Source("small.jpg", str(tmp_path / "small.jpg"), "cat", "", "", 1.0)
@@ -346,6 +347,7 @@ LEFT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["importing", pytest.param("writing", marks=pytest.mark.slow)])
 def test_a_killed_program_leaves_no_temporary_folder_at_any_moment(moment, tmp_path):
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)

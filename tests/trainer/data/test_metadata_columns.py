@@ -66,7 +66,10 @@ def expected():
     ]
 
 
-@pytest.fixture(params=["uint8", "float16", "png", "jpeg"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "jpeg")]
+
+
+@pytest.fixture(params=["uint8", *SLOW, "png"])
 def encoding(request):
     return request.param
 

@@ -62,9 +62,12 @@ def read(directory: Path, **options) -> list[np.ndarray]:
     return [np.concatenate(parts) for parts in zip(*batches, strict=True)]
 
 
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "float32")]
+
+
 @pytest.mark.parametrize("kind", WIDTHS)
 @pytest.mark.parametrize("how", ["mapped", "cached", "streamed"])
-@pytest.mark.parametrize("encoding", ["uint8", "float16", "float32", "png"])
+@pytest.mark.parametrize("encoding", ["uint8", *SLOW, "png"])
 def test_images_come_with_labels_that_say_there_is_none(tmp_path, monkeypatch, encoding, how, kind):
     contract = write(tmp_path / "d", encoding, kind)
     if how == "streamed":

@@ -101,6 +101,7 @@ def test_no_layer_where_nothing_changes():
     assert pretrained.converted(inputs, contract, pretrained.wanted_pixels("MobileNetV2")) is inputs
 
 
+@pytest.mark.slow
 def test_a_file_of_published_weights_suits_every_contract(published, tmp_path):
     """The backbone sees the pixels it wants, and gives the features it gives on them."""
     source, path = published

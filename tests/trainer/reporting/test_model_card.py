@@ -166,6 +166,7 @@ def test_a_card_of_an_evaluation_counts_what_the_run_saw_and_says_what_the_model
     assert "As it was trained, it abstains below the probability 0.5." in card(assessment())
 
 
+@pytest.mark.slow
 def test_train_and_evaluate_say_the_same_of_a_share_of_the_data(tmp_path, monkeypatch):
     data, run, out = (str(tmp_path / name) for name in ("data", "run", "out"))
     write_dataset(tmp_path / "data", encoding="uint8")

@@ -83,6 +83,7 @@ def test_what_canonical_makes_of_a_refused_image_is_read(format_):
     assert graph(formats.canonical(data)) == formats.canonical(data)
 
 
+@pytest.mark.slow
 def test_of_odd_files_the_graph_lets_through_what_canonical_leaves_as_it_is(real_data):
     through, refused = [], []
     for path in sorted((real_data / "odd").rglob("*")):

@@ -70,6 +70,7 @@ def wandb(monkeypatch):
     return module
 
 
+@pytest.mark.slow
 def test_a_training_tells_mlflow_options_epochs_scores_and_files(mlflow, tmp_path):
     write_dataset(tmp_path / "data", encoding="uint8")
     config = TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=2, batch_size=8, log="mlflow")
