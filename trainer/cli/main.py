@@ -351,40 +351,17 @@ def _parser(program: str) -> argparse.ArgumentParser:
     command_line.add(examine, DoctorConfig)
     ablate = _command(commands, "ablate")
     command_line.add(ablate, AblateConfig)
+    _add_evaluate(commands)
+    _add_compare(commands)
+    _add_label_check(commands)
+    _add_export(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _add_evaluate(commands: Any) -> None:
     evaluate = _command(commands, "evaluate")
-    compare = _command(commands, "compare")
-    compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directory of a training run or an evaluation")
-    compare.add_argument("--split", default="test", help="split whose predictions are compared (default: test)")
-    compare.add_argument("--json", default="", metavar="FILE", help="JSON file to write the comparison to")
-    compare.add_argument("--html", default="", metavar="FILE", help="HTML file to write the comparison to")
-    labels = _command(commands, "label-check")
-    labels.add_argument(
-        "runs", nargs="+", metavar="RUN",
-        help="--output directory of a training run or of an evaluation: the records that it predicted are judged; "
-        "several runs may judge parts of the records",
-    )  # fmt: skip
-    labels.add_argument(
-        "--data", default="", metavar="DIR", help="directory of the prepared dataset (default: that of each run)"
-    )
-    labels.add_argument(
-        "--most", type=command_line.positive, default=200, metavar="N", help="most images to name (default: 200)"
-    )
-    labels.add_argument(
-        "--output", default="", metavar="DIR",
-        help="directory to write label-check.html and corrections.csv to (default: that of the first run)",
-    )  # fmt: skip
-    export = _command(commands, "export")
-    for command in (evaluate, export):
-        command.add_argument(
-            "--model", required=True, metavar="DIR", help="--output directory of a finished training run"
-        )
-        command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
-        command.add_argument(
-            "--abstain-error", type=_error, default=0.0, metavar="E",
-            help="wanted share of wrong answers among those that the model gives: it abstains from an image if its "
-            "largest probability is below a threshold, which is chosen on the validation split of --data (default: "
-            "what the training chose, or no abstaining)",
-        )  # fmt: skip
+    _add_run_and_data(evaluate)
     evaluate.add_argument("--split", default="test", help="split to score (default: test)")
     evaluate.add_argument(
         "--batch-size",
@@ -405,6 +382,38 @@ def _parser(program: str) -> argparse.ArgumentParser:
         help="directory to write metrics.json, evaluation.html and the predictions to; or a file that ends in .json, "
         "to write only the metrics to",
     )  # fmt: skip
+
+
+def _add_compare(commands: Any) -> None:
+    compare = _command(commands, "compare")
+    compare.add_argument("runs", nargs="+", metavar="RUN", help="--output directory of a training run or an evaluation")
+    compare.add_argument("--split", default="test", help="split whose predictions are compared (default: test)")
+    compare.add_argument("--json", default="", metavar="FILE", help="JSON file to write the comparison to")
+    compare.add_argument("--html", default="", metavar="FILE", help="HTML file to write the comparison to")
+
+
+def _add_label_check(commands: Any) -> None:
+    labels = _command(commands, "label-check")
+    labels.add_argument(
+        "runs", nargs="+", metavar="RUN",
+        help="--output directory of a training run or of an evaluation: the records that it predicted are judged; "
+        "several runs may judge parts of the records",
+    )  # fmt: skip
+    labels.add_argument(
+        "--data", default="", metavar="DIR", help="directory of the prepared dataset (default: that of each run)"
+    )
+    labels.add_argument(
+        "--most", type=command_line.positive, default=200, metavar="N", help="most images to name (default: 200)"
+    )
+    labels.add_argument(
+        "--output", default="", metavar="DIR",
+        help="directory to write label-check.html and corrections.csv to (default: that of the first run)",
+    )  # fmt: skip
+
+
+def _add_export(commands: Any) -> None:
+    export = _command(commands, "export")
+    _add_run_and_data(export)
     export.add_argument("--format", choices=EXPORT_FORMATS, default=EXPORT_FORMATS[0], help=EXPORT_HELP)
     export.add_argument(
         "--output",
@@ -412,6 +421,21 @@ def _parser(program: str) -> argparse.ArgumentParser:
         metavar="PATH",
         help="directory for a SavedModel, or file that ends in .tflite or .onnx, to write the export to",
     )
+
+
+def _add_run_and_data(command: argparse.ArgumentParser) -> None:
+    """Adds what `evaluate` and `export` need of a run and of a dataset."""
+    command.add_argument("--model", required=True, metavar="DIR", help="--output directory of a finished training run")
+    command.add_argument("--data", required=True, metavar="DIR", help="directory of a prepared dataset")
+    command.add_argument(
+        "--abstain-error", type=_error, default=0.0, metavar="E",
+        help="wanted share of wrong answers among those that the model gives: it abstains from an image if its "
+        "largest probability is below a threshold, which is chosen on the validation split of --data (default: "
+        "what the training chose, or no abstaining)",
+    )  # fmt: skip
+
+
+def _add_predict(commands: Any) -> None:
     predict = _command(commands, "predict")
     predict.add_argument(
         "--model",
@@ -444,7 +468,6 @@ def _parser(program: str) -> argparse.ArgumentParser:
         metavar="FILE",
         help="image file or folder of image files; -: read the paths from standard input, one per line",
     )
-    return parser
 
 
 def _error(text: str) -> float:
