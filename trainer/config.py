@@ -14,7 +14,7 @@ import math
 from pipelines.core.errors import ConfigError, ShardmillError
 from pipelines.core.files.urls import is_remote
 from pipelines.options import config_fields
-from pipelines.options.config_fields import Range, check_range, flag, option
+from pipelines.options.config_fields import Range, Syntax, check_range, flag, option
 
 OPTIMIZERS = ("adam", "sgd", "lamb")
 MOMENTUM = 0.9  # default of --momentum
@@ -379,7 +379,9 @@ class TrainConfig:
         decides=False,
     )
     slice_size: int = option(SLICE_SIZE, SLICE_HELP, decides=False, limits=Range(1, MAX_SEED))
-    slice_by: str = option("", f"{SLICE_BY_HELP} (default: none)", metavar="NAME,NAME", decides=False)
+    slice_by: str = option(
+        "", f"{SLICE_BY_HELP} (default: none)", decides=False, syntax=Syntax(str, str, "NAME,NAME", lists=True)
+    )
     timings: bool = option(
         False, "print at the end how long imports, training, evaluation, plots, pages and export took", decides=False
     )

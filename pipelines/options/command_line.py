@@ -163,11 +163,11 @@ def _add_option(place: argparse._ActionsContainer, field: dataclasses.Field[Any]
         metavar = syntax.metavar if syntax else _METAVARS[kind]
         settings["metavar"] = None if about["choices"] else about.get("metavar", metavar)
         if syntax and syntax.lists:
-            settings["action"] = _Once
+            settings["action"] = Once
     place.add_argument(flag(field.name), dest=field.name, **settings)
 
 
-class _Once(argparse.Action):
+class Once(argparse.Action):
     """Stores a list, and refuses a second one, which would silently replace the first."""
 
     def __call__(

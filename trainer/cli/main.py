@@ -129,7 +129,7 @@ def _lr(arguments: dict[str, Any]) -> None:
 def _evaluate(arguments: dict[str, Any]) -> None:
     from trainer import run_dir
 
-    contract, derived = contracts.load(arguments["data"]), derived_columns(arguments["slice_by"])
+    contract, derived = contracts.load(arguments["data"]), derived_columns(arguments.get("slice_by", ""))
     run_dir.finished(arguments["model"])
     with silent_imports():
         from trainer.evaluation import evaluate, read_metadata
@@ -376,7 +376,10 @@ def _add_evaluate(commands: Any) -> None:
         "--slice-size", type=command_line.positive, default=SLICE_SIZE, metavar="N",
         help=f"{SLICE_HELP} (default: {SLICE_SIZE})",
     )  # fmt: skip
-    evaluate.add_argument("--slice-by", default="", metavar="NAME,NAME", help=f"{SLICE_BY_HELP} (default: none)")
+    evaluate.add_argument(
+        "--slice-by", action=command_line.Once, default=argparse.SUPPRESS, metavar="NAME,NAME",
+        help=f"{SLICE_BY_HELP} (default: none)",
+    )  # fmt: skip
     evaluate.add_argument(
         "--output", default="", metavar="PATH",
         help="directory to write metrics.json, evaluation.html and the predictions to; or a file that ends in .json, "

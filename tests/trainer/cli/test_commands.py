@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from pipelines.core import errors
+from trainer.cli import main
 from trainer.cli.commands import guarded
 from trainer.config import TrainerError
 
@@ -50,3 +51,11 @@ def test_each_error_is_a_sentence_and_a_status(error, status, capsys):
 
 def test_a_command_may_end_with_a_status_of_its_own():
     assert [guarded("doctor", lambda status=status: status) for status in (None, 0, 1)] == [0, 0, 1]
+
+
+@pytest.mark.parametrize("command", ["train --data d --output o", "evaluate --data d --model m"])
+def test_a_list_that_is_given_twice_is_refused(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main.main([*command.split(), "--slice-by", "brightness", "--slice-by", "folder"])
+    assert ended.value.code == 2
+    assert "argument --slice-by: was given twice" in capsys.readouterr().err
