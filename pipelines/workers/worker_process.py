@@ -175,6 +175,7 @@ class _ForkServer:
     def __init__(self, kind: Kind) -> None:
         module, environment = kind
         self._lock = threading.Lock()
+        self._answers = True  # False once it did not: a killed process closes its files before it can be waited for
         self._control, theirs = socket.socketpair()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
         code = (
@@ -206,8 +207,10 @@ class _ForkServer:
                 socket.send_fds(self._control, [fork_server.FORK], [theirs.fileno()])
                 answer = self._control.recv(fork_server.PID.size)
             except OSError as e:
+                self._answers = False
                 raise WorkerError(f"No worker process can be started ({e}).{self._told()}") from e
         if len(answer) != fork_server.PID.size:
+            self._answers = False
             raise WorkerError(f"No worker process can be started.{self._told()}")
         worker = WorkerProcess(ours, fork_server.PID.unpack(answer)[0])
         try:
@@ -219,7 +222,7 @@ class _ForkServer:
         return worker
 
     def alive(self) -> bool:
-        return self._process.poll() is None
+        return self._answers and self._process.poll() is None
 
     def close(self) -> None:
         """Ends the fork server and its workers."""

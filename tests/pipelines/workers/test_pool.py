@@ -4,6 +4,7 @@ import itertools
 import os
 import pathlib
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -263,6 +264,19 @@ def test_a_killed_fork_server_is_replaced():
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
     assert [f.exception().reason for f in futures] == ["crashed"] * 3
     assert pair.submit("echo", (), [("still",)])[0].result()[0] == "still"
+
+
+def test_a_fork_server_that_answers_no_more_is_replaced_before_it_has_ended(monkeypatch):
+    """A killed process closes its files first, and can be waited for only later."""
+    kind = ("tests.support.light_tasks", ())
+    first = worker_process._fork_server(kind)
+    with monkeypatch.context() as patch:
+        patch.setattr(first._process, "poll", lambda: None)
+        first._control.shutdown(socket.SHUT_RDWR)
+        worker = worker_process.start(kind)
+    assert worker_process._fork_server(kind) is not first
+    assert worker.send("echo", (), [("still",)])
+    assert worker.receive(60)[1][0] == "still"
 
 
 @pytest.mark.slow
