@@ -224,6 +224,15 @@ class _ForkServer:
     def alive(self) -> bool:
         return self._answers and self._process.poll() is None
 
+    def kill(self) -> None:
+        """Ends the fork server alone.
+
+        At its regular end it would remove the temporary folder, which the next one uses.
+        """
+        self._process.kill()
+        self._process.wait()
+        self.close()
+
     def close(self) -> None:
         """Ends the fork server and its workers."""
         with contextlib.suppress(OSError):  # it has ended
@@ -276,7 +285,7 @@ def _fork_server(kind: Kind) -> _ForkServer:
             raise WorkerError("No worker process can be started while the program ends.")
         if kind not in _fork_servers or not _fork_servers[kind].alive():
             if kind in _fork_servers:
-                _fork_servers[kind].close()
+                _fork_servers[kind].kill()
             elif not _fork_servers:
                 _temporary()  # what is registered last is called first: `_close` is to come before its own clean-up
                 atexit.register(_close)

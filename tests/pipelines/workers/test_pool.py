@@ -4,7 +4,6 @@ import itertools
 import os
 import pathlib
 import resource
-import socket
 import subprocess
 import sys
 import time
@@ -272,7 +271,7 @@ def test_a_fork_server_that_answers_no_more_is_replaced_before_it_has_ended(monk
     first = worker_process._fork_server(kind)
     with monkeypatch.context() as patch:
         patch.setattr(first._process, "poll", lambda: None)
-        first._control.shutdown(socket.SHUT_RDWR)
+        first._process.kill()
         worker = worker_process.start(kind)
     assert worker_process._fork_server(kind) is not first
     assert worker.send("echo", (), [("still",)])
