@@ -101,8 +101,8 @@ def test_a_run_whose_export_fails_tells_its_scores_and_has_failed(mlflow, tmp_pa
 
     write_dataset(tmp_path / "data", encoding="uint8")
     config = TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=1, batch_size=8, log="mlflow")
-    with without_reports(export=False):
-        monkeypatch.setattr(finalize.export, "write", without_export)
+    with without_reports(), monkeypatch.context() as patch:  # ends before what it is within
+        patch.setattr(finalize.export, "write", without_export)
         with pytest.raises(ExportError, match=r"The run is complete and evaluated, but has no export\."):
             train(config)
     assert [call[0] for call in mlflow.calls[3:]] == ["log_metrics", *["log_artifact"] * 3, "end_run"]
