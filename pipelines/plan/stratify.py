@@ -58,6 +58,7 @@ def distribute(units: Mapping[str, int], fractions: Mapping[str, float]) -> dict
     Returns:
       text of a signature -> number of units in each split that has a share, in the order of `fractions`.
     """
+    units = dict(sorted(units.items()))  # sums of floats, and so ties, do not depend on the order of arrival
     state = _State([share for share in fractions.values() if share > 0])
     known = {text: signature(text) for text in units}
     made = {text: [0] * len(state.shares) for text in units}

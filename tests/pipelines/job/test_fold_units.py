@@ -109,6 +109,17 @@ ANSWERS = {
 }
 
 
+def test_ties_of_numbers_do_not_depend_on_the_order_of_arrival():
+    groups = ["2", "2", "000", "0001", "2233", "2233", "4", "01"]
+    pairs = pairs_of({f"g{i}": list(found) for i, found in enumerate(groups)})
+    division = Division(2, 2)
+    found = divided(pairs, division, "regression")
+    for order in range(30):
+        mixed = random.Random(order).sample(pairs, len(pairs))
+        for buckets in range(1, 6):
+            assert divided(mixed, division, "regression", buckets) == found
+
+
 @pytest.mark.parametrize("kind", ANSWERS)
 @settings(max_examples=15, deadline=None)
 @given(data=st.data(), count=st.integers(2, 6), buckets=st.integers(2, 7))
