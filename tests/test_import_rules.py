@@ -63,12 +63,12 @@ MAY_IMPORT = {
     "trainer/doctor/catalogue": "doctor/finding",
     "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config run_dir "
     "data models tasks pipelines/contract pipelines/core pipelines/images pipelines/options",
-    "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation",
+    "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation pipelines/contract",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
-    "pipelines/core",
+    "pipelines/contract pipelines/core",
     "trainer/doctor/proof": "",
     "trainer/doctor/prove": "doctor/clock doctor/finding doctor/proof doctor/subject doctor/tools",
-    "trainer/doctor/output": "doctor/finding doctor/proof doctor/subject reporting pipelines/core",
+    "trainer/doctor/output": "doctor/finding doctor/proof doctor/subject reporting pipelines/contract pipelines/core",
     "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/tools doctor/output "
     "pipelines/core",
     "trainer/doctor/program": "config doctor/catalogue doctor/config doctor/finding doctor/output doctor/probes "

@@ -49,7 +49,7 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
                 doubts.append(f"{probe.name} could not be checked ({reason})")
         elif not found:
             checked.append(probe.name)
-    told = scores.of(subject)
+    told = scores.of_any_task(subject)
     if told and told[-1].at_chance:
         doubts.append(f"the trained model is no better than chance on the {told[-1].split} images")
     return report.build(

@@ -86,7 +86,7 @@ class Regression(Task):
 
     def targets(self, contract: Contract, labels: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
         weight = tf.ones_like(labels[:, :1]) if weights is None else weights[:, None]
-        return tf.concat([_standardized(contract, labels) * weight, weight], axis=-1)
+        return tf.concat([standardized(contract, labels) * weight, weight], axis=-1)
 
     def metric(self, contract: Contract, from_logits: bool) -> StandardizedError:
         del from_logits
@@ -207,7 +207,7 @@ class StandardizedError(keras.metrics.Metric):
 
     def counts(self, y_true: Any, y_pred: Any) -> Any:
         """Returns the sum of the records' errors and the number of records, float32 (2,)."""
-        error = ops.mean(ops.abs(_standardized(self._contract, y_true) - ops.cast(y_pred, "float32")), axis=-1)
+        error = ops.mean(ops.abs(standardized(self._contract, y_true) - ops.cast(y_pred, "float32")), axis=-1)
         return ops.stack([ops.sum(error), ops.sum(ops.ones_like(error))])
 
     def add(self, counts: Any) -> None:
@@ -221,7 +221,14 @@ class StandardizedError(keras.metrics.Metric):
         self.counted.assign(ops.zeros((2,)))
 
 
-def _standardized(contract: Contract, labels: Any) -> Any:
+def standardized(contract: Contract, labels: Any) -> Any:
+    """Returns numbers in standard deviations of train.
+
+    Networks are trained on these.
+
+    Args:
+      labels: float32 (B, K), in the units of the table.
+    """
     mean, std = (np.array(values, np.float32) for values in (contract.task.mean, contract.task.std))
     return (labels - mean) / std
 

@@ -275,13 +275,6 @@ def test_a_model_of_another_task_is_not_evaluated(run, tmp_path, capsys):
     assert f"(task {kind}), and the dataset has" in capsys.readouterr().err
 
 
-def test_the_doctor_refuses_by_name(run, capsys):
-    kind, data, directory, _, _ = run
-    for command in (["--data", str(data)], ["--model", str(directory)]):
-        assert main(["doctor", *command]) == 1
-        assert f"The doctor is for one class an image, and dataset '{kind}'" in capsys.readouterr().err
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_bench_measures_it(tmp_path, kind, capsys):

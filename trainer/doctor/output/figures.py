@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.contract.task import MULTI_LABEL, REGRESSION
 from trainer.doctor.finding import BARS, LINES, PICTURES, Chart
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Split, Subject
@@ -11,14 +12,15 @@ from trainer.doctor.subject.subject import Split, Subject
 BINS = 60
 MOST_VALUES = 2_000_000  # greatest number of pixel values in a histogram
 MOST_CLASSES = 60
+MOST_NUMBERS = 8
 PICTURES_SHOWN = 16
 
 
 def charts(subject: Subject) -> list[Chart]:
     """Returns all charts that the subject's data and past training allow."""
     found = [_values(split) for split in subject.splits if len(split.sample)]
-    found += [_classes(split, subject.labels) for split in subject.splits if len(split.sample)]
-    found += [_images(split, subject.labels) for split in subject.splits if len(split.sample)]
+    found += [chart for split in subject.splits if len(split.sample) for chart in _answers(subject, split)]
+    found += [_images(subject, split) for split in subject.splits if len(split.sample)]
     if subject.history is not None:
         for name in sorted({key.removeprefix("val_") for key in subject.history}):
             series = {key: subject.history[key] for key in (name, f"val_{name}") if key in subject.history}
@@ -38,6 +40,24 @@ def _values(split: Split) -> Chart:
     return Chart(f"{split.name}: values of the pixels", LINES, series, [f"{edge:.3g}" for edge in edges[:-1]])
 
 
+def _answers(subject: Subject, split: Split) -> list[Chart]:
+    """Returns the charts of what is predicted: classes, labels or numbers."""
+    if subject.kind not in (MULTI_LABEL, REGRESSION):
+        return [_classes(split, subject.labels)]
+    rows = split.sample.labels.reshape(len(split.sample.labels), -1)
+    if subject.kind == MULTI_LABEL:
+        shown = slice(0, MOST_CLASSES)
+        names = [state.label_name(i, subject.labels) for i in range(rows.shape[1])[shown]]
+        return [Chart(f"{split.name}: images of each label seen", BARS, {"images": rows.sum(axis=0)[shown]}, names)]
+    return [_numbers(split, i, column) for i, column in enumerate(rows.T[:MOST_NUMBERS], 1)]
+
+
+def _numbers(split: Split, number: int, values: np.ndarray) -> Chart:
+    counts, edges = np.histogram(values, min(BINS, 1 + int(np.sqrt(len(values)))))
+    title = f"{split.name}: values of number {number}, in standard deviations of train"
+    return Chart(title, LINES, {"images": counts}, [f"{edge:.3g}" for edge in edges[:-1]])
+
+
 def _classes(split: Split, names: tuple[str, ...]) -> Chart:
     ids, counts = np.unique(split.sample.labels_seen, return_counts=True)
     shown = slice(0, MOST_CLASSES)
@@ -45,10 +65,10 @@ def _classes(split: Split, names: tuple[str, ...]) -> Chart:
     return Chart(f"{split.name}: images of each class seen", BARS, {"images": counts[shown]}, labels)
 
 
-def _images(split: Split, names: tuple[str, ...]) -> Chart:
-    images, ids = split.sample.images, split.sample.ids
+def _images(subject: Subject, split: Split) -> Chart:
+    images, texts = split.sample.images, state.answer_texts(subject, split.sample)
     chosen = np.linspace(0, len(images) - 1, min(PICTURES_SHOWN, len(images))).astype(int)
-    series = {f"{k}: {state.label_name(int(ids[i]), names)}": images[i] for k, i in enumerate(chosen, 1)}
+    series = {f"{k}: {texts[i]}": images[i] for k, i in enumerate(chosen, 1)}
     return Chart(f"{split.name}: images as the model gets them, with their contrast stretched", PICTURES, series)
 
 

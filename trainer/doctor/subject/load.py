@@ -17,6 +17,7 @@ import numpy as np
 
 from pipelines import contract as contracts
 from pipelines.contract import Contract
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.errors import ConfigError, ShardmillError
 from pipelines.core.files.urls import is_remote
 from pipelines.options import config_file
@@ -33,11 +34,17 @@ from trainer.doctor.subject.read_split import NAMES
 from trainer.doctor.subject.sample import Batch, Sample
 from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Split, Subject
 from trainer.models import build, keras_file
-from trainer.tasks.refusal import only_classes
+from trainer.tasks import kinds
+from trainer.tasks.regression import standardized
 
 FOLDER_SECONDS = 20.0
-ADVICE = "Examine a program that trains on it instead: python -m trainer doctor train.py."
 BATCH = 32
+# The loss of a model that is not compiled, by kind of task, from whether the model answers logits.
+_LOSSES: dict[str, Callable[[bool], keras.losses.Loss]] = {
+    CLASSES: lambda logits: keras.losses.SparseCategoricalCrossentropy(from_logits=logits),
+    MULTI_LABEL: lambda logits: keras.losses.BinaryCrossentropy(from_logits=logits),
+    REGRESSION: lambda logits: keras.losses.MeanSquaredError(),
+}
 
 
 def gather(config: DoctorConfig) -> Subject:
@@ -91,7 +98,6 @@ def subject_of(
 def _with_data(subject: Subject, data: str, as_reference: bool, model_given: bool) -> Subject:
     if is_remote(data) or os.path.isfile(os.path.join(data, contracts.FILE_NAME)):
         contract = contracts.load(data)
-        only_classes(contract, "The doctor", ADVICE)
         subject = dataclasses.replace(subject, contract=contract, directory=data, labels=contract.labels)
         return subject if as_reference else _with_prepared(subject, contract, data)
     if not os.path.isdir(data):
@@ -132,11 +138,15 @@ def _with_prepared(subject: Subject, contract: Contract, directory: str) -> Subj
             splits.append(None)
             continue
         batches = datasets.load(directory, name, BATCH, shuffle=name == "train", seed=0)
-        counts = contract.splits[name].stored
+        if contract.task.kind == REGRESSION:
+            batches = batches.map(lambda images, numbers, *rest: (images, standardized(contract, numbers), *rest))
+        # Of several labels an image, the counts by label do not add up to the images, so the probes count themselves.
+        counts = contract.splits[name].stored if contract.task.kind == CLASSES else None
         found, problems = read_split.read(data_forms.of(batches), NAMES[name != "train"], subject.times, counts)
         subject = dataclasses.replace(subject, problems=(*subject.problems, *problems))
         splits.append(found)
-    return dataclasses.replace(subject, origin=PREPARED, train=splits[0], validation=splits[1])
+    kind = contract.task.kind
+    return dataclasses.replace(subject, origin=PREPARED, kind=kind, train=splits[0], validation=splits[1])
 
 
 def _other_split(contract: Contract) -> str:
@@ -218,16 +228,16 @@ def _call(function: Callable[..., Any], subject: Subject) -> Any:
 
 
 def _compiled(model: Any, contract: Contract | None) -> Any:
-    """Compiles a model as the train command would, if it is not compiled yet.
+    """Compiles a model for the task of a contract, if it is not compiled yet.
 
     Functions for the train command may return a model that is not compiled. Models without a contract stay as they are.
     """
     if contract is not None and not model.compiled and model.built:
         try:
-            logits = build.gives_logits(model)
+            logits = build.gives_logits(model, kinds.of(contract).activation)
         except TrainerError:
             return model
-        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=logits))
+        model.compile("adam", _LOSSES[contract.task.kind](logits))
     return model
 
 
@@ -246,7 +256,6 @@ def _data_of(run: run_dir.Run) -> str:
 
 def _with_run(subject: Subject, run: run_dir.Run) -> Subject:
     trained = contracts.load(run.directory)
-    only_classes(trained, "The doctor", ADVICE)
     model = _compiled(build.load(run.model), trained)
     past = subject.history or (history.read(str(run.history)) if Path(run.history).is_file() else None)
     labels = subject.labels or trained.labels

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION, labels_text, shown
 from trainer.doctor.finding import NotApplicable
+from trainer.doctor.subject.sample import Sample
 from trainer.doctor.subject.subject import Split, Subject
 
 ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
@@ -25,6 +27,21 @@ def label_name(label: int, names: tuple[str, ...], quoted: bool = False) -> str:
     if 0 <= label < len(names):
         return repr(names[label]) if quoted else names[label]
     return f"class {label}" if quoted else str(label)
+
+
+def answer_texts(subject: Subject, sample: Sample) -> list[str]:
+    """Returns the label of each image of a sample, as words.
+
+    It is a class, all labels of the image, or its numbers. Example: ["cat", "dog"], ["cat|dog", "no label"] or
+    ["0.5, -1.25"].
+    """
+    if not subject.kind or subject.kind == CLASSES:
+        return [label_name(int(label), subject.labels) for label in sample.ids]
+    rows = sample.labels.reshape(len(sample.labels), -1)
+    if subject.kind == REGRESSION:
+        return [", ".join(f"{value:.6g}" for value in row) for row in rows]
+    carried = ([label_name(int(i), subject.labels) for i in np.flatnonzero(row)] for row in rows)
+    return [shown(MULTI_LABEL, labels_text(names)) for names in carried]
 
 
 def counts(subject: Subject, split: Split) -> tuple[dict[int, int], bool]:

@@ -58,6 +58,7 @@ class Subject:
     Probes do not change it. A probe that trains uses a copy of `model`.
 
     origin: where train and validation come from: FOLDER, PREPARED or DATASET (the user's function).
+    kind: kind of the task, if the contract of the data says it: one of contract.task.KINDS; else "".
     labels: class names in the order of the ids, if a folder or contract gives them; else ().
     folder, contract, directory: content of --data, also if it only serves as the reference for the user's dataset.
     model: a keras.Model, which may or may not be compiled.
@@ -67,6 +68,7 @@ class Subject:
     """
 
     origin: str = ""
+    kind: str = ""
     train: Split | None = None
     validation: Split | None = None
     labels: tuple[str, ...] = ()

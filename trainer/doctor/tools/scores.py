@@ -18,7 +18,8 @@ from trainer.doctor.subject.subject import (
     Subject,
     run_model,
 )
-from trainer.doctor.tools import task
+from trainer.doctor.tools import answer_scores, task
+from trainer.doctor.tools.answer_scores import AnswerScore
 from trainer.evaluation.scores import intervals
 
 SURE = 2.0  # standard errors of guessing above which a balanced accuracy shows that something was learned
@@ -89,15 +90,24 @@ class Score:
 
 
 def of(subject: Subject) -> tuple[Score, ...]:
-    """Returns the scores on train and validation, computed once.
+    """Returns the scores of a model of classes on train and validation, computed once.
 
     It returns () where the model is not trained, predicts no classes, or does not take the images.
+    """
+    return tuple(score for score in of_any_task(subject) if isinstance(score, Score))
+
+
+def of_any_task(subject: Subject) -> tuple[Score | AnswerScore, ...]:
+    """Returns the scores on train and validation, computed once.
+
+    The model may predict classes, labels or numbers. It returns () where the model is not trained, does not take the
+    images, or makes images or texts.
     """
     return subject.once("scores", lambda: _of(subject))
 
 
-def _of(subject: Subject) -> tuple[Score, ...]:
-    if subject.model is None or not state.is_trained(subject) or task.is_regression(subject):
+def _of(subject: Subject) -> tuple[Score | AnswerScore, ...]:
+    if subject.model is None or not state.is_trained(subject):
         return ()
     found = []
     for split in subject.splits:
@@ -129,11 +139,13 @@ def outputs_of(subject: Subject, split: Split) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _score(subject: Subject, split: Split, outputs: np.ndarray) -> Score | None:
+def _score(subject: Subject, split: Split, outputs: np.ndarray) -> Score | AnswerScore | None:
     if outputs.ndim > 2 or not np.isfinite(outputs).all():
         return None
     true = split.sample.ids[: len(outputs)]
     labels = split.sample.labels[: len(outputs)]
+    if task.is_regression(subject) or task.is_multilabel(subject):
+        return answer_scores.of(subject, split.name, labels, outputs)
     if labels.ndim > 1 and labels.shape[-1] > 1 and (np.count_nonzero(labels > 0.5, axis=-1) != 1).any():
         return None  # several classes may be true of one image
     return Score(split.name, state.classes(subject), true, state.answers(outputs)) if true.min() >= 0 else None

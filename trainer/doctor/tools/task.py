@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.contract.task import MULTI_LABEL, REGRESSION
 from trainer.doctor.subject.subject import Subject
 
 FEW_NUMBERS = 20  # distinct integers; more of them under a regression loss are counts or ages, and no classes
 SEVERAL = 0.02  # share of the rows without exactly one class; fewer may be mistakes
 SPARSE_IDS = 0.5  # distinct integers for each label; classes repeat
-REGRESSION = (
+REGRESSION_LOSSES = (
     "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
     "huber", "log_cosh", "mse", "mae", "mape", "msle",
 )  # fmt: skip
@@ -20,15 +21,17 @@ REGRESSION = (
 def is_regression(subject: Subject) -> bool:
     """Tells whether the targets of training are numbers and not classes.
 
-    They are if they have more than one axis beside that of the images, such as images that are to be made. They also
-    are if they are fractions, or many different integers, under a loss that is no cross-entropy. Rows of several
-    columns are classes if all their values are within 0..1. Under a cross-entropy only fractions outside of 0..1, or
-    integers that hardly repeat, are numbers.
+    The contract of a prepared dataset says it. Targets of other data are numbers if they have more than one axis beside
+    that of the images, such as images that are to be made. They also are if they are fractions, or many different
+    integers, under a loss that is no cross-entropy. Rows of several columns are classes if all their values are within
+    0..1. Under a cross-entropy only fractions outside of 0..1, or integers that hardly repeat, are numbers.
     """
     return bool(subject.once("regression", lambda: _is_regression(subject)))
 
 
 def _is_regression(subject: Subject) -> bool:
+    if subject.kind:
+        return subject.kind == REGRESSION
     if subject.train is None or not len(subject.train.sample):
         return False
     labels = subject.train.sample.labels
@@ -42,18 +45,21 @@ def _is_regression(subject: Subject) -> bool:
         return bool((labels < 0).any() or (labels > 1).any())
     if labels.dtype.kind == "f" and bool((labels != np.rint(labels)).any()):
         return subject.has("loss")
-    return loss_name(subject.model) in REGRESSION and len(np.unique(labels)) > FEW_NUMBERS
+    return loss_name(subject.model) in REGRESSION_LOSSES and len(np.unique(labels)) > FEW_NUMBERS
 
 
 def is_multilabel(subject: Subject) -> bool:
     """Tells whether several classes may be right of one image.
 
-    The labels are rows of 0 and 1 then, and do not all have one 1.
+    The contract of a prepared dataset says it. The labels of other data are rows of 0 and 1 then, and do not all have
+    one 1.
     """
     return bool(subject.once("multilabel", lambda: _is_multilabel(subject)))
 
 
 def _is_multilabel(subject: Subject) -> bool:
+    if subject.kind:
+        return subject.kind == MULTI_LABEL
     if subject.train is None or not len(subject.train.sample):
         return False
     labels = subject.train.sample.labels

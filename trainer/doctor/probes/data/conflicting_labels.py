@@ -21,7 +21,7 @@ def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
 
     The bytes are those of the files of a folder, else those of the tensors.
     """
-    seen: dict[bytes, dict[int, str]] = {}
+    seen: dict[bytes, dict[str, str]] = {}
     pictures: dict[str, object] = {}
     total = 0
     for digest, label, name, picture in _items(subject):
@@ -35,10 +35,7 @@ def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
     several = [labels for labels in seen.values() if len(labels) > 1]
     if not several:
         return []
-    groups = (
-        " = ".join(f"{name} ({state.label_name(label, subject.labels)})" for label, name in labels.items())
-        for labels in several
-    )
+    groups = (" = ".join(f"{name} ({label})" for label, name in labels.items()) for labels in several)
     return [
         catalogue.found(
             "contradictory-duplicates",
@@ -51,21 +48,21 @@ def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
     ]
 
 
-def _items(subject: Subject) -> Iterator[tuple[bytes, int, str, object]]:
+def _items(subject: Subject) -> Iterator[tuple[bytes, str, str, object]]:
     """Yields (digest, label, name, picture) of every image.
 
     Constant images are left out of a dataset's: they can be equal without being the same photo.
     """
     if subject.origin == FOLDER and subject.folder is not None:
         for photo in subject.folder.photos:
-            yield bytes.fromhex(photo.digest), subject.labels.index(photo.label), photo.path, photo.small
+            yield bytes.fromhex(photo.digest), photo.label, photo.path, photo.small
         return
     for split in subject.splits:
-        ids = split.sample.ids
+        labels = state.answer_texts(subject, split.sample)
         for i, image in enumerate(split.sample.images):
             if image.min() != image.max():
                 digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-                yield digest, int(ids[i]), f"{split.name} {i}", image
+                yield digest, labels[i], f"{split.name} {i}", image
 
 
 PROBES = (Probe("equal images under different labels", contradictory, ("images",), 10, alone=True),)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipelines.contract.task import CLASSES
 from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
@@ -61,6 +62,8 @@ def _tint_correlation(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 def labels(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds label ids in another order than the vocabulary, or of other images."""
     found = pairs(subject, clock)
+    if subject.contract is not None and subject.contract.task.kind != CLASSES:
+        raise NotApplicable(f"--data is a dataset of another task ({subject.contract.task.kind})")
     agree = float(np.mean(found.labels == found.reference))
     if agree >= AGREE:
         return []

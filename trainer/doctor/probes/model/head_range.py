@@ -82,7 +82,7 @@ def _is_compared(subject: Subject, wanted: np.ndarray) -> bool:
     So it does in an autoencoder.
     """
     loss = task.loss_name(subject.model)
-    known = loss in task.REGRESSION or loss == "binary_crossentropy"
+    known = loss in task.REGRESSION_LOSSES or loss == "binary_crossentropy"
     return known and subject.outputs.shape[1:] == wanted.shape[1:] and bool(np.isfinite(wanted).all())
 
 
@@ -95,7 +95,7 @@ def regression_of_classes(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds class ids or one-hot labels under a loss for numbers."""
     del clock
     name = task.loss_name(subject.model)
-    if name not in task.REGRESSION:
+    if name not in task.REGRESSION_LOSSES:
         raise NotApplicable("the loss is not one for numbers")
     labels, head = subject.split("train").sample.labels, head_of(subject)
     if task.is_regression(subject) or not np.isfinite(labels).all():
