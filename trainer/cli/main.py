@@ -152,8 +152,10 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     if arguments["tta"] != TTA_NONE and contract.task.targets:
         print(f"note: --tta {arguments['tta']} mirrors images: leave it out if a number depends on the side.")
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
+    views = evaluate.VIEWS[arguments["tta"]]
+    if views:
+        print(views)
     if arguments["output"]:
-        views = evaluate.VIEWS[arguments["tta"]]
         for path in evaluation_files.write(arguments["output"], arguments["model"], arguments["data"], result, views):
             print(f"written to {path}")
 

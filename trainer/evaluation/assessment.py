@@ -244,14 +244,18 @@ class Assessment:
 
         def score(positions: np.ndarray) -> dict[str, Score]:
             matrix = metrics.confusion_matrix(self.predictions.labels[positions], answers[positions], len(self.labels))
-            drawn = intervals.percentiles(intervals.bootstrap(matrix).balanced_accuracy)
             reach = intervals.wilson(int(matrix.trace()), len(positions))
+            drawn = intervals.percentiles(intervals.bootstrap(matrix).balanced_accuracy)
+            # Resamples of answers that are all right, or all wrong, are all alike: their interval has no width. The
+            # balanced accuracy of one class is its accuracy.
+            same = drawn.low == drawn.high or np.count_nonzero(matrix.sum(axis=1)) == 1
             return {
-                "balanced_accuracy": Score(metrics.balanced_accuracy(matrix), drawn),
+                "balanced_accuracy": Score(metrics.balanced_accuracy(matrix), reach if same else drawn),
                 "accuracy": Score(metrics.accuracy(matrix), reach),
             }
 
-        return slices.scored(self.metadata, score, metrics.balanced_accuracy(self.matrix))
+        whole = metrics.balanced_accuracy(self.matrix)
+        return slices.scored(self.metadata, score, whole, labels=self.predictions.labels)
 
     def mean_of_curves(self, attribute: str) -> float:
         """Returns the mean of "auc" or "average_precision" over all classes with a curve.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,7 +122,11 @@ class Slices:
 
 
 def scored(
-    metadata: Metadata, score: Callable[[np.ndarray], Mapping[str, Score]], whole: float, greater: bool = True
+    metadata: Metadata,
+    score: Callable[[np.ndarray], Mapping[str, Score]],
+    whole: float,
+    greater: bool = True,
+    labels: np.ndarray | None = None,
 ) -> Slices:
     """Scores the slices of all columns.
 
@@ -130,10 +134,13 @@ def scored(
       score: returns the scores of the records at positions int64 (n,); the first one decides.
       whole: the deciding score of all records.
       greater: whether a greater value of it is better.
+      labels: int64 (N,), the class of each record. A column that only repeats the classes has no slices.
     """
     rows, notes, left_out = [], [], []
     for column in metadata.columns:
         found, small, note = _slices(column, metadata.smallest)
+        if labels is not None and _repeats(found, labels):
+            found, small, note = [], 0, f"{column.name!r} repeats the classes: see the scores of each class instead."
         notes += [note] if note else []
         if small:
             left_out.append(f"{small} of {column.name!r}")
@@ -151,6 +158,14 @@ def scored(
         return math.isnan(value), sign * value
 
     return Slices(metadata.smallest, tuple(sorted(rows, key=order)), tuple(notes))
+
+
+def _repeats(found: Sequence[tuple[str, np.ndarray]], labels: np.ndarray) -> bool:
+    """Tells whether each of several slices is of one class only.
+
+    So are the folders of a folder of class folders.
+    """
+    return len(found) > 1 and all(len(np.unique(labels[positions])) == 1 for _, positions in found)
 
 
 def _slices(column: Column, smallest: int) -> tuple[list[tuple[str, np.ndarray]], int, str]:

@@ -26,16 +26,19 @@ from trainer.tasks.report import Table
 from trainer.tasks.task import Result
 
 
-def report(model_directory: str | os.PathLike[str], data: str, result: Assessment | Result) -> dict[str, Any]:
+def report(
+    model_directory: str | os.PathLike[str], data: str, result: Assessment | Result, views: str = ""
+) -> dict[str, Any]:
     """Returns the numbers of an evaluation for a JSON file.
 
-    It also names the model, the digests of the dataset and the labels.
+    It also names the model, the digests of the dataset, the labels, and the views of each image if there are several.
     """
     contract = contracts.load(data)
     return {
         "model": os.fspath(model_directory),
         "dataset": run_dir.dataset_digests(contract),
         **answers(contract),
+        **({"views": views} if views else {}),
         "splits": splits([result]),
     }
 
@@ -69,7 +72,7 @@ def write(path: str, model_directory: str, data: str, result: Assessment | Resul
     Returns:
       The paths of the written files.
     """
-    content = atomic.to_json(report(model_directory, data, result))
+    content = atomic.to_json(report(model_directory, data, result, views))
     if path.endswith(".json"):
         atomic.write_text(Path(path), content)
         return [Path(path)]
@@ -77,7 +80,7 @@ def write(path: str, model_directory: str, data: str, result: Assessment | Resul
     directory.mkdir(parents=True, exist_ok=True)
     network = evaluate.network(run) if isinstance(result, Assessment) else None
     title = f"{run_name(run)} on {result.split}"
-    written = write_files(directory, title, {}, [result], data, network=network)
+    written = write_files(directory, title, {"views": views} if views else {}, [result], data, network=network)
     about = json.loads(run.metrics.read_text(encoding="utf-8"))
     served = calibration.read(run.directory) if isinstance(result, Assessment) else None
     model = model_card.Model(run_name(run), about, run_dir.seen(contracts.load(run.directory), about), served)

@@ -245,7 +245,7 @@ def test_a_model_that_abstains_is_scored_on_what_it_answers():
         "(without: 0.500)"
     )
     text = page.render("run", {}, [found], {})
-    assert "on validation it then answers 9 of 12 records, 3 of them wrongly." in text
+    assert "leaves answers to 9 of 12 records of validation, 3 of them wrong." in text
     assert '<th scope="row">0.65, chosen</th><td class="num">3</td><td class="num">50 %</td>' in text
     assert "abstention" not in made([[0.9, 0.1]], [0]).to_dict()
 

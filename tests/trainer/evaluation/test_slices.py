@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from pipelines.contract.metadata import MISSING_INTEGER
+from pipelines.contract.metadata import MISSING_INTEGER, TEXT
 from trainer.evaluation import slices
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.predictions import Predictions, to_csv
@@ -130,6 +130,25 @@ def test_a_class_without_records_in_a_slice_does_not_count():
     found = Predictions(("cat", "dog"), tuple("abcde"), labels, np.eye(2, dtype=np.float32)[[0, 0, 0, 0, 1]])
     [row] = Assessment("test", found, UNCALIBRATED, Metadata((text(*"AAAAA"),), 1)).slices.rows
     assert row.scores["balanced_accuracy"].value == 0.8
+
+
+def test_a_part_of_one_class_has_the_interval_of_its_accuracy():
+    labels = np.array([0, 0, 0, 0, 1, 0])
+    found = Predictions(("cat", "dog"), tuple("abcdef"), labels, np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1, 0]])
+    rows = Assessment("test", found, UNCALIBRATED, Metadata((text(*"AAAABB"),), 1)).slices.rows
+    a, b = (next(row for row in rows if row.value == value) for value in "AB")
+    assert a.scores["balanced_accuracy"] == (3 / 4, wilson(3, 4))
+    # Both classes of B are right. Resamples would all be right, too, and say that there is no doubt.
+    assert b.scores["balanced_accuracy"] == (1, wilson(2, 2))
+
+
+def test_a_column_that_repeats_the_classes_has_no_parts():
+    labels = np.array([0, 0, 1, 1, 1])
+    found = Predictions(("cat", "dog"), tuple("abcde"), labels, np.eye(2, dtype=np.float32)[labels])
+    columns = Column("folder", TEXT, np.array([*"AABBC"], object)), text(*"XXXXX")
+    made = Assessment("test", found, UNCALIBRATED, Metadata(columns, 1)).slices
+    assert made.notes == ("'folder' repeats the classes: see the scores of each class instead.",)
+    assert [(row.column, row.value) for row in made.rows] == [("site", "X")]
 
 
 def test_predictions_carry_the_columns(assessment):

@@ -118,7 +118,7 @@ def test_parts_of_the_data_that_are_clearly_worse_are_named():
     told = card_limits.sentences(contract(), ABOUT, [found])
     assert (
         "On test: These parts of the data are clearly worse than all of it: site = b (balanced accuracy 0.500, 95 % "
-        "0.500 to 0.500, 100 records)." in told
+        "0.404 to 0.596, 100 records)." in told
     )
 
 
@@ -145,6 +145,7 @@ def test_a_card_of_an_evaluation_counts_what_the_run_saw_and_says_what_the_model
         return (tmp_path / "out" / "model_card.md").read_text()
 
     text = card(found, evaluate.VIEWS["flip"])
+    assert evaluate.VIEWS["flip"] == json.loads((tmp_path / "out" / "metrics.json").read_text())["views"]
     assert "| broken | 2 | 2 | 2 | 3 | 1 |" in text.splitlines()
     assert "| all | 12 | 10 | 10 | 13 | 1 |" in text.splitlines()
     assert "- Fewer than 100 train images have: broken (2), ok (10)." in text.splitlines()

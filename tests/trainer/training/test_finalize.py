@@ -45,6 +45,6 @@ def test_the_threshold_of_abstaining_is_that_of_validation():
     assert fitted.abstention is not None
     # Sure and right are three of ok and the last of broken; 0.3 and 0.4 are taken for ok and are broken.
     assert (fitted.abstention.answered, fitted.abstention.wrong, fitted.abstention.promised) == (3, 0, False)
-    assert "on validation it then answers 3 of 6 records, 0 of them wrongly" in said
+    assert "leaves answers to 3 of 6 records of validation, 0 of them wrong" in said
     with pytest.raises(ConfigError, match="--abstain-error needs a validation split"):
         TrainConfig("data", "run", abstain_error=0.1, validation="none")

@@ -102,7 +102,7 @@ def test_evaluate_chooses_when_to_abstain_and_changes_nothing_in_the_run(run, da
     before = (directory / "calibration.json").read_bytes()
     command = ["evaluate", "--model", str(directory), "--data", str(data), "--output", str(tmp_path)]
     assert main([*command, "--abstain-error", "0.3"]) == 0
-    assert "on validation it then answers 12 of 12 records, 0 of them wrongly" in capsys.readouterr().out
+    assert "leaves answers to 12 of 12 records of validation, 0 of them wrong" in capsys.readouterr().out
     found = json.loads((tmp_path / "metrics.json").read_text())["splits"]["test"]
     own = found.pop("abstention")
     assert (own["wanted_error"], own["promised"], own["threshold"], own["answered"]) == (0.3, True, 0, 12)

@@ -112,8 +112,8 @@ def needed(wanted: float) -> int:
 def refusal(wanted: float, split: str, records: int) -> str:
     """Says that no threshold could be chosen."""
     return (
-        f"No threshold has an error of at most {wanted:g} among the answered of {split} ({records:,} records): the "
-        "model does not abstain. Ask for a greater error, or train a better model."
+        f"No threshold has an error of at most {wanted:g} among the answered of {split} ({records:,} records): none is "
+        "chosen. Ask for a greater error, or train a better model."
     )
 
 
@@ -121,8 +121,8 @@ def sentence(found: Abstention) -> str:
     """Says what was chosen, and what it promises."""
     wanted, split = found.wanted, found.split
     told = (
-        f"The model abstains below the probability {found.probability:.3g}: on {split} it then answers "
-        f"{found.answered:,} of {found.records:,} records, {found.wrong:,} of them wrongly."
+        f"Abstaining below the probability {found.probability:.3g} leaves answers to {found.answered:,} of "
+        f"{found.records:,} records of {split}, {found.wrong:,} of them wrong."
     )
     if found.promised:
         return f"{told} The 95 % interval of this error ends at {wanted:g} or below."
