@@ -27,7 +27,8 @@ from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import Calibration
 from trainer.evaluation.slices import Column, Metadata
 from trainer.reporting import card_limits, evaluation_files, markdown, model_card
-from trainer.tasks.regression import NumberPredictions, NumberResult, Regression
+from trainer.tasks.number_result import NumberPredictions, NumberResult
+from trainer.tasks.regression import Regression
 from trainer.training.train import train
 
 ABOUT = {

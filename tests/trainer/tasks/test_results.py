@@ -15,9 +15,11 @@ from trainer.config import TrainerError
 from trainer.evaluation.scores import label_scores
 from trainer.evaluation.slices import Column, Metadata
 from trainer.reporting import plots, report_page, score_table, tensorboard
-from trainer.tasks import multi_label, regression
-from trainer.tasks.multi_label import LabelFit, LabelPredictions, LabelResult, MultiLabel
-from trainer.tasks.regression import NumberFit, NumberPredictions, NumberResult, Regression
+from trainer.tasks import label_result, report
+from trainer.tasks.label_result import LabelFit, LabelPredictions, LabelResult
+from trainer.tasks.multi_label import MultiLabel
+from trainer.tasks.number_result import NumberFit, NumberPredictions, NumberResult
+from trainer.tasks.regression import Regression
 
 NAMES = ("cat", "dog")
 KEYS = tuple(f"{i:016x}-000" for i in range(4))
@@ -93,7 +95,7 @@ def test_a_slope_that_turns_the_order_round_is_refused(tmp_path):
     fitted = LabelFit(NAMES, (-1.0, 1.0), (0.0, 0.0), (0.5, 0.5))
     (tmp_path / "calibration.json").write_text(fitted.to_json())
     with pytest.raises(TrainerError, match="a number that no fit gives"):
-        multi_label.read_fit(tmp_path / "calibration.json", LABELS)
+        label_result.read_fit(tmp_path / "calibration.json", LABELS)
 
 
 def test_numbers_are_in_the_units_of_the_table():
@@ -170,10 +172,10 @@ def test_a_constant_answer_is_not_better_than_itself():
 
 
 def test_numbers_are_written_as_long_as_they_need():
-    assert regression.number(123456.0) == "123,456"
-    assert regression.number(1234.56) == "1234.6"
-    assert regression.number(0.00123) == "0.00123"
-    assert regression.number(float("nan")) == "–"
+    assert report.number(123456.0) == "123,456"
+    assert report.number(1234.56) == "1234.6"
+    assert report.number(0.00123) == "0.00123"
+    assert report.number(float("nan")) == "–"
 
 
 def test_a_smaller_error_and_a_greater_precision_are_better():
