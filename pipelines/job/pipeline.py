@@ -74,26 +74,7 @@ def write(
     # (bucket, [packed (unit, Ref)]): a unit stays together
     in_units = _form_units(by_content, listing.has_groups(spec), config.group_similar, total)
     edges = _edges(in_units, kind)
-    unit_ranks = (
-        in_units
-        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, seed, kind, edges)
-        | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())  # ((stated split, label), RankHistogram)
-    )
-    # What is carried from class to class needs all of them in one place: profiles are small, histograms are not.
-    profiles = (
-        unit_ranks
-        | "Profiles" >> beam.MapTuple(lambda key, ranks: (key, splits.profile_of(ranks)))
-        | "GatherProfiles" >> beam.combiners.ToDict()
-    )
-    if kind.is_one_class:
-        carry = beam.Map(units.carries, config.shares, config.validation_from, old is not None)
-    else:
-        carry = beam.Map(units.stratified, config.shares, config.validation_from)
-    carries = AsSingleton(profiles | "CarryRounding" >> carry)
-    cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
-    if config.division:
-        found = _fold_cuts(in_units, config, config.division, AsDict(cuts), edges)
-        cuts = (_for_flatten(cuts, "SplitCuts"), found) | "WithFoldCuts" >> beam.Flatten()
+    cuts = _cuts(in_units, config, kind, edges, old is not None)
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
         units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar, kind, edges
     ).with_outputs("duplicates", "similar", "straddling", "rejected", main="refs")  # packed Refs with their split
@@ -109,25 +90,7 @@ def write(
             _write_lines(work, "alike", alike)
     if config.duplicates == "fail":
         (equal | "CountEqual" >> beam.CombineGlobally(duplicates.First()) | "Refuse" >> beam.Map(duplicates.refuse))
-    counts = _label_counts(assigned.refs, kind)
-    ranks = (
-        refs
-        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, seed, kind, counts)  # ((split, stratum), RankHistogram)
-        | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
-    )
-    targets = AsSingleton(
-        ranks
-        | "Totals" >> beam.MapTuple(lambda key, histogram: (key, histogram.total))
-        | "GatherTotals" >> beam.combiners.ToDict()
-        | "Targets" >> beam.Map(stages.targets, config.class_balance, kind, counts)  # {stratum: records in train}
-    )
-    first = like.first_classes(config.classes, old)
-    the_plan = AsSingleton(  # Plan
-        ranks
-        | "ShareOut" >> beam.Map(stages.share_of, config.max_copies, targets)  # ((split, stratum), Share)
-        | "GatherShares" >> beam.combiners.ToDict()
-        | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, first, work, kind, counts)
-    )
+    the_plan = _plan(refs, _label_counts(assigned.refs, kind), config, work, like.first_classes(config.classes, old))
     items = refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
         "unused", main="items"
     )  # ((split, shard), packed Items)
@@ -150,6 +113,65 @@ def write(
     _write_lines(work, "similar", assigned.similar)
     _write_lines(work, "unused", items.unused)
     _write_lines(work, "straddling", assigned.straddling)
+
+
+def _cuts(
+    in_units: beam.PCollection, config: PrepareConfig, kind: Kind, edges: AsSingleton, continues: bool
+) -> beam.PCollection:
+    """Returns where the ranks of the units are cut into splits and folds.
+
+    Args:
+      in_units: (bucket, [packed (unit, Ref)]). edges: as `_edges` returns them. continues: whether --like is given.
+    """
+    unit_ranks = (
+        in_units
+        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, config.seed, kind, edges)
+        | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())  # ((stated split, label), RankHistogram)
+    )
+    # What is carried from class to class needs all of them in one place: profiles are small, histograms are not.
+    profiles = (
+        unit_ranks
+        | "Profiles" >> beam.MapTuple(lambda key, ranks: (key, splits.profile_of(ranks)))
+        | "GatherProfiles" >> beam.combiners.ToDict()
+    )
+    if kind.is_one_class:
+        carry = beam.Map(units.carries, config.shares, config.validation_from, continues)
+    else:
+        carry = beam.Map(units.stratified, config.shares, config.validation_from)
+    carries = AsSingleton(profiles | "CarryRounding" >> carry)
+    cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
+    if not config.division:
+        return cuts
+    found = _fold_cuts(in_units, config, config.division, AsDict(cuts), edges)
+    return (_for_flatten(cuts, "SplitCuts"), found) | "WithFoldCuts" >> beam.Flatten()
+
+
+def _plan(
+    refs: beam.PCollection, counts: AsSingleton, config: PrepareConfig, work: Work, first: tuple[str, ...]
+) -> AsSingleton:
+    """Returns the Plan: how often each image is written, and into how many shards.
+
+    Args:
+      refs: packed Refs with their split. counts: as `_label_counts` returns them. first: the classes that come first.
+    """
+    kind = KINDS[config.task]
+    ranks = (  # ((split, stratum), RankHistogram)
+        refs
+        | "ImageRanks" >> beam.FlatMap(stages.image_ranks, config.seed, kind, counts)
+        | "RankImages" >> beam.CombinePerKey(stages.MergeRanks())
+    )
+    targets = AsSingleton(
+        ranks
+        | "Totals" >> beam.MapTuple(lambda key, histogram: (key, histogram.total))
+        | "GatherTotals" >> beam.combiners.ToDict()
+        | "Targets" >> beam.Map(stages.targets, config.class_balance, kind, counts)  # {stratum: records in train}
+    )
+    return AsSingleton(  # Plan
+        ranks
+        | "ShareOut" >> beam.Map(stages.share_of, config.max_copies, targets)  # ((split, stratum), Share)
+        | "GatherShares" >> beam.combiners.ToDict()
+        | "PlanBalance" >> beam.Map(stages.make_plan, config.balance, config.sharding, first, work, kind, counts)
+    )
 
 
 def _for_flatten(elements: beam.PCollection, name: str) -> beam.PCollection:
