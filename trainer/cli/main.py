@@ -133,9 +133,11 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     run_dir.finished(arguments["model"])
     with silent_imports():
         from trainer.evaluation import evaluate, read_metadata
+        from trainer.models import keras_file
         from trainer.reporting import evaluation_files, score_table
         from trainer.tasks import kinds
 
+    keras_file.import_modules(arguments["import"])
     task, wanted = kinds.of(contract), arguments["abstain_error"]
 
     def abstaining(model: Any, data: str, split: str, batch_size: int) -> Any:
@@ -201,10 +203,11 @@ def _export(arguments: dict[str, Any]) -> None:
     contract = contracts.load(arguments["data"])
     run = run_dir.finished(arguments["model"])
     with silent_imports():
-        from trainer.models import alignment, build
+        from trainer.models import alignment, build, keras_file
         from trainer.serving import export, quantized
         from trainer.tasks import kinds
 
+    keras_file.import_modules(arguments["import"])
     trained = contracts.load(run.directory)
     alignment.check_contracts(trained, contract)
     task = kinds.of(trained)
@@ -254,8 +257,10 @@ def _answer_split(arguments: dict[str, Any]) -> int:
     contracts.load(data).split(split)
     with silent_imports():
         from pipelines.core.files import atomic
+        from trainer.models import keras_file
         from trainer.serving import answer_table
 
+    keras_file.import_modules(arguments["import"])
     found = answer_table.answer(arguments["model"], data, split)
     atomic.write_text(path, answer_table.to_csv(found, data, split))
     print(
@@ -438,6 +443,15 @@ def _add_run_and_data(command: argparse.ArgumentParser) -> None:
         "largest probability is below a threshold, which is chosen on the validation split of --data (default: "
         "what the training chose, or no abstaining)",
     )  # fmt: skip
+    _add_import(command)
+
+
+def _add_import(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--import", default="", metavar="MODULE,MODULE",
+        help="modules to import before the model of a run is loaded: those that register its own layers with "
+        "keras.saving.register_keras_serializable, such as keras_hub",
+    )  # fmt: skip
 
 
 def _add_predict(commands: Any) -> None:
@@ -466,6 +480,7 @@ def _add_predict(commands: Any) -> None:
         "--tta", choices=(TTA_NONE, TTA_FLIP), default=TTA_NONE,
         help="views of each image whose answers are averaged; flip: the image and its mirror image (default: none)",
     )  # fmt: skip
+    _add_import(predict)
     command_line.add(predict, FileBounds)
     predict.add_argument(
         "files",

@@ -7,6 +7,7 @@ registered by the program that runs. The zip and the HDF5 file in it are read wi
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -92,6 +93,40 @@ def _check_zip(path: str, compile: bool) -> None:
         hdf5_file.check(io.BytesIO(archive.read(_WEIGHTS)), path)
 
 
+def own_classes(network: keras.Model) -> dict[str, bool]:
+    """Returns the classes of a network that are not Keras's.
+
+    The result is {module and name: whether it is registered}. A program that loads the file has to register them first.
+    """
+    config = keras.saving.serialize_keras_object(network)
+    return {
+        f"{item.get('module')}.{item['class_name']}": _is_registered(item.get("registered_name") or item["class_name"])
+        for item in _objects(config)
+        if item["class_name"] not in (*_VALUES, "function")
+        and item.get("module") is not None
+        and not _is_of(_CLASSES, item["module"])
+    }
+
+
+def import_modules(names: str) -> None:
+    """Imports modules that register classes of a model; --import names them.
+
+    Args:
+      names: names with commas between them, or "".
+
+    Raises:
+      TrainerError: one cannot be imported.
+    """
+    for name in filter(None, (part.strip() for part in names.split(","))):
+        try:
+            importlib.import_module(name)
+        except Exception as e:  # the user's code may raise any exception
+            raise TrainerError(
+                f"--import {name} cannot be imported ({type(e).__name__}: {first_line(e)}). Run from the module's "
+                "folder, or set PYTHONPATH."
+            ) from e
+
+
 def _json(text: Any, path: str) -> Any:
     try:
         return json.loads(text)
@@ -153,6 +188,6 @@ def _named(inner: Any) -> str:
 def _refused(path: str, what: str) -> TrainerError:
     return TrainerError(
         f"{path!r} is not loaded in safe mode, because it has {what}. Own layers have to be registered with "
-        "keras.saving.register_keras_serializable in the program that loads them; Lambda layers are not loaded. Build "
-        "the model in a function of your own (--model module:function) and load only its weights."
+        "keras.saving.register_keras_serializable, and --import names the module that does so; Lambda layers are not "
+        "loaded. Or build the model in a function of your own (--model module:function) and load only its weights."
     )

@@ -177,9 +177,15 @@ def better_start(config: TrainConfig, contract: Contract) -> str:
     each, what = kinds.of(contract).few_images(contract)
     if config.init_weights or each >= FEW_IMAGES:
         return ""
+    # What weights a function of the user gives its network is not known.
+    begins = (
+        f"{config.model} had {each:,.0f} {what}. If it began with random weights"
+        if ":" in config.model
+        else f"This network began with random weights and had {each:,.0f} {what}. With so few"
+    )
     return (
-        f"This network began with random weights and had {each:,.0f} {what}. With so few, weights "
-        "that were trained on ImageNet are usually much better (docs/training.md has figures). To try them"
+        f"{begins}, weights that were trained on ImageNet are usually much better (docs/training.md has figures). To "
+        "try them"
         + (", prepare with --size 224x224 first, then" if min(contract.image_shape[:2]) < pretrained.SMALL else "")
         + ":\n"
         f"  python -m trainer train --data {shlex.quote(config.data)} --output {shlex.quote(config.output)}-transfer "

@@ -14,7 +14,7 @@ import logging
 import platform
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -26,6 +26,7 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.tensors import check_transform
 from pipelines.core.console import timings
+from pipelines.core.text import listed
 from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
@@ -34,7 +35,7 @@ from trainer.data.shards import integrity
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate
-from trainer.models import build, pretrained, view
+from trainer.models import build, keras_file, pretrained, view
 from trainer.serving import export
 from trainer.serving.export_check import ExportError
 from trainer.tasks import kinds
@@ -97,6 +98,7 @@ def _train(
     if not checkpoint and not worker:
         if ":" in config.model:  # the user's own; that the others can be exported is tested
             export.rehearse(network, config.data, contract)
+            warnings = [*warnings, *_own_classes(network, config.model)]
         _begin(config, contract, run)
     _log.info(
         "%s, %s parameters, on %r: %s %s records of %s%s",
@@ -235,6 +237,26 @@ def start_keras(seed: int, deterministic: bool = True) -> None:
     keras.utils.set_random_seed(seed)
     if deterministic:
         tf.config.experimental.enable_op_determinism()
+
+
+def _own_classes(network: keras.Model, name: str) -> Iterator[str]:
+    """Yields what a program has to know that loads the saved network.
+
+    Args:
+      name: module:function, which built the network.
+    """
+    found = keras_file.own_classes(network)
+    if known := [shown for shown, is_registered in found.items() if is_registered]:
+        yield (
+            f"The network has classes of its own ({listed(known, 3)}). `evaluate`, `export` and `predict --data` load "
+            f"it with --import {name.partition(':')[0]}, or with the module that registers them."
+        )
+    if unknown := [shown for shown, is_registered in found.items() if not is_registered]:
+        yield (
+            f"The network has classes that are not registered ({listed(unknown, 3)}), so `evaluate` and `export` "
+            "cannot load it. Put @keras.saving.register_keras_serializable() before each of them. The SavedModel of "
+            "the run answers without that."
+        )
 
 
 def _fit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import zipfile
 
 import h5py
@@ -107,6 +108,31 @@ def test_a_layer_that_the_running_program_registered_is_loaded(tmp_path):
     path = tmp_path / "m.keras"
     keras.Sequential([keras.Input((4,)), Own(), layers.Dense(2)]).save(path)
     assert isinstance(build.load(path).layers[0], Own)
+
+
+class Unregistered(layers.Layer):
+    def call(self, x):
+        return x
+
+
+def test_classes_that_are_not_kerass_are_named():
+    plain = keras.Sequential([keras.Input((4,)), layers.Dense(2, activation="relu", kernel_initializer="zeros")])
+    assert keras_file.own_classes(plain) == {}
+    own = keras.Sequential([keras.Input((4,)), Own(), Unregistered(), keras.Sequential([layers.Dense(2), Own()])])
+    assert keras_file.own_classes(own) == {f"{__name__}.Own": True, f"{__name__}.Unregistered": False}
+
+
+def test_modules_are_imported_before_a_model_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("one_of_mine", "other_of_mine"):
+        (tmp_path / f"{name}.py").write_text("value = 1\n")
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    keras_file.import_modules("")
+    keras_file.import_modules("one_of_mine, other_of_mine")
+    assert {"one_of_mine", "other_of_mine"} <= set(sys.modules)
+    (tmp_path / "broken_one_of_mine.py").write_text("raise KeyError('x')\n")
+    with pytest.raises(TrainerError, match=r"--import broken_one_of_mine cannot be imported.*KeyError.*PYTHONPATH"):
+        keras_file.import_modules("broken_one_of_mine")
 
 
 def test_the_users_own_loss_is_not_asked_for_where_the_model_is_not_compiled(tmp_path):

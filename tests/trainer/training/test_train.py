@@ -5,6 +5,7 @@ import io
 import json
 import platform
 import shutil
+import sys
 import time
 
 import keras
@@ -350,6 +351,48 @@ def network(contract):
     x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, name="_conv")(inputs))
     return keras.Model(inputs, keras.layers.Dense(len(contract.labels))(x), name="mine")
 """
+
+
+OWN_LAYERS = """
+import keras
+
+@keras.saving.register_keras_serializable("own_layers")
+class Kept(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+class Passed(keras.layers.Layer):
+    def call(self, x):
+        return x
+
+def network(contract, layer=Kept):
+    head = [keras.layers.Flatten(), keras.layers.Dense(len(contract.labels))]
+    return keras.Sequential([keras.Input(contract.image_shape), layer(), *head])
+
+def unregistered(contract):
+    return network(contract, Passed)
+"""
+
+
+@pytest.mark.slow
+def test_layers_of_a_library_are_named_and_evaluated_with_their_module(data, tmp_path, monkeypatch, capsys):
+    (tmp_path / "own_layers.py").write_text(OWN_LAYERS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with trainings.without_reports():
+        for function in ("network", "unregistered"):
+            with logged() as text:
+                train.train(TrainConfig(str(data), str(tmp_path / function), model=f"own_layers:{function}", epochs=1))
+            first = text.getvalue().partition("epoch 1/1")[0]
+            assert ("own_layers.Kept). `evaluate`, `export`" in first) == (function == "network")
+            assert ("not registered (own_layers.Passed)" in first) == (function == "unregistered")
+    # A later program has imported nothing of it.
+    keras.saving.get_custom_objects().pop("own_layers>Kept")
+    sys.modules.pop("own_layers")
+    command = ["evaluate", "--model", str(tmp_path / "network"), "--data", str(data)]
+    assert main(command) == 1
+    assert "the class own_layers.Kept, which is not one of Keras's" in capsys.readouterr().err
+    assert main([*command, "--import", "own_layers"]) == 0
+    assert "test, 12 records" in capsys.readouterr().out
 
 
 @pytest.fixture
