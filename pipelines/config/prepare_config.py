@@ -21,6 +21,7 @@ from pipelines.images.limits import Limits
 from pipelines.inputs import corrections, listing
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES
 from pipelines.inputs.rules import InputSpec
+from pipelines.inputs.tables import joined_tables
 from pipelines.options import config_fields
 from pipelines.plan.plan import Sharding, record_bytes
 from pipelines.records.record_spec import RecordSpec
@@ -69,9 +70,10 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
     def input_spec(self) -> InputSpec:
         """Returns what is listed, and how."""
         split_names = tuple((folder, SPLIT_NAMES.get(split.lower(), split)) for folder, split in self.split_names)
+        table = dataclasses.replace(self.table_spec, join=self._joined)
         return InputSpec(
             self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.group_from,
-            self.allow_outside, self.table_spec, self.classes, self._lists, self.unlabelled, self._corrections,
+            self.allow_outside, table, self.classes, self._lists, self.unlabelled, self._corrections,
             self.min_confidence, self._known_labels,
         )  # fmt: skip
 
@@ -87,18 +89,24 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
 
     @property
     def _lists(self) -> tuple[tuple[str, str], ...]:
-        """Returns (file, split) of each list.
+        """Returns (file, split) of each list."""
+        return tuple((self._found(file), SPLIT_NAMES.get(split.lower(), split)) for split, file in self.split_lists)
 
-        A file is looked for in the current folder, and then in the input or in the folder of a table.
+    @property
+    def _joined(self) -> tuple[str, ...]:
+        """Returns the tables of --join."""
+        return tuple(map(self._found, self.join))
+
+    def _found(self, file: str) -> str:
+        """Returns the complete path of a file that belongs to the input.
+
+        It is looked for in the current folder, and then in the input or in the folder of a table.
         """
-        found = []
+        if remote.is_remote(file):
+            return file
         folder = os.path.dirname(self.input) if os.path.isfile(self.input) else self.input
-        for split, file in self.split_lists:
-            inside = os.path.join(folder, file)
-            if not remote.is_remote(file):
-                file = os.path.abspath(inside if not os.path.exists(file) and os.path.exists(inside) else file)
-            found.append((file, SPLIT_NAMES.get(split.lower(), split)))
-        return tuple(found)
+        inside = os.path.join(folder, file)
+        return os.path.abspath(inside if not os.path.exists(file) and os.path.exists(inside) else file)
 
     @property
     def limits(self) -> Limits:
@@ -143,6 +151,8 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
             del values["group_similar"]
         if self.corrections:
             values["corrections"] = corrections.digest(self.corrections)  # what is in the file decides
+        if self.join:
+            values["join"] = joined_tables.digest(self._joined)
         values["classes"] = {**values["classes"], "path": ""}  # what is in the file decides
         if self.like:
             values["like"] = contract.load(self.like, storage.reading_text).digest
@@ -156,8 +166,8 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
     def noted(self) -> dict[str, Any]:
         """Returns the options that a dataset notes, as plain JSON values.
 
-        Of three channels, and of --folds, --unlabelled and --corrections where they are not given, nothing is noted, so
-        that such a dataset has the bytes that it had before there was a choice.
+        Of three channels, and of --folds, --unlabelled, --corrections and --join where they are not given, nothing is
+        noted, so that such a dataset has the bytes that it had before there was a choice.
         """
         noted = {**self.settings(), "channels": self.image_channels}
         if not self.keep:
@@ -166,7 +176,7 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
             del noted["bands"]
             if self.channels == 3:
                 del noted["channels"]
-        for name in ("folds", "unlabelled", "corrections"):
+        for name in ("folds", "unlabelled", "corrections", "join"):
             if not getattr(self, name):
                 del noted[name]
         if not self.corrections:

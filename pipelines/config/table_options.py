@@ -69,6 +69,13 @@ class TableOptions:
         "Windows-1252 are found out",
         metavar="NAME", unset="found out", group=READING,
     )  # fmt: skip
+    join: tuple[str, ...] = option(
+        (),
+        "tables whose columns are read as further columns of the table; the first column of each has ids, such as "
+        "names of images, and the table has a column of the same heading with the same ids; the files are relative to "
+        "the current folder, or else to the folder of the table",
+        syntax=option_syntax.NAMES, metavar="FILE,…", unset="one table", group=READING,
+    )  # fmt: skip
     image_root: str = option(
         "", "the folder in which the paths of a table begin; local, gs:// or s3://",
         metavar="DIR", unset="the folder of the table", group=READING,

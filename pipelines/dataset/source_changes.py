@@ -44,7 +44,8 @@ _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes
              "weight_column": str, "heading": bool, "delimiter": str, "table_encoding": str, "image_root": str,
              "suffix": str, "path_prefix": list, "find_images": bool, "windows_paths": bool, "single_label": bool,
              "split_lists": list, "classes": dict, "labels": str, "label_separator": str, "label_columns": list,
-             "target": list, "keep": list, "unlabelled": list, "corrections": str, "min_confidence": float}  # fmt: skip
+             "target": list, "keep": list, "unlabelled": list, "corrections": str, "min_confidence": float,
+             "join": list}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -108,7 +109,8 @@ def find(directory: str, path: str = "") -> Drift:
     contract = contracts.load(directory, storage.reading_text)
     settings, read_as = _settings(directory)
     spec = _input_spec(settings, read_as, path, contract)
-    was = dataclasses.replace(spec, path=settings.get("input") or spec.path, table=_resolved(_table(settings)))
+    table = dataclasses.replace(_resolved(_table(settings)), join=spec.table.join)
+    was = dataclasses.replace(spec, path=settings.get("input") or spec.path, table=table)
     known = _known(directory, contract, _base(was))
     progress.begin("comparing", len(known))
     base = _base(spec)
@@ -261,13 +263,14 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str, 
             f"stats/summary.json should name a layout of {', '.join(LAYOUTS)}. Received: {layout!r}. Another version "
             "made it: compare with that version."
         )
+    table = _resolved(_moved(_table(settings), settings.get("input", ""), path))
     return InputSpec(
         source,
         layout,
         include=_texts(settings.get("include", [])),
         exclude=_texts(settings.get("exclude", [])),
         allow_outside=settings.get("allow_outside", False),
-        table=_resolved(_moved(_table(settings), settings.get("input", ""), path)),
+        table=dataclasses.replace(table, join=_joined(settings, source)),
         classes=classes.from_json(settings.get("classes")),
         split_lists=_lists(settings, source),
         unlabelled=_texts(settings.get("unlabelled", [])),
@@ -292,6 +295,17 @@ def _lists(settings: Mapping[str, Any], source: str) -> tuple[tuple[str, str], .
     return tuple(found)
 
 
+def _joined(settings: Mapping[str, Any], source: str) -> tuple[str, ...]:
+    """Returns the tables that are joined with the input, which may have moved with it."""
+    folder = posixpath.dirname(source)
+    files = _texts(settings.get("join", []))
+    inside = [os.path.join(folder, file) for file in files]
+    return tuple(
+        other if not os.path.exists(file) and os.path.exists(other) else file
+        for file, other in zip(files, inside, strict=True)
+    )
+
+
 def _moved(table: TableSpec, old: str, new: str) -> TableSpec:
     """Returns how a table is read that may lie elsewhere now.
 
@@ -312,7 +326,7 @@ def _resolved(table: TableSpec) -> TableSpec:
 
 
 def _table(settings: Mapping[str, Any]) -> TableSpec:
-    """Returns how a table was read.
+    """Returns how a table was read, without the tables that were joined with it.
 
     What the dataset does not say is as the options have it by default.
     """
@@ -321,6 +335,7 @@ def _table(settings: Mapping[str, Any]) -> TableSpec:
     given["keep"] = _texts(settings.get("keep", []))
     given["label_columns"] = _texts(settings.get("label_columns", []))
     known = {field.name: given[field.name] for field in dataclasses.fields(TableSpec) if field.name in given}
+    known.pop("join", None)
     pairs = known.pop("path_prefix", [])
     known["path_prefix"] = tuple((str(pair[0]), str(pair[1])) for pair in pairs if len(_texts(pair)) == 2)
     return TableSpec(**known)

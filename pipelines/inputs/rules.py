@@ -40,6 +40,7 @@ class TableSpec:
     heading: whether the first row has the names of the columns; if not, they are called 1, 2, …
     delimiter: "auto", or a name of `delimited_text.DELIMITERS`.
     encoding: of the text, by Python's name; "" finds it out.
+    join: tables that are joined by an id; see `joined_tables.joined`.
     image_root: the folder in which relative paths begin; "" is the manifest's own.
     suffix: what is put behind a path that does not end with it.
     path_prefix: (old, new) pairs; the beginning of a path that is equal to the first becomes the second.
@@ -61,6 +62,7 @@ class TableSpec:
     heading: bool = True
     delimiter: str = "auto"
     encoding: str = ""
+    join: tuple[str, ...] = ()
     image_root: str = ""
     suffix: str = ""
     path_prefix: tuple[tuple[str, str], ...] = ()

@@ -133,6 +133,7 @@ CHANGES = [
         {"find_images": True},
         {"single_label": True},
         {"labels": "multi"}, {"labels": "multi", "label_separator": "|"}, {"labels": "multi", "label_columns": ("a",)},
+        {"join": ("pyproject.toml",)}, {"join": ("README.md",)},
         {"target": ("age",)}, {"target": ("age", "x")}, {"keep": ("age",)}, {"keep": ("age", "x")},
     )),
     {"duplicates": "drop"}, {"channels": 1}, {"bands": (4, 3, 2)}, {"bands": (1,)},

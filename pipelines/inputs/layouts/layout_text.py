@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import collections
+import shlex
 
+from pipelines import storage
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.text import listed, plural, utf8_text
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
 from pipelines.inputs.layouts.split_names import split_of
+from pipelines.inputs.tables import id_lists
 
 NAMED = 8  # names in a sentence
 _RULES = {
@@ -71,7 +74,14 @@ def describe(tree: Folder, layout: Layout, path: str, has_lists: bool = False) -
     folders = {folder.path: folder for folder in tree.tree()}
     for name, why in layout.aside:
         lines.append(f"Leaves aside {utf8_text(name)!r} ({plural(folders[name].total, 'image')}). {why}")
-    if tree.split_lists and set(by_split) == {""} and not has_lists:
+    of_ids = next((folder.path for folder in tree.tree() if id_lists.LABELS in folder.tables), None)
+    if of_ids is not None and not has_lists:
+        lists = storage.join(path, *filter(None, [of_ids]), id_lists.PATHS)
+        lines.append(
+            f"Not read: {id_lists.LABELS} and the lists beside it, which state the classes and perhaps the splits by "
+            f"ids of the images. Read them with --input {shlex.quote(lists)}."
+        )
+    elif tree.split_lists and set(by_split) == {""} and not has_lists:
         lines.append(
             "Splits are drawn. Not read, although the names speak of splits: "
             f"{listed((repr(utf8_text(name)) for name in tree.split_lists), 4)}. If they are "

@@ -25,9 +25,11 @@ from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, listed, plural, utf8_text
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
-from pipelines.inputs.rules import ROWS, InputSpec, reject
+from pipelines.inputs.rules import ROWS, InputSpec, TableSpec, reject
 from pipelines.inputs.tables import (
     answer_cells,
+    id_lists,
+    joined_tables,
     kept_columns,
     label_kinds,
     manifest_paths,
@@ -127,6 +129,9 @@ def open_table(spec: InputSpec) -> tuple[Manifest, int]:
         return _opened(record_files.table(spec.path, files), spec), sum(os.path.getsize(file) for file in files)
     if several_tables.is_pattern(spec.path):
         return _open_several(spec)
+    if id_lists.is_set(spec.path, spec.table):
+        table, size = id_lists.table(spec.path, spec.table)
+        return _opened(table, spec), size
     data = table_file.load(spec.path)
     return parse(data, spec), len(data)
 
@@ -138,7 +143,7 @@ def _open_several(spec: InputSpec) -> tuple[Manifest, int]:
     for place in places:
         data = table_file.load(place.path)
         size += len(data)
-        tables.append(table_file.parse(place.path, data, spec.table, table_columns.KNOWN))
+        tables.append(_parsed(place.path, data, spec.table))
         manifests.append(_opened(tables[-1], dataclasses.replace(spec, path=place.path)))
     several_tables.check_alike(tables, places)
     first = manifests[0]
@@ -160,7 +165,11 @@ def parse(data: bytes, spec: InputSpec) -> Manifest:
     Raises:
       TableError, SourceError: As `open_table`.
     """
-    return _opened(table_file.parse(spec.path, data, spec.table, table_columns.KNOWN), spec)
+    return _opened(_parsed(spec.path, data, spec.table), spec)
+
+
+def _parsed(path: str, data: bytes, spec: TableSpec) -> Table:
+    return joined_tables.joined(table_file.parse(path, data, spec, table_columns.KNOWN), path, spec)
 
 
 def _opened(table: Table, spec: InputSpec) -> Manifest:

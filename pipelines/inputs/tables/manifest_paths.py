@@ -8,13 +8,15 @@ import posixpath
 from pipelines import storage
 from pipelines.inputs import path_patterns
 from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
-from pipelines.inputs.tables import several_tables
+from pipelines.inputs.tables import id_lists, several_tables
 
 
 def folder(path: str, spec: TableSpec) -> str:
     """Returns the folder in which the relative paths of a manifest begin."""
     if spec.image_root:
         return spec.image_root.rstrip("/") or "/"
+    if id_lists.is_set(path, spec):
+        return id_lists.image_folder(path)
     return path_patterns.base(path) if several_tables.is_pattern(path) else posixpath.dirname(path)
 
 

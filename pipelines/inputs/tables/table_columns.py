@@ -31,7 +31,7 @@ _SEVERAL_LABELS = frozenset({"tags", "tag", "finding_labels", "categories", "att
 _INSIDE = _PATHS | {"image/encoded", "jpg", "jpeg", "png", "image_raw", "image_bytes"}  # images themselves
 # Labels of TensorFlow's scripts for ImageNet. The text says more than the number.
 _EXAMPLE_LABELS = ({"image/class/text"}, {"image/class/label"})
-KNOWN = (*ROLES, *sorted(_PATHS | _IDS | _LABELS))  # in the spelling of `_plain`
+KNOWN = (*ROLES, *sorted(_PATHS | _IDS | _LABELS))  # in the spelling of `plain`
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "-1": 0, "-1.0": 0}
 NAMED = 12  # columns that an error names
 ROWS_SEEN = 200  # rows that show what a column without a known name holds
@@ -80,7 +80,7 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
 
 def _image_column(table: Table, path: str) -> int:
     """Returns the column whose cells are the images themselves."""
-    named = [i for i in table.images if _plain(table.columns[i]) in _INSIDE]
+    named = [i for i in table.images if plain(table.columns[i]) in _INSIDE]
     found = named if len(named) == 1 else list(table.images)
     if len(found) > 1:
         raise TableError(
@@ -105,7 +105,7 @@ def describe(columns: Sequence[str], found: Mapping[str, int], answer: str = "",
     return f"columns {' and '.join(read)}{unread}"
 
 
-def _plain(heading: str) -> str:
+def plain(heading: str) -> str:
     """Returns a heading in lower case, with _ for blanks and hyphens."""
     return re.sub(r"[\s\-]+", "_", heading.strip().casefold())
 
@@ -115,7 +115,7 @@ def _named(columns: Sequence[str], role: str, name: str, path: str) -> int:
 
 
 def _column(columns: Sequence[str], option: str, name: str, path: str) -> int:
-    for same in (str, str.strip, _plain):
+    for same in (str, str.strip, plain):
         found = [i for i, column in enumerate(columns) if same(column) == same(name)]
         if len(found) == 1:
             return found[0]
@@ -134,14 +134,14 @@ def _guess(columns: Sequence[str], role: str, spec: TableSpec, found: Mapping[st
     exact = [i for i, column in enumerate(columns) if column.strip() == role]
     if len(exact) == 1:  # the documented name, beside which Label or LABEL is another column
         return exact[0]
-    plain = [_plain(column) for column in columns]
+    headings = [plain(column) for column in columns]
     tiers = [{role}]
     if role == "path":
         tiers += [set(_PATHS), set(_IDS)] if spec.suffix or spec.find_images else [set(_PATHS)]
     elif role == "label":
         tiers += [set(_LABELS), *([set(_SEVERAL_LABELS)] if spec.task == MULTI_LABEL else []), *_EXAMPLE_LABELS]
     for names in tiers:
-        fit = [i for i, name in enumerate(plain) if name in names and i not in found.values()]
+        fit = [i for i, name in enumerate(headings) if name in names and i not in found.values()]
         if len(fit) > 1:
             raise TableError(
                 f"It is not plain which column of {path!r} is the {role}: {_quoted(columns[i] for i in fit)}. Name it: "
@@ -190,7 +190,7 @@ def _check_distinct(columns: Sequence[str], found: Mapping[str, int], path: str)
 
 def _no_path(table: Table, path: str, explain: Callable[[list[str]], str]) -> str:
     said = f"No column of {path!r} is plainly the path of an image. {_has(table.columns)}"
-    ids = [i for i, column in enumerate(table.columns) if _plain(column) in _IDS]
+    ids = [i for i, column in enumerate(table.columns) if plain(column) in _IDS]
     if not ids:
         return f"{said} Name it: --path-column COLUMN."
     names = [str(row.cells[0]) for row in itertools.islice(table.rows(ids[:1]), ROWS_SEEN) if not row.why]
