@@ -20,6 +20,9 @@ UNLABELLED = frozenset({
 })  # fmt: skip
 _NO_CLASS = frozenset({"unlabeled", "unlabelled", "unsupervised", "unsup"})
 _PARTS = frozenset({"batch", "chunk", "data", "folder", "image", "images", "img", "imgs", "part", "parts", "shard"})
+_SUBJECTS = frozenset({
+    "case", "exam", "participant", "patient", "person", "scan", "session", "study", "subject", "visit", "volunteer",
+})  # fmt: skip
 _CAMERA = re.compile(r"\d{3}[A-Z0-9_]{5}")  # DCIM/100CANON, by the standard of camera folders (DCF)
 _YEAR = re.compile(r"[^\d]+(19|20)\d\d")
 _MASK = re.compile(r"[ _-](mask|masks|seg|segmentation|label|gt)\d*(_\d+)?\.\w+$", re.IGNORECASE)
@@ -42,6 +45,7 @@ def check(levels: Sequence[Folder], path: str, root: Folder) -> None:
         _refuse_copies(level, path, root)
     _refuse_parts(tops, path, root)
     _refuse_inner_classes(levels, tops, path, root)
+    _refuse_subjects(levels, tops, path, root)
     _refuse_one_class(tops, path, root)
     _refuse_masks(tops, path, root)
 
@@ -139,7 +143,9 @@ def _refuse_inner_classes(levels: Sequence[Folder], tops: Sequence[Folder], path
         for folder in inner:
             above.setdefault(folder.name, set()).add(top.name)
     repeated = [name for name, holders in above.items() if len(holders) > 1 and name.lower() not in GENERIC]
-    if not several or (_are_ids(above) and len(repeated) < 2):
+    are_inside = len({top.name for top in tops}) > 1 and not any(top.images for top in tops)
+    are_numbers = are_inside and _are_class_numbers(above)
+    if not several or (_are_ids(above) and len(repeated) < 2 and not are_numbers):
         return
     readings = {rule: _labels(levels, rule) for rule in ("top", "leaf", "path")}
     choices = [
@@ -152,7 +158,7 @@ def _refuse_inner_classes(levels: Sequence[Folder], tops: Sequence[Folder], path
     if beside:
         choices.append(f"leave {listed(beside, NAMED)} out with --exclude {','.join(beside)}")
     if len(tops) > 1:
-        likely = next((top for top in tops if top.name.lower() in GENERIC), tops[0])
+        likely = next((top for top in tops if top.name.lower() in GENERIC), max(tops, key=lambda top: top.total))
         choices.append(f"read one of the folders alone, such as {question.below(path, _chain(likely))}")
     raise question.ask(
         path, "The images are in folders below folders, and several levels may be the classes.", choices, root
@@ -164,6 +170,32 @@ def _are_ids(names: Collection[str]) -> bool:
     stems = {re.sub(r"\d+", "", name) for name in names}
     with_digits = sum(bool(re.search(r"\d", name)) or name.lower() in GENERIC for name in names)
     return 2 * with_digits > len(names) and len(stems) <= max(1, len(names) // 4)
+
+
+def _are_class_numbers(names: Collection[str]) -> bool:
+    """Tells whether names are numbers that may be ids of classes, and no years.
+
+    iNaturalist has Birds/202 and Plants/5 for species. Another collection has such numbers for patients.
+    """
+    return all(name.isdecimal() for name in names) and not all(re.fullmatch("(19|20)[0-9]{2}", name) for name in names)
+
+
+def _refuse_subjects(levels: Sequence[Folder], tops: Sequence[Folder], path: str, root: Folder) -> None:
+    """Refuses folders of patients or other subjects, such as patient00001."""
+    names = {top.name for top in tops}
+    stems = {re.sub(r"[\d\s_.-]+", "", name).lower() for name in names}
+    if len(names) < 2 or len(stems) != 1 or not stems & _SUBJECTS:
+        return
+    choices = [TABLE, "read these folders as classes with --layout class"]
+    inner = _labels(levels, "leaf")
+    if set(inner) != names and not _are_ids(inner):
+        choices.insert(0, f"--label-from leaf makes {plural(len(inner), 'class', 'classes')}: {listed(inner, NAMED)}")
+    raise question.ask(
+        path,
+        f"The folders {listed(sorted(names), NAMED)} are called like subjects of a study and not like classes.",
+        choices,
+        root,
+    )
 
 
 def _labels(levels: Iterable[Folder], rule: str) -> list[str]:

@@ -77,14 +77,16 @@ def _worded(name: str) -> tuple[str, tuple[str, ...]] | None:
     words = [word.lower() for word in re.findall(r"[A-Z]?[a-z]+|[A-Z]+", name)]
     words = [part for word in words for part in _parts(word)]
     splits = [word for word in words if word in SPLIT_NAMES]
-    if len(splits) != 1:
-        return None
-    rest = tuple(word for word in words if word != splits[0] and word not in _FILLERS)
-    return SPLIT_NAMES[splits[0]], rest
+    rest = tuple(word for word in words if word not in splits and word not in _FILLERS)
+    if splits == ["train", "val"]:  # what iNaturalist and VOC call train_val or trainval is for both
+        return SPLIT_NAMES["train"], rest
+    return (SPLIT_NAMES[splits[0]], rest) if len(splits) == 1 else None
 
 
 def _parts(word: str) -> tuple[str, ...]:
-    """Takes words such as trainset and testdata apart."""
+    """Takes words such as trainset, trainval and testdata apart."""
+    if word == "trainval":
+        return "train", "val"
     for filler in ("dataset", "images", "data", "set"):
         if word.endswith(filler) and word.removesuffix(filler) in SPLIT_NAMES:
             return word.removesuffix(filler), filler

@@ -67,6 +67,12 @@ SPLITS = ("train/cat 9", "train/dog 9", "test/cat 3", "test/dog 3")
         # patients below the classes
         (("benign/p01 3", "benign/p02 3", "malignant/p07 3", "malignant/p08 2"), (("", ""),)),
         (("train/n01/images 3", "train/n02/images 3"), (("train", "train"),)),
+        (("cat/2019 3", "cat/2020 3", "dog/2018 3", "dog/2021 2"), (("", ""),)),
+        (("train_val2021/a 3", "train_val2021/b 3", "test2021 9"), (("train_val2021", "train"),)),
+        (("train/00001_Animalia_X_y 3", "train/00002_Plantae_Z_w 3", "val/00001_Animalia_X_y 1",
+          "val/00002_Plantae_Z_w 1"), (("train", "train"), ("val", "validation"))),
+        (("s1 9", "s2 9"), (("", ""),)),
+        (("cat/07 3", "cat/08 3", "dog 3"), (("", ""),)),
     ],
 )  # fmt: skip
 def test_layouts_that_are_plain(folders, splits):
@@ -143,6 +149,19 @@ def test_layouts_that_are_plain(folders, splits):
             ("OCT/train/a 3", "OCT/train/b 3", "OCT/test/a 3", "xray/train/a 3", "xray/train/b 3", "xray/test/a 3"),
             "--input in/OCT; .*--input in/xray",
         ),
+        (
+            ("Birds/202 3", "Birds/203 3", "Plants/5 3", "Plants/6 2"),
+            r"top makes 2 classes: Birds, Plants; .*leaf makes 4 classes: 202, 203, 5, 6;.*--label-from path makes 4",
+        ),
+        (
+            ("train_val2019/Birds/202 3", "train_val2019/Birds/203 3", "train_val2019/Plants/5 3", "test2019 9"),
+            r"top makes 2 classes: Birds, Plants; .*leaf makes 3 classes: 202, 203, 5;",
+        ),
+        (
+            ("patient001/study1 1", "patient002/study1 1", "t.csv"),
+            r"called like subjects of a study.*Choose: \(a\) give",
+        ),
+        (("Patient 1/benign 1", "Patient 2/tumor 1"), r"leaf makes 2 classes: benign, tumor; \(b\) give a table"),
         (("C/images 3", "C/masks 3", "N/images 3", "N/masks 3"), "add --exclude masks"),
         (("train/a 3", "train/b 3", "meta 3", "docs 3"), "leave docs, meta out with --exclude docs,meta"),
     ],
