@@ -8,7 +8,7 @@ import os
 from pipelines.config.input_options import READING, check_place
 from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.errors import ConfigError
-from pipelines.inputs import webdataset
+from pipelines.inputs import remote_files, webdataset
 from pipelines.inputs.rules import TableSpec
 from pipelines.inputs.tables import record_files
 from pipelines.inputs.tables.delimited_text import DELIMITERS
@@ -183,6 +183,8 @@ def _check_columns(config: TableOptions, place: str) -> None:
                 f"--keep names columns of a table, and --input {place!r} is none. Write a table with the columns path, "
                 "label and those to keep, and give it as --input."
             )
+        if remote.is_remote(place):
+            remote_files.refuse(place)
         name = config_fields.flag(_option(given[0]))
         raise ConfigError(f"{name} is about tables, and --input {place!r} is none. Leave it out.")
     for role in ("path", "label"):

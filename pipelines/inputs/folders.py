@@ -12,7 +12,7 @@ from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import listed
-from pipelines.inputs import containers, path_patterns, unlabelled, walk
+from pipelines.inputs import containers, path_patterns, remote_files, unlabelled, walk
 from pipelines.inputs.containers import Entry
 from pipelines.inputs.layouts import find_layout, folder_tree, other_files
 from pipelines.inputs.layouts.folder_tree import Folder
@@ -57,6 +57,8 @@ def survey(spec: InputSpec) -> tuple[Folder, Layout, list[Folder]]:
       LayoutError: As `find_layout.find` and `unlabelled.detach`.
     """
     tree = _tree(_entries(spec))
+    if storage.is_remote(spec.path):
+        remote_files.refuse_folder(tree, spec.path)
     without = unlabelled.detach(tree, spec)
     return tree, find_layout.find(tree, spec), without
 

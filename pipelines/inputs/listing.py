@@ -21,7 +21,7 @@ from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import ConfigError, NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import classes, containers, folders, path_patterns, unlabelled, walk, webdataset
+from pipelines.inputs import classes, containers, folders, path_patterns, remote_files, unlabelled, walk, webdataset
 from pipelines.inputs.corrections import Corrections
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
@@ -279,9 +279,13 @@ def _check_remote(path: str) -> None:
 
     The job finds out later what the input holds.
     """
-    if containers.is_container(path):
-        raise SourceError(f"A container is read from a disk only, not from a store: copy {path!r} here, or unpack it.")
+    remote_files.refuse(path)
     if is_manifest(path):
+        if is_glob(path) and not storage.exists(path):
+            raise SourceError(
+                f"A pattern of tables is read on a disk only, not in a store: {path!r}. Give one table, or copy them "
+                "here."
+            )
         if not storage.exists(path):
             raise SourceError(
                 f"No manifest {path!r}: expected a table of paths and labels: CSV, TSV, JSONL or Parquet."

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import io
 import itertools
 import math
 import os
@@ -24,6 +25,7 @@ from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, listed, plural, utf8_text
+from pipelines.inputs import remote_files
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import ROWS, InputSpec, TableSpec, reject
 from pipelines.inputs.tables import (
@@ -33,6 +35,7 @@ from pipelines.inputs.tables import (
     kept_columns,
     label_kinds,
     manifest_paths,
+    parquet_table,
     path_hints,
     record_files,
     several_tables,
@@ -133,6 +136,9 @@ def open_table(spec: InputSpec) -> tuple[Manifest, int]:
         table, size = id_lists.table(spec.path, spec.table)
         return _opened(table, spec), size
     data = table_file.load(spec.path)
+    is_parquet = storage.is_remote(spec.path) and record_files.kind(spec.path) == record_files.PARQUET
+    if is_parquet and parquet_table.has_images(io.BytesIO(data)):
+        raise remote_files.error_for_parquet(spec.path)
     return parse(data, spec), len(data)
 
 

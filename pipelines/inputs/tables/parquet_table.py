@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pipelines.core.errors import SourceError
 from pipelines.core.files import members
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 4096
 
 
-def has_images(path: str) -> bool:
-    """Tells whether a column of a local Parquet file holds bytes.
+def has_images(file: str | IO[bytes]) -> bool:
+    """Tells whether a column of a Parquet file holds bytes.
+
+    Args:
+      file: The path of a local file, or an open one.
 
     Raises:
       SourceError: The file cannot be read.
     """
-    return bool(_images(_schema(path)))
+    return bool(_images(_schema(file)))
 
 
 def table(files: Mapping[str, str], splits: Mapping[str, str]) -> Table:
@@ -65,13 +68,14 @@ def table(files: Mapping[str, str], splits: Mapping[str, str]) -> Table:
     return Table(f"Parquet, {plural(len(paths), 'file')}", columns + extra, rows, number)
 
 
-def _schema(path: str) -> pyarrow.Schema:
+def _schema(file: str | IO[bytes]) -> pyarrow.Schema:
     import pyarrow.parquet  # it takes long to import
 
     try:
-        return pyarrow.parquet.read_schema(path)
+        return pyarrow.parquet.read_schema(file)
     except Exception as e:  # pyarrow raises errors of many kinds
-        raise SourceError(f"The file {path!r} cannot be read: {type(e).__name__}: {e}.") from e
+        named = f"file {file!r}" if isinstance(file, str) else "Parquet file"
+        raise SourceError(f"The {named} cannot be read: {type(e).__name__}: {e}.") from e
 
 
 def _images(schema: pyarrow.Schema) -> dict[str, str]:

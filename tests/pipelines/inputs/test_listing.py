@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pathlib
@@ -500,6 +501,41 @@ def test_remote_inputs_that_are_not_there():
                 listing.check(spec(path))
         with pytest.raises(SourceError, match=r"in/x\*' matches no file"):
             listed("gs://b/in/x*")
+
+
+def test_remote_files_of_images_are_refused_with_what_to_do():
+    """Zips, tars, TFRecord and Parquet files are read where their images lie, which is done on a disk only."""
+    parquet = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"image": [{"bytes": b"x", "path": "1.png"}], "label": [1]}), parquet)
+    plain = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table({"path": ["1.png"], "label": ["cat"]}), plain)
+    with object_stores.in_memory() as store:
+        store.objects = {
+            "gs://b/z/a.zip": b"", "gs://b/w/x-0.tar": b"", "gs://b/t/a.tfrecord": b"",
+            "gs://b/i/train-00000-of-00001": b"",
+            "gs://b/p/a.parquet": parquet.getvalue(), "gs://b/m.parquet": plain.getvalue(), "gs://b/x.tar.gz": b"",
+            "gs://b/mixed/cat/1.jpg": b"", "gs://b/mixed/dog/1.jpg": b"", "gs://b/mixed/all.zip": b"",
+        }  # fmt: skip
+        for path, said in (
+            ("gs://b/z/a.zip", "is a container. Such files .* `gcloud storage cp gs://b/z/a.zip .`"),
+            ("gs://b/z", "holds no pictures but containers, or .* `gcloud storage cp -r gs://b/z .`"),
+            ("gs://b/w/x-{0..1}.tar", "is a container. .* `gcloud storage cp -r gs://b/w .`"),
+            ("gs://b/x.tar.gz", "is a container. .*`gunzip` it"),
+            ("gs://b/t/*.tfrecord", "names TFRecord files, which hold the images themselves"),
+            (
+                "s3://b/i/train-00000-of-00001",
+                "names TFRecord .*`aws s3 cp s3://b/i/train-00000-of-00001 .`",
+            ),
+            ("gs://b/i", "holds no pictures"),
+            ("gs://b/p", "holds no pictures"),
+            ("gs://b/p/a.parquet", "holds the images themselves"),
+            ("gs://b/p/*.parquet", "names Parquet files"),
+            ("gs://b/*.csv", "A pattern of tables is read on a disk only"),
+        ):
+            with pytest.raises(SourceError, match=said):
+                listing.check(spec(path))
+        for path in ("gs://b/m.parquet", "gs://b/mixed"):
+            assert listing.check(spec(path)).spec.path == path
 
 
 def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
