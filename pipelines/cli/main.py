@@ -95,13 +95,18 @@ def _look(args: argparse.Namespace, _: list[str]) -> int:
     from pipelines.cli import look_output
     from pipelines.inputs import listing
 
+    if args.images and config.takes_range_of_all:
+        raise errors.ConfigError(
+            f"--bit-depth {config.bit_depth} is found out from all images, and look reads a few. State the range: "
+            "--bit-depth LOW..HIGH."
+        )
     reading = listing.check(config.input_spec, allow_lost_classes=True)
     found = look_output.count(reading, config.allow_lost_classes)
     print(look_output.as_json(found) if args.json else look_output.as_text(found))
     if args.images:
         from pipelines.dataset import contact_sheet
 
-        contact_sheet.draw_classes(found.examples).save(args.images)
+        contact_sheet.draw_classes(found.examples, config.source_policy).save(args.images)
         print(f"Contact sheet: {args.images}", file=sys.stderr)
     return DONE if not found.lost else FAILED
 

@@ -68,6 +68,9 @@ def _add_look(commands: argparse._SubParsersAction[Parser]) -> None:
     )  # fmt: skip
     p.add_argument("input", metavar="INPUT", help="what would be --input of prepare; local, gs:// or s3://")
     command_line.add_group(p, PrepareConfig, READING)
+    command_line.add_named(
+        p, PrepareConfig, ("bands", "bit_depth", "color_profile", "truncated"), "how the images of --images are read"
+    )
     p.add_argument("--images", metavar="PNG",
         help="also draw a contact sheet into this file, with a row of images for each class (default: no "
         "sheet)")  # fmt: skip

@@ -120,12 +120,17 @@ class PixelOptions:
         return BANDS if self.bands else contract.CHANNEL_ORDERS[self.channels]
 
     @property
+    def takes_range_of_all(self) -> bool:
+        """Tells whether the range of values is found out from all images."""
+        return self.bit_depth == DATA
+
+    @property
     def source_policy(self) -> SourcePolicy:
         """Returns how the pixels of a file are understood.
 
         With --bit-depth data the range is not known yet.
         """
-        ends = None if self.bit_depth == DATA else value_range(self.bit_depth)
+        ends = None if self.takes_range_of_all else value_range(self.bit_depth)
         return SourcePolicy(self.color_profile, ends, self.truncated, self.bands)
 
 

@@ -61,16 +61,17 @@ def draw(
     return sheet
 
 
-def draw_classes(examples: Mapping[str, Sequence[str]]) -> Image.Image:
+def draw_classes(examples: Mapping[str, Sequence[str]], policy: SourcePolicy = DEFAULT) -> Image.Image:
     """Draws a sheet with a row of source images for each class, by name.
 
     Args:
       examples: label -> paths of images.
+      policy: How the pixels of the images are understood.
     """
     columns = max((len(paths) for paths in examples.values()), default=1)
     sheet = Image.new("RGB", (columns * (TILE + GAP) + GAP, max(1, len(examples)) * (TILE + CAPTION) + GAP), PAPER)
     ordered = sorted(examples.items())
-    loaded = iter(load_sources([path for _, paths in ordered for path in paths]))
+    loaded = iter(load_sources([path for _, paths in ordered for path in paths], policy))
     for row, (label, paths) in enumerate(ordered):
         top = GAP + row * (TILE + CAPTION)
         for column, _ in enumerate(paths):

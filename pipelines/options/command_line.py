@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
-from collections.abc import Sequence
+import os
+from collections.abc import Collection, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from pipelines.core.errors import ConfigError
@@ -32,6 +33,11 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         found, rest = super().parse_known_args(args, namespace)
+        if rest and not rest[0].startswith("-") and os.path.lexists(rest[0]):
+            self.error(
+                f"unrecognized arguments: {' '.join(rest[:2])}{' …' if len(rest) > 2 else ''}. The shell replaces a "
+                "pattern such as *.csv by the names of files: put it in quotes, such as 'photos/*.csv'."
+            )
         known = [name for name in self._option_string_actions if name.startswith("--")]
         if rest and self.keeps_unknown:
             for name in (flag.partition("=")[0] for flag in rest if flag.startswith("--") and "_" not in flag):
@@ -65,6 +71,18 @@ def add_group(parser: argparse.ArgumentParser, kind: type, group: str) -> list[s
     for field in fields:
         _add_option(place, field, required(field))
     return [field.name for field in fields]
+
+
+def add_named(parser: argparse.ArgumentParser, kind: type, names: Collection[str], title: str) -> None:
+    """Adds a flag for each of these options of the dataclass `kind`, as `add` does.
+
+    Args:
+      title: the heading above them in the help.
+    """
+    place = parser.add_argument_group(title)
+    for field in options(kind):
+        if field.name in names:
+            _add_option(place, field, required(field))
 
 
 def add_with_file(parser: argparse.ArgumentParser, kind: type, example: str) -> None:

@@ -10,8 +10,9 @@ import collections
 import functools
 import itertools
 import math
+import re
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pipelines.contract.task import REGRESSION
@@ -20,6 +21,7 @@ from pipelines.tasks.kind import Answer, Edges, Kind
 # Splits are stratified by tenths of one target, or by quarters of each of the first few of several.
 BARS = 40  # of a histogram
 BINS_OF_ONE, BINS_OF_SEVERAL, MOST_STRATIFIED = 10, 4, 8
+_DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+(e[+-]?[0-9]+)?", re.IGNORECASE)
 
 
 class Regression(Kind):
@@ -124,21 +126,44 @@ def parsed(text: str) -> tuple[float, ...]:
     return tuple(_float32(float(part)) for part in text.split(","))
 
 
-def of_cells(cells: Iterable[Any], names: Iterable[str]) -> tuple[float, ...] | str:
+def of_cells(cells: Iterable[Any], names: Iterable[str], commas: Collection[str] = ()) -> tuple[float, ...] | str:
     """Returns the numbers in cells of a table.
+
+    Args:
+      cells: The cells. names: Their headings.
+      commas: The headings of columns in which a comma is the decimal sign.
 
     Returns:
       The numbers, or a part of a sentence that says what is wrong.
     """
     found = []
     for cell, name in zip(cells, names, strict=True):
-        value = _number(cell)
+        value = _number(cell.replace(",", ".", 1) if name in commas and isinstance(cell, str) else cell)
         if not math.isfinite(value):
             comma = isinstance(cell, str) and math.isfinite(_number(cell.replace(",", ".", 1)))
             how = ": write it with a point in place of the comma" if comma else ""
             return f"should have a number as its {name}. Received: {cell!r:.80}{how}"
         found.append(value)
     return tuple(found)
+
+
+def has_decimal_commas(cells: Iterable[Any]) -> bool:
+    """Tells whether numbers of a column have a comma as their decimal sign.
+
+    A comma before three digits may also separate thousands. So one number has to show more or fewer digits behind it,
+    and none may have a point.
+
+    Example:
+      >>> [has_decimal_commas(cells) for cells in (["3,5", "1,125", "7"], ["1,125", "7"], ["3,5", "1.2"])]
+      [True, False, False]
+    """
+    texts = [cell.strip() for cell in cells if isinstance(cell, str)]
+    with_comma = [text for text in texts if _DECIMAL_COMMA.fullmatch(text)]
+    return (
+        any(len(text.partition(",")[2]) != 3 for text in with_comma)
+        and not any("." in text for text in texts)
+        and not any("," in text for text in texts if not _DECIMAL_COMMA.fullmatch(text))
+    )
 
 
 def position(value: float) -> int:

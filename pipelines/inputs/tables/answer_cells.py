@@ -51,9 +51,14 @@ class AnswerCells:
         raise NotImplementedError
 
 
+@dataclasses.dataclass(frozen=True)
 class _Numbers(AnswerCells):
+    """Reads numbers; `commas` names the columns in which a comma is the decimal sign."""
+
+    commas: tuple[str, ...] = ()
+
     def read(self, cells: Sequence[Any]) -> tuple[str, str]:
-        found = regression.of_cells(cells, self.names)
+        found = regression.of_cells(cells, self.names, self.commas)
         return ("", found) if isinstance(found, str) else (regression.text_of(found), "")
 
 
@@ -103,7 +108,11 @@ def find(table: Table, spec: TableSpec, columns: Mapping[str, int], path: str) -
     if spec.task == REGRESSION:
         indices = table_columns.named(table.columns, "--target", spec.targets, path)
         names = _names(table, indices, path)
-        return _Numbers(indices, names, f"the {'number' if len(names) == 1 else 'numbers'} {_quoted(names)} as target")
+        rows = [row.cells for row in itertools.islice(table.rows(indices), ROWS_SEEN) if not row.why]
+        commas = tuple(name for i, name in enumerate(names) if regression.has_decimal_commas(row[i] for row in rows))
+        told = f"the {'number' if len(names) == 1 else 'numbers'} {_quoted(names)} as target"
+        told += f", with a comma as the decimal sign of {_quoted(commas)}" if commas else ""
+        return _Numbers(indices, names, told, commas)
     if "label" in columns and not spec.label_columns:
         return _in_one_column(table, columns, spec, path)
     if spec.label_columns:

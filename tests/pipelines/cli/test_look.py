@@ -7,12 +7,14 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from pipelines.cli import look_output, main
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
+from tests.support import tiffs
 from tests.support.cases import CASES
 from tests.support.images import draw_photo
 
@@ -51,6 +53,21 @@ def test_json_and_a_contact_sheet(photos, tmp_path, capsys):
     assert found["not_used"] == {"system-file": 1}
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (4 * 136 + 8, 158 + 8)  # one row of four images
+
+
+def test_the_sheet_shows_the_bands_that_are_named(tmp_path, capsys):
+    """Near infrared that a file calls alpha (tag 338) is a band like the others."""
+    values = np.empty((40, 40, 4), np.uint8)
+    values[:] = (10, 20, 30, 200)
+    for label in ("field", "wood"):
+        (tmp_path / "in" / label).mkdir(parents=True)
+        (tmp_path / "in" / label / "1.tif").write_bytes(tiffs.tiff(values, t338=2))
+    command = ["look", str(tmp_path / "in"), "--images", str(tmp_path / "sheet.png")]
+    assert main.main([*command, "--bands", "4,1,2"]) == 0
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.getpixel((8 + 64, 8 + 64)) == (200, 10, 20)
+    assert main.main([*command, "--bit-depth", "data"]) == 2
+    assert "State the range: --bit-depth LOW..HIGH." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

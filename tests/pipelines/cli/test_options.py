@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import pathlib
 import re
 import subprocess
 import sys
@@ -122,6 +123,20 @@ def test_an_option_that_is_nearly_ours_is_not_left_for_beam(flag, meant, capsys)
         options.parse(["prepare", "--input", "a", "--output", "b", flag, "multi"])
     assert ended.value.code == 2
     assert f"unrecognized arguments: {flag.partition('=')[0]}; did you mean {meant}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["look"], ["prepare", "--output", "o", "--input"]])
+def test_a_pattern_that_the_shell_replaced_is_told(command, tmp_path, capsys):
+    names = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    for name in names:
+        pathlib.Path(name).write_text("path,label\n")
+    with pytest.raises(SystemExit) as ended:
+        options.parse([*command, *names])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert (
+        f"unrecognized arguments: {names[1]}. The shell replaces a pattern such as *.csv by the names of files" in said
+    )
 
 
 def test_options_are_not_guessed_from_their_beginnings():

@@ -94,4 +94,5 @@ def test_pairs_are_counted():
 def test_a_decimal_comma_is_named():
     told = "should have a number as its age. Received: '3,5': write it with a point in place of the comma"
     assert regression.of_cells(("3,5",), ("age",)) == told
+    assert regression.of_cells(("3,5", 2), ("age", "x"), ("age", "x")) == (3.5, 2.0)
     assert str(regression.of_cells(("1,234.5",), ("age",))).endswith("Received: '1,234.5'")

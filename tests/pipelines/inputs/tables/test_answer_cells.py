@@ -168,6 +168,26 @@ def test_it_is_said_how_a_table_is_read(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("image;age;x\na.jpg;3,5;1\nb.jpg;12;-2,25\n", {"a.jpg": "3.5,1", "b.jpg": "12,-2.25"}),
+        ('image,age,x\na.jpg,"3,5",1.5\nb.jpg,"0,125",7\n', {"a.jpg": "3.5,1.5", "b.jpg": "0.125,7"}),
+        ("image;age;x\na.jpg;1,250;1\nb.jpg;7;1\n", {"b.jpg": "7,1"}),  # thousands, perhaps
+        ("image;age;x\na.jpg;3,5;1\nb.jpg;7.5;1\n", {"b.jpg": "7.5,1"}),
+    ],
+)
+def test_numbers_with_a_decimal_comma(tmp_path, text, expected):
+    assert answers(write(tmp_path, text), targets=("age", "x")) == expected
+
+
+def test_a_decimal_comma_is_said(tmp_path):
+    spec = InputSpec(str(write(tmp_path, "image;age\na.jpg;3,5\n")), table=TableSpec(targets=("age",)))
+    assert manifest.open_table(spec)[0].told.endswith(
+        "the number 'age' as target, with a comma as the decimal sign of 'age'"
+    )
+
+
 CELEBA = """\
 3
 Bald Male  Young
