@@ -34,7 +34,7 @@ setup(
     long_description_content_type="text/markdown",
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines", "pipelines.*", "trainer", "trainer.*"]),
-    package_data={"": ["*.j2", "*.toml"]},
+    package_data={"": ["*.j2", "*.toml"], "trainer.reporting": ["templates/*.j2"]},
     # The base is what a program needs that reads prepared datasets; docs/api.md says what each extra adds.
     install_requires=requirements("requirements-read.in"),
     extras_require={

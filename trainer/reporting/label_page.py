@@ -76,7 +76,7 @@ def text(judged: Judged, found: Doubts, named: Sequence[Doubt]) -> str:
 
 def html(judged: Judged, found: Doubts, named: Sequence[Doubt], title: str) -> str:
     """Renders the page as a string that can be encoded as UTF-8."""
-    made = html_page.environment(pathlib.Path(__file__).parent)
+    made = html_page.environment(pathlib.Path(__file__).parent / "templates")
     made.filters.update(n="{:,}".format, score="{:.3f}".format, shown=lambda answer: shown(judged.kind, answer))
     pairs = collections.Counter((doubt.label, doubt.suggested) for doubt in named).most_common(MOST_PAIRS)
     return made.get_template("labels.html.j2").render(

@@ -56,7 +56,7 @@ def environment() -> jinja2.Environment:
 
     It escapes all text that is not markup, and raises an error for a name that is not defined.
     """
-    made = html_page.environment(pathlib.Path(__file__).parent)
+    made = html_page.environment(pathlib.Path(__file__).parent / "templates")
     made.filters.update(score=score, n="{:,}".format, percent=percent, cell=text, number=number)
     return made
 

@@ -35,7 +35,7 @@ def render(
       results: one per split, in the order of the page, with the pictures of its worst answers.
       folds: the scores of each fold of a cross-validation.
     """
-    made = html_page.environment(pathlib.Path(__file__).parent)
+    made = html_page.environment(pathlib.Path(__file__).parent / "templates")
     made.filters.update(number=number, reach=reach, n="{:,}".format, cell=text)
     views = [_view(found, pictures) for found, pictures in results]
     return made.get_template("report.html.j2").render(title=title, facts=facts, views=views, folds=folds)
