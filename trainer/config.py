@@ -45,10 +45,10 @@ USUAL_CROP = "0.25-1"  # value of --crop-scale with --train-size
 NATURAL = "none"  # value of --resample that keeps the class frequencies of the stored records
 VERIFY = ("full", "fast", "off")
 SLICE_SIZE = 20
-BRIGHTNESS, FOLDER = DERIVED = ("brightness", "folder")  # values of --slice-by
+BRIGHTNESS, FOLDER, SIZE = DERIVED = ("brightness", "folder", "size")  # values of --slice-by
 SLICE_BY_HELP = (
     "comma-separated further columns to show the scores of parts of the data by; brightness: mean gray level of the "
-    "stored pixels; folder: folder of the source file"
+    "stored pixels; folder: folder of the source file; size: megapixels of the source image"
 )
 SLICE_HELP = (
     "fewest records of a part of the data whose scores are shown by the columns of prepare --keep, such as one site; "

@@ -125,6 +125,10 @@ class Fields:
         expected = "a whole number" if least is None else f"a whole number from {least}"
         return int(self._checked(self._path + name, value, fits, expected))
 
+    def whole_or(self, name: str, default: int) -> int:
+        """Returns an integer from 0 to MAX_WHOLE, or `default` if there is no such field."""
+        return self.whole(name) if name in self._values else default
+
     def numbers(self, name: str, count: int) -> tuple[float, ...]:
         """Returns a list of so many finite numbers."""
         value = self._get(name)

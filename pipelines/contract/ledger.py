@@ -28,6 +28,7 @@ class Line(NamedTuple):
     in_graph: whether the dataset's graph makes the same pixels of the file's own bytes. Ledgers of earlier versions do
       not state it.
     metadata: column -> value of what travels along, None if it is missing.
+    width, height: of the source image, upright, in pixels. Ledgers of earlier versions do not state them: 0.
     """
 
     key: str
@@ -37,6 +38,8 @@ class Line(NamedTuple):
     copy: int
     in_graph: bool = True
     metadata: Mapping[str, Any] = MappingProxyType({})
+    width: int = 0
+    height: int = 0
 
 
 def lines(directory: str, shard_file: str, opened: Opened | None = None) -> Iterator[Line]:
@@ -54,7 +57,7 @@ def lines(directory: str, shard_file: str, opened: Opened | None = None) -> Iter
             key, uri, label = (found.text(name) for name in ("key", "uri", "label"))
             line = Line(
                 key, uri, label, found.digest("digest"), found.whole("copy"), found.truth_or("in_graph", True),
-                found.plain("metadata", optional=True),
+                found.plain("metadata", optional=True), found.whole_or("width", 0), found.whole_or("height", 0),
             )  # fmt: skip
         except FieldError as e:
             raise LedgerError(f"ledger/{shard_file}.jsonl, line {number}: {e}.") from e

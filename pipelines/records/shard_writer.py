@@ -304,15 +304,17 @@ _as_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def _ledger_line(item: Item, metadata: Sequence[MetadataColumn]) -> bytes:
-    ref = item.ref
+    ref, header = item.ref, Header(*item.ref.header)
     line: dict[str, Any] = {
         "key": hashing.record_key(ref.key, item.copy),
         "uri": ref.uri,
         "label": ref.label,
         "digest": ref.digest,
         "copy": item.copy,
+        "width": header.width,
+        "height": header.height,
     }
-    if not Header(*ref.header).in_graph:
+    if not header.in_graph:
         line["in_graph"] = False
     if metadata:
         line["metadata"] = {column.name: value for column, value in zip(metadata, ref.metadata, strict=True)}

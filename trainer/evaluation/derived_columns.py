@@ -1,7 +1,7 @@
 """Makes columns of the records themselves, to score parts of a split by them.
 
-`brightness` is the mean gray level of the stored pixels, and `folder` the folder of the source file. They need no
-`prepare --keep`.
+`brightness` is the mean gray level of the stored pixels, `folder` the folder of the source file, and `size` the
+megapixels of the source image. They need no `prepare --keep`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from pipelines import contract as contracts
 from pipelines.contract.metadata import FLOAT, TEXT
-from trainer.config import BRIGHTNESS, FOLDER, TrainerError
+from trainer.config import BRIGHTNESS, FOLDER, SIZE, TrainerError
 from trainer.data import dataset
 from trainer.evaluation import mistakes
 from trainer.evaluation.slices import Column
@@ -28,7 +28,7 @@ def made(names: tuple[str, ...], data: str | os.PathLike[str], split: str) -> tu
       names: of `config.DERIVED`.
 
     Raises:
-      TrainerError: a column of the dataset has this name already, or there is no ledger for the folders.
+      TrainerError: a column of the dataset has this name already, or no ledger states the folders or sizes.
     """
     kept = {column.name for column in contracts.load(data).metadata}
     if taken := [name for name in names if name in kept]:
@@ -36,7 +36,7 @@ def made(names: tuple[str, ...], data: str | os.PathLike[str], split: str) -> tu
             f"--slice-by {taken[0]}: the dataset has a column {taken[0]!r} of --keep, whose parts are shown "
             "anyway. Leave the name out."
         )
-    makers = {BRIGHTNESS: _brightness, FOLDER: _folders}
+    makers = {BRIGHTNESS: _brightness, FOLDER: _folders, SIZE: _sizes}
     return tuple(makers[name](data, split) for name in names)
 
 
@@ -64,3 +64,14 @@ def _folders(data: str | os.PathLike[str], split: str) -> Column:
     alike = [one == other for one, other in zip(least, greatest, strict=False)]
     shared = [*alike, False].index(False)
     return Column(FOLDER, TEXT, np.array(["/".join(folder[shared:]) or "." for folder in folders], object))
+
+
+def _sizes(data: str | os.PathLike[str], split: str) -> Column:
+    """Returns the megapixels of each source image."""
+    pixels = [line.width * line.height for line in mistakes.lines(data, split)]
+    if not pixels or not all(pixels):
+        raise TrainerError(
+            f"--slice-by {SIZE} reads the sizes of the source images from the ledger. That of {os.fspath(data)!r} has "
+            "none: prepare the dataset again, or leave the name out."
+        )
+    return Column(SIZE, FLOAT, (np.array(pixels) / 1e6).astype(np.float32))

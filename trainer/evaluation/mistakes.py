@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipelines import contract as contracts
 from pipelines.contract import ledger
+from pipelines.contract.ledger import Line
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.errors import LedgerError
 from trainer.data import parts, record_stream
@@ -64,17 +65,22 @@ def worst(found: Assessment, data: str | os.PathLike[str], batch_size: int, most
 
 
 def sources(data: str | os.PathLike[str], split: str) -> list[str]:
-    """Reads the URI of the original image of each record from the ledger.
+    """Returns the URI of the original image of each record, in the order of `lines`."""
+    return [line.uri for line in lines(data, split)]
+
+
+def lines(data: str | os.PathLike[str], split: str) -> list[Line]:
+    """Reads the line of each record in the ledger.
 
     The order is that of `dataset.load` without shuffling. The list is empty if there is no ledger or if it does not
-    fit the contract, because the page does not need the URIs.
+    fit the contract, because the page does not need it.
     """
     part = parts.find(contracts.load(data), data, split)
     shards = [shard for shard in part.contract.split(part.split).shards if shard.records]
-    found: list[str] = []
+    found: list[Line] = []
     try:
         for shard in shards:
-            found += [line.uri for line in ledger.lines(os.fspath(data), shard.file)]
+            found += ledger.lines(os.fspath(data), shard.file)
     except (LedgerError, tf.errors.OpError):
         return []
     whole = sum(shard.records for shard in shards)

@@ -24,20 +24,21 @@ def data(tmp_path):
     ledger = tmp_path / "d" / "ledger"
     ledger.mkdir()
     for number, shard in enumerate(contract.splits["test"].shards):
-        rest = {"key": "k", "label": "ok", "digest": "0" * 64, "copy": 0}
+        rest = {"key": "k", "label": "ok", "digest": "0" * 64, "copy": 0, "width": 1000 * (1 + number), "height": 2000}
         lines = [json.dumps({"uri": f"/photos/site {number}/{i}.jpg", **rest}) for i in range(shard.records)]
         (ledger / f"{shard.file}.jsonl").write_text("\n".join(lines) + "\n")
     return tmp_path / "d"
 
 
 def test_brightness_is_the_mean_gray_level_and_folder_that_below_what_all_share(data):
-    brightness, folder = columns.made(("brightness", "folder"), data, "test")
+    brightness, folder, size = columns.made(("brightness", "folder", "size"), data, "test")
     keys, labels = inference.keys(data, "test")
     numbers = [int(key[:16], 16) for key in keys]
     expected = [picture(n, label).mean() for n, label in zip(numbers, labels.tolist(), strict=True)]
     np.testing.assert_allclose(brightness.values, expected, atol=0.1)
     assert folder.values.tolist() == [f"site {n % 2}" for n in numbers]  # records alternate over the shards
-    assert (brightness.name, folder.name) == ("brightness", "folder")
+    assert size.values.tolist() == [2.0 + 2 * (n % 2) for n in numbers]
+    assert (brightness.name, folder.name, size.name) == ("brightness", "folder", "size")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_brightness_is_the_mean_gray_level_and_folder_that_below_what_all_share(
     ],
 )
 def test_folders_of_urls(uris, expected, monkeypatch):
-    monkeypatch.setattr(columns.mistakes, "sources", lambda *_: uris)
+    monkeypatch.setattr(columns.mistakes, "sources", lambda *_: list(uris))
     monkeypatch.setattr(columns.contracts, "load", lambda _: types.SimpleNamespace(metadata=()))
     [folder] = columns.made(("folder",), "data", "test")
     assert folder.values.tolist() == expected
@@ -61,6 +62,8 @@ def test_what_cannot_be_made_is_told(data, monkeypatch):
         file.unlink()
     with pytest.raises(TrainerError, match="--slice-by folder reads the paths of the sources from the ledger"):
         columns.made(("folder",), data, "test")
+    with pytest.raises(TrainerError, match="--slice-by size reads the sizes of the source images from the ledger"):
+        columns.made(("size",), data, "test")
     contract = columns.contracts.load(data)
     kept = dataclasses.replace(contract, metadata=(MetadataColumn("brightness", "float32"),))
     monkeypatch.setattr(columns.contracts, "load", lambda _: kept)
@@ -71,6 +74,6 @@ def test_what_cannot_be_made_is_told(data, monkeypatch):
 def test_the_names_of_the_option():
     assert derived_columns("folder, brightness") == ("folder", "brightness")
     assert derived_columns("") == ()
-    for text in ("size", "folder,folder"):
-        with pytest.raises(ConfigError, match="--slice-by should be some of brightness, folder, each once"):
+    for text in ("colour", "folder,folder"):
+        with pytest.raises(ConfigError, match="--slice-by should be some of brightness, folder, size, each once"):
             TrainConfig("data", "run", slice_by=text)
