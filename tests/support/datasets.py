@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import struct
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,30 @@ def write_dataset(
     directory.mkdir(parents=True, exist_ok=True)
     written = {name: _write_split(directory, contract, name, counts, shards) for name, counts in splits.items()}
     contract = dataclasses.replace(contract, splits=written)
-    tf.saved_model.save(Transform(contract), str(directory / contracts.TRANSFORM_DIR))
+    write_graph(directory, contract, Transform)
     return seal(directory, contract)
+
+
+_GRAPHS: dict[tuple[object, ...], dict[str, bytes]] = {}  # name -> content of the files of each
+
+
+def write_graph(directory: Path, contract: Contract, made: Callable[[Contract], tf.Module]) -> None:
+    """Writes the transform graph of a contract. TensorFlow saves equal ones of a process only once: it takes its time.
+
+    Args:
+      made: of the contract's images, labels and targets.
+    """
+    parts = (contract.image_shape, contract.encoding, contract.labels, contract.normalization, contract.task.targets)
+    key = (made, *map(repr, parts))
+    if key not in _GRAPHS:
+        with tempfile.TemporaryDirectory() as folder:
+            tf.saved_model.save(made(contract), folder)
+            files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
+            _GRAPHS[key] = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    for name, content in _GRAPHS[key].items():
+        path = directory / contracts.TRANSFORM_DIR / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def seal(directory: Path, contract: Contract) -> Contract:

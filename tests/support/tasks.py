@@ -16,7 +16,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract, Shard, Split
 from pipelines.contract.task import Task
-from tests.support.datasets import Transform, encode, make_contract, normalization, seal
+from tests.support.datasets import Transform, encode, make_contract, normalization, seal, write_graph
 
 LABELS = ("top", "bottom", "never")
 NUMBERS = ("light", "depth")
@@ -64,7 +64,7 @@ def write(
         columns = [tuple(f(train, axis=0).tolist()) for f in (np.mean, np.std, np.median, np.min, np.max)]
         task = Task(kind, NUMBERS, *columns, images=images)
     contract = dataclasses.replace(contract, splits=splits, task=task)
-    tf.saved_model.save(_Transform(contract), str(directory / contracts.TRANSFORM_DIR))
+    write_graph(directory, contract, _Transform)
     return seal(directory, contract)
 
 

@@ -12,12 +12,16 @@ from trainer.training import finalize
 
 
 @contextlib.contextmanager
-def without_reports(export: bool = True) -> Iterator[None]:
-    """Has trainings write no plots, no page and no summary of the evaluation; without `export` no export either."""
+def without_reports(export: bool = True, page: bool = False) -> Iterator[None]:
+    """Has trainings write no plots and no summary for TensorBoard.
+
+    Without `page` they write no page and no predictions either, and without `export` no export.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finalize.plots, "write_all", lambda *_: None)
         patch.setattr(finalize.tensorboard, "write", lambda *_: None)
-        patch.setattr(finalize, "write_page", lambda *_: None)
+        if not page:
+            patch.setattr(finalize, "write_page", lambda *_: None)
         if not export:
             patch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
         yield

@@ -30,6 +30,7 @@ PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 MODULES = ("trainer.doctor.program.child", "trainer.training.train", "trainer.evaluation.evaluate")
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NUMBER = struct.Struct("<i")
+COLLECTED = 50_000, 10, 10  # of gc.set_threshold: seldom, because a training makes much and little of it is garbage
 SET = "WARM_SET"  # variable of a fork: JSON of what its modules' attributes are set to, before the program begins
 
 
@@ -140,6 +141,7 @@ def serve(descriptor: int) -> None:
     for module in MODULES:
         importlib.import_module(module)
     gc.freeze()
+    gc.set_threshold(*COLLECTED)
     gc.enable()
     if threading.active_count() > 1:
         raise RuntimeError("An import has started a thread: a fork of this process could hang.")
