@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.contract.task import Task
 from pipelines.core.errors import ConfigError
-from tests.support import tasks
+from tests.support import tasks, trainings
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.log import logged
 from trainer.cli.main import main
@@ -128,7 +128,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("crop")
     write_dataset(folder / "data", encoding="uint8", shape=(12, 10, 3))
     options = {"epochs": 3, "batch_size": 8, "train_size": 8, "steps_per_execution": 1}
-    train(TrainConfig(str(folder / "data"), str(folder / "run"), **options))
+    with trainings.without_reports(export=False):
+        train(TrainConfig(str(folder / "data"), str(folder / "run"), **options))
     return folder, options
 
 
@@ -166,11 +167,12 @@ def test_a_killed_run_draws_the_same_crops(run, tmp_path, monkeypatch):
             raise Killed
 
     again = {**options, "checkpoint_steps": 1}
-    with monkeypatch.context() as patch:
+    with trainings.without_reports(export=False), monkeypatch.context() as patch:
         patch.setattr(Saver, "after_step", dies)
         with pytest.raises(Killed):
             train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **again))
-    train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **again, resume=True))
+    with trainings.without_reports(export=False):
+        train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **again, resume=True))
     one, other = (build.load(d / "run" / "last.keras").get_weights() for d in (folder, tmp_path))
     for given, expected in zip(other, one, strict=True):
         np.testing.assert_array_equal(given, expected)
@@ -204,7 +206,8 @@ def test_evaluation_again_gives_the_scores_of_the_run(run, capsys):
 )
 def test_other_options_go_with_crops(run, tmp_path, changes):
     folder, options = run
-    made = train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **{**options, **changes}))
+    with trainings.without_reports(export=False):
+        made = train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **{**options, **changes}))
     assert made["epochs"]["run"] == 3
     rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open(newline="")))
     assert float(rows[-1]["loss"]) > 0
@@ -216,8 +219,8 @@ def test_other_options_go_with_crops(run, tmp_path, changes):
 @pytest.mark.parametrize("kind", ["multi-label", "regression"])
 def test_labels_and_numbers_are_trained_on_crops(tmp_path, kind):
     tasks.write(tmp_path / "data", kind)
-    with logged() as text:
-        train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=2, batch_size=8, train_size=6))
+    with logged() as text, trainings.without_reports():
+        train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=1, batch_size=8, train_size=6))
     assert "--crop-scale" in text.getvalue()
     assert (tmp_path / "run" / "saved_model" / "saved_model.pb").is_file()
 
