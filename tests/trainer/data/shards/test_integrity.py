@@ -15,6 +15,7 @@ import pytest
 
 from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split, tfrecord
+from tests.support import trainings, warm
 from tests.support.datasets import frame, masked, record, write_dataset
 from trainer.cli.main import main
 from trainer.data import dataset
@@ -232,14 +233,7 @@ def test_a_crafted_length_ends_in_a_sentence_and_not_in_a_crash(tmp_path, length
     """Where images are compressed, TensorFlow reads the file; it would ask for that much memory, and die."""
     directory = crafted(tmp_path / "d", length)
     argv = ["train", "--data", str(directory), "--output", str(tmp_path / "o"), "--validation", "none"]
-    ended = subprocess.run(
-        [sys.executable, "-m", "trainer", *argv, "--verify", "off"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = warm.run([sys.executable, "-m", "trainer", *argv, "--verify", "off"], cwd=ROOT, timeout=120)
     assert ended.returncode == 1, ended.stderr[-1000:]
     last = [line for line in ended.stderr.splitlines() if not line.startswith(("E0000", "I0000", "W0000", "WARNING"))]
     assert len(last) == 1
@@ -288,7 +282,8 @@ def test_too_few_and_too_many_records_are_named(tmp_path, cache):
 def test_evaluate_verifies_too(data, cache, tmp_path, capsys):
     write_dataset(tmp_path / "e", encoding="uint8")
     out = str(tmp_path / "o")
-    assert main(["train", "--data", str(tmp_path / "e"), "--output", out, "--epochs", "1"]) == 0
+    with trainings.without_reports(export=False):
+        assert main(["train", "--data", str(tmp_path / "e"), "--output", out, "--epochs", "1"]) == 0
     flip_a_bit(tmp_path / "e" / contracts.load(tmp_path / "e").splits["test"].shards[0].file)
     capsys.readouterr()
     assert main(["evaluate", "--data", str(tmp_path / "e"), "--model", out]) == 1
