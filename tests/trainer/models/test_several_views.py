@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests.support import tasks
+from tests.support import tasks, trainings
 from tests.support.datasets import make_contract, picture, write_dataset
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
@@ -71,7 +71,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tta")
     write_dataset(folder / "data", encoding="uint8", shape=(12, 10, 3))
     options = {"epochs": 1, "batch_size": 8, "train_size": 8}
-    train(TrainConfig(str(folder / "data"), str(folder / "run"), **options))
+    with trainings.without_reports():
+        train(TrainConfig(str(folder / "data"), str(folder / "run"), **options))
     return folder
 
 
@@ -102,7 +103,8 @@ def test_predict_answers_the_mean_of_both_sides(run, tmp_path):
 @pytest.mark.slow
 def test_a_mirrored_number_is_told_of(tmp_path, capsys):
     tasks.write(tmp_path / "data", "regression")
-    train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=1, batch_size=8, flip=False))
+    with trainings.without_reports(export=False):
+        train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=1, batch_size=8, flip=False))
     capsys.readouterr()
     arguments = ["evaluate", "--model", str(tmp_path / "run"), "--data", str(tmp_path / "data"), "--tta", "flip"]
     assert main(arguments) == 0

@@ -18,7 +18,7 @@ from pipelines.contract import Shard, Split, tf_example, tfrecord
 from pipelines.core.elements import Source
 from pipelines.inputs import corrections
 from pipelines.inputs.rules import InputSpec, TableSpec
-from tests.support import datasets, tasks
+from tests.support import datasets, tasks, trainings
 from trainer.cli.main import main
 from trainer.config import TrainConfig
 from trainer.evaluation import judged
@@ -69,7 +69,8 @@ def run(request, tmp_path_factory):
     else:
         contract = tasks.write(data, request.param)
     ledgers(data, contract)
-    train.train(TrainConfig(str(data), str(folder / "run"), epochs=12, batch_size=8, learning_rate=0.01))
+    with trainings.without_reports(export=False, page=True):
+        train.train(TrainConfig(str(data), str(folder / "run"), epochs=12, batch_size=8, learning_rate=0.01))
     return request.param, data, folder / "run"
 
 

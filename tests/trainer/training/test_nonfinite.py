@@ -53,8 +53,7 @@ def where_it_is(config, epoch=0):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["float32", "float16"])
-@pytest.mark.parametrize("value", [np.nan, -np.inf])
+@pytest.mark.parametrize(("encoding", "value"), [("float32", np.nan), ("float16", -np.inf)])
 def test_a_pixel_that_is_no_number_is_named(tmp_path, encoding, value, capsys):
     contract = write_dataset(tmp_path / "d", encoding=encoding, splits=COUNTS)
 
@@ -104,8 +103,9 @@ def steep(contract):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("made", "what"), [("infinite", "the loss"), ("steep", "a gradient")])
-@pytest.mark.parametrize("encoding", ["uint8", "png"])
+@pytest.mark.parametrize(
+    ("made", "what", "encoding"), [("infinite", "the loss", "uint8"), ("steep", "a gradient", "png")]
+)
 def test_a_loss_and_a_gradient_that_are_no_numbers_name_their_batch(tmp_path, made, what, encoding):
     write_dataset(tmp_path / "d", encoding=encoding, splits=COUNTS)
     config = TrainConfig(
