@@ -141,16 +141,16 @@ def test_a_sound_program_with_arrays_and_a_split_is_left_alone(cold_folder):
 def test_the_split_of_sorted_arrays_is_their_last_part(folder):
     code = """
     order = np.argsort(y)
-    network().fit(x[order], y[order], epochs=20, validation_split=0.25, verbose=0)
+    network().fit(x[order], y[order], epochs=2, validation_split=0.25, verbose=0)
     """
     report = run(folder, code)
     assert one(report, "class-missing").place == (
-        "train.py:23: network().fit(x[order], y[order], epochs=20, validation_split=0.25, verbose=0)"
+        "train.py:23: network().fit(x[order], y[order], epochs=2, validation_split=0.25, verbose=0)"
     )
 
 
 def test_the_order_of_arrays_counts_if_fit_does_not_shuffle(folder):
-    code = "order = np.argsort(y)\nnetwork().fit(x[order], y[order], epochs=20, shuffle={}, verbose=0)\n"
+    code = "order = np.argsort(y)\nnetwork().fit(x[order], y[order], epochs=2, shuffle={}, verbose=0)\n"
     assert "sorted-input" in ids(run(folder, code.format("False")))
     assert "sorted-input" not in ids(run(folder, code.format("True")))
 
@@ -242,10 +242,10 @@ def test_a_generator_that_was_read_ahead_still_gives_its_first_batch_to_fit(fold
 def test_trainings_of_one_line_are_examined_once_and_those_of_two_lines_apart(folder):
     code = """
     for fold in range(3):
-        network().fit(x, y, epochs=8, validation_split=0.25, verbose=0)
+        network().fit(x, y, epochs=2, validation_split=0.25, verbose=0)
     model = network()
     model.layers[0].trainable = False
-    model.fit(x, y, epochs=8, validation_split=0.25, verbose=0)
+    model.fit(x, y, epochs=2, validation_split=0.25, verbose=0)
     """
     about = run(folder, code).about
     lines = [line for line in about if line.startswith("training")]
@@ -388,9 +388,9 @@ def test_what_a_program_writes_is_thrown_away_and_what_it_reads_is_there(folder)
     assert after == before
 
 
-def test_full_runs_the_program_where_it_is(cold_folder):
-    run(cold_folder, "network().fit(x, y, epochs=2, verbose=0)\nopen('result.txt', 'w').write('done')\n", full=True)
-    assert (cold_folder / "result.txt").read_text() == "done"
+def test_full_runs_the_program_where_it_is(folder):
+    run(folder, "network().fit(x, y, epochs=2, verbose=0)\nopen('result.txt', 'w').write('done')\n", full=True)
+    assert (folder / "result.txt").read_text() == "done"
 
 
 def test_modules_beside_the_program_are_found_and_their_lines_are_told(folder):
@@ -406,9 +406,9 @@ def test_a_program_that_is_not_there(folder):
         launch.examine(DoctorConfig(program=("gone.py",)))
 
 
-def test_a_program_that_crashes_its_process_shows_its_last_lines(cold_folder):
+def test_a_program_that_crashes_its_process_shows_its_last_lines(folder):
     with pytest.raises(TrainerError, match=r"ended its process .*\n(.*\n)*last words"):
-        run(cold_folder, "print('last words', flush=True)\nimport os\nos._exit(3)\n")
+        run(folder, "print('last words', flush=True)\nimport os\nos._exit(3)\n")
 
 
 def test_a_program_that_trains_nothing_says_what_is_not_watched(folder):
@@ -459,7 +459,7 @@ def test_answers_of_one_pass_and_labels_of_another(folder):
     code = """
     data = tf.data.Dataset.from_tensor_slices((x, y)).shuffle(160).batch(32)
     model = network()
-    model.fit(x, y, epochs=12, validation_split=0.25)
+    model.fit(x, y, epochs=1, validation_split=0.25)
     answers = model.predict({}).argmax(axis=-1)
     labels = np.concatenate([label for _, label in {}])
     print((answers == labels).mean())
@@ -476,13 +476,13 @@ def test_layers_that_are_unfrozen_between_two_trainings_need_a_compile(folder):
     code = """
     model = network()
     model.layers[0].trainable = False
-    model.fit(x, y, epochs=6, validation_split=0.25, verbose=0)
+    model.fit(x, y, epochs=1, validation_split=0.25, verbose=0)
     model.layers[0].trainable = True
     {}
-    model.fit(x, y, epochs=12, validation_split=0.25, verbose=0)
+    model.fit(x, y, epochs=2, validation_split=0.25, verbose=0)
     """
     found = one(run(folder, code.format("model.evaluate(x, y)")), "trainable-ignored")
-    assert found.place == "train.py:27: model.fit(x, y, epochs=12, validation_split=0.25, verbose=0)"
+    assert found.place == "train.py:27: model.fit(x, y, epochs=2, validation_split=0.25, verbose=0)"
     assert found.what == "A layer was unfrozen after a training, and Keras goes on as before"
     assert found.evidence.endswith(".trainable = True. There is no compile between them.")
     again = 'model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])'
@@ -495,9 +495,9 @@ def test_without_a_traced_step_only_unfrozen_layers_are_a_fault(folder):
     model = network()
     model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", run_eagerly=True)
     model.layers[0].trainable = {}
-    model.fit(x, y, epochs=2, validation_split=0.25, verbose=0)
+    model.fit(x, y, epochs=1, validation_split=0.25, verbose=0)
     model.layers[0].trainable = {}
-    model.fit(x, y, epochs=2, validation_split=0.25, verbose=0)
+    model.fit(x, y, epochs=1, validation_split=0.25, verbose=0)
     """
     assert "trainable-ignored" in ids(run(folder, code.format(False, True)))
     assert "trainable-ignored" not in ids(run(folder, code.format(True, False)))
@@ -591,7 +591,7 @@ def test_texts_that_two_vocabularies_turned_into_numbers(folder):
     model = keras.Sequential([keras.Input((8,)), layers.Embedding(12, 4), layers.GlobalAveragePooling1D(),
                               layers.Dense(1, activation="sigmoid")])
     model.compile(keras.optimizers.Adam(0.03), "binary_crossentropy", metrics=["accuracy"])
-    model.fit(train, y[:120], epochs=8, validation_data=(test, y[120:]), verbose=0)
+    model.fit(train, y[:120], epochs=2, validation_data=(test, y[120:]), verbose=0)
     """
     first = run(folder, code.format(made="")).findings[0]
     assert (first.id, first.place) == ("vocabularies-differ", "train.py:27: layer.adapt(some)")
