@@ -33,7 +33,7 @@ from trainer.doctor.output import page
 from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
-from trainer.doctor.program import fitted, located, old_keras, planned, spec
+from trainer.doctor.program import category_codes, fitted, located, old_keras, planned, spec
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
 from trainer.doctor.program.spec import Spec
@@ -41,7 +41,7 @@ from trainer.doctor.program.watch import Watcher
 from trainer.doctor.proof import Proof
 from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
-from trainer.doctor.subject.subject import DATASET, Subject
+from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import LOOP, Place, Training
 from trainer.doctor.tools import tfdata_steps
 
@@ -123,7 +123,7 @@ class Examination:
             subject = Subject(origin=DATASET, model=model, training=training, deep=self.spec.deep)
             if examine:
                 training, train, validation, problems = fitted.with_data(training, arguments, self.spec.deep)
-                problems = (*problems, *self.watcher.vocabularies.compare(train, validation))
+                problems = (*problems, *self._words_apart(train, validation))
                 subject = dataclasses.replace(
                     subject, train=train, validation=validation, training=training, problems=problems
                 )
@@ -154,6 +154,16 @@ class Examination:
                     self._examine(dataclasses.replace(subject, training=training, history=past))
         self._let_end(AFTER_SECONDS)
         return history
+
+    def _words_apart(self, train: Split | None, validation: Split | None) -> list[Finding]:
+        """Finds words or categories that got other numbers in validation than in training."""
+        if validation is None:
+            return []
+        seen = validation.sample
+        return [
+            *self.watcher.vocabularies.compare(train, validation),
+            *self.watcher.codes.compare(train, seen.inputs, seen.targets, validation.name),
+        ]
 
     def end_loop(self, loop: Loop) -> None:
         """Ends the program once its own loop has shown enough batches."""
@@ -220,8 +230,9 @@ class Examination:
                 if subject_planned is not None:
                     self._examine(subject_planned)
         report = self._report(
-            [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code)], ended
-        )
+            [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
+             *self._categories_apart()], ended,
+        )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
     def _proof(self, report: Report) -> Proof:
@@ -292,6 +303,17 @@ class Examination:
             if wrong:
                 found = catalogue.found("answers-out-of-order", told)
                 return [dataclasses.replace(found, place="" if place is None else place.quoted)]
+        return []
+
+    def _categories_apart(self) -> list[Finding]:
+        """Finds categories of test rows that got other numbers than those of training."""
+        rows = [(given.get("x"), given.get("y")) for _, given, _ in self.watcher.evaluations]
+        rows += [(x, None) for x, _ in self.watcher.answered]
+        for subject in self.subjects:
+            for x, y in rows:
+                found = self.watcher.codes.compare(subject.train, x, y, "test")
+                if found:
+                    return found
         return []
 
     def _ignored_flags(self) -> list[Finding]:
@@ -491,6 +513,7 @@ def _run(examination: Examination, code: str) -> tuple[dict[str, Any], BaseExcep
     if not given.full:
         signal.setitimer(signal.ITIMER_REAL, given.reach_seconds, 5.0)
     examination.watcher.judged = ".evaluate(" in code or ".predict(" in code
+    category_codes.load(code)
     examination.watcher.start()
     tf.config.run_functions_eagerly("GradientTape" in code and "def train_step(self" not in code)
     error: BaseException | None = None

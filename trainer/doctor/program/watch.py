@@ -17,6 +17,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from trainer.doctor.program.category_codes import CategoryCodes
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
 from trainer.doctor.program.vocabularies import LOOKUPS, Vocabularies
@@ -32,6 +33,7 @@ NN_LOSSES = (
     "sigmoid_cross_entropy_with_logits",
 )  # fmt: skip
 
+MOST_ANSWERED = 8  # calls of predict whose rows are compared with those of training
 FOLLOWED_STEPS = 2  # of a loop, in which each operation on the model's outputs is looked at
 
 Trains = Callable[[Any, dict[str, Any], Callable[[dict[str, Any]], Any]], Any]
@@ -51,6 +53,8 @@ class Watcher:
     loops: the training loops that the program writes itself, by model.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
     vocabularies: what lookup layers made of texts.
+    codes: what pandas and scikit-learn made of categories.
+    answered: (inputs, place) of the first calls of predict on arrays.
     predicted: (data, place) of each call of predict on a tf.data.Dataset, or on an iterator of keras.preprocessing.
     """
 
@@ -62,6 +66,8 @@ class Watcher:
         self.predicted: list[tuple[Any, Place | None]] = []
         self.metrics_as_weights: tuple[Place | None, str] | None = None
         self.vocabularies = Vocabularies()
+        self.codes = CategoryCodes(places)
+        self.answered: list[tuple[Any, Place | None]] = []
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
@@ -104,6 +110,9 @@ class Watcher:
         self._put(keras.Model, "train_on_batch", self._train_on_batch)
         self._put(keras.Model, "predict", self._predict)
         self._put(tf.data.Dataset, "__iter__", self._iterated)
+        self._replace(tf.keras.preprocessing.text.Tokenizer, "fit_on_texts", self._fit_on_texts)
+        self._replace(tf.keras.preprocessing.text.Tokenizer, "texts_to_sequences", self._texts_to_sequences)
+        self.codes.start(self._replace)
         for kind in LOOKUPS:
             self._put(kind, "adapt", self._adapt)
         for name in NOTED:
@@ -129,6 +138,16 @@ class Watcher:
             self._undo.append((owner, name, original))
             # In a tf.function of the user, AutoGraph would turn these functions into other code.
             setattr(owner, name, tf.autograph.experimental.do_not_convert(functools.wraps(original)(make(original))))
+
+    def _replace(self, owner: Any, name: str, make: Callable[[Any], Any]) -> None:
+        """Puts something into the place of a method or a property.
+
+        It is for those that no tf.function calls.
+        """
+        original = getattr(owner, name)
+        self._undo.append((owner, name, original))
+        made = make(original)
+        setattr(owner, name, made if isinstance(made, property) else functools.wraps(original)(made))
 
     def _watch_construction(self) -> None:
         """Notes the line of each layer and model in __new__.
@@ -239,6 +258,8 @@ class Watcher:
         def predict(model: Any, x: Any, *args: Any, **options: Any) -> Any:
             if not self._here.inside and (isinstance(x, tf.data.Dataset) or hasattr(x, "index_array")):
                 self.predicted.append((x, self.places.of_caller()))
+            elif not self._here.inside and len(self.answered) < MOST_ANSWERED:
+                self.answered.append((x, self.places.of_caller()))
             return noted(model, x, *args, **options)
 
         return predict
@@ -266,6 +287,21 @@ class Watcher:
                 return original(layer, *args, **options)
 
         return adapt
+
+    def _fit_on_texts(self, original: Any) -> Any:
+        def fit_on_texts(tokenizer: Any, texts: Any) -> Any:
+            self.vocabularies.places[tokenizer] = self.places.of_caller()
+            return original(tokenizer, texts)
+
+        return fit_on_texts
+
+    def _texts_to_sequences(self, original: Any) -> Any:
+        def texts_to_sequences(tokenizer: Any, texts: Any) -> Any:
+            made = original(tokenizer, texts)
+            self.vocabularies.note_sequences(tokenizer, made)
+            return made
+
+        return texts_to_sequences
 
     def _note(self, name: str, original: Any) -> Any:
         def noted(model: Any, *args: Any, **options: Any) -> Any:

@@ -181,6 +181,7 @@ def _batch(element: Any) -> Batch:
     if not isinstance(element, tuple | list) or len(element) not in (2, 3):
         raise DatasetError(f"(images, labels) batches were expected. An element is {_describe(element)}")
     inputs, targets = (keras.tree.map_structure(_array, _filled(part)) for part in element[:2])
+    inputs = keras.tree.map_structure(lambda part: part[:, None] if part.ndim == 1 else part, inputs)  # as Keras does
     x, y = _images(keras.tree.flatten(inputs)), keras.tree.flatten(targets)[0]
     if x.ndim < 2 or y.ndim < 1 or len(x) != len(y):
         raise DatasetError(

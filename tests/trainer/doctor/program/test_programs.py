@@ -127,6 +127,50 @@ def test_the_seed_programs(seed, program, found):
     assert sorted(os.listdir(seed)) == before
 
 
+# ---- categories that got their numbers apart
+
+TABLES = """
+import pandas as pd
+
+CITIES = ["Bern", "Genf", "Kiew", "Oslo", "Paris", "Rome", "Wien"]
+
+def table(n, cities):
+    city = rng.choice(cities, n)
+    bought = np.isin(city, ["Bern", "Kiew", "Rome"]) ^ (rng.random(n) < 0.1)
+    return pd.DataFrame({"city": city, "age": rng.normal(0, 1, n), "bought": bought.astype(int)})
+
+train, test = table(800, CITIES), table(200, CITIES[1:])
+for d in (train, test):
+    d["city"] = NUMBERED
+
+def columns(d):
+    return {"city": d.city.to_numpy("int32"), "age": d.age.to_numpy("float32")}
+
+city, age = keras.Input((1,), name="city"), keras.Input((1,), name="age")
+h = layers.concatenate([layers.Flatten()(layers.Embedding(8, 4)(city)), age])
+h = layers.Dense(16, activation="relu")(h)
+model = keras.Model({"city": city, "age": age}, layers.Dense(1, activation="sigmoid")(h))
+model.compile(keras.optimizers.Adam(0.01), "binary_crossentropy", metrics=["accuracy"])
+model.fit(columns(train), train.bought, epochs=30, validation_split=0.2, verbose=0)
+model.evaluate(columns(test), test.bought, verbose=0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("numbered", "expected"),
+    [
+        ('d["city"].astype("category").cat.codes', ["categories-differ"]),
+        ('pd.Categorical(d["city"], categories=CITIES).codes', []),
+    ],
+)
+def test_categories_of_two_tables(folder, numbered, expected):
+    report = run(folder, TABLES.replace("NUMBERED", numbered))
+    assert ids(report) == expected
+    if expected:
+        assert report.findings[0].place.endswith(f'd["city"] = {numbered}')
+        assert "of the column 'city'" in report.findings[0].evidence
+
+
 # ---- arguments of fit
 
 

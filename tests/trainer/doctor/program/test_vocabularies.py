@@ -27,8 +27,8 @@ def found(train, validation, **notes):
     rows = {}
     for name, (layer, texts) in notes.items():
         made = layer(tf.constant(texts))
-        vocabularies.note(layer, made)
         vocabularies.places[layer] = Place("train.py", 9, f"{name}.adapt(texts)")
+        vocabularies.note(layer, made)
         rows[name] = made.numpy()
     labels = np.arange(60) % 2
     seen = subject((rows[train], labels), (rows[validation], labels))
@@ -39,7 +39,7 @@ def test_two_vocabularies():
     (told,) = found("a", "b", a=(adapted(TEXTS), TEXTS), b=(adapted(OTHERS), OTHERS))
     assert (told.id, told.level) == ("vocabularies-differ", "error")
     assert told.place == "train.py:9: b.adapt(texts)"
-    assert "of 12 words and the validation rows by another one of 12. Of 10 words that both have" in told.evidence
+    assert "of 10 words and the validation rows by another one of 10. Of 10 words that both have" in told.evidence
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -63,4 +63,22 @@ def test_categories_are_too_short_to_be_told_apart():
     vocabularies = Vocabularies()
     layer = keras.layers.StringLookup(vocabulary=["a", "b"])
     vocabularies.note(layer, layer(tf.constant(["a", "b", "b"])))
-    assert vocabularies.rows == {}
+    assert vocabularies.known == {}
+
+
+def padded(tokenizer, vocabularies, texts):
+    sequences = tokenizer.texts_to_sequences(texts)
+    vocabularies.note_sequences(tokenizer, sequences)
+    return tf.keras.preprocessing.sequence.pad_sequences(sequences, maxlen=6, truncating="post")
+
+
+@pytest.mark.parametrize(("again", "expected"), [(True, ["vocabularies-differ"]), (False, [])])
+def test_a_tokenizer_that_is_fitted_again(again, expected):
+    vocabularies, labels = Vocabularies(), np.arange(60) % 2
+    tokenizer = tf.keras.preprocessing.text.Tokenizer()
+    tokenizer.fit_on_texts(TEXTS)
+    train = padded(tokenizer, vocabularies, TEXTS)
+    if again:
+        tokenizer.fit_on_texts(OTHERS + OTHERS)
+    seen = subject((train, labels), (padded(tokenizer, vocabularies, OTHERS), labels))
+    assert [told.id for told in vocabularies.compare(seen.train, seen.validation)] == expected

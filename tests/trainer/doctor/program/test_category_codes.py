@@ -1,0 +1,93 @@
+"""Names of categories that training and validation numbered apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.support.doctor import subject
+from trainer.doctor.program.category_codes import CategoryCodes
+from trainer.doctor.program.places import Places
+
+RNG = np.random.default_rng(0)
+CITIES = ["Bern", "Oslo", "Paris", "Rome", "Wien"]
+TRAIN = pd.DataFrame({"city": RNG.choice(CITIES, 80), "sex": RNG.choice(["f", "m"], 80), "age": RNG.random(80)})
+TEST = pd.DataFrame({"city": RNG.choice(CITIES[1:], 40), "sex": RNG.choice(["f", "m"], 40), "age": RNG.random(40)})
+
+
+@pytest.fixture
+def codes():
+    """Watches pandas, and puts it back."""
+    made, undo = CategoryCodes(Places({}, ".")), []
+
+    def put(owner, name, make):
+        original = getattr(owner, name)
+        undo.append((owner, name, original))
+        setattr(owner, name, make(original))
+
+    made.start(put)
+    yield made
+    for owner, name, original in reversed(undo):
+        setattr(owner, name, original)
+
+
+def by_codes(frame):
+    return frame.astype("category").cat.codes
+
+
+def by_factorize(frame):
+    return pd.factorize(frame)[0]
+
+
+def by_names(frame):
+    return pd.Categorical(frame, categories=sorted(set(TRAIN.city) | set(TRAIN.sex))).codes
+
+
+def rows(frame, number):
+    return np.stack([number(frame.city), number(frame.sex), frame.age], axis=1).astype("float32")
+
+
+def compared(codes, train, test):
+    labels = np.arange(80) % 2
+    return codes.compare(subject((train, labels)).train, test, None, "test")
+
+
+@pytest.mark.parametrize("number", [by_codes, by_factorize])
+def test_columns_that_are_numbered_apart(codes, number):
+    train, test = rows(TRAIN, number), rows(TEST, number)
+    (told,) = compared(codes, train, test)
+    assert (told.id, told.level) == ("categories-differ", "error")
+    assert told.what == (
+        "The categories of train and test got their numbers apart, and the same name has another number"
+    )
+    assert "Of 4 names of the column 'city' that both have, " in told.evidence
+    assert told.place.endswith(('return frame.astype("category").cat.codes', "return pd.factorize(frame)[0]"))
+
+
+def test_scaled_rows_in_another_order_are_found_too(codes):
+    train, test = rows(TRAIN, by_codes), rows(TEST, by_codes)
+    order = RNG.permutation(80)
+    scaled = (train - train.mean(axis=0)) / train.std(axis=0)
+    (told,) = compared(codes, scaled[order], (test - train.mean(axis=0)) / train.std(axis=0))
+    assert "'Oslo': 1 in train and 0 in test" in told.evidence
+
+
+def test_labels_that_are_numbered_apart(codes):
+    y, y_test = by_codes(TRAIN.city).to_numpy(), by_codes(TEST.city).to_numpy()
+    seen = subject((TRAIN[["age"]].to_numpy(), y)).train
+    (told,) = codes.compare(seen, TEST[["age"]].to_numpy(), y_test, "validation")
+    assert "Of 4 names of the column 'city' that both have, 4 have other numbers" in told.evidence
+
+
+def test_columns_that_have_the_same_numbers(codes):
+    assert compared(codes, rows(TRAIN, by_names), rows(TEST, by_names)) == []
+    whole = pd.concat([TRAIN, TEST], ignore_index=True)
+    numbered = rows(whole, by_codes)
+    assert compared(codes, numbered[:80], numbered[80:]) == []
+    assert compared(codes, rows(TRAIN, by_codes), rows(TRAIN, by_codes)) == []  # made apart, and yet alike
+    assert len(codes.codings) == 10
+
+
+def test_rows_that_no_coding_made(codes):
+    rows(TRAIN, by_codes), rows(TEST, by_factorize)
+    assert compared(codes, RNG.random((80, 3)), RNG.random((40, 3))) == []
+    assert codes.compare(None, TEST.age.to_numpy(), None, "test") == []
