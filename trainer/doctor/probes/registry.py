@@ -20,7 +20,9 @@ from trainer.doctor.probes.data import (
 )
 from trainer.doctor.probes.model import head_and_loss, head_range, input_range, layers, loss_computes, metrics
 from trainer.doctor.probes.training import (
+    accumulated_gradients,
     arguments_of_fit,
+    finite_gradients,
     initialization,
     learning_curves,
     optimizer,
@@ -58,6 +60,8 @@ def all_probes() -> tuple[Probe, ...]:
         *reference_mismatch.PROBES,
         *train_eval_modes.PROBES,
         *initialization.PROBES,
+        *finite_gradients.PROBES,
+        *accumulated_gradients.PROBES,
         *overfit_one_batch.PROBES,
         *label_noise.PROBES,
     )
