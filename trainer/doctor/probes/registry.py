@@ -6,6 +6,8 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.probes.data import (
     aspect_ratio,
     augmentation,
+    augmentation_classes,
+    augmented_targets,
     class_balance,
     conflicting_labels,
     label_noise,
@@ -56,6 +58,8 @@ def all_probes() -> tuple[Probe, ...]:
         *conflicting_labels.PROBES,
         *leakage.PROBES,
         *augmentation.PROBES,
+        *augmented_targets.PROBES,
+        *augmentation_classes.PROBES,
         *aspect_ratio.PROBES,
         *reference_mismatch.PROBES,
         *train_eval_modes.PROBES,

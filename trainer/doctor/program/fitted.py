@@ -84,11 +84,19 @@ def describe(watcher: Watcher, model: Any, arguments: dict[str, Any], place: Pla
         validation_freq=every if isinstance(every, int) else 1,
         class_weight=None if weights is None else {int(label): float(w) for label, w in dict(weights).items()},
         callbacks=tuple(callbacks) if isinstance(callbacks, list | tuple) else ((callbacks,) if callbacks else ()),
+        flips=_flips(arguments.get("x")),
         metrics=metrics,
         own_train_step=getattr(type(model), "train_step", None) not in (None, keras.Model.train_step),
         judged=watcher.judged,
         calls=watcher.calls(model),
     )
+
+
+def _flips(data: Any) -> tuple[str, ...]:
+    """Returns the flips of an iterator that an ImageDataGenerator made."""
+    generator = getattr(data, "image_data_generator", None)
+    told = {"mirrored": "horizontal_flip", "upside down": "vertical_flip"}
+    return tuple(flip for flip, option in told.items() if getattr(generator, option, False))
 
 
 def with_data(

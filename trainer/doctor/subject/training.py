@@ -79,6 +79,7 @@ class Training:
 
     samples: number of training images of an epoch, after validation_split; None where it is not known.
     steps: optimizer steps of an epoch; None where it is not known.
+    flips: what an ImageDataGenerator does to half of the images: "mirrored", "upside down".
     metrics: the names of compile(metrics=...), such as "accuracy".
     own_train_step: True if the model's class defines train_step.
     judged: True if the program's code calls evaluate or predict, so that it may judge the model by other data.
@@ -114,6 +115,7 @@ class Training:
     callbacks: tuple[Any, ...] = ()
     samples: int | None = None
     steps: int | None = None
+    flips: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     own_train_step: bool = False
     judged: bool = False

@@ -107,6 +107,15 @@ def run_traced(step: Step, element: Any, times: int) -> list[np.ndarray]:
     return [np.asarray(step.traced(*flat)[0]) for _ in range(times)]
 
 
+def run_whole(step: Step, element: Any, times: int) -> list[list[np.ndarray]]:
+    """Returns all that the traced map gives in `times` calls.
+
+    These are images, labels and so on. All calls get the same element.
+    """
+    flat = tf.nest.flatten(element)
+    return [[np.asarray(part) for part in tf.nest.flatten(step.traced(*flat))] for _ in range(times)]
+
+
 def run_anew(step: Step, element: Any, times: int) -> list[np.ndarray]:
     """Returns the images that the Python function gives in `times` calls.
 

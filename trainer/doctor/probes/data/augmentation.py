@@ -48,7 +48,7 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
     There are three reasons: Python code drew a random number once, when the graph was traced. A cache follows the
     augmentation. A seed starts again with each pass.
     """
-    for step, behind in _image_maps(_own(subject).train, clock):
+    for step, behind in image_maps(own_dataset(subject).train, clock):
         elements = _elements(step, ELEMENTS)  # a shuffle before the map gives others each time
         varies = _varies(tfdata_steps.run_traced, step, clock, elements)
         if varies:
@@ -65,12 +65,12 @@ def frozen(subject: Subject, clock: Clock) -> list[Finding]:
 
 def in_validation(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds validation images that a map changes at random."""
-    for step, _ in _image_maps(_own(subject).validation, clock):
+    for step, _ in image_maps(own_dataset(subject).validation, clock):
         if _varies(tfdata_steps.run_traced, step, clock) or _varies(tfdata_steps.run_anew, step, clock):
             return [
                 catalogue.found(
                     "augmentation-in-validation",
-                    f"{_where(step)} gives {TIMES} different results for one validation image.",
+                    f"{where(step)} gives {TIMES} different results for one validation image.",
                 )
             ]
     return []
@@ -81,7 +81,7 @@ def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
 
     The code of the map shows that one class is meant.
     """
-    for step, _ in _image_maps(_own(subject).train, clock):
+    for step, _ in image_maps(own_dataset(subject).train, clock):
         reason = _meant_for_rare(step.function)
         if not reason or not _varies(tfdata_steps.run_traced, step, clock):
             continue
@@ -98,7 +98,7 @@ def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
 
 def destroying(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds augmentation after which images have nearly no contrast."""
-    for step, _ in _image_maps(_own(subject).train, clock):
+    for step, _ in image_maps(own_dataset(subject).train, clock):
         if not _varies(tfdata_steps.run_traced, step, clock):
             continue
         before, after = [], []
@@ -113,13 +113,13 @@ def destroying(subject: Subject, clock: Clock) -> list[Finding]:
     return []
 
 
-def _own(subject: Subject) -> Subject:
+def own_dataset(subject: Subject) -> Subject:
     if subject.origin != DATASET:
         raise NotApplicable("it looks into the map functions of --dataset")
     return subject
 
 
-def _image_maps(split: Split | None, clock: Clock) -> Iterator[tuple[Step, list[Step]]]:
+def image_maps(split: Split | None, clock: Clock) -> Iterator[tuple[Step, list[Step]]]:
     """Yields the maps from images to images, each with the steps after it.
 
     Raises:
@@ -234,7 +234,7 @@ def _unit_of(image: np.ndarray) -> float:
     return 255.0 if float(np.max(np.abs(np.asarray(image, np.float64)))) > 3 else 1.0
 
 
-def _where(step: Step) -> str:
+def where(step: Step) -> str:
     function = step.function
     name = getattr(function, "__name__", type(function).__name__)
     code = getattr(function, "__code__", None)
@@ -244,7 +244,7 @@ def _where(step: Step) -> str:
 def _frozen(step: Step) -> Finding:
     return catalogue.found(
         "augmentation-frozen",
-        f"{_where(step)} gives different images when it is called in Python, and {TIMES} times the same one "
+        f"{where(step)} gives different images when it is called in Python, and {TIMES} times the same one "
         "as the dataset runs it.",
         case="traced",
     )
@@ -253,7 +253,7 @@ def _frozen(step: Step) -> Finding:
 def _tossed_once(step: Step) -> Finding:
     return catalogue.found(
         "augmentation-frozen",
-        f"{_where(step)} is random, but tracing it several times gives different graphs: its Python code decides once, "
+        f"{where(step)} is random, but tracing it several times gives different graphs: its Python code decides once, "
         "for all images and epochs, which part of it runs.",
         case="tossed",
     )
@@ -261,14 +261,14 @@ def _tossed_once(step: Step) -> Finding:
 
 def _cached(step: Step) -> Finding:
     return catalogue.found(
-        "augmentation-frozen", f"{_where(step)} is random, and .cache() comes after it.", case="cached"
+        "augmentation-frozen", f"{where(step)} is random, and .cache() comes after it.", case="cached"
     )
 
 
 def _seeded(step: Step) -> Finding:
     return catalogue.found(
         "augmentation-frozen",
-        f"{_where(step)} is random with a seed, and nothing is shuffled before it: two passes over the same "
+        f"{where(step)} is random with a seed, and nothing is shuffled before it: two passes over the same "
         f"{ELEMENTS} elements gave the same images.",
         case="seeded",
     )
@@ -278,7 +278,7 @@ def _on_all(step: Step, reason: str, subject: Subject, shares: dict[int, float],
     names = {label: state.label_name(label, subject.labels, quoted=True) for label in (common, rare)}
     return catalogue.found(
         "augmentation-all-classes",
-        f"{_where(step)}: {reason}, yet it changes {shares[common]:.0%} of the tried images of "
+        f"{where(step)}: {reason}, yet it changes {shares[common]:.0%} of the tried images of "
         f"{names[common]}, the commonest class, and {shares[rare]:.0%} of those of {names[rare]}, the rarest.",
     )
 
@@ -290,7 +290,7 @@ def _destroyed(step: Step, after: list[np.ndarray], before: list[np.ndarray], sh
             shown[caption] = image[0] if image.ndim == 4 else image
     return catalogue.found(
         "augmentation-destroys",
-        f"{_where(step)}: {share:.0%} of {len(after)} augmented images have less than {WASHED_OUT:.0%} of the "
+        f"{where(step)}: {share:.0%} of {len(after)} augmented images have less than {WASHED_OUT:.0%} of the "
         "contrast that they had.",
         charts=[Chart("augmentation", PICTURES, shown)],
     )
