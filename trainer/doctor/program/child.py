@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
+import functools
 import importlib
 import os
 import pickle
@@ -231,7 +232,7 @@ class Examination:
                     self._examine(subject_planned)
         report = self._report(
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
-             *self._categories_apart()], ended,
+             *self._categories_apart(), *self._training_mode(code)], ended,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -315,6 +316,12 @@ class Examination:
                 if found:
                     return found
         return []
+
+    def _training_mode(self, code: str) -> list[Finding]:
+        """Finds answers that the program asks of a model in training mode."""
+        models = [subject.model for subject in self.subjects if subject.model is not None]
+        line = functools.partial(self.places.of, self.spec.program)
+        return self.watcher.training_mode.find(code, models, line)
 
     def _ignored_flags(self) -> list[Finding]:
         """Finds layers that were frozen or unfrozen between two trainings."""

@@ -20,6 +20,7 @@ import tensorflow as tf
 from trainer.doctor.program.category_codes import CategoryCodes
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
+from trainer.doctor.program.training_mode import TrainingMode
 from trainer.doctor.program.vocabularies import LOOKUPS, Vocabularies
 from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
 from trainer.doctor.tools import tfdata_steps
@@ -53,6 +54,7 @@ class Watcher:
     loops: the training loops that the program writes itself, by model.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
     vocabularies: what lookup layers made of texts.
+    training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
     codes: what pandas and scikit-learn made of categories.
     answered: (inputs, place) of the first calls of predict on arrays.
     predicted: (data, place) of each call of predict on a tf.data.Dataset, or on an iterator of keras.preprocessing.
@@ -66,6 +68,8 @@ class Watcher:
         self.predicted: list[tuple[Any, Place | None]] = []
         self.metrics_as_weights: tuple[Place | None, str] | None = None
         self.vocabularies = Vocabularies()
+        self.training_mode = TrainingMode()
+        self.trained = False
         self.codes = CategoryCodes(places)
         self.answered: list[tuple[Any, Place | None]] = []
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
@@ -199,6 +203,7 @@ class Watcher:
                 with self.inside():
                     return original(model, **changed)
 
+            self.trained = True
             try:
                 return self._on_fit(model, arguments, run)
             finally:
@@ -323,6 +328,8 @@ class Watcher:
             if self._here.inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
                 return original(layer, *args, **options)
             self._here.inputs = (layer, args[0])
+            if self.trained and (options.get("training") is True or args[1:2] == (True,)):
+                self.training_mode.note(layer, args[0], self.places.of_caller())
             with self.inside():
                 found = original(layer, *args, **options)
             if id(layer) not in self.loops or self.loops[id(layer)].steps < FOLLOWED_STEPS:
@@ -371,6 +378,7 @@ class Watcher:
         return apply
 
     def _loop(self, model: Any, kind: str) -> Loop:
+        self.trained = True
         if id(model) not in self.loops:
             self.loops[id(model)] = Loop(kind, model, self.places.of_caller(), time.monotonic())
         return self.loops[id(model)]

@@ -171,6 +171,105 @@ def test_categories_of_two_tables(folder, numbered, expected):
         assert "of the column 'city'" in report.findings[0].evidence
 
 
+# ---- faults inside a step, a layer, an augmentation or an answer, and the same programs without them
+
+PAIRS = """
+rows = (rng.random((160, 6)) * 0.3 + 0.7 * y[:, None] * [1, 0, 1, 0, 1, 0]).astype("float32")
+a = rng.integers(0, 160, 600)
+b = np.where(np.arange(600) % 5 == 0, a, rng.integers(0, 160, 600))
+encoder = keras.Sequential([keras.Input((6,)), layers.Dense(16, activation="relu"), layers.Dense(8)])
+
+class Distance(layers.Layer):
+    def call(self, pair):
+        return tf.sqrt(tf.reduce_sum(tf.square(pair[0] - pair[1]), axis=1, keepdims=True) + MARGIN)
+
+left, right = keras.Input((6,)), keras.Input((6,))
+same = layers.Dense(1, activation="sigmoid")(Distance()([encoder(left), encoder(right)]))
+model = keras.Model([left, right], same)
+model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy"])
+same = (y[a] == y[b]).astype("float32")
+model.fit([rows[a], rows[b]], same, epochs=40, batch_size=16, validation_split=0.2, verbose=0)
+"""
+
+SUMS = """
+class Summing(keras.Model):
+    def __init__(self, *args, **kw):
+        super().__init__(*args, **kw)
+        self.seen = tf.Variable(0, trainable=False)
+        self.sums = [tf.Variable(tf.zeros_like(v), trainable=False) for v in self.trainable_variables]
+
+    def train_step(self, data):
+        self.seen.assign_add(1)
+        images, labels = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=labels, y_pred=self(images, training=True))
+        for total, gradient in zip(self.sums, tape.gradient(loss, self.trainable_variables)):
+            total.assign_add(gradient / 2)
+        tf.cond(self.seen % 2 == 0, self.take, lambda: None)
+        return {"loss": loss}
+
+    def take(self):
+        self.optimizer.apply_gradients(zip(self.sums, self.trainable_variables))
+        for total in self.sums:
+            total.assign(RESET)
+
+plain = network()
+model = Summing(plain.inputs, plain.outputs)
+model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy")
+model.fit(x[:112], y[:112], epochs=60, batch_size=8, validation_data=(x[112:], y[112:]), verbose=0)
+"""
+
+MASKS = """
+def scenes(count):
+    images = rng.random((count, 24, 24, 3)).astype("float32") * 0.3
+    masks = np.zeros((count, 24, 24, 1), "float32")
+    for image, mask in zip(images, masks):
+        top, left, height, width = *rng.integers(0, 14, 2), *rng.integers(4, 10, 2)
+        image[top : top + height, left : left + width] += 0.5
+        mask[top : top + height, left : left + width] = 1
+    return images, masks
+
+images, masks = scenes(160)
+
+def batches():
+    while True:
+        for i in range(0, 160, 16):
+            a, b, turned = images[i : i + 16].copy(), masks[i : i + 16].copy(), rng.random(16) < 0.5
+            a[turned] = a[turned][:, :, ::-1]
+            b[turned] = MASK
+            yield a, b
+
+model = keras.Sequential([keras.Input((24, 24, 3)), layers.Conv2D(8, 3, padding="same", activation="relu"),
+                          layers.Conv2D(1, 3, padding="same", activation="sigmoid")])
+model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy"])
+model.fit(batches(), steps_per_epoch=20, epochs=30, validation_data=scenes(40), verbose=0)
+"""
+
+ALONE = """
+inputs = keras.Input((16, 16, 3))
+h = layers.BatchNormalization(momentum=0.8)(layers.Conv2D(8, 3, activation="relu")(inputs))
+model = keras.Model(inputs, layers.Dense(2, activation="softmax")(layers.GlobalAveragePooling2D()(h)))
+model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(x[:112], y[:112], epochs=60, batch_size=16, validation_data=(x[112:], y[112:]), verbose=0)
+for image in x[112:]:
+    print(np.argmax(model(image[None], training=MODE)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "place", "faulty", "sound", "expected"),
+    [
+        (PAIRS, "MARGIN", "0.0", "1e-9", "gradient-not-finite"),
+        (SUMS, "RESET", "total", "tf.zeros_like(total)", "gradients-not-reset"),
+        (MASKS, "MASK", "b[turned]", "b[turned][:, :, ::-1]", "augmentation-without-target"),
+        (ALONE, "MODE", "True", "False", "training-mode-at-inference"),
+    ],
+)
+def test_a_fault_and_the_same_program_without_it(folder, code, place, faulty, sound, expected):
+    assert ids(run(folder, code.replace(place, faulty)))[0] == expected
+    assert ids(run(folder, code.replace(place, sound))) == []
+
+
 # ---- arguments of fit
 
 
