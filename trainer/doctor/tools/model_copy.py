@@ -21,6 +21,8 @@ from trainer.doctor.tools import model_variants
 from trainer.doctor.tools.model_variants import Variant
 
 BATCH = 16
+WARM = 40, 200, 1000, 5000  # steps at which a schedule is asked whether it warms up
+COLD = 1 / 3
 
 
 class Twin:
@@ -60,9 +62,27 @@ class Twin:
 
     @property
     def learning_rate(self) -> float:
-        """Returns the user's learning rate at the first step."""
-        rate = self._optimizer.learning_rate
-        return float(rate(0) if callable(rate) else np.asarray(rate))
+        """Returns the user's learning rate.
+
+        Of a schedule it is the greatest at the first step or, if it warms up, later on.
+        """
+        schedule = model_variants.schedule_of(self._optimizer)
+        if schedule is not None:
+            return max(float(schedule(step)) for step in (0, *WARM))
+        return float(np.asarray(self._optimizer.learning_rate))
+
+    @property
+    def warms_up(self) -> bool:
+        """Tells whether the user's schedule begins far below its greatest rate."""
+        schedule = model_variants.schedule_of(self._optimizer)
+        return schedule is not None and float(schedule(0)) < COLD * self.learning_rate
+
+    def shrink(self, images: int) -> None:
+        """Leaves out all but the first images of the batch."""
+        self.x, self.y = keras.tree.map_structure(lambda part: part[:images], (self.x, self.y))
+        self.images = images
+        self.restart()
+        self.start = self.step_loss()
 
     @property
     def optimizer_name(self) -> str:
@@ -118,6 +138,11 @@ class Twin:
     def step_loss(self) -> float:
         """Computes the loss of the batch in training mode, without a step."""
         return float(self._loss(True))
+
+    def penalty(self) -> float:
+        """Returns the share of the loss that regularizers add at the present weights."""
+        self._loss(True)  # collects them
+        return float(sum(float(value) for value in self.model.losses))
 
     def step(self) -> float:
         """Takes one step of the optimizer and returns the loss before it."""

@@ -13,6 +13,7 @@ from trainer.doctor.tools.first_weights import flat_layers
 Change = Callable[[Any], Any]
 CLIPPING = ("clipnorm", "clipvalue", "global_clipnorm")
 HIGH_MOMENTUM = 0.95
+FADES_IN, FADED = 40, 0.1  # steps after which a schedule that gives less than this share of its first rate is left out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +44,14 @@ def of(model: Any) -> list[Variant]:
     if momentum:
         told = f"momentum={momentum:g}"
         found.append(Variant("momentum", told, {"momentum": 0.9 if momentum > HIGH_MOMENTUM else 0.0}))
+    schedule = schedule_of(model.optimizer)
+    if schedule is not None:
+        first, last = float(schedule(0)), float(schedule(FADES_IN))
+        if last < FADED * first:
+            told = f"{type(schedule).__name__}, which falls from {first:.3g} to {last:.3g} in {FADES_IN} steps"
+            found.append(Variant("schedule", told, {"learning_rate": first}))
     if options.get("weight_decay"):
-        found.append(Variant("weight-decay", f"weight_decay={options['weight_decay']:g}", {"weight_decay": None}))
+        found.append(Variant("weight-decay", f"weight_decay={options['weight_decay']:g}", {"weight_decay": 0.0}))
     layers = flat_layers(model)
     dropped = [layer for layer in layers if getattr(layer, "rate", 0) and "Dropout" in type(layer).__name__]
     if dropped:
@@ -60,6 +67,12 @@ def of(model: Any) -> list[Variant]:
     if any(str(getattr(layer, "compute_dtype", "")) == "float16" for layer in layers):
         found.append(Variant("float16", "the dtype float16", change=_as_float32))
     return found
+
+
+def schedule_of(optimizer: Any) -> Callable[[int], Any] | None:
+    """Returns the schedule of an optimizer; None for a rate that is a number."""
+    rate = getattr(optimizer, "_learning_rate", None)
+    return rate if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule) else None
 
 
 def clone(model: Any, change: Change | None = None) -> Any:

@@ -26,6 +26,10 @@ from trainer.doctor.tools.model_copy import Twin
 
 STEPS = 80
 LEAST_STEPS = 30
+GREAT = 10.0  # times the loss of guessing, which all penalties of regularizers are in the end
+RESTS, NEAR = 40, 0.02  # steps after which all losses are so near to that of guessing
+SHARE = 0.3  # of the time, which LEAST_STEPS may take
+FEWEST_IMAGES = 4
 LEARNS = 0.9  # share of the loss of guessing; a network that learns at all falls below it in STEPS steps
 STUCK = 0.99
 ENOUGH = 0.5  # of the loss of guessing that all steps of the program would take away at the pace of the first STEPS
@@ -45,10 +49,15 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
     level = min(twin.start, twin.chance)
     if twin.start < KNOWS * twin.chance < math.inf:
         return []
-    losses = _train(twin, None, level, clock)
+    _fit_to_time(twin, clock)
+    own = twin.learning_rate if twin.warms_up else None  # what comes after the warm-up
+    losses = _train(twin, own, level, clock)
     if _reached(losses, level) <= STUCK or _reached(losses, twin.start) <= MOVES:
-        return _slow(subject, twin, losses, level, clock)
-    culprit = _clipped(twin, losses, level) or _culprit(twin, None, losses, level, clock)
+        penalty = twin.penalty()  # one that is far greater falls, and hides that nothing is learned
+        hidden = penalty > GREAT * level and losses[-1] - penalty > STUCK * level
+        held = _culprit(twin, own, losses, level, clock) if hidden or _rests(losses, level) else []
+        return held or _slow(subject, twin, losses, level, clock)
+    culprit = _clipped(twin, losses, level) or _culprit(twin, own, losses, level, clock)
     if culprit:
         return culprit
     for look in (_without_gradient, _dead):
@@ -67,6 +76,17 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
             return culprit
     clock.check()
     return [_no_capacity(twin, losses, level)]
+
+
+def _fit_to_time(twin: Twin, clock: Clock) -> None:
+    """Leaves images out where a step takes too long for all of them."""
+    twin.step()  # traces the function
+    seconds = -clock.left
+    twin.step()
+    seconds += clock.left
+    affordable = int(twin.images * SHARE * clock.left / max(1e-9, LEAST_STEPS * -seconds))
+    if affordable < twin.images:
+        twin.shrink(max(FEWEST_IMAGES, affordable))
 
 
 def _slow(subject: Subject, twin: Twin, losses: list[float], level: float, clock: Clock) -> list[Finding]:
@@ -158,6 +178,7 @@ def _culprit(twin: Twin, rate: float | None, losses: list[float], level: float, 
 WITHOUT: dict[str, Callable[[str, str], Finding]] = {
     "clipping": lambda e, told: catalogue.found("cannot-memorize", e, case="clipping", told=told),
     "momentum": lambda e, told: catalogue.found("cannot-memorize", e, case="momentum", told=told),
+    "schedule": lambda e, told: catalogue.found("cannot-memorize", e, case="schedule", told=told),
     "weight-decay": lambda e, told: catalogue.found("cannot-memorize", e, case="weight-decay", told=told),
     "dropout": lambda e, told: catalogue.found("cannot-memorize", e, case="dropout", told=told),
     "augmentation": lambda e, told: catalogue.found("cannot-memorize", e, case="augmentation", told=told),
@@ -169,13 +190,14 @@ WITHOUT: dict[str, Callable[[str, str], Finding]] = {
 def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) -> list[float]:
     """Returns the losses of up to STEPS steps from the user's weights.
 
-    It ends early when the loss shows that the model learns the batch, and when the loss is not finite.
+    It ends early when the loss shows that the model learns the batch, and when the loss is not finite. Out of time,
+    fewer than LEAST_STEPS are enough to show that it learns.
     """
     twin.restart(learning_rate)
     losses = []
     for _ in range(STEPS):
         losses.append(twin.step())
-        if clock.over and len(losses) < LEAST_STEPS:
+        if clock.over and len(losses) < LEAST_STEPS and _reached(losses, level) > LEARNS:
             clock.check()
         if clock.over or not math.isfinite(losses[-1]) or losses[-1] < 0.5 * level:
             break
@@ -189,6 +211,14 @@ def _reached(losses: list[float], level: float) -> float:
     """
     last = losses[-5:]
     return float(np.median(last)) / level if np.isfinite(last).all() else math.inf
+
+
+def _rests(losses: list[float], level: float) -> bool:
+    """Tells whether losses came down to that of guessing and stay there."""
+    later, last = losses[RESTS:], losses[-5:]
+    return len(later) >= LEAST_STEPS and max(abs(loss - level) for loss in later) <= NEAR * level and bool(
+        abs(float(np.median(last)) - float(np.median(later[:5]))) <= NEAR / 2 * level
+    )  # fmt: skip
 
 
 def _nothing_to_train(model: Any) -> Finding:

@@ -9,6 +9,8 @@ from keras import layers
 
 from tests.support.doctor import batches, doctor, ids, only
 from trainer.doctor.probes.training import initialization, optimizer, overfit_one_batch, train_eval_modes
+from trainer.doctor.subject.load import subject_of
+from trainer.doctor.tools import model_copy
 
 X = np.random.default_rng(0).random((96, 8, 8, 3), np.float32)
 Y = np.arange(96) % 2
@@ -57,6 +59,13 @@ def test_a_summed_loss_is_told_and_its_first_value_is_not():
         (lambda: network(rule=sgd(0.1, clipnorm=1e-4)), "clipnorm=0.0001"),
         (lambda: network(layers.Dropout(0.99)), "dropout of 0.99"),
         (lambda: network(layers.RandomBrightness((-0.9, -0.9))), "RandomBrightness"),
+        (
+            lambda: network(rule=keras.optimizers.Adam(DECAY(1e-4, 1, 0.01))),
+            "ExponentialDecay, which falls",
+        ),
+        (lambda: network(rule=keras.optimizers.AdamW(0.01, weight_decay=50.0)), "weight_decay=50"),
+        (lambda: network(kernel_regularizer=keras.regularizers.L2(30.0)), "kernel_regularizer"),
+        (lambda: in_float16(keras.optimizers.Adam(1e-3, epsilon=1e-8)), "float16"),
     ],
 )
 def test_the_thing_that_hinders_one_batch_is_named(model, words):
@@ -68,6 +77,43 @@ def test_a_network_with_all_these_things_in_measure_is_left_alone():
     model = network(layers.RandomFlip(), layers.Dropout(0.2), rule=sgd(0.05, momentum=0.9, clipnorm=1.0),
                     kernel_regularizer="l2")  # fmt: skip
     assert ids(doctor(*overfit_one_batch.PROBES, dataset=batches(X, Y), model=model)) == []
+
+
+def in_float16(rule, policy="float16"):
+    """A network whose layers have a policy of their own."""
+    keras.utils.set_random_seed(0)
+    stack = [layers.Flatten(), layers.Dense(32, "relu", dtype=policy), layers.Dense(2, dtype=policy),
+             layers.Activation("softmax", dtype="float32")]  # fmt: skip
+    model = keras.Sequential([keras.Input((8, 8, 3)), *stack])
+    model.compile(rule, "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        lambda: network(rule=sgd(0.05, momentum=0.95)),
+        lambda: network(rule=keras.optimizers.Adam(DECAY(1e-3, 1000, 0.5))),
+        lambda: network(rule=keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(
+            0.0, 5000, warmup_target=1e-3, warmup_steps=1000))),
+        lambda: network(rule=keras.optimizers.AdamW(1e-3, weight_decay=0.01)),
+        lambda: network(kernel_regularizer=keras.regularizers.L2(1e-3)),
+        lambda: in_float16("adam", "mixed_float16"),
+    ],
+)  # fmt: skip
+def test_each_of_them_in_measure_is_left_alone(model):
+    assert ids(doctor(*overfit_one_batch.PROBES, dataset=batches(X, Y), model=model())) == []
+
+
+def test_a_batch_can_be_made_smaller():
+    subject = subject_of(dataset=batches(X, Y), model=network())
+    twin = model_copy.Twin(subject)
+    assert (twin.images, twin.y.numpy().tolist()) == (16, [0, 1] * 8)
+    twin.shrink(4)
+    assert (twin.images, twin.y.numpy().tolist()) == (4, [0, 1, 0, 1])
+    assert twin.start == pytest.approx(twin.step_loss(), abs=1e-5)
+    first = twin.step()
+    assert twin.step() < first
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, ["batch-norm-alone"]), (2, ["batch-norm-small"]), (16, [])])
