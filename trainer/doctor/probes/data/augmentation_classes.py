@@ -22,13 +22,15 @@ from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools import flips, image_features, kernel_classifier, tfdata_steps
 from trainer.doctor.tools.first_weights import flat_layers
 
-ELEMENTS, TIMES = 4, 8  # of a map that is tried
+ELEMENTS, TIMES = 3, 8  # of a map or a layer that is tried
+TRIED = 16  # images of a layer
 IMAGES = 800
 OF_CLASS = 20  # images of a class, at least
 FOLDS = 4
-KNOWN = 0.15  # by which the classifier is right more often than chance, of both classes
+KNOWN, KNOWN_ERRORS = 0.08, 2.5  # by which both classes are recognized more often than chance; also in standard errors
 LIKE_THE_OTHER = 0.8  # of the share of the other class that is recognized, flipped images are taken for it
-MORE = 0.25  # by which flipped images are taken for the other class more often than those as they are
+MORE, MORE_ERRORS = 0.15, 4.0  # by which they are taken for it more often than those as they are; in standard errors
+LOST = 0.1  # by which they are recognized less often
 HALF_TURN = 0.5  # of RandomRotation
 
 
@@ -51,7 +53,8 @@ def changing(subject: Subject, clock: Clock) -> list[Finding]:
         both = image_features.describe(np.concatenate([small, flips.FLIPS[flip](small)]))
         clock.check()
         upright, flipped = (_shares(answers, labels, classes) for answers in _answers(both, labels, clock))
-        pair = _exchanged(upright, flipped)
+        counts = np.array([np.count_nonzero(labels == label) for label in classes])
+        pair = _exchanged(upright, flipped, counts)
         if pair is not None:
             names = [state.label_name(int(classes[i]), subject.labels, quoted=True) for i in pair]
             return [_finding(flip, where, names, [s[np.ix_(pair, pair)] for s in (upright, flipped)])]
@@ -65,11 +68,7 @@ def _flips(subject: Subject, clock: Clock) -> tuple[dict[str, str], tuple[np.nda
     """
     found: dict[str, str] = {}
     for layer in flat_layers(subject.model) if subject.model is not None else ():
-        kind, options = type(layer).__name__, layer.get_config()
-        mode = str(options.get("mode", "")) if kind == "RandomFlip" else ""
-        half = kind == "RandomRotation" and float(np.max(np.abs(options.get("factor", 0)))) >= HALF_TURN
-        here = {"mirrored": "horizontal" in mode, "upside down": "vertical" in mode, "turned by 180 degrees": half}
-        found |= {flip: f"The layer {layer.name}" for flip, makes in here.items() if makes}
+        found |= dict.fromkeys(sorted(_of_layer(layer, subject)), f"The layer {layer.name}")
     if found:
         return found, None
     if subject.training is not None and subject.training.flips:
@@ -88,6 +87,19 @@ def _flips(subject: Subject, clock: Clock) -> tuple[dict[str, str], tuple[np.nda
         if made:
             return dict.fromkeys(sorted(made), augmentation.where(step)), _before(step, clock)
     return {}, None
+
+
+def _of_layer(layer: Any, subject: Subject) -> set[str]:
+    """Returns the flips that a layer makes of some training images."""
+    kind, options = type(layer).__name__, layer.get_config()
+    if kind == "RandomRotation":
+        return {"turned by 180 degrees"} if np.max(np.abs(options["factor"])) >= HALF_TURN else set()
+    images = subject.split("train").sample.images[:TRIED].astype(np.float32)
+    if kind != "RandomFlip" or images.ndim != 4:
+        return set()
+    copy = type(layer).from_config(options)
+    results = [np.asarray(copy(images, training=True)) for _ in range(TIMES)]
+    return {flips.which(b, a) for result in results for b, a in zip(images, result, strict=True)} - {""}
 
 
 def _has_maps(subject: Subject) -> bool:
@@ -146,22 +158,21 @@ def _shares(answers: np.ndarray, labels: np.ndarray, classes: np.ndarray) -> np.
     return np.array([[np.mean(answers[labels == a] == b) for b in classes] for a in classes])
 
 
-def _exchanged(upright: np.ndarray, flipped: np.ndarray) -> list[int] | None:
+def _exchanged(upright: np.ndarray, flipped: np.ndarray, counts: np.ndarray) -> list[int] | None:
     """Returns the two classes that change places; None if none do.
 
     Flipped images of each are taken for the other about as often as those of the other are recognized.
+
+    Args:
+      counts: images of each class.
     """
-    count = len(upright)
-    known = np.diag(upright) >= 1 / count + KNOWN
-    for a in range(count):
-        for b in range(a + 1, count):
-            ways = ((a, b), (b, a))
-            if known[a] and known[b] and all(
-                flipped[i, j] >= LIKE_THE_OTHER * upright[j, j] and flipped[i, j] >= upright[i, j] + MORE
-                for i, j in ways
-            ):  # fmt: skip
-                return [a, b]
-    return None
+    chance, own = 1 / len(upright), np.diag(upright)
+    known = own >= chance + np.maximum(KNOWN, KNOWN_ERRORS * np.sqrt(chance * (1 - chance) / counts))
+    errors = np.sqrt((upright * (1 - upright) + flipped * (1 - flipped)) / counts[:, None])
+    goes = (flipped - upright >= np.maximum(MORE, MORE_ERRORS * errors)) & (flipped >= LIKE_THE_OTHER * own)
+    goes &= (known & (np.diag(flipped) <= own - LOST))[:, None]
+    pairs = np.argwhere(np.triu(goes & goes.T, 1))
+    return [int(i) for i in pairs[0]] if len(pairs) else None
 
 
 def _finding(flip: str, where: str, names: list[str], shares: list[np.ndarray]) -> Finding:
@@ -179,5 +190,7 @@ def _finding(flip: str, where: str, names: list[str], shares: list[np.ndarray]) 
 
 
 PROBES = (
-    Probe("augmentation that keeps the class", changing, ("images",), 8.0, of_classes=True, exclusive=True, alone=True),
+    Probe(
+        "augmentation that keeps the class", changing, ("images",), 15.0, of_classes=True, exclusive=True, alone=True
+    ),
 )
