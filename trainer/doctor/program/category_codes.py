@@ -126,6 +126,13 @@ class CategoryCodes:
         told = "" if column is None else str(column)
         self.codings.append(Coding(numbers, values, by, told, self._places.of_caller()))
 
+    def note_lookup(self, layer: Any, outputs: Any) -> None:
+        """Notes what a lookup layer made of one column in eager mode."""
+        if hasattr(outputs, "numpy") and len(outputs.shape) in (1, 2) and outputs.shape[-1] in (1, len(outputs)):
+            codes = np.asarray(outputs).reshape(len(outputs), -1)
+            if codes.shape[1] == 1 and codes.dtype.kind in "iu":
+                self.note(layer.get_vocabulary(), codes[:, 0], type(layer).__name__)
+
     # ---- what is wrong
 
     def compare(self, train: Split | None, inputs: Any, targets: Any, name: str) -> list[Finding]:
@@ -222,6 +229,6 @@ def _differ(a: Coding, b: Coding, common: list[str], split: str) -> Finding:
         f"{a.numbers[moved[0]]} in train and {b.numbers[moved[0]]} in {split}. {a.by} made them at "
         f"{a.place or 'an unknown line'} and {b.by} at {b.place or 'an unknown line'}.",
         split=split,
-        case="encoder" if "Encoder" in a.by else "pandas",
+        case="encoder" if "Encoder" in a.by else "lookup" if "Lookup" in a.by else "pandas",
     )
     return dataclasses.replace(finding, place=b.place.quoted if b.place is not None else "")

@@ -324,6 +324,7 @@ class Watcher:
                 with self.inside():
                     made = original(layer, *args, **options)
                 self.vocabularies.note(layer, made)
+                self.codes.note_lookup(layer, made)
                 return made
             if self._here.inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
                 return original(layer, *args, **options)

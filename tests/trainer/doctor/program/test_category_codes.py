@@ -1,8 +1,10 @@
 """Names of categories that training and validation numbered apart."""
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 
 from tests.support.doctor import subject
 from trainer.doctor.program.category_codes import CategoryCodes
@@ -85,6 +87,20 @@ def test_columns_that_have_the_same_numbers(codes):
     assert compared(codes, numbered[:80], numbered[80:]) == []
     assert compared(codes, rows(TRAIN, by_codes), rows(TRAIN, by_codes)) == []  # made apart, and yet alike
     assert len(codes.codings) == 10
+
+
+@pytest.mark.parametrize(("again", "expected"), [(True, ["categories-differ"]), (False, [])])
+def test_lookups_that_are_adapted_twice(codes, again, expected):
+    def numbered(layer, frame):
+        made = layer(tf.constant(frame.city))
+        codes.note_lookup(layer, made)
+        return np.stack([made.numpy(), frame.age], axis=1)
+
+    first, second = keras.layers.StringLookup(), keras.layers.StringLookup()
+    first.adapt(TRAIN.city.to_numpy(str))
+    second.adapt(TEST.city.to_numpy(str))
+    train, test = numbered(first, TRAIN), numbered(second if again else first, TEST)
+    assert [told.id for told in compared(codes, train, test)] == expected
 
 
 def test_rows_that_no_coding_made(codes):
