@@ -34,6 +34,7 @@ class Twin:
       keep their structure.
     source: the user's model.
     images: the number of these images.
+    shrunk: True if `shrink` left some out.
     chance: the loss of a model that knows nothing, ln(classes), in nats. It is infinite where the loss is no
       cross-entropy.
 
@@ -49,6 +50,7 @@ class Twin:
         self._optimizer = subject.model.optimizer
         self.x, self.y = _batch(subject)
         self.images = len(keras.tree.flatten(self.x)[0])
+        self.shrunk = False
         self.classes = state.classes(subject)
         self.chance = _chance(self.loss, self.classes, self.y) if _is_cross_entropy(self.loss) else math.inf
         if getattr(self.loss, "reduction", "") == "sum":
@@ -80,8 +82,8 @@ class Twin:
     def shrink(self, images: int) -> None:
         """Leaves out all but the first images of the batch."""
         self.x, self.y = keras.tree.map_structure(lambda part: part[:images], (self.x, self.y))
-        self.images = images
-        self.restart()
+        self.images, self.shrunk = images, True
+        self._compile(None)  # the traced step holds the batch
         self.start = self.step_loss()
 
     @property

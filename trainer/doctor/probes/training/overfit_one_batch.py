@@ -28,7 +28,8 @@ STEPS = 80
 LEAST_STEPS = 30
 GREAT = 10.0  # times the loss of guessing, which all penalties of regularizers are in the end
 RESTS, NEAR = 40, 0.02  # steps after which all losses are so near to that of guessing
-SHARE = 0.3  # of the time, which LEAST_STEPS may take
+HIGHER = 2.0  # times the first loss
+SHARE = 0.25  # of the time, which LEAST_STEPS may take
 FEWEST_IMAGES = 4
 LEARNS = 0.9  # share of the loss of guessing; a network that learns at all falls below it in STEPS steps
 STUCK = 0.99
@@ -64,11 +65,11 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
         found = look(twin)
         if found:
             return found
-    for rate in TRIED:
+    for rate in rates_to_try(twin.learning_rate, losses):
         if clock.over:
             break
         others = _train(twin, rate, level, clock)
-        if _reached(others, level) <= LEARNS and not 1 / 3 < rate / twin.learning_rate < 3:
+        if _reached(others, level) <= LEARNS:
             return [_rate(twin, rate, losses, others, level)]
     for rate in TRIED:  # what hinders may also have hidden that the rate is slow
         culprit = _culprit(twin, rate, losses, level, clock)
@@ -87,6 +88,16 @@ def _fit_to_time(twin: Twin, clock: Clock) -> None:
     affordable = int(twin.images * SHARE * clock.left / max(1e-9, LEAST_STEPS * -seconds))
     if affordable < twin.images:
         twin.shrink(max(FEWEST_IMAGES, affordable))
+
+
+def rates_to_try(own: float, losses: list[float]) -> list[float]:
+    """Returns the rates to try, the likeliest first.
+
+    The rate is likely too high where it made the loss much larger.
+    """
+    others = [rate for rate in TRIED if not 1 / 3 < rate / own < 3]
+    high = not np.max(losses) <= HIGHER * losses[0]  # also where one is NaN
+    return sorted(others, key=lambda rate: (rate > own, -rate)) if high else others
 
 
 def _slow(subject: Subject, twin: Twin, losses: list[float], level: float, clock: Clock) -> list[Finding]:
@@ -190,12 +201,14 @@ WITHOUT: dict[str, Callable[[str, str], Finding]] = {
 def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) -> list[float]:
     """Returns the losses of up to STEPS steps from the user's weights.
 
+    A large network, whose batch was shrunk, takes LEAST_STEPS.
+
     It ends early when the loss shows that the model learns the batch, and when the loss is not finite. Out of time,
     fewer than LEAST_STEPS are enough to show that it learns.
     """
     twin.restart(learning_rate)
     losses = []
-    for _ in range(STEPS):
+    for _ in range(LEAST_STEPS if twin.shrunk else STEPS):
         losses.append(twin.step())
         if clock.over and len(losses) < LEAST_STEPS and _reached(losses, level) > LEARNS:
             clock.check()
@@ -313,4 +326,4 @@ def _no_capacity(twin: Twin, losses: list[float], level: float) -> Finding:
     )
 
 
-PROBES = (Probe("overfitting one batch", one_batch, ("images", "model", "loss"), 25.0, matters=True),)
+PROBES = (Probe("overfitting one batch", one_batch, ("images", "model", "loss"), 45.0, matters=True),)

@@ -105,15 +105,28 @@ def test_each_of_them_in_measure_is_left_alone(model):
     assert ids(doctor(*overfit_one_batch.PROBES, dataset=batches(X, Y), model=model())) == []
 
 
+@pytest.mark.parametrize(
+    ("own", "losses", "rates"),
+    [
+        (1e-3, [0.7, 0.7], [1e-2, 1e-4, 1e-1]),
+        (1e-3, [0.7, 9.0, 0.7], [1e-4, 1e-1, 1e-2]),
+        (10.0, [0.7, float("nan")], [1e-1, 1e-2, 1e-3, 1e-4]),
+    ],
+)
+def test_lower_rates_come_first_where_the_loss_jumped(own, losses, rates):
+    assert overfit_one_batch.rates_to_try(own, losses) == rates
+
+
 def test_a_batch_can_be_made_smaller():
     subject = subject_of(dataset=batches(X, Y), model=network())
     twin = model_copy.Twin(subject)
     assert (twin.images, twin.y.numpy().tolist()) == (16, [0, 1] * 8)
+    twin.step()
     twin.shrink(4)
     assert (twin.images, twin.y.numpy().tolist()) == (4, [0, 1, 0, 1])
     assert twin.start == pytest.approx(twin.step_loss(), abs=1e-5)
-    first = twin.step()
-    assert twin.step() < first
+    assert twin.step() == pytest.approx(twin.start, abs=1e-5)
+    assert twin.step() < twin.start
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, ["batch-norm-alone"]), (2, ["batch-norm-small"]), (16, [])])
