@@ -70,7 +70,8 @@ class Run:
 class Bench:
     """A folder of its own, the inputs, and the runs so far; says what it does.
 
-    classes: the case of class folders. tasks: several labels an image with columns that travel along, images without
+    classes: the case of class folders. earlier, grown: a table of few images, and one of more that continues the local
+    dataset of the former by --like. tasks: several labels an image with columns that travel along, images without
     a label, groups and folds; and numbers with folds.
     """
 
@@ -80,6 +81,7 @@ class Bench:
         self.runs: list[Run] = []
         self.classes = Case("classes", self._input(), ("--balance=uniform", "--shards=8"))
         self.tasks = (self._labels(), self._numbers())
+        self.earlier, self.grown = self._with_earlier()
 
     def _input(self) -> pathlib.Path:
         data = os.environ.get("SHARDMILL_DATA")
@@ -102,6 +104,13 @@ class Bench:
             rows.append((path, "" if n % 9 == 8 else "|".join(labels), f"camera-{n % 4}", age, f"group-{n // 3}"))
         flags = ("--labels=multi", "--keep=site,age", "--unlabelled=rows", "--folds=3", "--balance=uniform")
         return self._case("labels", ("path", "labels", "site", "age", "group"), rows, flags)
+
+    def _with_earlier(self) -> tuple[Case, Case]:
+        """A table of every third image, and a table of all that keeps its splits, classes and normalization."""
+        rows = [(path, path.split("/")[0], f"group-{n // 2}") for n, path in enumerate(self._some())]
+        heading = ("path", "label", "group")
+        earlier = self._case("earlier", heading, rows[::3], ("--splits=train=0.6,validation=0.2,test=0.2",))
+        return earlier, self._case("grown", heading, rows, (f"--like={self.folder / 'local-earlier'}",))
 
     def _numbers(self) -> Case:
         """A table of two numbers."""
@@ -143,8 +152,12 @@ class Bench:
         return process, out
 
     def prepare(self, name: str, engine: str, *flags: str) -> None:
-        """Runs `prepare` of every case to its end and notes it."""
-        for case in (self.classes, *self.tasks):
+        """Runs `prepare` of every case to its end and notes it.
+
+        The first engine is called local, and makes what `grown` continues, too.
+        """
+        earlier = (self.earlier,) if name == "local" else ()
+        for case in (self.classes, *self.tasks, *earlier, self.grown):
             say(f"{engine}: prepare {case.name} {' '.join(flags)}")
             started = time.monotonic()
             process, out = self.start(name, *flags, case=case)
