@@ -141,7 +141,8 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
         # Under the names and without the options that other versions do not have: their datasets have equal digests.
         if self.task == CLASSES:
             for name in TASK_OPTIONS:
-                del values[name]
+                if name != "label_columns" or not self.label_columns:
+                    del values[name]
         else:
             values["targets"] = values.pop("target")
         values["target"] = values.pop("per_class")

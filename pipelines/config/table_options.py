@@ -118,8 +118,10 @@ class TableOptions:
         metavar="TEXT", unset="found out", group=READING,
     )  # fmt: skip
     label_columns: tuple[str, ...] = option(
-        (), "the columns of a table that have 1 or 0 for each label with --labels multi, by their headings or numbers",
-        syntax=option_syntax.NAMES, metavar="COLUMN,…", unset="found out", group=READING,
+        (),
+        "the columns of a table that have 1 or 0, by their headings or numbers: with --labels multi one for each "
+        "label, and these are found out if not given; else one for each class, and each row has 1 in one of them",
+        syntax=option_syntax.NAMES, metavar="COLUMN,…", unset="one column has the labels", group=READING,
     )  # fmt: skip
     target: tuple[str, ...] = option(
         (),
@@ -207,9 +209,10 @@ def _check_labels(config: TableOptions) -> None:
     """Refuses options about labels that make no sense with the task."""
     if config.target and config.labels != "one":
         raise ConfigError("--target is for numbers, and --labels multi for labels. Leave one of them out.")
-    for name in ("label_separator", "label_columns"):
-        if getattr(config, name) and config.task != MULTI_LABEL:
-            raise ConfigError(f"{config_fields.flag(name)} is for several labels an image: add --labels multi.")
+    if config.label_separator and config.task != MULTI_LABEL:
+        raise ConfigError("--label-separator is for several labels an image: add --labels multi.")
+    if config.label_columns and config.target:
+        raise ConfigError("--label-columns is for labels, and --target for numbers. Leave one of them out.")
     if config.label_columns and (config.label_column or config.label_separator):
         other = "--label-column" if config.label_column else "--label-separator"
         raise ConfigError(f"{other} is for labels in one column, and --label-columns for several. Leave one out.")

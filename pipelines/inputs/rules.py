@@ -49,7 +49,8 @@ class TableSpec:
     single_label: whether each label is one class, even if it looks like several labels or like a measured number.
     labels: "multi" if an image may have several labels, else "one".
     label_separator: what stands between the labels of a cell; "" finds it out, and "none" is nothing.
-    label_columns: headings or numbers of the columns that have 0 or 1 for each label; () finds them out.
+    label_columns: headings or numbers of the columns that have 0 or 1 for each label, or for each class; () finds those
+      of several labels out.
     targets: headings or numbers of the columns of numbers that are to be predicted; () has none.
     keep: headings or numbers of the columns that travel along with the images; () has none.
     """

@@ -1,12 +1,14 @@
 """Reads lists of the images of each split, as data sets are published with.
 
 A line names an image by its path below the input or by the last parts of that path. Its ending may be missing, and a
-label or a number may follow it: `apple_pie/1005649`, `banded/banded_0002.jpg`, `YoYo/v_1.jpg 101`.
+label or a number may follow it: `apple_pie/1005649`, `banded/banded_0002.jpg`, `YoYo/v_1.jpg 101`. A file that ends in
+.json has a list of such texts, or an object of lists.
 """
 
 from __future__ import annotations
 
 import collections
+import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -83,7 +85,29 @@ def _read(file: str) -> Iterator[str]:
     except storage.StorageError as e:
         raise SourceError(f"The list {file!r} of --split-lists cannot be read: {e}.") from e
     text = data.decode(text_encoding.find(data, file), "replace")
+    if file.lower().endswith(".json"):
+        yield from _texts(file, text)
+        return
     yield from (stripped for line in text.splitlines() if (stripped := line.strip()) and stripped[0] != "#")
+
+
+def _texts(file: str, text: str) -> Iterator[str]:
+    """Yields the texts of a list in JSON, or of an object of such lists.
+
+    Food-101 has a list for each class.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as e:
+        raise SourceError(f"The list {file!r} of --split-lists is no JSON: {e}.") from e
+    values = list(found.values()) if isinstance(found, dict) else [found]
+    names = [name for value in values for name in (value if isinstance(value, list) else [value])]
+    if not all(isinstance(name, str) for name in names):
+        raise SourceError(
+            f"The list {file!r} of --split-lists should be a JSON list of paths, or an object of such lists. Write a "
+            "text file with a path in each line."
+        )
+    yield from filter(None, map(str.strip, names))
 
 
 def _plain(path: str) -> str:

@@ -133,6 +133,7 @@ CHANGES = [
         {"find_images": True},
         {"single_label": True},
         {"labels": "multi"}, {"labels": "multi", "label_separator": "|"}, {"labels": "multi", "label_columns": ("a",)},
+        {"label_columns": ("a",)}, {"label_columns": ("a", "b")},
         {"join": ("pyproject.toml",)}, {"join": ("README.md",)},
         {"target": ("age",)}, {"target": ("age", "x")}, {"keep": ("age",)}, {"keep": ("age", "x")},
     )),
@@ -184,8 +185,8 @@ def test_nothing_is_noted_of_folds_without_folds():
     ("options", "said"),
     [
         ({"labels": "multi", "target": ("age",)}, "--target is for numbers, and --labels multi for labels."),
+        ({"label_columns": ("a",), "target": ("b",)}, "--label-columns is for labels, and --target for numbers."),
         ({"label_separator": "|"}, "--label-separator is for several labels an image: add --labels multi."),
-        ({"label_columns": ("a",)}, "--label-columns is for several labels an image: add --labels multi."),
         (
             {"labels": "multi", "label_columns": ("a",), "label_column": "b"},
             "--label-column is for labels in one column, and --label-columns for several.",

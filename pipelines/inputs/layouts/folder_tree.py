@@ -20,9 +20,11 @@ _SPLIT_LIST = re.compile(
 MOST_LISTS = 6  # of which the names are kept
 # Names of text files that may be tables of labels, such as list_attr_celeba.txt.
 _TEXT_TABLE = re.compile(
-    r"(.*[_-])?(attr|attributes?|labels?|annotations?|classes|targets?|tags)([_-].*)?\.txt", re.IGNORECASE
+    r"(.*[_-])?(attr|attributes?|labels?|annotations?|category|classes|targets?|tags)([_-].*)?\.txt", re.IGNORECASE
 )
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".xlsx")
+UNREAD_ENDINGS = (".mat", ".json")
+MOST_UNREAD = 10  # of more such files, each may belong to an image
 SAMPLE = 32
 MOST_TABLES = 3  # tables of one folder that a message may name
 
@@ -40,6 +42,7 @@ class Folder:
       others: ending -> number of files in it and below it that hold no picture; files of the system do not count.
       tables: the first names of files directly in it that may be tables of labels.
       split_lists: of the input only: the first paths in it that may be lists of the images of a split.
+      unread: of the input only: the first paths in it of files of MATLAB, and of JSON, that may hold labels.
       folders: name -> folder directly in it; hidden and system folders are left out.
       problem: why it cannot be entered, or None.
     """
@@ -52,6 +55,7 @@ class Folder:
     others: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     tables: list[str] = dataclasses.field(default_factory=list)
     split_lists: list[str] = dataclasses.field(default_factory=list)
+    unread: list[str] = dataclasses.field(default_factory=list)
     folders: dict[str, Folder] = dataclasses.field(default_factory=dict)
     problem: Problem | None = None
 
@@ -112,6 +116,8 @@ def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
                 folder.others[ending] += 1
             if len(root.split_lists) < MOST_LISTS and _SPLIT_LIST.fullmatch(name):
                 root.split_lists.append(key)
+            if ending in UNREAD_ENDINGS and len(root.unread) < MOST_LISTS:
+                root.unread.append(key)
             if (ending in TABLE_ENDINGS or _TEXT_TABLE.fullmatch(name)) and len(way[-1].tables) < MOST_TABLES:
                 way[-1].tables.append(name)
             continue

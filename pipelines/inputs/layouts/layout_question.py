@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
 from pipelines.inputs.layouts import label_pattern
-from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.folder_tree import MOST_UNREAD, UNREAD_ENDINGS, Folder
 from pipelines.inputs.layouts.split_names import split_of
 
 NAMED = 5  # folders that a sentence names
@@ -31,6 +31,11 @@ def ask(path: str, what: str, choices: Sequence[str], tree: Folder | None = None
     hint = f" Tables that are there: {listed(tables, 3)}." if tables else ""
     if pattern := _pattern_of(tables):
         hint += f" Several are read as one by a pattern: --input {shlex.quote(posixpath.join(path, pattern))}."
+    if tree is not None and tree.unread and sum(tree.others[ending] for ending in UNREAD_ENDINGS) <= MOST_UNREAD:
+        hint += (
+            f" Files that may hold the labels and are not read: {listed(tree.unread, 3)}. Write the paths and labels "
+            "as CSV, a .mat for example with scipy.io.loadmat in Python."
+        )
     return LayoutError(f"How to read {path!r} is not plain. {what} Choose: {ways[:-1]}.{hint}")
 
 

@@ -8,12 +8,14 @@ import shlex
 from pipelines import storage
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.text import listed, plural, utf8_text
+from pipelines.inputs import containers
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
 from pipelines.inputs.layouts.split_names import split_of
 from pipelines.inputs.tables import id_lists
 
 NAMED = 8  # names in a sentence
+_LISTS_OF_CLASSES = ("classes.txt", "labels.txt", "label.labels.txt")  # they name no image
 _RULES = {
     "top": "class/file",
     "leaf": "the folder that holds an image is its class",
@@ -74,8 +76,15 @@ def describe(tree: Folder, layout: Layout, path: str, has_lists: bool = False) -
     folders = {folder.path: folder for folder in tree.tree()}
     for name, why in layout.aside:
         lines.append(f"Leaves aside {utf8_text(name)!r} ({plural(folders[name].total, 'image')}). {why}")
+    tables = [
+        storage.join(f.path, name) if f.path else name
+        for f in tree.tree()
+        for name in f.tables
+        if name.lower() not in _LISTS_OF_CLASSES
+    ]
+    is_packed = path.lower().endswith(containers.SUFFIXES)  # a table in a container is not read
     of_ids = next((folder.path for folder in tree.tree() if id_lists.LABELS in folder.tables), None)
-    if of_ids is not None and not has_lists:
+    if of_ids is not None and not (has_lists or is_packed):
         lists = storage.join(path, *filter(None, [of_ids]), id_lists.PATHS)
         lines.append(
             f"Not read: {id_lists.LABELS} and the lists beside it, which state the classes and perhaps the splits by "
@@ -87,6 +96,13 @@ def describe(tree: Folder, layout: Layout, path: str, has_lists: bool = False) -
             f"{listed((repr(utf8_text(name)) for name in tree.split_lists), 4)}. If they are "
             "lists of paths: --split-lists train=FILE,test=FILE. Else give a table with the columns path, label and "
             "split."
+        )
+    elif not is_packed and (
+        tables := [storage.join(f.path, name) if f.path else name for f in tree.tree() for name in f.tables]
+    ):
+        lines.append(
+            f"Not read: {listed((repr(utf8_text(name)) for name in tables), 3)}. A table that states the labels of "
+            f"these images is read with --input, such as {shlex.quote(storage.join(path, tables[0]))}."
         )
     if tree.others:
         kinds = (f"{count} {ending or 'without ending'}" for ending, count in tree.others.most_common())

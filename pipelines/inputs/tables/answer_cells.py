@@ -90,8 +90,27 @@ class _Flags(AnswerCells):
             if said in _YES:
                 labels.append(name)
             elif said not in self.no:
-                return "", f"should have 1 or {self.no[0]} as its {name}. Received: {cell!r:.80}"
+                empty = "" if said else f". If an empty cell means no, write {self.no[0]} into it"
+                return "", f"should have 1 or {self.no[0]} as its {name}. Received: {cell!r:.80}{empty}"
         return multi_label.text_of(labels), ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _OneHot(AnswerCells):
+    """Reads a class from columns of which one has yes; `no` has the texts of no."""
+
+    no: tuple[str, ...] = _NO
+
+    def read(self, cells: Sequence[Any]) -> tuple[str, str]:
+        said = [str(cell).strip().lower() for cell in cells]
+        for name, text, cell in zip(self.names, said, cells, strict=True):
+            if text not in (*_YES, *self.no):
+                return "", f"should have 1 or {self.no[0]} as its {name}. Received: {cell!r:.80}"
+        found = [name for name, text in zip(self.names, said, strict=True) if text in _YES]
+        if len(found) != 1:
+            has = listed(map(repr, found), 3) if found else "none"
+            return "", f"should have 1 in one of the columns of its class. It has it in {has}"
+        return found[0], ""
 
 
 def find(table: Table, spec: TableSpec, columns: Mapping[str, int], path: str) -> AnswerCells | None:
@@ -103,7 +122,7 @@ def find(table: Table, spec: TableSpec, columns: Mapping[str, int], path: str) -
     Raises:
       TableError: It is not plain.
     """
-    if spec.task == CLASSES:
+    if spec.task == CLASSES and not spec.label_columns:
         return None
     if spec.task == REGRESSION:
         indices = table_columns.named(table.columns, "--target", spec.targets, path)
@@ -125,6 +144,8 @@ def find(table: Table, spec: TableSpec, columns: Mapping[str, int], path: str) -
         )
     names = _names(table, indices, path)
     no = _no(table, indices, names, path)
+    if spec.task == CLASSES:
+        return _OneHot(indices, names, f"the class from columns of 1 and {no[0]}: {_quoted(names)}", no)
     told = f"{plural(len(names), 'label')} from columns of 1 and {no[0]}: {_quoted(names)}"
     return _Flags(indices, names, told, no)
 
@@ -148,21 +169,23 @@ def _no(table: Table, indices: Sequence[int], names: Sequence[str], path: str) -
     """Returns the texts of no: those of 0, or those of -1 in a table without 0.
 
     Raises:
-      TableError: It has both, and -1 may mean that a label is uncertain.
+      TableError: It has both, or -1 and empty cells: then -1 may mean that a label is uncertain.
     """
-    seen = {
-        (name, str(cell).strip().lower())
-        for row in itertools.islice(table.rows(indices), ROWS_SEEN)
-        if not row.why
-        for name, cell in zip(names, row.cells, strict=True)
-    }
+    seen: set[tuple[str, str]] = set()
+    is_partly_empty = False
+    for row in itertools.islice(table.rows(indices), ROWS_SEEN):
+        said = ["" if cell is None else str(cell).strip().lower() for cell in row.cells]
+        if not row.why:
+            seen.update(zip(names, said, strict=True))
+            is_partly_empty = is_partly_empty or ("" in said and any(said))
     negative = sorted(name for name, said in seen if said in _NEGATIVE)
     if not negative:
         return _NO
-    if any(said in _NO for _, said in seen):
+    if is_partly_empty or any(said in _NO for _, said in seen):
+        other = "empty cells" if is_partly_empty else "0"
         raise TableError(
-            f"The columns of labels of {path!r} have both 0 and -1, -1 for example in {negative[0]!r}. Where -1 means "
-            "that a label is uncertain, decide it: write 1 or 0 into these cells."
+            f"The columns of labels of {path!r} have both {other} and -1, -1 for example in {negative[0]!r}. Where -1 "
+            "means that a label is uncertain, decide it: write 1 or 0 into these cells."
         )
     return _NEGATIVE
 

@@ -310,7 +310,7 @@ def _checked(opened: Manifest, spec: InputSpec) -> Iterator[Row]:
         elif not row.why and (label := _text(value)):
             labels[label] += 1
         yield row
-    if not spec.table.single_label and spec.table.task == CLASSES:
+    if not (spec.table.single_label or spec.table.label_columns) and spec.table.task == CLASSES:
         label_kinds.check(labels, lists, spec.path, opened.label)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from pipelines.contract.task import CLASSES, MULTI_LABEL
@@ -24,8 +25,9 @@ _PATHS = frozenset({
 })  # fmt: skip
 _IDS = frozenset({"id", "image_id", "imageid", "img_id", "id_code", "uid", "uuid", "name"})
 _LABELS = frozenset({
-    "labels", "class", "classes", "class_name", "classname", "class_label", "class_id", "label_name", "label_id",
-    "category", "category_name", "category_id", "target", "diagnosis", "species", "breed",
+    "labels", "class", "classes", "class_name", "classname", "class_label", "class_id", "classid", "label_name",
+    "label_id", "category", "category_name", "category_id", "category_label", "target", "diagnosis", "dx", "species",
+    "breed",
 })  # fmt: skip
 _SEVERAL_LABELS = frozenset({"tags", "tag", "finding_labels", "categories", "attributes"})
 _INSIDE = _PATHS | {"image/encoded", "jpg", "jpeg", "png", "image_raw", "image_bytes"}  # images themselves
@@ -70,8 +72,8 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
             ):
                 found[role] = index
     if "path" not in found:
-        raise TableError(_no_path(table, path, explain))
-    if "label" not in found and spec.task == CLASSES:
+        raise TableError(_no_path(table, path, explain, spec.heading))
+    if "label" not in found and spec.task == CLASSES and not spec.label_columns:
         raise TableError(no_label(table, found["path"], path))
     found = {role: found[role] for role in ROLES if role in found}
     _check_distinct(table.columns, found, path)
@@ -188,9 +190,14 @@ def _check_distinct(columns: Sequence[str], found: Mapping[str, int], path: str)
             )
 
 
-def _no_path(table: Table, path: str, explain: Callable[[list[str]], str]) -> str:
+def _no_path(table: Table, path: str, explain: Callable[[list[str]], str], has_heading: bool) -> str:
     said = f"No column of {path!r} is plainly the path of an image. {_has(table.columns)}"
     ids = [i for i, column in enumerate(table.columns) if plain(column) in _IDS]
+    if has_heading and any(column.strip().isdecimal() for column in table.columns):
+        return (
+            f"{said} If this is a row like the others and no heading: --no-heading, and name the columns by number, "
+            "such as --path-column 1 --label-column 2."
+        )
     if not ids:
         return f"{said} Name it: --path-column COLUMN."
     names = [str(row.cells[0]) for row in itertools.islice(table.rows(ids[:1]), ROWS_SEEN) if not row.why]
@@ -218,8 +225,8 @@ def no_label(table: Table, paths: int, path: str) -> str:
             f"{several} of the first {len(rows)} rows have none or several of them: --labels multi reads them all; or "
             "choose one column with --label-column"
             if several
-            else "Each of the first rows has one of them: write its heading into a column called label (pandas: "
-            "table['label'] = table[columns].idxmax(axis=1))"
+            else "Each of the first rows has one of them. Take its heading as the class: --label-columns "
+            f"{_list(table, hot)}"
         )
         return f"The labels of {path!r} are in several columns of 0 and 1 ({names}), one for each class. {how}."
     return (
@@ -277,6 +284,11 @@ def named(columns: Sequence[str], option: str, names: Iterable[str], path: str) 
     if len(set(found)) < len(found):
         raise TableError(f"{option} names a column of {path!r} twice: {', '.join(names)}.")
     return found
+
+
+def _list(table: Table, indices: Iterable[int]) -> str:
+    """Returns the headings of columns as one would type them as a list, for a shell."""
+    return shlex.quote(",".join(table.columns[i].strip().replace(",", "\\,") for i in indices))
 
 
 def _has(columns: Sequence[str]) -> str:

@@ -152,6 +152,8 @@ def _delimited(path: str, data: bytes, encoding: str, spec: TableSpec, known: Se
         skipped = 1
     while skipped < len(first) and not first[skipped].strip(' \t\r\n,;|"'):
         skipped += 1
+    comments = _comments(first[skipped:])
+    skipped += comments
     is_counted = skipped < len(first) and _counts_rows(first[skipped], _lines(data, encoding, ""), skipped)
     skipped += is_counted
     first = first[skipped:]
@@ -178,9 +180,21 @@ def _delimited(path: str, data: bytes, encoding: str, spec: TableSpec, known: Se
 
     columns = tuple(str(i + 1) for i in range(width)) if not spec.heading else tuple(names)
     form = f"{text_encoding.NAMES.get(encoding, encoding)}, {_ADJECTIVES[delimiter]}"
+    form += f", after {comments} lines of comments" if comments else ""
     form += ", after a line with the number of rows" if is_counted else ""
     form += f", whose first column has no heading and is called {names[0]!r}" if lacks_first else ""
     return Table(form, columns, rows)
+
+
+def _comments(lines: Sequence[str]) -> int:
+    """Returns how many lines at the beginning are comments.
+
+    A single line that begins with # may be the heading, and one that names an image is a row.
+    """
+    found = [*itertools.takewhile(lambda line: line.lstrip().startswith("#"), lines)]
+    if len(found) < 2 or len(found) == len(lines):
+        return 0
+    return 0 if any(ending in line.lower() for line in found for ending in IMAGE_SUFFIXES) else len(found)
 
 
 def _counts_rows(line: str, lines: Iterator[str], skipped: int) -> bool:

@@ -1,6 +1,7 @@
 """Lists of the images of each split, as data sets are published with them."""
 
 import dataclasses
+import json
 
 import pytest
 
@@ -91,3 +92,22 @@ def test_lists_give_the_splits_of_a_table(food):
     assert any("Takes the splits from lists" in line for line in listing.check(of_table.input_spec).told)
     with pytest.raises(SourceError, match="Add --split-column none to take the lists, or leave them out"):
         list(listing.list_sources(dataclasses.replace(of_table, split_column="fold").input_spec))
+
+
+@pytest.mark.parametrize("as_object", [True, False])
+def test_lists_in_json(food, as_object):
+    """As Food-101 has them beside those in text: an object with a list for each class."""
+    names = {"train": ("pie/pie 0", "pho/pho 1"), "test": ("pie/pie 3",)}
+    for split, found in names.items():
+        content = {label: [n for n in found if n.startswith(label)] for label in ("pie", "pho")}
+        (food / f"meta/{split}.json").write_text(json.dumps(content if as_object else list(found)))
+    lists = tuple((split, f"meta/{split}.json") for split in names)
+    sources, _ = listed(PrepareConfig(input=str(food), output=str(food.parent / "out"), split_lists=lists))
+    assert sources == {"images/pie/pie 0.jpg": "train", "images/pho/pho 1.jpg": "train", "images/pie/pie 3.jpg": "test"}
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "is no JSON"), ('[{"a": 1}]', "should be a JSON list of paths")])
+def test_json_that_is_no_list_is_refused(food, text, message):
+    (food / "meta/train.json").write_text(text)
+    with pytest.raises(SourceError, match=message):
+        listed(PrepareConfig(input=str(food), output="out", split_lists=(("train", "meta/train.json"),)))

@@ -162,6 +162,11 @@ def test_layouts_that_are_plain(folders, splits):
             r"called like subjects of a study.*Choose: \(a\) give",
         ),
         (("Patient 1/benign 1", "Patient 2/tumor 1"), r"leaf makes 2 classes: benign, tumor; \(b\) give a table"),
+        (
+            ("cars_train 9", "cars_test 9", "devkit/cars_meta.mat"),
+            "are not read: devkit/cars_meta.mat. Write",
+        ),
+        (("jpg 9", "setid.mat", "a.json"), "are not read: setid.mat, a.json. Write the paths and labels as CSV"),
         (("C/images 3", "C/masks 3", "N/images 3", "N/masks 3"), "add --exclude masks"),
         (("train/a 3", "train/b 3", "meta 3", "docs 3"), "leave docs, meta out with --exclude docs,meta"),
     ],
@@ -290,3 +295,14 @@ def test_every_tree_is_read_or_refused_and_each_image_has_a_place(paths):
     for path, _ in paths:
         place = layout.place("/".join([*path, "1.jpg"]))
         assert place.label in path if place.label else place.why
+
+
+def test_tables_beside_class_folders_are_named():
+    """As DeepFashion has them: each folder is one garment, and a table has the categories."""
+    folders = tree("img/Tee_1 3", "img/Tee_2 3", "Anno/list_category_img.txt")
+    layout = find_layout.find(folders, InputSpec("in"))
+    assert layout_text.describe(folders, layout, "in")[1] == (
+        "Not read: 'Anno/list_category_img.txt'. A table that states the labels of these images is read with --input, "
+        "such as in/Anno/list_category_img.txt."
+    )
+    assert "Not read" not in " ".join(layout_text.describe(folders, layout, "in.zip"))

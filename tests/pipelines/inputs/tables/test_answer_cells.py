@@ -117,6 +117,8 @@ def test_columns_of_flags_do_not_add_up(tmp_path):
          "It is not plain what separates the labels in the column 'labels' of"),
         ("image,labels\na.jpg,red car\nb.jpg,van\n", {"labels": "multi"},
          "It is not plain whether blanks separate the labels in the column 'labels' of"),
+        ("image,cat,dog\na.jpg,1,-1\nb.jpg,,1\n", {"labels": "multi", "label_columns": ("cat", "dog")},
+         "have both empty cells and -1, -1 for example in 'dog'"),
         ("image,cat,dog\na.jpg,1,0\nb.jpg,-1,1\n", {"labels": "multi"}, "have both 0 and -1, -1 for example in 'cat'"),
         ("image,cat,dog\na.jpg,x,y\n", {"labels": "multi"}, "No column of"),
         ("image,cat,cat\na.jpg,1,0\n", {"labels": "multi", "label_columns": ("2", "3")}, "each another one"),
@@ -185,6 +187,38 @@ def test_a_decimal_comma_is_said(tmp_path):
     spec = InputSpec(str(write(tmp_path, "image;age\na.jpg;3,5\n")), table=TableSpec(targets=("age",)))
     assert manifest.open_table(spec)[0].told.endswith(
         "the number 'age' as target, with a comma as the decimal sign of 'age'"
+    )
+
+
+ONE_HOT = """\
+image,MEL,NV,"a, b",age
+a.jpg,1.0,0.0,0.0,50
+b.jpg,0,0,1,60
+c.jpg,1,1,0,70
+d.jpg,0,0,0,7
+e.jpg,x,1,0,7
+"""
+
+
+def test_the_column_that_has_the_one_is_the_class(tmp_path):
+    """As ISIC and the contests of plant pathology publish their classes."""
+    found = listed(write(tmp_path, ONE_HOT), label_columns=("MEL", "NV", "a, b"))
+    assert [(item.label, getattr(item, "detail", "")) for item in found] == [
+        ("MEL", ""),
+        ("a, b", ""),
+        ("", "Row 3 should have 1 in one of the columns of its class. It has it in 'MEL', 'NV'."),
+        ("", "Row 4 should have 1 in one of the columns of its class. It has it in none."),
+        ("", "Row 5 should have 1 or 0 as its MEL. Received: 'x'."),
+    ]
+
+
+def test_columns_of_one_class_are_proposed_and_said(tmp_path):
+    path = write(tmp_path, "".join(ONE_HOT.splitlines(keepends=True)[:3]))
+    with pytest.raises(TableError, match="Take its heading as the class: --label-columns 'MEL,NV,a\\\\, b'"):
+        listed(path)
+    spec = InputSpec(str(path), table=TableSpec(label_columns=("MEL", "NV", "a, b")))
+    assert manifest.open_table(spec)[0].told.endswith(
+        "columns 'image' as path and the class from columns of 1 and 0: 'MEL', 'NV', 'a, b' (not read: 'age')"
     )
 
 

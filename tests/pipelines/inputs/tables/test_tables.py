@@ -407,3 +407,22 @@ def test_the_tables_of_the_cases(where, drawn):
 def test_the_limit_of_pythons_csv_is_as_it_was():
     """Other code of the process may rely on it."""
     assert csv.field_size_limit() == 131_072
+
+
+def test_comments_before_the_rows_are_skipped(tmp_path):
+    """As the list of the Oxford pets begins; a single line with # is the heading."""
+    text = "#Image CLASS-ID\n#ID: 1:37 Class ids\n#BREED 1-25\nAbyssinian_1 1\nBengal_2 6\n"
+    for name in ("Abyssinian_1.jpg", "Bengal_2.jpg", "1.jpg", "#1.jpg", "#2.jpg", "3.jpg"):
+        (tmp_path / name).touch()
+    path = write(tmp_path, text, "list.txt")
+    spec = {"heading": False, "path_column": "1", "label_column": "2", "suffix": ".jpg"}
+    with pytest.raises(TableError, match="no heading: --no-heading, and name the columns by number"):
+        read(path)
+    told, sources, _ = read(path, **spec)
+    assert "blank-separated, after 3 lines of comments, columns" in told
+    assert [(s.key, s.label) for s in sources] == [("Abyssinian_1.jpg", "1"), ("Bengal_2.jpg", "6")]
+
+    path.write_text("#path,label\n1.jpg,cat\n")
+    assert [s.key for s in read(path, path_column="#path")[1]] == ["1.jpg"]
+    path.write_text("#1.jpg cat\n#2.jpg cat\n3.jpg dog\n")
+    assert [s.key for s in read(path, heading=False)[1]] == ["#1.jpg", "#2.jpg", "3.jpg"]
