@@ -5,6 +5,7 @@ The input pipeline calls these functions once for each batch. A position is the 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ import tensorflow as tf
 from pipelines import contract as contracts
 from pipelines.contract import Contract
 from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
-from trainer.data import decoded_cache, xla_normalize
+from trainer.data import decoded_cache, jpeg_crops, xla_normalize
 from trainer.data.shards import gather, mmap_tfrecord
 from trainer.data.shards.example_layout import Rows
 
@@ -80,6 +81,27 @@ def streamed(contract: Contract, dequantize: bool, labelled: bool = True) -> Rea
     return read
 
 
+def cropped(contract: Contract, crops: jpeg_crops.Crops, dequantize: bool, labelled: bool = True) -> Read:
+    """Returns a function that reads parts of the images of a batch.
+
+    The function maps string (B,) and the number of the batch, int64 (), to (images, labels[, weights]), whose images
+    have the height and width of `crops.size`.
+
+    Raises:
+      ContractError: the images of this dataset are not decoded in parts.
+    """
+    jpeg_crops.check(contract)
+    images = jpeg_crops.reader(contract, crops)
+    seen = dataclasses.replace(contract, image_shape=(*crops.size, contract.image_shape[2]))
+    parse, finish = _fields(contract, labelled), _finisher(seen, dequantize)
+
+    def read(serialized: tf.Tensor, number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        encoded, *others = parse(serialized)
+        return (finish(images(encoded, number)), *others)
+
+    return read
+
+
 def decoded_once(contract: Contract, store: decoded_cache.Store, dequantize: bool, labelled: bool = True) -> Read:
     """Returns a function like that of `gathered`, for compressed images.
 
@@ -116,17 +138,30 @@ def _finisher(contract: Contract, dequantize: bool) -> Callable[[tf.Tensor], tf.
 
 
 def _parser(contract: Contract, dequantize: bool, labelled: bool) -> Read:
+    parse, finish = _fields(contract, labelled), _finisher(contract, dequantize)
+
+    def read(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        encoded, *others = parse(serialized)
+        return (finish(contracts.stored_from_records(contract, encoded)), *others)  # (B, H, W, C)
+
+    return read
+
+
+def _fields(contract: Contract, labelled: bool) -> Read:
+    """Returns a function that checks and parses a batch of records.
+
+    The function maps serialized records, string (B,), to (encoded images string (B,), labels[, weights]).
+    """
     spec: dict[str, Any] = dict(contracts.feature_spec(contract))
     for name in ("key", *(column.feature for column in contract.metadata)):  # tools need these, a model does not
         spec.pop(name)
     if not contract.weighted:
         spec.pop("weight")
-    finish = _finisher(contract, dequantize)
 
     def parse(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         batch = tf.io.parse_example(serialized, spec)
         with tf.control_dependencies(_record_checks(contract, batch, labelled)):
-            images = finish(contracts.stored_from_records(contract, tf.identity(batch["image"])))  # (B, H, W, C)
+            images = tf.identity(batch["image"])
             labels = tf.identity(batch["target" if contract.target_width else "label"])  # (B, K) or (B,)
         return (images, labels, batch["weight"]) if contract.weighted else (images, labels)
 

@@ -29,6 +29,7 @@ from trainer.data import (
     class_sampling,
     decoded_cache,
     epoch_order,
+    jpeg_crops,
     metadata_columns,
     parts,
     record_stream,
@@ -45,7 +46,8 @@ class ReadOptions:
     """Describes how a split is read; `load` explains each option.
 
     Raises:
-      TrainerError: `cache` is none of its values, or `resample` is given without `shuffle`.
+      TrainerError: `cache` is none of its values or is used with `crops`, or `resample` or `crops` is given without
+        `shuffle`.
     """
 
     split: str
@@ -58,12 +60,18 @@ class ReadOptions:
     resample: str = NATURAL
     share: tuple[int, int] | None = None
     cache: str = NO_CACHE
+    crops: jpeg_crops.Crops | None = None
 
     def __post_init__(self) -> None:
         if self.cache not in CACHES:
             raise TrainerError(f"cache should be one of {', '.join(CACHES)}. Received: {self.cache!r}.")
         if self.resample != NATURAL and not self.shuffle:
             raise TrainerError(f"A resampled pass has no order without shuffle. Received: resample={self.resample!r}.")
+        if self.crops is not None and (self.cache != NO_CACHE or not self.shuffle):
+            raise TrainerError(
+                "crops are drawn anew in every pass: they need shuffle=True, and go with no cache, which keeps whole "
+                "images."
+            )
 
 
 def load(
@@ -81,6 +89,7 @@ def load(
     cache: str = NO_CACHE,
     fold: int | None = None,
     with_metadata: bool = False,
+    crops: jpeg_crops.Crops | None = None,
 ) -> tf.data.Dataset:
     """Reads one pass over a split, each record exactly once.
 
@@ -126,6 +135,8 @@ def load(
       with_metadata: adds a dictionary as the last element of a batch: column -> values (B,) of the columns that
         `prepare --keep` named, int64, float32 or string. A missing value is -2**63, NaN or an empty string. These
         tensors stay on the host: leave them out with `map` where a batch goes to a device or to `fit`.
+      crops: with `shuffle`, of a dataset of the encoding jpeg: the part of each image that is decoded and resized, see
+        `jpeg_crops`. The images are then of its size, and gray levels are rounded to whole numbers.
 
     Returns:
       Batches of (images float32 (B, H, W, C) normalized as the contract says, labels int64 (B,)), and if the contract
@@ -134,20 +145,24 @@ def load(
 
     Raises:
       ContractError: there is no dataset or no such split, the split is empty, shards are missing or not of the recorded
-        size, or the record lengths of a local streamed shard are wrong.
+        size, the record lengths of a local streamed shard are wrong, or `crops` is given and the encoding is not jpeg.
       TrainerError: there is no such fold; `resample` is none of its forms, is given without `shuffle`, or for another
-        task than classes; `cache` is none of its values, or there is not enough memory for it; or there are no columns
-        for `with_metadata`.
+        task than classes; `cache` is none of its values, or there is not enough memory for it; `crops` goes with
+        `cache` or without `shuffle`; or there are no columns for `with_metadata`.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is missing. Every checksum is compared at least once in a run.
     """
     split = parts.name_of(split, fold)
-    options = ReadOptions(split, batch_size, shuffle, seed, drop_remainder, dequantize, start, resample, share, cache)
+    options = ReadOptions(
+        split, batch_size, shuffle, seed, drop_remainder, dequantize, start, resample, share, cache, crops
+    )
     contract = contracts.load(directory)
+    if crops is not None:
+        jpeg_crops.check(contract)
     shards, batches = _batches(contract, os.fspath(directory), options)
     # Batches are formed before records are read: one call reads B records instead of B small calls.
     if share:
-        batches = batches.map(epoch_order.plain(functools.partial(_share, *share)))
+        batches = batches.map(epoch_order.plain(lambda batch, *number: (*_share(*share, batch), *number)))
     stored = parts.stored_split(split)
     labelled = stored in contract.splits
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
@@ -155,6 +170,8 @@ def load(
         read = batch_functions.decoded_once(contract, store, dequantize, labelled)
     elif shards is not None:
         read = batch_functions.gathered(contract, shards, dequantize, labelled)
+    elif crops is not None:
+        read = batch_functions.cropped(contract, crops, dequantize, labelled)
     else:
         read = batch_functions.streamed(contract, dequantize, labelled)
     if with_metadata:
@@ -177,8 +194,8 @@ def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     return tf.ensure_shape(batch[first : tf.maximum(stop, first + 1)], (None,)), stop - start
 
 
-def _counted(read: Callable[..., Any]) -> Callable[[tf.Tensor, tf.Tensor], tuple[Any, tf.Tensor]]:
-    return lambda batch, records: (read(batch), records)
+def _counted(read: Callable[..., Any]) -> Callable[..., tuple[Any, tf.Tensor]]:
+    return lambda batch, records, *number: (read(batch, *number), records)
 
 
 def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, number: int, batch: int) -> list[bytes]:
@@ -213,8 +230,8 @@ def _batches(
 ) -> tuple[list[mmap_tfrecord.Shard] | None, tf.data.Dataset]:
     """Returns the mapped shards and batches of positions in them, int64 (B,).
 
-    For streamed shards it returns None and batches of serialized records, string (B,). The number of batches is known,
-    unless `start` may leave some out.
+    For streamed shards it returns None and batches of serialized records, string (B,); with `crops`, pairs of such a
+    batch and its number, int64 (). The number of batches is known, unless `start` may leave some out.
     """
     part = parts.find(contract, directory, options.split)
     split = part.split
@@ -256,7 +273,8 @@ def _shuffled(
         if resample != NATURAL:
             stream = epoch_order.repeated(stream, class_sampling.counts(part.contract, part.name), quotas)
         buffer = record_stream.shuffle_buffer(part)
-        batches = epoch_order.buffered(begins, stream, buffer, batch_size, drop_remainder)
+        numbered = epoch_order.count(records, batch_size, drop_remainder) if options.crops else 0
+        batches = epoch_order.buffered(begins, stream, buffer, batch_size, drop_remainder, numbered)
     elif resample != NATURAL:
         batches = epoch_order.drawn(begins, _by_class(part, shards), quotas, batch_size, drop_remainder)
     elif part.chosen is not None:

@@ -27,19 +27,21 @@ def from_zero() -> Start:
 def passes(seed: int, start: Start) -> tf.data.Dataset:
     """Creates a dataset of one element, which is computed anew for every pass.
 
-    The element is (two random numbers of the pass uint32 (2,), number of batches to leave out int64 ()). The numbers
-    come from SeedSequence, which NumPy promises not to change.
+    The element is (two random numbers of the pass uint32 (2,), number of batches to leave out int64 (), number of the
+    pass int64 ()). The random numbers come from SeedSequence, which NumPy promises not to change.
     """
 
-    def draw() -> tuple[np.ndarray, np.int64]:
+    def draw() -> tuple[np.ndarray, np.int64, np.int64]:
         number, skip = start()
-        return np.random.SeedSequence([seed, number]).generate_state(2, np.uint32), np.int64(skip)
+        return np.random.SeedSequence([seed, number]).generate_state(2, np.uint32), np.int64(skip), np.int64(number)
 
-    def begin(once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def begin(once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         # The function is marked as not stateful and its argument is not a constant: if training has to be reproducible,
         # tf.data removes all threads and buffers from a dataset with a stateful operation.
-        words, skip = tf.numpy_function(lambda _: draw(), [once], [tf.uint32, tf.int64], stateful=False)
-        return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ())
+        words, skip, number = tf.numpy_function(
+            lambda _: draw(), [once], [tf.uint32, tf.int64, tf.int64], stateful=False
+        )
+        return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ()), tf.ensure_shape(number, ())
 
     return tf.data.Dataset.from_tensors(0).map(plain(begin))
 
@@ -71,7 +73,7 @@ def permutation(
         shuffled = tf.random.experimental.index_shuffle(slots, words, tf.constant(records - 1, tf.int64))
         return tf.ensure_shape(tf.sort(pick(shuffled, words)), (batch_size if drop_remainder else None,))
 
-    def one(words: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
+    def one(words: tf.Tensor, skip: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
         return tf.data.Dataset.range(skip, batches).map(lambda index: positions(index, words))
 
     return begins.flat_map(plain(one))
@@ -151,6 +153,7 @@ def buffered(
     buffer: int,
     batch_size: int,
     drop_remainder: bool,
+    numbered: int = 0,
 ) -> tf.data.Dataset:
     """Creates batches of a stream, string (B,), shuffled in a buffer anew every pass.
 
@@ -159,13 +162,18 @@ def buffered(
       records: maps a seed int64 () to the records of one pass, string ().
       buffer: number of records in the buffer.
       batch_size, drop_remainder: as for `dataset.load`.
+      numbered: number of batches of a pass, to get pairs of (batch, its number counted over all passes from 0, int64
+        ()); 0 for batches alone.
     """
 
-    def one(words: tf.Tensor, skip: tf.Tensor) -> tf.data.Dataset:
+    def one(words: tf.Tensor, skip: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
         tf.random.set_seed(1)  # the seed of this graph: orders must not depend on the program's own seed
         files, bytes_ = tf.unstack(tf.cast(words, tf.int64))
         shuffled = records(files).shuffle(buffer, seed=bytes_, reshuffle_each_iteration=False)
-        return shuffled.batch(batch_size, drop_remainder=drop_remainder).skip(skip)
+        batches = shuffled.batch(batch_size, drop_remainder=drop_remainder).skip(skip)
+        if not numbered:
+            return batches
+        return tf.data.Dataset.zip(batches, tf.data.Dataset.range(number * numbered + skip, tf.int64.max))
 
     return begins.flat_map(plain(one))
 

@@ -40,14 +40,14 @@ def spec(contract: Contract) -> dict[str, tf.io.FixedLenFeature]:
 
 
 def added(
-    contract: Contract, read: Callable[[tf.Tensor], Any], shards: Sequence[mmap_tfrecord.Shard] | None
-) -> Callable[[tf.Tensor], Any]:
+    contract: Contract, read: Callable[..., Any], shards: Sequence[mmap_tfrecord.Shard] | None
+) -> Callable[..., Any]:
     """Returns a function like `read` that gives the columns, too.
 
     They are the last part of a batch.
 
     Args:
-      read: maps positions int64 (B,), or serialized records string (B,), to a batch.
+      read: maps positions int64 (B,), or serialized records string (B,), and what it needs besides, to a batch.
       shards: those that positions count through; None for serialized records.
 
     Raises:
@@ -55,7 +55,7 @@ def added(
     """
     check(contract)
     columns = _parsed(contract) if shards is None else _gathered(contract, shards)
-    return lambda batch: (*read(batch), columns(batch))
+    return lambda batch, *more: (*read(batch, *more), columns(batch))
 
 
 def _parsed(contract: Contract) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:

@@ -65,6 +65,16 @@ def share(used: tf.distribute.Strategy) -> tuple[int, int] | None:
     return cluster.workers(used) if used.num_replicas_in_sync > 1 else None
 
 
+def replicas(used: tf.distribute.Strategy) -> range:
+    """Returns the numbers of the devices of this process.
+
+    Its share of a batch is divided among them.
+    """
+    worker, workers = cluster.workers(used)
+    local = used.num_replicas_in_sync // workers
+    return range(worker * local, (worker + 1) * local)
+
+
 def steps_at_once(config: TrainConfig, used: tf.distribute.Strategy) -> int:
     """Returns the number of steps of a call, or 0 to choose it from measured times.
 
@@ -121,11 +131,9 @@ def part_seeds(model: keras.Model, used: tf.distribute.Strategy) -> None:
 
     Call it after all replicas were set to the same state.
     """
-    local = used.num_replicas_in_sync // cluster.workers(used)[1]
-    first = cluster.workers(used)[0] * local
     for variable in model.variables:
         if used.num_replicas_in_sync > 1 and variable.path.endswith("seed_generator_state"):
-            for number, own in enumerate(used.experimental_local_results(variable.value), first):
+            for number, own in enumerate(used.experimental_local_results(variable.value), replicas(used).start):
                 own.assign_add(tf.constant([number * SEED_STRIDE, 0], own.dtype))
 
 

@@ -27,6 +27,7 @@ from trainer.devices import compiled_steps, mixed_precision
 from trainer.models import build
 from trainer.reporting import plots
 from trainer.training import linear_head, train
+from trainer.training.augment import crop
 from trainer.training.rate_range import RateRange
 from trainer.training.step import TrainedModel, training_model
 
@@ -110,7 +111,7 @@ def run(config: TrainConfig, tested: RateRange) -> Tested:
     model = training_model(plain, contract, trained, tested.rate_steps)
     batches = dataset.load(
         config.data, TRAIN_SPLIT, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
-        resample=config.resample, cache=config.cache,
+        resample=config.resample, cache=config.cache, crops=crop.for_loader(config, contract, range(1)),
     )  # fmt: skip
     jit = compiled_steps.use_xla(config.jit, model, batches.element_spec, config.batch_size)
     step = tf.function(model.train_step, reduce_retracing=True, jit_compile=jit or None, autograph=False)

@@ -31,6 +31,7 @@ from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import dataset, parts, shares
+from trainer.data.jpeg_crops import Crops
 from trainer.data.shards import integrity
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
@@ -40,7 +41,7 @@ from trainer.serving import export
 from trainer.serving.export_check import ExportError
 from trainer.tasks import kinds
 from trainer.training import checkpoint_file, finalize, linear_head, loop, nonfinite, resume, tracker
-from trainer.training.augment import augmentation
+from trainer.training.augment import augmentation, crop
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel, training_model
 
@@ -276,7 +277,8 @@ def _fit(
       fitted: the metrics of a head that was fitted before the first epoch; None without one.
     """
     position, steps = loop.Position(), nonfinite.steps_of_epoch(config, contract)
-    inputs = _inputs(config, position, distribution.share(used))
+    crops = crop.for_loader(config, contract, distribution.replicas(used))
+    inputs = _inputs(config, position, distribution.share(used), crops)
     trained = network
     with used.scope():
         if config.mixed_precision != "none" or config.strategy != "one":
@@ -314,11 +316,13 @@ def _fit(
     return progress
 
 
-def _inputs(config: TrainConfig, position: loop.Position, share: tuple[int, int] | None) -> loop.Input:
+def _inputs(
+    config: TrainConfig, position: loop.Position, share: tuple[int, int] | None, crops: Crops | None
+) -> loop.Input:
     """Opens the train split, to be read from the position, and the validation split."""
     batches = dataset.load(
         config.data, config.train_part, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
-        start=position.start, resample=config.resample, share=share, cache=config.cache,
+        start=position.start, resample=config.resample, share=share, cache=config.cache, crops=crops,
     )  # fmt: skip
     if config.validation == NO_VALIDATION:
         return loop.Input(batches, None)

@@ -1,6 +1,7 @@
 """Cuts a random part out of each training image and resizes it.
 
-It runs on the device that trains.
+It runs on the device that trains. Of `jpeg` records the loader does the same with the same parts, so that it need not
+decode whole images; the draws are here.
 
 The parts are those of Szegedy et al. 2015, "Going deeper with convolutions": their share of the area is drawn evenly
 from a range, and the ratio of their sides evenly by its logarithm from 3:4 to 4:3.
@@ -12,6 +13,9 @@ import math
 
 import tensorflow as tf
 
+from pipelines.contract import Contract
+from trainer.config import NO_CACHE, TrainConfig
+from trainer.data.jpeg_crops import Boxes, Crops
 from trainer.models import view
 from trainer.training.augment.draws import Draws
 
@@ -38,9 +42,7 @@ def random_crop(images: tf.Tensor, scale: tuple[float, float], size: int | tuple
     return view.resample(images, view.resampling(top, rows, tall, height), view.resampling(left, columns, wide, width))
 
 
-def boxes(
-    count: tf.Tensor, shape: tuple[int, int], scale: tuple[float, float], draws: Draws
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+def boxes(count: tf.Tensor, shape: tuple[int, int], scale: tuple[float, float], draws: Draws) -> Boxes:
     """Draws a part for each image.
 
     Of several attempts the first that lies within the image is taken. If none does, the part is the largest one in the
@@ -70,3 +72,37 @@ def boxes(
     columns = tf.where(found, tf.gather(columns, first, batch_dims=1), whole[1])
     place = tf.where(found[:, None], draws.uniform(PLACE, count, 2), 0.5)
     return (height - rows) * place[:, 0], (width - columns) * place[:, 1], rows, columns
+
+
+def in_loader(config: TrainConfig, contract: Contract) -> bool:
+    """Tells whether the loader cuts training images, and not the device.
+
+    The loader does so for `jpeg` records that it decodes anew in every epoch.
+    """
+    return config.crop_range() is not None and contract.encoding == "jpeg" and config.cache == NO_CACHE
+
+
+def for_loader(config: TrainConfig, contract: Contract, replicas: range) -> Crops | None:
+    """Returns the parts that the loader cuts out of training images.
+
+    It is None if the loader leaves images whole. Each device would draw parts of its own for its part of a batch, and
+    these are what the loader draws.
+
+    Args:
+      config: the options.
+      contract: of the dataset.
+      replicas: the numbers of the devices that the batches of this process are divided among.
+    """
+    scale, shape = config.crop_range(), contract.image_shape[:2]
+    if scale is None or not in_loader(config, contract):
+        return None
+
+    def drawn(step: tf.Tensor, records: tf.Tensor) -> Boxes:
+        found = []
+        for number, replica in enumerate(replicas):  # as `distribution.divided` divides a batch
+            count = (number + 1) * records // len(replicas) - number * records // len(replicas)
+            found.append(boxes(count, shape, scale, Draws(config.seed, step, replica)))
+        top, left, rows, columns = (tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
+        return top, left, rows, columns
+
+    return Crops((config.train_size, config.train_size) if config.train_size else shape, drawn)

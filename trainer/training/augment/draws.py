@@ -14,11 +14,13 @@ import tensorflow as tf
 class Draws(NamedTuple):
     """Draws the numbers of one step.
 
-    seed: of the run. step: int64 (), counted over all epochs.
+    seed: of the run. step: int64 (), counted over all epochs. replica: the number of the device that the records are
+    for; None for the one that runs this.
     """
 
     seed: int
     step: tf.Tensor
+    replica: int | None = None
 
     def uniform(self, stream: int, count: tf.Tensor, numbers: int, low: float = 0.0, high: float = 1.0) -> tf.Tensor:
         """Returns float32 (count, numbers) between `low` and `high`.
@@ -30,7 +32,9 @@ class Draws(NamedTuple):
           count: records of the batch, int32 ().
           numbers: numbers for each record.
         """
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        replica = self.replica
+        if replica is None:
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         key = tf.stack([tf.constant(self.seed * STREAMS + stream, tf.int64), self._moment(replica)])
         drawn = tf.random.stateless_uniform((count, numbers), key, alg="philox")  # the same on every device
         return low + (high - low) * drawn

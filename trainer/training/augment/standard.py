@@ -13,7 +13,7 @@ from pipelines.contract import Contract
 from trainer.config import TrainConfig
 from trainer.models import view
 from trainer.training.augment import augmentation, changes
-from trainer.training.augment.crop import random_crop
+from trainer.training.augment.crop import in_loader, random_crop
 from trainer.training.augment.draws import Draws
 
 
@@ -25,6 +25,7 @@ class Standard:
         self._stored = contract.image_shape[:2]
         self._size = (config.train_size, config.train_size) if config.train_size else self._stored
         self._scale = config.crop_range()
+        self._is_cut = in_loader(config, contract)
         self._contract = contract
         self._jitter, self._rotate, self._erase = config.color_jitter, config.rotate, config.random_erasing
         self._chosen = tf.constant(augmentation.chosen(config, contract)) if config.augment_classes else None
@@ -33,7 +34,7 @@ class Standard:
         """Returns the images that the network is trained on.
 
         Args:
-          images: float32 (B, H, W, C), stored images, normalized.
+          images: float32 (B, H, W, C), stored images, normalized; where the loader cuts them, (B, h, w, C).
           labels: int64 (B,), or float32 (B, K) of tasks without classes.
           step: int64 (), counted over all epochs.
 
@@ -41,7 +42,9 @@ class Standard:
           float32 (B, h, w, C), in the size of the network's input.
         """
         draws = Draws(self._seed, step)
-        if self._scale is not None:
+        if self._is_cut:
+            images = tf.ensure_shape(images, (None, *self._size, None))
+        elif self._scale is not None:
             images = random_crop(images, self._scale, self._size, draws)
         elif self._size != self._stored:
             images = view.central(images, self._size[0])

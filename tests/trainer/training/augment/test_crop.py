@@ -122,11 +122,11 @@ def test_labels_and_numbers_are_told_of_by_name(kind, told):
     assert len(found) == len(told)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """(data, run) of a training on crops of 8 pixels of images of 12x10."""
+@pytest.fixture(scope="module", params=["uint8", "jpeg"])
+def run(request, tmp_path_factory):
+    """(data, run) of a training on crops of 8 pixels of images of 12x10, which the device cuts, or the loader."""
     folder = tmp_path_factory.mktemp("crop")
-    write_dataset(folder / "data", encoding="uint8", shape=(12, 10, 3))
+    write_dataset(folder / "data", encoding=request.param, shape=(12, 10, 3))
     options = {"epochs": 3, "batch_size": 8, "train_size": 8, "steps_per_execution": 1}
     with trainings.without_reports(export=False):
         train(TrainConfig(str(folder / "data"), str(folder / "run"), **options))
