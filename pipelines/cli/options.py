@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import pipelines
 from pipelines.cli import COMMANDS, for_network
-from pipelines.config import READING, PrepareConfig
+from pipelines.config import READING, PrepareConfig, pixel_options
 from pipelines.options import command_line, config_fields
 from pipelines.options.command_line import Parser
 
@@ -120,6 +120,7 @@ def prepare_config(args: argparse.Namespace) -> PrepareConfig:
     """
     known = {f.name for f in config_fields.options(PrepareConfig)} | {"config"}
     given = command_line.values(PrepareConfig, {name: v for name, v in vars(args).items() if name in known})
+    given = pixel_options.with_stated_size(given)
     given = for_network.filled(given, getattr(args, "network", ""))
     if given.get("like"):
         from pipelines.dataset import like  # it reads the dataset: seldom needed

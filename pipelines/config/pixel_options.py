@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from pipelines import contract
-from pipelines.contract.contract import BANDS
+from pipelines.contract.contract import BANDS, SHORTER
 from pipelines.core.elements import MAX_CHANNELS
 from pipelines.core.errors import ConfigError
 from pipelines.images.image_spec import ImageSpec
@@ -26,6 +28,18 @@ _PIXELS = "pixels"
 _BIT_DEPTH = Syntax(check_bit_depth, str, "N|LOW..HIGH|data")
 
 
+def _parse_resize(text: str) -> str:
+    mode, equals, side = text.partition("=")
+    if mode not in contract.RESIZE_MODES or (equals and (mode != SHORTER or not side.isdecimal())):
+        raise ValueError(
+            f"should be stretch, crop, pad, none or {SHORTER}=N, such as {SHORTER}=256. Received: {text!r}."
+        )
+    return text
+
+
+_RESIZE = Syntax(_parse_resize, str, f"stretch|crop|pad|none|{SHORTER}=N")
+
+
 @dataclasses.dataclass(frozen=True)
 class PixelOptions:
     """Holds the options of the form of every stored image."""
@@ -38,8 +52,9 @@ class PixelOptions:
     resize: str = option(
         "stretch",
         "how an image is brought to the size: stretch changes its aspect, crop cuts out the centre, pad adds the "
-        "background, none cuts or pads around the centre without resizing, for comparison",
-        choices=contract.RESIZE_MODES, group=_PIXELS,
+        "background, none cuts or pads around the centre without resizing, for comparison; shorter=N keeps the aspect "
+        "and stores the whole image with N pixels on its shorter side, for --encoding jpeg",
+        syntax=_RESIZE, group=_PIXELS,
     )  # fmt: skip
     filter: str = option(
         "area",
@@ -138,6 +153,11 @@ def check(config: PixelOptions) -> None:
     """Raises ConfigError if a value is not allowed, or two do not go together."""
     for side in config.size:
         check_range("--size", side, Range(1, 8192))
+    if config.resize not in contract.RESIZE_MODES:
+        modes = ", ".join(contract.RESIZE_MODES)
+        raise ConfigError(f"--resize should be one of {modes}. Received: {config.resize!r}.")
+    if config.resize == SHORTER:
+        _check_shorter(config)
     for value in config.background:
         check_range("--background", value, Range(0, 255))
     try:
@@ -173,3 +193,38 @@ def check(config: PixelOptions) -> None:
             f"--encoding {config.encoding} holds 1 or 3 channels, and --bands names {config.image_channels}. Use "
             "uint8, float16 or float32."
         )
+
+
+def _check_shorter(config: PixelOptions) -> None:
+    """Checks the options of images that keep their aspect."""
+    if config.size[0] != config.size[1]:
+        raise ConfigError(
+            f"--resize {SHORTER}=N has one number, that of the shorter side, and a model sees a square. Received: "
+            f"--size {config.size[0]}x{config.size[1]}."
+        )
+    if config.encoding != "jpeg":
+        raise ConfigError(
+            f"--resize {SHORTER} stores images of unequal size, and only a JPEG says how large it is and is read in "
+            f"parts. Received: --encoding {config.encoding}. Add --encoding jpeg."
+        )
+
+
+def with_stated_size(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the given options with the size that --resize shorter=N states.
+
+    Args:
+      given: values by field name, of the command line and the --config file.
+
+    Raises:
+      ConfigError: --size states another size.
+    """
+    mode, equals, side = str(given.get("resize", "")).partition("=")
+    if not equals:
+        return dict(given)
+    size = (int(side), int(side))
+    if tuple(given.get("size", size)) != size:
+        raise ConfigError(
+            f"--resize {mode}={side} states the size of the images. Leave out --size, which is "
+            f"{'x'.join(map(str, given['size']))}."
+        )
+    return {**given, "resize": mode, "size": size}

@@ -32,7 +32,8 @@ TRANSFORM_DIR = "transform_fn"
 ENCODINGS = ("float16", "float32", "uint8", "jpeg", "png")
 RAW_DTYPES = {"float16": "float16", "float32": "float32", "uint8": "uint8"}
 NORMALIZATIONS = ("zscore", "unit", "symmetric", "imagenet", "none")
-RESIZE_MODES = ("stretch", "crop", "pad", "none")
+SHORTER = "shorter"  # the resize mode whose records have sizes of their own
+RESIZE_MODES = ("stretch", "crop", "pad", "none", SHORTER)
 FILTERS = ("area", "bilinear")
 KEY_BYTES = 20  # 16 hex digits of the source key's hash, '-', 3 digits of the copy number
 MAX_CONTRACT_BYTES = 64 << 20
@@ -115,7 +116,7 @@ class Contract:
     `docs/dataset.md` describes the JSON form and the fields.
 
     Attributes:
-      image_shape: Height, width and number of channels of the stored images.
+      image_shape: Height, width and number of channels of the stored images; if `is_uneven`, of the centre of each.
       channel_order: "RGB", "L" for gray images of one channel, or "bands"; `decode` has the numbers of the bands.
       files: Maps the path of every file other than the shards and the contract to its SHA-256 in hex. It is empty in
         contracts that were written before this field existed.
@@ -164,6 +165,14 @@ class Contract:
     def all_splits(self) -> Mapping[str, Split]:
         """Returns `splits`, and the images without a label as the split "unlabelled"."""
         return self.splits if self.unlabelled is None else {**self.splits, UNLABELLED: self.unlabelled}
+
+    @property
+    def is_uneven(self) -> bool:
+        """Tells whether each record holds an image of its own height and width.
+
+        The shorter side is that of `image_shape`, which is square. Readers get the centre of `image_shape`.
+        """
+        return self.resize.get("mode") == SHORTER
 
     @property
     def target_width(self) -> int:

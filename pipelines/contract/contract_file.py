@@ -218,6 +218,11 @@ def _check(contract: Contract) -> None:
         bands = contract.decode.get("bands")
         if not isinstance(bands, list) or len(bands) != contract.image_shape[2]:
             raise FieldError(f"decode.bands should name {contract.image_shape[2]} bands. Received: {bands!r}")
+    if contract.is_uneven and (contract.encoding != "jpeg" or contract.image_shape[0] != contract.image_shape[1]):
+        raise FieldError(
+            "images of a shorter side of one length should have the encoding jpeg and a square image_shape. Received: "
+            f"{contract.encoding}, {contract.image_shape}"
+        )
     if contract.unlabelled is not None and UNLABELLED in contract.splits:
         raise FieldError(f"splits should not have {UNLABELLED!r} beside `unlabelled`")
     files = [shard.file for split in contract.all_splits.values() for shard in split.shards]

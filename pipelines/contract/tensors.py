@@ -139,7 +139,8 @@ def images_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
 def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor:
     """Decodes the images of a batch of records, as they are stored.
 
-    The raw encodings take one vectorized operation per batch. `jpeg` and `png` are decoded image by image.
+    The raw encodings take one vectorized operation per batch. `jpeg` and `png` are decoded image by image. If the
+    records have sizes of their own (`Contract.is_uneven`), the result is the centre of each image.
 
     Args:
       contract: The dataset's contract.
@@ -168,11 +169,32 @@ def stored_from_records(contract: Contract, image_bytes: tf.Tensor) -> tf.Tensor
         flat = tf.io.decode_raw(image_bytes, RAW_DTYPES[contract.encoding], little_endian=True)
         # The batch size is given instead of -1: else records of twice the length would become twice as many images.
         return tf.reshape(flat, (tf.shape(image_bytes)[0], *shape))
+
+    def decoded(encoded: tf.Tensor) -> tf.Tensor:
+        image = decode_image(contract.encoding, encoded, shape[2])
+        return tf.ensure_shape(_centre(image, shape[0]) if contract.is_uneven else image, shape)
+
     return tf.map_fn(
-        lambda b: tf.ensure_shape(decode_image(contract.encoding, b, shape[2]), shape),
+        decoded,
         image_bytes,
         fn_output_signature=tf.TensorSpec(shape, tf.uint8),
     )
+
+
+def _centre(image: tf.Tensor, side: int) -> tf.Tensor:
+    """Cuts the square in the centre out of an image (H, W, C).
+
+    Its shorter side has to be `side`, the side of the square.
+    """
+    import tensorflow as tf
+
+    size = tf.shape(image)[:2]
+    check = tf.debugging.Assert(
+        tf.reduce_min(size) == side, [f"The shorter side of an image should have {side} pixels. Received:", size]
+    )
+    with tf.control_dependencies([check] if check is not None else []):
+        top, left = tf.unstack((size - side) // 2)
+    return image[top : top + side, left : left + side]
 
 
 def load_transform(directory: str | os.PathLike[str]) -> tuple[Any, Callable[[tf.Tensor], tf.Tensor]]:

@@ -164,6 +164,7 @@ def _facts(c: Contract) -> str:
     facts = {
         "dataset": f"{c.name}, format version {c.format_version}",
         "images": f"{height} x {width} x {depth} {c.channel_order}, {c.dtype} to the model",
+        **({"stored": f"whole images, {height} pixels on the shorter side"} if c.is_uneven else {}),
         "range": f"{low:.6g} to {high:.6g}",
         "encoding": c.encoding,
         "resize": _pairs(c.resize),
@@ -271,7 +272,7 @@ def _ledger(directory: str | os.PathLike[str], c: Contract, split: str) -> Itera
 def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[Entry]) -> list[np.ndarray]:
     """Returns the stored images of the entries, each as uint8 (H, W, C).
 
-    Every shard that is needed is read once.
+    Images with sizes of their own are whole. Every shard that is needed is read once.
 
     Raises:
       ContractError: A shard does not have the record of an entry.
@@ -289,6 +290,11 @@ def _stored(directory: str | os.PathLike[str], c: Contract, entries: Sequence[En
             for index, frame in enumerate(itertools.islice(frames, max(indices) + 1)):
                 if index in indices and not frame.problem:
                     parsed = tf.io.parse_single_example(frame.data, spec)
+                    if c.is_uneven:
+                        found[file, index] = contracts.decode_image(
+                            c.encoding, parsed["image"], c.image_shape[2]
+                        ).numpy()
+                        continue
                     images = contracts.images_from_records(c, parsed["image"][None])
                     found[file, index] = denormalize(c, images.numpy())[0]
     missing = [e for e in entries if (e.file, e.index) not in found]

@@ -133,7 +133,9 @@ def _dataset_info(contract: Contract) -> dict[str, Any]:
 
 
 def _features(contract: Contract) -> dict[str, Any]:
-    shape = {"dimensions": [str(n) for n in contract.image_shape]}
+    height, width, channels = contract.image_shape
+    sides = (-1, -1) if contract.is_uneven else (height, width)  # -1: any length
+    shape = {"dimensions": [str(n) for n in (*sides, channels)]}
     if contract.encoding in RAW_DTYPES:
         image = _tensor(RAW_DTYPES[contract.encoding], "bytes", shape)
     else:

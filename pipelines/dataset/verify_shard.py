@@ -19,6 +19,7 @@ from pipelines.contract.tf_example import Example, ExampleError
 from pipelines.core.console import progress
 from pipelines.core.errors import LedgerError
 from pipelines.core.hashing import Hashed
+from pipelines.images.image_spec import LONGEST_SIDE
 from pipelines.storage import CHUNK
 from pipelines.tasks.kinds import KINDS
 
@@ -146,8 +147,9 @@ def _content_problem(
     if expected and len(read.image) != expected:
         return f"the image should have {expected} bytes. It has {len(read.image)}"
     if not expected and not _is_encoded(read.image, contract):
-        size = f"{contract.image_shape[0]}x{contract.image_shape[1]}"
-        return f"the image should be {contract.encoding.upper()} of {size} pixels"
+        height, width = contract.image_shape[:2]
+        size = f"{height} pixels on the shorter side" if contract.is_uneven else f"{height}x{width} pixels"
+        return f"the image should be {contract.encoding.upper()} of {size}"
     if line is None or line.key != read.key:
         return ""
     label = KINDS[contract.task.kind].text(read.label, contract.labels)
@@ -251,13 +253,27 @@ def most_bytes(contract: Contract) -> int:
     An encoded image has at most about twice as many bytes as its pixels.
     """
     height, width, channels = contract.image_shape
+    if contract.is_uneven:
+        width = LONGEST_SIDE
     kept = sum(MOST_METADATA + len(column.feature.encode()) for column in contract.metadata)
     return height * width * channels * _WIDTHS.get(contract.encoding, 2) + SLACK + kept
 
 
 def _is_encoded(image: bytes, contract: Contract) -> bool:
     if contract.encoding == "jpeg":
-        return image[:3] == b"\xff\xd8\xff" and image[-2:] == b"\xff\xd9"
+        ends = image[:3] == b"\xff\xd8\xff" and image[-2:] == b"\xff\xd9"
+        return ends and (not contract.is_uneven or min(_jpeg_sides(image)) == contract.image_shape[0])
     height, width = contract.image_shape[:2]
     size = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     return image[:8] == b"\x89PNG\r\n\x1a\n" and image[16:24] == size
+
+
+def _jpeg_sides(image: bytes) -> tuple[int, int]:
+    """Returns height and width of a JPEG, or zeros where its header does not say them."""
+    place = 2
+    while place + 9 <= len(image) and image[place] == 0xFF:
+        kind, length = image[place + 1], int.from_bytes(image[place + 2 : place + 4])
+        if 0xC0 <= kind <= 0xC2:
+            return int.from_bytes(image[place + 5 : place + 7]), int.from_bytes(image[place + 7 : place + 9])
+        place += 2 + length
+    return 0, 0

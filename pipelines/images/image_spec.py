@@ -24,14 +24,18 @@ def luma(red: int, green: int, blue: int) -> int:
     return (red * LUMA[0] + green * LUMA[1] + blue * LUMA[2] + 32768) >> 16
 
 
+LONGEST_SIDE = 8192  # pixels of an image with a size of its own
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageSpec:
     """Describes the form of every image, and how it is made.
 
-    It is uint8 (height, width, channels).
+    It is uint8 (height, width, channels), if not `is_uneven`.
 
     resize: "stretch" to the size, "crop" the centre to its aspect first, or "pad" with the background; "none" changes
-      no pixel: the centre is cut out where the image is larger, and padded where it is smaller.
+      no pixel: the centre is cut out where the image is larger, and padded where it is smaller. "shorter" keeps the
+      aspect and brings the shorter side to `height`, which `width` is equal to.
     filter: "area" (exact average over each target pixel's box) or "bilinear" (triangle, widened when shrinking).
     background: RGB 0..255, under alpha and around padding.
     quality: "exact", or "fast": the sides of a JPEG at least twice the size are divided by 2, 4 or 8 while it is
@@ -49,6 +53,21 @@ class ImageSpec:
     quality: str = "exact"
     source: SourcePolicy = DEFAULT
     channels: int = 3
+
+    @property
+    def is_uneven(self) -> bool:
+        """Tells whether images have sizes of their own, of which a model sees the centre."""
+        return self.resize == "shorter"
+
+    def longer_side(self, height: int, width: int) -> int:
+        """Returns the longer side that an image has after "shorter", rounded half up.
+
+        Example:
+          >>> ImageSpec(256, 256, "shorter").longer_side(480, 640)
+          341
+        """
+        shorter, longer = sorted((height, width))
+        return (2 * longer * self.height + shorter) // (2 * shorter)
 
     @property
     def padding(self) -> tuple[int, ...]:

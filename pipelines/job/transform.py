@@ -20,6 +20,7 @@ from pipelines.contract import graph_check
 from pipelines.contract.task import TARGET_COLUMNS
 from pipelines.core.elements import Affine
 from pipelines.images.graph import decode
+from pipelines.images.graph.resize import centre
 from pipelines.images.image_spec import ImageSpec
 from pipelines.job import normalization
 from pipelines.job.analysis_rows import one_pixel
@@ -70,7 +71,7 @@ def make_preprocessing_fn(
     def preprocessing_fn(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         scale, offset = _affine(inputs, normalize, image.channels) if affine is None else normalization.constant(affine)
         pixels = tf.map_fn(
-            _to_pixels(image),
+            _of_record(spec) if image.is_uneven else _to_pixels(image),
             inputs["image"],
             fn_output_signature=tf.TensorSpec((image.height, image.width, image.channels), tf.uint8),
         )
@@ -118,19 +119,29 @@ def _to_pixels(spec: ImageSpec) -> Callable[[tf.Tensor], tf.Tensor]:
     return traced
 
 
+def _of_record(spec: RecordSpec) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Returns a function from encoded bytes to the centre of their record.
+
+    An image with a size of its own is compressed whole before the centre is cut out of it, as in the records.
+    """
+    image = spec.image
+    return lambda encoded: centre(_compressed(_to_pixels(image)(encoded), spec), image)
+
+
+def _compressed(pixels: tf.Tensor, spec: RecordSpec) -> tf.Tensor:
+    """Returns what a JPEG of the pixels is decoded to, uint8 (H, W, C)."""
+    encoded = decode.encode_image(pixels, "jpeg", spec.jpeg_quality)
+    return contract.decode_image("jpeg", encoded, spec.image.channels)
+
+
 def as_stored(pixels: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor, spec: RecordSpec) -> tf.Tensor:
     """Returns the pixels as a reader of the record gets them, including rounding.
 
-    uint8 (B, H, W, C) -> float32 of the same shape.
+    uint8 (B, H, W, C) -> float32 of the same shape. The pixels of images with sizes of their own come from records.
     """
-    if spec.encoding == "jpeg":
-        shape, channels = pixels.shape[1:], spec.image.channels
-        pixels = tf.map_fn(
-            lambda p: tf.ensure_shape(
-                contract.decode_image("jpeg", decode.encode_image(p, spec.encoding, spec.jpeg_quality), channels), shape
-            ),
-            pixels,
-        )
+    if spec.encoding == "jpeg" and not spec.image.is_uneven:
+        shape = pixels.shape[1:]
+        pixels = tf.map_fn(lambda p: tf.ensure_shape(_compressed(p, spec), shape), pixels)
     normalized = tf.cast(pixels, tf.float32) * scale + offset
     return tf.cast(tf.cast(normalized, tf.float16), tf.float32) if spec.encoding == "float16" else normalized
 

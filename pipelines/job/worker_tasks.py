@@ -33,6 +33,8 @@ from pipelines.storage import remote
 from pipelines.tasks.kind import Answer
 from pipelines.workers import memory_limit
 
+HEIGHT_BYTES = 4  # of the height before kept pixels
+
 
 def warm_up() -> None:
     """Prepares this process before the first image arrives."""
@@ -94,14 +96,23 @@ def make(ref: Ref, copy: int, answer: Answer, split: str, keep: bool, spec: Reco
     if isinstance(decoded, Rejected):
         return decoded
     made = _made(decoded.pixels, ref, copy, answer, spec)._replace(extremes=decoded.extremes)
-    return made._replace(pixels=decoded.pixels.tobytes()) if keep else made
+    return made._replace(pixels=_packed(decoded.pixels)) if keep else made
 
 
 def make_copy(pixels: bytes, ref: Ref, copy: int, answer: Answer, spec: RecordSpec) -> Made:
     """Makes another record of a source from the pixels that `make` gave back."""
     memory_limit.bound(spec.limits.image_memory)
-    whole = np.frombuffer(pixels, np.uint8).reshape(spec.image.height, spec.image.width, -1)
-    return _made(whole, ref, copy, answer, spec)
+    return _made(_unpacked(pixels, spec.image.channels), ref, copy, answer, spec)
+
+
+def _packed(pixels: np.ndarray) -> bytes:
+    """Returns pixels uint8 (H, W, C) as bytes, of which the first four are the height."""
+    return len(pixels).to_bytes(HEIGHT_BYTES, "little") + pixels.tobytes()
+
+
+def _unpacked(data: bytes, channels: int) -> np.ndarray:
+    height = int.from_bytes(data[:HEIGHT_BYTES], "little")
+    return np.frombuffer(data, np.uint8, offset=HEIGHT_BYTES).reshape(height, -1, channels)
 
 
 def _made(pixels: np.ndarray, ref: Ref, copy: int, answer: Answer, spec: RecordSpec) -> Made:

@@ -43,7 +43,7 @@ def in_order(
     window = max(workers.count, min(WINDOW * workers.count, UNDER_WAY // (2 * size)))  # 2: a request and its answer
     batch = max(1, min(BATCH, window // 4))  # a batch goes to one worker: there are some for each
     upcoming = iter(items)
-    with _Kept(size) as kept:
+    with _Kept() as kept:
         asked = _Asked(items, split, answers, spec, workers, kept)
         near: collections.deque[_Record] = collections.deque()
         while True:
@@ -175,24 +175,31 @@ def _future(record: _Record) -> concurrent.futures.Future[Any]:
 
 
 class _Kept:
-    """Keeps pixels of equal size, in memory or in a temporary file."""
+    """Keeps pixels in memory or in a temporary file."""
 
-    def __init__(self, size: int):
-        self._size, self._count = size, 0
+    def __init__(self) -> None:
+        self._places: list[tuple[int, int]] = []  # where each begins and how long it may be
+        self._lengths: list[int] = []
         self._free: list[int] = []
         self._file = tempfile.SpooledTemporaryFile(IN_MEMORY)  # noqa: SIM115 (closed by __exit__)
 
     def put(self, pixels: bytes) -> int:
         """Returns the place where the pixels are kept."""
-        place = self._free.pop() if self._free else self._count
-        self._count = max(self._count, place + 1)
-        self._file.seek(place * self._size)
+        place = next((p for p in reversed(self._free) if self._places[p][1] >= len(pixels)), -1)
+        if place >= 0:
+            self._free.remove(place)
+            self._lengths[place] = len(pixels)
+        else:
+            place, end = len(self._places), sum(self._places[-1]) if self._places else 0
+            self._places.append((end, len(pixels)))
+            self._lengths.append(len(pixels))
+        self._file.seek(self._places[place][0])
         self._file.write(pixels)
         return place
 
     def get(self, place: int) -> bytes:
-        self._file.seek(place * self._size)
-        return self._file.read(self._size)
+        self._file.seek(self._places[place][0])
+        return self._file.read(self._lengths[place])
 
     def free(self, place: int) -> None:
         """Gives a place away; does nothing if it is -1."""

@@ -103,9 +103,10 @@ def sentence(contract: Contract, summary: Summary) -> str:
     what = "classes" if contract.task.kind == CLASSES else "labels"
     ending = f", and {text.plural(copies, f'{kind} copy', f'{kind} copies')} {verb} the {what}." if copies else "."
     sized = "resized" if contract.resize.get("mode") != "none" else "cut or padded"
+    to = f"{height} pixels on the shorter side" if contract.is_uneven else f"{width} × {height} pixels"
     return (
         f"{text.number(originals)} images {_of_what(contract)}, {sized} to "
-        f"{width} × {height} pixels and stored as {contract.encoding} in {text.plural(len(contract.splits), 'split')}; "
+        f"{to} and stored as {contract.encoding} in {text.plural(len(contract.splits), 'split')}; "
         f"a model sees {_VALUES[contract.channel_order]} values from {low} to {high} "
         f"({contract.normalization.mode}){ending}{_without_label(contract)}"
     )

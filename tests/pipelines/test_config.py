@@ -41,7 +41,7 @@ def test_good_values(options):
 
 BAD = [
     ({"layout": "flat"}, "--layout should be one of auto, class, split. Received: 'flat'"),
-    ({"resize": "zoom"}, "--resize should be one of stretch, crop, pad, none. Received: 'zoom'"),
+    ({"resize": "zoom"}, "--resize should be one of stretch, crop, pad, none, shorter. Received: 'zoom'"),
     ({"filter": "nearest"}, "--filter should be one of area, bilinear. Received: 'nearest'"),
     ({"normalize": "max"}, "--normalize should be one of"),
     ({"balance": "even"}, "--balance should be one of"),

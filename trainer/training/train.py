@@ -146,7 +146,7 @@ def checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str
     augmentation.chosen(config, contract)  # reports unknown class names before any work
     view.contract_of_view(contract, config.train_size)  # reports stored images that are too small
     warnings = [
-        *about_task, *augmentation.warnings(config),
+        *about_task, *augmentation.warnings(config), *crop.check(config, contract),
         *pretrained.warnings(config.model, config.init_weights, seen),
         *mixed_precision.warnings(config),
     ]  # fmt: skip

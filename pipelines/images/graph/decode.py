@@ -26,7 +26,7 @@ from pipelines.images.files import band_values, formats, image_error
 from pipelines.images.files.opening import WEBP_ANIMATION
 from pipelines.images.graph import exif_graph
 from pipelines.images.graph.resize import crop_to_aspect, filtered, resize, rounded
-from pipelines.images.image_spec import LUMA, ImageSpec
+from pipelines.images.image_spec import LONGEST_SIDE, LUMA, ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 from pipelines.workers import memory_limit
@@ -41,7 +41,7 @@ def to_pixels(encoded: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
       encoded: a string scalar.
 
     Returns:
-      uint8 (spec.height, spec.width, spec.channels).
+      uint8 (spec.height, spec.width, spec.channels); of images with sizes of their own (h, w, spec.channels).
 
     Raises:
       tf.errors.InvalidArgumentError: on other formats, animated WebP, or damaged data. With bands, only the gray PNG
@@ -85,12 +85,18 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     Large pictures wait for their turn, see `memory_limit.turn`.
 
     Returns:
-      uint8 (spec.height, spec.width, spec.channels).
+      uint8 (spec.height, spec.width, spec.channels); of images with sizes of their own (h, w, spec.channels).
 
     Raises:
-      ImageError: the pixels cannot be decoded.
+      ImageError: the pixels cannot be decoded, or the resized image would be too long.
       MemoryError: they take more memory than this process may have.
     """
+    if spec.is_uneven and (longer := spec.longer_side(header.height, header.width)) > LONGEST_SIDE:
+        raise image_error.ImageError(
+            "too-long",
+            f"{header.width}x{header.height} pixels: with {spec.height} on the shorter side, the longer one would have "
+            f"{longer}, and at most {LONGEST_SIDE} are stored.",
+        )
     try:
         with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
             if spec.source.bands:
@@ -189,7 +195,7 @@ def _of_picture(image: Image.Image, channels: int) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _finisher(spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
     """Returns a function that resizes upright uint8 (h, w, C) as `resize` does."""
-    if spec.resize in ("pad", "none"):
+    if spec.resize in ("pad", "none") or spec.is_uneven:
         return lambda pixels: resize(pixels, spec).numpy()
     crop = crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
     # These tensors are made once: an op with a Python value among its arguments takes TensorFlow's slow path.

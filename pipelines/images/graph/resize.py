@@ -1,6 +1,6 @@
 """Resizes 8-bit pixels to one size with TensorFlow ops.
 
-The modes are stretch, crop, pad and none. A new mode is added here.
+The modes are stretch, crop, pad, none and shorter. A new mode is added here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pipelines.images.image_spec import ImageSpec
 def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     """Resizes uint8 (h, w, C) to uint8 (spec.height, spec.width, C).
 
-    C is `spec.channels`.
+    C is `spec.channels`. With "shorter" the result has the aspect of the image, and `centre` cuts it to that size.
 
     Resizing is antialiased. Values are rounded half to even and never truncated.
     """
@@ -25,7 +25,29 @@ def resize(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
     if spec.resize == "none":
         return _padded(_central(pixels, spec), spec)
     shape = tf.shape(pixels)
+    if spec.is_uneven:
+        resampled = _resample(pixels, _shortened(shape[0], shape[1], spec), spec.filter)
+        return tf.ensure_shape(resampled, (None, None, spec.channels))
     return _padded(_resample(pixels, _fitted(shape[0], shape[1], spec), spec.filter), spec)
+
+
+def centre(pixels: tf.Tensor, spec: ImageSpec) -> tf.Tensor:
+    """Cuts what a model sees out of an image that `resize` made.
+
+    uint8 (h, w, C) -> uint8 (spec.height, spec.width, C). It changes images of one size in nothing.
+    """
+    return tf.ensure_shape(_central(pixels, spec), (spec.height, spec.width, spec.channels))
+
+
+def _shortened(height: tf.Tensor, width: tf.Tensor, spec: ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the (height, width) whose shorter side is `spec.height`.
+
+    The longer side keeps the aspect, and is rounded half up. All arithmetic is on integers.
+    """
+    sides = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    shorter = tf.minimum(*sides)
+    tall, wide = (tf.cast((2 * side * spec.height + shorter) // (2 * shorter), tf.int32) for side in sides)
+    return tall, wide
 
 
 def _padded(small: tf.Tensor, spec: ImageSpec) -> tf.Tensor:

@@ -21,6 +21,7 @@ from pipelines import contract as contracts
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, Normalization, Shard, Split, Task, ledger
+from pipelines.contract.contract import SHORTER
 from pipelines.contract.folds import FILE_NAME as FOLDS
 from pipelines.contract.folds import Folds
 from pipelines.core import errors
@@ -138,6 +139,9 @@ def _resize(spec: ImageSpec) -> dict[str, Any]:
     """Describes the resize policy for the contract."""
     if spec.resize == "none":
         return {"mode": "none", "placement": "centre, cut or padded with the background"}
+    if spec.is_uneven:
+        whole = "whole, each with its own height and width; a model sees the centre"
+        return {"mode": SHORTER, "filter": spec.filter, "antialias": True, "rounding": "half to even", "stored": whole}
     return {"mode": spec.resize, "filter": spec.filter, "antialias": True, "rounding": "half to even"}
 
 

@@ -369,7 +369,7 @@ def _preparing(config):
 
     def images(encoded):
         pixels = tf.map_fn(
-            transform._to_pixels(spec),
+            transform._of_record(config.record_spec) if spec.is_uneven else transform._to_pixels(spec),
             encoded,
             fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8),
         )
@@ -386,9 +386,11 @@ def test_every_operation_that_preparing_writes_is_on_the_list(resize, filter_):
     from pipelines.config import PrepareConfig
     from pipelines.config.pixel_options import QUALITIES
 
-    for encoding, quality in (("float16", QUALITIES[0]), ("jpeg", QUALITIES[-1])):
+    forms = [("float16", QUALITIES[0])] if resize != "shorter" else []  # images of unequal size are JPEG
+    for encoding, quality in (*forms, ("jpeg", QUALITIES[-1])):
+        size = (8, 6) if resize != "shorter" else (8, 8)
         config = PrepareConfig(
-            input="i", output="o", size=(8, 6), encoding=encoding, resize=resize, filter=filter_, quality=quality
+            input="i", output="o", size=size, encoding=encoding, resize=resize, filter=filter_, quality=quality
         )
         graph = _preparing(config)
         found = set(_operations(graph))

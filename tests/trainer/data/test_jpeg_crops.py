@@ -30,10 +30,12 @@ def whole(image, channels=3):
     return tf.io.decode_jpeg(image, channels=channels, dct_method="INTEGER_ACCURATE").numpy()
 
 
-def cut(images, size, boxes, shape=SHAPE):
+def cut(images, size, boxes, shape=SHAPE, **resize):
     """The parts `boxes` (B, 4) of encoded images, as the loader gives them."""
     parts = tuple(tf.constant(values, tf.float32) for values in np.transpose(boxes))
-    read = jpeg_crops.reader(make_contract(encoding="jpeg", image_shape=shape), Crops(size, lambda *_: parts))
+    read = jpeg_crops.reader(
+        make_contract(encoding="jpeg", image_shape=shape, **resize), Crops(size, lambda *_: parts, 4 / 3)
+    )
     return tf.function(read, autograph=False)(tf.constant(images), tf.constant(0, tf.int64)).numpy()
 
 
@@ -67,6 +69,27 @@ def test_parts_are_resized_as_the_device_resizes_them(size, channels):
     assert (found.shape, found.dtype) == ((6, *size, channels), np.uint8)
     assert np.abs(found - expected).max() < 0.51  # rounded to whole gray levels
     np.testing.assert_array_equal(found[1], cut(images[1:2], size, boxes[1:2], shape)[0])  # whatever the batch
+
+
+@pytest.mark.parametrize("size", [(8, 8), (64, 48)])
+def test_parts_of_images_of_unequal_size(size):
+    """The shorter side has 40 pixels; a part is at most 4/3 of that long, wherever it lies in a long image."""
+    sides = [(40, 56), (40, 40), (300, 40), (40, 300)]
+    images = [encoded(picture(number, number % 2, (*side, 3)), subsampling=2) for number, side in enumerate(sides)]
+    boxes = np.float32([(0, 2.5, 40, 53.3), (0, 0, 40, 40), (246.7, 0, 53.3, 40), (10.2, 133.4, 21, 17)])
+    expected = []
+    for image, (height, width), box in zip(images, sides, boxes, strict=True):
+        top, left, rows, columns = (tf.constant([value]) for value in box)
+        matrices = view.resampling(top, rows, size[0], height), view.resampling(left, columns, size[1], width)
+        expected.append(view.resample(tf.cast(whole(image), tf.float32)[None], *matrices)[0].numpy())
+    found = cut(images, size, boxes, (40, 40, 3), resize={"mode": "shorter"})
+    assert np.abs(found - np.stack(expected)).max() < 0.51
+
+
+def test_a_shorter_side_of_another_length_is_an_error():
+    images = [encoded(np.zeros((41, 56, 3), np.uint8))]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="should have 40 pixels on the shorter side, as the contr"):
+        cut(images, (8, 8), [(0, 0, 8, 8)], (40, 40, 3), resize={"mode": "shorter"})
 
 
 def test_an_image_of_another_size_is_an_error_and_not_cut():
@@ -116,10 +139,10 @@ def test_parts_of_a_batch_are_drawn_as_the_devices_would_draw_them(data):
     crops = crop.for_loader(config, contract, range(2, 4))
     step = tf.constant(7, tf.int64)
     for records, counts in ((4, (2, 2)), (3, (1, 2)), (1, (0, 1))):
-        each = [
-            crop.boxes(count, (24, 20), (0.25, 1), Draws(0, step, n)) for n, count in zip((2, 3), counts, strict=True)
-        ]
-        for found, parts in zip(crops.boxes(step, tf.constant(records)), zip(*each, strict=True), strict=True):
+        sides = tf.constant([[24, 20]] * records, tf.float32)
+        first, second = sides[: counts[0]], sides[: counts[1]]
+        each = [crop.boxes(own, (0.25, 1), Draws(0, step, n)) for n, own in ((2, first), (3, second))]
+        for found, parts in zip(crops.boxes(step, sides), zip(*each, strict=True), strict=True):
             np.testing.assert_array_equal(found, np.concatenate(parts))
 
 

@@ -14,7 +14,7 @@ import math
 import tensorflow as tf
 
 from pipelines.contract import Contract
-from trainer.config import NO_CACHE, TrainConfig
+from trainer.config import NO_CACHE, TrainConfig, TrainerError
 from trainer.data.jpeg_crops import Boxes, Crops
 from trainer.models import view
 from trainer.training.augment.draws import Draws
@@ -38,38 +38,41 @@ def random_crop(images: tf.Tensor, scale: tuple[float, float], size: int | tuple
     """
     height, width = images.shape[1:3]
     tall, wide = (size, size) if isinstance(size, int) else size
-    top, left, rows, columns = boxes(tf.shape(images)[0], (height, width), scale, draws)
+    sides = tf.tile(tf.constant([[height, width]], tf.float32), (tf.shape(images)[0], 1))
+    top, left, rows, columns = boxes(sides, scale, draws)
     return view.resample(images, view.resampling(top, rows, tall, height), view.resampling(left, columns, wide, width))
 
 
-def boxes(count: tf.Tensor, shape: tuple[int, int], scale: tuple[float, float], draws: Draws) -> Boxes:
+def boxes(sides: tf.Tensor, scale: tuple[float, float], draws: Draws) -> Boxes:
     """Draws a part for each image.
 
     Of several attempts the first that lies within the image is taken. If none does, the part is the largest one in the
     centre whose ratio is in RATIOS.
 
     Args:
-      count: images, int32 ().
-      shape: height and width of the images.
+      sides: height and width of the images, float32 (count, 2).
       scale: the least and the greatest share of the area.
       draws: of the step.
 
     Returns:
       Top, left, height and width of the parts in pixels, float32 (count,) each.
     """
-    height, width = shape
+    count = tf.shape(sides)[0]
+    height, width = tf.unstack(sides, axis=1)
     drawn = tf.reshape(draws.uniform(SHAPE, count, 2 * ATTEMPTS), (-1, ATTEMPTS, 2))
-    area = height * width * (scale[0] + (scale[1] - scale[0]) * drawn[..., 0])
+    area = (height * width)[:, None] * (scale[0] + (scale[1] - scale[0]) * drawn[..., 0])
     least, greatest = map(math.log, RATIOS)
     ratio = tf.exp(least + (greatest - least) * drawn[..., 1])
     rows, columns = tf.sqrt(area / ratio), tf.sqrt(area * ratio)  # (count, ATTEMPTS)
-    inside = (rows <= height) & (columns <= width)
+    inside = (rows <= height[:, None]) & (columns <= width[:, None])
     first = tf.argmax(tf.cast(inside, tf.int32), axis=1, output_type=tf.int32)  # 0 if none lies within
     found = tf.reduce_any(inside, axis=1)
-    ratio_within = min(max(width / height, RATIOS[0]), RATIOS[1])
-    whole = min(float(height), width / ratio_within), min(float(width), height * ratio_within)
-    rows = tf.where(found, tf.gather(rows, first, batch_dims=1), whole[0])
-    columns = tf.where(found, tf.gather(columns, first, batch_dims=1), whole[1])
+    exact_height, exact_width = tf.unstack(tf.cast(sides, tf.float64), axis=1)
+    ratio_within = tf.clip_by_value(exact_width / exact_height, *RATIOS)
+    most_rows = tf.cast(tf.minimum(exact_height, exact_width / ratio_within), tf.float32)
+    most_columns = tf.cast(tf.minimum(exact_width, exact_height * ratio_within), tf.float32)
+    rows = tf.where(found, tf.gather(rows, first, batch_dims=1), most_rows)
+    columns = tf.where(found, tf.gather(columns, first, batch_dims=1), most_columns)
     place = tf.where(found[:, None], draws.uniform(PLACE, count, 2), 0.5)
     return (height - rows) * place[:, 0], (width - columns) * place[:, 1], rows, columns
 
@@ -97,12 +100,34 @@ def for_loader(config: TrainConfig, contract: Contract, replicas: range) -> Crop
     if scale is None or not in_loader(config, contract):
         return None
 
-    def drawn(step: tf.Tensor, records: tf.Tensor) -> Boxes:
-        found = []
+    def drawn(step: tf.Tensor, sides: tf.Tensor) -> Boxes:
+        records, found = tf.shape(sides)[0], []
         for number, replica in enumerate(replicas):  # as `distribution.divided` divides a batch
-            count = (number + 1) * records // len(replicas) - number * records // len(replicas)
-            found.append(boxes(count, shape, scale, Draws(config.seed, step, replica)))
+            own = sides[number * records // len(replicas) : (number + 1) * records // len(replicas)]
+            found.append(boxes(own, scale, Draws(config.seed, step, replica)))
         top, left, rows, columns = (tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
         return top, left, rows, columns
 
-    return Crops((config.train_size, config.train_size) if config.train_size else shape, drawn)
+    return Crops((config.train_size, config.train_size) if config.train_size else shape, drawn, RATIOS[1])
+
+
+def check(config: TrainConfig, contract: Contract) -> list[str]:
+    """Checks the options of crops against the dataset; returns warnings.
+
+    Raises:
+      TrainerError: --cache keeps only the centres of images that are stored whole.
+    """
+    if not contract.is_uneven:
+        return []
+    side = contract.image_shape[0]
+    if config.crop_range() is None:
+        return [
+            f"The images of this dataset are stored whole, and the network is trained on centres of {side}x{side}: "
+            "--train-size or --crop-scale trains it on parts of all of them."
+        ]
+    if config.cache != NO_CACHE:
+        raise TrainerError(
+            f"--cache {config.cache} keeps images of one size, and those of this dataset have sizes of their own. "
+            "Leave it out to train on crops, or give --crop-scale none to train on the centres."
+        )
+    return []

@@ -197,6 +197,38 @@ def test_pad_rounds_the_fitted_side_half_up():
     assert pixels_of(fx.encode(wide, "PNG"), spec, traced=False)[..., 0].tolist() == got.T.tolist()
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_shorter_keeps_the_aspect_and_a_model_sees_the_centre(turned):
+    """Squares of four pixels become one pixel each: two rows of three, of which the first two columns are seen."""
+    squares, spec = np.array([[0, 40, 80], [120, 160, 200]], np.uint8), ImageSpec(2, 2, resize="shorter")
+    whole = squares.T if turned else squares
+    data = fx.encode(np.kron(whole, np.ones((2, 2), np.uint8))[..., None].repeat(3, 2), "PNG")
+    got = images.decoder(formats.read_header(data, MAX_PIXELS), spec)(tf.constant(data))
+    assert got[..., 0].tolist() == whole.tolist()
+    np.testing.assert_array_equal(images.to_pixels(tf.constant(data), spec), got)
+    seen = resize.centre(tf.constant(got), spec).numpy()[..., 0]
+    assert seen.tolist() == (whole[:2] if turned else whole[:, :2]).tolist()
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"), [((5, 2), (3, 1)), ((2, 5), (1, 3)), ((9, 9), (1, 1)), ((7, 3), (2, 1))]
+)
+def test_shorter_rounds_the_longer_side_half_up(shape, expected):
+    spec = ImageSpec(1, 1, resize="shorter")
+    data = fx.encode(np.zeros((*shape, 3), np.uint8), "PNG")
+    assert images.decoder(formats.read_header(data, MAX_PIXELS), spec)(tf.constant(data)).shape == (*expected, 3)
+    assert spec.longer_side(*shape) == max(expected)
+
+
+@pytest.mark.parametrize("quality", ["exact", "fast"])
+def test_shorter_in_the_graph_equals_the_records(quality):
+    spec = ImageSpec(8, 8, resize="shorter", quality=quality)
+    data = fx.encode(noise(70, 45), "JPEG", quality=90)
+    got = images.decoder(formats.read_header(data, MAX_PIXELS), spec)(tf.constant(data))
+    assert min(got.shape[:2]) == 8
+    np.testing.assert_array_equal(in_graph(data, spec), got)
+
+
 def letters(block: int = 1) -> np.ndarray:
     """The picture a b c / d e f, each letter a square of `block` pixels."""
     return np.kron(fx.upright(1), np.ones((block, block, 1), np.uint8)).astype(np.uint8)

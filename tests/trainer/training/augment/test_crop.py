@@ -31,7 +31,7 @@ def draws(step=0, seed=0):
 
 
 def boxes(count=3000, shape=SHAPE, scale=(0.25, 1.0)):
-    return [part.numpy() for part in crop.boxes(tf.constant(count), shape, scale, draws())]
+    return [part.numpy() for part in crop.boxes(tf.constant([shape] * count, tf.float32), scale, draws())]
 
 
 def test_parts_have_inceptions_areas_and_ratios_and_lie_within_the_image():
@@ -69,7 +69,7 @@ def test_a_ramp_shows_which_part_was_taken():
     """Columns hold their place: the result rises evenly from the left side of the part to its right side."""
     ramp = tf.tile(tf.range(64, dtype=tf.float32)[None, None, :, None] + 0.5, (5, 48, 1, 1))
     found = crop.random_crop(ramp, (0.2, 0.5), 16, draws()).numpy()[..., 0]
-    _, left, _, width = (part.numpy() for part in crop.boxes(tf.constant(5), SHAPE, (0.2, 0.5), draws()))
+    _, left, _, width = (part.numpy() for part in crop.boxes(tf.constant([SHAPE] * 5, tf.float32), (0.2, 0.5), draws()))
     expected = left[:, None] + (np.arange(16) + 0.5) * width[:, None] / 16
     inner = slice(2, -2)  # at the border of the image the filter has one side only
     np.testing.assert_allclose(found[:, 5, inner], expected[:, inner], atol=0.06)  # of up to 40 columns
