@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from doctor_cases import SIDE, SPARSE, given, net, pair
 from doctor_registry import Given, Room, fault, healthy
+from keras import layers
 
 from tests.support.doctor import batches, unit
 
@@ -205,3 +209,61 @@ def _(room: Room) -> Given:
     model = net(6)
     model.compile("adam", SPARSE, metrics=["accuracy"])
     return {"dataset": dataset(thinned(room, 20), lambda d: d.map(augment)), "model": model, "past": past}
+
+
+def beside(room: Room) -> list[np.ndarray]:
+    """Photographs of pets at the left (0) or at the right (1) of a gray page."""
+    parts = [part.copy() for part in pair(room, "dogcat", each=100, other=30)]
+    for images, labels in (parts[:2], parts[2:]):
+        narrow = images[:, :, ::2].copy()
+        labels[:] = np.arange(len(labels)) % 2
+        images[:] = 128
+        images[labels == 0, :, : SIDE // 2], images[labels == 1, :, SIDE // 2 :] = (
+            narrow[labels == 0],
+            narrow[labels == 1],
+        )
+    return parts
+
+
+@fault("photographs at the left or at the right, mirrored at random", "augmentation-changes-class")
+def _(room: Room) -> Given:
+    return {"dataset": dataset(beside(room), lambda d: d.map(flip)), "model": net(2)}
+
+
+@healthy("photographs at the left or at the right, upside down at random")
+def _(room: Room) -> Given:
+    def upside_down(image, label):  # type: ignore[no-untyped-def]
+        return tf.image.random_flip_up_down(image), label
+
+    return {"dataset": dataset(beside(room), lambda d: d.map(upside_down)), "model": net(2)}
+
+
+def to_gray(room: Room, augment: Callable[..., Any]) -> Given:
+    """Photographs, their gray versions as targets, and a network that makes these."""
+    parts = pair(room)
+    train, validation = (
+        tf.data.Dataset.from_tensor_slices((x, x.mean(axis=-1, keepdims=True)))
+        for x in (unit(parts[0]), unit(parts[2]))
+    )
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([
+        keras.Input((SIDE, SIDE, 3)),
+        layers.Conv2D(8, 3, padding="same", activation="relu"),
+        layers.Conv2D(1, 3, padding="same", activation="sigmoid"),
+    ])  # fmt: skip
+    model.compile("adam", "mse")
+    return {"dataset": (train.shuffle(len(parts[0])).map(augment).batch(16), validation.batch(16)), "model": model}
+
+
+@fault("images flipped, and the images that are to be made of them not", "augmentation-without-target")
+def _(room: Room) -> Given:
+    return to_gray(room, flip)
+
+
+@healthy("images flipped together with those that are to be made of them")
+def _(room: Room) -> Given:
+    def together(image, target):  # type: ignore[no-untyped-def]
+        both = tf.image.random_flip_left_right(tf.concat([image, target], axis=-1))
+        return both[..., :3], both[..., 3:]
+
+    return to_gray(room, together)

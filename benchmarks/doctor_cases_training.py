@@ -198,3 +198,69 @@ def _(room: Room) -> Given:
     x, y, vx, vy = parts
     past = model.fit(unit(x), y, 32, epochs=15, validation_data=(unit(vx), vy), verbose=0).history
     return given(parts, model=model, past={name: tuple(np.asarray(v, float)) for name, v in past.items()})
+
+
+@keras.saving.register_keras_serializable("doctor_cases")
+class Length(layers.Layer):
+    """Puts the length of each row beside it, with a margin or without."""
+
+    def __init__(self, margin, **kwargs):  # type: ignore[no-untyped-def]
+        super().__init__(**kwargs)
+        self.margin = margin
+
+    def call(self, x):  # type: ignore[no-untyped-def]
+        return tf.concat([x, tf.sqrt(tf.reduce_sum(x * x, axis=-1, keepdims=True) + self.margin)], axis=-1)
+
+    def get_config(self):  # type: ignore[no-untyped-def]
+        return super().get_config() | {"margin": self.margin}
+
+
+def with_length(room: Room, margin: float) -> Given:
+    parts = [part.copy() for part in pair(room)]
+    parts[0][7] = 0  # a black photograph: its features are 0
+    features = [layers.Conv2D(16, 3, strides=2, activation="relu"), layers.GlobalAveragePooling2D()]
+    return given(parts, model=stack(*features, Length(margin)))
+
+
+@fault("the square root of a length of 0", "gradient-not-finite")
+def _(room: Room) -> Given:
+    return with_length(room, 0.0)
+
+
+class Summing(keras.Model):
+    """Applies the sum of the gradients of two batches."""
+
+    def __init__(self, reset, **options):  # type: ignore[no-untyped-def]
+        super().__init__(**options)
+        self.reset, self.count = reset, tf.Variable(0, trainable=False)
+        self.sums = [tf.Variable(tf.zeros(v.shape), trainable=False) for v in self.trainable_variables]
+
+    def train_step(self, data):  # type: ignore[no-untyped-def]
+        x, y = data
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(x, y, self(x, training=True))
+        for total, gradient in zip(self.sums, tape.gradient(loss, self.trainable_weights), strict=True):
+            total.assign_add(gradient / 2)
+        self.count.assign_add(1)
+        tf.cond(self.count % 2 == 0, self.apply, lambda: None)
+        return {"loss": loss}
+
+    def apply(self):  # type: ignore[no-untyped-def]
+        self.optimizer.apply_gradients(zip(self.sums, self.trainable_variables, strict=True))
+        for total in self.sums:
+            total.assign(tf.zeros_like(total) if self.reset else total)
+
+
+def summing(reset: bool) -> keras.Model:
+    plain = net(6)
+    return compiled(Summing(reset, inputs=plain.inputs, outputs=plain.outputs))
+
+
+@fault("sums of gradients that are never set back", "gradients-not-reset")
+def _(room: Room) -> Given:
+    return given(pair(room), model=summing(False))
+
+
+@healthy("trashnet, a train_step that sums gradients and sets them back")
+def _(room: Room) -> Given:
+    return given(pair(room), model=summing(True))

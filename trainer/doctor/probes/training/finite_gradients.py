@@ -215,10 +215,14 @@ def _module(kind: Any) -> str:
 
 
 def _batches(subject: Subject) -> Iterator[tuple[Any, Any]]:
-    """Yields whole batches of the training images."""
+    """Yields batches of one size of all training images.
+
+    The last may hold some of the one before.
+    """
     sample = subject.split("train").sample
-    size = min(IMAGES, len(sample.images))
-    for start in range(0, len(sample.images) - size + 1, size):
+    count = len(sample.images)
+    size = min(IMAGES, count)
+    for start in (min(start, count - size) for start in range(0, count, size)):
         parts = choose((sample.inputs, sample.targets), slice(start, start + size))
         yield keras.tree.map_structure(tf.convert_to_tensor, parts)
 
