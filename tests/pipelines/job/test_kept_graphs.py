@@ -6,23 +6,22 @@ import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 import types
 import zipfile
 
 import pytest
 import tensorflow as tf
 
+from pipelines.config import PrepareConfig
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.job import kept_graphs
+from pipelines.job import kept_graphs, prepare
 from pipelines.job.analysis import Analysis
 from pipelines.job.analysis_rows import Totals, totals
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
+from pipelines.workers import pool
 
-ROOT = pathlib.Path(__file__).parents[3]
 RANDOM = "transform_fn/fingerprint.pb"  # TensorFlow draws a number for each file that it saves
 PIXELS = {"pixel_count": [4], "pixel_sum": [40, 400, 40], "pixel_square_sum": [600, 60000, 700]}
 OTHERS = {"pixel_count": [2], "pixel_sum": [20, 20, 20], "pixel_square_sum": [0, 1, 2]}
@@ -181,11 +180,14 @@ def test_only_the_last_graphs_stay(keep, monkeypatch):
     assert len(list(first.parent.glob("*.zip"))) == 1
 
 
-def prepare(out, cache, *options):
-    command = [sys.executable, "-m", "pipelines", "prepare", "--output", str(out), "--name", "x", "--size", "16"]
-    env = {**os.environ, "XDG_CACHE_HOME": str(cache)}
-    done = subprocess.run([*command, *options], cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def runs_cache(tmp_path_factory):
+    """The cache folder of the workers of these runs. Workers of another working directory are other processes."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        patch.chdir(folder)
+        yield folder
 
 
 def transformed(out):
@@ -198,22 +200,28 @@ def transformed(out):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["classes", "numbers", "gray"])
-def test_a_filled_graph_is_what_transform_writes(photos, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["classes", "gray numbers"])
+def test_a_filled_graph_is_what_transform_writes(photos, runs_cache, tmp_path, kind):
     """The graph of a run elsewhere with another seed is kept; one is made of it; one is made without a cache."""
-    options = ["--input", str(photos), "--max-reject-rate", "0.1", *(["--channels", "1"] if kind == "gray" else [])]
-    if kind == "numbers":
+    options = {"input": str(photos), "name": "x", "size": (16, 16), "encoding": "uint8", "max_reject_rate": 0.1}
+    if kind == "gray numbers":
         lines = [f"{path},{number % 7}.25,{number}" for number, path in enumerate(sorted(photos.rglob("*.jpg")))]
         (tmp_path / "table.csv").write_text("\n".join(["path,weight,height", *lines]))
-        options = ["--input", str(tmp_path / "table.csv"), "--target", "weight,height", "--allow-outside",
-                   "--max-reject-rate", "0.1"]  # fmt: skip
-    prepare(tmp_path / "elsewhere", tmp_path / "cache", *options, "--seed", "7", "--encoding", "uint8")
-    [kept] = (tmp_path / "cache").rglob("*.zip")
+        options |= {"input": str(tmp_path / "table.csv"), "target": ("weight", "height"), "allow_outside": True,
+                    "channels": 1}  # fmt: skip
+
+    def transform(out, **more):
+        pool._shared.cache_clear()  # Transform numbers the functions of a graph by what its process did
+        prepare.prepare(PrepareConfig(output=str(tmp_path / out), **options, **more))
+        return transformed(tmp_path / out), [path for path in runs_cache.rglob("*.zip") if path not in others]
+
+    others = list(runs_cache.rglob("*.zip"))
+    elsewhere, [kept] = transform("elsewhere", seed=7)
     os.utime(kept, (1, 1))
-    prepare(tmp_path / "out", tmp_path / "cache", *options, "--encoding", "uint8")
-    assert [path.stat().st_mtime > 1 for path in (tmp_path / "cache").rglob("*.zip")] == [True]  # it was used
-    filled = transformed(tmp_path / "out")
+    filled, again = transform("out")
+    assert [path.stat().st_mtime > 1 for path in again] == [True]  # it was used
     shutil.rmtree(tmp_path / "out")
-    prepare(tmp_path / "out", tmp_path / "empty", *options, "--encoding", "uint8")
-    assert transformed(tmp_path / "out") == filled
-    assert filled["transform_fn/saved_model.pb"] != transformed(tmp_path / "elsewhere")["transform_fn/saved_model.pb"]
+    kept.unlink()
+    assert transform("out")[0] == filled
+    assert kept.exists()  # Transform wrote it
+    assert filled["transform_fn/saved_model.pb"] != elsewhere["transform_fn/saved_model.pb"]
