@@ -20,6 +20,7 @@ from pipelines.contract import tf_example
 from pipelines.contract.metadata import MISSING_INTEGER
 from pipelines.dataset import describe, source_changes, verify
 from pipelines.job import prepare
+from tests.support import trainings
 from tests.support.images import draw_photo
 from trainer import dataset
 from trainer.cli import main
@@ -185,7 +186,7 @@ def test_labels_and_numbers_take_columns_along(folder, tmp_path, options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["float16", "float32", "png", "jpeg"])
+@pytest.mark.parametrize("encoding", ["float16", "png"])  # `made` has uint8
 def test_every_encoding_holds_the_same_values(made, folder, tmp_path, encoding):
     out, _ = made
     run(table(folder, "table.csv"), tmp_path / "out", encoding=encoding, balance="uniform")
@@ -292,7 +293,8 @@ def test_a_schema_names_the_columns(made):
 def test_training_and_evaluation_show_parts_of_the_data(made, tmp_path, capsys):
     out, _ = made
     run_of = tmp_path / "run"
-    train.train(TrainConfig(data=str(out), output=str(run_of), epochs=1, batch_size=8, slice_size=2))
+    with trainings.without_reports(export=False, page=True):
+        train.train(TrainConfig(data=str(out), output=str(run_of), epochs=1, batch_size=8, slice_size=2))
 
     told = json.loads((run_of / "metrics.json").read_text())["splits"]["validation"]["by_slice"]
     assert {row["column"] for row in told["slices"]} <= set(KEEP)
