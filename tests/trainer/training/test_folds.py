@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,27 +129,32 @@ def test_class_weights_are_those_of_what_is_trained_on(data, tmp_path, monkeypat
     assert seen[0].split("fold-2").records == len([i for i in range(32) if i % 3 == 2 and i % 4])
 
 
-def test_a_killed_run_goes_on_and_does_not_train_finished_folds_again(data, whole, tmp_path, monkeypatch):
-    config = TrainConfig(str(data), str(tmp_path / "run"), folds="all", **OPTIONS)
-    began = []
-    real = loop.run
+def of_finished_folds(whole, target, *unfinished):
+    """Copies a run as it was before these folds were trained, and what comes after all folds."""
+    shutil.copytree(whole[0], target)
+    for path in (target / "metrics.json", target / "model.keras"):
+        path.unlink()
+    for name in ("saved_model", *unfinished):
+        shutil.rmtree(target / name)
 
-    def killed_in_the_second(*args, **kwargs):
-        began.append(1)
-        if len(began) == 2:
-            raise Killed
-        real(*args, **kwargs)
+
+def test_a_killed_run_goes_on_and_does_not_train_finished_folds_again(data, whole, tmp_path, monkeypatch):
+    of_finished_folds(whole, tmp_path / "run", "fold-2")
+    resumed = TrainConfig(str(data), str(tmp_path / "run"), folds="all", resume=True, **OPTIONS)
+
+    def killed(*_, **__):
+        raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "run", killed_in_the_second)
+        patch.setattr(loop, "run", killed)
         with pytest.raises(Killed):
-            folds.run(config)
-    written = (tmp_path / "run/fold-0/model.keras").stat().st_mtime_ns
+            folds.run(resumed)
+    assert (tmp_path / "run/fold-2/config.yaml").exists()
     assert not (tmp_path / "run/metrics.json").exists()
-    resumed = TrainConfig(**{**vars(config), "resume": True})
+    written = [(tmp_path / f"run/fold-{number}/model.keras").stat().st_mtime_ns for number in range(2)]
     metrics = folds.run(resumed)
 
-    assert (tmp_path / "run/fold-0/model.keras").stat().st_mtime_ns == written
+    assert [(tmp_path / f"run/fold-{number}/model.keras").stat().st_mtime_ns for number in range(2)] == written
     assert metrics["folds"]["per_fold"] == whole[1]["folds"]["per_fold"]
     name = "predictions-out-of-fold.csv"
     assert (tmp_path / "run" / name).read_text() == (whole[0] / name).read_text()
@@ -160,10 +166,15 @@ def test_a_killed_run_goes_on_and_does_not_train_finished_folds_again(data, whol
         folds.run(other)
 
 
-def test_refit_trains_once_more_on_all_of_train(data, tmp_path):
+def test_refit_trains_once_more_on_all_of_train(data, whole, tmp_path):
+    """The folds are those of the run without refit."""
     output = tmp_path / "run"
+    of_finished_folds(whole, output)
+    said = (output / "config.yaml").read_text()
+    assert said.count("refit: false") == 1
+    (output / "config.yaml").write_text(said.replace("refit: false", "refit: true"))
     with logged() as lines:
-        metrics = folds.run(TrainConfig(str(data), str(output), folds="all", refit=True, **OPTIONS))
+        metrics = folds.run(TrainConfig(str(data), str(output), folds="all", refit=True, resume=True, **OPTIONS))
 
     kept = sorted(fold["kept_epoch"] for fold in metrics["folds"]["per_fold"])[1]
     assert metrics["folds"]["served"] == f"a network of {kept} epochs on all folds"
@@ -175,19 +186,22 @@ def test_refit_trains_once_more_on_all_of_train(data, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-@pytest.mark.parametrize("kind", ["multi-label", "regression"])
-def test_labels_and_numbers_have_out_of_fold_predictions(kind, tmp_path):
+@pytest.mark.parametrize(("kind", "repeats"), [("multi-label", 2), ("regression", 1)])
+def test_labels_and_numbers_have_out_of_fold_predictions(kind, repeats, tmp_path):
     tasks.write(tmp_path / "data", kind)
-    divide(tmp_path / "data", 2, 2)
+    divide(tmp_path / "data", 2, repeats)
     config = TrainConfig(
         str(tmp_path / "data"), str(tmp_path / "run"), folds="all", validation="none", epochs=1, verify="off"
     )
-    metrics = folds.run(config)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finalize, "write_page", lambda *_: None)  # of the folds; that of the whole run is written
+        metrics = folds.run(config)
 
-    assert {name for name in metrics["splits"] if name.startswith("out")} == {"out-of-fold", "out-of-fold-1"}
-    assert len(metrics["folds"]["per_fold"]) == 4
+    names = ("out-of-fold", "out-of-fold-1")[:repeats]
+    assert {name for name in metrics["splits"] if name.startswith("out")} == set(names)
+    assert len(metrics["folds"]["per_fold"]) == 2 * repeats
     assert metrics["folds"]["epochs_kept_by"] is None
-    for repeat, name in enumerate(("out-of-fold", "out-of-fold-1")):
+    for repeat, name in enumerate(names):
         found = rows(tmp_path / "run" / f"predictions-{name}.csv")
         expected = {i: 2 * repeat + (i % 2, i // 2 % 2)[repeat] for i in range(48)}
         assert {index_of(row["key"]): int(row["fold"]) for row in found} == expected
