@@ -94,9 +94,9 @@ READ = """
 import json
 from pipelines import contract
 from trainer import dataset
-directory = sys.argv[1]
-labels = [int(label) for _, batch in dataset.load(directory, "test", 5) for label in batch]
-print(json.dumps([contract.load(directory).name, sorted(labels)]))
+for directory in sys.argv[1:]:
+    labels = [int(label) for _, batch in dataset.load(directory, "test", 5) for label in batch]
+    print(json.dumps([contract.load(directory).name, sorted(labels)]))
 """
 COMMAND = "from trainer.cli.shardmill import main; sys.exit(main())"
 
@@ -108,12 +108,13 @@ def base(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["float16", "uint8", "jpeg"])
-def test_the_base_install_reads_a_dataset(tmp_path, encoding):
-    write_dataset(tmp_path / "data", encoding=encoding)
-    done = base(READ, str(tmp_path / "data"))
+def test_the_base_install_reads_a_dataset(tmp_path):
+    encodings = ("float16", "uint8", "jpeg")
+    for encoding in encodings:
+        write_dataset(tmp_path / encoding, encoding=encoding)
+    done = base(READ, *(str(tmp_path / encoding) for encoding in encodings))
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == ["tiny", [0] * 9 + [1] * 3]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == 3 * [["tiny", [0] * 9 + [1] * 3]]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core import pixels as pixel_forms
 from pipelines.job import prepare
 from tests.support import images as fx
+from tests.support import trainings
 from tests.support.datasets import make_contract, normalization, picture, write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
@@ -191,7 +192,8 @@ def test_a_gray_dataset_is_trained_evaluated_exported_and_predicted(tmp_path):
         path.write_bytes(fx.encode(rng.integers(0, 120, (20, 30), dtype=np.uint8) + 130 * np.uint8(number % 2), "PNG"))
     data, run = tmp_path / "data", tmp_path / "run"
     prepare.prepare(PrepareConfig(input=str(tmp_path / "photos"), output=str(data), size=(16, 16), channels=1))
-    train.train(TrainConfig(str(data), str(run), epochs=3, batch_size=8))
+    with trainings.without_reports(page=True):
+        train.train(TrainConfig(str(data), str(run), epochs=3, batch_size=8))
     assert (run / "evaluation.html").exists()
 
     contract = contracts.load(data)
