@@ -3,16 +3,20 @@
     python benchmarks/readers.py KIND PATH
 
 It reads for WARM_UP seconds, prints the seconds from the end of its imports to the first batch, and then for each line
-on its input reads that many seconds and prints images, seconds and CPU-seconds (user and system, all threads). Epochs
-follow one another, with all that starting one takes. Every batch is 64 normalized float32 images of 128x128, in an
-order of its own in every epoch.
+on its input reads that many seconds and prints images, seconds, CPU-seconds (user and system, all threads), the median
+seconds from the beginning of an epoch to its first batch (nan if none began) and the memory in MB (PSS). Epochs follow
+one another, with all that starting one takes. Every batch is 64 images of 128x128, in an order of its own in every
+epoch. They are normalized, float32; of the kinds that end with "stored" they are as they are sent to a device, and of
+"ffcv_half" normalized in float16.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import resource
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,23 +25,16 @@ BATCH, SIDE, WORKERS = 64, 128, 2
 WARM_UP, UNCOUNTED = 3.0, 0.3  # seconds; of each reading the first part is what was read ahead while waiting
 MEAN, STD = (122.5, 114.25, 102.75), (60.5, 59.25, 61.0)  # gray levels; the cost does not depend on them
 
-MODULES = {
-    "shardmill": ["tensorflow", "trainer.dataset"],
-    "keras": ["tensorflow", "keras"],
-    "ffcv": ["ffcv.loader"],
-    "memcpy": ["numpy"],
-}
-
 Epoch = Callable[[], Iterable[object]]
 
 
-def shardmill(path: str) -> Epoch:
+def shardmill(path: str, dequantize: bool = True) -> Epoch:
     """`path` is a prepared dataset; as file:// it is read as a remote one."""
     from trainer.cli.commands import keep_memory
     from trainer.data import dataset
 
     keep_memory()
-    batches = dataset.load(path, "train", BATCH, shuffle=True, seed=0)
+    batches = dataset.load(path, "train", BATCH, shuffle=True, seed=0, dequantize=dequantize)
     return lambda: batches
 
 
@@ -60,14 +57,15 @@ def keras(path: str) -> Epoch:
     return lambda: batches
 
 
-def ffcv(path: str) -> Epoch:
-    """`path` is a .beton of raw images."""
+def ffcv(path: str, dtype: str | None = "float32") -> Epoch:
+    """`path` is a .beton of raw images. dtype: of the normalized images; None for 8-bit ones."""
     import numpy as np
     from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import NormalizeImage, Squeeze, ToTensor
 
-    images = [SimpleRGBImageDecoder(), NormalizeImage(np.array(MEAN), np.array(STD), np.float32), ToTensor()]
+    normalize = [NormalizeImage(np.array(MEAN), np.array(STD), np.dtype(dtype).type)] if dtype else []
+    images = [SimpleRGBImageDecoder(), *normalize, ToTensor()]
     labels = [IntDecoder(), ToTensor(), Squeeze()]
     loader = Loader(
         path, batch_size=BATCH, num_workers=WORKERS, order=OrderOption.RANDOM, os_cache=True, drop_last=False, seed=0,
@@ -76,11 +74,11 @@ def ffcv(path: str) -> Epoch:
     return lambda: loader
 
 
-def memcpy(path: str) -> Epoch:
-    """The floor: batches of float32 images copied, one thread, from memory into memory that is used again."""
+def memcpy(path: str, dtype: str = "float32") -> Epoch:
+    """The floor: batches copied, one thread, from memory into memory that is used again."""
     import numpy as np
 
-    source, target = (np.ones((BATCH, SIDE, SIDE, 3), np.float32) for _ in range(2))
+    source, target = (np.ones((BATCH, SIDE, SIDE, 3), dtype) for _ in range(2))
 
     def epoch() -> Iterator[object]:
         for _ in range(125):
@@ -109,22 +107,57 @@ def write_ffcv(folder: str) -> None:
     DatasetWriter(os.path.join(folder, "images.beton"), fields, num_workers=1).from_indexed_dataset(Pairs())
 
 
+READERS: dict[str, tuple[list[str], Callable[[str], Epoch]]] = {  # what each imports, and how its epochs are made
+    "shardmill": (["tensorflow", "trainer.dataset"], shardmill),
+    "shardmill_stored": (["tensorflow", "trainer.dataset"], functools.partial(shardmill, dequantize=False)),
+    "keras": (["tensorflow", "keras"], keras),
+    "ffcv": (["ffcv.loader"], ffcv),
+    "ffcv_stored": (["ffcv.loader"], functools.partial(ffcv, dtype=None)),
+    "ffcv_half": (["ffcv.loader"], functools.partial(ffcv, dtype="float16")),
+    "memcpy": (["numpy"], memcpy),
+    "memcpy_stored": (["numpy"], functools.partial(memcpy, dtype="uint8")),
+}
+
+
+class Reading:
+    """Reads epoch after epoch. begun: seconds from the beginning of each to its first batch."""
+
+    def __init__(self, epoch: Epoch) -> None:
+        self.begun: list[float] = []
+        self._batches = self._all(epoch)
+        next(self._batches)
+
+    def read(self, seconds: float) -> tuple[int, float, float, float, float]:
+        self.begun.clear()
+        before, start, images = _cpu(), time.perf_counter(), 0
+        while time.perf_counter() - start < seconds:
+            images += len(next(self._batches)[0])  # type: ignore[index]
+        wall, used = time.perf_counter() - start, _cpu() - before
+        return images, wall, used, statistics.median(self.begun or [float("nan")]), _memory()
+
+    def _all(self, epoch: Epoch) -> Iterator[object]:
+        while True:
+            start = time.perf_counter()
+            batches = iter(epoch())
+            first = next(batches)
+            self.begun.append(time.perf_counter() - start)
+            yield first
+            yield from batches
+
+
 def serve(epoch: Epoch, imported: float) -> None:
-    batches = (batch for _ in iter(int, 1) for batch in epoch())
-    next(batches)
+    reading = Reading(epoch)
     print(time.perf_counter() - imported, flush=True)
-    _read(batches, WARM_UP)
+    reading.read(WARM_UP)
     print("ready", flush=True)
     for line in sys.stdin:
-        _read(batches, UNCOUNTED)
-        print(*_read(batches, float(line)), flush=True)
+        reading.read(UNCOUNTED)
+        print(*reading.read(float(line)), flush=True)
 
 
-def _read(batches: Iterator[object], seconds: float) -> tuple[int, float, float]:
-    before, start, images = _cpu(), time.perf_counter(), 0
-    while time.perf_counter() - start < seconds:
-        images += len(next(batches)[0])  # type: ignore[index]
-    return images, time.perf_counter() - start, _cpu() - before
+def _memory() -> float:
+    with open("/proc/self/smaps_rollup", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pss:")) / 1000
 
 
 def _cpu() -> float:
@@ -138,10 +171,11 @@ def main() -> None:
         write_ffcv(path)
         return
     os.environ.update(TF_CPP_MIN_LOG_LEVEL="3", CUDA_VISIBLE_DEVICES="-1")
-    for module in MODULES[kind]:  # what importing takes is not the reader's
+    modules, epochs = READERS[kind]
+    for module in modules:  # what importing takes is not the reader's
         importlib.import_module(module)
     imported = time.perf_counter()
-    serve({"shardmill": shardmill, "keras": keras, "ffcv": ffcv, "memcpy": memcpy}[kind](path), imported)
+    serve(epochs(path), imported)
     os._exit(0)
 
 
