@@ -155,23 +155,20 @@ def _named(watched: Watched, seen: Seen, harmless: set[int], steps: int) -> list
         return []
     edge, place, count = watched.edges[found[0]], watched.places[found[0]], seen.counts[found[0]]
     when = f"After {steps:,} steps on a copy" if steps else "Before the first step"
-    finding = catalogue.found(
-        "gradient-not-finite",
+    evidence = (
         f"{when}, the loss of a batch is {seen.loss:.3g}, and its gradients are NaN or infinite: "
-        f"{edge.name} gets {count:,} {'value' if count == 1 else 'values'} at {edge.at}.",
-        case=(
-            "root"
-            if edge.case == "root"
-            else "log"
-            if edge.case == "log"
-            else "division"
-            if edge.case == "division"
-            else "arc"
-        ),
-        name=edge.name,
-        at=edge.at,
+        f"{edge.name} gets {count:,} {'value' if count == 1 else 'values'} at {edge.at}."
     )
-    return [dataclasses.replace(finding, place=place)]
+    return [dataclasses.replace(MADE[edge.case](evidence, name=edge.name, at=edge.at), place=place)]
+
+
+# case -> the finding
+MADE: Mapping[str, Callable[..., Finding]] = {
+    "root": lambda e, name, at: catalogue.found("gradient-not-finite", e, case="root", name=name, at=at),
+    "log": lambda e, name, at: catalogue.found("gradient-not-finite", e, case="log", name=name, at=at),
+    "division": lambda e, name, at: catalogue.found("gradient-not-finite", e, case="division", name=name, at=at),
+    "arc": lambda e, name, at: catalogue.found("gradient-not-finite", e, case="arc", name=name, at=at),
+}
 
 
 def _count(operation: Any, edge: Edge) -> Any:
