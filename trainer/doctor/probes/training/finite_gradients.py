@@ -56,8 +56,8 @@ EDGES: Mapping[str, Edge] = {
     "Rsqrt": Edge("the inverse square root", "0", "root", _at_or_below(0)),
     "Log": Edge("the logarithm", "0", "log", _at_or_below(0)),
     "Log1p": Edge("the logarithm of 1 + x", "-1", "log", _at_or_below(-1)),
-    "RealDiv": Edge("the division", "by 0", "division", lambda values: values == 0, 1),
-    "Reciprocal": Edge("the division", "by 0", "division", lambda values: values == 0),
+    "RealDiv": Edge("the division", "a divisor of 0", "division", lambda values: values == 0, 1),
+    "Reciprocal": Edge("the division", "a divisor of 0", "division", lambda values: values == 0),
     "Acos": Edge("the arc cosine", "1 or -1", "arc", lambda values: tf.abs(values) >= 1),
     "Asin": Edge("the arc sine", "1 or -1", "arc", lambda values: tf.abs(values) >= 1),
 }

@@ -108,3 +108,15 @@ def test_a_rate_that_is_far_too_high_is_no_fault_of_an_operation():
     model = network()
     model.compile(keras.optimizers.SGD(1e30), "sparse_categorical_crossentropy")
     assert ids(report(model, past={"loss": (0.7, float("nan"))})) == []
+
+
+def shares(x):
+    return ops.concatenate([x, x / ops.sum(ops.abs(x), axis=-1, keepdims=True)], axis=-1)
+
+
+def test_a_division_by_0():
+    found = only(report(network(shares)), "gradient-not-finite")
+    assert found.what == (
+        "the division has no gradient at a divisor of 0, and gets it: the gradients are NaN or infinite"
+    )
+    assert found.fix.startswith("Write tf.math.divide_no_nan(a, b)")
