@@ -2,7 +2,7 @@
 
     SHARDMILL_DATA=/folder python benchmarks/bombs.py --count 1000
 
-The bombs are those of tests/support/images.py: a few bytes that claim billions of pixels, thousands of frames or
+The bombs are those of tests/support/files/images.py: a few bytes that claim billions of pixels, thousands of frames or
 hundreds of megabytes of text, and the largest pictures that the limits allow.
 """
 
@@ -26,7 +26,7 @@ from pipelines.core.elements import Ref, Source
 from pipelines.records.record_spec import RecordSpec
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError
-from tests.support import images
+from tests.support.files import images
 
 SIDE = 8192  # 64 Mpx: the largest that --max-pixels allows
 

@@ -22,7 +22,7 @@ import pytest
 from PIL import Image
 
 from tests.support import once, warm
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 hypothesis.settings.register_profile("untimed", deadline=None)  # how fast an example is depends on the machine
 hypothesis.settings.load_profile("untimed")

@@ -11,7 +11,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.inputs import remote_files, webdataset
 from pipelines.inputs.rules import TableSpec
 from pipelines.inputs.tables import record_files
-from pipelines.inputs.tables.delimited_text import DELIMITERS
+from pipelines.inputs.tables.formats.delimited_text import DELIMITERS
 from pipelines.options import config_fields, option_syntax
 from pipelines.options.config_fields import option
 from pipelines.storage import remote

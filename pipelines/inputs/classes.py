@@ -23,7 +23,7 @@ from pipelines.core.errors import ConfigError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, is_label, listed, plural, printable
 from pipelines.inputs import walk
-from pipelines.inputs.tables import text_encoding
+from pipelines.inputs.tables.formats import text_encoding
 from pipelines.tasks.kind import Kind
 
 OTHERS = "*"  # as a label: all labels that are in no row; as its class: each label is a class of its own

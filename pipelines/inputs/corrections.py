@@ -34,7 +34,7 @@ from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, is_label, listed, plural
 from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import InputSpec, TableSpec, reject
-from pipelines.inputs.tables import table_file
+from pipelines.inputs.tables.formats import table_file
 from pipelines.tasks import multi_label, regression
 from pipelines.tasks.kind import Kind
 from pipelines.tasks.kinds import KINDS

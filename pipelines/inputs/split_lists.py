@@ -19,7 +19,7 @@ from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, plural
 from pipelines.inputs.rules import IMAGE_SUFFIXES, reject
-from pipelines.inputs.tables import text_encoding
+from pipelines.inputs.tables.formats import text_encoding
 
 MOST_BYTES = 1 << 30  # of one list
 MOST_TOLD = 200  # characters of a line

@@ -19,9 +19,9 @@ from pipelines.dataset import contact_sheet, like, verify
 from pipelines.images.files import band_values, formats
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import prepare
-from tests.support import images as fx
 from tests.support import trainings
-from tests.support.tiffs import tiff
+from tests.support.files import images as fx
+from tests.support.files.tiffs import tiff
 from trainer.config import TrainConfig
 from trainer.serving import predict
 from trainer.serving.predict_config import FileBounds

@@ -8,7 +8,7 @@ import pytest
 
 from pipelines import contract
 from pipelines.cli import main
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 CLASSES = "label,class\nzebra,zebra\nbird,bird\ncat,pet\ndog,pet\nsnake,\n"
 

@@ -16,8 +16,8 @@ from pipelines.config import PrepareConfig
 from pipelines.images import file_reader
 from pipelines.images.limits import Limits
 from pipelines.job import prepare
-from tests.support import images as fx
-from tests.support import profiles
+from tests.support.files import images as fx
+from tests.support.files import profiles
 from trainer.serving import export, predict
 
 SIDE = 8

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from trainer.doctor import run_probes
 from trainer.doctor.probes import registry
 from trainer.doctor.subject import load

@@ -15,9 +15,9 @@ from pipelines import contract as contracts
 from pipelines.config import PrepareConfig
 from pipelines.core import pixels as pixel_forms
 from pipelines.job import prepare
-from tests.support import images as fx
 from tests.support import trainings
 from tests.support.datasets import make_contract, normalization, picture, write_dataset
+from tests.support.files import images as fx
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset
 from trainer.data.shards import mmap_tfrecord

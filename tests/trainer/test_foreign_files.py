@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from pipelines import contract as contracts
-from tests.support import hostile_graphs
 from tests.support.datasets import write_dataset
-from tests.support.hostile_graphs import Hostile, HostileTable, in_while, write
+from tests.support.files import hostile_graphs
+from tests.support.files.hostile_graphs import Hostile, HostileTable, in_while, write
 from trainer.cli.main import main
 from trainer.serving.format_check import checked
 

@@ -17,7 +17,7 @@ from pipelines.core.errors import TableError
 from pipelines.core.text import cut, listed, plural
 from pipelines.inputs.rules import TableSpec
 from pipelines.inputs.tables import label_kinds, table_columns
-from pipelines.inputs.tables.table_file import Table
+from pipelines.inputs.tables.formats.table_file import Table
 from pipelines.tasks import multi_label, regression
 
 ROWS_SEEN = 100_000  # rows that show what separates labels, and what the columns of 0 and 1 hold

@@ -15,8 +15,8 @@ from pipelines import storage
 from pipelines.core.errors import SourceError, TableError
 from pipelines.core.text import cut
 from pipelines.inputs.rules import TableSpec
-from pipelines.inputs.tables import table_file, text_encoding
-from pipelines.inputs.tables.table_file import Row, Table
+from pipelines.inputs.tables.formats import table_file, text_encoding
+from pipelines.inputs.tables.formats.table_file import Row, Table
 
 PATHS, LABELS, NAMES, SPLITS = "images.txt", "image_class_labels.txt", "classes.txt", "train_test_split.txt"
 COLUMNS = ("id", "path", "label", "split")

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from pipelines.core.errors import TableError
 from pipelines.core.text import cut, listed
 from pipelines.inputs.rules import TableSpec
-from pipelines.inputs.tables import table_columns, table_file
-from pipelines.inputs.tables.table_file import Row, Table
+from pipelines.inputs.tables import table_columns
+from pipelines.inputs.tables.formats import table_file
+from pipelines.inputs.tables.formats.table_file import Row, Table
 
 _TOLD = 80  # characters of a cell that a sentence repeats
 _NAMED = 8  # columns that a sentence names

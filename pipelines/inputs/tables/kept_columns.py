@@ -17,7 +17,7 @@ from pipelines.contract import metadata
 from pipelines.contract.metadata import FLOAT, INTEGER, MOST_DIFFERENT, TEXT, MetadataColumn, Value
 from pipelines.core.errors import TableError
 from pipelines.core.text import cut, is_label, listed, plural
-from pipelines.inputs.tables.table_file import Inside
+from pipelines.inputs.tables.formats.table_file import Inside
 
 RESERVED = ("image", "key", "label", "target", "weight")  # features that every reader knows by these names
 MOST_CHARACTERS = 4096  # of a cell

@@ -35,18 +35,17 @@ from pipelines.inputs.tables import (
     kept_columns,
     label_kinds,
     manifest_paths,
-    parquet_table,
     path_hints,
     record_files,
     several_tables,
     table_columns,
-    table_file,
 )
 from pipelines.inputs.tables.answer_cells import AnswerCells
+from pipelines.inputs.tables.formats import parquet_table, table_file
+from pipelines.inputs.tables.formats.table_file import Inside, Table
 from pipelines.inputs.tables.kept_columns import BadCellError, Deciding
 from pipelines.inputs.tables.several_tables import Place
 from pipelines.inputs.tables.table_columns import ROLES
-from pipelines.inputs.tables.table_file import Inside, Table
 from pipelines.tasks import multi_label
 from pipelines.tasks.kinds import KINDS
 

@@ -16,8 +16,8 @@ from pipelines.core.errors import SourceError
 from pipelines.inputs import path_patterns, shard_files
 from pipelines.inputs.layouts import other_files, split_names
 from pipelines.inputs.rules import IMAGE_SUFFIXES, is_manifest
-from pipelines.inputs.tables import parquet_table, tfrecord_table
-from pipelines.inputs.tables.table_file import Table
+from pipelines.inputs.tables.formats import parquet_table, tfrecord_table
+from pipelines.inputs.tables.formats.table_file import Table
 
 TFRECORD, PARQUET = "TFRecord", "Parquet"
 # The names that TensorFlow's programs, TFDS and Kaggle give: a.tfrecord, a.tfrec, a.tfrecord-00000-of-00010; and

@@ -16,7 +16,7 @@ from pipelines.core.errors import SourceError, TableError
 from pipelines.core.text import listed, plural, utf8_text
 from pipelines.inputs import path_patterns
 from pipelines.inputs.layouts import split_names
-from pipelines.inputs.tables.table_file import Table
+from pipelines.inputs.tables.formats.table_file import Table
 
 
 class Place(NamedTuple):

@@ -14,7 +14,7 @@ from pipelines.contract.task import CLASSES, MULTI_LABEL
 from pipelines.core.errors import TableError
 from pipelines.core.text import cut, listed
 from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
-from pipelines.inputs.tables.table_file import Table
+from pipelines.inputs.tables.formats.table_file import Table
 
 ROLES = ("path", "label", "split", "group", "weight")
 NONE = "none"  # the value of an option that reads no such column

@@ -14,9 +14,9 @@ from PIL import Image
 from pipelines.cli import look_output, main
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from tests.support import tiffs
 from tests.support.cases import CASES
-from tests.support.images import draw_photo
+from tests.support.files import tiffs
+from tests.support.files.images import draw_photo
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from pipelines import contract
 from pipelines.contract import Contract, ContractError, Shard, Split
-from tests.support import datasets, images
+from tests.support import datasets
+from tests.support.files import images
 
 SPLITS = {
     "train": Split(

@@ -13,9 +13,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 from pipelines import contract as contracts
 from pipelines.contract import graph_check, graph_messages, graph_ops
 from pipelines.core.errors import GraphError
-from tests.support import hostile_graphs
 from tests.support.datasets import write_dataset
-from tests.support.hostile_graphs import Hostile, HostileTable, in_branch, in_function, in_while, write
+from tests.support.files import hostile_graphs
+from tests.support.files.hostile_graphs import Hostile, HostileTable, in_branch, in_function, in_while, write
 
 KEPT = "tests/data/format_1"
 

@@ -15,7 +15,7 @@ from pipelines.inputs.rules import InputSpec
 from pipelines.inputs.tables import unlisted
 from pipelines.inputs.tables.unlisted import Unlisted
 from pipelines.job import prepare
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 
 def config(path: pathlib.Path, **options) -> PrepareConfig:

@@ -15,7 +15,8 @@ from pipelines.dataset import contact_sheet, describe
 from pipelines.dataset.contact_sheet import GAP, MISSING, TILE, Entry
 from pipelines.images import file_reader
 from pipelines.images.limits import Limits
-from tests.support import images, reports
+from tests.support import reports
+from tests.support.files import images
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def test_a_source_that_pillow_would_give_to_ghostscript_is_not_opened(tmp_path: 
 
 @pytest.mark.slow
 def test_a_source_that_hangs_its_decoder_costs_its_own_tile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
+    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.files.faulty_files")
     monkeypatch.setattr(contact_sheet, "LIMITS", Limits(image_timeout=1.0))
     (tmp_path / "comment.gif").write_bytes(images.gif(1, 1, images.gif_comment(20 << 20), images.gif_frame(1, 1)))
     for name in ("hangs.png", "crashes.png"):

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 from pipelines import contract
 from pipelines.contract import ledger, tf_example, tfrecord
 from pipelines.dataset import verify, verify_shard
-from tests.support import hostile_graphs
-from tests.support.hostile_graphs import Hostile, write
+from tests.support.files import hostile_graphs
+from tests.support.files.hostile_graphs import Hostile, write
 
 FILE = "insects-train.tfrecord-00000-of-00002"
 

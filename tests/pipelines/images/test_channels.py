@@ -13,8 +13,8 @@ from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec, luma
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
-from tests.support import images as fx
-from tests.support import profiles
+from tests.support.files import images as fx
+from tests.support.files import profiles
 
 BACKGROUND = (10, 200, 30)
 

@@ -15,8 +15,8 @@ from pipelines.images.files import formats
 from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from tests.support import images as fx
-from tests.support.images import draw_photo
+from tests.support.files import images as fx
+from tests.support.files.images import draw_photo
 
 SPEC = ImageSpec(8, 6)
 
@@ -24,8 +24,8 @@ SPEC = ImageSpec(8, 6)
 @pytest.fixture
 def faulty(monkeypatch):
     """Has the workers hang and crash at files whose names say so."""
-    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
-    monkeypatch.setattr(file_reader, "RECORDS", "tests.support.faulty_files")
+    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.files.faulty_files")
+    monkeypatch.setattr(file_reader, "RECORDS", "tests.support.files.faulty_files")
 
 
 def reasons(found) -> list[str]:

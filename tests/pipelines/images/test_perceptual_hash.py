@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 from pipelines.images.limits import Limits
 from pipelines.images.perceptual_hash import BITS, perceptual_hash
 from pipelines.images.source_policy import DEFAULT
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 
 def encoded(image: Image.Image, form: str = "PNG", **options) -> bytes:

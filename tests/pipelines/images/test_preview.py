@@ -12,7 +12,7 @@ from pipelines.images import preview
 from pipelines.images.files import bounded_header, formats
 from pipelines.images.files.image_error import ImageError
 from pipelines.images.limits import Limits
-from tests.support import images as fx
+from tests.support.files import images as fx
 
 EXIF_CUT = b"\xff\xd8\xff\xe0\0\x14" + b"Exif\0\0" * 3 + b"\xff"  # ends in the middle of a marker
 

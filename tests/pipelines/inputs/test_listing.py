@@ -26,7 +26,8 @@ from pipelines.core.text import utf8_text
 from pipelines.inputs import listing, walk
 from pipelines.inputs.classes import Classes
 from pipelines.inputs.rules import InputSpec, TableSpec
-from pipelines.inputs.tables import manifest, manifest_paths, table_file
+from pipelines.inputs.tables import manifest, manifest_paths
+from pipelines.inputs.tables.formats import table_file
 from tests.support import object_stores
 
 

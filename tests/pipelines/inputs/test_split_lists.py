@@ -9,7 +9,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core.elements import Source
 from pipelines.core.errors import ConfigError, SourceError
 from pipelines.inputs import listing
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 IMAGES = [f"images/{label}/{label} {i}.jpg" for label in ("pie", "pho") for i in range(4)]
 

@@ -10,7 +10,7 @@ from pipelines import contract
 from pipelines.config import PrepareConfig
 from pipelines.job import counters, prepare
 from pipelines.runners.runner import Engine
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 
 @pytest.mark.slow

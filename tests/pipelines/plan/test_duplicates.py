@@ -20,7 +20,7 @@ from pipelines.core.summary import Duplicates
 from pipelines.dataset import verify
 from pipelines.job import prepare, units
 from pipelines.plan import duplicates, splits
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 
 def config(mode: str) -> PrepareConfig:

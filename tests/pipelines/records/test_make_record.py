@@ -25,7 +25,8 @@ from pipelines.core.summary import Rejected
 from pipelines.images import augment, histogram
 from pipelines.records import make_record, normalize_shard
 from pipelines.records.record_spec import RecordSpec
-from tests.support import datasets, images
+from tests.support import datasets
+from tests.support.files import images
 
 SHAPE = (4, 6, 3)
 

@@ -17,7 +17,7 @@ from pipelines.core.summary import Rejected
 from pipelines.images import histogram
 from pipelines.records import make_record, ordered_records
 from pipelines.workers.pool import Workers
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 SPEC = PrepareConfig(input="in", allow_outside=True, output="out", size=(16, 12), seed=3, image_timeout=2.0).record_spec
 SIZE = 3 * 16 * 12
@@ -25,7 +25,7 @@ SIZE = 3 * 16 * 12
 
 @pytest.fixture(scope="module")
 def two() -> Workers:
-    return Workers(2, "tests.support.faulty_tasks")
+    return Workers(2, "tests.support.workers.faulty_tasks")
 
 
 def items(folder: pathlib.Path, names: list[str], copies: int) -> list[Item]:

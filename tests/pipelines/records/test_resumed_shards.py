@@ -24,7 +24,7 @@ from pipelines.records import read_shard, shard_writer
 from pipelines.tasks.kind import Answers
 from pipelines.tasks.kinds import ONE_CLASS
 from pipelines.work_dir import Work
-from tests.support import images
+from tests.support.files import images
 
 FILE, LABELS = "x-train.tfrecord-00000-of-00001", ("bee", "cat")
 UNIT = ((1 / 255,) * 3, (0.0,) * 3)

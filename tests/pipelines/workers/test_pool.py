@@ -23,13 +23,13 @@ from pipelines.job import prepare
 from pipelines.workers import memory_limit, pool, worker_process
 from pipelines.workers.pool import Workers
 from pipelines.workers.worker_process import TaskLostError, WorkerError
-from tests.support import images
-from tests.support.images import draw_photo
+from tests.support.files import images
+from tests.support.files.images import draw_photo
 
 
 @pytest.fixture(scope="module")
 def two() -> Workers:
-    return Workers(2, "tests.support.light_tasks")
+    return Workers(2, "tests.support.workers.light_tasks")
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_a_program_that_changed_its_folder_gets_workers_that_are_there(tmp_path,
     assert pool.shared(1, "test-of-folders") is here
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
-    there = pool.shared(1, "test-of-folders", module="tests.support.slow_tasks")
+    there = pool.shared(1, "test-of-folders", module="tests.support.workers.slow_tasks")
     assert there is not here
     assert there._kind[1][-1] == ("PWD", str(tmp_path / "other"))
 
@@ -56,7 +56,7 @@ def test_a_program_that_changed_its_folder_gets_workers_that_are_there(tmp_path,
 @pytest.mark.slow
 def test_a_fork_server_starts_where_the_killed_one_did(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    workers = pool.shared(1, "test-of-folders", module="tests.support.light_tasks")
+    workers = pool.shared(1, "test-of-folders", module="tests.support.workers.light_tasks")
 
     def folder() -> str:
         return os.readlink(f"/proc/{workers.submit('echo', (), [(0,)])[0].result()[1]}/cwd")
@@ -101,7 +101,7 @@ def test_a_worker_that_is_killed_while_it_is_idle_costs_no_image(tmp_path):
     draw_photo(tmp_path / "small.jpg", 1, (40, 30))
     source = Source("small.jpg", str(tmp_path / "small.jpg"), "cat", "", "", 1.0)
     spec = PrepareConfig(input="in", allow_outside=True, output="out", size=(8, 8)).record_spec
-    alone = Workers(1, "tests.support.faulty_tasks")
+    alone = Workers(1, "tests.support.workers.faulty_tasks")
 
     kill(alone.submit("echo", (), [(0,)])[0].result()[1])
     ref = alone.submit("fingerprint", (spec.limits, DEFAULT), [(source,)], deadline=60)[0].result()
@@ -123,7 +123,7 @@ def test_an_item_is_given_up_where_the_second_worker_is_gone_too(monkeypatch):
         return started[-1]
 
     monkeypatch.setattr(worker_process, "start", killed)
-    [future] = Workers(1, "tests.support.light_tasks").submit("echo", (), [(0,)])
+    [future] = Workers(1, "tests.support.workers.light_tasks").submit("echo", (), [(0,)])
     assert future.exception(timeout=60).reason == "crashed"
     assert len(started) >= 2
 
@@ -187,7 +187,7 @@ def test_time_in_the_queue_is_not_counted(two):
 def test_large_requests_and_large_answers_pass_each_other():
     """Neither end may wait for the other to read: the worker sends an answer while it is sent the next request."""
     large = [bytes([i]) * (5 << 20) for i in range(6)]
-    alone = Workers(1, "tests.support.light_tasks")
+    alone = Workers(1, "tests.support.workers.light_tasks")
     futures = [alone.submit("echo", (), [(data,)])[0] for data in large]
     assert [future.result(timeout=60)[0] for future in futures] == large
 
@@ -203,7 +203,7 @@ class Pickled:
 
 
 def test_shared_arguments_are_sent_to_a_worker_once():
-    alone, shared = Workers(1, "tests.support.light_tasks"), (Pickled(),)
+    alone, shared = Workers(1, "tests.support.workers.light_tasks"), (Pickled(),)
     before = Pickled.times
     futures = [f for i in range(9) for f in alone.submit("both", shared, [(i,), (-i,)])]
     assert [future.result() for future in futures] == [(own, 7) for i in range(9) for own in (i, -i)]
@@ -232,9 +232,9 @@ def test_a_program_reads_one_folder_after_the_other_with_the_same_workers(tmp_pa
 
 
 def test_the_process_of_a_lost_worker_is_gone():
-    [future] = Workers(1, "tests.support.light_tasks").submit("echo", (), [(0,)])
+    [future] = Workers(1, "tests.support.workers.light_tasks").submit("echo", (), [(0,)])
     process = psutil.Process(future.result()[1])
-    alone = Workers(1, "tests.support.light_tasks")
+    alone = Workers(1, "tests.support.workers.light_tasks")
     [first] = alone.submit("echo", (), [(0,)])
     hung = psutil.Process(first.result()[1])
     assert alone.submit("sleep", (), [(3600,)], deadline=0.2)[0].exception().reason == "timeout"
@@ -255,9 +255,9 @@ def test_workers_that_cannot_start_say_why():
 
 @pytest.mark.slow
 def test_a_killed_fork_server_is_replaced():
-    pair = Workers(2, "tests.support.light_tasks")
+    pair = Workers(2, "tests.support.workers.light_tasks")
     pair.submit("echo", (), [(0,)])[0].result()
-    killed = worker_process._fork_server(("tests.support.light_tasks", ()))._process
+    killed = worker_process._fork_server(("tests.support.workers.light_tasks", ()))._process
     killed.kill()
     killed.wait()
     futures = [pair.submit("die", (), [(0,)])[0] for _ in range(3)]
@@ -267,7 +267,7 @@ def test_a_killed_fork_server_is_replaced():
 
 def test_a_fork_server_that_answers_no_more_is_replaced_before_it_has_ended(monkeypatch):
     """A killed process closes its files first, and can be waited for only later."""
-    kind = ("tests.support.light_tasks", ())
+    kind = ("tests.support.workers.light_tasks", ())
     first = worker_process._fork_server(kind)
     with monkeypatch.context() as patch:
         patch.setattr(first._process, "poll", lambda: None)
@@ -282,7 +282,7 @@ def test_a_fork_server_that_answers_no_more_is_replaced_before_it_has_ended(monk
 def test_no_worker_outlives_the_program():
     """Whatever ends it: even one that is stuck in a task."""
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.workers.light_tasks'); "
         "print(w.submit('echo', (), [(0,)])[0].result()[1], flush=True); w.submit('sleep', (), [(3600,)]); input()"
     )
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -304,7 +304,7 @@ def test_no_worker_outlives_the_program():
 def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_path, killed):
     """However the program ends, and although its workers are killed."""
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.workers.light_tasks'); "
         "print(*w.submit('leave_a_file', (), [()])[0].result(), flush=True); input()"
     )
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -331,7 +331,7 @@ def test_what_workers_leave_in_their_temporary_folder_goes_with_the_program(tmp_
 
 def test_a_program_leaves_nothing_open_that_python_warns_of(tmp_path):
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.workers.light_tasks'); "
         "w.submit('echo', (), [(0,)])[0].result(); w.submit('sleep', (), [(3600,)])"
     )
     path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -349,11 +349,12 @@ def test_a_program_leaves_nothing_open_that_python_warns_of(tmp_path):
 # A program that is killed after it asked for a worker, while the fork server still imports; and whose worker writes
 # files without an end.
 LEFT = {
-    "importing": "from pipelines.workers import worker_process as w; w._fork_server(('tests.support.slow_tasks', ())); "
-    "import threading; threading.Thread(target=w.start, args=(('tests.support.slow_tasks', ()),)).start(); "
+    "importing": "from pipelines.workers import worker_process as w; "
+    "w._fork_server(('tests.support.workers.slow_tasks', ())); "
+    "import threading; threading.Thread(target=w.start, args=(('tests.support.workers.slow_tasks', ()),)).start(); "
     "import time; time.sleep(1); print(w._temporary_folder(), flush=True); time.sleep(99)",
     "writing": "from pipelines.workers import pool, worker_process as w; "
-    "p = pool.Workers(1, 'tests.support.slow_tasks'); "
+    "p = pool.Workers(1, 'tests.support.workers.slow_tasks'); "
     "p.submit('leave_files_for_ever', (), [()]); import os, time; "
     "[time.sleep(0.01) for _ in range(9999) if len(os.listdir(w._temporary_folder())) < 99]; "
     "print(w._temporary_folder(), flush=True); time.sleep(99)",
@@ -386,11 +387,10 @@ def test_a_killed_program_leaves_no_temporary_folder_at_any_moment(moment, tmp_p
 def test_forks_are_of_a_process_with_one_thread():
     """Anything else is not safe to fork."""
     Workers(1, "pipelines.job.worker_tasks").submit("fingerprint", (None,), [])
-    [ready] = Workers(1, "tests.support.faulty_tasks").submit("echo", (), [(0,)])
+    [ready] = Workers(1, "tests.support.workers.faulty_tasks").submit("echo", (), [(0,)])
     ready.result()
-    assert (
-        psutil.Process(worker_process._fork_server(("tests.support.faulty_tasks", ()))._process.pid).num_threads() == 1
-    )
+    replaced = worker_process._fork_server(("tests.support.workers.faulty_tasks", ()))
+    assert psutil.Process(replaced._process.pid).num_threads() == 1
 
 
 def test_usual_count(monkeypatch):
@@ -404,7 +404,7 @@ def test_a_decoder_that_hangs_dies_or_raises_anything_costs_one_image(tmp_path, 
     names = [f"{fault}-in-{stage}" for fault in ("hangs", "crashes", "surprises") for stage in ("fingerprint", "make")]
     for i, name in enumerate([*names, *(f"good-{i}" for i in range(26))]):
         draw_photo(tmp_path / "in" / "ab"[i % 2] / f"{name}.jpg", i, (40, 30))
-    faulty = Workers(2, "tests.support.faulty_tasks")
+    faulty = Workers(2, "tests.support.workers.faulty_tasks")
     shared = pool.shared
     monkeypatch.setattr(
         pool, "shared", lambda count, role, *paths: faulty if role == "decoders" else shared(count, role, *paths)
@@ -439,7 +439,7 @@ def test_an_analysis_that_is_killed_is_a_sentence_and_the_next_run_goes_on(tmp_p
 
     def killed(self, task, *args):
         return (
-            submit(Workers(1, "tests.support.light_tasks"), "die", (), [(0,)])
+            submit(Workers(1, "tests.support.workers.light_tasks"), "die", (), [(0,)])
             if task == "run_analysis"
             else submit(self, task, *args)
         )
@@ -467,7 +467,7 @@ def test_a_worker_gets_no_more_memory_than_it_may(two):
 def test_a_lower_limit_of_the_system_stays():
     """As `ulimit -d` sets it: a worker asks for no more, and what takes more is out of memory."""
     code = (
-        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.light_tasks'); "
+        "from pipelines.workers.pool import Workers; w = Workers(1, 'tests.support.workers.light_tasks'); "
         "print([f.result() for f in w.submit('hoard', (), [(50, 1 << 20), (9 << 10, 1 << 20)])])"
     )
     path, low = os.pathsep.join(p or os.getcwd() for p in sys.path), 8 << 30
@@ -514,7 +514,7 @@ def test_a_bound_that_nothing_fits_in_is_refused():
 @pytest.mark.slow
 @linux
 def test_large_images_take_turns_and_small_ones_do_not_wait():
-    pair = [Workers(1, "tests.support.light_tasks"), Workers(1, "tests.support.light_tasks")]
+    pair = [Workers(1, "tests.support.workers.light_tasks"), Workers(1, "tests.support.workers.light_tasks")]
     large = memory_limit.LARGE + 1
 
     def held(pixels: int, seconds: float, wait: float) -> list[tuple[float, float]]:

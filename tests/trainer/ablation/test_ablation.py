@@ -14,7 +14,7 @@ import pytest
 from pipelines.contract import Shard, Split
 from pipelines.core.errors import ConfigError
 from tests.support.datasets import make_contract, write_dataset
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from tests.support.log import logged
 from trainer.ablation import ablate, conclusions, report, scoring, trainings
 from trainer.ablation import datasets as prepared

@@ -14,10 +14,10 @@ from PIL import Image
 from pipelines.core.errors import ConfigError
 from pipelines.images import file_reader
 from pipelines.images.limits import Limits
-from tests.support import images as fx
 from tests.support.datasets import write_dataset
 from tests.support.doctor import batches, cnn
-from tests.support.images import draw_photo
+from tests.support.files import images as fx
+from tests.support.files.images import draw_photo
 from trainer import run_dir
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
@@ -254,7 +254,7 @@ def test_a_folder_is_scanned_by_turns_of_its_classes(tmp_path):
 
 @pytest.mark.slow
 def test_a_photo_that_hangs_or_crashes_its_decoder_is_unreadable(tmp_path, monkeypatch):
-    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.faulty_files")
+    monkeypatch.setattr(file_reader, "PICTURES", "tests.support.files.faulty_files")
     monkeypatch.setattr(folder, "LIMITS", Limits(image_timeout=1.0))
     for name in ("hangs.jpg", "crashes.jpg", "good.jpg"):
         draw_photo(tmp_path / "a" / name, 1, (60, 40))

@@ -121,7 +121,7 @@ def test_one_bad_file_is_one_line_and_the_rest_is_predicted(saved, photos, tmp_p
 
 @pytest.mark.slow
 def test_a_file_that_hangs_crashes_or_misleads_costs_its_own_line(saved, photos, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(file_reader, "RECORDS", "tests.support.faulty_files")
+    monkeypatch.setattr(file_reader, "RECORDS", "tests.support.files.faulty_files")
     for name in ("hangs.jpg", "crashes.jpg"):
         image(tmp_path / "bad" / name, 0, "JPEG")
     (tmp_path / "bad" / "marker.jpg").write_bytes(b"\xff\xd8\xff\xe0\0\x14" + b"Exif\0\0" * 3 + b"\xff")

@@ -12,8 +12,8 @@ from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy, check_bit_depth, from_notes, stated, value_range
-from tests.support import images as fx
-from tests.support import profiles
+from tests.support.files import images as fx
+from tests.support.files import profiles
 
 TWELVE = SourcePolicy(value_range=(0.0, 4095.0))
 

@@ -15,8 +15,8 @@ from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy, from_notes
-from tests.support import images as fx
-from tests.support import profiles
+from tests.support.files import images as fx
+from tests.support.files import profiles
 
 IGNORE = SourcePolicy("ignore")
 P3 = profiles.rgb(profiles.P3_PRIMARIES, 2.2, "Display P3 like")

@@ -18,8 +18,8 @@ from pipelines.images.graph import decode
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy, from_notes
-from tests.support import images as fx
-from tests.support.tiffs import tiff
+from tests.support.files import images as fx
+from tests.support.files.tiffs import tiff
 
 
 def values(samples: int, dtype: str = "uint8", height: int = 8, width: int = 6) -> np.ndarray:

@@ -20,7 +20,7 @@ from pipelines.images.files.image_error import ImageError
 from pipelines.images.graph import decode as images
 from pipelines.images.graph import exif_graph, resize
 from pipelines.images.image_spec import ImageSpec
-from tests.support import images as fx
+from tests.support.files import images as fx
 
 MAX_PIXELS = 1 << 20
 BACKGROUND = (0, 100, 200)

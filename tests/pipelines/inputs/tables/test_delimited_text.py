@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.inputs.rules import TableSpec
-from pipelines.inputs.tables import delimited_text, table_file
+from pipelines.inputs.tables.formats import delimited_text, table_file
 
 
 def read(text: str, delimiter: str = ",", width: int = 2) -> list[tuple[list[str], bool]]:

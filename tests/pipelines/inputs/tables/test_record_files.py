@@ -21,7 +21,7 @@ from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec, TableSpec
 from pipelines.inputs.tables import record_files
 from pipelines.job import prepare
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 LIMIT = 1 << 20
 

@@ -303,7 +303,7 @@ def test_a_small_gzip_takes_little_memory(folder):
 
 
 def test_text_that_gzip_makes_too_large_is_refused(folder, monkeypatch):
-    monkeypatch.setattr("pipelines.inputs.tables.table_file.MAX_BYTES", 1000)
+    monkeypatch.setattr("pipelines.inputs.tables.formats.table_file.MAX_BYTES", 1000)
     with pytest.raises(SourceError, match="has more than 1000 bytes of text"):
         read(write(folder, gzip.compress(b"path,label\n" + b"\n" * 1000), "t.csv.gz"))
 

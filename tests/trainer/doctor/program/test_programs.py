@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 from tests.support import warm
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from trainer.cli.main import main
 from trainer.config import TrainerError
 from trainer.doctor.config import DoctorConfig

@@ -11,7 +11,7 @@ from PIL import Image
 
 from tests.support.datasets import write_dataset
 from tests.support.doctor import CLASSES, CONTRADICTORY, doctor, ids, in_memory, only, photos, subject, unit
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
 from trainer.doctor.probes.data import aspect_ratio, pixel_values, reference_mismatch, train_validation_skew

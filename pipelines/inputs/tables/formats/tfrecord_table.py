@@ -18,7 +18,7 @@ from pipelines.core.errors import SourceError
 from pipelines.core.files import members, reading
 from pipelines.core.files.members import Member
 from pipelines.core.text import plural
-from pipelines.inputs.tables.table_file import Inside, Row, Table
+from pipelines.inputs.tables.formats.table_file import Inside, Row, Table
 
 MOST_BYTES = 1 << 30  # of a record
 # What shows which features there are, and which of them hold bytes that are no text: so many records of the first file,

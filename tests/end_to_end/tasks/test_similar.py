@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.config import PrepareConfig
 from pipelines.job import prepare
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from pipelines.core import hashing
 from pipelines.core.errors import DuplicatesError
 from pipelines.dataset import describe, source_changes, verify
 from pipelines.job import prepare
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from trainer import dataset
 from trainer.cli import main as trainer
 

@@ -19,7 +19,7 @@ from pipelines.core.errors import NothingUsableError, TableError
 from pipelines.dataset import describe, source_changes, verify
 from pipelines.inputs import listing
 from pipelines.job import prepare
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from trainer import dataset
 
 IMAGES = 60

@@ -21,7 +21,7 @@ from pipelines.contract.metadata import MISSING_INTEGER
 from pipelines.dataset import describe, source_changes, verify
 from pipelines.job import prepare
 from tests.support import trainings
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from trainer import dataset
 from trainer.cli import main
 from trainer.config import TrainConfig

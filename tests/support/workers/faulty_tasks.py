@@ -15,7 +15,7 @@ from pipelines.images.files import formats
 from pipelines.job import worker_tasks
 from pipelines.job.worker_tasks import finish, thumbnails, warm_up  # noqa: F401
 from pipelines.records import make_record
-from tests.support.light_tasks import die, echo  # noqa: F401
+from tests.support.workers.light_tasks import die, echo  # noqa: F401
 
 
 def fingerprint(source, *others):

@@ -17,7 +17,7 @@ from pipelines.contract import folds as fold_files
 from pipelines.contract import ledger
 from pipelines.dataset import describe, verify
 from pipelines.job import prepare
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 pytestmark = pytest.mark.slow  # each test prepares a dataset
 

@@ -10,9 +10,9 @@ import sys
 
 import pytest
 
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 # NumPy names the features that it can leave out; the C library then chooses other functions, too.
 FEATURES = {
     "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX",

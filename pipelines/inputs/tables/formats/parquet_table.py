@@ -14,7 +14,7 @@ from pipelines.core.errors import SourceError
 from pipelines.core.files import members
 from pipelines.core.files.members import Member
 from pipelines.core.text import plural
-from pipelines.inputs.tables.table_file import Inside, Row, Table
+from pipelines.inputs.tables.formats.table_file import Inside, Row, Table
 
 if TYPE_CHECKING:
     import pyarrow

@@ -15,8 +15,8 @@ from pipelines.dataset import source_changes, verify
 from pipelines.job import prepare, worker_versions
 from pipelines.workers import pool
 from pipelines.workers.pool import Workers
-from tests.support import images
-from tests.support.images import draw_photo
+from tests.support.files import images
+from tests.support.files.images import draw_photo
 
 pytestmark = pytest.mark.slow
 
@@ -46,7 +46,7 @@ def faulty(tmp_path, monkeypatch):
     """Has decoders do what the names of pictures ask for."""
     done = tmp_path / "done"
     done.mkdir()
-    workers = Workers(2, "tests.support.faulty_tasks", (("FAULTS_DONE", str(done)),))
+    workers = Workers(2, "tests.support.workers.faulty_tasks", (("FAULTS_DONE", str(done)),))
     shared = pool.shared
 
     def chosen(count, role, *paths):

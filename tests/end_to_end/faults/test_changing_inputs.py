@@ -14,7 +14,7 @@ from pipelines.core.errors import DataRejectedError
 from pipelines.dataset import source_changes, verify
 from pipelines.job import pipeline, prepare
 from pipelines.workers.pool import Workers
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 
 pytestmark = pytest.mark.slow
 KINDS = ("gone", "grown", "other", "folder", "fifo", "linked", "linked-inside")

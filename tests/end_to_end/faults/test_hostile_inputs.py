@@ -14,10 +14,10 @@ import sys
 
 import pytest
 
-from tests.support import images
-from tests.support.images import draw_photo
+from tests.support.files import images
+from tests.support.files.images import draw_photo
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 # What becomes of the 294 files of odd/, by the locked versions of the libraries; "" is written.
 ODD = {"": 143, "empty": 6, "not-an-image": 93, "other-file": 1, "too-many-pixels": 5, "undecodable": 46}
 NAMES = ["new\nline.jpg", "back\\slash.jpg", "st*r.jpg", "[1].jpg", "what?.jpg", "-rf.jpg", "<script>.jpg", "größe.jpg",

@@ -20,8 +20,8 @@ from pipelines.core.errors import SourceError, TableError
 from pipelines.core.files import reading
 from pipelines.core.text import cut, plural
 from pipelines.inputs.rules import IMAGE_SUFFIXES, TableSpec
-from pipelines.inputs.tables import delimited_text, text_encoding
-from pipelines.inputs.tables.delimited_text import DELIMITERS
+from pipelines.inputs.tables.formats import delimited_text, text_encoding
+from pipelines.inputs.tables.formats.delimited_text import DELIMITERS
 
 MAX_BYTES = 8 << 30
 MAX_TOLD = 80  # characters of a line that a sentence repeats

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines import contract
 from pipelines.cli import main
-from tests.support.images import draw_photo
+from tests.support.files.images import draw_photo
 from trainer.cli import main as trainer
 
 
