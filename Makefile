@@ -211,6 +211,8 @@ endef
 
 $(VENV)/.run: requirements.txt | $(VENV)/bin/python
 	$(call install,requirements.txt)
+	@# The environment finds both programs from any folder.
+	@echo "$(CURDIR)" > "$$($(RUN) -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shardmill.pth"
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run | $(VENV)/bin/python
 	$(call install,requirements-dev.txt)

@@ -120,7 +120,8 @@ def read_text(directory: str | os.PathLike[str], opened: Callable[[str], Any] | 
     except Exception as e:  # gfile raises tf.errors.*, open raises OSError; callers handle both alike
         raise ContractError(
             f"No readable {FILE_NAME} in {os.fspath(directory)!r} ({type(e).__name__}): it is not a prepared dataset, "
-            "or its preparation did not finish. Run `python -m pipelines prepare --output` on it."
+            "or its preparation did not finish. If these are images, prepare them into another folder first: `python "
+            "-m pipelines prepare --input IMAGES --output FOLDER`."
         ) from e
     if len(text) > MAX_CONTRACT_BYTES:
         raise ContractError(f"{path} is larger than {MAX_CONTRACT_BYTES >> 20} MiB: it is not a contract.")

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from pipelines import contract as contracts
 from pipelines import storage, work_dir
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract, ledger
@@ -105,6 +106,7 @@ def prepare(
         made_by = worker_versions.here()
         work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config), made_by)
         _log.info("Runs on %s.", the_engine.name)
+        _tell_replaced(output, config.digest())
         if config.bit_depth == DATA:
             config = _with_range(config, reading.spec, work, the_engine)
         try:
@@ -128,6 +130,23 @@ def prepare(
         folds = fold_file.make(config.division, config.dataset_name, plan, totals)
         contract = publish.publish(output, work, made, summary, totals.ledgers, folds)
     return Result(contract, summary)
+
+
+def _tell_replaced(output: str, digest: str) -> None:
+    """Says that the output has a dataset that the new one will replace.
+
+    One of the same options and inputs is left out.
+    """
+    try:
+        old = contracts.load(output, storage.reading_text)
+    except errors.ContractError:  # there is none, or one that nobody can read
+        return
+    if old.config_digest != digest:
+        height, width, channels = old.image_shape
+        _log.warning(
+            "%r holds a dataset of other options or inputs (%d x %d x %d, %s), which is replaced at the end.",
+            output, height, width, channels, old.encoding,
+        )  # fmt: skip
 
 
 def _with_range(

@@ -356,6 +356,13 @@ def _parser(program: str) -> argparse.ArgumentParser:
     command_line.add(measure, bench.BenchConfig)
     examine = _command(commands, "doctor")
     command_line.add(examine, DoctorConfig)
+    examine.usage = (
+        "%(prog)s [options] PROGRAM [its arguments]\n       %(prog)s [options] --data|--dataset|--model|--history ..."
+    )
+    examine.epilog = (
+        "PROGRAM is a script (.py) or notebook (.ipynb) that trains. Exit status: 0 healthy or warnings only, 1 an "
+        "error, 2 a wrong flag, 3 it could not be told. docs/doctor.md has all findings."
+    )
     ablate = _command(commands, "ablate")
     command_line.add(ablate, AblateConfig)
     _add_evaluate(commands)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.core.text import listed
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores import calibration, metrics
 
 NAMED = 12  # classes that a sentence names
 FEW = 10  # records of a class; with fewer records its recall is very uncertain
@@ -14,7 +14,7 @@ def cautions(found: Assessment) -> list[str]:
     """Returns the warnings about the scores of a split, an empty list for none."""
     if not found.records:
         return ["There are no records."]
-    return [*_about_chance(found), *_about_few(found), *_about_fitting(found)]
+    return [*_about_chance(found), *_about_few(found), *_about_fitting(found), *_about_temperature(found)]
 
 
 def _about_chance(found: Assessment) -> list[str]:
@@ -42,6 +42,16 @@ def _about_few(found: Assessment) -> list[str]:
     if absent:
         sentences.append(f"These classes have no records, so all means leave them out: {listed(absent, NAMED)}.")
     return sentences
+
+
+def _about_temperature(found: Assessment) -> list[str]:
+    if found.fitted.temperature < calibration.GREATEST:
+        return []
+    return [
+        f"The temperature is at its bound: on {found.fitted.split!r} ({found.fitted.records:,} records) the "
+        "probabilities of the model told nothing, so all classes get about the same one. More records or a better "
+        "model mend it."
+    ]
 
 
 def _about_fitting(found: Assessment) -> list[str]:

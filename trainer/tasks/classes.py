@@ -59,7 +59,7 @@ class Classes(Task):
 
     def few_images(self, contract: Contract) -> tuple[float, str]:
         each = sum(contract.split(TRAIN_SPLIT).natural.values()) / len(contract.labels)
-        return each, "train images for each class"
+        return each, "train images for each class on average"
 
     def loss(self, config: TrainConfig, contract: Contract, from_logits: bool) -> ClassLoss:
         return ClassLoss(

@@ -72,7 +72,7 @@ class MultiLabel(Task):
 
     def few_images(self, contract: Contract) -> tuple[float, str]:
         each = sum(contract.split(TRAIN_SPLIT).natural.values()) / len(contract.labels)
-        return each, "train images for each label"
+        return each, "train images for each label on average"
 
     def loss(self, config: TrainConfig, contract: Contract, from_logits: bool) -> LabelLoss:
         return LabelLoss(

@@ -177,6 +177,7 @@ def better_start(config: TrainConfig, contract: Contract) -> str:
     each, what = kinds.of(contract).few_images(contract)
     if config.init_weights or each >= FEW_IMAGES:
         return ""
+    small = min(contract.image_shape[:2]) < pretrained.SMALL
     # What weights a function of the user gives its network is not known.
     begins = (
         f"{config.model} had {each:,.0f} {what}. If it began with random weights"
@@ -185,11 +186,9 @@ def better_start(config: TrainConfig, contract: Contract) -> str:
     )
     return (
         f"{begins}, weights that were trained on ImageNet are usually much better (docs/training.md has figures). To "
-        "try them"
-        + (", prepare with --size 224x224 first, then" if min(contract.image_shape[:2]) < pretrained.SMALL else "")
-        + ":\n"
-        f"  python -m trainer train --data {shlex.quote(config.data)} --output {shlex.quote(config.output)}-transfer "
-        f"--recipe transfer"
+        "try them" + (", prepare with --size 224x224 into a folder of its own first, then" if small else "") + ":\n"
+        f"  python -m trainer train --data {shlex.quote(config.data + '-224' * small)} "
+        f"--output {shlex.quote(config.output)}-transfer --recipe transfer"
     )
 
 

@@ -162,6 +162,8 @@ def _begin(config: TrainConfig, contract: Contract, run: run_dir.Run) -> None:
             "%r holds an unfinished run, which is started again from the beginning; --resume would continue it",
             config.output,
         )
+    if run.metrics.is_file():
+        _log.warning("the finished run in %r is replaced", config.output)
     versions = {
         "shardmill": pipelines.__version__,
         "python": platform.python_version(),

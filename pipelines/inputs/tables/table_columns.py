@@ -230,8 +230,8 @@ def no_label(table: Table, paths: int, path: str) -> str:
         )
         return f"The labels of {path!r} are in several columns of 0 and 1 ({names}), one for each class. {how}."
     return (
-        f"No column of {path!r} is plainly the label. {_has(table.columns)} Name it: --label-column COLUMN; or, if "
-        "numbers are to be predicted, --target COLUMN."
+        f"No column of {path!r} is plainly the label. {_has(table.columns)} Name it: --label-column COLUMN, with "
+        "--labels multi if an image has several labels; or, if numbers are to be predicted, --target COLUMN."
     )
 
 

@@ -175,7 +175,8 @@ def check_rejects(summary: Summary, max_rate: float, where: str, allow_lost_clas
     if bad > max_rate * total:
         raise DataRejectedError(
             f"{bad} of {total} inputs were rejected ({bad / total:.1%}); --max-reject-rate allows "
-            f"{max_rate:.1%}. {_reasons_named(summary)} Each is listed in {where}. Nothing was published."
+            f"{max_rate:.1%}. {_reasons_named(summary)} Each is listed in {where}. Nothing was published. Mend or "
+            f"remove them, or permit it with --max-reject-rate {min(100, 100 * bad // total + 1) / 100:g}."
         )
     if summary.lost_classes and not allow_lost_classes:
         lost = summary_warnings.lost_named(summary.lost_classes)

@@ -105,7 +105,10 @@ def test_load(tmp_path):
 def test_a_folder_without_a_readable_contract(content, tmp_path):
     if content is not None:
         (tmp_path / "contract.json").write_bytes(content)
-    with pytest.raises(ContractError, match=r"No readable contract\.json in .*Run `python -m pipelines prepare"):
+    with pytest.raises(
+        ContractError,
+        match=r"No readable contract\.json in .*prepare them into another folder first: `python -m pipelines prepare",
+    ):
         contract.load(tmp_path)
 
 

@@ -110,6 +110,10 @@ def test_cautions():
     flattering = made([[0.9, 0.1]] * 20, [0] * 20, Calibration(1.0, None, "validation", 20), split="validation")
     assert cautions(flattering)[-1].endswith("were chosen on this split: its scores are too optimistic.")
     assert cautions(made(np.zeros((0, 2)), np.zeros(0, int))) == ["There are no records."]
+    told = made([[0.9, 0.1]] * 20 + [[0.1, 0.9]] * 20, [0] * 20 + [1] * 20, Calibration(100.0, None, "validation", 12))
+    assert cautions(told)[-1].startswith(
+        "The temperature is at its bound: on 'validation' (12 records) the probabilities"
+    )
 
 
 def test_predictions_as_csv():

@@ -395,6 +395,14 @@ def test_layers_of_a_library_are_named_and_evaluated_with_their_module(data, tmp
     assert "test, 12 records" in capsys.readouterr().out
 
 
+def test_a_finished_run_that_is_replaced_is_told(data, tmp_path):
+    with trainings.without_reports(export=False):
+        for said in (False, True):
+            with logged() as text:
+                train.train(TrainConfig(str(data), str(tmp_path / "o"), epochs=1))
+            assert ("the finished run in" in text.getvalue()) == said
+
+
 @pytest.fixture
 def unnameable(tmp_path, monkeypatch):
     """A network that trains, but whose names TensorFlow cannot save."""

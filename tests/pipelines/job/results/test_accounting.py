@@ -51,8 +51,10 @@ def test_the_limit_of_rejects_is_exact(read, bad, rate, fails):
         accounting.check_rejects(counts, rate, "rejected.jsonl")
     assert str(raised.value) == (
         f"{bad} of {read} inputs were rejected ({bad / read:.1%}); --max-reject-rate allows {rate:.1%}. "
-        f"empty {bad}, the first is 'in/empty': Why. Each is listed in rejected.jsonl. Nothing was published."
+        f"empty {bad}, the first is 'in/empty': Why. Each is listed in rejected.jsonl. Nothing was published. "
+        f"Mend or remove them, or permit it with --max-reject-rate {min(100, 100 * bad // read + 1) / 100:g}."
     )
+    accounting.check_rejects(counts, min(100, 100 * bad // read + 1) / 100, "rejected.jsonl")
 
 
 def test_the_harmless_reasons_are_those_that_are_no_fault_of_the_data():
@@ -85,7 +87,7 @@ def test_the_first_of_each_reason_is_told_however_late_it_comes(tmp_path):
     assert str(raised.value) == (
         "401 of 401 inputs were rejected (100.0%); --max-reject-rate allows 1.0%. undecodable 400, the first is "
         f"'in/0000': Break 0. too-large 1, the first is 'in/z': {'9' * 299}…. Each is listed in rejected.jsonl. "
-        "Nothing was published."
+        "Nothing was published. Mend or remove them, or permit it with --max-reject-rate 1."
     )
 
 
