@@ -32,7 +32,6 @@ from pipelines.images.graph import decode
 from pipelines.job import prepare, stages, units, worker_tasks
 from pipelines.records import shard_writer
 from pipelines.workers import pool
-from tests.support.log import logged
 
 
 def digests(directory: pathlib.Path) -> dict[str, str]:
@@ -420,14 +419,14 @@ def test_an_image_that_cannot_be_decoded_is_one_reject_however_many_copies(photo
 
 
 @pytest.mark.slow
-def test_a_dataset_of_other_options_that_is_replaced_is_told(prepared, tmp_path):
+def test_a_dataset_of_other_options_that_is_replaced_is_told(prepared, tmp_path, caplog):
     _, _, config = prepared
     again = dataclasses.replace(config, output=str(tmp_path / "insects"))
     told = []
     for changed in (again, again, dataclasses.replace(again, encoding="uint8")):
-        with logged() as text:
-            prepare.prepare(changed)
-        told.append(text.getvalue())
+        caplog.clear()
+        prepare.prepare(changed)
+        told.append(caplog.text)
     assert ["holds a dataset of other options" in text for text in told] == [False, False, True]
     height, width = config.size
     assert f"({height} x {width} x 3, {config.encoding}), which is replaced at the end." in told[2]
