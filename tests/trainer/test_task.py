@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import trainings
 from tests.support.datasets import write_dataset
 from trainer import task
 from trainer.cloud_mirror import Mirror
@@ -81,7 +82,8 @@ def test_a_job_that_is_killed_goes_on_where_it_was(data, tmp_path, monkeypatch, 
     about = tf.saved_model.load(f"{place}/model").signatures["about"]()
     assert about["labels"].numpy().tolist() == [b"ok", b"broken"]
     if not scheme:
-        train(TrainConfig(str(data), str(tmp_path / "whole"), epochs=2, batch_size=4, verify="off"))
+        with trainings.without_reports(export=False):
+            train(TrainConfig(str(data), str(tmp_path / "whole"), epochs=2, batch_size=4, verify="off"))
         both = [
             build.load(folder / "model.keras").get_weights() for folder in (tmp_path / "whole", tmp_path / "bucket/run")
         ]

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from tests.support import warm
 from tests.support.doctor import ids
 from trainer.doctor import run_probes
 from trainer.doctor.config import DoctorConfig
@@ -66,6 +67,7 @@ def test_a_script_that_trains(strangers, tmp_path, monkeypatch):
     shutil.copy(strangers / "f07-script-that-trains" / "prog.py", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(strangers))
+    monkeypatch.setattr(launch, "subprocess", warm)
     report, _ = launch.examine(DoctorConfig(program=("prog.py",)))
     skew = next(f for f in report.findings if f.id == "splits-differ-normalization")
     assert skew.place.startswith("prog.py:13: net.fit(")
