@@ -19,7 +19,7 @@ from pipelines.job import prepare
 from pipelines.storage import remote
 from pipelines.work_dir import Work
 from pipelines.workers import pool
-from tests.support import object_stores
+from tests.support import object_stores, warm
 
 pytestmark = pytest.mark.slow
 
@@ -152,10 +152,9 @@ def test_the_trainer_streams_what_tensorflow_opens(published, prepared, tmp_path
             contract.load(config.output)
         return
     with object_stores.seen_by_tensorflow(tmp_path) as more:
-        done = subprocess.run(
+        done = warm.run(
             [sys.executable, "-c", READ, str(prepared[0]), config.output],
-            cwd=ROOT, env={**os.environ, **more, "XDG_CACHE_HOME": str(tmp_path)},
-            capture_output=True, text=True, timeout=240,
+            cwd=ROOT, env={**os.environ, **more, "XDG_CACHE_HOME": str(tmp_path)}, timeout=240,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
