@@ -114,7 +114,7 @@ def own(prepared, tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_any_flipped_bit_of_any_file_is_found(own, data):
     out = own

@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.contract import Shard, Split
 from pipelines.core.errors import ConfigError
+from tests.support import trainings as training_support
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.files.images import draw_photo
 from tests.support.log import logged
@@ -436,7 +437,7 @@ def finished(tmp_path_factory):
         draw_photo(root / "photos" / f"{i:02d}.png", i, (20, 16))
         rows.append(f"photos/{i:02d}.png,{label}")
     (root / "list.csv").write_text("\n".join(rows) + "\n")
-    with logged() as text:
+    with logged() as text, training_support.without_reports(page=True):
         found = ablate.ablate(small(root, seeds=1))
     return root, text.getvalue().splitlines(), found
 
@@ -476,7 +477,8 @@ def test_more_seeds_keep_what_is_there(finished, monkeypatch, caplog):
     )
     caplog.set_level(logging.INFO, "trainer")
     before = {p: p.stat().st_mtime_ns for p in (root / "out" / "runs").rglob("seed-0/model.keras")}
-    found = ablate.ablate(small(root, seeds=2, variants="zscore"))
+    with training_support.without_reports(export=False, page=True):
+        found = ablate.ablate(small(root, seeds=2, variants="zscore"))
     assert [line.partition(";")[0] for line in caplog.messages] == [  # and nothing of the training itself
         "dataset 1/1, zscore: kept",
         "training 1/2, zscore, seed 0",
