@@ -233,7 +233,10 @@ def test_without_the_option_nothing_changes(made, folder, tmp_path):
             without = list(tf.data.TFRecordDataset(str(tmp_path / "pets" / shard.file)).as_numpy_iterator())
             assert [_plain(record) for record in with_columns] == without
             lines = (tmp_path / "pets/ledger" / f"{shard.file}.jsonl").read_text().splitlines()
-            assert all(json.loads(line).keys() == {"key", "uri", "label", "digest", "copy"} for line in lines)
+            assert all(
+                json.loads(line).keys() == {"key", "uri", "label", "digest", "copy", "width", "height"}
+                for line in lines
+            )
 
 
 def _plain(record: bytes) -> bytes:

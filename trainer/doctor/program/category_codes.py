@@ -78,13 +78,13 @@ class CategoryCodes:
                     put(kind, name, self._encoder)
 
     def _watch_pandas(self, put: Put) -> None:
-        import pandas as pd
-        from pandas.core.arrays.categorical import CategoricalAccessor
+        pd = sys.modules["pandas"]  # the program's own: it is no dependency
+        accessor = sys.modules["pandas.core.arrays.categorical"].CategoricalAccessor
 
         put(pd, "factorize", self._factorize)
         for kind in (pd.Series, pd.Index):
             put(kind, "factorize", self._factorize)
-        for kind in (CategoricalAccessor, pd.Categorical):
+        for kind in (accessor, pd.Categorical):
             put(kind, "codes", self._codes)
 
     def _factorize(self, original: Any) -> Any:
