@@ -39,8 +39,14 @@ def cut(images, size, boxes, shape=SHAPE, **resize):
     return tf.function(read, autograph=False)(tf.constant(images), tf.constant(0, tf.int64)).numpy()
 
 
-@pytest.mark.parametrize("subsampling", [0, 1, 2], ids=["4:4:4", "4:2:2", "4:2:0"])
-@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize(
+    ("subsampling", "progressive"),
+    [
+        pytest.param(kind, progressive, marks=[pytest.mark.slow] * ((kind, progressive) != (2, False)))
+        for kind in (0, 1, 2)  # 4:4:4, 4:2:2, 4:2:0
+        for progressive in (False, True)
+    ],
+)
 def test_a_part_of_whole_pixels_is_a_slice_of_the_decoded_image(subsampling, progressive):
     """Nothing is resized: where colours are stored at half the size, rows beside the part matter, too."""
     image = encoded(np.random.default_rng(0).integers(0, 256, SHAPE, np.uint8), subsampling=subsampling,
@@ -51,8 +57,8 @@ def test_a_part_of_whole_pixels_is_a_slice_of_the_decoded_image(subsampling, pro
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (32, 24), (64, 80)])
-@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize("size", [pytest.param((8, 8), marks=pytest.mark.slow), (32, 24), (64, 80)])
+@pytest.mark.parametrize("channels", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_parts_are_resized_as_the_device_resizes_them(size, channels):
     """Both ways, by up to seven times; a part may begin between two pixels and reach the border."""
     shape = (*SHAPE[:2], channels)
@@ -71,7 +77,7 @@ def test_parts_are_resized_as_the_device_resizes_them(size, channels):
     np.testing.assert_array_equal(found[1], cut(images[1:2], size, boxes[1:2], shape)[0])  # whatever the batch
 
 
-@pytest.mark.parametrize("size", [(8, 8), (64, 48)])
+@pytest.mark.parametrize("size", [pytest.param((8, 8), marks=pytest.mark.slow), (64, 48)])
 def test_parts_of_images_of_unequal_size(size):
     """The shorter side has 40 pixels; a part is at most 4/3 of that long, wherever it lies in a long image."""
     sides = [(40, 56), (40, 40), (300, 40), (40, 300)]
@@ -114,7 +120,7 @@ def batches(folder, **options):
 
 
 @pytest.mark.parametrize("options", [{"train_size": 16}, {"crop_scale": "0.1-0.4"}], ids=str)
-@pytest.mark.parametrize(("epoch", "step"), [(0, 0), (2, 3)])
+@pytest.mark.parametrize(("epoch", "step"), [pytest.param(0, 0, marks=pytest.mark.slow), (2, 3)])
 def test_the_loader_cuts_the_parts_that_the_device_would(data, options, epoch, step):
     """From any step of any epoch on, where a run may be resumed."""
     folder, contract = data

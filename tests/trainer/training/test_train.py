@@ -395,6 +395,7 @@ def test_layers_of_a_library_are_named_and_evaluated_with_their_module(data, tmp
     assert "test, 12 records" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_finished_run_that_is_replaced_is_told(data, tmp_path):
     with trainings.without_reports(export=False):
         for said in (False, True):
