@@ -246,8 +246,12 @@ class _ForkServer:
         self._said.close()
 
     def _told(self) -> str:
-        self._said.seek(0)
-        return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
+        """Returns what the fork server said, to stand at the end of a sentence."""
+        try:
+            self._said.seek(0)
+            return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
+        except ValueError:  # another thread has replaced the fork server by now, and closed its file
+            return ""
 
 
 def _folder(environment: tuple[tuple[str, str], ...]) -> str | None:

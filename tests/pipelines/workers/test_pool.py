@@ -265,6 +265,14 @@ def test_a_killed_fork_server_is_replaced():
     assert pair.submit("echo", (), [("still",)])[0].result()[0] == "still"
 
 
+def test_a_fork_server_that_another_thread_has_replaced_is_no_other_error():
+    """One thread is told that it cannot start a worker while another one closes what the fork server said."""
+    server = worker_process._ForkServer(("tests.support.workers.light_tasks", ()))
+    server.kill()
+    with pytest.raises(worker_process.WorkerError, match="No worker process can be started"):
+        server.fork()
+
+
 def test_a_fork_server_that_answers_no_more_is_replaced_before_it_has_ended(monkeypatch):
     """A killed process closes its files first, and can be waited for only later."""
     kind = ("tests.support.workers.light_tasks", ())
