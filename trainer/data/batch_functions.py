@@ -28,34 +28,36 @@ def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: 
     The function maps positions int64 (B,) to (images, labels[, weights]), which `dataset.load` describes. Here and
     below, the labels are targets if records have these in their place. If not `labelled`, they are -1 or NaN.
     """
-    rows = Rows(contract, gather.BEFORE, gather.AFTER, labelled)
-    records = gather.Gather(rows, shards)
-    dtypes = [rows.answers.dtype, *([tf.float32] if contract.weighted else [])]
-
-    def shaped(positions: tf.Tensor, images: tf.Tensor, answers: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
-        batch = positions.shape
-        numbers = (tf.ensure_shape(v, (*batch, *s)) for v, s in zip(answers, (rows.answers.shape, ()), strict=False))
-        return tf.ensure_shape(images, (*batch, *contract.image_shape)), *numbers
-
     # Calls are not stateful, because their results depend on the positions alone. Therefore tf.data runs them in
     # parallel even if training has to be reproducible.
+    rows = Rows(contract, *gather.FRAME, labelled)
+    records = gather.Gather(rows, shards)
+    unpack = _unpacker(contract, rows, dequantize)
+
     def copied(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        found = tf.numpy_function(records.images, [positions], [rows.image_dtype, *dtypes], stateful=False)
-        images = finish(tf.ensure_shape(found[0], (None, *contract.image_shape)))
-        return shaped(positions, images, found[1:])
+        batch = tf.numpy_function(records, [positions], tf.uint8, stateful=False)
+        return unpack(tf.ensure_shape(batch, (positions.shape[0], rows.width)))
+
+    if records.whole is None:
+        return copied
+    shape, images = records.whole.shape, xla_normalize.picker(contract, rows.image, dequantize)
 
     def picked(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        dtypes = [tf.int64, tf.bool, tf.uint8, rows.answers.dtype, tf.float32]
+        found = tf.numpy_function(records.find, [positions], dtypes, stateful=False)
         # Each call returns the array, without a copy: tf.data would copy an array that its function captured.
-        found = tf.numpy_function(records.find, [positions], [tf.int64, tf.uint8, *dtypes], stateful=False)
-        which, source = (tf.ensure_shape(v, s) for v, s in zip(found, ((None,), (None, rows.width)), strict=False))
-        return shaped(positions, pick(source, which), found[2:])
+        which, fit, whole = (tf.ensure_shape(v, s) for v, s in zip(found, (positions.shape, (), shape), strict=False))
+        numbers = [tf.ensure_shape(found[3], (*positions.shape, *rows.answers.shape))]
+        if contract.weighted:
+            numbers.append(tf.ensure_shape(found[4], positions.shape))
 
-    if dequantize and rows.image_dtype == tf.uint8:
-        pick = xla_normalize.picker(contract, rows.image)
-        return picked
-    # One call for each image, because XLA would copy byte by byte.
-    finish = _finisher(contract, dequantize and rows.image_dtype != tf.float32)
-    return copied
+        def pick() -> tuple[tf.Tensor, ...]:
+            return tf.ensure_shape(images(whole, which), (positions.shape[0], *contract.image_shape)), *numbers
+
+        made: tuple[tf.Tensor, ...] = tf.cond(fit, pick, lambda: copied(positions))
+        return made
+
+    return picked
 
 
 def streamed(contract: Contract, dequantize: bool, labelled: bool = True) -> Read:

@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -159,8 +159,10 @@ def load(
     contract = contracts.load(directory)
     if crops is not None:
         jpeg_crops.check(contract)
-    source = _source(contract, os.fspath(directory), options)
-    shards = source.shards
+    shards, batches = _batches(contract, os.fspath(directory), options)
+    # Batches are formed before records are read: one call reads B records instead of B small calls.
+    if share:
+        batches = batches.map(epoch_order.plain(lambda batch, *number: (*_share(*share, batch), *number)))
     stored = parts.stored_split(split)
     labelled = stored in contract.splits
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
@@ -174,19 +176,11 @@ def load(
         read = batch_functions.streamed(contract, dequantize, labelled)
     if with_metadata:
         read = metadata_columns.added(contract, read, shards)
-
-    # Batches are formed before records are read: one call reads B records instead of B small calls. One function does
-    # it all, because each function of tf.data takes milliseconds at the beginning of every pass.
-    def made(element: tf.Tensor, *number: tf.Tensor) -> Any:
-        if share is None:
-            return read(source.found(element), *number)
-        batch, records = _share(*share, source.found(element))
-        return read(batch, *number), records
-
     auto = tf.data.AUTOTUNE  # tunes decoding; copying needs little tuning
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
-    batches = source.batches.map(epoch_order.plain(made), num_parallel_calls=calls, deterministic=True)
-    return batches.prefetch(ahead)
+    read = epoch_order.plain(_counted(read) if share else read)
+    made = batches.map(read, num_parallel_calls=calls, deterministic=True)
+    return made.prefetch(ahead)
 
 
 def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -200,6 +194,10 @@ def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     return tf.ensure_shape(batch[first : tf.maximum(stop, first + 1)], (None,)), stop - start
 
 
+def _counted(read: Callable[..., Any]) -> Callable[..., tuple[Any, tf.Tensor]]:
+    return lambda batch, records, *number: (read(batch, *number), records)
+
+
 def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, number: int, batch: int) -> list[bytes]:
     """Reads the serialized records of one batch, as `load` reads them.
 
@@ -208,9 +206,9 @@ def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, nu
     """
     contract = contracts.load(directory)
     options = dataclasses.replace(options, start=lambda: (number, batch))
-    source = _source(contract, os.fspath(directory), options)
-    found = source.found(next(iter(source.batches))).numpy()
-    return list(found) if source.shards is None else mmap_tfrecord.records(source.shards, found)
+    shards, batches = _batches(contract, os.fspath(directory), options)
+    found = next(iter(batches)).numpy()
+    return list(found) if shards is None else mmap_tfrecord.records(shards, found)
 
 
 def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_CACHE) -> bool:
@@ -227,23 +225,14 @@ def wire_dtype(contract: Contract) -> str:
     return contracts.RAW_DTYPES.get(contract.encoding, "uint8")
 
 
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """Describes where the batches of a split are.
+def _batches(
+    contract: Contract, directory: str, options: ReadOptions
+) -> tuple[list[mmap_tfrecord.Shard] | None, tf.data.Dataset]:
+    """Returns the mapped shards and batches of positions in them, int64 (B,).
 
-    shards: mapped; None if they are streamed.
-    batches: what `found` makes a batch of; with `crops`, pairs of that and the number of the batch, int64 (). Their
-      number is known, unless `start` may leave some out.
-    found: maps an element of `batches` to positions in the mapped shards, int64 (B,), or to serialized records, string
-      (B,).
+    For streamed shards it returns None and batches of serialized records, string (B,); with `crops`, pairs of such a
+    batch and its number, int64 (). The number of batches is known, unless `start` may leave some out.
     """
-
-    shards: list[mmap_tfrecord.Shard] | None
-    batches: tf.data.Dataset
-    found: Callable[[tf.Tensor], tf.Tensor]
-
-
-def _source(contract: Contract, directory: str, options: ReadOptions) -> _Source:
     part = parts.find(contract, directory, options.split)
     split = part.split
     class_sampling.refuse(contract, options.resample)
@@ -259,64 +248,52 @@ def _source(contract: Contract, directory: str, options: ReadOptions) -> _Source
         for shard in contract.split(split).shards:
             mmap_tfrecord.check_framing(os.path.join(directory, shard.file), shard.records)
     arranged = _shuffled if options.shuffle else _in_order
-    return arranged(part, options, paths, shards)
+    return shards, arranged(part, options, paths, shards)
 
 
 def _in_order(
     part: parts.Part, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
-) -> _Source:
+) -> tf.data.Dataset:
     if shards is None:
         elements = record_stream.stream(part, paths)
     else:
         elements = tf.data.Dataset.from_tensor_slices(record_stream.in_order(part))
-    return _Source(shards, elements.batch(options.batch_size, drop_remainder=options.drop_remainder), tf.identity)
+    return elements.batch(options.batch_size, drop_remainder=options.drop_remainder)
 
 
 def _shuffled(
     part: parts.Part, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
-) -> _Source:
+) -> tf.data.Dataset:
     batch_size, drop_remainder, resample = options.batch_size, options.drop_remainder, options.resample
     records, quotas = part.records, class_sampling.epoch_counts(part.contract, resample, part.name)
     seed = secrets.randbits(31) if options.seed is None else options.seed
-    start, count = options.start or epoch_order.from_zero(), epoch_order.count(records, batch_size, drop_remainder)
-    found: Callable[[tf.Tensor], tf.Tensor] = tf.identity
+    begins = epoch_order.passes(seed, options.start or epoch_order.from_zero())
     if shards is None:
         stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(record_stream.stream, part, paths)
         if resample != NATURAL:
             stream = epoch_order.repeated(stream, class_sampling.counts(part.contract, part.name), quotas)
         buffer = record_stream.shuffle_buffer(part)
-        begins = epoch_order.passes(seed, start)
-        numbered = count if options.crops else 0
+        numbered = epoch_order.count(records, batch_size, drop_remainder) if options.crops else 0
         batches = epoch_order.buffered(begins, stream, buffer, batch_size, drop_remainder, numbered)
+    elif resample != NATURAL:
+        batches = epoch_order.drawn(begins, _by_class(part, shards), quotas, batch_size, drop_remainder)
+    elif part.chosen is not None:
+        positions = tf.constant(part.positions, tf.int64)  # the graph captures the tensor and does not copy it
+        batches = epoch_order.permutation(
+            begins, records, batch_size, drop_remainder, lambda slots, _: tf.gather(positions, slots)
+        )
     else:
-        order = epoch_order.Permutation(seed, records, batch_size, _pick(part, resample, quotas, shards))
-
-        def found(batch: tf.Tensor) -> tf.Tensor:
-            # Not stateful: see `epoch_order.passes`.
-            positions = tf.numpy_function(order, [batch], tf.int64, stateful=False)
-            return tf.ensure_shape(positions, (batch_size if drop_remainder else None,))
-
-        batches = epoch_order.numbered(start, count)
+        batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
     if options.start is None:  # progress bars and step counts need the number
+        count = epoch_order.count(records, batch_size, drop_remainder)
         batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return _Source(shards, batches, found)
-
-
-def _pick(
-    part: parts.Part, resample: str, quotas: Sequence[int], shards: list[mmap_tfrecord.Shard]
-) -> epoch_order.Pick:
-    if resample != NATURAL:
-        return epoch_order.quotas_drawn(_by_class(part, shards), quotas)
-    if part.chosen is None:
-        return lambda slots, _: slots
-    positions = part.positions
-    return lambda slots, _: positions[slots]
+    return batches
 
 
 def _by_class(part: parts.Part, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:
     """Returns for each class, by label id, the positions of its records, int64 (n,)."""
     contract, positions = part.contract, part.positions
-    labels = gather.Gather(Rows(contract, gather.BEFORE, gather.AFTER), shards).labels()[positions]
+    labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()[positions]
     members = [positions[labels == label] for label in range(len(contract.labels))]
     found, expected = [len(of_class) for of_class in members], class_sampling.counts(contract, part.name)
     if found != expected:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import tensorflow as tf
 
@@ -29,36 +30,38 @@ def cutter(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Ten
     The image begins at byte `first` of a row. The function returns images (B, H, W, C) as they are stored, or with
     `dequantize` normalized, float32. For 8-bit images, one pass cuts and normalizes.
     """
-    if dequantize and contract.encoding == "uint8":
-        return _compiled(contract, first, lambda rows: rows)
+    return _cutter(contract, first, dequantize, lambda rows: rows)
+
+
+def picker(contract: Contract, first: int, dequantize: bool) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Returns a function like that of `cutter` that also selects rows by index.
+
+    It takes rows (R, width) and indices int64 (B,). It reads only the selected rows and copies no complete row.
+    """
+    return _cutter(contract, first, dequantize, tf.gather)
+
+
+def _cutter(contract: Contract, first: int, dequantize: bool, pick: Callable[..., tf.Tensor]) -> Callable[..., Any]:
     dtype = tf.as_dtype(contracts.RAW_DTYPES[contract.encoding])
     size = math.prod(contract.image_shape) * dtype.size
+    normalize = _normalization(contract) if dequantize and dtype == tf.uint8 else tf.identity
+
+    def cut(*source: tf.Tensor) -> tf.Tensor:
+        found = pick(*source)[:, first : first + size]
+        return normalize(tf.reshape(found, (-1, *contract.image_shape))) if dtype == tf.uint8 else found
+
+    if pick is tf.gather or normalize is not tf.identity:  # one pass instead of two
+        cut = tf.function(cut, jit_compile=True, autograph=False)
+    if dtype == tf.uint8:
+        return cut
     # XLA would assemble each number byte by byte: a copy costs less.
     finish = dequantizer(contract) if dequantize else tf.identity
 
-    def images(rows: tf.Tensor) -> tf.Tensor:
-        pixels = tf.reshape(rows[:, first : first + size], (-1, *contract.image_shape, dtype.size))
-        return finish(tf.squeeze(pixels, -1) if dtype == tf.uint8 else tf.bitcast(pixels, dtype))
+    def images(*source: tf.Tensor) -> tf.Tensor:
+        pixels = tf.reshape(cut(*source), (-1, *contract.image_shape, dtype.size))
+        return finish(tf.bitcast(pixels, dtype))
 
     return images
-
-
-def picker(contract: Contract, first: int) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Returns a function that selects 8-bit images by row, and normalizes them.
-
-    It takes rows uint8 (R, width), in which the image begins at byte `first`, and indices int64 (B,). It returns images
-    float32 (B, H, W, C), in one pass that reads only the selected rows and copies no complete row.
-    """
-    return _compiled(contract, first, tf.gather)
-
-
-def _compiled(contract: Contract, first: int, pick: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
-    normalize, size = _normalization(contract), math.prod(contract.image_shape)
-
-    def normalized(*source: tf.Tensor) -> tf.Tensor:
-        return normalize(tf.reshape(pick(*source)[:, first : first + size], (-1, *contract.image_shape)))
-
-    return tf.function(normalized, jit_compile=True, autograph=False)  # type: ignore[no-any-return]
 
 
 def _normalization(contract: Contract) -> Callable[[tf.Tensor], tf.Tensor]:

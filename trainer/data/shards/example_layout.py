@@ -126,13 +126,12 @@ class Rows:
 
     def __init__(self, contract: Contract, before: int = 0, after: int = 0, labelled: bool = True) -> None:
         self._layouts = expected(contract, labelled)
-        self.weighted = contract.weighted
+        self._weighted = contract.weighted
         self._before = before
         last = self._layouts[-1]
         self.width = before + last.size + after
         first, end = last.values["image"]
         self.image, self.image_bytes = before + first, end - first
-        self.image_dtype, self.image_shape = tf.as_dtype(contracts.RAW_DTYPES[contract.encoding]), contract.image_shape
         self.answers = _answer_bytes(contract, labelled)
         self._at = slice(*(before + edge for edge in last.values[self.answers.name]))  # the bytes of the longest label
         # If a label is shorter by one byte, all bytes after it move by one.
@@ -164,6 +163,20 @@ class Rows:
         layout = self._known(buffer, start, stop) or Layout.of(buffer[start:stop])
         return self._answer_at(buffer, start, layout.values)
 
+    def put(self, row: np.ndarray, image: np.ndarray, answer: Any, weight: float) -> None:
+        """Writes the values of an OTHER record into a row as if the record fitted.
+
+        Args:
+          row: uint8 (width,).
+          image: the bytes of the image, uint8.
+          answer, weight: as `read` returns them.
+        """
+        row[self.image : self.image + len(image)] = image
+        written = self.answers.written(answer)
+        at = self._weight + len(written)
+        for start, value in ((self._at.start, written), (at, struct.pack("<f", weight))):
+            row[start : start + len(value)] = np.frombuffer(value, np.uint8)
+
     def fit(self, rows: tf.Tensor, sizes: tf.Tensor) -> tf.Tensor:
         """Returns whether all rows are written as expected, bool ().
 
@@ -187,7 +200,7 @@ class Rows:
         The answers are labels int64 (B,) or targets float32 (B, K).
         """
         answers, width = self.answers.decode(rows[:, self._at])
-        if not self.weighted:
+        if not self._weighted:
             return (answers,)
         columns = tf.range(4)[None, :] + self._weight + width[:, None]
         return answers, tf.bitcast(tf.gather(rows, columns, batch_dims=1), tf.float32)
@@ -223,6 +236,10 @@ class LabelBytes:
         if not 0 <= label < self._classes:
             raise LayoutError(f"its label should be at least 0 and below {self._classes}. Received: {label}")
         return label
+
+    def written(self, label: int) -> bytes:
+        """Returns the bytes of a label as Shardmill writes them."""
+        return tf_example.to_varint(int(label))
 
     def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes labels from the bytes uint8 (B, n) in which the longest fits.
@@ -265,6 +282,10 @@ class TargetBytes:
             raise LayoutError(f"its target should hold {expected}. Received: {target[~good][0]}")
         return target
 
+    def written(self, target: np.ndarray) -> bytes:
+        """Returns the bytes of a target, float32 (K,), as Shardmill writes them."""
+        return target.astype("<f4", copy=False).tobytes()
+
     def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes targets from their bytes uint8 (B, 4 K).
 
@@ -304,6 +325,11 @@ class NoAnswer:
         if data != self._bytes:
             raise LayoutError("it should have no label, and has one")
         return np.asarray(self.label, self.dtype.as_numpy_dtype)
+
+    def written(self, value: Any) -> bytes:
+        """Returns the bytes of the value as Shardmill writes them."""
+        del value
+        return self._bytes
 
     def decode(self, columns: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes values from their bytes uint8 (B, n).

@@ -20,7 +20,7 @@ from trainer.data.shards import mmap_array
 from trainer.data.shards.example_layout import FITS, OTHER, UNSEEN, LayoutError, Rows
 from trainer.data.shards.mmap_tfrecord import Shard
 
-BEFORE, AFTER = HEADER_BYTES, FOOTER_BYTES  # number of bytes of a row before and after its record
+FRAME = HEADER_BYTES, FOOTER_BYTES  # number of bytes of a row before and after its record
 ALIGNMENT = 64  # TensorFlow uses an array at such an address directly, and copies an array at another address
 
 
@@ -41,58 +41,46 @@ class Gather:
         # Arrays over all records; an entry is valid after the record was read once.
         self._kinds = np.full(self._firsts[-1], UNSEEN, np.uint8)
         answers = rows.answers
-        self._answers = np.empty((self._firsts[-1], *answers.shape), answers.dtype.as_numpy_dtype)
-        self._weights = np.empty(self._firsts[-1], np.float32) if rows.weighted else None
+        self._labels = np.empty((self._firsts[-1], *answers.shape), answers.dtype.as_numpy_dtype)
+        self._weights = np.empty(self._firsts[-1], np.float32)
         self._images = np.empty(self._firsts[-1], np.int32)  # the byte of the record at which the image begins
-        self._image = slice(rows.image, rows.image + rows.image_bytes)  # the bytes of a row that are the image
         self._buffers = Buffers()
         self.whole, self._shifts = _whole(shards, rows.width)
 
     def find(self, positions: np.ndarray) -> tuple[Any, ...]:
-        """Finds images, so that TensorFlow can read them from the shards.
+        """Finds records in `whole`, so that TensorFlow can use that array without a copy.
 
         Args:
           positions: int64 (B,), counted through the shards.
 
         Returns:
-          Rows int64 (B,) of an array, the array uint8 (R, width), and labels or targets and weights as `images` returns
-          them. The image begins at byte `rows.image` of a row. The array is `whole`, or if a record of the batch is
-          written in another way, a copy of the images.
+          Their rows int64 (B,), whether all of them are written as expected, bool () (if not, they have to be copied),
+          `whole`, labels int64 (B,) or targets float32 (B, K), weights float32 (B,).
 
         Raises:
           ContractError: a record is damaged or breaks the contract; the message names the shard and the record.
         """
         with calls:
-            which, fit = self._seen(positions)
-            numbers = self._numbers(positions)
-            if fit and self.whole is not None:
-                return positions + self._shifts[which], self.whole, *numbers
-            size = len(positions) * self._rows.width
-            memory = self._buffers.take(size)
-            batch = memory[:size].reshape(len(positions), self._rows.width)
-            self._copy(positions, which, fit, batch[:, self._image])
-            return np.arange(len(positions)), self._buffers.lend(memory, batch), *numbers
+            which = np.searchsorted(self._firsts, positions, side="right") - 1
+            fit = (self._seen(positions, which) == FITS).all()
+            return positions + self._shifts[which], fit, self.whole, self._labels[positions], self._weights[positions]
 
-    def images(self, positions: np.ndarray) -> tuple[Any, ...]:
-        """Copies the images of records.
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Copies records: positions int64 (B,) -> uint8 (B, width).
 
-        Args:
-          positions: int64 (B,), counted through the shards.
-
-        Returns:
-          Images (B, H, W, C) as they are stored, labels int64 (B,) or targets float32 (B, K)[, weights float32 (B,)].
-
-        Raises:
-          ContractError: as `find`.
+        The result has the rows for `Rows(contract, *FRAME)`. Raises the errors of `find`.
         """
         with calls:
-            which, fit = self._seen(positions)
-            size = len(positions) * self._rows.image_bytes
-            memory = self._buffers.take(size)
-            batch = memory[:size]
-            self._copy(positions, which, fit, batch.reshape(len(positions), -1))
-            images = batch.view(self._rows.image_dtype.as_numpy_dtype).reshape(-1, *self._rows.image_shape)
-            return self._buffers.lend(memory, images), *self._numbers(positions)
+            which = np.searchsorted(self._firsts, positions, side="right") - 1
+            kinds = self._seen(positions, which)
+            needed = len(positions) * self._rows.width
+            memory = self._buffers.take(needed)
+            batch = memory[:needed].reshape(len(positions), self._rows.width)
+            for row, position, shard, kind in zip(
+                batch, positions.tolist(), which.tolist(), kinds.tolist(), strict=True
+            ):
+                self._copy(row, position, shard, kind)
+            return self._buffers.lend(memory, batch)
 
     def labels(self) -> np.ndarray:
         """Reads the label of every record, int64 (N,), from a few bytes of each.
@@ -109,58 +97,43 @@ class Gather:
                     raise shard.error(number, str(e)) from e
         return found
 
-    def _numbers(self, positions: np.ndarray) -> tuple[np.ndarray, ...]:
-        answers = self._answers[positions]
-        return (answers,) if self._weights is None else (answers, self._weights[positions])
-
-    def _seen(self, positions: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Reads the records that were not read yet.
+    def _seen(self, positions: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Returns the states of records, after reading those that were not read yet.
 
         Args:
           positions: int64 (B,).
-
-        Returns:
-          The index of the shard of each record, int64 (B,), and whether all records are written as expected.
+          which: int64 (B,), the index of the shard of each record.
         """
-        which = np.searchsorted(self._firsts, positions, side="right") - 1
-        kinds = self._kinds[positions]
+        kinds: np.ndarray = self._kinds[positions]
+        if kinds.all():
+            return kinds
         for i in np.flatnonzero(kinds == UNSEEN).tolist():
             shard, number = self._shards[which[i]], int(positions[i] - self._firsts[which[i]])
             shard.check(number)
             start, stop = shard.place(number)
             try:
-                kind, image, answer, weight = self._rows.read(shard.map, start, stop)
+                kind, image, label, weight = self._rows.read(shard.map, start, stop)
             except LayoutError as e:
                 raise shard.error(number, str(e)) from e
             # A file with records of several lengths may have the same size.
             astray = self.whole is not None and start != HEADER_BYTES + number * self._rows.width
-            self._answers[positions[i]] = answer
-            if self._weights is not None:
-                self._weights[positions[i]] = weight
+            self._labels[positions[i]], self._weights[positions[i]] = label, weight
             self._images[positions[i]] = image
-            kinds[i] = OTHER if astray else kind
-            self._kinds[positions[i]] = kinds[i]  # set last, because other threads rely on it
-        return which, bool((kinds == FITS).all())
+            self._kinds[positions[i]] = OTHER if astray else kind  # set last, because other threads rely on it
+        known: np.ndarray = self._kinds[positions]
+        return known
 
-    def _copy(self, positions: np.ndarray, which: np.ndarray, fit: bool, batch: np.ndarray) -> None:
-        """Copies the images of records that were read once.
-
-        Args:
-          positions: int64 (B,).
-          which, fit: from `_seen`.
-          batch: uint8 (B, bytes of an image), to be filled.
-        """
-        if fit and self.whole is not None:
-            images = self.whole[:, self._image]
-            for target, row in zip(batch, (positions + self._shifts[which]).tolist(), strict=True):
-                target[:] = images[row]
+    def _copy(self, row: np.ndarray, position: int, which: int, kind: int) -> None:
+        """Copies the record at a position, of shard number `which`, into a row."""
+        shard = self._shards[which]
+        start, stop = shard.place(position - int(self._firsts[which]))
+        if kind == FITS:
+            frame = shard.bytes[start - HEADER_BYTES : stop]
+            row[: len(frame)] = frame
             return
-        starts = self._images[positions].tolist()
-        numbers = (positions - self._firsts[which]).tolist()
-        for target, index, number, image in zip(batch, which.tolist(), numbers, starts, strict=True):
-            shard = self._shards[index]
-            first = shard.place(number)[0] + image
-            target[:] = shard.bytes[first : first + len(target)]
+        first = start + int(self._images[position])
+        image = shard.bytes[first : first + self._rows.image_bytes]
+        self._rows.put(row, image, self._labels[position], float(self._weights[position]))
 
 
 def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.ndarray]:

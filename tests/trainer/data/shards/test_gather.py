@@ -134,9 +134,9 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
     for drop_remainder in (False, True):
         if drop_remainder and records < batch_size:
             continue
-        order = epoch_order.Permutation(seed, records, batch_size, lambda slots, _: slots)
-        ids = epoch_order.numbered(epoch_order.from_zero(), epoch_order.count(records, batch_size, drop_remainder))
-        epochs = [[order(b).tolist() for b in ids.as_numpy_iterator()] for _ in range(2)]
+        begins = epoch_order.passes(seed, epoch_order.from_zero())
+        batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
+        epochs = [[b.tolist() for b in batches.as_numpy_iterator()] for _ in range(2)]
         kept = records - records % batch_size if drop_remainder else records
         for epoch in epochs:
             flat = [position for batch in epoch for position in batch]
@@ -150,30 +150,11 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
 @pytest.mark.slow
 def test_shuffling_is_over_the_whole_split():
     """The first batch of a hundred orders of 1,000 records is from everywhere."""
-    order = epoch_order.Permutation(7, 1000, 10, lambda slots, _: slots)
-    firsts = np.concatenate([order(number * epoch_order.ID_STEP) for number in range(100)])
+    batches = epoch_order.permutation(epoch_order.passes(7, epoch_order.from_zero()), 1000, 10, False)
+    firsts = np.concatenate([next(iter(batches)).numpy() for _ in range(100)])
     counts = np.histogram(firsts, bins=10, range=(0, 1000))[0]
     assert counts.min() > 60  # of 100 each
     assert counts.max() < 140
-
-
-@pytest.mark.parametrize("records", [1, 10, 100_000, 1 << 33])
-def test_an_order_is_that_of_tensorflows_shuffled_indices(records):
-    """A run that an earlier version began goes on with the records that are left."""
-    number = 3
-    words = np.random.SeedSequence([5, number]).generate_state(2, np.uint32)
-    slots = np.arange(min(4, records))
-    found = epoch_order.Permutation(5, records, 4, lambda slots, _: slots)(number * epoch_order.ID_STEP)
-    expected = tf.random.experimental.index_shuffle(slots, words, np.int64(records - 1)).numpy()
-    assert found.tolist() == sorted(expected.tolist())
-
-
-def test_the_ids_of_a_pass_hold_its_number():
-    begins = iter([(0, 0), (7, 2), (8, 3)])
-    ids = epoch_order.numbered(lambda: next(begins), 3)
-    assert list(ids.as_numpy_iterator()) == [0, 1, 2]
-    assert list(ids.as_numpy_iterator()) == [7 * 2**32 + 2]
-    assert list(ids.as_numpy_iterator()) == []
 
 
 @pytest.mark.parametrize("mode", sorted(AFFINES))
@@ -192,16 +173,13 @@ def test_compiled_normalizes_to_the_same_bits(mode):
 def test_nothing_in_the_input_is_stateful(tmp_path, encoding):
     """tf.data takes threads and buffers from such a dataset where training is reproducible: seen as 4 ms a batch."""
     write_dataset(tmp_path / "d", encoding=encoding, splits={"train": COUNTS}, shards=2)
-    found, functions, waiting = set(), [], [dataset.load(tmp_path / "d", "train", 4, shuffle=True, seed=0)]
+    found, waiting = set(), [dataset.load(tmp_path / "d", "train", 4, shuffle=True, seed=0)]
     while waiting:
         part = waiting.pop()
         waiting += part._inputs()
-        functions += part._functions()
-    for wrapped in functions:
-        found |= {op.type for op in wrapped.function.graph.get_operations()}
+        for wrapped in part._functions():
+            found |= {op.type for op in wrapped.function.graph.get_operations()}
     assert found & {"PyFunc", "PyFuncStateless", "EagerPyFunc"} == {"PyFuncStateless"}
-    if encoding == "uint8":
-        assert len(functions) == 2  # TensorFlow takes milliseconds for each of them in every pass
 
 
 def test_files_of_equal_rows_are_one_array(tmp_path):
@@ -231,7 +209,7 @@ def test_what_cannot_be_one_array_is_copied_record_by_record(tmp_path, monkeypat
     monkeypatch.setattr(mmap_array, "_mmap", lambda: lambda *_: answer)
     contract = contracts.load(tmp_path / "d")
     shards = mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train")
-    assert gather.Gather(Rows(contract, gather.BEFORE, gather.AFTER), shards).whole is None
+    assert gather.Gather(Rows(contract, *gather.FRAME), shards).whole is None
     assert_same(everything(tmp_path / "d"), whole)
 
 
@@ -245,33 +223,14 @@ def test_a_file_of_another_size_or_none_is_no_array(tmp_path):
 def test_records_are_gathered_from_all_shards_at_once(tmp_path, monkeypatch):
     contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3)
     shards = mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train")
-    records = gather.Gather(Rows(contract, gather.BEFORE, gather.AFTER), shards)
-    rows, whole, labels = records.find(np.array([0, 7, 16]))
-    assert whole is records.whole
+    records = gather.Gather(Rows(contract, *gather.FRAME), shards)
+    rows, fit, whole, labels, _ = records.find(np.array([0, 7, 16]))
+    assert fit
     for row, data in zip(rows, mmap_tfrecord.records(shards, np.array([0, 7, 16])), strict=True):
         assert whole[row, tfrecord.HEADER_BYTES : tfrecord.HEADER_BYTES + len(data)].tobytes() == data
     assert labels.tolist() == [records.labels()[i] for i in (0, 7, 16)]
-    monkeypatch.setattr(gather.Gather, "_copy", lambda *_: pytest.fail("copied"))
+    monkeypatch.setattr(gather.Gather, "__call__", lambda *_: pytest.fail("copied"))
     assert len(everything(tmp_path / "d")) == 5
-
-
-def test_images_are_copied_into_memory_that_is_used_again(tmp_path):
-    """TensorFlow takes an array at a multiple of 64 without a copy."""
-    contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3, weighted=True)
-    shards = mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train")
-    records = gather.Gather(Rows(contract, gather.BEFORE, gather.AFTER), shards)
-    images, labels, weights = records.images(np.array([2, 9]))
-    for image, data in zip(images, mmap_tfrecord.records(shards, np.array([2, 9])), strict=True):
-        assert image.tobytes() in data
-    assert (images.shape, images.dtype) == ((2, 8, 8, 3), np.uint8)
-    assert len(labels) == len(weights) == 2
-    place, before = images.ctypes.data, images.copy()
-    assert place % 64 == 0
-    other, *_ = records.images(np.array([0, 16]))
-    assert other.ctypes.data != place
-    np.testing.assert_array_equal(images, before)
-    del images
-    assert records.images(np.array([5]))[0].ctypes.data == place
 
 
 def test_lengths_that_make_up_for_each_other_are_copied(tmp_path, streamed):
