@@ -138,6 +138,7 @@ class Reading:
     def _all(self, epoch: Epoch) -> Iterator[object]:
         while True:
             start = time.perf_counter()
+            batches = first = None  # as a `for` loop does: an old iterator delays the next one
             batches = iter(epoch())
             first = next(batches)
             self.begun.append(time.perf_counter() - start)
