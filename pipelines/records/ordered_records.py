@@ -15,9 +15,10 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from pipelines.core.elements import Item, Made
+from pipelines.core.elements import Header, Item, Made
 from pipelines.core.errors import IncompleteError
 from pipelines.core.summary import Rejected, may_pass
+from pipelines.images.image_spec import LONGEST_SIDE, ImageSpec
 from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Answer
 from pipelines.workers.pool import Workers
@@ -39,7 +40,7 @@ def in_order(
     Raises:
       IncompleteError: the worker that makes a copy of a source that was decoded ends twice.
     """
-    size = spec.image.channels * spec.image.height * spec.image.width
+    size = _most_bytes(items, spec.image)
     window = max(workers.count, min(WINDOW * workers.count, UNDER_WAY // (2 * size)))  # 2: a request and its answer
     batch = max(1, min(BATCH, window // 4))  # a batch goes to one worker: there are some for each
     upcoming = iter(items)
@@ -54,6 +55,18 @@ def in_order(
                 return
             record = near.popleft()
             yield record.item, asked.outcome(record)
+
+
+def _most_bytes(items: Sequence[Item], image: ImageSpec) -> int:
+    """Returns the bytes of the pixels of the largest image.
+
+    An image that is longer than LONGEST_SIDE becomes a reject.
+    """
+    if not image.is_uneven:
+        return image.height * image.width * image.channels
+    headers = (Header(*item.ref.header) for item in items)
+    longest = max((image.longer_side(header.height, header.width) for header in headers), default=image.height)
+    return image.height * min(longest, LONGEST_SIDE) * image.channels
 
 
 @dataclasses.dataclass

@@ -184,11 +184,12 @@ def better_start(config: TrainConfig, contract: Contract) -> str:
         if ":" in config.model
         else f"This network began with random weights and had {each:,.0f} {what}. With so few"
     )
+    data = config.data.rstrip("/") + "-224" if small else config.data
+    output = config.output.rstrip("/") + "-transfer"
     return (
         f"{begins}, weights that were trained on ImageNet are usually much better (docs/training.md has figures). To "
         "try them" + (", prepare with --size 224x224 into a folder of its own first, then" if small else "") + ":\n"
-        f"  python -m trainer train --data {shlex.quote(config.data + '-224' * small)} "
-        f"--output {shlex.quote(config.output)}-transfer --recipe transfer"
+        f"  python -m trainer train --data {shlex.quote(data)} --output {shlex.quote(output)} --recipe transfer"
     )
 
 

@@ -352,6 +352,22 @@ def test_images_of_another_size_are_an_error(encoding):
         contract.images_from_records(made(encoding=encoding), tf.constant([data]))
 
 
+@pytest.mark.parametrize(("shape", "centre"), [((8, 13), np.s_[:, 2:10]), ((11, 8), np.s_[1:9]), ((8, 8), np.s_[:])])
+def test_of_images_of_unequal_size_the_centres_are_read(shape, centre):
+    """Of an odd rest, the larger part is cut off at the end."""
+    uneven = made(encoding="jpeg", resize={"mode": "shorter"}, normalization=datasets.normalization("none"))
+    data = datasets.encode(uneven, datasets.picture(0, 0, (*shape, 3)))
+    got = contract.images_from_records(uneven, tf.constant([data]))
+    np.testing.assert_array_equal(got[0], images.decode(data)[centre])
+
+
+def test_of_an_image_with_another_shorter_side_nothing_is_read():
+    uneven = made(encoding="jpeg", resize={"mode": "shorter"})
+    data = datasets.encode(uneven, datasets.picture(0, 0, (9, 13, 3)))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="The shorter side of an image should have 8 pixels"):
+        contract.images_from_records(uneven, tf.constant([data]))
+
+
 def test_normalize_is_a_float32_product_and_sum():
     the_contract = made(normalization=datasets.normalization("imagenet"))
     scale, offset = (np.float32(v) for v in datasets.AFFINES["imagenet"])

@@ -11,10 +11,11 @@ import pytest
 
 from pipelines.config import PrepareConfig
 from pipelines.contract import tfrecord
-from pipelines.core.elements import Item, Ref
+from pipelines.core.elements import Header, Item, Ref
 from pipelines.core.errors import IncompleteError
 from pipelines.core.summary import Rejected
 from pipelines.images import histogram
+from pipelines.images.image_spec import ImageSpec
 from pipelines.records import make_record, ordered_records
 from pipelines.workers.pool import Workers
 from tests.support.files.images import draw_photo
@@ -93,6 +94,16 @@ def test_what_is_under_way_is_bounded_in_bytes_and_a_source_is_decoded_once(tmp_
         taken += 1
     assert requested == {"make": 5, "make_copy": 495}
     assert most <= max(2, min(2 * ordered_records.WINDOW, under_way // (2 * SIZE)))
+
+
+def test_of_images_of_unequal_size_the_largest_one_counts(tmp_path):
+    asked = items(tmp_path, ["wide.jpg", "high.jpg"], 1)
+    sizes = {"wide.jpg": (100, 50), "high.jpg": (10, 40)}  # width and height: 2:1, and 1:4
+    headers = {name: Header("jpeg", *size, 1, (), True) for name, size in sizes.items()}
+    asked = [item._replace(ref=item.ref._replace(header=tuple(headers[item.ref.key]))) for item in asked]
+    assert ordered_records._most_bytes(asked, ImageSpec(16, 16, "shorter")) == 16 * 64 * 3
+    assert ordered_records._most_bytes(asked[:1], ImageSpec(16, 16, "shorter", channels=1)) == 16 * 32
+    assert ordered_records._most_bytes(asked, ImageSpec(16, 12)) == 16 * 12 * 3
 
 
 def test_a_worker_that_is_killed_while_it_makes_a_copy_ends_the_run_only_if_it_happens_again(two, tmp_path):

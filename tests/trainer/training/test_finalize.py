@@ -37,6 +37,27 @@ def test_temperature_and_threshold_are_those_of_validation_and_never_of_test():
     assert finalize._calibrate(config, contract, {"test": found["test"]}) == (UNCALIBRATED, "")
 
 
+@pytest.mark.parametrize(
+    ("shape", "model", "told", "command"),
+    [
+        (
+            (64, 64, 3), "cnn", "began with random weights and had 5 train images for each class on average.",
+            "train --data my/data-224 --output run-transfer --recipe transfer",
+        ),
+        ((224, 224, 3), "cnn", "had 5 train images", "train --data my/data/ --output run-transfer --recipe transfer"),
+        ((224, 224, 3), "mine:network", "If it began with random weights, weights that", "--recipe transfer"),
+    ],
+)  # fmt: skip
+def test_few_images_lead_to_published_weights(shape, model, told, command):
+    """The command makes no folder inside of the run, and does not replace the dataset."""
+    contract = make_contract(splits={"train": Split({"ok": 9, "broken": 1}, {}, {}, ())}, image_shape=shape)
+    text = finalize.better_start(TrainConfig("my/data/", "run/", model=model), contract)
+    assert told in text
+    assert text.endswith(command)
+    assert ("--size 224x224 into a folder of its own" in text) == (shape[0] == 64)
+    assert finalize.better_start(TrainConfig("d", "r", model=model, init_weights="f.keras"), contract) == ""
+
+
 def test_the_threshold_of_abstaining_is_that_of_validation():
     contract = make_contract(splits={"train": Split({"ok": 9, "broken": 1}, {}, {}, ())})
     found = {"test": answers(0.8, 0.9, 0.95, 0.99), "validation": answers(0.01, 0.02, 0.1, 0.3, 0.4, 0.6)}

@@ -23,9 +23,8 @@ from trainer.doctor.subject.subject import Subject
 IMAGES = 16
 LEAST_STEPS, MOST_STEPS = 12, 96
 APPLIED = 2  # steps of the optimizer that have to be seen
-EVEN = (
-    0.9  # growth of the later half of the steps, as a share of that of the earlier half; an average grows less and less
-)
+# Growth of the later half of the steps, as a share of that of the earlier half. An average grows less and less.
+EVEN = 0.9
 HALF = 0.5  # share of the weights' shapes that the sums must have
 DEEPEST = 3  # lists in lists that are looked through
 

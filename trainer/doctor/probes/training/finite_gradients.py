@@ -180,7 +180,7 @@ def _count(operation: Any, edge: Edge) -> Any:
 def _place(operation: Any) -> str:
     """Returns the line of the user's code that made an operation.
 
-    It is "" if a library made it.     The lines that lead to the doctor do not count.
+    It is "" if a library made it. The lines that lead to the doctor do not count.
     """
     frames = list(operation.traceback or ())
     start = max((i for i, frame in enumerate(frames) if frame.filename == __file__), default=-1)
