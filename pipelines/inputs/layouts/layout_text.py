@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import shlex
+from collections.abc import Iterator
 
 from pipelines import storage
 from pipelines.core.elements import TRAIN_SPLIT
@@ -76,38 +77,48 @@ def describe(tree: Folder, layout: Layout, path: str, has_lists: bool = False) -
     folders = {folder.path: folder for folder in tree.tree()}
     for name, why in layout.aside:
         lines.append(f"Leaves aside {utf8_text(name)!r} ({plural(folders[name].total, 'image')}). {why}")
-    tables = [
-        storage.join(f.path, name) if f.path else name
-        for f in tree.tree()
-        for name in f.tables
-        if name.lower() not in _LISTS_OF_CLASSES
-    ]
+    lines += _not_read(tree, path, has_lists, draws_splits=set(by_split) == {""})
+    if tree.others:
+        kinds = (f"{count} {ending or 'without ending'}" for ending, count in tree.others.most_common())
+        lines.append(f"Files whose endings are not those of images: {listed(kinds, NAMED)}.")
+    return tuple(lines)
+
+
+def _not_read(tree: Folder, path: str, has_lists: bool, draws_splits: bool) -> Iterator[str]:
+    """Yields what is said of lists and tables beside the images.
+
+    It is one kind, the likeliest to be meant.
+
+    Args:
+      has_lists: whether lists state the splits of the images. draws_splits: whether no folder states them.
+    """
     is_packed = path.lower().endswith(containers.SUFFIXES)  # a table in a container is not read
-    of_ids = next((folder.path for folder in tree.tree() if id_lists.LABELS in folder.tables), None)
-    if of_ids is not None and not (has_lists or is_packed):
-        lists = storage.join(path, *filter(None, [of_ids]), id_lists.PATHS)
-        lines.append(
+    tables = [(folder, name) for folder in tree.tree() for name in folder.tables]
+    of_ids = [folder.path for folder, name in tables if name == id_lists.LABELS]
+    if of_ids and not (has_lists or is_packed):
+        yield (
             f"Not read: {id_lists.LABELS} and the lists beside it, which state the classes and perhaps the splits by "
-            f"ids of the images. Read them with --input {shlex.quote(lists)}."
+            f"ids of the images. Read them with --input {shlex.quote(_below(path, of_ids[0], id_lists.PATHS))}."
         )
-    elif tree.split_lists and set(by_split) == {""} and not has_lists:
-        lines.append(
+    elif tree.split_lists and draws_splits and not has_lists:
+        yield (
             "Splits are drawn. Not read, although the names speak of splits: "
             f"{listed((repr(utf8_text(name)) for name in tree.split_lists), 4)}. If they are "
             "lists of paths: --split-lists train=FILE,test=FILE. Else give a table with the columns path, label and "
             "split."
         )
     elif not is_packed and (
-        tables := [storage.join(f.path, name) if f.path else name for f in tree.tree() for name in f.tables]
+        found := [_below("", folder.path, name) for folder, name in tables if name.lower() not in _LISTS_OF_CLASSES]
     ):
-        lines.append(
-            f"Not read: {listed((repr(utf8_text(name)) for name in tables), 3)}. A table that states the labels of "
-            f"these images is read with --input, such as {shlex.quote(storage.join(path, tables[0]))}."
+        yield (
+            f"Not read: {listed((repr(utf8_text(name)) for name in found), 3)}. A table that states the labels of "
+            f"these images is read with --input, such as {shlex.quote(_below(path, found[0]))}."
         )
-    if tree.others:
-        kinds = (f"{count} {ending or 'without ending'}" for ending, count in tree.others.most_common())
-        lines.append(f"Files whose endings are not those of images: {listed(kinds, NAMED)}.")
-    return tuple(lines)
+
+
+def _below(*parts: str) -> str:
+    """Returns a path of those parts that are not empty."""
+    return storage.join(*filter(None, parts))
 
 
 def _unlike(by_split: dict[str, set[str]]) -> list[str]:

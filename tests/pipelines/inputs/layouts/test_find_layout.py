@@ -306,3 +306,19 @@ def test_tables_beside_class_folders_are_named():
         "such as in/Anno/list_category_img.txt."
     )
     assert "Not read" not in " ".join(layout_text.describe(folders, layout, "in.zip"))
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        (["classes.txt"], ""),  # it names the classes and no image
+        (["labels.txt", "other/label.labels.txt"], ""),
+        (["classes.txt", "labels.csv"], "'labels.csv'. A table that states the labels"),
+        (["a/attributes.txt", "classes.txt"], "'a/attributes.txt'. A table that states the labels"),
+    ],
+)
+def test_a_list_of_classes_is_no_table_of_labels(files, named):
+    folders = tree("cat 3", "dog 3", *files)
+    told = [s for s in layout_text.describe(folders, find_layout.find(folders, InputSpec("in")), "in") if "Not " in s]
+    assert len(told) == bool(named)
+    assert not named or told[0].startswith(f"Not read: {named}")
