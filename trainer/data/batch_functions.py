@@ -43,19 +43,14 @@ def gathered(contract: Contract, shards: list[mmap_tfrecord.Shard], dequantize: 
     shape, images = records.whole.shape, xla_normalize.picker(contract, rows.image, dequantize)
 
     def picked(positions: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        dtypes = [tf.int64, tf.bool, tf.uint8, rows.answers.dtype, tf.float32]
-        found = tf.numpy_function(records.find, [positions], dtypes, stateful=False)
+        dtypes = [tf.int64, tf.uint8, rows.answers.dtype, tf.float32]
         # Each call returns the array, without a copy: tf.data would copy an array that its function captured.
-        which, fit, whole = (tf.ensure_shape(v, s) for v, s in zip(found, (positions.shape, (), shape), strict=False))
-        numbers = [tf.ensure_shape(found[3], (*positions.shape, *rows.answers.shape))]
+        which, whole, answers, weights = tf.numpy_function(records.find, [positions], dtypes, stateful=False)
+        made = images(tf.ensure_shape(whole, shape), tf.ensure_shape(which, positions.shape))
+        numbers = [tf.ensure_shape(answers, (*positions.shape, *rows.answers.shape))]
         if contract.weighted:
-            numbers.append(tf.ensure_shape(found[4], positions.shape))
-
-        def pick() -> tuple[tf.Tensor, ...]:
-            return tf.ensure_shape(images(whole, which), (positions.shape[0], *contract.image_shape)), *numbers
-
-        made: tuple[tf.Tensor, ...] = tf.cond(fit, pick, lambda: copied(positions))
-        return made
+            numbers.append(tf.ensure_shape(weights, positions.shape))
+        return tf.ensure_shape(made, (positions.shape[0], *contract.image_shape)), *numbers
 
     return picked
 

@@ -159,10 +159,7 @@ def load(
     contract = contracts.load(directory)
     if crops is not None:
         jpeg_crops.check(contract)
-    shards, batches = _batches(contract, os.fspath(directory), options)
-    # Batches are formed before records are read: one call reads B records instead of B small calls.
-    if share:
-        batches = batches.map(epoch_order.plain(lambda batch, *number: (*_share(*share, batch), *number)))
+    shards, order = _batches(contract, os.fspath(directory), options)
     stored = parts.stored_split(split)
     labelled = stored in contract.splits
     if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
@@ -178,9 +175,24 @@ def load(
         read = metadata_columns.added(contract, read, shards)
     auto = tf.data.AUTOTUNE  # tunes decoding; copying needs little tuning
     calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
-    read = epoch_order.plain(_counted(read) if share else read)
-    made = batches.map(read, num_parallel_calls=calls, deterministic=True)
-    return made.prefetch(ahead)
+    # Batches are formed before records are read: one call reads B records instead of B small calls.
+    read = epoch_order.plain(_read_batch(order, read, share))
+    return order.elements.map(read, num_parallel_calls=calls, deterministic=True).prefetch(ahead)
+
+
+def _read_batch(
+    order: epoch_order.Order, read: batch_functions.Read, share: tuple[int, int] | None
+) -> Callable[..., tuple[Any, ...]]:
+    """Returns a function that maps an element of the order to what `load` gives."""
+
+    def read_batch(*element: tf.Tensor) -> tuple[Any, ...]:
+        batch, *number = order.batch(*element)
+        if share is None:
+            return read(batch, *number)
+        part, records = _share(*share, batch)
+        return read(part, *number), records
+
+    return read_batch
 
 
 def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -194,10 +206,6 @@ def _share(number: int, parts: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
     return tf.ensure_shape(batch[first : tf.maximum(stop, first + 1)], (None,)), stop - start
 
 
-def _counted(read: Callable[..., Any]) -> Callable[..., tuple[Any, tf.Tensor]]:
-    return lambda batch, records, *number: (read(batch, *number), records)
-
-
 def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, number: int, batch: int) -> list[bytes]:
     """Reads the serialized records of one batch, as `load` reads them.
 
@@ -206,8 +214,8 @@ def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, nu
     """
     contract = contracts.load(directory)
     options = dataclasses.replace(options, start=lambda: (number, batch))
-    shards, batches = _batches(contract, os.fspath(directory), options)
-    found = next(iter(batches)).numpy()
+    shards, order = _batches(contract, os.fspath(directory), options)
+    found = order.batch(*next(iter(order.elements)))[0].numpy()
     return list(found) if shards is None else mmap_tfrecord.records(shards, found)
 
 
@@ -227,7 +235,7 @@ def wire_dtype(contract: Contract) -> str:
 
 def _batches(
     contract: Contract, directory: str, options: ReadOptions
-) -> tuple[list[mmap_tfrecord.Shard] | None, tf.data.Dataset]:
+) -> tuple[list[mmap_tfrecord.Shard] | None, epoch_order.Order]:
     """Returns the mapped shards and batches of positions in them, int64 (B,).
 
     For streamed shards it returns None and batches of serialized records, string (B,); with `crops`, pairs of such a
@@ -253,41 +261,42 @@ def _batches(
 
 def _in_order(
     part: parts.Part, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
-) -> tf.data.Dataset:
+) -> epoch_order.Order:
     if shards is None:
         elements = record_stream.stream(part, paths)
     else:
         elements = tf.data.Dataset.from_tensor_slices(record_stream.in_order(part))
-    return elements.batch(options.batch_size, drop_remainder=options.drop_remainder)
+    return epoch_order.Order.of(elements.batch(options.batch_size, drop_remainder=options.drop_remainder))
 
 
 def _shuffled(
     part: parts.Part, options: ReadOptions, paths: list[str], shards: list[mmap_tfrecord.Shard] | None
-) -> tf.data.Dataset:
+) -> epoch_order.Order:
     batch_size, drop_remainder, resample = options.batch_size, options.drop_remainder, options.resample
     records, quotas = part.records, class_sampling.epoch_counts(part.contract, resample, part.name)
     seed = secrets.randbits(31) if options.seed is None else options.seed
-    begins = epoch_order.passes(seed, options.start or epoch_order.from_zero())
+    begin = epoch_order.passes(seed, options.start or epoch_order.from_zero())
     if shards is None:
         stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(record_stream.stream, part, paths)
         if resample != NATURAL:
             stream = epoch_order.repeated(stream, class_sampling.counts(part.contract, part.name), quotas)
         buffer = record_stream.shuffle_buffer(part)
         numbered = epoch_order.count(records, batch_size, drop_remainder) if options.crops else 0
-        batches = epoch_order.buffered(begins, stream, buffer, batch_size, drop_remainder, numbered)
+        order = epoch_order.buffered(begin, stream, buffer, batch_size, drop_remainder, numbered)
     elif resample != NATURAL:
-        batches = epoch_order.drawn(begins, _by_class(part, shards), quotas, batch_size, drop_remainder)
+        order = epoch_order.drawn(begin, _by_class(part, shards), quotas, batch_size, drop_remainder)
     elif part.chosen is not None:
         positions = tf.constant(part.positions, tf.int64)  # the graph captures the tensor and does not copy it
-        batches = epoch_order.permutation(
-            begins, records, batch_size, drop_remainder, lambda slots, _: tf.gather(positions, slots)
+        order = epoch_order.permutation(
+            begin, records, batch_size, drop_remainder, lambda slots, _: tf.gather(positions, slots)
         )
     else:
-        batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
+        order = epoch_order.permutation(begin, records, batch_size, drop_remainder)
     if options.start is None:  # progress bars and step counts need the number
         count = epoch_order.count(records, batch_size, drop_remainder)
-        batches = batches.apply(tf.data.experimental.assert_cardinality(count))
-    return batches
+        elements = order.elements.apply(tf.data.experimental.assert_cardinality(count))
+        return dataclasses.replace(order, elements=elements)
+    return order
 
 
 def _by_class(part: parts.Part, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:

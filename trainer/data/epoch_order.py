@@ -6,6 +6,7 @@ records of any batch can be found afterwards.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -16,6 +17,7 @@ import tensorflow as tf
 # Marks a function of tf.data that AutoGraph need not convert: that takes longer than to trace it.
 plain = tf.autograph.experimental.do_not_convert
 Start = Callable[[], tuple[int, int]]  # returns the number of a pass and how many of its batches to leave out
+Begin = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]  # begins a pass, see `passes`
 
 
 def from_zero() -> Start:
@@ -24,72 +26,101 @@ def from_zero() -> Start:
     return lambda: (next(numbers), 0)
 
 
-def passes(seed: int, start: Start) -> tf.data.Dataset:
-    """Creates a dataset of one element, which is computed anew for every pass.
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """Describes the batches of each pass.
 
-    The element is (two random numbers of the pass uint32 (2,), number of batches to leave out int64 (), number of the
-    pass int64 ()). The random numbers come from SeedSequence, which NumPy promises not to change.
+    A function of tf.data costs some milliseconds at the beginning of each pass, because TensorFlow optimizes its graph
+    each time. Therefore what makes an element into a batch is not mapped here: the function that reads the batch calls
+    it.
+
+    elements: one pass, an element for each batch; another pass each time that it is iterated.
+    batch: maps the parts of an element to a tuple, whose first part is the batch: positions int64 (B,) or serialized
+      records, string (B,).
     """
 
-    def draw() -> tuple[np.ndarray, np.int64, np.int64]:
+    elements: tf.data.Dataset
+    batch: Callable[..., tuple[tf.Tensor, ...]] = lambda *element: element
+
+    @classmethod
+    def of(cls, *parts: tf.data.Dataset) -> Order:
+        """Makes an order of datasets, whose elements are what a batch is read from."""
+        return cls(tf.data.Dataset.zip(parts))
+
+
+def passes(seed: int, start: Start) -> Begin:
+    """Returns a function that begins a pass; it is called anew for every pass.
+
+    It takes a tensor and does not look at it. It returns (two random numbers of the pass uint32 (2,), number of batches
+    to leave out int64 (), number of the pass int64 ()). The random numbers come from SeedSequence, which NumPy promises
+    not to change.
+    """
+
+    def draw(_: np.ndarray) -> tuple[np.ndarray, np.int64, np.int64]:
         number, skip = start()
         return np.random.SeedSequence([seed, number]).generate_state(2, np.uint32), np.int64(skip), np.int64(number)
 
     def begin(once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         # The function is marked as not stateful and its argument is not a constant: if training has to be reproducible,
         # tf.data removes all threads and buffers from a dataset with a stateful operation.
-        words, skip, number = tf.numpy_function(
-            lambda _: draw(), [once], [tf.uint32, tf.int64, tf.int64], stateful=False
-        )
+        words, skip, number = tf.numpy_function(draw, [once], [tf.uint32, tf.int64, tf.int64], stateful=False)
         return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ()), tf.ensure_shape(number, ())
 
-    return tf.data.Dataset.from_tensors(0).map(plain(begin))
+    return begin
+
+
+def _each_pass(begin: Begin, one: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
+    """Creates a dataset that begins a pass whenever it is iterated.
+
+    `one` makes what the pass holds of the three results of `begin`.
+    """
+    return tf.data.Dataset.from_tensors(0).flat_map(plain(lambda once: one(*begin(once))))
 
 
 def permutation(
-    begins: tf.data.Dataset,
+    begin: Begin,
     records: int,
     batch_size: int,
     drop_remainder: bool,
     pick: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = lambda slots, _: slots,
-) -> tf.data.Dataset:
-    """Creates batches of positions that hold every record once a pass.
+) -> Order:
+    """Orders batches of positions that hold every record once a pass.
 
     Each pass has its own order. The batches are int64 (B,), in ascending order inside a batch: then the records of one
     shard are copied in one call, and a disk reads forwards. A position is computed when it is needed, from the numbers
     of the pass. Therefore the order takes no memory, and leaving out batches takes no time.
 
     Args:
-      begins: from `passes`.
+      begin: from `passes`.
       records: number of records of a pass.
       batch_size, drop_remainder: as for `dataset.load`.
       pick: maps slots int64 (B,) and the two random numbers of the pass to the positions for these slots, int64 (B,).
     """
     batches = count(records, batch_size, drop_remainder)
 
-    def positions(index: tf.Tensor, words: tf.Tensor) -> tf.Tensor:
+    def one(words: tf.Tensor, skip: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
+        return tf.data.Dataset.zip(tf.data.Dataset.range(skip, batches), tf.data.Dataset.from_tensors(words).repeat())
+
+    def positions(index: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor]:
         first = index * batch_size
         slots = tf.range(first, tf.minimum(first + batch_size, tf.constant(records, tf.int64)))
         shuffled = tf.random.experimental.index_shuffle(slots, words, tf.constant(records - 1, tf.int64))
-        return tf.ensure_shape(tf.sort(pick(shuffled, words)), (batch_size if drop_remainder else None,))
+        return (tf.ensure_shape(tf.sort(pick(shuffled, words)), (batch_size if drop_remainder else None,)),)
 
-    def one(words: tf.Tensor, skip: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.range(skip, batches).map(lambda index: positions(index, words))
-
-    return begins.flat_map(plain(one))
+    return Order(_each_pass(begin, one), positions)
 
 
 def drawn(
-    begins: tf.data.Dataset, members: Sequence[np.ndarray], quotas: Sequence[int], batch_size: int, drop_remainder: bool
-) -> tf.data.Dataset:
-    """Creates batches of positions with as many records of each class as its quota.
+    begin: Begin, members: Sequence[np.ndarray], quotas: Sequence[int], batch_size: int, drop_remainder: bool
+) -> Order:
+    """Orders batches of positions with as many records of each class as its quota.
 
     The batches are int64 (B,), in ascending order inside a batch, and drawn anew every pass. The records of a class are
     taken in one random order after another, so that the numbers of times that two records of a class come differ by at
     most one. As in `permutation`, a position is computed when it is needed.
 
     Args:
-      begins: from `passes`.
+      begin: from `passes`.
       members: for each class, the positions of its records, int64 (n,).
       quotas: records of each class in a pass; 0 for a class without records.
       batch_size, drop_remainder: as for `dataset.load`.
@@ -110,7 +141,7 @@ def drawn(
         inside = tf.raw_ops.RandomIndexShuffle(index=draw % size, seed=seeds, max_index=size - 1, rounds=4)
         return tf.gather(positions, tf.gather(firsts, which) + inside)
 
-    return permutation(begins, sum(quotas), batch_size, drop_remainder, pick)
+    return permutation(begin, sum(quotas), batch_size, drop_remainder, pick)
 
 
 def repeated(
@@ -148,17 +179,17 @@ def repeated(
 
 
 def buffered(
-    begins: tf.data.Dataset,
+    begin: Begin,
     records: Callable[[tf.Tensor], tf.data.Dataset],
     buffer: int,
     batch_size: int,
     drop_remainder: bool,
     numbered: int = 0,
-) -> tf.data.Dataset:
-    """Creates batches of a stream, string (B,), shuffled in a buffer anew every pass.
+) -> Order:
+    """Orders batches of a stream, string (B,), shuffled in a buffer anew every pass.
 
     Args:
-      begins: from `passes`.
+      begin: from `passes`.
       records: maps a seed int64 () to the records of one pass, string ().
       buffer: number of records in the buffer.
       batch_size, drop_remainder: as for `dataset.load`.
@@ -171,11 +202,10 @@ def buffered(
         files, bytes_ = tf.unstack(tf.cast(words, tf.int64))
         shuffled = records(files).shuffle(buffer, seed=bytes_, reshuffle_each_iteration=False)
         batches = shuffled.batch(batch_size, drop_remainder=drop_remainder).skip(skip)
-        if not numbered:
-            return batches
-        return tf.data.Dataset.zip(batches, tf.data.Dataset.range(number * numbered + skip, tf.int64.max))
+        numbers = [tf.data.Dataset.range(number * numbered + skip, tf.int64.max)] if numbered else []
+        return tf.data.Dataset.zip((batches, *numbers))
 
-    return begins.flat_map(plain(one))
+    return Order(_each_pass(begin, one))
 
 
 def count(records: int, batch_size: int, drop_remainder: bool = False) -> int:

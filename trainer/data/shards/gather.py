@@ -7,14 +7,15 @@ a copy.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import threading
 import time
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from pipelines.contract import ContractError
 from pipelines.contract.tfrecord import FOOTER_BYTES, HEADER_BYTES
 from trainer.data.shards import mmap_array
 from trainer.data.shards.example_layout import FITS, OTHER, UNSEEN, LayoutError, Rows
@@ -30,8 +31,8 @@ class Gather:
     Several threads may call it at once. A record is checked when it is first read, and not again in later epochs: its
     checksums, its layout, its label.
 
-    whole: the records of all shards with their framing, as one array uint8 (R, width); None if they differ in length or
-    the system cannot map them like this.
+    whole: the records of all shards with their framing, as one array uint8 (R, width); None if they differ in length,
+    if a shard begins with a record that another program wrote, or if the system cannot map them like this.
     """
 
     def __init__(self, rows: Rows, shards: Sequence[Shard]) -> None:
@@ -45,25 +46,29 @@ class Gather:
         self._weights = np.empty(self._firsts[-1], np.float32)
         self._images = np.empty(self._firsts[-1], np.int32)  # the byte of the record at which the image begins
         self._buffers = Buffers()
-        self.whole, self._shifts = _whole(shards, rows.width)
+        self._mapped = _mapped(rows, shards)
+        self.whole = self._mapped.rows if self._mapped else None
+        self._places = np.empty(self._firsts[-1] if self._mapped else 0, np.int64)  # the row of each record
 
-    def find(self, positions: np.ndarray) -> tuple[Any, ...]:
+    def find(self, positions: np.ndarray) -> tuple[np.ndarray | None, ...]:
         """Finds records in `whole`, so that TensorFlow can use that array without a copy.
+
+        A record that is not written as expected is copied once, into a row of its own that is. If a shard begins with
+        such a record, `whole` is None, so that these copies are few.
 
         Args:
           positions: int64 (B,), counted through the shards.
 
         Returns:
-          Their rows int64 (B,), whether all of them are written as expected, bool () (if not, they have to be copied),
-          `whole`, labels int64 (B,) or targets float32 (B, K), weights float32 (B,).
+          Their rows int64 (B,), `whole`, labels int64 (B,) or targets float32 (B, K), weights float32 (B,).
 
         Raises:
           ContractError: a record is damaged or breaks the contract; the message names the shard and the record.
         """
         with calls:
-            which = np.searchsorted(self._firsts, positions, side="right") - 1
-            fit = (self._seen(positions, which) == FITS).all()
-            return positions + self._shifts[which], fit, self.whole, self._labels[positions], self._weights[positions]
+            if not self._kinds[positions].all():
+                self._seen(positions, self._shards_of(positions))
+            return self._places[positions], self.whole, self._labels[positions], self._weights[positions]
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """Copies records: positions int64 (B,) -> uint8 (B, width).
@@ -71,7 +76,7 @@ class Gather:
         The result has the rows for `Rows(contract, *FRAME)`. Raises the errors of `find`.
         """
         with calls:
-            which = np.searchsorted(self._firsts, positions, side="right") - 1
+            which = self._shards_of(positions)
             kinds = self._seen(positions, which)
             needed = len(positions) * self._rows.width
             memory = self._buffers.take(needed)
@@ -97,6 +102,10 @@ class Gather:
                     raise shard.error(number, str(e)) from e
         return found
 
+    def _shards_of(self, positions: np.ndarray) -> np.ndarray:
+        """Returns the index of the shard of each record, int64 (B,)."""
+        return np.searchsorted(self._firsts, positions, side="right") - 1
+
     def _seen(self, positions: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Returns the states of records, after reading those that were not read yet.
 
@@ -115,13 +124,29 @@ class Gather:
                 kind, image, label, weight = self._rows.read(shard.map, start, stop)
             except LayoutError as e:
                 raise shard.error(number, str(e)) from e
-            # A file with records of several lengths may have the same size.
-            astray = self.whole is not None and start != HEADER_BYTES + number * self._rows.width
-            self._labels[positions[i]], self._weights[positions[i]] = label, weight
-            self._images[positions[i]] = image
-            self._kinds[positions[i]] = OTHER if astray else kind  # set last, because other threads rely on it
+            position = int(positions[i])
+            self._labels[position], self._weights[position] = label, weight
+            self._images[position] = image
+            if self._mapped:
+                self._places[position] = self._place(self._mapped, position, int(which[i]), kind)
+            self._kinds[position] = kind  # set last, because other threads rely on it
         known: np.ndarray = self._kinds[positions]
         return known
+
+    def _place(self, mapped: mmap_array.MappedRows, position: int, which: int, kind: int) -> int:
+        """Returns the row of a record of shard number `which`.
+
+        It first makes this row if the record is not written as expected.
+        """
+        number = position - int(self._firsts[which])
+        start, _ = self._shards[which].place(number)
+        # A file with records of several lengths may have the size of one with records of one length.
+        if kind == FITS and start == HEADER_BYTES + number * self._rows.width:
+            return int(mapped.firsts[which]) + number
+        row = np.zeros(self._rows.width, np.uint8)
+        self._copy(row, position, which, kind)
+        mapped.write(position, row)
+        return mapped.spare + position
 
     def _copy(self, row: np.ndarray, position: int, which: int, kind: int) -> None:
         """Copies the record at a position, of shard number `which`, into a row."""
@@ -136,17 +161,17 @@ class Gather:
         self._rows.put(row, image, self._labels[position], float(self._weights[position]))
 
 
-def _whole(shards: Sequence[Shard], width: int) -> tuple[np.ndarray | None, np.ndarray]:
-    """Returns the shards as one array, and for each the offset int64 (F,) of its rows.
+def _mapped(rows: Rows, shards: Sequence[Shard]) -> mmap_array.MappedRows | None:
+    """Maps the shards as one array.
 
-    A position plus the offset of its shard is the row of the record.
+    Returns None if that is not possible, or if a shard begins with a record that another program wrote.
     """
-    records = [shard.records for shard in shards]
-    laid = mmap_array.lay([shard.path for shard in shards], records, width)
-    if laid is None:
-        return None, np.zeros(len(shards), np.int64)
-    whole, firsts = laid
-    return whole, firsts - np.cumsum([0, *records[:-1]])
+    mapped = mmap_array.lay([shard.path for shard in shards], [shard.records for shard in shards], rows.width)
+    for shard in shards if mapped else ():
+        with contextlib.suppress(ContractError, LayoutError):  # found again, and told, when the record is read
+            if shard.records and rows.read(shard.map, *shard.place(0))[0] == OTHER:
+                return None
+    return mapped
 
 
 class Buffers:

@@ -82,17 +82,23 @@ def test_records_of_two_lengths_are_read_alike(tmp_path, streamed):
     assert_same(gathered, streamed(tmp_path / "d"))
 
 
-def test_records_that_are_written_in_another_way_are_read_alike(tmp_path, streamed):
-    """Features in another order, as protobuf may write its maps: among records that are as expected."""
+@pytest.mark.parametrize("first", [1, 0])
+def test_records_that_are_written_in_another_way_are_read_alike(tmp_path, streamed, first):
+    """Features in another order, as protobuf may write its maps: among records that are as expected.
+
+    If the first of a shard is one of them, all records are copied. Otherwise each of them gets a row of its own.
+    """
     contract = make_contract(encoding="uint8", weighted=True)
     frames = []
     for index in range(6):
         example = tf.train.Example.FromString(record(contract, index, index % 2))
-        names = ["weight", "key", "label", "image"] if index % 3 == 1 else ["image", "key", "label", "weight"]
+        names = ["weight", "key", "label", "image"] if index % 3 == first else ["image", "key", "label", "weight"]
         parts = [tf.train.Features(feature={n: example.features.feature[n]}).SerializeToString() for n in names]
         body = b"".join(parts)
         frames.append(frame(b"\x0a" + tf_example.to_varint(len(body)) + body))
     one_shard(tmp_path / "d", b"".join(frames), 6, weighted=True)
+    shards = mmap_tfrecord.open_shards(contracts.load(tmp_path / "d"), str(tmp_path / "d"), "train")
+    assert (gather.Gather(Rows(contract, *gather.FRAME), shards).whole is None) is (first == 0)
     gathered = everything(tmp_path / "d")
     images, labels, weights = (np.concatenate(values) for values in zip(*gathered, strict=True))
     assert labels.tolist() == [0, 1, 0, 1, 0, 1]
@@ -127,6 +133,13 @@ def test_what_cannot_be_mapped_is_streamed(tmp_path, monkeypatch):
         assert len(everything(tmp_path / "d")) == 1
 
 
+def positions(seed, records, batch_size, drop_remainder):
+    order = epoch_order.permutation(
+        epoch_order.passes(seed, epoch_order.from_zero()), records, batch_size, drop_remainder
+    )
+    return order.elements.map(lambda *element: order.batch(*element)[0])
+
+
 @pytest.mark.slow
 @given(st.integers(1, 70), st.integers(1, 9), st.integers(0, 99))
 @settings(max_examples=25, deadline=None)
@@ -134,8 +147,7 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
     for drop_remainder in (False, True):
         if drop_remainder and records < batch_size:
             continue
-        begins = epoch_order.passes(seed, epoch_order.from_zero())
-        batches = epoch_order.permutation(begins, records, batch_size, drop_remainder)
+        batches = positions(seed, records, batch_size, drop_remainder)
         epochs = [[b.tolist() for b in batches.as_numpy_iterator()] for _ in range(2)]
         kept = records - records % batch_size if drop_remainder else records
         for epoch in epochs:
@@ -150,7 +162,7 @@ def test_a_permutation_has_every_position_once(records, batch_size, seed):
 @pytest.mark.slow
 def test_shuffling_is_over_the_whole_split():
     """The first batch of a hundred orders of 1,000 records is from everywhere."""
-    batches = epoch_order.permutation(epoch_order.passes(7, epoch_order.from_zero()), 1000, 10, False)
+    batches = positions(7, 1000, 10, False)
     firsts = np.concatenate([next(iter(batches)).numpy() for _ in range(100)])
     counts = np.histogram(firsts, bins=10, range=(0, 1000))[0]
     assert counts.min() > 60  # of 100 each
@@ -189,15 +201,20 @@ def test_files_of_equal_rows_are_one_array(tmp_path):
     paths = [str(tmp_path / f"shard-{i}") for i in range(3)]
     for path, content in zip(paths, contents, strict=True):
         content.tofile(path)
-    rows, firsts = mmap_array.lay(paths, counts, 6144)
+    mapped = mmap_array.lay(paths, counts, 6144)
+    rows, firsts = mapped.rows, mapped.firsts
     assert (6144 * firsts % mmap.PAGESIZE).tolist() == [0, 0, 0]
     assert (np.diff(firsts) >= counts[:-1]).all()
     for content, first, count in zip(contents, firsts, counts, strict=True):
         assert rows[first : first + count].tobytes() == content.tobytes()
     assert not rows.flags.writeable
+    assert not rows[mapped.spare :].any()
+    for number in (5, 2, 0):  # each in pages that others lie in, too
+        mapped.write(number, np.full(6144, number + 1, np.uint8))
+    assert [set(row.tolist()) for row in rows[mapped.spare :]] == [{1}, {0}, {3}, {0}, {0}, {6}]
     taken = tf.numpy_function(lambda found=rows: found, [], tf.uint8)
     assert paths[0] in Path("/proc/self/maps").read_text()
-    del rows, taken
+    del mapped, rows, taken
     gc.collect()
     assert paths[0] not in Path("/proc/self/maps").read_text()
 
@@ -206,7 +223,7 @@ def test_files_of_equal_rows_are_one_array(tmp_path):
 def test_what_cannot_be_one_array_is_copied_record_by_record(tmp_path, monkeypatch, streamed, answer):
     write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3, weighted=True)
     whole = everything(tmp_path / "d")
-    monkeypatch.setattr(mmap_array, "_mmap", lambda: lambda *_: answer)
+    monkeypatch.setattr(mmap_array, "_call", lambda _: lambda *_: answer)
     contract = contracts.load(tmp_path / "d")
     shards = mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train")
     assert gather.Gather(Rows(contract, *gather.FRAME), shards).whole is None
@@ -224,8 +241,7 @@ def test_records_are_gathered_from_all_shards_at_once(tmp_path, monkeypatch):
     contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": COUNTS}, shards=3)
     shards = mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train")
     records = gather.Gather(Rows(contract, *gather.FRAME), shards)
-    rows, fit, whole, labels, _ = records.find(np.array([0, 7, 16]))
-    assert fit
+    rows, whole, labels, _ = records.find(np.array([0, 7, 16]))
     for row, data in zip(rows, mmap_tfrecord.records(shards, np.array([0, 7, 16])), strict=True):
         assert whole[row, tfrecord.HEADER_BYTES : tfrecord.HEADER_BYTES + len(data)].tobytes() == data
     assert labels.tolist() == [records.labels()[i] for i in (0, 7, 16)]

@@ -32,7 +32,8 @@ DEEPEST = 3  # lists in lists that are looked through
 def not_reset(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds sums of gradients that only grow.
 
-    The weights are set back before each step, so that each adds the same gradients.
+    The weights are set back before each step, so that each adds the same gradients. They are drawn, because a trained
+    model that is right on all images has gradients that are rounded to 0.
     """
     model = subject.model
     if type(model).train_step is keras.Model.train_step or model.optimizer is None:
@@ -59,9 +60,9 @@ def not_reset(subject: Subject, clock: Clock) -> list[Finding]:
     return [
         catalogue.found(
             "gradients-not-reset",
-            f"With the same {len(x) if hasattr(x, '__len__') else IMAGES} images and weights in each of {len(grown)} "
-            f"steps, {len(sums)} variables of {names} grew by {grown[-1] / len(grown):.3g} a step, to {grown[-1]:.3g}, "
-            f"and the optimizer applied gradients {applied} times meanwhile.",
+            f"With the same {len(x) if hasattr(x, '__len__') else IMAGES} images and drawn weights in each of "
+            f"{len(grown)} steps, {len(sums)} variables of {names} grew by {grown[-1] / len(grown):.3g} a step, to "
+            f"{grown[-1]:.3g}, and the optimizer applied gradients {applied} times meanwhile.",
             names=names,
         )
     ]
@@ -72,7 +73,8 @@ def _growth(model: Any, x: Any, y: Any, sums: list[Any], clock: Clock) -> tuple[
 
     The number is that of the steps that the optimizer took.
     """
-    weights = [(v, np.array(v)) for v in model.trainable_variables]
+    draw = keras.initializers.GlorotUniform(seed=0)
+    weights = [(v, np.array(draw(v.shape, v.dtype) if len(v.shape) > 1 else v)) for v in model.trainable_variables]
     first = [np.array(v, np.float64) for v in sums]
     begun, grown = int(np.asarray(model.optimizer.iterations)), list[float]()
     applied = 0

@@ -88,6 +88,18 @@ def test_sums_that_are_never_set_back():
     assert (int(made.count), int(made.optimizer.iterations)) == (0, 0)
 
 
+def test_a_model_that_is_right_on_all_rows_has_no_gradients_of_its_own():
+    """Two units hold how far the sum of a row lies above and below 3."""
+    made = model(Summing, "")
+    front, head = np.zeros((6, 8), np.float32), np.zeros((8, 2), np.float32)
+    front[:, 0], front[:, 1], head[0, 1], head[1, 0] = 1, -1, 1e6, 1e6
+    made.set_weights([front, np.array([-3, 3] + [0] * 6), head, np.zeros(2)])
+    with tf.GradientTape() as tape:
+        loss = made.compute_loss(X, Y, made(X, training=True))
+    assert not any(np.any(gradient) for gradient in tape.gradient(loss, made.trainable_weights))
+    only(report(made), "gradients-not-reset")
+
+
 @pytest.mark.parametrize("reset", ["before", "after"])
 @pytest.mark.parametrize("every", [1, 4, 16])
 def test_sums_that_are_set_back(reset, every):
