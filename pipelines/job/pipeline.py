@@ -49,13 +49,8 @@ def write(
     """
     start_workers, seed = functools.partial(pool.decoders, config.workers, config.input), config.seed
     kind = KINDS[config.task]
-    listed = (
-        pipeline
-        | "Input" >> beam.Create([config.input])
-        | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
-    )
+    listed = _list(pipeline, config.input, spec)
     total = _count_listed(listed, work)
-    record_spec = dataclasses.replace(config.record_spec, metadata=spec.metadata)
     fingerprint = stages.Fingerprint(start_workers, config.limits, config.source_policy, bool(config.group_similar))
     read = (
         listed.batches  # (number, packed Sources), at most BATCH
@@ -84,28 +79,18 @@ def write(
         refs = (_for_flatten(refs, "LabelledRefs"), unlabelled.unlabelled) | "WithUnlabelled" >> beam.Flatten()
         equal = (equal, unlabelled.duplicates) | "AllEqual" >> beam.Flatten()
         rejected.append(unlabelled.rejected)
-        _write_lines(work, "twins", without_label.find_twins(assigned.refs, unlabelled.twins))
-        if config.group_similar:
-            alike = without_label.find_alike(assigned.refs, unlabelled.unlabelled, config.group_similar)
-            _write_lines(work, "alike", alike)
+        _note_counterparts(assigned.refs, unlabelled, config.group_similar, work)
     if config.duplicates == "fail":
         (equal | "CountEqual" >> beam.CombineGlobally(duplicates.First()) | "Refuse" >> beam.Map(duplicates.refuse))
     the_plan = _plan(refs, _label_counts(assigned.refs, kind), config, work, like.first_classes(config.classes, old))
     items = refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
         "unused", main="items"
     )  # ((split, shard), packed Items)
-    every_shard = (
-        pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
-    )
+    record_spec = dataclasses.replace(config.record_spec, metadata=spec.metadata)
     write_shard = stages.WriteShard(
         start_workers, config.dataset_name, record_spec, config.thumbnails, config.digest(), work
     )
-    staged = (
-        (items.items, every_shard)
-        | "WithEmptyShards" >> beam.Flatten()
-        | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [packed Items])
-        | "WriteShard" >> beam.ParDo(write_shard, the_plan)  # the shard's file name
-    )
+    staged = _stage(items.items, the_plan, write_shard)  # the shard's file name
     if config.encoding not in FLOATS:
         staged | "FinishShard" >> beam.ParDo(stages.FinishShard(start_workers, None, config.encoding, work))
     _write_lines(work, "rejects", rejected | "AllRejected" >> beam.Flatten())
@@ -113,6 +98,48 @@ def write(
     _write_lines(work, "similar", assigned.similar)
     _write_lines(work, "unused", items.unused)
     _write_lines(work, "straddling", assigned.straddling)
+
+
+def _list(pipeline: beam.Pipeline, path: str, spec: InputSpec) -> beam.DoOutputsTuple:
+    """Adds the stages that list the inputs.
+
+    The outputs are `batches` of (number, packed Sources), and `rejected`.
+    """
+    return (
+        pipeline
+        | "Input" >> beam.Create([path])
+        | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
+    )
+
+
+def _note_counterparts(labelled: beam.PCollection, unlabelled: beam.DoOutputsTuple, bits: int, work: Work) -> None:
+    """Adds the stages that note labelled images with an unlabelled counterpart.
+
+    It is equal, or looks alike.
+
+    Args:
+      labelled: packed Refs with their split. bits: as of --group-similar.
+    """
+    _write_lines(work, "twins", without_label.find_twins(labelled, unlabelled.twins))
+    if bits:
+        _write_lines(work, "alike", without_label.find_alike(labelled, unlabelled.unlabelled, bits))
+
+
+def _stage(items: beam.PCollection, the_plan: AsSingleton, write_shard: stages.WriteShard) -> beam.PCollection:
+    """Adds the stages that write the staged shards, also those without records.
+
+    Args:
+      items: ((split, shard), packed Items).
+    """
+    every_shard = (
+        items.pipeline | "Start" >> beam.Create([None]) | "EveryShard" >> beam.FlatMap(stages.every_shard_key, the_plan)
+    )
+    return (
+        (items, every_shard)
+        | "WithEmptyShards" >> beam.Flatten()
+        | "ShardToItems" >> beam.GroupByKey()  # ((split, shard), [packed Items])
+        | "WriteShard" >> beam.ParDo(write_shard, the_plan)  # the shard's file name
+    )
 
 
 def _cuts(
@@ -190,11 +217,7 @@ def measure(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, wor
     It writes [[low, high]] of all images to work_dir.VALUE_RANGE, or [] if no image has more than 8 bits.
     """
     start_workers = functools.partial(pool.decoders, config.workers, config.input)
-    listed = (
-        pipeline
-        | "Input" >> beam.Create([config.input])
-        | "ListImages" >> beam.FlatMap(stages.list_batches, spec).with_outputs("rejected", main="batches")
-    )
+    listed = _list(pipeline, config.input, spec)
     (
         listed.batches  # (number, packed Sources), at most BATCH
         | "SpreadBatches" >> beam.Reshuffle()

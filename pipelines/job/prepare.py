@@ -86,20 +86,12 @@ def prepare(
     source, output = engine.located(config.input, config.output, runner)
     config = dataclasses.replace(config, input=source, output=output, name=config.dataset_name)
     engine.check_buckets(output, runner, beam_flags)
-    if reading is None:
-        reading = listing.check(config.input_spec, config.allow_lost_classes)
-    reading = reading._replace(spec=dataclasses.replace(reading.spec, path=source))
-    if config.counts and not storage.is_remote(source):
-        balance.check_counts(config.counts, listing.labels(reading), source)
-    for sentence in reading.told:
-        _log.info("%s", sentence)
+    reading = _checked(config, reading)
     work_dir.check_output(output, source)
     old = None
     if config.like:
         config = dataclasses.replace(config, like=engine.located_dataset(config.like, runner))
-        old = like.open_dataset(config.like, output)
-        like.check(config.like, old, config_fields.decisive(config), config.classes)
-        _log.info("%s", like.describe(config.like, old))
+        old = _earlier(config)
     if runner not in engine.SERVICES:
         pool.decoders(config.workers, source)  # workers load TensorFlow while this process loads the rest
     with work_dir.locked(output), engine.started(runner, beam_flags, output) as the_engine:
@@ -113,23 +105,57 @@ def prepare(
             _run_jobs(config, reading.spec, work, the_engine, old)
         except errors.NothingUsableError as e:
             raise errors.NothingUsableError(_with_cause(str(e), config, reading.spec)) from e
-        plan = accounting.read_plan(work)
-        seconds = time.monotonic() - started
-        records = sum(plan.records.values())
-        summary, totals = accounting.summarize(
-            config,
-            reading,
-            work,
-            plan,
-            {"runner": the_engine.name, "seconds": seconds, "images_per_second": records / seconds},
-            old,
-        )
-        rejected = work.path(ledger.REJECTED)
-        accounting.check_rejects(summary, config.max_reject_rate, rejected, config.allow_lost_classes)
-        made = publish.make_contract(config, work, plan, summary, totals, old)
-        folds = fold_file.make(config.division, config.dataset_name, plan, totals)
-        contract = publish.publish(output, work, made, summary, totals.ledgers, folds)
-    return Result(contract, summary)
+        return _publish(config, reading, work, the_engine.name, started, old)
+
+
+def _checked(config: PrepareConfig, reading: listing.Reading | None) -> listing.Reading:
+    """Checks the input, and returns how it is read.
+
+    Args:
+      reading: what an earlier check found; None: there was none.
+    """
+    if reading is None:
+        reading = listing.check(config.input_spec, config.allow_lost_classes)
+    reading = reading._replace(spec=dataclasses.replace(reading.spec, path=config.input))
+    if config.counts and not storage.is_remote(config.input):
+        balance.check_counts(config.counts, listing.labels(reading), config.input)
+    for sentence in reading.told:
+        _log.info("%s", sentence)
+    return reading
+
+
+def _earlier(config: PrepareConfig) -> Contract:
+    """Checks the dataset of --like, and returns its contract."""
+    old = like.open_dataset(config.like, config.output)
+    like.check(config.like, old, config_fields.decisive(config), config.classes)
+    _log.info("%s", like.describe(config.like, old))
+    return old
+
+
+def _publish(
+    config: PrepareConfig,
+    reading: listing.Reading,
+    work: work_dir.Work,
+    runner: str,
+    started: float,
+    old: Contract | None,
+) -> Result:
+    """Checks and counts what the jobs have written, and publishes it.
+
+    Args:
+      runner: the name of the engine that ran the jobs. started: of `time.monotonic`, when the run began.
+      old: the contract of the dataset of --like.
+    """
+    plan = accounting.read_plan(work)
+    seconds = time.monotonic() - started
+    speed = sum(plan.records.values()) / seconds
+    engine_facts = {"runner": runner, "seconds": seconds, "images_per_second": speed}
+    summary, totals = accounting.summarize(config, reading, work, plan, engine_facts, old)
+    rejected = work.path(ledger.REJECTED)
+    accounting.check_rejects(summary, config.max_reject_rate, rejected, config.allow_lost_classes)
+    made = publish.make_contract(config, work, plan, summary, totals, old)
+    folds = fold_file.make(config.division, config.dataset_name, plan, totals)
+    return Result(publish.publish(config.output, work, made, summary, totals.ledgers, folds), summary)
 
 
 def _tell_replaced(output: str, digest: str) -> None:

@@ -79,7 +79,7 @@ def write_shard(
       and the columns that travel along).
       Both hold the paths that the sources have in this run, whichever run staged the shard.
     """
-    file, split = shard.file, shard.split
+    file = shard.file
     ordered = sorted(items)
     account_path, ledger_path = work.path("staged", f"{file}.json"), work.path("ledger", f"{file}.jsonl")
     digest = _task_digest(file, ordered, answers.labels, config_digest, spec.metadata)
@@ -88,12 +88,12 @@ def write_shard(
     if known is not None and _rejects_stand(known, spec.limits):
         progress.advance(len(ordered))
         return _with_paths_of(ordered, known, account_path, ledger_path, spec.metadata)
-    account = _Account(file, split, spec.image.channels)
+    account = _Account(file, shard.split, spec.image.channels)
     is_shown = shard.thumbnails or shard.examples
     shown = _Pictures(ordered, shard, spec, workers, answers) if is_shown else None
     with storage.writing(ledger_path) as lines, storage.writing(staged) as out:
         ledger, writer = hashing.Hashed(lines), hashing.Hashed(out)
-        for item, made in ordered_records.in_order(ordered, split, answers, spec, workers):
+        for item, made in ordered_records.in_order(ordered, shard.split, answers, spec, workers):
             progress.advance(1)
             if isinstance(made, Rejected):
                 account.reject(made)
@@ -103,12 +103,10 @@ def write_shard(
             account.add(item, made)
             if shown is not None:
                 shown.add(item)
-    originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in ordered if not i.copy]
     result = {
         "task_digest": digest,
         "limits": spec.limits.noted(),
-        "source_digest": hashing.multiset_digest(originals),
-        "weighted": any(i.ref.weight != 1.0 for i in ordered),
+        **_of_items(ordered),
         "sha256": writer.sha256.hexdigest(),
         "bytes": writer.size,
         "ledger_sha256": ledger.sha256.hexdigest(),
@@ -120,6 +118,15 @@ def write_shard(
     result["keys"] = {item.ref.uri: item.ref.key for item in ordered if item.ref.uri in named}
     storage.write_text(account_path, json.dumps(result))
     return result
+
+
+def _of_items(items: Sequence[Item]) -> dict[str, Any]:
+    """Returns what an account says of the inputs of its records, before they are read."""
+    originals = [(i.ref.key, i.ref.label, i.ref.digest) for i in items if not i.copy]
+    return {
+        "source_digest": hashing.multiset_digest(originals),
+        "weighted": any(i.ref.weight != 1.0 for i in items),
+    }
 
 
 def read_account(file: str, work: Work) -> dict[str, Any]:

@@ -398,25 +398,10 @@ def _parse_row(
         named = cut(path or f"r{name[1:]}", MAX_TEXT)
         return reject(named, "bad-row", f"{name} {expected}", cut(label, MAX_TEXT))
 
-    if row.why:
-        return bad(f"{row.why}.")
-    for column, value in values.items():
-        if value is None:
-            return bad(f"should have plain text or a number as its {column}. Received: {row.values[column]!r:.80}")
-        if len(value) > MAX_TEXT:
-            return bad(f"should have at most {MAX_TEXT} characters as its {column}. Received: {len(value)}")
-    if not values["path"] or not (label or may_be_empty):
-        return bad("should have a path and a label.")
-    if split and not re.fullmatch(SPLIT_PATTERN, split):
-        return bad(_bad_split(split))
-    try:
-        weight = float(values["weight"] or 1.0)
-    except ValueError:
-        weight = math.nan
-    if not 0 <= weight <= MAX_WEIGHT:
-        return bad(f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row.values['weight']!r:.80}")
-    if path.lower().startswith(("http://", "https://")):
-        return bad("names an address on the web. Download the images, and replace its beginning by --path-prefix.")
+    weight = _weight(values["weight"])
+    fault = f"{row.why}." if row.why else _fault(row, values, path, weight, bool(label or may_be_empty))
+    if fault:
+        return bad(fault)
     try:
         kept = tuple(kept_columns.values(row.kept, spec.metadata))
     except BadCellError as e:
@@ -441,6 +426,38 @@ def _parse_row(
             label,
         )
     return Source(manifest_paths.key(uri, base), uri, label, split, values["group"] or "", weight, kept)
+
+
+def _fault(row: Row, values: Mapping[str, str | None], path: str, weight: float, has_label: bool) -> str:
+    """Returns what the cells of a row should hold and do not; "" if there is no fault.
+
+    Args:
+      values: column -> text of the cell; None: it is not valid.
+      has_label: False if the label is missing and has to be there.
+    """
+    for column, value in values.items():
+        if value is None:
+            return f"should have plain text or a number as its {column}. Received: {row.values[column]!r:.80}"
+        if len(value) > MAX_TEXT:
+            return f"should have at most {MAX_TEXT} characters as its {column}. Received: {len(value)}"
+    split = (values["split"] or "").lower()
+    if not values["path"] or not has_label:
+        return "should have a path and a label."
+    if split and not re.fullmatch(SPLIT_PATTERN, split):
+        return _bad_split(split)
+    if not 0 <= weight <= MAX_WEIGHT:
+        return f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row.values['weight']!r:.80}"
+    if path.lower().startswith(("http://", "https://")):
+        return "names an address on the web. Download the images, and replace its beginning by --path-prefix."
+    return ""
+
+
+def _weight(cell: str | None) -> float:
+    """Returns the number in a cell; 1 if it is empty, and NaN if it holds no number."""
+    try:
+        return float(cell or 1.0)
+    except ValueError:
+        return math.nan
 
 
 def _bad_split(split: str) -> str:

@@ -100,12 +100,7 @@ def summarize(
     of_splits = images or {split: total(counts.values()) for split, counts in classes.items()}
     without_label = _unlabelled(plan, totals)
     natural = sum(counts.natural for counts in of_splits.values()) + without_label
-    read = int(storage.read_text(work.path(work_dir.LISTED)))
-    if read != natural + rejected.total:
-        raise IncompleteError(
-            f"{read} inputs were listed, but {natural} images and {rejected.total} rejects came of them: "
-            f"{read - natural - rejected.total} are unexplained. Nothing was published."
-        )
+    read = _check_explained(work, natural, rejected.total)
     folds = fold_file.make(config.division, config.dataset_name, plan, totals)
     order = "" if config.classes.names else class_order.told(plan.labels)
     aside = Unlisted()
@@ -116,12 +111,7 @@ def summarize(
         classes=classes,
         rejected=dict(sorted(rejected.reasons.items())),
         rejects=rejected.first,
-        formats=dict(sorted(totals.counted["formats"].items())),
-        conversions={k: v for k, v in sorted(totals.counted["conversions"].items()) if v},
-        widths=_by_number(totals.counted["widths"]),
-        heights=_by_number(totals.counted["heights"]),
-        file_bytes=_by_number(totals.counted["file_bytes"]),
-        pixel_histogram={split: levels.tolist() for split, levels in totals.levels.items()},
+        **_of_files(totals),
         duplicate_groups=equal.groups,
         conflicting_groups=equal.conflicting,
         straddling_groups=equal.straddling,
@@ -131,12 +121,7 @@ def summarize(
         engine=dict(engine),
         warnings=(),
         unlisted=aside.images,
-        lost_classes=_lost(
-            kind.by_label(rejected.faults),
-            reading.images,
-            {label for _, text in rejected.classes for label in kind.labels(text)},
-            {label for labels in plan.natural.values() for label in labels},
-        ),
+        lost_classes=_lost(plan, reading.images, rejected),
         reading=(*reading.told, *([order] if order else [])),
         like={name: like_counts[name] for name in ("kept", "new", "gone")} if config.like else {},
         depth=totals.depth,
@@ -155,6 +140,33 @@ def summarize(
         *summary_warnings.of_new_classes(plan, old),
     )  # fmt: skip
     return dataclasses.replace(summary, warnings=warnings), totals
+
+
+def _check_explained(work: Work, images: int, rejected: int) -> int:
+    """Returns the number of listed inputs, each of which became an image or a reject.
+
+    Raises:
+      IncompleteError: an input became neither, or more than one thing.
+    """
+    read = int(storage.read_text(work.path(work_dir.LISTED)))
+    if read != images + rejected:
+        raise IncompleteError(
+            f"{read} inputs were listed, but {images} images and {rejected} rejects came of them: "
+            f"{read - images - rejected} are unexplained. Nothing was published."
+        )
+    return read
+
+
+def _of_files(totals: Totals) -> dict[str, Any]:
+    """Returns the fields of the summary that say what the image files are like."""
+    return {
+        "formats": dict(sorted(totals.counted["formats"].items())),
+        "conversions": {k: v for k, v in sorted(totals.counted["conversions"].items()) if v},
+        "widths": _by_number(totals.counted["widths"]),
+        "heights": _by_number(totals.counted["heights"]),
+        "file_bytes": _by_number(totals.counted["file_bytes"]),
+        "pixel_histogram": {split: levels.tolist() for split, levels in totals.levels.items()},
+    }
 
 
 def check_rejects(summary: Summary, max_rate: float, where: str, allow_lost_classes: bool = False) -> None:
@@ -356,18 +368,15 @@ def _count_kept(work: Work, like: str) -> tuple[collections.Counter[str], list[s
     return counts, warnings
 
 
-def _lost(
-    faults: Mapping[str, int], seen: Mapping[str, int], listed_too: Collection[str], labels: Collection[str]
-) -> dict[str, int]:
+def _lost(plan: plans.Plan, seen: Mapping[str, int], rejected: rejects.Unwritten) -> dict[str, int]:
     """Returns the classes that are not in the dataset, and their inputs.
 
     Their inputs were rejected, or have vanished between the look at the folders (`seen`) and the listing.
-
-    Args:
-      faults: label -> inputs that were rejected for a fault of the data.
-      listed_too: the labels of rejects.
-      labels: the labels of images.
     """
+    kind = KINDS[plan.task]
+    faults = kind.by_label(rejected.faults)
+    listed_too = {label for _, answer in rejected.classes for label in kind.labels(answer)}
+    labels = {label for counts in plan.natural.values() for label in counts}
     vanished = {label: n for label, n in seen.items() if label not in listed_too and text.is_label(label)}
     lost = vanished | dict(faults)
     return {label: n for label, n in sorted(lost.items()) if label not in labels}

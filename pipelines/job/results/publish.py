@@ -57,45 +57,19 @@ def make_contract(
     Raises:
       IncompleteError: a finished shard is missing, or its number of records differs from its account.
     """
-    splits: dict[str, Split] = {}
-    unlabelled = None
-    for name, files in plans.shard_names(plan, config.dataset_name).items():
-        notes = storage.each(lambda file: _note(work, file, totals.records[file]), files, work.root)
-        shards = tuple(Shard(n["file"], n["records"], n["bytes"], n["sha256"]) for n in notes)
-        if name not in plan.natural:
-            unlabelled = Split({}, {}, {}, shards)
-            continue
-        counts = summary.classes[name]
-        splits[name] = Split(
-            natural={label: c.natural for label, c in counts.items()},
-            stored={label: c.stored for label, c in counts.items()},
-            copies={label: c.copies for label, c in counts.items()},
-            shards=shards,
-        )
+    splits = _splits(config.dataset_name, work, plan, summary, totals)
+    # What has no label is no split of the contract: readers of splits expect labels.
+    unlabelled = [name for name in splits if name not in plan.natural]
     return Contract(
         name=config.dataset_name,
         image_shape=(*config.size, config.image_channels),
         channel_order=config.channel_order,
         encoding=config.encoding,
         labels=plan.labels,
-        splits=splits,
+        splits={name: split for name, split in splits.items() if name in plan.natural},
         normalization=_normalization(config.normalize, work, summary, old),
         resize=_resize(config.image_spec),
-        decode={
-            "background": list(config.background),
-            "exif_orientation": "applied",
-            "alpha": "composited over background",
-            "sixteen_bit": "value / 257, rounded"
-            if config.source_policy.value_range is None
-            else "(value - low) / (high - low) * 255, clipped and rounded",
-            "cmyk": "C * K / 255 on inverted values",
-            **config.source_policy.noted(),
-            **({"gray": GRAY} if config.channel_order == "L" else {}),
-            "animation": "first frame",
-            "jpeg_dct": "INTEGER_ACCURATE",
-            "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",
-            "jpeg_quality": config.jpeg_quality if config.encoding == "jpeg" else None,
-        },
+        decode=_decoding(config),
         balance=dataclasses.asdict(config.class_balance),
         augmentation=dict(config.record_spec.augment),
         seed=config.seed,
@@ -107,7 +81,7 @@ def make_contract(
         classes=config.classes.noted(),
         task=_task(plan, summary, work),
         folds={} if config.division is None else {"count": config.division.folds, "repeats": config.division.repeats},
-        unlabelled=unlabelled,
+        unlabelled=splits[unlabelled[0]] if unlabelled else None,
         metadata=tuple(
             of.column(told["name"], told["dtype"]) for of, told in zip(totals.metadata, summary.metadata, strict=True)
         ),
@@ -118,6 +92,43 @@ def make_contract(
             **{name: metadata.version(name) for name in (*worker_versions.LIBRARIES, "tensorflow-transform")},
         },
     )
+
+
+def _splits(dataset: str, work: Work, plan: plans.Plan, summary: Summary, totals: Totals) -> dict[str, Split]:
+    """Returns the splits of the finished shards.
+
+    The one of images without a label has no counts.
+    """
+    found = {}
+    for name, files in plans.shard_names(plan, dataset).items():
+        notes = storage.each(lambda file: _note(work, file, totals.records[file]), files, work.root)
+        counts = summary.classes.get(name, {})
+        found[name] = Split(
+            natural={label: c.natural for label, c in counts.items()},
+            stored={label: c.stored for label, c in counts.items()},
+            copies={label: c.copies for label, c in counts.items()},
+            shards=tuple(Shard(n["file"], n["records"], n["bytes"], n["sha256"]) for n in notes),
+        )
+    return found
+
+
+def _decoding(config: PrepareConfig) -> dict[str, Any]:
+    """Returns the policy of decoding in words, as the contract states it."""
+    return {
+        "background": list(config.background),
+        "exif_orientation": "applied",
+        "alpha": "composited over background",
+        "sixteen_bit": "value / 257, rounded"
+        if config.source_policy.value_range is None
+        else "(value - low) / (high - low) * 255, clipped and rounded",
+        "cmyk": "C * K / 255 on inverted values",
+        **config.source_policy.noted(),
+        **({"gray": GRAY} if config.channel_order == "L" else {}),
+        "animation": "first frame",
+        "jpeg_dct": "INTEGER_ACCURATE",
+        "jpeg_scaling": "2, 4 or 8 where the target allows" if config.quality == "fast" else "none",
+        "jpeg_quality": config.jpeg_quality if config.encoding == "jpeg" else None,
+    }
 
 
 def _task(plan: plans.Plan, summary: Summary, work: Work) -> Task:
