@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -117,6 +118,16 @@ def begin(directory: str | os.PathLike[str], config: TrainConfig, contract: Cont
     atomic.write_text(run.about, atomic.to_json({"versions": versions, "dataset": dataset_digests(contract)}))
     atomic.write_text(run.contract, contract.to_json())
     return run
+
+
+def kept_epoch(run: Run) -> int | None:
+    """Returns the epoch whose weights a finished run has kept, from 1 on.
+
+    It is 0 for a fitted head, and None for a run of --folds all, which has several networks.
+    """
+    about = json.loads(run.metrics.read_text(encoding="utf-8"))
+    kept = about.get("epochs", {}).get("kept")
+    return None if kept is None else int(kept)
 
 
 def drop_checkpoints(run: Run) -> None:

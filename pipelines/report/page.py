@@ -82,7 +82,7 @@ def render(contract: Contract, summary: Summary) -> str:
         duplicates=sorted(summary.duplicates, key=lambda d: not d.conflicting)[:MOST_ROWS],
         similar=summary.similar_first[:MOST_ROWS],
         shard_bytes={name: sum(s.bytes for s in split.shards) for name, split in contract.all_splits.items()},
-        settings=flatten(summary.settings),
+        settings=flatten(asked(summary, contract)),
         engine=flatten(summary.engine),
         most_rows=MOST_ROWS,
     )
@@ -231,6 +231,39 @@ def stages(rejects: Iterable[Rejected]) -> dict[str, str]:
     for reject in rejects:
         found.setdefault(reject.reason, set()).add(reject.stage)
     return {reason: ", ".join(sorted(names)) for reason, names in found.items()}
+
+
+# Option -> what it has where it asks for nothing.
+_NOT_ASKED: dict[str, Any] = {
+    "bit_depth": "", "delimiter": "auto", "group_similar": 0, "heading": True, "label_from": "auto", "layout": "auto",
+    "labels": "one", "per_class": 0, "shards": 0, "workers": 0,
+}  # fmt: skip
+_OF_COPIES = "augment", "max_copies", "temperature"
+
+
+def asked(summary: Summary, contract: Contract) -> dict[str, Any]:
+    """Returns the options that had a part in the dataset, by their flags.
+
+    Left out are those that ask for nothing, such as columns of a table that were not named, those of copies if there is
+    no copy, and the quality of JPEG records if there are none.
+    """
+    unused = set() if any(summary.of_split(split).copies for split in summary.classes) else set(_OF_COPIES)
+    unused |= set() if contract.encoding == "jpeg" else {"jpeg_quality"}
+
+    def is_asked(name: str, value: Any) -> bool:
+        if name in _NOT_ASKED:
+            return bool(value != _NOT_ASKED[name])
+        if isinstance(value, Mapping):
+            return any(is_asked("", part) for part in value.values())
+        return value is not None and value is not False and value not in ("", [], ())
+
+    return {
+        f"--{name.replace('_', '-')}": {k: v for k, v in value.items() if is_asked("", v)}
+        if isinstance(value, Mapping)
+        else value
+        for name, value in summary.settings.items()
+        if name not in unused and is_asked(name, value)
+    }
 
 
 def flatten(values: Mapping[str, Any]) -> list[tuple[str, str]]:

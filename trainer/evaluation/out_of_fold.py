@@ -126,19 +126,19 @@ def pooled(found: Sequence[P], keys: Sequence[str]) -> P:
     return whole
 
 
-def with_places(table: str, sources: Mapping[str, str], folds: Mapping[str, int]) -> str:
-    """Returns a table of predictions with the columns `source` and `fold` after `key`.
+def with_places(table: str, sources: Mapping[str, str], folds: Mapping[str, int] | None = None) -> str:
+    """Returns a table of predictions with `source` and `fold` after `key`.
 
     Args:
       table: the text of a predictions-SPLIT.csv.
       sources: key -> URI of the original image; "" for a key that is missing.
-      folds: key -> number of the fold.
+      folds: key -> number of the fold; None: there is no such column.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     rows = csv.reader(io.StringIO(table, newline=""))
     key, *rest = next(rows)
-    writer.writerow([key, "source", "fold", *rest])
+    writer.writerow([key, "source", *([] if folds is None else ["fold"]), *rest])
     for key, *rest in rows:
-        writer.writerow([key, sources.get(key, ""), folds[key], *rest])
+        writer.writerow([key, sources.get(key, ""), *([] if folds is None else [folds[key]]), *rest])
     return text.getvalue()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +141,7 @@ def write_files(
     table = None if folds is None else fold_table.table(folds)
     texts = {run_dir.PAGE: _page(title, facts, ordered, data, table, network)}
     for found in assessments:
-        texts[run_dir.predictions_file(found.split)] = predictions_csv(found)
+        texts[run_dir.predictions_file(found.split)] = predictions_csv(found, data)
     for name, text in texts.items():
         atomic.write_text(directory / name, text)
     return [directory / name for name in texts]
@@ -167,8 +167,19 @@ def _page(
     return page.render(title, facts, of_classes, wrong, folds, looks)
 
 
-def predictions_csv(found: Assessment | Result) -> str:
-    """Returns the text of predictions-SPLIT.csv."""
+def predictions_csv(found: Assessment | Result, data: str, folds: Mapping[str, int] | None = None) -> str:
+    """Returns the text of predictions-SPLIT.csv.
+
+    Keys are hashes, so each line also has the path of the image, if the dataset has its ledgers.
+
+    Args:
+      folds: key -> number of the fold, for a column of them.
+    """
     if isinstance(found, Result):
-        return found.to_csv()
-    return predictions.to_csv(found.predictions, found.fitted.temperature, found.metadata)
+        keys, table = found.keys, found.to_csv()
+    else:
+        keys = found.predictions.keys
+        table = predictions.to_csv(found.predictions, found.fitted.temperature, found.metadata)
+    split = out_of_fold.NAME if found.split.startswith(out_of_fold.NAME) else found.split
+    uris = mistakes.sources(data, split)
+    return out_of_fold.with_places(table, dict(zip(keys, uris, strict=True)) if uris else {}, folds)

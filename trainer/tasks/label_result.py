@@ -264,9 +264,12 @@ class LabelResult(Result):
         sentences = []
         for name, title, of in (
             ("mean_average_precision", "mean average precision", "answers at random"),
+            ("macro_f1", "macro F1", "the best answer that is the same for all records"),
             ("micro_f1", "micro F1", "the best answer that is the same for all records"),
         ):
-            if self.intervals[name].low <= self.constant[name]:
+            if self.scores[name] < self.constant[name]:
+                sentences.append(f"The {title} is lower than that of {of}.")
+            elif self.intervals[name].low <= self.constant[name]:
                 sentences.append(f"The {title} does not differ clearly from that of {of}.")
         support = self.truth.sum(axis=0).tolist()
         few = [f"{label} ({n})" for label, n in zip(self.names, support, strict=True) if 0 < n < FEW]

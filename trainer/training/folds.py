@@ -44,7 +44,7 @@ from trainer.config import (
     derived_columns,
     held_out_name,
 )
-from trainer.evaluation import evaluate, inference, mistakes, out_of_fold, read_metadata
+from trainer.evaluation import evaluate, inference, out_of_fold, read_metadata
 from trainer.evaluation.out_of_fold import Fold, Folds
 from trainer.models import build, ensemble
 from trainer.reporting import evaluation_files, fold_table, model_card, score_table
@@ -309,8 +309,6 @@ def _write_page(config: TrainConfig, whole: Run, judged: Judged, results: Sequen
     }
     title = whole.directory.resolve().name
     evaluation_files.write_files(whole.directory, title, facts, results, config.data, judged.folds)
-    uris = mistakes.sources(config.data, out_of_fold.NAME)
     for result, folds in zip(judged.results, judged.of_keys, strict=True):
-        sources = dict(zip(result.keys, uris, strict=True)) if uris else {}
-        table = out_of_fold.with_places(evaluation_files.predictions_csv(result), sources, folds)
+        table = evaluation_files.predictions_csv(result, config.data, folds)
         atomic.write_text(whole.directory / run_dir.predictions_file(result.split), table)

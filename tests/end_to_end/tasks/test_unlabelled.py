@@ -191,7 +191,9 @@ def test_nothing_trains_or_scores_on_what_has_no_label(folder, tmp_path, capsys)
     assert "There is no split 'unlabelled' to choose the best epoch by" in capsys.readouterr().err
     with trainings.without_reports(export=False, page=True):
         assert trainer.main(train) == 0
-    assert (model / "predictions-test.csv").exists()
+    with open(model / "predictions-test.csv", newline="") as file:
+        sources = [row["source"] for row in csv.DictReader(file)]
+    assert sorted(pathlib.Path(source).name for source in sources) == sorted(names(out, "test"))
     assert not (model / "predictions-unlabelled.csv").exists()
     assert trainer.main(["evaluate", "--model", str(model), "--data", str(out), "--split", "unlabelled"]) == 1
     assert "has images without a label: there is nothing to score answers by" in capsys.readouterr().err

@@ -294,3 +294,21 @@ def test_numbers_are_told_shortly() -> None:
     assert html_page.tail("abcdefgh", 4) == "…fgh"
     assert text.printable("a\nb\u202ec\udcff") == "a\\u000ab\\u202ec\\udcff"
     assert report.flatten({"b": [1, 2.5], "a": "", "c": {}}) == [("a", "not set"), ("b", "1, 2.5"), ("c", "none")]
+
+
+def test_options_that_ask_for_nothing_are_left_out() -> None:
+    settings = {
+        "seed": 0, "workers": 0, "balance": "none", "augment": {"flip": 1, "erase": 0}, "max_copies": 10,
+        "jpeg_quality": 95, "image_root": "", "include": [], "find_images": False, "like": None, "layout": "auto",
+        "classes": {"path": "", "names": [], "others": None}, "splits": {"train": 0.9, "test": 0.1},
+    }  # fmt: skip
+    plain = reports.summary(classes={"train": {"ant": ClassCounts(2, 2)}}, settings=settings)
+    shown = {"--seed": 0, "--balance": "none", "--splits": {"train": 0.9, "test": 0.1}}
+    assert report.asked(plain, reports.contract(encoding="uint8")) == shown
+    copied = dataclasses.replace(plain, classes={"train": {"ant": ClassCounts(2, 3, 1)}})
+    of_copies = {"--augment": {"flip": 1, "erase": 0}, "--max-copies": 10}
+    assert report.asked(copied, reports.contract(encoding="uint8")) == shown | of_copies
+    assert report.asked(plain, reports.contract(encoding="jpeg")) == shown | {"--jpeg-quality": 95}
+    page = report.render(reports.contract(), plain)
+    assert "--splits" in page
+    assert "layout" not in page

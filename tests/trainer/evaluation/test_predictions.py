@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from tests.support.datasets import picture, write_dataset
-from trainer.evaluation import inference
+from trainer.evaluation import inference, out_of_fold
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +42,12 @@ def test_the_pixels_of_some_records(tmp_path, encoding, mode):
     for position, image in zip(positions, images, strict=True):
         np.testing.assert_array_equal(image, picture(int(keys[position][:16], 16), labels[position]))
     assert inference.pixels(tmp_path / "d", "test", np.zeros(0, np.int64), 4) == []
+
+
+def test_a_line_has_the_path_of_its_image_and_its_fold():
+    table = "key,label\r\na-000,cat\r\nb-000,dog\r\n"
+    sources = {"a-000": "in/cat/1, old.jpg"}
+    expected = 'key,source,label\r\na-000,"in/cat/1, old.jpg",cat\r\nb-000,,dog\r\n'
+    assert out_of_fold.with_places(table, sources) == expected
+    expected = 'key,source,fold,label\r\na-000,"in/cat/1, old.jpg",2,cat\r\nb-000,,0,dog\r\n'
+    assert out_of_fold.with_places(table, sources, {"a-000": 2, "b-000": 0}) == expected

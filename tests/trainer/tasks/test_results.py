@@ -171,6 +171,16 @@ def test_a_constant_answer_is_not_better_than_itself():
     assert any("does not differ clearly from that of always answering one number" in s for s in found.cautions())
 
 
+def test_a_score_below_that_of_the_same_labels_for_all_is_said():
+    """Half the answers are right: an F1 of 0.5. Both labels for every record would get 2 * 2 / (2 + 4) = 0.667."""
+    assert labels().scores["macro_f1"] == 0.5
+    said = " is lower than that of the best answer that is the same for all records."
+    assert [s for s in labels().cautions() if s.endswith(said)] == [f"The macro F1{said}", f"The micro F1{said}"]
+    truth = np.array([[True, False], [False, True]] * 40)
+    right = LabelPredictions(NAMES, tuple(map(str, range(80))), truth, np.where(truth, 9, -9).astype(np.float32))
+    assert LabelResult("test", right, PLAIN).cautions() == []
+
+
 def test_numbers_are_written_as_long_as_they_need():
     assert report.number(123456.0) == "123,456"
     assert report.number(1234.56) == "1234.6"

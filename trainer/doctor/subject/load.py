@@ -259,4 +259,5 @@ def _with_run(subject: Subject, run: run_dir.Run) -> Subject:
     model = _compiled(build.load(run.model), trained)
     past = subject.history or (history.read(str(run.history)) if Path(run.history).is_file() else None)
     labels = subject.labels or trained.labels
-    return dataclasses.replace(subject, model=model, trained=trained, history=past, labels=labels)
+    kept = run_dir.kept_epoch(run) if subject.history is None else None
+    return dataclasses.replace(subject, model=model, trained=trained, history=past, kept=kept, labels=labels)

@@ -36,7 +36,8 @@ def course(subject: Subject, clock: Clock) -> list[Finding]:
         return [_diverged(loss, chart)]
     if len(loss) < EPOCHS:
         raise NotApplicable(f"the history has fewer than {EPOCHS} epochs")
-    for found in (_too_high(loss, chart), _over(loss, validation, chart), _low_or_under(subject, loss, chart)):
+    over = _over(*_until_kept(subject, loss, validation), chart)
+    for found in (_too_high(loss, chart), over, _low_or_under(subject, loss, chart)):
         if found:
             return [found]
     return []
@@ -45,6 +46,22 @@ def course(subject: Subject, clock: Clock) -> list[Finding]:
 def _chart(loss: np.ndarray, validation: np.ndarray | None) -> Chart:
     series = {"training": loss.tolist()} | ({} if validation is None else {"validation": validation.tolist()})
     return Chart("loss by epoch", LINES, series, [str(i + 1) for i in range(len(loss))])
+
+
+def _until_kept(
+    subject: Subject, loss: np.ndarray, validation: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Returns the losses up to the epoch whose weights the model has.
+
+    What came after it was thrown away, by `train` or by EarlyStopping(restore_best_weights=True).
+    """
+    kept = subject.kept
+    for callback in subject.training.callbacks if subject.training is not None else ():
+        restored = getattr(callback, "restore_best_weights", False) and callback.best_weights is not None
+        kept = callback.best_epoch + 1 if restored else kept
+    if kept is None:
+        return loss, validation
+    return loss[:kept], None if validation is None else validation[:kept]
 
 
 def _diverged(loss: np.ndarray, chart: Chart) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import keras
@@ -11,8 +12,10 @@ import tensorflow as tf
 from keras import layers
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
+from trainer.doctor import run_probes
 from trainer.doctor.probes.training import initialization, learning_curves, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
+from trainer.doctor.subject.training import Training
 from trainer.doctor.tools import model_copy
 
 SIDE = 32
@@ -261,6 +264,25 @@ def test_courses(data, past, expected):
 )
 def test_courses_that_are_well(data, past):
     assert ids(doctor(COURSE, dataset=data, past=past)) == []
+
+
+OVERFITTED = {"loss": FALLING, "val_loss": (2, 1.5, 1.2, 1.1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)}
+
+
+@pytest.mark.parametrize(("kept", "expected"), [(None, ["overfitting"]), (12, ["overfitting"]), (6, []), (4, [])])
+def test_epochs_after_the_kept_weights_do_not_count(data, kept, expected):
+    """The least validation loss is that of epoch 4; a run may have kept the weights of that epoch."""
+    found = dataclasses.replace(subject_of(dataset=data, past=OVERFITTED), kept=kept)
+    assert ids(run_probes.run(found, [COURSE])) == expected
+
+
+@pytest.mark.parametrize(("restores", "expected"), [(True, []), (False, ["overfitting"])])
+def test_weights_that_a_callback_restored_are_those_that_count(data, restores, expected):
+    stopping = keras.callbacks.EarlyStopping(restore_best_weights=restores)
+    stopping.best_epoch, stopping.best_weights = 3, [np.zeros(1)]
+    found = subject_of(dataset=data, past=OVERFITTED)
+    found = dataclasses.replace(found, training=Training("fit", callbacks=(stopping,)))
+    assert ids(run_probes.run(found, [COURSE])) == expected
 
 
 def test_a_course_that_is_too_short_tells_nothing(data):
