@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,13 @@ from pipelines.core.files import atomic
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, derived_columns
 from trainer.evaluation import evaluate, read_metadata
-from trainer.models import pretrained
 from trainer.reporting import evaluation_files, model_card, plots, score_table, tensorboard
 from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import ExportError, Parity
-from trainer.tasks import kinds
+from trainer.tasks import better_start, kinds
 from trainer.training.history import Progress
 
-FEW_IMAGES = 1000  # for each class or label: below it, published weights are worth a try first
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +90,7 @@ def write(
         _log.info("\n%s", said_of_it)
     if isinstance(served, ExportError):
         raise ExportError(f"The run is complete and evaluated, but has no export. {served}") from served
-    if config.fold == NO_FOLD and (advice := better_start(config, seen)):
+    if config.fold == NO_FOLD and (advice := better_start.advice(config, seen)):
         _log.info("\n%s", advice)
     return result
 
@@ -170,27 +167,6 @@ def metrics(
         "splits": evaluation_files.splits(list(scores.values())),
         "versions": run_dir.versions(tf, keras, np),
     }
-
-
-def better_start(config: TrainConfig, contract: Contract) -> str:
-    """Returns what would suit few images better; "" if there is nothing to say."""
-    each, what = kinds.of(contract).few_images(contract)
-    if config.init_weights or each >= FEW_IMAGES:
-        return ""
-    small = min(contract.image_shape[:2]) < pretrained.SMALL
-    # What weights a function of the user gives its network is not known.
-    begins = (
-        f"{config.model} had {each:,.0f} {what}. If it began with random weights"
-        if ":" in config.model
-        else f"This network began with random weights and had {each:,.0f} {what}. With so few"
-    )
-    data = config.data.rstrip("/") + "-224" if small else config.data
-    output = config.output.rstrip("/") + "-transfer"
-    return (
-        f"{begins}, weights that were trained on ImageNet are usually much better (docs/training.md has figures). To "
-        "try them" + (", prepare with --size 224x224 into a folder of its own first, then" if small else "") + ":\n"
-        f"  python -m trainer train --data {shlex.quote(data)} --output {shlex.quote(output)} --recipe transfer"
-    )
 
 
 def kept(epoch: int) -> str:

@@ -411,8 +411,10 @@ def test_a_run_brings_its_data_history_and_loss(tmp_path):
     run = run_dir.begin(config.output, config, contract, {})
     cnn(2, shape=(8, 8, 3)).save(run.model)
     run.history.write_text("epoch,loss\n1,0.5\n")
-    run.metrics.write_text("{}")
+    run.metrics.write_text('{"epochs": {"asked": 3, "kept": 1, "run": 3}}')
     subject = load.subject_of(model=str(tmp_path / "run"))
+    assert subject.kept == 1
+    assert subject.few_images == "16 train images for each class on average"
     assert subject.trained.labels == ("ok", "broken")
     assert subject.directory == str(tmp_path / "data")
     assert subject.history == {"loss": (0.5,)}

@@ -63,6 +63,7 @@ class Subject:
     folder, contract, directory: content of --data, also if it only serves as the reference for the user's dataset.
     model: a keras.Model, which may or may not be compiled.
     trained: the contract of the data that the model was trained on, if it is the model of a finished run.
+    few_images: how few images a run had that began with random weights; "" for any other model.
     kept: the epoch whose weights the model of a run has, from 1 on; None where that is not known.
     training: how a program trains, if the doctor runs one; None for data and models that are given by themselves.
     problems: findings made while gathering, for example about a user's function that raised an exception.
@@ -79,6 +80,7 @@ class Subject:
     model: Any = None
     trained: Contract | None = None
     history: History | None = None
+    few_images: str = ""
     kept: int | None = None
     training: Training | None = None
     deep: bool = False

@@ -21,6 +21,7 @@ LEAST_IMAGES = 50  # least number of images in a sample from which the balance i
 FEW = 10  # train images of a class; fewer hardly show how the class varies
 LIKE_MAJORITY = 0.02  # an accuracy less than this above the majority's shows nothing about the other classes
 LEARNED = 0.15  # balanced accuracy above guessing, from which on a trained model tells the classes apart
+HIGH = 0.95  # an accuracy that leaves little to be won
 ONE_ANSWER = 0.98
 LEAST_ANSWERS = 40
 
@@ -180,6 +181,21 @@ def few(subject: Subject, clock: Clock) -> list[Finding]:
     return [catalogue.found("few-images", f"Fewer than {FEW}: {listed(names, 10)}.", classes=len(poor))]
 
 
+def random_weights(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a run that began with random weights and had few images.
+
+    A run whose accuracy is high needs no others.
+    """
+    del clock
+    if not subject.few_images:
+        raise NotApplicable("it is no run of `train` that began with random weights and had few images")
+    reported = state.reported_accuracy(subject.history)
+    if reported is not None and reported[1] >= HIGH:
+        return []
+    reached = f" The best {reported[0]} was {reported[1]:.1%}." if reported is not None else ""
+    return [catalogue.found("random-weights", f"It had {subject.few_images}.{reached}")]
+
+
 PROBES = (
     Probe("balance of the classes", imbalance, ("images",), 1.0, exclusive=True),
     Probe(
@@ -192,5 +208,6 @@ PROBES = (
     ),
     Probe("classes in every split", missing, ("images", "validation"), 1.0, exclusive=True),
     Probe("images of each class", few, ("images",), 1.0, exclusive=True),
+    Probe("weights that a run began with", random_weights, ("model",), 1.0),
     Probe("answers of more than one class", one_answer, ("images", "model"), 15.0, exclusive=True),
 )
