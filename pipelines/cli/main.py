@@ -80,7 +80,7 @@ def _prepare(args: argparse.Namespace, beam_flags: list[str]) -> int:
     work_dir.check_output(config.output, config.input)
     if args.runner not in runner.SERVICES:
         workers.decoders(config.workers, config.input)  # the workers load TensorFlow while this process loads Beam
-    with terminal.quick_imports():
+    with terminal.loading_shown(), terminal.quick_imports():
         from pipelines.cli import summary_table
         from pipelines.job import prepare
 

@@ -51,6 +51,7 @@ def write(
       TrainerError: a file cannot be written.
       ExportError: the network has no export, or the export does not agree with it. All else is written.
     """
+    _log.info("Evaluates the network, writes the pages, and exports it.")
     with run_dir.writing(run.model):
         network.save(run.model)
     task = kinds.of(contract)

@@ -145,9 +145,29 @@ def quick_imports() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def loading_shown() -> Iterator[None]:
+    """Says on a terminal that libraries are loading while the body imports them.
+
+    It takes seconds. The line is removed at the end.
+    """
+    out = sys.stderr
+    if not bool(getattr(out, "isatty", lambda: False)()):
+        yield
+        return
+    lossy = contextlib.suppress(OSError)  # nobody reads it; the program goes on
+    with lossy:
+        print("The libraries are loading ...", end="", file=out, flush=True)
+    try:
+        yield
+    finally:
+        with lossy:
+            print("\r\033[K", end="", file=out, flush=True)  # to the beginning of the line, which is cleared
+
+
+@contextlib.contextmanager
 def silent_imports() -> Iterator[None]:
-    """Does what `stderr_held` and `quick_imports` do while the body imports modules."""
-    with stderr_held(), quick_imports():
+    """Does what the other three do while the body imports modules."""
+    with loading_shown(), stderr_held(), quick_imports():
         yield
 
 

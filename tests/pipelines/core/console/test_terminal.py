@@ -168,3 +168,20 @@ with terminal.log_printed():
 """
     done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True)
     assert done.stdout == "a line\n"
+
+
+class Screen(io.StringIO):
+    """A terminal, or a file in its place."""
+
+    def __init__(self, shown):
+        super().__init__()
+        self.isatty = lambda: shown
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_terminal_shows_that_libraries_are_loading_and_clears_the_line(monkeypatch, shown):
+    screen = Screen(shown)
+    monkeypatch.setattr(sys, "stderr", screen)
+    with terminal.loading_shown():
+        assert screen.getvalue() == ("The libraries are loading ..." if shown else "")
+    assert screen.getvalue() == ("The libraries are loading ...\r\033[K" if shown else "")
