@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -303,18 +301,10 @@ class LabelResult(Result):
         found |= {f"average_precision/{label}": value for label, value in aps}
         return {name: value for name, value in found.items() if not np.isnan(value)}
 
-    def to_csv(self) -> str:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
+    def cells(self) -> tuple[list[str], Iterator[list[str | int]]]:
         names = [before + name for name in self.names for before in (IS, ANSWER, PROBABILITY)]
-        writer.writerow(["key", *names, *self.metadata.features])
-        rows = zip(
-            self.keys, self.truth, self.answers, self.probabilities, self.metadata.rows(self.records), strict=True
-        )
-        for key, true, given, shares, others in rows:
-            cells = (x for t, a, p in zip(true, given, shares, strict=True) for x in (int(t), int(a), f"{p:.6g}"))
-            writer.writerow([key, *cells, *others])
-        return text.getvalue()
+        rows = zip(self.truth, self.answers, self.probabilities, strict=True)
+        return names, ([x for t, a, p in zip(*row, strict=True) for x in (int(t), int(a), f"{p:.6g}")] for row in rows)
 
     def worst(self, most: int) -> list[Example]:
         wrong = np.where(self.truth != self.answers, np.abs(self.probabilities - self.truth), 0.0)

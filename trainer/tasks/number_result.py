@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import functools
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -270,16 +268,10 @@ class NumberResult(Result):
             found |= {f"{score}/{name}": value for score, value in own.items()}
         return {name: value for name, value in found.items() if not np.isnan(value)}
 
-    def to_csv(self) -> str:
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
+    def cells(self) -> tuple[list[str], Iterator[list[str | int]]]:
         names = [before + name for name in self.names for before in (TRUE, ANSWER)]
-        writer.writerow(["key", *names, *self.metadata.features])
-        rows = zip(self.keys, self.truth.tolist(), self.answers.tolist(), self.metadata.rows(self.records), strict=True)
-        for key, true, given, others in rows:
-            cells = (format(x, ".8g") for pair in zip(true, given, strict=True) for x in pair)
-            writer.writerow([key, *cells, *others])
-        return text.getvalue()
+        rows = zip(self.truth.tolist(), self.answers.tolist(), strict=True)
+        return names, ([format(x, ".8g") for pair in zip(*row, strict=True) for x in pair] for row in rows)
 
     def worst(self, most: int) -> list[Example]:
         """Returns the records with the largest errors, at most a quarter of all.

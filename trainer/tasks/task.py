@@ -6,9 +6,11 @@ docs/tasks.md describes the kinds, and CONTRIBUTING.md how one is added.
 from __future__ import annotations
 
 import abc
+import csv
+import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -21,6 +23,7 @@ from pipelines.contract import Contract
 from trainer.config import DEFAULT_VERIFY, VALIDATION_SPLIT, TrainConfig, TrainerError
 from trainer.data.shards import integrity
 from trainer.evaluation.evaluate import EVALUATION_BATCH, Trained
+from trainer.evaluation.slices import Metadata
 from trainer.tasks.heads import Head
 from trainer.tasks.report import Example, Report
 
@@ -85,6 +88,7 @@ class Result(abc.ABC):
     split: str
     predictions: Any  # of the kind of task; it has `names` and `keys`
     scores: Any  # of all labels or numbers together, by name
+    metadata: Metadata  # the columns that travel along
 
     @property
     def records(self) -> int:
@@ -118,8 +122,21 @@ class Result(abc.ABC):
         """Returns the scores for TensorBoard, by name."""
 
     @abc.abstractmethod
+    def cells(self) -> tuple[list[str], Iterator[list[str | int]]]:
+        """Returns what stands between key and metadata in predictions-SPLIT.csv.
+
+        It is the names of the columns, and the cells of each record.
+        """
+
     def to_csv(self) -> str:
         """Returns the text of predictions-SPLIT.csv."""
+        names, rows = self.cells()
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow(["key", *names, *self.metadata.features])
+        for key, cells, others in zip(self.keys, rows, self.metadata.rows(self.records), strict=True):
+            writer.writerow([key, *cells, *others])
+        return text.getvalue()
 
     @abc.abstractmethod
     def worst(self, most: int) -> list[Example]:
