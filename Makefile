@@ -42,7 +42,8 @@ PIP_FLAGS := --disable-pip-version-check --require-hashes
 LOCK_FLAGS := -q --universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-# A process a core, each with its own shared datasets; a file's tests stay in one process and share its fixtures.
+# A process a core, and one more for slow tests (tests/conftest.py), each with its own shared datasets; a file's tests stay
+# in one process and share its fixtures.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)

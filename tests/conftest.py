@@ -21,6 +21,7 @@ import hypothesis
 import pytest
 from PIL import Image
 
+from pipelines.core import machine
 from tests.support import once, warm
 from tests.support.files.images import draw_photo
 
@@ -28,6 +29,12 @@ hypothesis.settings.register_profile("untimed", deadline=None)  # how fast an ex
 hypothesis.settings.load_profile("untimed")
 
 _STATUS = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Takes a process more than there are cores where slow tests run: they often wait for other processes."""
+    return machine.cores() + (config.option.markexpr != "not slow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
