@@ -73,7 +73,8 @@ def test_the_score_is_measured_on_a_part_set_apart_without_a_validation():
     assert own.held_y.mean() == pytest.approx(Y.mean(), abs=0.01)  # stratified
 
 
-def test_a_remedy_that_does_not_help_is_told():
+def test_a_remedy_that_does_not_help_is_told(monkeypatch):
+    monkeypatch.setattr(trial, "SEEDS", (0, 1))
     twin = made(network("softmax"), y=RNG.integers(0, 2, 400), epochs=4)  # labels of chance: no head can learn them
     found = trial.prove(twin, [catalogue.found("softmax-one-unit", "e")], lambda file: None)
     assert not found.helps

@@ -202,7 +202,7 @@ def test_evaluation_again_gives_the_scores_of_the_run(run, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "changes", [{"mixed_precision": "bfloat16"}, {"fit_head": True}, {"crop_scale": "0.5-1", "train_size": 0}], ids=str
+    "changes", [{"mixed_precision": "bfloat16", "fit_head": True}, {"crop_scale": "0.5-1", "train_size": 0}], ids=str
 )
 def test_other_options_go_with_crops(run, tmp_path, changes):
     folder, options = run
