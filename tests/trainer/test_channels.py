@@ -59,7 +59,9 @@ def test_mapped_and_streamed_records_are_the_pictures(tmp_path, monkeypatch, enc
     assert sorted(numbers) == ([] if encoding == "jpeg" else list(range(17)))
 
 
-@pytest.mark.parametrize("name", ["cnn", "resnet20", "MobileNetV2", "EfficientNetV2B0"])
+@pytest.mark.parametrize(
+    "name", ["cnn", "resnet20", "MobileNetV2", pytest.param("EfficientNetV2B0", marks=pytest.mark.slow)]
+)
 def test_networks_with_random_weights_take_one_channel(name):
     contract = contract_of(shape=(32, 32, 1))
     network = build.build(name, contract)

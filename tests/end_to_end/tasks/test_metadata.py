@@ -28,6 +28,8 @@ from trainer.config import TrainConfig
 from trainer.evaluation import compare
 from trainer.training import train
 
+pytestmark = pytest.mark.slow  # each test reads a prepared dataset
+
 IMAGES = 40
 HEADING = ("path", "label", "x", "age", "site", "score")
 KEEP = ("site", "age", "score")
@@ -153,7 +155,6 @@ def test_report_summary_and_inspect_say_the_columns(made):
     assert "metadata/site    string                  8                 2" in describe.describe(out)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["table.tsv", "metadata.jsonl", "table.parquet", "table.tfrecord"])
 def test_every_kind_of_table_gives_the_same_columns(folder, tmp_path, name):
     place = tmp_path / "in"
@@ -171,7 +172,6 @@ def test_every_kind_of_table_gives_the_same_columns(folder, tmp_path, name):
     assert found == wanted
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{"labels": "multi", "label_column": "label", "balance": "uniform"}, {"target": ("x",)}]
 )
@@ -185,7 +185,6 @@ def test_labels_and_numbers_take_columns_along(folder, tmp_path, options):
     assert len(images) == len(targets) == len(columns["age"]) == 4
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["float16", "png"])  # `made` has uint8
 def test_every_encoding_holds_the_same_values(made, folder, tmp_path, encoding):
     out, _ = made
@@ -198,7 +197,6 @@ def test_every_encoding_holds_the_same_values(made, folder, tmp_path, encoding):
     assert verify.verify(str(tmp_path / "out")) == []
 
 
-@pytest.mark.slow
 def test_other_workers_other_rows_and_a_resumed_run_give_the_same_bytes(made, folder, tmp_path):
     out, _ = made
     rows = (folder / "table.csv").read_text(encoding="utf-8").splitlines()
@@ -207,7 +205,6 @@ def test_other_workers_other_rows_and_a_resumed_run_give_the_same_bytes(made, fo
     assert digests(tmp_path / "pets") == digests(out)
 
 
-@pytest.mark.slow
 def test_a_changed_value_makes_the_shard_anew(made, folder, tmp_path):
     out, _ = made
     text = (folder / "table.csv").read_text(encoding="utf-8")
@@ -292,7 +289,6 @@ def test_a_schema_names_the_columns(made):
     assert schema.count('name: "metadata/') == 3
 
 
-@pytest.mark.slow
 def test_training_and_evaluation_show_parts_of_the_data(made, tmp_path, capsys):
     out, _ = made
     run_of = tmp_path / "run"

@@ -79,6 +79,7 @@ def several(folder, tmp_path_factory):
     return out, run(of_labels(folder), out)
 
 
+@pytest.mark.slow
 def test_records_hold_the_labels_of_the_table_and_the_contract_counts_them(several):
     out, result = several
     c = result.contract
@@ -95,6 +96,7 @@ def test_records_hold_the_labels_of_the_table_and_the_contract_counts_them(sever
     assert list(source_changes.find(str(out)).changes) == []
 
 
+@pytest.mark.slow
 def test_the_report_and_the_summary_count_labels_and_pairs(several):
     out, result = several
     summary = json.loads((out / "stats/summary.json").read_text())
@@ -110,6 +112,7 @@ def test_the_report_and_the_summary_count_labels_and_pairs(several):
     assert re.search(rf"all +{images} +{images} +0", said)
 
 
+@pytest.mark.slow
 def test_verify_compares_targets_with_the_ledger(several, tmp_path):
     out, result = several
     copy = tmp_path / "pets"
@@ -126,6 +129,7 @@ def test_verify_compares_targets_with_the_ledger(several, tmp_path):
     assert changed.startswith(f"ledger/{file}.jsonl")
 
 
+@pytest.mark.slow
 def test_tfds_reads_targets(several):
     tfds = pytest.importorskip("tensorflow_datasets")
     out, _ = several
@@ -251,6 +255,7 @@ def numbers(folder, tmp_path_factory):
     return out, run(of_ages(folder), out, labels="one", target=("age", "depth"))
 
 
+@pytest.mark.slow
 def test_records_hold_the_numbers_and_the_contract_their_statistics(numbers):
     out, result = numbers
     c = result.contract
@@ -273,6 +278,7 @@ def test_records_hold_the_numbers_and_the_contract_their_statistics(numbers):
     assert verify.verify(str(out)) == []
 
 
+@pytest.mark.slow
 def test_splits_follow_the_quantiles(numbers):
     out, _ = numbers
     for split in ("train", "validation", "test"):
@@ -281,6 +287,7 @@ def test_splits_follow_the_quantiles(numbers):
         assert max(ages) > age_of(40), split
 
 
+@pytest.mark.slow
 def test_the_graph_makes_the_pixels_of_the_records(numbers):
     out, _ = numbers
     import tensorflow as tf

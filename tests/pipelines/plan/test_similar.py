@@ -67,7 +67,7 @@ def test_equal_hashes_of_two_names_are_connected_and_a_name_is_not_connected_wit
     assert similar.edges([], 10) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_the_parts_are_those_of_all_pairs(data):
     """Hashes are made of others by a few flips, so that distances around the limit are common."""

@@ -68,7 +68,7 @@ def collections_of_units(draw):
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 @given(collections_of_units(), st.randoms(use_true_random=False))
 def test_all_units_are_given_and_shares_hold_whatever_the_order(units_, random_):
     made = stratify.distribute(units_, SHARES)
@@ -84,7 +84,7 @@ def test_all_units_are_given_and_shares_hold_whatever_the_order(units_, random_)
         assert size <= share * everything + max(2, 0.02 * share * everything) + largest
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(LABELS, min_size=300, max_size=400))
 def test_each_label_is_divided_by_the_shares(sets):
     counted = collections.Counter(of(1, **(dict.fromkeys(labels, 1) or {"": 1})) for labels in sets)

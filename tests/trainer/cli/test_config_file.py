@@ -37,7 +37,7 @@ def test_values_mean_what_they_mean_on_the_command_line(tmp_path):
     assert config_file.read(written(tmp_path / "empty.yaml", "# nothing\n"), TrainConfig) == {}
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @example("\x85", 1e-3, True, 0)
 @example("a\x85b\u2028 \u2029é\n", 1e-3, True, 0)
 @given(

@@ -74,14 +74,18 @@ def encoding(request):
     return request.param
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+# Without a weight, records are read in the same way but for one column less.
+WEIGHTED = pytest.mark.parametrize("weighted", [pytest.param(False, marks=pytest.mark.slow), True])
+
+
+@WEIGHTED
 @pytest.mark.parametrize("options", [{}, {"cache": "memory"}, {"shuffle": True, "seed": 3}, {"share": (0, 1)}])
 def test_every_path_gives_each_record_its_columns(tmp_path, encoding, weighted, options):
     found = rows(write(tmp_path / "tiny", encoding, weighted), **options)
     assert sorted(found, key=str) == sorted(2 * expected(), key=str)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@WEIGHTED
 def test_streams_give_the_same_as_maps(tmp_path, monkeypatch, encoding, weighted):
     directory = write(tmp_path / "tiny", encoding, weighted)
     mapped = rows(directory)

@@ -35,7 +35,7 @@ def indices(batches) -> list[int]:
     return [int(i) for images, *_ in batches for i in np.rint((images.numpy()[:, 0, 0, 0] + 2) * 64)]
 
 
-@pytest.mark.parametrize("encoding", ["uint8", "float16", "png"])
+@pytest.mark.parametrize("encoding", ["uint8", pytest.param("float16", marks=pytest.mark.slow), "png"])
 @pytest.mark.parametrize("cache", ["none", pytest.param("memory", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("shards", [pytest.param(1, marks=pytest.mark.slow), 5])
 def test_a_fold_is_read_without_its_copies_and_the_rest_with_its_own(tmp_path, encoding, cache, shards):
@@ -67,7 +67,7 @@ def test_shuffled_passes_have_orders_of_their_own_and_begin_where_they_are_told(
     assert indices(begun) == second[8:]
 
 
-@pytest.mark.parametrize("encoding", ["uint8", "png"])
+@pytest.mark.parametrize("encoding", ["uint8", pytest.param("png", marks=pytest.mark.slow)])
 def test_resampling_goes_by_the_classes_of_the_part(tmp_path, encoding):
     data = written(tmp_path / "d", encoding)
     batches = dataset.load(data, "train", 4, shuffle=True, seed=3, fold=1, resample="uniform")

@@ -65,8 +65,15 @@ ORDER = [0, 3, 1, 4, 2]  # the records of two shards in turn
 
 
 @pytest.mark.parametrize("kind", ["multi-label", "regression"])
-@pytest.mark.parametrize("cache", ["none", "memory"])
-@pytest.mark.parametrize("encoding", ["uint8", "float16", "float32", "png", "jpeg"])
+@pytest.mark.parametrize(
+    ("encoding", "cache"),
+    [
+        pytest.param(encoding, cache, marks=[pytest.mark.slow] * (encoding == "float32" or cache != "none"))
+        for encoding in ("uint8", "float16", "float32", "jpeg")
+        for cache in ("none", "memory")
+    ]
+    + [("png", "none"), ("png", "memory")],
+)
 def test_y_is_the_target_as_it_is_stored(tmp_path, encoding, cache, kind):
     write(tmp_path / "d", encoding, kind)
 

@@ -65,8 +65,14 @@ def read(directory: Path, **options) -> list[np.ndarray]:
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("float16", "float32")]
 
 
-@pytest.mark.parametrize("kind", WIDTHS)
-@pytest.mark.parametrize("how", ["mapped", "cached", "streamed"])
+@pytest.mark.parametrize(
+    ("how", "kind"),
+    [
+        pytest.param(how, kind, marks=[pytest.mark.slow] * (how != "mapped" and kind != "classes"))
+        for how in ("mapped", "cached", "streamed")
+        for kind in WIDTHS
+    ],
+)
 @pytest.mark.parametrize("encoding", ["uint8", *SLOW, "png"])
 def test_images_come_with_labels_that_say_there_is_none(tmp_path, monkeypatch, encoding, how, kind):
     contract = write(tmp_path / "d", encoding, kind)

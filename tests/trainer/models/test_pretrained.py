@@ -70,7 +70,10 @@ def test_they_are_those_of_preprocess_input(module, name):
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["MobileNetV3Small", "EfficientNetV2B0", "EfficientNetV2S", "ConvNeXtTiny"])
+@pytest.mark.parametrize(
+    "name",
+    ["MobileNetV3Small", "EfficientNetV2B0", pytest.param("EfficientNetV2S", marks=pytest.mark.slow), "ConvNeXtTiny"],
+)
 def test_they_are_those_of_the_layers_that_a_network_puts_in_front(name):
     network = getattr(keras.applications, name)(
         include_top=False, weights=None, input_shape=SIZE, include_preprocessing=True

@@ -57,7 +57,10 @@ def verified():
     return shown
 
 
-@pytest.mark.parametrize("closing", CLOSINGS)
+@pytest.mark.parametrize(
+    "closing",
+    [pytest.param(closing, marks=[pytest.mark.slow] * (closing not in ("<&-", ">&- 2>&-"))) for closing in CLOSINGS],
+)
 def test_both_programs_run_with_closed_streams(closing, verified, tmp_path):
     done = shell(closing, "-m", "pipelines", "verify", DATA)
     assert done.returncode == 0
@@ -89,7 +92,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda c: " ".join(map(str, c))[:40])
-@pytest.mark.parametrize("cut", ["| true", "2>&1 | true"])
+@pytest.mark.parametrize("cut", ["| true", pytest.param("2>&1 | true", marks=pytest.mark.slow)])
 def test_a_reader_that_is_gone_ends_a_program_without_a_word(command, cut, tmp_path):
     """The reader has ended before anything is printed, and the status is told in a file."""
     status = tmp_path / "status"

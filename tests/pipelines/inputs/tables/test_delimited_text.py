@@ -24,7 +24,7 @@ signs = st.sampled_from([*'abc ,;|\t"\r\né', "\r\n", '""', "日"])
 cells = st.lists(signs, max_size=6).map("".join)
 
 
-@settings(max_examples=400)
+@settings(max_examples=150)
 @given(
     rows=st.lists(st.tuples(cells, cells, cells), min_size=1, max_size=6),
     delimiter=st.sampled_from(",;\t|"),
@@ -45,7 +45,7 @@ def test_what_csv_writes_is_read_back(rows, delimiter, end, quoting):
 plain = st.text(st.characters(codec="cp1252", exclude_categories=("Cc", "Cs")), max_size=8)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     rows=st.lists(st.tuples(plain, plain), min_size=1, max_size=5),
     dialect=st.sampled_from(["excel", "excel-tab", "unix"]),
