@@ -75,6 +75,7 @@ EXPORT_HELP = (
     "requirements-onnx.in "
     "(default: savedmodel)"
 )
+MAX_VIEW = 1 << 14  # pixels, of --train-size
 MAX_SEED = 2**31 - 1  # the largest seed that tf.data, NumPy and Keras all accept
 
 
@@ -83,6 +84,11 @@ class TrainerError(ShardmillError, ValueError):
 
     The message says what was expected, what was received and what to do.
     """
+
+
+def _parse_train_size(text: str) -> int | str:
+    """Returns the value of --train-size that a text means; a range stays a text."""
+    return int(text) if text.isdecimal() else text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,13 +218,13 @@ class TrainConfig:
         "an epoch stays the same",
         metavar="none|uniform|temperature=T",
     )
-    train_size: int = option(
+    train_size: int | str = option(
         0,
         "side in pixels of the square that the network sees, smaller than the stored images: random crops in training; "
         "in evaluation and in the exported model the centre of the image, which is resized before so that its shorter "
-        "side is 8/7 of N, if it is longer; 0: the whole stored images",
-        metavar="N",
-        limits=Range(0, 1 << 14),
+        "side is 8/7 of N, if it is longer; A:B: crops that grow from A to B over the epochs, so that the first epochs "
+        "cost less, and B everywhere else; 0: the whole stored images",
+        syntax=Syntax(_parse_train_size, str, "N|A:B"),
     )
     crop_scale: str = option(
         AUTO,
@@ -398,6 +404,7 @@ class TrainConfig:
         resample_temperature(self.resample)
         unfrozen_layers(self.unfreeze)
         self.crop_range()
+        self._check_train_size()
         if not self.epochs and not self.fit_head:
             raise ConfigError("--epochs should be from 1 to 100000; 0 is for --fit-head. Received: 0.")
         if self.patience and self.validation == NO_VALIDATION:
@@ -427,6 +434,45 @@ class TrainConfig:
         if self.fold == NO_FOLD or self.validation != VALIDATION_SPLIT:
             return self
         return dataclasses.replace(self, validation=held_out_name(self.fold))
+
+    @property
+    def view_size(self) -> int:
+        """Returns the side of what the network sees, in pixels.
+
+        It is the last size of --train-size, which evaluation and export have, too; 0 for whole stored images.
+        """
+        return self.size_range()[1]
+
+    def size_range(self) -> tuple[int, int]:
+        """Returns the first and the last size that --train-size means.
+
+        They are equal if the size does not change.
+
+        Raises:
+          ConfigError: the text has neither form.
+        """
+        first, _, last = str(self.train_size).partition(":")
+        if isinstance(self.train_size, bool) or not (first.isdecimal() and (last or first).isdecimal()):
+            raise self._no_train_size()
+        return int(first), int(last or first)
+
+    def _check_train_size(self) -> None:
+        """Raises ConfigError for sizes that are none, or that have no crops to grow."""
+        first, last = self.size_range()
+        grows = ":" in str(self.train_size)
+        if last > MAX_VIEW or (grows and not 0 < first < last):
+            raise self._no_train_size()
+        if grows and self.crop_range() is None:
+            raise ConfigError(
+                f"--train-size {self.train_size} is of random crops, and --crop-scale none takes the centre. Give "
+                f"--train-size {last}, or another --crop-scale."
+            )
+
+    def _no_train_size(self) -> ConfigError:
+        return ConfigError(
+            f"--train-size should be a number of pixels up to {MAX_VIEW}, or A:B with A below B, such as 128:224. "
+            f"Received: {self.train_size!r}."
+        )
 
     def _check_folds(self) -> None:
         """Raises ConfigError for options that contradict --folds all."""

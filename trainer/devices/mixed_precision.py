@@ -26,7 +26,7 @@ def twin(config: TrainConfig, contract: Contract, network: keras.Model) -> keras
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if config.mixed_precision == "none" else f"mixed_{config.mixed_precision}")
     try:
-        made, _ = build.make(config.model, contract, config.init_weights, train_size=config.train_size)
+        made, _ = build.make(config.model, contract, config.init_weights, train_size=config.view_size)
     finally:
         keras.config.set_dtype_policy(before)
     build.output_layer(made).dtype_policy = "float32"

@@ -89,8 +89,8 @@ def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[s
     head.set_weights([found.kernel, found.bias][: len(head.get_weights())])
     scores = train.values @ found.kernel + found.bias
     rate = len(train.labels) / max(seconds, 1e-9)
-    if config.train_size or config.crop_range():
-        where = "the centre of each image" if config.train_size else "each image whole"
+    if config.view_size or config.crop_range():
+        where = "the centre of each image" if config.view_size else "each image whole"
         _log.info("the head is fitted on %s%s, without crops", where, " and its mirror image" if flips else "")
     _log.info(
         "the head is fitted on %s features of %s images (%.0f images/s); penalty %.2g",

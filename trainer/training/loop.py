@@ -48,11 +48,11 @@ class State:
 class Input:
     """Holds the datasets of batches.
 
-    training: each pass begins at the position of the run.
+    training: returns the batches of an epoch, counted from 0; each pass begins at the position of the run.
     validation: read once an epoch; None for no validation.
     """
 
-    training: tf.data.Dataset
+    training: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset | None
 
 
@@ -103,7 +103,7 @@ def run(
             train = compiled.training()
         progress.begin(position.step)
         model.done.assign(position.epoch * steps + position.step)
-        iterator = iter(inputs.training)
+        iterator = iter(inputs.training(position.epoch))
         while position.step < steps:
             count, began = pace.steps(position.step, steps), time.perf_counter()
             train(iterator, tf.constant(count))

@@ -102,7 +102,7 @@ def run(config: TrainConfig, tested: RateRange) -> Tested:
     for warning in train.checked(plain, contract, contract):
         _log.warning("%s", warning)
     train.start_keras(config.seed, config.deterministic)
-    network = build.build(config.model, contract, config.init_weights, train_size=config.train_size)
+    network = build.build(config.model, contract, config.init_weights, train_size=config.view_size)
     if config.fit_head:
         linear_head.fit(plain, contract, network)
     trained = network

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -19,10 +19,11 @@ from pipelines.contract import Contract
 from trainer.config import TrainConfig, unfrozen_layers
 from trainer.devices import distribution, mixed_precision
 from trainer.models import build as models
-from trainer.models import view
+from trainer.models import input_size, view
 from trainer.models.backbone import Backbone, depths, freeze_batch_norm
 from trainer.tasks import kinds
 from trainer.training import optimizers
+from trainer.training.augment import crop_size
 from trainer.training.augment.augmentation import Augmentation
 from trainer.training.augment.standard import Standard
 from trainer.training.keras_metrics import RunningMean
@@ -67,6 +68,12 @@ class TrainedModel(keras.Model):
         self.network = network
         self.dequantize = Dequantize(contract)
         self.standard = Standard(config, contract)
+        self.size = functools.partial(crop_size.of_epoch, config)
+        core = view.core(network)
+        smaller = {self.size(epoch) for epoch in range(config.epochs)} - {config.view_size}
+        cores = {size: input_size.at_size(core, size) for size in sorted(smaller)}
+        # A function, because Keras would count the layers of networks that are attributes twice.
+        self.core: Callable[[], keras.Model] = lambda: cores.get(self.standard.size, core)
         self.augmentation = Augmentation(config, contract)
         unfrozen = unfrozen_layers(config.unfreeze)
         self.backbone = Backbone(network, unfrozen) if config.freeze_epochs or unfrozen is not None else None
@@ -103,7 +110,7 @@ class TrainedModel(keras.Model):
         inputs, targets = self.augmentation(inputs, labels, self.targets(labels, weights))
         optimizer = self.optimizer if self.head_optimizer is None or not self.frozen else self.head_optimizer
         with tf.GradientTape() as tape:
-            scores = view.core(self.network)(inputs, training=True)
+            scores = self.core()(inputs, training=True)
             loss = self.compute_loss(images, targets, scores, training=True)
             objective = optimizer.scale_loss(loss)  # larger than the loss only if float16 needs loss scaling
         variables = self.trainable_variables
@@ -141,15 +148,19 @@ class TrainedModel(keras.Model):
         self.score.reset_state()
 
     def enter(self, epoch: int) -> bool:
-        """Freezes or unfreezes the backbone for this epoch, counted from 0.
+        """Freezes or unfreezes the backbone for an epoch, and sets the size of crops.
+
+        Args:
+          epoch: counted from 0.
 
         Returns:
           Whether that changed. If so, the step has to be compiled again: a compiled step trains the variables that were
-            trainable when it was compiled.
+            trainable when it was compiled, on images of one size.
         """
-        frozen = epoch < self.freeze_epochs
+        size, frozen = self.size(epoch), epoch < self.freeze_epochs
+        grown, self.standard.size = size != self.standard.size, size
         if self.backbone is None or frozen == self.frozen:
-            return False
+            return grown
         self.frozen = frozen
         self.backbone.freeze() if frozen else self.backbone.unfreeze()
         return True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import logging
 import platform
@@ -31,17 +32,16 @@ from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
 from trainer.data import dataset, parts, shares
-from trainer.data.jpeg_crops import Crops
 from trainer.data.shards import integrity
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
 from trainer.evaluation import evaluate
-from trainer.models import build, keras_file, pretrained, view
+from trainer.models import build, input_size, keras_file, pretrained, view
 from trainer.serving import export
 from trainer.serving.export_check import ExportError
 from trainer.tasks import kinds
 from trainer.training import checkpoint_file, finalize, linear_head, loop, nonfinite, resume, tracker
-from trainer.training.augment import augmentation, crop
+from trainer.training.augment import augmentation, crop, crop_size
 from trainer.training.history import Progress
 from trainer.training.step import TrainedModel, training_model
 
@@ -95,7 +95,9 @@ def _train(
     cluster.agree(used, config, about, resume.step_of(checkpoint))
     with timings.part("network"):
         start_keras(config.seed, config.deterministic)
-        network = build.build(config.model, contract, config.init_weights, not checkpoint, config.train_size)
+        network = build.build(config.model, contract, config.init_weights, not checkpoint, config.view_size)
+        if grows := crop_size.sentence(config):
+            input_size.at_size(view.core(network), config.size_range()[0])  # refuses a network before any work
     if not checkpoint and not worker:
         if ":" in config.model:  # the user's own; that the others can be exported is tested
             export.rehearse(network, config.data, contract)
@@ -107,6 +109,8 @@ def _train(
         f"{seen.split(TRAIN_SPLIT).records:,}", config.train_part, kinds.of(contract).described(contract),
         f", on {used.num_replicas_in_sync} replicas of {of} workers" if config.strategy != "one" else "",
     )  # fmt: skip
+    if grows:
+        _log.info("%s", grows)
     for warning in warnings:
         _log.warning("%s", warning)
     with tracker.opened(config.log, None if worker else run.directory, vars(config), run.tracker) as told:
@@ -144,7 +148,7 @@ def checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str
         kinds.of(contract).check_abstention()
     tracker.check(config.log)
     augmentation.chosen(config, contract)  # reports unknown class names before any work
-    view.contract_of_view(contract, config.train_size)  # reports stored images that are too small
+    view.contract_of_view(contract, config.view_size)  # reports stored images that are too small
     warnings = [
         *about_task, *augmentation.warnings(config), *crop.check(config, contract),
         *pretrained.warnings(config.model, config.init_weights, seen),
@@ -279,8 +283,7 @@ def _fit(
       fitted: the metrics of a head that was fitted before the first epoch; None without one.
     """
     position, steps = loop.Position(), nonfinite.steps_of_epoch(config, contract)
-    crops = crop.for_loader(config, contract, distribution.replicas(used))
-    inputs = _inputs(config, position, distribution.share(used), crops)
+    inputs = _inputs(config, contract, position, used)
     trained = network
     with used.scope():
         if config.mixed_precision != "none" or config.strategy != "one":
@@ -304,7 +307,7 @@ def _fit(
         raise nonfinite.breakdown(config, contract, steps, fault)
 
     with cluster.one_sentence_if_one_is_gone(used):
-        compiled = _compiled(config, model, inputs.training.element_spec, used)
+        compiled = _compiled(config, model, inputs.training(config.epochs).element_spec, used)
         if fitted:
             loop.judge_start(state, inputs, compiled, fitted)
         loop.run(state, inputs, compiled, config.epochs, steps, saver.after_step, broke)
@@ -319,23 +322,32 @@ def _fit(
 
 
 def _inputs(
-    config: TrainConfig, position: loop.Position, share: tuple[int, int] | None, crops: Crops | None
+    config: TrainConfig, contract: Contract, position: loop.Position, used: tf.distribute.Strategy
 ) -> loop.Input:
     """Opens the train split, to be read from the position, and the validation split."""
-    batches = dataset.load(
-        config.data, config.train_part, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
-        start=position.start, resample=config.resample, share=share, cache=config.cache, crops=crops,
-    )  # fmt: skip
+    share, cuts = distribution.share(used), crop.in_loader(config, contract)
+
+    @functools.cache
+    def batches(size: int) -> tf.data.Dataset:
+        return dataset.load(
+            config.data, config.train_part, config.batch_size, shuffle=True, seed=config.seed, dequantize=False,
+            start=position.start, resample=config.resample, share=share, cache=config.cache,
+            crops=crop.for_loader(config, contract, distribution.replicas(used), size),
+        )  # fmt: skip
+
+    def training(epoch: int) -> tf.data.Dataset:
+        return batches(crop_size.of_epoch(config, epoch) if cuts else 0)
+
     if config.validation == NO_VALIDATION:
-        return loop.Input(batches, None)
+        return loop.Input(training, None)
     validation = dataset.load(
         config.data, config.validation, evaluate.EVALUATION_BATCH, dequantize=False, share=share, cache=config.cache
     )
-    return loop.Input(batches, validation)
+    return loop.Input(training, validation)
 
 
 def _compiled(config: TrainConfig, model: TrainedModel, spec: Any, used: tf.distribute.Strategy) -> loop.Compiled:
-    """Compiles the steps; `spec` is that of a training batch."""
+    """Compiles the steps; `spec` is that of a training batch of the last epoch."""
     jit = config.strategy == "one" and compiled_steps.use_xla(config.jit, model, spec, config.batch_size)
     return loop.Compiled(
         training=lambda: compiled_steps.compiled(distribution.divided(model.train_step, used), jit),

@@ -31,7 +31,7 @@ SPLITS = {"train": (14, 7), "validation": (4, 3), "test": (3, 2)}
 PLAIN, NORMALIZING = "tests.support.distribution:plain", "tests.support.distribution:normalizing"
 # The same on any number of devices, because it comes after the sum of the gradients; clipping at this norm bites.
 CONTROL = {"clip_norm": 0.05, "ema": 0.9, "weight_decay": 0.01, "schedule": "cosine", "loss": "logit-adjusted"}
-RANDOM = {"flip": True, "checkpoint_steps": 2, "mixup": 0.2, "cutmix": 1.0, "ema": 0.9, "train_size": 6}
+RANDOM = {"flip": True, "checkpoint_steps": 2, "mixup": 0.2, "cutmix": 1.0, "ema": 0.9, "train_size": "4:6"}
 ROOT = pathlib.Path(__file__).parents[3]
 
 

@@ -55,7 +55,7 @@ def trained(model: Noting, epochs: int = 2, position: loop.Position | None = Non
     numbers = tf.data.Dataset.from_generator(
         lambda: iter(np.float32([1, 2, 6])[position.step :]), output_signature=tf.TensorSpec((), tf.float32)
     )
-    inputs = loop.Input(numbers, tf.data.Dataset.from_tensor_slices(np.float32([10, 20])))
+    inputs = loop.Input(lambda epoch: numbers, tf.data.Dataset.from_tensor_slices(np.float32([10, 20])))
     calls: list[bool] = []
     compiled = loop.Compiled(lambda: model.train, model.test, Pace(at_once, [2]))
     loop.run(loop.State(model, position, progress), inputs, compiled, epochs, 3, calls.append, pytest.fail)
@@ -95,7 +95,7 @@ def test_a_fault_ends_the_run():
         told.append(fault)
         raise ArithmeticError
 
-    inputs = loop.Input(tf.data.Dataset.range(3), None)
+    inputs = loop.Input(lambda epoch: tf.data.Dataset.range(3), None)
     compiled = loop.Compiled(lambda: model.train, model.test, Pace(1, []))
     state = loop.State(model, position, Progress(model, 1, 1, 3, 0, None))
     with pytest.raises(ArithmeticError):

@@ -85,7 +85,7 @@ def in_loader(config: TrainConfig, contract: Contract) -> bool:
     return config.crop_range() is not None and contract.encoding == "jpeg" and config.cache == NO_CACHE
 
 
-def for_loader(config: TrainConfig, contract: Contract, replicas: range) -> Crops | None:
+def for_loader(config: TrainConfig, contract: Contract, replicas: range, size: int = 0) -> Crops | None:
     """Returns the parts that the loader cuts out of training images.
 
     It is None if the loader leaves images whole. Each device would draw parts of its own for its part of a batch, and
@@ -95,6 +95,7 @@ def for_loader(config: TrainConfig, contract: Contract, replicas: range) -> Crop
       config: the options.
       contract: of the dataset.
       replicas: the numbers of the devices that the batches of this process are divided among.
+      size: side of the results in pixels, if it is not what --train-size ends with.
     """
     scale, shape = config.crop_range(), contract.image_shape[:2]
     if scale is None or not in_loader(config, contract):
@@ -108,7 +109,8 @@ def for_loader(config: TrainConfig, contract: Contract, replicas: range) -> Crop
         top, left, rows, columns = (tf.concat(parts, axis=0) for parts in zip(*found, strict=True))
         return top, left, rows, columns
 
-    return Crops((config.train_size, config.train_size) if config.train_size else shape, drawn, RATIOS[1])
+    side = size or config.view_size
+    return Crops((side, side) if side else shape, drawn, RATIOS[1])
 
 
 def check(config: TrainConfig, contract: Contract) -> list[str]:

@@ -18,12 +18,16 @@ from trainer.training.augment.draws import Draws
 
 
 class Standard:
-    """Changes the images of a batch as the options say."""
+    """Changes the images of a batch as the options say.
+
+    size: side of the results in pixels; 0 for that of the stored images. A compiled step keeps the size that it was
+    compiled with.
+    """
 
     def __init__(self, config: TrainConfig, contract: Contract) -> None:
         self._seed = config.seed
         self._stored = contract.image_shape[:2]
-        self._size = (config.train_size, config.train_size) if config.train_size else self._stored
+        self.size = config.view_size
         self._scale = config.crop_range()
         self._is_cut = in_loader(config, contract)
         self._contract = contract
@@ -39,15 +43,16 @@ class Standard:
           step: int64 (), counted over all epochs.
 
         Returns:
-          float32 (B, h, w, C), in the size of the network's input.
+          float32 (B, h, w, C), of `size`.
         """
         draws = Draws(self._seed, step)
+        size = (self.size, self.size) if self.size else self._stored
         if self._is_cut:
-            images = tf.ensure_shape(images, (None, *self._size, None))
+            images = tf.ensure_shape(images, (None, *size, None))
         elif self._scale is not None:
-            images = random_crop(images, self._scale, self._size, draws)
-        elif self._size != self._stored:
-            images = view.central(images, self._size[0])
+            images = random_crop(images, self._scale, size, draws)
+        elif size != self._stored:
+            images = view.central(images, self.size)
         changed = self._changed(images, draws)
         if self._chosen is None or changed is images:
             return changed
