@@ -22,12 +22,12 @@ _SPEC.loader.exec_module(fuzz)
 @pytest.mark.slow
 @pytest.mark.parametrize("target", sorted(fuzz.TARGETS))
 def test_a_short_run_of_each_target(target, tmp_path, capsys):
-    assert fuzz.main(["--inputs", "800", "--seed", "7", "--target", target, "--save", str(tmp_path / "saved")]) == 0
+    assert fuzz.main(["--inputs", "400", "--seed", "7", "--target", target, "--save", str(tmp_path / "saved")]) == 0
     said = capsys.readouterr().out
-    assert said.startswith(f"{target}: 800 inputs from ")
+    assert said.startswith(f"{target}: 400 inputs from ")
     accepted, refused = (int(said.split(word)[0].split()[-1].replace(",", "")) for word in (" accepted", " refused"))
-    assert min(accepted, refused) > 50  # it reaches what lies behind the first check, and the checks
-    assert accepted + refused == 800
+    assert min(accepted, refused) > 25  # it reaches what lies behind the first check, and the checks
+    assert accepted + refused == 400
     assert not (tmp_path / "saved").exists()
 
 
