@@ -35,7 +35,7 @@ def test_a_dataset_grows_and_the_old_model_is_evaluated_on_it(tmp_path, capsys, 
     for label in ("ant", "zebra"):
         draw(photos, label, range(12))
     argv = ["prepare", "--input", str(photos), "--workers", "1"]
-    assert main.main([*argv, "--output", str(first), "--size", "16", "--splits", "train=0.5,test=0.5"]) == 0
+    assert main.main([*argv, "--output", str(first), "--size", "8", "--splits", "train=0.5,test=0.5"]) == 0
     old = contract.load(first)
 
     for i in range(30):  # bright: another mean
@@ -43,8 +43,8 @@ def test_a_dataset_grows_and_the_old_model_is_evaluated_on_it(tmp_path, capsys, 
     (photos / "zebra/0.jpg").unlink()
     (photos / "zebra/1.jpg").rename(photos / "zebra/renamed.jpg")
     capsys.readouterr()
-    assert main.main([*argv, "--output", str(second), "--like", str(first), "--size", "32"]) == 2
-    assert "--size should be 16x16, as in --like" in capsys.readouterr().err
+    assert main.main([*argv, "--output", str(second), "--like", str(first), "--size", "16"]) == 2
+    assert "--size should be 8x8, as in --like" in capsys.readouterr().err
     assert main.main([*argv, "--output", str(second), "--like", str(first), "--seed", "5"]) == 0
     said = capsys.readouterr().out
     assert "Like first: 23 images of it keep their split, 30 are new." in said

@@ -152,7 +152,8 @@ def test_a_person_labels_and_the_next_version_takes_it(tmp_path, capsys):
             draw_photo(photos / label / f"{i}.png", seed=1000 * number + i, size=(24, 24))
     for i in range(8):
         draw_photo(photos / "unlabeled" / f"{i}.png", seed=5000 + i, size=(24, 24))
-    prepared = ["prepare", "--input", str(photos), "--workers", "2", "--size", "16", "--unlabelled", "unlabeled"]
+    form = ["--size", "8", "--encoding", "uint8", "--unlabelled", "unlabeled"]
+    prepared = ["prepare", "--input", str(photos), "--workers", "2", *form]
     assert main.main([*prepared, "--output", str(first)]) == 0
     assert "Without a label: 8 images, the split unlabelled." in capsys.readouterr().out
 

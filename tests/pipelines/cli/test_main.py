@@ -33,13 +33,13 @@ def test_prepare_inspect_and_verify(photos, tmp_path, monkeypatch):
     out, temporary = tmp_path / "data", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))
-    done = run("prepare", "--input", str(photos), "--output", str(out), "--size=16", "--max-reject-rate=0.1")
+    done = run("prepare", "--input", str(photos), "--output", str(out), "--size=8", "--max-reject-rate=0.1")
     assert done.returncode == 0, done.stderr
     assert "Read 41, rejected 1 (not-an-image 1), wrote 40 records in 3 shards." in done.stdout
     assert "Equal images: 2 groups, 1 under conflicting labels." in done.stdout
     for line in done.stderr.splitlines():
         assert line.startswith(("Reads ", "Folders below", "Runs on FnApiRunner", "reading:", "preparing:")), line
-    assert contract.load(out).image_shape == (16, 16, 3)
+    assert contract.load(out).image_shape == (8, 8, 3)
     checked = run("verify", str(out))
     assert (checked.returncode, checked.stderr) == (0, "")
     assert checked.stdout.startswith("Intact: 40 records in 3 shards")
