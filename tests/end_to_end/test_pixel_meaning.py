@@ -120,7 +120,6 @@ def deep_pictures(root: pathlib.Path, offset: int, dtype: type, format_: str) ->
 @pytest.mark.parametrize(
     ("offset", "dtype", "format_", "bit_depth", "stated"),
     [
-        (0, np.uint16, "PNG", "12", [0, 4095]),
         (32768, np.uint16, "TIFF", "data", [32768, 36863]),
         (-1024, np.float32, "TIFF", "-1024..3071", [-1024, 3071]),
     ],
