@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from pipelines.core import class_order
+from pipelines.core import class_order, name_variants
 from pipelines.core.elements import HARMLESS
 from pipelines.core.summary import Rejected, reading_order
 from pipelines.core.text import cut, plural, printable, table
@@ -81,6 +81,10 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
     names = class_order.ordered(found.images, reading.spec.classes.names)
     told = ["" if reading.spec.classes.names else class_order.told(names)]
     told += [_means_none(name) for name in names if beside and name not in beside and _SAYS_NONE.fullmatch(name)]
+    told += [
+        f"These classes differ only in case, blanks or Unicode form: {', '.join(map(repr, group))}."
+        for group in name_variants.variants(names)
+    ]
     return found._replace(classes=names, told=(*found.told, *filter(None, told)))
 
 

@@ -63,6 +63,13 @@ class InputOptions:
         "to the input or the folder of a table",
         syntax=option_syntax.NAMED, metavar="SPLIT=FILE,…", unset="no lists", group=READING,
     )  # fmt: skip
+    label_lists: tuple[tuple[str, str], ...] = option(
+        (),
+        "tables of the labels of images that are in no class folders, such as val=val/val_annotations.txt: the folder "
+        "below the input, and a file with the name of an image and its label in each line; the folder's name tells the "
+        "split; a file is relative to the current folder, or else to the input",
+        syntax=option_syntax.NAMED, metavar="FOLDER=FILE,…", unset="no lists", group=READING,
+    )  # fmt: skip
     label_from: str = option(
         "auto",
         "the part of a path below the input or the folder of a split that is the label: top (the first folder), leaf "
@@ -184,6 +191,13 @@ def check(config: InputOptions) -> None:
     for split, _ in config.split_lists:
         if not re.fullmatch(SPLIT_PATTERN, split):
             raise ConfigError(f"--split-lists: a split's name should be letters, digits and _. Received: {split!r}.")
+    if config.label_lists and (
+        record_files.is_table(config.input) or listing.is_glob(config.input) or webdataset.shards(config.input)
+    ):
+        raise ConfigError(
+            f"--label-lists names folders below a folder or a container, and --input {config.input!r} is none. A table "
+            "that has the labels itself is read with --input."
+        )
     _check_unlabelled(config)
     if config.split_names and config.layout != "auto":
         raise ConfigError(f"--split-names already says what the folders are. Leave out --layout {config.layout}.")

@@ -99,8 +99,8 @@ class PixelOptions:
     )  # fmt: skip
     bands: tuple[int, ...] = option(
         (),
-        "the bands of TIFF files that become the channels, by number from 1 and in this order, such as 4,3,2; for "
-        "satellites and other cameras of many bands; files of other formats are rejected",
+        "the bands of TIFF and PNG files that become the channels, by number from 1 and in this order, such as 4,3,2;"
+        " for satellites and other cameras of many bands; files of other formats are rejected",
         syntax=option_syntax.NUMBERS, unset="pictures are read as they are meant", group=_PIXELS,
     )  # fmt: skip
     normalize: str = option(

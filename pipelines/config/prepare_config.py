@@ -74,7 +74,7 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
         return InputSpec(
             self.input, self.layout, split_names, self.label_from, self.include, self.exclude, self.group_from,
             self.allow_outside, table, self.classes, self._lists, self.unlabelled, self._corrections,
-            self.min_confidence, self._known_labels,
+            self.min_confidence, self._known_labels, self._label_lists,
         )  # fmt: skip
 
     @property
@@ -91,6 +91,11 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
     def _lists(self) -> tuple[tuple[str, str], ...]:
         """Returns (file, split) of each list."""
         return tuple((self._found(file), SPLIT_NAMES.get(split.lower(), split)) for split, file in self.split_lists)
+
+    @property
+    def _label_lists(self) -> tuple[tuple[str, str], ...]:
+        """Returns (folder, file) of each list of labels."""
+        return tuple((folder, self._found(file)) for folder, file in self.label_lists)
 
     @property
     def _joined(self) -> tuple[str, ...]:
@@ -154,6 +159,9 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
             values["corrections"] = corrections.digest(self.corrections)  # what is in the file decides
         if self.join:
             values["join"] = joined_tables.digest(self._joined)
+        if self.label_lists:
+            files = joined_tables.digest([file for _, file in self._label_lists])
+            values["label_lists"] = [[folder, file] for (folder, _), file in zip(self.label_lists, files, strict=True)]
         values["classes"] = {**values["classes"], "path": ""}  # what is in the file decides
         if self.like:
             values["like"] = contract.load(self.like, storage.reading_text).digest
@@ -167,8 +175,9 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
     def noted(self) -> dict[str, Any]:
         """Returns the options that a dataset notes, as plain JSON values.
 
-        Of three channels, and of --folds, --unlabelled, --corrections and --join where they are not given, nothing is
-        noted, so that such a dataset has the bytes that it had before there was a choice.
+        Of three channels, and of --folds, --unlabelled, --corrections, --join, --label-lists and --path-from where
+        they are not given, nothing is noted, so that such a dataset has the bytes that it had before there was a
+        choice.
         """
         noted = {**self.settings(), "channels": self.image_channels}
         if not self.keep:
@@ -177,7 +186,7 @@ class PrepareConfig(RunOptions, SplitOptions, PixelOptions, TableOptions, InputO
             del noted["bands"]
             if self.channels == 3:
                 del noted["channels"]
-        for name in ("folds", "unlabelled", "corrections", "join"):
+        for name in ("folds", "unlabelled", "corrections", "join", "label_lists", "path_from"):
             if not getattr(self, name):
                 del noted[name]
         if not self.corrections:

@@ -10,10 +10,10 @@ from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.errors import ConfigError
 from pipelines.inputs import remote_files, webdataset
 from pipelines.inputs.rules import TableSpec
-from pipelines.inputs.tables import record_files
+from pipelines.inputs.tables import composed_paths, record_files
 from pipelines.inputs.tables.formats.delimited_text import DELIMITERS
 from pipelines.options import config_fields, option_syntax
-from pipelines.options.config_fields import option
+from pipelines.options.config_fields import Syntax, option
 from pipelines.storage import remote
 
 LABELS = ("one", "multi")
@@ -33,6 +33,12 @@ class TableOptions:
         "", "the column of a table that has the paths of the images, by its heading or by its number from 1; "
         "of TFRecord and Parquet files, the feature or column that holds the images themselves",
         metavar="COLUMN", unset="found out", group=READING,
+    )  # fmt: skip
+    path_from: str = option(
+        "",
+        "make the paths of a table of several columns, named in braces by their headings or numbers, such as "
+        "'{classname}/{img}'; {img.stem} is a cell without the ending of a file, as in '{img.stem}_aligned.jpg'",
+        syntax=Syntax(composed_paths.check_template, str, "TEMPLATE"), unset="one column has the paths", group=READING,
     )  # fmt: skip
     label_column: str = option(
         "", "the column of a table that has the labels, by its heading or by its number from 1; of "
@@ -189,6 +195,8 @@ def _check_columns(config: TableOptions, place: str) -> None:
             remote_files.refuse(place)
         name = config_fields.flag(_option(given[0]))
         raise ConfigError(f"{name} is about tables, and --input {place!r} is none. Leave it out.")
+    if config.path_from:
+        _check_path_from(config)
     for role in ("path", "label"):
         if getattr(config, f"{role}_column") == "none":
             raise ConfigError(f"--{role}-column should name a column, because each image needs a {role}.")
@@ -203,6 +211,15 @@ def _check_columns(config: TableOptions, place: str) -> None:
         raise ConfigError(f"--suffix should be an ending, such as .jpg. Received: {config.suffix!r}.")
     if config.image_root:
         check_place("--image-root", config.image_root)
+
+
+def _check_path_from(config: TableOptions) -> None:
+    if config.path_column:
+        raise ConfigError("--path-from makes the paths of columns, and --path-column names one. Leave one of them out.")
+    try:
+        composed_paths.check_template(config.path_from)
+    except ValueError as e:
+        raise ConfigError(f"--path-from {e}") from e
 
 
 def _check_labels(config: TableOptions) -> None:

@@ -124,9 +124,11 @@ class Made(NamedTuple):
       levels: `histogram.histogram` of an original as bytes; empty for a copy.
       pixels: The decoded pixels of the source, uint8 (H, W, C) as bytes, if they are kept for its other records.
       extremes: The least and the greatest value of an original with more than 8 bits; None for another one.
+      alpha_varies: Whether the alpha of an original varies as a photograph does.
     """
 
     framed: bytes
     levels: bytes
     pixels: bytes = b""
     extremes: tuple[float, float] | None = None
+    alpha_varies: bool = False

@@ -45,7 +45,7 @@ _SETTINGS = {"input": str, "layout": str, "allow_outside": bool, "max_file_bytes
              "suffix": str, "path_prefix": list, "find_images": bool, "windows_paths": bool, "single_label": bool,
              "split_lists": list, "classes": dict, "labels": str, "label_separator": str, "label_columns": list,
              "target": list, "keep": list, "unlabelled": list, "corrections": str, "min_confidence": float,
-             "join": list}  # fmt: skip
+             "join": list, "label_lists": list, "split_names": list, "path_from": str}  # fmt: skip
 # Reasons that say nothing about the file, because its processing failed: such an input cannot be compared. With any
 # other reason, an input that can be used now has changed.
 _LOST = ("timeout", "crashed")
@@ -269,30 +269,37 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str, 
         layout,
         include=_texts(settings.get("include", [])),
         exclude=_texts(settings.get("exclude", [])),
+        split_names=_pairs(settings, "split_names"),
         allow_outside=settings.get("allow_outside", False),
         table=dataclasses.replace(table, join=_joined(settings, source)),
         classes=classes.from_json(settings.get("classes")),
-        split_lists=_lists(settings, source),
+        split_lists=_lists(settings, source, "split_lists"),
         unlabelled=_texts(settings.get("unlabelled", [])),
         corrections=settings.get("corrections", ""),
         min_confidence=settings.get("min_confidence", 0.0),
         known_labels=contract.labels,
+        label_lists=tuple((folder, file) for file, folder in _lists(settings, source, "label_lists")),
         read_as=read_as if not record_files.is_table(source) else None,
         metadata=contract.metadata,  # a cell that does not fit the type of its column now is a change, too
     )
 
 
-def _lists(settings: Mapping[str, Any], source: str) -> tuple[tuple[str, str], ...]:
-    """Returns (file, split) of the lists of splits.
+def _lists(settings: Mapping[str, Any], source: str, option: str) -> tuple[tuple[str, str], ...]:
+    """Returns (file, split) of lists of splits, or (file, folder) of labels.
 
     A list below the input may have moved with it.
     """
     found = []
-    for pair in settings.get("split_lists", []):
-        if len(names := _texts(pair)) == 2:
-            inside = os.path.join(source, names[1])
-            found.append((inside if not os.path.exists(names[1]) and os.path.exists(inside) else names[1], names[0]))
+    for name, file in _pairs(settings, option):
+        inside = os.path.join(source, file)
+        found.append((inside if not os.path.exists(file) and os.path.exists(inside) else file, name))
     return tuple(found)
+
+
+def _pairs(settings: Mapping[str, Any], option: str) -> tuple[tuple[str, str], ...]:
+    """Returns the pairs of texts of an option."""
+    found = (_texts(pair) for pair in settings.get(option, []))
+    return tuple((pair[0], pair[1]) for pair in found if len(pair) == 2)
 
 
 def _joined(settings: Mapping[str, Any], source: str) -> tuple[str, ...]:

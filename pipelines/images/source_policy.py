@@ -28,7 +28,8 @@ class SourcePolicy:
       as they are.
     value_range: the values (low, high) of pixels with more than 8 bits that become black and white; what lies beyond
       is clipped. None is 0 and 65535, and what lies beyond is a reject.
-    bands: the numbers, from 1, of the bands of a TIFF that become the channels; () takes pictures as they are meant.
+    bands: the numbers, from 1, of the bands of a TIFF or a PNG that become the channels; () takes pictures as they are
+      meant.
     truncated: "reject" rejects a JPEG that is cut off; "fill" reads it, with its missing part in one colour.
     """
 

@@ -6,14 +6,16 @@ import collections
 import posixpath
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from pipelines import storage
 from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import listed
-from pipelines.inputs import containers, path_patterns, remote_files, unlabelled, walk
+from pipelines.inputs import containers, label_lists, path_patterns, remote_files, unlabelled, walk
 from pipelines.inputs.containers import Entry
+from pipelines.inputs.label_lists import LabelLists
 from pipelines.inputs.layouts import find_layout, folder_tree, other_files
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.layouts.layout import LABEL_RULES, Layout, Place
@@ -38,29 +40,43 @@ def list_folder(spec: InputSpec) -> Iterator[Source | Rejected]:
         entries: Iterable[Entry] = list(_entries(spec))  # a store is listed once
         tree = _tree(entries)
         unlabelled.detach(tree, spec)
+        label_lists.detach(tree, spec)
         layout = find_layout.find(tree, spec)
     else:
         entries = _entries(spec)
+    lists = LabelLists(spec.label_lists)
     for key, uri, problem in entries:
-        item = _read_key(key, uri, problem, layout, spec)
+        item = _read_key(key, uri, problem, _Places(layout, lists), spec)
         if item is not None:
             yield item
+    yield from lists.missing()
 
 
-def survey(spec: InputSpec) -> tuple[Folder, Layout, list[Folder]]:
+class _Places(NamedTuple):
+    """Says where paths of an input belong: by their folders, or by lists of labels."""
+
+    layout: Layout
+    lists: LabelLists
+
+    def place(self, key: str) -> Place:
+        return self.lists.place(key) or self.layout.place(key)
+
+
+def survey(spec: InputSpec) -> tuple[Folder, Layout, tuple[str, ...]]:
     """Returns the tree of an input folder or container, and how it is read.
 
-    The third are the folders of the images without a label, which are not in the tree.
+    The third are sentences about the folders that are not in the tree: those of the images without a label, and those
+    whose labels are in lists.
 
     Raises:
       SourceError: As `walk.walk`.
-      LayoutError: As `find_layout.find` and `unlabelled.detach`.
+      LayoutError: As `find_layout.find`, `unlabelled.detach` and `label_lists.detach`.
     """
     tree = _tree(_entries(spec))
     if storage.is_remote(spec.path):
         remote_files.refuse_folder(tree, spec.path)
-    without = unlabelled.detach(tree, spec)
-    return tree, find_layout.find(tree, spec), without
+    told = (*unlabelled.told(unlabelled.detach(tree, spec)), *label_lists.told(label_lists.detach(tree, spec), spec))
+    return tree, find_layout.find(tree, spec), told
 
 
 def images_of_classes(tree: Folder, layout: Layout) -> dict[str, int]:
@@ -146,16 +162,18 @@ def _is_excluded(spec: InputSpec, key: str) -> bool:
     return bool(spec.exclude) and path_patterns.selects(spec.exclude, key.split("/"))
 
 
-def _read_key(key: str, uri: str, problem: Problem | None, layout: Layout, spec: InputSpec) -> Source | Rejected | None:
+def _read_key(
+    key: str, uri: str, problem: Problem | None, places: _Places, spec: InputSpec
+) -> Source | Rejected | None:
     """Returns the source or the reject that a path is.
 
     None: it is an empty folder and no class.
     """
     parts = key.split("/")
     has_no_label = unlabelled.is_below(key, spec.unlabelled)
-    place = Place(UNLABELLED, "") if has_no_label else layout.place(key)
+    place = Place(UNLABELLED, "") if has_no_label else places.place(key)
     if problem is not None and problem.folder:
-        inside = layout.place(f"{key}/file")
+        inside = places.place(f"{key}/file")
         if problem.reason == walk.EMPTY and (place.label or not inside.label or inside.aside):
             return None
         place = inside

@@ -21,7 +21,7 @@ from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import ConfigError, NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import classes, containers, folders, path_patterns, remote_files, unlabelled, walk, webdataset
+from pipelines.inputs import array_files, classes, containers, folders, path_patterns, remote_files, walk, webdataset
 from pipelines.inputs.corrections import Corrections
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
@@ -257,7 +257,7 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
     images: dict[str, int] = {}
     labels: dict[str, int] = {}
     if not is_glob(path):
-        tree, layout, without = folders.survey(spec)
+        tree, layout, of_folders = folders.survey(spec)
         labels = folders.images_of_classes(tree, layout)
         lost = folders.lost_classes(tree, layout) if tree.total else {}
         classes.refuse_unknown(dict.fromkeys(lost, 0) | labels, spec.classes)
@@ -266,7 +266,7 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
         if lost and not allow_lost_classes:
             raise folders.lost_error(lost, path)
         spec = dataclasses.replace(spec, read_as=layout)
-        told = (*layout_text.describe(tree, layout, path, bool(spec.split_lists)), *unlabelled.told(without))
+        told = (*layout_text.describe(tree, layout, path, bool(spec.split_lists)), *of_folders)
     if spec.split_lists:
         told = (*told, SplitLists(spec.split_lists).describe())
     if not storage.is_remote(path):
@@ -318,6 +318,8 @@ def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequ
     hint = ""
     if any(r.reason in ("missing", "outside-input") or "web" in r.detail for r in rejects):
         hint = f" {path_hints.explain(spec, paths)}".rstrip()
+    if all(r.reason == "other-file" for r in rejects):
+        hint += _other_files_hint([r.uri for r in rejects])
     packed = next((r.uri for r in rejects if containers.is_container(r.uri)), "")
     if packed:
         hint += f" A container is read if it is the input itself: --input {shlex.quote(packed)}."
@@ -329,13 +331,27 @@ def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequ
     )
 
 
+def _other_files_hint(paths: Sequence[str]) -> str:
+    """Returns what to do with the files of an input that holds no image.
+
+    It begins with a blank, and is "" if nothing is known.
+    """
+    said = ""
+    if arrays := next(((path, what) for path in paths if (what := array_files.remedy(path))), None):
+        said += f" {arrays[0]!r}: {arrays[1]}"
+    if tables := [path for path in paths if is_manifest(path) and not path.lower().endswith(".txt")]:
+        more = f"; there are {len(tables)} tables" if len(tables) > 1 else ""
+        said += f" A table of images is read with --input, such as --input {shlex.quote(tables[0])}{more}."
+    return said
+
+
 def labels(reading: Reading) -> set[str]:
     """Returns the classes or labels that the input has, without reading an image.
 
-    It lists a whole input whose classes are not known yet, and one with --corrections, which may give a class that has
-    no folder.
+    It lists a whole input whose classes are not known yet, and one with --corrections or --label-lists, which may give
+    a class that has no folder.
     """
-    if reading.images and not reading.spec.corrections:
+    if reading.images and not (reading.spec.corrections or reading.spec.label_lists):
         return set(reading.images)
     kind = KINDS[reading.spec.table.task]
     return {

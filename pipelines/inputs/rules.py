@@ -11,6 +11,7 @@ from pipelines.contract.metadata import MetadataColumn
 from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
+from pipelines.inputs import array_files
 from pipelines.inputs.classes import NO_CLASSES, Classes
 from pipelines.inputs.layouts.layout import Layout
 
@@ -18,7 +19,8 @@ LAYOUTS = ("auto", "class", "split")
 ROWS = "rows"  # as the value of --unlabelled: the rows of a table whose label is empty
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".parquet")
 IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif",
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif",
+    ".jp2", ".j2k", ".ppm", ".pgm", ".pbm",
 )  # fmt: skip
 # What is said of files that hold a table in another form.
 _OTHER_TABLES = {
@@ -26,8 +28,8 @@ _OTHER_TABLES = {
     (".json",): "It is JSON: write it as JSON lines, one object for each image in a line of its own, and end its name "
     "in .jsonl.",
     (".xml",): "It is XML: write its paths and labels as a CSV file with the columns path and label.",
-    (".pkl", ".pickle"): "It is a pickle, which can run code when it is opened: write the table as CSV "
-    "(pandas: table.to_csv(..., index=False)).",
+    (".pkl", ".pickle"): "It is a pickle, which can run code when it is opened: write a table as CSV "
+    "(pandas: table.to_csv(..., index=False)), and images as files.",
 }  # fmt: skip
 
 
@@ -53,6 +55,7 @@ class TableSpec:
       of several labels out.
     targets: headings or numbers of the columns of numbers that are to be predicted; () has none.
     keep: headings or numbers of the columns that travel along with the images; () has none.
+    path_from: a template with columns in braces that makes the paths; "" takes those of one column.
     """
 
     path_column: str = ""
@@ -75,6 +78,7 @@ class TableSpec:
     label_columns: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     keep: tuple[str, ...] = ()
+    path_from: str = ""
 
     @property
     def task(self) -> str:
@@ -90,6 +94,7 @@ class InputSpec:
     layout: "class" (class/file) or "split" (split/class/file) below a folder; "auto" finds out which.
     split_names: (folder, split) pairs that name the folders of the splits; () finds them out.
     split_lists: (file, split) pairs: lists of the images of each split; () has none.
+    label_lists: (folder, file) pairs: lists of the labels of images in no class folders; () has none.
     label_from: the part of the path that is the label; see `layout.Layout`. "auto" finds it out.
     include, exclude: patterns of the paths that are read and that are not; see `path_patterns.selects`. () and () read
       all.
@@ -121,6 +126,7 @@ class InputSpec:
     corrections: str = ""
     min_confidence: float = 0.0
     known_labels: tuple[str, ...] = ()
+    label_lists: tuple[tuple[str, str], ...] = ()
     read_as: Layout | None = None
     metadata: tuple[MetadataColumn, ...] = ()
 
@@ -133,10 +139,11 @@ def is_manifest(path: str) -> bool:
 def remedy_for_file(path: str) -> str:
     """Returns what to do with a file that is no manifest, or "".
 
-    Such files are spreadsheets and JSON.
+    Such files are spreadsheets, JSON, and arrays of images.
     """
     name = path.lower().removesuffix(".gz")
-    return next((said for endings, said in _OTHER_TABLES.items() if name.endswith(endings)), "")
+    said = next((said for endings, said in _OTHER_TABLES.items() if name.endswith(endings)), "")
+    return said or array_files.remedy(path)
 
 
 def reject(uri: str, reason: str, detail: str, label: str = "") -> Rejected:

@@ -42,7 +42,7 @@ class SplitLists:
         for file, split in lists:
             before = len(self._lines)
             for text in _read(file):
-                for name in {_plain(text), _plain(re.split(r"[\s,;]", text, maxsplit=1)[0])}:
+                for name in {plain_name(text), plain_name(re.split(r"[\s,;]", text, maxsplit=1)[0])}:
                     self._named.setdefault(name, []).append(len(self._lines))
                 self._lines.append((file, split, text))
             if len(self._lines) == before:
@@ -59,7 +59,7 @@ class SplitLists:
 
         An image that no list names, or lists of several splits, is a reject.
         """
-        parts = _plain(source.key).split("/")
+        parts = plain_name(source.key).split("/")
         numbers = next((n for i in range(len(parts)) if (n := self._named.get("/".join(parts[i:])))), [])
         self._found.update(numbers)
         splits = sorted({self._lines[number][1] for number in numbers})
@@ -110,7 +110,7 @@ def _texts(file: str, text: str) -> Iterator[str]:
     yield from filter(None, map(str.strip, names))
 
 
-def _plain(path: str) -> str:
+def plain_name(path: str) -> str:
     """Returns a path without ./ before it and without the ending of an image."""
     path = path.strip().strip("\"'").replace("\\", "/").lstrip("./")
     stem, ending = os.path.splitext(path)

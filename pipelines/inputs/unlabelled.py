@@ -5,13 +5,13 @@ Such images are a split of their own. In a table they are the rows whose label i
 
 from __future__ import annotations
 
-import itertools
 import posixpath
 from collections.abc import Iterable, Iterator, Sequence
 
 from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural, utf8_text
+from pipelines.inputs.layouts import folder_tree
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.rules import ROWS, InputSpec
 from pipelines.tasks.kinds import KINDS
@@ -55,26 +55,11 @@ def _plain(folders: Iterable[str]) -> list[str]:
 
 
 def _detached(tree: Folder, path: str, spec: InputSpec) -> Folder:
-    way = [tree]
-    for name in path.split("/") if path != "." else ():
-        if name not in way[-1].folders:
-            break
-        way.append(way[-1].folders[name])
-    folder = way[-1]
-    if folder.path != path.removeprefix(".") or not folder.total:
+    folder = folder_tree.detached(tree, "" if path == "." else path)
+    if folder is None:
         have = listed((repr(f.path) for f in tree.tree() if f.path and f.images), NAMED) or "none"
         raise LayoutError(
             f"--unlabelled names {path!r}, and there is no such folder with images below {spec.path!r}. Write its path "
             f"below the input. The folders with images are: {have}."
         )
-    taken = Folder(folder.name, folder.path, folder.images, folder.total)
-    for above in way[:-1]:
-        above.total -= folder.total
-        above.others -= folder.others
-    for above, below in itertools.pairwise(reversed(way)):
-        if above is folder or not (above.total or above.others or above.folders):
-            del below.folders[above.name]
-    if len(way) == 1:
-        folder.images = folder.total = 0
-        folder.folders, folder.names = {}, []
-    return taken
+    return folder

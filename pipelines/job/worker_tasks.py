@@ -95,7 +95,8 @@ def make(ref: Ref, copy: int, answer: Answer, split: str, keep: bool, spec: Reco
     decoded = make_record.load(ref, split, spec, measured=copy == 0)
     if isinstance(decoded, Rejected):
         return decoded
-    made = _made(decoded.pixels, ref, copy, answer, spec)._replace(extremes=decoded.extremes)
+    made = _made(decoded.pixels, ref, copy, answer, spec)
+    made = made._replace(extremes=decoded.extremes, alpha_varies=decoded.alpha_varies)
     return made._replace(pixels=_packed(decoded.pixels)) if keep else made
 
 

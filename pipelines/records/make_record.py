@@ -37,11 +37,13 @@ class Decoded:
 
     pixels: uint8 (H, W, C).
     extremes: the least and the greatest value of a source with more than 8 bits, if it was measured.
+    alpha_varies: whether its alpha varies as a photograph does, if it was measured.
     """
 
     pixels: np.ndarray
     header: Header
     extremes: tuple[float, float] | None = None
+    alpha_varies: bool = False
 
 
 def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Decoded | Rejected:
@@ -50,7 +52,8 @@ def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Deco
     A source that cannot be used is returned as a reject and never raises an exception.
 
     Args:
-      measured: whether the values of a source with more than 8 bits are measured, too, which decodes it twice.
+      measured: whether the values of a source with more than 8 bits, or with alpha, are measured, too, which decodes it
+        twice.
     """
 
     limits = spec.limits
@@ -68,13 +71,14 @@ def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Deco
             header = formats.read_header(data, limits.max_pixels, limits.max_frames, spec.image.source)
         pixels = decode.decoded(data, header, spec.image, limits)
         extremes = decode.extremes(data, header, limits, spec.image.source) if measured else None
+        varies = measured and decode.alpha_varies(data, header, limits, spec.image.source)
     except (storage.StorageError, image_error.ImageError) as e:
         return rejected(e.reason, str(e))
     except MemoryError:
         return rejected("out-of-memory", out_of_memory(limits.image_memory))
     except Exception as e:  # any error that untrusted bytes cause is one reject, and the run continues
         return rejected("unexpected-error", unexpected(e))
-    return Decoded(pixels, header, extremes)
+    return Decoded(pixels, header, extremes, varies)
 
 
 def stored_pixels(pixels: np.ndarray, ref: Ref, copy: int, spec: RecordSpec) -> np.ndarray:

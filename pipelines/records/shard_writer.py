@@ -181,6 +181,7 @@ class _Account:
         self._sum = histogram.add_up([], channels)
         self._rejects: dict[str, Rejected] = {}
         self._extremes: list[tuple[float, float]] = []
+        self._varying = 0  # originals whose alpha varies as a photograph does
 
     def reject(self, rejected: Rejected) -> None:
         self._rejects[rejected.uri] = rejected  # listed once, whatever the number of its copies
@@ -190,6 +191,7 @@ class _Account:
         self._stored.append(item)
         if made.extremes is not None:
             self._extremes.append(made.extremes)
+        self._varying += made.alpha_varies
         if not item.copy:
             self._levels.append(made.levels)
             if len(self._levels) == COUNTED:
@@ -214,6 +216,7 @@ class _Account:
         conversions["enlarged"] = sum(h.height < size[0] or h.width < size[1] for h in headers)
         ends, (low, high) = self._extremes, value_range or (0, 65535)
         conversions["clipped"] = sum(least < low or greatest > high for least, greatest in ends)
+        conversions["varying-alpha"] = self._varying
         return {
             "file": self._file,
             "split": self._split,

@@ -147,6 +147,18 @@ def of_cells(cells: Iterable[Any], names: Iterable[str], commas: Collection[str]
     return tuple(found)
 
 
+def with_point(text: str) -> str:
+    """Returns a number that has a decimal comma with a point in its place.
+
+    Another text is returned as it is.
+
+    Example:
+      >>> with_point("-3,5"), with_point("1,2,3")
+      ('-3.5', '1,2,3')
+    """
+    return text.replace(",", ".") if _DECIMAL_COMMA.fullmatch(text) else text
+
+
 def has_decimal_commas(cells: Iterable[Any]) -> bool:
     """Tells whether numbers of a column have a comma as their decimal sign.
 

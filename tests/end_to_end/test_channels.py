@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from pipelines import contract
 from pipelines.cli import main
@@ -274,9 +275,31 @@ def test_a_model_of_five_bands_is_trained_exported_and_predicts(bands, tmp_path)
 
 
 def test_other_files_are_rejects_by_name(photos, tmp_path):
-    cause = r"^No image can be used\. The first, '.*', is a reject: unsupported-pixels\. --bands reads TIFF files, and "
+    cause = r"^No image can be used\. The first, '.*', is a reject: unsupported-pixels\. --bands reads TIFF and PNG "
     with pytest.raises(NothingUsableError, match=cause):
-        prepare.prepare(of_bands(photos, tmp_path / "data", 1))
+        prepare.prepare(of_bands(photos, tmp_path / "data", 1, exclude=("*.png",)))
+
+
+def test_near_infrared_that_is_called_alpha_is_told(tmp_path):
+    """Half of the images have it; the other half have a soft mask."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "in"
+    for number in range(12):
+        alpha = rng.integers(20, 230, (24, 24)) if number % 2 else np.clip(np.arange(24) * 64 - 500, 0, 255)[None]
+        picture = np.dstack([rng.integers(0, 255, (24, 24, 3)), np.broadcast_to(alpha, (24, 24))]).astype(np.uint8)
+        path = folder / ("field", "wood")[number // 6] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    config = PrepareConfig(input=str(folder), output=str(tmp_path / "a"), size=(8, 8), encoding="uint8")
+    said = prepare.prepare(config).summary
+    assert said.conversions["varying-alpha"] == 6
+    assert [
+        line for line in said.warnings if line.startswith("The alpha of 6 of 12 images with alpha varies as a photo")
+    ]
+    infrared = dataclasses.replace(config, output=str(tmp_path / "b"), bands=(4, 1, 2))
+    assert not [line for line in prepare.prepare(infrared).summary.warnings if "alpha" in line]
+    few = dataclasses.replace(config, output=str(tmp_path / "c"), exclude=("1.png", "3.png", "7.png"))
+    assert not [line for line in prepare.prepare(few).summary.warnings if "alpha" in line]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Reads what an image file holds, and converts what the graph cannot read to PNG.
 
 This is the Python side of decoding, based on Pillow. `graph.decode` is the other side, with TensorFlow ops only.
-`opening` opens a file, `deep_pixels` brings its values to 8 bits, `band_values` reads bands of a TIFF.
+`opening` opens a file, `deep_pixels` brings its values to 8 bits, `band_values` reads bands of a TIFF or a PNG.
 
 Policies, applied and counted:
   EXIF orientation   applied (JPEG, PNG, WebP in the graph; others by `canonical`)
@@ -13,8 +13,8 @@ Policies, applied and counted:
   CMYK               by its profile; without one R = C * K / 255 on Adobe's inverted values
   animation          the first frame
   cut-off JPEG       a reject, or by `canonical` with its missing part filled
-  bands of a TIFF    those that `SourcePolicy.bands` names are read as plain numbers; `canonical` puts them one below
-                     another in a gray PNG
+  bands              those of a TIFF or a PNG that `SourcePolicy.bands` names are read as plain numbers; `canonical`
+                     puts them one below another in a gray PNG
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 
 MAX_PIXELS, MAX_FRAMES = Limits.max_pixels, Limits.max_frames
+LEVELS_OF_A_BAND = 64  # different values that an alpha has at least, if it is a band of a camera
+ENDS_OF_A_BAND = 0.1  # share of its pixels that are 0 or 255 at most
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
@@ -61,7 +63,7 @@ def read_header(
       ('png', 4, 3, ('gray',))
     """
     if policy.bands:
-        return bands_header(data, max_pixels, max_frames, policy)[0]
+        return bands_header(data, max_pixels, max_frames, policy)
     return opened(data, max_pixels, max_frames, policy)[0]
 
 
@@ -138,6 +140,31 @@ def extremes(
     finally:
         image.close()
     return (float(min(low for low, _ in ends)), float(max(high for _, high in ends))) if ends else None
+
+
+def alpha_varies(data: bytes, max_pixels: int, max_frames: int, policy: SourcePolicy = DEFAULT) -> bool:
+    """Tells whether the alpha of a PNG or TIFF varies as a photograph does.
+
+    An alpha that is a mask, with soft edges or without, is 0 or 255 at most pixels. A band of a camera, such as near
+    infrared, which a program wrote as alpha, has many levels and is rarely one of these.
+
+    Raises:
+      ImageError: the pixels cannot be decoded.
+    """
+    header, image = opened(data, max_pixels, max_frames, policy)
+    try:
+        if header.format not in ("png", "tiff") or image.mode not in ("LA", "RGBA"):
+            return False
+        image.seek(0)
+        levels = image.getchannel("A").histogram()
+    except MemoryError:
+        raise
+    except Exception as e:  # decoders raise almost any exception on damaged data
+        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
+    finally:
+        image.close()
+    several = sum(count > 0 for count in levels) >= LEVELS_OF_A_BAND
+    return several and levels[0] + levels[-1] <= ENDS_OF_A_BAND * sum(levels)
 
 
 def _decoded(header: Header, image: Image.Image, policy: SourcePolicy) -> Image.Image:

@@ -140,6 +140,21 @@ def extremes(data: bytes, header: Header, limits: Limits, policy: SourcePolicy =
 
 def _first_sentence(error: tf.errors.OpError) -> str:
     text = " ".join(str(error.message).split())
+def alpha_varies(data: bytes, header: Header, limits: Limits, policy: SourcePolicy = DEFAULT) -> bool:
+    """Tells whether the alpha of an image varies as a photograph does.
+
+    See `formats.alpha_varies`. It decodes images with alpha only.
+
+    Raises:
+      ImageError: the pixels cannot be decoded.
+      MemoryError: they take more memory than this process may have.
+    """
+    if "alpha" not in header.conversions or header.format not in ("png", "tiff"):
+        return False
+    with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
+        return formats.alpha_varies(data, limits.max_pixels, limits.max_frames, policy)
+
+
     return text.partition("} ")[2][:200] or text[:200]
 
 

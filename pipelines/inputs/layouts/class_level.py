@@ -148,6 +148,9 @@ def _refuse_inner_classes(levels: Sequence[Folder], tops: Sequence[Folder], path
     if not several or (_are_ids(above) and len(repeated) < 2 and not are_numbers):
         return
     readings = {rule: _labels(levels, rule) for rule in ("top", "leaf", "path")}
+    parents = _labels(levels, "parent")
+    if parents not in readings.values() and len(parents) > 1:
+        readings["parent"] = parents
     choices = [
         f"--label-from {rule} makes {plural(len(found), 'class', 'classes')}: {listed(found, NAMED)}"
         for rule, found in readings.items()

@@ -13,6 +13,7 @@ from collections.abc import Collection, Sequence
 
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
+from pipelines.inputs import array_files
 from pipelines.inputs.layouts import annotation_folders, class_level
 from pipelines.inputs.layouts import layout_question as question
 from pipelines.inputs.layouts.class_level import UNLABELLED, unwrapped
@@ -164,6 +165,7 @@ class _Finder:
                 choices = [TABLE, *question.from_names(self._path, [folder], entered=True)]
                 if split != "train":
                     choices.insert(0, question.leave_out([folder]))
+                    choices.insert(0, question.label_list(folder, split, self._root))
                 raise self._ask(
                     f"{question.told(folder)} is named like the split {split}, and its images are in no class folders.",
                     *choices,
@@ -213,6 +215,7 @@ class _Finder:
         return self._made([(base, "")])
 
     def _refuse_flat(self, base: Folder) -> None:
+        self._refuse_arrays(base)
         inside = f"{plural(base.images, 'image')} {'are' if base.images > 1 else 'is'} in no class folder"
         choices = question.from_names(self._path, [base], entered=False)
         if not base.path:
@@ -221,6 +224,16 @@ class _Finder:
         else:
             choices.append("read them as one class with --layout class")
         raise self._ask(f"{inside}, but directly in {base.path or self._path!r}.", *choices, TABLE)
+
+    def _refuse_arrays(self, base: Folder) -> None:
+        """Refuses files without an ending that are no images.
+
+        CIFAR-10 has such pickles.
+        """
+        names = [name for name in base.names if not posixpath.splitext(name)[1]]
+        said = array_files.first_of(posixpath.join(self._path, base.path), names)
+        if said and 2 * len(names) >= len(base.names):
+            raise LayoutError(f"{posixpath.join(self._path, base.path, names[0])!r} is no image. {said}")
 
     def _refuse_splits_inside(self, base: Folder) -> None:
         """Refuses splits that are below folders that look like classes."""

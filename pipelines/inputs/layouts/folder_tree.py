@@ -118,7 +118,7 @@ def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
                 root.split_lists.append(key)
             if ending in UNREAD_ENDINGS and len(root.unread) < MOST_LISTS:
                 root.unread.append(key)
-            if (ending in TABLE_ENDINGS or _TEXT_TABLE.fullmatch(name)) and len(way[-1].tables) < MOST_TABLES:
+            if _may_be_table(name) and len(way[-1].tables) < MOST_TABLES:
                 way[-1].tables.append(name)
             continue
         way[-1].add_image(name)
@@ -127,12 +127,52 @@ def build(found: Iterable[tuple[str, Problem | None]]) -> Folder:
     return root
 
 
+def detached(tree: Folder, path: str) -> Folder | None:
+    """Takes a folder out of a tree, and returns it without what is in it.
+
+    Args:
+      path: of the folder, below the input; "" is the input itself.
+
+    Returns:
+      None if there is no such folder with images.
+    """
+    way = [tree]
+    for name in path.split("/") if path else ():
+        if name not in way[-1].folders:
+            return None
+        way.append(way[-1].folders[name])
+    folder = way[-1]
+    if not folder.total:
+        return None
+    taken = Folder(folder.name, folder.path, folder.images, folder.total)
+    for above in way[:-1]:
+        above.total -= folder.total
+        above.others -= folder.others
+    for above, below in itertools.pairwise(reversed(way)):
+        if above is folder or not (above.total or above.others or above.folders):
+            del below.folders[above.name]
+    if len(way) == 1:
+        folder.images = folder.total = 0
+        folder.folders, folder.names = {}, []
+    return taken
+
+
 def _is_of_a_folder(name: str, problem: Problem) -> bool:
     """Tells whether a problem is that of a folder, as far as one can tell.
 
     A link that leads nowhere and has no ending was a link to a folder, such as one on a disk that is not mounted.
     """
     return problem.folder or (problem.reason == "dangling-link" and not os.path.splitext(name)[1])
+
+
+def _may_be_table(name: str) -> bool:
+    """Tells whether a file may be a table of labels.
+
+    One that shows how answers to a contest are sent in is none.
+    """
+    if "submission" in name.lower():
+        return False
+    return name.lower().endswith(TABLE_ENDINGS) or bool(_TEXT_TABLE.fullmatch(name))
 
 
 def is_left_out(parts: Sequence[str]) -> bool:

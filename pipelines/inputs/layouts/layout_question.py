@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
+import re
 import shlex
 from collections.abc import Iterable, Sequence
 
@@ -10,7 +12,7 @@ from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
 from pipelines.inputs.layouts import label_pattern
 from pipelines.inputs.layouts.folder_tree import MOST_UNREAD, UNREAD_ENDINGS, Folder
-from pipelines.inputs.layouts.split_names import split_of
+from pipelines.inputs.layouts.split_names import SPLIT_NAMES, split_in, split_of
 
 NAMED = 5  # folders that a sentence names
 TABLE = "give a table with the columns path and label as --input"
@@ -29,6 +31,9 @@ def ask(path: str, what: str, choices: Sequence[str], tree: Folder | None = None
     ways = " ".join(f"({'abcdefgh'[i]}) {choice};" for i, choice in enumerate(choices))
     tables = [] if tree is None else [posixpath.join(f.path, name) for f in tree.tree() for name in f.tables]
     hint = f" Tables that are there: {listed(tables, 3)}." if tables else ""
+    if tree is not None and not tables and tree.split_lists:
+        hint = f" Lists that are there: {listed(tree.split_lists, 4)}."
+        hint += _how_to_read(path, tree.split_lists)
     if pattern := _pattern_of(tables):
         hint += f" Several are read as one by a pattern: --input {shlex.quote(posixpath.join(path, pattern))}."
     if tree is not None and tree.unread and sum(tree.others[ending] for ending in UNREAD_ENDINGS) <= MOST_UNREAD:
@@ -37,6 +42,26 @@ def ask(path: str, what: str, choices: Sequence[str], tree: Folder | None = None
             "as CSV, a .mat for example with scipy.io.loadmat in Python."
         )
     return LayoutError(f"How to read {path!r} is not plain. {what} Choose: {ways[:-1]}.{hint}")
+
+
+def _how_to_read(path: str, lists: Sequence[str]) -> str:
+    """Returns how lists of the images of each split are read as a table.
+
+    Their lines may have labels. It is "" if their names show no pattern.
+    """
+    first = lists[0]
+    stem = posixpath.basename(first)
+    for split in sorted(SPLIT_NAMES, key=len, reverse=True):  # validation before valid
+        pattern = re.sub(rf"(?<![a-z]){split}(?![a-z])", "*", stem, flags=re.IGNORECASE)
+        found = posixpath.join(posixpath.dirname(first), pattern)
+        if pattern != stem and sum(fnmatch.fnmatchcase(other, found) for other in lists) > 1:
+            break
+    else:
+        return ""
+    return (
+        f" If a line is the path of an image and its label: --input {shlex.quote(posixpath.join(path, found))} "
+        "--no-heading, with --image-root FOLDER where the paths begin elsewhere."
+    )
 
 
 def _pattern_of(tables: Iterable[str]) -> str:
@@ -72,13 +97,13 @@ def below(path: str, folder: Folder) -> str:
 
 def exclude(folders: Sequence[Folder]) -> str:
     """Returns the option that leaves folders out."""
-    named = ",".join(_escaped(folder.path) for folder in folders)
+    named = ",".join(escaped(folder.path) for folder in folders)
     return f"--exclude {shlex.quote(named)}"
 
 
 def quoted(folder: Folder) -> str:
     """Returns the path of a folder as a list of names holds it, for a shell."""
-    return shlex.quote(_escaped(folder.path))
+    return shlex.quote(escaped(folder.path))
 
 
 def leave_out(folders: Sequence[Folder]) -> str:
@@ -87,8 +112,30 @@ def leave_out(folders: Sequence[Folder]) -> str:
 
 def split_names(splits: Iterable[tuple[str, str]]) -> str:
     """Returns the option that names the folder of each split."""
-    named = ",".join(f"{_escaped(folder)}={split}" for folder, split in splits)
+    named = ",".join(f"{escaped(folder)}={split}" for folder, split in splits)
     return f"--split-names {shlex.quote(named)}"
+
+
+def label_list(folder: Folder, split: str, root: Folder) -> str:
+    """Returns the choice to take the labels of a folder from a list.
+
+    The list is a table beside it or above it, if there is one.
+
+    Args:
+      folder: the folder of a split. split: its split.
+      root: the tree of the input.
+    """
+    tables = [(f.path, name) for f in root.tree() for name in f.tables if not f.path or _is_in(folder.path, f.path)]
+    file = "FILE"
+    if tables:
+        near, name = max(tables, key=lambda table: (split_in(table[1].rpartition(".")[0]) == split, len(table[0])))
+        file = escaped(posixpath.join(near, name))
+    named = shlex.quote(f"{escaped(folder.path)}={file}")
+    return f"take its labels from a table of names and labels with --label-lists {named}"
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder}/")
 
 
 def from_names(path: str, flat: Sequence[Folder], entered: bool) -> list[str]:
@@ -111,6 +158,6 @@ def from_names(path: str, flat: Sequence[Folder], entered: bool) -> list[str]:
     ]
 
 
-def _escaped(path: str) -> str:
+def escaped(path: str) -> str:
     """Returns a path as a list of names holds it; see --exclude."""
     return path.replace(",", "\\,")

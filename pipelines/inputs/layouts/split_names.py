@@ -20,6 +20,20 @@ def split_of(name: str) -> str:
     return SPLIT_NAMES.get(name.lower(), "")
 
 
+def split_in(path: str) -> str:
+    """Returns the split that the innermost folder of such a name means, or "".
+
+    Example:
+      >>> split_in("data/val2017/images")
+      'validation'
+    """
+    for name in reversed(path.split("/")):
+        worded = _worded(name)
+        if found := split_of(name) or (worded[0] if worded else ""):
+            return found
+    return ""
+
+
 def splits_among(names: Iterable[str]) -> dict[str, str]:
     """Returns folder -> split for the names that are those of splits.
 

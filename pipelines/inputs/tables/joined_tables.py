@@ -61,7 +61,7 @@ def joined(table: Table, path: str, spec: TableSpec) -> Table:
 
 
 def digest(paths: Sequence[str]) -> list[str]:
-    """Returns the SHA-256 of each joined table, in hex.
+    """Returns the SHA-256 of each of these tables, in hex.
 
     Raises:
       SourceError: One cannot be read.

@@ -1,7 +1,8 @@
 """Decides the types of the columns that --keep names, and reads their cells.
 
 A type is that of all rows of a table: a column is integer or float if every cell that is not empty is such a number,
-and text otherwise. Numbers with zeros before them, such as postal codes, are text.
+and text otherwise. Numbers with zeros before them, such as postal codes, are text. The decimal sign may be a comma, in
+all cells of a column.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pipelines.contract.metadata import FLOAT, INTEGER, MOST_DIFFERENT, TEXT, Me
 from pipelines.core.errors import TableError
 from pipelines.core.text import cut, is_label, listed, plural
 from pipelines.inputs.tables.formats.table_file import Inside
+from pipelines.tasks import regression
 
 RESERVED = ("image", "key", "label", "target", "weight")  # features that every reader knows by these names
 MOST_CHARACTERS = 4096  # of a cell
@@ -56,8 +58,10 @@ class Deciding:
 
     def __init__(self, name: str):
         self.name = name
-        self.rows = self.missing = self._integers = self._floats = 0
-        self._odd = ""  # the first cell that is no number
+        self.rows = self.missing = self._integers = self._floats = self._commas = 0
+        self._shows_decimals = False  # whether a comma cannot separate thousands
+        self._odd = ""  # the first cell that is no number, not even one with a comma
+        self._comma = ""  # the first cell that is a number with a comma
         self._texts: set[str] = set()
 
     def add(self, cell: Any, row: str) -> None:
@@ -77,6 +81,10 @@ class Deciding:
             self._integers += 1
         elif _is_float(text):
             self._floats += 1
+        elif _is_float(regression.with_point(text)):
+            self._commas += 1
+            self._comma = self._comma or text
+            self._shows_decimals = self._shows_decimals or regression.has_decimal_commas([text])
         else:
             self._odd = self._odd or text
         if text and len(self._texts) <= MOST_DIFFERENT:
@@ -85,8 +93,10 @@ class Deciding:
     @property
     def dtype(self) -> str:
         """Returns the type of all cells so far. A column without a value is text."""
-        if self._odd or not self._integers + self._floats:
+        if self._odd or not self._integers + self._floats + self._commas:
             return TEXT
+        if self._commas:
+            return FLOAT if self._shows_decimals and not self._floats else TEXT
         return FLOAT if self._floats else INTEGER
 
     def told(self) -> str:
@@ -94,14 +104,28 @@ class Deciding:
         filled = self.rows - self.missing
         numbers = self._integers + self._floats
         parts = [plural(self.missing, "cell") + " empty"] if self.missing else []
+        if self.dtype == FLOAT and self._commas:
+            parts.insert(0, "with a comma as the decimal sign")
         if self.dtype == TEXT and filled:
             many = len(self._texts) > MOST_DIFFERENT
             parts.insert(0, f"more than {MOST_DIFFERENT:,} values" if many else plural(len(self._texts), "value"))
-            if numbers:
+            if self._commas and not self._odd:
+                parts.append(self._told_commas())
+            elif numbers:
                 others, odd = filled - numbers, cut(self._odd, _SHOWN)
                 verb = "is" if others == 1 else "are"
                 parts.append(f"{others:,} of {plural(filled, 'cell')} {verb} no number, such as {odd!r}")
         return f"{self.name!r} as {_WORDS[self.dtype]}{f' ({listed(parts, 9)})' if parts else ''}"
+
+    def _told_commas(self) -> str:
+        """Returns why numbers with commas are text, in words."""
+        shown = cut(self._comma, _SHOWN)
+        if self._floats:
+            return f"some cells have a decimal point, and others a comma, such as {shown!r}: write all with a point"
+        return (
+            f"the comma of {shown!r} may be a decimal sign, or separate thousands: write such numbers with a point, or "
+            "without a comma"
+        )
 
     def is_identifier(self) -> bool:
         """Tells whether nearly each row has a text of its own, or there are very many."""
@@ -134,8 +158,8 @@ def values(cells: Iterable[Any], columns: Sequence[MetadataColumn]) -> Iterator[
             yield None
         elif column.dtype == INTEGER and _is_integer(text):
             yield int(text)
-        elif column.dtype == FLOAT and (_is_integer(text) or _is_float(text)):
-            yield float(text) + 0.0  # -0.0 is 0
+        elif column.dtype == FLOAT and (_is_integer(text) or _is_float(regression.with_point(text))):
+            yield float(regression.with_point(text)) + 0.0  # -0.0 is 0
         elif column.dtype == TEXT:
             yield text
         else:

@@ -1,11 +1,13 @@
 """Tells labels that are classes from lists of labels and from measured numbers.
 
-Lists of labels would become a class for each combination, and measured numbers a class for each image.
+Lists of labels would become a class for each combination, and measured numbers, texts and identifiers a class for each
+image.
 """
 
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Mapping
 
 from pipelines.core.errors import TableError
@@ -14,6 +16,8 @@ from pipelines.core.text import cut, listed
 FEWEST = 10  # rows below which nothing is said
 MOST_LABELS = 100_000  # different labels that are looked at for lists
 SEPARATORS = ("|", ";", ",", " ")
+FEWEST_TEXTS = 20  # rows below which labels may all be different
+_BOXED = re.compile(r"\S+( -?\d+(\.\d+)?){4}(( \S+)?( -?\d+(\.\d+)?){4})*")
 _REMEDY = "If each is one class as it stands: --single-label."
 
 
@@ -39,6 +43,7 @@ def check(labels: Mapping[str, int], lists: int, path: str, column: str) -> None
     if rows < FEWEST:
         return
     _check_numbers(labels, rows, path, column)
+    _check_texts(labels, rows, path, column)
     if len(labels) > MOST_LABELS:
         return
     for separator in SEPARATORS:
@@ -70,6 +75,28 @@ def _check_numbers(labels: Mapping[str, int], rows: int, path: str, column: str)
         raise TableError(
             f"{said}: this looks like regression. If numbers are to be predicted: --target {_argument(column)}. Or put "
             f"them into a few ranges, and name these in a column: --label-column COLUMN. {_REMEDY}"
+        )
+
+
+def _check_texts(labels: Mapping[str, int], rows: int, path: str, column: str) -> None:
+    """Refuses labels with boxes behind them, and those that nearly all occur once.
+
+    Raises:
+      TableError: They are such.
+    """
+    boxed = [label for label in labels if _BOXED.fullmatch(label)]
+    if sum(labels[label] for label in boxed) > 0.9 * rows:
+        raise TableError(
+            f"The labels in the column {column!r} of {path!r} are followed by the four numbers of boxes, such as "
+            f"{cut(boxed[0], 60)!r}. Write a column with the label alone, and name it: --label-column COLUMN. If the "
+            f"images are in a folder beside class folders: --label-lists FOLDER=FILE. {_REMEDY}"
+        )
+    once = [label for label, count in labels.items() if count == 1]
+    if rows >= FEWEST_TEXTS and len(once) > 0.9 * rows:
+        raise TableError(
+            f"{len(once)} of {rows} labels in the column {column!r} of {path!r} occur once, such as "
+            f"{cut(once[0], 60)!r}: these look like texts or identifiers and not like classes. Name the column of the "
+            f"classes: --label-column COLUMN. {_REMEDY}"
         )
 
 

@@ -30,12 +30,14 @@ from pipelines.inputs.layouts.split_names import SPLIT_NAMES, SPLIT_PATTERN
 from pipelines.inputs.rules import ROWS, InputSpec, TableSpec, reject
 from pipelines.inputs.tables import (
     answer_cells,
+    composed_paths,
     id_lists,
     joined_tables,
     kept_columns,
     label_kinds,
     manifest_paths,
     path_hints,
+    path_splits,
     record_files,
     several_tables,
     table_columns,
@@ -46,7 +48,7 @@ from pipelines.inputs.tables.formats.table_file import Inside, Table
 from pipelines.inputs.tables.kept_columns import BadCellError, Deciding
 from pipelines.inputs.tables.several_tables import Place
 from pipelines.inputs.tables.table_columns import ROLES
-from pipelines.tasks import multi_label
+from pipelines.tasks import multi_label, regression
 from pipelines.tasks.kinds import KINDS
 
 MAX_WEIGHT = 3e38  # records store weights as float32
@@ -174,7 +176,8 @@ def parse(data: bytes, spec: InputSpec) -> Manifest:
 
 
 def _parsed(path: str, data: bytes, spec: TableSpec) -> Table:
-    return joined_tables.joined(table_file.parse(path, data, spec, table_columns.KNOWN), path, spec)
+    table = joined_tables.joined(table_file.parse(path, data, spec, table_columns.KNOWN), path, spec)
+    return composed_paths.composed(table, path, spec)
 
 
 def _opened(table: Table, spec: InputSpec) -> Manifest:
@@ -188,20 +191,37 @@ def _opened(table: Table, spec: InputSpec) -> Manifest:
         "" if answer is None else answer.told,
         (*(() if answer is None else answer.columns), *kept),
     )
+    has_commas = _weights_have_commas(table, columns)
+    if has_commas:
+        described += f", with a comma as the decimal sign of {table.columns[columns['weight']]!r}"
     told = f"Reads {utf8_text(spec.path)!r} as {table.form}, {described}"
     label = table.columns[columns["label"]] if answer is None else ""
     adds_up = answer is not None and answer.adds_up
-    rows = _rows(table, columns, answer, kept, spec.unlabelled == (ROWS,))
+    rows = _rows(table, columns, answer, kept, spec.unlabelled == (ROWS,), has_commas)
     return Manifest(told, described, label, rows, adds_up, "split" in columns, names)
 
 
+def _weights_have_commas(table: Table, columns: Mapping[str, int]) -> bool:
+    """Tells whether the weights of a table have a comma as their decimal sign."""
+    if "weight" not in columns:
+        return False
+    rows = itertools.islice(table.rows((columns["weight"],)), table_columns.ROWS_SEEN)
+    return regression.has_decimal_commas(row.cells[0] for row in rows if not row.why)
+
+
 def _rows(
-    table: Table, columns: Mapping[str, int], answer: AnswerCells | None, kept: Sequence[int], may_be_empty: bool
+    table: Table,
+    columns: Mapping[str, int],
+    answer: AnswerCells | None,
+    kept: Sequence[int],
+    may_be_empty: bool,
+    has_commas: bool,
 ) -> Iterator[Row]:
     """Yields the rows; the text of an answer stands in the place of a label.
 
     Args:
       may_be_empty: Whether a row whose cells of an answer are empty has no label, rather than an answer.
+      has_commas: Whether weights have a comma as their decimal sign.
     """
     of_answer = () if answer is None else answer.columns
     first, last = len(columns), len(columns) + len(of_answer)
@@ -211,6 +231,8 @@ def _rows(
             is_empty = bool(why) or (may_be_empty and all(_text(cell) == "" for cell in cells))
             values["label"], wrong = ("", "") if is_empty else answer.read(cells)
             why = why or wrong
+        if has_commas and isinstance(weight := values.get("weight"), str):
+            values["weight"] = regression.with_point(weight.strip())
         yield Row(row.number, values, why, kept=row.cells[last:])
 
 
@@ -268,6 +290,11 @@ def look(spec: InputSpec, most: int) -> Looked:
     return Looked(told, list(items), _paths(rows), metadata)
 
 
+def _may_hide_splits(opened: Manifest, spec: InputSpec) -> bool:
+    """Tells whether neither a column nor an option states the splits of the rows."""
+    return not (opened.has_splits or spec.split_names or spec.split_lists or spec.table.split_column)
+
+
 def _without_label(rows: int, spec: InputSpec) -> str:
     """Returns a sentence about rows without a label; "" of none."""
     if not rows:
@@ -299,11 +326,17 @@ def _paths(rows: Iterable[Row]) -> list[str]:
 
 
 def _checked(opened: Manifest, spec: InputSpec) -> Iterator[Row]:
-    """Yields the rows; at their end, it checks that the labels are classes."""
+    """Yields the rows, and checks them as a whole at their end.
+
+    Labels should be classes, and the paths should hide no splits.
+    """
     labels: collections.Counter[str] = collections.Counter()
-    lists = 0
+    lists, folders = 0, path_splits.Folders()
     for row in opened.rows:
         value = row.values["label"]
+        path = "" if row.why else _text(row.values["path"])
+        if path and not (row.place is not None and row.place.split):
+            folders.add(manifest_paths.written(path, spec.table))
         if isinstance(value, (list, tuple, dict)):
             lists += 1
         elif not row.why and (label := _text(value)):
@@ -311,6 +344,8 @@ def _checked(opened: Manifest, spec: InputSpec) -> Iterator[Row]:
         yield row
     if not (spec.table.single_label or spec.table.label_columns) and spec.table.task == CLASSES:
         label_kinds.check(labels, lists, spec.path, opened.label)
+    if _may_hide_splits(opened, spec):
+        folders.refuse_splits(spec.path)
 
 
 def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> Iterator[Source | Rejected]:
@@ -341,7 +376,7 @@ def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> I
             elif earlier[2:] != item[2:]:  # type: ignore[index]
                 others.setdefault(item.key, {earlier[2:]}).add(item[2:])  # type: ignore[index]
     # Made once for each path: a path may stand in every row.
-    told = {key: _contradiction(values) for key, values in others.items()}
+    told = {key: _contradiction(values, spec.table.task == CLASSES) for key, values in others.items()}
     for index, (name, item) in enumerate(zip(names_of_rows, parsed, strict=True)):
         if isinstance(item, Rejected):
             yield item
@@ -355,15 +390,28 @@ def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> I
             yield item
 
 
-def _contradiction(values: Collection[tuple[Any, ...]]) -> str:
-    """Describes rows of one path by a few of their values, from the label on."""
+def _contradiction(values: Collection[tuple[Any, ...]], is_one: bool) -> str:
+    """Describes rows of one path by a few of their values, from the label on.
+
+    Args:
+      is_one: Whether an image has one class.
+    """
     has_kept = any(value[-1] for value in values)
     shown = sorted(str(value if has_kept else value[:-1]) for value in values)[:3]
     what = "label, split, group, weight and kept columns" if has_kept else "label, split, group and weight"
+    remedy = " If an image may have several labels: --labels multi." if is_one and _differ_in_labels(values) else ""
     return (
         f"this path has {len(values)} different combinations of {what}, such as "
-        f"{', '.join(cut(text, 100) for text in shown)}."
+        f"{', '.join(cut(text, 80) for text in shown)}.{remedy}"
     )
+
+
+def _differ_in_labels(values: Collection[tuple[Any, ...]]) -> bool:
+    """Tells whether the rows of a path differ in nothing but the label.
+
+    It is the first of their values.
+    """
+    return len({value[1:] for value in values}) == 1
 
 
 def _parse_row(
@@ -407,6 +455,12 @@ def _parse_row(
     except BadCellError as e:
         return bad(f"{e}.")
     split = SPLIT_NAMES.get(split, split)
+    if spec.split_names and not split and not isinstance(place, Inside):
+        stated = path_splits.of_path(path, spec.split_names)
+        if stated is None:
+            named = ", ".join(folder for folder, _ in spec.split_names)
+            return reject(path, "left-aside", f"{name} is outside of the folders of --split-names: {named}.", label)
+        split = stated
     if not label:
         label, split, weight = KINDS[spec.table.task].unknown(len(spec.table.targets)), UNLABELLED, 1.0
     if isinstance(place, Inside):
@@ -446,7 +500,10 @@ def _fault(row: Row, values: Mapping[str, str | None], path: str, weight: float,
     if split and not re.fullmatch(SPLIT_PATTERN, split):
         return _bad_split(split)
     if not 0 <= weight <= MAX_WEIGHT:
-        return f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {row.values['weight']!r:.80}"
+        received = row.values["weight"]
+        comma = isinstance(received, str) and regression.with_point(received.strip()) != received.strip()
+        how = ": write it with a point in place of the comma" if comma else ""
+        return f"should have a weight from 0 to {MAX_WEIGHT:g}. Received: {received!r:.80}{how}"
     if path.lower().startswith(("http://", "https://")):
         return "names an address on the web. Download the images, and replace its beginning by --path-prefix."
     return ""

@@ -125,8 +125,8 @@ def _options(path: str, found: str, base: str, image_root: str) -> list[str]:
     """
     options = []
     wanted = path
-    if not path.lower().endswith(IMAGE_SUFFIXES):
-        suffix = posixpath.splitext(found)[1]
+    suffix = posixpath.basename(found).removeprefix(posixpath.basename(path))
+    if suffix:  # the file has an ending that the path lacks
         options.append(f"--suffix {suffix}")
         wanted = path + suffix
     tail = posixpath.normpath(wanted).lstrip("/")

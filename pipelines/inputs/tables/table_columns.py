@@ -36,6 +36,7 @@ _EXAMPLE_LABELS = ({"image/class/text"}, {"image/class/label"})
 KNOWN = (*ROLES, *sorted(_PATHS | _IDS | _LABELS))  # in the spelling of `plain`
 _FLAGS = {"0": 0, "1": 1, "0.0": 0, "1.0": 1, "false": 0, "true": 1, "-1": 0, "-1.0": 0}
 NAMED = 12  # columns that an error names
+LEAST_PIXELS = 64  # numbers of a row that seem to be the pixels of an image
 ROWS_SEEN = 200  # rows that show what a column without a known name holds
 
 
@@ -54,6 +55,8 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
         _check_heading(table.columns, path)
     roles = [role for role in ROLES if role != "label" or not (spec.targets or spec.label_columns)]
     wanted = {role: getattr(spec, f"{role}_column") for role in roles}
+    if spec.path_from:  # the last column has the paths, see `composed_paths`
+        wanted["path"] = str(len(table.columns))
     answers = named(table.columns, "--target", spec.targets, path) + named(
         table.columns, "--label-columns", spec.label_columns, path
     )
@@ -61,7 +64,8 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
     if table.images and "path" not in found:
         found["path"] = _image_column(table, path)
     if not spec.heading:
-        found = {role: index for role, index in _by_content(table, found).items() if role in roles} | found
+        by_content = _by_content(table, found, bool(spec.suffix or spec.find_images))
+        found = {role: index for role, index in by_content.items() if role in roles} | found
     else:
         for role in roles:
             if (
@@ -154,13 +158,18 @@ def _guess(columns: Sequence[str], role: str, spec: TableSpec, found: Mapping[st
     return None
 
 
-def _by_content(table: Table, found: Mapping[str, int]) -> dict[str, int]:
+def _by_content(table: Table, found: Mapping[str, int], are_ids: bool) -> dict[str, int]:
     """Returns the columns of a table without a heading.
 
     The path is the only column of files' names, and the label the only other column.
+
+    Args:
+      are_ids: Whether names may lack the ending of an image. The path is then the only column without equal cells.
     """
     rows = [row.cells for row in itertools.islice(table.rows(range(len(table.columns))), ROWS_SEEN) if not row.why]
     files = [i for i in range(len(table.columns)) if rows and all(_is_file(row[i]) for row in rows)]
+    if are_ids and not files and len(rows) > 1:
+        files = [i for i in range(len(table.columns)) if len({str(row[i]).strip() for row in rows}) == len(rows)]
     if len(files) != 1:
         return {}
     others = [i for i in range(len(table.columns)) if i != files[0] and i not in found.values()]
@@ -191,9 +200,13 @@ def _check_distinct(columns: Sequence[str], found: Mapping[str, int], path: str)
 
 
 def _no_path(table: Table, path: str, explain: Callable[[list[str]], str], has_heading: bool) -> str:
+    if pixels := _pixels(table, path):
+        return pixels
+    if not has_heading:
+        return _no_path_without_heading(table, path, explain)
     said = f"No column of {path!r} is plainly the path of an image. {_has(table.columns)}"
     ids = [i for i, column in enumerate(table.columns) if plain(column) in _IDS]
-    if has_heading and any(column.strip().isdecimal() for column in table.columns):
+    if any(column.strip().isdecimal() for column in table.columns):
         return (
             f"{said} If this is a row like the others and no heading: --no-heading, and name the columns by number, "
             "such as --path-column 1 --label-column 2."
@@ -207,6 +220,50 @@ def _no_path(table: Table, path: str, explain: Callable[[list[str]], str], has_h
         "are without endings, and with --image-root FOLDER if they are not in the folder of the table. "
         f"{explain(names)}".rstrip()
     )
+
+
+def _no_path_without_heading(table: Table, path: str, explain: Callable[[list[str]], str]) -> str:
+    rows = (row.cells for row in table.rows(range(len(table.columns))) if not row.why)
+    first = [str(cell) for cell in next(rows, [])]
+    names = [str(row.cells[0]) for row in itertools.islice(table.rows((0,)), ROWS_SEEN) if not row.why]
+    label = " and --label-column 2" if len(first) > 1 else ""
+    return (
+        f"No column of {path!r} is plainly the path of an image. Its first row has {_quoted(first)}. Name the columns "
+        f"by number, such as --path-column 1{label}, with --suffix .jpg if the names are without endings. "
+        f"{explain(names)}".rstrip()
+    )
+
+
+def _pixels(table: Table, path: str) -> str:
+    """Returns the sentence of an error if cells are the pixels of images.
+
+    It is "" otherwise.
+    """
+    rows = [row.cells for row in itertools.islice(table.rows(range(len(table.columns))), 3) if not row.why]
+    if not rows:
+        return ""
+    in_one = [i for i, cell in enumerate(rows[0]) if _numbers(str(cell)) >= LEAST_PIXELS]
+    wide = [i for i in range(len(rows[0])) if all(_numbers(str(row[i])) == 1 for row in rows)]
+    if in_one:
+        where, count = f"The column {table.columns[in_one[0]]!r} of {path!r} has", _numbers(str(rows[0][in_one[0]]))
+    elif len(wide) >= LEAST_PIXELS:
+        where, count = f"{len(wide)} columns of {path!r} have", len(wide)
+    else:
+        return ""
+    return (
+        f"{where} {count} numbers for each image, which seem to be its pixels. Images are read from files: write each "
+        "row as one, for example in Python with PIL.Image.fromarray(pixels.astype('uint8').reshape(HEIGHT, "
+        "WIDTH)).save(FILE), and a table with the columns path and label."
+    )
+
+
+def _numbers(text: str) -> int:
+    """Returns how many whole numbers a text has, with blanks between them.
+
+    It is 0 if the text has anything else.
+    """
+    words = text.split()
+    return len(words) if all(word.isascii() and word.isdecimal() for word in words) else 0
 
 
 def no_label(table: Table, paths: int, path: str) -> str:

@@ -33,6 +33,7 @@ def find(summary: Summary, plan: plans.Plan, config: PrepareConfig, aside: Unlis
     yield from _of_unlisted(aside)
     yield from _of_similar(summary, config.group_similar)
     yield from _of_depth(summary, config)
+    yield from _of_alpha(summary)
     yield from _of_straddling(work)
     yield from _of_twins(summary, config.duplicates)
 
@@ -157,6 +158,17 @@ def _of_depth(summary: Summary, config: PrepareConfig) -> Iterator[str]:
         f"{'uses' if images == 1 else 'use'} only {ends}: {done} {text.plural(levels, 'level')} of 256 remain. "
         f"Give {remedy}."
     )
+
+
+def _of_alpha(summary: Summary) -> Iterator[str]:
+    """Warns where an alpha varies as a photograph does: it may be a band of a camera."""
+    varying, all_ = summary.conversions.get("varying-alpha", 0), summary.conversions.get("alpha", 0)
+    if varying and 2 * varying >= all_:
+        yield (
+            f"The alpha of {varying} of {text.plural(all_, 'image')} with alpha varies as a photograph does: it is "
+            "rarely 0 or 255. It may be a band such as near infrared, and then these images come out pale. --bands "
+            "1,2,3 takes the colours alone, and --bands 4,1,2 takes the fourth band."
+        )
 
 
 def _level(value: float, config: PrepareConfig) -> int:

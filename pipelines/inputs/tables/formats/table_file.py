@@ -5,6 +5,7 @@ Delimiter, encoding and compression are found out where they are plain.
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import gzip
 import io
@@ -26,6 +27,8 @@ from pipelines.inputs.tables.formats.delimited_text import DELIMITERS
 MAX_BYTES = 8 << 30
 MAX_TOLD = 80  # characters of a line that a sentence repeats
 SNIFFED = 50  # lines that show the delimiter
+COUNTED = 10_000  # lines that show whether all rows have as many words
+_NAME = re.compile(rf"(.*?(?:{'|'.join(map(re.escape, IMAGE_SUFFIXES))}))\s+(.*)", re.IGNORECASE)
 KEYS_FROM = 1000  # rows of JSON lines whose keys are the columns
 _ADJECTIVES = {"comma": "comma-separated", "semicolon": "semicolon-separated", "tab": "tab-separated",
                "pipe": "pipe-separated", "space": "blank-separated"}  # fmt: skip
@@ -160,6 +163,11 @@ def _delimited(path: str, data: bytes, encoding: str, spec: TableSpec, known: Se
     delimiter = _delimiter(path, first, stated[1] if stated else "", spec.delimiter, known)
     if delimiter == "space":
         first = [*_even_blanks(first)]
+    joins = False
+    if delimiter == "space" and not spec.heading and spec.delimiter == "auto":
+        joins = _differ_in_words(itertools.islice(_lines(data, encoding, ""), skipped, skipped + COUNTED))
+    if joins:
+        first = [*_two_cells(first)]
     heading, *others = [*delimited_text.read(first, DELIMITERS[delimiter], 0)] or [delimited_text.Record([])]
     names = heading.cells
     lacks_first = spec.heading and _lacks_first(names, [record.cells for record in others])
@@ -171,6 +179,7 @@ def _delimited(path: str, data: bytes, encoding: str, spec: TableSpec, known: Se
         with _told(path):
             lines: Iterator[str] = itertools.islice(_lines(data, encoding, ""), skipped, None)
             lines = _even_blanks(lines) if delimiter == "space" else lines
+            lines = _two_cells(lines) if joins else lines
             records = delimited_text.read(lines, DELIMITERS[delimiter], width)
             for number, record in enumerate(records, start=0 if spec.heading else 1):
                 cells = record.cells
@@ -180,6 +189,7 @@ def _delimited(path: str, data: bytes, encoding: str, spec: TableSpec, known: Se
 
     columns = tuple(str(i + 1) for i in range(width)) if not spec.heading else tuple(names)
     form = f"{text_encoding.NAMES.get(encoding, encoding)}, {_ADJECTIVES[delimiter]}"
+    form += ", with all behind the name as one cell" if joins else ""
     form += f", after {comments} lines of comments" if comments else ""
     form += ", after a line with the number of rows" if is_counted else ""
     form += f", whose first column has no heading and is called {names[0]!r}" if lacks_first else ""
@@ -212,6 +222,33 @@ def _even_blanks(lines: Iterable[str]) -> Iterator[str]:
     Such tables are aligned with several. A line with a quote stays as it is.
     """
     yield from (line if '"' in line else " ".join(line.split()) + "\n" for line in lines)
+
+
+def _differ_in_words(lines: Iterable[str]) -> bool:
+    """Tells whether lines without quotes have different numbers of words.
+
+    Then a name comes first, and the other words are a label of several words, or several labels. Single lines with more
+    or fewer words are bad rows.
+    """
+    filled = [line for line in lines if line.strip()]
+    words = collections.Counter(len(line.split()) for line in filled)
+    if not words or any('"' in line for line in filled):
+        return False
+    others = len(filled) - words.most_common(1)[0][1]
+    return others > max(1, len(filled) / 10)
+
+
+def _two_cells(lines: Iterable[str]) -> Iterator[str]:
+    """Yields lines whose words behind the name are one quoted cell.
+
+    The name ends with the ending of an image, and else with the first blank.
+    """
+    for line in lines:
+        text = line.strip()
+        found = _NAME.match(text)
+        name, rest = (found[1], found[2]) if found else (text.partition(" ")[0], text.partition(" ")[2])
+        cells = (name, rest.strip())
+        yield " ".join('"' + cell.replace('"', '""') + '"' for cell in cells if cell) + "\n"
 
 
 def _lacks_first(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:

@@ -37,6 +37,11 @@ def read(data: bytes, *bands: int, **changes: object) -> np.ndarray:
     return got
 
 
+def deep_png() -> bytes:
+    """A PNG in colours with 16 bits."""
+    return bytes(tf.io.encode_png(values(4, "uint16")).numpy())
+
+
 def refusal(data: bytes, *bands: int) -> ImageError:
     with pytest.raises(ImageError) as error:
         read(data, *bands)
@@ -85,6 +90,60 @@ def test_near_infrared_is_no_alpha():
     np.testing.assert_array_equal(read(data, 4, 1, 2), source[..., [3, 0, 1]])
 
 
+@pytest.mark.parametrize("chosen", [(1, 2, 3), (4, 1, 2), (4,)])
+@pytest.mark.parametrize("samples", [4, 2])
+def test_bands_of_a_png_are_plain_numbers(samples, chosen):
+    chosen = tuple(band for band in chosen if band <= samples) or (2,)
+    data = fx.encode(Image.fromarray(values(samples), "RGBA" if samples == 4 else "LA"), "PNG")
+    np.testing.assert_array_equal(read(data, *chosen), values(samples)[..., [band - 1 for band in chosen]])
+    policy = SourcePolicy(bands=chosen)
+    assert formats.read_header(data, policy=policy)[:4] == ("png", 6, 8, 1)
+    assert formats.read_header(data, policy=policy).conversions == ("bands",)
+
+
+def test_a_gray_png_of_16_bits_has_one_band():
+    gray = (np.arange(48, dtype=np.uint16) * 1300).reshape(8, 6)
+    data = fx.encode(Image.fromarray(gray), "PNG")
+    np.testing.assert_array_equal(read(data, 1)[..., 0], np.round(gray / 257).astype(np.uint8))
+    assert formats.extremes(data, 100, 1, SourcePolicy(bands=(1,))) == (0, 61100)
+
+
+def _disc(soft: float) -> np.ndarray:
+    """An alpha of a disc on 96x96 pixels, with an edge of so many pixels."""
+    y, x = np.mgrid[:96, :96] - 47.5
+    return np.clip((40 - np.hypot(y, x)) / max(soft, 1e-9) + 0.5, 0, 1) * 255
+
+
+@pytest.mark.parametrize(
+    ("alpha", "varies"),
+    [
+        (np.arange(96 * 96).reshape(96, 96) * 37 % 180 + 30, True),  # what a camera measures
+        (_disc(0), False),
+        (_disc(6), False),  # a soft edge
+        (np.full((96, 96), 128), False),  # one transparency for the whole picture
+        (np.full((96, 96), 255), False),
+        (np.arange(96 * 96).reshape(96, 96) % 40 + 100, False),  # few levels
+    ],
+)
+@pytest.mark.parametrize("format_", ["PNG", "TIFF"])
+def test_an_alpha_that_varies_like_a_photograph_is_told_from_a_mask(alpha, varies, format_):
+    picture = np.dstack([np.full((96, 96, 3), 90), alpha]).astype(np.uint8)
+    data = fx.encode(Image.fromarray(picture), format_)
+    header = formats.read_header(data)
+    assert "alpha" in header.conversions
+    assert decode.alpha_varies(data, header, Limits()) is varies
+
+
+def test_only_an_alpha_that_may_be_a_band_is_looked_at():
+    for picture, format_ in ((Image.new("RGB", (9, 9)), "PNG"), (Image.new("RGBA", (9, 9), (1, 2, 3, 4)), "WEBP")):
+        data = fx.encode(picture, format_)
+        assert not decode.alpha_varies(data, formats.read_header(data), Limits())
+    palette = Image.new("P", (9, 9))
+    palette.info["transparency"] = bytes(range(256))
+    data = fx.encode(palette, "PNG")
+    assert not decode.alpha_varies(data, formats.read_header(data), Limits())
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_an_orientation_is_applied(orientation):
     stored = np.array([[0, 40, 80], [120, 160, 200]], np.uint8)
@@ -120,7 +179,11 @@ def test_a_small_picture_shows_three_bands():
     ("data", "bands", "why"),
     [
         (tiff(values(4)), (5,), "It has 4 bands, and --bands names number 5"),
-        (fx.encode(values(3), "PNG"), (1,), "--bands reads TIFF files, and this is a file of the format PNG"),
+        (fx.encode(values(3), "JPEG"), (1,), "--bands reads TIFF and PNG files, and this is a file of the format JPEG"),
+        (fx.encode(values(3), "PNG"), (4, 1), "It has 3 bands, and --bands names number 4"),
+        (fx.encode(Image.new("P", (4, 4)), "PNG"), (1,), "Its pixels are a palette"),
+        (fx.encode(Image.new("1", (4, 4)), "PNG"), (1,), "or have one bit"),
+        (deep_png(), (1,), "Of a PNG in colours with 16 bits --bands reads no bands"),
         (fx.encode(Image.new("CMYK", (4, 4)), "TIFF"), (1,), "Its pixels are CMYK"),
         (fx.encode(Image.new("P", (4, 4)), "TIFF"), (1,), "Its pixels are a palette"),
         (tiff(values(2), x259=7), (1,), "compressed as JPEG"),

@@ -217,6 +217,9 @@ def test_labels_in_file_names_are_proposed_where_they_show():
     layout = find_layout.find(folder_tree.build((n, None) for n in contest), InputSpec("in", label_from=pattern))
     assert [layout.place(key)[:2] for key in ("train/cat.7.jpg", "test1/12.jpg")] == [("train", "cat"), ("", "")]
     assert "if they hold them" in asked(*(f"{i:06}.jpg" for i in range(40)))  # no label to be seen
+    people = [f"images/{k:04}_c{c}s1_{c:06}_03.jpg" for k in range(9) for c in range(3)]
+    assert "if they hold them" in asked(*people)  # what stands in the middle of a name is no label
+    assert "if they hold them" in asked(*(f"all/{s}_{i}.jpg" for s in ("train", "test") for i in range(9)))
     masks = [f"{c}/{c} ({i}){m}.png" for c in ("benign", "normal") for i in range(5) for m in ("", "_mask")]
     assert "named like masks of others, such as 'benign (0)_mask.png'. Choose: (a) leave them out with --exclude" in (
         asked(*masks)
@@ -322,3 +325,34 @@ def test_a_list_of_classes_is_no_table_of_labels(files, named):
     told = [s for s in layout_text.describe(folders, find_layout.find(folders, InputSpec("in")), "in") if "Not " in s]
     assert len(told) == bool(named)
     assert not named or told[0].startswith(f"Not read: {named}")
+
+
+def test_the_level_in_the_middle_is_a_reading_too():
+    """As UT Zappos50K has it: Shoes/Oxfords/Nike."""
+    with pytest.raises(LayoutError, match=r"\(d\) --label-from parent makes 3 classes: Ankle, Flat, Oxfords;"):
+        found(
+            "Shoes/Oxfords/Nike 3",
+            "Shoes/Oxfords/Clarks 3",
+            "Shoes/Flat/Nike 3",
+            "Boots/Ankle/Clarks 3",
+            "Boots/Ankle/Nike 2",
+        )
+
+
+@pytest.mark.parametrize(
+    ("lists", "said"),
+    [
+        (
+            ("labels/test.txt", "labels/train.txt"),
+            "Lists that are there: labels/test.txt, labels/train.txt. If a line is",
+        ),
+        (("labels/test.txt", "labels/train.txt"), "--input 'in/labels/*.txt' --no-heading"),
+        (("images_box_train.txt", "images_box_val.txt"), "--input 'in/images_box_*.txt' --no-heading"),
+        (("train_log.txt",), "Lists that are there: train_log.txt."),
+    ],
+)
+def test_lists_beside_images_in_no_class_folder_are_named(lists, said):
+    with pytest.raises(LayoutError) as caught:
+        found("data/images 9", *lists)
+    assert said in str(caught.value)
+    assert ("--no-heading" in str(caught.value)) == (len(lists) > 1)

@@ -40,6 +40,10 @@ def look(tmp_path, cells, name="x", heading=None):
         (["1e39", "1.5"], "string", ["1e39", "1.5"]),  # beyond float32
         (["", ""], "string", [None, None]),
         ([" a b ", "ü"], "string", ["a b", "ü"]),
+        (["3,5", "-0,125", "7", ""], "float32", [3.5, -0.125, 7.0, None]),  # decimal commas
+        (["1,125", "7"], "string", ["1,125", "7"]),  # or thousands
+        (["3,5", "4.5"], "string", ["3,5", "4.5"]),
+        (["3,5", "1,2,3"], "string", ["3,5", "1,2,3"]),
     ],
 )
 def test_a_column_has_one_type(tmp_path, cells, dtype, values):
@@ -58,6 +62,17 @@ def test_a_column_has_one_type(tmp_path, cells, dtype, values):
         (["A", "B", "A", "", ""], "Keeps 'x' as text (2 values, 2 cells empty)."),
         (["3", "4", "n/a"], "Keeps 'x' as text (3 values, 1 of 3 cells is no number, such as 'n/a')."),
         (["", ""], "Keeps 'x' as text (2 cells empty)."),
+        (["3,5", "7"], "Keeps 'x' as float (with a comma as the decimal sign)."),
+        (
+            ["1,125", "7"],
+            "Keeps 'x' as text (2 values, the comma of '1,125' may be a decimal sign, or separate thousands: write "
+            "such numbers with a point, or without a comma).",
+        ),
+        (
+            ["3,5", "4.5"],
+            "Keeps 'x' as text (2 values, some cells have a decimal point, and others a comma, such as '3,5': write "
+            "all with a point).",
+        ),
     ],
 )
 def test_it_is_said_how_a_column_is_read(tmp_path, cells, said):

@@ -17,6 +17,7 @@ from pipelines.core.errors import NothingUsableError, SourceError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec, TableSpec
+from pipelines.inputs.tables import manifest
 from tests.support import object_stores
 
 KEYS = ["img/0.jpg", "img/1.jpg"]
@@ -183,6 +184,18 @@ def test_columns_that_do_not_exist_and_one_for_two_roles(folder):
     ):
         with pytest.raises(TableError, match=said):
             read(path, **options)
+
+
+def test_weights_may_have_a_decimal_comma(folder):
+    path = write(folder, "path;label;weight\nimg/0.jpg;a;0,5\nimg/1.jpg;b;1,125\n")
+    told, sources, rejects = read(path)
+    assert ([s.weight for s in sources], rejects) == ([0.5, 1.125], [])
+    assert "'weight' as weight, with a comma as the decimal sign of 'weight'; 2 rows." in told
+
+    path.write_text("path;label;weight\nimg/0.jpg;a;2\nimg/1.jpg;b;1,125\n")  # it may be a thousand
+    _, sources, [rejected] = read(path)
+    assert [s.weight for s in sources] == [2.0]
+    assert rejected.detail.endswith("Received: '1,125': write it with a point in place of the comma")
 
 
 def test_a_column_called_split_can_be_left_aside(folder):
@@ -402,6 +415,117 @@ def test_the_tables_of_the_cases(where, drawn):
     assert {label: sum(s.label == label for s in sources) for label in {s.label for s in sources}} == expected
     assert all(pathlib.Path(s.uri).is_file() for s in sources)
     assert rejects == []
+
+
+def table_of(folder, rows, name="t.csv", heading="path,label\n"):
+    path = folder / name
+    path.write_text(heading + "".join(rows))
+    return path
+
+
+def test_splits_in_the_paths_of_a_table_are_asked_about(tmp_path):
+    keys = [f"{split}/{label}/{i}.jpg" for split in ("train", "val") for label in "ab" for i in range(3)]
+    for key in keys:
+        (tmp_path / key).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / key).touch()
+    path = table_of(tmp_path, [f"{key},{key.split('/')[1]}\n" for key in keys])
+    with pytest.raises(
+        TableError, match=r"train \(6 rows\), val \(6 rows\)\. No column .* --split-names train=train,val"
+    ):
+        read(path)
+    assert {s.split for s in read(path, split_column="none")[1]} == {""}
+    spec = InputSpec(str(path), split_names=(("train", "train"), ("val", "validation")))
+    found = list(listing.list_sources(spec))
+    assert [s.split for s in found] == ["train"] * 6 + ["validation"] * 6
+    *_, last = listing.list_sources(InputSpec(str(path), split_names=(("train", "train"),)))
+    assert (last.reason, last.detail) == ("left-aside", "Row 12 is outside of the folders of --split-names: train.")
+    path.write_text("path,label,split\n" + "".join(f"{key},a,test\n" for key in keys))
+    assert {s.split for s in read(path)[1]} == {"test"}  # a column states it
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("1 Boeing 707\n2 A300\n3 Cessna 172\n4 A300\n", [("1", "Boeing 707"), ("2", "A300"), ("3", "Cessna 172")]),
+        (
+            "my photo.jpg red fox\nb.jpg cat\nc.jpg cat\nd.jpg grey seal\n",
+            [("my photo.jpg", "red fox"), ("b.jpg", "cat")],
+        ),
+    ],
+)
+def test_a_list_whose_labels_have_blanks(tmp_path, text, cells):
+    (tmp_path / "list.txt").write_text(text)
+    spec = InputSpec(str(tmp_path / "list.txt"), table=TableSpec(heading=False, find_images=True))
+    opened, _ = manifest.open_table(spec)
+    assert "blank-separated, with all behind the name as one cell" in opened.told
+    assert [(row.values["path"], row.values["label"]) for row in opened.rows][: len(cells)] == cells
+
+
+def test_a_single_row_with_more_words_is_a_bad_row(tmp_path):
+    for i in range(30):
+        (tmp_path / f"{i}.jpg").touch()
+    path = table_of(tmp_path, [f"{i}.jpg cat{' and dog' * (i == 7)}\n" for i in range(30)], "list.txt", "")
+    _, sources, [rejected] = read(path, heading=False)
+    assert len(sources) == 29
+    assert "Row 8 has 4 cells" in rejected.detail
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [f"{i}.jpg,n0{i % 3} {i} 2 30 40\n" for i in range(40)],
+            "are followed by the four numbers of boxes, such as 'n00 0",
+        ),
+        (
+            [f"{i}.jpg,a photo of {i} cats\n" for i in range(40)],
+            "40 of 40 labels in the column 'label' of .* occur once",
+        ),
+    ],
+)
+def test_boxes_and_texts_are_no_classes(tmp_path, rows, said):
+    for i in range(40):
+        (tmp_path / f"{i}.jpg").touch()
+    path = table_of(tmp_path, rows)
+    with pytest.raises(TableError, match=said):
+        read(path)
+    assert len(read(path, single_label=True)[1]) == 40
+
+
+def test_pixels_in_cells_are_told_as_such(tmp_path):
+    path = table_of(
+        tmp_path, [f"{i},{' '.join(['7'] * 64)},Training\n" for i in range(4)], heading="emotion,pixels,Usage\n"
+    )
+    with pytest.raises(
+        TableError, match=r"The column 'pixels' of .* has 64 numbers for each image, which seem to be its"
+    ):
+        read(path)
+    heading = "label," + ",".join(f"pixel{i}" for i in range(64)) + "\n"
+    path = table_of(tmp_path, ["1" + ",7" * 64 + "\n"] * 4, heading=heading)
+    with pytest.raises(TableError, match=r"65 columns of .* have 65 numbers for each image"):
+        read(path)
+
+
+def test_names_and_files_without_an_ending(tmp_path):
+    """As ids of tables, and as names of files: nothing is put behind a path that has its file."""
+    (tmp_path / "img").mkdir()
+    for i in range(4):
+        (tmp_path / f"img/x{i}").touch()
+    path = table_of(tmp_path, [f"img/x{i},{i % 2}\n" for i in range(4)])
+    assert [s.key for s in read(path)[1]] == [f"img/x{i}" for i in range(4)]
+    path = table_of(tmp_path, [f"x{i},{i % 2}\n" for i in range(4)])
+    with pytest.raises(NothingUsableError, match=r"Say: --image-root [^ ]*/img$"):
+        read(path)
+    path = table_of(tmp_path, [f"x{i},{i % 2}\n" for i in range(4)], heading="id,label\n")
+    assert [s.key for s in read(path, path_column="id", image_root=str(tmp_path / "img"))[1]] == [
+        f"x{i}" for i in range(4)
+    ]
+    path = table_of(tmp_path, [f"x{i},{i % 2}\n" for i in range(4)], heading="")
+    with pytest.raises(
+        TableError, match=r"Its first row has 'x0', '0'\. Name the columns by number, such as --path-col"
+    ):
+        read(path, heading=False)
+    assert len(read(path, heading=False, find_images=True)[1]) == 4
 
 
 def test_the_limit_of_pythons_csv_is_as_it_was():
