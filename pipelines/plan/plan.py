@@ -136,7 +136,8 @@ def make_plan(
     if TRAIN_SPLIT not in natural:
         raise NothingUsableError(
             "No readable image in split 'train'. Expected images in class folders, split/class folders, or a manifest; "
-            f"read: {', '.join(f'{n} in {split}' for split, n in _images(shares).items()) or 'none at all'}."
+            f"read: {', '.join(f'{n} in {split}' for split, n in _images(shares).items()) or 'none at all'}. "
+            "--split-column none leaves the splits of a table aside, and --split-names says which folder is train."
         )
     records = {split: 0 for split, _ in shares}
     for (split, _), share in shares.items():

@@ -22,7 +22,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.core.elements import Header
-from pipelines.images.files import band_values, formats, image_error
+from pipelines.images.files import band_values, formats, image_error, opening
 from pipelines.images.files.opening import WEBP_ANIMATION
 from pipelines.images.graph import exif_graph
 from pipelines.images.graph.resize import crop_to_aspect, filtered, resize, rounded
@@ -31,6 +31,7 @@ from pipelines.images.limits import Limits
 from pipelines.images.source_policy import DEFAULT, SourcePolicy
 from pipelines.workers import memory_limit
 
+CUT_OFF = "The JPEG is cut off before its end. --truncated fill reads what is there."
 _BAND = 1 << 18  # pixels that are composited at a time
 
 
@@ -111,7 +112,8 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     except tf.errors.ResourceExhaustedError as e:
         raise MemoryError from e
     except tf.errors.OpError as e:
-        raise image_error.ImageError("undecodable", _first_sentence(e)) from e
+        why = CUT_OFF if opening.is_cut_off(data) else _first_sentence(e)
+        raise image_error.ImageError("undecodable", why) from e
 
 
 def extremes(data: bytes, header: Header, limits: Limits, policy: SourcePolicy = DEFAULT) -> tuple[float, float] | None:
@@ -138,8 +140,6 @@ def extremes(data: bytes, header: Header, limits: Limits, policy: SourcePolicy =
     return float(colors.min()), float(colors.max())
 
 
-def _first_sentence(error: tf.errors.OpError) -> str:
-    text = " ".join(str(error.message).split())
 def alpha_varies(data: bytes, header: Header, limits: Limits, policy: SourcePolicy = DEFAULT) -> bool:
     """Tells whether the alpha of an image varies as a photograph does.
 
@@ -155,6 +155,8 @@ def alpha_varies(data: bytes, header: Header, limits: Limits, policy: SourcePoli
         return formats.alpha_varies(data, limits.max_pixels, limits.max_frames, policy)
 
 
+def _first_sentence(error: tf.errors.OpError) -> str:
+    text = " ".join(str(error.message).split())
     return text.partition("} ")[2][:200] or text[:200]
 
 
