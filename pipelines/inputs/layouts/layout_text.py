@@ -13,6 +13,7 @@ from pipelines.inputs import containers
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
 from pipelines.inputs.layouts.split_names import split_of
+from pipelines.inputs.rules import remedy_for_file
 from pipelines.inputs.tables import id_lists
 
 NAMED = 8  # names in a sentence
@@ -110,10 +111,14 @@ def _not_read(tree: Folder, path: str, has_lists: bool, draws_splits: bool) -> I
     elif not is_packed and (
         found := [_below("", folder.path, name) for folder, name in tables if name.lower() not in _LISTS_OF_CLASSES]
     ):
-        yield (
-            f"Not read: {listed((repr(utf8_text(name)) for name in found), 3)}. A table that states the labels of "
-            f"these images is read with --input, such as {shlex.quote(_below(path, found[0]))}."
+        readable = [name for name in found if not remedy_for_file(name)]
+        how = (
+            "A table that states the labels of these images is read with --input, such as "
+            f"{shlex.quote(_below(path, readable[0]))}."
+            if readable
+            else remedy_for_file(found[0])
         )
+        yield f"Not read: {listed((repr(utf8_text(name)) for name in found), 3)}. {how}"
 
 
 def _below(*parts: str) -> str:

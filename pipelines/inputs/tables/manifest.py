@@ -331,12 +331,12 @@ def _checked(opened: Manifest, spec: InputSpec) -> Iterator[Row]:
     Labels should be classes, and the paths should hide no splits.
     """
     labels: collections.Counter[str] = collections.Counter()
-    lists, folders = 0, path_splits.Folders()
+    lists, names = 0, path_splits.PathNames()
     for row in opened.rows:
         value = row.values["label"]
         path = "" if row.why else _text(row.values["path"])
         if path and not (row.place is not None and row.place.split):
-            folders.add(manifest_paths.written(path, spec.table))
+            names.add(manifest_paths.written(path, spec.table))
         if isinstance(value, (list, tuple, dict)):
             lists += 1
         elif not row.why and (label := _text(value)):
@@ -345,7 +345,7 @@ def _checked(opened: Manifest, spec: InputSpec) -> Iterator[Row]:
     if not (spec.table.single_label or spec.table.label_columns) and spec.table.task == CLASSES:
         label_kinds.check(labels, lists, spec.path, opened.label)
     if _may_hide_splits(opened, spec):
-        folders.refuse_splits(spec.path)
+        names.refuse_splits(spec.path)
 
 
 def read_items(rows: Iterable[Row], spec: InputSpec, adds_up: bool = False) -> Iterator[Source | Rejected]:

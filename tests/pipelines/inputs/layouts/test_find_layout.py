@@ -314,6 +314,7 @@ def test_tables_beside_class_folders_are_named():
 @pytest.mark.parametrize(
     ("files", "named"),
     [
+        (["cat.metadata.xlsx"], "'cat.metadata.xlsx'. It is a spreadsheet: save it as CSV"),
         (["classes.txt"], ""),  # it names the classes and no image
         (["labels.txt", "other/label.labels.txt"], ""),
         (["classes.txt", "labels.csv"], "'labels.csv'. A table that states the labels"),

@@ -443,6 +443,19 @@ def test_splits_in_the_paths_of_a_table_are_asked_about(tmp_path):
     assert {s.split for s in read(path)[1]} == {"test"}  # a column states it
 
 
+def test_splits_in_the_names_of_files_are_asked_about(tmp_path):
+    """As RAF-DB has them."""
+    names = [f"{split}_{i:05}.jpg" for split in ("train", "test") for i in range(6)]
+    for name in names:
+        (tmp_path / name).touch()
+    path = table_of(tmp_path, [f"{name} {i % 3}\n" for i, name in enumerate(names)], "list.txt", "")
+    with pytest.raises(TableError, match=r"train \(6 rows\)\. .* --split-names 'test\*=test,train\*=train'"):
+        read(path, heading=False)
+    stated = (("train*", "train"), ("test*", "test"))
+    spec = InputSpec(str(path), split_names=stated, table=TableSpec(heading=False))
+    assert [s.split for s in listing.list_sources(spec)] == ["train"] * 6 + ["test"] * 6
+
+
 @pytest.mark.parametrize(
     ("text", "cells"),
     [
