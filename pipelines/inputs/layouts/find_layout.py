@@ -11,6 +11,7 @@ import re
 import shlex
 from collections.abc import Collection, Sequence
 
+from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.errors import LayoutError
 from pipelines.core.text import listed, plural
 from pipelines.inputs import array_files
@@ -212,6 +213,7 @@ class _Finder:
             self._refuse_flat(base)
         if self._asks:
             self._refuse_splits_inside(base)
+            self._refuse_splits_in_names(base)
         return self._made([(base, "")])
 
     def _refuse_flat(self, base: Folder) -> None:
@@ -262,6 +264,20 @@ class _Finder:
             *(f"read the splits in {f.path} with {question.below(self._path, i)}" for f, i, _ in holders[:4]),
             *([question.leave_out([f for f, *_ in holders])] if len(holders) < len(classes) else []),
             AS_CLASSES,
+        )
+
+    def _refuse_splits_in_names(self, base: Folder) -> None:
+        """Refuses class folders with files such as train_1.jpg and test_1.jpg."""
+        names = [name for folder in base.tree() for name in folder.names]
+        words = [found[0] for name in names if (found := re.match("[A-Za-z]+", name)) and split_of(found[0])]
+        splits = splits_among(sorted(set(words)))
+        if len(set(splits.values())) < 2 or TRAIN_SPLIT not in splits.values() or 2 * len(words) <= len(names):
+            return
+        pattern = f"^(?P<label>[^/]+)/(?:.*/)?(?P<split>{'|'.join(sorted(splits))})[^/]*$"
+        raise self._ask(
+            f"The names of files begin like splits: {listed(sorted(splits), NAMED)}.",
+            f"take them from the names with --label-from {shlex.quote(pattern)}",
+            "draw new splits of all images with --label-from top",
         )
 
     # ---- what is no classification

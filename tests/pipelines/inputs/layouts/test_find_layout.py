@@ -328,6 +328,17 @@ def test_a_list_of_classes_is_no_table_of_labels(files, named):
     assert not named or told[0].startswith(f"Not read: {named}")
 
 
+def test_splits_in_the_names_of_files_are_asked_about():
+    files = [f"{c}/{s}_{i}.jpg" for c in ("cat", "dog") for s in ("train", "val") for i in range(3)]
+    with pytest.raises(LayoutError, match="The names of files begin like splits: train, val") as caught:
+        found(*files)
+    pattern = str(caught.value).split("--label-from '")[1].split("'")[0]
+    keys = ("cat/train_7.jpg", "dog/more/val_1.jpg", "dog/other.jpg")
+    assert labels(found(*files, label_from=pattern), *keys) == [("train", "cat"), ("validation", "dog"), ("", "")]
+    assert found(*files, label_from="top").splits == (("", ""),)
+    assert found(*(f"{c}/train_{i}.jpg" for c in ("cat", "dog") for i in range(3))).splits == (("", ""),)
+
+
 def test_the_level_in_the_middle_is_a_reading_too():
     """As UT Zappos50K has it: Shoes/Oxfords/Nike."""
     with pytest.raises(LayoutError, match=r"\(d\) --label-from parent makes 3 classes: Ankle, Flat, Oxfords;"):
