@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipelines.inputs.layouts.folder_tree import Folder
+from pipelines.inputs.layouts.folder_tree import TABLE_ENDINGS, Folder
 from pipelines.inputs.layouts.split_names import split_of
 
 # Names of folders that say only that there are pictures in them.
@@ -46,7 +46,7 @@ def find(folder: Folder) -> Annotated | None:
     for level in (folder, *folder.folders.values()):
         below = {name.lower(): inner for name, inner in level.folders.items()}
         images = [inner for name, inner in below.items() if name in GENERIC and inner.total]
-        boxes = [inner for name, inner in below.items() if name in _ANNOTATIONS and inner.others and not inner.total]
+        boxes = [inner for name, inner in below.items() if name in _ANNOTATIONS and _has_annotations(inner)]
         masks = [inner for name, inner in below.items() if name in _MASKS and inner.total]
         if not images or not {f.name for f in level.with_images} <= {f.name for f in (*images, *masks)}:
             continue
@@ -55,6 +55,12 @@ def find(folder: Folder) -> Annotated | None:
         if boxes and _states_no_class(images[0]):
             return Annotated("detection", images[0], boxes[0])
     return None
+
+
+def _has_annotations(folder: Folder) -> bool:
+    """Tells whether a folder holds other files than images and tables."""
+    tables = sum(folder.others[ending] for ending in TABLE_ENDINGS)
+    return not folder.total and folder.others.total() > tables
 
 
 def _states_no_class(images: Folder) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Sequence
 
+from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.text import listed, plural
 from pipelines.inputs.layouts import layout_question as question
 from pipelines.inputs.layouts.annotation_folders import GENERIC
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.layouts.layout import Layout
 from pipelines.inputs.layouts.layout_question import AS_CLASSES, NAMED, TABLE
-from pipelines.inputs.layouts.split_names import split_of
+from pipelines.inputs.layouts.split_names import split_in, split_of
 
 # Names of folders with images that have no labels.
 UNLABELLED = frozenset({
@@ -157,6 +158,8 @@ def _refuse_inner_classes(levels: Sequence[Folder], tops: Sequence[Folder], path
     ]
     if len(readings["leaf"]) < len(readings["path"]):
         choices[1] += ", each from several places"
+    if splits := _splits_of(tops):
+        choices.insert(0, f"read them as splits with {question.split_names(splits)}")
     beside = sorted(name for name in above if _BESIDE.fullmatch(name))
     if beside:
         choices.append(f"leave {listed(beside, NAMED)} out with --exclude {','.join(beside)}")
@@ -166,6 +169,22 @@ def _refuse_inner_classes(levels: Sequence[Folder], tops: Sequence[Folder], path
     raise question.ask(
         path, "The images are in folders below folders, and several levels may be the classes.", choices, root
     )
+
+
+def _splits_of(tops: Sequence[Folder]) -> list[tuple[str, str]]:
+    """Returns (folder, split) of folders of which one has no name of a split.
+
+    It is then train: horse-or-human stands beside validation-horse-or-human. All should hold the same folders; those
+    that hold none are left out.
+    """
+    inner = {top.path: {folder.name for folder in _chain(top).with_images} for top in tops}
+    splits = [(top.path, split_in(top.name)) for top in tops if inner[top.path]]
+    named = [split for _, split in splits if split]
+    if len(splits) != len(named) + 1 or not named or TRAIN_SPLIT in named or len(set(named)) < len(named):
+        return []
+    if len({frozenset(inner[path]) for path, _ in splits}) > 1:
+        return []
+    return [(path, split or TRAIN_SPLIT) for path, split in splits]
 
 
 def _are_ids(names: Collection[str]) -> bool:

@@ -149,7 +149,12 @@ def from_names(path: str, flat: Sequence[Folder], entered: bool) -> list[str]:
     folder = next((f for f in flat if split_of(f.name) == "train"), flat[0])
     found = label_pattern.propose(folder.names)
     if found is None:
-        return ["take the labels from the paths, if they hold them, with --label-from and a regular expression"]
+        numbered = bool(folder.names) and bool(re.match(r"\d+_", folder.names[0]))
+        example = r"'(\d+)_[^/]*$'" if numbered else "'([a-z]+)[^/]*$'"
+        return [
+            "take the labels from the paths, if they hold them, with --label-from and a regular expression such as "
+            f"{example}"
+        ]
     pattern, labels = found
     option = f"{below(path, folder)} " if entered else ""
     return [

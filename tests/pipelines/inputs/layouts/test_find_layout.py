@@ -339,6 +339,23 @@ def test_splits_in_the_names_of_files_are_asked_about():
     assert found(*(f"{c}/train_{i}.jpg" for c in ("cat", "dog") for i in range(3))).splits == (("", ""),)
 
 
+def test_one_of_several_splits_may_have_no_name_of_a_split():
+    folders = [f"{s}/{c} 3" for s in ("rps", "rps-test-set") for c in ("paper", "rock")]
+    with pytest.raises(LayoutError, match=r"\(a\) read them as splits with --split-names rps=train,rps-test-set=test;"):
+        found(*folders, "rps-validation 4")
+    with pytest.raises(LayoutError) as caught:
+        found("birds/a 3", "birds/b 3", "test-birds/a 3", "test-birds/c 3")  # other classes
+    assert "read them as splits" not in str(caught.value)
+
+
+def test_a_folder_of_tables_is_no_detection():
+    """As DeepWeeds has it."""
+    with pytest.raises(LayoutError) as caught:
+        found("images 9", "labels/labels.csv", "labels/train_subset0.csv")
+    assert "detection" not in str(caught.value)
+    assert "Tables that are there: labels/labels.csv, labels/train_subset0.csv" in str(caught.value)
+
+
 def test_the_level_in_the_middle_is_a_reading_too():
     """As UT Zappos50K has it: Shoes/Oxfords/Nike."""
     with pytest.raises(LayoutError, match=r"\(d\) --label-from parent makes 3 classes: Ankle, Flat, Oxfords;"):
