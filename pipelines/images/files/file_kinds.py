@@ -33,6 +33,25 @@ def _text(*words: bytes) -> Callable[[bytes], bool]:
     )
 
 
+def _is_targa(data: bytes) -> bool:
+    """Tells whether a file is a Targa image, by its footer or by its header.
+
+    No number stands at its beginning (Truevision TGA 2.0).
+    """
+    if data.endswith(b"TRUEVISION-XFILE.\0"):
+        return True
+    head = data[:18]
+    return (
+        len(head) == 18
+        and head[1] in (0, 1)  # with a colour map or without
+        and head[2] in (1, 2, 3, 9, 10, 11)  # palette, colours or gray, each plain or packed
+        and any(head[12:14])
+        and any(head[14:16])
+        and head[16] in (8, 15, 16, 24, 32)
+        and head[7] in (0, 15, 16, 24, 32)
+    )
+
+
 _CONVERT = "Convert it to PNG or JPEG"
 # From the specifications of the formats: the bytes by which each is to be recognized.
 _KINDS = (
@@ -45,7 +64,9 @@ _KINDS = (
     Kind("a camera's raw file", f"{_CONVERT} (darktable, rawpy).",
          lambda data: (data[8:10] == b"CR" and data[:2] == b"II") or data[4:11] == b"ftypcrx" or data.startswith(
              (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\0"))),
-    Kind("an icon", f"{_CONVERT}.", _begins(b"\0\0\1\0", b"\0\0\2\0")),
+    Kind("an icon", f"{_CONVERT}.",
+         lambda data: data.startswith((b"\0\0\1\0", b"\0\0\2\0")) and any(data[4:6])),
+    Kind("a Targa image (TGA)", f"{_CONVERT}.", lambda data: _is_targa(data)),
     Kind("a Photoshop file", f"{_CONVERT}.", _begins(b"8BPS")),
     Kind("an OpenEXR image", f"{_CONVERT}, with one range for all.", _begins(b"\x76\x2f\x31\x01")),
     Kind("a Radiance HDR image", f"{_CONVERT}, with one range for all.", _begins(b"#?RADIANCE", b"#?RGBE")),

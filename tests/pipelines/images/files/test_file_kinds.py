@@ -9,6 +9,7 @@ import struct
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.images.files import file_kinds, formats
 from pipelines.images.files.image_error import ImageError
@@ -17,6 +18,14 @@ from pipelines.images.files.image_error import ImageError
 def npy() -> bytes:
     out = io.BytesIO()
     np.save(out, np.zeros(3))
+    return out.getvalue()
+
+
+def targa() -> bytes:
+    """A Targa image of 2x2 pixels, whose first bytes are those of a cursor."""
+    out = io.BytesIO()
+    Image.new("RGB", (2, 2)).save(out, "TGA")
+    assert out.getvalue()[:4] == b"\0\0\2\0"
     return out.getvalue()
 
 
@@ -43,6 +52,8 @@ def tiff_of(bands: int) -> bytes:
         (b"PK\3\4" + bytes(40), "It is a zip archive."),
         (bytes(4096), "It is a file of zeros"),
         (b"\0\0\1\0\1\0" + bytes(40), "It is an icon."),
+        (targa(), "It is a Targa image (TGA). Convert it to PNG or JPEG."),
+        (targa()[: 18 + 12], "It is a Targa image (TGA)."),  # without the footer of version 2
         (pickle.dumps({"data": [1, 2]}, 2), "It is a pickle, which can run code when it is opened."),
         (pickle.dumps([1, 2], 4), "It is a pickle"),
         (b"MATLAB 5.0 MAT-file, Platform: GLNXA64" + bytes(90), "It is a MATLAB file."),
