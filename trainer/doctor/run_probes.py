@@ -9,6 +9,7 @@ from pipelines.core.text import first_line
 from trainer.doctor.clock import Clock, OutOfTime
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.output import text as report
+from trainer.doctor.output import words
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.subject import Subject
@@ -52,7 +53,7 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
     told = scores.of_any_task(subject)
     if told and told[-1].at_chance:
         doubts.append(f"the trained model is no better than chance on the {told[-1].split} images")
-    return report.build(
+    made = report.build(
         findings,
         checked=tuple(checked),
         not_checked=tuple(not_checked),
@@ -61,6 +62,7 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
         scores=tuple(score.sentence for score in told),
         doubts=tuple(doubts),
     )
+    return words.about_rows(made) if words.are_rows(subject) else made
 
 
 def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], str, bool]:

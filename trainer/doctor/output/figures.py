@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from pipelines.contract.task import MULTI_LABEL, REGRESSION
 from trainer.doctor.finding import BARS, LINES, PICTURES, Chart
+from trainer.doctor.output import words
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Split, Subject
 
@@ -18,6 +21,7 @@ PICTURES_SHOWN = 16
 
 def charts(subject: Subject) -> list[Chart]:
     """Returns all charts that the subject's data and past training allow."""
+    rows = words.are_rows(subject)
     found = [_values(split) for split in subject.splits if len(split.sample)]
     found += [chart for split in subject.splits if len(split.sample) for chart in _answers(subject, split)]
     found += [_images(subject, split) for split in subject.splits if len(split.sample)]
@@ -25,7 +29,7 @@ def charts(subject: Subject) -> list[Chart]:
         for name in sorted({key.removeprefix("val_") for key in subject.history}):
             series = {key: subject.history[key] for key in (name, f"val_{name}") if key in subject.history}
             found.append(Chart(f"{name} by epoch", LINES, series))
-    return found
+    return [dataclasses.replace(chart, title=words.of_rows(chart.title)) for chart in found] if rows else found
 
 
 def _values(split: Split) -> Chart:

@@ -50,8 +50,24 @@ class Coding:
     place: Place | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class Indicator:
+    """Describes one column of 0 and 1 that tells whether a row has a name.
+
+    name: such as "city_Paris".
+    values: float64 (N,), in the order of the rows.
+    by: what made it, such as "get_dummies".
+    place: the line that made it.
+    """
+
+    name: str
+    values: np.ndarray
+    by: str
+    place: Place | None = None
+
+
 class CategoryCodes:
-    """Holds the codings of a program, in order.
+    """Holds the codings and indicators of a program, in order.
 
     Args:
       places: finds the user's line of a call.
@@ -59,6 +75,7 @@ class CategoryCodes:
 
     def __init__(self, places: Places) -> None:
         self.codings: list[Coding] = []
+        self.indicators: list[Indicator] = []
         self._places = places
 
     # ---- how it is seen
@@ -76,11 +93,14 @@ class CategoryCodes:
             for kind in (encoders.LabelEncoder, encoders.OrdinalEncoder):
                 for name in ("fit_transform", "transform"):
                     put(kind, name, self._encoder)
+            for name in ("fit_transform", "transform"):
+                put(encoders.OneHotEncoder, name, self._one_hot)
 
     def _watch_pandas(self, put: Put) -> None:
         pd = sys.modules["pandas"]  # the program's own: it is no dependency
         accessor = sys.modules["pandas.core.arrays.categorical"].CategoricalAccessor
 
+        put(pd, "get_dummies", self._dummies)
         put(pd, "factorize", self._factorize)
         for kind in (pd.Series, pd.Index):
             put(kind, "factorize", self._factorize)
@@ -117,6 +137,35 @@ class CategoryCodes:
 
         return encoded
 
+    def _dummies(self, original: Any) -> Any:
+        def get_dummies(data: Any, *args: Any, **options: Any) -> Any:
+            found = original(data, *args, **options)
+            if is_own(sys._getframe(1).f_code.co_filename):
+                before = {str(name) for name in getattr(data, "columns", ())}
+                for name in found.columns:
+                    if str(name) not in before:
+                        self.note_indicator(str(name), found[name], "get_dummies")
+            return found
+
+        return get_dummies
+
+    def _one_hot(self, original: Any) -> Any:
+        def encoded(encoder: Any, values: Any, *args: Any, **options: Any) -> Any:
+            found = original(encoder, values, *args, **options)
+            table = found.tocsc() if hasattr(found, "tocsc") else np.asarray(found)
+            for i, name in enumerate(encoder.get_feature_names_out()[:MOST_CODINGS]):
+                column = table[:, [i]]
+                self.note_indicator(str(name), getattr(column, "toarray", lambda c=column: c)()[:, 0], "OneHotEncoder")
+            return found
+
+        return encoded
+
+    def note_indicator(self, name: str, values: Any, by: str) -> None:
+        """Notes a column of 0 and 1 that stands for a name."""
+        if len(self.indicators) < MOST_CODINGS and len(values) >= FEWEST_ROWS:
+            noted = np.array(values[:MOST_ROWS], np.float64)
+            self.indicators.append(Indicator(name, noted, by, self._places.of_caller()))
+
     def note(self, names: Any, codes: Any, by: str, column: Any = None) -> None:
         """Notes the numbers of a column, of which the number i stands for the i-th name."""
         if len(self.codings) >= MOST_CODINGS or len(codes) < FEWEST_ROWS:
@@ -142,10 +191,15 @@ class CategoryCodes:
           inputs, targets: the other rows, as Keras takes them; the targets are None where there are none.
           name: what the other rows are, such as "validation".
         """
-        if train is None or not self.codings:
+        if train is None or not (self.codings or self.indicators):
             return []
-        own = _columns(train.sample.inputs, train.sample.targets)
-        for ours, theirs in zip(own, _columns(inputs, targets), strict=False):
+        columns = list(
+            zip(_columns(train.sample.inputs, train.sample.targets), _columns(inputs, targets), strict=False)
+        )
+        exchanged = self._exchanged(columns)
+        if exchanged:
+            return [_stand_for_others(exchanged, name)]
+        for ours, theirs in columns:
             made = [one for one in self.codings if _made(one, ours)]
             remade = [one for one in self.codings if _made(one, theirs)]
             pairs = [(a, b, common) for a in made for b in remade if (common := _common(a, b))]
@@ -154,6 +208,19 @@ class CategoryCodes:
             a, b, common = max(pairs, key=lambda pair: len(pair[2]))
             return [_differ(a, b, common, name)]
         return []
+
+    def _exchanged(self, columns: list[tuple[np.ndarray, np.ndarray]]) -> list[tuple[int, Indicator, Indicator]]:
+        """Returns the columns that stand for another name than in training.
+
+        They are (number of the column, indicator in training, indicator in the other rows).
+        """
+        found = []
+        for number, (ours, theirs) in enumerate(columns) if self.indicators else ():
+            here = {one.name: one for one in self.indicators if _in_order(ours, one.values)}
+            there = {one.name: one for one in self.indicators if _in_order(theirs, one.values)}
+            if here and there and not here.keys() & there.keys():
+                found.append((number, next(iter(here.values())), next(iter(there.values()))))
+        return found
 
 
 def load(code: str) -> None:
@@ -188,13 +255,17 @@ def _made(coding: Coding, column: np.ndarray) -> bool:
 
     The rows are in the same order, or all of them are there in another one.
     """
-    count = min(len(column), len(coding.codes))
-    if count < FEWEST_ROWS or not np.isfinite(column).all():
-        return False
-    part = min(count, COMPARED)
-    if _scaled(column[:part], coding.codes[:part]):
+    if _in_order(column, coding.codes):
         return True
-    return len(column) == len(coding.codes) and _scaled(np.sort(column), np.sort(coding.codes))
+    if len(column) != len(coding.codes) or not np.isfinite(column).all():
+        return False
+    return len(column) >= FEWEST_ROWS and _scaled(np.sort(column), np.sort(coding.codes))
+
+
+def _in_order(column: np.ndarray, codes: np.ndarray) -> bool:
+    """Tells whether a column has these numbers in this order, as they are or scaled."""
+    part = min(len(column), len(codes), COMPARED)
+    return part >= FEWEST_ROWS and bool(np.isfinite(column[:part]).all()) and _scaled(column[:part], codes[:part])
 
 
 def _scaled(column: np.ndarray, codes: np.ndarray) -> bool:
@@ -218,6 +289,19 @@ def _common(a: Coding, b: Coding) -> list[str]:
 def _moved(a: Coding, b: Coding, common: list[str]) -> list[str]:
     moved = [name for name in common if a.numbers[name] != b.numbers[name]]
     return moved if len(moved) >= MOVED * len(common) else []
+
+
+def _stand_for_others(exchanged: list[tuple[int, Indicator, Indicator]], split: str) -> Finding:
+    number, a, b = exchanged[0]
+    finding = catalogue.found(
+        "categories-differ",
+        f"{len(exchanged):,} of the columns of 0 and 1 stand for other names, such as column {number}: {a.name!r} in "
+        f"train and {b.name!r} in {split}. {a.by} made them at {a.place or 'an unknown line'} and {b.by} at "
+        f"{b.place or 'an unknown line'}.",
+        split=split,
+        case="encoder" if "Encoder" in a.by else "dummies",
+    )
+    return dataclasses.replace(finding, place=b.place.quoted if b.place is not None else "")
 
 
 def _differ(a: Coding, b: Coding, common: list[str], split: str) -> Finding:

@@ -107,3 +107,30 @@ def test_rows_that_no_coding_made(codes):
     rows(TRAIN, by_codes), rows(TEST, by_factorize)
     assert compared(codes, RNG.random((80, 3)), RNG.random((40, 3))) == []
     assert codes.compare(None, TEST.age.to_numpy(), None, "test") == []
+
+
+def dummies(frame):
+    return pd.get_dummies(frame)
+
+
+@pytest.mark.parametrize("scale", [1, 0.25])
+def test_columns_of_0_and_1_that_are_made_apart(codes, scale):
+    """By hand: the columns of train are age, Bern, Oslo, Paris, Rome, Wien, f, m; of test, two other cities lack."""
+    fewer = TEST[TEST.city.isin(CITIES[1:4])].assign(
+        country=RNG.choice(["at", "ch"], TEST.city.isin(CITIES[1:4]).sum())
+    )
+    train, test = dummies(TRAIN), dummies(fewer)
+    assert train.shape[1] == test.shape[1]
+    (told,) = compared(codes, train.to_numpy("float32") * scale, test.to_numpy("float32") * scale)
+    assert told.id == "categories-differ"
+    assert "stand for other names, such as column 1: 'city_Bern' in train and 'city_Oslo' in test." in told.evidence
+    assert told.evidence.startswith("7 of the columns of 0 and 1")
+    assert told.place.endswith("return pd.get_dummies(frame)")
+    assert "reindex(columns=train.columns, fill_value=0)" in told.fix
+
+
+def test_columns_of_0_and_1_in_the_order_of_train(codes):
+    train = dummies(TRAIN)
+    test = dummies(TEST).reindex(columns=train.columns, fill_value=0)
+    assert compared(codes, train.to_numpy("float32"), test.to_numpy("float32")) == []
+    assert len(codes.indicators) == 7 + 6
