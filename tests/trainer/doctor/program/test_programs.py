@@ -191,7 +191,7 @@ same = layers.Dense(1, activation="sigmoid", kernel_initializer=falls)(Distance(
 model = keras.Model([left, right], same)
 model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy"])
 same = (y[a] == y[b]).astype("float32")
-model.fit([rows[a], rows[b]], same, epochs=20, batch_size=16, validation_split=0.2, verbose=0)
+model.fit([rows[a], rows[b]], same, epochs=10, batch_size=16, validation_split=0.2, verbose=0)
 """
 
 SUMS = """
