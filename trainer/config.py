@@ -121,6 +121,13 @@ class TrainConfig:
         "computed once, and the head becomes the logistic regression of the classes or of each label on them, or the "
         "linear regression of the numbers. With --epochs 0 that is all",
     )
+    head_views: int = option(
+        1,
+        "with --fit-head: views of each train image whose features the head is fitted on; 1: the image as evaluation "
+        "sees it, with --flip also its mirror image; N: these, and N - 1 random views that --train-size, --crop-scale, "
+        "--color-jitter, --rotate and --random-erasing make",
+        limits=Range(1, 1000),
+    )
     unfreeze: str = option(
         UNFREEZE_ALL,
         "layers that train after the --freeze-epochs; all: every layer; none: only the head; top=N: the head and the "
@@ -499,6 +506,13 @@ class TrainConfig:
         for name, given, needs in (
             ("momentum", self.momentum != MOMENTUM and self.optimizer != "sgd", "--optimizer sgd"),
             ("focal_gamma", self.focal_gamma != 2.0 and self.loss != "focal", "--loss focal"),
+            ("head_views", self.head_views > 1 and not self.fit_head, "--fit-head"),
+            (
+                "head_views",
+                self.head_views > 1
+                and not any((self.crop_range(), self.color_jitter, self.rotate, self.random_erasing)),
+                "--train-size, --crop-scale, --color-jitter, --rotate or --random-erasing",
+            ),
             ("head_learning_rate", self.head_learning_rate and not self.freeze_epochs, "--freeze-epochs"),
             (
                 "augment_classes",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import keras
@@ -26,6 +26,7 @@ from trainer.models.backbone import Backbone
 from trainer.tasks import kinds
 from trainer.tasks.heads import Head
 from trainer.training.augment import augmentation
+from trainer.training.augment.standard import Standard
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,7 @@ DEFAULT = 0.1
 WORSE = 2  # weaker penalties that may be worse in a row, before the search ends
 ITERATIONS = 500
 Flips = Callable[[np.ndarray], np.ndarray]
+Changes = Callable[[tf.Tensor, tf.Tensor, int], Iterator[np.ndarray]]
 
 
 class Features(NamedTuple):
@@ -66,8 +68,9 @@ def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[s
     """Fits the head of the network to the train split, and sets it.
 
     With --flip, the features of the flipped images count as further images. With --train-size the features are those of
-    the centre, which evaluation sees: all other changes of images are drawn in the epochs only. What the head becomes
-    is said by `tasks.heads`. The penalty is the one with the lowest loss on the validation split.
+    the centre, which evaluation sees. With --head-views those of random views count, too; without it all other changes
+    of images are drawn in the epochs only. What the head becomes is said by `tasks.heads`. The penalty is the one with
+    the lowest loss on the validation split.
 
     Returns:
       "loss" and the score of an epoch on the train split, and "images_per_second" of the features.
@@ -79,9 +82,10 @@ def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[s
     function, problem = _function(network, head), kinds.of(contract).head(config, contract)
     flips = _flips(config, contract) if config.flip else None
     records = contract.split(TRAIN_SPLIT).records
-    train = _features(function, records, config.data, config.train_part, flips)
+    changes = _changes(config, contract, _below(network, head), flips) if config.head_views > 1 else None
+    train = _features(function, records, config.data, config.train_part, flips, changes)
     seconds = time.perf_counter() - began
-    judged = None
+    images, judged = contract.split(TRAIN_SPLIT).records, None
     if config.validation != NO_VALIDATION:
         records = contract.split(config.validation).records
         judged = _features(function, records, config.data, config.validation, None)
@@ -91,10 +95,11 @@ def fit(config: TrainConfig, contract: Contract, network: keras.Model) -> dict[s
     rate = len(train.labels) / max(seconds, 1e-9)
     if config.view_size or config.crop_range():
         where = "the centre of each image" if config.view_size else "each image whole"
-        _log.info("the head is fitted on %s%s, without crops", where, " and its mirror image" if flips else "")
+        more = f"and on {config.head_views - 1} random views" if changes else "without crops (--head-views takes some)"
+        _log.info("the head is fitted on %s%s, %s", where, " and its mirror image" if flips else "", more)
     _log.info(
-        "the head is fitted on %s features of %s images (%.0f images/s); penalty %.2g",
-        f"{train.values.shape[1]:,}", f"{len(train.labels):,}", rate, found.penalty,
+        "the head is fitted on %s features of %s images, %s views (%.0f views/s); penalty %.2g",
+        f"{train.values.shape[1]:,}", f"{images:,}", f"{len(train.labels):,}", rate, found.penalty,
     )  # fmt: skip
     return problem.scored(scores, train.labels, train.weights) | {"images_per_second": rate}
 
@@ -157,47 +162,84 @@ def _function(network: keras.Model, head: keras.layers.Layer) -> tf.types.experi
 
     float32 (B, H, W, C), normalized as in the contract -> features float32 (B, D).
     """
-    try:
-        core = view.core(network)
-        below = keras.Model(core.inputs, head.input)
-    except (AttributeError, ValueError, TypeError) as e:
-        raise TrainerError(
-            f"--fit-head needs a functional or sequential model whose last layer is its head. {network.name!r} is "
-            "built otherwise: leave --fit-head out, and use --freeze-epochs."
-        ) from e
+    below = _below(network, head)
     return tf.function(
         lambda images: tf.cast(below(view.shown(network, images), training=False), tf.float32), reduce_retracing=True
     )
 
 
+def _below(network: keras.Model, head: keras.layers.Layer) -> keras.Model:
+    """Returns the network below its head, which takes what the network sees of images."""
+    try:
+        return keras.Model(view.core(network).input, head.input)
+    except (AttributeError, ValueError, TypeError) as e:
+        raise TrainerError(
+            f"--fit-head needs a functional or sequential model whose last layer is its head. {network.name!r} is "
+            "built otherwise: leave --fit-head out, and use --freeze-epochs."
+        ) from e
+
+
+def _changes(config: TrainConfig, contract: Contract, below: keras.Model, flips: Flips | None) -> Changes:
+    """Returns a function that yields the features of random views of images.
+
+    It takes stored images, float32 (B, H, W, C), their labels and the number of the batch, and yields float32 (B, D)
+    for each view but the first. The views are changed as the images of a step are; every second one is mirrored, where
+    the class is. They are a function of the seed, the number of the batch and that of the view.
+    """
+    standard = Standard(config, contract, whole=True)
+
+    @tf.function(reduce_retracing=True)
+    def features(images: tf.Tensor, labels: tf.Tensor, mirrored: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        changed = standard.change(images, labels, step)
+        changed = tf.where(mirrored[:, None, None, None], changed[:, :, ::-1], changed)
+        return tf.cast(below(changed, training=False), tf.float32)
+
+    def changes(images: tf.Tensor, labels: tf.Tensor, batch: int) -> Iterator[np.ndarray]:
+        flipped = np.zeros(len(labels), bool) if flips is None else flips(labels.numpy())
+        for number in range(1, config.head_views):
+            step = tf.constant(batch * config.head_views + number, tf.int64)
+            yield features(images, labels, tf.constant(flipped & (number % 2 == 1)), step).numpy()
+
+    return changes
+
+
 def _features(
-    function: tf.types.experimental.PolymorphicFunction, records: int, data: str, split: str, flips: Flips | None
+    function: tf.types.experimental.PolymorphicFunction,
+    records: int,
+    data: str,
+    split: str,
+    flips: Flips | None,
+    changes: Changes | None = None,
 ) -> Features:
     """Computes the features of a split.
 
     Args:
       records: number of records of the split.
       flips: labels of N images -> bool (N,), whether their mirror images count, too; None if none do.
+      changes: yields the features of further views of a batch; None for no further views.
     """
     values: list[np.ndarray] = []
     labels: list[np.ndarray] = []
     weights: list[np.ndarray] = []
-    views = 1 if flips is None else 2
-    for images, of_images, *given in dataset.load(data, split, BATCH):
+    for batch, (images, of_images, *given) in enumerate(dataset.load(data, split, BATCH)):
         label = of_images.numpy()
-        weight = given[0].numpy().astype(np.float64) if given else np.ones(len(label))
-        flipped = np.zeros(len(label), bool) if flips is None else flips(label)
-        for mirrored in range(views):
-            use = flipped if mirrored else np.ones(len(label), bool)
-            found = function(images[:, :, ::-1] if mirrored else images).numpy()
-            if found.ndim != 2:
-                raise TrainerError(f"--fit-head needs a head on vectors. Received: features {found.shape[1:]}.")
+        whole = np.ones(len(label), bool)
+        flipped = ~whole if flips is None else flips(label)
+        views = [(function(images).numpy(), whole)]
+        if flips is not None:
+            views.append((function(images[:, :, ::-1]).numpy(), flipped))
+        if changes is not None:
+            views += [(found, whole) for found in changes(images, of_images, batch)]
+        if views[0][0].ndim != 2:
+            raise TrainerError(f"--fit-head needs a head on vectors. Received: features {views[0][0].shape[1:]}.")
+        # An image with many views counts as much as an image with one.
+        weight = (given[0].numpy().astype(np.float64) if given else np.ones(len(label))) / sum(use for _, use in views)
+        for found, use in views:
             values.append(found[use])
             labels.append(label[use])
-            # An image with two views counts as much as an image with one.
-            weights.append(np.where(flipped, weight / views, weight)[use])
-        if len(values) == views:
-            _check_memory(4 * values[0].shape[1] * records * views)
+            weights.append(weight[use])
+        if not batch:
+            _check_memory(4 * views[0][0].shape[1] * records * len(views))
     return Features(np.concatenate(values), np.concatenate(labels), np.concatenate(weights))
 
 
@@ -205,5 +247,6 @@ def _check_memory(needed: int) -> None:
     if needed > MAX_BYTES:
         raise TrainerError(
             f"--fit-head keeps the features of all train images in memory, here {needed / 2**30:.1f} GiB; at most "
-            f"{MAX_BYTES >> 30} GiB are allowed. Use --freeze-epochs, which reads them in batches, or --no-flip."
+            f"{MAX_BYTES >> 30} GiB are allowed. Use --freeze-epochs, which reads them in batches, fewer "
+            "--head-views, or --no-flip."
         )

@@ -6,9 +6,11 @@ import json
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 from scipy import special
 
+from pipelines.core.errors import ConfigError
 from tests.support import tasks, trainings
 from tests.support.datasets import make_contract, write_dataset
 from tests.support.log import logged
@@ -17,6 +19,8 @@ from trainer.models import build
 from trainer.tasks import heads
 from trainer.tasks.heads import ClassHead, LabelHead, NumberHead
 from trainer.training import linear_head, train
+from trainer.training.augment import crop
+from trainer.training.augment.draws import Draws
 from trainer.training.linear_head import Features
 
 
@@ -200,6 +204,41 @@ def test_the_features_are_those_of_the_layer_below_the_head(data):
     assert len(np.unique(found.values.round(4), axis=0)) == 5
 
 
+@pytest.mark.parametrize("encoding", ["uint8", pytest.param("jpeg", marks=pytest.mark.slow)])
+def test_random_views_are_those_of_training_and_share_the_weight_of_their_image(tmp_path, encoding):
+    """Class 0 is mirrored: its image has four views, and that of class 1 three."""
+    contract = write_dataset(tmp_path, encoding=encoding, splits={"train": (1, 1), "validation": (1, 1)}, shards=1)
+    config = TrainConfig(str(tmp_path), "o", crop_scale="0.3-0.6", fit_head=True, head_views=3, seed=4)
+    network, flips = build.build("cnn", contract), lambda labels: labels == 0
+    function, below = (of(network, network.layers[-1]) for of in (linear_head._function, linear_head._below))
+    changes = linear_head._changes(config, contract, below, flips)
+    found, again = (linear_head._features(function, 2, config.data, "train", flips, changes) for _ in range(2))
+    np.testing.assert_array_equal(found.values, again.values)
+    assert sorted(zip(found.labels.tolist(), found.weights.tolist(), strict=True)) == [
+        *[(0, 0.25)] * 4, *[(1, pytest.approx(1 / 3))] * 3,
+    ]  # fmt: skip
+    images, labels = next(iter(linear_head.dataset.load(tmp_path, "train", 2)))
+    # The views of a batch come one after the other: both images, the mirrored one of class 0, and twice both.
+    for number, rows in ((1, slice(3, 5)), (2, slice(5, 7))):
+        draws = Draws(4, tf.constant(number, tf.int64))
+        cut = crop.random_crop(images, (0.3, 0.6), (8, 8), draws).numpy()
+        if number == 1:
+            cut[labels.numpy() == 0] = cut[labels.numpy() == 0][:, :, ::-1]
+        np.testing.assert_allclose(found.values[rows], below(cut), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"crop_scale": "0.5-1"}, "--fit-head"),
+        ({"fit_head": True}, "--train-size, --crop-scale, --color-jitter, --rotate or --random-erasing"),
+    ],
+)
+def test_views_without_a_head_or_a_change_are_refused(options, needed):
+    with pytest.raises(ConfigError, match=f"--head-views is of use only with {needed}"):
+        TrainConfig("d", "o", head_views=2, **options)
+
+
 def rows(out):
     with open(out / "metrics.csv", newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -207,8 +246,9 @@ def rows(out):
 
 @pytest.mark.slow
 def test_a_run_of_no_epochs_keeps_the_fitted_head(data, tmp_path):
+    options = {"fit_head": True, "epochs": 0, "head_views": 3, "color_jitter": 0.1}
     with logged() as text, trainings.without_reports():
-        metrics = train.train(TrainConfig(str(data), str(tmp_path / "o"), fit_head=True, epochs=0))
+        metrics = train.train(TrainConfig(str(data), str(tmp_path / "o"), **options))
     assert metrics["epochs"] == {"asked": 0, "run": 0, "kept": 0}
     assert metrics["splits"]["test"]["balanced_accuracy"] == 1  # bright on top against bright at the bottom
     assert "kept the weights of the fitted head, before the first epoch" in text.getvalue()

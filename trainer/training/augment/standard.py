@@ -24,12 +24,17 @@ class Standard:
     compiled with.
     """
 
-    def __init__(self, config: TrainConfig, contract: Contract) -> None:
+    def __init__(self, config: TrainConfig, contract: Contract, whole: bool = False) -> None:
+        """Takes what the options say.
+
+        Args:
+          whole: True if images come whole in any case, also where the loader of a training would cut them.
+        """
         self._seed = config.seed
         self._stored = contract.image_shape[:2]
         self.size = config.view_size
         self._scale = config.crop_range()
-        self._is_cut = in_loader(config, contract)
+        self._is_cut = in_loader(config, contract) and not whole
         self._contract = contract
         self._jitter, self._rotate, self._erase = config.color_jitter, config.rotate, config.random_erasing
         self._chosen = tf.constant(augmentation.chosen(config, contract)) if config.augment_classes else None
