@@ -292,7 +292,7 @@ class TrainConfig:
     train_share: float = option(
         1.0,
         "share of the train images of each class to learn from, to see what more images are worth; smaller shares are "
-        "parts of larger ones; 1: all",
+        "parts of larger ones, and each --seed has other ones; 1: all",
         limits=Range(0, 1, above=True),
     )
     folds: str = option(
@@ -433,7 +433,7 @@ class TrainConfig:
     def train_part(self) -> str:
         """Returns the name by which the records to learn from are read."""
         if self.train_share < 1:
-            return share_name(self.train_share)
+            return share_name(self.train_share, self.seed)
         return TRAIN_SPLIT if self.fold == NO_FOLD else rest_name(self.fold)
 
     def of_fold(self) -> TrainConfig:
@@ -559,15 +559,18 @@ def held_out_name(fold: int) -> str:
     return f"fold-{fold}"
 
 
-def share_name(share: float) -> str:
+def share_name(share: float, seed: int = 0) -> str:
     """Returns the name by which a share of the train images is read.
 
     It has all digits: a rounded share could be another number of images.
 
-    >>> share_name(0.25)
-    'train-share-0.25'
+    Args:
+      seed: decides which images the share holds.
+
+    >>> share_name(0.25), share_name(0.25, seed=3)
+    ('train-share-0.25', 'train-share-0.25-seed-3')
     """
-    return f"{TRAIN_SPLIT}-share-{decimal.Decimal(str(share)):f}"
+    return f"{TRAIN_SPLIT}-share-{decimal.Decimal(str(share)):f}" + (f"-seed-{seed}" if seed else "")
 
 
 def rest_name(fold: int) -> str:

@@ -84,6 +84,11 @@ class AblateConfig:
         "initial weights of --model, as for the train command: imagenet, or a file (default: random weights)",
         metavar="imagenet|PATH",
     )
+    fit_head: bool = option(
+        False,
+        "fit only the head of --model on the features of its layers with --init-weights, in place of training; it "
+        "takes one pass over the images, and --epochs, --batch-size and --learning-rate do not matter",
+    )
     batch_size: int = option(32, "number of images per step", limits=Range(1, 1 << 20))
     learning_rate: float = option(1e-3, "learning rate of the Adam optimizer", limits=Range(0, 100, above=True))
     prepare_flags: str = option(
@@ -98,6 +103,11 @@ class AblateConfig:
             raise ConfigError(f"--output should be a local directory. Received: {self.output!r}.")
         if not re.fullmatch(r"[1-9]\d{0,3}[xX×][1-9]\d{0,3}", self.size):
             raise ConfigError(f"--size should be HxW, such as 64x64. Received: {self.size!r}.")
+        if self.fit_head and not self.init_weights:
+            raise ConfigError(
+                "--fit-head leaves all layers but the last one as --init-weights makes them. Give both, such as "
+                "--model MobileNetV2 --init-weights imagenet."
+            )
         taken = [f for f in self.more_flags() if f.partition("=")[0] in OURS]
         if taken:
             raise ConfigError(f"--prepare-flags should leave {', '.join(taken)} to the ablation. Drop it.")
@@ -142,9 +152,10 @@ class AblateConfig:
                 f"--variants should be {ALL}, or some of {', '.join(known)}, each once. Received: {self.variants!r}."
             )
         chosen = [v for v in VARIANTS if v.name in names]
-        without = [v.name for v in chosen if v.network and self.model != "cnn"]
+        without = [v.name for v in chosen if v.network and (self.model != "cnn" or self.fit_head)]
         if without and self.variants != ALL:
-            raise ConfigError(f"{', '.join(without)} should go with --model cnn. Received: {self.model!r}.")
+            also = " and without --fit-head" if self.fit_head else ""
+            raise ConfigError(f"{', '.join(without)} should go with --model cnn{also}. Received: {self.model!r}.")
         return [v for v in chosen if v.name not in without]
 
     def decisive(self) -> dict[str, object]:

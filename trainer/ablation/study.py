@@ -68,8 +68,9 @@ class Setting:
         o = self.options
         images = sum(self.contract.split(TRAIN_SPLIT).natural.values())
         rare = int((self.truth == self.labels.index(self.rare)).sum())
+        way = "a fitted head" if o.get("fit_head") else f"{o['epochs']} epochs' worth of steps"
         return (
-            f"{o['model']} at {o['size']}, {o['epochs']} epochs' worth of steps over {images:,} train images; all are "
+            f"{o['model']} at {o['size']}, {way} over {images:,} train images; all are "
             f"scored on the same {len(self.truth):,} test images in their natural distribution, {rare:,} of them of "
             f"the rare class {self.rare!r}."
         )

@@ -63,6 +63,8 @@ def train_config(config: AblateConfig, variant: Variant, seed: int, data: str, i
         "seed": seed,
         "resume": True,
     }
+    if config.fit_head:
+        options |= {"fit_head": True, "epochs": 0, "steps": 0}
     return TrainConfig(**(options | dict(variant.training)))
 
 

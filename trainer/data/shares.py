@@ -1,16 +1,18 @@
 """Finds a share of the train images, for curves of scores over the amount of data.
 
-The share of a class are its images with the smallest hashes of their keys. So shares are nested: a smaller one holds no
-image that a larger one lacks. Copies belong to the share of their image.
+The share of a class are its images with the smallest hashes of their keys, and of the seed if that is not 0. So shares
+of one seed are nested: a smaller one holds no image that a larger one lacks. Copies belong to the share of their image.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
 import math
 import os
 import re
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -22,24 +24,32 @@ from trainer.data.shards import integrity
 
 HASH, ORIGINAL = 16, b"-000"  # characters of a key that identify the image; the end of a key that is no copy
 BATCH = 1024
-_NAME = re.compile(rf"{TRAIN_SPLIT}-share-(0\.\d+)")
+_NAME = re.compile(rf"{TRAIN_SPLIT}-share-(0\.\d+)(?:-seed-(\d+))?")
 
 
-def share_of(name: str) -> float | None:
+class Share(NamedTuple):
+    """Says which share of the train images is meant.
+
+    part: above 0 and below 1. Of n images of a class it is part * n, rounded up.
+    seed: decides which images these are.
+    """
+
+    part: float
+    seed: int = 0
+
+
+def share_of(name: str) -> Share | None:
     """Returns the share that the name of a part stands for; None for others.
 
-    >>> share_of("train-share-0.25"), share_of("train")
-    (0.25, None)
+    >>> share_of("train-share-0.25"), share_of("train-share-0.5-seed-3"), share_of("train")
+    (Share(part=0.25, seed=0), Share(part=0.5, seed=3), None)
     """
     match = _NAME.fullmatch(name)
-    return float(match[1]) if match else None
+    return Share(float(match[1]), int(match[2] or 0)) if match else None
 
 
-def find(contract: Contract, directory: str | os.PathLike[str], share: float) -> tuple[Split, tuple[np.ndarray, ...]]:
+def find(contract: Contract, directory: str | os.PathLike[str], share: Share) -> tuple[Split, tuple[np.ndarray, ...]]:
     """Returns the counts of a share of train, and its records.
-
-    Args:
-      share: above 0 and below 1. Of n images of a class it is share * n, rounded up.
 
     Returns:
       The counts, and for each shard that holds records which of them belong to the share, bool (n,).
@@ -55,8 +65,8 @@ def find(contract: Contract, directory: str | os.PathLike[str], share: float) ->
     chosen = np.zeros(len(images), bool)
     for label in np.unique(labels):
         own = labels == label
-        different = np.unique(images[own])
-        chosen[own] = np.isin(images[own], different[: math.ceil(share * len(different))])
+        different = _ordered(np.unique(images[own]), share.seed)
+        chosen[own] = np.isin(images[own], different[: math.ceil(share.part * len(different))])
     counts = [train.shards[i].records for i in range(len(train.shards))]
     masks = np.split(chosen, np.cumsum(counts)[:-1])
     shards = tuple(
@@ -86,7 +96,17 @@ def _records(paths: tuple[str, ...], digest: str) -> tuple[np.ndarray, np.ndarra
     return images, np.concatenate([of for _, of in batches]), copies
 
 
-def view(contract: Contract, directory: str | os.PathLike[str], share: float) -> Contract:
+def _ordered(images: np.ndarray, seed: int) -> np.ndarray:
+    """Returns the keys of images in the order of a seed.
+
+    For seed 0 it is their own order, which is that of a hash.
+    """
+    if not seed:
+        return images
+    return np.array(sorted(images.tolist(), key=lambda key: hashlib.sha256(b"%d %s" % (seed, key)).digest()))
+
+
+def view(contract: Contract, directory: str | os.PathLike[str], share: Share) -> Contract:
     """Returns the contract with the counts that a training on a share sees.
 
     Shards must not be read by it.

@@ -85,7 +85,7 @@ def _train(
     worker, of = cluster.workers(used)
     seen = contract if config.fold == NO_FOLD else parts.view(contract, config.data, config.fold)
     if config.train_share < 1:
-        seen = shares.view(contract, config.data, config.train_share)
+        seen = shares.view(contract, config.data, shares.Share(config.train_share, config.seed))
     with timings.part("checks"):
         warnings = checked(config, contract, seen)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)

@@ -128,6 +128,14 @@ def test_half_and_double_are_the_cnn_with_other_filters():
     assert filters(VARIANT["double"].network) == [32, 64, 128, 256]
 
 
+def test_a_fitted_head_has_no_epochs():
+    asked = config(learning_curve=True, init_weights="w.keras", fit_head=True)
+    given = [trainings.train_config(asked, variant, 1, "d", images=800) for variant in asked.chosen()]
+    assert [(o.fit_head, o.epochs, o.steps, o.seed, o.train_part) for o in given] == [
+        (True, 0, 0, 1, name) for name in (*(f"train-share-{s}-seed-1" for s in (0.125, 0.25, 0.5)), "train")
+    ]
+
+
 def test_the_flags_of_prepare():
     asked = config(data="p.csv", size="32x48", prepare_flags="--allow-outside --max-reject-rate 0.5")
     flags = prepared.flags(asked, VARIANT["copied"].preparation)
@@ -146,6 +154,11 @@ def test_the_flags_of_prepare():
         ({"variants": "raw,raw"}, "each once. Received: 'raw,raw'"),
         ({"variants": "cooked"}, "--variants should be all, or some of raw, resized"),
         ({"variants": "half", "model": "resnet20"}, "half should go with --model cnn. Received: 'resnet20'"),
+        (
+            {"variants": "half", "init_weights": "w.keras", "fit_head": True},
+            "half should go with .* without --fit-head",
+        ),
+        ({"fit_head": True}, "--fit-head leaves all layers but the last one as --init-weights makes them. Give both"),
         ({"prepare_flags": "--size 3x3"}, "--prepare-flags should leave --size to the ablation"),
         ({"prepare_flags": "--balance=none"}, "should leave --balance=none to"),
         ({"prepare_flags": "--labels multi"}, "for one class an image, and --prepare-flags has --labels multi"),

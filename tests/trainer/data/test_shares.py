@@ -38,15 +38,25 @@ def test_shares_are_nested_and_of_each_class(data):
         assert split.stored == dict(zip(("ok", "broken"), expected, strict=True))
         assert split.natural == split.stored
         assert split.records == sum(expected)
-        assert shares.view(contract, data, share).split("train") == split
+        assert shares.view(contract, data, shares.Share(share)).split("train") == split
+
+
+def test_each_seed_has_shares_of_its_own_which_are_nested_too(data):
+    def keys(share, seed):
+        return set(inference.keys(data, share_name(share, seed))[0])
+
+    assert len({frozenset(keys(0.25, seed)) for seed in range(4)}) == 4
+    assert keys(0.25, 3) < keys(0.5, 3)
+    assert keys(0.25, 3) == keys(0.25, 3)
+    assert TrainConfig("d", "o", train_share=0.25, seed=3).train_part == "train-share-0.25-seed-3"
 
 
 def test_the_name_of_a_share_has_all_its_digits(data):
     for share in (1 / 8, 2 / 3, 1 - 2**-53, 1e-9):
-        assert shares.share_of(share_name(share)) == share
+        assert shares.share_of(share_name(share)) == shares.Share(share)
     share = 2 / 3  # 16 of 24; 0.666667 would be 17
     found, _ = inference.keys(data, share_name(share))
-    assert len(found) == shares.view(contracts.load(data), data, share).split("train").records == 22
+    assert len(found) == shares.view(contracts.load(data), data, shares.Share(share)).split("train").records == 22
 
 
 def test_the_loader_reads_a_share_in_any_order(data):
@@ -56,7 +66,8 @@ def test_the_loader_reads_a_share_in_any_order(data):
 
 
 def test_what_a_share_cannot_be(data, tmp_path):
-    assert shares.share_of("train-share-0.25") == 0.25
+    assert shares.share_of("train-share-0.25") == shares.Share(0.25, 0)
+    assert shares.share_of("train-share-0.25-seed-") is None
     assert shares.share_of("train-share-1.5") is None
     tasks.write(tmp_path / "numbers", "regression")
     with pytest.raises(TrainerError, match=r"--train-share is for classes\. The task of 'regression' is regression"):
