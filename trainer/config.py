@@ -313,6 +313,12 @@ class TrainConfig:
         decides=False,
         limits=Range(0, 0.5),
     )
+    keep_over: int = option(
+        1,
+        "number of last epochs over which the validation score is averaged before it chooses the epoch that is kept; "
+        "on few validation images the score of a single epoch is partly luck; 1: each epoch by its own score",
+        limits=Range(1, 1000),
+    )
     patience: int = option(
         0,
         "number of epochs without a better validation score after which training stops; 0: never stop early",
@@ -416,6 +422,8 @@ class TrainConfig:
             raise ConfigError("--epochs should be from 1 to 100000; 0 is for --fit-head. Received: 0.")
         if self.patience and self.validation == NO_VALIDATION:
             raise ConfigError("--patience needs a validation split. Received: --validation none. Drop one of the two.")
+        if self.keep_over > 1 and self.validation == NO_VALIDATION:
+            raise ConfigError("--keep-over needs a validation split. Received: --validation none. Drop one of the two.")
         if self.abstain_error and self.validation == NO_VALIDATION:
             raise ConfigError(
                 "--abstain-error needs a validation split to choose the threshold on. Received: --validation none. "

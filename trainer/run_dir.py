@@ -18,7 +18,7 @@ from pipelines import contract as contracts
 from pipelines.contract import Contract, Split
 from pipelines.core.errors import ConfigError
 from pipelines.core.files import atomic, directory_lock
-from pipelines.core.text import first_line
+from pipelines.core.text import byte_size, first_line
 from pipelines.options import config_file
 from trainer.config import TrainConfig, TrainerError
 
@@ -27,6 +27,8 @@ CALIBRATION = "calibration.json"
 CARD = "model_card.md"
 HEADER = "The options of this run. To repeat it: python -m trainer train --config FILE --output NEW"
 RUNS = ("fold-*", "refit")  # folders of a run of --folds all, which are runs of their own
+MODELS = 3  # copies of the weights in a finished run: model.keras, last.keras, saved_model
+CHECKPOINTS = 4  # further copies while it trains: two checkpoints, each with the weights and the best weights
 NOT_SAVED = ("resume",)  # a repeated run starts from its first step
 
 
@@ -72,6 +74,25 @@ def check(directory: str | os.PathLike[str]) -> Run:
             "choose another directory."
         )
     return run
+
+
+def check_space(directory: str | os.PathLike[str], weights: int, epochs: int) -> None:
+    """Checks that a run of a network may fit on the disk, before its first step.
+
+    Args:
+      directory: of the run, which exists.
+      weights: number of weights of the network.
+      epochs: of the training; 0 for one that writes no checkpoint.
+
+    Raises:
+      TrainerError: there is surely too little space. The optimizer, plots and pages are not counted.
+    """
+    needed, free = 4 * weights * (MODELS + (CHECKPOINTS if epochs else 0)), shutil.disk_usage(directory).free
+    if free < needed:
+        raise TrainerError(
+            f"A run of this network takes {byte_size(needed)} or more in {os.fspath(directory)!r}, for its models and "
+            f"checkpoints, and {byte_size(free)} are free: free disk space or choose another --output."
+        )
 
 
 @contextlib.contextmanager

@@ -85,6 +85,8 @@ def write(
     run_dir.drop_checkpoints(run)
     said = served.sentence(task.unit) if isinstance(served, Parity) else ""
     chosen = f"{task.kept.best} on {config.validation!r}" if config.validation != NO_VALIDATION else "the last one"
+    if config.keep_over > 1:
+        chosen += f", as the mean of {config.keep_over} epochs"
     for line in summary(run, scores, progress.best_epoch, said, chosen):
         _log.info("%s", line)
     if said_of_it:

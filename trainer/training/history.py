@@ -6,6 +6,7 @@ import csv
 import io
 import logging
 import math
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +27,9 @@ class Progress:
     """Logs a line and appends a row after each epoch; keeps the best weights.
 
     The best epoch has the best validation score, such as the highest balanced accuracy, and among equal ones the lowest
-    validation loss.
-    Without a validation split the last epoch is the best. `exhausted` is true after `patience` epochs without a better
-    one.
+    validation loss. With `over` above 1 both are means of the last epochs: on few validation images the score of one
+    epoch is partly luck. Without a validation split the last epoch is the best. `exhausted` is true after `patience`
+    epochs without a better one.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Progress:
         )  # fmt: skip
         self.run = run
         self.rows: list[dict[str, float]] = []  # the first one is of epoch 0 if the head was fitted before the epochs
+        self.over = 1  # epochs whose mean scores are compared
         self.best_epoch = 0  # counted from 1; 0 is the fitted head, or that no epoch has ended
         self.weights: list[np.ndarray] = []  # of the best epoch
         self._best: tuple[float, float] = (-math.inf, -math.inf)
@@ -120,8 +122,11 @@ class Progress:
         return {name: [row[name] for row in self.rows] for name in self.rows[0]} if self.rows else {}
 
     def _keep_if_better(self, epoch: int, values: dict[str, float]) -> bool:
-        score = f"val_{self.kept.name}"
-        rank = (self.kept.rank(values[score]) if score in values else float(epoch), -values.get("val_loss", 0.0))
+        score, last = f"val_{self.kept.name}", self.rows[-self.over :]
+        rank = (float(epoch), 0.0)
+        if score in values:
+            ranks = [(self.kept.rank(row[score]), -row.get("val_loss", 0.0)) for row in last]
+            rank = (statistics.fmean(r for r, _ in ranks), statistics.fmean(r for _, r in ranks))
         if not rank > self._best:
             return False
         self._best, self.best_epoch = rank, epoch

@@ -99,6 +99,7 @@ def _train(
         if grows := crop_size.sentence(config):
             input_size.at_size(view.core(network), config.size_range()[0])  # refuses a network before any work
     if not checkpoint and not worker:
+        run_dir.check_space(config.output, network.count_params(), config.epochs)
         if ":" in config.model:  # the user's own; that the others can be exported is tested
             export.rehearse(network, config.data, contract)
             warnings = [*warnings, *_own_classes(network, config.model)]
@@ -294,6 +295,7 @@ def _fit(
     progress = Progress(
         trained, config.epochs, config.batch_size, records, config.patience, run, kinds.of(contract).kept
     )
+    progress.over = config.keep_over
     state = loop.State(model, position, progress)
     progress.epoch_ended = session.epoch_ended
     saver = resume.Saver(config, checkpoints, state, steps, session)

@@ -274,6 +274,31 @@ def test_early_stopping_and_the_best_weights(tmp_path):
     assert progress.history()["val_loss"] == [1.0, 1.0, 0.5, 0.5, 0.1]
 
 
+@pytest.mark.parametrize(("over", "kept"), [(1, 2), (2, 5), (3, 6)])
+def test_the_mean_of_the_last_epochs_chooses_the_one_that_is_kept(tmp_path, over, kept):
+    """Epoch 2 was lucky. The means of two are 0.5, 0.7, 0.7, 0.6, 0.75, 0.72, and of three 0.5 … 0.667, 0.68."""
+    network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    progress = Progress(network, 9, 4, 4, 0, run_dir.Run(tmp_path))
+    progress.over = over
+    for epoch, score in enumerate([0.5, 0.9, 0.5, 0.7, 0.8, 0.64], 1):
+        progress.begin(0)
+        network.set_weights([np.full((1, 1), float(epoch)), np.zeros(1)])
+        progress.trained(1)
+        progress.end(epoch, {"loss": 1.0, "val_loss": 1.0, "val_balanced_accuracy": score})
+    progress.put_back()
+    assert (progress.best_epoch, network.get_weights()[0].item()) == (kept, kept)
+
+
+def test_too_little_space_is_told_before_the_first_step(data, tmp_path, monkeypatch):
+    usage = run_dir.shutil.disk_usage(tmp_path)
+    network_bytes = 4 * build.build("cnn", contracts.load(data)).count_params()
+    monkeypatch.setattr(run_dir.shutil, "disk_usage", lambda _: usage._replace(free=7 * network_bytes - 1))
+    with pytest.raises(TrainerError, match=r"takes 2\.6. MiB or more in .* and 2\.6. MiB are free: free disk space"):
+        quiet(TrainConfig(str(data), str(tmp_path / "o"), epochs=1))
+    assert not (tmp_path / "o").exists()
+    run_dir.check_space(tmp_path, network_bytes // 4, 0)
+
+
 @pytest.mark.slow
 def test_a_run_that_breaks_down_stops_and_leaves_no_metrics(data, tmp_path, monkeypatch):
     config = TrainConfig(str(data), str(tmp_path / "o"), epochs=5)
