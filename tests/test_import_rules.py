@@ -63,6 +63,7 @@ MAY_IMPORT = {
     "trainer/doctor/catalogue": "doctor/finding",
     "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config run_dir "
     "data models tasks pipelines/contract pipelines/core pipelines/images pipelines/options",
+    "trainer/doctor/advice": "doctor/config doctor/finding doctor/subject pipelines/contract",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation pipelines/contract",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
     "pipelines/contract pipelines/core",
@@ -73,8 +74,8 @@ MAY_IMPORT = {
     "pipelines/core",
     "trainer/doctor/program": "config doctor/catalogue doctor/config doctor/finding doctor/output doctor/probes "
     "doctor/proof doctor/prove doctor/run_probes doctor/subject doctor/tools pipelines/core",
-    "trainer/doctor/command": "doctor/config doctor/run_probes doctor/subject doctor/probes doctor/program "
-    "doctor/output doctor/prove pipelines/core",
+    "trainer/doctor/command": "doctor/advice doctor/config doctor/run_probes doctor/subject doctor/probes "
+    "doctor/program doctor/output doctor/prove pipelines/core",
     "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config evaluation models reporting "
     "serving tasks training pipelines/cli pipelines/contract pipelines/core pipelines/options",
     "trainer/task": "cli cloud_mirror config recipe run_dir training pipelines/contract pipelines/core "

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from pipelines.core.files import atomic
-from trainer.doctor import run_probes
+from trainer.doctor import advice, run_probes
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
 from trainer.doctor.output import page
 from trainer.doctor.output.text import Report
@@ -38,6 +38,7 @@ def examine(config: DoctorConfig) -> Report:
         report = run_probes.run(subject, registry.all_probes())
         if config.prove:
             report = dataclasses.replace(report, proof=trial.prove(subject, report.findings, lambda file: None))
+        report = dataclasses.replace(report, advice=advice.published_weights(config, subject))
         html = page.render(subject, report) if config.html else ""
     report = dataclasses.replace(report, seconds=time.monotonic() - started)
     if config.json and config.json != STANDARD_OUTPUT:

@@ -25,6 +25,7 @@ class Report:
     scores: sentences about the scores of the trained model on each split; () without one.
     doubts: reasons why the program cannot be called healthy although no check found an error.
     proof: the trainings of --prove; None without.
+    advice: a sentence on how to begin, and commands; () for none.
     """
 
     findings: tuple[Finding, ...]
@@ -35,6 +36,7 @@ class Report:
     scores: tuple[str, ...] = ()
     doubts: tuple[str, ...] = ()
     proof: Proof | None = None
+    advice: tuple[str, ...] = ()
 
     @property
     def uncertain(self) -> bool:
@@ -74,6 +76,9 @@ class Report:
         if self.proof is not None:
             lines += ["", "The remedy, tried:", *_list(self.proof.lines())]
             lines += _patch(self.proof)
+        if self.advice:
+            told, *commands = self.advice
+            lines += ["", *textwrap.wrap(told, WIDTH, break_long_words=False), *(f"  {line}" for line in commands)]
         if self.checked:
             lines += ["", "Checked, nothing found:" if self.findings else "Checked:"]
             lines += _list(self.checked)
@@ -97,6 +102,7 @@ class Report:
             "not_checked": [{"what": name, "reason": reason} for name, reason in self.not_checked],
             "about": list(self.about),
             "seconds": round(self.seconds, 1),
+            **({"advice": list(self.advice)} if self.advice else {}),
         } | ({} if self.proof is None else {"proof": self.proof.to_dict()})
 
 
