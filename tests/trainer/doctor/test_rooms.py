@@ -20,7 +20,8 @@ MAY_IMPORT = {
     "output": SHARED | {"subject", "proof"},
     "run_probes": SHARED | {"subject", "tools", "probes", "output"},
     "program": SHARED | {"subject", "tools", "probes", "output", "run_probes", "proof", "prove"},
-    "command": SHARED | {"subject", "tools", "probes", "output", "run_probes", "program", "proof", "prove"},
+    "advice": SHARED | {"subject"},
+    "command": SHARED | {"advice", "subject", "tools", "probes", "output", "run_probes", "program", "proof", "prove"},
 }
 FILES = sorted(path for path in DOCTOR.rglob("*.py") if path != DOCTOR / "__init__.py")
 MOST_PARAMETERS = 7
