@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -18,6 +18,7 @@ from pipelines.contract.task import MULTI_LABEL, NO_LABEL_ID
 from trainer.data import decoded_cache, jpeg_crops, xla_normalize
 from trainer.data.shards import gather, mmap_tfrecord
 from trainer.data.shards.example_layout import Rows
+from trainer.data.shards.indexed_records import IndexedRecords
 
 Read = Callable[..., tuple[tf.Tensor, ...]]
 
@@ -74,6 +75,24 @@ def streamed(contract: Contract, dequantize: bool, labelled: bool = True) -> Rea
         return made
 
     return read
+
+
+def indexed(shards: Sequence[mmap_tfrecord.Shard], read: Read) -> Read:
+    """Returns a function that reads a batch of records by position.
+
+    The function maps positions int64 (B,), and what `read` needs besides, to what `read` makes of the records.
+
+    Args:
+      read: a function of serialized records, such as that of `streamed` or `cropped`.
+    """
+    records = IndexedRecords(shards)
+
+    def found(positions: tf.Tensor, *more: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # Not stateful: what is kept never changes the result. Therefore tf.data may run several calls at once.
+        serialized = tf.numpy_function(records, [positions], tf.string, stateful=False)
+        return read(tf.ensure_shape(serialized, positions.shape), *more)
+
+    return found
 
 
 def cropped(contract: Contract, crops: jpeg_crops.Crops, dequantize: bool, labelled: bool = True) -> Read:

@@ -4,8 +4,8 @@
     train = dataset.load("OUT", "train", 32, shuffle=True, seed=0)     # (images, labels) batches, one epoch
     test = dataset.load("OUT", "test", 32)                             # in the order of the shards
 
-Local shards of a raw encoding are gathered from memory maps (`mmap_tfrecord.py`, `gather.py`); all other shards are
-read as streams.
+Local shards are read by position from memory maps: those of a raw encoding are gathered (`gather.py`), and records of
+compressed images are found by an index (`indexed_records.py`). All other shards are read as streams.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from trainer.data import (
     parts,
     record_stream,
 )
-from trainer.data.shards import gather, integrity, mmap_tfrecord
+from trainer.data.shards import gather, indexed_records, integrity, mmap_tfrecord
 from trainer.data.shards.example_layout import Rows
 
 CALLS = 4  # batches of raw encodings made in parallel: more are not faster
@@ -111,7 +111,7 @@ def load(
         label, if the dataset has such: their labels are -1, or their targets NaN. Of a dataset with folds it may also
         be "fold-N" or "train-without-fold-N", see `fold`.
       batch_size: images a batch; the last batch holds the remaining records, unless `drop_remainder` is set.
-      shuffle: gives another order in every epoch. The order is over the complete split if the shards are gathered;
+      shuffle: gives another order in every epoch. The order is over the complete split if the shards are local;
         streams are shuffled in a buffer of 256 MB. Without it there is one order, which takes the records of 16 shards
         in turn, and is not sorted by class.
       seed: with it, the orders are the same in every run; without it, each run draws its own.
@@ -128,8 +128,8 @@ def load(
         common. The elements are then pairs of (the batch as below, number of its records that count, int32 ()). If a
         batch has fewer records than there are parts, a part without a record gets the first record of the batch, which
         does not count.
-      cache: "memory": decodes compressed images once, see `trainer.data.decoded_cache`; they are then shuffled like
-        gathered ones. Raw images need no decoding and are read as without a cache.
+      cache: "memory": decodes compressed images once, see `trainer.data.decoded_cache`. Raw images need no decoding and
+        are read as without a cache.
       fold: of a dataset that was prepared with --folds: with the split "train", all records of train that are not in
         this fold, and with "validation" the originals of the fold, without the copies that balance classes.
       with_metadata: adds a dictionary as the last element of a batch: column -> values (B,) of the columns that
@@ -145,7 +145,8 @@ def load(
 
     Raises:
       ContractError: there is no dataset or no such split, the split is empty, shards are missing or not of the recorded
-        size, the record lengths of a local streamed shard are wrong, or `crops` is given and the encoding is not jpeg.
+        size, the record lengths of a local shard of compressed images are wrong, or `crops` is given and the encoding
+        is not jpeg.
       TrainerError: there is no such fold; `resample` is none of its forms, is given without `shuffle`, or for another
         task than classes; `cache` is none of its values, or there is not enough memory for it; `crops` goes with
         `cache` or without `shuffle`; or there are no columns for `with_metadata`.
@@ -162,19 +163,22 @@ def load(
     shards, order = _batches(contract, os.fspath(directory), options)
     stored = parts.stored_split(split)
     labelled = stored in contract.splits
-    if shards is not None and contract.encoding not in contracts.RAW_DTYPES:
+    raw = contract.encoding in contracts.RAW_DTYPES
+    if shards is not None and raw:
+        read = batch_functions.gathered(contract, shards, dequantize, labelled)
+    elif shards is not None and cache != NO_CACHE:
         store = decoded_cache.open_store(contract, stored, shards)
         read = batch_functions.decoded_once(contract, store, dequantize, labelled)
-    elif shards is not None:
-        read = batch_functions.gathered(contract, shards, dequantize, labelled)
-    elif crops is not None:
-        read = batch_functions.cropped(contract, crops, dequantize, labelled)
     else:
-        read = batch_functions.streamed(contract, dequantize, labelled)
+        if crops is not None:
+            read = batch_functions.cropped(contract, crops, dequantize, labelled)
+        else:
+            read = batch_functions.streamed(contract, dequantize, labelled)
+        read = read if shards is None else batch_functions.indexed(shards, read)
     if with_metadata:
         read = metadata_columns.added(contract, read, shards)
     auto = tf.data.AUTOTUNE  # tunes decoding; copying needs little tuning
-    calls, ahead = (CALLS, AHEAD) if contract.encoding in contracts.RAW_DTYPES else (auto, auto)
+    calls, ahead = (CALLS, AHEAD) if raw else (auto, auto)
     # Batches are formed before records are read: one call reads B records instead of B small calls.
     read = epoch_order.plain(_read_batch(order, read, share))
     return order.elements.map(read, num_parallel_calls=calls, deterministic=True).prefetch(ahead)
@@ -219,13 +223,30 @@ def records_of_batch(directory: str | os.PathLike[str], options: ReadOptions, nu
     return list(found) if shards is None else mmap_tfrecord.records(shards, found)
 
 
-def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_CACHE) -> bool:
-    """Tells whether the split is gathered from memory maps or a cache.
+def is_gathered(directory: str | os.PathLike[str], split: str, cache: str = NO_CACHE, resample: str = NATURAL) -> bool:
+    """Tells whether the split is read by position, from memory maps or a cache.
 
     If not, it is streamed. The two have different orders.
     """
     contract, stored = contracts.load(directory), parts.stored_split(split)
-    return mmap_tfrecord.open_shards(contract, os.fspath(directory), stored, cache != NO_CACHE) is not None
+    return _mapped(contract, os.fspath(directory), stored, cache, resample) is not None
+
+
+def _mapped(
+    contract: Contract, directory: str, split: str, cache: str, resample: str
+) -> list[mmap_tfrecord.Shard] | None:
+    """Maps the shards of a split, or returns None if they are to be streamed.
+
+    Raises:
+      ContractError: the lengths in a shard of compressed images do not lead from record to record to its end.
+    """
+    raw = contract.encoding in contracts.RAW_DTYPES
+    if not raw and cache == NO_CACHE and resample != NATURAL:  # all records would be read before the first batch
+        return None
+    shards = mmap_tfrecord.open_shards(contract, directory, split)
+    for shard in () if raw or shards is None else shards:
+        shard.place(0)
+    return shards
 
 
 def wire_dtype(contract: Contract) -> str:
@@ -245,7 +266,7 @@ def _batches(
     split = part.split
     class_sampling.refuse(contract, options.resample)
     paths = integrity.checked_shards(contract, directory, split)
-    shards = mmap_tfrecord.open_shards(contract, directory, split, options.cache != NO_CACHE)
+    shards = _mapped(contract, directory, split, options.cache, options.resample)
     if shards is None and options.cache != NO_CACHE and contract.encoding not in contracts.RAW_DTYPES:
         raise TrainerError(
             f"--cache {options.cache} needs local shards, {mmap_tfrecord.MAX_SHARDS} at most and no larger than the "
@@ -275,23 +296,24 @@ def _shuffled(
     batch_size, drop_remainder, resample = options.batch_size, options.drop_remainder, options.resample
     records, quotas = part.records, class_sampling.epoch_counts(part.contract, resample, part.name)
     seed = secrets.randbits(31) if options.seed is None else options.seed
+    numbered = options.crops is not None
     begin = epoch_order.passes(seed, options.start or epoch_order.from_zero())
     if shards is None:
         stream: Callable[[tf.Tensor], tf.data.Dataset] = functools.partial(record_stream.stream, part, paths)
         if resample != NATURAL:
             stream = epoch_order.repeated(stream, class_sampling.counts(part.contract, part.name), quotas)
         buffer = record_stream.shuffle_buffer(part)
-        numbered = epoch_order.count(records, batch_size, drop_remainder) if options.crops else 0
-        order = epoch_order.buffered(begin, stream, buffer, batch_size, drop_remainder, numbered)
+        batches = epoch_order.count(records, batch_size, drop_remainder) if numbered else 0
+        order = epoch_order.buffered(begin, stream, buffer, batch_size, drop_remainder, batches)
     elif resample != NATURAL:
-        order = epoch_order.drawn(begin, _by_class(part, shards), quotas, batch_size, drop_remainder)
+        order = epoch_order.drawn(begin, _by_class(part, shards), quotas, batch_size, drop_remainder, numbered)
     elif part.chosen is not None:
         positions = tf.constant(part.positions, tf.int64)  # the graph captures the tensor and does not copy it
         order = epoch_order.permutation(
-            begin, records, batch_size, drop_remainder, lambda slots, _: tf.gather(positions, slots)
+            begin, records, batch_size, drop_remainder, lambda slots, _: tf.gather(positions, slots), numbered
         )
     else:
-        order = epoch_order.permutation(begin, records, batch_size, drop_remainder)
+        order = epoch_order.permutation(begin, records, batch_size, drop_remainder, numbered=numbered)
     if options.start is None:  # progress bars and step counts need the number
         count = epoch_order.count(records, batch_size, drop_remainder)
         elements = order.elements.apply(tf.data.experimental.assert_cardinality(count))
@@ -302,7 +324,10 @@ def _shuffled(
 def _by_class(part: parts.Part, shards: list[mmap_tfrecord.Shard]) -> list[np.ndarray]:
     """Returns for each class, by label id, the positions of its records, int64 (n,)."""
     contract, positions = part.contract, part.positions
-    labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()[positions]
+    if contract.encoding in contracts.RAW_DTYPES:
+        labels = gather.Gather(Rows(contract, *gather.FRAME), shards).labels()[positions]
+    else:
+        labels = indexed_records.labels(contract, shards)[positions]
     members = [positions[labels == label] for label in range(len(contract.labels))]
     found, expected = [len(of_class) for of_class in members], class_sampling.counts(contract, part.name)
     if found != expected:

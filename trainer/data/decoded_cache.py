@@ -15,6 +15,7 @@ from pipelines.core import machine
 from trainer.config import TrainerError
 from trainer.data.shards import mmap_tfrecord
 from trainer.data.shards.gather import calls
+from trainer.data.shards.indexed_records import IndexedRecords
 
 MEMORY_SHARE = 0.5  # a cache may take this share of the memory that the process may use: training needs the rest
 
@@ -33,8 +34,7 @@ class Store:
           rows: (N,), numpy records of `image` uint8 (H, W, C), `label` int64 or float32 (K,) and `weight` float32,
             to be filled.
         """
-        self._shards, self._rows = shards, rows
-        self._firsts = np.cumsum([0, *(shard.records for shard in shards)])
+        self._records, self._rows = IndexedRecords(shards), rows
         self._ready = np.zeros(len(rows), bool)  # whether a record is decoded
 
     def absent(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,9 +49,9 @@ class Store:
         Raises:
           ContractError: the checksum of a record does not agree; the message names the shard and the record.
         """
-        with calls:
-            found = [p for p in np.unique(positions).tolist() if not self._ready[p]]
-            return np.array([self._record(p) for p in found], object), np.array(found, np.int64)
+        found = np.unique(positions)
+        found = found[~self._ready[found]]
+        return self._records(found), found
 
     def take(
         self, positions: np.ndarray, absent: np.ndarray, images: np.ndarray, labels: np.ndarray, *weights: np.ndarray
@@ -74,13 +74,6 @@ class Store:
                 self._ready[position] = True
             names = ("image", "label", "weight") if weights else ("image", "label")
             return tuple(self._rows[name][positions] for name in names)
-
-    def _record(self, position: int) -> bytes:
-        which = int(np.searchsorted(self._firsts, position, side="right")) - 1
-        shard, number = self._shards[which], position - int(self._firsts[which])
-        shard.check(number)
-        start, stop = shard.place(number)
-        return bytes(shard.map[start:stop])
 
 
 def open_store(contract: Contract, split: str, shards: Sequence[mmap_tfrecord.Shard]) -> Store:

@@ -83,6 +83,7 @@ def permutation(
     batch_size: int,
     drop_remainder: bool,
     pick: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] = lambda slots, _: slots,
+    numbered: bool = False,
 ) -> Order:
     """Orders batches of positions that hold every record once a pass.
 
@@ -95,23 +96,32 @@ def permutation(
       records: number of records of a pass.
       batch_size, drop_remainder: as for `dataset.load`.
       pick: maps slots int64 (B,) and the two random numbers of the pass to the positions for these slots, int64 (B,).
+      numbered: whether each batch comes with its number, counted over all passes from 0, int64 ().
     """
     batches = count(records, batch_size, drop_remainder)
 
-    def one(words: tf.Tensor, skip: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.Dataset.zip(tf.data.Dataset.range(skip, batches), tf.data.Dataset.from_tensors(words).repeat())
+    def one(words: tf.Tensor, skip: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
+        indices = tf.data.Dataset.range(skip, batches)
+        return tf.data.Dataset.zip(indices, tf.data.Dataset.from_tensors((words, number)).repeat())
 
-    def positions(index: tf.Tensor, words: tf.Tensor) -> tuple[tf.Tensor]:
+    def positions(index: tf.Tensor, of_pass: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
+        words, number = of_pass
         first = index * batch_size
         slots = tf.range(first, tf.minimum(first + batch_size, tf.constant(records, tf.int64)))
         shuffled = tf.random.experimental.index_shuffle(slots, words, tf.constant(records - 1, tf.int64))
-        return (tf.ensure_shape(tf.sort(pick(shuffled, words)), (batch_size if drop_remainder else None,)),)
+        found = tf.ensure_shape(tf.sort(pick(shuffled, words)), (batch_size if drop_remainder else None,))
+        return (found, number * batches + index) if numbered else (found,)
 
     return Order(_each_pass(begin, one), positions)
 
 
 def drawn(
-    begin: Begin, members: Sequence[np.ndarray], quotas: Sequence[int], batch_size: int, drop_remainder: bool
+    begin: Begin,
+    members: Sequence[np.ndarray],
+    quotas: Sequence[int],
+    batch_size: int,
+    drop_remainder: bool,
+    numbered: bool = False,
 ) -> Order:
     """Orders batches of positions with as many records of each class as its quota.
 
@@ -124,6 +134,7 @@ def drawn(
       members: for each class, the positions of its records, int64 (n,).
       quotas: records of each class in a pass; 0 for a class without records.
       batch_size, drop_remainder: as for `dataset.load`.
+      numbered: as for `permutation`.
     """
     sizes = tf.constant([len(positions) for positions in members], tf.int64)
     firsts, ends = tf.cumsum(sizes, exclusive=True), tf.cumsum(tf.constant(quotas, tf.int64))
@@ -141,7 +152,7 @@ def drawn(
         inside = tf.raw_ops.RandomIndexShuffle(index=draw % size, seed=seeds, max_index=size - 1, rounds=4)
         return tf.gather(positions, tf.gather(firsts, which) + inside)
 
-    return permutation(begin, sum(quotas), batch_size, drop_remainder, pick)
+    return permutation(begin, sum(quotas), batch_size, drop_remainder, pick, numbered)
 
 
 def repeated(

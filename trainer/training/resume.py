@@ -149,7 +149,7 @@ class Saver:
 def fingerprint(config: TrainConfig, contract: Contract, replicas: int) -> dict[str, Any]:
     """Returns all values that have to be equal for a run to resume exactly."""
     options = {name: value for name, value in decisive(config).items() if name not in NOT_DECISIVE}
-    gathered = dataset.is_gathered(config.data, TRAIN_SPLIT, config.cache)
+    gathered = dataset.is_gathered(config.data, TRAIN_SPLIT, config.cache, config.resample)
     return {
         "options": options,
         "dataset": run_dir.dataset_digests(contract)["contract_sha256"],

@@ -13,6 +13,7 @@ from pipelines.contract import ContractError
 from tests.support.datasets import picture, write_dataset
 from trainer.config import TrainConfig, TrainerError
 from trainer.data import dataset, decoded_cache
+from trainer.data.shards.indexed_records import IndexedRecords
 from trainer.training import resume
 
 COUNTS = (11, 6)  # 17 records, 5 batches of 4
@@ -28,8 +29,8 @@ def data(tmp_path_factory):
 @pytest.fixture
 def parsed(monkeypatch):
     """How many records were read to be decoded."""
-    count, record = [], decoded_cache.Store._record
-    monkeypatch.setattr(decoded_cache.Store, "_record", lambda self, p: (count.append(p), record(self, p))[1])
+    count, read = [], IndexedRecords.__call__
+    monkeypatch.setattr(IndexedRecords, "__call__", lambda self, p: (count.extend(p.tolist()), read(self, p))[1])
     return count
 
 
@@ -117,4 +118,12 @@ def test_the_keys_of_a_batch_and_what_a_run_may_go_on_with(data):
         resume.fingerprint(TrainConfig(str(data), "o", cache=cache), contract, 1)["reading"]
         for cache in ("none", "memory")
     ]
-    assert reading == ["as streams", "from memory maps"]
+    assert reading == ["from memory maps"] * 2
+
+
+def test_classes_are_resampled_as_those_of_raw_images(data, tmp_path):
+    """The labels of all records are known before the first batch, from the cache or from raw shards."""
+    write_dataset(tmp_path / "raw", encoding="uint8", splits={"train": COUNTS}, shards=3, weighted=True)
+    [cached], [raw] = (epochs(load(place, "memory", resample="uniform")) for place in (data, tmp_path / "raw"))
+    assert_equal([cached], [raw])
+    assert sorted(np.concatenate([labels for _, labels, _ in cached]).tolist()) == [0] * 9 + [1] * 8

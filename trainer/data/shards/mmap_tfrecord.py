@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from pipelines import contract as contracts
 from pipelines.contract import Contract, ContractError, tfrecord
 from pipelines.contract.tfrecord import FOOTER_BYTES, FRAMING_BYTES, HEADER_BYTES, LENGTH_BYTES
 from pipelines.core import machine
@@ -76,18 +75,16 @@ class Shard:
         return walk(self.path, self.records, len(self.map), lambda at: self.map[at : at + LENGTH_BYTES])
 
 
-def open_shards(contract: Contract, directory: str, split: str, compressed: bool = False) -> list[Shard] | None:
+def open_shards(contract: Contract, directory: str, split: str) -> list[Shard] | None:
     """Maps the shards of a split that hold records, in shard order.
 
     Returns:
-      The mapped shards, or None if they have to be read as streams. That is so if images are compressed (unless
-      `compressed`), the directory is remote, the system cannot map the files, there are more than MAX_SHARDS of them,
-      or they are together larger than the memory that this process may use: each record would then be read from the
-      disk separately.
+      The mapped shards, or None if they have to be read as streams. That is so if the directory is remote, the system
+      cannot map the files, there are more than MAX_SHARDS of them, or they are together larger than the memory that
+      this process may use: each record would then be read from the disk separately.
     """
     shards = [shard for shard in contract.split(split).shards if shard.records]
-    raw = contract.encoding in contracts.RAW_DTYPES
-    if not (raw or compressed) or is_remote(directory) or len(shards) > MAX_SHARDS:
+    if is_remote(directory) or len(shards) > MAX_SHARDS:
         return None
     if sum(shard.bytes for shard in shards) > machine.memory_bytes():
         return None

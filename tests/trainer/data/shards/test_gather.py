@@ -113,12 +113,6 @@ def test_shards_without_records_are_left_out(tmp_path, streamed):
     assert_same(everything(tmp_path / "d"), streamed(tmp_path / "d"))
 
 
-@pytest.mark.parametrize("encoding", ["jpeg", "png"])
-def test_compressed_images_are_streamed(tmp_path, encoding):
-    contract = write_dataset(tmp_path / "d", encoding=encoding, splits={"train": (2, 1)})
-    assert mmap_tfrecord.open_shards(contract, str(tmp_path / "d"), "train") is None
-
-
 def test_what_cannot_be_mapped_is_streamed(tmp_path, monkeypatch):
     contract = write_dataset(tmp_path / "d", encoding="uint8", splits={"train": (2, 1)})
     directory = str(tmp_path / "d")
