@@ -6,15 +6,18 @@ Nothing is unpacked. The names are those of strangers: they are compared and sho
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
+import shlex
 import stat
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pipelines.core.errors import SourceError
+from pipelines.core.errors import LayoutError, SourceError
 from pipelines.core.files import members
 from pipelines.core.files.members import Member
 from pipelines.inputs.walk import EMPTY, Problem
@@ -49,6 +52,7 @@ def entries(path: str) -> list[Entry]:
 
     Raises:
       SourceError: It cannot be read.
+      LayoutError: It is a zip that does not say in which encoding the names of its folders are.
     """
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):  # opening a FIFO could block for ever
@@ -83,6 +87,8 @@ def _of_zip(path: str) -> Iterator[Entry]:
     with zipfile.ZipFile(path) as container:
         for number, info in enumerate(container.infolist()):
             name = _zip_name(info)
+            if not info.flag_bits & _UTF8:
+                _check_folders(path, name)
             kind = stat.S_IFMT(info.external_attr >> 16)
             is_folder = name.endswith("/") or kind == stat.S_IFDIR
             packing = _PACKINGS.get(info.compress_type)
@@ -112,6 +118,56 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
         with contextlib.suppress(UnicodeError):  # else it is in the old code page
             name = name.encode("cp437").decode("utf-8")
     return name.replace("\\", "/") if info.create_system == _WINDOWS else name
+
+
+def _check_folders(path: str, name: str) -> None:
+    """Checks that the folders of a member, which may be labels, have plain names.
+
+    A zip of an older Windows has names in the code page of its country, and does not say which.
+
+    Args:
+      name: The member's path as `_zip_name` returns it.
+
+    Raises:
+      LayoutError: They do not look like words of the first code page, 437.
+    """
+    folders = name.rpartition("/")[0]
+    if folders.isascii() or not _is_of_first_page(folders) or _has_western_words(folders):
+        return
+    raise LayoutError(
+        f"The zip {path!r} does not say in which encoding its names are, and as code page 437 they look wrong: "
+        f"{folders!r}. Unpack it with the encoding of the system that made it, and give the folder as --input: "
+        f"python -m zipfile --metadata-encoding cp932 -e {shlex.quote(path)} FOLDER. cp932 is for Japanese; gbk is for "
+        "Chinese, cp949 for Korean, cp866 for Russian, cp850 for the west of Europe."
+    )
+
+
+def _is_of_first_page(text: str) -> bool:
+    try:
+        text.encode("cp437")
+    except UnicodeEncodeError:  # it was UTF-8
+        return False
+    return True
+
+
+def _has_western_words(text: str) -> bool:
+    """Tells whether a text that was read as code page 437 looks as it was meant.
+
+    Letters of other countries become frames, fractions and the like. Two bytes of Japanese may also become two Latin
+    letters: words with more accents than plain letters, or with a capital behind a small one, are none.
+
+    Example:
+      >>> _has_western_words("Käfer"), _has_western_words("îó"), _has_western_words("¬«Φ¬á")
+      (True, False, False)
+    """
+    if not all(sign.isascii() or "LATIN" in unicodedata.name(sign, "") for sign in text):
+        return False
+    for word in re.findall(r"[^\W\d_]+", text):
+        accented = sum(not letter.isascii() for letter in word)
+        mixed = any(one.islower() and other.isupper() for one, other in itertools.pairwise(word))
+        if accented and (2 * accented > len(word) or mixed):
+            return False
+    return True
 
 
 def _of_tar(path: str) -> Iterator[Entry]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import re
 import stat
 import struct
+import subprocess
+import sys
 import tarfile
 import warnings
 import zipfile
@@ -15,7 +18,7 @@ import pytest
 
 from pipelines import storage
 from pipelines.core.elements import Source
-from pipelines.core.errors import NothingUsableError, SourceError
+from pipelines.core.errors import LayoutError, NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
@@ -172,6 +175,48 @@ def test_encrypted_members_and_other_compressions_are_rejects(tmp_path):
 
     assert set(sources) == {"pets/cat/2.jpg", "pets/dog/1.jpg"}
     assert rejects == {"pets/cat/1.jpg": "encrypted", "pets/dog/bz.jpg": "unread-compression"}
+
+
+def zip_of_old_windows(path: pathlib.Path, names: list[str], encoding: str) -> pathlib.Path:
+    """Writes a zip whose names are in an encoding that it does not state."""
+
+    class Old(zipfile.ZipInfo):
+        def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802 - the name of the standard library
+            return self.filename.encode(encoding), self.flag_bits
+
+    with zipfile.ZipFile(path, "w") as container:
+        for name in names:
+            container.writestr(Old(name), name.encode())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("encoding", "labels"),
+    [("cp932", "猫 犬"), ("gbk", "玻璃 纸张"), ("cp949", "고양이 개"), ("cp866", "кошка собака"), ("cp850", "Ø Å")],
+)
+def test_names_of_an_unknown_encoding_are_refused_and_the_told_command_reads_them(encoding, labels, tmp_path):
+    names = [f"{label}/{i}.jpg" for label in labels.split() for i in (1, 2)]
+    path = zip_of_old_windows(tmp_path / "old.zip", names, encoding)
+    with pytest.raises(LayoutError, match="does not say in which encoding") as e:
+        listed(path)
+    command = re.search(r"python (-m zipfile --metadata-encoding )cp932 -e (\S+) FOLDER", str(e.value))
+    assert command, str(e.value)
+    assert command[2] == str(path)
+    out = tmp_path / "unpacked"
+    subprocess.run([sys.executable, *command[1].split(), encoding, "-e", str(path), str(out)], check=True)
+    assert sorted(listed(out)[0]) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("cp437", ["Käfer/1.jpg", "Möwe/1.jpg"]),
+        ("cp850", ["Éléphant/1.jpg", "Señal/1.jpg"]),
+        ("utf-8", ["猫/1.jpg", "犬/1.jpg"]),
+    ],
+)
+def test_names_of_a_plain_encoding_are_read(encoding, names, tmp_path):
+    assert sorted(listed(zip_of_old_windows(tmp_path / "old.zip", names, encoding))[0]) == sorted(names)
 
 
 def test_names_in_utf8_without_a_flag_and_backslashes_of_windows(tmp_path):
