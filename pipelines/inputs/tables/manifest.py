@@ -40,6 +40,7 @@ from pipelines.inputs.tables import (
     path_splits,
     record_files,
     several_tables,
+    split_cells,
     table_columns,
 )
 from pipelines.inputs.tables.answer_cells import AnswerCells
@@ -151,7 +152,7 @@ def _open_several(spec: InputSpec) -> tuple[Manifest, int]:
         data = table_file.load(place.path)
         size += len(data)
         tables.append(_parsed(place.path, data, spec.table))
-        manifests.append(_opened(tables[-1], dataclasses.replace(spec, path=place.path)))
+        manifests.append(_opened(tables[-1], dataclasses.replace(spec, path=place.path), bool(place.split)))
     several_tables.check_alike(tables, places)
     first = manifests[0]
     takes_splits = bool(places[0].split) and not first.has_splits and spec.table.split_column != table_columns.NONE
@@ -180,17 +181,20 @@ def _parsed(path: str, data: bytes, spec: TableSpec) -> Table:
     return composed_paths.composed(table, path, spec)
 
 
-def _opened(table: Table, spec: InputSpec) -> Manifest:
+def _opened(table: Table, spec: InputSpec, is_of_split: bool = False) -> Manifest:
+    """Opens a table of which the form is known.
+
+    Args:
+      is_of_split: Whether the name of the table tells the split of its rows.
+    """
     columns = table_columns.find(table, spec.table, spec.path, functools.partial(path_hints.explain, spec))
     answer = answer_cells.find(table, spec.table, columns, spec.path)
     kept = table_columns.named(table.columns, "--keep", spec.table.keep, spec.path)
     names = tuple(kept_columns.name_of(table.columns[index], spec.path) for index in kept)
-    described = table_columns.describe(
-        table.columns,
-        columns,
-        "" if answer is None else answer.told,
-        (*(() if answer is None else answer.columns), *kept),
-    )
+    read_too = (*(() if answer is None else answer.columns), *kept)
+    if not is_of_split and _may_hide_splits("split" in columns, spec):
+        split_cells.refuse(table, {*columns.values(), *read_too}, spec.path)
+    described = table_columns.describe(table.columns, columns, "" if answer is None else answer.told, read_too)
     has_commas = _weights_have_commas(table, columns)
     if has_commas:
         described += f", with a comma as the decimal sign of {table.columns[columns['weight']]!r}"
@@ -290,9 +294,13 @@ def look(spec: InputSpec, most: int) -> Looked:
     return Looked(told, list(items), _paths(rows), metadata)
 
 
-def _may_hide_splits(opened: Manifest, spec: InputSpec) -> bool:
-    """Tells whether neither a column nor an option states the splits of the rows."""
-    return not (opened.has_splits or spec.split_names or spec.split_lists or spec.table.split_column)
+def _may_hide_splits(has_splits: bool, spec: InputSpec) -> bool:
+    """Tells whether neither a column nor an option states the splits of the rows.
+
+    Args:
+      has_splits: Whether a column is read as that of the splits.
+    """
+    return not (has_splits or spec.split_names or spec.split_lists or spec.table.split_column)
 
 
 def _without_label(rows: int, spec: InputSpec) -> str:
@@ -344,7 +352,7 @@ def _checked(opened: Manifest, spec: InputSpec) -> Iterator[Row]:
         yield row
     if not (spec.table.single_label or spec.table.label_columns) and spec.table.task == CLASSES:
         label_kinds.check(labels, lists, spec.path, opened.label)
-    if _may_hide_splits(opened, spec):
+    if _may_hide_splits(opened.has_splits, spec):
         names.refuse_splits(spec.path)
 
 

@@ -8,9 +8,11 @@ import time
 from collections.abc import Sequence
 
 from pipelines import storage
+from pipelines.core import name_variants
 from pipelines.core.text import cut
+from pipelines.inputs import containers
 from pipelines.inputs.rules import IMAGE_SUFFIXES, InputSpec
-from pipelines.inputs.tables import manifest_paths
+from pipelines.inputs.tables import composed_paths, manifest_paths
 
 MOST_FILES, LONGEST_LOOK = 100_000, 5.0  # of the search for the images, in files and seconds
 
@@ -53,9 +55,16 @@ def explain(spec: InputSpec, paths: Sequence[str]) -> str:
         options += _options(slashed, found, base, spec.table.image_root)
         place = storage.join(base, found) if base else found
         said.append(f"For {shown!r} there is {place!r}.")
+    elif near := name_variants.nearby(manifest_paths.resolve(manifest_paths.written(first, spec.table), base)):
+        said.append(_of_variant(slashed, near))
     elif _is_of_other_machine(slashed):
         said.append(
             f"The path {shown!r} is one of another machine: --path-prefix OLD=NEW replaces the beginning of the paths."
+        )
+    elif packed := _container(base):
+        said.append(
+            f"The images of a table are not read from a container: unpack {packed!r}, and name the folder in which the "
+            "paths begin with --image-root FOLDER."
         )
     elif not slashed.lower().endswith(IMAGE_SUFFIXES):
         said.append(f"{shown!r} has no ending of an image: --suffix .jpg adds one.")
@@ -64,6 +73,28 @@ def explain(spec: InputSpec, paths: Sequence[str]) -> str:
     if options:
         said.append(f"Say: {' '.join(options)}")
     return " ".join(said)
+
+
+def _container(base: str) -> str:
+    """Returns the container that the folder of the images is or holds, or ""."""
+    if storage.is_remote(base):
+        return ""
+    if os.path.isfile(base):
+        return base if containers.is_container(base) else ""
+    names = sorted(os.listdir(base or ".")) if os.path.isdir(base or ".") else []
+    return next((os.path.join(base, name) for name in names if containers.is_container(name)), "")
+
+
+def _of_variant(path: str, near: str) -> str:
+    """Returns what to do with a path whose file is called `near`, a variant of it."""
+    said = f"There is {near!r}: the case of its name differs, or its Unicode form."
+    ending = os.path.splitext(near)[1]
+    if ending != os.path.splitext(path)[1] and near.endswith(os.path.splitext(path)[0] + ending):
+        return (
+            f"{said} The paths get this ending with --path-from '{{COLUMN{composed_paths.STEM}}}{ending}': COLUMN is "
+            "the heading or the number of the column of the paths."
+        )
+    return f"{said} Write the names into the table as the files have them."
 
 
 def _is_of_other_machine(path: str) -> bool:

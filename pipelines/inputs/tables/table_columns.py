@@ -52,7 +52,7 @@ def find(table: Table, spec: TableSpec, path: str, explain: Callable[[list[str]]
     if not table.columns:
         raise TableError(f"The manifest {path!r} is empty: it should have a heading with the columns path and label.")
     if spec.heading:
-        _check_heading(table.columns, path)
+        _check_heading(table.columns[:-1] if spec.path_from else table.columns, path)
     roles = [role for role in ROLES if role != "label" or not (spec.targets or spec.label_columns)]
     wanted = {role: getattr(spec, f"{role}_column") for role in roles}
     if spec.path_from:  # the last column has the paths, see `composed_paths`
@@ -212,7 +212,8 @@ def _no_path(table: Table, path: str, explain: Callable[[list[str]], str], has_h
             "such as --path-column 1 --label-column 2."
         )
     if not ids:
-        return f"{said} Name it: --path-column COLUMN."
+        composed = "--path-from '{COLUMN}/{COLUMN}'"
+        return f"{said} Name it: --path-column COLUMN; or, if several columns make it, {composed}."
     names = [str(row.cells[0]) for row in itertools.islice(table.rows(ids[:1]), ROWS_SEEN) if not row.why]
     name = table.columns[ids[0]]
     return (

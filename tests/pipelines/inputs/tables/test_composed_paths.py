@@ -40,6 +40,13 @@ def test_a_folder_and_a_name(tmp_path):
     assert "columns 'imgs/{classname}/{img}' as path and 'classname' as label (not read: 'subject', 'img')" in told
 
 
+def test_a_template_that_ends_like_an_image_is_no_row_of_the_table(tmp_path):
+    found, _, _ = read(
+        tmp_path, "Patient ID,view,label\n7,L,cat\n", ["p/7-L.png"], path_from="p/{Patient ID}-{view}.png"
+    )
+    assert found == [("p/7-L.png", "cat")]
+
+
 def test_a_name_without_its_ending_and_without_a_heading(tmp_path):
     """As of RAF-DB; the third row has no name, and a joined table has the label."""
     options = {"name": "list.txt", "heading": False, "path_from": "{1.stem}_aligned.jpg"}

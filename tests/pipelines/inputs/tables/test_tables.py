@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import pathlib
+import shlex
 import subprocess
 import sys
 import tracemalloc
@@ -441,6 +442,51 @@ def test_splits_in_the_paths_of_a_table_are_asked_about(tmp_path):
     assert (last.reason, last.detail) == ("left-aside", "Row 12 is outside of the folders of --split-names: train.")
     path.write_text("path,label,split\n" + "".join(f"{key},a,test\n" for key in keys))
     assert {s.split for s in read(path)[1]} == {"test"}  # a column states it
+
+
+@pytest.mark.parametrize(
+    ("heading", "cells", "option"),
+    [
+        ("Usage", "Training Training PublicTest PrivateTest", "Usage"),
+        ("data set", "train valid  test", "'data set'"),
+        ("", "TRAIN TEST TRAIN VALIDATION", "3"),
+    ],
+)
+def test_a_column_of_splits_with_another_heading_is_asked_about(heading, cells, option, tmp_path):
+    splits = cells.split(" ")
+    rows = [f"{i}.jpg,{'ab'[i % 2]},{split}\n" for i, split in enumerate(splits)]
+    (tmp_path / "0.jpg").touch()
+    table = table_of(tmp_path, rows, heading=f"path,label,{heading}\n")
+    with pytest.raises(TableError) as e:
+        read(table)
+    assert "has names of splits: " in str(e.value)
+    assert f"--split-column {option}. Or draw new splits of all rows: --split-column none." in str(e.value)
+    _, found, _ = read(table, split_column=shlex.split(option)[0])
+    assert len({source.split for source in found}) == len(set(splits))
+    assert {source.split for source in read(table, split_column="none")[1]} == {""}
+
+
+@pytest.mark.parametrize("cells", ["train train train", "test test val", "train test car", "1 0 1", "  "])
+def test_columns_of_other_words_state_no_splits(cells, tmp_path):
+    rows = [f"{i}.jpg,{'ab'[i % 2]},{cell}\n" for i, cell in enumerate(cells.split(" "))]
+    (tmp_path / "0.jpg").touch()
+    told, found, _ = read(table_of(tmp_path, rows, heading="path,label,other\n"))
+    assert "not read: 'other'" in told
+    assert {source.split for source in found} == {""}
+
+
+def test_names_in_another_case_and_images_in_a_container_are_told(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(b"x")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label\n1.JPG,a\n")
+    with pytest.raises(NothingUsableError, match="case of its name differs") as e:
+        listing.check(InputSpec(str(table)))
+    assert "--path-from '{COLUMN.stem}.jpg'" in str(e.value)
+    assert [source.key for source in read(table, path_from="{path.stem}.jpg")[1]] == ["1.jpg"]
+    (tmp_path / "train.zip").write_bytes(b"PK")
+    table.write_text("path,label\n2.jpg,a\n")
+    with pytest.raises(NothingUsableError, match=r"unpack '\S+train.zip', .* with --image-root FOLDER"):
+        listing.check(InputSpec(str(table)))
 
 
 def test_splits_in_the_names_of_files_are_asked_about(tmp_path):
