@@ -82,7 +82,8 @@ def count(reading: listing.Reading, allow_lost_classes: bool) -> Found:
     told = ["" if reading.spec.classes.names else class_order.told(names)]
     told += [_means_none(name) for name in names if beside and name not in beside and _SAYS_NONE.fullmatch(name)]
     told += [
-        f"These classes differ only in case, blanks or Unicode form: {', '.join(map(repr, group))}."
+        f"These classes differ only in case, blanks or Unicode form: {', '.join(map(repr, group))}. A table of "
+        "--classes, with the columns label and class, can make them one."
         for group in name_variants.variants(names)
     ]
     return found._replace(classes=names, told=(*found.told, *filter(None, told)))

@@ -244,7 +244,7 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
         raise SourceError(
             f"--input should be a folder of class folders, a container of one ({', '.join(containers.SUFFIXES)}), a "
             f"manifest ({', '.join(MANIFEST_SUFFIXES)}), TFRecord files or a glob. There is {what} at {path!r}. "
-            f"{containers.remedy(path) or remedy_for_file(path)}".rstrip()
+            f"{containers.remedy(path) or remedy_for_file(path) or _if_text(path)}".rstrip()
         )
     if is_table:
         looked = manifest.look(spec, LOOKED_AT)
@@ -272,6 +272,18 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
     if not storage.is_remote(path):
         _check_first(spec, list_sources(spec))
     return Reading(spec, told, lost, images, labels)
+
+
+def _if_text(path: str) -> str:
+    """Returns what to do with a text of another ending, which may be a table; or ""."""
+    if not os.path.isfile(path):
+        return ""
+    with open(path, "rb") as file:
+        start = file.read(4096)
+    if not start or b"\0" in start or b"\n" not in start:
+        return ""
+    ending = ".jsonl" if start.lstrip().startswith(b"{") else ".tsv" if b"\t" in start else ".csv"
+    return f"If it is a table, give it the ending of one: cp {shlex.quote(path)} {shlex.quote(path + ending)}"
 
 
 def _check_remote(path: str) -> None:
@@ -320,15 +332,34 @@ def _check_first(spec: InputSpec, some: Iterable[Source | Rejected], paths: Sequ
         hint = f" {path_hints.explain(spec, paths)}".rstrip()
     if all(r.reason == "other-file" for r in rejects):
         hint += _other_files_hint([r.uri for r in rejects])
-    packed = next((r.uri for r in rejects if containers.is_container(r.uri)), "")
-    if packed:
-        hint += f" A container is read if it is the input itself: --input {shlex.quote(packed)}."
+    hint += _containers_hint([r.uri for r in rejects])
     common = collections.Counter(r.reason for r in rejects).most_common(3)
+    example = next(r for r in rejects if r.reason == common[0][0])
     raise NothingUsableError(
         f"None of the first {len(rejects)} inputs in {spec.path!r} can be used: "
         f"{', '.join(f'{reason} {count}' for reason, count in common)}. "
-        f"For example {rejects[0].uri!r}: {rejects[0].detail}{hint}"
+        f"For example {example.uri!r}: {example.detail}{hint}"
     )
+
+
+def _containers_hint(paths: Sequence[str]) -> str:
+    """Returns what to do with the containers of an input that holds no image.
+
+    It begins with a blank, and is "" if there is none.
+    """
+    readable = [path for path in paths if containers.is_container(path)]
+    packed = [path for path in paths if path in readable or containers.remedy(path)]
+    said = ""
+    if len(packed) > 1:
+        said += (
+            f" There are {len(packed)} containers. To read them together, unpack each into a folder of its name, and "
+            "give the folder above these."
+        )
+    if readable:
+        said += f" A container is read if it is the input itself: --input {shlex.quote(readable[0])}."
+    elif len(packed) == 1:
+        said += f" {containers.remedy(packed[0])}"
+    return said
 
 
 def _other_files_hint(paths: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ UNLABELLED = frozenset({
     "infer", "inference", "pred", "predict", "prediction", "predictions", "submission", "unknown", "unlabeled",
     "unlabelled", "unsupervised", "unsup",
 })  # fmt: skip
-_NO_CLASS = frozenset({"unlabeled", "unlabelled", "unsupervised", "unsup"})
+_NO_CLASS = UNLABELLED - {"unknown"}  # a class may be called unknown
 _PARTS = frozenset({"batch", "chunk", "data", "folder", "image", "images", "img", "imgs", "part", "parts", "shard"})
 _SUBJECTS = frozenset({
     "case", "exam", "participant", "patient", "person", "scan", "session", "study", "subject", "visit", "volunteer",
@@ -47,6 +47,7 @@ def check(levels: Sequence[Folder], path: str, root: Folder) -> None:
     _refuse_parts(tops, path, root)
     _refuse_inner_classes(levels, tops, path, root)
     _refuse_subjects(levels, tops, path, root)
+    _refuse_collection(tops, path, root)
     _refuse_one_class(tops, path, root)
     _refuse_masks(tops, path, root)
 
@@ -118,7 +119,7 @@ def _refuse_parts(tops: Sequence[Folder], path: str, root: Folder) -> None:
         raise question.ask(
             path,
             f"The folders {listed(sorted(set(names)), NAMED)} look like parts of one collection and not like classes.",
-            [*_from_names(tops, path), TABLE, AS_CLASSES],
+            [*_from_leaves(tops), *_from_names(tops, path), TABLE, AS_CLASSES],
             root,
         )
     unlabelled = [top for top in tops if top.name.lower() in _NO_CLASS]
@@ -160,6 +161,8 @@ def _refuse_inner_classes(levels: Sequence[Folder], tops: Sequence[Folder], path
         choices[1] += ", each from several places"
     if splits := _splits_of(tops):
         choices.insert(0, f"read them as splits with {question.split_names(splits)}")
+    elif guess := _splits_by_size(tops):
+        choices.append(f"if the outer folders are splits, say which with, for example, {question.split_names(guess)}")
     beside = sorted(name for name in above if _BESIDE.fullmatch(name))
     if beside:
         choices.append(f"leave {listed(beside, NAMED)} out with --exclude {','.join(beside)}")
@@ -185,6 +188,19 @@ def _splits_of(tops: Sequence[Folder]) -> list[tuple[str, str]]:
     if len({frozenset(inner[path]) for path, _ in splits}) > 1:
         return []
     return [(path, split or TRAIN_SPLIT) for path, split in splits]
+
+
+def _splits_by_size(tops: Sequence[Folder]) -> list[tuple[str, str]]:
+    """Returns (folder, split) of two or three folders that may be splits.
+
+    They hold the same class folders. They may have names of another language, and only their sizes tell them apart.
+    """
+    inner = {frozenset(folder.name for folder in _chain(top).with_images) for top in tops}
+    splits = {2: ("train", "test"), 3: ("train", "validation", "test")}.get(len(tops), ())
+    if len(inner) > 1 or not splits:
+        return []
+    largest = sorted(tops, key=lambda top: (-top.total, top.path))
+    return [(top.path, split) for top, split in zip(largest, splits, strict=True)]
 
 
 def _are_ids(names: Collection[str]) -> bool:
@@ -218,6 +234,36 @@ def _refuse_subjects(levels: Sequence[Folder], tops: Sequence[Folder], path: str
         choices,
         root,
     )
+
+
+def _refuse_collection(tops: Sequence[Folder], path: str, root: Folder) -> None:
+    """Refuses a folder such as Dataset that holds folders and is beside others.
+
+    The others, such as Examples, may be no classes.
+    """
+    for top in tops:
+        inner = _chain(top)
+        if top.name.lower() in GENERIC and len(inner.with_images) > 1 and len({other.name for other in tops}) > 1:
+            others = [other for other in tops if other is not top]
+            raise question.ask(
+                path,
+                f"{question.told(top)} is called like a collection and holds folders, and "
+                f"{question.names_of(others)} is beside it.",
+                [
+                    f"read it alone with {question.below(path, inner)}",
+                    "the folder that holds an image is its class: --label-from leaf",
+                    AS_CLASSES,
+                ],
+                root,
+            )
+
+
+def _from_leaves(tops: Sequence[Folder]) -> list[str]:
+    """Returns the choice to take the innermost folders as classes, if there are some."""
+    if any(top.images or len(_chain(top).with_images) < 2 for top in tops):
+        return []
+    found = _labels(tops, "leaf")
+    return [f"--label-from leaf makes {plural(len(found), 'class', 'classes')}: {listed(found, NAMED)}"]
 
 
 def _labels(levels: Iterable[Folder], rule: str) -> list[str]:

@@ -49,19 +49,30 @@ def _how_to_read(path: str, lists: Sequence[str]) -> str:
 
     Their lines may have labels. It is "" if their names show no pattern.
     """
+    found = pattern_of_lists(lists)
+    if not found:
+        return ""
+    return (
+        f" If a line is the path of an image and its label: --input {shlex.quote(posixpath.join(path, found))} "
+        "--no-heading, with --image-root FOLDER where the paths begin elsewhere."
+    )
+
+
+def pattern_of_lists(lists: Sequence[str]) -> str:
+    """Returns the pattern of several files whose names differ in the split, or "".
+
+    Example:
+      >>> pattern_of_lists(["meta/test.csv", "meta/train.csv"])
+      'meta/*.csv'
+    """
     first = lists[0]
     stem = posixpath.basename(first)
     for split in sorted(SPLIT_NAMES, key=len, reverse=True):  # validation before valid
         pattern = re.sub(rf"(?<![a-z]){split}(?![a-z])", "*", stem, flags=re.IGNORECASE)
         found = posixpath.join(posixpath.dirname(first), pattern)
         if pattern != stem and sum(fnmatch.fnmatchcase(other, found) for other in lists) > 1:
-            break
-    else:
-        return ""
-    return (
-        f" If a line is the path of an image and its label: --input {shlex.quote(posixpath.join(path, found))} "
-        "--no-heading, with --image-root FOLDER where the paths begin elsewhere."
-    )
+            return found
+    return ""
 
 
 def _pattern_of(tables: Iterable[str]) -> str:

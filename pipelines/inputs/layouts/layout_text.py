@@ -10,6 +10,7 @@ from pipelines import storage
 from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.core.text import listed, plural, utf8_text
 from pipelines.inputs import containers
+from pipelines.inputs.layouts import layout_question
 from pipelines.inputs.layouts.folder_tree import Folder
 from pipelines.inputs.layouts.layout import LABEL_RULES, Layout
 from pipelines.inputs.layouts.split_names import split_of
@@ -105,8 +106,7 @@ def _not_read(tree: Folder, path: str, has_lists: bool, draws_splits: bool) -> I
         yield (
             "Splits are drawn. Not read, although the names speak of splits: "
             f"{listed((repr(utf8_text(name)) for name in tree.split_lists), 4)}. If they are "
-            "lists of paths: --split-lists train=FILE,test=FILE. Else give a table with the columns path, label and "
-            "split."
+            f"lists of paths: --split-lists train=FILE,test=FILE. {_tables_of_splits(path, tree, is_packed)}"
         )
     elif not is_packed and (
         found := [_below("", folder.path, name) for folder, name in tables if name.lower() not in _LISTS_OF_CLASSES]
@@ -119,6 +119,19 @@ def _not_read(tree: Folder, path: str, has_lists: bool, draws_splits: bool) -> I
             else remedy_for_file(found[0])
         )
         yield f"Not read: {listed((repr(utf8_text(name)) for name in found), 3)}. {how}"
+
+
+def _tables_of_splits(path: str, tree: Folder, is_packed: bool) -> str:
+    """Returns what is said of files that speak of splits and may be tables.
+
+    Args:
+      is_packed: whether they are in a container.
+    """
+    tables = [name for name in tree.split_lists if name.lower().endswith((".csv", ".tsv", ".jsonl"))]
+    pattern = layout_question.pattern_of_lists(tables) if tables and not is_packed else ""
+    if pattern:
+        return f"If they are tables of paths and labels: --input {shlex.quote(_below(path, pattern))}."
+    return "Else give a table with the columns path, label and split."
 
 
 def _below(*parts: str) -> str:

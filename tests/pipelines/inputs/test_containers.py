@@ -330,3 +330,13 @@ def test_a_folder_of_containers_says_how_one_is_read(tmp_path):
     with pytest.raises(NothingUsableError) as error:
         listing.check(InputSpec(str(tmp_path)))
     assert str(error.value).endswith(f"A container is read if it is the input itself: --input {tmp_path}/a.tar.")
+    assert "There are 2 containers. To read them together, unpack each into a folder of its name" in str(error.value)
+
+
+def test_a_folder_of_compressed_tars_says_what_to_do(tmp_path):
+    (tmp_path / "cat.tar.gz").write_bytes(b"")
+    with pytest.raises(NothingUsableError, match="`gunzip` it, and name the"):
+        listing.check(InputSpec(str(tmp_path)))
+    (tmp_path / "dog.tar.gz").write_bytes(b"")
+    with pytest.raises(NothingUsableError, match="To read them together, unpack each"):
+        listing.check(InputSpec(str(tmp_path)))

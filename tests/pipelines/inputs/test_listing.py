@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from hypothesis import strategies as st
 
 from pipelines.core import elements
 from pipelines.core.elements import Source
-from pipelines.core.errors import ConfigError, SourceError, TableError
+from pipelines.core.errors import ConfigError, NothingUsableError, SourceError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import listing, walk
@@ -364,6 +365,42 @@ def test_names_of_files_are_utf8_or_nothing_is_listed(tmp_path):
     assert done.stderr.endswith("Set PYTHONUTF8=1.\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "copied"),
+    [
+        ("train.lst", b"0\t1.0\ta/1.jpg\n", "train.lst.tsv"),
+        ("output.manifest", b'{"source-ref": "a/1.jpg", "pet": 0}\n', "output.manifest.jsonl"),
+        ("labels.dat", b"path,label\na/1.jpg,a\n", "labels.dat.csv"),
+        ("photo.xyz", b"\x00\x01\n", ""),
+        ("one-line", b"text", ""),
+    ],
+)
+def test_a_table_of_another_ending_is_told_how_to_copy_it(name, content, copied, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match="There is a file that is no manifest") as e:
+        listing.check(InputSpec(str(path)))
+    assert str(e.value).partition(" cp ")[2] == (f"{path} {tmp_path / copied}" if copied else "")
+
+
+def test_tables_of_each_split_beside_class_folders_are_told_and_read(tmp_path):
+    """As EuroSAT of Kaggle has them."""
+    for folder in ("sea", "wood"):
+        (tmp_path / "E" / folder).mkdir(parents=True)
+        (tmp_path / "E" / folder / "1.jpg").touch()
+    (tmp_path / "E" / "train.csv").write_text("file,label\nsea/1.jpg,sea\n")
+    (tmp_path / "E" / "test.csv").write_text("file,label\nwood/1.jpg,wood\n")
+    told = " ".join(listing.check(InputSpec(str(tmp_path))).told)
+    pattern = re.search("If they are tables of paths and labels: --input '([^']+)'.", told)
+    assert pattern, told
+    sources = list(listing.list_sources(InputSpec(pattern[1])))
+    assert {(source.key, source.split) for source in sources} == {("sea/1.jpg", "train"), ("wood/1.jpg", "test")}
+    (tmp_path / "list.csv").write_text("file,label\n" + "".join(f"sea/{i}.jpg,sea\n" for i in range(2, 7)))
+    lists = ((str(tmp_path / "list.csv"), "train"),)
+    with pytest.raises(NothingUsableError, match=r"missing 6, .*For example 'file,label': The list"):
+        listing.check(InputSpec(str(tmp_path), split_lists=lists))
+
+
 def test_an_empty_folder(tmp_path):
     (tmp_path / "cat").mkdir()
     with pytest.raises(SourceError, match="holds no file"):
@@ -540,7 +577,7 @@ def test_remote_files_of_images_are_refused_with_what_to_do():
 
 
 def test_the_order_of_the_file_system_does_not_matter(tmp_path, monkeypatch):
-    touch(tmp_path, *(f"{c}/{i}" for c in "cab" for i in range(5)))
+    touch(tmp_path, *(f"{c}/{i}" for c in "cab" for i in range(2, 7)))
     first = list(listing.list_sources(spec(tmp_path)))
     scan = os.scandir
 

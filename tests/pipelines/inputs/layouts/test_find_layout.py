@@ -140,6 +140,11 @@ def test_layouts_that_are_plain(folders, splits):
         (("100CANON 3", "101CANON 3"), "parts of one collection"),
         (("Fotos von 2019 3", "Fotos von 2020 3"), "parts of one collection"),
         (("good 3", "bad 3", "unlabeled 3"), "--exclude unlabeled"),
+        (("yes 3", "no 3", "pred 3"), "--exclude pred"),
+        (("Dataset/0 3", "Dataset/1 3", "Examples 3"), "--input in/Dataset;"),
+        (("Dataset/0 3", "Dataset/1 3", "X.npy"), "--label-from leaf makes 2 classes: 0, 1"),
+        (("训练集/猫 9", "训练集/狗 9", "测试集/猫 3", "测试集/狗 3"), "--split-names '训练集=train,测试集=test'"),
+        (("a/猫 9", "a/狗 9", "b/猫 3", "b/狗 3", "c/猫 2", "c/狗 2"), "--split-names a=train,b=validation,c=test"),
         (("train - Copy/a 3", "train/a 3", "train/b 3"), "--exclude 'train - Copy'"),
         (
             ("N/train/a 3", "N/train/b 3", "N/val/a 3", "N/val/b 3", "test/a 3", "test/b 3"),
