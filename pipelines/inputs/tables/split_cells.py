@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import itertools
+import re
 import shlex
 from collections.abc import Collection
 
@@ -18,12 +19,14 @@ from pipelines.inputs.tables.formats.table_file import Table
 
 ROWS_SEEN = 200  # rows that show whether a column may state splits; of such a column all rows are read
 LONGEST = 40  # characters of a split's name
+_MARKS = re.compile(r"is[ _-]?(train|test|val|dev)\w*|(train|test|val|dev)\w*[ _-]?(mask|flag)", re.IGNORECASE)
 
 
 def refuse(table: Table, read: Collection[int], path: str) -> None:
     """Refuses a table with a column of splits that is not read.
 
-    All its cells that are not empty have names of splits, and train and another split are among them.
+    All its cells that are not empty have names of splits, and train and another split are among them. Or it marks the
+    rows of a split, such as is_train.
 
     Args:
       read: The columns that are read.
@@ -35,6 +38,12 @@ def refuse(table: Table, read: Collection[int], path: str) -> None:
     for index, heading in enumerate(table.columns):
         if index in read or index in table.images:
             continue
+        if _MARKS.fullmatch(heading.strip()) and (cells := _marks(table, index)):
+            raise TableError(
+                f"The column {heading!r} of {path!r} tells by {listed(cells, 3)} which rows are of a split. It is not "
+                "read. Write a column of the names of splits, such as train and test, and give it with --split-column. "
+                "Or draw new splits of all rows: --split-column none."
+            )
         names = _names(table, index, ROWS_SEEN)
         if names and not table.images:
             names = _names(table, index, None)
@@ -46,6 +55,16 @@ def refuse(table: Table, read: Collection[int], path: str) -> None:
                 f"The column {heading!r} of {path!r} has names of splits: {said}. Take the splits from it: "
                 f"--split-column {column}. Or draw new splits of all rows: --split-column none."
             )
+
+
+def _marks(table: Table, index: int) -> list[str]:
+    """Returns the distinct cells of a column of 0 and 1, or of true and false.
+
+    It returns [] if its first rows have other cells, or one of the two only.
+    """
+    rows = itertools.islice(table.rows((index,)), ROWS_SEEN)
+    cells = {"" if row.why or row.cells[0] is None else str(row.cells[0]).strip().lower() for row in rows} - {""}
+    return sorted(cells) if cells in ({"0", "1"}, {"0.0", "1.0"}, {"false", "true"}) else []
 
 
 def _names(table: Table, index: int, most: int | None) -> collections.Counter[str]:

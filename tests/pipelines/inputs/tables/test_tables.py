@@ -466,6 +466,20 @@ def test_a_column_of_splits_with_another_heading_is_asked_about(heading, cells, 
     assert {source.split for source in read(table, split_column="none")[1]} == {""}
 
 
+@pytest.mark.parametrize(("heading", "cells"), [("is_train", "1 0 1"), ("Is Training", "True False True")])
+def test_a_column_that_marks_the_rows_of_a_split_is_asked_about(heading, cells, tmp_path):
+    rows = [f"{i}.jpg,{'ab'[i % 2]},{cell}\n" for i, cell in enumerate(cells.split())]
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").touch()
+    table = table_of(tmp_path, rows, heading=f"path,label,{heading}\n")
+    with pytest.raises(TableError, match=rf"'{heading}' .* which rows are of a split\. .* --split-column none"):
+        read(table)
+    _, sources, _ = read(table, split_column="none")
+    assert {source.split for source in sources} == {""}
+    others = table_of(tmp_path, [row.replace(",1\n", ",2\n") for row in rows], heading="path,label,is_big\n")
+    assert len(read(others)[1]) == 3
+
+
 @pytest.mark.parametrize("cells", ["train train train", "test test val", "train test car", "1 0 1", "  "])
 def test_columns_of_other_words_state_no_splits(cells, tmp_path):
     rows = [f"{i}.jpg,{'ab'[i % 2]},{cell}\n" for i, cell in enumerate(cells.split(" "))]
