@@ -19,6 +19,8 @@ from trainer.serving import format_check
 from trainer.tasks import kinds
 from trainer.tasks.task import Fitted
 
+INPUT_SCOPE = "shardmill_input"  # the names of the operations of `PixelServing` in front of the network begin with it
+
 
 class Serving(tf.Module):
     """Serves encoded images: `serve(image_bytes)`.
@@ -59,17 +61,25 @@ class Serving(tf.Module):
 
 
 class PixelServing(tf.Module):
-    """Serves pixels, for TFLite and ONNX: `serve(pixels)`."""
+    """Serves pixels, for TFLite and ONNX: `serve(pixels)`.
+
+    Normalization and view are in INPUT_SCOPE, so that a converter can treat them otherwise than the network.
+
+    has_view: whether the network sees a part of the stored images, in a size of its own.
+    """
 
     def __init__(self, network: keras.Model, contract: Contract, fitted: Fitted) -> None:
         super().__init__(name="serving")
         self.parameters = [variable.value for variable in network.variables]
-        task = kinds.of(contract)
-        answers = task.answers(view.core(network), contract, fitted)
+        task, core = kinds.of(contract), view.core(network)
+        self.has_view = core is not network
+        answers = task.answers(core, contract, fitted)
         spec = tf.TensorSpec((None, *contract.image_shape), tf.uint8, name="pixels")
+
+        def served(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+            with tf.name_scope(INPUT_SCOPE):
+                images = view.shown(network, contracts.normalize(contract, pixels))
+            return {task.output: answers(images)}
+
         # pixels uint8 (B, H, W, C), in the contract's size and order of channels -> float32 (B, K)
-        self.serve = tf.function(
-            lambda pixels: {task.output: answers(view.shown(network, contracts.normalize(contract, pixels)))},
-            input_signature=[spec],
-            autograph=False,
-        )
+        self.serve = tf.function(served, input_signature=[spec], autograph=False)

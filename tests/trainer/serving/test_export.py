@@ -21,15 +21,17 @@ from tests.support.datasets import make_contract, picture, write_dataset
 from trainer.config import TrainerError
 from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import Calibration, Threshold, softmax
+from trainer.models import view
 from trainer.models.outputs import probabilities_function
 from trainer.serving import export, export_check, portable_file, predict, quantized, tflite_onnx
+from trainer.serving.serving_module import INPUT_SCOPE
 
 WARM = Calibration(0.5, Threshold("broken", 1, 0.3), "validation", 12)
 
 
-def brightness():
+def brightness(side=8):
     """Answers "broken" for bright images and "ok" for dark ones, by the mean of the normalized values."""
-    inputs = keras.Input((8, 8, 3))
+    inputs = keras.Input((side, side, 3))
     mean = keras.layers.GlobalAveragePooling2D()(inputs)
     kernel = keras.initializers.Constant(np.array([[-1, 1]] * 3, np.float32))
     return keras.Model(inputs, keras.layers.Dense(2, kernel_initializer=kernel)(mean))
@@ -306,6 +308,20 @@ def test_an_8_bit_file_is_calibrated_on_train_and_measured_beside_the_network(tm
         "Accuracy 1.000 (float: 1.000), balanced accuracy 1.000 (float: 1.000); 100.0% of the records have the same "
         "answer."
     )
+
+
+def test_an_8_bit_file_makes_the_view_in_float(tmp_path):
+    data = str(tmp_path / "data")
+    contract = write_dataset(tmp_path / "data", encoding="uint8", splits={"train": (40, 30), "test": (9, 8)})
+    network, paths = view.viewed(brightness(6), contract), [tmp_path / "a.tflite", tmp_path / "b.tflite"]
+    found = [export.write(network, data, contract, str(path), WARM, "tflite-int8") for path in paths]
+    assert found[0].difference < 0.01  # 0.18 where the view is made in 8 bits
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    details = tf.lite.Interpreter(model_content=portable_file.tflite(paths[0])).get_tensor_details()
+    kinds = {detail["name"]: detail["dtype"] for detail in details}
+    products = [name for name in kinds if name.startswith(f"{INPUT_SCOPE}/MatMul")]
+    assert [kinds[name] for name in products] == [np.float32, np.float32]  # of the rows, and of the columns
+    assert np.int8 in kinds.values()  # the network itself
 
 
 def test_an_8_bit_file_that_answers_otherwise_is_refused(made, tmp_path, monkeypatch):
