@@ -12,7 +12,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.scores import calibration, metrics
@@ -221,10 +222,22 @@ def _plain_axes(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
+def _names(figure: Figure) -> list[Text]:
+    """Returns the texts of a figure, but for the numbers at its axes."""
+    numbers = set()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        labels = axis.get_ticklabels(which="both")  # they are made when they are asked for
+        if isinstance(axis.get_major_formatter(), LogFormatter | ScalarFormatter):
+            numbers |= {id(label) for label in labels}
+    return [text for text in figure.findobj(Text) if id(text) not in numbers]
+
+
 def _save(figure: Figure, path: Path) -> None:
     # `savefig` would draw a figure twice, once to find its margins. Finding them alone takes a third of a drawing.
     figure.set_dpi(DPI)
     canvas, margins = FigureCanvasAgg(figure), figure.get_layout_engine()
+    for text in _names(figure):
+        text.set_parse_math(False)  # a class may be called "$5", and what is between two such signs is no formula
     if margins is not None:
         margins.execute(figure)
         figure.set_layout_engine("none")

@@ -42,6 +42,22 @@ def test_a_plot_with_more_classes_than_names_shows_the_lowest_recall():
     assert "the lowest 60 of 61 classes" in figure.axes[0].get_xlabel()
 
 
+def test_names_of_classes_are_no_formulas(tmp_path, monkeypatch):
+    """A run whose plots fail would be lost at its end."""
+    drawn, write = [], plots.FigureCanvasAgg.print_png
+    monkeypatch.setattr(
+        plots.FigureCanvasAgg, "print_png", lambda self, *a, **o: (drawn.append(self.figure), write(self, *a, **o))
+    )
+    truth = np.arange(40) % 2
+    result = made(np.eye(2)[truth], truth, names=("$^$", "5$ to $_{"))
+    plots.write_all(tmp_path, {"epoch": [1.0], "loss": [1.0]}, {"test": result}, 1)
+    labels = drawn[1].axes[0].get_xticklabels()
+    assert [(label.get_text(), label.get_parse_math()) for label in labels] == [("$^$", False), ("5$ to $_{", False)]
+    rates, losses = np.array([1e-4, 1e-3, 1e-2, 1e-1]), np.array([1.0, 0.9, 0.5, 2.0])
+    plots.rate_test(tmp_path / "rates.png", rates, losses, losses, None)
+    assert all(label.get_parse_math() for label in drawn[-1].axes[0].get_xticklabels())  # powers of 10
+
+
 @pytest.mark.parametrize(("classes", "rows"), [(score_table.MAX_ROWS, 60), (score_table.MAX_ROWS + 1, 60), (900, 60)])
 def test_the_table_has_the_classes_of_the_lowest_recall(classes, rows):
     lines = score_table.table(many(classes)).splitlines()
