@@ -256,7 +256,7 @@ def test_a_head_is_fitted_to_the_other_folds_and_an_earlier_run_of_folds_is_remo
         train.train(TrainConfig(str(data), str(tmp_path / "run"), fold=1, fit_head=True, epochs=0, verify="off"))
 
     rest = len([i for i in range(32) if i % 3 != 1])
-    assert f"features of {2 * rest} images" in lines.getvalue()  # and their mirror images
+    assert f"features of {rest} images, {2 * rest} views" in lines.getvalue()  # and their mirror images
     assert {path.name for path in (tmp_path / "run").glob("*") if path.is_dir()} & {"fold-0", "refit"} == set()
     assert (tmp_path / "run/fold-mine").is_dir()
     assert (tmp_path / "run/predictions-fold-1.csv").is_file()
