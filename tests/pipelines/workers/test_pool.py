@@ -386,7 +386,7 @@ def test_a_killed_program_leaves_no_temporary_folder_at_any_moment(moment, tmp_p
     program.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive
-    end = time.monotonic() + 20
+    end = time.monotonic() + 90  # a busy machine takes long to remove the many files of "writing"
     while os.listdir(tmp_path) and time.monotonic() < end:
         time.sleep(0.05)
     assert os.listdir(tmp_path) == []
