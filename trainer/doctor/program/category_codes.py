@@ -5,10 +5,11 @@ Numbers that are made for training and validation apart follow other names: "Par
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ from trainer.doctor.program.places import Places, is_own
 from trainer.doctor.subject.subject import Split
 from trainer.doctor.subject.training import Place
 
-MOST_CODINGS, MOST_ROWS = 256, 65_536  # that are noted
+MOST_CODINGS, MOST_INDICATORS, MOST_ROWS = 256, 1024, 65_536  # that are noted
 FEWEST_ROWS = 20  # fewer are equal to those of another column by chance
 COMPARED = 512  # rows of each split that are compared
 MOVED = 0.1  # share of the common names with another number, from which on the numbers are different
@@ -55,7 +56,7 @@ class Indicator:
     """Describes one column of 0 and 1 that tells whether a row has a name.
 
     name: such as "city_Paris".
-    values: float64 (N,), in the order of the rows.
+    values: bool (N,), in the order of the rows.
     by: what made it, such as "get_dummies".
     place: the line that made it.
     """
@@ -153,7 +154,7 @@ class CategoryCodes:
         def encoded(encoder: Any, values: Any, *args: Any, **options: Any) -> Any:
             found = original(encoder, values, *args, **options)
             table = found.tocsc() if hasattr(found, "tocsc") else np.asarray(found)
-            for i, name in enumerate(encoder.get_feature_names_out()[:MOST_CODINGS]):
+            for i, name in enumerate(encoder.get_feature_names_out()[:MOST_INDICATORS]):
                 column = table[:, [i]]
                 self.note_indicator(str(name), getattr(column, "toarray", lambda c=column: c)()[:, 0], "OneHotEncoder")
             return found
@@ -162,8 +163,8 @@ class CategoryCodes:
 
     def note_indicator(self, name: str, values: Any, by: str) -> None:
         """Notes a column of 0 and 1 that stands for a name."""
-        if len(self.indicators) < MOST_CODINGS and len(values) >= FEWEST_ROWS:
-            noted = np.array(values[:MOST_ROWS], np.float64)
+        if len(self.indicators) < MOST_INDICATORS and len(values) >= FEWEST_ROWS:
+            noted = np.array(values[:MOST_ROWS], bool)
             self.indicators.append(Indicator(name, noted, by, self._places.of_caller()))
 
     def note(self, names: Any, codes: Any, by: str, column: Any = None) -> None:
@@ -215,12 +216,21 @@ class CategoryCodes:
         They are (number of the column, indicator in training, indicator in the other rows).
         """
         found = []
-        for number, (ours, theirs) in enumerate(columns) if self.indicators else ():
-            here = {one.name: one for one in self.indicators if _in_order(ours, one.values)}
-            there = {one.name: one for one in self.indicators if _in_order(theirs, one.values)}
-            if here and there and not here.keys() & there.keys():
-                found.append((number, next(iter(here.values())), next(iter(there.values()))))
+        here, there = (self._by_pattern(side) for side in zip(*columns, strict=True)) if columns else ({}, {})
+        for number, (ours, theirs) in enumerate(columns):
+            own, other = here.get(_pattern(ours), []), there.get(_pattern(theirs), [])
+            if own and other and not {one.name for one in own} & {one.name for one in other}:
+                found.append((number, own[0], other[0]))
         return found
+
+    def _by_pattern(self, columns: Sequence[np.ndarray]) -> dict[bytes, list[Indicator]]:
+        """Returns the indicators by their pattern in as many rows as the columns have."""
+        rows = min(len(columns[0]), COMPARED)
+        found = collections.defaultdict(list)
+        for one in self.indicators:
+            if len(one.values) >= rows and (pattern := _pattern(one.values[:rows])):
+                found[pattern].append(one)
+        return dict(found)
 
 
 def load(code: str) -> None:
@@ -250,22 +260,32 @@ def _columns(inputs: Any, targets: Any) -> list[np.ndarray]:
     return found
 
 
+def _pattern(column: np.ndarray) -> bytes:
+    """Returns which rows have the greater of two values, in the order of the rows.
+
+    It is b"" for a column of too few rows, or of more or fewer than two values. A scaled column has the pattern that it
+    had before.
+    """
+    part = column[:COMPARED]
+    if len(part) < FEWEST_ROWS:
+        return b""
+    is_high = part == part.max()
+    is_one_of_two = not is_high.all() and bool((is_high | (part == part.min())).all())
+    return is_high.tobytes() if is_one_of_two else b""
+
+
 def _made(coding: Coding, column: np.ndarray) -> bool:
     """Tells whether a column has the numbers of a coding, as they are or scaled.
 
     The rows are in the same order, or all of them are there in another one.
     """
-    if _in_order(column, coding.codes):
-        return True
-    if len(column) != len(coding.codes) or not np.isfinite(column).all():
+    count = min(len(column), len(coding.codes))
+    if count < FEWEST_ROWS or not np.isfinite(column).all():
         return False
-    return len(column) >= FEWEST_ROWS and _scaled(np.sort(column), np.sort(coding.codes))
-
-
-def _in_order(column: np.ndarray, codes: np.ndarray) -> bool:
-    """Tells whether a column has these numbers in this order, as they are or scaled."""
-    part = min(len(column), len(codes), COMPARED)
-    return part >= FEWEST_ROWS and bool(np.isfinite(column[:part]).all()) and _scaled(column[:part], codes[:part])
+    part = min(count, COMPARED)
+    if _scaled(column[:part], coding.codes[:part]):
+        return True
+    return len(column) == len(coding.codes) and _scaled(np.sort(column), np.sort(coding.codes))
 
 
 def _scaled(column: np.ndarray, codes: np.ndarray) -> bool:
