@@ -153,7 +153,7 @@ class Rows:
             wanted, has = (b - a for a, b in (self._layouts[0].values[name], found[name]))
             if has != wanted:
                 raise LayoutError(f"its {name} should have {wanted} bytes. Received: {has}")
-        answer = self._answer_at(buffer, start, found)
+        answer = read_answer(self.answers, buffer, start, found)
         first, last = found["weight"]
         [weight] = struct.unpack("<f", buffer[start + first : start + last])
         return FITS if layout else OTHER, found["image"][0], answer, weight
@@ -161,7 +161,7 @@ class Rows:
     def label(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> Any:
         """Returns a record's answer. Raises LayoutError like `read`, but not for sizes."""
         layout = self._known(buffer, start, stop) or Layout.of(buffer[start:stop])
-        return self._answer_at(buffer, start, layout.values)
+        return read_answer(self.answers, buffer, start, layout.values)
 
     def put(self, row: np.ndarray, image: np.ndarray, answer: Any, weight: float) -> None:
         """Writes the values of an OTHER record into a row as if the record fitted.
@@ -208,13 +208,6 @@ class Rows:
     def _known(self, buffer: mmap.mmap | bytes, start: int, stop: int) -> Layout | None:
         size = stop - start
         return next((known for known in self._layouts if known.size == size and known.fits(buffer, start)), None)
-
-    def _answer_at(self, buffer: mmap.mmap | bytes, start: int, values: Mapping[str, tuple[int, int]]) -> Any:
-        name = self.answers.name
-        if name not in values:
-            raise LayoutError(f"it should have a {name}")
-        first, last = values[name]
-        return self.answers.read(buffer[start + first : start + last])
 
 
 class LabelBytes:
@@ -352,6 +345,26 @@ def _answer_bytes(contract: Contract, labelled: bool) -> LabelBytes | TargetByte
     if not labelled:
         return NoAnswer(contract)
     return TargetBytes(contract) if contract.target_width else LabelBytes(contract)
+
+
+def read_answer(
+    answers: LabelBytes | TargetBytes | NoAnswer,
+    buffer: mmap.mmap | bytes,
+    start: int,
+    values: Mapping[str, tuple[int, int]],
+) -> Any:
+    """Reads the answer of the record that begins at `start`.
+
+    Args:
+      values: feature -> (first, last) byte of its value in the record.
+
+    Raises:
+      LayoutError: there is no answer, or it breaks the contract.
+    """
+    if answers.name not in values:
+        raise LayoutError(f"it should have a {answers.name}")
+    first, last = values[answers.name]
+    return answers.read(buffer[start + first : start + last])
 
 
 def read_label(data: bytes) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipelines.contract import Contract
-from trainer.data.shards.example_layout import LabelBytes, Layout, LayoutError
+from trainer.data.shards.example_layout import LabelBytes, Layout, LayoutError, read_answer
 from trainer.data.shards.gather import calls
 from trainer.data.shards.mmap_tfrecord import Shard
 
@@ -69,11 +69,7 @@ def labels(contract: Contract, shards: Sequence[Shard]) -> np.ndarray:
             start, stop = shard.place(number)
             record = shard.map[start:stop]
             try:
-                places = Layout.of(record).values
-                if answer.name not in places:
-                    raise LayoutError(f"it should have a {answer.name}")
-                first, last = places[answer.name]
-                found.append(answer.read(record[first:last]))
+                found.append(read_answer(answer, record, 0, Layout.of(record).values))
             except LayoutError as e:
                 raise shard.error(number, str(e)) from e
     return np.array(found, np.int64)
