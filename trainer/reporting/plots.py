@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
@@ -131,7 +132,8 @@ def confusion(scores: Assessment, split: str) -> Figure:
     The names of the classes are left out where there are more than MAX_NAMED_CLASSES.
     """
     size = min(14.0, max(4.0, 0.5 * len(scores.labels) + 3))
-    figure = Figure(figsize=(2 * size, size), layout="constrained")
+    # Inches above and below: the layout leaves too little for the titles of square axes.
+    figure = Figure(figsize=(2 * size, size), layout=ConstrainedLayoutEngine(h_pad=0.12))
     shares = scores.matrix / np.maximum(1, scores.matrix.sum(axis=1, keepdims=True))
     for axes, values, title, form in zip(
         figure.subplots(1, 2),
