@@ -19,7 +19,9 @@ Policies, applied and counted:
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Iterator
 
 from PIL import Image
 
@@ -130,15 +132,9 @@ def extremes(
     header, image = opened(data, max_pixels, max_frames)
     if image.mode not in DEEP_MODES or image.format in OWN_RANGE:
         return None
-    try:
+    with _decoding(header, image):
         image.seek(0)
         ends = [(values.min(), values.max()) for values in map(finite, deep_rows(image)) if values.size]
-    except MemoryError:
-        raise
-    except Exception as e:  # decoders raise almost any exception on damaged data
-        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
-    finally:
-        image.close()
     return (float(min(low for low, _ in ends)), float(max(high for _, high in ends))) if ends else None
 
 
@@ -152,19 +148,29 @@ def alpha_varies(data: bytes, max_pixels: int, max_frames: int, policy: SourcePo
       ImageError: the pixels cannot be decoded.
     """
     header, image = opened(data, max_pixels, max_frames, policy)
-    try:
+    with _decoding(header, image):
         if header.format not in ("png", "tiff") or image.mode not in ("LA", "RGBA"):
             return False
         image.seek(0)
         levels = image.getchannel("A").histogram()
-    except MemoryError:
+    several = sum(count > 0 for count in levels) >= LEVELS_OF_A_BAND
+    return several and levels[0] + levels[-1] <= ENDS_OF_A_BAND * sum(levels)
+
+
+@contextlib.contextmanager
+def _decoding(header: Header, image: Image.Image) -> Iterator[None]:
+    """Turns what a decoder raises in the body into an ImageError.
+
+    The image is closed at the end.
+    """
+    try:
+        yield
+    except (ImageError, MemoryError):
         raise
     except Exception as e:  # decoders raise almost any exception on damaged data
         raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
     finally:
-        image.close()
-    several = sum(count > 0 for count in levels) >= LEVELS_OF_A_BAND
-    return several and levels[0] + levels[-1] <= ENDS_OF_A_BAND * sum(levels)
+        image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
 
 
 def _decoded(header: Header, image: Image.Image, policy: SourcePolicy) -> Image.Image:
@@ -174,17 +180,11 @@ def _decoded(header: Header, image: Image.Image, policy: SourcePolicy) -> Image.
             "Only 8 of the 16 bits of this colour image can be read, so --bit-depth cannot be applied. Convert it to "
             "PNG without a colour profile first.",
         )
-    try:
+    with _decoding(header, image):
         image.seek(0)
         image.load()
         made = turned(as_meant(image, header, policy), header)
-        return made.copy() if made is image else made  # `close` below would take its pixels away
-    except (ImageError, MemoryError):
-        raise
-    except Exception as e:  # decoders raise almost any exception on damaged data
-        raise ImageError("undecodable", f"{header.format}: {type(e).__name__}: {e}") from e
-    finally:
-        image.close()  # a TIFF is in a reference cycle: its pixels would stay until the next garbage collection
+        return made.copy() if made is image else made  # closing the image takes its pixels away
 
 
 def as_meant(image: Image.Image, header: Header, policy: SourcePolicy) -> Image.Image:
