@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +84,7 @@ def _answers(
     module: str, task: str, shared: tuple[Any, ...], paths: Iterable[str], limits: Limits, stores: Sequence[str] = ()
 ) -> Iterator[Any]:
     workers = _workers(module, stores)
-    asked: collections.deque[Future[Any]] = collections.deque()
+    asked: collections.deque[pool.Outcome] = collections.deque()
     for path in paths:
         is_away = is_remote(path) and members.parse(path) is None
         whole = path if is_away else os.path.join(os.getcwd(), path)  # workers keep the folder of their start
@@ -100,7 +99,7 @@ def _workers(module: str, stores: Sequence[str]) -> pool.Workers:
     return pool.shared(min(pool.usual_count(0), MOST_WORKERS), "files", *stores, module=module)
 
 
-def _answer(asked: Future[Any]) -> Any:
+def _answer(asked: pool.Outcome) -> Any:
     try:
         return asked.result()
     except TaskLostError as e:

@@ -36,6 +36,7 @@ from pipelines.options import config_fields
 from pipelines.plan import balance
 from pipelines.plan import plan as plans
 from pipelines.records import shard_writer
+from pipelines.runners import portable
 from pipelines.runners import runner as engine
 from pipelines.storage import remote
 from pipelines.workers import pool
@@ -98,6 +99,8 @@ def prepare(
         made_by = worker_versions.here()
         work = work_dir.open_work(output, config.digest(), config.settings(), config_fields.decisive(config), made_by)
         _log.info("Runs on %s.", the_engine.name)
+        if advice := portable.wide(runner, beam_flags, pool.usual_count(config.workers)):
+            _log.info("%s", advice)
         _tell_replaced(output, config.digest())
         if config.bit_depth == DATA:
             config = _with_range(config, reading.spec, work, the_engine)
@@ -298,7 +301,7 @@ def _analyze(
     train = plans.shard_names(accounting.read_plan(work), analysis.dataset)[elements.TRAIN_SPLIT]
     wait_for(lambda: accounting.are_staged(train, work))
     [analyzed] = analyst.submit("run_analysis", (), [(analysis,)])
-    while not given_up.is_set() and not concurrent.futures.wait([analyzed], POLL_SECONDS).done:
+    while not given_up.is_set() and not analyzed.wait(POLL_SECONDS):
         pass
     try:
         affine: elements.Affine = analyzed.result(0)

@@ -38,7 +38,7 @@ from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Kind
 from pipelines.tasks.kinds import ONE_CLASS
 from pipelines.work_dir import Work
-from pipelines.workers.pool import Workers
+from pipelines.workers.pool import Outcome, Workers
 from pipelines.workers.worker_process import TaskLostError
 
 # Sources listed in one element: Beam's cost per element is then small compared with reading the files.
@@ -122,14 +122,14 @@ class Fingerprint(_WithWorkers):
 
     def process(self, numbered: tuple[int, bytes], total: int) -> Iterator[Any]:
         batch: list[Source] = list(unpack([numbered[1]]))
-        futures: list[concurrent.futures.Future[Ref | Rejected]] = []
+        outcomes: list[Outcome] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]
             shared = (self._limits, self._policy, self._look)
-            futures += self._workers.submit("fingerprint", shared, part, self._limits.image_timeout, may_pass)
+            outcomes += self._workers.submit("fingerprint", shared, part, self._limits.image_timeout, may_pass)
         refs: list[tuple[str, Ref]] = []
-        for source, future in zip(batch, futures, strict=True):
-            result = _fingerprint(source, future)
+        for source, outcome in zip(batch, outcomes, strict=True):
+            result = _fingerprint(source, outcome)
             if isinstance(result, Rejected):
                 counters.count_reject(result)
                 yield TaggedOutput("rejected", result)
@@ -153,15 +153,15 @@ class Measure(_WithWorkers):
 
     def process(self, numbered: tuple[int, bytes]) -> Iterator[tuple[float, float]]:
         batch: list[Source] = list(unpack([numbered[1]]))
-        futures: list[concurrent.futures.Future[tuple[float, float] | None]] = []
+        outcomes: list[Outcome] = []
         for start in range(0, len(batch), PART):
             part = [(source,) for source in batch[start : start + PART]]
             shared = (self._limits, self._policy)
-            futures += self._workers.submit("measure", shared, part, self._limits.image_timeout)
+            outcomes += self._workers.submit("measure", shared, part, self._limits.image_timeout)
         found = []
-        for future in futures:
+        for outcome in outcomes:
             with contextlib.suppress(TaskLostError):  # the next job rejects the image
-                found.append(future.result())
+                found.append(outcome.result())
         progress.advance(len(batch))
         yield from widest(ends for ends in found if ends is not None)
 
@@ -193,9 +193,10 @@ def note_range(found: list[tuple[float, float]], work: Work) -> None:
     storage.write_text(work.path(work_dir.VALUE_RANGE), json.dumps(found))
 
 
-def _fingerprint(source: Source, future: concurrent.futures.Future[Ref | Rejected]) -> Ref | Rejected:
+def _fingerprint(source: Source, outcome: Outcome) -> Ref | Rejected:
     try:
-        return future.result()
+        found: Ref | Rejected = outcome.result()
+        return found
     except TaskLostError as e:
         return Rejected(source.uri, source.label, source.split, "", "fingerprint", e.reason, str(e))
 

@@ -8,7 +8,6 @@ last record in the shard, the pixels of a source are kept, in a temporary file i
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import itertools
 import tempfile
@@ -21,7 +20,7 @@ from pipelines.core.summary import Rejected, may_pass
 from pipelines.images.image_spec import LONGEST_SIDE, ImageSpec
 from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Answer
-from pipelines.workers.pool import Workers
+from pipelines.workers.pool import Outcome, Workers
 from pipelines.workers.worker_process import TaskLostError
 
 # At most WINDOW records are under way for each worker, and at most UNDER_WAY bytes of all (but one record for each
@@ -71,10 +70,10 @@ def _most_bytes(items: Sequence[Item], image: ImageSpec) -> int:
 
 @dataclasses.dataclass
 class _Record:
-    """Holds a record that is near its turn, and its future once it is requested."""
+    """Holds a record that is near its turn, and its outcome once it is requested."""
 
     item: Item
-    future: concurrent.futures.Future[Any] | None = None
+    outcome: Outcome | None = None
 
 
 @dataclasses.dataclass
@@ -148,7 +147,7 @@ class _Asked:
 
     def _first(self, record: _Record) -> Made | Rejected:
         try:
-            made: Made | Rejected = _future(record).result()
+            made: Made | Rejected = _outcome(record).result()
         except TaskLostError as e:
             ref = record.item.ref
             return Rejected(ref.uri, ref.label, self._split, ref.digest, "decode", e.reason, str(e))
@@ -156,7 +155,7 @@ class _Asked:
 
     def _copy(self, record: _Record) -> Made:
         try:
-            made: Made = _future(record).result()
+            made: Made = _outcome(record).result()
         except TaskLostError as e:  # no bytes of a stranger are to blame, and the original may be written
             raise IncompleteError(
                 f"Copy {record.item.copy} of {record.item.ref.uri!r} cannot be made: its worker process ended twice, "
@@ -170,9 +169,9 @@ class _Asked:
         for start in range(0, len(records), BATCH):  # each part goes to one worker
             part = records[start : start + BATCH]
             items = [self._request(task, r.item) for r in part]
-            futures = self._workers.submit(task, (self._spec,), items, deadline, may_pass)
-            for record, future in zip(part, futures, strict=True):
-                record.future = future
+            outcomes = self._workers.submit(task, (self._spec,), items, deadline, may_pass)
+            for record, outcome in zip(part, outcomes, strict=True):
+                record.outcome = outcome
 
     def _request(self, task: str, item: Item) -> tuple[Any, ...]:
         source, answer = self._sources[item.ref.key], self._answers[item.ref.label]
@@ -181,10 +180,10 @@ class _Asked:
         return self._kept.get(source.place), item.ref, item.copy, answer
 
 
-def _future(record: _Record) -> concurrent.futures.Future[Any]:
-    if record.future is None:
+def _outcome(record: _Record) -> Outcome:
+    if record.outcome is None:
         raise RuntimeError(f"{record.item.ref.key!r}: the record was never requested")
-    return record.future
+    return record.outcome
 
 
 class _Kept:

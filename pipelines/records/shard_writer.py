@@ -9,7 +9,6 @@ that was noted, and if nothing in it was rejected for a reason that may not hold
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import dataclasses
 import json
 import logging
@@ -29,7 +28,7 @@ from pipelines.records import metadata_counts, ordered_records
 from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Answers
 from pipelines.work_dir import Work
-from pipelines.workers.pool import Workers
+from pipelines.workers.pool import Outcome, Workers
 from pipelines.workers.worker_process import TaskLostError
 
 _log = logging.getLogger(__name__)
@@ -266,9 +265,9 @@ class _Pictures:
         self._has_classes = bool(answers.labels)
         self._copied = {item.ref.label for item in items if item.copy}
         self._taken: collections.Counter[str] = collections.Counter()
-        self._made: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
+        self._made: list[Outcome] = []
         self._of_policy: collections.Counter[str] = collections.Counter()
-        self._examples: list[concurrent.futures.Future[list[dict[str, Any]]]] = []
+        self._examples: list[Outcome] = []
 
     def add(self, item: Item) -> None:
         """Requests thumbnails of an item whose class or policies have too few yet.
@@ -293,9 +292,7 @@ class _Pictures:
             self._of_policy.update(policies)
             self._examples += self._asked(ref, [0], policies)
 
-    def _asked(
-        self, ref: Ref, copies: Sequence[int], policies: Sequence[str]
-    ) -> list[concurrent.futures.Future[list[dict[str, Any]]]]:
+    def _asked(self, ref: Ref, copies: Sequence[int], policies: Sequence[str]) -> list[Outcome]:
         asked = (ref, copies, self._shard.split, policies)
         return self._workers.submit("thumbnails", (self._spec,), [asked], self._spec.limits.image_timeout)
 

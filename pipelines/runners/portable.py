@@ -30,6 +30,7 @@ BUILT = pathlib.Path(__file__).resolve().parents[2] / "build" / "engines"  # out
 POOL = "localhost:50000"  # where an engine's process looks for the worker pool of its machine
 # More parallel tasks than this exhaust the network buffers (64 MB) of the Flink that the job server starts.
 MOST_LOCAL = 8
+SUPPLIED = 8  # workers that one process supplies with photographs of 50 kB (benchmarks/null_decoding.py)
 HEAP = "-Xmx2g"  # heap of the job server, which contains the complete engine where it is local
 # Packages that Kryo and Spark access by reflection, and that Java 17 closes.
 OPENED = tuple(
@@ -69,6 +70,25 @@ def counts_here(runner: str, flags: Sequence[str]) -> bool:
     if runner in LOCAL:
         return bool(given["direct_running_mode"] != "multi_processing")
     return bool(given["environment_type"] == "LOOPBACK")
+
+
+def wide(runner: str, flags: Sequence[str], workers: int) -> str:
+    """Returns what to do where one process has more busy workers than it can supply.
+
+    It is a sentence, and empty where nothing is to be done.
+
+    Args:
+      workers: the number of worker processes. No more of them than there are cores are busy: the others wait for a
+        remote store.
+    """
+    busy = min(workers, machine.cores())
+    if runner not in LOCAL or not counts_here(runner, flags) or busy <= SUPPLIED:
+        return ""
+    return (
+        f"One process supplies about {SUPPLIED} workers with small photographs, and {busy} can be busy here. If cores "
+        f"are idle, add --direct_running_mode multi_processing --direct_num_workers {-(-busy // SUPPLIED)} "
+        f"--workers {SUPPLIED}."
+    )
 
 
 def _flink(given: Flags) -> list[str]:

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import functools
 import itertools
 import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.core import machine
 from pipelines.storage import remote
@@ -28,9 +26,64 @@ TASKS = "pipelines.job.worker_tasks"  # the module of the tasks of `prepare`
 AHEAD = 12  # requests sent to a worker before it answers, so that it need not wait for them
 
 
-@dataclasses.dataclass(frozen=True)
-class _Request:
-    """Describes one call of a task, and the future that receives its outcome.
+class Outcome:
+    """Holds what a call returned or raised, as soon as that is known.
+
+    It has the methods of `concurrent.futures.Future` that are needed here, and costs a tenth of it: there are two for
+    each image.
+    """
+
+    __slots__ = ("_error", "_pending", "_result")
+
+    def __init__(self) -> None:
+        self._pending = threading.Lock()  # held until the outcome is known
+        self._pending.acquire()
+        self._result: Any = None
+        self._error: Exception | None = None
+
+    def set_result(self, result: Any) -> None:
+        """Sets what the call returned."""
+        self._result = result
+        self._pending.release()
+
+    def set_exception(self, error: Exception) -> None:
+        """Sets what the call raised."""
+        self._error = error
+        self._pending.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits, and returns whether the outcome is known.
+
+        Args:
+          timeout: seconds to wait at most; None: no limit.
+        """
+        known = self._pending.acquire(timeout=-1 if timeout is None else timeout)
+        if known:
+            self._pending.release()
+        return known
+
+    def exception(self, timeout: float | None = None) -> Exception | None:
+        """Waits as `wait` does, and returns what the call raised; None if it returned.
+
+        Raises:
+          TimeoutError: the outcome is not known by then.
+        """
+        if not self.wait(timeout):
+            raise TimeoutError
+        return self._error
+
+    def result(self, timeout: float | None = None) -> Any:
+        """Waits, and returns what the call returned, or raises what it raised.
+
+        The arguments and errors are those of `exception`.
+        """
+        if (error := self.exception(timeout)) is not None:
+            raise error
+        return self._result
+
+
+class _Request(NamedTuple):
+    """Describes one call of a task, and what receives its outcome.
 
     again: tells of a result whether the call is made a second time; None: it is not, even if its worker is lost.
     """
@@ -39,7 +92,7 @@ class _Request:
     shared: tuple[Any, ...]
     own: tuple[Any, ...]
     deadline: float | None
-    outcome: Future[Any]
+    outcome: Outcome
     again: Callable[[Any], bool] | None
     last: bool  # whether it is the last of those submitted together
 
@@ -68,7 +121,7 @@ class Workers:
         items: Iterable[tuple[Any, ...]],
         deadline: float | None = None,
         again: Callable[[Any], bool] | None = None,
-    ) -> list[Future[Any]]:
+    ) -> list[Outcome]:
         """Submits the calls `tasks.TASK(*item, *shared)`, one per item, to one worker.
 
         The worker does them in order. It keeps `shared` for the next requests with equal ones, so that a value of many
@@ -81,12 +134,12 @@ class Workers:
             counts. None: nothing is tried twice.
 
         Returns:
-          A future per item. It raises TaskLostError ("timeout" or "crashed": another worker does the rest of the
+          An outcome per item. It raises TaskLostError ("timeout" or "crashed": another worker does the rest of the
           items), or WorkerError (the task raised, or no worker can be started).
         """
         listed = list(items)
         requests = [
-            _Request(task, shared, item, deadline, Future(), again, number == len(listed))
+            _Request(task, shared, item, deadline, Outcome(), again, number == len(listed))
             for number, item in enumerate(listed, 1)
         ]
         if requests:
@@ -137,7 +190,7 @@ class Workers:
                 for _, again in itertools.groupby(sent, key=lambda r: (r.task, id(r.shared))):
                     self._waiting.put(list(again))
                 sent.clear()
-            except Exception as e:  # no worker can be started: all waiting futures raise it
+            except Exception as e:  # no worker can be started: all waiting outcomes raise it
                 worker = None
                 _tell(answered)
                 for request in sent or self._waiting.get():
@@ -146,7 +199,7 @@ class Workers:
 
     def _try_again(self, request: _Request) -> None:
         """Puts a request behind all that wait, for the second and last time."""
-        self._waiting.put([dataclasses.replace(request, again=None, last=True)])
+        self._waiting.put([request._replace(again=None, last=True)])
 
 
 def _send(worker: WorkerProcess, requests: Sequence[_Request]) -> bool:

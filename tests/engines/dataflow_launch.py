@@ -8,7 +8,6 @@ requests (job-1.json, ...) and all that is in the buckets then (gs/BUCKET/PATH).
 
 from __future__ import annotations
 
-import concurrent.futures
 import io
 import os
 import pathlib
@@ -29,6 +28,7 @@ from pipelines.cli import options
 from pipelines.plan import plan
 from pipelines.storage import object_stores
 from pipelines.workers import pool
+from pipelines.workers.pool import Outcome
 
 OBJECTS: dict[str, bytes] = {}
 REQUESTS: list[dataflow.CreateJobRequest] = []
@@ -90,8 +90,8 @@ class Nobody:
 
     count = 1
 
-    def submit(self, task: str, shared: Any, items: Any, *_: Any) -> list[concurrent.futures.Future[Any]]:
-        done: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    def submit(self, task: str, shared: Any, items: Any, *_: Any) -> list[Outcome]:
+        done: Outcome = Outcome()
         done.set_result(((1.0, 1.0, 1.0), (0.0, 0.0, 0.0)) if task == "run_analysis" else None)
         return [done]
 

@@ -6,7 +6,6 @@ into MADE.
 
 from __future__ import annotations
 
-import concurrent.futures
 import pathlib
 import sys
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines.job import worker_tasks
 from pipelines.workers import pool
+from pipelines.workers.pool import Outcome
 
 
 class Here:
@@ -27,12 +27,10 @@ class Here:
 
     count = 1
 
-    def submit(
-        self, task: str, shared: tuple[Any, ...], items: Iterable[tuple[Any, ...]], *_: Any
-    ) -> list[concurrent.futures.Future[Any]]:
+    def submit(self, task: str, shared: tuple[Any, ...], items: Iterable[tuple[Any, ...]], *_: Any) -> list[Outcome]:
         futures = []
         for item in items:
-            futures.append(concurrent.futures.Future[Any]())
+            futures.append(Outcome())
             futures[-1].set_result(getattr(worker_tasks, task)(*item, *shared))
         return futures
 

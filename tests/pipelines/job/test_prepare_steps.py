@@ -1,6 +1,5 @@
 """The steps of `prepare` beside the job itself."""
 
-import concurrent.futures
 import threading
 
 import pytest
@@ -10,6 +9,7 @@ from pipelines.core import elements
 from pipelines.job import prepare
 from pipelines.job.results import accounting
 from pipelines.work_dir import Work
+from pipelines.workers.pool import Outcome
 
 
 class NeverEnds:
@@ -21,7 +21,7 @@ class NeverEnds:
     def submit(self, task, shared, items):
         if task == "run_analysis":
             self.asked.set()
-        return [concurrent.futures.Future()]
+        return [Outcome()]
 
 
 def test_a_run_that_fails_does_not_wait_for_its_analysis(tmp_path, monkeypatch):

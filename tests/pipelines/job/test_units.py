@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import concurrent.futures
 import random
 
 import pytest
@@ -15,6 +14,7 @@ from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import stages, units
 from pipelines.plan import splits
+from pipelines.workers.pool import Outcome
 
 CONTENTS, EACH, SEED = 60, 5, 3
 CUTS = {
@@ -29,7 +29,7 @@ class Workers:
     def submit(self, _task, _shared, items, *_):
         futures = []
         for (source,) in items:
-            futures.append(concurrent.futures.Future())
+            futures.append(Outcome())
             futures[-1].set_result(Ref(*source[:6], digest(int(source.key.split("-")[0])), 9))
         return futures
 

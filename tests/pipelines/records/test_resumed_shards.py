@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import io
 import json
 import os
@@ -24,6 +23,7 @@ from pipelines.records import read_shard, shard_writer
 from pipelines.tasks.kind import Answers
 from pipelines.tasks.kinds import ONE_CLASS
 from pipelines.work_dir import Work
+from pipelines.workers.pool import Outcome
 from tests.support.files import images
 
 FILE, LABELS = "x-train.tfrecord-00000-of-00001", ("bee", "cat")
@@ -41,9 +41,9 @@ class Here:
     def submit(self, task: str, shared: tuple[Any, ...], items: Iterable[tuple[Any, ...]], *_: Any) -> list[Any]:
         return [self._done(task, item, shared) for item in items]
 
-    def _done(self, task: str, item: tuple[Any, ...], shared: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
+    def _done(self, task: str, item: tuple[Any, ...], shared: tuple[Any, ...]) -> Outcome:
         self.asked.append(task)
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        future: Outcome = Outcome()
         if task == "make" and item[0].key in self.faults:
             ref, reason = item[0], self.faults[item[0].key]
             future.set_result(Rejected(ref.uri, ref.label, "train", ref.digest, "decode", reason, "A sentence."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from pipelines.records.shard_writer import Shard
 from pipelines.tasks.kind import Answers
 from pipelines.tasks.kinds import ONE_CLASS
 from pipelines.work_dir import Work
+from pipelines.workers.pool import Outcome
 
 LEVELS = histogram.histogram(np.zeros((2, 2, 3), np.uint8)).tobytes()
 SPEC = RecordSpec(ImageSpec(2, 2), Limits(), "float16", 95, {}, 0)
@@ -37,13 +37,13 @@ class Counting:
 
     def submit(
         self, task: str, shared: tuple[Any, ...], items: Any, deadline: float | None = None, again: Any = None
-    ) -> list[concurrent.futures.Future[Any]]:
+    ) -> list[Outcome]:
         outcomes = [self._done(task, shared, item) for item in items]
         self.asked += [task] * len(outcomes)
         return outcomes
 
-    def _done(self, task: str, shared: tuple[Any, ...], item: tuple[Any, ...]) -> concurrent.futures.Future[Any]:
-        outcome: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    def _done(self, task: str, shared: tuple[Any, ...], item: tuple[Any, ...]) -> Outcome:
+        outcome: Outcome = Outcome()
         if task in ("make", "make_copy"):
             ref, copy, label_id = item[:3] if task == "make" else item[1:]
             outcome.set_result(Made(f"{ref.digest[:4]} {label_id} {copy};".encode(), LEVELS, bytes(12)))

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pipelines.core import machine
 from pipelines.core.errors import ConfigError
 from pipelines.runners import portable
 
@@ -225,3 +226,25 @@ def test_other_runners_flags_are_left_alone():
     assert portable.counts_here("DirectRunner", flags)
     assert not portable.counts_here("DirectRunner", ["--direct_running_mode=multi_processing"])
     assert not portable.counts_here("DataflowRunner", [])
+
+
+@pytest.mark.parametrize(
+    ("runner", "flags", "workers", "expected"),
+    [
+        ("DirectRunner", [], 8, ""),
+        ("DirectRunner", [], 9, "--direct_num_workers 2 --workers 8."),
+        ("DirectRunner", ["--direct_running_mode=multi_threading"], 32, "--direct_num_workers 4 --workers 8."),
+        ("DirectRunner", ["--direct_running_mode", "multi_processing"], 32, ""),
+        ("PrismRunner", [], 32, ""),
+    ],
+)
+def test_one_process_with_many_workers_is_told_of_several(monkeypatch, runner, flags, workers, expected):
+    monkeypatch.setattr(machine, "cores", lambda: 32)
+    advice = portable.wide(runner, flags, workers)
+    assert advice.endswith(expected)
+    assert bool(advice) == bool(expected)
+
+
+def test_workers_that_wait_for_a_store_are_no_reason_for_more_processes(monkeypatch):
+    monkeypatch.setattr(machine, "cores", lambda: 8)
+    assert portable.wide("DirectRunner", [], 128) == ""
