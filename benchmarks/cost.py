@@ -37,6 +37,7 @@ class Model:
     workers_a_core: float = 1.0  # `--workers` / cores: what waits for a remote store leaves its core to others
     opens: int = 2  # of each file: fingerprint and decoding
     requests_an_open: int = 1  # pipelines/storage/object_stores.py
+    at_once: int = 8  # requests that a worker has under way: pipelines/storage/read_ahead.py
     requests_a_shard: int = 20  # written, looked for, copied, read: about
     vcpus: int = 16  # of a machine
     memory_gb: float = 64.0
@@ -70,7 +71,7 @@ def estimate(images: float, m: Model) -> dict[str, str]:
         shard_bytes *= 2
     shards = math.ceil(images * m.record_bytes / shard_bytes)
     core_seconds = (m.cpu_ms + m.float_cpu_ms * m.is_float) / 1e3  # of an image
-    waiting = m.opens * m.requests_an_open * m.latency  # of an image, without a core
+    waiting = m.opens * m.requests_an_open * m.latency / m.at_once  # of an image, without a core
     rate = m.vcpus * min(m.busy / core_seconds, m.workers_a_core / (core_seconds + waiting))  # images/s of a machine
     machines = max(1, math.ceil(images / rate / 3600 / m.hours))
     in_parallel = images / rate / 3600 / machines

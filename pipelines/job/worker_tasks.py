@@ -29,10 +29,11 @@ from pipelines.job import kept_graphs
 from pipelines.job.analysis import Analysis
 from pipelines.records import make_record, normalize_shard
 from pipelines.records.record_spec import RecordSpec
-from pipelines.storage import remote
+from pipelines.storage import read_ahead, remote
 from pipelines.tasks.kind import Answer
 from pipelines.workers import memory_limit
 
+READING = ("fingerprint", "measure", "make")  # tasks whose first argument is a source that they read once
 HEIGHT_BYTES = 4  # of the height before kept pixels
 
 
@@ -41,6 +42,17 @@ def warm_up() -> None:
     decode.warm_up()
     opening.silence_pillow()
     memory_limit.allow()
+
+
+def ahead(task: str, items: Sequence[tuple[Any, ...]]) -> None:
+    """Begins to read the remote files of a request, before its tasks are called.
+
+    Args:
+      task: the name of the task.
+      items: the arguments of each call that are its own.
+    """
+    if task in READING:
+        read_ahead.begin([item[0].uri for item in items])
 
 
 def fingerprint(source: Source, limits: Limits, policy: SourcePolicy, look: bool = False) -> Ref | Rejected:
@@ -141,12 +153,14 @@ def thumbnails(
 def _bound(source: Source | Ref, limits: Limits) -> None:
     """Limits the memory for one image, and allows its pixels.
 
-    It first connects to a remote store, so that the client of the store does not count.
+    It first connects to a remote store, so that the client of the store does not count. Nor do files that are read
+    ahead.
     """
-    if storage.is_remote(source.uri):
+    is_away = storage.is_remote(source.uri)
+    if is_away:
         remote.connect(source.uri)
     opening.allow_pixels(limits.max_pixels)
-    memory_limit.bound(limits.image_memory)
+    memory_limit.bound(limits.image_memory + (read_ahead.MOST if is_away else 0))
 
 
 def finish(staged: str, target: str, records: int, affine: Affine, encoding: str) -> tuple[str, int]:

@@ -1,7 +1,8 @@
 """Reads and writes local files and objects of gs:// and s3:// in one way.
 
 `files` has the functions, which this package re-exports (`storage.read_text(path)`); `local` reads untrusted local
-files, and `member_reader` members of zips and tars; `remote` and `object_stores` access object stores;
+files, and `member_reader` members of zips and tars; `remote` and `object_stores` access object stores, `read_ahead`
+reads several of their files at once;
 `external_sort` sorts more items than memory holds. Begin in `files`.
 """
 

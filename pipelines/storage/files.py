@@ -22,7 +22,7 @@ from pipelines.core.errors import StorageError
 from pipelines.core.files import members
 from pipelines.core.files.urls import is_remote
 from pipelines.core.hashing import Hashed
-from pipelines.storage import local, member_reader, remote
+from pipelines.storage import local, member_reader, read_ahead, remote
 
 CHUNK = 1 << 20
 AT_ONCE = 8  # requests to a store at the same time; its client keeps ten connections
@@ -51,7 +51,8 @@ def read_input(uri: str, limit: int, inside: str = "") -> bytes:
         return member_reader.read(member, limit)
     if is_remote(uri):
         try:
-            data = remote.read(uri, limit + 1)
+            ahead = read_ahead.take(uri)
+            data = remote.read(uri, limit + 1) if ahead is None else ahead
         except FileNotFoundError as e:
             raise StorageError("missing", "There is no such file.") from e
         except OSError as e:

@@ -91,12 +91,14 @@ def _work(descriptor: int, tasks: object) -> None:
     """Executes requests and answers each of their items in order.
 
     A request is (name of a function of `tasks`, shared arguments, items). The shared arguments are None where they are
-    those of the request before. An answer is (True, result) or (False, trace).
+    those of the request before. An answer is (True, result) or (False, trace). If `tasks` has a function `ahead`, it is
+    called with the name and the items before the first of them.
     """
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 2)  # libraries print remarks on damaged images, which become rejects
     connection = socket.socket(fileno=descriptor)
     requests = connection.makefile("rb")
+    prepare_for = getattr(tasks, "ahead", None)
     name = "warm_up"
     shared: tuple[object, ...] = ()
     items: list[tuple[object, ...]] = [()]
@@ -115,3 +117,5 @@ def _work(descriptor: int, tasks: object) -> None:
         except (EOFError, OSError):
             return
         shared = shared if new is None else new
+        if prepare_for is not None:
+            prepare_for(name, items)
