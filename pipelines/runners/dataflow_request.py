@@ -11,7 +11,8 @@ import sys
 from typing import Any
 
 from apache_beam.internal import cloudpickle_pickler
-from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.runners.beam_options import BeamOptions
 
 # Options that Beam reads before it sends the job, and that nothing reads afterwards.
 _KEPT_HERE = (
@@ -20,7 +21,7 @@ _KEPT_HERE = (
 )  # fmt: skip
 
 
-class SentOptions(PipelineOptions):
+class SentOptions(BeamOptions):
     """Holds Beam's options, and does not send those that name local files."""
 
     def get_all_options(self, *args: Any, **kwargs: Any) -> dict[str, Any]:

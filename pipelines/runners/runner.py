@@ -189,6 +189,8 @@ def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:
     """
     from apache_beam.options.pipeline_options import PipelineOptions
 
+    from pipelines.runners.beam_options import BeamOptions
+
     parser = _Parser(add_help=False, allow_abbrev=False)
     for kind in PipelineOptions.__subclasses__():
         kind._add_argparse_args(parser)
@@ -198,7 +200,7 @@ def options(flags: Sequence[str], runner_name: str = "") -> PipelineOptions:
             f"Unknown option {unknown[0]!r}: neither `prepare` nor Apache Beam has it. See `prepare --help`; Beam's "
             "options are at https://beam.apache.org/documentation/programming-guide/#configuring-pipeline-options."
         )
-    kind = PipelineOptions
+    kind = BeamOptions
     if runner_name in SERVICES:
         from pipelines.runners import dataflow_request
 
