@@ -23,29 +23,32 @@ from trainer.models.outputs import logits_function
 KEY_BATCH = 256  # records whose keys are parsed at once
 
 
+Outputs = tuple[tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]
+
+
 def predict(network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int) -> Predictions:
     """Predicts the logits of every record of a split, each record once.
 
     Raises:
       TrainerError: the shards changed while they were read. Other errors are those of `dataset.load`.
     """
-    return Predictions(*outputs(logits_function(network), data, split, batch_size))
+    return Predictions(*outputs(logits_function(network), data, batch_size)(split))
 
 
 def outputs(
-    function: Callable[[tf.Tensor], tf.Tensor], data: str | os.PathLike[str], split: str, batch_size: int
-) -> tuple[tuple[str, ...], tuple[str, ...], np.ndarray, np.ndarray]:
-    """Computes the outputs of a function for every record of a split, each once.
+    function: Callable[[tf.Tensor], tf.Tensor], data: str | os.PathLike[str], batch_size: int
+) -> Callable[[str], Outputs]:
+    """Returns what computes the outputs of a function on a split.
+
+    TensorFlow traces the function once, for all splits and for the last batches, which are smaller.
 
     Args:
       function: maps normalized images, float32 (B, H, W, 3), to float32 (B, K).
 
     Returns:
-      The names of the K outputs, the keys of the N records, their labels as the loader gives them, and the outputs,
-      float32 (N, K).
-
-    Raises:
-      TrainerError: the shards changed while they were read. Other errors are those of `dataset.load`.
+      A function of a split. It returns the names of the K outputs, the keys of the N records, their labels as the
+      loader gives them, and the outputs, float32 (N, K). It raises TrainerError if the shards changed while they were
+      read, and the errors of `dataset.load`.
     """
     contract = contracts.load(data)
 
@@ -53,19 +56,26 @@ def outputs(
         images = contracts.normalize(contract, stored) if stored.dtype == tf.uint8 else tf.cast(stored, tf.float32)
         return function(images)
 
-    compiled = tf.function(of_stored, reduce_retracing=True, autograph=False)
-    labels: list[np.ndarray] = []
-    values: list[np.ndarray] = []
-    # As they are stored: XLA would compile the normalization of `dataset.load` for each split.
-    for stored, batch_labels, *_ in dataset.load(data, split, batch_size, dequantize=False):
-        labels.append(batch_labels.numpy())
-        values.append(compiled(stored).numpy())
-    found, (of_keys, labels_of_keys) = np.concatenate(labels), keys(data, split)
-    if not np.array_equal(found, labels_of_keys, equal_nan=found.dtype.kind == "f"):
-        raise TrainerError(
-            f"The shards of split {split!r} in {os.fspath(data)!r} changed while they were read: try again."
-        )
-    return alignment.names(contract), of_keys, found, np.concatenate(values)
+    compiled = tf.function(of_stored, autograph=False)
+
+    def on_split(split: str) -> Outputs:
+        # As they are stored: XLA would compile the normalization of `dataset.load` for each split.
+        batches = dataset.load(data, split, batch_size, dequantize=False)
+        stored = batches.element_spec[0]
+        computed = compiled.get_concrete_function(tf.TensorSpec((None, *stored.shape[1:]), stored.dtype))
+        labels: list[np.ndarray] = []
+        values: list[np.ndarray] = []
+        for images, batch_labels, *_ in batches:
+            labels.append(batch_labels.numpy())
+            values.append(computed(images).numpy())
+        found, (of_keys, labels_of_keys) = np.concatenate(labels), keys(data, split)
+        if not np.array_equal(found, labels_of_keys, equal_nan=found.dtype.kind == "f"):
+            raise TrainerError(
+                f"The shards of split {split!r} in {os.fspath(data)!r} changed while they were read: try again."
+            )
+        return alignment.names(contract), of_keys, found, np.concatenate(values)
+
+    return on_split
 
 
 def keys(data: str | os.PathLike[str], split: str) -> tuple[tuple[str, ...], np.ndarray]:

@@ -28,7 +28,7 @@ from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scores import calibration
 from trainer.evaluation.scores.calibration import UNCALIBRATED, Calibration
-from trainer.models.outputs import probabilities_function
+from trainer.models.outputs import logits_function, probabilities_function
 from trainer.tasks import heads
 from trainer.tasks.class_weights import class_weights, log_priors
 from trainer.tasks.heads import Head
@@ -84,8 +84,11 @@ class Classes(Task):
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         return random.integers(0, len(contract.labels), size, np.int64)
 
-    def predict(self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int) -> Predictions:
-        return inference.predict(network, data, split, batch_size)
+    def predictor(
+        self, network: keras.Model, data: str | os.PathLike[str], batch_size: int
+    ) -> Callable[[str], Predictions]:
+        outputs = inference.outputs(logits_function(network), data, batch_size)
+        return lambda split: Predictions(*outputs(split))
 
     def fit(self, found: Predictions, split: str, contract: Contract) -> Calibration:
         return evaluate.calibrate(found, split, contract)

@@ -97,13 +97,16 @@ class MultiLabel(Task):
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         return random.integers(0, 2, (size, len(contract.labels))).astype(np.float32)
 
-    def predict(
-        self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int
-    ) -> LabelPredictions:
-        names, keys, labels, logits = inference.outputs(
-            logits_function(network, self.activation), data, split, batch_size
-        )
-        return LabelPredictions(names, keys, labels > 0.5, logits)
+    def predictor(
+        self, network: keras.Model, data: str | os.PathLike[str], batch_size: int
+    ) -> Callable[[str], LabelPredictions]:
+        outputs = inference.outputs(logits_function(network, self.activation), data, batch_size)
+
+        def on_split(split: str) -> LabelPredictions:
+            names, keys, labels, logits = outputs(split)
+            return LabelPredictions(names, keys, labels > 0.5, logits)
+
+        return on_split
 
     def fit(self, found: LabelPredictions, split: str, contract: Contract) -> LabelFit:
         del contract

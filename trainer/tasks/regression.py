@@ -84,11 +84,11 @@ class Regression(Task):
         mean, std = (np.array(values) for values in (contract.task.mean, contract.task.std))
         return (mean + std * random.standard_normal((size, len(mean)))).astype(np.float32)
 
-    def predict(
-        self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int
-    ) -> NumberPredictions:
-        function = logits_function(network, self.activation)
-        return NumberPredictions(*inference.outputs(function, data, split, batch_size))
+    def predictor(
+        self, network: keras.Model, data: str | os.PathLike[str], batch_size: int
+    ) -> Callable[[str], NumberPredictions]:
+        outputs = inference.outputs(logits_function(network, self.activation), data, batch_size)
+        return lambda split: NumberPredictions(*outputs(split))
 
     def fit(self, found: NumberPredictions, split: str, contract: Contract) -> NumberFit:
         return dataclasses.replace(self.unfitted(contract), split=split, records=len(found.keys))

@@ -333,8 +333,15 @@ class Task(abc.ABC):
         """Returns labels of `size` records as the loader gives them, for measurements."""
 
     @abc.abstractmethod
+    def predictor(self, network: keras.Model, data: str | os.PathLike[str], batch_size: int) -> Callable[[str], Any]:
+        """Returns what gives the answers on every record of a split.
+
+        Nothing is fitted to them yet. For several splits of a dataset, the network is traced once.
+        """
+
     def predict(self, network: keras.Model, data: str | os.PathLike[str], split: str, batch_size: int) -> Any:
         """Returns the answers on every record of a split, before anything is fitted."""
+        return self.predictor(network, data, batch_size)(split)
 
     @abc.abstractmethod
     def fit(self, found: Any, split: str, contract: Contract) -> Any:

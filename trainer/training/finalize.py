@@ -56,9 +56,8 @@ def write(
         network.save(run.model)
     task = kinds.of(contract)
     with timings.part("evaluation"):
-        found = {
-            split: task.predict(network, config.data, split, evaluate.EVALUATION_BATCH) for split in evaluated(seen)
-        }
+        answers = task.predictor(network, config.data, evaluate.EVALUATION_BATCH)
+        found = {split: answers(split) for split in evaluated(seen)}
         calibration, said_of_it = _calibrate(config, seen, found)
         with run_dir.writing(run.calibration):
             atomic.write_text(run.calibration, calibration.to_json())

@@ -253,11 +253,9 @@ def _write(config: TrainConfig, contract: Contract, whole: Run, network: keras.M
         network.save(whole.model)
     with run_dir.writing(whole.calibration):
         atomic.write_text(whole.calibration, fitted.to_json())
+    answers = task.predictor(network, config.data, evaluate.EVALUATION_BATCH)
     others = [
-        _with_columns(
-            config, task.assess(split, task.predict(network, config.data, split, evaluate.EVALUATION_BATCH), fitted)
-        )
-        for split in finalize.evaluated(contract)
+        _with_columns(config, task.assess(split, answers(split), fitted)) for split in finalize.evaluated(contract)
     ]
     results = [*judged.results, *others]
     with run_dir.writing(whole.page):

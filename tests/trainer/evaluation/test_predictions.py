@@ -33,6 +33,22 @@ def test_keys_stand_beside_their_records(tmp_path, network, encoding, shards):
     np.testing.assert_allclose(found.probabilities(2.0)[:, 0], 1 / (1 + np.exp(-numbers / 2)), atol=1e-12)
 
 
+def test_splits_and_last_batches_are_of_one_graph(tmp_path):
+    write_dataset(tmp_path, encoding="uint8", mode="none", splits={"validation": (5, 4), "test": (6, 7)})
+    traced = []
+
+    def function(images):
+        traced.append(images.shape)
+        return images[:, 0, 0, :2]
+
+    on_split = inference.outputs(function, tmp_path, 4)
+    for split, records in (("validation", 9), ("test", 13)):
+        _, keys, _, values = on_split(split)
+        assert len(keys) == records
+        assert values[:, 0].tolist() == [int(key[:16], 16) for key in keys]
+    assert [shape.as_list() for shape in traced] == [[None, 8, 8, 3]]
+
+
 @pytest.mark.parametrize(("encoding", "mode"), [("float16", "zscore"), ("uint8", "imagenet"), ("png", "none")])
 def test_the_pixels_of_some_records(tmp_path, encoding, mode):
     write_dataset(tmp_path / "d", encoding=encoding, mode=mode, splits={"test": (6, 5)})
