@@ -11,9 +11,10 @@ escapes.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.contract import Contract, task
 from pipelines.contract.task import CLASSES, MULTI_LABEL
@@ -21,6 +22,9 @@ from pipelines.core import class_order, html_page, text
 from pipelines.core.elements import UNLABELLED
 from pipelines.core.summary import ClassCounts, Rejected, Summary, Thumbnail, reading_order
 from pipelines.report import charts
+
+if TYPE_CHECKING:
+    import jinja2
 
 MOST_EXAMPLES = 3  # pictures of each policy
 MOST_OF_SPLIT = 18  # most images of a split that is not shown by class
@@ -41,50 +45,64 @@ class Strip:
     pictures: tuple[Thumbnail, ...]
 
 
+@functools.cache
+def environment() -> jinja2.Environment:
+    """Returns the jinja2 environment of the report, which keeps its compiled template."""
+    made = html_page.environment(pathlib.Path(__file__).parent)
+    made.filters.update(n=text.number, size=text.byte_size, g=text.general)
+    return made
+
+
 def render(contract: Contract, summary: Summary) -> str:
     """Renders the page as a string that can be encoded as UTF-8.
 
     Nothing in the page is executed or fetched.
     """
-    environment = html_page.environment(pathlib.Path(__file__).parent)
-    environment.filters.update(n=text.number, size=text.byte_size, g=text.general)
     drawn = [picture for picture in summary.thumbnails if not picture.policies]
     shown = strips([_shown(contract, picture) for picture in drawn])
     names = reading_order(contract.splits)
     splits = {name: summary.classes.get(name, {}) for name in names}
-    return environment.get_template("report.html.j2").render(
-        contract=contract,
-        summary=summary,
-        folds=summary.folds,
-        splits=[(name, contract.splits[name]) for name in names],
-        every_split=[(name, contract.split(name)) for name in (*names, *set(contract.all_splits).difference(names))],
-        sentence=sentence(contract, summary),
-        copy_kind=copy_kind(contract),
-        headline=headline(contract, summary),
-        pictures=shown,
-        galleries={split: gallery(labels) for split, labels in shown.items()},
-        pictures_left_out=max(0, len(drawn) - MOST_PICTURES) if contract.task.kind == CLASSES else 0,
-        examples=examples(summary.thumbnails),
-        pixelated=max(contract.image_shape[:2]) <= 96,
-        class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
-        skew={name: (charts.skew(counts, "natural"), charts.skew(counts, "stored")) for name, counts in splits.items()},
-        totals={name: summary.of_split(name) for name in names} | _total_of_unlabelled(contract),
-        noun="Class" if contract.task.kind == CLASSES else "Label",
-        targets=charts.targets(summary.answers.get("targets", [])),
-        pairs=summary.answers.get("pairs", [])[:MOST_ROWS],
-        labels_an_image=summary.answers.get("labels_an_image", {}),
-        widths=charts.histogram(summary.widths, 16, "px"),
-        heights=charts.histogram(summary.heights, 16, "px"),
-        file_sizes=charts.size_bins(summary.file_bytes),
-        channels=charts.channels(contract, summary.pixel_histogram),
-        rejects=summary.rejects[:MOST_ROWS],
-        rejects_by_stage=stages(summary.rejects),
-        duplicates=sorted(summary.duplicates, key=lambda d: not d.conflicting)[:MOST_ROWS],
-        similar=summary.similar_first[:MOST_ROWS],
-        shard_bytes={name: sum(s.bytes for s in split.shards) for name, split in contract.all_splits.items()},
-        settings=flatten(asked(summary, contract)),
-        engine=flatten(summary.engine),
-        most_rows=MOST_ROWS,
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            contract=contract,
+            summary=summary,
+            folds=summary.folds,
+            splits=[(name, contract.splits[name]) for name in names],
+            every_split=[
+                (name, contract.split(name)) for name in (*names, *set(contract.all_splits).difference(names))
+            ],
+            sentence=sentence(contract, summary),
+            copy_kind=copy_kind(contract),
+            headline=headline(contract, summary),
+            pictures=shown,
+            galleries={split: gallery(labels) for split, labels in shown.items()},
+            pictures_left_out=max(0, len(drawn) - MOST_PICTURES) if contract.task.kind == CLASSES else 0,
+            examples=examples(summary.thumbnails),
+            pixelated=max(contract.image_shape[:2]) <= 96,
+            class_rows={name: charts.class_rows(contract.labels, counts) for name, counts in splits.items()},
+            skew={
+                name: (charts.skew(counts, "natural"), charts.skew(counts, "stored")) for name, counts in splits.items()
+            },
+            totals={name: summary.of_split(name) for name in names} | _total_of_unlabelled(contract),
+            noun="Class" if contract.task.kind == CLASSES else "Label",
+            targets=charts.targets(summary.answers.get("targets", [])),
+            pairs=summary.answers.get("pairs", [])[:MOST_ROWS],
+            labels_an_image=summary.answers.get("labels_an_image", {}),
+            widths=charts.histogram(summary.widths, 16, "px"),
+            heights=charts.histogram(summary.heights, 16, "px"),
+            file_sizes=charts.size_bins(summary.file_bytes),
+            channels=charts.channels(contract, summary.pixel_histogram),
+            rejects=summary.rejects[:MOST_ROWS],
+            rejects_by_stage=stages(summary.rejects),
+            duplicates=sorted(summary.duplicates, key=lambda d: not d.conflicting)[:MOST_ROWS],
+            similar=summary.similar_first[:MOST_ROWS],
+            shard_bytes={name: sum(s.bytes for s in split.shards) for name, split in contract.all_splits.items()},
+            settings=flatten(asked(summary, contract)),
+            engine=flatten(summary.engine),
+            most_rows=MOST_ROWS,
+        )
     )
 
 
