@@ -22,7 +22,9 @@ def images(size, count=3):
     return np.random.default_rng(0).normal(size=(count, size, size, 3)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["cnn", pytest.param("MobileNetV2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["cnn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet20", "MobileNetV2"))]
+)
 def test_it_answers_as_a_network_that_was_built_for_this_size(name):
     large, _ = build.make(name, make_contract(image_shape=(64, 64, 3)))
     small, _ = build.make(name, make_contract(image_shape=(32, 32, 3)))

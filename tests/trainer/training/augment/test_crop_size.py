@@ -1,7 +1,9 @@
 """Crops that grow over the epochs: which epoch has which size, and runs that are trained on them."""
 
+import keras
 import pytest
 import tensorflow as tf
+from keras import layers
 
 from pipelines.core.errors import ConfigError
 from pipelines.options import config_file
@@ -16,6 +18,15 @@ from trainer.training.augment.standard import Standard
 from trainer.training.resume import Saver
 from trainer.training.step import training_model
 from trainer.training.train import train
+
+
+def residual(contract):
+    """Builds a network with what resnet20 has, in one block."""
+    inputs = keras.Input(contract.image_shape)
+    first = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(4, 3, strides=2, padding="same")(inputs)))
+    second = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(first))
+    features = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.add([first, second])))
+    return keras.Model(inputs, layers.Dense(len(contract.labels), name="logits")(features), name="residual")
 
 
 def sizes(train_size, epochs):
@@ -131,26 +142,27 @@ def test_each_size_is_compiled_once_and_told(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [(1, 2), (2, 3), (3, 1)], ids=str)
-def test_a_killed_run_goes_on_at_the_size_of_its_epoch(run, tmp_path, monkeypatch, stop):
+def test_a_killed_run_goes_on_at_the_size_of_its_epoch(run, tmp_path, monkeypatch):
+    """It is killed in each of three epochs, and goes on each time."""
     folder, _, _ = run
-    after_step = Saver.after_step
+    after_step, stops = Saver.after_step, [(1, 2), (2, 3), (3, 1)]
 
     class Killed(BaseException):
         pass
 
     def dies(self, epoch_ended):
         after_step(self, epoch_ended)
-        if (self._position.epoch, self._position.step) == stop:
+        if stops and (self._position.epoch, self._position.step) == stops[0]:
             raise Killed
 
-    again = {**OPTIONS, "checkpoint_steps": 1}
-    with trainings.without_reports(export=False), monkeypatch.context() as patch:
-        patch.setattr(Saver, "after_step", dies)
-        with pytest.raises(Killed):
-            train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **again))
+    again = {**OPTIONS, "checkpoint_steps": 1, "resume": True}
+    monkeypatch.setattr(Saver, "after_step", dies)
     with trainings.without_reports(export=False):
-        train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **again, resume=True))
+        while stops:
+            with pytest.raises(Killed):
+                train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **again))
+            del stops[0]
+        train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **again))
     one, other = (build.load(d / "run" / "last.keras").get_weights() for d in (folder, tmp_path))
     for given, expected in zip(other, one, strict=True):
         assert (given == expected).all()
@@ -171,17 +183,18 @@ def test_an_export_has_the_last_size_and_agrees(run, form, tmp_path, capsys):
     "changes",
     [
         {"mixed_precision": "bfloat16", "ema": 0.5},
-        {"fit_head": True, "freeze_epochs": 1},
+        {"fit_head": True, "freeze_epochs": 1, "epochs": 3},  # frozen and not at one size, and then at the other
         {"rand_augment": 0.1, "mixup": 0.2, "cutmix": 1.0, "color_jitter": 0.2, "rotate": 5.0, "random_erasing": 0.5},
-        {"model": "resnet20", "train_size": "8:10", "batch_norm": "train", "schedule": "cosine"},
+        {"model": f"{__name__}:residual", "train_size": "8:10", "batch_norm": "train", "schedule": "cosine"},
     ],
     ids=str,
 )
 def test_other_options_go_with_growing_crops(run, tmp_path, changes):
     folder, _, _ = run
+    config = TrainConfig(str(folder / "data"), str(tmp_path / "run"), **{**OPTIONS, "epochs": 2, **changes})
+    assert len({crop_size.of_epoch(config, epoch) for epoch in range(config.epochs)}) == 2
     with trainings.without_reports(export=False):
-        made = train(TrainConfig(str(folder / "data"), str(tmp_path / "run"), **{**OPTIONS, **changes}))
-    assert made["epochs"]["run"] == 4
+        assert train(config)["epochs"]["run"] == config.epochs
 
 
 def test_a_network_of_one_size_is_refused_before_any_work(tmp_path):
