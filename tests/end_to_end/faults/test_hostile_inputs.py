@@ -14,6 +14,7 @@ import sys
 
 import pytest
 
+from pipelines.cli import main
 from tests.support.files import images
 from tests.support.files.images import draw_photo
 
@@ -82,19 +83,13 @@ def build(root: pathlib.Path, outside: pathlib.Path) -> dict[str, str]:
     return expected
 
 
-def run(*args: str, path: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PATH": path}
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines",
-        "prepare",
-        "--size=8",
-        "--encoding=uint8",
-        "--image-timeout=20",
-        *args,
-    ]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=280)
+OPTIONS = ("prepare", "--size=8", "--encoding=uint8", "--image-timeout=20")
+# Runs commands one after the other; prints of each its status, and whether there is a dataset then.
+PROGRAM = """
+import json, os, sys
+from pipelines.cli import main
+print(json.dumps([(main.main(command), os.path.exists(sys.argv[2])) for command in json.loads(sys.argv[1])]))
+"""
 
 
 @pytest.mark.slow
@@ -114,12 +109,14 @@ def test_no_input_stops_a_run_and_each_is_accounted_for(tmp_path, monkeypatch):
     args = (f"--input={root}", f"--output={out}", "--balance=counts=good:4", "--splits=train=0.5,test=0.5",
             "--layout=class")  # fmt: skip
 
-    refused = run(*args, path=path)
-    assert refused.returncode == 3, refused.stderr[-2000:]
-    assert "Nothing was published." in refused.stderr
-    assert not (out / "contract.json").exists()
-    done = run(*args, "--max-reject-rate=0.9", path=path)
+    commands = json.dumps([[*OPTIONS, *args], [*OPTIONS, *args, "--max-reject-rate=0.9"]])
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, commands, str(out / "contract.json")],
+        cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True, timeout=280,
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout.splitlines()[-1]) == [[3, False], [0, True]], done.stderr[-2000:]
+    assert done.stderr.count("Nothing was published.") == 1
     assert not mark.exists()  # no program was started for PostScript that calls itself a JPEG
 
     rejected = [json.loads(line) for line in (out / "rejects/rejected.jsonl").read_text().split("\n") if line]
@@ -149,13 +146,13 @@ def test_no_input_stops_a_run_and_each_is_accounted_for(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_of_which_nothing_can_be_read_says_why(tmp_path):
+def test_a_run_of_which_nothing_can_be_read_says_why(tmp_path, capfd):
     for label in ("a", "b"):
         (tmp_path / "in" / label).mkdir(parents=True)
         (tmp_path / "in" / label / "1.jpg").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(99))
-    done = run(f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}", path=os.environ["PATH"])
-    assert done.returncode == 3
-    assert done.stderr.splitlines()[-1].startswith(
+    assert main.main([*OPTIONS, f"--input={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"]) == 3
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith(
         f"error: No image can be used. The first, '{tmp_path}/in/a/1.jpg', is a reject: not-an-image. It is a MATLAB "
         "file. Write its images as files (scipy.io.loadmat). No readable image"
     )
