@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from apache_beam.coders import VarIntCoder
 from apache_beam.transforms import DoFn, core, userstate
@@ -34,6 +36,7 @@ def beams_own(monkeypatch):
     from pipelines.runners import runner
 
     monkeypatch.setattr(core, "get_function_args_defaults", core.get_function_args_defaults)
+    monkeypatch.setattr(userstate, "get_dofn_specs", userstate.get_dofn_specs)
     runner.empty_job(runner.runner("DirectRunner")[0], runner.options(()))
     remembered = core.get_function_args_defaults
     assert remembered.__module__ == signatures.__name__
@@ -60,6 +63,24 @@ def test_functions_have_the_arguments_that_beam_finds(beams_own):
 def test_state_is_found(beams_own):
     assert userstate.is_stateful_dofn(Stateful())
     assert not userstate.is_stateful_dofn(Stage())
+
+
+@dataclasses.dataclass
+class Unhashed(Stateful):
+    number: int = 0
+
+
+@pytest.mark.parametrize(("made", "asked"), [(Stateful, 1), (Unhashed, 3)])
+def test_the_state_of_a_stage_is_looked_for_once(beams_own, monkeypatch, made, asked):
+    looked = []
+    monkeypatch.setattr(userstate, "dir", lambda stage: looked.append(stage) or dir(stage), raising=False)
+    stage = made()
+    for _ in range(3):
+        states, timers = userstate.get_dofn_specs(stage)
+        assert (states, timers) == ({SEEN}, set())
+        states.clear()  # a caller may: the next one gets sets of its own
+    assert len(looked) == asked
+    assert userstate.get_dofn_specs(Stage()) == (set(), set())
 
 
 def test_each_method_is_inspected_once(beams_own, monkeypatch):
