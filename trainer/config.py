@@ -65,6 +65,7 @@ TTA_HELP = (
     "views of each image whose answers are averaged; flip: the image and its mirror image; crops: centre and corners "
     "of the image, and their mirror images, for a model of --train-size"
 )
+TTA_NOTE = "note: --tta mirrors images: leave it out if a number depends on the side."
 MIN_BETA = 0.1  # Beta(a, a) is drawn as x / (x + y), and with a smaller a both x and y may be 0 in float32
 INT8 = "tflite-int8"
 EXPORT_FORMATS = ("savedmodel", "tflite", INT8, "onnx")

@@ -23,3 +23,9 @@ def stacked(pixels: Any) -> Any:
     """
     height, width, channels = pixels.shape
     return pixels.transpose(2, 0, 1).reshape(channels * height, width, 1)
+
+
+def unstacked(pixels: Any, channels: int) -> Any:
+    """Returns the pixels (h, w, C) of which `stacked` made these."""
+    height, width, _ = pixels.shape
+    return pixels.reshape(channels, height // channels, width).transpose(1, 2, 0)

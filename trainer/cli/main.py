@@ -17,6 +17,7 @@ from typing import Any
 
 import pipelines
 from pipelines import contract as contracts
+from pipelines.contract.task import REGRESSION
 from pipelines.core.console import streams, timings
 from pipelines.core.console.terminal import silent_imports
 from pipelines.core.elements import UNLABELLED
@@ -37,9 +38,9 @@ from trainer.config import (
     SLICE_HELP,
     SLICE_SIZE,
     TTA,
-    TTA_FLIP,
     TTA_HELP,
     TTA_NONE,
+    TTA_NOTE,
     VERIFY,
     VERIFY_HELP,
     TrainConfig,
@@ -152,7 +153,7 @@ def _evaluate(arguments: dict[str, Any]) -> None:
     )  # fmt: skip
     result = read_metadata.beside(result, arguments["data"], arguments["slice_size"], derived)
     if arguments["tta"] != TTA_NONE and contract.task.targets:
-        print(f"note: --tta {arguments['tta']} mirrors images: leave it out if a number depends on the side.")
+        print(TTA_NOTE)
     print(f"{arguments['split']}, {result.records} records\n{score_table.table(result)}")
     views = evaluate.VIEWS[arguments["tta"]]
     if views:
@@ -236,8 +237,8 @@ def _predict(arguments: dict[str, Any]) -> int:
         from trainer.serving import predict
 
     model, as_json, failed = predict.load(arguments["model"]), arguments["json"], False
-    if arguments["tta"] == TTA_FLIP:
-        model = predict.mirrored_too(model)
+    if arguments["tta"] != TTA_NONE:
+        model = _averaged(model, arguments)
     for answer in predict.predict(model, arguments["files"], bounds):
         if answer.probabilities is None:
             failed = True
@@ -247,21 +248,34 @@ def _predict(arguments: dict[str, Any]) -> int:
     return FAILED if failed else 0
 
 
+def _averaged(model: Any, arguments: dict[str, Any]) -> Any:
+    """Returns a model for `predict` that answers the mean over several views."""
+    with silent_imports():
+        from trainer.models import keras_file
+        from trainer.serving import predict_views
+
+    keras_file.import_modules(arguments["import"])
+    if model.about.get("task", {}).get("kind") == REGRESSION:
+        print(TTA_NOTE, file=sys.stderr)
+    return predict_views.averaged(model, arguments["model"], arguments["tta"])
+
+
 def _answer_split(arguments: dict[str, Any]) -> int:
     """Answers the records of a split into a table."""
     if arguments["files"] or arguments["json"] or not arguments["table"]:
         raise ConfigError("predict --data DIR should have --table FILE, and neither image files nor --json.")
-    if arguments["tta"] != TTA_NONE:
-        raise ConfigError(f"--tta {arguments['tta']} answers image files, and not the records of --data. Leave it out.")
     data, split, path = arguments["data"], arguments["split"] or UNLABELLED, Path(arguments["table"])
-    contracts.load(data).split(split)
+    contract = contracts.load(data)
+    contract.split(split)
     with silent_imports():
         from pipelines.core.files import atomic
         from trainer.models import keras_file
         from trainer.serving import answer_table
 
     keras_file.import_modules(arguments["import"])
-    found = answer_table.answer(arguments["model"], data, split)
+    if arguments["tta"] != TTA_NONE and contract.task.targets:
+        print(TTA_NOTE)
+    found = answer_table.answer(arguments["model"], data, split, arguments["tta"])
     atomic.write_text(path, answer_table.to_csv(found, data, split))
     print(
         f"{len(found.keys):,} answers of {split} are in {path}, the least sure first. Correct the column label, then: "
@@ -484,9 +498,8 @@ def _add_predict(commands: Any) -> None:
         help="CSV file to write the answers on --data to: a table to correct, which prepare --corrections takes back",
     )  # fmt: skip
     predict.add_argument(
-        "--tta", choices=(TTA_NONE, TTA_FLIP), default=TTA_NONE,
-        help="views of each image whose answers are averaged; flip: the image and its mirror image (default: none)",
-    )  # fmt: skip
+        "--tta", choices=TTA, default=TTA_NONE, help=f"{TTA_HELP}; of an exported SavedModel flip only (default: none)"
+    )
     _add_import(predict)
     command_line.add(predict, FileBounds)
     predict.add_argument(

@@ -132,7 +132,7 @@ def last_feature_map(network: keras.Model, image: tf.Tensor) -> keras.layers.Lay
     Raises:
       NoMapError: there is none, or the network is the mean of several.
     """
-    if sum(isinstance(layer, keras.Model) for layer in network.layers) > 1:
+    if sum(isinstance(layer, keras.Model) for layer in view.core(network).layers) > 1:
         raise NoMapError("The model is the mean of several networks, of which each looks elsewhere.")
     seen: list[keras.layers.Layer] = []
 

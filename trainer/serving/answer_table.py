@@ -13,10 +13,10 @@ import os
 
 from pipelines import contract as contracts
 from trainer import run_dir
-from trainer.config import DEFAULT_VERIFY, TRAIN_SPLIT
+from trainer.config import DEFAULT_VERIFY, TRAIN_SPLIT, TTA_NONE
 from trainer.data import origins
 from trainer.data.shards import integrity
-from trainer.models import alignment, build
+from trainer.models import alignment, build, several_views
 from trainer.serving.predict_config import ABSTAINED
 from trainer.tasks import kinds
 from trainer.tasks.task import Answered
@@ -25,11 +25,14 @@ BATCH = 64
 MOST_NAMES = 100  # classes; each has a column
 
 
-def answer(model_directory: str, data: str, split: str) -> Answered:
+def answer(model_directory: str, data: str, split: str, views: str = TTA_NONE) -> Answered:
     """Returns the answers of a finished run to every record of a split.
 
+    Args:
+      views: of each image whose answers are averaged, one of `config.TTA`.
+
     Raises:
-      TrainerError: there is no model, or its contract and the dataset's disagree.
+      TrainerError: there is no model, its contract and the dataset's disagree, or it does not take the views.
       ContractError: the dataset is missing or unusable, or has no such split.
     """
     run = run_dir.finished(model_directory)
@@ -40,6 +43,7 @@ def answer(model_directory: str, data: str, split: str) -> Answered:
     network = build.load(run.model)
     alignment.check_model(network, contract)
     task = kinds.of(contract)
+    network = several_views.averaged(network, views, task.activation)
     return task.answered(task.predict(network, data, split, BATCH), task.read_fitted(run.directory, trained))
 
 

@@ -137,20 +137,6 @@ def load(directory: str) -> Model:
     return model
 
 
-def mirrored_too(model: Model) -> Model:
-    """Returns a model that answers the mean for an image and its mirror image.
-
-    Files reach the graph as PNGs of the model's own size. Bands lie one below another, so they are mirrored, too.
-    """
-    import tensorflow as tf
-
-    def serve(encoded: list[bytes]) -> np.ndarray:
-        mirrored = [tf.io.encode_png(tf.io.decode_png(content)[:, ::-1]).numpy() for content in encoded]
-        return np.asarray((model.serve(encoded) + model.serve(mirrored)) / 2)
-
-    return model._replace(serve=serve)
-
-
 def _about(about: str) -> tuple[dict[str, Any], ImageSpec]:
     """Reads the metadata of an export, and how images are decoded and resized."""
     try:

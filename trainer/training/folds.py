@@ -228,7 +228,8 @@ def _final(
 ) -> tuple[keras.Model, str]:
     """Returns the network that the run exports, and what it is in words."""
     if not config.refit:
-        return ensemble.mean(networks, kinds.of(contract).activation), f"the mean of the {len(networks)} networks"
+        joined = ensemble.mean(networks, kinds.of(contract).activation, contract)
+        return joined, f"the mean of the {len(networks)} networks"
     epochs = round(statistics.median(fold.kept for fold in judged.folds.folds))
     least = config.freeze_epochs + math.ceil(config.warmup_epochs)
     epochs = epochs if config.fit_head else max(1, epochs)

@@ -78,7 +78,7 @@ def test_the_networks_that_train_builds_have_maps(name, side, layer, size):
 def test_what_has_no_map_is_a_sentence(tmp_path):
     write_dataset(tmp_path, splits={"test": (3, 2)})
     flat = keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(2)])
-    joined = ensemble.mean([bright_and_dark(), bright_and_dark()], "softmax")
+    joined = ensemble.mean([bright_and_dark(), bright_and_dark()], "softmax", make_contract())
     for network, reason in (
         (flat, "The network has no feature map with a height and a width, as those of convolutions are."),
         (joined, "The model is the mean of several networks, of which each looks elsewhere."),

@@ -1,6 +1,8 @@
 """Answers averaged over mirror images and crops, for evaluation and predict."""
 
+import csv
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -12,8 +14,9 @@ from tests.support import tasks, trainings
 from tests.support.datasets import make_contract, picture, write_dataset
 from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
-from trainer.models import outputs, several_views, view
-from trainer.serving import predict
+from trainer.evaluation import inference
+from trainer.models import ensemble, outputs, several_views, view
+from trainer.serving import predict, predict_views
 from trainer.training.train import train
 
 IMAGES = np.random.default_rng(0).normal(size=(3, 12, 10, 3)).astype(np.float32)
@@ -88,16 +91,92 @@ def test_evaluate_takes_it(run, tta):
     assert found["loss"] != single["loss"]
 
 
+def evaluated(folder, tta, kind="probability of "):
+    """The numbers of each record of test by `evaluate --tta`: {key: {name: value}}."""
+    out = folder / f"by-{tta}"
+    arguments = ["evaluate", "--model", str(folder / "run"), "--data", str(folder / "data"), "--output", str(out)]
+    assert main([*arguments, "--tta", tta]) == 0
+    with (out / "predictions-test.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {
+        row["key"]: {name.removeprefix(kind): float(row[name]) for name in row if name.startswith(kind)} for row in rows
+    }
+
+
+def written(folder, data):
+    """Writes the images of the records of test as files; returns their paths."""
+    keys, _ = inference.keys(data, "test")
+    pixels = inference.pixels(data, "test", np.arange(len(keys)), 8)
+    folder.mkdir()
+    for key, image in zip(keys, pixels, strict=True):
+        (folder / f"{key}.png").write_bytes(tf.io.encode_png(image).numpy())
+    return [str(folder / f"{key}.png") for key in keys]
+
+
+def predicted(capsys, model, files, tta):
+    """The numbers of each file by `predict --tta --json`: {key: {name: value}}."""
+    capsys.readouterr()
+    assert main(["predict", "--model", str(model), "--tta", tta, "--json", *files]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    return {Path(line["path"]).stem: line.get("probabilities", line.get("values")) for line in lines}
+
+
+def check_equal(found, expected, atol=1e-6):
+    assert list(found) == list(expected)
+    for key, values in expected.items():
+        assert found[key] == pytest.approx(values, abs=atol)
+
+
 @pytest.mark.slow
-def test_predict_answers_the_mean_of_both_sides(run, tmp_path):
-    model = predict.load(str(run / "run"))
-    pixels = picture(3, 1, (12, 10, 3))
+@pytest.mark.parametrize("tta", ["flip", "crops"])
+def test_predict_answers_as_evaluate_does(run, tmp_path, capsys, tta):
+    assert json.loads((run / "run" / "calibration.json").read_text())["temperature"] != 1
+    expected = evaluated(run, tta)
+    files = written(tmp_path / "photos", run / "data")
+    check_equal(predicted(capsys, run / "run", files, tta), expected)
+    single = predicted(capsys, run / "run", files, "none")
+    assert any(abs(single[key]["ok"] - values["ok"]) > 1e-4 for key, values in expected.items())
+
+
+@pytest.mark.slow
+def test_an_export_answers_the_mean_of_both_sides(run, capsys):
+    export = str(run / "run" / "saved_model")
+    model, pixels = predict.load(export), picture(3, 1, (12, 10, 3))
     one, other = (tf.io.encode_png(p).numpy() for p in (pixels, pixels[:, ::-1]))
     single = model.serve([one, other])
-    np.testing.assert_allclose(predict.mirrored_too(model).serve([one]), single.mean(axis=0, keepdims=True), atol=1e-6)
     assert not np.allclose(single[0], single[1], atol=1e-4)
-    (tmp_path / "a.png").write_bytes(one)
-    assert main(["predict", "--model", str(run / "run"), "--tta", "flip", str(tmp_path / "a.png")]) == 0
+    both = predict_views.averaged(model, export, "flip")
+    np.testing.assert_allclose(both.serve([one]), single.mean(axis=0, keepdims=True), atol=1e-6)
+    assert main(["predict", "--model", export, "--tta", "crops", "photo.jpg"]) == 1
+    assert f"--tta crops needs the network of a run. {export!r} is an export" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "column"), [("multi-label", "probability of "), ("regression", "answer ")])
+def test_predict_answers_labels_and_numbers_as_evaluate_does(tmp_path, capsys, kind, column):
+    tasks.write(tmp_path / "data", kind)
+    with trainings.without_reports():
+        train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), epochs=1, batch_size=8, train_size=6))
+    files = written(tmp_path / "photos", tmp_path / "data")
+    for tta in ("flip", "crops"):
+        expected = evaluated(tmp_path, tta, column)
+        check_equal(predicted(capsys, tmp_path / "run", files, tta), expected, atol=1e-4)
+    assert main(["predict", "--model", str(tmp_path / "run"), "--tta", "flip", files[0]]) == 0
+    assert ("leave it out if a number depends on the side" in capsys.readouterr().err) == (kind == "regression")
+
+
+def test_the_mean_of_folds_has_one_view(tmp_path):
+    contract = make_contract(image_shape=(12, 10, 3))
+    inner = [network(shape=(8, 8, 3)), network(shape=(8, 8, 3))]
+    joined = ensemble.mean([view.viewed(one, contract) for one in inner], "softmax", contract)
+    assert [layer.name for layer in joined.layers].count(view.CENTRE) == 1
+    images = tf.constant(IMAGES)
+    seen = view.central(images, 8)
+    np.testing.assert_allclose(joined(images), (inner[0](seen) + inner[1](seen)) / 2, atol=1e-5)
+    ten = several_views.averaged(joined, "crops", "softmax")
+    assert ten(images).shape == (3, 2)
+    whole = [network(), network()]
+    assert view.core(ensemble.mean(whole, "softmax", contract)).input_shape == (None, 12, 10, 3)
 
 
 @pytest.mark.slow

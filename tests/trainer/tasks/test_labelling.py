@@ -150,10 +150,6 @@ def test_what_predict_needs_for_a_table_is_said(run, tmp_path, capsys):
         (["--table", "x.csv", "photo.jpg"], "are about a dataset"),
         (["--data", str(data)], "predict --data DIR should have --table FILE"),
         (["--data", str(data), "--table", "x.csv", "photo.jpg"], "neither image files nor --json"),
-        (
-            ["--data", str(data), "--table", "x.csv", "--tta", "flip"],
-            "--tta flip answers image files, and not the records",
-        ),
     ):
         assert main([*model, *argv]) == 2
         assert why in capsys.readouterr().err
@@ -161,6 +157,24 @@ def test_what_predict_needs_for_a_table_is_said(run, tmp_path, capsys):
     assert "No split 'unlabelled' in dataset" in capsys.readouterr().err
     assert main([*model, "--data", str(data), "--split", "test", "--table", str(tmp_path / "x.csv")]) == 0
     assert "split" not in rows(tmp_path / "x.csv")[0]  # of images with a label it follows from the input
+
+
+def test_the_answers_of_several_views_are_those_of_an_evaluation(run, tmp_path, capsys):
+    kind, data, directory = run
+    arguments = ["--model", str(directory), "--data", str(data), "--split", "test", "--tta"]
+    assert main(["evaluate", *arguments, "flip", "--output", str(tmp_path / "out")]) == 0
+    assert main(["predict", *arguments, "flip", "--table", str(tmp_path / "x.csv")]) == 0
+    assert capsys.readouterr().out.count("leave it out if a number depends on the side") == 2 * (kind == "regression")
+    before = "answer " if kind == "regression" else "probability of "
+    found, expected = (
+        {row["key"]: {name: float(row[name]) for name in row if name.startswith(before)} for row in rows(path)}
+        for path in (tmp_path / "x.csv", tmp_path / "out/predictions-test.csv")
+    )
+    assert found.keys() == expected.keys()
+    for key, values in expected.items():
+        assert found[key] == pytest.approx(values, rel=1e-4)
+    assert main(["predict", *arguments, "crops", "--table", str(tmp_path / "x.csv")]) == 1
+    assert "--tta crops is for models that see a part of each image" in capsys.readouterr().err
 
 
 def test_doubts_become_a_page_and_a_table_that_prepare_reads(run, tmp_path, capsys):
