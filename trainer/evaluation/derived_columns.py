@@ -30,14 +30,28 @@ def made(names: tuple[str, ...], data: str | os.PathLike[str], split: str) -> tu
     Raises:
       TrainerError: a column of the dataset has this name already, or no ledger states the folders or sizes.
     """
+    _check_names(names, data)
+    makers = {BRIGHTNESS: _brightness, FOLDER: _folders, SIZE: _sizes}
+    return tuple(makers[name](data, split) for name in names)
+
+
+def check(names: tuple[str, ...], data: str | os.PathLike[str], split: str) -> None:
+    """Checks that `made` can make the columns, without a look at the pixels.
+
+    Raises:
+      TrainerError: as `made`.
+    """
+    _check_names(names, data)
+    made(tuple(name for name in names if name != BRIGHTNESS), data, split)
+
+
+def _check_names(names: tuple[str, ...], data: str | os.PathLike[str]) -> None:
     kept = {column.name for column in contracts.load(data).metadata}
     if taken := [name for name in names if name in kept]:
         raise TrainerError(
             f"--slice-by {taken[0]}: the dataset has a column {taken[0]!r} of --keep, whose parts are shown "
             "anyway. Leave the name out."
         )
-    makers = {BRIGHTNESS: _brightness, FOLDER: _folders, SIZE: _sizes}
-    return tuple(makers[name](data, split) for name in names)
 
 
 def _brightness(data: str | os.PathLike[str], split: str) -> Column:

@@ -154,8 +154,14 @@ def _from_function(name: str, contract: Contract) -> keras.Model:
     network = function(contract)
     if not isinstance(network, keras.Model):
         raise TrainerError(f"{name} should return a keras.Model. It returned a {type(network).__name__}.")
-    if not network.built:
+    if not network.built and isinstance(network, keras.Sequential):
         network.build((None, *contract.image_shape))
+    if not hasattr(network, "inputs"):
+        raise TrainerError(
+            f"{name} should return a network with a graph. {type(network).__name__} is a subclass of keras.Model, and "
+            "has none: make `images = keras.Input(contract.image_shape)`, and return keras.Model(images, outputs), "
+            "where the outputs come of layers that are called on the images."
+        )
     return network
 
 

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from typing import Any
@@ -106,6 +107,33 @@ def own_classes(network: keras.Model) -> dict[str, bool]:
         and item.get("module") is not None
         and not _is_of(_CLASSES, item["module"])
     }
+
+
+def rehearse(network: keras.Model) -> str:
+    """Saves a network, loads the file, and throws it away.
+
+    Returns:
+      Why the file cannot be loaded; "" if it can.
+
+    Raises:
+      TrainerError: the network cannot be saved.
+    """
+    with tempfile.TemporaryDirectory(prefix="shardmill-model-") as folder:
+        path = os.path.join(folder, "model.keras")
+        try:
+            network.save(path)
+        except OSError:
+            raise
+        except Exception as e:  # of the user's own layers
+            raise TrainerError(
+                f"Network {network.name!r} cannot be saved ({type(e).__name__}: {first_line(e)}). Give each layer of "
+                "your own a get_config that returns the arguments of its __init__ as plain values."
+            ) from e
+        try:
+            load(path)
+        except TrainerError as e:
+            return str(e).replace(repr(path), "The model.keras of this network", 1)
+    return ""
 
 
 def import_modules(names: str) -> None:

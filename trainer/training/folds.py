@@ -46,7 +46,7 @@ from trainer.config import (
 )
 from trainer.evaluation import evaluate, inference, out_of_fold, read_metadata
 from trainer.evaluation.out_of_fold import Fold, Folds
-from trainer.models import build, ensemble
+from trainer.models import build, ensemble, keras_file
 from trainer.reporting import evaluation_files, fold_table, model_card, score_table
 from trainer.run_dir import Run
 from trainer.serving import export
@@ -98,6 +98,10 @@ def _check(config: TrainConfig, contract: Contract) -> None:
             f"With --folds all each fold is validated on in turn. Received: --validation {config.validation}. Leave it "
             "out, or give none to keep the last epoch of each network."
         )
+    if ":" in config.model:  # the user's own: the files of all networks are loaded at the end
+        network = build.build(config.model, contract, load_weights=False, train_size=config.view_size)
+        if refused := keras_file.rehearse(network):
+            raise TrainerError(refused)
 
 
 def _begin(config: TrainConfig, contract: Contract) -> None:

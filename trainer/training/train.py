@@ -30,11 +30,12 @@ from pipelines.core.console import timings
 from pipelines.core.text import listed
 from pipelines.options import config_file
 from trainer import run_dir
-from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError
+from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError, derived_columns
 from trainer.data import dataset, parts, shares
 from trainer.data.shards import integrity
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
+from trainer.evaluation import derived_columns as derived
 from trainer.evaluation import evaluate
 from trainer.models import build, input_size, keras_file, pretrained, view
 from trainer.serving import export
@@ -101,8 +102,8 @@ def _train(
     if not checkpoint and not worker:
         run_dir.check_space(config.output, network.count_params(), config.epochs)
         if ":" in config.model:  # the user's own; that the others can be exported is tested
-            export.rehearse(network, config.data, contract)
             warnings = [*warnings, *_own_classes(network, config.model)]
+            export.rehearse(network, config.data, contract)
         _begin(config, contract, run)
     _log.info(
         "%s, %s parameters, on %r: %s %s records of %s%s",
@@ -157,6 +158,8 @@ def checked(config: TrainConfig, contract: Contract, seen: Contract) -> list[str
     ]  # fmt: skip
     check_transform(config.data, contract)  # the export needs the graph: a fault of it is reported before training
     integrity.check(contract, config.data, read, config.verify)
+    for split in finalize.evaluated(seen):
+        derived.check(derived_columns(config.slice_by), config.data, split)
     return warnings
 
 
@@ -252,8 +255,11 @@ def _own_classes(network: keras.Model, name: str) -> Iterator[str]:
 
     Args:
       name: module:function, which built the network.
+
+    Raises:
+      TrainerError: the network cannot be saved.
     """
-    found = keras_file.own_classes(network)
+    refused, found = keras_file.rehearse(network), keras_file.own_classes(network)
     if known := [shown for shown, is_registered in found.items() if is_registered]:
         yield (
             f"The network has classes of its own ({listed(known, 3)}). `evaluate`, `export` and `predict --data` load "
@@ -265,6 +271,8 @@ def _own_classes(network: keras.Model, name: str) -> Iterator[str]:
             "cannot load it. Put @keras.saving.register_keras_serializable() before each of them. The SavedModel of "
             "the run answers without that."
         )
+    elif refused:
+        yield f"{refused} So `evaluate` and `export` cannot load it. The SavedModel of the run answers without that."
 
 
 def _fit(

@@ -81,6 +81,8 @@ def mine(tmp_path, monkeypatch):
         "    return keras.Sequential([keras.Input(contract.image_shape), keras.layers.Flatten(),\n"
         "                             keras.layers.Dense(len(contract.labels), activation='softmax')])\n"
         "def wrong(contract):\n    return 3\n"
+        "class Graphless(keras.Model):\n    pass\n"
+        "def graphless(contract):\n    return Graphless()\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield "mine_for_test"
@@ -97,6 +99,8 @@ def test_a_function_of_ones_own(mine):
         build.build(f"{mine}:absent", make_contract())
     with pytest.raises(TrainerError, match="should name an importable module"):
         build.build("no_such_module_here:f", make_contract())
+    with pytest.raises(TrainerError, match=r":graphless should return a network with a graph\. Graphless is"):
+        build.build(f"{mine}:graphless", make_contract())
 
 
 def test_a_sigmoid_head_is_refused():

@@ -122,6 +122,30 @@ def test_classes_that_are_not_kerass_are_named():
     assert keras_file.own_classes(own) == {f"{__name__}.Own": True, f"{__name__}.Unregistered": False}
 
 
+class WithArray(layers.Layer):
+    """Is made of what no configuration can hold."""
+
+    def __init__(self, factors, **options):
+        super().__init__(**options)
+        self.factors = factors
+
+    def call(self, x):
+        return x * self.factors
+
+
+def test_what_a_file_loses_is_told_before_there_is_one():
+    def network(layer):
+        return keras.Sequential([keras.Input((4,)), layer, layers.Dense(2)], name="net")
+
+    assert keras_file.rehearse(network(layers.Dense(3))) == ""
+    assert keras_file.rehearse(network(Own())) == ""
+    said = keras_file.rehearse(network(layers.Lambda(lambda x: x * 2, name="twice")))
+    assert said.startswith("The model.keras of this network is not loaded in safe mode, because it has layer 'twice'")
+    assert f"with the class {__name__}.Unregistered" in keras_file.rehearse(network(Unregistered()))
+    with pytest.raises(TrainerError, match=r"Network 'net' cannot be saved \(NotImplementedError: .*get_config"):
+        keras_file.rehearse(network(WithArray(np.ones(4))))
+
+
 def test_modules_are_imported_before_a_model_is_loaded(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("one_of_mine", "other_of_mine"):

@@ -276,13 +276,24 @@ def test_options_that_contradict_each_other_are_refused(options, said):
         TrainConfig("data", "run", **options)
 
 
-def test_folds_that_are_not_there_are_refused(data, tmp_path):
+def test_folds_that_cannot_be_are_refused(data, tmp_path, monkeypatch):
     with pytest.raises(TrainerError, match=r"The fold should be one from 0 to 2"):
         train.train(TrainConfig(str(data), str(tmp_path / "a"), fold=3, **OPTIONS))
     with pytest.raises(TrainerError, match=r"each fold is validated on in turn. Received: --validation test"):
         folds.run(TrainConfig(str(data), str(tmp_path / "b"), folds="all", validation="test", **OPTIONS))
     with pytest.raises(TrainerError, match=r"To validate on a fold of train, give --fold, or --folds all."):
         train.train(TrainConfig(str(data), str(tmp_path / "c"), **OPTIONS))
+    (tmp_path / "lambda_for_test.py").write_text(
+        "import keras\n"
+        "def network(contract):\n"
+        "    layers = [keras.layers.Lambda(lambda x: x), keras.layers.Flatten(), keras.layers.Dense(2)]\n"
+        "    return keras.Sequential([keras.Input(contract.image_shape), *layers])\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = TrainConfig(str(data), str(tmp_path / "e"), folds="all", model="lambda_for_test:network", **OPTIONS)
+    with pytest.raises(TrainerError, match=r"The model.keras of this network is not loaded in safe mode, .*Lambda"):
+        folds.run(own)
     write_dataset(tmp_path / "plain")
     with pytest.raises(TrainerError, match=r"--folds all needs a dataset with folds"):
         folds.run(TrainConfig(str(tmp_path / "plain"), str(tmp_path / "d"), folds="all", **OPTIONS))
+    assert not any((tmp_path / name).exists() for name in "abcde")

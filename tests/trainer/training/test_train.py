@@ -443,6 +443,12 @@ def test_what_cannot_be_exported_is_told_before_the_first_step(data, tmp_path, u
     assert not (tmp_path / "o/metrics.csv").exists()
 
 
+def test_what_no_scores_can_be_shown_by_is_told_before_the_first_step(data, tmp_path):
+    with pytest.raises(TrainerError, match="--slice-by folder reads the paths of the sources from the ledger"):
+        train.train(TrainConfig(str(data), str(tmp_path / "o"), epochs=1, slice_by="brightness,folder"))
+    assert not (tmp_path / "o").exists()
+
+
 @pytest.mark.slow
 def test_a_failed_export_loses_nothing_else(data, tmp_path, unnameable, monkeypatch):
     monkeypatch.setattr(train.export, "rehearse", lambda *_: None)
