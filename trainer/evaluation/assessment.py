@@ -116,8 +116,7 @@ class Assessment:
     @functools.cached_property
     def intervals(self) -> dict[str, Interval]:
         """Returns the 95 % intervals of accuracy, balanced_accuracy and macro_f1."""
-        found = intervals.bootstrap(self.matrix)._asdict()
-        return {name: intervals.percentiles(values) for name, values in found.items()}
+        return intervals.of_matrix(self.matrix)
 
     @functools.cached_property
     def grades(self) -> Grades | None:
@@ -245,12 +244,11 @@ class Assessment:
         def score(positions: np.ndarray) -> dict[str, Score]:
             matrix = metrics.confusion_matrix(self.predictions.labels[positions], answers[positions], len(self.labels))
             reach = intervals.wilson(int(matrix.trace()), len(positions))
-            drawn = intervals.percentiles(intervals.bootstrap(matrix).balanced_accuracy)
-            # Resamples of answers that are all right, or all wrong, are all alike: their interval has no width. The
-            # balanced accuracy of one class is its accuracy.
-            same = drawn.low == drawn.high or np.count_nonzero(matrix.sum(axis=1)) == 1
+            # The balanced accuracy of one class is its accuracy.
+            alone = np.count_nonzero(matrix.sum(axis=1)) == 1
+            balanced = reach if alone else intervals.of_matrix(matrix)["balanced_accuracy"]
             return {
-                "balanced_accuracy": Score(metrics.balanced_accuracy(matrix), reach if same else drawn),
+                "balanced_accuracy": Score(metrics.balanced_accuracy(matrix), balanced),
                 "accuracy": Score(metrics.accuracy(matrix), reach),
             }
 
@@ -296,7 +294,7 @@ class Assessment:
             return None
         whole = found.to_dict()
         names = ("accuracy", "balanced_accuracy", "per_class", "confusion_matrix")
-        middle = intervals.percentiles(intervals.bootstrap(found.matrix).balanced_accuracy)
+        middle = intervals.of_matrix(found.matrix)["balanced_accuracy"]
         return {
             "label": chosen.label,
             "threshold": chosen.probability,

@@ -118,8 +118,8 @@ def html(found: Comparison) -> str:
 
 def reach(run: Answers) -> dict[str, Interval]:
     """Computes the 95 % interval of each of SCORES for this run alone."""
-    drawn = intervals.bootstrap(run.matrix)._asdict()
-    return {name: intervals.percentiles(drawn[name]) for name in SCORES}
+    found = intervals.of_matrix(run.matrix)
+    return {name: found[name] for name in SCORES}
 
 
 def spreads(setting: Setting) -> dict[str, Spread]:

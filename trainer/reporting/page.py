@@ -205,7 +205,7 @@ def _threshold(found: Assessment) -> dict[str, Any] | None:
         return None
     columns = []
     for probability, matrix in ((PLAIN, found.matrix), (chosen.probability, by_threshold.matrix)):
-        reach = intervals.percentiles(intervals.bootstrap(matrix).balanced_accuracy)
+        reach = intervals.of_matrix(matrix)["balanced_accuracy"]
         columns.append(
             {
                 "probability": probability,

@@ -139,7 +139,9 @@ def test_a_part_of_one_class_has_the_interval_of_its_accuracy():
     a, b = (next(row for row in rows if row.value == value) for value in "AB")
     assert a.scores["balanced_accuracy"] == (3 / 4, wilson(3, 4))
     # Both classes of B are right. Resamples would all be right, too, and say that there is no doubt.
-    assert b.scores["balanced_accuracy"] == (1, wilson(2, 2))
+    assert b.scores["accuracy"] == (1, wilson(2, 2))
+    low, high = b.scores["balanced_accuracy"].interval
+    assert (low, high) == (pytest.approx(1 - (1 - wilson(1, 1).low) * 2**0.5 / 2), 1)
 
 
 def test_a_column_that_repeats_the_classes_has_no_parts():

@@ -6,7 +6,8 @@ Scores over all records of a split have percentile intervals of the bootstrap (E
 introduction to the bootstrap"); those of labels and of numbers are corrected for their bias.
 Shares of one class have Wilson's interval (Wilson 1927; recommended by Brown, Cai and DasGupta 2001, "Interval
 estimation for a binomial proportion"). A class may have three records: if all three are right, a bootstrap draws no
-wrong answer and gives the interval from 1 to 1.
+wrong answer and gives the interval from 1 to 1. Where that is so of all classes, the balanced accuracy has the interval
+that Wilson's of the classes give (Zou and Donner 2008, "Construction of confidence limits about effect measures").
 Means over seeds have Student's t interval, because there are few seeds; so have those over folds, with a greater
 variance, because folds are not independent.
 """
@@ -71,6 +72,32 @@ def bootstrap(matrix: np.ndarray, resamples: int = RESAMPLES, seed: int = SEED) 
     ]
     balanced, f1 = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Bootstrap(accuracy, balanced, f1)
+
+
+def of_matrix(matrix: np.ndarray) -> dict[str, Interval]:
+    """Computes the intervals of accuracy, balanced_accuracy and macro_f1.
+
+    They are percentiles of the bootstrap. Where all resamples are alike these have no width, and the intervals are made
+    of Wilson's: without a mistake also that of macro_f1, which then is 1 as the balanced accuracy is.
+    """
+    found = {name: percentiles(values) for name, values in bootstrap(matrix)._asdict().items()}
+    support, hits = matrix.sum(axis=1), np.diagonal(matrix)
+    records, right = int(support.sum()), int(hits.sum())
+    if records and right in (0, records):
+        found["accuracy"] = wilson(right, records)
+    if records and all((hits == 0) | (hits == support)):
+        found["balanced_accuracy"] = _of_recalls(hits[support > 0], support[support > 0])
+        if right == records:
+            found["macro_f1"] = found["balanced_accuracy"]
+    return found
+
+
+def _of_recalls(hits: np.ndarray, support: np.ndarray) -> Interval:
+    """Returns the interval of the mean of recalls, of those of the recalls."""
+    recalls, ends = hits / support, np.array([wilson(int(h), int(n)) for h, n in zip(hits, support, strict=True)])
+    below, above = (float(np.sqrt(((ends[:, i] - recalls) ** 2).sum()) / len(recalls)) for i in range(2))
+    middle = float(recalls.mean())
+    return Interval(middle - below, middle + above)
 
 
 def _means(hits: np.ndarray, given: np.ndarray, support: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -65,6 +65,22 @@ def test_the_ends():
     assert intervals.percentiles(np.arange(101.0), 0.9) == pytest.approx((5, 95))
 
 
+def test_classes_that_are_all_right_or_all_wrong_have_wilsons_intervals():
+    right = intervals.of_matrix(np.diag([5, 2, 0]))
+    low = [1 - intervals.wilson(n, n).low for n in (5, 2)]
+    balanced = (pytest.approx(1 - (low[0] ** 2 + low[1] ** 2) ** 0.5 / 2), 1)
+    assert right == {"accuracy": intervals.wilson(7, 7), "balanced_accuracy": balanced, "macro_f1": balanced}
+    wrong = intervals.of_matrix(np.array([[0, 5], [2, 0]]))
+    assert wrong["accuracy"] == intervals.wilson(0, 7)
+    assert wrong["balanced_accuracy"].low == 0 < wrong["balanced_accuracy"].high
+    one_answer = intervals.of_matrix(np.array([[9, 0], [4, 0]]))
+    ends = 0.5 - (1 - intervals.wilson(9, 9).low) / 2, 0.5 + intervals.wilson(0, 4).high / 2
+    assert one_answer["balanced_accuracy"] == pytest.approx(ends)
+    drawn = intervals.bootstrap(MATRIX)._asdict()
+    assert intervals.of_matrix(MATRIX) == {name: intervals.percentiles(values) for name, values in drawn.items()}
+    assert all(np.isnan(pair).all() for pair in intervals.of_matrix(np.zeros((2, 2), int)).values())
+
+
 @pytest.mark.parametrize(
     ("freedom", "expected"), [(1, 12.7062), (10, 2.2281), (11, 2.2010), (30, 2.0423), (120, 1.9799)]
 )
