@@ -47,6 +47,7 @@ from trainer.config import (
     derived_columns,
 )
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
+from trainer.serving import export_path
 from trainer.serving.predict_config import FileBounds
 from trainer.training.rate_range import RateRange
 
@@ -203,6 +204,7 @@ def _export(arguments: dict[str, Any]) -> None:
 
     contract = contracts.load(arguments["data"])
     run = run_dir.finished(arguments["model"])
+    export_path.check(arguments["output"], arguments["format"])
     with silent_imports():
         from trainer.models import alignment, build, keras_file
         from trainer.serving import export, quantized

@@ -22,9 +22,9 @@ from pipelines.core.console import timings
 from pipelines.core.errors import ShardmillError
 from pipelines.core.files import atomic, wildcards
 from pipelines.core.text import first_line
-from trainer.config import INT8, TrainerError
+from trainer.config import INT8
 from trainer.models import alignment
-from trainer.serving import export_check, quantized, tflite_onnx
+from trainer.serving import export_check, export_path, quantized, tflite_onnx
 from trainer.serving.export_check import ExportError, Parity, Samples
 from trainer.serving.serving_module import PixelServing, Serving
 from trainer.tasks import kinds
@@ -37,14 +37,13 @@ _TOO_COARSE = "Numbers of 8 bits are too coarse for this network: export it with
 
 
 class Format(NamedTuple):
-    """Describes one kind of export by two functions and a file suffix.
+    """Describes one kind of export by two functions.
 
     write: writes the file or directory. answer: computes the output of this name of samples, float32 (N, K).
     """
 
     write: Callable[[keras.Model, str, Contract, Fitted, Path], None]
     answer: Callable[[Path, Samples, str], np.ndarray]
-    suffix: str  # the end of the file's name; "" for a directory
 
 
 def write(
@@ -75,7 +74,7 @@ def write(
     """
     form, task = FORMATS[kind], kinds.of(contract)
     fitted = task.unfitted(contract) if calibration is None else calibration
-    _check_path(path, kind, form.suffix)
+    export_path.check(path, kind)
     with timings.part("parity"):
         drawn = export_check.samples(data, contract)
         expected = task.answers(network, contract, fitted)(tf.constant(drawn.images)).numpy()
@@ -170,32 +169,18 @@ def _write_int8(network: keras.Model, data: str, contract: Contract, fitted: Fit
     tflite_onnx.write_int8(PixelServing(network, contract, fitted), of_export, path, pixels)
 
 
-def _check_path(path: str, kind: str, suffix: str) -> None:
-    if not path.endswith(suffix):
-        raise TrainerError(f"--output should be a file that ends in {suffix}. Received: {path!r}.")
-    same = os.path.isfile(path) if suffix else os.path.isfile(os.path.join(path, "saved_model.pb"))
-    if os.path.lexists(path) and not same:
-        raise TrainerError(
-            f"An export should go to a new path or replace an earlier one of its kind ({kind}). {path!r} holds "
-            "something else: choose another path."
-        )
-
-
 FORMATS = {
-    "savedmodel": Format(_write_savedmodel, _answer_savedmodel, ""),
+    "savedmodel": Format(_write_savedmodel, _answer_savedmodel),
     "tflite": Format(
         _write_pixels(tflite_onnx.write_tflite),
         lambda path, drawn, output: tflite_onnx.answer_tflite(path, drawn.pixels, output),
-        ".tflite",
     ),
     INT8: Format(
         _write_int8,
         lambda path, drawn, output: tflite_onnx.answer_tflite(path, drawn.pixels, output),
-        ".tflite",
     ),
     "onnx": Format(
         _write_pixels(tflite_onnx.write_onnx),
         lambda path, drawn, output: tflite_onnx.answer_onnx(path, drawn.pixels, output),
-        ".onnx",
     ),
 }

@@ -103,9 +103,10 @@ def answer_tflite(path: Path, pixels: np.ndarray, output: str = "probabilities")
     Raises:
       TrainerError: as `portable_file.tflite`.
     """
-    with _without_notice():
+    with _without_notice(), stderr_held(native_only=True):  # XNNPACK says there that it is used
         interpreter = tf.lite.Interpreter(model_content=portable_file.tflite(path))
-    return np.asarray(interpreter.get_signature_runner("serving_default")(pixels=pixels)[output])
+        runner = interpreter.get_signature_runner("serving_default")
+    return np.asarray(runner(pixels=pixels)[output])
 
 
 def write_onnx(serving: PixelServing, about: dict[str, Any], path: Path) -> None:
