@@ -132,7 +132,7 @@ def rehearse(network: keras.Model) -> str:
         try:
             load(path)
         except TrainerError as e:
-            return str(e).replace(repr(path), "The model.keras of this network", 1)
+            return str(e).replace(path, os.path.basename(path), 1)
     return ""
 
 

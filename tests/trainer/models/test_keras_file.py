@@ -140,7 +140,7 @@ def test_what_a_file_loses_is_told_before_there_is_one():
     assert keras_file.rehearse(network(layers.Dense(3))) == ""
     assert keras_file.rehearse(network(Own())) == ""
     said = keras_file.rehearse(network(layers.Lambda(lambda x: x * 2, name="twice")))
-    assert said.startswith("The model.keras of this network is not loaded in safe mode, because it has layer 'twice'")
+    assert said.startswith("'model.keras' is not loaded in safe mode, because it has layer 'twice'")
     assert f"with the class {__name__}.Unregistered" in keras_file.rehearse(network(Unregistered()))
     with pytest.raises(TrainerError, match=r"Network 'net' cannot be saved \(NotImplementedError: .*get_config"):
         keras_file.rehearse(network(WithArray(np.ones(4))))

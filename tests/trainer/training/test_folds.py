@@ -291,7 +291,7 @@ def test_folds_that_cannot_be_are_refused(data, tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     own = TrainConfig(str(data), str(tmp_path / "e"), folds="all", model="lambda_for_test:network", **OPTIONS)
-    with pytest.raises(TrainerError, match=r"The model.keras of this network is not loaded in safe mode, .*Lambda"):
+    with pytest.raises(TrainerError, match=r"'model.keras' is not loaded in safe mode, .*Lambda"):
         folds.run(own)
     write_dataset(tmp_path / "plain")
     with pytest.raises(TrainerError, match=r"--folds all needs a dataset with folds"):
