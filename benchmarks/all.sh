@@ -49,4 +49,7 @@ measure loader:6400 --count 6400 --rounds 5 --work "$work/loader6400" "${ffcv[@]
 measure jpeg_crops --work "$work/crops" "${ffcv[@]}"
 measure steps
 measure feed --runs 3
+measure null_decoding --counts 2000 40000 --runs 3
+measure null_decoding:processes --counts 2000 40000 --runs 3 --direct_running_mode multi_processing --direct_num_workers 2
+measure remote --runs 3
 exit "$status"
