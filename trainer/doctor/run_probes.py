@@ -97,7 +97,7 @@ def describe(subject: Subject) -> tuple[str, ...]:
         about = f"model: {subject.model.name}"
         if subject.model.built:
             about += f", {subject.model.count_params():,} parameters"
-        lines.append(about + ("" if subject.has("loss") else ", not compiled"))
+        lines.append(about + ("" if subject.has("optimizer") else ", not compiled"))
     if subject.history is not None:
         epochs = max(map(len, subject.history.values()))
         lines.append(f"history: {epochs} epochs of {', '.join(subject.history)}")

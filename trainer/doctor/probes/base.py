@@ -18,7 +18,8 @@ NEEDS = {
     "contract": "--data with a prepared dataset",
     "validation": "a validation split",
     "model": "--model",
-    "loss": "a compiled --model",
+    "optimizer": "a compiled --model",
+    "loss": "a compiled --model with a loss",
     "history": "--history",
 }
 # The same for a program that the doctor runs.
@@ -26,7 +27,8 @@ PROGRAM_NEEDS = NEEDS | {
     "images": "images that the program trains on",
     "dataset": "data as a tf.data.Dataset",
     "model": "a model",
-    "loss": "a compiled model",
+    "optimizer": "a compiled model",
+    "loss": "a model that is compiled with a loss",
     "history": "a training that ran to its end (--full lets it run)",
 }
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from trainer.doctor import catalogue
 from trainer.doctor.finding import Finding
+from trainer.doctor.program import gradient_sums
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.watch import Watcher
 from trainer.doctor.subject import data_forms, exceptions, read_split, sample
@@ -185,6 +186,8 @@ def of_loop(watcher: Watcher, loop: Loop, deep: bool) -> Subject:
         train, problems = read_split.read(form, "train", Subject(deep=deep).times, shuffled=False)
     if loop.spread is not None:
         problems = [*problems, _spread(loop.spread)]
+    if loop.summed >= gradient_sums.LEAST:
+        problems = [*problems, gradient_sums.finding(loop.summed, loop.place)]
     samples = {"first_weights": loop.first_weights, "final_weights": final, "metrics": described.metrics}
     training = dataclasses.replace(described, **samples)
     return Subject(

@@ -24,6 +24,7 @@ class Loop:
     loss, optimizer: those of a LOOP; None where they were not seen.
     first_weights: the weights before the first step.
     spread: an operation of a LOOP in which labels were spread over the outputs of all images.
+    summed: steps of a LOOP in a row that applied the gradients of all batches so far.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class Loop:
     first_weights: list[np.ndarray] | None = None
     unlabelled: bool = False
     spread: Spread | None = None
+    summed: int = 0
 
     @property
     def full(self) -> bool:

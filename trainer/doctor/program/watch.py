@@ -18,6 +18,7 @@ import keras
 import tensorflow as tf
 
 from trainer.doctor.program.category_codes import CategoryCodes
+from trainer.doctor.program.gradient_sums import GradientSums
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
 from trainer.doctor.program.training_mode import TrainingMode
@@ -72,6 +73,7 @@ class Watcher:
         self.trained = False
         self.codes = CategoryCodes(places)
         self.answered: list[tuple[Any, Place | None]] = []
+        self._gradient_sums = GradientSums()
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
@@ -123,6 +125,7 @@ class Watcher:
             self._put(keras.Model, name, functools.partial(self._note, name))
         self._put(keras.layers.Layer, "__call__", self._called)
         self._put(keras.losses.Loss, "__call__", self._loss_object)
+        self._put(tf.GradientTape, "gradient", self._gradient)
         self._put(keras.optimizers.Optimizer, "apply", self._apply)
         for module in (keras.losses, tf.keras.losses):
             for name in LOSSES:
@@ -359,6 +362,15 @@ class Watcher:
 
         return loss
 
+    def _gradient(self, original: Any) -> Any:
+        def gradient(tape: Any, *args: Any, **options: Any) -> Any:
+            found = original(tape, *args, **options)
+            if not self._here.inside and self._here.inputs is not None:
+                self._gradient_sums.add(found)
+            return found
+
+        return gradient
+
     def _apply(self, original: Any) -> Any:
         def apply(optimizer: Any, *args: Any, **options: Any) -> Any:
             if self._here.inside or self._here.inputs is None:
@@ -370,6 +382,8 @@ class Watcher:
             loop.step(x, y, None)
             if self._here.spreads is not None:
                 loop.spread = self._here.spreads.end() or loop.spread
+            given = args[0] if args else options.get("grads", ())
+            loop.summed = max(loop.summed, self._gradient_sums.apply(given))
             self._here.inputs = self._here.labels = None
             with self.inside():
                 found = original(optimizer, *args, **options)

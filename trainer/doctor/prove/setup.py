@@ -81,7 +81,7 @@ def of(subject: Subject) -> Setup:
       NotApplicable: the subject lacks what a training needs.
     """
     if subject.model is None or not subject.has("loss"):
-        raise NotApplicable("it needs a compiled model")
+        raise NotApplicable("it needs a model that is compiled with a loss")
     if subject.train is None or len(subject.train.sample) < 2 * FEWEST:
         raise NotApplicable(f"there are fewer than {2 * FEWEST} training images")
     if isinstance(getattr(subject.model, "output_shape", None), list | dict):

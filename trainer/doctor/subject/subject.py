@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+import keras
 import numpy as np
 
 from pipelines.contract import Contract
@@ -96,7 +97,8 @@ class Subject:
             "contract": self.contract is not None,
             "validation": self.validation is not None and len(self.validation.sample) > 0,
             "model": self.model is not None,
-            "loss": self.model is not None and bool(getattr(self.model, "compiled", False)),
+            "optimizer": self.model is not None and bool(getattr(self.model, "compiled", False)),
+            "loss": self.model is not None and _has_loss(self.model),
             "history": self.history is not None,
         }[need]
 
@@ -152,6 +154,18 @@ class Subject:
     def outputs(self) -> np.ndarray:
         """Returns the model's outputs in `scored`."""
         return self.scored[1]
+
+
+def _has_loss(model: Any) -> bool:
+    """Tells whether a model is compiled with a loss.
+
+    Without one, only a train_step of its own may know what is to be computed.
+    """
+    if not getattr(model, "compiled", False):
+        return False
+    kind = type(model)
+    is_hidden = kind.train_step is not keras.Model.train_step and kind.compute_loss is keras.Model.compute_loss
+    return model.loss is not None or not is_hidden
 
 
 def run_model(model: Any, images: Any) -> np.ndarray:

@@ -275,6 +275,38 @@ def test_a_fault_and_the_same_program_without_it(folder, code, place, faulty, so
     assert ids(run(folder, code.replace(place, sound))) == []
 
 
+LOOP_SUMS = """
+model, optimizer = network(), keras.optimizers.Adam(0.03)
+loss_of = keras.losses.SparseCategoricalCrossentropy()
+sums = [tf.Variable(tf.zeros_like(v)) for v in model.trainable_variables]
+for step in range(160):
+    rows = rng.permutation(160)[:16]
+    with tf.GradientTape() as tape:
+        loss = loss_of(y[rows], model(x[rows], training=True))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    for total, gradient in zip(sums, gradients):
+        total.assign_add(gradient)
+    if step % 4 == 3:
+        optimizer.apply_gradients(zip(sums, model.trainable_variables))
+        sums = RESET
+"""
+
+
+@pytest.mark.parametrize("tensors", [False, True], ids=["variables", "tensors"])
+def test_sums_of_gradients_in_a_loop(folder, tensors):
+    code = LOOP_SUMS
+    if tensors:
+        code = code.replace("tf.Variable(tf.zeros_like(v))", "tf.zeros_like(v)").replace(
+            "    for total, gradient in zip(sums, gradients):\n        total.assign_add(gradient)\n",
+            "    sums = [total + gradient for total, gradient in zip(sums, gradients)]\n",
+        )
+    first = run(folder, code.replace("RESET", "sums")).findings[0]
+    assert first.id == "gradients-not-reset"
+    assert first.place.endswith(": optimizer.apply_gradients(zip(sums, model.trainable_variables))")
+    made = "tf.zeros_like(v)" if tensors else "tf.Variable(tf.zeros_like(v))"
+    assert ids(run(folder, code.replace("RESET", f"[{made} for v in sums]"))) == []
+
+
 # ---- arguments of fit
 
 
@@ -463,6 +495,29 @@ def test_an_own_train_step_is_watched_through_fit(folder):
     report = run(folder, code)
     assert one(report, "no-validation").place.startswith("train.py:34: model.fit(")
     assert any(line.startswith("train: 160 images") for line in report.about)
+
+
+def test_a_train_step_that_knows_its_loss_alone_is_left_alone(folder):
+    """Keras has no loss to compute then, and its labels (n,) do not go with outputs (n, 1)."""
+    code = """
+    class Own(keras.Model):
+        def train_step(self, data):
+            images, labels = data
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(keras.losses.binary_crossentropy(labels[:, None], self(images, training=True)))
+            variables = self.trainable_variables
+            self.optimizer.apply(tape.gradient(loss, variables), variables)
+            return {"loss": loss}
+    inputs = keras.Input((16, 16, 3))
+    outputs = layers.Dense(1, activation="sigmoid")(layers.GlobalAveragePooling2D()(inputs))
+    model = Own(inputs, outputs)
+    model.compile(optimizer=keras.optimizers.Adam(0.03))
+    model.fit(x[:120], y[:120].astype("float32"), epochs=20, verbose=0)
+    model.predict(x[120:], verbose=0)
+    """
+    report = run(folder, code)
+    assert ids(report) == []
+    assert dict(report.not_checked)["overfitting one batch"] == "needs a model that is compiled with a loss"
 
 
 # ---- the program itself

@@ -63,6 +63,7 @@ def not_reset(subject: Subject, clock: Clock) -> list[Finding]:
             f"With the same {len(x) if hasattr(x, '__len__') else IMAGES} images and drawn weights in each of "
             f"{len(grown)} steps, {len(sums)} variables of {names} grew by {grown[-1] / len(grown):.3g} a step, to "
             f"{grown[-1]:.3g}, and the optimizer applied gradients {applied} times meanwhile.",
+            case="in-train-step",
             names=names,
         )
     ]
@@ -129,4 +130,4 @@ def _variables(values: Any, name: str = "", depth: int = 0) -> Iterator[tuple[st
             yield from _variables(value, f"{name}[{i}]", depth + 1)
 
 
-PROBES = (Probe("gradients that are summed up", not_reset, ("images", "model", "loss"), 15.0),)
+PROBES = (Probe("gradients that are summed up", not_reset, ("images", "model", "optimizer"), 15.0),)

@@ -12,6 +12,7 @@ from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.tools import scores
 
 EPOCHS = 5  # fewer epochs show no trend
 RISES = 1.3  # ratio of the last loss to the lowest one
@@ -36,7 +37,7 @@ def course(subject: Subject, clock: Clock) -> list[Finding]:
         return [_diverged(loss, chart)]
     if len(loss) < EPOCHS:
         raise NotApplicable(f"the history has fewer than {EPOCHS} epochs")
-    over = _over(*_until_kept(subject, loss, validation), chart)
+    over = None if _generalizes(subject) else _over(*_until_kept(subject, loss, validation), chart)
     for found in (_too_high(loss, chart), over, _low_or_under(subject, loss, chart)):
         if found:
             return [found]
@@ -84,6 +85,15 @@ def _too_high(loss: np.ndarray, chart: Chart) -> Finding | None:
         case="history",
         charts=[chart],
     )
+
+
+def _generalizes(subject: Subject) -> bool:
+    """Tells whether the trained model is no better on train than on validation.
+
+    Then a last epoch with a great validation loss is a jump, as RMSprop makes some, and not what overfitting does.
+    """
+    accuracy = {score.split: score.accuracy for score in scores.of(subject)}
+    return len(accuracy) == 2 and accuracy["train"] <= accuracy["validation"]
 
 
 def _over(loss: np.ndarray, validation: np.ndarray | None, chart: Chart) -> Finding | None:

@@ -91,7 +91,7 @@ def _reduction(loss: Any) -> str:
 
 
 PROBES = (
-    Probe("rate at the end of an epoch", schedule, ("images", "loss"), 5),
-    Probe("momentum against the rate", momentum, ("loss",), 2),
+    Probe("rate at the end of an epoch", schedule, ("images", "optimizer"), 5),
+    Probe("momentum against the rate", momentum, ("optimizer",), 2),
     Probe("reduction of the loss", reduction, ("images", "loss"), 2),
 )

@@ -32,6 +32,7 @@ HIGHER = 2.0  # times the first loss
 SHARE = 0.25  # of the time, which LEAST_STEPS may take
 FEWEST_IMAGES = 4
 LEARNS = 0.9  # share of the loss of guessing; a network that learns at all falls below it in STEPS steps
+LEARNED = 0.5  # share of the loss of guessing; a step below it ends the trial, since the batch is learned
 STUCK = 0.99
 ENOUGH = 0.5  # of the loss of guessing that all steps of the program would take away at the pace of the first STEPS
 FASTER = 0.5  # share of the loss of guessing to which a better rate brings the batch
@@ -107,7 +108,12 @@ def _slow(subject: Subject, twin: Twin, losses: list[float], level: float, clock
     """
     total = subject.training.total_steps if subject.training is not None else None
     reached = _reached(losses, level)
-    if total is None or reached <= LEARNS or (1 - reached) * total / len(losses) >= ENOUGH:
+    if (
+        total is None
+        or reached <= LEARNS
+        or losses[-1] < LEARNED * level
+        or (1 - reached) * total / len(losses) >= ENOUGH
+    ):
         return []
     for rate in sorted(TRIED):
         if clock.over or rate < 3 * twin.learning_rate:
@@ -212,7 +218,7 @@ def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) 
         losses.append(twin.step())
         if clock.over and len(losses) < LEAST_STEPS and _reached(losses, level) > LEARNS:
             clock.check()
-        if clock.over or not math.isfinite(losses[-1]) or losses[-1] < 0.5 * level:
+        if clock.over or not math.isfinite(losses[-1]) or losses[-1] < LEARNED * level:
             break
     return losses
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
+from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, subject, unit
 from trainer.doctor import run_probes
 from trainer.doctor.probes.training import initialization, learning_curves, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
@@ -62,6 +62,17 @@ def test_a_learning_rate_far_off(data, rate, expected):
     found = only(doctor(ONE_BATCH, dataset=data, model=with_rate(rate)), expected)
     assert f"{rate:g} with adam" in found.what
     assert "guessing: 1.79" in found.evidence
+
+
+@pytest.mark.parametrize(("own", "expected"), [((4.0, 0.1), []), ((4.0, 3.9, 3.8, 3.7), ["learning-rate-low"])])
+def test_a_trial_that_ended_with_the_batch_learned_is_not_too_slow(data, monkeypatch, own, expected):
+    """The median of the two losses is above guessing, 1.79, and the last one far below. The model begins above 4."""
+    model = cnn(6)
+    model.layers[-1].bias.assign([5.0, 0, 0, 0, 0, 0])
+    tried = {None: list(own), 1e-2: [4.0, 2.0, 0.5]}
+    monkeypatch.setattr(overfit_one_batch, "_train", lambda twin, rate, *_: tried.get(rate, [4.0, 3.0]))
+    found = dataclasses.replace(subject_of(dataset=data, model=model), training=Training("fit", epochs=2, steps=3))
+    assert ids(run_probes.run(found, [ONE_BATCH])) == expected
 
 
 def test_everything_is_frozen(data):
@@ -273,6 +284,24 @@ OVERFITTED = {"loss": FALLING, "val_loss": (2, 1.5, 1.2, 1.1, 1.1, 1.2, 1.3, 1.4
 def test_epochs_after_the_kept_weights_do_not_count(data, kept, expected):
     """The least validation loss is that of epoch 4; a run may have kept the weights of that epoch."""
     found = dataclasses.replace(subject_of(dataset=data, past=OVERFITTED), kept=kept)
+    assert ids(run_probes.run(found, [COURSE])) == expected
+
+
+ROWS = np.random.default_rng(0).random((120, 6), np.float32)
+RIGHT = (ROWS.sum(axis=1) > 3).astype(np.int64)
+
+
+@pytest.mark.parametrize(("flipped", "expected"), [("validation", ["overfitting"]), ("both", []), ("train", [])])
+def test_a_model_that_is_no_better_on_training_rows_does_not_overfit(flipped, expected):
+    """A fifth of the labels is wrong where it is flipped, so that the model is right on 80 % there."""
+    noisy = np.where(np.arange(60) % 5 == 0, 1 - RIGHT[:60], RIGHT[:60])
+    train = noisy if flipped in ("train", "both") else RIGHT[:60]
+    other = np.where(np.arange(60) % 5 == 0, 1 - RIGHT[60:], RIGHT[60:]) if flipped != "train" else RIGHT[60:]
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(2)])
+    model.compile("adam", SPARSE)
+    model.set_weights([np.tile([[-1.0, 1.0]], (6, 1)), np.array([3.0, -3.0])])
+    model.optimizer.iterations.assign(1)  # it is trained
+    found = subject((ROWS[:60], train), (ROWS[60:], other), model=model, history=OVERFITTED)
     assert ids(run_probes.run(found, [COURSE])) == expected
 
 
