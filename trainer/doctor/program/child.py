@@ -34,9 +34,11 @@ from trainer.doctor.output import page
 from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
-from trainer.doctor.program import category_codes, fitted, located, old_keras, planned, spec
+from trainer.doctor.probes.data import train_validation_skew
+from trainer.doctor.program import argmax_answers, category_codes, fitted, located, old_keras, planned, spec
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
+from trainer.doctor.program.seen_rows import SeenRows
 from trainer.doctor.program.spec import Spec
 from trainer.doctor.program.watch import Watcher
 from trainer.doctor.proof import Proof
@@ -109,6 +111,7 @@ class Examination:
     def __post_init__(self) -> None:
         self.began = time.monotonic()
         self.watcher = Watcher(self.places, self.on_fit, self.end_loop)
+        self.seen_rows = SeenRows()
 
     # ---- while the program runs
 
@@ -120,6 +123,7 @@ class Examination:
             examine = self._is_new(place)
             self.begun += 1
             arguments = fitted.peeked(arguments)
+            self.seen_rows.begin(model, arguments, place)
             training = dataclasses.replace(fitted.describe(self.watcher, model, arguments, place), number=self.begun)
             subject = Subject(origin=DATASET, model=model, training=training, deep=self.spec.deep)
             if examine:
@@ -146,6 +150,7 @@ class Examination:
                 with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
                     self._examine(dataclasses.replace(subject, problems=(*subject.problems, *new)))
             raise
+        self.seen_rows.end(model, arguments)
         training = dataclasses.replace(training, **_what_ran(history, cut, state, model))
         self.trainings.append(training)
         if examine:
@@ -232,7 +237,8 @@ class Examination:
                     self._examine(subject_planned)
         report = self._report(
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
-             *self._categories_apart(), *self._training_mode(code)], ended,
+             *self._categories_apart(), *self._training_mode(code), *self._asked_otherwise(), *self._argmax(code),
+             *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -316,6 +322,38 @@ class Examination:
                 if found:
                     return found
         return []
+
+    def _asked_otherwise(self) -> list[Finding]:
+        """Finds images that predict gets in another range than those of training."""
+        for subject in self.subjects:
+            if subject.model is None or subject.train is None or subject.model not in self.watcher.asked:
+                continue
+            arrays, place = self.watcher.asked[subject.model]
+            found = train_validation_skew.of_predict(subject.train, arrays)
+            if found is not None:
+                return [dataclasses.replace(found, place="" if place is None else place.quoted)]
+        return []
+
+    def _argmax(self, code: str) -> list[Finding]:
+        """Finds an argmax over the answers of a model that has one output."""
+        file = self.places.of(self.spec.program, 1).file
+
+        def has_one_output(lines: range) -> bool:
+            shapes = [
+                getattr(subject.model, "output_shape", None)
+                for subject in self.subjects
+                for call in self.watcher.calls(subject.model)
+                if call.name == "predict" and call.place is not None
+                if call.place.file == file and call.place.line in lines
+            ]
+            return bool(shapes) and all(isinstance(shape, tuple) and shape[1:] == (1,) for shape in shapes)
+
+        line = argmax_answers.find(code, has_one_output)
+        if line is None:
+            return []
+        place = self.places.of(self.spec.program, line)
+        found = catalogue.found("argmax-of-one-output", "The model has the output shape (batch, 1).")
+        return [dataclasses.replace(found, place=place.quoted)]
 
     def _training_mode(self, code: str) -> list[Finding]:
         """Finds answers that the program asks of a model in training mode."""

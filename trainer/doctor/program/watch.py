@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from trainer.doctor.program.category_codes import CategoryCodes
@@ -36,6 +37,7 @@ NN_LOSSES = (
 )  # fmt: skip
 
 MOST_ANSWERED = 8  # calls of predict whose rows are compared with those of training
+MOST_ASKED = 64  # images of predict that are compared with those of training
 FOLLOWED_STEPS = 2  # of a loop, in which each operation on the model's outputs is looked at
 
 Trains = Callable[[Any, dict[str, Any], Callable[[dict[str, Any]], Any]], Any]
@@ -58,6 +60,7 @@ class Watcher:
     training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
     codes: what pandas and scikit-learn made of categories.
     answered: (inputs, place) of the first calls of predict on arrays.
+    asked: model -> the first arrays of one input that predict got after a training began, and the line.
     predicted: (data, place) of each call of predict on a tf.data.Dataset, or on an iterator of keras.preprocessing.
     """
 
@@ -73,6 +76,7 @@ class Watcher:
         self.trained = False
         self.codes = CategoryCodes(places)
         self.answered: list[tuple[Any, Place | None]] = []
+        self.asked: weakref.WeakKeyDictionary[Any, tuple[list[np.ndarray], Place | None]] = weakref.WeakKeyDictionary()
         self._gradient_sums = GradientSums()
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
         self._on_fit, self._end_loop = on_fit, end_loop
@@ -268,6 +272,10 @@ class Watcher:
                 self.predicted.append((x, self.places.of_caller()))
             elif not self._here.inside and len(self.answered) < MOST_ANSWERED:
                 self.answered.append((x, self.places.of_caller()))
+            if not self._here.inside and self.trained and hasattr(x, "__array__"):
+                arrays, _ = self.asked.setdefault(model, ([], self.places.of_caller()))
+                if sum(map(len, arrays)) < MOST_ASKED:
+                    arrays.append(np.array(x[:MOST_ASKED]))
             return noted(model, x, *args, **options)
 
         return predict

@@ -307,6 +307,44 @@ def test_sums_of_gradients_in_a_loop(folder, tensors):
     assert ids(run(folder, code.replace("RESET", f"[{made} for v in sums]"))) == []
 
 
+FOLDS = """
+model = network()
+for fold in range(2):
+    held = np.arange(160) // 80 == fold
+    NEW
+    model.fit(x[~held], y[~held], epochs=30, batch_size=8, validation_data=(x[held], y[held]), verbose=0)
+"""
+
+ANSWERS = """
+x = tf.image.resize(x[:, ::4, ::4], (16, 16)).numpy()  # no noise, which is left alone
+model = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(8, 3, activation="relu"),
+                          layers.GlobalAveragePooling2D(), layers.Dense(1, activation="sigmoid")])
+model.compile(keras.optimizers.Adam(0.03), "binary_crossentropy", metrics=["accuracy"])
+model.fit(x[:112], y[:112], epochs=30, batch_size=8, validation_data=(x[112:], y[112:]), verbose=0)
+answers = model.predict(FACTOR * x[112:], verbose=0)
+print(ANSWER == y[112:])
+"""
+RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
+
+
+@pytest.mark.parametrize(
+    ("code", "faulty", "sound", "expected", "line"),
+    [
+        (FOLDS, {"NEW": "pass"}, {"NEW": "model = network()"}, "validation-trained-on", "model.fit"),
+        (ANSWERS, RIGHT | {"FACTOR": "255"}, RIGHT, "splits-differ-normalization", "answers = model.predict"),
+        (ANSWERS, RIGHT | {"ANSWER": "np.argmax(answers, axis=1)"}, RIGHT, "argmax-of-one-output", "print(np.argmax"),
+    ],
+    ids=["folds", "range", "argmax"],
+)
+def test_what_a_program_does_between_and_after_trainings(folder, code, faulty, sound, expected, line):
+    def filled(values):
+        return re.sub("|".join(values), lambda match: values[match[0]], code)
+
+    (told,) = run(folder, filled(faulty)).findings
+    assert (told.id, told.place.partition(": ")[2][: len(line)]) == (expected, line)
+    assert ids(run(folder, filled(sound))) == []
+
+
 # ---- arguments of fit
 
 

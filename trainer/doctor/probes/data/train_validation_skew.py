@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,6 +30,9 @@ SOFTENED = 1.2
 # of the columns that are so.
 BEYOND, RESCALED, MOST_COLUMNS = 0.5, 3.0, 0.5
 LEAST_COLUMNS = 2
+# Of images that predict gets: ratio of the deviations (0..1 against 0..255 is 255), height and width, and the log of
+# the energy of the finest detail relative to the variance. Independent noise has log(20), 3.0; photographs are below 1.
+OTHER_RANGE, SMALLEST, NOISE = 5.0, 8, 2.0
 RARE = 0.05  # share of the rows; the deviation of a column that is nearly always 0 depends on chance
 
 
@@ -65,14 +69,39 @@ def compare(subject: Subject, clock: Clock) -> list[Finding]:
         return _columns(train, other)
     if len(train.sample.shapes[0]) != 3 or train.sample.shapes[0][-1] not in (1, 3):
         raise NotApplicable("the images are not (height, width, 1 or 3)")
-    a = figures(train, _class_weights(train, other))
+    a = figures(train.sample.images[:MOST], _class_weights(train, other))
     clock.check()
-    b = figures(other, np.ones(min(MOST, len(other.sample.images))))
+    b = figures(other.sample.images[:MOST], np.ones(min(MOST, len(other.sample.images))))
     found = _normalization(train, other, a, b)
     if found:
         return found  # the other comparisons would have different units
     channels = _channels(a, b) if set(train.sample.ids) & set(other.sample.ids) else []  # classes have colors
     return [*channels, *_resize(a, b, _is_augmented(train))]
+
+
+def of_predict(train: Split, arrays: Sequence[np.ndarray]) -> Finding | None:
+    """Finds images that a program gives to predict in another range than in training.
+
+    Noise is left alone: programs ask a model about it to measure time. So are images whose deviation is less than
+    OTHER_RANGE times apart, which may be of another kind.
+    """
+    shape, seen = train.sample.shapes[0], train.sample.images[:MOST]
+    fitting = [array for array in arrays if array.shape[1:] == shape and array.dtype.kind in "fiub"]
+    images = np.concatenate(fitting)[:MOST] if fitting else np.zeros((0, *shape))
+    if len(shape) != 3 or shape[-1] not in (1, 3) or min(shape[:2]) < SMALLEST or min(len(images), len(seen)) < FEWEST:
+        return None
+    a, b = (figures(part, np.ones(len(part))) for part in (seen, images))
+    ours, theirs = (float(np.median(part.deviation)) for part in (a, b))
+    if min(ours, theirs) <= 0 or 1 / OTHER_RANGE < theirs / ours < OTHER_RANGE:
+        return None
+    if np.median(b.sharpness) > NOISE:
+        return None
+    return catalogue.found(
+        "splits-differ-normalization",
+        f"train: {_ends(train)}, deviation {ours:.3g}; the first {len(images)} images that predict gets: "
+        f"{images.min():.3g}..{images.max():.3g}, deviation {theirs:.3g}.",
+        case="of-predict",
+    )
 
 
 def _class_weights(train: Split, other: Split) -> np.ndarray:
@@ -86,9 +115,9 @@ def _class_weights(train: Split, other: Split) -> np.ndarray:
     return weights / weights.mean() if weights.sum() else np.ones(len(ours))
 
 
-def figures(split: Split, weights: np.ndarray) -> Figures:
-    """Computes the statistics of the first MOST images of a split."""
-    images = np.nan_to_num(split.sample.images[:MOST].astype(np.float32), posinf=0, neginf=0)
+def figures(images: np.ndarray, weights: np.ndarray) -> Figures:
+    """Computes the statistics of images (N, height, width, 1 or 3)."""
+    images = np.nan_to_num(images.astype(np.float32), posinf=0, neginf=0)
     flat = images.reshape(len(images), -1)
     gray = images.mean(axis=-1)
     detail = 4 * gray[:, 1:-1, 1:-1] - gray[:, :-2, 1:-1] - gray[:, 2:, 1:-1] - gray[:, 1:-1, :-2] - gray[:, 1:-1, 2:]
@@ -128,6 +157,7 @@ def _normalization(train: Split, other: Split, a: Figures, b: Figures) -> list[F
             "splits-differ-normalization",
             f"train: {_ends(train)}, deviation {scale:.3g}; validation: {_ends(other)}, deviation "
             f"{scale * ratio:.3g}, which is {ratio:.3g} times as much, with a mean {shift:+.2g} deviations away.",
+            case="of-validation",
         )
     ]
 
@@ -158,6 +188,7 @@ def _columns(train: Split, other: Split) -> list[Finding]:
             f"In {apart.sum()} of {len(apart)} columns the values differ by far. Column {number} has a mean of "
             f"{ours[:, worst].mean():.4g} and a deviation of {ours[:, worst].std():.3g} in train, and "
             f"{theirs[:, worst].mean():.4g} and {theirs[:, worst].std():.3g} in validation.",
+            case="of-validation",
         )
     ]
 
