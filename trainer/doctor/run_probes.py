@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
+
+import numpy as np
 
 from pipelines.core.text import first_line
 from trainer.doctor.clock import Clock, OutOfTime
@@ -12,12 +15,14 @@ from trainer.doctor.output import text as report
 from trainer.doctor.output import words
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import scores
+from trainer.doctor.tools import scores, task
 
 # The limit of all probes together. Gathering the inputs takes up to 30 s before them. With the time in which Keras
 # builds models, the sum is two minutes.
 TOTAL_SECONDS = 75.0
+LEAST_EPOCHS, EVEN = 5, 0.75  # of a training that was cut short; the share of the commonest class
 
 
 def run(subject: Subject, probes: Sequence[Probe]) -> Report:
@@ -53,6 +58,8 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
     told = scores.of_any_task(subject)
     if told and told[-1].at_chance:
         doubts.append(f"the trained model is no better than chance on the {told[-1].split} images")
+    if _learned_nothing(subject):
+        doubts.append("no epoch that ran was better on validation than always answering the commonest class")
     made = report.build(
         findings,
         checked=tuple(checked),
@@ -63,6 +70,25 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
         doubts=tuple(doubts),
     )
     return words.about_rows(made) if words.are_rows(subject) else made
+
+
+def _learned_nothing(subject: Subject) -> bool:
+    """Tells whether all epochs of a training that was cut short scored as guesses.
+
+    The validation accuracy of each is within two standard errors of the share of the commonest class. Where that is
+    over EVEN, an accuracy tells little.
+    """
+    training, validation = subject.training, subject.validation
+    if training is None or training.whole or validation is None or not len(validation.sample):
+        return False
+    reported = state.reported_accuracy(training.history)
+    if reported is None or not reported[0].startswith("val_") or len(training.history[reported[0]]) < LEAST_EPOCHS:
+        return False
+    if task.is_regression(subject) or task.is_multilabel(subject):
+        return False
+    _, counts = np.unique(validation.sample.ids, return_counts=True)
+    share, count = float(counts.max() / counts.sum()), int(counts.sum())
+    return len(counts) > 1 and share <= EVEN and reported[1] <= share + 2 * math.sqrt(share * (1 - share) / count)
 
 
 def _ask(probe: Probe, subject: Subject, total: Clock) -> tuple[list[Finding], str, bool]:

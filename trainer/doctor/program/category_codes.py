@@ -6,6 +6,7 @@ Numbers that are made for training and validation apart follow other names: "Par
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import re
 import sys
@@ -107,6 +108,9 @@ class CategoryCodes:
             put(kind, "factorize", self._factorize)
         for kind in (accessor, pd.Categorical):
             put(kind, "codes", self._codes)
+        for kind in (pd.Series, pd.Index):
+            put(kind, "map", self._map)
+        put(pd.Series, "replace", self._map)
 
     def _factorize(self, original: Any) -> Any:
         def factorize(values: Any, *args: Any, **options: Any) -> Any:
@@ -116,6 +120,16 @@ class CategoryCodes:
             return codes, uniques
 
         return factorize
+
+    def _map(self, original: Any) -> Any:
+        def mapped(values: Any, *args: Any, **options: Any) -> Any:
+            found = original(values, *args, **options)
+            numbers = next((one for one in (*args, *options.values()) if isinstance(one, Mapping)), None)
+            if numbers is not None and is_own(sys._getframe(1).f_code.co_filename):
+                self.note_mapping(numbers, found, getattr(values, "name", None))
+            return found
+
+        return mapped
 
     def _codes(self, original: Any) -> property:
         def codes(data: Any) -> Any:
@@ -169,12 +183,23 @@ class CategoryCodes:
 
     def note(self, names: Any, codes: Any, by: str, column: Any = None) -> None:
         """Notes the numbers of a column, of which the number i stands for the i-th name."""
-        if len(self.codings) >= MOST_CODINGS or len(codes) < FEWEST_ROWS:
-            return
-        numbers = {str(name): i for i, name in enumerate(names)}
-        values = np.array(codes[:MOST_ROWS], np.float64)
-        told = "" if column is None else str(column)
-        self.codings.append(Coding(numbers, values, by, told, self._places.of_caller()))
+        self._add({str(name): i for i, name in enumerate(names)}, codes, by, column)
+
+    def _add(self, numbers: Mapping[str, int], codes: Any, by: str, column: Any) -> None:
+        if len(self.codings) < MOST_CODINGS and len(codes) >= FEWEST_ROWS:
+            values = np.array(codes[:MOST_ROWS], np.float64)
+            told = "" if column is None else str(column)
+            self.codings.append(Coding(numbers, values, by, told, self._places.of_caller()))
+
+    def note_mapping(self, numbers: Mapping[Any, Any], codes: Any, column: Any) -> None:
+        """Notes the numbers of a column that a dictionary of the program's own gave."""
+        are_numbers = all(
+            isinstance(name, str) and isinstance(number, int | np.integer) for name, number in numbers.items()
+        )
+        with contextlib.suppress(TypeError, ValueError):  # the dictionary may be about some of the names only
+            if are_numbers:
+                given = {name: int(number) for name, number in numbers.items()}
+                self._add(given, np.asarray(codes, np.float64), "a dictionary", column)
 
     def note_lookup(self, layer: Any, outputs: Any) -> None:
         """Notes what a lookup layer made of one column in eager mode."""
@@ -333,6 +358,7 @@ def _differ(a: Coding, b: Coding, common: list[str], split: str) -> Finding:
         f"{a.numbers[moved[0]]} in train and {b.numbers[moved[0]]} in {split}. {a.by} made them at "
         f"{a.place or 'an unknown line'} and {b.by} at {b.place or 'an unknown line'}.",
         split=split,
-        case="encoder" if "Encoder" in a.by else "lookup" if "Lookup" in a.by else "pandas",
-    )
+        case="encoder" if "Encoder" in a.by else "lookup" if "Lookup" in a.by
+        else "dictionary" if "dictionary" in a.by else "pandas",
+    )  # fmt: skip
     return dataclasses.replace(finding, place=b.place.quoted if b.place is not None else "")

@@ -34,7 +34,7 @@ from trainer.doctor.output import page
 from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
-from trainer.doctor.probes.data import train_validation_skew
+from trainer.doctor.probes.data import label_noise, train_validation_skew
 from trainer.doctor.program import argmax_answers, category_codes, fitted, located, old_keras, planned, spec
 from trainer.doctor.program.loop import Loop
 from trainer.doctor.program.places import Places
@@ -45,7 +45,7 @@ from trainer.doctor.proof import Proof
 from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
-from trainer.doctor.subject.training import LOOP, Place, Training
+from trainer.doctor.subject.training import FIT, LOOP, Place, Training
 from trainer.doctor.tools import tfdata_steps
 
 TRAIN_SECONDS, LATER_SECONDS = 15.0, 5.0  # of training: the first of a line, and the others
@@ -53,6 +53,7 @@ AFTER_SECONDS = 30.0  # for the program to end after a training
 LOOP_SECONDS = 20.0  # of a loop that the program writes itself
 LOOP_STEPS = 64  # at least, unless LOOP_SECONDS pass before
 MOST_EXAMINED = 2  # trainings that are examined in full; of one line only the first
+MOST_EVALUATED = 2  # calls of evaluate whose ids are compared with the model's answers
 MORE_UNTIL = 45.0  # seconds after the first training began, in which another one is still examined in full
 
 # What is no fault of a training that another one follows, such as the first stage of two.
@@ -237,8 +238,8 @@ class Examination:
                     self._examine(subject_planned)
         report = self._report(
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
-             *self._categories_apart(), *self._training_mode(code), *self._asked_otherwise(), *self._argmax(code),
-             *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended,
+             *self._categories_apart(), *self._ids_apart(), *self._training_mode(code), *self._asked_otherwise(),
+             *self._argmax(code), *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -321,6 +322,22 @@ class Examination:
                 found = self.watcher.codes.compare(subject.train, x, y, "test")
                 if found:
                     return found
+        return []
+
+    def _ids_apart(self) -> list[Finding]:
+        """Finds rows or images for evaluate whose classes have other ids than in training."""
+        for model, arguments, place in self.watcher.evaluations[:MOST_EVALUATED]:
+            own = next((subject for subject in self.subjects if subject.model is model), None)
+            if own is None or own.training is None or own.training.kind != FIT:
+                continue  # the model of a loop has its first weights again
+            with self.watcher.inside(), _eagerly(False):
+                other = fitted.of_evaluation(self.watcher, model, arguments, place, self.spec.deep)
+                if other.validation is None:
+                    continue
+                test = dataclasses.replace(other.validation, name="test")
+                other = dataclasses.replace(other, train=own.train, validation=test, problems=())
+                for found in run_probes.run(other, [label_noise.ANSWERS]).findings:
+                    return [dataclasses.replace(found, place="" if place is None else place.quoted)]
         return []
 
     def _asked_otherwise(self) -> list[Finding]:

@@ -40,6 +40,14 @@ def by_factorize(frame):
     return pd.factorize(frame)[0]
 
 
+def by_dictionary(frame):
+    return frame.map({name: i for i, name in enumerate(frame.unique())})
+
+
+def by_replacing(frame):
+    return frame.replace({name: i for i, name in enumerate(sorted(frame.unique()))}).astype(int)
+
+
 def by_names(frame):
     return pd.Categorical(frame, categories=sorted(set(TRAIN.city) | set(TRAIN.sex))).codes
 
@@ -53,7 +61,7 @@ def compared(codes, train, test):
     return codes.compare(subject((train, labels)).train, test, None, "test")
 
 
-@pytest.mark.parametrize("number", [by_codes, by_factorize])
+@pytest.mark.parametrize("number", [by_codes, by_factorize, by_dictionary, by_replacing])
 def test_columns_that_are_numbered_apart(codes, number):
     train, test = rows(TRAIN, number), rows(TEST, number)
     (told,) = compared(codes, train, test)
@@ -62,7 +70,14 @@ def test_columns_that_are_numbered_apart(codes, number):
         "The categories of train and test got their numbers apart, and the same name has another number"
     )
     assert "Of 4 names of the column 'city' that both have, " in told.evidence
-    assert told.place.endswith(('return frame.astype("category").cat.codes', "return pd.factorize(frame)[0]"))
+    assert told.place.endswith(
+        (
+            'return frame.astype("category").cat.codes',
+            "return pd.factorize(frame)[0]",
+            "return frame.map({name: i for i, name in enumerate(frame.unique())})",
+            "return frame.replace({name: i for i, name in enumerate(sorted(frame.unique()))}).astype(int)",
+        )
+    )
 
 
 def test_scaled_rows_in_another_order_are_found_too(codes):
@@ -87,6 +102,19 @@ def test_columns_that_have_the_same_numbers(codes):
     assert compared(codes, numbered[:80], numbered[80:]) == []
     assert compared(codes, rows(TRAIN, by_codes), rows(TRAIN, by_codes)) == []  # made apart, and yet alike
     assert len(codes.codings) == 10
+
+
+def test_one_dictionary_for_both_and_dictionaries_of_other_things(codes):
+    cities, sexes = ({name: i for i, name in enumerate(sorted(names))} for names in (CITIES, ["m", "f"]))
+    train, test = (
+        np.stack([frame.city.map(cities), frame.sex.map(sexes), frame.age], axis=1) for frame in (TRAIN, TEST)
+    )
+    assert compared(codes, train, test) == []
+    assert len(codes.codings) == 4
+    TRAIN.age.map({0.5: 1})
+    TRAIN.city.map({"Bern": "BE"})
+    TRAIN.city.map(str.lower)
+    assert len(codes.codings) == 4
 
 
 @pytest.mark.parametrize(("again", "expected"), [(True, ["categories-differ"]), (False, [])])

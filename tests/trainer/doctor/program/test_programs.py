@@ -324,6 +324,11 @@ model.fit(x[:112], y[:112], epochs=30, batch_size=8, validation_data=(x[112:], y
 answers = model.predict(FACTOR * x[112:], verbose=0)
 print(ANSWER == y[112:])
 """
+EVALUATED = """
+model = network()
+model.fit(x[:112], y[:112], epochs=40, batch_size=8, validation_split=0.4, verbose=0)
+model.evaluate(x[112:], LABELS, verbose=0)
+"""
 RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
 
 
@@ -333,8 +338,9 @@ RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
         (FOLDS, {"NEW": "pass"}, {"NEW": "model = network()"}, "validation-trained-on", "model.fit"),
         (ANSWERS, RIGHT | {"FACTOR": "255"}, RIGHT, "splits-differ-normalization", "answers = model.predict"),
         (ANSWERS, RIGHT | {"ANSWER": "np.argmax(answers, axis=1)"}, RIGHT, "argmax-of-one-output", "print(np.argmax"),
+        (EVALUATED, {"LABELS": "1 - y[112:]"}, {"LABELS": "y[112:]"}, "labels-other-order", "model.evaluate"),
     ],
-    ids=["folds", "range", "argmax"],
+    ids=["folds", "range", "argmax", "ids"],
 )
 def test_what_a_program_does_between_and_after_trainings(folder, code, faulty, sound, expected, line):
     def filled(values):

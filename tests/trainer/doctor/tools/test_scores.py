@@ -14,6 +14,7 @@ from trainer.doctor import run_probes
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.probes.data import label_noise
 from trainer.doctor.subject.load import subject_of
+from trainer.doctor.subject.training import Training
 from trainer.doctor.tools import scores
 from trainer.evaluation.scores import intervals
 
@@ -68,6 +69,29 @@ def test_a_model_at_chance_is_not_called_healthy():
     assert told.text().startswith("train: the model's accuracy")
     healthy = run_probes.run(subject(pictures(0.9), pictures(0.9), model=reader()), [sound])
     assert healthy.verdict == "Healthy: 1 check, nothing found."
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "whole", "rare", "guesses"),
+    [
+        ((0.4, 0.5, 0.59, 0.5, 0.52), False, 50, True),  # 100 images, of which each class has half: up to 0.6
+        ((0.4, 0.5, 0.61, 0.5, 0.52), False, 50, False),
+        ((0.5, 0.5, 0.5, 0.5), False, 50, False),  # four epochs are too few
+        ((0.5, 0.5, 0.5, 0.5, 0.5), True, 50, False),  # the model itself was scored
+        ((0.8, 0.8, 0.8, 0.8, 0.8), False, 20, False),  # the accuracy tells little where a class is rare
+    ],
+)
+def test_a_training_that_was_cut_short_and_learned_nothing_is_not_called_healthy(accuracies, whole, rare, guesses):
+    model = reader()
+    model.optimizer.iterations.assign(0)
+    training = Training("fit", whole=whole, history={"val_accuracy": accuracies})
+    x, _ = pictures(0.9)
+    parts = (x, np.arange(100) % 2), (x, (np.arange(100) < rare).astype(int))
+    told = run_probes.run(subject(*parts, model=model, training=training), [Probe("sound", lambda s, c: [])])
+    assert told.verdict == (
+        "Could not tell: no epoch that ran was better on validation than always answering the commonest class."
+        if guesses else "Healthy: 1 check, nothing found."
+    )  # fmt: skip
 
 
 def test_a_model_that_is_not_trained_has_no_score():

@@ -251,14 +251,11 @@ def _is_trained(subject: Subject) -> bool:
     return any(bool(np.any(np.abs(np.asarray(norm.moving_variance) - 1) > 1e-3)) for norm in norms)
 
 
+ANSWERS = Probe(
+    "answers of a trained model against the order of the classes", permuted, ("images", "model"), 15, exclusive=True
+)
 PROBES = (
-    Probe(
-        "answers of a trained model against the order of the classes",
-        permuted,
-        ("images", "model"),
-        15,
-        exclusive=True,
-    ),
+    ANSWERS,
     Probe("labels that can be learnt from the images", shuffled, ("images",), 25, exclusive=True, alone=True),
     Probe("likely wrong labels", mislabeled, ("images",), 25, exclusive=True, alone=True),
 )

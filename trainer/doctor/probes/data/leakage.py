@@ -72,7 +72,8 @@ def _rows(subject: Subject) -> list[Finding]:
     """Finds rows of a table that are in both splits.
 
     Rows of few values, such as counts and words, may be equal by chance. Only a table with a column of fractions whose
-    values hardly repeat is looked at.
+    values hardly repeat is looked at, and of it the rows whose value there is that of no other row: values that were
+    cut at a limit, or filled in, are equal by chance again.
     """
     train, other = (subject.split(name).sample for name in ("train", "validation"))
     if train.images.shape[1:] != other.images.shape[1:] or train.images.dtype.kind != "f":
@@ -80,9 +81,14 @@ def _rows(subject: Subject) -> list[Finding]:
     rows = [np.ascontiguousarray(row).tobytes() for row in train.images]
     times = collections.Counter(rows)
     different = np.stack([np.frombuffer(row, train.images.dtype) for row in times])
-    if max(len(np.unique(column)) for column in different.T) < UNLIKE * len(different):
+    alone = {i: once for i, column in enumerate(different.T) if (once := _telling(column))}
+    if not alone:
         raise NotApplicable("the rows have few different values, so equal ones need not be the same")
-    equal = [j for j, row in enumerate(other.images) if np.ascontiguousarray(row).tobytes() in times]
+    equal = [
+        j
+        for j, row in enumerate(other.images)
+        if np.ascontiguousarray(row).tobytes() in times and any(row[i] in once for i, once in alone.items())
+    ]
     if not equal:
         return []
     copies = [times[np.ascontiguousarray(other.images[j]).tobytes()] for j in equal]
@@ -102,6 +108,15 @@ def _rows(subject: Subject) -> list[Finding]:
         ]  # fmt: skip
     return [catalogue.found("duplicates-across-splits", f"{told}.", images=len(equal), share=share, level=level,
                             impact=impact)]  # fmt: skip
+
+
+def _telling(column: np.ndarray) -> set[float]:
+    """Returns the values that one row only has.
+
+    It returns an empty set for a column whose values repeat, as those of most columns do.
+    """
+    values, counts = np.unique(column, return_counts=True)
+    return set(values[counts == 1].tolist()) if len(values) >= UNLIKE * len(column) else set()
 
 
 def _pictures(subject: Subject, name: str, clock: Clock) -> Pictures:

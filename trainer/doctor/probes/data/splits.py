@@ -20,6 +20,7 @@ from trainer.doctor.tools.kernel_classifier import answers_of
 FEW = 40  # validation images; each is 2.5 points of accuracy or more, and the 95 % interval is 30 points wide
 MOST = 800  # images of a split for the quick classifier; its time grows with the cube of their number
 LEAST = 60  # images of a split for it
+ROWS_MATCHED = 0.75  # share of rows that is right once the ids are renamed
 SURE = 5.0  # standard errors; 5 is exceeded by chance once in three million
 KEEPS = 0.5  # share of what the classifier learned that it must show on validation once the ids are renamed
 
@@ -115,6 +116,19 @@ def endless(subject: Subject, clock: Clock) -> list[Finding]:
                             level=WARNING if training is None else ERROR)]  # fmt: skip
 
 
+def _scaled(rows: np.ndarray, count: int) -> np.ndarray:
+    """Returns rows whose columns have the deviation 1 in the first `count`.
+
+    Raises:
+      NotApplicable: they are whole numbers, which may stand for words, or are not finite.
+    """
+    values = rows.astype(np.float64)
+    if not np.isfinite(values).all() or (values == np.rint(values)).all():
+        raise NotApplicable("the rows are whole numbers, such as words")
+    deviation = values[:count].std(axis=0)
+    return (values - values[:count].mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)
+
+
 def ids_exchanged(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds class ids that are in another order in validation than in training.
 
@@ -123,10 +137,15 @@ def ids_exchanged(subject: Subject, clock: Clock) -> list[Finding]:
     if subject.origin == FOLDER:
         raise NotApplicable("the folders of both splits have the same names")
     train, other = subject.split("train").sample, subject.split("validation").sample
-    if min(len(train.ids), len(other.ids)) < LEAST or train.shapes[0] != other.shapes[0] or train.images.ndim != 4:
+    are_rows = train.images.ndim == 2
+    if (
+        min(len(train.ids), len(other.ids)) < LEAST
+        or train.shapes[0] != other.shapes[0]
+        or not (are_rows or train.images.ndim == 4)
+    ):
         raise NotApplicable(f"it needs {LEAST} images of one size in both splits")
-    small = image_features.thumbnails(np.concatenate([train.images[:MOST], other.images[:MOST]]), clock)
-    features, count = image_features.describe(small), len(train.images[:MOST])
+    values, count = np.concatenate([train.images[:MOST], other.images[:MOST]]), len(train.images[:MOST])
+    features = _scaled(values, count) if are_rows else image_features.describe(image_features.thumbnails(values, clock))
     clock.check()
     labels, true = train.ids[:MOST], other.ids[:MOST]
     classes = np.unique(labels)
@@ -140,6 +159,8 @@ def ids_exchanged(subject: Subject, clock: Clock) -> list[Finding]:
     error /= len(classes)
     as_is, renamed = float(np.diag(matrix).mean()), float(matrix.max(axis=1).mean())
     moved = np.flatnonzero(meant != np.arange(len(classes)))
+    if are_rows and renamed < ROWS_MATCHED:
+        return []  # what is known of rows changes with time, as of prices
     if len(set(meant)) < len(classes) or len(moved) < 2 or renamed < as_is + SURE * error * np.sqrt(2):
         return []
     if renamed < chance + SURE * error or any(matrix[m, meant[m]] < matrix[m, m] + 0.1 for m in moved):

@@ -44,6 +44,29 @@ def test_class_ids_in_another_order_in_validation(labels, expected):
     assert ids(of(splits.PROBES[4:], (X, Y), (XV, labels))) == expected
 
 
+@pytest.mark.parametrize(
+    ("spread", "renamed", "expected"),
+    [
+        (0.3, True, ["labels-other-order"]),
+        (0.3, False, []),
+        (1.2, True, []),  # six of ten rows are right once they are renamed: what holds for rows may change
+    ],
+)
+def test_class_ids_of_rows_in_another_order_in_validation(spread, renamed, expected):
+    """Two columns in units of their own, of which the first is 2 more in each class."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(300) % 3
+    rows = (np.stack([2 * labels, 0 * labels], axis=1) + spread * rng.normal(size=(300, 2))) * [1000, 0.01] + 0.5
+    true = np.array([1, 2, 0])[labels] if renamed else labels
+    assert ids(of(splits.PROBES[4:], (rows[:200], labels[:200]), (rows[200:], true[200:]))) == expected
+
+
+def test_rows_of_whole_numbers_may_be_words():
+    rows, labels = np.tile(np.arange(200)[:, None] % 2, (1, 4)), np.arange(200) % 2
+    report = of(splits.PROBES[4:], (rows[:100], labels[:100]), (rows[100:], 1 - labels[100:]))
+    assert report.not_checked == (("the same class ids in both splits", "the rows are whole numbers, such as words"),)
+
+
 @pytest.mark.parametrize(("labels", "expected"), [(np.ones(100, np.int64), ["one-class"]), (YV, [])])
 def test_one_class_only(labels, expected):
     assert ids(of(splits.PROBES[:1], (XV, labels))) == expected
