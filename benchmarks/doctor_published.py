@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Iterator, Mapping
 from multiprocessing import connection
 from multiprocessing.process import BaseProcess
 
@@ -132,32 +133,45 @@ def programs() -> list[Program]:
 
 
 def examine(wanted: list[Program], jobs: int, keep: str) -> list[Outcome]:
-    """Runs the doctor on all programs and their twins, some at a time.
+    """Runs the doctor on all programs and their twins, some at a time."""
+    rows = {given.row: given for given in wanted}
+    codes = {
+        f"{given.row}{'-corrected' if corrected else ''}": given.corrected if corrected else given.program
+        for given in wanted
+        for corrected in (False, True)
+    }
+    said: dict[str, Said] = {}
+    outcomes = {}
+    for name, folder, seconds in ran(codes, jobs):
+        said[name] = read(folder, seconds)
+        if keep:
+            shutil.copytree(folder, f"{keep}/{name}", dirs_exist_ok=True)
+        number = name.removesuffix("-corrected")
+        if {number, f"{number}-corrected"} <= set(said):
+            outcomes[number] = Outcome(rows[number], said[number], said[f"{number}-corrected"])
+            print(row(outcomes[number]), file=sys.stderr, flush=True)
+    return [outcomes[given.row] for given in wanted]
+
+
+def ran(codes: Mapping[str, str], jobs: int) -> Iterator[tuple[str, str, float]]:
+    """Runs the doctor on programs by their names, and yields (name, folder of the answer, seconds).
 
     Each runs in a process of its own, as `doctor train.py` runs it. The processes are forked from this one, which has
-    loaded TensorFlow, so that each does not have to.
+    loaded TensorFlow, so that each does not have to. A folder is removed when the next one is asked for.
     """
-    waiting = [(given, corrected) for given in wanted for corrected in (False, True)]
-    running: dict[int, tuple[Program, bool, BaseProcess, str, float]] = {}
-    said: dict[tuple[str, bool], Said] = {}
-    outcomes = {}
+    waiting = list(codes.items())
+    running: dict[int, tuple[str, BaseProcess, str, float]] = {}
     while waiting or running:
         while waiting and len(running) < jobs:
-            given, corrected = waiting.pop(0)
-            folder = tempfile.mkdtemp(prefix="published-")
-            process = FORK.Process(target=child_of, args=(given.corrected if corrected else given.program, folder))
+            name, code = waiting.pop(0)
+            folder = tempfile.mkdtemp(prefix="doctor-")
+            process = FORK.Process(target=child_of, args=(code, folder))
             process.start()
-            running[process.sentinel] = given, corrected, process, folder, time.monotonic()
+            running[process.sentinel] = name, process, folder, time.monotonic()
         for sentinel in connection.wait(list(running), timeout=SECONDS):
-            given, corrected, process, folder, started = running.pop(int(sentinel))  # type: ignore[call-overload]
-            said[given.row, corrected] = read(folder, time.monotonic() - started)
-            if keep:
-                shutil.copytree(folder, f"{keep}/{given.row}{'-corrected' if corrected else ''}", dirs_exist_ok=True)
+            name, _, folder, started = running.pop(int(sentinel))  # type: ignore[call-overload]
+            yield name, folder, time.monotonic() - started
             shutil.rmtree(folder, ignore_errors=True)
-            if (given.row, not corrected) in said:
-                outcomes[given.row] = Outcome(given, said[given.row, False], said[given.row, True])
-                print(row(outcomes[given.row]), file=sys.stderr, flush=True)
-    return [outcomes[given.row] for given in wanted]
 
 
 def child_of(code: str, folder: str) -> None:

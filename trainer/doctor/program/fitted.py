@@ -45,7 +45,7 @@ def forms(arguments: dict[str, Any]) -> tuple[Form | None, Form | None, int]:
       DatasetError: the data have a form that is not known.
     """
     x, y, weight, batch = (arguments.get(name) for name in ("x", "y", "sample_weight", "batch_size"))
-    if x is None:
+    if x is None or (y is None and hasattr(x, "__array__")):  # an autoencoder's own train_step needs no labels
         return None, None, 0
     given = arguments.get("validation_data")
     share, held_out, validation = float(arguments.get("validation_split") or 0.0), 0, None

@@ -42,7 +42,8 @@ def look(model: Any, images: np.ndarray) -> Front:
     weighted = [layer for layer in layers if has_weights(layer)]
     scaling = tuple(layer.name for layer in _before(layers, weighted) if isinstance(layer, SCALING))
     values, known = _values(model, images.astype(np.float32))
-    adapting = [layer for layer in weighted[:2] if isinstance(layer, NORMALIZING) and _adapts(layer)]
+    parts = [part for layer in weighted[:2] for part in parts_of(layer)][:2]
+    adapting = [layer for layer in parts if isinstance(layer, NORMALIZING) and _adapts(layer)]
     return Front(values, known, bool(adapting), scaling)
 
 
@@ -60,6 +61,12 @@ def has_weights(layer: Any) -> bool:
     The weights of a Normalization layer are statistics of the data and do not count.
     """
     return bool(layer.weights) and not isinstance(layer, keras.layers.Normalization)
+
+
+def parts_of(layer: Any) -> list[Any]:
+    """Returns the layers with weights inside of a layer, else the layer itself."""
+    inner = layer._flatten_layers(include_self=False)
+    return [part for part in inner if has_weights(part) and not part._layers] or [layer]
 
 
 def _before(layers: list[Any], weighted: list[Any]) -> list[Any]:

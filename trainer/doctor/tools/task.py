@@ -11,6 +11,9 @@ from trainer.doctor.subject.subject import Subject
 
 FEW_NUMBERS = 20  # distinct integers; more of them under a regression loss are counts or ages, and no classes
 SEVERAL = 0.02  # share of the rows without exactly one class; fewer may be mistakes
+TWO = 2  # more distinct floats, such as 0.0, 1.0 and 2.0, under such a loss and an unbounded head are counts
+BOUNDED = ("sigmoid", "hard_sigmoid", "softmax", "tanh", "softsign")
+COUNTS = "poisson"  # a loss for how often something occurs, and never for classes
 SPARSE_IDS = 0.5  # distinct integers for each label; classes repeat
 REGRESSION_LOSSES = (
     "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
@@ -23,8 +26,9 @@ def is_regression(subject: Subject) -> bool:
 
     The contract of a prepared dataset says it. Targets of other data are numbers if they have more than one axis beside
     that of the images, such as images that are to be made. They also are if they are fractions, or many different
-    integers, under a loss that is no cross-entropy. Rows of several columns are classes if all their values are within
-    0..1. Under a cross-entropy only fractions outside of 0..1, or integers that hardly repeat, are numbers.
+    integers, under a loss that is no cross-entropy, and always under a Poisson loss. Rows of several columns are
+    classes if all their values are within 0..1. Under a cross-entropy only fractions outside of 0..1, or integers that
+    hardly repeat, are numbers.
     """
     return bool(subject.once("regression", lambda: _is_regression(subject)))
 
@@ -39,13 +43,23 @@ def _is_regression(subject: Subject) -> bool:
         return False
     if labels.ndim > 2:
         return True  # images to be made, as by an autoencoder, or a value for each place
+    if loss_name(subject.model) == COUNTS:
+        return True
     if "crossentropy" in loss_name(subject.model).replace("_", ""):
         return subject.has("loss") and _are_numbers(labels, _units(subject.model))
     if labels.ndim > 1 and labels.shape[-1] > 1:
         return bool((labels < 0).any() or (labels > 1).any())
     if labels.dtype.kind == "f" and bool((labels != np.rint(labels)).any()):
         return subject.has("loss")
-    return loss_name(subject.model) in REGRESSION_LOSSES and len(np.unique(labels)) > FEW_NUMBERS
+    if loss_name(subject.model) not in REGRESSION_LOSSES:
+        return False
+    return len(np.unique(labels)) > (TWO if labels.dtype.kind == "f" and _is_unbounded(subject.model) else FEW_NUMBERS)
+
+
+def _is_unbounded(model: Any) -> bool:
+    """Tells whether a model gives one number of any size for each image."""
+    last = model.layers[-1] if getattr(model, "layers", None) else None
+    return _units(model) == 1 and getattr(getattr(last, "activation", None), "__name__", "") not in BOUNDED
 
 
 def is_multilabel(subject: Subject) -> bool:

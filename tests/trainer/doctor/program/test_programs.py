@@ -564,6 +564,60 @@ def test_a_train_step_that_knows_its_loss_alone_is_left_alone(folder):
     assert dict(report.not_checked)["overfitting one batch"] == "needs a model that is compiled with a loss"
 
 
+STYLES = {
+    "a model that is loaded again": """
+        model = network()
+        model.fit(x[:112], y[:112], epochs=30, batch_size=8, validation_data=(x[112:], y[112:]), verbose=0)
+        model.save("model.keras")
+        keras.models.load_model("model.keras").evaluate(x[112:], y[112:], verbose=0)
+        """,
+    "counts under a Poisson loss": """
+        counts = rng.integers(0, 6, 160)
+        squares = np.zeros((160, 16, 16, 1), "float32")
+        for picture, count in zip(squares, counts):
+            for place in rng.permutation(16)[:count]:
+                picture[place // 4 * 4 : place // 4 * 4 + 2, place % 4 * 4 : place % 4 * 4 + 2] = 1
+        model = keras.Sequential([keras.Input((16, 16, 1)), layers.Conv2D(8, 3, activation="relu"),
+                                  layers.GlobalAveragePooling2D(), layers.Dense(1, activation="softplus")])
+        model.compile(keras.optimizers.Adam(0.03), "poisson", metrics=["mae"])
+        model.fit(squares[:112], counts[:112], epochs=40, batch_size=8, verbose=0,
+                  validation_data=(squares[112:], counts[112:]))
+        """,
+    "words of a layer of its own": """
+        class Tokens(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.words, self.places = layers.Embedding(60, 8), layers.Embedding(12, 8)
+            def call(self, rows):
+                return self.words(rows) + self.places(tf.range(12))
+        rows = rng.integers(30 * y[:, None], 30 * y[:, None] + 30, (160, 12))
+        inputs = keras.Input((12,))
+        h = layers.GlobalAveragePooling1D()(Tokens()(inputs))
+        model = keras.Model(inputs, layers.Dense(2, activation="softmax")(h))
+        model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(rows[:112], y[:112], epochs=20, batch_size=8, validation_data=(rows[112:], y[112:]), verbose=0)
+        """,
+    "a train_step without labels": """
+        class Auto(keras.Model):
+            def train_step(self, images):
+                with tf.GradientTape() as tape:
+                    loss = tf.reduce_mean(tf.square(self(images, training=True) - images))
+                self.optimizer.apply(tape.gradient(loss, self.trainable_variables), self.trainable_variables)
+                return {"loss": loss}
+        inputs = keras.Input((16, 16, 3))
+        h = layers.Conv2D(8, 3, padding="same", activation="relu")(inputs)
+        model = Auto(inputs, layers.Conv2D(3, 3, padding="same", activation="sigmoid")(h))
+        model.compile(optimizer=keras.optimizers.Adam(0.01))
+        model.fit(x, epochs=30, batch_size=8, verbose=0)
+        """,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_sound_programs_of_some_styles_are_left_alone(folder, style):
+    assert ids(run(folder, STYLES[style])) == []
+
+
 # ---- the program itself
 
 

@@ -62,7 +62,7 @@ def value_range(subject: Subject, clock: Clock) -> list[Finding]:
     del clock
     split = subject.splits[0]
     weighted = [layer for layer in first_weights.flat_layers(subject.model) if first_weights.has_weights(layer)]
-    if weighted and isinstance(weighted[0], keras.layers.Embedding):
+    if weighted and any(isinstance(part, keras.layers.Embedding) for part in first_weights.parts_of(weighted[0])):
         raise NotApplicable("the inputs are numbers of words, which an embedding looks up")
     images = _sound(split.sample.images[:IMAGES])
     seen = first_weights.look(subject.model, images)

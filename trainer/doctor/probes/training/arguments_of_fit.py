@@ -32,6 +32,8 @@ def validated(subject: Subject, clock: Clock) -> list[Finding]:
     training = _of_fit(subject)
     if training.validation_form or training.judged:
         return []
+    if not training.form:
+        raise NotApplicable("the training has no labels by which it could be judged")
     return [catalogue.found("no-validation", "fit has neither validation_data nor validation_split.")]
 
 

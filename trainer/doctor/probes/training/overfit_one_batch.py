@@ -51,6 +51,8 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
     level = min(twin.start, twin.chance)
     if twin.start < KNOWS * twin.chance < math.inf:
         return []
+    if level <= 0:
+        raise NotApplicable("the loss is below 0 already, as a Poisson loss may be")
     _fit_to_time(twin, clock)
     own = twin.learning_rate if twin.warms_up else None  # what comes after the warm-up
     losses = _train(twin, own, level, clock)
