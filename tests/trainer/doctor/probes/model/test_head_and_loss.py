@@ -211,4 +211,4 @@ def test_a_model_that_is_not_compiled(waste):
     model = keras.Sequential([keras.Input((32, 32, 3)), layers.Flatten(), layers.Dense(6)])
     report = ask(*waste, model)
     assert ids(report) == []
-    assert ("form of the labels against the loss", "needs a compiled --model") in report.not_checked
+    assert ("form of the labels against the loss", "needs a compiled --model with a loss") in report.not_checked
