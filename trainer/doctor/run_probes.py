@@ -22,7 +22,7 @@ from trainer.doctor.tools import scores, task
 # The limit of all probes together. Gathering the inputs takes up to 30 s before them. With the time in which Keras
 # builds models, the sum is two minutes.
 TOTAL_SECONDS = 75.0
-LEAST_EPOCHS, EVEN = 5, 0.75  # of a training that was cut short; the share of the commonest class
+LEAST_EPOCHS, EVEN = 10, 0.75  # of a training that was cut short; the share of the commonest class
 
 
 def run(subject: Subject, probes: Sequence[Probe]) -> Report:

@@ -238,7 +238,7 @@ class Examination:
                     self._examine(subject_planned)
         report = self._report(
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
-             *self._categories_apart(), *self._ids_apart(), *self._training_mode(code), *self._asked_otherwise(),
+             *(self._categories_apart() or self._ids_apart()), *self._training_mode(code), *self._asked_otherwise(),
              *self._argmax(code), *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))

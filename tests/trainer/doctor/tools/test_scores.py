@@ -76,7 +76,7 @@ def test_a_model_at_chance_is_not_called_healthy():
     [
         ((0.4, 0.5, 0.59, 0.5, 0.52), False, 50, True),  # 100 images, of which each class has half: up to 0.6
         ((0.4, 0.5, 0.61, 0.5, 0.52), False, 50, False),
-        ((0.5, 0.5, 0.5, 0.5), False, 50, False),  # four epochs are too few
+        ((0.5, 0.5, 0.5, 0.5), False, 50, False),  # eight epochs are too few
         ((0.5, 0.5, 0.5, 0.5, 0.5), True, 50, False),  # the model itself was scored
         ((0.8, 0.8, 0.8, 0.8, 0.8), False, 20, False),  # the accuracy tells little where a class is rare
     ],
@@ -84,7 +84,7 @@ def test_a_model_at_chance_is_not_called_healthy():
 def test_a_training_that_was_cut_short_and_learned_nothing_is_not_called_healthy(accuracies, whole, rare, guesses):
     model = reader()
     model.optimizer.iterations.assign(0)
-    training = Training("fit", whole=whole, history={"val_accuracy": accuracies})
+    training = Training("fit", whole=whole, history={"val_accuracy": 2 * accuracies})
     x, _ = pictures(0.9)
     parts = (x, np.arange(100) % 2), (x, (np.arange(100) < rare).astype(int))
     told = run_probes.run(subject(*parts, model=model, training=training), [Probe("sound", lambda s, c: [])])
