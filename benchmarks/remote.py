@@ -9,6 +9,7 @@ part of the same cores, so a real store is faster where it is not the latency th
 from __future__ import annotations
 
 import argparse
+import logging
 import pathlib
 import statistics
 import sys
@@ -39,6 +40,7 @@ def main() -> None:
             super().run_wsgi()
 
     threaded_moto_server.MotoRequestHandler = Late
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would print a line for each request
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
