@@ -233,10 +233,10 @@ def summary(outcomes: list[Outcome]) -> list[str]:
     ]
 
 
-def write(path: pathlib.Path, text: str) -> None:
-    """Puts the table into a file."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+def write(path: pathlib.Path, text: str, begin: str = BEGIN, end: str = END) -> None:
+    """Puts a table between two marks of a file."""
+    before, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    path.write_text(f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

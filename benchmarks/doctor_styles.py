@@ -41,7 +41,7 @@ def main() -> int:
     text = "\n".join([*HEAD, *(rows[name] for name in wanted), "", summary(wanted, right)])
     print(text)
     if options.write:
-        write(pathlib.Path(options.write), text)
+        doctor_published.write(pathlib.Path(options.write), text, BEGIN, END)
     return 0 if all(right.values()) else 1
 
 
@@ -75,12 +75,6 @@ def summary(wanted: dict[str, dict[str, Any]], right: dict[str, bool]) -> str:
         f"{sum(right[name] for name in healthy)} of {len(healthy)} healthy programs called healthy; the cause of "
         f"{sum(right[name] for name in faulty)} of {len(faulty)} faulty ones first."
     )
-
-
-def write(path: pathlib.Path, text: str) -> None:
-    """Puts the table into a file."""
-    before, _, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    path.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":

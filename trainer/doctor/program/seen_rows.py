@@ -6,6 +6,7 @@ The folds of a cross-validation need a new model each. One model that goes on ha
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import weakref
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,9 @@ from trainer.doctor.finding import Finding
 from trainer.doctor.subject.training import Place
 
 MOST_BYTES = 256 << 20  # of one array; a larger one is not looked at
+OF_ROW = 1024  # numbers of a row, evenly spread, by which rows are told apart
+AT_ONCE = 4096  # rows that are converted at a time
+DIGEST_BYTES = 8  # kept of each row in its place, so that the rows of a program take little memory
 MOST_NUMBERS = 256  # of a weight, which tell whether the model goes on as it was
 LEAST_ROWS = 10
 SEEN = 0.5  # share of the validation rows
@@ -25,7 +29,7 @@ SEEN = 0.5  # share of the validation rows
 
 @dataclasses.dataclass
 class Past:
-    """Holds the rows on which a model trained, and some of its weights then."""
+    """Holds digests of the rows on which a model trained, and some weights of then."""
 
     rows: set[bytes]
     weights: list[bytes]
@@ -67,9 +71,9 @@ class SeenRows:
 
 
 def _rows(x: Any) -> set[bytes] | None:
-    """Returns the bytes of all rows.
+    """Returns a digest of each row.
 
-    It returns None where they are not known, or have one number each.
+    It returns None where the rows are not known, or have one number each.
     """
     leaves = keras.tree.flatten(x)
     if not leaves or not hasattr(leaves[0], "__array__") or len(leaves[0].shape) < 2:
@@ -77,7 +81,13 @@ def _rows(x: Any) -> set[bytes] | None:
     values = np.asarray(leaves[0])
     if values.nbytes > MOST_BYTES or values.dtype.kind not in "fiub" or values[0].size < 2:
         return None
-    return {row.tobytes() for row in np.ascontiguousarray(values, np.float32)}
+    flat = values.reshape(len(values), -1)
+    chosen = flat[:, :: -(-flat.shape[1] // OF_ROW)]
+    return {
+        hashlib.blake2b(row, digest_size=DIGEST_BYTES).digest()
+        for start in range(0, len(chosen), AT_ONCE)
+        for row in np.ascontiguousarray(chosen[start : start + AT_ONCE], np.float32)
+    }
 
 
 def _weights(model: Any) -> list[bytes]:

@@ -60,3 +60,17 @@ def test_sound_programs(case):
         seen.begin(model, {"x": iter(()), "validation_data": iter(())}, PLACE)
         seen.end(model, {"x": iter(())})
     assert seen.finding is None
+
+
+def test_large_images_are_told_apart_by_little_memory():
+    images = np.random.default_rng(1).integers(0, 256, (40, 64, 64, 3), np.uint8)
+    seen, model = (
+        SeenRows(),
+        keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Flatten(), keras.layers.Dense(1)]),
+    )
+    fit(seen, model, images[:20], None)
+    assert sum(map(len, seen._past[model].rows)) == 20 * 8
+    fit(seen, model, images[20:30], images[30:])
+    assert seen.finding is None
+    fit(seen, model, images[30:], images[:20])
+    assert seen.finding.id == "validation-trained-on"
