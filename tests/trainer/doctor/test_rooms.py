@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "prove": SHARED | {"subject", "tools", "proof"},
     "output": SHARED | {"subject", "proof"},
     "run_probes": SHARED | {"subject", "tools", "probes", "output"},
-    "program": SHARED | {"subject", "tools", "probes", "output", "run_probes", "proof", "prove"},
+    "watching": SHARED | {"subject", "tools"},
+    "program": SHARED | {"subject", "tools", "probes", "output", "run_probes", "proof", "prove", "watching"},
     "advice": SHARED | {"subject"},
     "command": SHARED | {"advice", "subject", "tools", "probes", "output", "run_probes", "program", "proof", "prove"},
 }

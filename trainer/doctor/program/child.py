@@ -35,18 +35,19 @@ from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
 from trainer.doctor.probes.data import label_noise, train_validation_skew
-from trainer.doctor.program import argmax_answers, category_codes, fitted, located, old_keras, planned, spec
-from trainer.doctor.program.loop import Loop
-from trainer.doctor.program.places import Places
-from trainer.doctor.program.seen_rows import SeenRows
+from trainer.doctor.program import argmax_answers, fitted, located, old_keras, planned, spec
 from trainer.doctor.program.spec import Spec
-from trainer.doctor.program.watch import Watcher
 from trainer.doctor.proof import Proof
 from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import FIT, LOOP, Place, Training
 from trainer.doctor.tools import tfdata_steps
+from trainer.doctor.watching import category_codes
+from trainer.doctor.watching.loop import Loop
+from trainer.doctor.watching.places import Places
+from trainer.doctor.watching.seen_rows import SeenRows
+from trainer.doctor.watching.watcher import Watcher
 
 TRAIN_SECONDS, LATER_SECONDS = 15.0, 5.0  # of training: the first of a line, and the others
 AFTER_SECONDS = 30.0  # for the program to end after a training

@@ -11,15 +11,15 @@ import numpy as np
 
 from trainer.doctor import catalogue
 from trainer.doctor.finding import Finding
-from trainer.doctor.program import gradient_sums
-from trainer.doctor.program.loop import Loop
-from trainer.doctor.program.watch import Watcher
 from trainer.doctor.subject import data_forms, exceptions, read_split, sample
 from trainer.doctor.subject.data_forms import Form, Peeked
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import ARRAYS, EVALUATE, FIT, ITERABLE, LOOP, PYDATASET, TFDATA, Place, Training
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.broadcasts import Spread
+from trainer.doctor.watching import gradient_sums
+from trainer.doctor.watching.loop import Loop
+from trainer.doctor.watching.watcher import Watcher
 
 
 def peeked(arguments: dict[str, Any]) -> dict[str, Any]:

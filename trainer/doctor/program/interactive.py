@@ -8,8 +8,8 @@ import threading
 
 from trainer.doctor.output.text import Report
 from trainer.doctor.program.child import Examination
-from trainer.doctor.program.places import Places
 from trainer.doctor.program.spec import Spec
+from trainer.doctor.watching.places import Places
 
 _watching: list[tuple[Examination, tempfile.TemporaryDirectory[str]]] = []  # the one that watches at present, or none
 _turn = threading.RLock()  # two that begin at once would leave the functions of one in Keras for ever

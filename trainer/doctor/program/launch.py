@@ -25,8 +25,8 @@ from trainer.doctor.config import DoctorConfig
 from trainer.doctor.output import text
 from trainer.doctor.output.text import Report
 from trainer.doctor.program import notebook, shadow, spec
-from trainer.doctor.program.places import Places
 from trainer.doctor.program.spec import Spec
+from trainer.doctor.watching.places import Places
 
 GRACE_SECONDS = 60.0  # beyond the time of the child, which ends a program itself where it can: for starting TensorFlow
 EXAMINED_SECONDS = 180.0  # from the first training to the answer; `--deep` takes DEEPER times as long

@@ -6,8 +6,8 @@ import ast
 import dataclasses
 from collections.abc import Iterator
 
-from trainer.doctor.program.places import Places
 from trainer.doctor.subject.training import Place
+from trainer.doctor.watching.places import Places
 
 
 @dataclasses.dataclass(frozen=True)

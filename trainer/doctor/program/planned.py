@@ -13,8 +13,8 @@ from typing import Any
 import keras
 
 from trainer.doctor.program import fitted
-from trainer.doctor.program.watch import Watcher
 from trainer.doctor.subject.subject import DATASET, Subject
+from trainer.doctor.watching.watcher import Watcher
 
 UNKNOWN = object()
 POSITIONAL = "x", "y", "batch_size", "epochs", "verbose", "callbacks", "validation_split", "validation_data"

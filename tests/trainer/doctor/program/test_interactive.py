@@ -11,8 +11,8 @@ import pytest
 import trainer.doctor
 from tests.support.doctor import cnn
 from trainer.doctor.program import interactive
-from trainer.doctor.program.places import Places
-from trainer.doctor.program.watch import Watcher
+from trainer.doctor.watching.places import Places
+from trainer.doctor.watching.watcher import Watcher
 
 
 def fitted(_=None):

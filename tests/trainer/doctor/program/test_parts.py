@@ -12,7 +12,7 @@ import pytest
 from trainer.config import TrainerError
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.program import launch, notebook, old_keras, shadow
-from trainer.doctor.program.places import Places
+from trainer.doctor.watching.places import Places
 
 
 def old(code):

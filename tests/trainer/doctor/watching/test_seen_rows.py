@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from trainer.doctor.program.seen_rows import SeenRows
 from trainer.doctor.subject.training import Place
+from trainer.doctor.watching.seen_rows import SeenRows
 
 ROWS = np.random.default_rng(0).random((60, 4))
 FIRST, SECOND = ROWS[:40], ROWS[40:]

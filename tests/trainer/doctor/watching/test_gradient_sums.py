@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainer.doctor.program import gradient_sums
-from trainer.doctor.program.gradient_sums import LEAST, GradientSums
+from trainer.doctor.watching import gradient_sums
+from trainer.doctor.watching.gradient_sums import LEAST, GradientSums
 
 SHAPES = ((6, 8), (8,), (8, 2), (2,))
 

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from tests.support.doctor import subject
-from trainer.doctor.program.vocabularies import Vocabularies
 from trainer.doctor.subject.training import Place
+from trainer.doctor.watching.vocabularies import Vocabularies
 
 WORDS = ["red", "green", "blue", "black", "white", "cold", "warm", "dry", "wet", "old"]
 RNG = np.random.default_rng(0)

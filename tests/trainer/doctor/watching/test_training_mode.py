@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from trainer.doctor.program.training_mode import TrainingMode
 from trainer.doctor.subject.training import Place
+from trainer.doctor.watching.training_mode import TrainingMode
 
 PLACE = Place("train.py", 30, "p = model(image[None], training=True)")
 IMAGES = np.random.default_rng(0).random((8, 4), np.float32)

@@ -18,15 +18,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from trainer.doctor.program.category_codes import CategoryCodes
-from trainer.doctor.program.gradient_sums import GradientSums
-from trainer.doctor.program.loop import Loop
-from trainer.doctor.program.places import Places
-from trainer.doctor.program.training_mode import TrainingMode
-from trainer.doctor.program.vocabularies import LOOKUPS, Vocabularies
 from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.broadcasts import Broadcasts
+from trainer.doctor.watching.category_codes import CategoryCodes
+from trainer.doctor.watching.gradient_sums import GradientSums
+from trainer.doctor.watching.loop import Loop
+from trainer.doctor.watching.places import Places
+from trainer.doctor.watching.training_mode import TrainingMode
+from trainer.doctor.watching.vocabularies import LOOKUPS, Vocabularies
 
 # Methods of a model that are only noted, with their line.
 NOTED = ("load_weights", "save_weights", "save", "export")

@@ -18,9 +18,9 @@ import numpy as np
 
 from trainer.doctor import catalogue
 from trainer.doctor.finding import Finding
-from trainer.doctor.program.places import Places, is_own
 from trainer.doctor.subject.subject import Split
 from trainer.doctor.subject.training import Place
+from trainer.doctor.watching.places import Places, is_own
 
 MOST_CODINGS, MOST_INDICATORS, MOST_ROWS = 256, 1024, 65_536  # that are noted
 FEWEST_ROWS = 20  # fewer are equal to those of another column by chance

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tests.support.doctor import subject
-from trainer.doctor.program.category_codes import CategoryCodes
-from trainer.doctor.program.places import Places
+from trainer.doctor.watching.category_codes import CategoryCodes
+from trainer.doctor.watching.places import Places
 
 RNG = np.random.default_rng(0)
 CITIES = ["Bern", "Oslo", "Paris", "Rome", "Wien"]
