@@ -44,7 +44,7 @@ LOCK_FLAGS := -q --universal --python-version 3.11 --generate-hashes --no-annota
 
 # A process a core, and one more for slow tests (tests/conftest.py), each with its own shared datasets; a file's tests stay
 # in one process and share its fixtures.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 ENGINES := build/engines
 BEAM_VERSION := $(shell sed -n 's/^apache-beam==\([0-9.]*\).*/\1/p' requirements.txt)
 FLINK_VERSION := 1.19.3

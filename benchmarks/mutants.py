@@ -210,6 +210,7 @@ def _pytest(tree: pathlib.Path, tests: Sequence[str], output: pathlib.Path) -> N
     os.chdir(tree)
     sys.path[0] = str(tree)
     line = ["-x", "-q", "-m", "not slow", "--tb=line", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    line += ["-p", "no:faulthandler"]  # in a fork of tests, it waits for a thread that is not there
     status = pytest.main([*line, f"--basetemp={tree.parent / 'tests'}", *tests])
     sys.stdout.flush()
     os._exit(status)  # without the end of the interpreter, which waits for threads

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import faulthandler
 import functools
 import gc
 import importlib
@@ -109,6 +110,11 @@ def run(
         process = Popen(command, cwd=cwd, env=env, stdin=DEVNULL, stdout=out, stderr=err)
         try:
             status = process.wait(timeout)
+        except subprocess.TimeoutExpired as e:
+            process.send_signal(signal.SIGABRT)  # it writes the stacks of its threads
+            process.wait(20)
+            err.seek(0)
+            raise AssertionError(f"After {timeout} s it had not ended:\n{err.read().decode('utf-8', 'replace')}") from e
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -173,6 +179,7 @@ def _watch(
         os.setsid()
         for number, target in ((stdin, 0), (stdout, 1), (stderr, 2)):
             os.dup2(number, target)
+        faulthandler.enable(2)
         os._exit(_execute(arguments, cwd, env))
     for number in (stdin, stdout, stderr):
         os.close(number)
