@@ -32,7 +32,8 @@ REMOVING_SECONDS = 10.0
 def serve(control_fd: int, module: str, folder: str) -> None:
     """Forks a worker for every socket that arrives, and answers with its process id.
 
-    When the other end closes, this process and its workers are killed.
+    A folder may arrive beside the socket: the worker goes there. When the other end closes, this process and its
+    workers are killed.
 
     Args:
       control_fd: the descriptor of the socket on which the sockets arrive.
@@ -50,18 +51,22 @@ def serve(control_fd: int, module: str, folder: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers disappear: nothing waits for them
     while True:
         try:
-            message, descriptors, _, _ = socket.recv_fds(control, len(FORK), 1)
+            message, descriptors, _, _ = socket.recv_fds(control, len(FORK), 2)
         except OSError:
             message = b""
         if not message:  # the program has ended in some way
             _end(folder)
-        (descriptor,) = descriptors
         process = os.fork()
         if not process:
             control.close()
-            _work(descriptor, tasks)
+            connection, *folders = descriptors
+            for there in folders:
+                os.fchdir(there)
+                os.close(there)
+            _work(connection, tasks)
             os._exit(0)
-        os.close(descriptor)
+        for descriptor in descriptors:
+            os.close(descriptor)
         try:
             control.sendall(PID.pack(process))
         except OSError:  # the program ended after it had asked for this worker, as while this process imported

@@ -49,6 +49,15 @@ def bound(extra: int) -> None:
         )
 
 
+def give_back() -> None:
+    """Returns memory of the heap that is free to the system.
+
+    It does nothing where `allow` was not called.
+    """
+    if _statm >= 0:
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextlib.contextmanager
 def turn(pixels: int, seconds: float) -> Iterator[None]:
     """Lets one worker at a time decode a picture above LARGE pixels, as a context.
@@ -65,7 +74,7 @@ def turn(pixels: int, seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        ctypes.CDLL(None).malloc_trim(0)
+        give_back()
         if mine:
             fcntl.lockf(_turn, fcntl.LOCK_UN)
 

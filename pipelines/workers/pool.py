@@ -23,6 +23,8 @@ from pipelines.workers import worker_process
 from pipelines.workers.worker_process import TaskLostError, WorkerError, WorkerProcess
 
 TASKS = "pipelines.job.worker_tasks"  # the module of the tasks of `prepare`
+IDLE_SECONDS = 60.0  # after which the process of a worker without requests is ended; forking another takes milliseconds
+OF_NOW = ("XDG_CACHE_HOME",)  # variables that workers get as they are at the call, and not as at the first one
 AHEAD = 12  # requests sent to a worker before it answers, so that it need not wait for them
 
 
@@ -105,11 +107,15 @@ class Workers:
     Args:
       module: the name of the module whose functions are the tasks.
       environment: variables of the workers in addition to those of this process.
+      folder: the folder of their processes; "": that in which the first process of this program was started.
     """
 
-    def __init__(self, count: int, module: str = TASKS, environment: tuple[tuple[str, str], ...] = ()) -> None:
+    def __init__(
+        self, count: int, module: str = TASKS, environment: tuple[tuple[str, str], ...] = (), folder: str = ""
+    ) -> None:
         self.count = count
         self._kind = module, environment
+        self._folder = folder
         self._waiting: queue.SimpleQueue[list[_Request]] = queue.SimpleQueue()
         for i in range(count):
             threading.Thread(target=self._keep_busy, name=f"worker-{i}", daemon=True).start()
@@ -156,21 +162,24 @@ class Workers:
         answered: list[tuple[_Request, Any]] = []  # passed on together: waking threads costs more than an answer
         while True:
             try:
-                worker = worker or worker_process.start(self._kind)
+                worker = worker or worker_process.start(self._kind, self._folder)
                 while len(sent) < AHEAD:
                     try:
-                        requests = self._waiting.get(block=not sent)
+                        requests = self._waiting.get(block=not sent, timeout=IDLE_SECONDS)
                     except queue.Empty:
-                        break
+                        if sent:
+                            break
+                        worker.end()
+                        requests = self._waiting.get()
                     idle = not sent
                     sent += requests
                     if _send(worker, requests):
                         continue
                     if not idle:
                         break  # it has ended: its earlier answers are received first
-                    # It was killed while it had nothing to do, as by the system where memory is short: no item is to
-                    # blame. The new one is tried once, so that this ends.
-                    worker = worker_process.start(self._kind)
+                    # It was ended while it had nothing to do, or killed, as by the system where memory is short: no
+                    # item is to blame. The new one is tried once, so that this ends.
+                    worker = worker_process.start(self._kind, self._folder)
                     _send(worker, requests)
                 request = sent[0]
                 done, result = worker.receive(request.deadline)
@@ -230,8 +239,9 @@ def decoders(configured: int, source: str) -> Workers:
 def shared(count: int, role: str, *paths: str, module: str = TASKS) -> Workers:
     """Returns the workers of this process for one role.
 
-    They are started at the first call and end with the process. They stay in the folder of their start, so a program
-    that has changed its folder since, such as a notebook, gets other ones: paths may be relative.
+    They are started at the first call. They stay in the folder of their start, so a program that has changed its
+    folder since, such as a notebook, gets other ones: paths may be relative. Those that get no requests give their
+    memory back.
 
     Args:
       paths: paths that they will read or write; they load the clients of these stores when they start.
@@ -240,13 +250,14 @@ def shared(count: int, role: str, *paths: str, module: str = TASKS) -> Workers:
     here = ""
     with contextlib.suppress(OSError):  # the folder is gone
         here = os.getcwd()
-    return _shared(count, role, module, (*remote.environment(*paths).items(), ("PWD", here)))
+    environment = {name: os.environ[name] for name in OF_NOW if name in os.environ} | remote.environment(*paths)
+    return _shared(count, role, module, tuple(environment.items()), here)
 
 
 @functools.cache
-def _shared(count: int, role: str, module: str, environment: tuple[tuple[str, str], ...]) -> Workers:
+def _shared(count: int, role: str, module: str, environment: tuple[tuple[str, str], ...], folder: str) -> Workers:
     del role  # it is part of the cache's key only
-    return Workers(count, module, environment)
+    return Workers(count, module, environment, folder)
 
 
 def usual_count(configured: int) -> int:

@@ -59,16 +59,20 @@ class TaskLostError(Exception):
         self.reason = reason
 
 
-def start(kind: Kind) -> WorkerProcess:
+def start(kind: Kind, folder: str = "") -> WorkerProcess:
     """Forks a new worker, from a new fork server if the first one was killed.
+
+    Args:
+      folder: the folder of the worker's process. If it is not there any more, it is that in which the fork server was
+        started.
 
     Raises:
       WorkerError: the worker cannot be started.
     """
     try:
-        return _fork_server(kind).fork()
+        return _fork_server(kind).fork(folder)
     except WorkerError:
-        return _fork_server(kind).fork()
+        return _fork_server(kind).fork(folder)
 
 
 class WorkerProcess:
@@ -109,6 +113,10 @@ class WorkerProcess:
         except (EOFError, OSError, pickle.UnpicklingError) as e:
             raise self._lost("crashed", CRASHED) from e
         return done, result
+
+    def end(self) -> None:
+        """Ends the process, which has answered all requests."""
+        self._connection.close()
 
     def _lost(self, reason: str, message: str) -> TaskLostError:
         self._connection.close()
@@ -189,22 +197,25 @@ class _ForkServer:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._said,
-                cwd=_folder(environment),
                 env={**os.environ, **ENVIRONMENT, **dict(environment), "TMPDIR": _temporary_folder()},
                 start_new_session=True,
             )
         self._control.settimeout(START_SECONDS)
 
-    def fork(self) -> WorkerProcess:
-        """Forks a new worker and returns it when it is ready for requests.
+    def fork(self, folder: str) -> WorkerProcess:
+        """Forks a new worker in a folder and returns it when it is ready for requests.
 
         Raises:
           WorkerError: the worker cannot be started.
         """
         ours, theirs = socket.socketpair()
-        with self._lock, theirs:
+        with self._lock, theirs, contextlib.ExitStack() as opened:
+            given = [theirs.fileno()]
+            with contextlib.suppress(OSError):  # it is gone, or none is asked for
+                given.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+                opened.callback(os.close, given[-1])
             try:
-                socket.send_fds(self._control, [fork_server.FORK], [theirs.fileno()])
+                socket.send_fds(self._control, [fork_server.FORK], given)
                 answer = self._control.recv(fork_server.PID.size)
             except OSError as e:
                 self._answers = False
@@ -252,15 +263,6 @@ class _ForkServer:
             return "\n" + self._said.read().decode("utf-8", "replace")[-4000:]
         except ValueError:  # another thread has replaced the fork server by now, and closed its file
             return ""
-
-
-def _folder(environment: tuple[tuple[str, str], ...]) -> str | None:
-    """Returns the folder in which workers start; None: that of this process.
-
-    A fork server that takes the place of a killed one starts where that one did.
-    """
-    named = dict(environment).get("PWD", "")
-    return named if os.path.isdir(named) else None
 
 
 @functools.cache

@@ -49,7 +49,37 @@ def test_a_program_that_changed_its_folder_gets_workers_that_are_there(tmp_path,
     monkeypatch.chdir(tmp_path / "other")
     there = pool.shared(1, "test-of-folders", module="tests.support.workers.slow_tasks")
     assert there is not here
-    assert there._kind[1][-1] == ("PWD", str(tmp_path / "other"))
+    assert there._folder == str(tmp_path / "other")
+
+
+def folder_of(workers):
+    return os.readlink(f"/proc/{workers.submit('echo', (), [(0,)])[0].result()[1]}/cwd")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not tell the folder of a process")
+def test_one_fork_server_starts_workers_in_every_folder(tmp_path):
+    given = "tests.support.workers.light_tasks", (("OF", "folders"),)
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+    here, there = (Workers(1, *given, str(tmp_path / name)) for name in ("one", "other"))
+    assert folder_of(here) == str(tmp_path / "one")
+    server = worker_process._fork_servers[given]
+    assert folder_of(there) == str(tmp_path / "other")
+    assert worker_process._fork_servers[given] is server
+    gone = Workers(1, *given, str(tmp_path / "gone"))
+    assert folder_of(gone) == os.readlink(f"/proc/{server._process.pid}/cwd")
+
+
+def test_a_worker_without_requests_is_ended_and_the_next_request_gets_another(monkeypatch):
+    monkeypatch.setattr(pool, "IDLE_SECONDS", 0.2)
+    alone = Workers(1, "tests.support.workers.light_tasks")
+    first = alone.submit("echo", (), [(1,)])[0].result()[1]
+    end = time.monotonic() + 60
+    while psutil.pid_exists(first) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not psutil.pid_exists(first)
+    answers = [f.result() for f in alone.submit("both", ("shared",), [(1,), (2,)])]  # what is shared is sent again
+    assert answers == [(1, "shared"), (2, "shared")]
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="the system does not tell the folder of a process")
@@ -57,15 +87,11 @@ def test_a_program_that_changed_its_folder_gets_workers_that_are_there(tmp_path,
 def test_a_fork_server_starts_where_the_killed_one_did(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     workers = pool.shared(1, "test-of-folders", module="tests.support.workers.light_tasks")
-
-    def folder() -> str:
-        return os.readlink(f"/proc/{workers.submit('echo', (), [(0,)])[0].result()[1]}/cwd")
-
-    assert folder() == str(tmp_path)
+    assert folder_of(workers) == str(tmp_path)
     kill(worker_process._fork_servers[workers._kind]._process.pid)
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
-    assert folder() == str(tmp_path)
+    assert folder_of(workers) == str(tmp_path)
 
 
 def test_no_items_are_no_request(two):
@@ -117,8 +143,8 @@ def test_an_item_is_given_up_where_the_second_worker_is_gone_too(monkeypatch):
     """Not tried for ever: this pool's workers are killed when they are ready, before anything is sent to them."""
     start, started = worker_process.start, []
 
-    def killed(kind):
-        started.append(start(kind))
+    def killed(*given):
+        started.append(start(*given))
         kill(started[-1]._process)
         return started[-1]
 
@@ -270,7 +296,7 @@ def test_a_fork_server_that_another_thread_has_replaced_is_no_other_error():
     server = worker_process._ForkServer(("tests.support.workers.light_tasks", ()))
     server.kill()
     with pytest.raises(worker_process.WorkerError, match="No worker process can be started"):
-        server.fork()
+        server.fork("")
 
 
 def test_a_fork_server_that_answers_no_more_is_replaced_before_it_has_ended(monkeypatch):
