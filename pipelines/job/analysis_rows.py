@@ -37,12 +37,11 @@ REDUCE = {"target_least": min, "target_greatest": max, "target_bits": max}  # th
 class Totals(NamedTuple):
     """Holds all that the analysis finds in its rows.
 
-    labels: in the order of their ids. rows: the number of rows.
+    labels: in the order of their ids.
     columns: column -> numbers over all rows. They are sums, except for the range and the bits of targets.
     """
 
     labels: tuple[str, ...]
-    rows: int
     columns: dict[str, list[Any]]
 
 
@@ -86,9 +85,7 @@ def totals(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Totals:
     """Returns what the analysis of these columns finds in the rows."""
     labels: dict[str, None] = {}
     found: dict[str, list[Any]] = {}
-    count = 0
     for row in rows:
-        count += 1
         if row["label_rank"] != [0]:
             labels[row["label"].decode()] = None
         for name in columns:
@@ -100,7 +97,7 @@ def totals(rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> Totals:
                 found[name] = [a + b for a, b in zip(found[name], more, strict=True)]
             else:
                 found[name] = list(map(reduce, found[name], more))
-    return Totals(tuple(labels), count, found)
+    return Totals(tuple(labels), found)
 
 
 def _accounts(files: Sequence[str], work: Work) -> Iterator[dict[str, Any]]:

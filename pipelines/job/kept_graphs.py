@@ -1,9 +1,9 @@
 """Keeps graphs that TensorFlow Transform wrote, and fills in other numbers.
 
-TensorFlow Transform takes seconds for a few rows. What it writes depends on the image policy, the versions, and the
-numbers of labels and rows. Besides, it holds the labels, the totals of the columns, and the folder in which it is. So a
-graph of an earlier run gets those of this run, and is then byte for byte what TensorFlow Transform would write here.
-Only `fingerprint.pb` has another random number, as in every run.
+TensorFlow Transform takes seconds for a few rows. What it writes depends on the image policy and the versions. Besides,
+it holds the labels and the totals of the columns. So a graph of an earlier run gets those of this run, and is then byte
+for byte what TensorFlow Transform would write here, with the names of `canonical_graph`. Only `fingerprint.pb` has
+another random number, as in every run.
 
 The graphs are in the user's cache folder, a file each. A file that is damaged, of another user or of another key is not
 used. Where nothing can be written, nothing is kept.
@@ -19,7 +19,6 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,20 +32,20 @@ from tensorflow.python.saved_model import fingerprinting_utils
 from pipelines import storage
 from pipelines.contract import graph_check
 from pipelines.contract.task import TARGET_COLUMNS
-from pipelines.core.elements import TRAIN_SPLIT, Affine
+from pipelines.core.elements import Affine
 from pipelines.core.files.cache_folder import cache_folder
-from pipelines.job import analysis_rows, normalization, worker_versions
+from pipelines.job import analysis_rows, canonical_graph, normalization, worker_versions
 from pipelines.job.analysis import Analysis
 from pipelines.job.analysis_rows import PIXELS, Totals
-from pipelines.job.results import accounting
-from pipelines.plan.plan import shard_names
 
 MOST_KEPT = 64  # graphs; the oldest ones are removed
 MAX_BYTES = 64 << 20  # of all files of a graph
 MOST_NUMBERS = 64  # of a column; TensorFlow compresses longer constants in several ways
+LABEL_COUNTS = 3  # constants of a graph that hold the number of its labels
 FOLDER = "transform"  # in the cache folder, and in `Analysis.folder`
 TEMPORARY = "tft"  # in `Analysis.folder`: the folder of TensorFlow Transform
 GRAPH, FINGERPRINT, LABELS = "transform_fn/saved_model.pb", "transform_fn/fingerprint.pb", "transform_fn/assets/labels"
+SCHEMA = "transformed_metadata/schema.pbtxt"
 _ABOUT = "about.json"
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, DecodeError, RecursionError)
 
@@ -56,10 +55,9 @@ Targets = dict[str, list[float]]  # "mean" and "std"
 class Kept(NamedTuple):
     """Holds a graph as it was written.
 
-    folder: the `Analysis.folder` of its run. totals: what it holds. files: name -> content. folders: their names.
+    totals: what it holds. files: name -> content. folders: their names.
     """
 
-    folder: str
     totals: Totals
     files: dict[str, bytes]
     folders: list[str]
@@ -69,25 +67,12 @@ class _UnfitError(Exception):
     """Says that a graph is not of the form in which numbers can be filled in."""
 
 
-def is_likely(analysis: Analysis) -> bool:
-    """Tells whether there is a graph of this policy.
-
-    It may have any number of labels and rows.
-    """
-    folder = _folder(analysis)
-    with contextlib.suppress(OSError):  # a folder of another user
-        return folder is not None and any(folder.glob("*.zip"))
-    return False
-
-
 def is_kept(analysis: Analysis) -> bool:
-    """Tells whether there is a graph of this policy that fits the plan.
-
-    It has as many labels and rows.
-    """
-    plan = accounting.read_plan(analysis.work)
-    rows = len(plan.labels) + len(shard_names(plan, analysis.dataset)[TRAIN_SPLIT])
-    return _is_there(_path(analysis, len(plan.labels), rows))
+    """Tells whether there is a graph of this policy, and none in a folder that may not be entered."""
+    path = _path(analysis)
+    with contextlib.suppress(OSError):
+        return path is not None and path.is_file()
+    return False
 
 
 def fill(analysis: Analysis) -> tuple[Affine, Targets] | None:
@@ -96,12 +81,11 @@ def fill(analysis: Analysis) -> tuple[Affine, Targets] | None:
     Returns:
       What `numbers` returns; None if there is no such graph. Then nothing is written.
     """
-    found = totals(analysis)
-    path = _path(analysis, len(found.labels), found.rows)
-    if path is None or not _is_there(path):
+    path, found = _path(analysis), totals(analysis)
+    if path is None or not is_kept(analysis) or not _are_plain(found.labels):
         return None
     try:
-        kept = _read(path, _key(analysis, len(found.labels), found.rows))
+        kept = _read(path, _policy(analysis))
         files = filled(kept, found, analysis)
     except (*_UNUSABLE, _UnfitError):  # damaged, or of another program: it is replaced by a new one
         with contextlib.suppress(OSError):
@@ -119,6 +103,19 @@ def fill(analysis: Analysis) -> tuple[Affine, Targets] | None:
     return numbers(analysis, found)
 
 
+def rename(analysis: Analysis) -> None:
+    """Gives the graph that TensorFlow Transform has written the names of `canonical_graph`.
+
+    A graph of an unknown form stays as it is, and is not kept.
+    """
+    source = Path(analysis.folder, FOLDER)
+    graph, labels = source / GRAPH, source / LABELS
+    vocabulary = labels.read_bytes() if labels.exists() else b""
+    with contextlib.suppress(ValueError):
+        graph.write_bytes(canonical_graph.canonical(graph.read_bytes(), vocabulary, analysis.folder))
+        fingerprinting_utils.write_fingerprint(str(graph.parent))
+
+
 def keep(analysis: Analysis, read: tuple[Affine, Targets]) -> None:
     """Keeps the graph that TensorFlow Transform has written for other runs.
 
@@ -127,20 +124,19 @@ def keep(analysis: Analysis, read: tuple[Affine, Targets]) -> None:
     Args:
       read: the numbers that were read back from the graph.
     """
-    found = totals(analysis)
-    path = _path(analysis, len(found.labels), found.rows)
-    if path is None or numbers(analysis, found) != read:
+    path, found = _path(analysis), totals(analysis)
+    if path is None or not _are_plain(found.labels) or numbers(analysis, found) != read:
         return
     source = Path(analysis.folder, FOLDER)
     names = sorted(p.relative_to(source).as_posix() for p in source.rglob("*"))
     files = {name: (source / name).read_bytes() for name in names if (source / name).is_file()}
-    kept = Kept(analysis.folder, found, files, [name for name in names if name not in files])
+    kept = Kept(found, files, [name for name in names if name not in files])
     try:
         again = filled(kept, found, analysis)
         if any(again[name] != files[name] for name in files if name != FINGERPRINT):
             return
-        _write(path, kept, _key(analysis, len(found.labels), found.rows))
-        _remove_oldest(path.parent.parent)
+        _write(path, kept, _policy(analysis))
+        _remove_oldest(path.parent)
     except (_UnfitError, OSError):  # a read-only home or a full disk
         return
 
@@ -176,33 +172,32 @@ def numbers(analysis: Analysis, found: Totals) -> tuple[Affine, Targets]:
 
 
 def filled(kept: Kept, found: Totals, analysis: Analysis) -> dict[str, bytes]:
-    """Returns the files of a kept graph with the totals and the folder of an analysis.
+    """Returns the files of a kept graph with the totals of an analysis.
 
     `fingerprint.pb` is not among them.
 
     Raises:
-      _UnfitError: the numbers have no certain place in the graph, or TensorFlow Transform would leave out a label.
+      _UnfitError: the numbers have no certain place in the graph.
     """
     files = {name: content for name, content in kept.files.items() if name != FINGERPRINT}
     if LABELS in files:
         if files[LABELS] != _vocabulary(kept.totals.labels):
             raise _UnfitError("The vocabulary does not hold the labels.")
         files[LABELS] = _vocabulary(found.labels)
+        files[SCHEMA] = _schema(files[SCHEMA], len(kept.totals.labels), len(found.labels))
     graph = saved_model_pb2.SavedModel()
     graph.ParseFromString(files[GRAPH])
     if graph.SerializeToString(deterministic=True) != files[GRAPH] or len(graph.meta_graphs) != 1:
         raise _UnfitError("The graph is not written as this library writes it.")
     for node, column, sign in _places(graph, kept.totals, _columns(analysis)):
         node.attr["value"].tensor.CopyFrom(_tensor(column, found.columns[column], sign))
-    tables = [node for node in _all_nodes(graph) if node.op == "HashTableV2"]
-    before, after = (_table_of(folder) for folder in (kept.folder, analysis.folder))
-    for node in tables:
-        name = node.attr["shared_name"].s
-        if before not in name:
-            raise _UnfitError("A table is not named after the folder of the graph.")
-        node.attr["shared_name"].s = name.replace(before, after)
-    if sum(kept.files[GRAPH].count(form) for form in _forms_of(kept.folder)) != len(tables):
-        raise _UnfitError("The graph names its folder in other places, too.")
+    for node in _label_counts(graph, len(kept.totals.labels)):
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(len(found.labels), tf.int64))
+    for node in canonical_graph.all_nodes(graph.meta_graphs[0].graph_def):
+        if node.op == canonical_graph.TABLE:
+            if node.attr["shared_name"].s != canonical_graph.table_name(_vocabulary(kept.totals.labels)):
+                raise _UnfitError("A table is not named after the labels.")
+            node.attr["shared_name"].s = canonical_graph.table_name(_vocabulary(found.labels))
     files[GRAPH] = graph.SerializeToString(deterministic=True)
     graph_check.check(files[GRAPH], GRAPH)
     return files
@@ -262,36 +257,44 @@ def _places(graph: Any, held: Totals, columns: list[str]) -> list[tuple[Any, str
     return found
 
 
-def _all_nodes(graph: Any) -> Iterator[Any]:
-    definition = graph.meta_graphs[0].graph_def
-    yield from definition.node
-    for function in definition.library.function:
-        yield from function.node_def
+def _label_counts(graph: Any, labels: int) -> list[Any]:
+    """Returns the constants that hold the number of labels.
 
-
-def _table_of(folder: str) -> bytes:
-    """Returns the part of a table's name that is made of its file's path."""
-    path = os.path.join(folder, TEMPORARY, "tftransform_tmp", "labels")
-    return str(tf.constant(path)).encode()
-
-
-def _forms_of(folder: str) -> set[bytes]:
-    """Returns the path of a folder in the forms that a graph has it in.
-
-    The name of a table has escapes for what is not ASCII.
+    Raises:
+      _UnfitError: there are fewer or more than in the graphs of today.
     """
-    path = os.fsencode(folder)
-    return {path, repr(path)[2:-1].encode()}
+    if not labels:
+        return []
+    count = tf.make_tensor_proto(labels, tf.int64).SerializeToString()
+    nodes = [node for node in graph.meta_graphs[0].graph_def.node if node.op == "Const"]
+    found = [node for node in nodes if node.attr["value"].tensor.SerializeToString() == count]
+    if len(found) != LABEL_COUNTS:
+        raise _UnfitError(f"{len(found)} constants hold the number of labels.")
+    return found
+
+
+def _schema(content: bytes, before: int, after: int) -> bytes:
+    """Returns the schema of the outputs for another number of labels.
+
+    Raises:
+      _UnfitError: it does not hold the last id of a label, or holds it twice.
+    """
+    last = b"    max: %d\n"
+    if content.count(last % (before - 1)) != 1:
+        raise _UnfitError("The place of the last id of a label is not certain.")
+    return content.replace(last % (before - 1), last % (after - 1))
+
+
+def _are_plain(labels: tuple[str, ...]) -> bool:
+    """Tells whether TensorFlow Transform writes all labels.
+
+    It leaves out those that are empty or have several lines.
+    """
+    return all(label and not {"\n", "\r"} & set(label) for label in labels)
 
 
 def _vocabulary(labels: tuple[str, ...]) -> bytes:
-    if not all(label and not {"\n", "\r"} & set(label) for label in labels):
-        raise _UnfitError("TensorFlow Transform leaves out labels that are empty or have several lines.")
     return "".join(f"{label}\n" for label in labels).encode()
-
-
-def _key(analysis: Analysis, labels: int, rows: int) -> dict[str, Any]:
-    return _policy(analysis) | {"labels": labels, "rows": rows}
 
 
 def _policy(analysis: Analysis) -> dict[str, Any]:
@@ -315,22 +318,10 @@ def _policy(analysis: Analysis) -> dict[str, Any]:
     return of_json
 
 
-def _folder(analysis: Analysis) -> Path | None:
+def _path(analysis: Analysis) -> Path | None:
     cache = cache_folder()
     text = json.dumps(_policy(analysis), sort_keys=True)
-    return None if cache is None else cache / FOLDER / hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _path(analysis: Analysis, labels: int, rows: int) -> Path | None:
-    folder = _folder(analysis)
-    return None if folder is None else folder / f"{labels}-labels-{rows}-rows.zip"
-
-
-def _is_there(path: Path | None) -> bool:
-    """Tells whether there is a file, and none in a folder that may not be entered."""
-    with contextlib.suppress(OSError):
-        return path is not None and path.is_file()
-    return False
+    return None if cache is None else cache / FOLDER / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.zip"
 
 
 def _read(path: Path, key: dict[str, Any]) -> Kept:
@@ -349,8 +340,7 @@ def _read(path: Path, key: dict[str, Any]) -> Kept:
     about = json.loads(content.pop(_ABOUT))
     if about["key"] != key or {name: _digest(data) for name, data in content.items()} != about["files"]:
         raise ValueError("It is of another key, or was changed.")
-    of_kept = Totals(tuple(about["labels"]), about["key"]["rows"], about["columns"])
-    return Kept(about["folder"], of_kept, content, about["folders"])
+    return Kept(Totals(tuple(about["labels"]), about["columns"]), content, about["folders"])
 
 
 def _write(path: Path, kept: Kept, key: dict[str, Any]) -> None:
@@ -360,7 +350,6 @@ def _write(path: Path, kept: Kept, key: dict[str, Any]) -> None:
     """
     about = {
         "key": key,
-        "folder": kept.folder,
         "labels": kept.totals.labels,
         "columns": kept.totals.columns,
         "files": {name: _digest(data) for name, data in kept.files.items()},
@@ -384,11 +373,9 @@ def _write(path: Path, kept: Kept, key: dict[str, Any]) -> None:
 
 def _remove_oldest(folder: Path) -> None:
     """Removes all but the last MOST_KEPT graphs, by the time of their last use."""
-    by_time = sorted(folder.glob("*/*.zip"), key=lambda path: path.stat().st_mtime, reverse=True)
+    by_time = sorted(folder.glob("*.zip"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in by_time[MOST_KEPT:]:
         path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # it holds others
-            path.parent.rmdir()
 
 
 def _digest(data: bytes) -> str:

@@ -297,7 +297,6 @@ def _analyze(
             look = time.monotonic()
 
     wait_for(lambda: accounting.is_planned(work))
-    analyst.submit("build_analysis", (), [(analysis, True)])
     train = plans.shard_names(accounting.read_plan(work), analysis.dataset)[elements.TRAIN_SPLIT]
     wait_for(lambda: accounting.are_staged(train, work))
     [analyzed] = analyst.submit("run_analysis", (), [(analysis,)])

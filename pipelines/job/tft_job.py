@@ -8,6 +8,7 @@ process ends without that shutdown.
 
 from __future__ import annotations
 
+import gc
 import os
 
 import apache_beam as beam
@@ -18,6 +19,7 @@ from pipelines.core.elements import Affine
 from pipelines.job import kept_graphs, pipeline, transform
 from pipelines.job.analysis import Analysis
 from pipelines.runners import runner
+from pipelines.workers import memory_limit
 
 _built: dict[str, tuple[Analysis, beam.Pipeline]] = {}  # work directory -> what is built there
 
@@ -46,6 +48,9 @@ def run(analysis: Analysis) -> tuple[Affine, kept_graphs.Targets]:
     with tft_beam.Context(temp_dir=os.path.join(folder, kept_graphs.TEMPORARY)):
         _built.pop(analysis.work.root)[1].run().wait_until_finish()
     graph = os.path.join(folder, kept_graphs.FOLDER, "transform_fn")
+    kept_graphs.rename(analysis)
     found = transform.read_numbers(graph, analysis.spec.image, analysis.targets)
     kept_graphs.keep(analysis, found)
+    gc.collect()  # Beam and TensorFlow leave cycles of 80 MB; a process that prepares often would keep all of them
+    memory_limit.give_back()
     return found

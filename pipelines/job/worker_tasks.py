@@ -168,15 +168,12 @@ def finish(staged: str, target: str, records: int, affine: Affine, encoding: str
     return normalize_shard.finish(staged, target, records, affine, encoding)
 
 
-def build_analysis(analysis: Analysis, planned: bool = False) -> None:
-    """Builds the job of the analysis, unless a kept graph is likely to do.
+def build_analysis(analysis: Analysis) -> None:
+    """Builds the job of the analysis, unless there is a kept graph.
 
     `run_analysis` then only has to run the job.
-
-    Args:
-      planned: whether the numbers of labels and of shards are known, so that it is certain whether a kept graph does.
     """
-    if not (kept_graphs.is_kept(analysis) if planned else kept_graphs.is_likely(analysis)):
+    if not kept_graphs.is_kept(analysis):
         _tft_job().build(analysis)
 
 

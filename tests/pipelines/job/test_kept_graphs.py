@@ -20,7 +20,7 @@ from pipelines.job.analysis import Analysis
 from pipelines.job.analysis_rows import Totals, totals
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
-from pipelines.workers import pool
+from tests.support.files.images import draw_photo
 
 RANDOM = "transform_fn/fingerprint.pb"  # TensorFlow draws a number for each file that it saves
 PIXELS = {"pixel_count": [4], "pixel_sum": [40, 400, 40], "pixel_square_sum": [600, 60000, 700]}
@@ -51,9 +51,9 @@ def keep(analysis, monkeypatch):
     """Returns a function that keeps a graph with these columns, and returns its file."""
 
     def kept(columns=PIXELS):
-        monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, columns))
+        monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), columns))
         tf.saved_model.save(Saved(columns), os.path.join(analysis.folder, "transform/transform_fn"))
-        kept_graphs.keep(analysis, kept_graphs.numbers(analysis, Totals((), 3, columns)))
+        kept_graphs.keep(analysis, kept_graphs.numbers(analysis, Totals((), columns)))
         shutil.rmtree(analysis.folder)
         found = list(pathlib.Path(os.environ["XDG_CACHE_HOME"]).rglob("*.zip"))
         return found[0] if found else None
@@ -69,13 +69,13 @@ def test_totals_are_sums_and_ranges():
         {"label": b"cat", "label_rank": [0], "pixel_sum": [5, 6], "target_least": [3.0], "target_bits": [40]},
     ]
     found = totals(rows, ["pixel_sum", "target_least", "target_bits"])
-    assert found == (("cat", "ant"), 4, {"pixel_sum": [8, 10], "target_least": [2.0], "target_bits": [40]})
+    assert found == (("cat", "ant"), {"pixel_sum": [8, 10], "target_least": [2.0], "target_bits": [40]})
 
 
 def test_a_kept_graph_gets_other_numbers(analysis, keep, monkeypatch):
-    assert keep().name == "0-labels-3-rows.zip"
-    assert kept_graphs.is_likely(analysis)
-    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, OTHERS))
+    keep()
+    assert kept_graphs.is_kept(analysis)
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), OTHERS))
     (scale, offset), targets = kept_graphs.fill(analysis)
     # means 10; the squares are below the squared mean, so that the deviation is taken as 1
     assert (scale, offset, targets) == ((1.0,) * 3, (-10.0,) * 3, {})
@@ -83,13 +83,19 @@ def test_a_kept_graph_gets_other_numbers(analysis, keep, monkeypatch):
     assert [values.numpy().tolist() for values in graph.held()] == list(OTHERS.values())
 
 
-def test_another_number_of_rows_or_another_policy_has_no_graph(analysis, keep, monkeypatch):
+def test_another_policy_has_no_graph(analysis, keep):
     keep()
-    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 4, OTHERS))
-    assert kept_graphs.fill(analysis) is None
-    assert not os.path.exists(analysis.folder)
     other = Analysis("x", analysis.spec, "unit", analysis.work, analysis.folder)
-    assert not kept_graphs.is_likely(other)
+    assert not kept_graphs.is_kept(other)
+    assert kept_graphs.fill(other) is None
+    assert not os.path.exists(analysis.folder)
+
+
+def test_labels_that_transform_leaves_out_have_no_graph_and_the_kept_one_stays(analysis, keep, monkeypatch):
+    keep()
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals(("two\nlines",), OTHERS))
+    assert kept_graphs.fill(analysis) is None
+    assert kept_graphs.is_kept(analysis)
 
 
 def test_equal_totals_have_no_certain_place(keep):
@@ -97,8 +103,8 @@ def test_equal_totals_have_no_certain_place(keep):
 
 
 def test_numbers_that_the_graph_does_not_compute_are_not_kept(analysis, monkeypatch):
-    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, PIXELS))
-    (scale, _), targets = kept_graphs.numbers(analysis, Totals((), 3, PIXELS))
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), PIXELS))
+    (scale, _), targets = kept_graphs.numbers(analysis, Totals((), PIXELS))
     kept_graphs.keep(analysis, ((scale, (0.0, 0.0, 0.0)), targets))
     assert not os.path.exists(os.environ["XDG_CACHE_HOME"])
 
@@ -140,7 +146,7 @@ def _change_the_key(path):
 def test_a_damaged_or_foreign_file_is_not_used(analysis, keep, monkeypatch, damage):
     path = keep()
     damage(path)
-    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), 3, OTHERS))
+    monkeypatch.setattr(kept_graphs, "totals", lambda _: Totals((), OTHERS))
     assert kept_graphs.fill(analysis) is None
     assert not path.exists()
     assert not os.path.exists(analysis.folder)
@@ -163,10 +169,6 @@ def test_a_cache_that_may_not_be_entered_is_no_error(analysis, keep, monkeypatch
         return own(path, *args, **kwargs)
 
     monkeypatch.setattr(os, "stat", refused)
-    plan = types.SimpleNamespace(labels=())
-    monkeypatch.setattr(kept_graphs.accounting, "read_plan", lambda _: plan)
-    monkeypatch.setattr(kept_graphs, "shard_names", lambda *_: {"train": ["a", "b", "c"]})
-    assert not kept_graphs.is_likely(analysis)
     assert not kept_graphs.is_kept(analysis)
     assert kept_graphs.fill(analysis) is None
 
@@ -175,18 +177,17 @@ def test_only_the_last_graphs_stay(keep, monkeypatch):
     monkeypatch.setattr(kept_graphs, "MOST_KEPT", 1)
     first = keep()
     os.utime(first, (1, 1))
-    shutil.copy(first, first.parent / "1-labels-9-rows.zip")
+    shutil.copy(first, first.parent / "of-another-policy.zip")
     keep({**PIXELS, "pixel_count": [5]})
     assert len(list(first.parent.glob("*.zip"))) == 1
 
 
 @pytest.fixture(scope="module")
 def runs_cache(tmp_path_factory):
-    """The cache folder of the workers of these runs. Workers of another working directory are other processes."""
+    """The cache folder of these runs, and of workers of their own."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
-        patch.chdir(folder)
         yield folder
 
 
@@ -202,7 +203,7 @@ def transformed(out):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["classes", "gray numbers"])
 def test_a_filled_graph_is_what_transform_writes(photos, runs_cache, tmp_path, kind):
-    """The graph of a run elsewhere with another seed is kept; one is made of it; one is made without a cache."""
+    """A graph of other labels or shards is kept; one is made of it; Transform makes the same, in the same process."""
     options = {"input": str(photos), "name": "x", "size": (16, 16), "encoding": "uint8", "max_reject_rate": 0.1}
     if kind == "gray numbers":
         lines = [f"{path},{number % 7}.25,{number}" for number, path in enumerate(sorted(photos.rglob("*.jpg")))]
@@ -210,13 +211,18 @@ def test_a_filled_graph_is_what_transform_writes(photos, runs_cache, tmp_path, k
         options |= {"input": str(tmp_path / "table.csv"), "target": ("weight", "height"), "allow_outside": True,
                     "channels": 1}  # fmt: skip
 
+    else:
+        for label in range(5):
+            for number in range(8):
+                draw_photo(tmp_path / f"others/{label}/{number}.jpg", 8 * label + number, (20, 30))
+
     def transform(out, **more):
-        pool._shared.cache_clear()  # Transform numbers the functions of a graph by what its process did
-        prepare.prepare(PrepareConfig(output=str(tmp_path / out), **options, **more))
+        prepare.prepare(PrepareConfig(output=str(tmp_path / out), **(options | more)))
         return transformed(tmp_path / out), [path for path in runs_cache.rglob("*.zip") if path not in others]
 
     others = list(runs_cache.rglob("*.zip"))
-    elsewhere, [kept] = transform("elsewhere", seed=7)
+    another = {"input": str(tmp_path / "others")} if kind == "classes" else {"seed": 7}
+    elsewhere, [kept] = transform("elsewhere", shards=3, **another)
     os.utime(kept, (1, 1))
     filled, again = transform("out")
     assert [path.stat().st_mtime > 1 for path in again] == [True]  # it was used
