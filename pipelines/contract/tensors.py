@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def analysis_columns(channels: int) -> dict[str, int]:
     """Returns the columns that only the analysis reads, and their widths.
 
-    `pipelines/job/analysis_rows.py` fills them, and `load_transform` sets them to zero.
+    `pipelines/job/transform/analysis_rows.py` fills them, and `load_transform` sets them to zero.
 
     Args:
       channels: The number of channels of the dataset's images.

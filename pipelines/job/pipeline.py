@@ -24,9 +24,8 @@ from pipelines.core.elements import Affine
 from pipelines.dataset import like
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import analysis_rows, fold_units, stages, units
+from pipelines.job import fold_units, stages, units
 from pipelines.job import unlabelled as without_label
-from pipelines.job.analysis import Analysis
 from pipelines.plan import duplicates, splits
 from pipelines.plan.folds import Division
 from pipelines.records.shard_writer import FLOATS
@@ -225,29 +224,6 @@ def measure(pipeline: beam.Pipeline, config: PrepareConfig, spec: InputSpec, wor
         | "WidestRange" >> beam.CombineGlobally(stages.Widest())
         | "NoteRange" >> beam.Map(stages.note_range, work)
     )
-
-
-def analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:
-    """Builds the job that fits the transform graph and writes it to a folder.
-
-    It reads the accounts of the staged shards. Call it inside `tft_beam.Context`.
-    """
-    import tensorflow_transform.beam as tft_beam  # the import takes seconds: only this job's process needs it
-
-    from pipelines.job import transform
-
-    rows = (
-        pipeline
-        | "Start" >> beam.Create([None])
-        # A row per label and per train shard:
-        | "AnalysisRows"
-        >> beam.FlatMap(analysis_rows.analysis_rows, analysis.dataset, analysis.spec, analysis.work, analysis.targets)
-    )
-    metadata = transform.raw_metadata(analysis.spec.image.channels, analysis.targets)
-    transform_fn = (rows, metadata) | "Analyze" >> tft_beam.AnalyzeDataset(
-        transform.make_preprocessing_fn(analysis.spec, analysis.normalize, analysis.affine, analysis.targets)
-    )
-    transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)
 
 
 def normalize(pipeline: beam.Pipeline, config: PrepareConfig, work: Work, affine: Affine) -> None:

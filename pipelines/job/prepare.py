@@ -30,8 +30,8 @@ from pipelines.images.source_policy import DATA, stated
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
 from pipelines.job import pipeline, worker_versions
-from pipelines.job.analysis import Analysis
 from pipelines.job.results import accounting, fold_file, publish
+from pipelines.job.transform.analysis import Analysis
 from pipelines.options import config_fields
 from pipelines.plan import balance
 from pipelines.plan import plan as plans

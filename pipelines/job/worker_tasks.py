@@ -25,8 +25,8 @@ from pipelines.images.files import formats, image_error, opening
 from pipelines.images.graph import decode
 from pipelines.images.limits import Limits, out_of_memory, unexpected
 from pipelines.images.source_policy import SourcePolicy
-from pipelines.job import kept_graphs
-from pipelines.job.analysis import Analysis
+from pipelines.job.transform import kept_graphs
+from pipelines.job.transform.analysis import Analysis
 from pipelines.records import make_record, normalize_shard
 from pipelines.records.record_spec import RecordSpec
 from pipelines.storage import read_ahead, remote
@@ -198,6 +198,6 @@ def _tft_job() -> Any:
     if sys.modules.get("tf_keras") is None:
         sys.modules.pop("tf_keras", None)  # the fork server blocks it; TensorFlow Transform loads it
     with terminal.quick_imports():
-        from pipelines.job import tft_job
+        from pipelines.job.transform import tft_job
 
     return tft_job

@@ -52,7 +52,7 @@ def test_the_normalizations_are_those_that_the_trainer_makes():
     import keras
 
     from pipelines.contract import Normalization
-    from pipelines.job.normalization import IMAGENET_MEAN, IMAGENET_STD
+    from pipelines.job.transform.normalization import IMAGENET_MEAN, IMAGENET_STD
     from tests.support.datasets import make_contract, normalization
     from trainer.models import pretrained
 

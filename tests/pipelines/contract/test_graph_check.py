@@ -363,17 +363,17 @@ def _operations(graph):
 
 def _preparing(config):
     """The graph from encoded images to what a reader of the records gets."""
-    from pipelines.job import transform
+    from pipelines.job.transform import preprocessing
 
     spec = config.image_spec
 
     def images(encoded):
         pixels = tf.map_fn(
-            transform._of_record(config.record_spec) if spec.is_uneven else transform._to_pixels(spec),
+            preprocessing._of_record(config.record_spec) if spec.is_uneven else preprocessing._to_pixels(spec),
             encoded,
             fn_output_signature=tf.TensorSpec((spec.height, spec.width, 3), tf.uint8),
         )
-        return transform.as_stored(pixels, tf.ones(3), tf.zeros(3), config.record_spec)
+        return preprocessing.as_stored(pixels, tf.ones(3), tf.zeros(3), config.record_spec)
 
     made = tf.function(images, input_signature=[tf.TensorSpec((None,), tf.string)], autograph=False)
     return made.get_concrete_function().graph.as_graph_def()

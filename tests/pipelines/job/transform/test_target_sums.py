@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.job import target_sums
-from pipelines.job.target_sums import Scale
+from pipelines.job.transform import target_sums
+from pipelines.job.transform.target_sums import Scale
 
 
 def test_by_hand():

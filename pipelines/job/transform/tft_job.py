@@ -16,8 +16,8 @@ import tensorflow_transform.beam as tft_beam
 
 from pipelines import storage
 from pipelines.core.elements import Affine
-from pipelines.job import kept_graphs, pipeline, transform
-from pipelines.job.analysis import Analysis
+from pipelines.job.transform import analysis_rows, kept_graphs, preprocessing
+from pipelines.job.transform.analysis import Analysis
 from pipelines.runners import runner
 from pipelines.workers import memory_limit
 
@@ -32,7 +32,7 @@ def build(analysis: Analysis) -> None:
     storage.remove(os.path.join(analysis.folder, kept_graphs.FOLDER))
     job = runner.empty_job(runner.runner("DirectRunner")[0], runner.options(()))
     with tft_beam.Context(temp_dir=os.path.join(analysis.folder, kept_graphs.TEMPORARY)):
-        pipeline.analyze(job, analysis, os.path.join(analysis.folder, kept_graphs.FOLDER))
+        _analyze(job, analysis, os.path.join(analysis.folder, kept_graphs.FOLDER))
     _built[analysis.work.root] = analysis, job
 
 
@@ -49,8 +49,27 @@ def run(analysis: Analysis) -> tuple[Affine, kept_graphs.Targets]:
         _built.pop(analysis.work.root)[1].run().wait_until_finish()
     graph = os.path.join(folder, kept_graphs.FOLDER, "transform_fn")
     kept_graphs.rename(analysis)
-    found = transform.read_numbers(graph, analysis.spec.image, analysis.targets)
+    found = preprocessing.read_numbers(graph, analysis.spec.image, analysis.targets)
     kept_graphs.keep(analysis, found)
     gc.collect()  # Beam and TensorFlow leave cycles of 80 MB; a process that prepares often would keep all of them
     memory_limit.give_back()
     return found
+
+
+def _analyze(pipeline: beam.Pipeline, analysis: Analysis, folder: str) -> None:
+    """Builds the job that fits the transform graph and writes it to a folder.
+
+    It reads the accounts of the staged shards. Call it inside `tft_beam.Context`.
+    """
+    rows = (
+        pipeline
+        | "Start" >> beam.Create([None])
+        # A row per label and per train shard:
+        | "AnalysisRows"
+        >> beam.FlatMap(analysis_rows.analysis_rows, analysis.dataset, analysis.spec, analysis.work, analysis.targets)
+    )
+    metadata = preprocessing.raw_metadata(analysis.spec.image.channels, analysis.targets)
+    transform_fn = (rows, metadata) | "Analyze" >> tft_beam.AnalyzeDataset(
+        preprocessing.make_preprocessing_fn(analysis.spec, analysis.normalize, analysis.affine, analysis.targets)
+    )
+    transform_fn | "WriteTransformFn" >> tft_beam.WriteTransformFn(folder)

@@ -1,4 +1,4 @@
-"""Gives the functions and tables of a transform graph names that depend on nothing but the graph.
+"""Gives functions and tables of a transform graph names of their own.
 
 TensorFlow numbers functions by a counter of its process. So their names depend on how much the process did before,
 which differs with the number of labels and of rows, and with a job before it. Their order does not: they get their

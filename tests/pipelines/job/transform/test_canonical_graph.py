@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from pipelines.job import canonical_graph
+from pipelines.job.transform import canonical_graph
 
 
 class Counted(tf.Module):

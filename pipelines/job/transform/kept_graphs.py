@@ -34,9 +34,10 @@ from pipelines.contract import graph_check
 from pipelines.contract.task import TARGET_COLUMNS
 from pipelines.core.elements import Affine
 from pipelines.core.files.cache_folder import cache_folder
-from pipelines.job import analysis_rows, canonical_graph, normalization, worker_versions
-from pipelines.job.analysis import Analysis
-from pipelines.job.analysis_rows import PIXELS, Totals
+from pipelines.job import worker_versions
+from pipelines.job.transform import analysis_rows, canonical_graph, normalization
+from pipelines.job.transform.analysis import Analysis
+from pipelines.job.transform.analysis_rows import PIXELS, Totals
 
 MOST_KEPT = 64  # graphs; the oldest ones are removed
 MAX_BYTES = 64 << 20  # of all files of a graph
@@ -68,9 +69,9 @@ class _UnfitError(Exception):
 
 
 def is_kept(analysis: Analysis) -> bool:
-    """Tells whether there is a graph of this policy, and none in a folder that may not be entered."""
+    """Tells whether there is a graph of this policy."""
     path = _path(analysis)
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a folder that may not be entered
         return path is not None and path.is_file()
     return False
 
@@ -104,7 +105,7 @@ def fill(analysis: Analysis) -> tuple[Affine, Targets] | None:
 
 
 def rename(analysis: Analysis) -> None:
-    """Gives the graph that TensorFlow Transform has written the names of `canonical_graph`.
+    """Gives a graph of TensorFlow Transform the names of `canonical_graph`.
 
     A graph of an unknown form stays as it is, and is not kept.
     """

@@ -22,8 +22,8 @@ from pipelines.core.elements import Affine
 from pipelines.images.graph import decode
 from pipelines.images.graph.resize import centre
 from pipelines.images.image_spec import ImageSpec
-from pipelines.job import normalization
-from pipelines.job.analysis_rows import one_pixel
+from pipelines.job.transform import normalization
+from pipelines.job.transform.analysis_rows import one_pixel
 from pipelines.records.record_spec import RecordSpec
 
 _REDUCE = {"target_least": tft.min, "target_greatest": tft.max, "target_bits": tft.max}  # others are added

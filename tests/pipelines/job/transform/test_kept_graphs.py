@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import shutil
-import types
 import zipfile
 
 import pytest
@@ -15,9 +14,10 @@ import tensorflow as tf
 from pipelines.config import PrepareConfig
 from pipelines.images.image_spec import ImageSpec
 from pipelines.images.limits import Limits
-from pipelines.job import kept_graphs, prepare
-from pipelines.job.analysis import Analysis
-from pipelines.job.analysis_rows import Totals, totals
+from pipelines.job import prepare
+from pipelines.job.transform import kept_graphs
+from pipelines.job.transform.analysis import Analysis
+from pipelines.job.transform.analysis_rows import Totals, totals
 from pipelines.records.record_spec import RecordSpec
 from pipelines.work_dir import Work
 from tests.support.files.images import draw_photo

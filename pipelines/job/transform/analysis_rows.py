@@ -16,8 +16,8 @@ from pipelines.core.elements import TRAIN_SPLIT
 from pipelines.images import histogram
 from pipelines.images.files import formats
 from pipelines.images.image_spec import ImageSpec
-from pipelines.job import target_sums
 from pipelines.job.results import accounting
+from pipelines.job.transform import target_sums
 from pipelines.plan.plan import shard_names
 from pipelines.records import shard_writer
 from pipelines.records.record_spec import RecordSpec

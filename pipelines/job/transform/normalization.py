@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from pipelines import contract
 from pipelines.core.elements import Affine
-from pipelines.job.analysis_rows import PIXELS
+from pipelines.job.transform.analysis_rows import PIXELS
 
 # Deng et al.'s ImageNet statistics as torchvision and keras.applications ("torch" mode) state them, times 255.
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
