@@ -34,13 +34,3 @@ class Limits:
         The input may have moved since.
         """
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "inside"}
-
-
-def out_of_memory(image_memory: int) -> str:
-    """Returns the message for an image that needs more memory than allowed."""
-    return f"It takes more than {image_memory} bytes of memory (--image-memory), or than the system gives a process."
-
-
-def unexpected(error: Exception) -> str:
-    """Returns the message for an error that no reader of images should raise."""
-    return f"Reading it led to {type(error).__name__}: {str(error)[:300]}. Please report this with the file."

@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from pipelines import storage
-from pipelines.images import preview
+from pipelines.images import preview, reject_image
 from pipelines.images.file_reader import Picture, Refused
-from pipelines.images.files import formats, image_error, opening
-from pipelines.images.limits import Limits, out_of_memory, unexpected
+from pipelines.images.files import formats, opening
+from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.storage import remote
 from pipelines.workers import memory_limit
@@ -58,12 +58,8 @@ def guarded(read: Callable[[], T], limits: Limits) -> T | Refused:
     memory_limit.bound(limits.image_memory)
     try:
         return read()
-    except (storage.StorageError, image_error.ImageError) as e:
-        return Refused(e.reason, str(e))
-    except MemoryError:
-        return Refused("out-of-memory", out_of_memory(limits.image_memory))
     except Exception as e:  # bytes of strangers can lead a reader to any error: it costs their file alone
-        return Refused("unexpected-error", unexpected(e))
+        return Refused(*reject_image.reason(e, limits.image_memory))
 
 
 def _bytes(path: str, limits: Limits) -> bytes:

@@ -20,10 +20,10 @@ from pipelines.contract import tfrecord
 from pipelines.core.console import terminal
 from pipelines.core.elements import Affine, Made, Ref, Source
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import histogram, perceptual_hash
-from pipelines.images.files import formats, image_error, opening
+from pipelines.images import histogram, perceptual_hash, reject_image
+from pipelines.images.files import formats, opening
 from pipelines.images.graph import decode
-from pipelines.images.limits import Limits, out_of_memory, unexpected
+from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job.transform import kept_graphs
 from pipelines.job.transform.analysis import Analysis
@@ -70,14 +70,9 @@ def fingerprint(source: Source, limits: Limits, policy: SourcePolicy, look: bool
         digest = hashlib.sha256(data).hexdigest()
         header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
         code = perceptual_hash.perceptual_hash(data, limits, policy) if look else b""
-    except (storage.StorageError, image_error.ImageError) as e:
-        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", e.reason, str(e))
-    except MemoryError:
-        detail = out_of_memory(limits.image_memory)
-        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "out-of-memory", detail)
     except Exception as e:  # bad bytes of an input cause one reject and do not end the run
-        detail = unexpected(e)
-        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", "unexpected-error", detail)
+        reason, detail = reject_image.reason(e, limits.image_memory)
+        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", reason, detail)
     placed = (source.key, source.uri, source.label, source.split, source.group, source.weight)
     return Ref(*placed, digest, len(data), tuple(header), look=code, metadata=source.metadata)
 

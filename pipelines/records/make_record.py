@@ -21,10 +21,9 @@ from pipelines.core import hashing
 from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.images import augment, preview
-from pipelines.images.files import formats, image_error
+from pipelines.images import augment, preview, reject_image
+from pipelines.images.files import formats
 from pipelines.images.graph import decode
-from pipelines.images.limits import out_of_memory, unexpected
 from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Answer
 
@@ -72,12 +71,8 @@ def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Deco
         pixels = decode.decoded(data, header, spec.image, limits)
         extremes = decode.extremes(data, header, limits, spec.image.source) if measured else None
         varies = measured and decode.alpha_varies(data, header, limits, spec.image.source)
-    except (storage.StorageError, image_error.ImageError) as e:
-        return rejected(e.reason, str(e))
-    except MemoryError:
-        return rejected("out-of-memory", out_of_memory(limits.image_memory))
     except Exception as e:  # any error that untrusted bytes cause is one reject, and the run continues
-        return rejected("unexpected-error", unexpected(e))
+        return rejected(*reject_image.reason(e, limits.image_memory))
     return Decoded(pixels, header, extremes, varies)
 
 

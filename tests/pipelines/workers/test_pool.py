@@ -17,7 +17,8 @@ from pipelines.config import PrepareConfig
 from pipelines.core import machine
 from pipelines.core.elements import Made, Ref, Source
 from pipelines.core.errors import ConfigError, IncompleteError
-from pipelines.images.limits import Limits, out_of_memory
+from pipelines.images.limits import Limits
+from pipelines.images.reject_image import out_of_memory
 from pipelines.images.source_policy import DEFAULT
 from pipelines.job import prepare
 from pipelines.workers import memory_limit, pool, worker_process
