@@ -8,9 +8,8 @@ import re
 
 from pipelines.core import errors
 from pipelines.core.errors import ConfigError
-from pipelines.inputs import classes as class_files
-from pipelines.inputs import listing, webdataset
-from pipelines.inputs.classes import Classes
+from pipelines.inputs import classes_file, listing, webdataset
+from pipelines.inputs.classes_file import Classes
 from pipelines.inputs.layouts import layout
 from pipelines.inputs.layouts.split_names import SPLIT_PATTERN
 from pipelines.inputs.rules import ROWS
@@ -21,7 +20,7 @@ from pipelines.storage import remote
 
 FILES = "input and output"
 READING = "how the input is read"  # the group of the options that `look` has, too
-_CLASS_FILE = Syntax(class_files.read, lambda classes: classes.path, "FILE")
+_CLASS_FILE = Syntax(classes_file.read, lambda classes: classes.path, "FILE")
 _LABEL_FROM = Syntax(layout.check_label_from, str, "RULE")
 
 

@@ -21,8 +21,8 @@ from pipelines.core.files import reading
 from pipelines.core.summary import reading_order
 from pipelines.core.text import listed, plural
 from pipelines.images import source_policy
-from pipelines.inputs import classes as class_files
-from pipelines.inputs.classes import Classes
+from pipelines.inputs import classes_file
+from pipelines.inputs.classes_file import Classes
 
 MAX_SUMMARY_BYTES = 1 << 30
 NAMED = 8  # classes that an error names
@@ -187,5 +187,5 @@ def _noted(directory: str, old: Contract) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, FieldError, KeyError, AttributeError, TypeError, ValueError):
         return {}
     noted: dict[str, Any] = {"splits": {name: shares[name] for name in reading_order(shares)}}
-    classes = class_files.from_json(settings.get("classes"))
+    classes = classes_file.from_json(settings.get("classes"))
     return noted | ({"classes": classes} if classes.stated and old.classes else {})

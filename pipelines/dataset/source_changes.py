@@ -28,7 +28,7 @@ from pipelines.core.errors import SourceError
 from pipelines.core.files import members, reading
 from pipelines.core.summary import Rejected
 from pipelines.core.text import cut, listed, utf8_text
-from pipelines.inputs import classes, listing, path_patterns
+from pipelines.inputs import classes_file, listing, path_patterns
 from pipelines.inputs.layouts.layout import Aside, Layout, check_label_from
 from pipelines.inputs.rules import LAYOUTS, InputSpec, TableSpec
 from pipelines.inputs.tables import manifest_paths, record_files
@@ -272,7 +272,7 @@ def _input_spec(settings: Mapping[str, Any], read_as: Layout | None, path: str, 
         split_names=_pairs(settings, "split_names"),
         allow_outside=settings.get("allow_outside", False),
         table=dataclasses.replace(table, join=_joined(settings, source)),
-        classes=classes.from_json(settings.get("classes")),
+        classes=classes_file.from_json(settings.get("classes")),
         split_lists=_lists(settings, source, "split_lists"),
         unlabelled=_texts(settings.get("unlabelled", [])),
         corrections=settings.get("corrections", ""),

@@ -21,7 +21,16 @@ from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import ConfigError, NothingUsableError, SourceError
 from pipelines.core.summary import Rejected
 from pipelines.core.text import is_label
-from pipelines.inputs import array_files, classes, containers, folders, path_patterns, remote_files, walk, webdataset
+from pipelines.inputs import (
+    array_files,
+    classes_file,
+    containers,
+    folders,
+    path_patterns,
+    remote_files,
+    walk,
+    webdataset,
+)
 from pipelines.inputs.corrections import Corrections
 from pipelines.inputs.layouts import layout_text
 from pipelines.inputs.rules import MANIFEST_SUFFIXES, InputSpec, is_manifest, reject, remedy_for_file
@@ -76,19 +85,19 @@ def _classed(spec: InputSpec) -> Iterator[Source | Rejected]:
                 yield item
                 continue
             unknown.update(label for label in kind.labels(item.label) if spec.classes.class_of(label) is None)
-            yield classes.renamed(item, spec.classes, kind)
-        classes.refuse_unknown(unknown, spec.classes)
+            yield classes_file.renamed(item, spec.classes, kind)
+        classes_file.refuse_unknown(unknown, spec.classes)
         return
     for item in _labelled(spec):
         if isinstance(item, Source) and spec.unlabelled and _is_unlabelled(item):
             yield item
             continue
-        of_class = classes.given(item, spec.classes)
+        of_class = classes_file.given(item, spec.classes)
         if of_class is None:
             unknown[item.label] += 1
         else:
             yield of_class
-    classes.refuse_unknown(unknown, spec.classes)
+    classes_file.refuse_unknown(unknown, spec.classes)
 
 
 def _labelled(spec: InputSpec) -> Iterator[Source | Rejected]:
@@ -210,7 +219,7 @@ def check(spec: InputSpec, allow_lost_classes: bool = False) -> Reading:
         collections.deque(list_sources(reading.spec), 0)  # so that what has no image or no group is told at once
     if not spec.classes.stated:
         return reading
-    return reading._replace(told=(*reading.told, *classes.describe(spec.classes, reading.labels or None)))
+    return reading._replace(told=(*reading.told, *classes_file.describe(spec.classes, reading.labels or None)))
 
 
 def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
@@ -260,9 +269,9 @@ def _check(spec: InputSpec, allow_lost_classes: bool) -> Reading:
         tree, layout, of_folders = folders.survey(spec)
         labels = folders.images_of_classes(tree, layout)
         lost = folders.lost_classes(tree, layout) if tree.total else {}
-        classes.refuse_unknown(dict.fromkeys(lost, 0) | labels, spec.classes)
-        images = {name: sum(counts) for name, counts in classes.by_class(labels, spec.classes).items()}
-        lost = {name: why[0] for name, why in classes.by_class(lost, spec.classes).items() if name not in images}
+        classes_file.refuse_unknown(dict.fromkeys(lost, 0) | labels, spec.classes)
+        images = {name: sum(counts) for name, counts in classes_file.by_class(labels, spec.classes).items()}
+        lost = {name: why[0] for name, why in classes_file.by_class(lost, spec.classes).items() if name not in images}
         if lost and not allow_lost_classes:
             raise folders.lost_error(lost, path)
         spec = dataclasses.replace(spec, read_as=layout)

@@ -12,7 +12,7 @@ from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import array_files
-from pipelines.inputs.classes import NO_CLASSES, Classes
+from pipelines.inputs.classes_file import NO_CLASSES, Classes
 from pipelines.inputs.layouts.layout import Layout
 
 LAYOUTS = ("auto", "class", "split")

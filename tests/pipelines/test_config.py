@@ -10,7 +10,7 @@ import pytest
 from pipelines.config import AUGMENT_DEFAULTS, PrepareConfig
 from pipelines.core.errors import ConfigError
 from pipelines.images.limits import Limits
-from pipelines.inputs.classes import Classes
+from pipelines.inputs.classes_file import Classes
 
 # Of this configuration before there were other tasks than classes: datasets of both versions are resumed and compared.
 DIGEST_BEFORE_TASKS = "8e2cbefd5864fdb61b8a6cb81372032bf478a9238c8c45047e3f6294706564ff"

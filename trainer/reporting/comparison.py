@@ -11,7 +11,7 @@ from trainer.evaluation.compare import Comparison, Difference, Setting, Spread, 
 from trainer.evaluation.run_predictions import Answers
 from trainer.evaluation.scores import intervals, metrics
 from trainer.evaluation.scores.intervals import Interval
-from trainer.reporting import page
+from trainer.reporting import class_page
 from trainer.reporting.text_columns import columns
 
 SCORES = ("accuracy", "balanced_accuracy")
@@ -108,7 +108,7 @@ def html(found: Comparison) -> str:
     Like the page of an evaluation, it loads nothing from elsewhere.
     """
     label, rate = found.majority
-    return page.environment().get_template("compare.html.j2").render(
+    return class_page.environment().get_template("compare.html.j2").render(
         found=found, label=label, rate=rate, chance=metrics.chance(found.runs[0].matrix), scores=SCORES,
         reach=[reach(run) for run in found.runs], spreads=[spreads(setting) for setting in found.settings],
         classes=list(found.runs[0].recalls), verdicts=[verdict(d) for d in found.differences],

@@ -21,7 +21,7 @@ from trainer.evaluation.cautions import cautions
 from trainer.evaluation.evaluate import EVALUATION_BATCH
 from trainer.evaluation.out_of_fold import Folds
 from trainer.evaluation.scores import calibration
-from trainer.reporting import fold_table, model_card, page, pictures, report_page
+from trainer.reporting import class_page, fold_table, model_card, pictures, task_page
 from trainer.tasks.report import Table
 from trainer.tasks.task import Result
 
@@ -158,13 +158,13 @@ def _page(
     others = [found for found in results if isinstance(found, Result)]
     if others:
         shown = [(found, pictures.of_examples(found.worst(mistakes.MOST), data, found.split)) for found in others]
-        return report_page.render(title, facts, shown, folds)
+        return task_page.render(title, facts, shown, folds)
     of_classes = [found for found in results if isinstance(found, Assessment)]
     wrong = {found.split: mistakes.worst(found, data, EVALUATION_BATCH) for found in of_classes}
     looks = {}
     if network is not None:
         looks = {found.split: grad_cam.looks(network, found, data, EVALUATION_BATCH) for found in of_classes}
-    return page.render(title, facts, of_classes, wrong, folds, looks)
+    return class_page.render(title, facts, of_classes, wrong, folds, looks)
 
 
 def predictions_csv(found: Assessment | Result, data: str, folds: Mapping[str, int] | None = None) -> str:

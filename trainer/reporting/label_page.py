@@ -1,6 +1,6 @@
 """Renders what a check of labels found, as a page and as a table.
 
-What `page` says about untrusted input and the content security policy holds for this page, too.
+What `class_page` says about untrusted input and the content security policy holds for this page, too.
 """
 
 from __future__ import annotations

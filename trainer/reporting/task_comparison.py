@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.evaluation.scores import metrics
 from trainer.evaluation.scores.intervals import Interval
-from trainer.reporting import page
+from trainer.reporting import class_page
 from trainer.reporting.text_columns import columns
 from trainer.tasks.compare import Comparison, Difference
 from trainer.tasks.report import number, reach
@@ -62,7 +62,7 @@ def html(found: Comparison) -> str:
 
     Like the page of an evaluation, it loads nothing from elsewhere.
     """
-    made = page.environment()
+    made = class_page.environment()
     made.filters.update(number=number, reach=reach)
     others = list(dict.fromkeys(d.second for d in found.differences))
     differences = [

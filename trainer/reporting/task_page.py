@@ -1,6 +1,6 @@
 """Renders the evaluation page of a task without classes.
 
-What `page` says about untrusted input and the content security policy holds for this page, too.
+What `class_page` says about untrusted input and the content security policy holds for this page, too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def render(
     made = html_page.environment(pathlib.Path(__file__).parent / "templates")
     made.filters.update(number=number, reach=reach, n="{:,}".format, cell=text)
     views = [_view(found, pictures) for found, pictures in results]
-    return made.get_template("report.html.j2").render(title=title, facts=facts, views=views, folds=folds)
+    return made.get_template("task.html.j2").render(title=title, facts=facts, views=views, folds=folds)
 
 
 def _view(found: Result, pictures: Sequence[Picture]) -> dict[str, Any]:

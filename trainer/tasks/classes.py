@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -29,15 +29,13 @@ from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scores import calibration
 from trainer.evaluation.scores.calibration import UNCALIBRATED, Calibration
 from trainer.models.outputs import logits_function, probabilities_function
-from trainer.tasks import heads
-from trainer.tasks.class_weights import class_weights, log_priors
-from trainer.tasks.heads import Head
+from trainer.tasks import head_problems
+from trainer.tasks.head_problems import Head
+from trainer.tasks.losses import ClassLoss
 from trainer.tasks.task import Answered, Kept, Task
 
 NAMED = 20  # classes in a sentence
 MOST_GRADES = 100  # the ordinal loss compares each with each
-LEAST_LOG = -1e9  # stands for minus infinity, whose slope would be undefined
-SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
 
 
 class Classes(Task):
@@ -79,7 +77,7 @@ class Classes(Task):
         return BalancedAccuracy(len(contract.labels))
 
     def head(self, config: TrainConfig, contract: Contract) -> Head:
-        return heads.of_classes(config, contract)
+        return head_problems.of_classes(config, contract)
 
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         return random.integers(0, len(contract.labels), size, np.int64)
@@ -142,81 +140,6 @@ class Classes(Task):
     def scale(self, fitted: Calibration) -> np.ndarray:
         del fitted
         return np.ones(1)
-
-
-class ClassLoss(keras.losses.Loss):
-    """Computes the mean over the batch of one of the losses in `config.CLASS_LOSSES`.
-
-    The formulas use targets t (B, C), log-probabilities log p = log softmax(scores) and pi, each class's share of the
-    records in an epoch of training:
-
-      ce:              - sum_c t_c log p_c
-      weighted:        - sum_c w_c t_c log p_c, with w of `class_weights`
-      focal:           - sum_c t_c (1 - p_c) ** gamma log p_c (Lin et al. 2017, "Focal Loss for Dense Object Detection",
-                       equation 4; without their alpha: `weighted` exists for that)
-      logit-adjusted:  - sum_c t_c log softmax(scores + log pi)_c (Menon et al. 2021, "Long-tail learning via logit
-                       adjustment", equation 10 with tau = 1). The term log pi is part of the loss only. The scores
-                       themselves are those of equally frequent classes, so their argmax minimizes the balanced error.
-
-      ordinal:         - sum_k (t_{>k} log p_{>k} + t_{<=k} log p_{<=k}) over the C - 1 cuts k between neighbouring
-                       grades, where t_{>k} and p_{>k} are the sums over the classes above the cut. It asks of each cut
-                       whether the grade is above it (Frank and Hall 2001, "A Simple Approach to Ordinal
-                       Classification"). The answers to these questions never contradict each other, as Cao et al. 2020
-                       ("Rank consistent ordinal regression") demand, because all come of the same probabilities.
-
-    Label smoothing e distributes the share e of a target evenly over all classes, after the weights of classes are
-    applied.
-    """
-
-    def __init__(
-        self, kind: str, priors: Sequence[float], *, from_logits: bool, gamma: float = 2.0, smoothing: float = 0.0
-    ) -> None:
-        """Creates the loss `kind` of `config.CLASS_LOSSES`.
-
-        Args:
-          kind: name of the loss.
-          priors: pi, by label id; they sum to 1.
-          from_logits: False if the scores are probabilities.
-          gamma: exponent of the focal loss.
-          smoothing: e of label smoothing.
-        """
-        super().__init__(name=kind.replace("-", "_"), reduction="sum_over_batch_size", dtype="float32")
-        self._kind, self._from_logits, self._gamma, self._smoothing = kind, from_logits, gamma, smoothing
-        self._weights = np.asarray(class_weights(priors), np.float32)
-        self._log_priors = np.asarray(log_priors(priors), np.float32)
-
-    def call(self, targets: Any, scores: Any) -> Any:
-        """Returns the loss of each record, float32 (B,).
-
-        Args:
-          targets: float32 (B, C).
-          scores: float32 (B, C).
-        """
-        if not self._from_logits:
-            scores = ops.log(ops.clip(scores, SMALLEST, 1.0))
-        if self._kind == "logit-adjusted":
-            scores = scores + self._log_priors
-        if self._kind == "weighted":
-            targets = targets * self._weights
-        if self._smoothing:
-            mass = ops.sum(targets, axis=-1, keepdims=True)
-            targets = (1 - self._smoothing) * targets + self._smoothing / targets.shape[-1] * mass
-        log_p = ops.log_softmax(scores)
-        if self._kind == ORDINAL:
-            return self._of_cuts(targets, log_p)
-        if self._kind == "focal":
-            # The base is never 0: there the slope of x ** gamma is infinite or undefined for gamma below 1.
-            targets = targets * ops.power(ops.maximum(-ops.expm1(log_p), SMALLEST), self._gamma)
-        return -ops.sum(targets * log_p, axis=-1)
-
-    def _of_cuts(self, targets: Any, log_p: Any) -> Any:
-        grades = np.arange(log_p.shape[-1])
-        above = grades[None, :] > grades[:-1, None]  # (C - 1, C): whether a class is above a cut
-        loss = 0.0
-        for side in (above, ~above):
-            of_side = ops.logsumexp(log_p[:, None, :] + np.where(side, 0.0, LEAST_LOG).astype(np.float32), axis=-1)
-            loss = loss - ops.sum(ops.matmul(targets, side.T.astype(np.float32)) * of_side, axis=-1)
-        return loss
 
 
 class BalancedAccuracy(keras.metrics.Metric):

@@ -26,22 +26,20 @@ from trainer.evaluation import inference
 from trainer.evaluation.scores import label_scores
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
-from trainer.tasks import heads, refusal
-from trainer.tasks.class_weights import positive_weights
-from trainer.tasks.heads import Head
+from trainer.tasks import head_problems, refusal
+from trainer.tasks.head_problems import Head
 from trainer.tasks.label_result import (
     ANSWER,
     IS,
     PROBABILITY,
-    SMALLEST,
     LabelFit,
     LabelPredictions,
     LabelResult,
     read_fit,
 )
+from trainer.tasks.losses import LabelLoss, logits_of
 from trainer.tasks.task import Answered, Compared, Kept, Task
 
-ASYMMETRIC_GAMMA, MARGIN = 4.0, 0.05  # of the paper's experiments, with an exponent of 0 for labels that are there
 WIDE, NARROW, SOFTNESS = 32, 64, 4.0  # of the scores, for the average precision of an epoch
 
 
@@ -92,7 +90,7 @@ class MultiLabel(Task):
         return BinnedAveragePrecision(len(contract.labels), from_logits)
 
     def head(self, config: TrainConfig, contract: Contract) -> Head:
-        return heads.of_labels(config, contract.priors(TRAIN_SPLIT, "stored"))
+        return head_problems.of_labels(config, contract.priors(TRAIN_SPLIT, "stored"))
 
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         return random.integers(0, 2, (size, len(contract.labels))).astype(np.float32)
@@ -192,64 +190,6 @@ class MultiLabel(Task):
         return True
 
 
-class LabelLoss(keras.losses.Loss):
-    """Computes the mean over batch and labels of a loss in `config.LABEL_LOSSES`.
-
-    The formulas use the weights a of a record with the label and b of one without, and p = sigmoid(score):
-
-      ce:          - a log p - b log (1 - p)
-      weighted:    - v a log p - b log (1 - p), with v = records without the label / records with it, 100 at most
-      focal:       - a (1 - p) ** gamma log p - b p ** gamma log (1 - p) (Lin et al. 2017, "Focal Loss for Dense Object
-                   Detection", equation 4)
-      asymmetric:  - a log p - b q ** 4 log (1 - q), with q = max(p - 0.05, 0) (Ridnik et al. 2021, "Asymmetric Loss For
-                   Multi-Label Classification", equations 5 to 7 with the exponents 0 and 4)
-
-    Label smoothing e gives the share e / 2 of a record's weight to the label and to its absence.
-    """
-
-    def __init__(
-        self, kind: str, priors: Sequence[float], *, from_logits: bool, gamma: float = 2.0, smoothing: float = 0.0
-    ) -> None:
-        """Creates the loss `kind` of `config.LABEL_LOSSES`.
-
-        Args:
-          kind: name of the loss.
-          priors: the share of the records that carry each label.
-          from_logits: False if the scores are probabilities.
-          gamma: exponent of the focal loss.
-          smoothing: e of label smoothing.
-        """
-        super().__init__(name=kind, reduction="sum_over_batch_size", dtype="float32")
-        self._kind, self._from_logits, self._gamma, self._smoothing = kind, from_logits, gamma, smoothing
-        self._weights = np.asarray(positive_weights(priors), np.float32)
-
-    def call(self, targets: Any, scores: Any) -> Any:
-        """Returns the loss of each record, float32 (B,).
-
-        Args:
-          targets: float32 (B, 2 K), the weights a of all labels and then their weights b.
-          scores: float32 (B, K).
-        """
-        if not self._from_logits:
-            scores = _logits(scores)
-        labels = scores.shape[-1]
-        with_it, without = targets[:, :labels], targets[:, labels:]
-        if self._smoothing:
-            half = self._smoothing / 2 * (with_it + without)
-            with_it, without = ((1 - self._smoothing) * part + half for part in (with_it, without))
-        log_p, log_not = ops.log_sigmoid(scores), ops.log_sigmoid(-scores)
-        if self._kind == "weighted":
-            with_it = with_it * self._weights
-        elif self._kind == "focal":
-            # The bases are never 0: there the slope of x ** gamma is infinite or undefined for gamma below 1.
-            with_it = with_it * ops.power(ops.maximum(ops.exp(log_not), SMALLEST), self._gamma)
-            without = without * ops.power(ops.maximum(ops.exp(log_p), SMALLEST), self._gamma)
-        elif self._kind == "asymmetric":
-            q = ops.maximum(ops.exp(log_p) - MARGIN, 0.0)
-            without, log_not = without * ops.power(q, ASYMMETRIC_GAMMA), ops.log1p(-q)
-        return -ops.mean(with_it * log_p + without * log_not, axis=-1)
-
-
 class BinnedAveragePrecision(keras.metrics.Metric):
     """Computes the mean average precision over the labels that some records carry.
 
@@ -275,7 +215,7 @@ class BinnedAveragePrecision(keras.metrics.Metric):
         """Returns the numbers of records with and without each label by bin."""
         scores = ops.cast(y_pred, "float32")
         if not self._from_logits:
-            scores = _logits(scores)
+            scores = logits_of(scores)
         place = 0.5 + 0.5 * scores / (SOFTNESS + ops.abs(scores))  # 0 to 1
         bins = ops.clip(ops.cast(place * WIDE * NARROW, "int32"), 0, WIDE * NARROW - 1)
         # Products of matrices count the same on every device in every run; sums by index need not.
@@ -299,8 +239,3 @@ class BinnedAveragePrecision(keras.metrics.Metric):
 
     def reset_state(self) -> None:
         self.counted.assign(ops.zeros((2, self.labels, WIDE * NARROW)))
-
-
-def _logits(probabilities: Any) -> Any:
-    inside = ops.clip(probabilities, SMALLEST, 1 - SMALLEST)
-    return ops.log(inside) - ops.log1p(-inside)

@@ -28,12 +28,11 @@ from trainer.evaluation.cautions import NAMED
 from trainer.evaluation.scores import label_scores, number_scores
 from trainer.models.outputs import logits_function
 from trainer.run_dir import CALIBRATION
-from trainer.tasks import heads, refusal
-from trainer.tasks.heads import HUBER, Head
+from trainer.tasks import head_problems, refusal
+from trainer.tasks.head_problems import Head
+from trainer.tasks.losses import NumberLoss
 from trainer.tasks.number_result import ANSWER, TRUE, NumberFit, NumberPredictions, NumberResult, read_fit
 from trainer.tasks.task import Answered, Compared, Kept, Task
-
-SMALLEST = 1e-12
 
 
 class Regression(Task):
@@ -78,7 +77,7 @@ class Regression(Task):
         return StandardizedError(contract)
 
     def head(self, config: TrainConfig, contract: Contract) -> Head:
-        return heads.of_numbers(self.loss_name(config), contract)
+        return head_problems.of_numbers(self.loss_name(config), contract)
 
     def random_labels(self, contract: Contract, random: np.random.Generator, size: int) -> np.ndarray:
         mean, std = (np.array(values) for values in (contract.task.mean, contract.task.std))
@@ -146,33 +145,6 @@ class Regression(Task):
 
     def is_greater_better(self, score: str) -> bool:
         return not score.startswith("mae")
-
-
-class NumberLoss(keras.losses.Loss):
-    """Computes the mean over batch and numbers of one of `config.NUMBER_LOSSES`.
-
-    With the error e in standard deviations of train, mse: e ** 2; mae: |e|; huber: e ** 2 / 2 up to 1 and |e| - 1 / 2
-    from there (Huber 1964, "Robust Estimation of a Location Parameter").
-    """
-
-    def __init__(self, kind: str) -> None:
-        super().__init__(name=kind, reduction="sum_over_batch_size", dtype="float32")
-        self._kind = kind
-
-    def call(self, targets: Any, scores: Any) -> Any:
-        """Returns the loss of each record, float32 (B,).
-
-        Args:
-          targets: float32 (B, K + 1), the standardized numbers times the weight, and the weight.
-          scores: float32 (B, K), standardized.
-        """
-        weight = targets[:, -1:]
-        error = ops.abs(scores - targets[:, :-1] / ops.maximum(weight, SMALLEST))
-        if self._kind == "mse":
-            error = ops.square(error)
-        elif self._kind == "huber":
-            error = ops.where(error <= HUBER, ops.square(error) / 2, HUBER * (error - HUBER / 2))
-        return weight[:, 0] * ops.mean(error, axis=-1)
 
 
 class StandardizedError(keras.metrics.Metric):

@@ -24,7 +24,7 @@ from trainer.config import DEFAULT_VERIFY, VALIDATION_SPLIT, TrainConfig, Traine
 from trainer.data.shards import integrity
 from trainer.evaluation.evaluate import EVALUATION_BATCH, Trained
 from trainer.evaluation.slices import Metadata
-from trainer.tasks.heads import Head
+from trainer.tasks.head_problems import Head
 from trainer.tasks.report import Example, Report
 
 

@@ -1,5 +1,5 @@
 """Trains a model and writes the finished run.
 
-The package holds the training loop, the step, losses, optimizers, the fitted head, checkpoints and resuming.
-Begin in `train`. Losses are in `losses`, the learning-rate schedules in `optimizers`.
+The package holds the training loop, the step, optimizers, the fitted head, checkpoints and resuming. Begin in `train`.
+Learning-rate schedules are in `optimizers`, and losses in `tasks.losses`.
 """

@@ -24,7 +24,7 @@ from trainer.data import dataset
 from trainer.models import view
 from trainer.models.backbone import Backbone
 from trainer.tasks import kinds
-from trainer.tasks.heads import Head
+from trainer.tasks.head_problems import Head
 from trainer.training.augment import augmentation
 from trainer.training.augment.standard import Standard
 

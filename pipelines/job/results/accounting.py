@@ -25,7 +25,7 @@ from pipelines.inputs import rules
 from pipelines.inputs.listing import Reading
 from pipelines.inputs.tables import unlisted
 from pipelines.inputs.tables.unlisted import Unlisted
-from pipelines.job.results import fold_file, rejects, summary_warnings
+from pipelines.job.results import fold_file, rejects_file, summary_warnings
 from pipelines.job.results.shard_totals import Totals
 from pipelines.plan import plan as plans
 from pipelines.plan.balance import Copies
@@ -90,8 +90,10 @@ def summarize(
     columns = reading.spec.metadata
     totals = Totals(len(columns))
     undecoded = totals.take(read_accounts(config.dataset_name, work, plan))
-    rejected = rejects.write(itertools.chain(rejects.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED))
-    unused = rejects.write(rejects.read(work.path("unused")), work.path(ledger.UNUSED))
+    rejected = rejects_file.write(
+        itertools.chain(rejects_file.read(work.path("rejects")), undecoded), work.path(ledger.REJECTED)
+    )
+    unused = rejects_file.write(rejects_file.read(work.path("unused")), work.path(ledger.UNUSED))
     kind = KINDS[plan.task]
     classes = _classes(plan, totals, unused.classes)
     images = {} if kind.is_one_class else _images(plan, totals, unused.classes)
@@ -293,7 +295,7 @@ def _of_unlabelled(config: PrepareConfig, work: Work, images: int) -> dict[str, 
 
 def _by_split(work: Work, name: str) -> dict[str, int]:
     """Returns split -> labelled images in it that a folder of lines names."""
-    counts = collections.Counter(json.loads(line)["split"] for line in rejects.lines(work.path(name)))
+    counts = collections.Counter(json.loads(line)["split"] for line in rejects_file.lines(work.path(name)))
     return dict(sorted(counts.items()))
 
 
@@ -329,14 +331,14 @@ def _count_groups(work: Work, name: str) -> _Groups:
     counts: collections.Counter[str] = collections.Counter()
 
     def counted() -> Iterator[Duplicates]:
-        for line in rejects.lines(work.path(name)):
+        for line in rejects_file.lines(work.path(name)):
             data = json.loads(line)
             group = Duplicates(data["digest"], tuple((m[0], m[1], m[2]) for m in data["members"]), data["more"])
             counts.update(groups=1, conflicting=int(group.conflicting), straddling=int(group.straddling))
             counts["largest"] = max(counts["largest"], len(group.members) + group.more)
             yield group
 
-    first = heapq.nsmallest(rejects.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
+    first = heapq.nsmallest(rejects_file.MAX_LISTED, counted(), key=lambda d: (not d.conflicting, d.digest))
     return _Groups(counts["groups"], counts["conflicting"], counts["straddling"], counts["largest"], tuple(first))
 
 
@@ -348,7 +350,7 @@ def _count_kept(work: Work, like: str) -> tuple[collections.Counter[str], list[s
     counts: collections.Counter[str] = collections.Counter()
 
     def gone() -> Iterator[str]:
-        for line in rejects.lines(work.path("like")):
+        for line in rejects_file.lines(work.path("like")):
             found = json.loads(line)
             counts.update(kept=found["kept"], new=found["new"], moved=found["moved"], gone=len(found["gone"]))
             yield from found["gone"]
@@ -368,7 +370,7 @@ def _count_kept(work: Work, like: str) -> tuple[collections.Counter[str], list[s
     return counts, warnings
 
 
-def _lost(plan: plans.Plan, seen: Mapping[str, int], rejected: rejects.Unwritten) -> dict[str, int]:
+def _lost(plan: plans.Plan, seen: Mapping[str, int], rejected: rejects_file.Unwritten) -> dict[str, int]:
     """Returns the classes that are not in the dataset, and their inputs.
 
     Their inputs were rejected, or have vanished between the look at the folders (`seen`) and the listing.

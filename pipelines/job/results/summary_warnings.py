@@ -13,7 +13,7 @@ from pipelines.core.files import members
 from pipelines.core.summary import Duplicates, Summary
 from pipelines.core.text import listed, plural
 from pipelines.inputs.tables.unlisted import Unlisted
-from pipelines.job.results import rejects
+from pipelines.job.results import rejects_file
 from pipelines.plan import plan as plans
 from pipelines.tasks.kinds import KINDS
 from pipelines.work_dir import Work
@@ -181,7 +181,7 @@ def _of_straddling(work: Work) -> Iterator[str]:
     """Warns of groups that are in several of the splits that the input states."""
     groups = 0
     first: dict[str, Any] = {}
-    for line in rejects.lines(work.path("straddling")):
+    for line in rejects_file.lines(work.path("straddling")):
         told = json.loads(line)
         groups, first = groups + 1, min(told, first, key=lambda g: g["group"]) if first else told
     if groups:

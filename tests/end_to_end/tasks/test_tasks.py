@@ -220,9 +220,9 @@ def test_the_rarest_label_decides_about_copies(folder, tmp_path):
 @pytest.mark.slow
 def test_classes_rename_merge_and_leave_out_labels(folder, tmp_path):
     (folder / "classes.csv").write_text("label,class\ndog,pet\ncat,pet\nowl,\n")
-    from pipelines.inputs import classes
+    from pipelines.inputs import classes_file
 
-    c = run(of_labels(folder), tmp_path / "pets", classes=classes.read(str(folder / "classes.csv"))).contract
+    c = run(of_labels(folder), tmp_path / "pets", classes=classes_file.read(str(folder / "classes.csv"))).contract
 
     assert c.labels == ("pet",)
     found = {name: target for split in c.splits for name, target in stored(tmp_path / "pets", split).items()}

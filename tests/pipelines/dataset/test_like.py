@@ -14,7 +14,7 @@ from pipelines import contract
 from pipelines.config import PrepareConfig
 from pipelines.core.errors import ConfigError, ContractError, LedgerError
 from pipelines.dataset import like
-from pipelines.inputs.classes import NO_CLASSES, Classes
+from pipelines.inputs.classes_file import NO_CLASSES, Classes
 from pipelines.options import config_fields
 
 OLD = pathlib.Path(__file__).parents[2] / "data/format_1/uint8"

@@ -10,15 +10,15 @@ import pytest
 from pipelines.core.elements import Source
 from pipelines.core.errors import ConfigError, SourceError
 from pipelines.core.summary import Rejected
-from pipelines.inputs import classes, listing
-from pipelines.inputs.classes import Classes
+from pipelines.inputs import classes_file, listing
+from pipelines.inputs.classes_file import Classes
 from pipelines.inputs.rules import InputSpec
 
 
 def read(folder: pathlib.Path, text: str | bytes, name: str = "c.csv") -> Classes:
     path = folder / name
     path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return classes.read(str(path))
+    return classes_file.read(str(path))
 
 
 @pytest.fixture
@@ -101,9 +101,9 @@ def test_a_file_that_cannot_be_used(tmp_path, name, text, message):
 
 
 def test_there_is_no_file(tmp_path):
-    assert classes.read("") == Classes()
+    assert classes_file.read("") == Classes()
     with pytest.raises(ValueError, match="cannot be used"):
-        classes.read(str(tmp_path / "none.csv"))
+        classes_file.read(str(tmp_path / "none.csv"))
 
 
 def test_images_get_their_class_and_those_left_out_are_rejects(tmp_path, photos):
@@ -122,7 +122,7 @@ def test_labels_that_the_file_does_not_have_are_refused_by_name(tmp_path, photos
         "from it in case, blanks or Unicode form only), 'dog' (2 images; did you mean 'dgo'?), 'snake' (1 image). "
         "Add a line for each; a .csv with the columns label and class can also leave labels out."
     )
-    of = classes.read(str(path))
+    of = classes_file.read(str(path))
     with pytest.raises(ConfigError) as raised:  # at the end of the listing, as where labels are not folders
         list(listing.list_sources(InputSpec(str(photos), classes=of)))
     assert str(raised.value) == wanted

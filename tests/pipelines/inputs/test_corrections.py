@@ -12,7 +12,7 @@ from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import ConfigError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
-from pipelines.inputs.classes import Classes
+from pipelines.inputs.classes_file import Classes
 from pipelines.inputs.rules import InputSpec, TableSpec
 
 

@@ -25,7 +25,7 @@ from pipelines.core.errors import ConfigError, NothingUsableError, SourceError, 
 from pipelines.core.summary import Rejected
 from pipelines.core.text import utf8_text
 from pipelines.inputs import listing, walk
-from pipelines.inputs.classes import Classes
+from pipelines.inputs.classes_file import Classes
 from pipelines.inputs.rules import InputSpec, TableSpec
 from pipelines.inputs.tables import manifest, manifest_paths
 from pipelines.inputs.tables.formats import table_file

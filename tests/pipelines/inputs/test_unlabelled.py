@@ -10,7 +10,7 @@ from pipelines.config import PrepareConfig
 from pipelines.core.elements import UNLABELLED, Source
 from pipelines.core.errors import ConfigError, LayoutError, SourceError
 from pipelines.core.summary import Rejected
-from pipelines.inputs import classes, listing
+from pipelines.inputs import classes_file, listing
 from pipelines.inputs.rules import InputSpec, TableSpec
 
 
@@ -142,7 +142,7 @@ def test_beside_splits_the_folder_is_taken(tmp_path):
 def test_classes_groups_and_lists_do_not_ask_for_what_has_no_label(tmp_path):
     touch(tmp_path, "cat7/1.jpg", "dog8/1.jpg", "new/1.jpg")
     (tmp_path / "train.txt").write_text("cat7/1.jpg\ndog8/1.jpg\nnew/1.jpg\n")
-    of = classes.Classes("c.txt", ("cat7", "dog8"), (("cat7", "cat7"), ("dog8", "dog8")))
+    of = classes_file.Classes("c.txt", ("cat7", "dog8"), (("cat7", "cat7"), ("dog8", "dog8")))
 
     sources, rejects = listed(
         tmp_path, unlabelled=("new",), classes=of, group_from=r"(cat\d|dog\d)",

@@ -14,7 +14,7 @@ from trainer.evaluation.mistakes import Mistake
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import UNCALIBRATED, Calibration, Threshold
-from trainer.reporting import evaluation_files, page, score_table
+from trainer.reporting import class_page, evaluation_files, score_table
 
 NASTY = '<script>alert("x")</script>\u202e\ud800'
 
@@ -164,7 +164,7 @@ class Tags(html.parser.HTMLParser):
 def test_the_page(found):
     picture = mistakes.data_uri(np.zeros((4, 4, 3), np.uint8))
     wrong = Mistake("0000000000000009-000", "x", "cat", 0.6, 0.4, "photos/x/9.jpg", picture, 4)
-    text = page.render("my run", {"dataset": "d"}, [found], {"test": [wrong]})
+    text = class_page.render("my run", {"dataset": "d"}, [found], {"test": [wrong]})
     tags = Tags(text)
     assert "script" not in tags.seen
     assert tags.seen.count("img") == 1
@@ -179,7 +179,7 @@ def test_names_of_strangers_are_shown_and_do_nothing(found):
     hostile = Mistake(NASTY, NASTY, NASTY, 0.6, 0.4, NASTY, mistakes.data_uri(np.zeros((200, 4, 3), np.uint8)), 200)
     given = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
     evil = made(given, [0, 0, 1], Calibration(1.0, Threshold(NASTY, 1, 0.3), NASTY, 3), ("a", NASTY), NASTY)
-    text = page.render(NASTY, {NASTY: NASTY}, [evil], {NASTY: [hostile]})
+    text = class_page.render(NASTY, {NASTY: NASTY}, [evil], {NASTY: [hostile]})
     text.encode()  # no lone surrogate is left
     assert "script" not in Tags(text).seen
     assert "\u202e" not in text
@@ -191,10 +191,10 @@ def test_pages_of_few_and_many_classes_and_of_absent_ones(classes):
     names = tuple(f"class {i}" for i in range(classes))
     rng = np.random.default_rng(0)
     labels = rng.integers(0, classes - 1, 80)  # the last class has no records
-    text = page.render("r", {}, [made(rng.dirichlet(np.ones(classes), 80), labels, names=names)], {})
+    text = class_page.render("r", {}, [made(rng.dirichlet(np.ones(classes), 80), labels, names=names)], {})
     tags = Tags(text)
-    assert (tags.seen.count("small") > 0) == (classes <= page.MOST_CELLS)
-    assert ("too many for a matrix" in text) == (classes > page.MOST_CELLS)
+    assert (tags.seen.count("small") > 0) == (classes <= class_page.MOST_CELLS)
+    assert ("too many for a matrix" in text) == (classes > class_page.MOST_CELLS)
     assert "No temperature was fitted" in text
     assert ">nan" not in text.lower()
 
@@ -248,7 +248,7 @@ def test_a_model_that_abstains_is_scored_on_what_it_answers():
         "abstaining         below probability 0.65: 3 of 6 answered (0.500), error among them 0.333 0.061-0.792  "
         "(without: 0.500)"
     )
-    text = page.render("run", {}, [found], {})
+    text = class_page.render("run", {}, [found], {})
     assert "leaves answers to 9 of 12 records of validation, 3 of them wrong." in text
     assert '<th scope="row">0.65, chosen</th><td class="num">3</td><td class="num">50 %</td>' in text
     assert "abstention" not in made([[0.9, 0.1]], [0]).to_dict()

@@ -17,7 +17,7 @@ from trainer.evaluation import grad_cam, inference
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.scores.calibration import UNCALIBRATED
 from trainer.models import build, ensemble, view
-from trainer.reporting import page
+from trainer.reporting import class_page
 
 
 def bright_and_dark(activation=None, shape=(8, 8, 3)):
@@ -86,7 +86,7 @@ def test_what_has_no_map_is_a_sentence(tmp_path):
         found = Assessment("test", inference.predict(network, tmp_path, "test", 4), UNCALIBRATED)
         looked = grad_cam.looks(network, found, tmp_path, 4)
         assert looked == grad_cam.Looks(reason=reason)
-        assert f"Nothing is drawn. {reason}" in page.render("run", {}, [found], {}, None, {"test": looked})
+        assert f"Nothing is drawn. {reason}" in class_page.render("run", {}, [found], {}, None, {"test": looked})
 
 
 class Hue(layers.Layer):
@@ -116,7 +116,7 @@ def test_mistakes_have_two_maps_and_right_answers_one(tmp_path):
     assert all(look.answer != look.label and look.for_label for look in looked.mistakes)
     assert all(look.answer == look.label and not look.for_label for look in looked.right)
     assert (looked.layer, looked.size, looked.reason) == ("conv", (4, 4), "")
-    text = page.render("run", {}, [found], {}, None, {"test": looked})
+    text = class_page.render("run", {}, [found], {}, None, {"test": looked})
     assert text.count("what speaks for") == 2 * wrong + (9 - wrong)
 
 

@@ -15,7 +15,7 @@ from trainer.evaluation.predictions import Predictions, to_csv
 from trainer.evaluation.scores.calibration import UNCALIBRATED
 from trainer.evaluation.scores.intervals import Interval, wilson
 from trainer.evaluation.slices import Column, Metadata, Score
-from trainer.reporting import page, score_table
+from trainer.reporting import class_page, score_table
 from trainer.tasks import slice_table
 
 
@@ -175,7 +175,7 @@ def test_page_and_terminal_show_the_worst_slices(assessment):
     said = score_table.table(assessment)
     assert "slice " in said
     assert said.index("site = B") < said.index("site = A")
-    shown = page.render("t", {}, [assessment], {})
+    shown = class_page.render("t", {}, [assessment], {})
     assert "<h3>Slices</h3>" in shown
     assert shown.index("site = B") < shown.index("site = A")
     assert "left out: 5 of &#39;age&#39;." in shown
@@ -186,12 +186,12 @@ def test_without_columns_nothing_is_shown():
     plain = Assessment("test", found, UNCALIBRATED)
     assert "by_slice" not in plain.to_dict()
     assert slice_table.of_classes(plain) is None
-    assert "Slices" not in page.render("t", {}, [plain], {})
+    assert "Slices" not in class_page.render("t", {}, [plain], {})
 
 
 def test_names_of_strangers_are_escaped():
     found = Predictions(("cat", "dog"), tuple("ab"), np.array([0, 1]), np.eye(2, dtype=np.float32))
     column = Column("<b>", "string", np.array(["<script>", "<script>"], object))
-    shown = page.render("t", {}, [Assessment("test", found, UNCALIBRATED, Metadata((column,), 1))], {})
+    shown = class_page.render("t", {}, [Assessment("test", found, UNCALIBRATED, Metadata((column,), 1))], {})
     assert "<script>" not in shown
     assert "&lt;b&gt; = &lt;script&gt;" in shown

@@ -10,7 +10,8 @@ from trainer.data import dataset
 from trainer.evaluation import evaluate
 from trainer.models import build
 from trainer.tasks import class_weights
-from trainer.tasks.classes import Classes, ClassLoss
+from trainer.tasks.classes import Classes
+from trainer.tasks.losses import ClassLoss
 from trainer.training import train
 from trainer.training.step import training_model
 

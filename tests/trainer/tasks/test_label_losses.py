@@ -8,7 +8,8 @@ import tensorflow as tf
 from trainer.config import LABEL_LOSSES
 from trainer.evaluation.scores import label_scores
 from trainer.tasks.class_weights import positive_weights
-from trainer.tasks.multi_label import BinnedAveragePrecision, LabelLoss
+from trainer.tasks.losses import LabelLoss
+from trainer.tasks.multi_label import BinnedAveragePrecision
 
 SCORES = np.array([[2.0, 0.0, -1.0], [0.5, 1.0, 0.0]], np.float32)
 TRUTH = np.array([[1.0, 0, 0], [0, 1, 1]], np.float32)

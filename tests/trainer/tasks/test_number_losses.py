@@ -7,7 +7,8 @@ import tensorflow as tf
 
 from pipelines.contract.task import Task
 from tests.support.datasets import make_contract
-from trainer.tasks.regression import NumberLoss, Regression
+from trainer.tasks.losses import NumberLoss
+from trainer.tasks.regression import Regression
 
 CONTRACT = make_contract(
     labels=(),

@@ -14,7 +14,7 @@ from tests.support.datasets import make_contract
 from trainer.config import TrainerError
 from trainer.evaluation.scores import label_scores
 from trainer.evaluation.slices import Column, Metadata
-from trainer.reporting import plots, report_page, score_table, tensorboard
+from trainer.reporting import plots, score_table, task_page, tensorboard
 from trainer.tasks import label_result, report
 from trainer.tasks.label_result import LabelFit, LabelPredictions, LabelResult
 from trainer.tasks.multi_label import MultiLabel
@@ -255,7 +255,7 @@ def test_a_chart_of_too_few_records_says_so(tmp_path):
     assert not calibration.series
     assert "There are 4 records, and two groups need at least 30" in calibration.instead
     assert not charts["ROC, and the area under it"].instead
-    page = report_page.render("a run", {}, [(labels(), [])])
+    page = task_page.render("a run", {}, [(labels(), [])])
     assert calibration.instead in page
     assert 'd=""' not in page
     without = labels(truth=np.zeros((4, 2), bool)).report().charts

@@ -16,8 +16,8 @@ from tests.support.datasets import make_contract, write_dataset
 from tests.support.log import logged
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
-from trainer.tasks import heads
-from trainer.tasks.heads import ClassHead, LabelHead, NumberHead
+from trainer.tasks import head_problems
+from trainer.tasks.head_problems import ClassHead, LabelHead, NumberHead
 from trainer.training import linear_head, train
 from trainer.training.augment import crop
 from trainer.training.augment.draws import Draws
@@ -106,8 +106,8 @@ HEADS = {
     "classes": (ClassHead(np.array([1.0, 2.0, 0.5]), np.log([0.5, 0.3, 0.2]), 0.1), np.array([0, 2, 1, 2])),
     "labels": (LabelHead(np.array([1.0, 3.0]), 0.2), np.float32([[1, 0], [0, 0], [1, 1], [0, 1]])),
     "mse": (NumberHead((5.0,), (2.0,)), np.float32([[5], [7], [1], [4]])),
-    "huber": (NumberHead((5.0,), (2.0,), heads.HUBER), np.float32([[5], [7], [1], [4]])),
-    "mae": (NumberHead((5.0,), (2.0,), heads.NEARLY_ABSOLUTE), np.float32([[5], [7], [1], [4]])),
+    "huber": (NumberHead((5.0,), (2.0,), head_problems.HUBER), np.float32([[5], [7], [1], [4]])),
+    "mae": (NumberHead((5.0,), (2.0,), head_problems.NEARLY_ABSOLUTE), np.float32([[5], [7], [1], [4]])),
 }
 
 
@@ -146,7 +146,7 @@ def test_the_head_of_a_number_by_hand():
     off = off._replace(weights=np.ones(21))
     of_mean, of_median = (
         linear_head.solve(off, None, NumberHead((15.0,), (5.0,), bend)).bias[0]
-        for bend in (np.inf, heads.NEARLY_ABSOLUTE)
+        for bend in (np.inf, head_problems.NEARLY_ABSOLUTE)
     )
     assert of_mean == pytest.approx(197 / 21, abs=0.1)  # the mean of the standardized numbers, of which one is 197
     assert abs(of_median) < 1.1  # one number that is far off does not matter
@@ -163,8 +163,8 @@ def test_the_scores_of_heads_by_hand():
 
 def test_balanced_accuracy_by_hand():
     scores = np.array([[2, 1], [2, 1], [1, 2], [2, 1]])
-    assert heads.balanced_accuracy(scores, np.array([0, 0, 1, 1])) == 0.75
-    assert heads.balanced_accuracy(scores[:2], np.array([0, 0])) == 1
+    assert head_problems.balanced_accuracy(scores, np.array([0, 0, 1, 1])) == 0.75
+    assert head_problems.balanced_accuracy(scores[:2], np.array([0, 0])) == 1
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_balanced_accuracy_by_hand():
 def test_how_much_a_record_of_each_class_counts(tmp_path, options, factors):
     contract = write_dataset(tmp_path, splits={"train": (12, 4)})
     config = TrainConfig(str(tmp_path), "o", **options)
-    assert heads.class_factors(config, contract) == pytest.approx(factors)
+    assert head_problems.class_factors(config, contract) == pytest.approx(factors)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from pipelines.core.elements import Source
 from pipelines.core.errors import ConfigError, TableError
 from pipelines.core.summary import Rejected
 from pipelines.inputs import listing
-from pipelines.inputs.classes import Classes
+from pipelines.inputs.classes_file import Classes
 from pipelines.inputs.rules import InputSpec, TableSpec
 from pipelines.inputs.tables import manifest
 

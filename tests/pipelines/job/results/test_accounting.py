@@ -14,7 +14,7 @@ from pipelines.core.errors import DataRejectedError, IncompleteError
 from pipelines.core.summary import Rejected, Summary
 from pipelines.inputs.listing import Reading
 from pipelines.inputs.rules import InputSpec
-from pipelines.job.results import accounting, publish, rejects
+from pipelines.job.results import accounting, publish, rejects_file
 from pipelines.plan.balance import Copies
 from pipelines.plan.plan import Plan
 from pipelines.work_dir import Work
@@ -77,13 +77,13 @@ def test_the_first_of_each_reason_is_told_however_late_it_comes(tmp_path):
     many = [Rejected(f"in/{i:04d}", "bee", "", "", "decode", "undecodable", f"Break {i}.") for i in range(400)]
     last = Rejected("in/z", "bee", "", "", "decode", "too-large", "9" * 999)
     harmless = Rejected("in/y", "bee", "", "", "list", "hidden", "Dot.")
-    found = rejects.write([last, *reversed(many), harmless], str(tmp_path / "rejected.jsonl"))
+    found = rejects_file.write([last, *reversed(many), harmless], str(tmp_path / "rejected.jsonl"))
     counts = dataclasses.replace(summary(402), rejected=dict(found.reasons), rejects=found.first)
 
     with pytest.raises(DataRejectedError) as raised:
         accounting.check_rejects(counts, 0.01, "rejected.jsonl")
 
-    assert len(found.first) == rejects.MAX_LISTED + 2
+    assert len(found.first) == rejects_file.MAX_LISTED + 2
     assert str(raised.value) == (
         "401 of 401 inputs were rejected (100.0%); --max-reject-rate allows 1.0%. undecodable 400, the first is "
         f"'in/0000': Break 0. too-large 1, the first is 'in/z': {'9' * 299}…. Each is listed in rejected.jsonl. "
@@ -112,7 +112,7 @@ def test_what_counts_as_a_loss_of_a_class(tmp_path):
     def reject(label: str, reason: str) -> Rejected:
         return Rejected(f"in/{label}/{reason}", label, "", "", "list", reason, "A sentence.")
 
-    rejected = rejects.write(
+    rejected = rejects_file.write(
         [reject("dog", "crashed"), reject("dog", "empty"), reject("ant", "empty-folder"), reject("cow", "duplicate"),
          reject(".git", "hidden"), reject("", "no-label")],
         str(tmp_path / "rejected.jsonl"),

@@ -7,7 +7,7 @@ import json
 import random
 
 from pipelines.core.summary import Rejected, Thumbnail
-from pipelines.job.results import rejects
+from pipelines.job.results import rejects_file
 from pipelines.job.results.shard_totals import Totals
 from pipelines.storage import external_sort
 
@@ -20,7 +20,7 @@ def rejected(
 
 def test_the_file_is_in_order_and_what_is_told_of_it_is_what_it_holds(tmp_path, monkeypatch):
     monkeypatch.setattr(external_sort.ordered, "__defaults__", (7, 2))  # runs and blocks: far fewer than there are
-    monkeypatch.setattr(rejects, "MAX_LISTED", 3)
+    monkeypatch.setattr(rejects_file, "MAX_LISTED", 3)
     rows = [
         rejected(f"in/{i:03d}", "bee" if i % 3 else "cat", reason="empty" if i % 2 else "truncated") for i in range(40)
     ]
@@ -30,7 +30,7 @@ def test_the_file_is_in_order_and_what_is_told_of_it_is_what_it_holds(tmp_path, 
         lines = [json.dumps(dataclasses.asdict(row)) for row in mixed[number::3]]
         (tmp_path / "parts" / f"part-{number}.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
-    told = rejects.write(rejects.read(str(tmp_path / "parts")), str(tmp_path / "all.jsonl"))
+    told = rejects_file.write(rejects_file.read(str(tmp_path / "parts")), str(tmp_path / "all.jsonl"))
 
     assert [Rejected(**json.loads(line)) for line in (tmp_path / "all.jsonl").read_text().splitlines()] == rows
     assert (told.total, told.reasons) == (40, {"empty": 20, "truncated": 20})
@@ -41,7 +41,7 @@ def test_the_file_is_in_order_and_what_is_told_of_it_is_what_it_holds(tmp_path, 
 def test_a_source_that_several_shards_could_not_decode_is_told_once_and_repeated_rows_each_time(tmp_path):
     rows = [rejected("b"), rejected("a"), rejected("b"), rejected("b", "cat")]
     rows += [rejected("b", stage="list", reason="repeated-row")] * 2
-    told = rejects.write(rows, str(tmp_path / "all.jsonl"))
+    told = rejects_file.write(rows, str(tmp_path / "all.jsonl"))
     found = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     decoded = [("a", "bee", "decode"), ("b", "bee", "decode"), ("b", "cat", "decode")]
     assert [(r["uri"], r["label"], r["stage"]) for r in found] == [*decoded, *[("b", "bee", "list")] * 2]
@@ -49,7 +49,7 @@ def test_a_source_that_several_shards_could_not_decode_is_told_once_and_repeated
 
 
 def test_nothing_is_an_empty_file(tmp_path):
-    told = rejects.write(rejects.read(str(tmp_path / "none")), str(tmp_path / "all.jsonl"))
+    told = rejects_file.write(rejects_file.read(str(tmp_path / "none")), str(tmp_path / "all.jsonl"))
     assert (told.total, told.first, (tmp_path / "all.jsonl").read_bytes()) == (0, (), b"")
 
 

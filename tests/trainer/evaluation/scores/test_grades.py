@@ -7,7 +7,7 @@ from tests.trainer.evaluation.test_assessment import made
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.scores import grades
 from trainer.evaluation.scores.calibration import Calibration
-from trainer.reporting import page, score_table
+from trainer.reporting import class_page, score_table
 
 # Three grades of 4, 4 and 2 records; two answers are one grade off, and one is two grades off.
 MATRIX = np.array([[3, 1, 0], [0, 3, 1], [1, 0, 1]])
@@ -48,6 +48,6 @@ def test_only_classes_with_an_order_show_them():
     assert ordered.to_dict()["grades"]["mean_absolute_error"] == pytest.approx(1 / 3)
     assert "quadratic kappa    0.400" in score_table.table(ordered)
     assert "quadratic kappa" not in score_table.table(given)
-    shown = page.render("a run", {}, [ordered], {})
+    shown = class_page.render("a run", {}, [ordered], {})
     assert "<dt>Quadratic kappa</dt><dd>0.400</dd>" in shown
-    assert "Quadratic kappa" not in page.render("a run", {}, [given], {})
+    assert "Quadratic kappa" not in class_page.render("a run", {}, [given], {})
