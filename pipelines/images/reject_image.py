@@ -1,12 +1,28 @@
-"""Tells why an image is rejected, of whatever its bytes raised.
+"""Decides that an image is rejected, by what its bytes raised.
 
-Every reader of the images of strangers catches all exceptions: bad bytes cost one image and never the run.
+Every reader of the images of strangers catches all exceptions: bad bytes cost one image and never the run. Most of what
+is wrong with a file is found in `files/opening`. The two tasks of `prepare` that reject are `fingerprint` of
+`job/worker_tasks` and `load` of `records/make_record`.
 """
 
 from __future__ import annotations
 
 from pipelines import storage
+from pipelines.core.elements import Ref, Source
+from pipelines.core.summary import Rejected
 from pipelines.images.files.image_error import ImageError
+
+
+def reject(image: Source | Ref, split: str, digest: str, stage: str, error: Exception, image_memory: int) -> Rejected:
+    """Returns the reject of an image.
+
+    Args:
+      split: the name of its split; "" before it has one.
+      digest: the SHA-256 of its bytes; "" if they could not be read.
+      stage: what was done with it.
+      error, image_memory: as of `reason`.
+    """
+    return Rejected(image.uri, image.label, split, digest, stage, *reason(error, image_memory))
 
 
 def reason(error: Exception, image_memory: int) -> tuple[str, str]:

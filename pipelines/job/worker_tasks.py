@@ -71,8 +71,7 @@ def fingerprint(source: Source, limits: Limits, policy: SourcePolicy, look: bool
         header = formats.read_header(data, limits.max_pixels, limits.max_frames, policy)
         code = perceptual_hash.perceptual_hash(data, limits, policy) if look else b""
     except Exception as e:  # bad bytes of an input cause one reject and do not end the run
-        reason, detail = reject_image.reason(e, limits.image_memory)
-        return Rejected(source.uri, source.label, source.split, digest, "fingerprint", reason, detail)
+        return reject_image.reject(source, source.split, digest, "fingerprint", e, limits.image_memory)
     placed = (source.key, source.uri, source.label, source.split, source.group, source.weight)
     return Ref(*placed, digest, len(data), tuple(header), look=code, metadata=source.metadata)
 

@@ -22,7 +22,7 @@ from pipelines.core import pixels as pixel_forms
 from pipelines.core.elements import Header, Ref
 from pipelines.core.summary import Rejected, Thumbnail
 from pipelines.images import augment, preview, reject_image
-from pipelines.images.files import formats
+from pipelines.images.files import formats, image_error
 from pipelines.images.graph import decode
 from pipelines.records.record_spec import RecordSpec
 from pipelines.tasks.kind import Answer
@@ -57,13 +57,10 @@ def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Deco
 
     limits = spec.limits
 
-    def rejected(reason: str, detail: str) -> Rejected:
-        return Rejected(ref.uri, ref.label, split, ref.digest, "decode", reason, detail)
-
     try:
         data = storage.read_input(ref.uri, limits.max_file_bytes, limits.inside)
         if hashlib.sha256(data).hexdigest() != ref.digest:
-            return rejected("changed", "The file changed while the job ran.")
+            raise image_error.ImageError("changed", "The file changed while the job ran.")
         if ref.header:
             header = Header(*ref.header)
         else:
@@ -72,7 +69,7 @@ def load(ref: Ref, split: str, spec: RecordSpec, measured: bool = False) -> Deco
         extremes = decode.extremes(data, header, limits, spec.image.source) if measured else None
         varies = measured and decode.alpha_varies(data, header, limits, spec.image.source)
     except Exception as e:  # any error that untrusted bytes cause is one reject, and the run continues
-        return rejected(*reject_image.reason(e, limits.image_memory))
+        return reject_image.reject(ref, split, ref.digest, "decode", e, limits.image_memory)
     return Decoded(pixels, header, extremes, varies)
 
 

@@ -212,7 +212,7 @@ def _of_picture(image: Image.Image, channels: int) -> np.ndarray:
 @functools.lru_cache(maxsize=16)
 def _finisher(spec: ImageSpec) -> Callable[[tf.Tensor], np.ndarray]:
     """Returns a function that resizes upright uint8 (h, w, C) as `resize` does."""
-    if spec.resize in ("pad", "none") or spec.is_uneven:
+    if spec.resize not in ("stretch", "crop"):
         return lambda pixels: resize(pixels, spec).numpy()
     crop = crop_to_aspect if spec.resize == "crop" else lambda pixels, _: pixels
     # These tensors are made once: an op with a Python value among its arguments takes TensorFlow's slow path.
