@@ -17,7 +17,7 @@ from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import scores, task
+from trainer.doctor.tools import reported, scores, task
 
 # The limit of all probes together. Gathering the inputs takes up to 30 s before them. With the time in which Keras
 # builds models, the sum is two minutes.
@@ -58,6 +58,7 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
     told = scores.of_any_task(subject)
     if told and told[-1].at_chance:
         doubts.append(f"the trained model is no better than chance on the {told[-1].split} images")
+    doubts += reported.doubts_of_history(subject)
     if _learned_nothing(subject):
         doubts.append("no epoch that ran was better on validation than always answering the commonest class")
     made = report.build(

@@ -34,14 +34,14 @@ from trainer.doctor.output import page
 from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
-from trainer.doctor.probes.data import label_noise, train_validation_skew
-from trainer.doctor.program import argmax_answers, fitted, located, old_keras, planned, spec
+from trainer.doctor.probes.data import train_validation_skew
+from trainer.doctor.program import argmax_answers, fitted, located, old_keras, planned, spec, tested
 from trainer.doctor.program.spec import Spec
 from trainer.doctor.proof import Proof
 from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
-from trainer.doctor.subject.training import FIT, LOOP, Place, Training
+from trainer.doctor.subject.training import LOOP, Place, Training
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.watching import category_codes
 from trainer.doctor.watching.loop import Loop
@@ -54,7 +54,6 @@ AFTER_SECONDS = 30.0  # for the program to end after a training
 LOOP_SECONDS = 20.0  # of a loop that the program writes itself
 LOOP_STEPS = 64  # at least, unless LOOP_SECONDS pass before
 MOST_EXAMINED = 2  # trainings that are examined in full; of one line only the first
-MOST_EVALUATED = 2  # calls of evaluate whose ids are compared with the model's answers
 MORE_UNTIL = 45.0  # seconds after the first training began, in which another one is still examined in full
 
 # What is no fault of a training that another one follows, such as the first stage of two.
@@ -237,10 +236,11 @@ class Examination:
                 subject_planned = planned.subject(self.watcher, code, self.spec.program, variables, self.spec.deep)
                 if subject_planned is not None:
                     self._examine(subject_planned)
+        apart, doubts = self._tested()
         report = self._report(
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
-             *(self._categories_apart() or self._ids_apart()), *self._training_mode(code), *self._asked_otherwise(),
-             *self._argmax(code), *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended,
+             *(self._categories_apart() or apart), *self._training_mode(code), *self._asked_otherwise(),
+             *self._argmax(code), *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended, doubts,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -325,21 +325,10 @@ class Examination:
                     return found
         return []
 
-    def _ids_apart(self) -> list[Finding]:
-        """Finds rows or images for evaluate whose classes have other ids than in training."""
-        for model, arguments, place in self.watcher.evaluations[:MOST_EVALUATED]:
-            own = next((subject for subject in self.subjects if subject.model is model), None)
-            if own is None or own.training is None or own.training.kind != FIT:
-                continue  # the model of a loop has its first weights again
-            with self.watcher.inside(), _eagerly(False):
-                other = fitted.of_evaluation(self.watcher, model, arguments, place, self.spec.deep)
-                if other.validation is None:
-                    continue
-                test = dataclasses.replace(other.validation, name="test")
-                other = dataclasses.replace(other, train=own.train, validation=test, problems=())
-                for found in run_probes.run(other, [label_noise.ANSWERS]).findings:
-                    return [dataclasses.replace(found, place="" if place is None else place.quoted)]
-        return []
+    def _tested(self) -> tuple[list[Finding], list[str]]:
+        """Examines data that evaluate gets, and what it reported."""
+        with self.watcher.inside(), _eagerly(False):
+            return tested.examine(self.watcher, self.subjects, self.spec.deep)
 
     def _asked_otherwise(self) -> list[Finding]:
         """Finds images that predict gets in another range than those of training."""
@@ -411,8 +400,8 @@ class Examination:
             )
         ]
 
-    def _report(self, first: list[Finding], ended: str) -> Report:
-        """Joins the reports of all trainings."""
+    def _report(self, first: list[Finding], ended: str, doubts: list[str]) -> Report:
+        """Joins the reports of all trainings, and doubts about what evaluate reported."""
         findings, seen = list(first), {finding.id for finding in first}
         for subject, report in zip(self.subjects, self.reports, strict=True):
             last = subject.training is None or subject.training.number >= len(self.trainings)
@@ -427,11 +416,14 @@ class Examination:
             not_checked["training"] = _unwatched()
         made = report_text.build(
             findings, checked=tuple(checked), not_checked=tuple(not_checked.items()), about=tuple(about),
-            seconds=time.monotonic() - self.began,
+            seconds=time.monotonic() - self.began, doubts=tuple(doubts),
         )  # fmt: skip
         if len(self.reports) != 1:
             return made
-        return dataclasses.replace(self.reports[0], about=made.about, findings=made.findings, seconds=made.seconds)
+        own = self.reports[0]
+        return dataclasses.replace(
+            own, about=made.about, findings=made.findings, seconds=made.seconds, doubts=(*own.doubts, *made.doubts)
+        )
 
     def _about(self) -> list[str]:
         lines = []

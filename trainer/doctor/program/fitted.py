@@ -209,7 +209,7 @@ def _spread(seen: Spread) -> Finding:
 def _open_ended(split: Split | None) -> Split | None:
     """Marks a sample as incomplete: the loop may have had more batches than were kept."""
     return None if split is None else dataclasses.replace(
-        split, sample=dataclasses.replace(split.sample, complete=False)
+        split, sample=dataclasses.replace(split.sample, complete=False, ended=False)
     )  # fmt: skip
 
 

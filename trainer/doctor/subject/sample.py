@@ -40,11 +40,13 @@ class Sample:
     batches: the batches whose images were kept.
     labels_seen: int64 (M,), class ids in the order of the pass; also those of batches whose images were not kept.
     complete: True if the pass reached the end of the dataset and all images were kept.
+    ended: True if the pass reached the end, so that `labels_seen` has all labels, also where `complete` is False.
     """
 
     batches: tuple[Batch, ...]
     labels_seen: np.ndarray
     complete: bool
+    ended: bool = False
 
     @functools.cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
@@ -146,13 +148,13 @@ def draw(
     batches: list[Batch] = []
     labels: list[np.ndarray] = []
     images = size = seen = 0
-    full = complete = False
+    full = complete = ended = False
     iterator: Iterator[Any] = iter(dataset)
     while True:
         try:
             batch = _batch(next(iterator))
         except StopIteration:
-            complete = not full
+            complete, ended = not full, True
             break
         labels.append(batch.y)
         seen += len(batch.y)
@@ -163,7 +165,7 @@ def draw(
             size += batch.x.nbytes
         if clock.over or seen >= max_labels:
             break
-    return Sample(tuple(batches), _joined(labels), complete)
+    return Sample(tuple(batches), _joined(labels), complete, ended)
 
 
 class DatasetError(ValueError):

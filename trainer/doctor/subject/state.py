@@ -54,7 +54,7 @@ def counts(subject: Subject, split: Split) -> tuple[dict[int, int], bool]:
         return {ids[name]: n for name, n in split.counts.items() if n and name in ids}, True
     ids_seen, numbers = np.unique(split.sample.labels_seen, return_counts=True)
     found = dict(zip(ids_seen.tolist(), numbers.tolist(), strict=True))
-    return {label: n for label, n in found.items() if label >= 0}, split.sample.complete
+    return {label: n for label, n in found.items() if label >= 0}, split.sample.complete or split.sample.ended
 
 
 def classes(subject: Subject) -> int:

@@ -53,6 +53,7 @@ class Watcher:
       end_loop: is called after each step of a loop that the program writes itself. It raises to end the program.
 
     evaluations: (model, arguments, place) of each call of evaluate.
+    reported: metric -> value that each of these calls gave; {} where it raised an exception.
     judged: True if the program's code calls evaluate or predict.
     loops: the training loops that the program writes itself, by model.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
@@ -67,6 +68,7 @@ class Watcher:
     def __init__(self, places: Places, on_fit: Trains, end_loop: Callable[[Loop], None]) -> None:
         self.places = places
         self.evaluations: list[tuple[Any, dict[str, Any], Place | None]] = []
+        self.reported: list[dict[str, float]] = []
         self.judged = False
         self.loops: dict[int, Loop] = {}
         self.predicted: list[tuple[Any, Place | None]] = []
@@ -245,8 +247,11 @@ class Watcher:
             bound = signature.bind(model, *args, **options)
             bound.apply_defaults()
             self.evaluations.append((model, dict(bound.arguments), self.places.of_caller()))
+            self.reported.append({})
             with self.inside():
-                return original(model, *args, **options)
+                found = original(model, *args, **options)
+                self.reported[-1].update(_reported(model))
+            return found
 
         return evaluate
 
@@ -462,6 +467,15 @@ def loss_of(function: Any, options: Mapping[str, Any]) -> Any:
         "sigmoid_cross_entropy_with_logits": (keras.losses.BinaryCrossentropy, True),
     }.get(name)
     return None if found is None else found[0](from_logits=found[1])
+
+
+def _reported(model: Any) -> dict[str, float]:
+    """Returns what the metrics of a model say after a pass of evaluate."""
+    try:
+        values = model.get_metrics_result()
+    except Exception:  # metrics of the program's own
+        return {}
+    return {str(name): float(value) for name, value in values.items() if np.ndim(value) == 0}
 
 
 def _name(metric: Any) -> str:

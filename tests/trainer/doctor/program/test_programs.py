@@ -329,6 +329,46 @@ model = network()
 model.fit(x[:112], y[:112], epochs=40, batch_size=8, validation_split=0.4, verbose=0)
 model.evaluate(x[112:], LABELS, verbose=0)
 """
+TEXTS = """
+words = np.array("red green blue black white cold warm dry wet old".split())
+texts = [" ".join(rng.choice(words[label::2], 8)) for label in y]
+MADE
+model = keras.Sequential([layers.Embedding(12, 4), layers.GlobalAveragePooling1D(),
+                          layers.Dense(1, activation="sigmoid")])
+model.compile(keras.optimizers.Adam(0.05), "binary_crossentropy", metrics=["accuracy"])
+model.fit(train, *labels, epochs=20, batch_size=8, verbose=0)
+answers = model.predict(test, verbose=0)
+"""
+IN_MAPS = """
+numbered = []
+for part in (slice(112), slice(112, None)):
+    if not numbered or NEW:
+        vectors = layers.TextVectorization(output_sequence_length=8)
+        vectors.adapt(texts[part])
+    data = tf.data.Dataset.from_tensor_slices((texts[part], y[part])).shuffle(160 if part.stop else 1).batch(8)
+    numbered.append(data.map(lambda text, label, used=vectors: (used(text), label)).prefetch(1))
+(train, test), labels = numbered, ()
+"""
+BY_TOKENIZER = """
+tokenizer = tf.keras.preprocessing.text.Tokenizer()
+tokenizer.fit_on_texts(texts[:112])
+train, labels = np.array(tokenizer.texts_to_sequences(texts[:112])), (y[:112],)
+if NEW:
+    tokenizer = tf.keras.preprocessing.text.Tokenizer()
+    tokenizer.fit_on_texts(texts[112:])
+test = np.array(tokenizer.texts_to_sequences(texts[112:]))
+"""
+BY_POSITION = """
+kinds = np.arange(3000) // 600
+table = (np.eye(6)[kinds] + 0.2 * rng.normal(size=(3000, 6))).astype("float32")
+order = ORDER
+table, kinds = table[order], kinds[order]
+model = keras.Sequential([keras.Input((6,)), layers.Dense(16, activation="relu"),
+                          layers.Dense(5, activation="softmax")])
+model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+model.fit(table[:2400], kinds[:2400], epochs=12, verbose=0)
+model.evaluate(table[2400:], kinds[2400:], verbose=0)
+"""
 RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
 
 
@@ -339,8 +379,17 @@ RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
         (ANSWERS, RIGHT | {"FACTOR": "255"}, RIGHT, "splits-differ-normalization", "answers = model.predict"),
         (ANSWERS, RIGHT | {"ANSWER": "np.argmax(answers, axis=1)"}, RIGHT, "argmax-of-one-output", "print(np.argmax"),
         (EVALUATED, {"LABELS": "1 - y[112:]"}, {"LABELS": "y[112:]"}, "labels-other-order", "model.evaluate"),
+        (TEXTS.replace("MADE", IN_MAPS), {"NEW": "True"}, {"NEW": "False"}, "vocabularies-differ", "vectors.adapt"),
+        (
+            TEXTS.replace("MADE", BY_TOKENIZER),
+            {"NEW": "True"},
+            {"NEW": "False"},
+            "vocabularies-differ",
+            "tokenizer.fit_on_texts(texts[112:])",
+        ),
+        (BY_POSITION, {"ORDER": "slice(None)"}, {"ORDER": "rng.permutation(3000)"}, "class-missing", "model.evaluate"),
     ],
-    ids=["folds", "range", "argmax", "ids"],
+    ids=["folds", "range", "argmax", "ids", "vectors in maps", "tokenizers", "classes of evaluate"],
 )
 def test_what_a_program_does_between_and_after_trainings(folder, code, faulty, sound, expected, line):
     def filled(values):

@@ -147,6 +147,34 @@ def missing(subject: Subject, clock: Clock) -> list[Finding]:
     return found
 
 
+def unseen(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds classes of the second split that training never had."""
+    del clock
+    train, other = subject.split("train"), subject.splits[-1]
+    one, whole = state.counts(subject, train)
+    two, _ = state.counts(subject, other)
+    if not whole:
+        raise NotApplicable("not all train labels were seen; --deep looks at more")
+    absent = sorted(set(two) - set(one))
+    if not absent or not one:
+        return []
+    share = sum(two[label] for label in absent) / sum(two.values())
+    shape = getattr(subject.model, "output_shape", None)
+    units = shape[-1] if isinstance(shape, tuple) and isinstance(shape[-1], int) and shape[-1] > len(one) else 0
+    head = f", and the head of the model has {units} units" if units else ""
+    return [
+        catalogue.found(
+            "class-missing",
+            f"Of {sum(two.values()):,} images that evaluate gets, {share:.0%} are of "
+            f"{plural(len(absent), 'class', 'classes')} that training never has. Training has "
+            f"{plural(len(one), 'class', 'classes')}{head}.",
+            case="in-training",
+            split=train.name,
+            classes=listed((state.label_name(label, subject.labels, quoted=True) for label in absent), 10),
+        )
+    ]
+
+
 def _cut(train: list[int], validation: list[int]) -> bool:
     """Returns whether validation has only the last classes, or the first ones.
 
@@ -196,6 +224,7 @@ def random_weights(subject: Subject, clock: Clock) -> list[Finding]:
     return [catalogue.found("random-weights", f"It had {subject.few_images}.{reached}")]
 
 
+UNSEEN = Probe("classes that training has not", unseen, ("images", "validation"), 1.0, exclusive=True)
 PROBES = (
     Probe("balance of the classes", imbalance, ("images",), 1.0, exclusive=True),
     Probe(

@@ -29,7 +29,9 @@ NEIGHBOURS, SAME = 10, 1  # of the nearest images, at most SAME have the given l
 FEWEST_WRONG, WRONG_SHARE = 4, 0.008  # clean photographs give up to 0.4 % such images
 # Permuted answers:
 MATCHED, BY_LABEL = 0.75, 0.4  # share of right answers after renaming the classes, and without renaming
-TWICE, MORE_THAN_HALF = 2.0, 0.55  # of guessing; of two classes, the share that renaming must make right
+TWICE, MORE = 2.0, 0.25  # how many times as often as guessing, and by how much, renaming must be right
+MOST_OF_TWO = 0.65  # share that renaming must make right of two classes, of which half are right by chance
+SURE = 3.5  # standard errors below guessing, exceeded by chance once in 4,000; asked of two classes
 FEWEST_SCORED = 40
 
 
@@ -199,7 +201,7 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
         return []
     if not below and (right > BY_LABEL or renamed < MATCHED):
         return []
-    if below and renamed < min(TWICE / len(present), MORE_THAN_HALF):
+    if below and not _far_from_chance(right, renamed, len(present), len(ids)):
         return []  # it answers a few classes, and they happen to be others
     names = [state.label_name(int(c), subject.labels) for c in range(classes)]
     pairs = "; ".join(f"{names[a]} is answered as {names[b]}" for a, b in zip(present, meant, strict=True) if a != b)
@@ -219,6 +221,18 @@ def permuted(subject: Subject, clock: Clock) -> list[Finding]:
             ],
         )
     ]
+
+
+def _far_from_chance(right: float, renamed: float, classes: int, count: int) -> bool:
+    """Tells whether answers below chance are right once the classes are renamed.
+
+    Args:
+      right, renamed: shares of right answers, with the classes as they are and renamed.
+      classes: those that occur. count: number of images.
+    """
+    if classes == 2:
+        return renamed >= MOST_OF_TWO and right <= 0.5 - SURE * float(np.sqrt(0.25 / count))
+    return renamed >= max(TWICE / classes, 1 / classes + MORE)
 
 
 def _one_to_one(matrix: np.ndarray) -> np.ndarray:

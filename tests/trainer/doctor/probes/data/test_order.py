@@ -4,10 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from tests.support.doctor import ids, only, probe_of, subject
+from tests.support.doctor import batches, ids, only, probe_of, subject
 from trainer.doctor import run_probes
+from trainer.doctor.clock import Clock
 from trainer.doctor.probes.data import class_balance, conflicting_labels, label_noise, leakage, shuffling
-from trainer.doctor.subject.sample import Batch, Sample, class_ids
+from trainer.doctor.subject import state
+from trainer.doctor.subject.sample import Batch, Sample, class_ids, draw
 from trainer.doctor.subject.subject import Split, Subject
 from trainer.doctor.subject.training import FIT, Training
 
@@ -218,3 +220,28 @@ def test_class_weights_make_up_for_an_imbalance(weights, expected):
     labels = (np.arange(90) % 10 == 0).astype(np.int64)
     given = subject((X[:90], labels), training=Training(FIT, class_weight=weights))
     assert ids(run_probes.run(given, [probe_of(class_balance, class_balance.imbalance)])) == expected
+
+
+@pytest.mark.parametrize(
+    ("tested", "expected"),
+    [
+        (np.arange(40) % 4 + 2, "Of 40 images that evaluate gets, 50% are of 2 classes that training never has. "
+                                "Training has 4 classes, and the head of the model has 6 units."),
+        (np.arange(40) % 2, ""),  # fewer classes are no fault of data that only judge
+    ],
+)  # fmt: skip
+def test_classes_of_evaluate_that_training_never_has(tested, expected):
+    given = subject((X[:80], np.arange(80) % 4), (X[:40], tested), model=answering(6, range(6)))
+    assert [told.evidence for told in run_probes.run(given, [class_balance.UNSEEN]).findings] == [expected][
+        : bool(expected)
+    ]
+
+
+def test_labels_are_all_known_where_not_all_images_are_kept():
+    """Of 4,096 images 2,048 are kept; the last class is among the others."""
+    images, labels = np.zeros((4096, 1, 1, 3), np.float32), np.arange(4096) // 1024
+    data = batches(images, labels, 256, shuffle=False)
+    read = [draw(data, Clock(30.0)), draw(data.repeat(), Clock(30.0), max_labels=3072)]
+    assert [(len(one), one.complete, one.ended) for one in read] == [(2048, False, True), (2048, False, False)]
+    told = [state.counts(Subject(), Split("train", one)) for one in read]
+    assert told == [({0: 1024, 1: 1024, 2: 1024, 3: 1024}, True), ({0: 1024, 1: 1024, 2: 1024}, False)]
