@@ -17,12 +17,14 @@ FAR = 0.3  # beyond the measured 95 % interval; augmentation and dropout cost le
 LIKE_MAJORITY = 0.1  # an accuracy of training less than this above the commonest class shows nothing learned
 UNLIKE = 0.2  # half the sum of the differences of the class shares; a sorted split begins with other classes
 CHANCE = 0.02  # above guessing
+# Words in the names of shares that are no accuracy of all answers.
+OTHERS = {"top", "k", "balanced", "class", "mean", "positive", "negative", "pos", "neg", "per"}
 
 
 def is_accuracy(name: str) -> bool:
     """Tells by its name whether a metric is the share of right answers."""
     words = re.split(r"[_\W]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower())
-    return bool({"acc", "accuracy"} & set(words)) and not {"top", "k", "balanced", "class", "mean"} & set(words)
+    return bool({"acc", "accuracy"} & set(words)) and not OTHERS & set(words)
 
 
 def doubts_of_history(subject: Subject) -> Iterator[str]:

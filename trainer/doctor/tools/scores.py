@@ -148,4 +148,6 @@ def _score(subject: Subject, split: Split, outputs: np.ndarray) -> Score | Answe
         return answer_scores.of(subject, split.name, labels, outputs)
     if labels.ndim > 1 and labels.shape[-1] > 1 and (np.count_nonzero(labels > 0.5, axis=-1) != 1).any():
         return None  # several classes may be true of one image
+    if outputs.size == len(outputs) and set(np.unique(labels)) == {-1, 1}:  # as of a hinge loss
+        return Score(split.name, 2, (labels > 0).reshape(-1), outputs.reshape(-1) > 0)
     return Score(split.name, state.classes(subject), true, state.answers(outputs)) if true.min() >= 0 else None

@@ -15,7 +15,7 @@ from trainer.doctor.tools import reported
     [
         ("accuracy", True), ("acc", True), ("sparse_categorical_accuracy", True), ("sign_accuracy", True),
         ("CategoricalAccuracy", True), ("sparse_top_k_categorical_accuracy", False), ("balanced_accuracy", False),
-        ("auc", False), ("loss", False), ("vaccine", False),
+        ("positive_accuracy", False), ("auc", False), ("loss", False), ("vaccine", False),
     ],
 )  # fmt: skip
 def test_accuracies_are_known_by_their_names(name, expected):

@@ -15,9 +15,10 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import FIT, Training
-from trainer.doctor.tools import task
+from trainer.doctor.tools import scores, task
 
 UNLEARNED_STEPS = 400  # fewer may be the reason why nothing was learned; of more, look for another
+LEARNED = 0.15  # balanced accuracy above guessing, from which on a trained model tells the classes apart
 LITTLE = 0.1  # of the way from the commonest class to no mistake, or of the first epoch's loss
 MOST_EPOCHS = 20  # a training of more has been planned; at its end a loss may fall by a little in each
 FALLS = 0.03  # share of the loss by which it falls in an epoch at the end
@@ -68,6 +69,9 @@ def _learned_nothing(subject: Subject) -> str:
     history = subject.history or {}
     accuracy = next((history[name] for name in state.ACCURACIES if history.get(name)), None)
     loss = history.get("loss", ())
+    known = next((score for score in scores.of(subject) if score.split == "train"), None)
+    if known is not None and known.balanced >= 1 / known.classes + LEARNED:
+        return ""  # the accuracy of the history does not say it
     if accuracy is not None and not task.is_multilabel(subject):
         counts, _ = state.counts(subject, subject.split("train"))
         majority = max(counts.values()) / max(1, sum(counts.values()))
