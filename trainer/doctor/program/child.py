@@ -35,14 +35,14 @@ from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
 from trainer.doctor.probes.data import train_validation_skew
-from trainer.doctor.program import argmax_answers, fitted, located, old_keras, planned, spec, tested
+from trainer.doctor.program import argmax_answers, compared_answers, fitted, located, old_keras, planned, spec, tested
 from trainer.doctor.program.spec import Spec
 from trainer.doctor.proof import Proof
 from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import LOOP, Place, Training
-from trainer.doctor.tools import tfdata_steps
+from trainer.doctor.tools import scores, tfdata_steps
 from trainer.doctor.watching import category_codes
 from trainer.doctor.watching.loop import Loop
 from trainer.doctor.watching.places import Places
@@ -302,17 +302,32 @@ class Examination:
 
     def _out_of_order(self, code: str) -> list[Finding]:
         """Finds answers of predict that are compared with labels of another order."""
+        file = self.places.of(self.spec.program, 1).file
         for data, place in self.watcher.predicted:
-            if isinstance(data, tf.data.Dataset):
-                wrong = tfdata_steps.draws_anew(data) and self.watcher.passed_by_program(data)
-                told = "predict passes over it once, and the program again."
-            else:  # an iterator of keras.preprocessing, whose labels are in the order of the files
-                wrong = bool(getattr(data, "shuffle", False)) and bool(re.search(r"\.(classes|labels)\b", code))
+            told = ""
+            if isinstance(data, tf.data.Dataset) and self.watcher.passed_by_program(data):
+                if tfdata_steps.draws_anew(data):
+                    told = "predict passes over it once, and the program again."
+            elif getattr(data, "shuffle", False) and re.search(r"\.(classes|labels)\b", code):
+                # an iterator of keras.preprocessing, whose labels are in the order of the files
                 told = "The iterator has shuffle=True, and its classes are in the order of the files."
-            if wrong:
-                found = catalogue.found("answers-out-of-order", told)
+            if not told and place is not None and place.file == file and (how := compared_answers.shuffles(data)):
+                compared = compared_answers.find(code, place.line)
+                if compared is not None:
+                    told = f"{how} Line {compared.line} compares the answers with {compared.labels}."
+            if told:
+                found = catalogue.found("answers-out-of-order", told + self._right_itself())
                 return [dataclasses.replace(found, place="" if place is None else place.quoted)]
         return []
+
+    def _right_itself(self) -> str:
+        """Returns a sentence on what the doctor itself has scored of the only model."""
+        known = scores.of(self.subjects[0]) if len(self.subjects) == 1 else ()
+        last = known[-1:]
+        return "".join(
+            f" The doctor finds the model right on {score.accuracy:.1%} of {len(score.true):,} {score.split} images."
+            for score in last
+        )
 
     def _categories_apart(self) -> list[Finding]:
         """Finds categories of test rows that got other numbers than those of training."""

@@ -15,6 +15,7 @@ from trainer.doctor.tools.scores import Score
 
 FAR = 0.3  # beyond the measured 95 % interval; augmentation and dropout cost less in training
 LIKE_MAJORITY = 0.1  # an accuracy of training less than this above the commonest class shows nothing learned
+FEWEST = 3  # epochs; the accuracy of training is a mean over an epoch in which the model learns
 UNLIKE = 0.2  # half the sum of the differences of the class shares; a sorted split begins with other classes
 CHANCE = 0.02  # above guessing
 # Words in the names of shares that are no accuracy of all answers.
@@ -38,7 +39,7 @@ def doubts_of_history(subject: Subject) -> Iterator[str]:
                 continue
             low, high = score.interval
             value = min(values, key=lambda one: max(low - one, one - high))  # of the epoch whose weights were kept
-            nothing = bool(prefix) or value <= score.majority + LIKE_MAJORITY
+            nothing = bool(prefix) or (len(values) >= FEWEST and value <= score.majority + LIKE_MAJORITY)
             if _contradicts(value, score, split) and nothing:
                 yield f"fit reported {name} {value:.1%} at best, and {_measured(score)}"
 

@@ -62,7 +62,8 @@ class Watcher:
     codes: what pandas and scikit-learn made of categories.
     answered: (inputs, place) of the first calls of predict on arrays.
     asked: model -> the first arrays of one input that predict got after a training began, and the line.
-    predicted: (data, place) of each call of predict on a tf.data.Dataset, or on an iterator of keras.preprocessing.
+    predicted: (data, place) of each call of predict on a tf.data.Dataset or a PyDataset. Iterators of
+      keras.preprocessing are of this class.
     """
 
     def __init__(self, places: Places, on_fit: Trains, end_loop: Callable[[Loop], None]) -> None:
@@ -275,7 +276,7 @@ class Watcher:
         noted = self._note("predict", original)
 
         def predict(model: Any, x: Any, *args: Any, **options: Any) -> Any:
-            if not self._here.inside and (isinstance(x, tf.data.Dataset) or hasattr(x, "index_array")):
+            if not self._here.inside and isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
                 self.predicted.append((x, self.places.of_caller()))
             elif not self._here.inside and len(self.answered) < MOST_ANSWERED:
                 self.answered.append((x, self.places.of_caller()))

@@ -369,6 +369,14 @@ model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy", me
 model.fit(table[:2400], kinds[:2400], epochs=12, verbose=0)
 model.evaluate(table[2400:], kinds[2400:], verbose=0)
 """
+ITERATOR = """
+from tensorflow.keras.preprocessing.image import ImageDataGenerator
+test = ImageDataGenerator().flow(x[112:], y[112:], batch_size=16MORE)
+model = network()
+model.fit(x[:112], y[:112], epochs=40, batch_size=8, validation_data=test, verbose=0)
+answers = model.predict(test, verbose=0).argmax(axis=1)
+print("right:", np.mean(answers == y[112:]))
+"""
 RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
 
 
@@ -388,8 +396,9 @@ RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
             "tokenizer.fit_on_texts(texts[112:])",
         ),
         (BY_POSITION, {"ORDER": "slice(None)"}, {"ORDER": "rng.permutation(3000)"}, "class-missing", "model.evaluate"),
+        (ITERATOR, {"MORE": ""}, {"MORE": ", shuffle=False"}, "answers-out-of-order", "answers = model.predict"),
     ],
-    ids=["folds", "range", "argmax", "ids", "vectors in maps", "tokenizers", "classes of evaluate"],
+    ids=["folds", "range", "argmax", "ids", "vectors in maps", "tokenizers", "classes of evaluate", "iterator"],
 )
 def test_what_a_program_does_between_and_after_trainings(folder, code, faulty, sound, expected, line):
     def filled(values):

@@ -32,9 +32,10 @@ def judged(train, validation, **more):
         ({"val_acc": (0.05, 0.1)}, ["fit reported val_acc 10.0% at best, and the model is right on 90.0% of 100 "
                                     "validation images"]),
         ({"val_acc": (0.05, 0.7)}, []),  # within 30 points of the interval
-        ({"accuracy": (0.5, 0.53)}, ["fit reported accuracy 53.0% at best, and the model is right on 95.0% of 100 "
+        ({"accuracy": (0.4, 0.5, 0.53)}, ["fit reported accuracy 53.0% at best, and the model is right on 95.0% of 100 "
                                      "train images"]),
-        ({"accuracy": (0.5, 0.62)}, []),  # what is hard in training may be easy without augmentation and dropout
+        ({"accuracy": (0.4, 0.5, 0.62)}, []),  # what is hard in training may be easy without augmentation and dropout
+        ({"accuracy": (0.5, 0.53)}, []),  # a mean over an epoch in which it learned
         ({"val_top_k_accuracy": (0.1,), "loss": (0.2,)}, []),
     ],
 )  # fmt: skip
