@@ -43,7 +43,7 @@ from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import LOOP, Place, Training
 from trainer.doctor.tools import scores, tfdata_steps
-from trainer.doctor.watching import category_codes
+from trainer.doctor.watching import category_codes, training_mode
 from trainer.doctor.watching.loop import Loop
 from trainer.doctor.watching.places import Places
 from trainer.doctor.watching.seen_rows import SeenRows
@@ -104,6 +104,7 @@ class Examination:
     trainings: list[Training] = dataclasses.field(default_factory=list)
     problems: list[Finding] = dataclasses.field(default_factory=list)
     examined: Callable[[Report], None] | None = None
+    may_ask: bool = False  # with training=True outside of a tape
     began: float = 0.0
     reached: float | None = None
     begun: int = 0  # trainings
@@ -173,12 +174,15 @@ class Examination:
         ]
 
     def end_loop(self, loop: Loop) -> None:
-        """Ends the program once its own loop has shown enough batches."""
+        """Ends the program once its own loop has shown enough batches.
+
+        One that may ask its model with training=True later is let go on for LOOP_SECONDS.
+        """
         self._reach()
         if self.spec.full:
             return
         passed = time.monotonic() - loop.started
-        if passed > LOOP_SECONDS or (loop.full and loop.steps >= LOOP_STEPS):
+        if passed > LOOP_SECONDS or (has_enough(loop) and not self.may_ask):
             raise Ended("its training loop was ended after what the checks need")
 
     def _reach(self) -> None:
@@ -454,6 +458,11 @@ class Examination:
         return lines if len(lines) < 6 else [*lines[:3], f"... {len(lines) - 4} more trainings ...", lines[-1]]
 
 
+def has_enough(loop: Loop) -> bool:
+    """Tells whether a loop has shown enough batches and steps."""
+    return loop.full and loop.steps >= LOOP_STEPS
+
+
 def _unwatched() -> str:
     """Returns why no training was seen, by the libraries that the program loaded."""
     others = {"tf_keras": "tf_keras (Keras 2)", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn",
@@ -583,9 +592,13 @@ def _run(examination: Examination, code: str) -> tuple[dict[str, Any], BaseExcep
     if not given.full:
         signal.setitimer(signal.ITIMER_REAL, given.reach_seconds, 5.0)
     examination.watcher.judged = ".evaluate(" in code or ".predict(" in code
+    examination.may_ask = training_mode.may_ask(code)
     category_codes.load(code)
     examination.watcher.start()
-    tf.config.run_functions_eagerly("GradientTape" in code and "def train_step(self" not in code)
+    eagerly = "GradientTape" in code and "def train_step(self" not in code
+    tf.config.run_functions_eagerly(eagerly)
+    if eagerly and examination.may_ask:
+        examination.watcher.hurry(has_enough)
     error: BaseException | None = None
     try:
         exec(compile(code, given.program, "exec"), program.__dict__)  # noqa: S102 - the user's own program

@@ -21,9 +21,9 @@ from tensorflow.python.eager import record
 from trainer.doctor import catalogue
 from trainer.doctor.finding import Finding
 from trainer.doctor.subject.training import Place
-from trainer.doctor.tools.first_weights import flat_layers
 
 MOST_CALLS = 512  # that are noted
+LEAST_STEPS = 4  # between calls, that tell whether there is one call in each step
 TIMES = 3  # so many calls on the same images at one line are an average
 # Names of functions that only ask a model, and of those that average over dropout.
 ASKING = re.compile(
@@ -37,12 +37,14 @@ class Asked:
     """Describes a call of a model with training=True outside of a GradientTape.
 
     images: number of images. key: tells equal images. place: the line; None if it is not known.
+    steps: steps of the program's own loops before the call.
     """
 
     model: Any
     images: int
     key: bytes
     place: Place | None
+    steps: int = 0
 
 
 class TrainingMode:
@@ -52,16 +54,22 @@ class TrainingMode:
         self.asked: list[Asked] = []
         self._trained: collections.deque[bytes] = collections.deque(maxlen=4)
 
-    def note(self, model: Any, x: Any, place: Place | None) -> None:
-        """Notes a call with training=True on known images."""
-        if len(self.asked) >= MOST_CALLS:
+    def note(self, model: Any, x: Any, place: Place | None, outputs: Any = None, steps: int = 0) -> None:
+        """Notes a call with training=True on known images.
+
+        Outputs that are images are left alone: their model may be meant to use the statistics of its input.
+
+        Args:
+          steps: of the program's own loops, before this call.
+        """
+        if len(self.asked) >= MOST_CALLS or len(getattr(outputs, "shape", ())) > 3:
             return
         first = np.asarray(keras.tree.flatten(x)[0])
         key = hashlib.sha256(np.ascontiguousarray(first).tobytes()).digest()
         if record.could_possibly_record():
             self._trained.append(key)
         elif key not in self._trained:  # what was just trained on may be scored as it was seen
-            self.asked.append(Asked(model, len(first), key, place))
+            self.asked.append(Asked(model, len(first), key, place, steps))
 
     def find(self, code: str, models: Sequence[Any], place_of: Callable[[int], Place]) -> list[Finding]:
         """Finds calls that are not meant to train.
@@ -74,7 +82,8 @@ class TrainingMode:
         for place, calls in _by_place(self.asked).items():
             model = calls[0].model
             layers = _layers(model) if any(model is one for one in models) else []
-            if layers and max(collections.Counter(call.key for call in calls).values()) < TIMES:
+            most = max(collections.Counter(call.key for call in calls).values())  # calls on the same images
+            if layers and most < TIMES and not _of_each_step(calls):
                 least = min(call.images for call in calls)
                 images = "1 image" if least == 1 else f"{least} images"
                 times = "once" if len(calls) == 1 else f"{len(calls)} times"
@@ -85,6 +94,31 @@ class TrainingMode:
         return []
 
 
+def may_ask(code: str) -> bool:
+    """Tells whether a program calls something with training=True outside of a tape.
+
+    The calls are found in the code: those in the block of a GradientTape do not count.
+    """
+    try:
+        tree = ast.parse(code)
+    except SyntaxError:
+        return False
+    taped = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With) and any("GradientTape" in ast.unparse(item) for item in node.items)
+        for part in ast.walk(node)
+    }
+    return any(_in_training_mode(node) for node in ast.walk(tree) if id(node) not in taped)
+
+
+def _in_training_mode(node: ast.AST) -> bool:
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
+        return False
+    given = {keyword.arg: keyword.value for keyword in node.keywords}.get("training")
+    return isinstance(given, ast.Constant) and given.value is True
+
+
 def _by_place(asked: list[Asked]) -> dict[Place, list[Asked]]:
     found = collections.defaultdict(list)
     for call in asked:
@@ -93,15 +127,25 @@ def _by_place(asked: list[Asked]) -> dict[Place, list[Asked]]:
     return found
 
 
+def _of_each_step(calls: Sequence[Asked]) -> bool:
+    """Tells whether there is a call in each step.
+
+    A GAN makes with it what its discriminator learns from.
+    """
+    between = np.diff([call.steps for call in calls])
+    return len(between) >= LEAST_STEPS and 0 < float(np.median(between)) <= 2  # one step of each of two models
+
+
 def _layers(model: Any) -> list[str]:
     """Returns the kinds of layers that answer otherwise in training mode.
 
-    It returns [] for a model that makes images: it may be meant to use the statistics of its input.
+    It returns [] for a model that makes images, see `TrainingMode.note`.
     """
     shape = getattr(model, "output_shape", None)
     if isinstance(shape, tuple) and len(shape) > 3:
         return []
-    kinds = [type(layer).__name__ for layer in flat_layers(model)]
+    inner = model._flatten_layers(include_self=False)  # also those of layers of the program's own
+    kinds = [type(layer).__name__ for layer in inner]
     return sorted({kind for kind in kinds if kind == "BatchNormalization" or "Dropout" in kind})
 
 
@@ -122,10 +166,7 @@ def _functions(code: str) -> Iterator[tuple[str, int]]:
         if not ASKING.search(name) or AVERAGING.search(name) or "GradientTape" in text or "range(" in text:
             continue
         for node in ast.walk(function):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name | ast.Attribute):
-                continue
-            given = {keyword.arg: keyword.value for keyword in node.keywords}.get("training")
-            if isinstance(given, ast.Constant) and given.value is True:
+            if isinstance(node, ast.Call) and _in_training_mode(node):
                 yield function.name, node.lineno
 
 

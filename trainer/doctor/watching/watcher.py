@@ -82,6 +82,7 @@ class Watcher:
         self.asked: weakref.WeakKeyDictionary[Any, tuple[list[np.ndarray], Place | None]] = weakref.WeakKeyDictionary()
         self._gradient_sums = GradientSums()
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
+        self._steps: weakref.WeakKeyDictionary[Any, Loop] = weakref.WeakKeyDictionary()  # by tf.function
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
         self.ignored_flags: tuple[Place | None, dict[str, bool]] | None = None  # layers, by what their flag is now
@@ -348,10 +349,11 @@ class Watcher:
             if self._here.inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
                 return original(layer, *args, **options)
             self._here.inputs = (layer, args[0])
-            if self.trained and (options.get("training") is True or args[1:2] == (True,)):
-                self.training_mode.note(layer, args[0], self.places.of_caller())
             with self.inside():
                 found = original(layer, *args, **options)
+            if self.trained and (options.get("training") is True or args[1:2] == (True,)):
+                steps = sum(loop.steps for loop in self.loops.values())
+                self.training_mode.note(layer, args[0], self.places.of_caller(), found, steps)
             if id(layer) not in self.loops or self.loops[id(layer)].steps < FOLLOWED_STEPS:
                 self._here.spreads = self._here.spreads or Broadcasts(self.places.of_caller)
                 self._here.spreads.begin(found)
@@ -396,6 +398,7 @@ class Watcher:
             loop = self._loop(model, LOOP)
             loop.optimizer, loop.loss = optimizer, loss
             loop.step(x, y, None)
+            self._steps.update((function, loop) for function in self._here.functions)
             if self._here.spreads is not None:
                 loop.spread = self._here.spreads.end() or loop.spread
             given = args[0] if args else options.get("grads", ())
@@ -417,6 +420,35 @@ class Watcher:
     def _note_call(self, model: Any, name: str) -> None:
         self._calls.setdefault(model, []).append(Call(name, self.places.of_caller()))
 
+    def hurry(self, has_enough: Callable[[Loop], bool]) -> None:
+        """Lets loops run as graphs once enough of them was seen.
+
+        Functions that are no step of a loop run eagerly still, so that their calls of models are seen.
+
+        Args:
+          has_enough: tells whether a loop has shown enough.
+        """
+        self._replace(type(tf.function(lambda: None)), "__call__", functools.partial(self._function, has_enough))
+
+    def _function(self, has_enough: Callable[[Loop], bool], original: Any) -> Any:
+        def __call__(function: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - it stands in for __call__
+            loop = None if self._here.inside else self._steps.get(function)
+            if loop is not None and has_enough(loop):
+                tf.config.run_functions_eagerly(False)
+                try:
+                    found = original(function, *args, **options)
+                finally:
+                    tf.config.run_functions_eagerly(True)
+                self._end_loop(loop)
+                return found
+            self._here.functions = (*self._here.functions, function)
+            try:
+                return original(function, *args, **options)
+            finally:
+                self._here.functions = self._here.functions[:-1]
+
+        return __call__
+
     def inside(self) -> _Inside:
         """Returns a context in which calls of Keras are not taken for the user's."""
         return _Inside(self)
@@ -428,12 +460,14 @@ class _Here(threading.local):
     inside: number of calls of Keras that run, on which others depend; what they call is not the user's.
     inputs: (model, x) of the last call of a model. labels: (loss, y) of the last call of a loss.
     spreads: follows the outputs of the models up to the next step of an optimizer.
+    functions: the calls of a tf.function that run, of `Watcher.hurry`.
     """
 
     inside: int = 0
     inputs: tuple[Any, Any] | None = None
     labels: tuple[Any, Any] | None = None
     spreads: Broadcasts | None = None
+    functions: tuple[Any, ...] = ()
 
 
 class _Inside:

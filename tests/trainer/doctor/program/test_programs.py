@@ -259,6 +259,43 @@ for image in x[112:]:
 """
 
 
+LOOP_ALONE = """
+class Block(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = layers.Conv2D(8, 3, activation="relu"), layers.BatchNormalization(momentum=0.8)
+    def call(self, images, training=None):
+        return self.norm(self.conv(images), training=training)
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.block, self.pool, self.head = Block(), layers.GlobalAveragePooling2D(), layers.Dense(2)
+    def call(self, images, training=None):
+        return self.head(self.pool(self.block(images, training=training)))
+
+model, optimizer = Net(), keras.optimizers.Adam(0.03)
+loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+@tf.function
+def step(images, labels):
+    with tf.GradientTape() as tape:
+        loss = loss_of(labels, model(images, training=True))
+    optimizer.apply_gradients(zip(tape.gradient(loss, model.trainable_variables), model.trainable_variables))
+
+@tf.function
+def forward(images):
+    return model(images, training=MODE)
+
+for epoch in range(150):  # 1,500 steps, of which the first 128 fill the sample
+    order = rng.permutation(160).reshape(10, 16)
+    for rows in order:
+        step(tf.constant(x[rows]), tf.constant(y[rows]))
+for image in x:
+    forward(tf.constant(image[None]))
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "place", "faulty", "sound", "expected"),
     [
@@ -266,6 +303,7 @@ for image in x[112:]:
         (SUMS, "RESET", "total", "tf.zeros_like(total)", "gradients-not-reset"),
         (MASKS, "MASK", "b[turned]", "b[turned][:, :, ::-1]", "augmentation-without-target"),
         (ALONE, "MODE", "True", "False", "training-mode-at-inference"),
+        (LOOP_ALONE, "MODE", "True", "False", "training-mode-at-inference"),
     ],
 )
 def test_a_fault_and_the_same_program_without_it(folder, code, place, faulty, sound, expected):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 from trainer.doctor.subject.training import Place
-from trainer.doctor.watching.training_mode import TrainingMode
+from trainer.doctor.watching.training_mode import TrainingMode, may_ask
 
 PLACE = Place("train.py", 30, "p = model(image[None], training=True)")
 IMAGES = np.random.default_rng(0).random((8, 4), np.float32)
@@ -83,3 +83,62 @@ ASKED = (
 )
 def test_functions_that_ask_a_model(code, expected):
     assert [told.place for told in found(NORMED, [], code)] == ([expected] if expected else [])
+
+
+class Block(layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.norm = layers.BatchNormalization()
+
+    def call(self, x, training=None):
+        return self.norm(x, training=training)
+
+
+class Net(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.blocks = [Block(), Block()]
+
+    def call(self, x, training=None):
+        for block in self.blocks:
+            x = block(x, training=training)
+        return x
+
+
+def test_layers_inside_of_layers_of_ones_own():
+    model = Net()
+    model(IMAGES)
+    (told,) = found(model, [image[None] for image in IMAGES])
+    assert told.evidence == "It was called 8 times, with 1 image or more. The model has layers of BatchNormalization."
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, 0), (2, 0), (0, 1), (20, 1)])
+def test_calls_that_belong_to_steps(every, expected):
+    """A GAN makes new rows in each step; a test after an epoch is called after many."""
+    mode = TrainingMode()
+    for number, image in enumerate(IMAGES):
+        mode.note(NORMED, image[None], PLACE, steps=100 + every * number)
+    assert len(mode.find("", [NORMED], line)) == expected
+
+
+def test_outputs_that_are_images():
+    mode = TrainingMode()
+    mode.note(NORMED, IMAGES, PLACE, np.zeros((8, 4, 4, 3)))
+    assert mode.asked == []
+
+
+TAPED = "with tf.GradientTape() as tape:\n    p = model(x, training=True)\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (TAPED, False),
+        (TAPED + "q = model(z, training=False)\n", False),
+        (TAPED + "def forward(x):\n    return model(x, training=True)\n", True),
+        ("if x:\n    with a, tf.GradientTape() as tape:\n        f(g(x, training=True))\n", False),
+        ("if True\n", False),
+    ],
+)
+def test_programs_that_may_ask_in_training_mode(code, expected):
+    assert may_ask(code) is expected
