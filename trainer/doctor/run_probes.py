@@ -85,7 +85,7 @@ def _learned_nothing(subject: Subject) -> bool:
     reported = state.reported_accuracy(training.history)
     if reported is None or not reported[0].startswith("val_") or len(training.history[reported[0]]) < LEAST_EPOCHS:
         return False
-    if task.is_regression(subject) or task.is_multilabel(subject):
+    if task.is_regression(subject) or task.is_multilabel(subject) or task.ignores_labels(subject):
         return False
     _, counts = np.unique(validation.sample.ids, return_counts=True)
     share, count = float(counts.max() / counts.sum()), int(counts.sum())

@@ -66,6 +66,8 @@ class Probe:
         """Returns why the check makes no sense of this subject; "" if it does."""
         if (self.of_classes or self.exclusive) and task.is_regression(subject):
             return "the targets are numbers and not classes"
+        if (self.of_classes or self.exclusive) and task.ignores_labels(subject):
+            return "the loss does not look at the labels"
         if self.exclusive and task.is_multilabel(subject):
             return "several classes may be right of one image"
         if self.alone and any(split.sample.has_pairs for split in subject.splits):

@@ -6,6 +6,7 @@ It imports neither TensorFlow nor Keras: those are the business of the child pro
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import pickle
@@ -19,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import trainer
+from pipelines.core.text import listed
+from pipelines.options.config_fields import flag
 from trainer.config import TrainerError
 from trainer.doctor import catalogue
 from trainer.doctor.config import DoctorConfig
@@ -73,6 +76,7 @@ def _prepared(config: DoctorConfig, named: str, folder: str) -> Spec:
                 continue
             copies[shadow.mirrored(part, os.path.join(folder, f"copy{number}"))] = part
         notes = ["The program runs in a copy of its folder: what it writes there is thrown away."]
+    notes += _handed_over(config.program[1:], Path(named).read_text(encoding="utf-8-sig", errors="replace"))
     program = _copied(named, copies)
     if named.endswith(".ipynb"):
         code, dropped = notebook.to_script(Path(named).read_text(encoding="utf-8-sig"), named)
@@ -94,6 +98,23 @@ def _prepared(config: DoctorConfig, named: str, folder: str) -> Spec:
         html=bool(config.html),
         notes=tuple(notes),
     )
+
+
+def _handed_over(arguments: tuple[str, ...], code: str) -> list[str]:
+    """Returns a sentence on options of the doctor that the program got.
+
+    There is none for options that the code names itself.
+    """
+    own = {flag(field.name) for field in dataclasses.fields(DoctorConfig) if field.name != "program"}
+    named = dict.fromkeys(name for name in (word.partition("=")[0] for word in arguments) if name in own)
+    given = [name for name in named if name not in code]
+    if not given:
+        return []
+    one = len(given) == 1
+    return [
+        f"{listed(given, 4)} {'was' if one else 'were'} handed to the program, as all that stands behind its name: "
+        "options for the doctor stand before it."
+    ]
 
 
 def _copied(path: str, copies: dict[str, str]) -> str:

@@ -92,7 +92,8 @@ class Score:
 def of(subject: Subject) -> tuple[Score, ...]:
     """Returns the scores of a model of classes on train and validation, computed once.
 
-    It returns () where the model is not trained, predicts no classes, or does not take the images.
+    It returns () where the model is not trained, predicts no classes, does not take the images, or has a loss that does
+    not look at the labels.
     """
     return tuple(score for score in of_any_task(subject) if isinstance(score, Score))
 
@@ -101,13 +102,13 @@ def of_any_task(subject: Subject) -> tuple[Score | AnswerScore, ...]:
     """Returns the scores on train and validation, computed once.
 
     The model may predict classes, labels or numbers. It returns () where the model is not trained, does not take the
-    images, or makes images or texts.
+    images, makes images or texts, or has a loss that does not look at the labels.
     """
     return subject.once("scores", lambda: _of(subject))
 
 
 def _of(subject: Subject) -> tuple[Score | AnswerScore, ...]:
-    if subject.model is None or not state.is_trained(subject):
+    if subject.model is None or not state.is_trained(subject) or task.ignores_labels(subject):
         return ()
     found = []
     for split in subject.splits:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from pipelines.contract.task import MULTI_LABEL, REGRESSION
+from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject.subject import Subject
 
 FEW_NUMBERS = 20  # distinct integers; more of them under a regression loss are counts or ages, and no classes
@@ -14,6 +16,7 @@ SEVERAL = 0.02  # share of the rows without exactly one class; fewer may be mist
 TWO = 2  # more distinct floats, such as 0.0, 1.0 and 2.0, under such a loss and an unbounded head are counts
 BOUNDED = ("sigmoid", "hard_sigmoid", "softmax", "tanh", "softsign")
 COUNTS = "poisson"  # a loss for how often something occurs, and never for classes
+COMPARED = 32  # images of which the loss is computed with other labels
 SPARSE_IDS = 0.5  # distinct integers for each label; classes repeat
 REGRESSION_LOSSES = (
     "mean_squared_error", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_logarithmic_error",
@@ -60,6 +63,69 @@ def _is_unbounded(model: Any) -> bool:
     """Tells whether a model gives one number of any size for each image."""
     last = model.layers[-1] if getattr(model, "layers", None) else None
     return _units(model) == 1 and getattr(getattr(last, "activation", None), "__name__", "") not in BOUNDED
+
+
+def ignores_labels(subject: Subject) -> bool:
+    """Tells whether the labels are there only because fit asks for some.
+
+    So it is with triplets, or where a layer adds the loss: the loss of the model's outputs is the same with other
+    labels. Where that cannot be computed, or the loss is one for numbers, the labels are one constant. A cross-entropy
+    of Keras is one for classes whatever the labels are.
+    """
+    return bool(subject.once("ignores labels", lambda: _ignores_labels(subject)))
+
+
+def _ignores_labels(subject: Subject) -> bool:
+    if subject.kind or subject.train is None or not len(subject.train.sample) or not subject.has("optimizer"):
+        return False
+    loss, sample = subject.model.loss, subject.train.sample
+    if isinstance(loss, dict | list | tuple) or sample.targets is not sample.labels:
+        return False  # there are several
+    labels = sample.labels
+    is_one = len(np.unique(sample.labels_seen)) == 1 and bool((labels == labels.ravel()[0]).all())
+    if loss is None:
+        return is_one if _is_own(subject.model) else True  # which may look at the labels
+    if _is_of_keras(loss):
+        return is_one and loss_name(subject.model) in REGRESSION_LOSSES
+    try:
+        outputs = subject.outputs[:COMPARED]
+    except NotApplicable:
+        return is_one
+    labels = labels[: len(outputs)]
+    given, other = (_loss_of(loss, values, outputs) for values in (labels, _other_labels(labels, is_one)))
+    return is_one if given is None or other is None else bool(np.array_equal(given, other, equal_nan=True))
+
+
+def _is_of_keras(loss: Any) -> bool:
+    """Tells whether a loss is a name, a function or an object of Keras."""
+    return isinstance(loss, str) or str(getattr(loss, "__module__", "")).startswith("keras.")
+
+
+def _other_labels(labels: np.ndarray, is_one: bool) -> np.ndarray:
+    """Returns labels that differ and that a loss for classes takes as well."""
+    if labels.ndim > 1 and labels.shape[-1] > 1:
+        return labels + 1 if is_one else np.roll(labels, 1, axis=-1)
+    if is_one:
+        return labels - 1 if labels.ravel()[0] >= 1 else labels + 1
+    return labels.max() + labels.min() - labels
+
+
+def _is_own(model: Any) -> bool:
+    """Tells whether a model has its own train_step or compute_loss."""
+    kind = type(model)
+    return kind.train_step is not keras.Model.train_step or kind.compute_loss is not keras.Model.compute_loss
+
+
+def _loss_of(loss: Any, labels: np.ndarray, outputs: np.ndarray) -> np.ndarray | None:
+    """Returns what a loss of the program gives; None where it raises."""
+    if labels.ndim == 1 and outputs.shape[1:] == (1,):
+        labels = labels[:, None]  # as Keras does
+    try:
+        # in the type in which Keras gives both to a loss
+        given = (keras.ops.convert_to_tensor(part.astype(np.float32)) for part in (labels, outputs))
+        return np.asarray(loss(*given))
+    except Exception:  # losses raise many types on shapes and types that do not fit
+        return None
 
 
 def is_multilabel(subject: Subject) -> bool:

@@ -149,3 +149,23 @@ def test_a_copy_without_room_names_the_folder_and_not_the_users_file(tmp_path, m
     monkeypatch.setattr(shadow, "mirrored", full)
     with pytest.raises(TrainerError, match=r"has no room in .*TMPDIR, or .*--full\."):
         launch.examine(DoctorConfig(program=(str(tmp_path / "program.py"),)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (("--full", "--lr", "0.1"), "", ["--full was"]),
+        (("--prove", "--html=a.html"), "", ["--prove, --html were"]),
+        (("--data", "photos", "--epochs", "3"), 'parser.add_argument("--data")', []),
+        (("full", "-f"), "", []),
+    ],
+)
+def test_options_of_the_doctor_behind_the_program(tmp_path, monkeypatch, arguments, code, expected):
+    (tmp_path / "train.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "_run", lambda given: (given.notes, ""))
+    notes, _ = launch.examine(DoctorConfig(program=("train.py", *arguments)))
+    assert notes[1:] == tuple(
+        f"{one} handed to the program, as all that stands behind its name: options for the doctor stand before it."
+        for one in expected
+    )

@@ -35,7 +35,7 @@ def mixed(subject: Subject, clock: Clock) -> list[Finding]:
     The second happens with a shuffle buffer that is smaller than the runs of a class.
     """
     del clock
-    if _train(subject).shuffled:
+    if _train(subject).shuffled or _is_one_batch(subject):
         return []
     labels = np.asarray(_train(subject).sample.labels_seen)
     if len(labels) < LEAST_LABELS or len(np.unique(labels)) < 2:
@@ -89,7 +89,7 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a dataset with the same order in every epoch."""
     del clock
     split = _train(subject)
-    if split.shuffled or _batches_are_mixed(subject):
+    if split.shuffled or _batches_are_mixed(subject) or _is_one_batch(subject):
         return []
     if split.second is None or not split.second.batches or len(split.second) < 2:
         raise NotApplicable("there was no second pass to compare with")
@@ -104,6 +104,21 @@ def shuffled(subject: Subject, clock: Clock) -> list[Finding]:
     if (len(labels) < LEAST_LABELS and not whole) or len(np.unique(labels, axis=0)) < 2:
         raise NotApplicable("too few labels were seen")
     return [catalogue.found("order-fixed", f"The first {len(labels):,} labels of two passes are the same, one by one.")]
+
+
+def _is_one_batch(subject: Subject) -> bool:
+    """Tells whether each epoch is one batch of all rows, whose order changes nothing.
+
+    Fewer than LEAST_LABELS images stand for the many that will take their place.
+    """
+    sample = _train(subject).sample
+    training = subject.training
+    one = len(sample.batches) == 1 if training is None or training.steps is None else training.steps == 1
+    if training is not None and training.batch_size and training.samples:
+        one = training.batch_size >= training.samples
+    elif not sample.complete:
+        one = False
+    return one and (len(sample) >= LEAST_LABELS or sample.batches[0].x.ndim == 2)
 
 
 def _batches_are_mixed(subject: Subject) -> bool:

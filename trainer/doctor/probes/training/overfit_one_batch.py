@@ -20,6 +20,7 @@ from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock, OutOfTime
 from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
+from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools import model_variants
 from trainer.doctor.tools.model_copy import Twin
@@ -49,7 +50,7 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
         return [_nothing_to_train(subject.model)]
     twin = Twin(subject)
     level = min(twin.start, twin.chance)
-    if twin.start < KNOWS * twin.chance < math.inf:
+    if twin.start < KNOWS * twin.chance < math.inf or (math.isinf(twin.chance) and _has_learned(subject)):
         return []
     if level <= 0:
         raise NotApplicable("the loss is below 0 already, as a Poisson loss may be")
@@ -72,7 +73,7 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
         if clock.over:
             break
         others = _train(twin, rate, level, clock)
-        if _reached(others, level) <= LEARNS:
+        if _reached(others, level) <= LEARNS and others[-1] < min(losses):
             return [_rate(twin, rate, losses, others, level)]
     for rate in TRIED:  # what hinders may also have hidden that the rate is slow
         culprit = _culprit(twin, rate, losses, level, clock)
@@ -80,6 +81,15 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
             return culprit
     clock.check()
     return [_no_capacity(twin, losses, level)]
+
+
+def _has_learned(subject: Subject) -> bool:
+    """Tells whether the training brought its loss far down.
+
+    It is below LEARNED of that of the first epoch. The loss of such a model on one batch may be as small as it gets.
+    """
+    losses = (subject.history or {}).get("loss", ())
+    return state.is_trained(subject) and len(losses) > 1 and losses[-1] < LEARNED * losses[0]
 
 
 def _fit_to_time(twin: Twin, clock: Clock) -> None:
@@ -228,8 +238,11 @@ def _train(twin: Twin, learning_rate: float | None, level: float, clock: Clock) 
 def _reached(losses: list[float], level: float) -> float:
     """Returns the median of the last losses as a share of the level of guessing.
 
-    It is infinite where one of these losses is not finite.
+    It is infinite where one of these losses is not finite. Of a trial that ended because the batch was learned it is
+    the last loss: of three steps, the median would be one of before.
     """
+    if math.isfinite(losses[-1]) and losses[-1] < LEARNED * level:
+        return losses[-1] / level
     last = losses[-5:]
     return float(np.median(last)) / level if np.isfinite(last).all() else math.inf
 

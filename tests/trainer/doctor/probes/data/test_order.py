@@ -1,5 +1,7 @@
 """The doctor on the order of the data: batches that come again, labels that move, rows that were copied."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -72,6 +74,41 @@ def test_few_batches_show_nothing():
 def test_classes_in_order_within_batches_are_mixed(labels, expected):
     batches = [(X[i : i + 12], labels[i : i + 12]) for i in range(0, 96, 12)]
     assert ids(ask(shuffling.mixed, of_passes(batches))) == expected
+
+
+def in_batches(x, y, size, **training):
+    """A subject that fits without shuffling: sorted by class, and two equal passes."""
+    order = np.argsort(y, kind="stable")
+    given = [(x[order][i : i + size], y[order][i : i + size]) for i in range(0, len(y), size)]
+    told = Training(FIT, form="arrays", samples=len(y), steps=len(given), shuffle=False, **training)
+    return dataclasses.replace(of_passes(given, given), training=told)
+
+
+@pytest.mark.parametrize(
+    ("x", "size", "expected"),
+    [
+        (X, 96, []),  # one batch of all, whatever its order
+        (X, 48, ["order-fixed"]),
+        (X[:, 0, 0], 96, []),
+        (X[:12, 0, 0], 12, []),
+    ],
+)
+def test_an_order_that_never_changes_matters_where_an_epoch_has_several_batches(x, size, expected):
+    given = in_batches(x, Y[: len(x)], size, batch_size=size)
+    assert ids(ask(shuffling.shuffled, given)) == expected
+    if expected == []:
+        assert ids(ask(shuffling.mixed, given)) == []
+    else:
+        assert ids(ask(shuffling.mixed, in_batches(x, Y, 12, batch_size=12))) == ["sorted-input"]
+
+
+def test_one_step_of_an_epoch_is_not_all_rows():
+    """fit(steps_per_epoch=1) of a dataset of more batches."""
+    given = in_batches(X, Y, 32)
+    given = dataclasses.replace(given, training=dataclasses.replace(given.training, steps=1, form="tf.data"))
+    part = dataclasses.replace(given.train.sample, batches=given.train.sample.batches[:1], complete=False)
+    given = dataclasses.replace(given, train=dataclasses.replace(given.train, sample=part))
+    assert ids(ask(shuffling.mixed, given)) == ["sorted-input"]
 
 
 # ---- labels

@@ -75,6 +75,38 @@ def test_a_trial_that_ended_with_the_batch_learned_is_not_too_slow(data, monkeyp
     assert ids(run_probes.run(found, [ONE_BATCH])) == expected
 
 
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [
+        ((1.0, 1.0, 0.46), []),  # lower than the other, in fewer steps
+        ((1.0, 5.0, 4.0, 3.0, 3.0, 2.0), ["learning-rate-high"]),
+    ],
+)
+def test_a_rate_that_learns_the_batch_in_three_steps_is_not_too_high(monkeypatch, own, expected):
+    """The loss is no cross-entropy: guessing is the first loss, 1."""
+    keras.utils.set_random_seed(0)
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1, kernel_initializer="zeros")])
+    model.compile(keras.optimizers.Adam(2e-3), "mse")
+    y = np.sign(x[:, 0])
+    tried = {None: list(own), 1e-4: [1.0, 0.9, 0.8, 0.7, 0.6, 0.49]}
+    monkeypatch.setattr(overfit_one_batch, "_train", lambda twin, rate, *_: tried.get(rate, [1.0, 1.0]))
+    assert ids(run_probes.run(subject((x, y), model=model), [ONE_BATCH])) == expected
+
+
+@pytest.mark.parametrize(("last", "expected"), [(0.4, []), (0.9, ["cannot-memorize"])])
+def test_a_trained_model_whose_guessing_is_not_known_is_judged_by_its_history(monkeypatch, last, expected):
+    """After a training its loss on one batch is as small as it gets."""
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1)])
+    model.compile("sgd", "mse")
+    y = x[:, 0] + x[:, 1]
+    model.fit(x, y, verbose=0)
+    monkeypatch.setattr(overfit_one_batch, "_train", lambda twin, *_: [twin.start] * 80)
+    given = subject((x, y), model=model, history={"loss": (1.0, last)})
+    assert ids(run_probes.run(given, [ONE_BATCH])) == expected
+
+
 def test_everything_is_frozen(data):
     model = cnn(6)
     model.trainable = False
