@@ -33,7 +33,7 @@ def of_rows(text: str) -> str:
 
     def said(found: re.Match[str]) -> str:
         word = "row" + found["word"][5:]
-        article = (found["a"] or "").replace("an ", "a ")
+        article = (found["a"] or "").replace("n ", " ")
         return article + (word.capitalize() if found["word"][0] == "I" else word)
 
     return _WORD.sub(said, text)

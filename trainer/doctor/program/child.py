@@ -36,6 +36,7 @@ from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
 from trainer.doctor.probes.data import train_validation_skew
 from trainer.doctor.program import argmax_answers, compared_answers, fitted, located, old_keras, planned, spec, tested
+from trainer.doctor.program.backbones import Backbones
 from trainer.doctor.program.spec import Spec
 from trainer.doctor.proof import Proof
 from trainer.doctor.prove import trial
@@ -103,6 +104,7 @@ class Examination:
     reports: list[Report] = dataclasses.field(default_factory=list)
     trainings: list[Training] = dataclasses.field(default_factory=list)
     problems: list[Finding] = dataclasses.field(default_factory=list)
+    ranges: list[Finding] = dataclasses.field(default_factory=list)  # what networks of images get
     examined: Callable[[Report], None] | None = None
     may_ask: bool = False  # with training=True outside of a tape
     began: float = 0.0
@@ -114,6 +116,7 @@ class Examination:
         self.began = time.monotonic()
         self.watcher = Watcher(self.places, self.on_fit, self.end_loop)
         self.seen_rows = SeenRows()
+        self.backbones = Backbones()
 
     # ---- while the program runs
 
@@ -135,6 +138,7 @@ class Examination:
                     subject, train=train, validation=validation, training=training, problems=problems
                 )
                 _build(model, subject)
+            self.ranges += self.backbones.look(model, arguments, place, subject.train)
         state = _State(model)
         cut = Cut(TRAIN_SECONDS if examine else LATER_SECONDS)
         given = fitted.restored(arguments)
@@ -244,7 +248,8 @@ class Examination:
         report = self._report(
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
              *(self._categories_apart() or apart), *self._training_mode(code), *self._asked_otherwise(),
-             *self._argmax(code), *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended, doubts,
+             *self._argmax(code), *self._first_range(),
+             *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended, doubts,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -386,6 +391,11 @@ class Examination:
         models = [subject.model for subject in self.subjects if subject.model is not None]
         line = functools.partial(self.places.of, self.spec.program)
         return self.watcher.training_mode.find(code, models, line)
+
+    def _first_range(self) -> list[Finding]:
+        """Returns the first finding on the range of a training that is not examined."""
+        known = {finding.id for report in self.reports for finding in report.findings}
+        return [finding for finding in self.ranges if finding.id not in known][:1]
 
     def _ignored_flags(self) -> list[Finding]:
         """Finds layers that were frozen or unfrozen between two trainings."""

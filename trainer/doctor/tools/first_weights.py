@@ -90,12 +90,28 @@ def _values(model: Any, images: np.ndarray) -> tuple[np.ndarray, bool]:
     if first is None or not getattr(model, "inputs", None):
         return images, False
     try:
-        entry = first.input if not isinstance(first, keras.Model) else first._inbound_nodes[-1].input_tensors[0]
+        entry = _input_in(model, first)
         before = keras.Model(_entry(model, images), entry)
         seen = images if entry is _entry(model, images) else np.asarray(before(images, training=False), np.float32)
     except (ValueError, AttributeError, IndexError):  # a layer that is used several times has no single input
         return images, False
     return _values(first, seen) if isinstance(first, keras.Model) else (seen, True)
+
+
+def _input_in(model: Any, layer: Any) -> Any:
+    """Returns the tensor that enters a layer of a model.
+
+    The layer may be part of other models, too.
+
+    Raises:
+      ValueError: the model uses it several times, or has no graph.
+    """
+    graph = getattr(model, "_functional", None) or model
+    own = {id(node) for nodes in getattr(graph, "_nodes_by_depth", {}).values() for node in nodes}
+    entries = [node.input_tensors[0] for node in layer._inbound_nodes if id(node) in own]
+    if len(entries) != 1:
+        raise ValueError(f"The model has {len(entries)} calls of layer {layer.name!r}.")
+    return entries[0]
 
 
 def _entry(model: Any, images: np.ndarray) -> Any:
@@ -117,7 +133,7 @@ def entering(model: Any, layer: Any, images: np.ndarray) -> np.ndarray | None:
             return np.asarray(keras.Model(_entry(model, images), layer.input)(images, training=False), np.float32)
         for nested in model.layers:
             if isinstance(nested, keras.Model) and layer in flat_layers(nested):
-                entry = nested._inbound_nodes[-1].input_tensors[0]
+                entry = _input_in(model, nested)
                 outer = keras.Model(_entry(model, images), entry)
                 seen = (
                     images if entry is _entry(model, images) else np.asarray(outer(images, training=False), np.float32)

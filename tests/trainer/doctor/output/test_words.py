@@ -13,6 +13,7 @@ from trainer.doctor.probes.data import class_balance, pixel_values
     [
         ("Of 1,200 train images 3 are equal.", "Of 1,200 train rows 3 are equal."),
         ("Images of an image: (images)", "Rows of a row: (images)"),
+        ("An image takes 4 bytes.", "A row takes 4 bytes."),
         ("at train.py:3: images = load(images)", "at train.py:3: images = load(images)"),
         ("use image_dataset, --images or x.images", "use image_dataset, --images or x.images"),
         ("no word", "no word"),

@@ -872,6 +872,27 @@ def test_answers_of_one_pass_and_labels_of_another(folder):
     assert "answers-out-of-order" not in ids(run(folder, one + others))
 
 
+def test_a_backbone_that_gets_images_of_another_scale_in_the_last_of_three_trainings(folder):
+    code = """
+    base = keras.Sequential([keras.Input((16, 16, 3)), layers.Conv2D(8, 3, activation="relu"),
+                             layers.BatchNormalization(), layers.GlobalAveragePooling2D()], name="base")
+    images = 255 * x
+    for scale in (1, {0}):
+        model = keras.Sequential([keras.Input((16, 16, 3)), base, layers.Dense(2)])
+        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        if scale == 1:
+            model.fit(images, y, epochs=1, validation_split=0.25, verbose=0)
+            model.fit(images, 1 - y, epochs=1, validation_split=0.25, verbose=0)
+        else:
+            base.trainable = False
+            model.fit(images * scale, y, epochs=1, validation_split=0.25, verbose=0)
+    """
+    found = one(run(folder, code.format("1 / 255")), "splits-differ-normalization")
+    assert found.what == "base gets values of another size in this training than in the one before"
+    assert found.place == "train.py:33: model.fit(images * scale, y, epochs=1, validation_split=0.25, verbose=0)"
+    assert "splits-differ-normalization" not in ids(run(folder, code.format("0.9")))
+
+
 def test_layers_that_are_unfrozen_between_two_trainings_need_a_compile(folder):
     code = """
     model = network()

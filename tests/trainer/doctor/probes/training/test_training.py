@@ -248,6 +248,21 @@ def wrapping(kind):
     return lambda layer: AlwaysTraining(layer) if isinstance(layer, kind) else layer
 
 
+class Noisy(layers.Layer):
+    """A layer that draws at random, as a variational autoencoder does."""
+
+    def call(self, x):
+        return x + keras.random.normal(keras.ops.shape(x), stddev=0.1)
+
+
+@pytest.mark.parametrize(("units", "expected"), [(6, []), (3, ["dropout-at-evaluation"])])
+def test_a_model_that_makes_its_inputs_again_may_draw_at_random(units, expected):
+    x = np.random.default_rng(0).random((40, 6), np.float32)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(2), Noisy(), layers.Dense(units)])
+    model.compile("adam", "mse")
+    assert ids(run_probes.run(subject((x, x[:, :units]), model=model), [EVALUATION])) == expected
+
+
 def test_modes_at_evaluation(data):
     dropped = functional(wrapping(layers.Dropout))
     found = only(doctor(EVALUATION, dataset=data, model=dropped), "dropout-at-evaluation")
