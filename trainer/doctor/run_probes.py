@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import reported, scores, task
+from trainer.doctor.tools import outputs, reported, scores, task
 
 # The limit of all probes together. Gathering the inputs takes up to 30 s before them. With the time in which Keras
 # builds models, the sum is two minutes.
@@ -59,6 +60,13 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
     if told and told[-1].at_chance:
         doubts.append(f"the trained model is no better than chance on the {told[-1].split} images")
     doubts += reported.doubts_of_history(subject)
+    by_output = {output.name: scores.of_any_task(output.subject) for output in outputs.of(subject)}
+    for name, given in by_output.items():
+        told += tuple(dataclasses.replace(score, split=f"{score.split}, output {name!r}") for score in given)
+        if given and given[-1].at_chance:
+            doubts.append(
+                f"the trained model is no better than chance on the {given[-1].split} images, output {name!r}"
+            )
     if _learned_nothing(subject):
         doubts.append("no epoch that ran was better on validation than always answering the commonest class")
     made = report.build(

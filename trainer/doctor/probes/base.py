@@ -64,6 +64,8 @@ class Probe:
 
     def unsuited(self, subject: Subject) -> str:
         """Returns why the check makes no sense of this subject; "" if it does."""
+        if (self.of_classes or self.exclusive) and any(s.sample.has_several_targets for s in subject.splits):
+            return "there are several outputs, and each is judged by itself"
         if (self.of_classes or self.exclusive) and task.is_regression(subject):
             return "the targets are numbers and not classes"
         if (self.of_classes or self.exclusive) and task.ignores_labels(subject):

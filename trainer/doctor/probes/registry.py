@@ -20,7 +20,15 @@ from trainer.doctor.probes.data import (
     splits,
     train_validation_skew,
 )
-from trainer.doctor.probes.model import head_and_loss, head_range, input_range, layers, loss_computes, metrics
+from trainer.doctor.probes.model import (
+    head_and_loss,
+    head_range,
+    input_range,
+    layers,
+    loss_computes,
+    metrics,
+    several_outputs,
+)
 from trainer.doctor.probes.training import (
     accumulated_gradients,
     arguments_of_fit,
@@ -55,6 +63,7 @@ def all_probes() -> tuple[Probe, ...]:
         *arguments_of_fit.PROBES,
         *shuffling.PROBES,
         *train_validation_skew.PROBES,
+        *several_outputs.PROBES,
         *conflicting_labels.PROBES,
         *leakage.PROBES,
         *augmentation.PROBES,

@@ -104,6 +104,11 @@ class Sample:
         """Tells whether there are several inputs, as two images of one label."""
         return any(batch.inputs is not None and len(keras.tree.flatten(batch.inputs)) > 1 for batch in self.batches)
 
+    @property
+    def has_several_targets(self) -> bool:
+        """Tells whether there are labels for several outputs."""
+        return any(batch.targets is not None and len(keras.tree.flatten(batch.targets)) > 1 for batch in self.batches)
+
     def __len__(self) -> int:
         return sum(len(batch.x) for batch in self.batches)
 

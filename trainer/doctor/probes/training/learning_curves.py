@@ -117,7 +117,9 @@ def _low_or_under(subject: Subject, loss: np.ndarray, chart: Chart) -> Finding |
     steady = fall > 0 and last > STEADY * fall / (len(loss) - 1) and float(np.mean(np.diff(loss) < 0)) > 0.8
     if steady and fall < SLOW * loss[0]:
         return _low(loss, chart)
-    guess = math.log(state.classes(subject)) if subject.splits or subject.labels or subject.model else math.inf
+    several = any(split.sample.has_several_targets for split in subject.splits)
+    known = bool(subject.splits or subject.labels or subject.model) and not several
+    guess = math.log(state.classes(subject)) if known else math.inf
     if abs(loss[-1 - third] - loss[-1]) <= FLAT * loss[-1] and GUESSING * guess <= loss[-1] <= 1.5 * guess:
         return _under(loss, guess, chart)
     return None
