@@ -22,6 +22,10 @@ STRUCTURE = 10.0  # of the variance of the mean of independent pixels; photograp
 JUMP, JUMPS = 0.75, 0.01  # of the span; share of neighbours. Photographs have such jumps in one of a thousand
 SMALL = 12  # pixels of a side that hold all that is to be seen
 LOST = 0.006  # share of the variance that such a small copy lacks
+SERIES, FEWEST_STEPS = 512, 16
+RELATED = 0.75  # roughness of noisy series in order; 1 is that of numbers that have nothing in common
+ALIKE = 2.0  # ratio of differences at two places of a row
+BROKEN = 1.3  # ratio of the differences where a series ends to the others
 SCALES = 100.0  # ratio of the deviations of two columns
 LARGE_COLUMN = 10.0  # deviation
 
@@ -73,6 +77,71 @@ def order(subject: Subject, clock: Clock) -> list[Finding]:
                 )
             )
     return found
+
+
+def series_order(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds time series whose steps and columns were exchanged by reshape."""
+    found = []
+    for split in subject.splits:
+        given = split.sample.images[:SERIES].astype(np.float64)
+        if given.ndim != 3 or given.shape[1] < FEWEST_STEPS or given.shape[2] < 2 or given.shape[1] == given.shape[2]:
+            raise NotApplicable(f"the inputs are no series (steps, columns) of {FEWEST_STEPS} steps and 2 columns")
+        clock.check()
+        rough, better = _exchanged(np.nan_to_num(given, posinf=0, neginf=0))
+        if better < ROUGHER * rough or (rough >= NOISE and better <= RELATED):
+            _, steps, columns = given.shape
+            found.append(
+                catalogue.found(
+                    "pixels-scrambled",
+                    f"The difference of a step from the one before it is {rough:.0%} of what steps differ by at "
+                    f"random. Numbers that follow each other in memory, across the ends of steps too, differ by "
+                    f"{better:.0%}, and every {steps}th time by more: the series are ({columns} columns, "
+                    f"{steps} steps).",
+                    case="series",
+                    split=split.name,
+                )
+            )
+    return found
+
+
+def _exchanged(given: np.ndarray) -> tuple[float, float]:
+    """Returns how rough series (n, steps, columns) are as given, and put in order.
+
+    They are put in order as (n, columns, steps), which is the order of their numbers in memory. Both are mean squares
+    of differences relative to random pairs of one series. The second one is infinite where the numbers are not in this
+    order: neighbours of one row must resemble each other as those of two rows do, as a picture with a border does not,
+    and the end of a series must not resemble the beginning of the next one, as in a series that was folded.
+    """
+    n, steps, columns = given.shape
+    flat = given.reshape(n, -1)
+    within = np.maximum(2 * flat.reshape(n, columns, steps).var(axis=2).mean(), 1e-30)
+    at = np.arange(steps * columns)
+    beside = np.square(np.diff(flat, axis=1)).mean(axis=0)
+    ends = (at[:-1] + 1) % steps == 0
+    far = np.square(flat[:, columns:] - flat[:, :-columns]).mean(axis=0)
+    one = at[:-columns] // steps == at[columns:] // steps
+    of_place = [beside[(at[:-1] % columns == place) & ~ends] for place in range(columns)]
+    if not one.any() or any(len(part) == 0 for part in of_place):
+        return 0.0, np.inf
+    rough, better = float(far[one].mean() / within), float(beside[~ends].mean() / within)
+    means = [float(part.mean()) for part in of_place]
+    breaks = beside[ends].mean() >= BROKEN * beside[~ends].mean() or _unrelated_at(flat, ends)
+    return (rough, better) if rough > 0.01 and max(means) <= ALIKE * min(means) and breaks else (rough, np.inf)
+
+
+def _unrelated_at(flat: np.ndarray, ends: np.ndarray) -> bool:
+    """Tells whether numbers that follow each other are related, but for some places.
+
+    They are compared over all series: where a series ends there may be little to be seen.
+    """
+    apart = flat - flat.mean(axis=0)
+    size = np.sqrt(np.square(apart).mean(axis=0))
+    used = (size[1:] > 0) & (size[:-1] > 0)
+    related = (apart[:, 1:] * apart[:, :-1]).mean(axis=0) / np.maximum(size[1:] * size[:-1], 1e-30)
+    if not (used & ends).any() or not (used & ~ends).any():
+        return False
+    usual = float(related[used & ~ends].mean())
+    return usual >= 1 - RELATED and float(related[used & ends].mean()) <= usual / 2
 
 
 def _distance_of_neighbours(images: np.ndarray) -> int:
@@ -219,6 +288,7 @@ def _normalizes(model: object) -> bool:
 
 PROBES = (
     Probe("order of the pixels", order, ("images",), 8),
+    Probe("order of the steps of series", series_order, ("images",), 5),
     Probe("values that wrapped around", wrapped, ("images",), 8),
     Probe("detail of the images", detail, ("images",), 8),
     Probe("scales of the columns", columns, ("images",), 2),
