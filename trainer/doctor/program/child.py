@@ -59,6 +59,7 @@ MORE_UNTIL = 45.0  # seconds after the first training began, in which another on
 
 # What is no fault of a training that another one follows, such as the first stage of two.
 OF_THE_LAST = ("loss-not-settled", "few-steps")
+OF_PAIRS = ("labels-move", "labels-shuffled")  # which two shuffles before a zip cause
 
 
 class Ended(BaseException):
@@ -217,7 +218,14 @@ class Examination:
 
     def _examine(self, subject: Subject) -> None:
         report = run_probes.run(subject, registry.all_probes())
-        found = located.with_places(report.findings, subject.training)
+        apart = "; ".join(
+            place.quoted for place in self.watcher.shuffled_apart(subject.train and subject.train.dataset)
+        )
+        findings = [
+            dataclasses.replace(finding, place=apart) if finding.id in OF_PAIRS and apart else finding
+            for finding in report.findings
+        ]
+        found = located.with_places(findings, subject.training)
         self.subjects.append(subject)
         self.reports.append(dataclasses.replace(report, findings=tuple(found)))
         if self.examined is not None:
@@ -236,6 +244,9 @@ class Examination:
                     self.trainings.append(numbered)
                     subject = dataclasses.replace(subject, training=numbered)
                 self._examine(subject)
+            unknown = self.watcher.unknown_loop
+            if unknown is not None:
+                self.trainings.append(Training(LOOP, unknown.place, number=len(self.trainings) + 1))
             if not self.subjects and self.watcher.evaluations:
                 model, arguments, place = self.watcher.evaluations[-1]
                 self._examine(fitted.of_evaluation(self.watcher, model, arguments, place, self.spec.deep))
@@ -248,7 +259,7 @@ class Examination:
         report = self._report(
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
              *(self._categories_apart() or apart), *self._training_mode(code), *self._asked_otherwise(),
-             *self._argmax(code), *self._first_range(),
+             *self._argmax(code), *self._first_range(), *self._spread_in_unknown(),
              *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended, doubts,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
@@ -392,6 +403,11 @@ class Examination:
         line = functools.partial(self.places.of, self.spec.program)
         return self.watcher.training_mode.find(code, models, line)
 
+    def _spread_in_unknown(self) -> list[Finding]:
+        """Finds labels that a loop without a model spreads over its outputs."""
+        loop = self.watcher.unknown_loop
+        return [] if loop is None or loop.spread is None else [fitted.spread_finding(loop.spread)]
+
     def _first_range(self) -> list[Finding]:
         """Returns the first finding on the range of a training that is not examined."""
         known = {finding.id for report in self.reports for finding in report.findings}
@@ -442,7 +458,7 @@ class Examination:
         if ended:
             about.append(f"The program did not run to its end: {ended}.")
         if not self.reports:
-            not_checked["training"] = _unwatched()
+            not_checked["training"] = _unwatched(self.watcher)
         made = report_text.build(
             findings, checked=tuple(checked), not_checked=tuple(not_checked.items()), about=tuple(about),
             seconds=time.monotonic() - self.began, doubts=tuple(doubts),
@@ -463,7 +479,7 @@ class Examination:
                 f", {training.epochs} epochs" if training.whole
                 else f", {training.epochs} epochs, cut short after {training.epochs_run}"
             )  # fmt: skip
-            known = training.number in examined or training.kind == LOOP
+            known = training.number in examined
             lines.append(f"training {training.number}: {training.kind}{where}{ran}" + ("" if known else ", noted only"))
         return lines if len(lines) < 6 else [*lines[:3], f"... {len(lines) - 4} more trainings ...", lines[-1]]
 
@@ -473,8 +489,15 @@ def has_enough(loop: Loop) -> bool:
     return loop.full and loop.steps >= LOOP_STEPS
 
 
-def _unwatched() -> str:
-    """Returns why no training was seen, by the libraries that the program loaded."""
+def _unwatched(watcher: Watcher) -> str:
+    """Returns why no training was seen.
+
+    It tells by a loop without a model, or by the libraries that the program loaded.
+    """
+    if watcher.unknown_loop is not None:
+        return "the loop calls no Keras model: the program puts layers or variables together itself"
+    if watcher.taped_at is not None:
+        return f"no optimizer of Keras takes the gradients of the tape at {watcher.taped_at}"
     others = {"tf_keras": "tf_keras (Keras 2)", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn",
               "tensorflow.compat.v1": "TensorFlow 1"}  # fmt: skip
     found = [name for module, name in others.items() if module in sys.modules]

@@ -70,6 +70,7 @@ def describe(watcher: Watcher, model: Any, arguments: dict[str, Any], place: Pla
     """Describes a call of fit, before its data are read."""
     compiled_at, metrics = watcher.compiled(model)
     callbacks = arguments.get("callbacks")
+    callbacks = tuple(callbacks) if isinstance(callbacks, list | tuple) else ((callbacks,) if callbacks else ())
     weights, every = arguments.get("class_weight"), arguments.get("validation_freq")
     return Training(
         kind=FIT,
@@ -84,7 +85,8 @@ def describe(watcher: Watcher, model: Any, arguments: dict[str, Any], place: Pla
         validation_split=float(arguments.get("validation_split") or 0.0),
         validation_freq=every if isinstance(every, int) else 1,
         class_weight=None if weights is None else {int(label): float(w) for label, w in dict(weights).items()},
-        callbacks=tuple(callbacks) if isinstance(callbacks, list | tuple) else ((callbacks,) if callbacks else ()),
+        callbacks=callbacks,
+        callbacks_at=tuple(watcher.callback_at(callback) for callback in callbacks),
         flips=_flips(arguments.get("x")),
         metrics=metrics,
         own_train_step=getattr(type(model), "train_step", None) not in (None, keras.Model.train_step),
@@ -185,7 +187,7 @@ def of_loop(watcher: Watcher, loop: Loop, deep: bool) -> Subject:
         form = dataclasses.replace(data_forms.of(list(loop.elements)), again=False)
         train, problems = read_split.read(form, "train", Subject(deep=deep).times, shuffled=False)
     if loop.spread is not None:
-        problems = [*problems, _spread(loop.spread)]
+        problems = [*problems, spread_finding(loop.spread)]
     if loop.summed >= gradient_sums.LEAST:
         problems = [*problems, gradient_sums.finding(loop.summed, loop.place)]
     samples = {"first_weights": loop.first_weights, "final_weights": final, "metrics": described.metrics}
@@ -195,7 +197,8 @@ def of_loop(watcher: Watcher, loop: Loop, deep: bool) -> Subject:
     )
 
 
-def _spread(seen: Spread) -> Finding:
+def spread_finding(seen: Spread) -> Finding:
+    """Builds the finding on labels that were spread over the outputs."""
     images = seen.outputs[0]
     finding = catalogue.found(
         "loss-broadcast",

@@ -75,7 +75,8 @@ class Training:
       class_weight: class id -> weight; None without.
       sample_weight: float (N,) of fit(sample_weight=...) for the training images; None without. Weights in batches are
         in Batch.w.
-      callbacks: the objects, without those of the doctor.
+      callbacks: the objects, without those of the doctor. callbacks_at: the lines that made them, None where they were
+        not seen; () for none.
 
     samples: number of training images of an epoch, after validation_split; None where it is not known.
     steps: optimizer steps of an epoch; None where it is not known.
@@ -113,6 +114,7 @@ class Training:
     class_weight: Mapping[int, float] | None = None
     sample_weight: np.ndarray | None = None
     callbacks: tuple[Any, ...] = ()
+    callbacks_at: tuple[Place | None, ...] = ()
     samples: int | None = None
     steps: int | None = None
     flips: tuple[str, ...] = ()

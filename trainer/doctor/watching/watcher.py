@@ -17,13 +17,14 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import record
 
 from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.broadcasts import Broadcasts
 from trainer.doctor.watching.category_codes import CategoryCodes
 from trainer.doctor.watching.gradient_sums import GradientSums
-from trainer.doctor.watching.loop import Loop
+from trainer.doctor.watching.loop import LayerCall, Loop, chain
 from trainer.doctor.watching.places import Places
 from trainer.doctor.watching.training_mode import TrainingMode
 from trainer.doctor.watching.vocabularies import LOOKUPS, Vocabularies
@@ -38,6 +39,7 @@ NN_LOSSES = (
 
 MOST_ANSWERED = 8  # calls of predict whose rows are compared with those of training
 MOST_ASKED = 64  # images of predict that are compared with those of training
+MOST_CALLS = 256  # of layers under a tape, until a step of an optimizer
 FOLLOWED_STEPS = 2  # of a loop, in which each operation on the model's outputs is looked at
 
 Trains = Callable[[Any, dict[str, Any], Callable[[dict[str, Any]], Any]], Any]
@@ -56,6 +58,8 @@ class Watcher:
     reported: metric -> value that each of these calls gave; {} where it raised an exception.
     judged: True if the program's code calls evaluate or predict.
     loops: the training loops that the program writes itself, by model.
+    unknown_loop: the first loop whose forward pass is not known; None without.
+    taped_at: the line of the first gradient that the program itself asks a tape for.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
     vocabularies: what lookup layers made of texts.
     training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
@@ -80,6 +84,10 @@ class Watcher:
         self.codes = CategoryCodes(places)
         self.answered: list[tuple[Any, Place | None]] = []
         self.asked: weakref.WeakKeyDictionary[Any, tuple[list[np.ndarray], Place | None]] = weakref.WeakKeyDictionary()
+        self.unknown_loop: Loop | None = None
+        self.taped_at: Place | None = None
+        self._chains: dict[tuple[int, ...], Any] = {}  # by the layers, which the models keep
+        self._loose_steps = 0
         self._gradient_sums = GradientSums()
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
         self._steps: weakref.WeakKeyDictionary[Any, Loop] = weakref.WeakKeyDictionary()  # by tf.function
@@ -89,6 +97,8 @@ class Watcher:
         self._compiled: weakref.WeakKeyDictionary[Any, tuple[Place | None, tuple[str, ...]]] = (
             weakref.WeakKeyDictionary()
         )
+        self._shuffles: weakref.WeakKeyDictionary[Any, Place | None] = weakref.WeakKeyDictionary()
+        self._callbacks: weakref.WeakKeyDictionary[Any, Place | None] = weakref.WeakKeyDictionary()
         self._traced: weakref.WeakKeyDictionary[Any, dict[str, bool]] = weakref.WeakKeyDictionary()
         self._calls: weakref.WeakKeyDictionary[Any, list[Call]] = weakref.WeakKeyDictionary()
         self._undo: list[tuple[Any, str, Any]] = []
@@ -99,6 +109,10 @@ class Watcher:
     def built_at(self, layer: Any) -> Place | None:
         """Returns the line that made a layer or a model; None if it was not seen."""
         return None if layer is None else self._built.get(layer)
+
+    def callback_at(self, callback: Any) -> Place | None:
+        """Returns the line that made a callback; None if it was not seen."""
+        return self._callbacks.get(callback)
 
     def layers_at(self, model: Any) -> dict[str, Place]:
         """Returns name -> line of the layers of a model."""
@@ -126,8 +140,10 @@ class Watcher:
         self._put(keras.Model, "train_on_batch", self._train_on_batch)
         self._put(keras.Model, "predict", self._predict)
         self._put(tf.data.Dataset, "__iter__", self._iterated)
+        self._put(tf.data.Dataset, "shuffle", self._shuffle)
         self._replace(tf.keras.preprocessing.text.Tokenizer, "fit_on_texts", self._fit_on_texts)
         self._replace(tf.keras.preprocessing.text.Tokenizer, "texts_to_sequences", self._texts_to_sequences)
+        self._replace(keras.callbacks.Callback, "__init__", self._made_callback)
         self.codes.start(self._replace)
         for kind in LOOKUPS:
             self._put(kind, "adapt", self._adapt)
@@ -182,6 +198,13 @@ class Watcher:
 
         self._undo.append((keras.layers.Layer, "__new__", staticmethod(original)))
         keras.layers.Layer.__new__ = staticmethod(functools.wraps(original)(__new__))
+
+    def _made_callback(self, original: Any) -> Any:
+        def __init__(callback: Any, *args: Any, **options: Any) -> None:  # noqa: N807 - it stands in for __init__
+            original(callback, *args, **options)
+            self._callbacks[callback] = self.places.of_caller()
+
+        return __init__
 
     def _compile(self, original: Any) -> Any:
         def compile(model: Any, *args: Any, **options: Any) -> Any:
@@ -297,6 +320,26 @@ class Watcher:
 
         return __iter__
 
+    def _shuffle(self, original: Any) -> Any:
+        def shuffle(dataset: Any, *args: Any, **options: Any) -> Any:
+            made = original(dataset, *args, **options)
+            self._shuffles[made] = self.places.of_caller()
+            return made
+
+        return shuffle
+
+    def shuffled_apart(self, dataset: Any) -> list[Place]:
+        """Returns the lines that shuffle two datasets before they are zipped."""
+        for step in tfdata_steps.steps(dataset) if isinstance(dataset, tf.data.Dataset) else ():
+            if step.kind != "Zip":
+                continue
+            parts = [tfdata_steps.steps(part) for part in step.dataset._inputs()]
+            found = [[self._shuffles[s.dataset] for s in part if s.dataset in self._shuffles] for part in parts]
+            places = [part[0] for part in found if part and part[0] is not None]
+            if len(places) > 1:
+                return places
+        return []
+
     def passed_by_program(self, dataset: Any) -> bool:
         """Tells whether the program itself passed over a dataset.
 
@@ -346,20 +389,40 @@ class Watcher:
                 self.vocabularies.note(layer, made)
                 self.codes.note_lookup(layer, made)
                 return made
-            if self._here.inside or not isinstance(layer, keras.Model) or not args or not _known(args[0]):
+            if self._here.inside or not args or not _known(args[0]):
                 return original(layer, *args, **options)
+            if not isinstance(layer, keras.Model):
+                return self._call_loose(original, layer, args, options)
             self._here.inputs = (layer, args[0])
             with self.inside():
                 found = original(layer, *args, **options)
             if self.trained and (options.get("training") is True or args[1:2] == (True,)):
                 steps = sum(loop.steps for loop in self.loops.values())
                 self.training_mode.note(layer, args[0], self.places.of_caller(), found, steps)
-            if id(layer) not in self.loops or self.loops[id(layer)].steps < FOLLOWED_STEPS:
-                self._here.spreads = self._here.spreads or Broadcasts(self.places.of_caller)
-                self._here.spreads.begin(found)
+            self._follow(found, self.loops[id(layer)].steps if id(layer) in self.loops else 0)
             return found
 
         return __call__
+
+    def _call_loose(self, original: Any, layer: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Calls a layer that the program itself calls.
+
+        Under a tape, such calls may be the forward pass of a loop without a model, as of a tf.Module.
+        """
+        before = len(self._here.calls)
+        found = original(layer, *args, **options)
+        if record.could_possibly_record():
+            del self._here.calls[before:]  # those of layers inside of it
+            if before >= MOST_CALLS:
+                self._here.calls.clear()
+            self._here.calls.append(LayerCall(layer, args[0], found))
+            self._follow(found, self._loose_steps)
+        return found
+
+    def _follow(self, outputs: Any, steps: int) -> None:
+        if steps < FOLLOWED_STEPS:
+            self._here.spreads = self._here.spreads or Broadcasts(self.places.of_caller)
+            self._here.spreads.begin(outputs)
 
     def _loss_object(self, original: Any) -> Any:
         def __call__(loss: Any, y_true: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - as above
@@ -383,7 +446,8 @@ class Watcher:
     def _gradient(self, original: Any) -> Any:
         def gradient(tape: Any, *args: Any, **options: Any) -> Any:
             found = original(tape, *args, **options)
-            if not self._here.inside and self._here.inputs is not None:
+            if not self._here.inside:
+                self.taped_at = self.taped_at or self.places.of_caller()
                 self._gradient_sums.add(found)
             return found
 
@@ -391,9 +455,12 @@ class Watcher:
 
     def _apply(self, original: Any) -> Any:
         def apply(optimizer: Any, *args: Any, **options: Any) -> Any:
-            if self._here.inside or self._here.inputs is None:
+            calls, self._here.calls = self._here.calls, []
+            unknown = self._here.inputs is None  # as for the second optimizer of a step
+            if self._here.inside or (unknown and (self.taped_at is None or (self.loops and not calls))):
                 return original(optimizer, *args, **options)
-            model, x = self._here.inputs
+            model, x = self._here.inputs or (self._chained(calls), calls[0].inputs if calls else None)
+            self._loose_steps += unknown
             loss, y = self._here.labels or (None, None)
             loop = self._loop(model, LOOP)
             loop.optimizer, loop.loss = optimizer, loss
@@ -413,9 +480,20 @@ class Watcher:
 
     def _loop(self, model: Any, kind: str) -> Loop:
         self.trained = True
+        if model is None:
+            self.unknown_loop = self.unknown_loop or Loop(kind, None, self.places.of_caller(), time.monotonic())
+            return self.unknown_loop
         if id(model) not in self.loops:
             self.loops[id(model)] = Loop(kind, model, self.places.of_caller(), time.monotonic())
         return self.loops[id(model)]
+
+    def _chained(self, calls: list[LayerCall]) -> Any:
+        """Returns the model of a chain of layers; None where they are no chain."""
+        key = tuple(id(call.layer) for call in calls)
+        if key not in self._chains:
+            with self.inside():
+                self._chains[key] = chain(calls)
+        return self._chains[key]
 
     def _note_call(self, model: Any, name: str) -> None:
         self._calls.setdefault(model, []).append(Call(name, self.places.of_caller()))
@@ -461,6 +539,7 @@ class _Here(threading.local):
     inputs: (model, x) of the last call of a model. labels: (loss, y) of the last call of a loss.
     spreads: follows the outputs of the models up to the next step of an optimizer.
     functions: the calls of a tf.function that run, of `Watcher.hurry`.
+    calls: calls of layers that are in no model, under a tape, up to the next step of an optimizer.
     """
 
     inside: int = 0
@@ -468,6 +547,9 @@ class _Here(threading.local):
     labels: tuple[Any, Any] | None = None
     spreads: Broadcasts | None = None
     functions: tuple[Any, ...] = ()
+
+    def __init__(self) -> None:
+        self.calls: list[LayerCall] = []
 
 
 class _Inside:

@@ -501,6 +501,31 @@ def test_a_long_training_is_cut_short_and_full_lets_it_run(folder, monkeypatch):
     assert any(line.startswith("history: 20 epochs") for line in report.about)
 
 
+def test_a_callback_is_told_by_the_line_that_makes_it(folder):
+    code = """
+    stop = keras.callbacks.EarlyStopping(patience=9)
+    best = keras.callbacks.ModelCheckpoint(
+        "best.keras", monitor="val_accuracy", mode="{}", save_best_only=True)
+    network().fit(x, y, epochs=2, callbacks=[stop, best], validation_split=0.25, verbose=0)
+    """
+    assert one(run(folder, code.format("min")), "callback-mode").place.startswith("train.py:23: best = keras.callbacks")
+    assert "callback-mode" not in ids(run(folder, code.format("max")))
+
+
+def test_two_shuffles_before_a_zip_are_told_by_their_lines(folder):
+    code = """
+    images = tf.data.Dataset.from_tensor_slices(x)
+    labels = tf.data.Dataset.from_tensor_slices(y)
+    images = images.shuffle(160)
+    labels = labels{}
+    pairs = tf.data.Dataset.zip((images, labels)).batch(16)
+    network().fit(pairs, epochs=2, validation_data=(x, y), verbose=0)
+    """
+    apart = ("train.py:24: images = images.shuffle(160)", "train.py:25: labels = labels.shuffle(160)")
+    assert one(run(folder, code.format(".shuffle(160)")), "labels-move").place == "; ".join(apart)
+    assert one(run(folder, code.format(".take(160)")), "labels-move").place.startswith("train.py:")
+
+
 # ---- forms of data
 
 FORMS = {
@@ -557,6 +582,76 @@ def test_a_generator_that_was_read_ahead_still_gives_its_first_batch_to_fit(fold
         raise RuntimeError("fit did not get all batches")
     """
     assert "program-raises" not in ids(run(folder, code))
+
+
+LOOSE = """
+    class Net(tf.Module):
+        def __init__(self):
+            self.first, self.last = layers.Dense(8, activation="relu"), layers.Dense(1)
+
+        def __call__(self, rows):
+            return self.last({})
+
+        @property
+        def all(self):
+            return self.first.trainable_variables + self.last.trainable_variables
+
+    rows, target = x.mean(axis=(1, 2)), y.astype("float32")
+    net, optimizer = Net(), keras.optimizers.Adam(0.01)
+
+    @tf.function
+    def step(batch, labels):
+        with tf.GradientTape() as tape:
+            loss = {}
+        grads = tape.gradient(loss, net.all)
+        optimizer.apply_gradients(zip(grads, net.all))
+
+    net(rows)
+    for _ in range(20):
+        for at in range(0, 160, 32):
+            step(tf.constant(rows[at:at + 32]), tf.constant(target[at:at + 32]))
+"""
+CHAINED, BY_TENSORFLOW = "self.first(rows)", "tf.nn.relu(self.first(rows))"
+SPREAD, ALIKE = "tf.reduce_mean((net(batch) - labels) ** 2)", "tf.reduce_mean((net(batch)[:, 0] - labels) ** 2)"
+
+
+@pytest.mark.parametrize(("forward", "known"), [(CHAINED, True), (BY_TENSORFLOW, False)])
+@pytest.mark.parametrize(("loss", "expected"), [(SPREAD, ["loss-broadcast"]), (ALIKE, [])])
+def test_a_loop_over_layers_in_no_model(folder, forward, known, loss, expected):
+    report = run(folder, LOOSE.format(forward, loss))
+    assert ids(report) == expected
+    assert "training 1: GradientTape at train.py:41" + ("" if known else ", noted only") in report.about
+    assert any(line.startswith("model: sequential") for line in report.about) is known
+    if expected:
+        assert report.findings[0].place == f"train.py:39: loss = {loss}"
+    if not known:
+        assert ("training", "the loop calls no Keras model: the program puts layers or variables together itself") in (
+            report.not_checked
+        )
+
+
+def test_a_loop_over_layers_with_a_loss_of_keras_has_labels(folder):
+    loss = "keras.losses.BinaryCrossentropy()(labels[:, None], net(batch))"
+    assert ids(run(folder, LOOSE.format(CHAINED, loss)))[0] == "logits-as-probabilities"
+    assert ids(run(folder, LOOSE.format(CHAINED, loss.replace("()(", "(from_logits=True)(")))) == []
+
+
+def test_two_optimizers_of_one_step_are_one_loop(folder):
+    code = """
+    one, two = network(), network()
+    optimizers = keras.optimizers.Adam(0.01), keras.optimizers.Adam(0.01)
+    cross = keras.losses.SparseCategoricalCrossentropy()
+    for _ in range(40):
+        with tf.GradientTape(persistent=True) as tape:
+            loss = cross(y, one(x)) + cross(y, two(x))
+        for optimizer, model in zip(optimizers, (one, two)):
+            grads = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply_gradients(zip(grads, model.trainable_variables))
+    """
+    report = run(folder, code)
+    assert [line for line in report.about if "training" in line and "GradientTape" in line] == [
+        "training 1: GradientTape at train.py:30"
+    ]
 
 
 # ---- more than one training

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -123,7 +125,8 @@ def watched(subject: Subject, clock: Clock) -> list[Finding]:
     training = _of_fit(subject)
     found = []
     known = {name for name, values in training.history.items() if values}
-    for callback in training.callbacks:
+    for callback, at in zip_longest(training.callbacks, training.callbacks_at):
+        place = "" if at is None else at.quoted
         monitor, name = getattr(callback, "monitor", None), type(callback).__name__
         if not isinstance(monitor, str) or not monitor:
             continue
@@ -133,25 +136,24 @@ def watched(subject: Subject, clock: Clock) -> list[Finding]:
         wrong = "min" if _is_score(monitor) else "max" if _is_loss(monitor) else ""
         if wrong and (mode == wrong or _takes(callback) == wrong):
             other = "max" if wrong == "min" else "min"
-            found.append(
-                catalogue.found(
-                    "callback-mode",
-                    f"{name}(monitor={monitor!r}, mode={wrong!r}) takes the {_EXTREME[wrong]} value for the best.",
-                    callback=name,
-                    monitor=monitor,
-                    extreme=_EXTREME[wrong],
-                    mode=other,
-                )
+            told = catalogue.found(
+                "callback-mode",
+                f"{name}(monitor={monitor!r}, mode={wrong!r}) takes the {_EXTREME[wrong]} value for the best.",
+                callback=name,
+                monitor=monitor,
+                extreme=_EXTREME[wrong],
+                mode=other,
             )
         elif known and monitor not in known and training.epochs_run:
-            found.append(
-                catalogue.found(
-                    "callback-blind",
-                    f"{name} waits for {monitor!r}. An epoch tells {listed(sorted(known), 8)}.",
-                    callback=name,
-                    monitor=monitor,
-                )
+            told = catalogue.found(
+                "callback-blind",
+                f"{name} waits for {monitor!r}. An epoch tells {listed(sorted(known), 8)}.",
+                callback=name,
+                monitor=monitor,
             )
+        else:
+            continue
+        found.append(dataclasses.replace(told, place=place))
     return found
 
 
