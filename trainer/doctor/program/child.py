@@ -169,12 +169,12 @@ class Examination:
         return history
 
     def _words_apart(self, train: Split | None, validation: Split | None) -> list[Finding]:
-        """Finds words or categories that got other numbers in validation than in training."""
+        """Finds words, categories or numbers that validation has otherwise than training."""
         if validation is None:
             return []
         seen = validation.sample
         return [
-            *self.watcher.vocabularies.compare(train, validation),
+            *tested.apart(self.watcher, train, validation),
             *self.watcher.codes.compare(train, seen.inputs, seen.targets, validation.name),
         ]
 

@@ -45,7 +45,7 @@ def examine(watcher: Watcher, subjects: Sequence[Subject], deep: bool) -> tuple[
             probes = [label_noise.ANSWERS]
             if _trained_once(watcher, model):
                 probes.insert(0, class_balance.UNSEEN)
-            told = watcher.vocabularies.compare(own.train, test) or run_probes.run(other, probes).findings
+            told = apart(watcher, own.train, test) or run_probes.run(other, probes).findings
             at = "" if place is None else place.quoted
             found += [dataclasses.replace(one, place=one.place or at) for one in told[:1]]
         if last and _after_training(watcher, model):
@@ -63,8 +63,13 @@ def _words_of_predict(watcher: Watcher, subjects: Sequence[Subject]) -> list[Fin
         for subject in subjects
         for split in asked
         if split is not None
-        for found in watcher.vocabularies.compare(subject.train, split)
+        for found in apart(watcher, subject.train, split)
     ]
+
+
+def apart(watcher: Watcher, train: Split | None, other: Split | None) -> list[Finding]:
+    """Finds rows that layers made of other words or statistics than those of training."""
+    return watcher.vocabularies.compare(train, other) or watcher.statistics.compare(train, other)
 
 
 def _unlabelled(x: Any) -> Split | None:

@@ -26,6 +26,7 @@ from trainer.doctor.watching.category_codes import CategoryCodes
 from trainer.doctor.watching.gradient_sums import GradientSums
 from trainer.doctor.watching.loop import LayerCall, Loop, chain
 from trainer.doctor.watching.places import Places
+from trainer.doctor.watching.statistics_apart import LAYERS, StatisticsApart
 from trainer.doctor.watching.training_mode import TrainingMode
 from trainer.doctor.watching.vocabularies import LOOKUPS, Vocabularies
 
@@ -61,7 +62,7 @@ class Watcher:
     unknown_loop: the first loop whose forward pass is not known; None without.
     taped_at: the line of the first gradient that the program itself asks a tape for.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
-    vocabularies: what lookup layers made of texts.
+    vocabularies: what lookup layers made of texts. statistics: what others made of numbers.
     training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
     codes: what pandas and scikit-learn made of categories.
     answered: (inputs, place) of the first calls of predict on arrays.
@@ -79,6 +80,7 @@ class Watcher:
         self.predicted: list[tuple[Any, Place | None]] = []
         self.metrics_as_weights: tuple[Place | None, str] | None = None
         self.vocabularies = Vocabularies()
+        self.statistics = StatisticsApart()
         self.training_mode = TrainingMode()
         self.trained = False
         self.codes = CategoryCodes(places)
@@ -145,7 +147,7 @@ class Watcher:
         self._replace(tf.keras.preprocessing.text.Tokenizer, "texts_to_sequences", self._texts_to_sequences)
         self._replace(keras.callbacks.Callback, "__init__", self._made_callback)
         self.codes.start(self._replace)
-        for kind in LOOKUPS:
+        for kind in (*LOOKUPS, *LAYERS):
             self._put(kind, "adapt", self._adapt)
         for name in NOTED:
             self._put(keras.Model, name, functools.partial(self._note, name))
@@ -350,7 +352,8 @@ class Watcher:
     def _adapt(self, original: Any) -> Any:
         def adapt(layer: Any, *args: Any, **options: Any) -> Any:
             if not self._here.inside:
-                self.vocabularies.places[layer] = self.places.of_caller()
+                noted = self.statistics if isinstance(layer, LAYERS) else self.vocabularies
+                noted.places[layer] = self.places.of_caller()
             with self.inside():
                 return original(layer, *args, **options)
 
@@ -388,6 +391,11 @@ class Watcher:
                     made = original(layer, *args, **options)
                 self.vocabularies.note(layer, made)
                 self.codes.note_lookup(layer, made)
+                return made
+            if isinstance(layer, LAYERS) and not self._here.inside:
+                with self.inside():
+                    made = original(layer, *args, **options)
+                self.statistics.note(layer, made)
                 return made
             if self._here.inside or not args or not _known(args[0]):
                 return original(layer, *args, **options)
