@@ -171,7 +171,9 @@ def of_loop(watcher: Watcher, loop: Loop, deep: bool) -> Subject:
     that need them.
     """
     model = loop.model
-    described = dataclasses.replace(describe(watcher, model, {}, loop.place), kind=loop.kind, form=ITERABLE)
+    described = dataclasses.replace(
+        describe(watcher, model, {}, loop.place), kind=loop.kind, form=ITERABLE, in_turn=len(watcher.loops) > 1
+    )
     if loop.kind == LOOP:
         described = dataclasses.replace(described, compiled_at=None)
     final = model.get_weights()

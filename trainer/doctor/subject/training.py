@@ -80,6 +80,7 @@ class Training:
 
     samples: number of training images of an epoch, after validation_split; None where it is not known.
     steps: optimizer steps of an epoch; None where it is not known.
+    in_turn: True if the program's loop trains several models, as a generator and a discriminator.
     flips: what an ImageDataGenerator does to half of the images: "mirrored", "upside down".
     metrics: the names of compile(metrics=...), such as "accuracy".
     own_train_step: True if the model's class defines train_step.
@@ -117,6 +118,7 @@ class Training:
     callbacks_at: tuple[Place | None, ...] = ()
     samples: int | None = None
     steps: int | None = None
+    in_turn: bool = False
     flips: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     own_train_step: bool = False

@@ -40,6 +40,7 @@ NN_LOSSES = (
 
 MOST_ANSWERED = 8  # calls of predict whose rows are compared with those of training
 MOST_ASKED = 64  # images of predict that are compared with those of training
+MOST_LOSSES = 8  # calls of losses until a step of an optimizer
 MOST_CALLS = 256  # of layers under a tape, until a step of an optimizer
 FOLLOWED_STEPS = 2  # of a loop, in which each operation on the model's outputs is looked at
 
@@ -435,7 +436,7 @@ class Watcher:
     def _loss_object(self, original: Any) -> Any:
         def __call__(loss: Any, y_true: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - as above
             if not self._here.inside and _known(y_true):
-                self._here.labels = (loss, y_true)
+                self._note_labels(loss, y_true)
             with self.inside():
                 return original(loss, y_true, *args, **options)
 
@@ -445,11 +446,16 @@ class Watcher:
         def loss(*args: Any, **options: Any) -> Any:
             y_true = args[0] if args else options.get("y_true", options.get("labels"))
             if not self._here.inside and _known(y_true):
-                self._here.labels = (loss_of(original, options), y_true)
+                self._note_labels(loss_of(original, options), y_true)
             with self.inside():
                 return original(*args, **options)
 
         return loss
+
+    def _note_labels(self, loss: Any, y_true: Any) -> None:
+        if len(self._here.labels) >= MOST_LOSSES:
+            self._here.labels.pop(0)
+        self._here.labels.append((loss, y_true))
 
     def _gradient(self, original: Any) -> Any:
         def gradient(tape: Any, *args: Any, **options: Any) -> Any:
@@ -469,7 +475,9 @@ class Watcher:
                 return original(optimizer, *args, **options)
             model, x = self._here.inputs or (self._chained(calls), calls[0].inputs if calls else None)
             self._loose_steps += unknown
-            loss, y = self._here.labels or (None, None)
+            loss, y = self._here.labels[-1] if self._here.labels else (None, None)
+            if len(self._here.labels) > 1 and all(_is_constant(labels) for _, labels in self._here.labels):
+                y = None  # ones and zeros for a discriminator are no labels of the data
             loop = self._loop(model, LOOP)
             loop.optimizer, loop.loss = optimizer, loss
             loop.step(x, y, None)
@@ -478,7 +486,8 @@ class Watcher:
                 loop.spread = self._here.spreads.end() or loop.spread
             given = args[0] if args else options.get("grads", ())
             loop.summed = max(loop.summed, self._gradient_sums.apply(given))
-            self._here.inputs = self._here.labels = None
+            self._here.inputs = None
+            self._here.labels.clear()
             with self.inside():
                 found = original(optimizer, *args, **options)
             self._end_loop(loop)
@@ -544,7 +553,7 @@ class _Here(threading.local):
     """Holds what belongs to one thread: a program may train in several at once.
 
     inside: number of calls of Keras that run, on which others depend; what they call is not the user's.
-    inputs: (model, x) of the last call of a model. labels: (loss, y) of the last call of a loss.
+    inputs: (model, x) of the last call of a model. labels: (loss, y) of the last calls of losses, up to the next step.
     spreads: follows the outputs of the models up to the next step of an optimizer.
     functions: the calls of a tf.function that run, of `Watcher.hurry`.
     calls: calls of layers that are in no model, under a tape, up to the next step of an optimizer.
@@ -552,12 +561,12 @@ class _Here(threading.local):
 
     inside: int = 0
     inputs: tuple[Any, Any] | None = None
-    labels: tuple[Any, Any] | None = None
     spreads: Broadcasts | None = None
     functions: tuple[Any, ...] = ()
 
     def __init__(self) -> None:
         self.calls: list[LayerCall] = []
+        self.labels: list[tuple[Any, Any]] = []
 
 
 class _Inside:
@@ -605,6 +614,11 @@ def _reported(model: Any) -> dict[str, float]:
 
 def _name(metric: Any) -> str:
     return metric if isinstance(metric, str) else str(getattr(metric, "name", getattr(metric, "__name__", metric)))
+
+
+def _is_constant(labels: Any) -> bool:
+    """Tells whether all labels of a batch are one number."""
+    return all(np.ptp(np.asarray(part)) == 0 for part in keras.tree.flatten(labels) if np.size(part))
 
 
 def _known(value: Any) -> bool:

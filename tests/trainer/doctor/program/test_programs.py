@@ -636,6 +636,26 @@ def test_a_loop_over_layers_with_a_loss_of_keras_has_labels(folder):
     assert ids(run(folder, LOOSE.format(CHAINED, loss.replace("()(", "(from_logits=True)(")))) == []
 
 
+def test_ones_and_zeros_for_a_discriminator_are_no_labels(folder):
+    code = """
+    rows = x.mean(axis=(1, 2))
+    maker = keras.Sequential([keras.Input((2,)), layers.Dense(8, activation="relu"), layers.Dense(3)])
+    judge = keras.Sequential([keras.Input((3,)), layers.Dense(8, activation="relu"), layers.Dense(1)])
+    cross = keras.losses.BinaryCrossentropy(from_logits=True)
+    two = keras.optimizers.Adam(0.001), keras.optimizers.Adam(0.001)
+    for at in range(100):
+        with tf.GradientTape() as one, tf.GradientTape() as other:
+            made = judge(maker(tf.random.normal((32, 2))))
+            found = judge(tf.constant(rows[at % 5 * 32:][:32]))
+            caught = cross(tf.ones_like(found), found) + cross(tf.zeros_like(made), made)
+            passed = cross(tf.ones_like(made), made)
+        for optimizer, tape, loss, model in zip(two, (one, other), (passed, caught), (maker, judge)):
+            grads = tape.gradient(loss, model.trainable_variables)
+            optimizer.apply_gradients(zip(grads, model.trainable_variables))
+    """
+    assert ids(run(folder, code)) == []
+
+
 def test_two_optimizers_of_one_step_are_one_loop(folder):
     code = """
     one, two = network(), network()

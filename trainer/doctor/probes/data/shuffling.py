@@ -12,7 +12,7 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
-from trainer.doctor.subject.sample import Batch, Sample
+from trainer.doctor.subject.sample import Batch, Sample, class_ids
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import PYDATASET, TFDATA
 from trainer.doctor.tools import tfdata_steps
@@ -38,6 +38,8 @@ def mixed(subject: Subject, clock: Clock) -> list[Finding]:
     if _train(subject).shuffled or _is_one_batch(subject):
         return []
     labels = np.asarray(_train(subject).sample.labels_seen)
+    if subject.training is not None and subject.training.in_turn and _are_of_one_class(subject):
+        raise NotApplicable("several models are trained in turn, with batches of one class each")
     if len(labels) < LEAST_LABELS or len(np.unique(labels)) < 2:
         if len(labels) >= LEAST_LABELS and state.classes(subject) > 1 and not _train(subject).sample.complete:
             return [_sorted(subject, labels, 1, float("nan"))]
@@ -48,6 +50,10 @@ def mixed(subject: Subject, clock: Clock) -> list[Finding]:
     if _are_mixed(labels, len(_train(subject).sample.batches[0].y)):
         return []  # such as batches of so many images of each class
     return [_sorted(subject, labels, runs, expected)]
+
+
+def _are_of_one_class(subject: Subject) -> bool:
+    return all(len(np.unique(class_ids(batch.y))) == 1 for batch in _train(subject).sample.batches)
 
 
 def _are_mixed(labels: np.ndarray, size: int) -> bool:

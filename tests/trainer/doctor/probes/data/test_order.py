@@ -111,6 +111,25 @@ def test_one_step_of_an_epoch_is_not_all_rows():
     assert ids(ask(shuffling.mixed, given)) == ["sorted-input"]
 
 
+@pytest.mark.parametrize(
+    ("in_turn", "label_of_batch", "expected"),
+    [
+        (True, lambda at: at % 2, []),  # a discriminator
+        (True, lambda at: 1, []),  # a generator
+        (True, lambda at: Y[:8] // 2 if at else 0, ["sorted-input"]),
+        (False, lambda at: at // 6, ["sorted-input"]),
+    ],
+)
+def test_batches_of_one_class_by_intention(in_turn, label_of_batch, expected):
+    labels = [np.resize(label_of_batch(at), 8) for at in range(12)]
+    if in_turn and expected:
+        labels = list(np.sort(np.concatenate(labels)).reshape(12, 8))
+        labels[5] = labels[5][::-1].copy()
+    given = of_passes([(X[8 * at : 8 * at + 8], labels[at]) for at in range(12)])
+    given = dataclasses.replace(given, training=Training("GradientTape", in_turn=in_turn))
+    assert ids(ask(shuffling.mixed, given)) == expected
+
+
 # ---- labels
 
 
