@@ -73,8 +73,9 @@ MAY_IMPORT = {
     "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/tools doctor/output "
     "pipelines/core",
     "trainer/doctor/watching": "doctor/catalogue doctor/finding doctor/subject doctor/tools",
-    "trainer/doctor/program": "config doctor/catalogue doctor/config doctor/finding doctor/output doctor/probes "
-    "doctor/proof doctor/prove doctor/run_probes doctor/subject doctor/tools doctor/watching pipelines/core",
+    "trainer/doctor/program": "config doctor/catalogue doctor/clock doctor/config doctor/finding doctor/output "
+    "doctor/probes doctor/proof doctor/prove doctor/run_probes doctor/subject doctor/tools doctor/watching "
+    "pipelines/core pipelines/options",
     "trainer/doctor/command": "doctor/advice doctor/config doctor/run_probes doctor/subject doctor/probes "
     "doctor/program doctor/output doctor/prove pipelines/core",
     "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config evaluation models reporting "
