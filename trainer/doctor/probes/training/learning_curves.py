@@ -16,6 +16,7 @@ from trainer.doctor.tools import scores
 
 EPOCHS = 5  # fewer epochs show no trend
 RISES = 1.3  # ratio of the last loss to the lowest one
+REGAINED = 0.05  # share of the fall of the validation loss by which it has risen again
 APART = 2.0  # ratio of validation loss to training loss at the end
 GUESSING = 0.95  # share of ln(classes), the loss of guessing
 FLAT = 0.03  # share of the loss by which it changed in the last third of the epochs
@@ -101,6 +102,8 @@ def _over(loss: np.ndarray, validation: np.ndarray | None, chart: Chart) -> Find
         return None
     best = int(validation.argmin())
     end = validation[-1]
+    if validation[best] <= 0 or end - validation[best] < REGAINED * (validation[0] - validation[best]):
+        return None  # a loss below 0, as one of counts, has no ratio; a loss near 0 doubles by little
     if end < RISES * validation[best] or end < APART * loss[-1] or loss[-1] > 0.8 * loss[min(best, len(loss) - 1)]:
         return None
     return catalogue.found(

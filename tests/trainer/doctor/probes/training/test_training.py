@@ -318,6 +318,10 @@ def test_courses(data, past, expected):
         {"loss": (2.0, 1.5, 1.2, 1.0, 0.9, 0.95, 0.85, 0.8)},
         {"loss": (1.7, 1.2, 0.9, 0.7, 0.6, 0.5, 0.45, 0.4), "val_loss": (1.6, 1.3, 1.1, 1.0, 0.95, 0.97, 0.94, 0.99)},
         {"loss": (0.3, 0.21, 0.2, 0.2, 0.2, 0.2, 0.2)},  # has come to its end, far below guessing
+        # What it lost near 0 is nothing beside what it gained.
+        {"loss": (0.9, 0.2, 0.05, 0.02, 0.004, 0.001), "val_loss": (0.8, 0.2, 0.06, 0.02, 0.009, 0.0155)},
+        # As under a Poisson loss, whose least is below 0.
+        {"loss": (0.5, -1.5, -2.2, -2.5, -2.6, -2.66), "val_loss": (0.3, -1.9, -2.5, -2.8, -2.88, -2.89)},
     ],
 )
 def test_courses_that_are_well(data, past):
