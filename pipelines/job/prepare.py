@@ -249,7 +249,7 @@ def _analysis(
     analyst = pool.shared(1, "analyst", work.root)
     ended = threading.Event()  # set when the job that stages shards has ended, with or without success
     given_up = threading.Event()  # set when nobody needs the analysis any more
-    with _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
+    with analyst.held(), _local(work) as folder, concurrent.futures.ThreadPoolExecutor(1, "analysis") as thread:
         affine = None if old is None else (old.normalization.scale, old.normalization.offset)
         analysis = Analysis(
             config.dataset_name, config.record_spec, config.normalize, work, folder, affine, config.task,

@@ -14,7 +14,7 @@ import itertools
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from pipelines.core import machine
@@ -116,6 +116,7 @@ class Workers:
         self.count = count
         self._kind = module, environment
         self._folder = folder
+        self._held = 0  # bodies of `held` that run
         self._waiting: queue.SimpleQueue[list[_Request]] = queue.SimpleQueue()
         for i in range(count):
             threading.Thread(target=self._keep_busy, name=f"worker-{i}", daemon=True).start()
@@ -152,6 +153,18 @@ class Workers:
             self._waiting.put(requests)
         return [request.outcome for request in requests]
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps processes without requests as long as the body runs.
+
+        It is for tasks that leave something in their process for a later one.
+        """
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+
     def _keep_busy(self) -> None:
         """Sends requests ahead of their answers.
 
@@ -169,6 +182,8 @@ class Workers:
                     except queue.Empty:
                         if sent:
                             break
+                        if self._held:
+                            continue
                         worker.end()
                         requests = self._waiting.get()
                     idle = not sent

@@ -8,6 +8,7 @@ requests (job-1.json, ...) and all that is in the buckets then (gs/BUCKET/PATH).
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pathlib
@@ -89,6 +90,9 @@ class Nobody:
     """Workers that are not started."""
 
     count = 1
+
+    def held(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def submit(self, task: str, shared: Any, items: Any, *_: Any) -> list[Outcome]:
         done: Outcome = Outcome()

@@ -1,5 +1,6 @@
 """The steps of `prepare` beside the job itself."""
 
+import contextlib
 import threading
 
 import pytest
@@ -14,6 +15,9 @@ from pipelines.workers.pool import Outcome
 
 class NeverEnds:
     """Workers that take each request and give no answer."""
+
+    def held(self):
+        return contextlib.nullcontext()
 
     def __init__(self):
         self.asked = threading.Event()

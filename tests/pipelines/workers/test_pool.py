@@ -79,6 +79,11 @@ def test_a_worker_without_requests_is_ended_and_the_next_request_gets_another(mo
     while psutil.pid_exists(first) and time.monotonic() < end:
         time.sleep(0.01)
     assert not psutil.pid_exists(first)
+    with alone.held():
+        [second] = alone.submit("echo", (), [(1,)])
+        time.sleep(1)
+        [third] = alone.submit("echo", (), [(1,)])
+        assert second.result() == third.result() != (1, first)
     answers = [f.result() for f in alone.submit("both", ("shared",), [(1,), (2,)])]  # what is shared is sent again
     assert answers == [(1, "shared"), (2, "shared")]
 
