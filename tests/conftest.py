@@ -14,6 +14,8 @@ from collections.abc import Iterator
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+# The processes of a run share the cores: idle threads of OpenBLAS that wait for work took a twentieth of them.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Fonts stay where they were found; `own_cache` gives the tests another cache.
 os.environ.setdefault("MPLCONFIGDIR", os.path.expanduser("~/.cache/matplotlib"))
 

@@ -172,7 +172,11 @@ def of_loop(watcher: Watcher, loop: Loop, deep: bool) -> Subject:
     """
     model = loop.model
     described = dataclasses.replace(
-        describe(watcher, model, {}, loop.place), kind=loop.kind, form=ITERABLE, in_turn=len(watcher.loops) > 1
+        describe(watcher, model, {}, loop.place),
+        kind=loop.kind,
+        form=ITERABLE,
+        in_turn=len(watcher.loops) > 1,
+        in_training=True in loop.modes if loop.modes else None,
     )
     if loop.kind == LOOP:
         described = dataclasses.replace(described, compiled_at=None)

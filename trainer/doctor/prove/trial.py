@@ -5,7 +5,6 @@ The held-out data, the seeds and the steps are the same.
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import itertools
 import time
@@ -26,6 +25,7 @@ from trainer.doctor.prove.setup import Setup
 from trainer.doctor.subject.sample import choose, class_ids
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools import model_variants
+from trainer.doctor.tools.deep_copy import deep_copy
 
 SEEDS = (0, 1, 2)
 POINTS = 8
@@ -193,7 +193,7 @@ def _compiled(setup: Setup, seed: int) -> Any:
     except Exception as e:  # a subclassed model cannot be rebuilt from its layers
         if setup.change is not None:
             raise NotApplicable("the model cannot be rebuilt from its layers") from e
-        model = copy.deepcopy(setup.model)
+        model = deep_copy(setup.model)
     else:
         _keep_trained(model, setup.model, set(_changed(setup)))
     if setup.unfreeze:

@@ -168,17 +168,18 @@ def _has_loss(model: Any) -> bool:
     return model.loss is not None or not is_hidden
 
 
-def run_model(model: Any, images: Any) -> np.ndarray:
-    """Returns the outputs of a model in evaluation mode, float32.
+def run_model(model: Any, images: Any, training: bool | None = False) -> np.ndarray:
+    """Returns the outputs of a model, float32.
 
     Args:
       images: an array, or the structure of all inputs of the model.
+      training: False for evaluation mode, True for training mode; None calls the model without a mode.
 
     Raises:
       NotApplicable: the model raises an exception or has several outputs.
     """
     try:
-        given = model(images, training=False)
+        given = model(images) if training is None else model(images, training=training)
         if isinstance(given, dict | list | tuple):
             raise NotApplicable(f"the model gives {len(given)} outputs; only one is supported")
         return np.asarray(given, np.float32)

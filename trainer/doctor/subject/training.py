@@ -81,6 +81,8 @@ class Training:
     samples: number of training images of an epoch, after validation_split; None where it is not known.
     steps: optimizer steps of an epoch; None where it is not known.
     in_turn: True if the program's loop trains several models, as a generator and a discriminator.
+    in_training: True if the steps of the program's own loop call the model with training=True; None where it is
+      not known.
     flips: what an ImageDataGenerator does to half of the images: "mirrored", "upside down".
     metrics: the names of compile(metrics=...), such as "accuracy".
     own_train_step: True if the model's class defines train_step.
@@ -119,6 +121,7 @@ class Training:
     samples: int | None = None
     steps: int | None = None
     in_turn: bool = False
+    in_training: bool | None = None
     flips: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
     own_train_step: bool = False

@@ -18,6 +18,7 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools import model_variants
+from trainer.doctor.tools.deep_copy import deep_copy
 from trainer.doctor.tools.model_variants import Variant
 
 BATCH = 16
@@ -190,7 +191,7 @@ def copy_of(model: Any) -> Any:
         return twin
     except Exception:  # a subclassed model cannot be rebuilt from its layers
         try:
-            return copy.deepcopy(model)
+            return deep_copy(model)
         except Exception as e:
             raise NotApplicable(f"the model cannot be copied ({type(e).__name__})") from e
 

@@ -29,6 +29,7 @@ class Loop:
     first_weights: the weights before the first step.
     spread: an operation of a LOOP in which labels were spread over the outputs of all images.
     summed: steps of a LOOP in a row that applied the gradients of all batches so far.
+    modes: whether steps of a LOOP called the model with training=True; empty where it is not known.
     """
 
     kind: str
@@ -45,6 +46,7 @@ class Loop:
     unlabelled: bool = False
     spread: Spread | None = None
     summed: int = 0
+    modes: set[bool] = dataclasses.field(default_factory=set)
 
     @property
     def full(self) -> bool:

@@ -403,6 +403,8 @@ class Watcher:
             if not isinstance(layer, keras.Model):
                 return self._call_loose(original, layer, args, options)
             self._here.inputs = (layer, args[0])
+            mode = options.get("training", args[1] if len(args) > 1 else None)
+            self._here.mode = mode is not None and mode is not False  # True for a tensor, too
             with self.inside():
                 found = original(layer, *args, **options)
             if self.trained and (options.get("training") is True or args[1:2] == (True,)):
@@ -480,6 +482,8 @@ class Watcher:
                 y = None  # ones and zeros for a discriminator are no labels of the data
             loop = self._loop(model, LOOP)
             loop.optimizer, loop.loss = optimizer, loss
+            if not unknown:
+                loop.modes.add(self._here.mode)
             loop.step(x, y, None)
             self._steps.update((function, loop) for function in self._here.functions)
             if self._here.spreads is not None:
@@ -553,7 +557,8 @@ class _Here(threading.local):
     """Holds what belongs to one thread: a program may train in several at once.
 
     inside: number of calls of Keras that run, on which others depend; what they call is not the user's.
-    inputs: (model, x) of the last call of a model. labels: (loss, y) of the last calls of losses, up to the next step.
+    inputs, mode: (model, x) of the last call of a model, and whether it had training=True.
+    labels: (loss, y) of the last calls of losses, up to the next step.
     spreads: follows the outputs of the models up to the next step of an optimizer.
     functions: the calls of a tf.function that run, of `Watcher.hurry`.
     calls: calls of layers that are in no model, under a tape, up to the next step of an optimizer.
@@ -561,6 +566,7 @@ class _Here(threading.local):
 
     inside: int = 0
     inputs: tuple[Any, Any] | None = None
+    mode: bool = False
     spreads: Broadcasts | None = None
     functions: tuple[Any, ...] = ()
 

@@ -5,6 +5,7 @@ Such layers behave differently in training and in evaluation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -20,13 +21,15 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject, run_model
 from trainer.doctor.tools import task
-from trainer.doctor.tools.model_copy import Twin
+from trainer.doctor.tools.model_copy import Twin, copy_of
 
 IMAGES = 16
 ROUNDING = 1e-4  # outputs of one image and of many differ by this share, however small their spread is
 SAME = 1e-3  # share of the spread of the outputs; kernels for one image and for many may round differently
 ENOUGH = 4  # images of a batch; Wu and He 2018, "Group Normalization": 2 cost 10 points, 4 cost 4
 LAGS = 2.0  # ratio of the loss in evaluation mode to that in training mode
+SEEN = 256  # images that show the statistics of what reaches a batch normalization
+MISFIT = 1.0  # of a mean, in units of the deviation 1 that the layer assumes, or of the logarithm of a variance
 LAGS_BY = 0.3  # nats; the difference of the two must also be at least this
 
 
@@ -93,6 +96,86 @@ def lagging(subject: Subject, clock: Clock) -> list[Finding]:
     ]
 
 
+def unmoved(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a training that ran in inference mode.
+
+    Moving statistics of batch normalization then still have their first values, 0 and 1.
+    """
+    training = subject.training
+    first, final = (training.first_weights, training.final_weights) if training is not None else (None, None)
+    weights = subject.model.weights
+    if training is None or not first or not final or not len(first) == len(final) == len(weights):
+        raise NotApplicable("it needs a training that was watched")
+    if all(np.array_equal(a, b) for a, b in zip(first, final, strict=True)):
+        raise NotApplicable("no step was seen")
+    values = {id(weight): value for weight, value in zip(weights, final, strict=True)}
+    still = {layer.name: layer for layer in _batch_norms(subject.model) if _is_new(layer, values)}
+    drops = [layer for layer in initialization.flat(subject.model) if float(getattr(layer, "rate", 0) or 0) > 0]
+    if still:
+        seen = _seen_by(subject, still)
+        name = max(seen, key=lambda name: _misfit(*seen[name]))
+        mean, variance = seen[name]
+        if _misfit(mean, variance) > MISFIT:
+            worst = int(np.argmax(np.abs(mean) + np.abs(np.log(variance))))
+            return [
+                catalogue.found(
+                    "inference-mode-in-training",
+                    f"After the training the moving mean of {listed(still, 4)} is still 0 and the variance 1. Column "
+                    f"{worst} of what reaches {name} has a mean of {mean[worst]:.3g} and a variance of "
+                    f"{variance[worst]:.3g}.",
+                    level="error",
+                )
+            ]
+    clock.check()
+    if drops and training.in_training is False and _is_calm(subject):
+        names = listed((layer.name for layer in drops), 4)
+        return [
+            catalogue.found(
+                "inference-mode-in-training",
+                f"The steps call the model without training=True, and two such calls on the same images agree: {names} "
+                "drops nothing.",
+                level="warning",
+            )
+        ]
+    return []
+
+
+def _is_new(layer: Any, values: Mapping[int, np.ndarray]) -> bool:
+    """Tells whether a trainable batch normalization has its first moving statistics."""
+    mean, variance = (values.get(id(part)) for part in (layer.moving_mean, layer.moving_variance))
+    return bool(
+        layer.trainable and mean is not None and variance is not None and not mean.any() and (variance == 1).all()
+    )
+
+
+def _seen_by(subject: Subject, layers: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns the mean and the variance of what reaches batch normalizations.
+
+    A copy in training mode gives them. Where the model does not hand the mode on, they stay 0 and 1.
+    """
+    twin = copy_of(subject.model)
+    run_model(twin, choose(subject.split("train").sample.inputs, slice(SEEN)), training=True)
+    seen = {}
+    for layer in _batch_norms(twin):
+        if layer.name in layers:
+            share = 1 - float(layer.momentum)
+            mean, variance = (np.asarray(v, np.float64) for v in (layer.moving_mean, layer.moving_variance))
+            seen[layer.name] = mean / share, np.maximum((variance - (1 - share)) / share, 1e-12)
+    return seen
+
+
+def _misfit(mean: np.ndarray, variance: np.ndarray) -> float:
+    """Returns how far the statistics of a layer's input are from 0 and 1."""
+    return float(max(np.abs(mean).max(), np.abs(np.log(variance)).max()))
+
+
+def _is_calm(subject: Subject) -> bool:
+    """Tells whether two calls without a mode give the same answers."""
+    images = choose(subject.split("train").sample.inputs, slice(IMAGES))
+    one, two = (run_model(subject.model, images, training=None) for _ in range(2))
+    return bool(np.array_equal(one, two))
+
+
 def lonely(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds batch normalization over batches of one image or a few."""
     del clock
@@ -127,5 +210,6 @@ def _batch_norms(model: Any) -> list[Any]:
 PROBES = (
     Probe("modes of layers at evaluation", evaluation, ("images", "model"), 8.0),
     Probe("moving averages of batch norm", lagging, ("images", "model", "loss"), 10.0),
+    Probe("mode of the model in the training steps", unmoved, ("images", "model"), 5.0),
     Probe("batch norm and batch size", lonely, ("images", "model"), 1.0),
 )

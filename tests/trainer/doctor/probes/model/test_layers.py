@@ -110,6 +110,8 @@ def test_a_backbone_that_was_never_trained(frozen, learned, expected):
         layer.trainable = not frozen
     model.compile("adam", "sparse_categorical_crossentropy")
     assert ids(doctor(*probes.PROBES, dataset=(IMAGES, LABELS), model=model)) == expected
+    model.optimizer.iterations.assign(20)  # trained: what is frozen is as before
+    assert ids(doctor(*probes.PROBES, dataset=(IMAGES, LABELS), model=model)) == expected
 
 
 # ---- sequences

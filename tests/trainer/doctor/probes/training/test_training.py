@@ -283,6 +283,50 @@ def test_moving_averages_that_lag(data):
     assert np.array_equal(model.get_layer("norm").moving_mean, np.full(8, 30.0))  # the twin's only were touched
 
 
+UNMOVED = probe_of(train_eval_modes, train_eval_modes.unmoved)
+COLUMNS = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+
+
+def after_training(rows, layer, moved, in_training=None):
+    """Examines a training of which the kernels, and the statistics if they `moved`, have other values at its end."""
+    model = keras.Sequential([keras.Input((4,)), layer, layers.Dense(2)])
+    first = model.get_weights()
+    final = [value + (1 if value.ndim > 1 or (moved and "moving" in weight.path) else 0)
+             for weight, value in zip(model.weights, first, strict=True)]  # fmt: skip
+    training = Training("GradientTape", first_weights=first, final_weights=final, in_training=in_training)
+    found = run_probes.run(subject((rows, np.arange(64) % 2), model=model, training=training), [UNMOVED]).findings
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), first, strict=True))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("rows", "moved", "expected"),
+    [
+        (100 * COLUMNS + [0, 0, 300, 0], False, ["inference-mode-in-training"]),
+        (100 * COLUMNS + [0, 0, 300, 0], True, []),
+        (COLUMNS, False, []),  # they are about 0 and 1 as they are
+    ],
+    ids=["still", "moved", "fitting"],
+)
+def test_statistics_that_no_step_has_moved(rows, moved, expected):
+    found = after_training(rows, layers.BatchNormalization(name="norm"), moved)
+    assert [one.id for one in found] == expected
+    if found:
+        mean, variance = rows.mean(axis=0)[2], rows.var(axis=0)[2]
+        assert (found[0].level, found[0].evidence) == (
+            "error",
+            "After the training the moving mean of norm is still 0 and the variance 1. Column 2 of what reaches norm "
+            f"has a mean of {mean:.3g} and a variance of {variance:.3g}.",
+        )
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(False, ["inference-mode-in-training"]), (True, []), (None, [])])
+def test_dropout_that_drops_nothing_in_a_loop(mode, expected):
+    found = after_training(COLUMNS, layers.Dropout(0.5), True, mode)
+    assert [one.id for one in found] == expected
+    assert all(one.level == "warning" for one in found)
+
+
 def test_batch_norm_on_one_image(data):
     alone = data.unbatch().batch(1)
     assert "one image each" in only(doctor(LONELY, dataset=alone, model=functional()), "batch-norm-alone").evidence
