@@ -60,16 +60,21 @@ def counts(subject: Subject, split: Split) -> tuple[dict[int, int], bool]:
 def classes(subject: Subject) -> int:
     """Returns the number of classes, at least 2.
 
-    It is the greatest of the numbers that the class names, the model's output and the labels show.
+    It is the greatest of the numbers that the class names, the model's output and the labels show. A model that gives
+    a class to each pixel or step says itself how many there are.
 
     Raises:
       NotApplicable: none of these is known.
     """
+    shape = getattr(subject.model, "output_shape", None)
+    shape = shape if isinstance(shape, tuple) else ()
+    units = shape[-1] if shape and isinstance(shape[-1], int) else 0
+    if units > 1 and len(shape) > 2:
+        return units
     known = [len(subject.labels)] if subject.labels else []
     known += [max(counts(subject, split)[0], default=-1) + 1 for split in subject.splits if len(split.sample)]
-    shape = getattr(subject.model, "output_shape", None)
-    if isinstance(shape, tuple) and isinstance(shape[-1], int) and shape[-1] > 1:
-        known.append(shape[-1])
+    if units > 1:
+        known.append(units)
     if not known or max(known) < 1:
         raise NotApplicable("the number of classes is not known")
     return max(2, *known)

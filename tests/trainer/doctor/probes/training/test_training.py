@@ -171,6 +171,19 @@ FIRST_LOSS, GRADIENTS, CAPACITY = (
 )
 
 
+def test_a_class_of_each_pixel_is_one_of_as_many_as_the_model_gives():
+    """The labels (N, 8, 8) have no axis of classes, of which the greatest would be the class."""
+    rng = np.random.default_rng(0)
+    images, masks = rng.random((64, 8, 8, 3)).astype("float32"), rng.integers(0, 3, (64, 8, 8))
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 3)), layers.Conv2D(3, 1, name="head")])
+    model.compile("adam", SPARSE)
+    assert ids(run_probes.run(subject((images, masks), model=model), [FIRST_LOSS])) == []
+    model.get_layer("head").bias.assign([40, 0, 0])
+    found = only(run_probes.run(subject((images, masks), model=model), [FIRST_LOSS]), "loss-at-start")
+    assert "ln(3)" in found.evidence
+
+
 def test_the_loss_before_training(data):
     loud = cnn(6)
     loud.layers[-1].bias.assign([40, 0, 0, 0, 0, 0])
