@@ -366,14 +366,14 @@ class Examination:
             return tested.examine(self.watcher, self.subjects, self.spec.deep)
 
     def _asked_otherwise(self) -> list[Finding]:
-        """Finds images that predict gets in another range than those of training."""
+        """Finds images that predict gets in another form than those of training."""
         for subject in self.subjects:
-            if subject.model is None or subject.train is None or subject.model not in self.watcher.asked:
-                continue
-            arrays, place = self.watcher.asked[subject.model]
-            found = train_validation_skew.of_predict(subject.train, arrays)
-            if found is not None:
-                return [dataclasses.replace(found, place="" if place is None else place.quoted)]
+            for model, (arrays, place) in self.watcher.asked.items():
+                if subject.train is None or not _is_same(subject, model):
+                    continue
+                found = train_validation_skew.of_predict(subject.train, arrays)
+                if found is not None:
+                    return [dataclasses.replace(found, place="" if place is None else place.quoted)]
         return []
 
     def _argmax(self, code: str) -> list[Finding]:
@@ -557,6 +557,15 @@ def _what_ran(history: Any, cut: Cut, state: _State, model: Any) -> dict[str, An
         "first_weights": state.weights,
         "final_weights": model.get_weights(),
     }
+
+
+def _is_same(subject: Subject, model: Any) -> bool:
+    """Tells whether a model is the one of a training, or a copy of it as after the training, such as a loaded one."""
+    if model is subject.model:
+        return True
+    final = subject.training.final_weights if subject.training is not None else None
+    weights = model.get_weights() if final else []
+    return bool(weights) and len(weights) == len(final or ()) and all(map(np.array_equal, weights, final or ()))
 
 
 def _finite(model: Any) -> bool:

@@ -423,6 +423,14 @@ model.fit(x[:112], y[:112], epochs=40, batch_size=8, validation_data=test, verbo
 answers = model.predict(test, verbose=0).argmax(axis=1)
 print("right:", np.mean(answers == y[112:]))
 """
+LOADED = """
+x = tf.image.resize(x[:, ::4, ::4], (16, 16)).numpy()
+x = (x * np.where(y[:, None, None, None], [0.9, 0.5, 0.1], [0.5, 0.3, 0.1])).astype("float32")
+model = network()
+model.fit(x[:112], y[:112], epochs=40, batch_size=8, validation_data=(x[112:], y[112:]), verbose=0)
+model.save("model.keras")
+answers = keras.models.load_model("model.keras").predict(x[112:][..., ORDER], verbose=0)
+"""
 RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
 
 
@@ -442,9 +450,20 @@ RIGHT = {"FACTOR": "1", "ANSWER": "(answers[:, 0] > 0.5)"}
             "tokenizer.fit_on_texts(texts[112:])",
         ),
         (BY_POSITION, {"ORDER": "slice(None)"}, {"ORDER": "rng.permutation(3000)"}, "class-missing", "model.evaluate"),
+        (LOADED, {"ORDER": "::-1"}, {"ORDER": ":"}, "splits-differ-channels", "answers = keras.models.load"),
         (ITERATOR, {"MORE": ""}, {"MORE": ", shuffle=False"}, "answers-out-of-order", "answers = model.predict"),
     ],
-    ids=["folds", "range", "argmax", "ids", "vectors in maps", "tokenizers", "classes of evaluate", "iterator"],
+    ids=[
+        "folds",
+        "range",
+        "argmax",
+        "ids",
+        "vectors in maps",
+        "tokenizers",
+        "classes of evaluate",
+        "channels",
+        "iterator",
+    ],
 )
 def test_what_a_program_does_between_and_after_trainings(folder, code, faulty, sound, expected, line):
     def filled(values):

@@ -33,6 +33,7 @@ LEAST_COLUMNS = 2
 # Of images that predict gets: ratio of the deviations (0..1 against 0..255 is 255), height and width, and the log of
 # the energy of the finest detail relative to the variance. Independent noise has log(20), 3.0; photographs are below 1.
 OTHER_RANGE, SMALLEST, NOISE = 5.0, 8, 2.0
+MOST_NEAR, NEARER = 256, 0.85  # images that are compared, and the share of them that tells the order of the channels
 RARE = 0.05  # share of the rows; the deviation of a column that is nearly always 0 depends on chance
 
 
@@ -80,7 +81,7 @@ def compare(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def of_predict(train: Split, arrays: Sequence[np.ndarray]) -> Finding | None:
-    """Finds images that a program gives to predict in another range than in training.
+    """Finds images that a program gives to predict in another range, or order of channels, than in training.
 
     Noise is left alone: programs ask a model about it to measure time. So are images whose deviation is less than
     OTHER_RANGE times apart, which may be of another kind.
@@ -92,16 +93,49 @@ def of_predict(train: Split, arrays: Sequence[np.ndarray]) -> Finding | None:
         return None
     a, b = (figures(part, np.ones(len(part))) for part in (seen, images))
     ours, theirs = (float(np.median(part.deviation)) for part in (a, b))
-    if min(ours, theirs) <= 0 or 1 / OTHER_RANGE < theirs / ours < OTHER_RANGE:
+    if min(ours, theirs) <= 0 or np.median(b.sharpness) > NOISE:
         return None
-    if np.median(b.sharpness) > NOISE:
-        return None
+    if 1 / OTHER_RANGE < theirs / ours < OTHER_RANGE:
+        return _reversed_channels(seen, images) if shape[-1] == 3 else None
     return catalogue.found(
         "splits-differ-normalization",
         f"train: {_ends(train)}, deviation {ours:.3g}; the first {len(images)} images that predict gets: "
         f"{images.min():.3g}..{images.max():.3g}, deviation {theirs:.3g}.",
         case="of-predict",
     )
+
+
+def _reversed_channels(seen: np.ndarray, images: np.ndarray) -> Finding | None:
+    """Finds images for predict whose channels stand in the other order.
+
+    With their channels reversed, nearly each of them comes nearer to its nearest training image, and nearly no training
+    image does to the other ones. So it does not matter which classes are asked about.
+    """
+    ours, theirs = (_thumbnails(part[:MOST_NEAR]) for part in (seen, images))
+    alone = np.where(np.eye(len(ours), dtype=bool), np.inf, 0.0)
+    usual = float(np.mean(_nearest(ours[..., ::-1], ours, alone) < _nearest(ours, ours, alone)))
+    other = float(np.mean(_nearest(theirs[..., ::-1], ours) < _nearest(theirs, ours)))
+    if other < NEARER or usual > 1 - NEARER:
+        return None
+    return catalogue.found(
+        "splits-differ-channels",
+        f"Of the first {len(theirs)} images that predict gets, {other:.0%} come nearer to their nearest training image "
+        f"once their channels are reversed; of training images {usual:.0%} do.",
+        case="of-predict",
+    )
+
+
+def _thumbnails(images: np.ndarray) -> np.ndarray:
+    """Averages images (N, height, width, 3) over 4x4 fields, float64 (N, 4, 4, 3)."""
+    fields = [np.array_split(band, 4, axis=2) for band in np.array_split(np.nan_to_num(images), 4, axis=1)]
+    return np.stack([np.stack([f.mean(axis=(1, 2), dtype=np.float64) for f in band], 1) for band in fields], 1)
+
+
+def _nearest(images: np.ndarray, others: np.ndarray, added: np.ndarray | float = 0.0) -> np.ndarray:
+    """Returns the square of the distance of each image to the nearest of the others, float64 (N,)."""
+    a, b = images.reshape(len(images), -1), others.reshape(len(others), -1)
+    squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
+    return np.asarray((np.maximum(squares, 0) + added).min(axis=1))
 
 
 def _class_weights(train: Split, other: Split) -> np.ndarray:
@@ -222,8 +256,8 @@ def _channels(a: Figures, b: Figures) -> list[Finding]:
             "splits-differ-channels",
             f"The mean of the first channel minus the third is {mean / scale:+.2f} deviations in train and "
             f"{theirs.mean() / scale:+.2f} in validation: {apart:.0f} standard errors apart, and {mirrored:.1f} once "
-            "the "
-            "channels of one are reversed.",
+            "the channels of one are reversed.",
+            case="of-validation",
             charts=[
                 Chart(
                     "mean of each channel",

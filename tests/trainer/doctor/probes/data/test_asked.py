@@ -49,6 +49,34 @@ def test_others_are_left_alone(arrays):
     assert told(TRAIN, arrays) is None
 
 
+def tinted(tints, count, seed):
+    return drawn(count, seed) * np.resize(np.float32(tints), (count, 3))[:, None, None]
+
+
+ORANGE, PLUM, GRAY = (0.9, 0.5, 0.1), (0.4, 0.1, 0.6), (0.7, 0.7, 0.7)
+
+
+@pytest.mark.parametrize(
+    ("train", "asked", "expected"),
+    [
+        ((ORANGE, PLUM), tinted(ORANGE, 24, 2)[..., ::-1], True),  # one class alone, as in a loop over folders
+        ((ORANGE, PLUM), tinted(PLUM, 24, 2)[..., ::-1], True),
+        ((ORANGE, PLUM), tinted((ORANGE, PLUM), 24, 2)[..., ::-1], True),
+        ((ORANGE, PLUM), tinted(ORANGE, 24, 2), False),
+        ((ORANGE, PLUM), tinted(PLUM, 24, 2), False),
+        ((GRAY,), tinted(GRAY, 24, 2)[..., ::-1], False),  # cannot be told
+        ((ORANGE, ORANGE[::-1]), tinted(ORANGE, 24, 2)[..., ::-1], False),  # the other class looks so
+    ],
+)
+def test_channels_in_the_other_order(train, asked, expected):
+    finding = told(tinted(train, 64, 1), [asked])
+    assert (finding is not None) == expected
+    if finding is not None:
+        assert (finding.id, finding.level) == ("splits-differ-channels", "error")
+        assert finding.what == "predict gets images with their channels in the other order (RGB and BGR)"
+        assert finding.evidence.startswith("Of the first 24 images that predict gets, ")
+
+
 def test_rows_and_small_pictures_are_left_alone():
     rows = np.random.default_rng(0).random((64, 6))
     assert told(rows, [255 * rows]) is None
