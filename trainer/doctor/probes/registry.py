@@ -27,6 +27,7 @@ from trainer.doctor.probes.model import (
     layers,
     loss_computes,
     metrics,
+    pair_labels,
     several_outputs,
 )
 from trainer.doctor.probes.training import (
@@ -53,6 +54,7 @@ def all_probes() -> tuple[Probe, ...]:
         *head_and_loss.PROBES,
         *head_range.PROBES,
         *metrics.PROBES,
+        *pair_labels.PROBES,
         *layers.PROBES,
         *optimizer.PROBES,
         *pixel_order.PROBES,

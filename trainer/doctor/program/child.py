@@ -560,7 +560,10 @@ def _what_ran(history: Any, cut: Cut, state: _State, model: Any) -> dict[str, An
 
 
 def _is_same(subject: Subject, model: Any) -> bool:
-    """Tells whether a model is the one of a training, or a copy of it as after the training, such as a loaded one."""
+    """Tells whether a model is that of a training, or has its final weights.
+
+    A model that was saved and loaded again has them.
+    """
     if model is subject.model:
         return True
     final = subject.training.final_weights if subject.training is not None else None

@@ -30,8 +30,8 @@ def is_regression(subject: Subject) -> bool:
     The contract of a prepared dataset says it. Targets of other data are numbers if they have more than one axis beside
     that of the images, such as images that are to be made. They also are if they are fractions, or many different
     integers, under a loss that is no cross-entropy, and always under a Poisson loss. Rows of several columns are
-    classes if all their values are within 0..1. Under a cross-entropy only fractions outside of 0..1, or integers that
-    hardly repeat, are numbers.
+    classes if all their values are within 0..1, unless they are many different fractions, as the corners of boxes are.
+    Under a cross-entropy only fractions outside of 0..1, or integers that hardly repeat, are numbers.
     """
     return bool(subject.once("regression", lambda: _is_regression(subject)))
 
@@ -51,12 +51,21 @@ def _is_regression(subject: Subject) -> bool:
     if "crossentropy" in loss_name(subject.model).replace("_", ""):
         return subject.has("loss") and _are_numbers(labels, _units(subject.model))
     if labels.ndim > 1 and labels.shape[-1] > 1:
-        return bool((labels < 0).any() or (labels > 1).any())
+        return bool((labels < 0).any() or (labels > 1).any()) or _are_places(labels)
     if labels.dtype.kind == "f" and bool((labels != np.rint(labels)).any()):
         return subject.has("loss")
     if loss_name(subject.model) not in REGRESSION_LOSSES:
         return False
     return len(np.unique(labels)) > (TWO if labels.dtype.kind == "f" and _is_unbounded(subject.model) else FEW_NUMBERS)
+
+
+def _are_places(labels: np.ndarray) -> bool:
+    """Tells whether rows of 0..1 are numbers, such as the corners of boxes.
+
+    Soft labels are fractions, too, but a row of them sums to 1, or they have few different values.
+    """
+    sums = labels.reshape(-1, labels.shape[-1]).sum(axis=-1, dtype=np.float64)
+    return len(np.unique(labels)) > FEW_NUMBERS and not bool(np.isclose(sums, sums[0], atol=1e-3).all())
 
 
 def _is_unbounded(model: Any) -> bool:

@@ -32,6 +32,29 @@ def test_a_column_of_labels(activation, loss, labels, expected):
     assert task.is_regression(subject((ROWS, labels), model=model)) is expected
 
 
+SOFT = np.random.default_rng(1).dirichlet((1, 1, 1, 1), 40)
+CORNERS = np.random.default_rng(2).random((40, 4))
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels", "expected"),
+    [
+        ("mse", CORNERS, True),
+        ("huber", CORNERS, True),
+        ("mse", SOFT, False),  # each row sums to 1
+        ("mse", np.eye(4)[np.arange(40) % 4], False),
+        ("mse", np.where(CORNERS > 0.5, 0.95, 0.05), False),  # smoothed labels
+        ("mse", 2 * CORNERS, True),
+        ("binary_crossentropy", CORNERS, False),
+    ],
+    ids=["corners", "huber", "soft", "one-hot", "smoothed", "above 1", "cross-entropy"],
+)
+def test_several_columns_of_labels(loss, labels, expected):
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(4)])
+    model.compile("sgd", loss)
+    assert task.is_regression(subject((ROWS, labels.astype("float32")), model=model)) is expected
+
+
 class Block(layers.Layer):
     """A layer of two others."""
 

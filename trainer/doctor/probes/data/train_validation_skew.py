@@ -81,7 +81,9 @@ def compare(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def of_predict(train: Split, arrays: Sequence[np.ndarray]) -> Finding | None:
-    """Finds images that a program gives to predict in another range, or order of channels, than in training.
+    """Finds images that predict gets in another form than those of training.
+
+    It looks at the range and at the order of the channels.
 
     Noise is left alone: programs ask a model about it to measure time. So are images whose deviation is less than
     OTHER_RANGE times apart, which may be of another kind.
@@ -132,7 +134,7 @@ def _thumbnails(images: np.ndarray) -> np.ndarray:
 
 
 def _nearest(images: np.ndarray, others: np.ndarray, added: np.ndarray | float = 0.0) -> np.ndarray:
-    """Returns the square of the distance of each image to the nearest of the others, float64 (N,)."""
+    """Returns squared distances to the nearest of the others, float64 (N,)."""
     a, b = images.reshape(len(images), -1), others.reshape(len(others), -1)
     squares = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
     return np.asarray((np.maximum(squares, 0) + added).min(axis=1))
