@@ -122,6 +122,10 @@ def prepare(work: pathlib.Path, count: int, ffcv_python: str | None) -> list[Rea
         ("float16", ours, "shardmill", str(float16)),
         ("uint8 for the device", ours, "shardmill_stored", str(uint8)),
         ("float16 for the device", ours, "shardmill_stored", str(float16)),
+        ("uint8, batches", ours, "in_python", str(uint8)),
+        ("float16, batches", ours, "in_python", str(float16)),
+        ("uint8 for the device, batches", ours, "in_python_stored", str(uint8)),
+        ("float16 for the device, batches", ours, "in_python_stored", str(float16)),
         ("uint8 as remote", ours, "shardmill", f"file://{uint8}"),
         ("float16 as remote", ours, "shardmill", f"file://{float16}"),
         ("FFCV", peer, "ffcv", str(beton)),
@@ -136,10 +140,18 @@ def prepare(work: pathlib.Path, count: int, ffcv_python: str | None) -> list[Rea
 
 RATIOS = [
     ("uint8", "FFCV"),
+    ("uint8, batches", "FFCV"),
+    ("uint8, batches", "uint8"),
     ("float16", "FFCV"),
+    ("float16, batches", "FFCV"),
+    ("float16, batches", "float16"),
     ("uint8 for the device", "FFCV, 8-bit"),
+    ("uint8 for the device, batches", "FFCV, 8-bit"),
+    ("uint8 for the device, batches", "uint8 for the device"),
     ("uint8 for the device", "memcpy, 8-bit"),
     ("float16 for the device", "FFCV, float16"),
+    ("float16 for the device, batches", "FFCV, float16"),
+    ("float16 for the device, batches", "float16 for the device"),
     ("uint8 as remote", "uint8"),
     ("float16 as remote", "float16"),
 ]
@@ -150,7 +162,7 @@ def report(readers: list[Reader], args: argparse.Namespace) -> None:
     for r in readers:
         begun = f"{measure.spread(r.begun)} ms" if r.begun else "not read"
         print(
-            f"{r.name:<22} images/s {measure.spread(r.rates)}, CPU-s/1k {measure.spread(r.costs)}, first batch "
+            f"{r.name:<32} images/s {measure.spread(r.rates)}, CPU-s/1k {measure.spread(r.costs)}, first batch "
             f"{r.first:.2f} s, of an epoch {begun}, memory {measure.spread(r.memory)} MB"
         )
     by_name = {r.name: r for r in readers}

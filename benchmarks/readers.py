@@ -38,6 +38,16 @@ def shardmill(path: str, dequantize: bool = True) -> Epoch:
     return lambda: batches
 
 
+def in_python(path: str, dequantize: bool = True) -> Epoch:
+    """As `shardmill`, by `dataset.batches`: made ahead by threads of Python."""
+    from trainer.cli.commands import keep_memory
+    from trainer.data import dataset
+
+    keep_memory()
+    batches = dataset.batches(path, "train", BATCH, shuffle=True, seed=0, dequantize=dequantize)
+    return lambda: batches
+
+
 def keras(path: str) -> Epoch:
     """image_dataset_from_directory over the folder of photographs, then normalized."""
     import keras
@@ -110,6 +120,8 @@ def write_ffcv(folder: str) -> None:
 READERS: dict[str, tuple[list[str], Callable[[str], Epoch]]] = {  # what each imports, and how its epochs are made
     "shardmill": (["tensorflow", "trainer.dataset"], shardmill),
     "shardmill_stored": (["tensorflow", "trainer.dataset"], functools.partial(shardmill, dequantize=False)),
+    "in_python": (["tensorflow", "trainer.dataset"], in_python),
+    "in_python_stored": (["tensorflow", "trainer.dataset"], functools.partial(in_python, dequantize=False)),
     "keras": (["tensorflow", "keras"], keras),
     "ffcv": (["ffcv.loader"], ffcv),
     "ffcv_stored": (["ffcv.loader"], functools.partial(ffcv, dtype=None)),

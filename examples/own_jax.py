@@ -20,8 +20,7 @@ def numpy_batches(directory: str, split: str, batch_size: int) -> Iterator[tuple
     y: ids int64 (B,) of classes. Of labels 1 and 0, and of a regression numbers, float32 (B, K). The last batch, which
     may be smaller, is left out: jax.jit would compile the step again for it.
     """
-    batches = dataset.load(directory, split, batch_size, shuffle=True, drop_remainder=True)
-    for images, y, *_ in batches.as_numpy_iterator():
+    for images, y, *_ in dataset.batches(directory, split, batch_size, shuffle=True, drop_remainder=True, numpy=True):
         yield images, y
 
 

@@ -19,7 +19,7 @@ def main(directory: str, epochs: int = 3) -> list[float]:
     """Trains a linear model of any task; gives the mean loss of each epoch."""
     contract = contracts.load(directory)
     # As stored, a quarter (uint8) or half (float16) of the bytes: normalized inside the compiled step below.
-    batches = dataset.load(directory, "train", 32, shuffle=True, seed=0, dequantize=False)
+    batches = dataset.batches(directory, "train", 32, shuffle=True, seed=0, dequantize=False)
     outputs = contract.target_width or len(contract.labels)
     model = keras.Sequential([keras.Input(contract.image_shape), keras.layers.Flatten(), keras.layers.Dense(outputs)])
     optimizer = keras.optimizers.SGD(0.3 / math.prod(contract.image_shape))  # larger steps could diverge

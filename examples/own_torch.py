@@ -21,7 +21,7 @@ def numpy_batches(directory: str, split: str, batch_size: int) -> Iterator[tuple
 
     y: ids int64 (B,) of classes. Of labels 1 and 0, and of a regression numbers, float32 (B, K).
     """
-    for images, y, *_ in dataset.load(directory, split, batch_size, shuffle=True).as_numpy_iterator():
+    for images, y, *_ in dataset.batches(directory, split, batch_size, shuffle=True, numpy=True):
         yield np.array(images.transpose(0, 3, 1, 2), order="C"), np.array(y)
 
 

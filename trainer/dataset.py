@@ -3,6 +3,6 @@
 docs/api.md describes them.
 """
 
-from trainer.data.dataset import is_gathered, load, wire_dtype
+from trainer.data.dataset import batches, is_gathered, load, wire_dtype
 
-__all__ = ["is_gathered", "load", "wire_dtype"]
+__all__ = ["batches", "is_gathered", "load", "wire_dtype"]

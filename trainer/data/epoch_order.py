@@ -10,6 +10,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -17,7 +18,7 @@ import tensorflow as tf
 # Marks a function of tf.data that AutoGraph need not convert: that takes longer than to trace it.
 plain = tf.autograph.experimental.do_not_convert
 Start = Callable[[], tuple[int, int]]  # returns the number of a pass and how many of its batches to leave out
-Begin = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]  # begins a pass, see `passes`
+Element = tuple[Any, ...]  # of an order: what a batch is read from
 
 
 def from_zero() -> Start:
@@ -37,10 +38,13 @@ class Order:
     elements: one pass, an element for each batch; another pass each time that it is iterated.
     batch: maps the parts of an element to a tuple, whose first part is the batch: positions int64 (B,) or serialized
       records, string (B,).
+    begin: begins a pass without tf.data. It returns the numbers of the batches of the pass and a function of such a
+      number, which returns the element. None if records are not read by position.
     """
 
     elements: tf.data.Dataset
     batch: Callable[..., tuple[tf.Tensor, ...]] = lambda *element: element
+    begin: Callable[[], tuple[range, Callable[[int], Element]]] | None = None
 
     @classmethod
     def of(cls, *parts: tf.data.Dataset) -> Order:
@@ -48,28 +52,50 @@ class Order:
         return cls(tf.data.Dataset.zip(parts))
 
 
-def passes(seed: int, start: Start) -> Begin:
-    """Returns a function that begins a pass; it is called anew for every pass.
+class Passes:
+    """Begins passes, each with random numbers of its own.
 
-    It takes a tensor and does not look at it. It returns (two random numbers of the pass uint32 (2,), number of batches
-    to leave out int64 (), number of the pass int64 ()). The random numbers come from SeedSequence, which NumPy promises
-    not to change.
+    The random numbers come from SeedSequence, which NumPy promises not to change.
+
+    Args:
+      seed: of all passes.
+      start: called once for every pass.
     """
 
-    def draw(_: np.ndarray) -> tuple[np.ndarray, np.int64, np.int64]:
-        number, skip = start()
-        return np.random.SeedSequence([seed, number]).generate_state(2, np.uint32), np.int64(skip), np.int64(number)
+    def __init__(self, seed: int, start: Start) -> None:
+        self._seed, self._start = seed, start
 
-    def begin(once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def draw(self) -> tuple[np.ndarray, np.int64, np.int64]:
+        """Begins a pass.
+
+        Returns:
+          (two random numbers of the pass uint32 (2,), number of batches to leave out, number of the pass).
+        """
+        number, skip = self._start()
+        words = np.random.SeedSequence([self._seed, number]).generate_state(2, np.uint32)
+        return words, np.int64(skip), np.int64(number)
+
+    def __call__(self, once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Begins a pass in a function of tf.data; does not look at its argument."""
         # The function is marked as not stateful and its argument is not a constant: if training has to be reproducible,
         # tf.data removes all threads and buffers from a dataset with a stateful operation.
-        words, skip, number = tf.numpy_function(draw, [once], [tf.uint32, tf.int64, tf.int64], stateful=False)
+        dtypes = [tf.uint32, tf.int64, tf.int64]
+        words, skip, number = tf.numpy_function(lambda _: self.draw(), [once], dtypes, stateful=False)
         return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ()), tf.ensure_shape(number, ())
 
-    return begin
+
+def in_order(positions: np.ndarray, batch_size: int, drop_remainder: bool) -> Order:
+    """Orders batches of positions, int64 (B,), as they are given."""
+    elements = tf.data.Dataset.from_tensor_slices((positions,)).batch(batch_size, drop_remainder)
+    numbers = range(count(len(positions), batch_size, drop_remainder))
+
+    def element(number: int) -> Element:
+        return (tf.constant(positions[number * batch_size : (number + 1) * batch_size]),)
+
+    return Order(elements, begin=lambda: (numbers, element))
 
 
-def _each_pass(begin: Begin, one: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
+def _each_pass(begin: Passes, one: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.data.Dataset]) -> tf.data.Dataset:
     """Creates a dataset that begins a pass whenever it is iterated.
 
     `one` makes what the pass holds of the three results of `begin`.
@@ -78,7 +104,7 @@ def _each_pass(begin: Begin, one: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf
 
 
 def permutation(
-    begin: Begin,
+    begin: Passes,
     records: int,
     batch_size: int,
     drop_remainder: bool,
@@ -92,7 +118,7 @@ def permutation(
     of the pass. Therefore the order takes no memory, and leaving out batches takes no time.
 
     Args:
-      begin: from `passes`.
+      begin: begins the passes.
       records: number of records of a pass.
       batch_size, drop_remainder: as for `dataset.load`.
       pick: maps slots int64 (B,) and the two random numbers of the pass to the positions for these slots, int64 (B,).
@@ -112,11 +138,16 @@ def permutation(
         found = tf.ensure_shape(tf.sort(pick(shuffled, words)), (batch_size if drop_remainder else None,))
         return (found, number * batches + index) if numbered else (found,)
 
-    return Order(_each_pass(begin, one), positions)
+    def in_python() -> tuple[range, Callable[[int], Element]]:
+        words, skip, number = begin.draw()
+        of_pass = tf.constant(words), tf.constant(number)
+        return range(int(skip), batches), lambda index: (tf.constant(index, tf.int64), of_pass)
+
+    return Order(_each_pass(begin, one), positions, in_python)
 
 
 def drawn(
-    begin: Begin,
+    begin: Passes,
     members: Sequence[np.ndarray],
     quotas: Sequence[int],
     batch_size: int,
@@ -130,7 +161,7 @@ def drawn(
     most one. As in `permutation`, a position is computed when it is needed.
 
     Args:
-      begin: from `passes`.
+      begin: begins the passes.
       members: for each class, the positions of its records, int64 (n,).
       quotas: records of each class in a pass; 0 for a class without records.
       batch_size, drop_remainder: as for `dataset.load`.
@@ -190,7 +221,7 @@ def repeated(
 
 
 def buffered(
-    begin: Begin,
+    begin: Passes,
     records: Callable[[tf.Tensor], tf.data.Dataset],
     buffer: int,
     batch_size: int,
@@ -200,7 +231,7 @@ def buffered(
     """Orders batches of a stream, string (B,), shuffled in a buffer anew every pass.
 
     Args:
-      begin: from `passes`.
+      begin: begins the passes.
       records: maps a seed int64 () to the records of one pass, string ().
       buffer: number of records in the buffer.
       batch_size, drop_remainder: as for `dataset.load`.

@@ -129,7 +129,7 @@ def test_what_cannot_be_mapped_is_streamed(tmp_path, monkeypatch):
 
 def positions(seed, records, batch_size, drop_remainder):
     order = epoch_order.permutation(
-        epoch_order.passes(seed, epoch_order.from_zero()), records, batch_size, drop_remainder
+        epoch_order.Passes(seed, epoch_order.from_zero()), records, batch_size, drop_remainder
     )
     return order.elements.map(lambda *element: order.batch(*element)[0])
 
