@@ -10,6 +10,7 @@ import re
 
 from trainer.doctor.finding import Finding
 from trainer.doctor.output.text import Report
+from trainer.doctor.subject.sample import is_picture
 from trainer.doctor.subject.subject import Subject
 
 # Not in code: beside a quote, a dot, a sign or a bracket.
@@ -17,9 +18,9 @@ _WORD = re.compile(r"""(?<![\w.\-="'`(\[/])(?P<a>an? )?(?P<word>images?)(?![\w="
 
 
 def are_rows(subject: Subject) -> bool:
-    """Tells whether all inputs are rows of numbers, single numbers or texts."""
+    """Tells whether no input is a picture: rows of numbers, series, or texts."""
     shapes = [shape for split in subject.splits for shape in split.sample.shapes]
-    return bool(shapes) and all(len(shape) <= 1 for shape in shapes)
+    return bool(shapes) and not any(map(is_picture, shapes))
 
 
 def of_rows(text: str) -> str:

@@ -18,6 +18,7 @@ from trainer.doctor.probes.data import (
     sample_weights,
     shuffling,
     splits,
+    target_in_inputs,
     train_validation_skew,
 )
 from trainer.doctor.probes.model import (
@@ -68,6 +69,7 @@ def all_probes() -> tuple[Probe, ...]:
         *several_outputs.PROBES,
         *conflicting_labels.PROBES,
         *leakage.PROBES,
+        *target_in_inputs.PROBES,
         *augmentation.PROBES,
         *augmented_targets.PROBES,
         *augmentation_classes.PROBES,

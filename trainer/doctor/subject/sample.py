@@ -14,6 +14,7 @@ from trainer.doctor.clock import Clock
 
 MAX_IMAGES = 2048
 MAX_BYTES = 512 << 20
+SQUARE, SIDE, WIDEST = 8, 16, 2  # pixels of a square picture, of a side of others, and their ratio without channels
 MAX_LABELS = 1 << 16  # labels are read further than images are kept, because they show the order and the class counts
 
 
@@ -111,6 +112,21 @@ class Sample:
 
     def __len__(self) -> int:
         return sum(len(batch.x) for batch in self.batches)
+
+
+def is_picture(shape: tuple[int, ...]) -> bool:
+    """Tells whether examples of this shape can be pictures, and are no rows or series.
+
+    Two axes are a gray picture, or a series (steps, columns): pictures are square, or large on both sides and at most
+    twice as wide as high. Three axes are a picture with channels unless one side is short, as of series with an axis
+    more.
+    """
+    if len(shape) < 2 or len(shape) > 3:
+        return len(shape) > 3
+    short, long = sorted(shape[:2])
+    if len(shape) == 2:
+        return short >= (SQUARE if short == long else SIDE) and long <= WIDEST * short
+    return short == long or short >= SIDE
 
 
 def _concatenated(*parts: np.ndarray) -> np.ndarray:
