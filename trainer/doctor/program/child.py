@@ -47,7 +47,6 @@ from trainer.doctor.tools import scores, tfdata_steps
 from trainer.doctor.watching import category_codes, training_mode
 from trainer.doctor.watching.loop import Loop
 from trainer.doctor.watching.places import Places
-from trainer.doctor.watching.seen_rows import SeenRows
 from trainer.doctor.watching.watcher import Watcher
 
 TRAIN_SECONDS, LATER_SECONDS = 15.0, 5.0  # of training: the first of a line, and the others
@@ -116,7 +115,6 @@ class Examination:
     def __post_init__(self) -> None:
         self.began = time.monotonic()
         self.watcher = Watcher(self.places, self.on_fit, self.end_loop)
-        self.seen_rows = SeenRows()
         self.backbones = Backbones()
 
     # ---- while the program runs
@@ -129,7 +127,7 @@ class Examination:
             examine = self._is_new(place)
             self.begun += 1
             arguments = fitted.peeked(arguments)
-            self.seen_rows.begin(model, arguments, place)
+            self.watcher.seen_rows.begin(model, arguments, place)
             training = dataclasses.replace(fitted.describe(self.watcher, model, arguments, place), number=self.begun)
             subject = Subject(origin=DATASET, model=model, training=training, deep=self.spec.deep)
             if examine:
@@ -157,7 +155,7 @@ class Examination:
                 with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
                     self._examine(dataclasses.replace(subject, problems=(*subject.problems, *new)))
             raise
-        self.seen_rows.end(model, arguments)
+        self.watcher.seen_rows.end(model, arguments)
         training = dataclasses.replace(training, **_what_ran(history, cut, state, model))
         self.trainings.append(training)
         if examine:
@@ -260,7 +258,7 @@ class Examination:
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
              *(self._categories_apart() or apart), *self._training_mode(code), *self._asked_otherwise(),
              *self._argmax(code), *self._first_range(), *self._spread_in_unknown(),
-             *([] if self.seen_rows.finding is None else [self.seen_rows.finding])], ended, doubts,
+             *self._trained_on(code)], ended, doubts,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -339,6 +337,17 @@ class Examination:
                 found = catalogue.found("answers-out-of-order", told + self._right_itself())
                 return [dataclasses.replace(found, place="" if place is None else place.quoted)]
         return []
+
+    def _trained_on(self, code: str) -> list[Finding]:
+        """Finds rows by which a model is judged and on which it was trained before."""
+        seen, file = self.watcher.seen_rows, self.places.of(self.spec.program, 1).file
+        if seen.finding is not None:
+            return [seen.finding]
+        return [
+            found
+            for found, place in seen.of_predict
+            if place is not None and place.file == file and compared_answers.find(code, place.line) is not None
+        ][:1]
 
     def _right_itself(self) -> str:
         """Returns a sentence on what the doctor itself has scored of the only model."""

@@ -26,6 +26,7 @@ from trainer.doctor.watching.category_codes import CategoryCodes
 from trainer.doctor.watching.gradient_sums import GradientSums
 from trainer.doctor.watching.loop import LayerCall, Loop, chain
 from trainer.doctor.watching.places import Places
+from trainer.doctor.watching.seen_rows import SeenRows
 from trainer.doctor.watching.statistics_apart import LAYERS, StatisticsApart
 from trainer.doctor.watching.training_mode import TrainingMode
 from trainer.doctor.watching.vocabularies import LOOKUPS, Vocabularies
@@ -64,6 +65,7 @@ class Watcher:
     taped_at: the line of the first gradient that the program itself asks a tape for.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
     vocabularies: what lookup layers made of texts. statistics: what others made of numbers.
+    seen_rows: the rows on which models trained. `on_fit` tells it where a training begins and ends.
     training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
     codes: what pandas and scikit-learn made of categories.
     answered: (inputs, place) of the first calls of predict on arrays.
@@ -82,6 +84,7 @@ class Watcher:
         self.metrics_as_weights: tuple[Place | None, str] | None = None
         self.vocabularies = Vocabularies()
         self.statistics = StatisticsApart()
+        self.seen_rows = SeenRows()
         self.training_mode = TrainingMode()
         self.trained = False
         self.codes = CategoryCodes(places)
@@ -277,6 +280,7 @@ class Watcher:
             self.evaluations.append((model, dict(bound.arguments), self.places.of_caller()))
             self.reported.append({})
             with self.inside():
+                self.seen_rows.judge(model, bound.arguments["x"], self.places.of_caller(), "evaluate")
                 found = original(model, *args, **options)
                 self.reported[-1].update(_reported(model))
             return found
@@ -303,6 +307,9 @@ class Watcher:
         noted = self._note("predict", original)
 
         def predict(model: Any, x: Any, *args: Any, **options: Any) -> Any:
+            if not self._here.inside:
+                with self.inside():
+                    self.seen_rows.judge(model, x, self.places.of_caller(), "predict")
             if not self._here.inside and isinstance(x, tf.data.Dataset | keras.utils.PyDataset):
                 self.predicted.append((x, self.places.of_caller()))
             elif not self._here.inside and len(self.answered) < MOST_ANSWERED:
@@ -381,7 +388,10 @@ class Watcher:
                 return original(model, *args, **options)
             self._note_call(model, name)
             with self.inside():
-                return original(model, *args, **options)
+                found = original(model, *args, **options)
+                if name == "load_weights":
+                    self.seen_rows.loaded(model, args[0] if args else options.get("filepath"))
+            return found
 
         return noted
 
