@@ -163,6 +163,10 @@ COURSES = {
         "overfitting",
         {"loss": LOSS, "val_loss": (2, 1.5, 1.2, 1.1, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8)},
     ),
+    "a rate that compounds": (
+        "rate-vanishes",
+        {"loss": LOSS, "learning_rate": tuple(0.01 * 0.5 ** (i * (i + 1)) for i in range(12))},
+    ),
     "underfitting": ("underfitting", {"loss": (2.5, 1.81, 1.8, 1.79, 1.79, 1.8, 1.79, 1.79)}),
 }
 

@@ -34,6 +34,7 @@ from trainer.doctor.probes.model import (
 from trainer.doctor.probes.training import (
     accumulated_gradients,
     arguments_of_fit,
+    epoch_rates,
     finite_gradients,
     initialization,
     learning_curves,
@@ -64,6 +65,7 @@ def all_probes() -> tuple[Probe, ...]:
         *class_balance.PROBES,
         *learning_curves.PROBES,
         *arguments_of_fit.PROBES,
+        *epoch_rates.PROBES,
         *shuffling.PROBES,
         *train_validation_skew.PROBES,
         *several_outputs.PROBES,
