@@ -132,7 +132,7 @@ class Examination:
             subject = Subject(origin=DATASET, model=model, training=training, deep=self.spec.deep)
             if examine:
                 training, train, validation, problems = fitted.with_data(training, arguments, self.spec.deep)
-                problems = (*problems, *self._words_apart(train, validation))
+                problems = (*problems, *self._words_apart(train, validation), *self._joined())
                 subject = dataclasses.replace(
                     subject, train=train, validation=validation, training=training, problems=problems
                 )
@@ -165,6 +165,10 @@ class Examination:
                     self._examine(dataclasses.replace(subject, training=training, history=past))
         self._let_end(AFTER_SECONDS)
         return history
+
+    def _joined(self) -> list[Finding]:
+        """Returns the finding on rows that pandas joined with others."""
+        return [] if self.watcher.joined.finding is None else [self.watcher.joined.finding]
 
     def _words_apart(self, train: Split | None, validation: Split | None) -> list[Finding]:
         """Finds words, categories or numbers that validation has otherwise than training."""
@@ -255,7 +259,7 @@ class Examination:
                     self._examine(subject_planned)
         apart, doubts = self._tested()
         report = self._report(
-            [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code),
+            [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code), *self._joined(),
              *(self._categories_apart() or apart), *self._training_mode(code), *self._asked_otherwise(),
              *self._argmax(code), *self._first_range(), *self._spread_in_unknown(),
              *self._trained_on(code)], ended, doubts,

@@ -24,6 +24,7 @@ from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.broadcasts import Broadcasts
 from trainer.doctor.watching.category_codes import CategoryCodes
 from trainer.doctor.watching.gradient_sums import GradientSums
+from trainer.doctor.watching.joined_rows import JoinedRows
 from trainer.doctor.watching.loop import LayerCall, Loop, chain
 from trainer.doctor.watching.places import Places
 from trainer.doctor.watching.seen_rows import SeenRows
@@ -67,7 +68,7 @@ class Watcher:
     vocabularies: what lookup layers made of texts. statistics: what others made of numbers.
     seen_rows: the rows on which models trained. `on_fit` tells it where a training begins and ends.
     training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
-    codes: what pandas and scikit-learn made of categories.
+    codes: what pandas and scikit-learn made of categories. joined: how pandas joined rows.
     answered: (inputs, place) of the first calls of predict on arrays.
     asked: model -> the first arrays of one input that predict got after a training began, and the line.
     predicted: (data, place) of each call of predict on a tf.data.Dataset or a PyDataset. Iterators of
@@ -88,6 +89,7 @@ class Watcher:
         self.training_mode = TrainingMode()
         self.trained = False
         self.codes = CategoryCodes(places)
+        self.joined = JoinedRows(places)
         self.answered: list[tuple[Any, Place | None]] = []
         self.asked: weakref.WeakKeyDictionary[Any, tuple[list[np.ndarray], Place | None]] = weakref.WeakKeyDictionary()
         self.unknown_loop: Loop | None = None
@@ -151,6 +153,7 @@ class Watcher:
         self._replace(tf.keras.preprocessing.text.Tokenizer, "texts_to_sequences", self._texts_to_sequences)
         self._replace(keras.callbacks.Callback, "__init__", self._made_callback)
         self.codes.start(self._replace)
+        self.joined.start(self._replace)
         for kind in (*LOOKUPS, *LAYERS):
             self._put(kind, "adapt", self._adapt)
         for name in NOTED:
