@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from keras import layers
 
-from tests.support.doctor import batches, doctor, ids, only
+from tests.support.doctor import batches, doctor, ids, only, probe_of
 from trainer.doctor.probes.training import initialization, optimizer, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
 from trainer.doctor.tools import model_copy
@@ -132,4 +132,5 @@ def test_a_batch_can_be_made_smaller():
 @pytest.mark.parametrize(("size", "expected"), [(1, ["batch-norm-alone"]), (2, ["batch-norm-small"]), (16, [])])
 def test_batches_that_are_too_small_for_their_statistics(size, expected):
     model = network(layers.Conv2D(4, 3), layers.BatchNormalization())
-    assert ids(doctor(train_eval_modes.PROBES[2], dataset=batches(X, Y, size), model=model)) == expected
+    probe = probe_of(train_eval_modes, train_eval_modes.lonely)
+    assert ids(doctor(probe, dataset=batches(X, Y, size), model=model)) == expected
