@@ -126,13 +126,14 @@ class Examination:
         with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
             examine = self._is_new(place)
             self.begun += 1
+            divided = self.watcher.folders.fitted(model, arguments.get("x"), arguments.get("validation_data"))
             arguments = fitted.peeked(arguments)
             self.watcher.seen_rows.begin(model, arguments, place)
             training = dataclasses.replace(fitted.describe(self.watcher, model, arguments, place), number=self.begun)
             subject = Subject(origin=DATASET, model=model, training=training, deep=self.spec.deep)
             if examine:
                 training, train, validation, problems = fitted.with_data(training, arguments, self.spec.deep)
-                problems = (*problems, *self._words_apart(train, validation), *self._joined())
+                problems = (*problems, *divided, *self._words_apart(train, validation), *self._joined())
                 subject = dataclasses.replace(
                     subject, train=train, validation=validation, training=training, problems=problems
                 )
@@ -262,7 +263,7 @@ class Examination:
             [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code), *self._joined(),
              *(self._categories_apart() or apart), *self._training_mode(code), *self._asked_otherwise(),
              *self._argmax(code), *self._first_range(), *self._spread_in_unknown(),
-             *self._trained_on(code)], ended, doubts,
+             *self._trained_on(code), *self._divided_apart()], ended, doubts,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -352,6 +353,12 @@ class Examination:
             for found, place in seen.of_predict
             if place is not None and place.file == file and compared_answers.find(code, place.line) is not None
         ][:1]
+
+    def _divided_apart(self) -> list[Finding]:
+        """Returns the finding on a folder of evaluate, if none on that of fit says it."""
+        known = {finding.id for report in self.reports for finding in report.findings}
+        found = self.watcher.folders.finding
+        return [] if found is None or found.id in known else [found]
 
     def _right_itself(self) -> str:
         """Returns a sentence on what the doctor itself has scored of the only model."""

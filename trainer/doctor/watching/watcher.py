@@ -23,6 +23,7 @@ from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.broadcasts import Broadcasts
 from trainer.doctor.watching.category_codes import CategoryCodes
+from trainer.doctor.watching.divided_folders import READERS, DividedFolders
 from trainer.doctor.watching.gradient_sums import GradientSums
 from trainer.doctor.watching.joined_rows import JoinedRows
 from trainer.doctor.watching.loop import LayerCall, Loop, chain
@@ -67,6 +68,7 @@ class Watcher:
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
     vocabularies: what lookup layers made of texts. statistics: what others made of numbers.
     seen_rows: the rows on which models trained. `on_fit` tells it where a training begins and ends.
+    folders: what the program read of which folder.
     training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
     codes: what pandas and scikit-learn made of categories. joined: how pandas joined rows.
     answered: (inputs, place) of the first calls of predict on arrays.
@@ -86,6 +88,7 @@ class Watcher:
         self.vocabularies = Vocabularies()
         self.statistics = StatisticsApart()
         self.seen_rows = SeenRows()
+        self.folders = DividedFolders()
         self.training_mode = TrainingMode()
         self.trained = False
         self.codes = CategoryCodes(places)
@@ -151,6 +154,10 @@ class Watcher:
         self._put(tf.data.Dataset, "shuffle", self._shuffle)
         self._replace(tf.keras.preprocessing.text.Tokenizer, "fit_on_texts", self._fit_on_texts)
         self._replace(tf.keras.preprocessing.text.Tokenizer, "texts_to_sequences", self._texts_to_sequences)
+        for module in (keras.utils, tf.keras.utils, keras.preprocessing, tf.keras.preprocessing):
+            for name in READERS:
+                self._put(module, name, self._read_folder)
+        self._replace(tf.keras.preprocessing.image.ImageDataGenerator, "flow_from_directory", self._flow_folder)
         self._replace(keras.callbacks.Callback, "__init__", self._made_callback)
         self.codes.start(self._replace)
         self.joined.start(self._replace)
@@ -207,6 +214,29 @@ class Watcher:
 
         self._undo.append((keras.layers.Layer, "__new__", staticmethod(original)))
         keras.layers.Layer.__new__ = staticmethod(functools.wraps(original)(__new__))
+
+    def _read_folder(self, original: Any) -> Any:
+        signature = inspect.signature(original)
+
+        def read(*args: Any, **options: Any) -> Any:
+            made = original(*args, **options)
+            given = signature.bind(*args, **options)
+            given.apply_defaults()
+            self.folders.note_dataset(made, given.arguments, self.places.of_caller())
+            return made
+
+        return read
+
+    def _flow_folder(self, original: Any) -> Any:
+        signature = inspect.signature(original)
+
+        def flow_from_directory(generator: Any, *args: Any, **options: Any) -> Any:
+            made = original(generator, *args, **options)
+            subset = signature.bind(generator, *args, **options).arguments.get("subset")
+            self.folders.note_iterator(made, generator._validation_split, subset, self.places.of_caller())
+            return made
+
+        return flow_from_directory
 
     def _made_callback(self, original: Any) -> Any:
         def __init__(callback: Any, *args: Any, **options: Any) -> None:  # noqa: N807 - it stands in for __init__
@@ -284,6 +314,7 @@ class Watcher:
             self.reported.append({})
             with self.inside():
                 self.seen_rows.judge(model, bound.arguments["x"], self.places.of_caller(), "evaluate")
+                self.folders.judge(model, bound.arguments["x"])
                 found = original(model, *args, **options)
                 self.reported[-1].update(_reported(model))
             return found

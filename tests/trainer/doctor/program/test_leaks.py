@@ -1,5 +1,7 @@
 """Programs whose score is memory or a copy, and their sound twins."""
 
+import re
+
 import pytest
 
 from tests.support import warm
@@ -94,3 +96,34 @@ def test_targets_of_windows_that_were_not_shifted(folder):
     assert told.place.partition(": ")[2].startswith("model.fit(windows(series[:1100]")
     assert any(line.startswith("train: 1,089 rows (12x3 float32") for line in report.about)
     assert ids(run(folder, WINDOWS.format(until="[:-12]", late=12))) == []
+
+
+# ---- a folder that two calls divide
+
+FOLDER = """
+import pathlib
+for name in ("dark", "light"):
+    pathlib.Path("photos", name).mkdir(parents=True)
+for i in range(160):
+    keras.utils.save_img("photos/%s/%d.png" % (("dark", "light")[y[i]], i), x[i] * 255, scale=False)
+
+def part(subset, seed):
+    return keras.utils.image_dataset_from_directory(
+        "photos", validation_split=0.25, subset=subset, seed=seed, image_size=(16, 16), batch_size=8
+    ).map(lambda images, labels: (images / 255, labels))
+
+model = network()
+model.fit(part("training", 1), epochs=20, verbose=0{validation})
+model.evaluate(part("validation", {seed}), verbose=0)
+"""
+
+
+@pytest.mark.parametrize("validation", ["", ', validation_data=part("validation", {seed})'])
+def test_two_calls_that_divide_a_folder(folder, validation):
+    told = run(folder, FOLDER.format(validation=validation.format(seed=2), seed=2)).findings[0]
+    assert told.id == "folder-divided-twice"
+    assert told.place.partition(": ")[2] == "return keras.utils.image_dataset_from_directory("
+    assert re.search(r"Of 40 validation files \d\d are also training files\.", told.evidence)
+    report = run(folder, FOLDER.format(validation=validation.format(seed=1), seed=1), name="sound.py")
+    assert "folder-divided-twice" not in ids(report)
+    assert "duplicates-across-splits" not in ids(report)
