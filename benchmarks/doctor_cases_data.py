@@ -41,6 +41,42 @@ def nine_to_one(room: Room):  # type: ignore[no-untyped-def]
     return [x[keep], y[keep], vx[other], vy[other]]
 
 
+class Slices(keras.utils.PyDataset):  # type: ignore[misc]
+    """Batches that are slices of one array, divided by 255 in place or not."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, in_place: bool) -> None:
+        super().__init__()
+        order = np.random.default_rng(0).permutation(len(x))
+        self.x, self.y, self.in_place = x[order].astype(np.float32), y[order], in_place
+
+    def __len__(self) -> int:
+        return len(self.x) // 32
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        part = slice(32 * index, 32 * index + 32)
+        batch = self.x[part]
+        if self.in_place:
+            batch /= 255
+            return batch, self.y[part]
+        return batch / 255, self.y[part]
+
+    def on_epoch_end(self) -> None:
+        order = np.random.default_rng(len(self)).permutation(len(self.x))
+        self.x[:], self.y[:] = self.x[order], self.y[order]
+
+
+@fault("trashnet, slices of an array divided in place", "data-changed-in-place")
+def _(room: Room) -> Given:
+    x, y, vx, vy = pair(room)
+    return {"dataset": (Slices(x, y, True), batches(unit(vx), vy, 32)), "model": net(6)}
+
+
+@healthy("trashnet, slices of an array, which is shuffled in place after each epoch")
+def _(room: Room) -> Given:
+    x, y, vx, vy = pair(room)
+    return {"dataset": (Slices(x, y, False), batches(unit(vx), vy, 32)), "model": net(6)}
+
+
 @fault("dogcat 9:1", "imbalance")
 def _(room: Room) -> Given:
     return given(nine_to_one(room), model=net(2))

@@ -160,10 +160,11 @@ class Examination:
         training = dataclasses.replace(training, **_what_ran(history, cut, state, model))
         self.trainings.append(training)
         if examine:
+            problems = (*subject.problems, *fitted.changed_while_read(arguments))
             with self.turn, _no_alarm(), self.watcher.inside(), _eagerly(False):
                 past = training.history if training.whole and training.history else None
                 with state.of_before(model, not training.whole or not _finite(model)):
-                    self._examine(dataclasses.replace(subject, training=training, history=past))
+                    self._examine(dataclasses.replace(subject, training=training, history=past, problems=problems))
         self._let_end(AFTER_SECONDS)
         return history
 

@@ -36,6 +36,12 @@ def restored(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value.restored() if isinstance(value, Peeked) else value for name, value in arguments.items()}
 
 
+def changed_while_read(arguments: dict[str, Any]) -> list[Finding]:
+    """Finds data of generators that have changed since they were read ahead."""
+    splits = {"train": arguments.get("x"), "validation": arguments.get("validation_data")}
+    return [found for name, data in splits.items() if isinstance(data, Peeked) for found in data.held.told(name)]
+
+
 def forms(arguments: dict[str, Any]) -> tuple[Form | None, Form | None, int]:
     """Returns training and validation data of fit.
 

@@ -16,7 +16,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.doctor.subject import held_arrays
 from trainer.doctor.subject.folder import SPLIT_NAMES
+from trainer.doctor.subject.held_arrays import HeldArrays
 from trainer.doctor.subject.sample import DatasetError, choose
 from trainer.doctor.subject.training import ARRAYS, DATALOADER, GENERATOR, ITERABLE, PYDATASET, TFDATA
 
@@ -35,6 +37,7 @@ class Form:
     again: False where a second pass would get nothing or something else, as from a generator.
     dataset: the tf.data.Dataset; None for another form.
     samples: number of images; None where it is not known.
+    held: follows the arrays that the data are read from; None where they are not known.
     """
 
     kind: str
@@ -42,6 +45,7 @@ class Form:
     again: bool = True
     dataset: Any = None
     samples: int | None = None
+    held: HeldArrays | None = None
 
 
 class Peeked:
@@ -49,15 +53,20 @@ class Peeked:
 
     `peek` yields elements and keeps copies, because some generators change the same array again and again. `restored`
     is a generator of all elements, those that were peeked first.
+
+    held: follows the arrays of the generator, also in what is read by `restored`.
     """
 
     def __init__(self, source: Iterator[Any]) -> None:
         self._source = source
+        self.held = HeldArrays(source)
         self._kept: collections.deque[Any] = collections.deque()
 
     def peek(self) -> Iterator[Any]:
         """Yields elements that `restored` yields once more."""
+        self.held.begin()
         for element in self._source:
+            self.held.read_on(element)
             self._kept.append(_copied(element))
             yield self._kept[-1]
 
@@ -65,7 +74,9 @@ class Peeked:
         """Yields the elements that were peeked, then the rest."""
         while self._kept:
             yield self._kept.popleft()
-        yield from self._source
+        for element in self._source:
+            self.held.read_on(element)
+            yield element
 
 
 def _copied(element: Any) -> Any:
@@ -79,18 +90,21 @@ def of(x: Any, y: Any = None, weight: Any = None, batch: int | None = None) -> F
       DatasetError: it is none of the forms. The message describes it.
     """
     if isinstance(x, Peeked):
-        return Form(GENERATOR, x.peek, again=False)
+        return Form(GENERATOR, x.peek, again=False, held=x.held)
     if isinstance(x, tf.data.Dataset):
         return _of_tfdata(x)
     if isinstance(x, keras.utils.PyDataset):
-        return Form(PYDATASET, lambda: _items(x))
+        held = HeldArrays(x)
+        return Form(PYDATASET, lambda: _items(x, held), held=held)
     if is_generator(x):
-        return Form(GENERATOR, Peeked(iter(x)).peek, again=False)
+        peeked = Peeked(iter(x))
+        return Form(GENERATOR, peeked.peek, again=False, held=peeked.held)
     if y is not None:
         return _of_arrays(x, y, weight, batch or BATCH)
     if hasattr(x, "__iter__") and not isinstance(x, str | bytes | Mapping) and not hasattr(x, "__array__"):
         torch = type(x).__module__.partition(".")[0] == "torch"
-        return Form(DATALOADER if torch else ITERABLE, lambda: iter(x))
+        held = HeldArrays(getattr(x, "dataset", x) if torch else x)
+        return Form(DATALOADER if torch else ITERABLE, lambda: _followed(x, held), held=held)
     raise DatasetError(f"data of (images, labels) were expected. Received: {type(x).__name__}")
 
 
@@ -102,15 +116,30 @@ def is_generator(given: Any) -> bool:
 
 def _of_tfdata(dataset: Any) -> Form:
     count = int(dataset.cardinality())
-    return Form(TFDATA, lambda: dataset, dataset=dataset, samples=0 if count == 0 else None)
+    form = Form(TFDATA, lambda: dataset, dataset=dataset, samples=0 if count == 0 else None)
+    generator = held_arrays.generator_of(dataset)
+    if generator is None:
+        return form
+    held = HeldArrays(generator)
+    return dataclasses.replace(form, new_pass=lambda: _followed(dataset, held), held=held)
 
 
-def _items(data: Any) -> Iterator[Any]:
+def _items(data: Any, held: HeldArrays) -> Iterator[Any]:
     """Yields the batches of a PyDataset, and ends the pass as Keras does."""
     count = data.num_batches
-    for index in range(MOST_BATCHES if count is None else int(count)):
-        yield data[index]
+    yield from _followed((data[index] for index in range(MOST_BATCHES if count is None else int(count))), held)
     data.on_epoch_end()
+
+
+def _followed(batches: Iterable[Any], held: HeldArrays) -> Iterator[Any]:
+    """Yields copies of batches, because the array that they are slices of may change."""
+    held.begin()
+    try:
+        for batch in batches:
+            held.batch(batch)
+            yield _copied(batch)
+    finally:
+        held.end()
 
 
 def _of_arrays(x: Any, y: Any, weight: Any, batch: int) -> Form:

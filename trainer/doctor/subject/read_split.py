@@ -42,6 +42,8 @@ def read(
         spec = form.dataset.element_spec
         if isinstance(spec, tuple) and len(spec) > 1 and getattr(spec[1], "shape", None) == ():
             return None, [*problems, _unbatched(name, spec)]
+    if form.held is not None:
+        form.held.follow()
     seconds = (TRAIN_SECONDS if name == NAMES[0] else VALIDATION_SECONDS) * times
     most, second = sample.MAX_IMAGES * times, None
     try:
@@ -57,6 +59,9 @@ def read(
         return None, [*problems, *([] if texts else [exceptions.explain(e, f"reading the {name} dataset")])]
     except Exception as e:  # the user's map functions, decoders and TensorFlow may raise any exception
         return None, [*problems, exceptions.explain(e, f"reading the {name} dataset")]
+    if form.held is not None:
+        problems += form.held.told(name)
+        form.held.restore()
     by_keras = form.kind == ARRAYS if shuffled is None else shuffled
     return Split(name, first, second, form.dataset, counts, form.kind, by_keras), problems
 

@@ -13,7 +13,6 @@ from tests.support.doctor import ids, only, probe_of, subject
 from trainer.doctor import run_probes
 from trainer.doctor.probes.training import epoch_rates
 from trainer.doctor.subject.training import Place, Training
-from trainer.doctor.tools import plain_functions
 
 X = np.random.default_rng(0).normal(size=(96, 4)).astype(np.float32)
 Y = np.arange(96) % 2
@@ -138,44 +137,3 @@ def test_few_epochs_and_reductions_at_a_plateau_are_left_alone():
 def test_a_history_without_rates_is_not_checked():
     made = run_probes.run(subject((X, Y), (X, Y), history={"loss": (1.0, 0.5)}), [VANISHING])
     assert [why for _, why in made.not_checked] == ["the history has no learning rate for each epoch"]
-
-
-TABLE = {"first": 0.1, "drops": [10, 20]}
-
-
-def by_table(epoch, lr):
-    return TABLE["first"] * np.power(0.5, sum(epoch > at for at in (10, 20))) + compounds(epoch, lr)
-
-
-def draws(epoch, lr):
-    return lr * np.random.random()
-
-
-def prints(epoch, lr):
-    print(epoch)
-    return lr
-
-
-def counts(epoch, lr):
-    global FIRST
-    FIRST = lr
-    return lr
-
-
-def fills(epoch, lr):
-    TABLE[epoch] = lr
-    return lr
-
-
-class Rule:
-    def rate(self, epoch, lr):
-        return lr
-
-
-@pytest.mark.parametrize(
-    ("function", "expected"),
-    [(compounds, True), (cut_once, True), (lambda epoch: 0.1**epoch, True), (draws, False), (prints, False),
-     (counts, False), (fills, False), (noted, False), (Rule().rate, False), (Rule, False), (print, False)],
-)  # fmt: skip
-def test_functions_that_can_be_called_without_a_trace(function, expected):
-    assert plain_functions.is_plain(function) is expected
