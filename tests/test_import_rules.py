@@ -65,10 +65,11 @@ MAY_IMPORT = {
     "data models tasks pipelines/contract pipelines/core pipelines/images pipelines/options",
     "trainer/doctor/advice": "doctor/config doctor/finding doctor/subject pipelines/contract",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation pipelines/contract",
-    "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/finding doctor/subject doctor/tools models "
-    "pipelines/contract pipelines/core",
+    "trainer/doctor/copies": "doctor/finding doctor/subject doctor/tools",
+    "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/copies doctor/finding doctor/subject doctor/tools "
+    "models pipelines/contract pipelines/core",
     "trainer/doctor/proof": "",
-    "trainer/doctor/prove": "doctor/clock doctor/finding doctor/proof doctor/subject doctor/tools",
+    "trainer/doctor/prove": "doctor/clock doctor/copies doctor/finding doctor/proof doctor/subject doctor/tools",
     "trainer/doctor/output": "doctor/finding doctor/proof doctor/subject reporting pipelines/contract pipelines/core",
     "trainer/doctor/run_probes": "doctor/clock doctor/finding doctor/subject doctor/probes doctor/tools doctor/output "
     "pipelines/core",

@@ -12,15 +12,11 @@ from trainer.doctor.probes.data import (
     class_balance,
     conflicting_labels,
     label_noise,
-    leakage,
     pixel_order,
     pixel_values,
     reference_mismatch,
     sample_weights,
     shuffling,
-    splits,
-    target_in_inputs,
-    train_validation_skew,
 )
 from trainer.doctor.probes.model import (
     head_and_loss,
@@ -32,6 +28,7 @@ from trainer.doctor.probes.model import (
     pair_labels,
     several_outputs,
 )
+from trainer.doctor.probes.splits import leakage, splits, target_in_inputs, train_validation_skew
 from trainer.doctor.probes.training import (
     accumulated_gradients,
     arguments_of_fit,

@@ -34,7 +34,7 @@ from trainer.doctor.output import page
 from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
-from trainer.doctor.probes.data import train_validation_skew
+from trainer.doctor.probes.splits import train_validation_skew
 from trainer.doctor.program import argmax_answers, compared_answers, fitted, located, old_keras, planned, spec, tested
 from trainer.doctor.program.backbones import Backbones
 from trainer.doctor.program.spec import Spec

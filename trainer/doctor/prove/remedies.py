@@ -12,12 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.doctor.copies import model_variants
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.prove.setup import Setup
 from trainer.doctor.prove.source import AfterInput, Edit
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import Place, Training
-from trainer.doctor.tools import model_variants
 from trainer.doctor.tools.model_head import BINARY, SPARSE, head_of, loss_of
 
 MORE_STEPS = 600  # of a training that had too few

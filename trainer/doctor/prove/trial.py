@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from trainer.doctor.clock import Clock
+from trainer.doctor.copies import model_variants
+from trainer.doctor.copies.deep_copy import deep_copy
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.proof import Arm, Proof
 from trainer.doctor.prove import setup as setups
@@ -24,8 +26,6 @@ from trainer.doctor.prove.remedies import REMEDIES, Case, Remedy, rate_edit
 from trainer.doctor.prove.setup import Setup
 from trainer.doctor.subject.sample import choose, class_ids
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import model_variants
-from trainer.doctor.tools.deep_copy import deep_copy
 
 SEEDS = (0, 1, 2)
 POINTS = 8

@@ -7,8 +7,9 @@ import pytest
 
 from tests.support.doctor import batches, cnn, doctor, ids, probe_of, subject
 from trainer.doctor import run_probes
-from trainer.doctor.probes.data import label_noise, train_validation_skew
+from trainer.doctor.probes.data import label_noise
 from trainer.doctor.probes.model import head_and_loss
+from trainer.doctor.probes.splits import train_validation_skew
 
 
 def noise(count: int, seed: int = 0, side: int = 16) -> np.ndarray:

@@ -10,11 +10,11 @@ import numpy as np
 from pipelines.core.text import first_line
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
+from trainer.doctor.copies.model_copy import copy_of
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools.model_copy import copy_of
 
 IMAGES = 8
 COMPARED = 32  # images whose labels are compared with all outputs, if the loss spreads them

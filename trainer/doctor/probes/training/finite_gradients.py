@@ -18,13 +18,13 @@ import tensorflow as tf
 
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock, OutOfTime
+from trainer.doctor.copies.model_copy import Twin
 from trainer.doctor.finding import Finding
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.exceptions import LIBRARIES
 from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools.first_weights import flat_layers
-from trainer.doctor.tools.model_copy import Twin
 
 IMAGES = 32
 MOST_BATCHES = 16  # that are looked at with the weights as they are

@@ -10,11 +10,11 @@ import numpy as np
 from pipelines.core.text import plural
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
+from trainer.doctor.copies.model_copy import Twin
 from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools.model_copy import Twin
 
 HIGH, LOW = 3.0, 0.3  # limits of the first loss, as multiples of ln(classes)
 MORE = 3.0  # nats; columns in centimetres or years begin so far above ln(2), and a few steps mend it

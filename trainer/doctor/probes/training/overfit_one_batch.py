@@ -18,12 +18,12 @@ import numpy as np
 from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock, OutOfTime
+from trainer.doctor.copies import model_variants
+from trainer.doctor.copies.model_copy import Twin
 from trainer.doctor.finding import LINES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import model_variants
-from trainer.doctor.tools.model_copy import Twin
 
 STEPS = 80
 LEAST_STEPS = 30

@@ -14,6 +14,7 @@ import numpy as np
 from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
+from trainer.doctor.copies.model_copy import Twin, copy_of
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.probes.training import initialization
@@ -21,7 +22,6 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject, run_model
 from trainer.doctor.tools import task
-from trainer.doctor.tools.model_copy import Twin, copy_of
 
 IMAGES = 16
 ROUNDING = 1e-4  # outputs of one image and of many differ by this share, however small their spread is

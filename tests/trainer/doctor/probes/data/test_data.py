@@ -14,7 +14,8 @@ from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_
 from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import NotApplicable
-from trainer.doctor.probes.data import augmentation, class_balance, leakage, shuffling
+from trainer.doctor.probes.data import augmentation, class_balance, shuffling
+from trainer.doctor.probes.splits import leakage
 from trainer.doctor.subject import load, state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import FIT, Training

@@ -14,7 +14,8 @@ from tests.support.doctor import CLASSES, CONTRADICTORY, doctor, ids, in_memory,
 from tests.support.files.images import draw_photo
 from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
-from trainer.doctor.probes.data import aspect_ratio, pixel_values, reference_mismatch, train_validation_skew
+from trainer.doctor.probes.data import aspect_ratio, pixel_values, reference_mismatch
+from trainer.doctor.probes.splits import train_validation_skew
 from trainer.doctor.subject import folder
 from trainer.doctor.tools import match_images
 

@@ -9,7 +9,8 @@ import pytest
 from tests.support.doctor import batches, ids, only, probe_of, subject
 from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
-from trainer.doctor.probes.data import class_balance, conflicting_labels, label_noise, leakage, shuffling
+from trainer.doctor.probes.data import class_balance, conflicting_labels, label_noise, shuffling
+from trainer.doctor.probes.splits import leakage
 from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import Batch, Sample, class_ids, draw
 from trainer.doctor.subject.subject import Split, Subject

@@ -8,8 +8,9 @@ import pytest
 from keras import layers
 
 from tests.support.doctor import doctor, ids, only
-from trainer.doctor.probes.data import class_balance, splits
+from trainer.doctor.probes.data import class_balance
 from trainer.doctor.probes.model import head_and_loss, head_range, input_range, loss_computes, metrics
+from trainer.doctor.probes.splits import splits
 from trainer.doctor.probes.training import initialization
 
 ROWS = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)

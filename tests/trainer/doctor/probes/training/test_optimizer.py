@@ -8,9 +8,9 @@ import pytest
 from keras import layers
 
 from tests.support.doctor import batches, doctor, ids, only, probe_of
+from trainer.doctor.copies import model_copy
 from trainer.doctor.probes.training import initialization, optimizer, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
-from trainer.doctor.tools import model_copy
 
 X = np.random.default_rng(0).random((96, 8, 8, 3), np.float32)
 Y = np.arange(96) % 2

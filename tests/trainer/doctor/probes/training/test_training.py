@@ -13,10 +13,10 @@ from keras import layers
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, subject, unit
 from trainer.doctor import run_probes
+from trainer.doctor.copies import model_copy
 from trainer.doctor.probes.training import initialization, learning_curves, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
 from trainer.doctor.subject.training import Training
-from trainer.doctor.tools import model_copy
 
 SIDE = 32
 SPARSE = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

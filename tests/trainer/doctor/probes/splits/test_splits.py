@@ -11,7 +11,8 @@ from PIL import Image
 
 from tests.support.doctor import batches, doctor, ids, only, subject
 from trainer.doctor import run_probes
-from trainer.doctor.probes.data import class_balance, pixel_order, sample_weights, splits
+from trainer.doctor.probes.data import class_balance, pixel_order, sample_weights
+from trainer.doctor.probes.splits import splits
 
 
 def drawn(count: int, side: int = 32, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 from tests.support.doctor import doctor, ids, only, subject
 from trainer.doctor import run_probes
 from trainer.doctor.output import words
-from trainer.doctor.probes.data import target_in_inputs
+from trainer.doctor.probes.splits import target_in_inputs
 
 RNG = np.random.default_rng(0)
 HOURS = np.arange(400)

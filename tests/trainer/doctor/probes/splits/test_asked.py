@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.support.doctor import in_memory
-from trainer.doctor.probes.data.train_validation_skew import of_predict
+from trainer.doctor.probes.splits.train_validation_skew import of_predict
 
 
 def drawn(count, seed):

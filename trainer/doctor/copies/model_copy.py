@@ -13,13 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.doctor.copies import model_variants
+from trainer.doctor.copies.deep_copy import deep_copy
+from trainer.doctor.copies.model_variants import Variant
 from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import choose
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import model_variants
-from trainer.doctor.tools.deep_copy import deep_copy
-from trainer.doctor.tools.model_variants import Variant
 
 BATCH = 16
 WARM = 40, 200, 1000, 5000  # steps at which a schedule is asked whether it warms up

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from trainer.doctor.tools.deep_copy import deep_copy
+from trainer.doctor.copies.deep_copy import deep_copy
 
 ROWS = np.random.default_rng(0).random((8, 6)).astype("float32")
 TEXTS = tf.constant(["a b", "c d", "e f", "a d", "q w", "e r", "t y", "u i"])

@@ -1,0 +1,1 @@
+"""Compares training and validation: what is in both, and what differs."""
