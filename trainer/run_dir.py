@@ -151,6 +151,20 @@ def kept_epoch(run: Run) -> int | None:
     return None if kept is None else int(kept)
 
 
+def check_files(run: Run) -> None:
+    """Checks that the files of a run which is about to be complete are still there.
+
+    Raises:
+      TrainerError: some are gone. The run has no metrics.json then, and counts as unfinished.
+    """
+    gone = [path.name for path in (run.config, run.contract, run.history, run.model) if not path.exists()]
+    if gone:
+        raise TrainerError(
+            f"{str(run.directory)!r} has lost {', '.join(gone)} while the run was ending: another program has removed "
+            "them. Run the same command again."
+        )
+
+
 def drop_checkpoints(run: Run) -> None:
     """Removes the checkpoints of a run.
 

@@ -27,7 +27,7 @@ from trainer.cli.main import main
 from trainer.config import TrainConfig, TrainerError
 from trainer.models import build
 from trainer.reporting import plots
-from trainer.training import checkpoint_file, train
+from trainer.training import checkpoint_file, finalize, train
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +138,22 @@ def test_a_limit_of_the_system_on_files_is_one_sentence(data, tmp_path, size):
     assert said.startswith("train: ")
     assert "File too large" in said
     assert not list((tmp_path / "o").rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_files_that_vanish_while_the_run_is_ending_leave_it_unfinished(data, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "o"
+
+    def removed(*_):
+        shutil.rmtree(out)
+        out.mkdir()  # as what is written next would
+
+    monkeypatch.setattr(finalize.plots, "write_all", removed)
+    assert main(argv(data, out)) == 1
+    said = one_sentence(capsys.readouterr().err)
+    lost = "config.yaml, contract.json, metrics.csv, model.keras"
+    assert said.startswith(f"train: '{out}' has lost {lost} while the run was ending")
+    assert not (out / "metrics.json").exists()
 
 
 @pytest.mark.slow

@@ -48,7 +48,7 @@ def write(
       The content of metrics.json.
 
     Raises:
-      TrainerError: a file cannot be written.
+      TrainerError: a file cannot be written, or one that was written is gone.
       ExportError: the network has no export, or the export does not agree with it. All else is written.
     """
     _log.info("Evaluates the network, writes the pages, and exports it.")
@@ -79,6 +79,7 @@ def write(
     with run_dir.writing(run.card):
         model = model_card.Model(evaluation_files.run_name(run), result, seen)
         evaluation_files.write_card(run.directory, model, list(scores.values()), contract)
+    run_dir.check_files(run)
     with run_dir.writing(run.metrics):
         atomic.write_text(run.metrics, atomic.to_json(result))
     run_dir.drop_checkpoints(run)
