@@ -8,11 +8,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import faulthandler
-import functools
 import importlib
 import os
 import pickle
-import re
 import signal
 import sys
 import threading
@@ -27,15 +25,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from pipelines.core.text import listed
 from trainer.doctor import catalogue, run_probes
 from trainer.doctor.finding import Finding
 from trainer.doctor.output import page
 from trainer.doctor.output import text as report_text
 from trainer.doctor.output.text import Report
 from trainer.doctor.probes import registry
-from trainer.doctor.probes.splits import train_validation_skew
-from trainer.doctor.program import argmax_answers, compared_answers, fitted, located, old_keras, planned, spec, tested
+from trainer.doctor.program import fitted, located, old_keras, planned, spec, tested
+from trainer.doctor.program.afterwards import Afterwards
 from trainer.doctor.program.backbones import Backbones
 from trainer.doctor.program.spec import Spec
 from trainer.doctor.proof import Proof
@@ -43,7 +40,6 @@ from trainer.doctor.prove import trial
 from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import LOOP, Place, Training
-from trainer.doctor.tools import scores, tfdata_steps
 from trainer.doctor.watching import category_codes, training_mode
 from trainer.doctor.watching.loop import Loop
 from trainer.doctor.watching.places import Places
@@ -260,11 +256,12 @@ class Examination:
                 if subject_planned is not None:
                     self._examine(subject_planned)
         apart, doubts = self._tested()
+        after = Afterwards(self.watcher, self.subjects, self.places, self.spec.program, code)
         report = self._report(
-            [*self._old(code, stopped), *self._ignored_flags(), *stopped, *self._out_of_order(code), *self._joined(),
-             *(self._categories_apart() or apart), *self._training_mode(code), *self._asked_otherwise(),
-             *self._argmax(code), *self._first_range(), *self._spread_in_unknown(),
-             *self._trained_on(code), *self._divided_apart()], ended, doubts,
+            [*self._old(code, stopped), *after.ignored_flags(), *stopped, *after.out_of_order(), *self._joined(),
+             *(after.categories_apart() or apart), *after.training_mode(), *after.asked_otherwise(), *after.argmax(),
+             *self._first_range(), *after.spread_in_unknown(), *after.trained_on(), *self._divided_apart()],
+            ended, doubts,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))
 
@@ -324,129 +321,21 @@ class Examination:
             return []
         return [dataclasses.replace(told, place=place.quoted if place else "")]
 
-    def _out_of_order(self, code: str) -> list[Finding]:
-        """Finds answers of predict that are compared with labels of another order."""
-        file = self.places.of(self.spec.program, 1).file
-        for data, place in self.watcher.predicted:
-            told = ""
-            if isinstance(data, tf.data.Dataset) and self.watcher.passed_by_program(data):
-                if tfdata_steps.draws_anew(data):
-                    told = "predict passes over it once, and the program again."
-            elif getattr(data, "shuffle", False) and re.search(r"\.(classes|labels)\b", code):
-                # an iterator of keras.preprocessing, whose labels are in the order of the files
-                told = "The iterator has shuffle=True, and its classes are in the order of the files."
-            if not told and place is not None and place.file == file and (how := compared_answers.shuffles(data)):
-                compared = compared_answers.find(code, place.line)
-                if compared is not None:
-                    told = f"{how} Line {compared.line} compares the answers with {compared.labels}."
-            if told:
-                found = catalogue.found("answers-out-of-order", told + self._right_itself())
-                return [dataclasses.replace(found, place="" if place is None else place.quoted)]
-        return []
-
-    def _trained_on(self, code: str) -> list[Finding]:
-        """Finds rows by which a model is judged and on which it was trained before."""
-        seen, file = self.watcher.seen_rows, self.places.of(self.spec.program, 1).file
-        if seen.finding is not None:
-            return [seen.finding]
-        return [
-            found
-            for found, place in seen.of_predict
-            if place is not None and place.file == file and compared_answers.find(code, place.line) is not None
-        ][:1]
-
     def _divided_apart(self) -> list[Finding]:
         """Returns the finding on a folder of evaluate, if none on that of fit says it."""
         known = {finding.id for report in self.reports for finding in report.findings}
         found = self.watcher.folders.finding
         return [] if found is None or found.id in known else [found]
 
-    def _right_itself(self) -> str:
-        """Returns a sentence on what the doctor itself has scored of the only model."""
-        known = scores.of(self.subjects[0]) if len(self.subjects) == 1 else ()
-        last = known[-1:]
-        return "".join(
-            f" The doctor finds the model right on {score.accuracy:.1%} of {len(score.true):,} {score.split} images."
-            for score in last
-        )
-
-    def _categories_apart(self) -> list[Finding]:
-        """Finds categories of test rows that got other numbers than those of training."""
-        rows = [(given.get("x"), given.get("y")) for _, given, _ in self.watcher.evaluations]
-        rows += [(x, None) for x, _ in self.watcher.answered]
-        for subject in self.subjects:
-            for x, y in rows:
-                found = self.watcher.codes.compare(subject.train, x, y, "test")
-                if found:
-                    return found
-        return []
-
     def _tested(self) -> tuple[list[Finding], list[str]]:
         """Examines data that evaluate gets, and what it reported."""
         with self.watcher.inside(), _eagerly(False):
             return tested.examine(self.watcher, self.subjects, self.spec.deep)
 
-    def _asked_otherwise(self) -> list[Finding]:
-        """Finds images that predict gets in another form than those of training."""
-        for subject in self.subjects:
-            for model, (arrays, place) in self.watcher.asked.items():
-                if subject.train is None or not _is_same(subject, model):
-                    continue
-                found = train_validation_skew.of_predict(subject.train, arrays)
-                if found is not None:
-                    return [dataclasses.replace(found, place="" if place is None else place.quoted)]
-        return []
-
-    def _argmax(self, code: str) -> list[Finding]:
-        """Finds an argmax over the answers of a model that has one output."""
-        file = self.places.of(self.spec.program, 1).file
-
-        def has_one_output(lines: range) -> bool:
-            shapes = [
-                getattr(subject.model, "output_shape", None)
-                for subject in self.subjects
-                for call in self.watcher.calls(subject.model)
-                if call.name == "predict" and call.place is not None
-                if call.place.file == file and call.place.line in lines
-            ]
-            return bool(shapes) and all(isinstance(shape, tuple) and shape[1:] == (1,) for shape in shapes)
-
-        line = argmax_answers.find(code, has_one_output)
-        if line is None:
-            return []
-        place = self.places.of(self.spec.program, line)
-        found = catalogue.found("argmax-of-one-output", "The model has the output shape (batch, 1).")
-        return [dataclasses.replace(found, place=place.quoted)]
-
-    def _training_mode(self, code: str) -> list[Finding]:
-        """Finds answers that the program asks of a model in training mode."""
-        models = [subject.model for subject in self.subjects if subject.model is not None]
-        line = functools.partial(self.places.of, self.spec.program)
-        return self.watcher.training_mode.find(code, models, line)
-
-    def _spread_in_unknown(self) -> list[Finding]:
-        """Finds labels that a loop without a model spreads over its outputs."""
-        loop = self.watcher.unknown_loop
-        return [] if loop is None or loop.spread is None else [fitted.spread_finding(loop.spread)]
-
     def _first_range(self) -> list[Finding]:
         """Returns the first finding on the range of a training that is not examined."""
         known = {finding.id for report in self.reports for finding in report.findings}
         return [finding for finding in self.ranges if finding.id not in known][:1]
-
-    def _ignored_flags(self) -> list[Finding]:
-        """Finds layers that were frozen or unfrozen between two trainings."""
-        if self.watcher.ignored_flags is None:
-            return []
-        place, flags = self.watcher.ignored_flags
-        names = [f"{name}.trainable = {flag}" for name, flag in flags.items()]
-        found = catalogue.found(
-            "trainable-ignored",
-            f"Since the fit before this one: {listed(names, 4)}. There is no compile between them.",
-            layers=len(flags),
-            done="unfrozen" if all(flags.values()) else "frozen" if not any(flags.values()) else "frozen or unfrozen",
-        )
-        return [dataclasses.replace(found, place="" if place is None else place.quoted)]
 
     def _old(self, code: str, stopped: list[Finding]) -> list[Finding]:
         """Returns the finding on names that Keras does not know any more.
@@ -578,18 +467,6 @@ def _what_ran(history: Any, cut: Cut, state: _State, model: Any) -> dict[str, An
         "first_weights": state.weights,
         "final_weights": model.get_weights(),
     }
-
-
-def _is_same(subject: Subject, model: Any) -> bool:
-    """Tells whether a model is that of a training, or has its final weights.
-
-    A model that was saved and loaded again has them.
-    """
-    if model is subject.model:
-        return True
-    final = subject.training.final_weights if subject.training is not None else None
-    weights = model.get_weights() if final else []
-    return bool(weights) and len(weights) == len(final or ()) and all(map(np.array_equal, weights, final or ()))
 
 
 def _finite(model: Any) -> bool:
