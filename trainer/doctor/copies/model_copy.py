@@ -126,6 +126,12 @@ class Twin:
         if learning_rate is not None:
             self.optimizer.learning_rate.assign(learning_rate)
 
+    def begin_from(self, weights: list[np.ndarray]) -> None:
+        """Takes other weights for those that `restart` restores, such as those before the training."""
+        self._weights = weights
+        self.restart()
+        self.start = self.step_loss()
+
     def _compile(self, learning_rate: float | None) -> None:
         self._own_rate = learning_rate is None
         options = self._optimizer.get_config() | self._options

@@ -18,7 +18,7 @@ from pipelines.core.text import listed
 from trainer.doctor import catalogue
 from trainer.doctor.finding import Finding
 from trainer.doctor.probes.splits import train_validation_skew
-from trainer.doctor.program import argmax_answers, compared_answers, fitted
+from trainer.doctor.program import argmax_answers, compared_answers, fitted, unreset_metrics
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools import scores, tfdata_steps
 from trainer.doctor.watching.places import Places
@@ -121,6 +121,18 @@ class Afterwards:
         place = self.places.of(self.program, line)
         found = catalogue.found("argmax-of-one-output", "The model has the output shape (batch, 1).")
         return [dataclasses.replace(found, place=place.quoted)]
+
+    def unreset_metrics(self) -> list[Finding]:
+        """Finds metrics of a loop of the program that are never set back."""
+        told = unreset_metrics.find(self.code) if self.watcher.loops or self.watcher.unknown_loop else None
+        if told is None:
+            return []
+        found = catalogue.found(
+            "metrics-not-reset",
+            f"{told.name}.result() is read after each pass, and {told.name}.reset_state() is never called.",
+            name=told.name,
+        )
+        return [dataclasses.replace(found, place=self.places.of(self.program, told.line).quoted)]
 
     def spread_in_unknown(self) -> list[Finding]:
         """Finds labels that a loop without a model spreads over its outputs."""

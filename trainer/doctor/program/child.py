@@ -260,7 +260,8 @@ class Examination:
         report = self._report(
             [*self._old(code, stopped), *after.ignored_flags(), *stopped, *after.out_of_order(), *self._joined(),
              *(after.categories_apart() or apart), *after.training_mode(), *after.asked_otherwise(), *after.argmax(),
-             *self._first_range(), *after.spread_in_unknown(), *after.trained_on(), *self._divided_apart()],
+             *self._first_range(), *after.spread_in_unknown(), *after.trained_on(), *self._divided_apart(),
+             *after.unreset_metrics()],
             ended, doubts,
         )  # fmt: skip
         return report if not self.spec.prove else dataclasses.replace(report, proof=self._proof(report))

@@ -65,10 +65,9 @@ def one_batch(subject: Subject, clock: Clock) -> list[Finding]:
     culprit = _clipped(twin, losses, level) or _culprit(twin, own, losses, level, clock)
     if culprit:
         return culprit
-    for look in (_without_gradient, _dead):
-        found = look(twin)
-        if found:
-            return found
+    found = _without_gradient(twin) or _dead(twin)
+    if found:
+        return (_killed(subject, twin, level, clock) if found[0].id == "dead-units" else []) or found
     for rate in rates_to_try(twin.learning_rate, losses):
         if clock.over:
             break
@@ -302,15 +301,37 @@ def _dead(twin: Twin) -> list[Finding]:
     ]
 
 
+def _killed(subject: Subject, twin: Twin, level: float, clock: Clock) -> list[Finding]:
+    """Finds a learning rate that made ReLU layers give 0 in the training.
+
+    Before it they gave other values, and from there a smaller rate learns the batch.
+    """
+    first = subject.training.first_weights if subject.training is not None else None
+    if not first or not state.is_trained(subject) or len(first) != len(subject.model.weights):
+        return []
+    twin.begin_from(first)
+    if _dead(twin):
+        return []
+    own = _train(twin, None, level, clock)
+    for rate in sorted((rate for rate in TRIED if rate < twin.learning_rate / 3), reverse=True):
+        if clock.over:
+            break
+        others = _train(twin, rate, level, clock)
+        if _reached(others, level) <= LEARNS:
+            return [_rate(twin, rate, own, others, level, "Before the training every ReLU layer answered, and after it "
+                          "one gives 0 for all images. From the weights before it: ")]  # fmt: skip
+    return []
+
+
 def _is_relu(layer: Any) -> bool:
     return isinstance(layer, keras.layers.ReLU) or getattr(getattr(layer, "activation", None), "__name__", "") == "relu"
 
 
-def _rate(twin: Twin, better: float, own: list[float], other: list[float], level: float) -> Finding:
+def _rate(twin: Twin, better: float, own: list[float], other: list[float], level: float, before: str = "") -> Finding:
     rate = twin.learning_rate
     return catalogue.found(
         "learning-rate-low" if better > rate else "learning-rate-high",
-        _compared(twin, better, own, other, level),
+        before + _compared(twin, better, own, other, level),
         case="one-batch",
         rate=rate,
         optimizer=twin.optimizer_name,

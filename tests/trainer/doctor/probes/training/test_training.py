@@ -140,6 +140,20 @@ def test_dead_units(data):
     assert dead.name in only(doctor(ONE_BATCH, dataset=data, model=model), "dead-units").evidence
 
 
+@pytest.mark.parametrize(("rate", "expected"), [(3.0, "learning-rate-high"), (1e-3, "dead-units")])
+def test_units_that_a_training_killed(data, rate, expected):
+    """The bias that makes them dead has come in the training; only the rate can have done that."""
+    model = network(layers.Conv2D(8, 3, activation="relu"), layers.GlobalAveragePooling2D())
+    model.compile(keras.optimizers.Adam(rate), SPARSE)
+    first = model.get_weights()
+    model.layers[0].bias.assign(np.full(8, -100.0))
+    model.optimizer.iterations.assign(40)
+    training = Training("fit", first_weights=first, final_weights=model.get_weights(), whole=True)
+    given = dataclasses.replace(subject_of(dataset=data, model=model), training=training)
+    found = only(run_probes.run(given, [ONE_BATCH]), expected)
+    assert ("Before the training every ReLU layer answered" in found.evidence) is (expected == "learning-rate-high")
+
+
 def test_no_capacity(data):
     nothing = network(layers.AveragePooling2D(SIDE), layers.Rescaling(0.0, 0.5), layers.Flatten())
     found = only(doctor(ONE_BATCH, dataset=data, model=nothing), "cannot-memorize")
