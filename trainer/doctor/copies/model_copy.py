@@ -127,7 +127,7 @@ class Twin:
             self.optimizer.learning_rate.assign(learning_rate)
 
     def begin_from(self, weights: list[np.ndarray]) -> None:
-        """Takes other weights for those that `restart` restores, such as those before the training."""
+        """Takes other weights for `restart`, such as those before the training."""
         self._weights = weights
         self.restart()
         self.start = self.step_loss()
