@@ -4,19 +4,9 @@ import re
 
 import pytest
 
-from tests.support import warm
 from tests.trainer.doctor.program.test_programs import ids, run
-from trainer.doctor.program import launch
 
 pytestmark = pytest.mark.slow  # each runs a program in a process of its own
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """For tests whose program runs in a fork of a process that has loaded TensorFlow."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "subprocess", warm)
-    return tmp_path
 
 
 # ---- folds of one model

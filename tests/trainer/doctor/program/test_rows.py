@@ -4,19 +4,10 @@ import textwrap
 
 import pytest
 
-from tests.support import warm
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.program import launch
 
 pytestmark = pytest.mark.slow  # each runs a program in a process of its own
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """The current folder; its program runs in a fork of a process that has loaded TensorFlow."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(launch, "subprocess", warm)
-    return tmp_path
 
 
 def run(folder, code, **options):
