@@ -28,6 +28,7 @@ LARGE = 20.0
 # Span (0.1 to 99.9 %) at the first weights. A dark dataset of 0..1 has 0.3, and one that was scaled twice has 0.004.
 SMALL = 0.1
 SCALES_DOWN = 1 / 20  # a model that divides by more than this expects 0..255
+KNOWS = 0.95  # accuracy of a program's own training on large numbers, from which on they are no matter
 SMALL_INPUT = 20.0  # span of the images; with less, they were scaled already before such a model
 # Least divergence from the moving averages of batch normalization: photos of another kind have 0.28, other ranges 0.43.
 REMEMBERED = 0.35
@@ -75,8 +76,10 @@ def value_range(subject: Subject, clock: Clock) -> list[Finding]:
         return [_scaled_twice(images, seen)]
     network = keras_applications.of(subject.model)
     rms = float(np.sqrt(np.mean(np.square(seen.values, dtype=np.float64))))
-    if rms > LARGE and not seen.normalizes and not _as_wanted(network, seen.values) and not _learned(subject):
-        return [_large(images, seen, rms)]
+    if rms > LARGE and not seen.normalizes and not _as_wanted(network, seen.values):
+        learned, right = _learned(subject)
+        if not learned or (subject.training is not None and right < KNOWS):
+            return [_large(images, seen, rms, "warning" if learned else "error")]
     return []
 
 
@@ -102,21 +105,22 @@ def _as_wanted(network: Application | None, values: np.ndarray) -> bool:
     return network is not None and network.wants == keras_applications.range_of(values)
 
 
-def _learned(subject: Subject) -> bool:
-    """Returns whether the model is right far more often than the majority answer.
+def _learned(subject: Subject) -> tuple[bool, float]:
+    """Returns whether the model is right far more often than the majority answer, and its accuracy.
 
     Then it was trained on just these values. The test is one-sided, at three standard errors.
     """
     try:
         split, outputs = subject.scored
     except NotApplicable:
-        return False
+        return False, 0.0
     ids = split.sample.ids[: len(outputs)]
     if outputs.ndim != 2:
-        return False
+        return False, 0.0
     given = (outputs[:, 0] > 0.5).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
     majority = np.bincount(np.maximum(ids, 0)).max() / len(ids)
-    return bool(np.mean(given == ids) > majority + 3 * np.sqrt(majority * (1 - majority) / len(ids)) + 0.02)
+    right = float(np.mean(given == ids))
+    return bool(right > majority + 3 * np.sqrt(majority * (1 - majority) / len(ids)) + 0.02), right
 
 
 def _scaled_twice(images: np.ndarray, seen: Front) -> Finding:
@@ -134,13 +138,14 @@ def _scaled_twice(images: np.ndarray, seen: Front) -> Finding:
     )
 
 
-def _large(images: np.ndarray, seen: Front, rms: float) -> Finding:
+def _large(images: np.ndarray, seen: Front, rms: float, level: str) -> Finding:
     return catalogue.found(
         "range-large",
         f"The dataset gives {_ends(images)}; {_ends(seen.values)} reach the first weights, with a root mean "
         f"square of {rms:.0f}. Initial weights are made for inputs near 1 (He et al. 2015, section 2.2), and no "
         "normalization follows.",
         rms=rms,
+        level=level,
         charts=[_histogram(images, seen.values)],
     )
 

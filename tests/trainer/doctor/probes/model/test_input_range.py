@@ -11,6 +11,8 @@ from tests.support.datasets import make_contract, normalization
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, subject, unit
 from trainer.doctor import run_probes
 from trainer.doctor.probes.model import input_range
+from trainer.doctor.subject.load import subject_of
+from trainer.doctor.subject.training import Training
 from trainer.doctor.tools import keras_applications
 from trainer.models import networks
 
@@ -206,6 +208,11 @@ def test_a_model_that_has_learnt_on_0_255_is_left_alone(waste):
     limit = np.sort(images.mean(axis=(1, 2, 3)))[len(images) // 2]
     model.layers[-1].set_weights([np.float32([[1, 0]] * 3) / 3, np.float32([-limit, 0])])  # bright: 0, dark: 1
     assert ids(ask(images, labels, model)) == []
+    labels = np.where(np.arange(len(labels)) % 6 == 0, 1 - labels, labels)  # right on five of six
+    given = dataclasses.replace(subject_of(dataset=batches(images, labels), model=model), training=Training("fit"))
+    found = only(run_probes.run(given, input_range.PROBES), "range-large")
+    assert found.level == "warning"  # the program's own training on these values
+    assert ids(ask(images, labels, model)) == []  # a finished model
 
 
 def test_a_model_that_does_not_take_the_images(waste):
