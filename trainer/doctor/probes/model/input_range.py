@@ -106,9 +106,9 @@ def _as_wanted(network: Application | None, values: np.ndarray) -> bool:
 
 
 def _learned(subject: Subject) -> tuple[bool, float]:
-    """Returns whether the model is right far more often than the majority answer, and its accuracy.
+    """Returns whether the model beats the majority answer, and its accuracy.
 
-    Then it was trained on just these values. The test is one-sided, at three standard errors.
+    If it is right far more often, it was trained on just these values. The test is one-sided, at three standard errors.
     """
     try:
         split, outputs = subject.scored
