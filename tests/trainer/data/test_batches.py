@@ -1,14 +1,12 @@
 """`dataset.batches` gives the batches of `dataset.load`, and its threads end with the pass."""
 
-import os
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.support import fresh_python
 from tests.support.datasets import write_dataset
 from tests.support.folds import divide
 from tests.trainer.data.test_metadata_columns import write as write_with_columns
@@ -140,11 +138,4 @@ def test_a_program_ends_in_the_middle_of_a_pass(directory):
         f"passes = [iter(dataset.batches({str(directory)!r}, 'train', 1, shuffle=True)) for _ in range(3)]\n"
         "print([len(next(one)[1]) for one in passes])"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout) == (0, b"[1, 1, 1]\n"), ended.stderr[-2000:]
+    assert fresh_python.output_of(code) == b"[1, 1, 1]\n"

@@ -6,10 +6,7 @@ import collections
 import dataclasses
 import gc
 import mmap
-import os
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +18,7 @@ from hypothesis import strategies as st
 from pipelines import contract as contracts
 from pipelines.contract import ContractError, Shard, Split, tf_example, tfrecord
 from pipelines.core import machine
+from tests.support import fresh_python
 from tests.support.datasets import AFFINES, frame, make_contract, masked, normalization, picture, record, write_dataset
 from trainer.data import dataset, epoch_order, xla_normalize
 from trainer.data.shards import gather, mmap_array, mmap_tfrecord
@@ -450,11 +448,4 @@ def test_a_program_may_end_while_batches_are_read(tmp_path):
         "for _ in range(20): next(batches)\n"
         "print('read', flush=True)\n"
     )
-    ended = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout) == (0, b"read\n"), ended.stderr[-2000:]
+    assert fresh_python.output_of(code) == b"read\n"

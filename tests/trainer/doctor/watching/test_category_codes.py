@@ -17,19 +17,11 @@ TEST = pd.DataFrame({"city": RNG.choice(CITIES[1:], 40), "sex": RNG.choice(["f",
 
 
 @pytest.fixture
-def codes():
+def codes(monkeypatch):
     """Watches pandas, and puts it back."""
-    made, undo = CategoryCodes(Places({}, ".")), []
-
-    def put(owner, name, make):
-        original = getattr(owner, name)
-        undo.append((owner, name, original))
-        setattr(owner, name, make(original))
-
-    made.start(put)
-    yield made
-    for owner, name, original in reversed(undo):
-        setattr(owner, name, original)
+    made = CategoryCodes(Places({}, "."))
+    made.start(lambda owner, name, make: monkeypatch.setattr(owner, name, make(getattr(owner, name))))
+    return made
 
 
 def by_codes(frame):

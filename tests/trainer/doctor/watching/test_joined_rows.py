@@ -16,19 +16,11 @@ DATES = pd.date_range("2020-01-01", periods=N)
 
 
 @pytest.fixture
-def joined():
+def joined(monkeypatch):
     """Watches pandas, and puts it back."""
-    made, undo = JoinedRows(Places({}, ".")), []
-
-    def put(owner, name, make):
-        original = getattr(owner, name)
-        undo.append((owner, name, original))
-        setattr(owner, name, make(original))
-
-    made.start(put)
-    yield made
-    for owner, name, original in reversed(undo):
-        setattr(owner, name, original)
+    made = JoinedRows(Places({}, "."))
+    made.start(lambda owner, name, make: monkeypatch.setattr(owner, name, make(getattr(owner, name))))
+    return made
 
 
 def new(frame, **options):

@@ -5,7 +5,6 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from pipelines import contract
 from pipelines.core.errors import ConfigError
 from pipelines.options import config_file
 from tests.support import trainings
@@ -144,11 +143,9 @@ def test_each_size_is_compiled_once_and_told(run):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_at_the_size_of_its_epoch(run, tmp_path, monkeypatch):
-    """It is killed in each of three epochs, and goes on each time; `jpeg`, whose sizes the loader cuts, in one."""
+    """It is killed in each of three epochs, and goes on each time."""
     folder, _, _ = run
     after_step, stops = Saver.after_step, [(1, 2), (2, 3), (3, 1)]
-    if contract.load(folder / "data").encoding == "jpeg":
-        stops = [(2, 3)]
 
     class Killed(BaseException):
         pass
@@ -182,7 +179,6 @@ def test_an_export_has_the_last_size_and_agrees(run, form, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("run", ["uint8"], indirect=True)  # what the loader gives has one form from here on
 @pytest.mark.parametrize(
     "changes",
     [
