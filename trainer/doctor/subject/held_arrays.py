@@ -203,7 +203,7 @@ class HeldArrays:
         """Gives the arrays that were found to change their first values."""
         for held in self._held if self._told else ():
             if len(held.changes) > 1:
-                with contextlib.suppress(Exception):
+                with contextlib.suppress(Exception):  # an array that can no longer be written stays as it is
                     held.restore()
 
 
