@@ -77,9 +77,10 @@ MAY_IMPORT = {
     "trainer/doctor/program": "config doctor/catalogue doctor/clock doctor/config doctor/finding doctor/output "
     "doctor/probes doctor/proof doctor/prove doctor/run_probes doctor/subject doctor/tools doctor/watching "
     "pipelines/core pipelines/options",
-    "trainer/doctor/command": "doctor/advice doctor/config doctor/run_probes doctor/subject doctor/probes "
-    "doctor/program doctor/output doctor/prove pipelines/core",
-    "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config evaluation models reporting "
+    "trainer/doctor/named": "doctor/advice doctor/config doctor/run_probes doctor/subject doctor/probes doctor/output "
+    "doctor/prove",
+    "trainer/doctor/command": "doctor/config doctor/named doctor/program doctor/output pipelines/core",
+    "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config doctor/named evaluation models reporting "
     "serving tasks training pipelines/cli pipelines/contract pipelines/core pipelines/options",
     "trainer/task": "cli cloud_mirror config recipe run_dir training pipelines/contract pipelines/core "
     "pipelines/options",
@@ -250,7 +251,7 @@ LIGHT = [
         for p in (ROOT / "pipelines" / room).glob("[a-z]*.py")
     ),
     "trainer.config", "trainer.cli.main", "trainer.run_dir",
-    "trainer.doctor.config", "trainer.ablation.config",
+    "trainer.doctor.config", "trainer.doctor.command", "trainer.ablation.config",
 ]  # fmt: skip
 HEAVY = {"tensorflow", "apache_beam", "tensorflow_transform", "keras", "tf_keras"}
 

@@ -327,9 +327,12 @@ def _bench(arguments: dict[str, Any]) -> None:
 
 
 def _doctor(arguments: dict[str, Any]) -> int:
+    from trainer.doctor import command as doctor
+
     config = command_line.made(DoctorConfig, arguments)
-    with silent_imports():
-        from trainer.doctor import command as doctor
+    if not config.program:
+        with silent_imports():
+            from trainer.doctor import named  # noqa: F401 - what `examine` imports, without the notices of TensorFlow
     report = doctor.examine(config)
     if config.json == STANDARD_OUTPUT:
         print(doctor.to_json(report), end="")

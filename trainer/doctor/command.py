@@ -13,14 +13,9 @@ import time
 from pathlib import Path
 
 from pipelines.core.files import atomic
-from trainer.doctor import advice, run_probes
 from trainer.doctor.config import STANDARD_OUTPUT, DoctorConfig
-from trainer.doctor.output import page
 from trainer.doctor.output.text import Report
-from trainer.doctor.probes import registry
 from trainer.doctor.program import launch
-from trainer.doctor.prove import trial
-from trainer.doctor.subject import load
 
 
 def examine(config: DoctorConfig) -> Report:
@@ -31,15 +26,12 @@ def examine(config: DoctorConfig) -> Report:
       OSError: a file cannot be written.
     """
     started = time.monotonic()
-    if config.program:
+    if config.program:  # in a process of its own: this one needs no TensorFlow, and waits for no import of it
         report, html = launch.examine(config)
     else:
-        subject = load.gather(config)
-        report = run_probes.run(subject, registry.all_probes())
-        if config.prove:
-            report = dataclasses.replace(report, proof=trial.prove(subject, report.findings, lambda file: None))
-        report = dataclasses.replace(report, advice=advice.published_weights(config, subject))
-        html = page.render(subject, report) if config.html else ""
+        from trainer.doctor import named
+
+        report, html = named.examine(config)
     report = dataclasses.replace(report, seconds=time.monotonic() - started)
     if config.json and config.json != STANDARD_OUTPUT:
         atomic.write_text(Path(config.json), to_json(report))

@@ -37,7 +37,15 @@ PROVE_SECONDS = 200.0  # more, for the trainings of --prove
 DEEPER = 5
 TAIL = 12  # lines of a program's output that are shown where it crashed
 POLL_SECONDS = 0.1
-CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from trainer.doctor.program import child; child.main(sys.argv[2])"
+CODE = """
+import gc, sys
+sys.path[:0] = [sys.argv[1]]
+gc.disable()  # imports make no garbage
+from trainer.doctor.program import child
+gc.freeze()
+gc.enable()
+child.main(sys.argv[2])
+"""
 
 
 def examine(config: DoctorConfig) -> tuple[Report, str]:
