@@ -52,6 +52,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # the test modules have imported TensorFlow, Keras and Beam
     gc.set_threshold(*warm.COLLECTED)
+    warm.leave_graphs_as_they_are()
 
 
 @pytest.hookimpl(trylast=True)

@@ -32,6 +32,7 @@ MODULES = ("trainer.doctor.program.child", "trainer.training.train", "trainer.ev
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NUMBER = struct.Struct("<i")
 COLLECTED = 50_000, 10, 10  # of gc.set_threshold: seldom, because a training makes much and little of it is garbage
+OPTIMIZED = "SHARDMILL_GRAPPLER"  # variable: 1 has the graphs of all tests optimized, as those of every command are
 SET = "WARM_SET"  # variable of a fork: JSON of what its modules' attributes are set to, before the program begins
 
 
@@ -141,6 +142,17 @@ def _server() -> socket.socket:
     return own
 
 
+def leave_graphs_as_they_are() -> None:
+    """Has TensorFlow run the graphs of this process without Grappler, which costs more than tiny networks gain.
+
+    It took an eighth of the time of the tests. Programs that tests start in a new interpreter keep it.
+    """
+    if os.environ.get(OPTIMIZED) != "1":
+        import tensorflow as tf
+
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 def serve(descriptor: int) -> None:
     """Forks a process for each request, until the other end is closed."""
     gc.disable()  # imports make no garbage
@@ -149,6 +161,7 @@ def serve(descriptor: int) -> None:
     gc.freeze()
     gc.set_threshold(*COLLECTED)
     gc.enable()
+    leave_graphs_as_they_are()
     if threading.active_count() > 1:
         raise RuntimeError("An import has started a thread: a fork of this process could hang.")
     control = socket.socket(fileno=descriptor)
