@@ -11,9 +11,11 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import PICTURES, Chart, Finding
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
+from trainer.doctor.subject.sample import is_picture
 from trainer.doctor.subject.subject import FOLDER, Subject
 
 SHOWN = 5
+ROWS = 0.01  # share of rows and sequences; a few words or columns may be equal by chance, and pictures are not
 
 
 def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
@@ -33,7 +35,8 @@ def contradictory(subject: Subject, clock: Clock) -> list[Finding]:
         if len(labels) > 1 and len(pictures) < SHOWN:
             pictures[name] = picture
     several = [labels for labels in seen.values() if len(labels) > 1]
-    if not several:
+    pictured = subject.origin == FOLDER or any(is_picture(s.sample.images.shape[1:]) for s in subject.splits)
+    if not several or (not pictured and len(several) < ROWS * total):
         return []
     groups = (" = ".join(f"{name} ({label})" for label, name in labels.items()) for labels in several)
     return [

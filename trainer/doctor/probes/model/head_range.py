@@ -26,6 +26,7 @@ RANGES = {SIGMOID: (0.0, 1.0), SOFTMAX: (0.0, 1.0), "tanh": (-1.0, 1.0), "softsi
 PROBABILITIES = (SIGMOID, SOFTMAX, "hard_sigmoid")
 OUTSIDE = 0.01  # share of the targets; fewer may be outliers
 FEW_CLASSES = 10  # distinct integers; more of them may be numbers
+LEARNED = 0.9  # R² of a model that its training brought to such targets in spite of them
 LARGE_TARGETS = 50.0  # root mean square; a head begins with numbers near 1, and Adam moves them by about 1e-3 a step
 
 
@@ -71,9 +72,19 @@ def targets(subject: Subject, clock: Clock) -> list[Finding]:
     if pictures:
         return []  # a decoder has more layers than a head, and pixels of 0..255 have a finding of their own
     size = float(np.sqrt(np.mean(np.square(wanted))))
-    if size <= LARGE_TARGETS or _ends_with_scaling(subject):
+    if size <= LARGE_TARGETS or _ends_with_scaling(subject) or _explained(subject) >= LEARNED:
         return []
     return [catalogue.found("targets-unscaled", f"{evidence} and a deviation of {wanted.std():.4g}.")]
+
+
+def _explained(subject: Subject) -> float:
+    """Returns the share of the targets' variance that the model explains (R², at most 1)."""
+    split, outputs = subject.scored
+    truth, given = (values[: len(outputs)].reshape(len(outputs), -1) for values in (split.sample.labels, outputs))
+    if truth.shape != given.shape:
+        return 0.0
+    variance = np.maximum(truth.astype(np.float64).var(axis=0), 1e-12)
+    return 1 - float(np.mean(np.square(given - truth.astype(np.float64)).mean(axis=0) / variance))
 
 
 def _is_compared(subject: Subject, wanted: np.ndarray) -> bool:

@@ -13,10 +13,14 @@ from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
+from trainer.doctor.subject.training import LOOP, STEPS
+
+Rate = keras.optimizers.schedules.LearningRateSchedule
 
 POINTS = 33  # steps of an epoch at which the schedule is asked
 DECAYED = 0.03  # share of the greatest rate; a usual schedule falls so far at the end of all epochs only
 EPOCHS = 2
+EARLY = 0.3  # share of the greatest rate in the middle of the steps: a line or a cosine down to 0 has 0.5
 USUAL_MOMENTUM = 0.95  # above it, the momentum is the unusual one of the two
 LONG = 5.0  # a step's whole effect, rate / (1 - momentum); 0.1 with 0.9, the usual greatest, has 1
 
@@ -25,24 +29,54 @@ def schedule(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a schedule that brings the rate to nothing within the first epochs."""
     del clock
     rate = getattr(subject.model.optimizer, "_learning_rate", None)
-    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+    if not isinstance(rate, Rate):
         return []
     training = subject.training
+    if training is not None and training.kind in (STEPS, LOOP):
+        return _of_loop(rate, len(subject.split("train").sample.batches))
     if training is not None and training.epochs - training.initial_epoch <= EPOCHS:
         raise NotApplicable(f"training has at most {EPOCHS} epochs, at whose end the schedule may end")
     steps = EPOCHS * _steps(subject)
-    rates = [float(rate(int(step))) for step in np.linspace(0, steps, POINTS)]
-    greatest = max(rates)
-    if greatest <= 0 or rates[-1] >= DECAYED * greatest:
+    rates = _rates(rate, steps)
+    if not _vanishes(rates):
         return []
     return [
         catalogue.found(
             "schedule-ends",
-            f"It is {greatest:.3g} at most, and {rates[-1]:.3g} after {steps:,} steps, which are {EPOCHS} epochs.",
+            f"It is {max(rates):.3g} at most, and {rates[-1]:.3g} after {steps:,} steps, which are {EPOCHS} epochs.",
+            case="in-fit",
             schedule=type(rate).__name__,
             steps=steps // EPOCHS,
         )
     ]
+
+
+def _of_loop(rate: Rate, seen: int) -> list[Finding]:
+    """Judges the schedule of a loop of which some steps were seen; how many it has in all is not known.
+
+    A schedule that falls evenly to the end of the loop gives half of its greatest rate in the middle.
+    """
+    rates = _rates(rate, 2 * seen)
+    if not _vanishes(rates) or rates[len(rates) // 2] >= EARLY * max(rates):
+        return []
+    return [
+        catalogue.found(
+            "schedule-ends",
+            f"It is {max(rates):.3g} at most, {rates[len(rates) // 2]:.3g} after {seen:,} steps and {rates[-1]:.3g} "
+            f"after {2 * seen:,}.",
+            case="in-loop",
+            schedule=type(rate).__name__,
+            steps=2 * seen,
+        )
+    ]
+
+
+def _rates(rate: Rate, steps: int) -> list[float]:
+    return [float(rate(int(step))) for step in np.linspace(0, steps, POINTS)]
+
+
+def _vanishes(rates: list[float]) -> bool:
+    return max(rates) > 0 and rates[-1] < DECAYED * max(rates)
 
 
 def _steps(subject: Subject) -> int:

@@ -101,6 +101,13 @@ def test_an_image_under_two_labels(waste):
     assert f"train 1 ({labels[1]}) = validation 1 ({(labels[1] + 1) % 6})" in finding.evidence
 
 
+@pytest.mark.parametrize(("several", "expected"), [(3, []), (4, ["contradictory-duplicates"])])  # of 400
+def test_a_few_rows_may_be_equal_by_chance(several, expected):
+    rows = np.random.default_rng(0).random((400, 5), np.float32)
+    rows[:several] = rows[200 : 200 + several]
+    assert ids(run_probes.run(subject((rows, np.arange(400) // 200)), conflicting_labels.PROBES)) == expected
+
+
 def test_equal_files_of_a_folder_under_two_labels(tmp_path, real_data):
     import shutil
 

@@ -69,6 +69,16 @@ def test_the_head_against_labels_and_loss(labels, units, activation, loss, expec
     assert ids(of(head_range.PROBES, labels, units, activation, loss)) == expected
 
 
+@pytest.mark.parametrize(("factor", "expected"), [(1.0, []), (0.7, []), (0.65, ["targets-unscaled"])])
+def test_large_targets_that_a_training_got_along_with(factor, expected):
+    kernel = np.linspace(1000, 2000, ROWS.shape[1], dtype=np.float32)[:, None]
+    rows = ROWS - ROWS.mean(axis=0)
+    model = keras.Sequential([keras.Input(rows.shape[1:]), layers.Dense(1)])
+    model.compile("adam", "mse")
+    model.set_weights([factor * kernel, np.zeros(1)])  # R² is 1 - (1 - factor)²
+    assert ids(doctor(*head_range.PROBES, dataset=((rows, rows @ kernel), (rows, rows @ kernel)), model=model)) == expected
+
+
 @pytest.mark.parametrize(
     ("labels", "activation", "shown", "expected"),
     [

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from tests.support.doctor import batches, doctor, ids, only, probe_of
+from tests.support.doctor import batches, doctor, ids, only, probe_of, subject
+from trainer.doctor.clock import Clock
 from trainer.doctor.copies import model_copy
 from trainer.doctor.probes.training import initialization, optimizer, overfit_one_batch, train_eval_modes
 from trainer.doctor.subject.load import subject_of
+from trainer.doctor.subject.training import LOOP, STEPS, Training
 
 X = np.random.default_rng(0).random((96, 8, 8, 3), np.float32)
 Y = np.arange(96) % 2
@@ -42,6 +46,29 @@ def sgd(*args, **more):
 )
 def test_rate_and_momentum(rule, expected):
     assert ids(doctor(*optimizer.PROBES, dataset=batches(X, Y), model=network(rule=rule()))) == expected
+
+
+@pytest.mark.parametrize(
+    ("rate", "expected"),
+    [
+        (DECAY(1e-3, 4, 0.8, staircase=True), ["schedule-ends"]),  # meant for epochs
+        (DECAY(1e-3, 4 * 63, 0.8, staircase=True), []),
+        (keras.optimizers.schedules.CosineDecay(1e-3, 120), []),  # to the end of the loop, which has 120 steps
+        (keras.optimizers.schedules.PolynomialDecay(1e-3, 120, 0), []),
+    ],
+)
+@pytest.mark.parametrize("kind", [LOOP, STEPS])
+def test_a_schedule_in_a_loop_of_which_64_steps_were_seen(rate, expected, kind):
+    images, labels = np.tile(X, (6, 1, 1, 1))[:512], np.tile(Y, 6)[:512]
+    model = network(rule=keras.optimizers.Adam(rate))
+    given = subject((images, labels), model=model, training=Training(kind))
+    batch = given.train.sample.batches[0]
+    sample = dataclasses.replace(given.train.sample, batches=[batch] * 64)
+    given = dataclasses.replace(given, train=dataclasses.replace(given.train, sample=sample))
+    found = optimizer.schedule(given, Clock(5))
+    assert [finding.id for finding in found] == expected
+    for finding in found:  # 0.001 * 0.8 ** 16 and 32
+        assert finding.evidence == "It is 0.001 at most, 2.81e-05 after 64 steps and 7.92e-07 after 128."
 
 
 def test_a_summed_loss_is_told_and_its_first_value_is_not():
