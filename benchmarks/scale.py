@@ -312,7 +312,7 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     from pipelines.config import PrepareConfig
     from pipelines.core.elements import Ref, unpack
     from pipelines.core.hashing import POSITIONS
-    from pipelines.job import stages, units, worker_tasks
+    from pipelines.job import split_units, stages, worker_tasks
     from pipelines.plan import balance, plan
 
     config = PrepareConfig(input=source, output="out/scale", size=(SIDE, SIDE), shards=shards)
@@ -324,14 +324,14 @@ def shuffled(source: str, shards: int) -> dict[str, Any]:
     for _, packed in batches:
         read = (worker_tasks.fingerprint(source, config.limits, config.source_policy) for source in unpack([packed]))
         refs = [ref for ref in read if isinstance(ref, Ref)]
-        for bucket, part in units.in_buckets(((ref.digest, ref) for ref in refs), total):
+        for bucket, part in split_units.in_buckets(((ref.digest, ref) for ref in refs), total):
             crossed["GroupEqual"].append(len(part))
             buckets[bucket].append(part)
     everywhere = collections.defaultdict(lambda: [(POSITIONS, "train")])
     copies: dict[str, balance.Copies] = collections.defaultdict(lambda: balance.Copies(1, 0))
     made = plan.Plan((), {}, {"train": total}, {"train": shards}, copies)
     for item in buckets.items():
-        for element in units.assign_split(item, config.duplicates, config.seed, everywhere):
+        for element in split_units.assign_split(item, config.duplicates, config.seed, everywhere):
             if isinstance(element, bytes):
                 crossed["ShardToItems"] += [len(part) for _, part in stages.assign_shard(element, config.seed, made)]
     return {

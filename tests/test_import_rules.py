@@ -80,8 +80,8 @@ MAY_IMPORT = {
     "trainer/doctor/named": "doctor/advice doctor/config doctor/run_probes doctor/subject doctor/probes doctor/output "
     "doctor/prove",
     "trainer/doctor/command": "doctor/config doctor/named doctor/program doctor/output pipelines/core",
-    "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config doctor/named evaluation models reporting "
-    "serving tasks training pipelines/cli pipelines/contract pipelines/core pipelines/options",
+    "trainer/cli": "config recipe run_dir ablation bench doctor/command doctor/config doctor/named evaluation models "
+    "reporting serving tasks training pipelines/cli pipelines/contract pipelines/core pipelines/options",
     "trainer/task": "cli cloud_mirror config recipe run_dir training pipelines/contract pipelines/core "
     "pipelines/options",
     "trainer/__main__": "cli",

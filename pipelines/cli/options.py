@@ -123,9 +123,9 @@ def prepare_config(args: argparse.Namespace) -> PrepareConfig:
     given = pixel_options.with_stated_size(given)
     given = for_network.filled(given, getattr(args, "network", ""))
     if given.get("like"):
-        from pipelines.dataset import like  # it reads the dataset: seldom needed
+        from pipelines.dataset import earlier_dataset  # it reads the dataset: seldom needed
 
-        given = like.inherited(given)
+        given = earlier_dataset.inherited(given)
     return command_line.made(PrepareConfig, given)
 
 

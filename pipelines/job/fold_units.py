@@ -9,8 +9,8 @@ from __future__ import annotations
 import collections
 from collections.abc import Iterable, Iterator, Mapping
 
-from pipelines.job import units
-from pipelines.job.units import Cuts, Key
+from pipelines.job import split_units
+from pipelines.job.split_units import Cuts, Key
 from pipelines.plan import folds, splits, stratify
 from pipelines.plan.folds import Division
 from pipelines.plan.rank_histogram import RankHistogram
@@ -37,10 +37,10 @@ def fold_ranks(
       repeats: how often train is divided.
     """
     ranks: dict[Key, RankHistogram] = collections.defaultdict(RankHistogram)
-    for unit, everything in units.units_of(bucket):
-        pool = units.pool_of(units.placed(unit, everything, mode, seed, cut, kind, edges).in_split)
+    for unit, everything in split_units.units_of(bucket):
+        pool = split_units.pool_of(split_units.placed(unit, everything, mode, seed, cut, kind, edges).in_split)
         if pool:
-            label = units.unit_label(pool, kind, edges)
+            label = split_units.unit_label(pool, kind, edges)
             for repeat in range(repeats):
                 ranks[folds.key(repeat, label)].add(folds.position(seed, repeat, unit), len(pool))
     yield from ranks.items()

@@ -21,10 +21,10 @@ from apache_beam.pvalue import AsDict, AsSingleton
 from pipelines.config import PrepareConfig
 from pipelines.contract import Contract
 from pipelines.core.elements import Affine
-from pipelines.dataset import like
+from pipelines.dataset import earlier_dataset
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import fold_units, stages, units
+from pipelines.job import fold_units, split_units, stages
 from pipelines.job import unlabelled as without_label
 from pipelines.plan import duplicates, splits
 from pipelines.plan.folds import Division
@@ -70,7 +70,7 @@ def write(
     edges = _edges(in_units, kind)
     cuts = _cuts(in_units, config, kind, edges, old is not None)
     assigned = in_units | "AssignSplit" >> beam.FlatMap(
-        units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar, kind, edges
+        split_units.assign_split, config.duplicates, seed, AsDict(cuts), config.group_similar, kind, edges
     ).with_outputs("duplicates", "similar", "straddling", "rejected", main="refs")  # packed Refs with their split
     refs, rejected = assigned.refs, [listed.rejected, read.rejected, assigned.rejected]
     equal = assigned.duplicates
@@ -81,7 +81,9 @@ def write(
         _note_counterparts(assigned.refs, unlabelled, config.group_similar, work)
     if config.duplicates == "fail":
         (equal | "CountEqual" >> beam.CombineGlobally(duplicates.First()) | "Refuse" >> beam.Map(duplicates.refuse))
-    the_plan = _plan(refs, _label_counts(assigned.refs, kind), config, work, like.first_classes(config.classes, old))
+    the_plan = _plan(
+        refs, _label_counts(assigned.refs, kind), config, work, earlier_dataset.first_classes(config.classes, old)
+    )
     items = refs | "AssignShard" >> beam.FlatMap(stages.assign_shard, seed, the_plan).with_outputs(
         "unused", main="items"
     )  # ((split, shard), packed Items)
@@ -151,7 +153,7 @@ def _cuts(
     """
     unit_ranks = (
         in_units
-        | "UnitRanks" >> beam.FlatMap(units.unit_ranks, config.duplicates, config.seed, kind, edges)
+        | "UnitRanks" >> beam.FlatMap(split_units.unit_ranks, config.duplicates, config.seed, kind, edges)
         | "RankUnits" >> beam.CombinePerKey(stages.MergeRanks())  # ((stated split, label), RankHistogram)
     )
     # What is carried from class to class needs all of them in one place: profiles are small, histograms are not.
@@ -161,11 +163,11 @@ def _cuts(
         | "GatherProfiles" >> beam.combiners.ToDict()
     )
     if kind.is_one_class:
-        carry = beam.Map(units.carries, config.shares, config.validation_from, continues)
+        carry = beam.Map(split_units.carries, config.shares, config.validation_from, continues)
     else:
-        carry = beam.Map(units.stratified, config.shares, config.validation_from)
+        carry = beam.Map(split_units.stratified, config.shares, config.validation_from)
     carries = AsSingleton(profiles | "CarryRounding" >> carry)
-    cuts = unit_ranks | "CutSplits" >> beam.FlatMap(units.cuts, carries)
+    cuts = unit_ranks | "CutSplits" >> beam.FlatMap(split_units.cuts, carries)
     if not config.division:
         return cuts
     found = _fold_cuts(in_units, config, config.division, AsDict(cuts), edges)
@@ -263,7 +265,7 @@ def _like(
     """
     earlier = (
         refs.pipeline
-        | "EarlierShards" >> beam.Create(like.parts(old))  # (split, shard)
+        | "EarlierShards" >> beam.Create(earlier_dataset.parts(old))  # (split, shard)
         | "SpreadShards" >> beam.Reshuffle()
         | "EarlierImages" >> beam.FlatMap(stages.earlier_images, config.like, total)
     )
@@ -271,7 +273,7 @@ def _like(
         (refs, earlier)
         | "WithEarlier" >> beam.Flatten()
         | "GroupEqual" >> beam.GroupByKey()
-        | "KeepSplits" >> beam.FlatMap(units.keep_splits, KINDS[config.task]).with_outputs("like", main="kept")
+        | "KeepSplits" >> beam.FlatMap(split_units.keep_splits, KINDS[config.task]).with_outputs("like", main="kept")
     )
     _write_lines(work, "like", kept.like)
     return kept.kept
@@ -287,13 +289,17 @@ def _form_units(by_content: beam.PCollection, has_groups: bool, bits: int, total
     if not (has_groups or bits):
         return by_content
     # Only content that connects groups is gathered in one place. It is rare: equal files in two groups.
-    bridges = by_content | "FindBridges" >> beam.FlatMap(units.bridges)  # [group, ...]
-    looks = by_content | "Looks" >> beam.FlatMap(units.looks)  # [(perceptual hash, group), ...]
+    bridges = by_content | "FindBridges" >> beam.FlatMap(split_units.bridges)  # [group, ...]
+    looks = by_content | "Looks" >> beam.FlatMap(split_units.looks)  # [(perceptual hash, group), ...]
     gathered = AsSingleton(looks | "GatherLooks" >> beam.combiners.ToList())
     merged = AsSingleton(
-        bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(units.merged, gathered, bits)
+        bridges | "GatherBridges" >> beam.combiners.ToList() | "Merge" >> beam.Map(split_units.merged, gathered, bits)
     )
-    return by_content | "KeyByGroup" >> beam.FlatMap(units.by_group, merged, total) | "GroupUnits" >> beam.GroupByKey()
+    return (
+        by_content
+        | "KeyByGroup" >> beam.FlatMap(split_units.by_group, merged, total)
+        | "GroupUnits" >> beam.GroupByKey()
+    )
 
 
 def _edges(in_units: beam.PCollection, kind: Kind) -> AsSingleton:
@@ -305,10 +311,10 @@ def _edges(in_units: beam.PCollection, kind: Kind) -> AsSingleton:
         return AsSingleton(in_units.pipeline | "NoEdges" >> beam.Create([()]))
     return AsSingleton(
         in_units
-        | "ValueRanks" >> beam.FlatMap(units.value_ranks, kind)
+        | "ValueRanks" >> beam.FlatMap(split_units.value_ranks, kind)
         | "RankValues" >> beam.CombinePerKey(stages.MergeRanks())  # (target, RankHistogram)
         | "GatherValues" >> beam.combiners.ToDict()
-        | "Quantiles" >> beam.Map(units.edges_of)
+        | "Quantiles" >> beam.Map(split_units.edges_of)
     )
 
 
@@ -330,7 +336,7 @@ def _fold_cuts(
         | "GatherFolds" >> beam.combiners.ToDict()
         | "ShareFolds" >> beam.Map(fold_units.fold_shares, division, kind.is_one_class)
     )
-    return fold_ranks | "CutFolds" >> beam.FlatMap(units.cuts, shares)
+    return fold_ranks | "CutFolds" >> beam.FlatMap(split_units.cuts, shares)
 
 
 def _label_counts(refs: beam.PCollection, kind: Kind) -> AsSingleton:

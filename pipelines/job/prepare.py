@@ -24,7 +24,7 @@ from pipelines.core import elements, errors
 from pipelines.core.console import progress
 from pipelines.core.files import members, wildcards
 from pipelines.core.summary import Summary
-from pipelines.dataset import like
+from pipelines.dataset import earlier_dataset
 from pipelines.images import file_reader
 from pipelines.images.source_policy import DATA, stated
 from pipelines.inputs import listing
@@ -129,9 +129,9 @@ def _checked(config: PrepareConfig, reading: listing.Reading | None) -> listing.
 
 def _earlier(config: PrepareConfig) -> Contract:
     """Checks the dataset of --like, and returns its contract."""
-    old = like.open_dataset(config.like, config.output)
-    like.check(config.like, old, config_fields.decisive(config), config.classes)
-    _log.info("%s", like.describe(config.like, old))
+    old = earlier_dataset.open_dataset(config.like, config.output)
+    earlier_dataset.check(config.like, old, config_fields.decisive(config), config.classes)
+    _log.info("%s", earlier_dataset.describe(config.like, old))
     return old
 
 

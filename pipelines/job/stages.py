@@ -1,4 +1,4 @@
-"""Defines the stages of the graph, but for those of `units.py`.
+"""Defines the stages of the graph, but for those of `split_units.py`.
 
 Each stage is a thin wrapper that passes elements to a pure function of another module.
 """
@@ -25,12 +25,12 @@ from pipelines.core import elements, hashing
 from pipelines.core.console import progress
 from pipelines.core.elements import TRAIN_SPLIT, Ref, Source, pack, unpack
 from pipelines.core.summary import Rejected, may_pass
-from pipelines.dataset import like
+from pipelines.dataset import earlier_dataset
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.inputs import listing
 from pipelines.inputs.rules import InputSpec
-from pipelines.job import counters, units, worker_versions
+from pipelines.job import counters, split_units, worker_versions
 from pipelines.job.results import accounting
 from pipelines.plan import balance, plan, rank_histogram
 from pipelines.records import shard_writer
@@ -77,11 +77,11 @@ def earlier_images(part: tuple[str, str], directory: str, total: int) -> Iterato
     Yields (bucket, packed (digest, Ref)), as `Fingerprint` does.
 
     Args:
-      part: see `like.parts`.
+      part: see `earlier_dataset.parts`.
       directory: the dataset's.
       total: the number of inputs.
     """
-    yield from units.in_buckets(((ref.digest, ref) for ref in like.images(directory, *part)), total)
+    yield from split_units.in_buckets(((ref.digest, ref) for ref in earlier_dataset.images(directory, *part)), total)
 
 
 def note_listed(count: int, work: Work) -> int:
@@ -138,7 +138,7 @@ class Fingerprint(_WithWorkers):
         counters.count("images_read", len(batch))
         counters.count("bytes_read", sum(ref.file_bytes for _, ref in refs))
         progress.advance(len(batch))
-        yield from units.in_buckets(refs, total)
+        yield from split_units.in_buckets(refs, total)
 
 
 class Measure(_WithWorkers):

@@ -14,7 +14,7 @@ from apache_beam.pvalue import AsSingleton, TaggedOutput
 from pipelines.core.elements import Ref, pack, unpack
 from pipelines.core.summary import Rejected, Twin
 from pipelines.core.text import cut
-from pipelines.job import counters, units
+from pipelines.job import counters, split_units
 from pipelines.plan import duplicates, similar
 from pipelines.tasks.kind import Kind
 
@@ -35,7 +35,7 @@ def separate(bucket: tuple[int, Iterable[bytes]], mode: str, kind: Kind) -> Iter
     """
     labelled: list[tuple[str, Ref]] = []
     without: list[Ref] = []
-    for digest, refs in units.units_of(bucket):
+    for digest, refs in split_units.units_of(bucket):
         having = [ref for ref in refs if not kind.is_unknown(ref.label)]
         lacking = sorted((ref for ref in refs if kind.is_unknown(ref.label)), key=lambda ref: ref.key)
         labelled += ((digest, ref) for ref in having)
@@ -50,8 +50,8 @@ def separate(bucket: tuple[int, Iterable[bytes]], mode: str, kind: Kind) -> Iter
         for reject in rejected:
             counters.count_reject(reject)
             yield TaggedOutput("rejected", reject)
-    for start in range(0, len(without), units.BUCKET):
-        yield TaggedOutput("unlabelled", pack(without[start : start + units.BUCKET]))
+    for start in range(0, len(without), split_units.BUCKET):
+        yield TaggedOutput("unlabelled", pack(without[start : start + split_units.BUCKET]))
     if labelled:
         yield bucket[0], [pack(labelled)]
 

@@ -16,7 +16,7 @@ from pipelines import contract
 from pipelines.cli import main
 from pipelines.config import PrepareConfig
 from pipelines.core.errors import ConfigError, NothingUsableError
-from pipelines.dataset import contact_sheet, like, verify
+from pipelines.dataset import contact_sheet, earlier_dataset, verify
 from pipelines.images.files import band_values, formats
 from pipelines.images.source_policy import SourcePolicy
 from pipelines.job import prepare
@@ -191,9 +191,9 @@ def test_three_channels_are_noted_nowhere(grays, tmp_path):
 
 def test_like_takes_the_channels_and_refuses_others(stored):
     old = contract.load(stored)
-    assert like.inherited({"like": str(stored)})["channels"] == 1
+    assert earlier_dataset.inherited({"like": str(stored)})["channels"] == 1
     with pytest.raises(ConfigError, match="--channels should be 1, as in --like"):
-        like.check(str(stored), old, {"channels": 3}, PrepareConfig("a", "b").classes)
+        earlier_dataset.check(str(stored), old, {"channels": 3}, PrepareConfig("a", "b").classes)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_bands_are_stored_and_the_graph_agrees(bands, tmp_path, chosen, encoding
     [shown] = contact_sheet.load_sources([found[0][0]], policy)
     levels = band_values.band_pixels(pathlib.Path(found[0][0]).read_bytes(), 1000, 1, policy)
     np.testing.assert_array_equal(np.asarray(shown)[..., 0], levels[..., 0])
-    assert like.inherited({"like": str(out)})["bands"] == chosen
+    assert earlier_dataset.inherited({"like": str(out)})["bands"] == chosen
 
 
 def test_a_model_of_five_bands_is_trained_exported_and_predicts(bands, tmp_path):

@@ -29,7 +29,7 @@ from pipelines.core.errors import (
 from pipelines.images import augment
 from pipelines.images.files import formats
 from pipelines.images.graph import decode
-from pipelines.job import prepare, stages, units, worker_tasks
+from pipelines.job import prepare, split_units, stages, worker_tasks
 from pipelines.records import shard_writer
 from pipelines.workers import pool
 
@@ -390,7 +390,7 @@ def test_an_input_that_gets_lost_is_noticed(photos, tmp_path, monkeypatch):
                 for item in batch[:-1]
                 if not item.uri.endswith("notes.jpg")
             )
-            yield from units.in_buckets(((ref.digest, ref) for ref in read), total)
+            yield from split_units.in_buckets(((ref.digest, ref) for ref in read), total)
 
     monkeypatch.setattr(stages, "Fingerprint", Loses)
     with pytest.raises(IncompleteError, match=r"41 inputs were listed, but 39 images .* 2 are unexplained"):

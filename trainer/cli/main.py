@@ -287,15 +287,15 @@ def _answer_split(arguments: dict[str, Any]) -> int:
 
 
 def _label_check(arguments: dict[str, Any]) -> None:
-    from trainer.evaluation import judged
+    from trainer.evaluation import held_out_predictions
 
-    found = judged.read(arguments["runs"], arguments["data"])
+    found = held_out_predictions.read(arguments["runs"], arguments["data"])
     with silent_imports():
         from pipelines.core.files import atomic
         from trainer.reporting import label_page
 
     doubts = found.doubts()
-    named = judged.doubts(found, doubts, arguments["most"])
+    named = held_out_predictions.doubts(found, doubts, arguments["most"])
     print(label_page.text(found, doubts, named))
     output = Path(arguments["output"] or arguments["runs"][0])
     output.mkdir(parents=True, exist_ok=True)

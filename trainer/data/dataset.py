@@ -25,7 +25,6 @@ from pipelines.contract import Contract, ContractError
 from pipelines.core.files.urls import is_remote
 from trainer.config import CACHES, NATURAL, NO_CACHE, TrainerError
 from trainer.data import (
-    ahead,
     batch_functions,
     class_sampling,
     decoded_cache,
@@ -33,6 +32,7 @@ from trainer.data import (
     jpeg_crops,
     metadata_columns,
     parts,
+    prefetch,
     record_stream,
 )
 from trainer.data.shards import gather, indexed_records, integrity, mmap_tfrecord
@@ -172,7 +172,7 @@ class Batches:
         self._one_pass, self._number, self._numpy = one_pass, number, numpy
 
     def __iter__(self) -> Iterator[Any]:
-        return map(ahead.arrays, self._one_pass()) if self._numpy else self._one_pass()
+        return map(prefetch.arrays, self._one_pass()) if self._numpy else self._one_pass()
 
     def __len__(self) -> int:
         if self._number < 0:
@@ -216,7 +216,7 @@ def batches(
     read_options = ReadOptions(parts.name_of(split, fold), batch_size, **options)
     order, read, raw = _opened(os.fspath(directory), read_options, with_metadata)
     by_position = raw and order.begin is not None
-    one_pass = ahead.passes(order, read) if by_position else _as_dataset(order, read, raw).__iter__
+    one_pass = prefetch.passes(order, read) if by_position else _as_dataset(order, read, raw).__iter__
     return Batches(one_pass, int(order.elements.cardinality()), numpy)
 
 

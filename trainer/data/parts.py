@@ -16,7 +16,7 @@ import numpy as np
 from pipelines.contract import Contract, Split
 from pipelines.contract import folds as fold_files
 from trainer.config import TRAIN_SPLIT, VALIDATION_SPLIT, TrainerError, held_out_name, rest_name
-from trainer.data import shares
+from trainer.data import train_subset
 from trainer.data.fold_names import Fold, fold_of, is_out_of_fold
 
 
@@ -57,7 +57,7 @@ class Part:
 
 def stored_split(name: str) -> str:
     """Returns the split whose shards hold the records of a part, or of a split."""
-    return TRAIN_SPLIT if fold_of(name) or is_out_of_fold(name) or shares.share_of(name) else name
+    return TRAIN_SPLIT if fold_of(name) or is_out_of_fold(name) or train_subset.share_of(name) else name
 
 
 def name_of(split: str, fold: int | None) -> str:
@@ -88,9 +88,9 @@ def find(contract: Contract, directory: str | os.PathLike[str], name: str) -> Pa
       ContractError: there is no such split, or the dataset has no folds.
       TrainerError: there is no such fold, or it has no records.
     """
-    fold, share = fold_of(name), shares.share_of(name)
+    fold, share = fold_of(name), train_subset.share_of(name)
     if share and name not in contract.splits:
-        counts, masks = shares.find(contract, directory, share)
+        counts, masks = train_subset.find(contract, directory, share)
         return Part(name, TRAIN_SPLIT, dataclasses.replace(contract, splits={**contract.splits, name: counts}), masks)
     if name in contract.splits or (fold is None and not is_out_of_fold(name)):
         contract.split(name)  # reports a name that is none

@@ -1,4 +1,4 @@
-"""Examines data, models and runs that the options name. A program is the business of `program/`."""
+"""Examines what the options name: data, models and runs, but no program."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.doctor.subject import load
 
 
 def examine(config: DoctorConfig) -> tuple[Report, str]:
-    """Returns the report on what the options name, and the page of --html ("" without it).
+    """Returns the report on what the options name, and the page of --html or "".
 
     Raises:
       TrainerError, ContractError: an option names something that does not exist.

@@ -19,7 +19,7 @@ from pipelines.core import html_page
 from pipelines.core.text import plural, printable, table
 from trainer.evaluation import inference, mistakes
 from trainer.evaluation.evaluate import EVALUATION_BATCH
-from trainer.evaluation.judged import Doubt, Judged
+from trainer.evaluation.held_out_predictions import Doubt, Judged
 from trainer.evaluation.label_check import Doubts
 
 MOST_PAIRS = 12

@@ -24,7 +24,7 @@ from trainer.reporting import evaluation_files, model_card, plots, score_table, 
 from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import ExportError, Parity
-from trainer.tasks import better_start, kinds
+from trainer.tasks import kinds, pretrained_hint
 from trainer.training.history import Progress
 
 _log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def write(
         _log.info("\n%s", said_of_it)
     if isinstance(served, ExportError):
         raise ExportError(f"The run is complete and evaluated, but has no export. {served}") from served
-    if config.fold == NO_FOLD and (advice := better_start.advice(config, seen)):
+    if config.fold == NO_FOLD and (advice := pretrained_hint.advice(config, seen)):
         _log.info("\n%s", advice)
     return result
 

@@ -31,7 +31,7 @@ from pipelines.core.text import listed
 from pipelines.options import config_file
 from trainer import run_dir
 from trainer.config import NO_FOLD, NO_VALIDATION, TRAIN_SPLIT, TrainConfig, TrainerError, derived_columns
-from trainer.data import dataset, parts, shares
+from trainer.data import dataset, parts, train_subset
 from trainer.data.shards import integrity
 from trainer.devices import cluster, compiled_steps, distribution, mixed_precision, sigterm
 from trainer.devices.compiled_steps import Pace
@@ -86,7 +86,7 @@ def _train(
     worker, of = cluster.workers(used)
     seen = contract if config.fold == NO_FOLD else parts.view(contract, config.data, config.fold)
     if config.train_share < 1:
-        seen = shares.view(contract, config.data, shares.Share(config.train_share, config.seed))
+        seen = train_subset.view(contract, config.data, train_subset.Share(config.train_share, config.seed))
     with timings.part("checks"):
         warnings = checked(config, contract, seen)
     run, about = run_dir.check(config.output), resume.fingerprint(config, contract, used.num_replicas_in_sync)

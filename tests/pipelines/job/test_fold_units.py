@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.elements import Ref, pack, unpack
-from pipelines.job import fold_units, units
+from pipelines.job import fold_units, split_units
 from pipelines.plan import folds, splits
 from pipelines.plan.folds import Division
 from pipelines.plan.rank_histogram import RankHistogram
@@ -37,8 +37,8 @@ def divided(pairs: Pairs, division: Division, kind_name: str = "classes", bucket
         in_buckets[hash(unit) % buckets].append((unit, ref))
     packed = [(number, [pack(found)]) for number, found in in_buckets.items()]
 
-    def merged(ranked) -> dict[units.Key, RankHistogram]:
-        ranks: dict[units.Key, RankHistogram] = collections.defaultdict(RankHistogram)
+    def merged(ranked) -> dict[split_units.Key, RankHistogram]:
+        ranks: dict[split_units.Key, RankHistogram] = collections.defaultdict(RankHistogram)
         for key, histogram in ranked:
             ranks[key].merge(histogram)
         return ranks
@@ -46,17 +46,17 @@ def divided(pairs: Pairs, division: Division, kind_name: str = "classes", bucket
     def profiles(ranks):
         return {key: splits.profile_of(r) for key, r in ranks.items()}
 
-    values = merged(r for bucket in packed for r in units.value_ranks(bucket, kind)) if kind.has_numbers else {}
-    edges = units.edges_of(values)
-    ranks = merged(r for bucket in packed for r in units.unit_ranks(bucket, "keep", seed, kind, edges))
-    wanted = (units.carries if kind.is_one_class else units.stratified)(profiles(ranks), SHARES, {})
-    cuts = dict(cut for ranked in ranks.items() for cut in units.cuts(ranked, wanted))
+    values = merged(r for bucket in packed for r in split_units.value_ranks(bucket, kind)) if kind.has_numbers else {}
+    edges = split_units.edges_of(values)
+    ranks = merged(r for bucket in packed for r in split_units.unit_ranks(bucket, "keep", seed, kind, edges))
+    wanted = (split_units.carries if kind.is_one_class else split_units.stratified)(profiles(ranks), SHARES, {})
+    cuts = dict(cut for ranked in ranks.items() for cut in split_units.cuts(ranked, wanted))
     fold_ranks = merged(
         r for bucket in packed for r in fold_units.fold_ranks(bucket, "keep", seed, cuts, division.repeats, kind, edges)
     )
     shares = fold_units.fold_shares(profiles(fold_ranks), division, kind.is_one_class)
-    cuts |= dict(cut for ranked in fold_ranks.items() for cut in units.cuts(ranked, shares))
-    made = [e for bucket in packed for e in units.assign_split(bucket, "keep", seed, cuts, 0, kind, edges)]
+    cuts |= dict(cut for ranked in fold_ranks.items() for cut in split_units.cuts(ranked, shares))
+    made = [e for bucket in packed for e in split_units.assign_split(bucket, "keep", seed, cuts, 0, kind, edges)]
     return {ref.key: (ref.split, ref.folds) for e in made if isinstance(e, bytes) for ref in unpack([e])}
 
 

@@ -18,7 +18,7 @@ from pipelines.core.errors import ConfigError
 from pipelines.core.hashing import POSITIONS
 from pipelines.core.summary import Duplicates
 from pipelines.dataset import verify
-from pipelines.job import prepare, units
+from pipelines.job import prepare, split_units
 from pipelines.plan import duplicates, splits
 from tests.support.files.images import draw_photo
 
@@ -84,9 +84,9 @@ def bucket(refs: list[Ref]) -> tuple[int, list[bytes]]:
 
 
 def test_what_is_dropped_weighs_nothing_in_the_splits():
-    ((key, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "drop", 0)
+    ((key, ranks),) = split_units.unit_ranks(bucket(UNIT[:2]), "drop", 0)
     assert (key, ranks.total) == (("", "bee"), 1)
-    assert list(units.unit_ranks(bucket(UNIT[2:5]), "drop", 0)) == []
+    assert list(split_units.unit_ranks(bucket(UNIT[2:5]), "drop", 0)) == []
 
 
 def of_units(packed) -> dict[str, str]:
@@ -98,23 +98,23 @@ def test_a_unit_is_an_equal_content_or_a_group_or_groups_that_share_an_image():
     """Two equal images; two of group g; one of group h that equals one of g; one alone."""
     g, h = (r._replace(group=name) for name, r in (("g", ref("bee/3", "2")), ("h", ref("bee/4", "2"))))
     refs = [ref("bee/1", "1"), ref("bee/2", "1"), g, ref("bee/5", "3")._replace(group="g"), h, ref("bee/6", "4")]
-    joined = list(units.bridges(bucket(refs)))
+    joined = list(split_units.bridges(bucket(refs)))
     assert joined == [["g", "h"]]
-    found = of_units(units.by_group(bucket(refs), splits.components(joined), len(refs)))
+    found = of_units(split_units.by_group(bucket(refs), splits.components(joined), len(refs)))
     assert found == {
         "bee/1": "1" * 64, "bee/2": "1" * 64, "bee/3": "g", "bee/4": "g", "bee/5": "g", "bee/6": "4" * 64,
     }  # fmt: skip
 
 
 def test_a_unit_weighs_as_many_as_its_images():
-    ((key, ranks),) = units.unit_ranks(bucket(UNIT[:2]), "keep", 0)
+    ((key, ranks),) = split_units.unit_ranks(bucket(UNIT[:2]), "keep", 0)
     assert (key, [weight for _, weight in ranks.ordered()]) == (("", "bee"), [2])
 
 
 def placed(refs: list[Ref], cuts: dict[str, list[tuple[int, str]]], mode: str = "drop") -> tuple[dict, dict]:
     """(key -> split of those that stay, tag -> elements) of one unit."""
     by_key = {("", label): cut for label, cut in cuts.items()}
-    out = list(units.assign_split(bucket(refs), mode, 0, by_key))
+    out = list(split_units.assign_split(bucket(refs), mode, 0, by_key))
     aside = collections.defaultdict(list)
     for element in out:
         if not isinstance(element, bytes):
@@ -144,10 +144,10 @@ def test_of_many_equal_images_some_are_named_and_the_others_counted():
 
 
 def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
-    equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * units.BUCKET + 1)]
-    out = list(units.assign_split(bucket(equal), "keep", 0, {("", "bee"): [(POSITIONS, "train")]}))
+    equal = [ref(f"bee/{i:04d}", "7") for i in range(2 * split_units.BUCKET + 1)]
+    out = list(split_units.assign_split(bucket(equal), "keep", 0, {("", "bee"): [(POSITIONS, "train")]}))
     parts = [list(unpack([element])) for element in out if isinstance(element, bytes)]
-    assert [len(part) for part in parts] == [units.BUCKET, units.BUCKET, 1]
+    assert [len(part) for part in parts] == [split_units.BUCKET, split_units.BUCKET, 1]
     assert [(r.key, r.split) for part in parts for r in part] == [(r.key, "train") for r in equal]
 
 
@@ -155,7 +155,7 @@ def test_a_large_unit_travels_in_parts_and_stays_in_one_split():
     ("labels", "expected"), [(["b", "a", "b"], "b"), (["b", "a"], "a"), (["a", "c", "b", "c", "b"], "b"), (["z"], "z")]
 )
 def test_a_unit_counts_for_its_most_frequent_label_and_of_equals_for_the_first(labels, expected):
-    assert units.unit_label([ref(f"{label}/{i}", str(i)) for i, label in enumerate(labels)]) == expected
+    assert split_units.unit_label([ref(f"{label}/{i}", str(i)) for i, label in enumerate(labels)]) == expected
 
 
 def test_the_one_that_stays_takes_its_own_split_along():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.core.elements import Ref, pack
-from pipelines.job import units
+from pipelines.job import split_units
 from pipelines.plan import splits, stratify
 from pipelines.plan.rank_histogram import RankHistogram
 from pipelines.plan.stratify import Signature
@@ -111,14 +111,14 @@ def assigned(pairs: list[tuple[str, Ref]], buckets: int) -> dict[str, str]:
     for unit, ref in pairs:
         of_bucket[hash(unit) % buckets].append((unit, ref))
     packed = [(number, [pack(found)]) for number, found in of_bucket.items()]
-    ranks: dict[units.Key, RankHistogram] = collections.defaultdict(RankHistogram)
+    ranks: dict[split_units.Key, RankHistogram] = collections.defaultdict(RankHistogram)
     for bucket in packed:
-        for key, histogram in units.unit_ranks(bucket, "keep", 0, SEVERAL):
+        for key, histogram in split_units.unit_ranks(bucket, "keep", 0, SEVERAL):
             ranks[key].merge(histogram)
-    wanted = units.stratified({key: splits.profile_of(r) for key, r in ranks.items()}, SHARES, {})
-    cuts = dict(cut for ranked in ranks.items() for cut in units.cuts(ranked, wanted))
-    made = [e for bucket in packed for e in units.assign_split(bucket, "keep", 0, cuts, kind=SEVERAL)]
-    return {ref.key: ref.split for e in made if isinstance(e, bytes) for ref in units.unpack([e])}
+    wanted = split_units.stratified({key: splits.profile_of(r) for key, r in ranks.items()}, SHARES, {})
+    cuts = dict(cut for ranked in ranks.items() for cut in split_units.cuts(ranked, wanted))
+    made = [e for bucket in packed for e in split_units.assign_split(bucket, "keep", 0, cuts, kind=SEVERAL)]
+    return {ref.key: ref.split for e in made if isinstance(e, bytes) for ref in split_units.unpack([e])}
 
 
 @settings(max_examples=40, deadline=None)
@@ -142,9 +142,9 @@ def test_numbers_are_divided_by_quantiles():
     kind = KINDS["regression"]
     pairs = [(f"u{i}", Ref(f"u{i}", "", str(i * i), "", "", 1.0, f"{i}")) for i in range(1000)]
     ranks: dict[int, RankHistogram] = collections.defaultdict(RankHistogram)
-    for target, histogram in units.value_ranks((0, [pack(pairs)]), kind):
+    for target, histogram in split_units.value_ranks((0, [pack(pairs)]), kind):
         ranks[target].merge(histogram)
-    edges = units.edges_of(ranks)
+    edges = split_units.edges_of(ranks)
 
     tenths = collections.Counter(kind.features(ref.label, edges) for _, ref in pairs)
 

@@ -11,7 +11,7 @@ from pipelines.contract import Shard, Split
 from tests.support.datasets import make_contract
 from tests.trainer.evaluation.test_assessment import made
 from trainer.config import TrainerError
-from trainer.evaluation import judged, label_check, predictions
+from trainer.evaluation import held_out_predictions, label_check, predictions
 from trainer.evaluation.scores import calibration, metrics
 from trainer.reporting import plots, score_table
 
@@ -123,7 +123,7 @@ def test_labels_of_many_classes_are_checked_by_the_likeliest_ones(tmp_path):
     )
     assert first.startswith("0000000000000000-000,class-050,class-000,")
 
-    checked = judged.read([str(run)], str(tmp_path / "data"))
+    checked = held_out_predictions.read([str(run)], str(tmp_path / "data"))
     whole = label_check.of_classes(labels, found.probabilities())
     doubts = checked.doubts()
     assert len(doubts.positions) > 3
@@ -133,4 +133,4 @@ def test_labels_of_many_classes_are_checked_by_the_likeliest_ones(tmp_path):
 
     (run / "predictions-test.csv").write_text("key,label,predicted,probability\n" + first.rsplit(",", 9)[0] + "\n")
     with pytest.raises(TrainerError, match="should have for each record the 5 likeliest classes"):
-        judged.read([str(run)], str(tmp_path / "data"))
+        held_out_predictions.read([str(run)], str(tmp_path / "data"))

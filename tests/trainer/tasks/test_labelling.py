@@ -21,7 +21,7 @@ from pipelines.inputs.rules import InputSpec, TableSpec
 from tests.support import datasets, tasks, trainings
 from trainer.cli.main import main
 from trainer.config import TrainConfig
-from trainer.evaluation import judged
+from trainer.evaluation import held_out_predictions
 from trainer.training import train
 
 pytestmark = pytest.mark.slow  # each task is trained
@@ -240,13 +240,13 @@ def test_several_runs_judge_together_and_out_of_fold_predictions_are_of_train(ru
 
     shutil.copytree(directory, folds)
     (folds / "predictions-test.csv").rename(folds / "predictions-out-of-fold.csv")
-    found = judged.read([str(folds)])
+    found = held_out_predictions.read([str(folds)])
     assert found.splits == ("out-of-fold of folds", "validation of folds")
     assert {split for _, split in found.places} == {"train", "validation"}
     assert len(found.keys) == sum(both)
     if kind == "classes":
-        again = judged.read([str(one), str(one)], str(data))  # the mean of equal predictions
-        np.testing.assert_allclose(again.given, judged.read([str(one)], str(data)).given)
+        again = held_out_predictions.read([str(one), str(one)], str(data))  # the mean of equal predictions
+        np.testing.assert_allclose(again.given, held_out_predictions.read([str(one)], str(data)).given)
 
 
 def test_what_cannot_be_judged_is_said(run, tmp_path, capsys):

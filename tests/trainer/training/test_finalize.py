@@ -11,7 +11,7 @@ from tests.support.datasets import make_contract
 from trainer.config import TrainConfig
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.scores.calibration import UNCALIBRATED
-from trainer.tasks import better_start
+from trainer.tasks import pretrained_hint
 from trainer.training import finalize
 
 
@@ -52,11 +52,11 @@ def test_temperature_and_threshold_are_those_of_validation_and_never_of_test():
 def test_few_images_lead_to_published_weights(shape, model, told, command):
     """The command makes no folder inside of the run, and does not replace the dataset."""
     contract = make_contract(splits={"train": Split({"ok": 9, "broken": 1}, {}, {}, ())}, image_shape=shape)
-    text = better_start.advice(TrainConfig("my/data/", "run/", model=model), contract)
+    text = pretrained_hint.advice(TrainConfig("my/data/", "run/", model=model), contract)
     assert told in text
     assert text.endswith(command)
     assert ("--size 224x224 into a folder of its own" in text) == (shape[0] == 64)
-    assert better_start.advice(TrainConfig("d", "r", model=model, init_weights="f.keras"), contract) == ""
+    assert pretrained_hint.advice(TrainConfig("d", "r", model=model, init_weights="f.keras"), contract) == ""
 
 
 def test_the_threshold_of_abstaining_is_that_of_validation():

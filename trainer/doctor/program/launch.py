@@ -27,7 +27,7 @@ from trainer.doctor import catalogue
 from trainer.doctor.config import DoctorConfig
 from trainer.doctor.output import text
 from trainer.doctor.output.text import Report
-from trainer.doctor.program import notebook, shadow, spec
+from trainer.doctor.program import folder_copy, notebook, spec
 from trainer.doctor.program.spec import Spec
 from trainer.doctor.watching.places import Places
 
@@ -82,7 +82,7 @@ def _prepared(config: DoctorConfig, named: str, folder: str) -> Spec:
         for number, part in enumerate(dict.fromkeys([here, own])):
             if number and own.startswith(here + os.sep):
                 continue
-            copies[shadow.mirrored(part, os.path.join(folder, f"copy{number}"))] = part
+            copies[folder_copy.mirrored(part, os.path.join(folder, f"copy{number}"))] = part
         notes = ["The program runs in a copy of its folder: what it writes there is thrown away."]
     notes += _handed_over(config.program[1:], Path(named).read_text(encoding="utf-8-sig", errors="replace"))
     program = _copied(named, copies)

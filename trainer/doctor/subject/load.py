@@ -34,7 +34,7 @@ from trainer.doctor.subject.read_split import NAMES
 from trainer.doctor.subject.sample import Batch, Sample
 from trainer.doctor.subject.subject import DATASET, FOLDER, PREPARED, Split, Subject
 from trainer.models import build, keras_file
-from trainer.tasks import better_start, kinds
+from trainer.tasks import kinds, pretrained_hint
 from trainer.tasks.regression import standardized
 
 FOLDER_SECONDS = 20.0
@@ -260,7 +260,7 @@ def _with_run(subject: Subject, run: run_dir.Run) -> Subject:
     past = subject.history or (history.read(str(run.history)) if Path(run.history).is_file() else None)
     labels = subject.labels or trained.labels
     kept = run_dir.kept_epoch(run) if subject.history is None else None
-    few = better_start.few(TrainConfig(**config_file.read(run.config, TrainConfig)), trained)
+    few = pretrained_hint.few(TrainConfig(**config_file.read(run.config, TrainConfig)), trained)
     return dataclasses.replace(
         subject, model=model, trained=trained, history=past, kept=kept, labels=labels, few_images=few
     )

@@ -11,7 +11,7 @@ import pytest
 
 from trainer.config import TrainerError
 from trainer.doctor.config import DoctorConfig
-from trainer.doctor.program import launch, notebook, old_keras, shadow
+from trainer.doctor.program import folder_copy, launch, notebook, old_keras
 from trainer.doctor.watching.places import Places
 
 
@@ -119,7 +119,7 @@ def test_a_copy_has_files_of_its_own_and_links_to_photographs(tmp_path):
         (own / name).write_text(name)
     (tmp_path / "home" / "photos").mkdir()
     os.symlink("gone", own / "broken")
-    copy = pathlib.Path(shadow.mirrored(str(own), str(tmp_path / "root")))
+    copy = pathlib.Path(folder_copy.mirrored(str(own), str(tmp_path / "root")))
     assert not (copy / "train.py").is_symlink()
     assert (copy / "data" / "1.jpg").is_symlink()
     assert not (copy / "data").is_symlink()
@@ -132,11 +132,11 @@ def test_a_copy_has_files_of_its_own_and_links_to_photographs(tmp_path):
 
 
 def test_a_folder_of_too_many_files_is_refused_with_the_way_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(shadow, "MOST_FILES", 1)
+    monkeypatch.setattr(folder_copy, "MOST_FILES", 1)
     for name in "ab":
         (tmp_path / name).write_text("")
     with pytest.raises(TrainerError, match="give --full, which runs the program where it is"):
-        shadow.copy(str(tmp_path), str(tmp_path / "copy"))
+        folder_copy.copy(str(tmp_path), str(tmp_path / "copy"))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -146,7 +146,7 @@ def test_a_copy_without_room_names_the_folder_and_not_the_users_file(tmp_path, m
     def full(*_):
         raise OSError(number, os.strerror(number), "photo.jpg")
 
-    monkeypatch.setattr(shadow, "mirrored", full)
+    monkeypatch.setattr(folder_copy, "mirrored", full)
     with pytest.raises(TrainerError, match=r"has no room in .*TMPDIR, or .*--full\."):
         launch.examine(DoctorConfig(program=(str(tmp_path / "program.py"),)))
 

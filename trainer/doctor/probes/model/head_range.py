@@ -78,7 +78,7 @@ def targets(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def _explained(subject: Subject) -> float:
-    """Returns the share of the targets' variance that the model explains (R², at most 1)."""
+    """Returns the share of the targets' variance that the model explains, its R²."""
     split, outputs = subject.scored
     truth, given = (values[: len(outputs)].reshape(len(outputs), -1) for values in (split.sample.labels, outputs))
     if truth.shape != given.shape:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -15,8 +16,6 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import LOOP, STEPS
 
-Rate = keras.optimizers.schedules.LearningRateSchedule
-
 POINTS = 33  # steps of an epoch at which the schedule is asked
 DECAYED = 0.03  # share of the greatest rate; a usual schedule falls so far at the end of all epochs only
 EPOCHS = 2
@@ -29,7 +28,7 @@ def schedule(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a schedule that brings the rate to nothing within the first epochs."""
     del clock
     rate = getattr(subject.model.optimizer, "_learning_rate", None)
-    if not isinstance(rate, Rate):
+    if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return []
     training = subject.training
     if training is not None and training.kind in (STEPS, LOOP):
@@ -51,10 +50,11 @@ def schedule(subject: Subject, clock: Clock) -> list[Finding]:
     ]
 
 
-def _of_loop(rate: Rate, seen: int) -> list[Finding]:
-    """Judges the schedule of a loop of which some steps were seen; how many it has in all is not known.
+def _of_loop(rate: Callable[[int], Any], seen: int) -> list[Finding]:
+    """Judges the schedule of a loop of which only the first steps were seen.
 
-    A schedule that falls evenly to the end of the loop gives half of its greatest rate in the middle.
+    How many steps it has in all is not known. A schedule that falls evenly to the end of the loop gives half of its
+    greatest rate in the middle.
     """
     rates = _rates(rate, 2 * seen)
     if not _vanishes(rates) or rates[len(rates) // 2] >= EARLY * max(rates):
@@ -71,7 +71,7 @@ def _of_loop(rate: Rate, seen: int) -> list[Finding]:
     ]
 
 
-def _rates(rate: Rate, steps: int) -> list[float]:
+def _rates(rate: Callable[[int], Any], steps: int) -> list[float]:
     return [float(rate(int(step))) for step in np.linspace(0, steps, POINTS)]
 
 

@@ -11,7 +11,7 @@ from tests.support import tasks
 from tests.support.datasets import write_dataset
 from trainer import dataset
 from trainer.config import TrainConfig, TrainerError, share_name
-from trainer.data import parts, shares
+from trainer.data import parts, train_subset
 from trainer.evaluation import inference
 
 
@@ -38,7 +38,7 @@ def test_shares_are_nested_and_of_each_class(data):
         assert split.stored == dict(zip(("ok", "broken"), expected, strict=True))
         assert split.natural == split.stored
         assert split.records == sum(expected)
-        assert shares.view(contract, data, shares.Share(share)).split("train") == split
+        assert train_subset.view(contract, data, train_subset.Share(share)).split("train") == split
 
 
 def test_each_seed_has_shares_of_its_own_which_are_nested_too(data):
@@ -53,10 +53,14 @@ def test_each_seed_has_shares_of_its_own_which_are_nested_too(data):
 
 def test_the_name_of_a_share_has_all_its_digits(data):
     for share in (1 / 8, 2 / 3, 1 - 2**-53, 1e-9):
-        assert shares.share_of(share_name(share)) == shares.Share(share)
+        assert train_subset.share_of(share_name(share)) == train_subset.Share(share)
     share = 2 / 3  # 16 of 24; 0.666667 would be 17
     found, _ = inference.keys(data, share_name(share))
-    assert len(found) == shares.view(contracts.load(data), data, shares.Share(share)).split("train").records == 22
+    assert (
+        len(found)
+        == train_subset.view(contracts.load(data), data, train_subset.Share(share)).split("train").records
+        == 22
+    )
 
 
 def test_the_loader_reads_a_share_in_any_order(data):
@@ -66,9 +70,9 @@ def test_the_loader_reads_a_share_in_any_order(data):
 
 
 def test_what_a_share_cannot_be(data, tmp_path):
-    assert shares.share_of("train-share-0.25") == shares.Share(0.25, 0)
-    assert shares.share_of("train-share-0.25-seed-") is None
-    assert shares.share_of("train-share-1.5") is None
+    assert train_subset.share_of("train-share-0.25") == train_subset.Share(0.25, 0)
+    assert train_subset.share_of("train-share-0.25-seed-") is None
+    assert train_subset.share_of("train-share-1.5") is None
     tasks.write(tmp_path / "numbers", "regression")
     with pytest.raises(TrainerError, match=r"--train-share is for classes\. The task of 'regression' is regression"):
         parts.find(contracts.load(tmp_path / "numbers"), tmp_path / "numbers", share_name(0.5))

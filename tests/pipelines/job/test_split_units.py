@@ -12,7 +12,7 @@ from pipelines.core.elements import Ref, Source, pack, unpack
 from pipelines.core.summary import Kept, Straddling
 from pipelines.images.limits import Limits
 from pipelines.images.source_policy import SourcePolicy
-from pipelines.job import stages, units
+from pipelines.job import split_units, stages
 from pipelines.plan import splits
 from pipelines.workers.pool import Outcome
 
@@ -61,7 +61,7 @@ def split_of_each(buckets: dict[int, list[bytes]]) -> dict[str, str]:
     found = [
         e
         for bucket in buckets.items()
-        for e in units.assign_split(bucket, "keep", SEED, {("", label): cut for label, cut in CUTS.items()})
+        for e in split_units.assign_split(bucket, "keep", SEED, {("", label): cut for label, cut in CUTS.items()})
     ]
     return {ref.key: ref.split for ref in unpack(e for e in found if isinstance(e, bytes))}
 
@@ -69,7 +69,7 @@ def split_of_each(buckets: dict[int, list[bytes]]) -> dict[str, str]:
 @pytest.fixture
 def sources(monkeypatch) -> list[Source]:
     """CONTENTS pictures, each EACH times, under another name and in another batch."""
-    monkeypatch.setattr(units, "BUCKET", 10)  # many buckets
+    monkeypatch.setattr(split_units, "BUCKET", 10)  # many buckets
     keys = [f"{content}-{copy}" for content in range(CONTENTS) for copy in range(EACH)]
     random.Random(1).shuffle(keys)
     return [Source(key, f"in/{key}", "bee", "", "", 1.0) for key in keys]
@@ -87,7 +87,7 @@ def test_equal_images_have_the_split_of_their_content(sources):
 
 
 def test_equal_images_are_ranked_as_one_that_weighs_as_much_as_all(sources):
-    ranks = [r for bucket in fingerprinted(sources).items() for r in units.unit_ranks(bucket, "keep", SEED)]
+    ranks = [r for bucket in fingerprinted(sources).items() for r in split_units.unit_ranks(bucket, "keep", SEED)]
 
     ordered = sorted(position for _, histogram in ranks for position in histogram.ordered())
     assert {key for key, _ in ranks} == {("", "bee")}
@@ -102,10 +102,10 @@ def test_groups_that_equal_content_connects_have_one_split(sources):
         group = f"{'a' if content % 3 == 1 or (content % 3 == 0 and copy < 2) else 'b'}-{content // 3}"
         in_groups.append(source._replace(group=group))
     by_content = fingerprinted(in_groups)
-    bridges = [groups for bucket in by_content.items() for groups in units.bridges(bucket)]
+    bridges = [groups for bucket in by_content.items() for groups in split_units.bridges(bucket)]
     merged = splits.components(bridges)
     total = len(sources)
-    by_group = grouped(e for bucket in by_content.items() for e in units.by_group(bucket, merged, total))
+    by_group = grouped(e for bucket in by_content.items() for e in split_units.by_group(bucket, merged, total))
 
     found = split_of_each(by_group)
 
@@ -127,10 +127,10 @@ def test_images_that_look_alike_have_one_split(sources):
         group = f"g-{content // 3}" if content % 3 == 2 else ""
         refs.append(Ref(*source._replace(group=group)[:6], digest(content), look=hashes[content]))
     refs += [ref(f"x-{n}", digest(1000 + n), "", f"g-{n}") for n in range(CONTENTS // 3)]
-    by_content = grouped(units.in_buckets(((r.digest, r) for r in refs), len(refs)))
-    hashed = [found for bucket in by_content.items() for found in units.looks(bucket)]
-    merged = units.merged([], hashed, 2)
-    by_group = grouped(e for bucket in by_content.items() for e in units.by_group(bucket, merged, len(refs)))
+    by_content = grouped(split_units.in_buckets(((r.digest, r) for r in refs), len(refs)))
+    hashed = [found for bucket in by_content.items() for found in split_units.looks(bucket)]
+    merged = split_units.merged([], hashed, 2)
+    by_group = grouped(e for bucket in by_content.items() for e in split_units.by_group(bucket, merged, len(refs)))
 
     found = split_of_each(by_group)
 
@@ -139,19 +139,19 @@ def test_images_that_look_alike_have_one_split(sources):
         together = {found[f"{3 * n + i}-{copy}"] for i in range(3) for copy in range(EACH)} | {found[f"x-{n}"]}
         assert len(together) == 1
     assert set(found.values()) == {"train", "validation", "test"}
-    assert units.merged([["a", "b"]], hashed, 0) == {"a": "a", "b": "a"}
+    assert split_units.merged([["a", "b"]], hashed, 0) == {"a": "a", "b": "a"}
 
 
 def test_a_part_of_a_stated_split_becomes_validation():
     """Each unit of train falls by its hash; one that is in test, too, and all of test stay."""
     refs = [ref(f"{i}", digest(i), "train") for i in range(40)] + [ref("t", digest(99), "test")]
     refs += [ref("x", digest(98), "train"), ref("y", digest(98), "test")]
-    ranks = list(units.unit_ranks((0, [pack((r.digest, r) for r in refs)]), "keep", SEED))
+    ranks = list(split_units.unit_ranks((0, [pack((r.digest, r) for r in refs)]), "keep", SEED))
     assert sorted(key for key, _ in ranks) == [("test", "bee"), ("train", "bee")]
-    wanted = units.carries({key: splits.profile_of(r) for key, r in ranks}, {"train": 1.0}, {"train": 0.25})
+    wanted = split_units.carries({key: splits.profile_of(r) for key, r in ranks}, {"train": 1.0}, {"train": 0.25})
     assert list(wanted) == [("train", "bee")]
-    cuts = dict(cut for ranked in ranks for cut in units.cuts(ranked, wanted))
-    out = units.assign_split((0, [pack((r.digest, r) for r in refs)]), "keep", SEED, cuts)
+    cuts = dict(cut for ranked in ranks for cut in split_units.cuts(ranked, wanted))
+    out = split_units.assign_split((0, [pack((r.digest, r) for r in refs)]), "keep", SEED, cuts)
     found = {r.key: r.split for element in out if isinstance(element, bytes) for r in unpack([element])}
     assert collections.Counter(found.values()) == {"train": 31, "validation": 10, "test": 2}
     assert (found["t"], found["x"], found["y"]) == ("test", "train", "test")
@@ -159,7 +159,7 @@ def test_a_part_of_a_stated_split_becomes_validation():
 
 def test_groups_in_several_stated_splits_are_told():
     refs = [ref("1", digest(1), "train", "ann"), ref("2", digest(2), "test", "ann"), ref("3", digest(3), "test", "bob")]
-    out = list(units.assign_split((0, [pack((r.group, r) for r in refs)]), "keep", SEED, {}))
+    out = list(split_units.assign_split((0, [pack((r.group, r) for r in refs)]), "keep", SEED, {}))
     told = [element.value for element in out if not isinstance(element, bytes)]
     assert told == [Straddling("ann", ("train", "test"), 2)]
 
@@ -175,7 +175,7 @@ def test_images_of_the_earlier_dataset_keep_their_split():
     there = [earlier("o/1", 1, "test"), earlier("o/2", 2, "train"), earlier("o/3", 2, "test")]
     there += [earlier("o/4", 3, "train"), earlier("o/5", 3, "train")]
     packed = [pack(there), pack((r.digest, r) for r in now)]
-    told, (number, kept) = units.keep_splits((7, packed))
+    told, (number, kept) = split_units.keep_splits((7, packed))
     assert (told.tag, told.value) == ("like", Kept(kept=4, new=2, moved=1, gone=("o/4", "o/5")))
     assert number == 7
     assert {r.key: (unit == r.digest, r.split, r.kept) for unit, r in unpack(kept)} == {
@@ -188,14 +188,14 @@ def test_kept_units_are_not_divided_and_take_new_images_of_their_group_along():
     refs = [ref("old", digest(1), "test", "ann")._replace(kept=True), ref("new", digest(2), "", "ann")]
     refs += [ref("train", digest(3), "train")._replace(kept=True), ref("other", digest(4), "")]
     bucket = (0, [pack((r.group or r.digest, r) for r in refs)])
-    ranks = dict(units.unit_ranks(bucket, "keep", SEED))
+    ranks = dict(split_units.unit_ranks(bucket, "keep", SEED))
     assert {key: r.total for key, r in ranks.items()} == {("=test", "bee"): 2, ("=train", "bee"): 1, ("", "bee"): 1}
     profiles = {key: splits.profile_of(r) for key, r in ranks.items()}
     fractions = {"train": 0.5, "validation": 0.5}
-    wanted = units.carries(profiles, fractions, {"train": 0.1}, continues=True)  # nothing new is stated as train
+    wanted = split_units.carries(profiles, fractions, {"train": 0.1}, continues=True)  # nothing new is stated as train
     assert set(wanted) == {("", "bee")}
-    cuts = dict(cut for ranked in ranks.items() for cut in units.cuts(ranked, wanted))
-    found = list(units.assign_split(bucket, "keep", SEED, cuts | {("train", "bee"): CUTS["bee"]}))
+    cuts = dict(cut for ranked in ranks.items() for cut in split_units.cuts(ranked, wanted))
+    found = list(split_units.assign_split(bucket, "keep", SEED, cuts | {("train", "bee"): CUTS["bee"]}))
     assert {r.key: r.split for r in unpack(e for e in found if isinstance(e, bytes))} == {
         "old": "test", "new": "test", "train": "train", "other": "validation",
     }  # fmt: skip
@@ -209,10 +209,10 @@ def test_a_dataset_that_grows_by_single_images_keeps_its_shares():
         refs = [ref(f"{split}{i}", digest(1000 * len(split) + i), split)._replace(kept=True)
                 for split, count in there.items() for i in range(count)]  # fmt: skip
         bucket = (0, [pack((r.digest, r) for r in [*refs, ref("new", digest(10**6 + number), "")])])
-        ranks = list(units.unit_ranks(bucket, "keep", SEED))
-        wanted = units.carries({key: splits.profile_of(r) for key, r in ranks}, fractions, {}, continues=True)
-        cuts = dict(cut for ranked in ranks for cut in units.cuts(ranked, wanted))
-        found = unpack(e for e in units.assign_split(bucket, "keep", SEED, cuts) if isinstance(e, bytes))
+        ranks = list(split_units.unit_ranks(bucket, "keep", SEED))
+        wanted = split_units.carries({key: splits.profile_of(r) for key, r in ranks}, fractions, {}, continues=True)
+        cuts = dict(cut for ranked in ranks for cut in split_units.cuts(ranked, wanted))
+        found = unpack(e for e in split_units.assign_split(bucket, "keep", SEED, cuts) if isinstance(e, bytes))
         there.update(r.split for r in found if r.key == "new")
     assert there == {"train": 80, "validation": 10, "test": 10}
 
