@@ -187,9 +187,9 @@ def _compare_others(arguments: dict[str, Any]) -> None:
     with silent_imports():
         from pipelines.core.files import atomic
         from trainer.reporting import task_comparison
-        from trainer.tasks import compare
+        from trainer.tasks import answer_comparison
 
-    found = compare.compare_runs(arguments["runs"], arguments["split"])
+    found = answer_comparison.compare_runs(arguments["runs"], arguments["split"])
     print(task_comparison.text(found))
     if arguments["json"]:
         atomic.write_text(Path(arguments["json"]), atomic.to_json(task_comparison.to_dict(found)))

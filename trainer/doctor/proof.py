@@ -36,6 +36,7 @@ class Proof:
     score: the name of the score, as "balanced accuracy".
     held_out: what the score was measured on.
     before, after: None if nothing was trained.
+    error: standard error of the gain, because the held-out records are a sample.
     points: the steps after which the score was measured.
     notes: what was cut, and what differs from the user's training.
     patch: the change as a unified diff; "" if it is not one expression of the user's file.
@@ -48,17 +49,21 @@ class Proof:
     held_out: str = ""
     before: Arm | None = None
     after: Arm | None = None
+    error: float = 0.0
     points: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     patch: str = ""
 
     @property
     def helps(self) -> bool:
-        """Tells whether every seed scores higher with the remedy, by HELPS on average."""
+        """Tells whether every seed scores higher with the remedy.
+
+        The gain is HELPS on average, and two standard errors.
+        """
         if self.before is None or self.after is None:
             return False
         gain = self.after.last - self.before.last
-        return bool((gain > 0).all() and gain.mean() >= HELPS)
+        return bool((gain > 0).all() and gain.mean() >= max(HELPS, 2 * self.error))
 
     @property
     def sentence(self) -> str:
@@ -72,6 +77,11 @@ class Proof:
             return f"The remedy helps: {self.score} rises by {gain:.3f}, {each}."
         if gain <= -HELPS and (self.after.last < self.before.last).all():
             return f"The remedy did not help here: {self.score} falls by {-gain:.3f}."
+        if gain >= HELPS and gain < 2 * self.error:
+            return (
+                f"Whether the remedy helps cannot be told: {self.score} rises by {gain:.3f}, and on so few held-out "
+                f"data {2 * self.error:.3f} may be chance."
+            )
         return (
             f"The remedy did not help here: {self.score} changes by {gain:+.3f}, which is too little, or not alike "
             "with each seed."
@@ -95,7 +105,7 @@ class Proof:
         """Returns the proof for JSON."""
         arms = {name: None if arm is None else arm.scores.tolist() for name, arm in
                 (("before", self.before), ("after", self.after))}  # fmt: skip
-        names = ("finding", "remedy", "score", "held_out", "points", "notes", "patch")
+        names = ("finding", "remedy", "score", "held_out", "error", "points", "notes", "patch")
         passed = [{"finding": id_, "reason": why} for id_, why in self.passed]
         return {name: getattr(self, name) for name in names} | arms | {
             "passed": passed, "helps": self.helps, "sentence": self.sentence

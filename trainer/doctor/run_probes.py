@@ -18,7 +18,7 @@ from trainer.doctor.output.text import Report
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import outputs, reported, scores, task
+from trainer.doctor.tools import output_parts, reported, scores, task
 
 # The limit of all probes together. Gathering the inputs takes up to 30 s before them. With the time in which Keras
 # builds models, the sum is two minutes.
@@ -60,7 +60,7 @@ def run(subject: Subject, probes: Sequence[Probe]) -> Report:
     if told and told[-1].at_chance:
         doubts.append(f"the trained model is no better than chance on the {told[-1].split} images")
     doubts += reported.doubts_of_history(subject)
-    by_output = {output.name: scores.of_any_task(output.subject) for output in outputs.of(subject)}
+    by_output = {output.name: scores.of_any_task(output.subject) for output in output_parts.of(subject)}
     for name, given in by_output.items():
         told += tuple(dataclasses.replace(score, split=f"{score.split}, output {name!r}") for score in given)
         if given and given[-1].at_chance:

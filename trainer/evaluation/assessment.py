@@ -11,11 +11,11 @@ import numpy as np
 
 from trainer.evaluation import slices
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.scores import abstention, calibration, grades, intervals, metrics, roc_pr
+from trainer.evaluation.scores import abstention, calibration, class_scores, grades, intervals, roc_pr
 from trainer.evaluation.scores.calibration import Bin, Calibration
+from trainer.evaluation.scores.class_scores import Scores
 from trainer.evaluation.scores.grades import Grades
 from trainer.evaluation.scores.intervals import Interval
-from trainer.evaluation.scores.metrics import Scores
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 
 COVERAGES = (1.0, 0.9, 0.75, 0.5, 0.25)  # shares of the records whose error is shown
@@ -53,9 +53,9 @@ class Answered(NamedTuple):
             "threshold": self.probability,
             "answered": self.answered,
             "wrong": self.wrong,
-            "coverage": metrics.plain(self.coverage),
+            "coverage": class_scores.plain(self.coverage),
             "coverage_interval": _pair(intervals.wilson(self.answered, self.records)),
-            "error": metrics.plain(self.error),
+            "error": class_scores.plain(self.error),
             "error_interval": _pair(self.reach),
         }
 
@@ -106,7 +106,7 @@ class Assessment:
         The loss is computed as in training, before calibration.
         """
         found = self.predictions
-        return metrics.score(found.labels, found.probabilities(), found.names)
+        return class_scores.score(found.labels, found.probabilities(), found.names)
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
@@ -170,7 +170,9 @@ class Assessment:
             return None
         positive = self.probabilities[:, chosen.label_id] >= probability
         answers = np.where(positive, chosen.label_id, 1 - chosen.label_id)
-        return dataclasses.replace(self.scores, matrix=metrics.confusion_matrix(self.predictions.labels, answers, 2))
+        return dataclasses.replace(
+            self.scores, matrix=class_scores.confusion_matrix(self.predictions.labels, answers, 2)
+        )
 
     @functools.cached_property
     def risk_coverage(self) -> abstention.Curve:
@@ -222,7 +224,7 @@ class Assessment:
             own["roc_auc"] = None if areas is None else areas.auc
             own["average_precision"] = None if areas is None else areas.average_precision
         for name, attribute in (("macro_roc_auc", "auc"), ("macro_average_precision", "average_precision")):
-            result[name] = metrics.plain(self.mean_of_curves(attribute))
+            result[name] = class_scores.plain(self.mean_of_curves(attribute))
         if self.grades is not None:
             result["grades"] = self.grades.to_dict()
         if self.metadata.columns:
@@ -242,17 +244,19 @@ class Assessment:
         answers = self.predictions.answers()
 
         def score(positions: np.ndarray) -> dict[str, Score]:
-            matrix = metrics.confusion_matrix(self.predictions.labels[positions], answers[positions], len(self.labels))
+            matrix = class_scores.confusion_matrix(
+                self.predictions.labels[positions], answers[positions], len(self.labels)
+            )
             reach = intervals.wilson(int(matrix.trace()), len(positions))
             # The balanced accuracy of one class is its accuracy.
             alone = np.count_nonzero(matrix.sum(axis=1)) == 1
             balanced = reach if alone else intervals.of_matrix(matrix)["balanced_accuracy"]
             return {
-                "balanced_accuracy": Score(metrics.balanced_accuracy(matrix), balanced),
-                "accuracy": Score(metrics.accuracy(matrix), reach),
+                "balanced_accuracy": Score(class_scores.balanced_accuracy(matrix), balanced),
+                "accuracy": Score(class_scores.accuracy(matrix), reach),
             }
 
-        whole = metrics.balanced_accuracy(self.matrix)
+        whole = class_scores.balanced_accuracy(self.matrix)
         return slices.scored(self.metadata, score, whole, labels=self.predictions.labels)
 
     def mean_of_curves(self, attribute: str) -> float:
@@ -273,7 +277,7 @@ class Assessment:
         given = self.predictions.probabilities() if before else self.probabilities
         return {
             "ece": calibration.calibration_error(self.reliability(before)),
-            "loss": metrics.cross_entropy(labels, given),
+            "loss": class_scores.cross_entropy(labels, given),
             "brier": calibration.brier(labels, given),
             "ece_by_chance": calibration.error_by_chance(given),
         }
@@ -284,8 +288,8 @@ class Assessment:
             "temperature": self.fitted.temperature,
             "fitted_on": self.fitted.split or None,
             "bins": calibration.BINS,
-            **{n: {k: metrics.plain(v) for k, v in self.calibration_scores(b).items()} for n, b in sides.items()},
-            "reliability": [{k: metrics.plain(v) for k, v in b._asdict().items()} for b in self.reliability()],
+            **{n: {k: class_scores.plain(v) for k, v in self.calibration_scores(b).items()} for n, b in sides.items()},
+            "reliability": [{k: class_scores.plain(v) for k, v in b._asdict().items()} for b in self.reliability()],
         }
 
     def _decision(self) -> dict[str, Any] | None:
@@ -305,4 +309,4 @@ class Assessment:
 
 
 def _pair(interval: Interval) -> list[float | int | None]:
-    return [metrics.plain(value) for value in interval]
+    return [class_scores.plain(value) for value in interval]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.core.text import listed
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.scores import calibration, metrics
+from trainer.evaluation.scores import calibration, class_scores
 
 NAMED = 12  # classes that a sentence names
 FEW = 10  # records of a class; with fewer records its recall is very uncertain
@@ -18,7 +18,7 @@ def cautions(found: Assessment) -> list[str]:
 
 
 def _about_chance(found: Assessment) -> list[str]:
-    majority, rate = metrics.majority_baseline(found.matrix)
+    majority, rate = class_scores.majority_baseline(found.matrix)
     sentences = []
     if found.intervals["accuracy"].high < rate:
         sentences.append(f"The accuracy is lower than that of always answering {found.labels[majority]!r}.")
@@ -26,7 +26,7 @@ def _about_chance(found: Assessment) -> list[str]:
         sentences.append(
             f"The accuracy does not differ clearly from that of always answering {found.labels[majority]!r}."
         )
-    if found.intervals["balanced_accuracy"].low <= metrics.chance(found.matrix):
+    if found.intervals["balanced_accuracy"].low <= class_scores.chance(found.matrix):
         sentences.append("The balanced accuracy does not differ clearly from that of always answering one class.")
     return sentences
 

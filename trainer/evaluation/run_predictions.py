@@ -18,7 +18,7 @@ from pipelines.options import config_fields, config_file
 from trainer import run_dir
 from trainer.config import TrainConfig, TrainerError
 from trainer.data.fold_names import is_out_of_fold
-from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores import class_scores
 
 NAMED = 3  # records in a message
 UNLIKE = ("seed", "output")  # options that do not make another setting
@@ -52,7 +52,7 @@ class Answers:
 
     @property
     def balanced_accuracy(self) -> float:
-        return metrics.balanced_accuracy(self.matrix)
+        return class_scores.balanced_accuracy(self.matrix)
 
     @property
     def classes(self) -> list[str]:
@@ -64,12 +64,12 @@ class Answers:
         """Returns the confusion matrix over `classes`."""
         ids = {name: i for i, name in enumerate(self.classes)}
         true, given = ([ids[name] for name in column.tolist()] for column in (self.labels, self.predicted))
-        return metrics.confusion_matrix(np.array(true), np.array(given), len(ids))
+        return class_scores.confusion_matrix(np.array(true), np.array(given), len(ids))
 
     @property
     def recalls(self) -> dict[str, float]:
         """Returns the recall of every class that has records."""
-        values = zip(self.classes, metrics.recall(self.matrix).tolist(), strict=True)
+        values = zip(self.classes, class_scores.recall(self.matrix).tolist(), strict=True)
         return {name: value for name, value in values if not math.isnan(value)}
 
     @property

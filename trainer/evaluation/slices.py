@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.contract.metadata import FLOAT, INTEGER, MISSING_INTEGER, TEXT, MetadataColumn
 from trainer.config import SLICE_SIZE
-from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores import class_scores, intervals
 from trainer.evaluation.scores.intervals import Interval
 
 MOST_VALUES = 50  # different texts of a column; with more there are no slices of it
@@ -111,9 +111,9 @@ class Slices:
             "notes": list(self.notes),
             "slices": [
                 {"column": row.column, "value": row.value, "records": row.records, "clearly_worse": row.worse}
-                | {name: metrics.plain(score.value) for name, score in row.scores.items()}
+                | {name: class_scores.plain(score.value) for name, score in row.scores.items()}
                 | {
-                    f"{name}_interval": [metrics.plain(end) for end in score.interval]
+                    f"{name}_interval": [class_scores.plain(end) for end in score.interval]
                     for name, score in row.scores.items()
                 }
                 for row in self.rows

@@ -11,9 +11,9 @@ from pipelines.contract.task import CLASSES, REGRESSION
 from pipelines.core.text import listed, plural, short
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
-from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores import class_scores, intervals
 from trainer.evaluation.slices import Slices
-from trainer.tasks.report import number, reach
+from trainer.tasks.shown_result import number, reach
 from trainer.tasks.task import Result
 
 TRAIN = "train"
@@ -110,7 +110,7 @@ def _of_scores(found: Assessment | Result, first: bool) -> Iterator[str]:
 
 
 def _weakest(found: Assessment) -> Iterator[str]:
-    recall, support = metrics.recall(found.matrix), found.matrix.sum(axis=1)
+    recall, support = class_scores.recall(found.matrix), found.matrix.sum(axis=1)
     known = [c for c in range(len(found.labels)) if not math.isnan(recall[c])]
     weakest = min(known, key=lambda c: float(recall[c]))
     own = found.matrix[weakest]

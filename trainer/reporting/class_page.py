@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 from pipelines.core import html_page
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
-from trainer.evaluation.scores import abstention, calibration, intervals, metrics
+from trainer.evaluation.scores import abstention, calibration, class_scores, intervals
 from trainer.evaluation.scores.threshold import PLAIN
 from trainer.reporting import svg_paths
 from trainer.reporting.svg_paths import Line
 from trainer.tasks import slice_table
-from trainer.tasks.report import Table, number, text
+from trainer.tasks.shown_result import Table, number, text
 
 if TYPE_CHECKING:
     import jinja2
@@ -101,19 +101,19 @@ def percent(share: float) -> str:
 def _view(found: Assessment, mistakes: Sequence[Mistake]) -> dict[str, Any]:
     """Returns the values that the template shows for one split."""
     matrix = found.matrix
-    majority, rate = metrics.majority_baseline(matrix)
+    majority, rate = class_scores.majority_baseline(matrix)
     return {
         "split": found.split,
         "records": found.records,
         "labels": found.labels,
-        "accuracy": metrics.accuracy(matrix),
-        "balanced_accuracy": metrics.balanced_accuracy(matrix),
-        "macro_f1": metrics.macro_f1(matrix),
+        "accuracy": class_scores.accuracy(matrix),
+        "balanced_accuracy": class_scores.balanced_accuracy(matrix),
+        "macro_f1": class_scores.macro_f1(matrix),
         "intervals": found.intervals,
         "grades": found.grades,
         "majority": found.labels[majority],
         "majority_rate": rate,
-        "chance": metrics.chance(matrix),
+        "chance": class_scores.chance(matrix),
         "auc": found.mean_of_curves("auc"),
         "average_precision": found.mean_of_curves("average_precision"),
         "cautions": cautions(found),
@@ -146,8 +146,8 @@ def rows(found: Assessment) -> list[Row]:
     The class with the lowest recall is first. Classes without records are last.
     """
     matrix = found.matrix
-    support, recall = matrix.sum(axis=1), metrics.recall(matrix)
-    precision, f1 = metrics.precision(matrix), metrics.f1(matrix)
+    support, recall = matrix.sum(axis=1), class_scores.recall(matrix)
+    precision, f1 = class_scores.precision(matrix), class_scores.f1(matrix)
     made = []
     for c, (label, areas) in enumerate(zip(found.labels, found.areas, strict=True)):
         auc, area = areas or (math.nan, math.nan)
@@ -209,11 +209,11 @@ def _threshold(found: Assessment) -> dict[str, Any] | None:
         columns.append(
             {
                 "probability": probability,
-                "accuracy": metrics.accuracy(matrix),
-                "balanced_accuracy": metrics.balanced_accuracy(matrix),
+                "accuracy": class_scores.accuracy(matrix),
+                "balanced_accuracy": class_scores.balanced_accuracy(matrix),
                 "reach": reach,
-                "recall": metrics.recall(matrix).tolist(),
-                "precision": metrics.precision(matrix).tolist(),
+                "recall": class_scores.recall(matrix).tolist(),
+                "precision": class_scores.precision(matrix).tolist(),
             }
         )
     return {"label": chosen.label, "columns": columns, "at": chosen.probability, "lines": svg_paths.thresholds(found)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.evaluation.compare import Comparison, Difference, Setting, Spread, spread
 from trainer.evaluation.run_predictions import Answers
-from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores import class_scores, intervals
 from trainer.evaluation.scores.intervals import Interval
 from trainer.reporting import class_page
 from trainer.reporting.text_columns import columns
@@ -37,7 +37,7 @@ def text(found: Comparison) -> str:
     It lists every run, then the spread of settings with several seeds, then every setting against the first one.
     """
     label, rate = found.majority
-    chance = metrics.chance(found.runs[0].matrix)
+    chance = class_scores.chance(found.runs[0].matrix)
     lines = [
         f"{found.split}, {len(found.runs[0].keys):,} records; always answering {label!r}: accuracy {rate:.3f}, "
         f"balanced accuracy {chance:.3f}",
@@ -109,7 +109,7 @@ def html(found: Comparison) -> str:
     """
     label, rate = found.majority
     return class_page.environment().get_template("compare.html.j2").render(
-        found=found, label=label, rate=rate, chance=metrics.chance(found.runs[0].matrix), scores=SCORES,
+        found=found, label=label, rate=rate, chance=class_scores.chance(found.runs[0].matrix), scores=SCORES,
         reach=[reach(run) for run in found.runs], spreads=[spreads(setting) for setting in found.settings],
         classes=list(found.runs[0].recalls), verdicts=[verdict(d) for d in found.differences],
         note=note(found), scale=_scale(found.differences),

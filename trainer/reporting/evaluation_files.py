@@ -22,7 +22,7 @@ from trainer.evaluation.evaluate import EVALUATION_BATCH
 from trainer.evaluation.out_of_fold import Folds
 from trainer.evaluation.scores import calibration
 from trainer.reporting import class_page, fold_table, model_card, pictures, task_page
-from trainer.tasks.report import Table
+from trainer.tasks.shown_result import Table
 from trainer.tasks.task import Result
 
 

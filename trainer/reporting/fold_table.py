@@ -5,8 +5,8 @@ from __future__ import annotations
 from pipelines.core.text import plural
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.out_of_fold import Folds
-from trainer.evaluation.scores import metrics
-from trainer.tasks.report import Cell, Table
+from trainer.evaluation.scores import class_scores
+from trainer.tasks.shown_result import Cell, Table
 from trainer.tasks.task import Result
 
 
@@ -16,9 +16,9 @@ def scores(found: Assessment | Result) -> dict[str, float]:
         return dict(found.scores)
     matrix = found.matrix
     return {
-        "balanced_accuracy": metrics.balanced_accuracy(matrix),
-        "accuracy": metrics.accuracy(matrix),
-        "macro_f1": metrics.macro_f1(matrix),
+        "balanced_accuracy": class_scores.balanced_accuracy(matrix),
+        "accuracy": class_scores.accuracy(matrix),
+        "macro_f1": class_scores.macro_f1(matrix),
     }
 
 

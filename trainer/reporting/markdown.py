@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from pipelines.core.text import printable, utf8_text
-from trainer.tasks.report import Cell, Table, text
+from trainer.tasks.shown_result import Cell, Table, text
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~&]|(?<!\w)_|_(?!\w)")
 

@@ -19,13 +19,13 @@ from pipelines.contract.task import CLASSES, MULTI_LABEL, REGRESSION
 from pipelines.core.summary import reading_order
 from pipelines.core.text import general, listed, plural
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores import class_scores, intervals
 from trainer.evaluation.scores.abstention import Abstention
 from trainer.evaluation.scores.calibration import Calibration
 from trainer.reporting import card_limits
 from trainer.reporting.markdown import of_table, safe, table
 from trainer.tasks import slice_table
-from trainer.tasks.report import Cell, Headline, Table, reach
+from trainer.tasks.shown_result import Cell, Headline, Table, reach
 from trainer.tasks.task import Result
 
 TRAIN = "train"
@@ -111,11 +111,11 @@ class _Shown(NamedTuple):
 def _sentence(found: Assessment) -> str:
     if not found.records:
         return f"On {safe(found.split)} there are no records."
-    majority, rate = metrics.majority_baseline(found.matrix)
+    majority, rate = class_scores.majority_baseline(found.matrix)
     return (
         f"On {safe(found.split)}, {plural(found.records, 'record')} of {len(found.labels)} classes, the model is "
-        f"right in {metrics.accuracy(found.matrix):.1%} of them. Averaged over the classes, it is right in "
-        f"{metrics.balanced_accuracy(found.matrix):.1%}. Always answering {safe(found.labels[majority])} would be "
+        f"right in {class_scores.accuracy(found.matrix):.1%} of them. Averaged over the classes, it is right in "
+        f"{class_scores.balanced_accuracy(found.matrix):.1%}. Always answering {safe(found.labels[majority])} would be "
         f"right in {rate:.1%}."
     )
 
@@ -124,17 +124,17 @@ def _headlines(found: Assessment) -> list[Headline]:
     matrix, ends = found.matrix, found.intervals
     if not found.records:
         return []
-    majority, rate = metrics.majority_baseline(matrix)
+    majority, rate = class_scores.majority_baseline(matrix)
     after = found.calibration_scores()
     return [
         Headline(
-            "Accuracy", metrics.accuracy(matrix), ends["accuracy"], f"always {found.labels[majority]}: {rate:.3f}"
+            "Accuracy", class_scores.accuracy(matrix), ends["accuracy"], f"always {found.labels[majority]}: {rate:.3f}"
         ),
         Headline(
-            "Balanced accuracy", metrics.balanced_accuracy(matrix), ends["balanced_accuracy"],
-            f"always one class: {metrics.chance(matrix):.3f}",
+            "Balanced accuracy", class_scores.balanced_accuracy(matrix), ends["balanced_accuracy"],
+            f"always one class: {class_scores.chance(matrix):.3f}",
         ),
-        Headline("Macro F1", metrics.macro_f1(matrix), ends["macro_f1"]),
+        Headline("Macro F1", class_scores.macro_f1(matrix), ends["macro_f1"]),
         Headline("Calibration error", after["ece"], None, f"by chance alone: {after['ece_by_chance']:.3f}"),
     ]  # fmt: skip
 
@@ -142,10 +142,8 @@ def _headlines(found: Assessment) -> list[Headline]:
 def _classes(found: Assessment) -> Table:
     matrix = found.matrix
     support = matrix.sum(axis=1)
-    columns = zip(
-        found.labels, metrics.recall(matrix), metrics.precision(matrix), metrics.f1(matrix), support, matrix.diagonal(),
-        strict=True,
-    )  # fmt: skip
+    scores = class_scores.recall(matrix), class_scores.precision(matrix), class_scores.f1(matrix)
+    columns = zip(found.labels, *scores, support, matrix.diagonal(), strict=True)
     rows: list[tuple[Cell, ...]] = [
         (label, float(r), reach(intervals.wilson(int(hits), int(n))), float(p), float(f), int(n))
         for label, r, p, f, n, hits in columns

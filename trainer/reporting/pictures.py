@@ -9,7 +9,7 @@ import numpy as np
 
 from trainer.evaluation import inference, mistakes
 from trainer.evaluation.evaluate import EVALUATION_BATCH
-from trainer.tasks.report import Example
+from trainer.tasks.shown_result import Example
 
 
 class Picture(NamedTuple):

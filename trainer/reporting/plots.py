@@ -17,8 +17,8 @@ from matplotlib.text import Text
 from matplotlib.ticker import LogFormatter, MaxNLocator, ScalarFormatter
 
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.scores import calibration, metrics
-from trainer.tasks.report import Chart, number
+from trainer.evaluation.scores import calibration, class_scores
+from trainer.tasks.shown_result import Chart, number
 from trainer.tasks.task import Result
 
 BLUE, ORANGE, GRAY = "#2f6db3", "#d9772b", "#8a8f98"
@@ -35,7 +35,7 @@ def write_all(
     """Draws all plots of a run into a folder.
 
     It writes curves.png, and for each split confusion-SPLIT.png, recall-SPLIT.png and probabilities-SPLIT.png. There is
-    no confusion matrix of more than metrics.MAX_MATRIX_CLASSES classes. Of other tasks it writes charts-SPLIT.png.
+    no confusion matrix of more than class_scores.MAX_MATRIX_CLASSES classes. Of other tasks it writes charts-SPLIT.png.
 
     Args:
       best: number of the kept epoch, counted from 1.
@@ -47,7 +47,7 @@ def write_all(
             if charts := result.report().charts:
                 _save(of_charts(charts, split), folder / f"charts-{split}.png")
             continue
-        if len(result.labels) <= metrics.MAX_MATRIX_CLASSES:
+        if len(result.labels) <= class_scores.MAX_MATRIX_CLASSES:
             _save(confusion(result, split), folder / f"confusion-{split}.png")
         _save(recalls(result, split), folder / f"recall-{split}.png")
         _save(probabilities(result, split), folder / f"probabilities-{split}.png")
@@ -159,7 +159,7 @@ def recalls(scores: Assessment, split: str) -> Figure:
     the lowest recall are shown.
     """
     support = scores.matrix.sum(axis=1)
-    recall, shown = metrics.recall(scores.matrix), np.arange(len(scores.labels))
+    recall, shown = class_scores.recall(scores.matrix), np.arange(len(scores.labels))
     if len(shown) > MAX_NAMED_CLASSES:  # a class without records has no recall, which sorts behind all others
         shown = np.argsort(recall, kind="stable")[:MAX_NAMED_CLASSES]
     figure = Figure(figsize=(7, max(2.2, 0.4 * len(shown) + 1.4)), layout="constrained")
@@ -168,7 +168,7 @@ def recalls(scores: Assessment, split: str) -> Figure:
     bars = axes.barh([scores.labels[c] for c in shown], values, color=BLUE)
     texts = [f"{v:.2f} (n = {n})" if n else "no records" for v, n in zip(values, support, strict=True)]
     axes.bar_label(bars, texts, padding=6, bbox={"facecolor": "white", "edgecolor": "none", "pad": 1}, zorder=5)
-    mean = metrics.balanced_accuracy(scores.matrix)
+    mean = class_scores.balanced_accuracy(scores.matrix)
     if not np.isnan(mean):
         axes.axvline(mean, color=ORANGE, linestyle="--", label=f"balanced accuracy {mean:.3f}")
         axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -8,11 +8,11 @@ import numpy as np
 
 from trainer.evaluation.assessment import Assessment
 from trainer.evaluation.cautions import cautions
-from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores import class_scores, intervals
 from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.scores.threshold import PLAIN
 from trainer.tasks import slice_table
-from trainer.tasks.report import Table, number, reach, text
+from trainer.tasks.shown_result import Table, number, reach, text
 from trainer.tasks.task import Result
 
 MOST_SLICES = 10  # the worst ones
@@ -62,11 +62,9 @@ def _of_classes(found: Assessment) -> str:
     """
     width = max(len("class"), *(len(label) for label in found.labels))
     lines = [f"{'class':<{width}}  precision  recall  (95 %)         F1    AUC     AP  support"]
-    matrix, support, recall = found.matrix, found.matrix.sum(axis=1), metrics.recall(found.matrix)
-    columns = zip(
-        range(len(support)), found.labels, metrics.precision(matrix), recall, metrics.f1(matrix), found.areas, support,
-        strict=True,
-    )  # fmt: skip
+    matrix, support, recall = found.matrix, found.matrix.sum(axis=1), class_scores.recall(found.matrix)
+    scores = class_scores.precision(matrix), recall, class_scores.f1(matrix)
+    columns = zip(range(len(support)), found.labels, *scores, found.areas, support, strict=True)
     shown = set(range(len(support)))
     if len(support) > MAX_ROWS:  # a class without records has no recall, which sorts behind all others
         shown = set(np.argsort(recall, kind="stable")[:MAX_ROWS].tolist())
@@ -83,14 +81,14 @@ def _of_classes(found: Assessment) -> str:
         lines.append(f"These {len(shown)} of {len(support):,} classes have the lowest recall; the report lists all.")
     if parts := _slices(slice_table.of_classes(found)):
         lines += ["", *parts]
-    majority, rate = metrics.majority_baseline(matrix)
+    majority, rate = class_scores.majority_baseline(matrix)
     whole = {name: _reach(interval) for name, interval in found.intervals.items()}
     lines += [
-        f"accuracy           {_cell(metrics.accuracy(matrix))} {whole['accuracy']}  "
+        f"accuracy           {_cell(class_scores.accuracy(matrix))} {whole['accuracy']}  "
         f"(always answering {found.labels[majority]!r}: {_cell(rate)})",
-        f"balanced accuracy  {_cell(metrics.balanced_accuracy(matrix))} {whole['balanced_accuracy']}  "
-        f"(always answering one class: {_cell(metrics.chance(matrix))})",
-        f"macro F1           {_cell(metrics.macro_f1(matrix))} {whole['macro_f1']}  "
+        f"balanced accuracy  {_cell(class_scores.balanced_accuracy(matrix))} {whole['balanced_accuracy']}  "
+        f"(always answering one class: {_cell(class_scores.chance(matrix))})",
+        f"macro F1           {_cell(class_scores.macro_f1(matrix))} {whole['macro_f1']}  "
         f"mean AUC {_cell(found.mean_of_curves('auc'))}  loss {_cell(found.scores.loss)}",
         *_grade_lines(found),
         *_calibration_lines(found),
@@ -123,12 +121,12 @@ def _calibration_lines(found: Assessment) -> list[str]:
     ]
     chosen, by_threshold = found.fitted.threshold, found.at_threshold
     if chosen is not None and by_threshold is not None:
-        recall = metrics.recall(by_threshold.matrix)[chosen.label_id]
-        plain = metrics.recall(found.matrix)[chosen.label_id]
+        recall = class_scores.recall(by_threshold.matrix)[chosen.label_id]
+        plain = class_scores.recall(found.matrix)[chosen.label_id]
         lines.append(
             f"threshold          {chosen.label!r} from probability {chosen.probability:.3g}: balanced accuracy "
-            f"{_cell(metrics.balanced_accuracy(by_threshold.matrix))}, recall of {chosen.label!r} {_cell(recall)} "
-            f"(from {PLAIN}: {_cell(metrics.balanced_accuracy(found.matrix))}, {_cell(plain)})"
+            f"{_cell(class_scores.balanced_accuracy(by_threshold.matrix))}, recall of {chosen.label!r} {_cell(recall)} "
+            f"(from {PLAIN}: {_cell(class_scores.balanced_accuracy(found.matrix))}, {_cell(plain)})"
         )
     return lines
 
@@ -140,7 +138,7 @@ def _abstention_lines(found: Assessment) -> list[str]:
     return [
         f"abstaining         below probability {own.probability:.3g}: {own.answered:,} of {own.records:,} answered "
         f"({_cell(own.coverage)}), error among them {_cell(own.error)} {_reach(own.reach)}  "
-        f"(without: {_cell(1 - metrics.accuracy(found.matrix))})"
+        f"(without: {_cell(1 - class_scores.accuracy(found.matrix))})"
     ]
 
 

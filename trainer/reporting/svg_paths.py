@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores import class_scores
 from trainer.evaluation.scores.calibration import Bin
 from trainer.evaluation.scores.roc_pr import Curves
 
@@ -102,7 +102,7 @@ def thresholds(found: Assessment) -> list[Line]:
         return []
     at = np.arange(STEPS + 1) / STEPS
     scores = [found.answered_from(float(t)) for t in at]
-    recalls = np.array([metrics.recall(s.matrix) for s in scores if s is not None])
+    recalls = np.array([class_scores.recall(s.matrix) for s in scores if s is not None])
     if np.isnan(recalls).any():
         return []
     other = 1 - chosen.label_id

@@ -9,12 +9,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores import class_scores
 from trainer.evaluation.scores.intervals import Interval
 from trainer.reporting import class_page
 from trainer.reporting.text_columns import columns
-from trainer.tasks.compare import Comparison, Difference
-from trainer.tasks.report import number, reach
+from trainer.tasks.answer_comparison import Comparison, Difference
+from trainer.tasks.shown_result import number, reach
 
 ONE_SEED = (
     "There is only one run of a setting: the intervals are about these runs, and another seed may reverse the "
@@ -100,6 +100,10 @@ def _places(values: Sequence[float] | Interval, scale: float) -> list[float]:
     return [min(100.0, max(0.0, 50 + 50 * float(value) / scale)) for value in values]
 
 
+def _ends(interval: Interval | None) -> list[Any] | None:
+    return [class_scores.plain(end) for end in interval] if interval else None
+
+
 def to_dict(found: Comparison) -> dict[str, Any]:
     """Returns the comparison as plain numbers for the output of --json."""
     return {
@@ -110,8 +114,8 @@ def to_dict(found: Comparison) -> dict[str, Any]:
             {
                 "run": run.name,
                 "seed": run.config.get("seed"),
-                **{name: metrics.plain(value) for name, value in scores.items()},
-                **{f"{name}_interval": [metrics.plain(end) for end in ends] for name, ends in intervals.items()},
+                **{name: class_scores.plain(value) for name, value in scores.items()},
+                **{f"{name}_interval": [class_scores.plain(end) for end in ends] for name, ends in intervals.items()},
             }
             for run, scores, intervals in zip(found.runs, found.scores, found.intervals, strict=True)
         ],
@@ -120,10 +124,10 @@ def to_dict(found: Comparison) -> dict[str, Any]:
                 "first": d.first,
                 "second": d.second,
                 "score": d.score,
-                "difference": metrics.plain(d.value),
-                "interval": [metrics.plain(end) for end in d.interval],
-                "interval_over_seeds": [metrics.plain(end) for end in d.seeds_interval] if d.seeds_interval else None,
-                "interval_over_folds": [metrics.plain(end) for end in d.folds_interval] if d.folds_interval else None,
+                "difference": class_scores.plain(d.value),
+                "interval": [class_scores.plain(end) for end in d.interval],
+                "interval_over_seeds": _ends(d.seeds_interval),
+                "interval_over_folds": _ends(d.folds_interval),
                 "verdict": d.verdict,
             }
             for d in found.differences

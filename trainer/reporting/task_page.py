@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from pipelines.core import html_page
 from trainer.reporting import svg_paths
 from trainer.reporting.pictures import Picture
-from trainer.tasks.report import Chart, Series, Table, number, reach, text
+from trainer.tasks.shown_result import Chart, Series, Table, number, reach, text
 from trainer.tasks.task import Result
 
 TICKS = 5  # about so many on an axis

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tensorboard.plugins.image import metadata
 
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores import class_scores
 from trainer.tasks.task import Result
 
 
@@ -41,12 +41,12 @@ def scalars(found: Assessment | Result) -> dict[str, float]:
     """Returns the scalars by name, without undefined ones."""
     if isinstance(found, Result):
         return found.scalars()
-    recalls = metrics.recall(found.matrix)
+    recalls = class_scores.recall(found.matrix)
     values = {
-        "evaluation/accuracy": metrics.accuracy(found.matrix),
-        "evaluation/majority_baseline": metrics.majority_baseline(found.matrix)[1],
-        "evaluation/balanced_accuracy": metrics.balanced_accuracy(found.matrix),
-        "evaluation/macro_f1": metrics.macro_f1(found.matrix),
+        "evaluation/accuracy": class_scores.accuracy(found.matrix),
+        "evaluation/majority_baseline": class_scores.majority_baseline(found.matrix)[1],
+        "evaluation/balanced_accuracy": class_scores.balanced_accuracy(found.matrix),
+        "evaluation/macro_f1": class_scores.macro_f1(found.matrix),
         "evaluation/mean_roc_auc": found.mean_of_curves("auc"),
         "evaluation/mean_average_precision": found.mean_of_curves("average_precision"),
         "calibration/error_before": found.calibration_scores(before=True)["ece"],

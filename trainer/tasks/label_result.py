@@ -17,11 +17,11 @@ from pipelines.contract.task import MULTI_LABEL
 from pipelines.core.text import listed
 from trainer.evaluation import slices
 from trainer.evaluation.cautions import FEW, NAMED
-from trainer.evaluation.scores import calibration, intervals, label_scores, metrics, roc_pr
+from trainer.evaluation.scores import calibration, class_scores, intervals, label_scores, roc_pr
 from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.tasks import slice_table
-from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
+from trainer.tasks.shown_result import Chart, Example, Headline, Report, Series, Table, number, reach
 from trainer.tasks.task import Result, fitted_rows
 
 SMALLEST = 1e-7  # smaller probabilities are raised to this: it is Keras's own epsilon
@@ -178,11 +178,11 @@ class LabelResult(Result):
         return float(-np.where(self.truth, np.log(p), np.log1p(-p)).mean())
 
     def to_dict(self) -> dict[str, Any]:
-        result: dict[str, Any] = {"records": self.records, "loss": metrics.plain(self.loss())}
+        result: dict[str, Any] = {"records": self.records, "loss": class_scores.plain(self.loss())}
         for name in SCORES:
-            result[name] = metrics.plain(self.scores[name])
-            result[f"{name}_interval"] = [metrics.plain(end) for end in self.intervals[name]]
-        result["constant_answer"] = {name: metrics.plain(value) for name, value in self.constant.items()}
+            result[name] = class_scores.plain(self.scores[name])
+            result[f"{name}_interval"] = [class_scores.plain(end) for end in self.intervals[name]]
+        result["constant_answer"] = {name: class_scores.plain(value) for name, value in self.constant.items()}
         result["fitted_on"] = self.fitted.split or None
         if self.metadata.columns:
             result["by_slice"] = self.slices.to_dict()
@@ -192,9 +192,9 @@ class LabelResult(Result):
             if not name.endswith(("_low", "_high"))
         }
         result["per_label"] = {
-            label: {name: metrics.plain(values[k]) for name, values in columns.items()}
+            label: {name: class_scores.plain(values[k]) for name, values in columns.items()}
             | {
-                f"{name}_interval": [metrics.plain(self.of_labels[f"{name}_{end}"][k]) for end in ("low", "high")]
+                f"{name}_interval": [class_scores.plain(self.of_labels[f"{name}_{end}"][k]) for end in ("low", "high")]
                 for name in ("f1", "average_precision")
             }
             for k, label in enumerate(self.names)

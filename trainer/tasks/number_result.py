@@ -14,11 +14,11 @@ import numpy as np
 from pipelines.contract import Contract
 from pipelines.contract.task import REGRESSION
 from trainer.evaluation import slices
-from trainer.evaluation.scores import intervals, label_scores, metrics, number_scores
+from trainer.evaluation.scores import class_scores, intervals, label_scores, number_scores
 from trainer.evaluation.scores.intervals import Interval
 from trainer.evaluation.slices import NO_METADATA, Metadata, Score, Slices
 from trainer.tasks import slice_table
-from trainer.tasks.report import Chart, Example, Headline, Report, Series, Table, number, reach
+from trainer.tasks.shown_result import Chart, Example, Headline, Report, Series, Table, number, reach
 from trainer.tasks.task import Result, fitted_rows
 
 MOST_RESIDUALS = 3  # numbers whose residuals are in the table of slices
@@ -157,16 +157,16 @@ class NumberResult(Result):
     def to_dict(self) -> dict[str, Any]:
         result: dict[str, Any] = {"records": self.records}
         for name, value in self.scores.items():
-            result[name] = metrics.plain(value)
-            result[f"{name}_interval"] = [metrics.plain(end) for end in self.intervals_of_all[name]]
+            result[name] = class_scores.plain(value)
+            result[f"{name}_interval"] = [class_scores.plain(end) for end in self.intervals_of_all[name]]
         result["chosen_on"] = self.fitted.split or None
         if self.metadata.columns:
             result["by_slice"] = self.slices.to_dict()
         result["per_target"] = {
-            name: {score: metrics.plain(self.of_targets[k][score]) for score in SCORES}
-            | {f"{score}_interval": [metrics.plain(end) for end in self.intervals[k][score]] for score in SCORES}
+            name: {score: class_scores.plain(self.of_targets[k][score]) for score in SCORES}
+            | {f"{score}_interval": [class_scores.plain(end) for end in self.intervals[k][score]] for score in SCORES}
             | {
-                f"always_the_{constant}": {score: metrics.plain(value) for score, value in own.items()}
+                f"always_the_{constant}": {score: class_scores.plain(value) for score, value in own.items()}
                 for constant, own in self.of_constants[k].items()
             }
             for k, name in enumerate(self.names)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from trainer.evaluation.assessment import Assessment
-from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores import class_scores
 from trainer.evaluation.slices import Slices
-from trainer.tasks.report import Cell, Table, number, reach
+from trainer.tasks.shown_result import Cell, Table, number, reach
 
 MOST_ROWS = 100
 
@@ -34,7 +34,7 @@ def table(found: Slices, titles: Mapping[str, str], whole: float) -> Table | Non
 def of_classes(found: Assessment) -> Table | None:
     """Returns the table of the slices of a classifier, or None without any."""
     titles = {"balanced_accuracy": "balanced accuracy", "accuracy": "accuracy"}
-    return table(found.slices, titles, metrics.balanced_accuracy(found.matrix))
+    return table(found.slices, titles, class_scores.balanced_accuracy(found.matrix))
 
 
 def _text(found: Slices, title: str, whole: float) -> str:

@@ -25,7 +25,7 @@ from trainer.data.shards import integrity
 from trainer.evaluation.evaluate import EVALUATION_BATCH, Trained
 from trainer.evaluation.slices import Metadata
 from trainer.tasks.head_problems import Head
-from trainer.tasks.report import Example, Report
+from trainer.tasks.shown_result import Example, Report
 
 
 class Kept(NamedTuple):

@@ -25,7 +25,7 @@ from trainer.run_dir import Run
 from trainer.serving import export
 from trainer.serving.export_check import ExportError, Parity
 from trainer.tasks import kinds, pretrained_hint
-from trainer.training.history import Progress
+from trainer.training.epoch_reports import Progress
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from trainer.devices.compiled_steps import Pace, Run
-from trainer.training.history import Progress
+from trainer.training.epoch_reports import Progress
 from trainer.training.step import TrainedModel
 
 CHECK_STEPS = 16  # between checks of `fault`: a check waits for the device, and steps after a fault are useless

@@ -43,7 +43,7 @@ from trainer.serving.export_check import ExportError
 from trainer.tasks import kinds
 from trainer.training import checkpoint_file, finalize, linear_head, loop, nonfinite, resume, tracker
 from trainer.training.augment import augmentation, crop, crop_size
-from trainer.training.history import Progress
+from trainer.training.epoch_reports import Progress
 from trainer.training.step import TrainedModel, training_model
 
 _log = logging.getLogger(__name__)

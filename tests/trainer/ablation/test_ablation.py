@@ -25,7 +25,7 @@ from trainer.ablation.trainings import Outcome
 from trainer.ablation.variants import CURVE, VARIANTS
 from trainer.cli.main import main
 from trainer.config import TrainerError
-from trainer.evaluation.scores import metrics
+from trainer.evaluation.scores import class_scores
 from trainer.models import build
 
 VARIANT = {v.name: v for v in VARIANTS}
@@ -274,10 +274,10 @@ def test_an_empty_test_split_is_refused(tmp_path):
 def test_scores_are_those_of_the_metrics():
     rng = np.random.default_rng(0)
     truth, answers = rng.integers(0, 3, 50), rng.integers(0, 3, 50)
-    matrix = metrics.confusion_matrix(truth, answers, 3)
+    matrix = class_scores.confusion_matrix(truth, answers, 3)
     expected = {
-        "accuracy": metrics.accuracy(matrix), "balanced_accuracy": metrics.balanced_accuracy(matrix),
-        "macro_f1": metrics.macro_f1(matrix), "rare_recall": metrics.recall(matrix)[2],
+        "accuracy": class_scores.accuracy(matrix), "balanced_accuracy": class_scores.balanced_accuracy(matrix),
+        "macro_f1": class_scores.macro_f1(matrix), "rare_recall": class_scores.recall(matrix)[2],
     }  # fmt: skip
     assert scoring.scores(truth, answers, 3, 2) == pytest.approx(expected)
 

@@ -13,7 +13,7 @@ from trainer.config import TrainerError
 
 
 def test_progress_is_printed_to_stdout(capsys):
-    assert guarded("train", lambda: logging.getLogger("trainer.training.history").info("epoch 1/3")) == 0
+    assert guarded("train", lambda: logging.getLogger("trainer.training.epoch_reports").info("epoch 1/3")) == 0
     assert capsys.readouterr() == ("epoch 1/3\n", "")
 
 

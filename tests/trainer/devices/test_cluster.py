@@ -76,7 +76,7 @@ def test_workers_that_were_started_otherwise_are_refused_by_name(data, monkeypat
 def test_only_the_first_worker_reports(monkeypatch, caplog, number):
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(cluster, "workers", lambda used: (number, 2))
-    log = logging.getLogger("trainer.training.history")
+    log = logging.getLogger("trainer.training.epoch_reports")
     with contextlib.suppress(KeyError), cluster.only_first_reports(None):
         log.info("epoch 1/3")
         log.warning("it may be slow")

@@ -8,9 +8,9 @@ import pytest
 from trainer.doctor.proof import Arm, Proof
 
 
-def proof(before, after):
+def proof(before, after, error=0.0):
     arms = (Arm(np.array([[0.1, score] for score in scores])) for scores in (before, after))
-    return Proof("few-steps", "more steps", (), "accuracy", "60 images", *arms, points=(5, 10))
+    return Proof("few-steps", "more steps", (), "accuracy", "60 images", *arms, error, points=(5, 10))
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,20 @@ def test_a_remedy_helps_where_each_seed_says_so(before, after, helps, said):
     assert found.helps is helps
     assert found.sentence.endswith(said)
     assert found.to_dict()["helps"] is helps
+
+
+@pytest.mark.parametrize(
+    ("error", "helps", "said"),
+    [
+        (0.09, True, "The remedy helps: accuracy rises by 0.200, with each of 2 seeds."),
+        (
+            0.11,
+            False,
+            "Whether the remedy helps cannot be told: accuracy rises by 0.200, and on so few held-out data 0.220 may "
+            "be chance.",
+        ),
+    ],
+)
+def test_a_gain_that_may_be_chance_is_no_proof(error, helps, said):
+    found = proof((0.5, 0.5), (0.7, 0.7), error)
+    assert (found.helps, found.sentence) == (helps, said)

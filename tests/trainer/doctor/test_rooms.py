@@ -23,7 +23,8 @@ MAY_IMPORT = {
     "watching": SHARED | {"subject", "tools"},
     "program": SHARED | {"subject", "tools", "probes", "output", "run_probes", "proof", "prove", "watching"},
     "advice": SHARED | {"subject"},
-    "command": SHARED | {"advice", "subject", "tools", "probes", "output", "run_probes", "program", "proof", "prove"},
+    "named": SHARED | {"advice", "subject", "probes", "output", "run_probes", "prove"},
+    "command": SHARED | {"named", "output", "program"},
 }
 FILES = sorted(path for path in DOCTOR.rglob("*.py") if path != DOCTOR / "__init__.py")
 MOST_PARAMETERS = 7

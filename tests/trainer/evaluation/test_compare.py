@@ -13,7 +13,7 @@ import pytest
 from trainer.cli.main import main
 from trainer.config import TrainerError
 from trainer.evaluation import compare, run_predictions
-from trainer.evaluation.scores import metrics, paired_tests
+from trainer.evaluation.scores import class_scores, paired_tests
 from trainer.reporting import comparison
 
 ROOT = str(Path(__file__).parents[3])
@@ -212,4 +212,4 @@ def test_recalls_leave_out_classes_without_records(tmp_path):
     found = run_predictions.read(write(tmp_path / "r", "acb", "aab"), "test")
     assert found.classes == ["a", "b", "c"]
     assert found.recalls == {"a": 0.5, "b": 1.0}
-    assert found.balanced_accuracy == metrics.balanced_accuracy(found.matrix) == 0.75
+    assert found.balanced_accuracy == class_scores.balanced_accuracy(found.matrix) == 0.75

@@ -12,7 +12,7 @@ from tests.support.datasets import make_contract
 from tests.trainer.evaluation.test_assessment import made
 from trainer.config import TrainerError
 from trainer.evaluation import held_out_predictions, label_check, predictions
-from trainer.evaluation.scores import calibration, metrics
+from trainer.evaluation.scores import calibration, class_scores
 from trainer.reporting import plots, score_table
 
 
@@ -26,7 +26,7 @@ def many(classes):
 
 
 def test_the_plots_of_many_classes_are_small(tmp_path):
-    plots.write_all(tmp_path, {"epoch": [1.0], "loss": [1.0]}, {"test": many(metrics.MAX_MATRIX_CLASSES + 1)}, 1)
+    plots.write_all(tmp_path, {"epoch": [1.0], "loss": [1.0]}, {"test": many(class_scores.MAX_MATRIX_CLASSES + 1)}, 1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.png", "probabilities-test.png", "recall-test.png"]
     for picture in tmp_path.iterdir():
         with Image.open(picture) as image:
@@ -91,7 +91,7 @@ def test_the_evaluation_takes_little_more_memory_than_the_predictions():
 
 
 def test_the_numbers_leave_out_a_matrix_of_millions_of_cells():
-    most = metrics.MAX_MATRIX_CLASSES
+    most = class_scores.MAX_MATRIX_CLASSES
     assert len(many(most).scores.to_dict()["confusion_matrix"]) == most
     assert many(most + 1).scores.to_dict()["confusion_matrix"] is None
 

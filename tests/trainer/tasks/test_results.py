@@ -15,7 +15,7 @@ from trainer.config import TrainerError
 from trainer.evaluation.scores import label_scores
 from trainer.evaluation.slices import Column, Metadata
 from trainer.reporting import plots, score_table, task_page, tensorboard
-from trainer.tasks import label_result, report
+from trainer.tasks import label_result, shown_result
 from trainer.tasks.label_result import LabelFit, LabelPredictions, LabelResult
 from trainer.tasks.multi_label import MultiLabel
 from trainer.tasks.number_result import NumberFit, NumberPredictions, NumberResult
@@ -182,10 +182,10 @@ def test_a_score_below_that_of_the_same_labels_for_all_is_said():
 
 
 def test_numbers_are_written_as_long_as_they_need():
-    assert report.number(123456.0) == "123,456"
-    assert report.number(1234.56) == "1234.6"
-    assert report.number(0.00123) == "0.00123"
-    assert report.number(float("nan")) == "–"
+    assert shown_result.number(123456.0) == "123,456"
+    assert shown_result.number(1234.56) == "1234.6"
+    assert shown_result.number(0.00123) == "0.00123"
+    assert shown_result.number(float("nan")) == "–"
 
 
 def test_a_smaller_error_and_a_greater_precision_are_better():

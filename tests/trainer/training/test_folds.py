@@ -20,8 +20,7 @@ from trainer.config import ConfigError, TrainConfig, TrainerError
 from trainer.evaluation import compare, evaluate
 from trainer.models import build
 from trainer.serving.export_check import Parity
-from trainer.tasks import compare as task_compare
-from trainer.tasks import kinds
+from trainer.tasks import answer_comparison, kinds
 from trainer.training import finalize, folds, loop, train
 
 pytestmark = pytest.mark.slow  # a network is trained for each fold
@@ -244,7 +243,7 @@ def test_compare_pairs_by_fold_and_refuses_other_folds(whole, data, tmp_path):
         compare.compare([str(output), str(other)], "out-of-fold")
     (other / "metrics.json").write_text("{}")
     with pytest.raises(TrainerError, match=r"should be a run of `train --folds all` to be compared by fold"):
-        task_compare.compare_runs([str(output), str(other)], "out-of-fold")
+        answer_comparison.compare_runs([str(output), str(other)], "out-of-fold")
 
 
 def test_a_head_is_fitted_to_the_other_folds_and_an_earlier_run_of_folds_is_removed(data, tmp_path):

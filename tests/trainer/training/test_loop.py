@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from trainer.devices.compiled_steps import Pace
 from trainer.training import loop
-from trainer.training.history import Progress
+from trainer.training.epoch_reports import Progress
 
 
 class Noting:

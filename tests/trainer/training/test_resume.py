@@ -28,7 +28,7 @@ from trainer.config import TrainConfig, TrainerError
 from trainer.devices import sigterm
 from trainer.models import build
 from trainer.training import checkpoint_file, finalize, loop, resume, train
-from trainer.training.history import Progress
+from trainer.training.epoch_reports import Progress
 
 # 21 records in batches of 4: 6 steps an epoch, the last one of 1 record; 3 epochs.
 OPTIONS = {"epochs": 3, "batch_size": 4, "loss": "weighted", "checkpoint_steps": 2, "verify": "off",

@@ -30,7 +30,7 @@ from trainer.models import build
 from trainer.reporting import evaluation_files
 from trainer.serving import export_check
 from trainer.training import step, train
-from trainer.training.history import Progress
+from trainer.training.epoch_reports import Progress
 
 
 @pytest.fixture(scope="module")

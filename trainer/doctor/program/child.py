@@ -41,8 +41,8 @@ from trainer.doctor.subject import exceptions, sample
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.subject.training import LOOP, Place, Training
 from trainer.doctor.watching import category_codes, training_mode
-from trainer.doctor.watching.loop import Loop
 from trainer.doctor.watching.places import Places
+from trainer.doctor.watching.watched_loop import Loop
 from trainer.doctor.watching.watcher import Watcher
 
 TRAIN_SECONDS, LATER_SECONDS = 15.0, 5.0  # of training: the first of a line, and the others

@@ -18,7 +18,7 @@ from trainer.doctor.subject.training import ARRAYS, EVALUATE, FIT, ITERABLE, LOO
 from trainer.doctor.tools import tfdata_steps
 from trainer.doctor.tools.broadcasts import Spread
 from trainer.doctor.watching import gradient_sums
-from trainer.doctor.watching.loop import Loop
+from trainer.doctor.watching.watched_loop import Loop
 from trainer.doctor.watching.watcher import Watcher
 
 

@@ -23,6 +23,7 @@ from trainer.doctor.tools.model_head import BINARY, SPARSE, head_of, loss_of
 MORE_STEPS = 600  # of a training that had too few
 FIRST_RATES = (1e-3, 1e-2, 1e-4, 1e-1)
 DROPOUT = 0.3
+MOMENTUM = 0.9  # of batch normalization: after 30 steps its averages hold 4 % of their initial values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,16 @@ def scaled(case: Case) -> Remedy:
     return Remedy(
         "the inputs standardized, column by column, with mean and deviation of the training data",
         case.setup.with_inputs(lambda part: (part.astype(np.float32) - mean) / deviation),
+    )
+
+
+def unscaled(case: Case) -> Remedy:
+    """Takes one of two scalings back: multiplies images by 255."""
+    if not isinstance(case.setup.x, np.ndarray):
+        raise NotApplicable("the model has several inputs")
+    return Remedy(
+        "the images multiplied by 255 in front of the model, which takes one of the two scalings back",
+        case.setup.with_inputs(lambda part: part.astype(np.float32) * 255),
     )
 
 
@@ -262,6 +273,14 @@ def _half(layer: Any) -> bool:
     return str(getattr(layer, "compute_dtype", "")) == "float16"
 
 
+def _batch_norm(layer: Any) -> bool:
+    return type(layer).__name__ == "BatchNormalization" and float(layer.momentum) > MOMENTUM
+
+
+def _embedding(layer: Any) -> bool:
+    return type(layer).__name__ == "Embedding"
+
+
 def drawn_weights(case: Case) -> Remedy:
     """Draws the hidden kernels by Glorot's rule."""
     return _layers_changed("the hidden kernels drawn by Glorot's rule", lambda layer: hasattr(layer, "kernel"),
@@ -348,12 +367,14 @@ def culprit(case: Case) -> Remedy:
 
 REMEDIES: Mapping[str, Callable[[Case], Remedy]] = {
     "range-large": scaled,
+    "scaled-twice": unscaled,
     "columns-unscaled": scaled,
     "targets-unscaled": targets_scaled,
     "labels-off-by-one": from_zero,
     "sorted-input": shuffled,
     "order-fixed": shuffled,
     "imbalance": class_weights,
+    "class-weights-reversed": class_weights,
     "accuracy-is-majority": class_weights,
     "answers-one-class": class_weights,
     "sample-weights": unweighted,
@@ -374,6 +395,10 @@ REMEDIES: Mapping[str, Callable[[Case], Remedy]] = {
     "no-activation": _layers_changed("relu behind the hidden layers", _linear, activation="relu"),
     "softmax-hidden": _layers_changed("relu in the place of the softmax of hidden layers", _softmax, activation="relu"),
     "dropout-high": _layers_changed(f"a dropout of {DROPOUT:g}", _dropout, rate=DROPOUT),
+    "batch-norm-lags": _layers_changed(
+        f"a momentum of {MOMENTUM:g} for batch normalization", _batch_norm, momentum=MOMENTUM
+    ),
+    "padding-unmasked": _layers_changed("mask_zero=True for the Embedding", _embedding, mask_zero=True),
     "float16-weights": _layers_changed("the dtype float32", _half, dtype="float32"),
     "weights-constant": drawn_weights,
     "nothing-to-train": trainable,

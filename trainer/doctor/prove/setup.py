@@ -149,25 +149,31 @@ def score(setup: Setup, outputs: np.ndarray) -> float:
     """Returns the score of a model's outputs on the held-out data.
 
     It is the balanced accuracy of classes, the share of right columns where several classes may be right, and the share
-    of the variance that is explained of numbers.
+    of the variance that is explained of numbers, at least -1.
     """
-    wanted = setup.held_y
+    return max(-1.0, float(np.sum(shares(setup, outputs))))
+
+
+def shares(setup: Setup, outputs: np.ndarray) -> np.ndarray:
+    """Returns what each held-out record adds to the score, float64 (N,)."""
+    wanted, count = setup.held_y, len(setup.held_y)
     if not np.isfinite(outputs).all():
-        return -1.0 if setup.regression else 0.0
+        return np.full(count, -1.0 / count if setup.regression else 0.0)
     if setup.regression:
         told = outputs.reshape(len(outputs), -1) if setup.answer is None else setup.answer(outputs)
-        wanted = wanted.reshape(len(wanted), -1).astype(np.float64)
+        wanted = wanted.reshape(count, -1).astype(np.float64)
         told = told.reshape(len(told), -1)
         if told.shape != wanted.shape:
-            return -1.0
-        error, spread = np.mean((told - wanted) ** 2), np.mean((wanted - wanted.mean(axis=0)) ** 2)
-        return float(max(-1.0, 1 - error / max(spread, 1e-12)))
+            return np.full(count, -1.0 / count)
+        spread = max(float(np.mean((wanted - wanted.mean(axis=0)) ** 2)), 1e-12)
+        return np.asarray((1 - np.mean((told - wanted) ** 2, axis=1) / spread) / count)
     if several(wanted):
         middle = 0.5 if outputs.min() >= 0 and outputs.max() <= 1 else 0.0
-        return float(np.mean((outputs > middle) == (wanted > 0.5))) if outputs.shape == wanted.shape else 0.0
-    ids = class_ids(wanted)
-    right = state.answers(outputs) == ids
-    return float(np.mean([right[ids == label].mean() for label in np.unique(ids)]))
+        if outputs.shape != wanted.shape:
+            return np.zeros(count)
+        return np.asarray(((outputs > middle) == (wanted > 0.5)).reshape(count, -1).mean(axis=1) / count)
+    _, classes, counts = np.unique(class_ids(wanted), return_inverse=True, return_counts=True)
+    return np.asarray((state.answers(outputs) == class_ids(wanted)) / (len(counts) * counts[classes]))
 
 
 def several(labels: np.ndarray) -> bool:

@@ -38,6 +38,17 @@ DRAWN_SIZE, DRAWN_APART = 200, 0.15  # of a kernel, to tell trained weights from
 Read = Callable[[str], str | None]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Course:
+    """Holds how a training went on the held-out data.
+
+    scores: the score after each part of the training. shares: what each record adds to the last one.
+    """
+
+    scores: tuple[float, ...]
+    shares: tuple[float, ...]
+
+
 def prove(subject: Subject, findings: Sequence[Finding], read: Read) -> Proof:
     """Tries the remedy of the first finding that has one.
 
@@ -69,8 +80,8 @@ def _tried(case: Case, remedy: Remedy, read: Read) -> Proof:
     if remedy.rates:
         remedy = _best_rate(case, dataclasses.replace(remedy, setup=after_setup), Clock(budget / 4))
         after_setup = remedy.setup
-    before: list[list[float]] = []
-    after: list[list[float]] = []
+    before: list[_Course] = []
+    after: list[_Course] = []
     for seed in SEEDS:
         if before and (time.monotonic() - started) * (1 + 1 / len(before)) > budget:
             notes.append(f"The time was enough for {len(before)} of {len(SEEDS)} seeds.")
@@ -85,12 +96,24 @@ def _tried(case: Case, remedy: Remedy, read: Read) -> Proof:
         remedy=remedy.told,
         score=setups.score_name(case.setup),
         held_out=case.setup.held_out,
-        before=Arm(np.array(before)),
-        after=Arm(np.array(after)),
+        before=Arm(np.array([course.scores for course in before])),
+        after=Arm(np.array([course.scores for course in after])),
+        error=_error(before, after),
         points=tuple(round(share * after_setup.steps) for share in shares),
         notes=tuple(notes),
         patch=_patch(remedy, read),
     )
+
+
+def _error(before: Sequence[_Course], after: Sequence[_Course]) -> float:
+    """Returns the standard error of the mean gain: the held-out records are a sample.
+
+    A record of numbers counts at most as far down as up: one that is far off would hide what all others show.
+    """
+    arms = [np.mean([course.shares for course in arm], axis=0) for arm in (before, after)]
+    least = -1 / len(arms[0])
+    gains = np.maximum(arms[1], least) - np.maximum(arms[0], least)
+    return float(np.std(gains) * np.sqrt(len(gains)))
 
 
 def _patch(remedy: Remedy, read: Read) -> str:
@@ -142,16 +165,17 @@ def _best_rate(case: Case, remedy: Remedy, clock: Clock) -> Remedy:
                   (rate_edit(case, rate),))  # fmt: skip
 
 
-def _train(setup: Setup, seed: int) -> list[float]:
-    """Returns the score on the held-out data after each part of a training."""
+def _train(setup: Setup, seed: int) -> _Course:
+    """Returns how a training went on the held-out data."""
     model, scores = _compiled(setup, seed), []
     data = iter(_dataset(setup, seed))
     bounds = np.linspace(0, setup.steps, POINTS + 1).round().astype(int)
     for start, end in itertools.pairwise(bounds):
         for _ in range(end - start):
             model.train_on_batch(*_weighed(setup, next(data)))
-        scores.append(setups.score(setup, _outputs(model, setup.held_x)))
-    return scores
+        outputs = _outputs(model, setup.held_x)
+        scores.append(setups.score(setup, outputs))
+    return _Course(tuple(scores), tuple(setups.shares(setup, outputs).tolist()))
 
 
 def _weighed(setup: Setup, batch: Any) -> tuple[Any, ...]:

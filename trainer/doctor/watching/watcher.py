@@ -26,12 +26,12 @@ from trainer.doctor.watching.category_codes import CategoryCodes
 from trainer.doctor.watching.divided_folders import READERS, DividedFolders
 from trainer.doctor.watching.gradient_sums import GradientSums
 from trainer.doctor.watching.joined_rows import JoinedRows
-from trainer.doctor.watching.loop import LayerCall, Loop, chain
 from trainer.doctor.watching.places import Places
 from trainer.doctor.watching.seen_rows import SeenRows
 from trainer.doctor.watching.statistics_apart import LAYERS, StatisticsApart
 from trainer.doctor.watching.training_mode import TrainingMode
 from trainer.doctor.watching.vocabularies import LOOKUPS, Vocabularies
+from trainer.doctor.watching.watched_loop import LayerCall, Loop, chain
 
 # Methods of a model that are only noted, with their line.
 NOTED = ("load_weights", "save_weights", "save", "export")

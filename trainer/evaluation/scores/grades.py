@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores import class_scores, intervals
 from trainer.evaluation.scores.intervals import Interval
 
 
@@ -29,11 +29,11 @@ class Grades:
     def to_dict(self) -> dict[str, object]:
         """Returns the numbers for metrics.json."""
         return {
-            "quadratic_kappa": metrics.plain(self.kappa),
-            "quadratic_kappa_interval": [metrics.plain(end) for end in self.kappa_interval],
-            "mean_absolute_error": metrics.plain(self.error),
-            "mean_absolute_error_interval": [metrics.plain(end) for end in self.error_interval],
-            "constant_answer": {"quadratic_kappa": 0.0, "mean_absolute_error": metrics.plain(self.constant_error)},
+            "quadratic_kappa": class_scores.plain(self.kappa),
+            "quadratic_kappa_interval": [class_scores.plain(end) for end in self.kappa_interval],
+            "mean_absolute_error": class_scores.plain(self.error),
+            "mean_absolute_error_interval": [class_scores.plain(end) for end in self.error_interval],
+            "constant_answer": {"quadratic_kappa": 0.0, "mean_absolute_error": class_scores.plain(self.constant_error)},
         }
 
 

@@ -128,7 +128,7 @@ log.info("once more")
 
 
 def test_a_log_that_is_written_to_a_file_goes_nowhere_else(capsys, caplog):
-    log, file = logging.getLogger("trainer.training.history"), io.StringIO()
+    log, file = logging.getLogger("trainer.training.epoch_reports"), io.StringIO()
     with terminal.log_printed():
         log.info("before")
         with contextlib.suppress(KeyError), terminal.log_written(file):
@@ -154,7 +154,7 @@ def test_a_line_that_cannot_be_printed_ends_a_training_but_not_a_preparation(mon
     monkeypatch.setattr(sys, "stderr", Full())
     with terminal.log_printed():
         with pytest.raises(BrokenPipeError):
-            logging.getLogger("trainer.training.history").info("epoch 1/3")
+            logging.getLogger("trainer.training.epoch_reports").info("epoch 1/3")
         logging.getLogger("pipelines.work_dir").info("Goes on.")
 
 

@@ -14,7 +14,7 @@ from trainer.doctor import catalogue, run_probes
 from trainer.doctor.probes import registry
 from trainer.doctor.prove import setup as setups
 from trainer.doctor.prove import trial
-from trainer.doctor.prove.remedies import REMEDIES
+from trainer.doctor.prove.remedies import REMEDIES, Case
 from trainer.doctor.subject.training import Place, Training
 
 pytestmark = pytest.mark.slow
@@ -102,7 +102,13 @@ def test_trained_weights_are_kept_and_drawn_ones_are_drawn_anew():
 @pytest.mark.parametrize(
     ("model", "x", "y", "id_", "told"),
     [
-        (lambda: network(rule=keras.optimizers.SGD(1e-6)), X, Y, "learning-rate-low", "a learning rate of"),
+        (
+            lambda: network(rule=keras.optimizers.SGD(1e-6)),
+            X,
+            (X[:, 0] > 0) * 1,
+            "learning-rate-low",
+            "a learning rate of",
+        ),
         (lambda: network("relu", "binary_crossentropy"), X, Y, "head-activation", "sigmoid in the last layer"),
         (lambda: network(shape=(8, 8, 3), front=[layers.Flatten()]), PHOTOS, PHOTO_LABELS, "range-large", "by 255"),
         (lambda: network(None, "mse"), X, 1000 * X[:, :1] + 500, "targets-unscaled", "targets standardized"),
@@ -113,6 +119,70 @@ def test_remedies(model, x, y, id_, told, monkeypatch):
     found = proof(made(model(), x, y), id_)
     assert told in found.remedy
     assert found.helps, found.lines()
+
+
+def normalized():
+    """Batch normalization behind what has a mean of 5, far from the 0 that its averages begin with."""
+    return network(front=[layers.Rescaling(1, 5), layers.Dense(16), layers.BatchNormalization(momentum=0.999)])
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "y", "id_", "told", "training"),
+    [
+        (normalized, X, Y, "batch-norm-lags", "momentum of 0.9", {}),
+        (network, X, Y, "class-weights-reversed", "class_weight={0: 0.", {"class_weight": {0: 1.0, 1: 0.01}}),
+    ],
+)
+def test_remedies_of_findings_that_are_given(model, x, y, id_, told, training, monkeypatch):
+    monkeypatch.setattr(trial, "SEEDS", (0, 1))
+    given = dataclasses.replace(catalogue.found("softmax-one-unit", "e"), id=id_)
+    found = trial.prove(made(model(), x, y, **training), [given], lambda file: None)
+    assert told in found.remedy
+    assert found.helps, found.lines()
+
+
+def test_padding_is_masked():
+    model = network(shape=(40,), front=[layers.Embedding(4, 8), layers.GRU(8)])
+    given = made(model, np.ones((400, 40), np.int32))
+    remedy = REMEDIES["padding-unmasked"](Case(given, catalogue.found("softmax-one-unit", "e"), setups.of(given)))
+    changed = [remedy.setup.change(layer) for layer in model.layers]
+    assert [layer.get_config().get("mask_zero") for layer in changed] == [True, None, None, None]
+    assert [edit.value for edit in remedy.edits] == ["True"]
+
+
+def test_of_two_scalings_one_is_taken_back():
+    given = made(network(shape=(8, 8, 3), front=[layers.Flatten()]), PHOTOS / 255 / 255, PHOTO_LABELS)
+    own = setups.of(given)
+    remedy = REMEDIES["scaled-twice"](Case(given, catalogue.found("softmax-one-unit", "e"), own))
+    np.testing.assert_allclose(remedy.setup.x, PHOTOS[:150] / 255, rtol=1e-6)
+    np.testing.assert_allclose(remedy.setup.held_x, PHOTOS[150:] / 255, rtol=1e-6)
+    assert own.x.max() < 0.004
+
+
+def test_the_shares_of_the_records_add_up_to_the_score():
+    own = setups.of(made(network(), X[:80], np.r_[np.zeros(60, int), np.tile([0, 0, 0, 1], 5)]))  # held out: 15 and 5
+    outputs = np.zeros((20, 1), np.float32)
+    outputs[3] = 1  # the first of class 1
+    found = setups.shares(own, outputs)
+    np.testing.assert_allclose(found[:4], [1 / 30, 1 / 30, 1 / 30, 1 / 10])
+    assert setups.score(own, outputs) == pytest.approx(found.sum()) == pytest.approx((1 + 1 / 5) / 2)
+    numbers = setups.of(made(network(None, "mse"), X, X[:, :1] * 4 + 0.5))
+    told = numbers.held_y + np.linspace(-1, 1, 100)[:, None]
+    assert setups.score(numbers, told) == pytest.approx(
+        1 - np.mean(np.linspace(-1, 1, 100) ** 2) / numbers.held_y.var()
+    )
+    assert setups.score(numbers, told * 1000) == -1
+    assert setups.score(numbers, np.full_like(told, np.nan)) == pytest.approx(-1)
+
+
+def test_the_error_of_a_gain():
+    """Of 16 records, the remedy makes three right that were wrong; all others stay as they were."""
+    right = np.zeros(16), 1.0 * (np.arange(16) < 3)
+    before, after = (trial._Course((0.0,), tuple(values / 16)) for values in right)
+    assert trial._error([before], [after]) == pytest.approx(np.sqrt(3 / 16 * 13 / 16 / 16))  # of a binomial share
+    assert trial._error([before, before], [before, after]) == pytest.approx(np.sqrt(3 / 16 * 13 / 16 / 16) / 2)
+    far = trial._Course((-1.0,), (-1000.0, *after.shares[1:]))  # numbers: as if it were -1 / 16
+    assert trial._error([far], [after]) == pytest.approx(np.std([1 / 8, *[0] * 15]) * 4)
 
 
 def test_what_has_no_remedy_is_named_and_the_next_is_tried(monkeypatch):

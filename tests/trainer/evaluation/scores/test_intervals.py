@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.evaluation.scores import intervals, metrics
+from trainer.evaluation.scores import class_scores, intervals
 
 MATRIX = np.array([[70, 20, 10], [5, 12, 3], [0, 1, 2]])
 
@@ -37,7 +37,7 @@ def test_counting_is_drawing_records():
     slow = []
     for _ in range(3000):
         chosen = np.concatenate([rng.choice(np.flatnonzero(truth == c), (truth == c).sum()) for c in range(3)])
-        slow.append(metrics.macro_f1(metrics.confusion_matrix(truth[chosen], answers[chosen], 3)))
+        slow.append(class_scores.macro_f1(class_scores.confusion_matrix(truth[chosen], answers[chosen], 3)))
     fast = intervals.bootstrap(MATRIX, resamples=30_000, seed=5).macro_f1
     levels = (0.025, 0.25, 0.5, 0.75, 0.975)
     np.testing.assert_allclose(np.quantile(fast, levels), np.quantile(slow, levels), atol=0.012)

@@ -13,8 +13,8 @@ from trainer.doctor.probes.base import Probe
 from trainer.doctor.probes.data import class_balance
 from trainer.doctor.probes.model import head_and_loss, head_range
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import outputs, scores
-from trainer.doctor.tools.outputs import Output
+from trainer.doctor.tools import output_parts, scores
+from trainer.doctor.tools.output_parts import Output
 
 OF_EACH = (
     *head_and_loss.PROBES,
@@ -90,7 +90,7 @@ def _weights(known: tuple[Output, ...]) -> str:
 
 
 def _outputs(subject: Subject) -> tuple[Output, ...]:
-    known = outputs.of(subject)
+    known = output_parts.of(subject)
     if not known:
         raise NotApplicable("the model has not several outputs with a label each")
     return known

@@ -16,7 +16,7 @@ from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject.sample import is_picture
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import outputs, task
+from trainer.doctor.tools import output_parts, task
 
 FEWEST_ROWS = 50
 FEWEST_OTHERS = 10  # rows that are not of the commonest class; fewer may be told apart by chance
@@ -64,7 +64,7 @@ class Match:
 
 def look(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a column, or a step of a series, that is the target."""
-    single = outputs.of(subject)
+    single = output_parts.of(subject)
     if single:
         return [finding for output in single for finding in _of_output(output.subject, clock)][:1]
     if subject.split("train").sample.has_several_targets:

@@ -11,7 +11,7 @@ from trainer.doctor.probes.data import class_balance
 from trainer.doctor.probes.model import several_outputs
 from trainer.doctor.subject.sample import Batch, Sample, class_ids
 from trainer.doctor.subject.subject import Split, Subject
-from trainer.doctor.tools import outputs, scores
+from trainer.doctor.tools import output_parts, scores
 
 RNG = np.random.default_rng(0)
 ROWS = RNG.normal(size=(200, 6)).astype(np.float32)
@@ -63,7 +63,7 @@ def test_each_output_is_checked_by_its_own_labels_and_loss(form, activation, kin
 
 def test_losses_labels_and_weights_go_to_their_output_by_name():
     model = model_of(dict, {"age": "mae", "kind": CROSS}, loss_weights={"age": 0.1}, metrics={"kind": "accuracy"})
-    found = {one.name: one for one in outputs.of(given(model, {"age": AGE, "kind": KIND}))}
+    found = {one.name: one for one in output_parts.of(given(model, {"age": AGE, "kind": KIND}))}
     assert {name: (one.subject.model.loss, one.weight) for name, one in found.items()} == {
         "kind": (CROSS, 1.0),
         "age": ("mae", 0.1),
@@ -73,10 +73,10 @@ def test_losses_labels_and_weights_go_to_their_output_by_name():
 
 
 def test_a_model_with_one_output_and_one_without_labels_are_not_taken_apart():
-    assert outputs.of(given(model_of(dict, {"kind": CROSS, "age": "mse"}), KIND)) == ()
+    assert output_parts.of(given(model_of(dict, {"kind": CROSS, "age": "mse"}), KIND)) == ()
     single = keras.Sequential([keras.Input((6,)), layers.Dense(1)])
     single.compile("sgd", "mse")
-    assert outputs.of(given(single, [AGE])) == ()
+    assert output_parts.of(given(single, [AGE])) == ()
 
 
 def test_classes_are_not_looked_for_in_the_first_of_several_labels():
@@ -118,7 +118,7 @@ def test_a_trained_output_at_chance_is_no_healthy_program(kind, sure):
     targets = {"kind": kind, "age": (AGE - 40) / 9}
     model.fit(ROWS, {"kind": KIND, "age": targets["age"]}, epochs=30, verbose=0)
     made = given(model, targets)
-    assert [len(scores.of_any_task(one.subject)) for one in outputs.of(made)] == [1, 1]
+    assert [len(scores.of_any_task(one.subject)) for one in output_parts.of(made)] == [1, 1]
     report = run_probes.run(made, [EACH])
     assert [line.partition(": the model's ")[0] for line in report.scores] == [
         "train, output 'kind'", "train, output 'age'",

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from trainer.doctor.watching.loop import LayerCall, chain
+from trainer.doctor.watching.watched_loop import LayerCall, chain
 
 ROWS = tf.constant(np.random.default_rng(0).normal(size=(8, 3)), tf.float32)
 
