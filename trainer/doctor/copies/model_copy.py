@@ -48,7 +48,7 @@ class Twin:
         self.model = copy_of(subject.model)
         self.loss = subject.model.loss
         self._options: dict[str, Any] = {}
-        self._optimizer = subject.model.optimizer
+        self._optimizer = model_variants.inner_of(subject.model.optimizer)
         self.x, self.y = _batch(subject)
         self.images = len(keras.tree.flatten(self.x)[0])
         self.shrunk = False

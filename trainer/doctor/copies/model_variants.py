@@ -34,7 +34,8 @@ class Variant:
 
 def of(model: Any) -> list[Variant]:
     """Returns the variants that differ from a compiled model."""
-    options = model.optimizer.get_config()
+    optimizer = inner_of(model.optimizer)
+    options = optimizer.get_config()
     found = []
     clips = {name: options[name] for name in CLIPPING if options.get(name)}
     if clips:
@@ -44,7 +45,7 @@ def of(model: Any) -> list[Variant]:
     if momentum:
         told = f"momentum={momentum:g}"
         found.append(Variant("momentum", told, {"momentum": 0.9 if momentum > HIGH_MOMENTUM else 0.0}))
-    schedule = schedule_of(model.optimizer)
+    schedule = schedule_of(optimizer)
     if schedule is not None:
         first, last = float(schedule(0)), float(schedule(FADES_IN))
         if last < FADED * first:
@@ -67,6 +68,15 @@ def of(model: Any) -> list[Variant]:
     if any(str(getattr(layer, "compute_dtype", "")) == "float16" for layer in layers):
         found.append(Variant("float16", "the dtype float16", change=_as_float32))
     return found
+
+
+def inner_of(optimizer: Any) -> Any:
+    """Returns the optimizer that a LossScaleOptimizer holds, or the optimizer itself.
+
+    Keras wraps the optimizers of models of the policy mixed_float16. The wrapper divides all gradients by its scale,
+    also those of losses that were not multiplied by it, and has none of the settings.
+    """
+    return getattr(optimizer, "inner_optimizer", optimizer)
 
 
 def schedule_of(optimizer: Any) -> Callable[[int], Any] | None:

@@ -421,8 +421,7 @@ class _State:
 
     def __init__(self, model: Any) -> None:
         self.weights = model.get_weights() if getattr(model, "built", False) else None
-        optimizer = getattr(model, "optimizer", None)
-        self._optimizer = [np.array(variable) for variable in getattr(optimizer, "variables", ())]
+        self._optimizer = {name: np.array(variable) for name, variable in _optimizer_variables(model)}
 
     @contextlib.contextmanager
     def of_before(self, model: Any, wanted: bool) -> Any:
@@ -438,12 +437,23 @@ class _State:
     def _set(self, model: Any) -> None:
         if self.weights is not None and len(self.weights) == len(model.get_weights()):
             model.set_weights(self.weights)
-        variables = getattr(getattr(model, "optimizer", None), "variables", ())
-        for index, variable in enumerate(variables):
-            if index < len(self._optimizer):
-                variable.assign(self._optimizer[index])
+        for name, variable in _optimizer_variables(model):
+            if name in self._optimizer:
+                variable.assign(self._optimizer[name])
+            elif name[0].endswith("/dynamic_scale"):  # of a LossScaleOptimizer, the only one that does not begin at 0
+                variable.assign(model.optimizer.initial_scale)
             else:
                 variable.assign(np.zeros(variable.shape, np.array(variable).dtype))  # as built by the first step
+
+
+def _optimizer_variables(model: Any) -> list[tuple[tuple[str, int], Any]]:
+    """Returns the variables of a model's optimizer with their paths.
+
+    The first step makes more of them, and not behind the others where one optimizer wraps another.
+    """
+    variables = getattr(getattr(model, "optimizer", None), "variables", ())
+    paths = [str(variable.path) for variable in variables]
+    return [((path, paths[:n].count(path)), v) for n, (path, v) in enumerate(zip(paths, variables, strict=True))]
 
 
 def _build(model: Any, subject: Subject) -> None:

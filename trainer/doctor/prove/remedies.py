@@ -317,7 +317,7 @@ def rate_edit(case: Case, rate: float) -> Edit:
 
 def constant_rate(case: Case) -> Remedy:
     """Keeps the schedule's greatest rate."""
-    schedule = case.subject.model.optimizer._learning_rate
+    schedule = model_variants.inner_of(case.subject.model.optimizer)._learning_rate
     rate = float(schedule(0)) if callable(schedule) else 1e-3
     return Remedy(f"a constant learning rate of {rate:g}", case.setup.with_options(learning_rate=rate),
                   (rate_edit(case, rate),))  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from trainer.doctor.copies import model_variants
 from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject import state
 from trainer.doctor.subject.sample import choose, class_ids
@@ -107,7 +108,7 @@ def of(subject: Subject) -> Setup:
         held_out = f"{len(held):,} of the training data, set apart"
     if not train.complete:
         notes.append(f"Of the training data the first {len(train.images):,} were used.")
-    optimizer = subject.model.optimizer
+    optimizer = model_variants.inner_of(subject.model.optimizer)
     steps = training.total_steps if training is not None and training.kind == FIT else None
     return Setup(
         model=subject.model,

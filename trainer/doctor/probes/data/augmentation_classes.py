@@ -91,11 +91,14 @@ def _flips(subject: Subject, clock: Clock) -> tuple[dict[str, str], tuple[np.nda
 
 def _of_layer(layer: Any, subject: Subject) -> set[str]:
     """Returns the flips that a layer makes of some training images."""
-    kind, options = type(layer).__name__, layer.get_config()
+    kind = type(layer).__name__
+    if kind not in ("RandomRotation", "RandomFlip"):
+        return set()  # a layer of the user may have no configuration
+    options = layer.get_config()
     if kind == "RandomRotation":
         return {"turned by 180 degrees"} if np.max(np.abs(options["factor"])) >= HALF_TURN else set()
     images = subject.split("train").sample.images[:TRIED].astype(np.float32)
-    if kind != "RandomFlip" or images.ndim != 4:
+    if images.ndim != 4:
         return set()
     copy = type(layer).from_config(options)
     results = [np.asarray(copy(images, training=True)) for _ in range(TIMES)]

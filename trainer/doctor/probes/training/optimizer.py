@@ -10,6 +10,7 @@ import numpy as np
 
 from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
+from trainer.doctor.copies import model_variants
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
@@ -27,7 +28,7 @@ LONG = 5.0  # a step's whole effect, rate / (1 - momentum); 0.1 with 0.9, the us
 def schedule(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a schedule that brings the rate to nothing within the first epochs."""
     del clock
-    rate = getattr(subject.model.optimizer, "_learning_rate", None)
+    rate = getattr(model_variants.inner_of(subject.model.optimizer), "_learning_rate", None)
     if not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         return []
     training = subject.training
@@ -91,7 +92,7 @@ def _steps(subject: Subject) -> int:
 def momentum(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds a momentum with which the rate is far too high."""
     del clock
-    optimizer = subject.model.optimizer
+    optimizer = model_variants.inner_of(subject.model.optimizer)
     share = float(getattr(optimizer, "momentum", 0) or 0)
     if type(optimizer) is not keras.optimizers.SGD or share < 0.9:
         return []

@@ -152,8 +152,9 @@ def _clipped(twin: Twin, losses: list[float], level: float) -> list[Finding]:
 
     An optimizer such as Adam divides by the size of the gradients, so clipping does not slow it down.
     """
-    options = twin.source.optimizer.get_config()
-    if type(twin.source.optimizer) is not keras.optimizers.SGD:
+    optimizer = model_variants.inner_of(twin.source.optimizer)
+    options = optimizer.get_config()
+    if type(optimizer) is not keras.optimizers.SGD:
         return []
     twin.restart()
     gradients = [g.astype(np.float64) for _, g in twin.gradients() if g is not None]

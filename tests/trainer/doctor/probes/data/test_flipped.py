@@ -17,6 +17,17 @@ RNG = np.random.default_rng(0)
 SIDE = 24
 
 
+class OwnLayer(layers.Layer):
+    """A layer of a user without a configuration, as `__init__` takes what Keras cannot write down."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def call(self, images):
+        return self.function(images)
+
+
 def scenes(count, seed=0):
     """Noisy images with a bright rectangle somewhere, and its mask."""
     rng = np.random.default_rng(seed)
@@ -154,6 +165,7 @@ def test_a_map_that_mirrors_left_and_right(function, expected, batched):
         ([layers.RandomFlip("vertical")], []),
         ([layers.RandomRotation(0.5)], ["augmentation-changes-class"]),
         ([layers.RandomRotation(0.1), layers.RandomContrast(0.2)], []),
+        ([OwnLayer(lambda images: images)], []),
     ],
 )
 def test_layers_that_mirror_left_and_right(front, expected):

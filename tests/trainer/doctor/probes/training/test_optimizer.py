@@ -132,6 +132,13 @@ def test_each_of_them_in_measure_is_left_alone(model):
     assert ids(doctor(*overfit_one_batch.PROBES, dataset=batches(X, Y), model=model())) == []
 
 
+@pytest.mark.parametrize(("rate", "expected"), [(0.3, []), (1e-6, ["learning-rate-low"])])
+def test_an_optimizer_that_scales_the_loss_for_float16(rate, expected):
+    """Its scale of 32,768 divides gradients of a loss that was not scaled, and it has no rate among its settings."""
+    model = in_float16(keras.optimizers.LossScaleOptimizer(sgd(rate)), "mixed_float16")
+    assert ids(doctor(*overfit_one_batch.PROBES, *optimizer.PROBES, dataset=batches(X, Y), model=model)) == expected
+
+
 @pytest.mark.parametrize(
     ("own", "losses", "rates"),
     [
