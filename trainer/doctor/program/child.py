@@ -452,7 +452,7 @@ def _optimizer_variables(model: Any) -> list[tuple[tuple[str, int], Any]]:
     The first step makes more of them, and not behind the others where one optimizer wraps another.
     """
     variables = getattr(getattr(model, "optimizer", None), "variables", ())
-    paths = [str(variable.path) for variable in variables]
+    paths = [str(getattr(variable, "path", "")) for variable in variables]
     return [((path, paths[:n].count(path)), v) for n, (path, v) in enumerate(zip(paths, variables, strict=True))]
 
 
