@@ -85,7 +85,7 @@ def write(
         with timings.part("export"):
             _write(form, network, data, contract, fitted, whole)
         with timings.part("parity"):
-            given, scale = form.answer(whole, drawn, task.output), task.scale(fitted)
+            given, scale = _answers(form, kind, whole, drawn, task.output), task.scale(fitted)
         allowed = export_check.tolerance(kind, contract, network, drawn)
         found = export_check.judge(given / scale, expected / scale, drawn, allowed)
         export_check.refuse(found, path, task.unit, _TOO_COARSE if kind == INT8 else export_check.AGAIN)
@@ -125,6 +125,19 @@ def _write(form: Format, network: keras.Model, data: str, contract: Contract, fi
         raise ExportError(
             f"Network {network.name!r} cannot be exported ({type(e).__name__}: {first_line(e)}). {remedy}"
         ) from e
+
+
+def _answers(form: Format, kind: str, path: Path, drawn: Samples, output: str) -> np.ndarray:
+    """Calls `form.answer`.
+
+    Raises:
+      ExportError: TensorFlow Lite cannot run the file, as where a scale of 8 bits is out of its range.
+    """
+    try:
+        return form.answer(path, drawn, output)
+    except RuntimeError as e:
+        other = "Export it with --format tflite" if kind == INT8 else "Export it in another format"
+        raise ExportError(f"The file of format {kind} cannot be run ({first_line(e)}). {other}.") from e
 
 
 def about(contract: Contract, fitted: Fitted) -> dict[str, Any]:

@@ -214,6 +214,20 @@ def test_a_drift_of_a_converted_model_is_refused_and_what_was_there_stays(made, 
     assert contents(tmp_path) == {pathlib.Path("model.tflite"): b"an earlier one"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "other"), [("tflite", "Export it in another format."), ("tflite-int8", "Export it with --format tflite.")]
+)
+def test_a_file_that_cannot_be_run_is_refused_with_a_sentence(made, tmp_path, monkeypatch, kind, other):
+    def broken(path, drawn, output):
+        raise RuntimeError("failed to create XNNPACK runtime\nNode number 77 failed to prepare.")
+
+    data, contract, network, _ = made
+    monkeypatch.setitem(export.FORMATS, kind, export.FORMATS["tflite"]._replace(answer=broken))
+    with pytest.raises(TrainerError, match=rf"cannot be run \(failed to create XNNPACK runtime\)\. {other}"):
+        export.write(network, str(data), contract, str(tmp_path / "m.tflite"), kind=kind)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_greatest_difference_of_all_records_counts_up_to_the_tolerance():
     """One probability of 32 records differs by 1/64, all others not at all."""
     expected = np.full((32, 2), 0.5)
