@@ -192,6 +192,28 @@ def test_the_page_escapes_what_comes_from_outside_and_loads_nothing(tmp_path):
     assert "https://" not in html
 
 
+@pytest.mark.parametrize(
+    ("inputs", "charts"),
+    [
+        (np.random.default_rng(0).random((64, 9), np.float32), 3),  # values and classes, and loss
+        (np.random.default_rng(0).random((64, 40, 3), np.float32), 3),
+        (np.random.default_rng(0).integers(0, 9, (64, 12)), 3),
+        (np.array([f"text {i}" for i in range(64)], object), 1),  # only the loss: texts are not sampled
+        (np.random.default_rng(0).random((64, 4, 8, 8, 3), np.float32), 3),  # films
+        (np.random.default_rng(0).random((64, 8, 8, 3), np.float32), 4),
+        (np.random.default_rng(0).random((64, 8, 8), np.float32), 4),
+    ],
+    ids=["table", "series", "words", "texts", "films", "colors", "gray"],
+)
+def test_the_page_of_data_that_are_no_pictures(inputs, charts):
+    dataset = tf.data.Dataset.from_tensor_slices((inputs, np.arange(64) % 2)).batch(8)
+    subject = load.subject_of(dataset=dataset, past={"loss": (1.0, 0.5)})
+    shown = (Chart("pictures", PICTURES, {"first": inputs[0]}),)
+    told = report.build([finding(what="what", charts=shown)], checked=("c",), not_checked=())
+    drawn = page.render(subject, told).count("data:image/png;base64,")
+    assert drawn == charts + (np.ndim(inputs[0]) in (2, 3) and inputs.dtype.kind == "f")
+
+
 # ---- samples
 
 

@@ -22,9 +22,10 @@ PICTURES_SHOWN = 16
 def charts(subject: Subject) -> list[Chart]:
     """Returns all charts that the subject's data and past training allow."""
     rows = words.are_rows(subject)
-    found = [_values(split) for split in subject.splits if len(split.sample)]
-    found += [chart for split in subject.splits if len(split.sample) for chart in _answers(subject, split)]
-    found += [_images(subject, split) for split in subject.splits if len(split.sample)]
+    splits = [split for split in subject.splits if len(split.sample)]
+    found = [_values(split) for split in splits if split.sample.images.dtype.kind in "biuf"]  # texts have no values
+    found += [chart for split in splits for chart in _answers(subject, split)]
+    found += [_images(subject, split) for split in splits if not rows and can_be_seen(split.sample.images[0])]
     if subject.history is not None:
         for name in sorted({key.removeprefix("val_") for key in subject.history}):
             series = {key: subject.history[key] for key in (name, f"val_{name}") if key in subject.history}
@@ -74,6 +75,11 @@ def _images(subject: Subject, split: Split) -> Chart:
     chosen = np.linspace(0, len(images) - 1, min(PICTURES_SHOWN, len(images))).astype(int)
     series = {f"{k}: {texts[i]}": images[i] for k, i in enumerate(chosen, 1)}
     return Chart(f"{split.name}: images as the model gets them, with their contrast stretched", PICTURES, series)
+
+
+def can_be_seen(example: np.ndarray) -> bool:
+    """Tells whether `visible` takes an example: not a row of a table, a text or a film."""
+    return np.ndim(example) in (2, 3) and np.asarray(example).dtype.kind in "biuf"
 
 
 def visible(image: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from pipelines.core import html_page
 from pipelines.core.text import printable
-from trainer.doctor.finding import BARS, LINES, MATRIX, Chart
+from trainer.doctor.finding import BARS, LINES, MATRIX, PICTURES, Chart
 from trainer.doctor.output import figures
 from trainer.doctor.output.text import Report
 from trainer.doctor.subject.subject import Subject
@@ -33,10 +33,16 @@ def render(subject: Subject, report: Report) -> str:
     environment = html_page.environment(Path(__file__).parent, keep="\n\t")
     return environment.get_template("page.html.j2").render(
         report=report,
-        findings=[(finding, [(chart.title, draw(chart)) for chart in finding.charts]) for finding in report.findings],
-        charts=[(chart.title, draw(chart)) for chart in figures.charts(subject)],
-        proof_charts=[(chart.title, draw(chart)) for chart in _of_proof(report)],
+        findings=[(finding, _drawn(finding.charts)) for finding in report.findings],
+        charts=_drawn(figures.charts(subject)),
+        proof_charts=_drawn(_of_proof(report)),
     )
+
+
+def _drawn(charts: Sequence[Chart]) -> list[tuple[str, str]]:
+    """Returns title and picture of the charts; those of examples that are no pictures are left out."""
+    seen = (chart for chart in charts if chart.kind != PICTURES or all(map(figures.can_be_seen, chart.series.values())))
+    return [(chart.title, draw(chart)) for chart in seen]
 
 
 def _of_proof(report: Report) -> list[Chart]:
