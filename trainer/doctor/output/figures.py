@@ -78,7 +78,7 @@ def _images(subject: Subject, split: Split) -> Chart:
 
 
 def can_be_seen(example: np.ndarray) -> bool:
-    """Tells whether `visible` takes an example: not a row of a table, a text or a film."""
+    """Tells whether `visible` takes an example, which is no row, text or film."""
     return np.ndim(example) in (2, 3) and np.asarray(example).dtype.kind in "biuf"
 
 

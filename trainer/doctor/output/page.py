@@ -40,7 +40,10 @@ def render(subject: Subject, report: Report) -> str:
 
 
 def _drawn(charts: Sequence[Chart]) -> list[tuple[str, str]]:
-    """Returns title and picture of the charts; those of examples that are no pictures are left out."""
+    """Returns title and picture of the charts.
+
+    Charts of examples that are no pictures are left out.
+    """
     seen = (chart for chart in charts if chart.kind != PICTURES or all(map(figures.can_be_seen, chart.series.values())))
     return [(chart.title, draw(chart)) for chart in seen]
 
