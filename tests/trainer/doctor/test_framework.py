@@ -92,6 +92,16 @@ def test_a_healthy_report_lists_what_was_checked_and_nothing_else():
     }  # fmt: skip
 
 
+def test_a_report_with_remarks_only_is_healthy():
+    remark = Probe("another", lambda s, c: [finding(level="info")])
+    told = run(Probe("one thing", lambda s, c: []), remark)
+    assert told.verdict == "Healthy: 1 check, nothing found, and 1 remark."
+    assert told.to_dict()["healthy"]
+    warned = run(remark, Probe("a third", lambda s, c: [finding("other", level="warning")]))
+    assert warned.verdict == "Found 1 warning, 1 remark."
+    assert not warned.to_dict()["healthy"]
+
+
 def test_a_report_with_findings():
     told = run(
         Probe("sound", lambda s, c: []),

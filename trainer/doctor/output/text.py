@@ -7,7 +7,7 @@ import textwrap
 from typing import Any
 
 from pipelines.core.text import plural
-from trainer.doctor.finding import ERROR, LEVELS, Finding, ranked
+from trainer.doctor.finding import ERROR, INFO, LEVELS, Finding, ranked
 from trainer.doctor.proof import Proof
 
 WIDTH = 110
@@ -55,7 +55,15 @@ class Report:
         if self.uncertain:
             doubts = "; ".join(self.doubts) or "nothing could be checked"
             return f"Could not tell: {doubts}. {found}".strip()
-        return found or f"Healthy: {plural(len(self.checked), 'check')}, nothing found."
+        if not self.healthy:
+            return found
+        checks = f"Healthy: {plural(len(self.checked), 'check')}, nothing found"
+        return f"{checks}, and {plural(len(self.findings), 'remark')}." if self.findings else f"{checks}."
+
+    @property
+    def healthy(self) -> bool:
+        """Tells whether the doctor has nothing to say but remarks."""
+        return not self.uncertain and all(finding.level == INFO for finding in self.findings)
 
     def _found(self) -> str:
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
@@ -94,7 +102,7 @@ class Report:
         """Returns the content of the --json file."""
         return {
             "verdict": self.verdict,
-            "healthy": not self.findings and not self.uncertain,
+            "healthy": self.healthy,
             "could_not_tell": list(self.doubts) if self.uncertain else [],
             "scores": list(self.scores),
             "findings": [finding.to_dict() for finding in self.findings],

@@ -41,8 +41,16 @@ def subject(watcher: Watcher, code: str, file: str, variables: Mapping[str, Any]
         training = dataclasses.replace(training, validation_form="given")
     return Subject(
         origin=DATASET, train=train, validation=validation, model=model, training=training, deep=deep,
-        problems=problems,
+        problems=problems, part=None if model is not None else _part(watcher.unbuilt),
     )  # fmt: skip
+
+
+def _part(unbuilt: Any) -> keras.Model | None:
+    """Returns the layers before the one that could not be built, as a model.
+
+    The result is None if they are not known.
+    """
+    return None if unbuilt is None else keras.Model(keras.utils.get_source_inputs(unbuilt), unbuilt)
 
 
 def _fit_call(code: str) -> ast.Call | None:

@@ -63,6 +63,7 @@ class Subject:
     labels: class names in the order of the ids, if a folder or contract gives them; else ().
     folder, contract, directory: content of --data, also if it only serves as the reference for the user's dataset.
     model: a keras.Model, which may or may not be compiled.
+    part: the layers before the one that could not be built, as a keras.Model, for a program that stopped there.
     trained: the contract of the data that the model was trained on, if it is the model of a finished run.
     few_images: how few images a run had that began with random weights; "" for any other model.
     kept: the epoch whose weights the model of a run has, from 1 on; None where that is not known.
@@ -79,6 +80,7 @@ class Subject:
     contract: Contract | None = None
     directory: str = ""
     model: Any = None
+    part: Any = None
     trained: Contract | None = None
     history: History | None = None
     few_images: str = ""
@@ -97,6 +99,7 @@ class Subject:
             "contract": self.contract is not None,
             "validation": self.validation is not None and len(self.validation.sample) > 0,
             "model": self.model is not None,
+            "layers": self.model is not None or self.part is not None,
             "optimizer": self.model is not None and bool(getattr(self.model, "compiled", False)),
             "loss": self.model is not None and _has_loss(self.model),
             "history": self.history is not None,

@@ -8,6 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+PLAIN = ("accuracy", "acc")
+BINARY = ("binary_accuracy", "binaryaccuracy")
+OF_CLASSES = (
+    *PLAIN, *BINARY, "categorical_accuracy", "sparse_categorical_accuracy", "categoricalaccuracy",
+    "sparsecategoricalaccuracy",
+)  # fmt: skip
+
 
 def given(model: Any) -> list[Any]:
     """Returns the metrics of compile(metrics=...), strings or objects."""

@@ -72,6 +72,7 @@ class Watcher:
     training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
     codes: what pandas and scikit-learn made of categories. joined: how pandas joined rows.
     answered: (inputs, place) of the first calls of predict on arrays.
+    unbuilt: the symbolic input of the first layer that could not be built; None if all could.
     asked: model -> the first arrays of one input that predict got after a training began, and the line.
     predicted: (data, place) of each call of predict on a tf.data.Dataset or a PyDataset. Iterators of
       keras.preprocessing are of this class.
@@ -95,6 +96,7 @@ class Watcher:
         self.joined = JoinedRows(places)
         self.answered: list[tuple[Any, Place | None]] = []
         self.asked: weakref.WeakKeyDictionary[Any, tuple[list[np.ndarray], Place | None]] = weakref.WeakKeyDictionary()
+        self.unbuilt: Any = None
         self.unknown_loop: Loop | None = None
         self.taped_at: Place | None = None
         self._chains: dict[tuple[int, ...], Any] = {}  # by the layers, which the models keep
@@ -443,7 +445,7 @@ class Watcher:
                 self.statistics.note(layer, made)
                 return made
             if self._here.inside or not args or not _known(args[0]):
-                return original(layer, *args, **options)
+                return self._call_symbolic(original, layer, args, options)
             if not isinstance(layer, keras.Model):
                 return self._call_loose(original, layer, args, options)
             self._here.inputs = (layer, args[0])
@@ -458,6 +460,15 @@ class Watcher:
             return found
 
         return __call__
+
+    def _call_symbolic(self, original: Any, layer: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Calls a layer, and notes what it got if it raises while a model is put together."""
+        try:
+            return original(layer, *args, **options)
+        except Exception:
+            if self.unbuilt is None and args and isinstance(args[0], keras.KerasTensor):
+                self.unbuilt = args[0]
+            raise
 
     def _call_loose(self, original: Any, layer: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
         """Calls a layer that the program itself calls.

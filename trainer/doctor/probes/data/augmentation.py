@@ -12,6 +12,7 @@ import ast
 import inspect
 import re
 import textwrap
+import tokenize
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ from trainer.doctor import catalogue
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import PICTURES, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
-from trainer.doctor.subject import state
+from trainer.doctor.subject import exceptions, state
 from trainer.doctor.subject.sample import class_ids
 from trainer.doctor.subject.subject import DATASET, Split, Subject
 from trainer.doctor.tools import tfdata_steps
@@ -38,6 +39,9 @@ PER_CLASS = 4
 SEARCHED = 400  # elements that are searched for images of each class
 # These words in a function's name show that it is meant for the rare class.
 MEANT_RARE = re.compile(r"rare|minor|oversampl|underrepresent|tail_class")
+# Such a comment shows that the classes are unbalanced, and that the program's author knows it.
+SAID_UNBALANCED = re.compile(r"\b(un|im|not )-?balanced?\b|\bimbalances?\b|rare class|minority class|under-?represent")
+UNBALANCED = 1.25  # images of the commonest class to those of the rarest, where a comment calls them so
 WASHED_OUT = 0.1  # share of the contrast that the image had before
 DESTROYED_SHARE = 0.5
 
@@ -79,20 +83,29 @@ def in_validation(subject: Subject, clock: Clock) -> list[Finding]:
 def on_all_classes(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds augmentation that is meant for one class and also changes others.
 
-    The code of the map shows that one class is meant.
+    The code of the map shows that one class is meant. Where it does not, a comment of the program may say that the
+    classes are unbalanced, while the augmentation is the same for all of them.
     """
     for step, _ in image_maps(own_dataset(subject).train, clock):
-        reason = _meant_for_rare(step.function)
-        if not reason or not _varies(tfdata_steps.run_traced, step, clock):
+        reason, said = _meant_for_rare(step.function), ""
+        if not reason and not _weighs(subject):
+            said = _said_unbalanced(step.function)
+        if not (reason or said):
             continue
-        shares = _share_by_class(step, clock)
+        # A coin of Python that was tossed once may have switched the map off. Then its code shows what was meant.
+        runs = tfdata_steps.run_traced, tfdata_steps.run_anew
+        run = next((run for run in runs if _varies(run, step, clock)), None)
+        if run is None:
+            continue
+        shares = _share_by_class(run, step, clock)
         counts = np.bincount(np.asarray(subject.train.sample.labels_seen)) if subject.train else np.zeros(0)
         present = [label for label in shares if label < len(counts)]
         if len(present) < 2:
             raise NotApplicable("too few classes were seen")
         common, rare = max(present, key=lambda c: counts[c]), min(present, key=lambda c: counts[c])
-        if shares[common] >= 0.25 and shares[common] >= 0.5 * shares[rare]:
-            return [_on_all(step, reason, subject, shares, common, rare)]
+        alike = shares[common] >= 0.25 and shares[common] >= 0.5 * shares[rare]
+        if alike and (reason or counts[common] >= UNBALANCED * counts[rare]):
+            return [_on_all(step, reason, said, subject, shares, common, rare)]
     return []
 
 
@@ -200,7 +213,32 @@ def _meant_for_rare(function: Callable[..., Any] | None) -> str:
     return ""
 
 
-def _share_by_class(step: Step, clock: Clock) -> dict[int, float]:
+def _weighs(subject: Subject) -> bool:
+    """Tells whether the training gives the classes or the images weights."""
+    training, train = subject.training, subject.train
+    weights = training is not None and bool(training.class_weight or training.sample_weight is not None)
+    return weights or (train is not None and any(batch.w is not None for batch in train.sample.batches))
+
+
+def _said_unbalanced(function: Callable[..., Any] | None) -> str:
+    """Returns the comment in a function's file that calls the classes unbalanced.
+
+    Its line stands before it. The result is "" where no comment says so.
+    """
+    try:
+        file = inspect.getsourcefile(function) or ""  # type: ignore[arg-type]
+        lines = inspect.findsource(function)[0]  # type: ignore[arg-type]
+        if any(part in file for part in exceptions.LIBRARIES):
+            return ""
+        for token in tokenize.generate_tokens(iter(lines).__next__):
+            if token.type == tokenize.COMMENT and SAID_UNBALANCED.search(token.string.lower()):
+                return f"line {token.start[0]} says {token.string.strip('# ')[:80]!r}"
+    except (OSError, TypeError, SyntaxError, tokenize.TokenError):  # the source is missing, or is no file
+        pass
+    return ""
+
+
+def _share_by_class(run: Callable[[Step, Any, int], list[np.ndarray]], step: Step, clock: Clock) -> dict[int, float]:
     """Returns class id -> share of its images that the map changes at random.
 
     Up to PER_CLASS images of each class are tried, from the first SEARCHED elements.
@@ -214,10 +252,10 @@ def _share_by_class(step: Step, clock: Clock) -> dict[int, float]:
         wanted = [i for i, label in enumerate(ids) if len(changed.get(int(label), ())) < PER_CLASS]
         if not wanted:
             continue
-        runs = tfdata_steps.run_traced(step, element, TIMES)
+        results = run(step, element, TIMES)
         for i in wanted:
             changed.setdefault(int(ids[i]), []).append(
-                tfdata_steps.differ([run[i] if batched else run for run in runs])
+                tfdata_steps.differ([result[i] if batched else result for result in results])
             )
     return {label: float(np.mean(values)) for label, values in changed.items()}
 
@@ -274,12 +312,15 @@ def _seeded(step: Step) -> Finding:
     )
 
 
-def _on_all(step: Step, reason: str, subject: Subject, shares: dict[int, float], common: int, rare: int) -> Finding:
+def _on_all(
+    step: Step, reason: str, said: str, subject: Subject, shares: dict[int, float], common: int, rare: int
+) -> Finding:
     names = {label: state.label_name(label, subject.labels, quoted=True) for label in (common, rare)}
     return catalogue.found(
         "augmentation-all-classes",
-        f"{where(step)}: {reason}, yet it changes {shares[common]:.0%} of the tried images of "
+        f"{where(step)}: {reason or said}, yet it changes {shares[common]:.0%} of the tried images of "
         f"{names[common]}, the commonest class, and {shares[rare]:.0%} of those of {names[rare]}, the rarest.",
+        case="meant" if reason else "unbalanced",
     )
 
 

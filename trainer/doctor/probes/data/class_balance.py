@@ -14,15 +14,17 @@ from trainer.doctor.finding import BARS, Chart, Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
-from trainer.doctor.tools import scores
+from trainer.doctor.tools import metrics, scores
 
 UNBALANCED = 5.0  # largest class to smallest; below this ratio a model still learns the rare class, but less well
 LEAST_IMAGES = 50  # least number of images in a sample from which the balance is judged
 FEW = 10  # train images of a class; fewer hardly show how the class varies
 LIKE_MAJORITY = 0.02  # an accuracy less than this above the majority's shows nothing about the other classes
 LEARNED = 0.15  # balanced accuracy above guessing, from which on a trained model tells the classes apart
+ABOVE_CHANCE = 0.1  # by which the commonest class exceeds an equal share, where accuracy alone begins to mislead
 HIGH = 0.95  # an accuracy that leaves little to be won
 ONE_ANSWER = 0.98
+LIBRARIES = "keras", "tf_keras", "tensorflow"  # whose callbacks compute no scores
 LEAST_ANSWERS = 40
 
 
@@ -57,6 +59,35 @@ def imbalance(subject: Subject, clock: Clock) -> list[Finding]:
             rare=state.label_name(rare, subject.labels, quoted=True),
             impact=min(0.6, 1 - 1 / ratio),
             charts=[Chart("train images of each class", BARS, {"images": [counts[c] for c in sorted(counts)]}, names)],
+        )
+    ]
+
+
+def accuracy_alone(subject: Subject, clock: Clock) -> list[Finding]:
+    """Finds a training of unequal classes that is judged by accuracy only."""
+    del clock
+    training, named = subject.training, metrics.names(subject.model)
+    if training is None or not named:
+        raise NotApplicable("the model has no metrics")
+    counts, whole = state.counts(subject, subject.split("train"))
+    if len(counts) < 2 or (sum(counts.values()) < LEAST_IMAGES and not whole):
+        raise NotApplicable("too few images were seen to tell")
+    own = any(type(callback).__module__.partition(".")[0] not in LIBRARIES for callback in training.callbacks)
+    if training.judged or own or training.class_weight or any(name not in metrics.OF_CLASSES for name in named):
+        return []  # the program may look at the classes one by one
+    majority, rate, where = _majority(subject)
+    if rate < 1 / len(counts) + ABOVE_CHANCE or max(counts.values()) >= UNBALANCED * min(counts.values()):
+        return []  # `imbalance` says it of classes that differ more
+    name, best = state.reported_accuracy(training.history) or ("", 0.0)
+    if name.startswith("val_") and best >= (1 + rate) / 2:
+        return []  # no constant answer has it
+    return [
+        catalogue.found(
+            "accuracy-alone",
+            f"The model is compiled with {listed(named, 3)}, and the program asks for no other score. "
+            f"{rate:.1%} of the {where} images are {majority}.",
+            majority=majority,
+            rate=rate,
         )
     ]
 
@@ -235,6 +266,7 @@ PROBES = (
         of_classes=True,
         exclusive=True,
     ),
+    Probe("accuracy as the only score", accuracy_alone, ("images", "loss"), 1.0, of_classes=True, exclusive=True),
     Probe("classes in every split", missing, ("images", "validation"), 1.0, exclusive=True),
     Probe("images of each class", few, ("images",), 1.0, exclusive=True),
     Probe("weights that a run began with", random_weights, ("model",), 1.0),

@@ -61,26 +61,32 @@ def takes_images(subject: Subject, clock: Clock) -> list[Finding]:
 def value_range(subject: Subject, clock: Clock) -> list[Finding]:
     """Finds 0..255 where the model expects small values, and values scaled twice."""
     del clock
-    split = subject.splits[0]
-    weighted = [layer for layer in first_weights.flat_layers(subject.model) if first_weights.has_weights(layer)]
+    split, model = subject.splits[0], subject.part if subject.model is None else subject.model
+    weighted = [layer for layer in first_weights.flat_layers(model) if first_weights.has_weights(layer)]
     if weighted and any(isinstance(part, keras.layers.Embedding) for part in first_weights.parts_of(weighted[0])):
         raise NotApplicable("the inputs are numbers of words, which an embedding looks up")
     images = _sound(split.sample.images[:IMAGES])
-    seen = first_weights.look(subject.model, images)
-    if not seen.known and any(
-        isinstance(layer, first_weights.SCALING) for layer in first_weights.flat_layers(subject.model)
-    ):
+    seen = first_weights.look(model, images) if weighted or subject.model is not None else _through(model, images)
+    if not seen.known and any(isinstance(layer, first_weights.SCALING) for layer in first_weights.flat_layers(model)):
         raise NotApplicable("the model is not a graph of layers, and has a layer that scales")
     given, reached = _span(images), _span(seen.values)
     if given > 0 and (reached < SMALL or (reached < SCALES_DOWN * given and given < SMALL_INPUT)):
         return [_scaled_twice(images, seen)]
-    network = keras_applications.of(subject.model)
+    network = keras_applications.of(model)
     rms = float(np.sqrt(np.mean(np.square(seen.values, dtype=np.float64))))
     if rms > LARGE and not seen.normalizes and not _as_wanted(network, seen.values):
         learned, right = _learned(subject)
         if not learned or (subject.training is not None and right < KNOWS):
             return [_large(images, seen, rms, "warning" if learned else "error")]
     return []
+
+
+def _through(part: Any, images: np.ndarray) -> Front:
+    """Returns what a part of a model without weights makes of the images.
+
+    The first layer with weights would get it.
+    """
+    return Front(np.asarray(part(images, training=False), np.float32), True, False, ())
 
 
 def _sound(images: np.ndarray) -> np.ndarray:
@@ -291,7 +297,7 @@ def of_run(subject: Subject, clock: Clock) -> list[Finding]:
 
 PROBES = (
     Probe("whether the model takes the images", takes_images, ("images", "model"), 20),
-    Probe("value range at the model's first weights", value_range, ("images", "model"), 20),
+    Probe("value range at the model's first weights", value_range, ("images", "layers"), 20),
     Probe("value range that the network was made for", network_range, ("images", "model"), 20),
     Probe("contract of the run against the dataset's", of_run, ("contract", "model"), 5),
 )

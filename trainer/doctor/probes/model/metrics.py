@@ -15,15 +15,9 @@ from trainer.doctor.subject.subject import Subject
 from trainer.doctor.tools import metrics, reported, scores, task
 from trainer.doctor.tools.model_head import LINEAR, head_of
 
-PLAIN = ("accuracy", "acc")
-BINARY = ("binary_accuracy", "binaryaccuracy")
 CATEGORICAL = ("categorical_accuracy", "CategoricalAccuracy")
 OFF = 0.02  # by which a metric may differ once labels and outputs have one shape, relative to 1 or to its value
 FAR = 0.2  # between an accuracy of Keras and the share of right answers among the same images
-OF_CLASSES = (
-    *PLAIN, *BINARY, "categorical_accuracy", "sparse_categorical_accuracy", "categoricalaccuracy",
-    "sparsecategoricalaccuracy",
-)  # fmt: skip
 
 
 def of_head(subject: Subject, clock: Clock) -> list[Finding]:
@@ -37,7 +31,7 @@ def of_head(subject: Subject, clock: Clock) -> list[Finding]:
     if exact:
         return [catalogue.found("accuracy-exact", f"The model's outputs begin with {subject.outputs.ravel()[0]:.4g}.")]
     if task.is_regression(subject):
-        named = [name for name in metrics.names(subject.model) if name in OF_CLASSES]
+        named = [name for name in metrics.names(subject.model) if name in metrics.OF_CLASSES]
         if not named:
             return []
         return [
@@ -66,7 +60,7 @@ def of_head(subject: Subject, clock: Clock) -> list[Finding]:
 def _of_several(subject: Subject, given: list[Any], labels: np.ndarray) -> list[Finding]:
     """Finds an accuracy that compares the greatest output with one class of several."""
     named = [m if isinstance(m, str) else getattr(m, "name", "") for m in given]
-    wrong = [name for name in named if name.lower() in (*PLAIN, "categorical_accuracy", "categoricalaccuracy")]
+    wrong = [name for name in named if name.lower() in (*metrics.PLAIN, "categorical_accuracy", "categoricalaccuracy")]
     if not wrong:
         return []
     several = float((labels.sum(axis=1) > 1).mean())
@@ -84,7 +78,9 @@ def _of_several(subject: Subject, given: list[Any], labels: np.ndarray) -> list[
 
 def _threshold(subject: Subject, given: list[Any]) -> list[Finding]:
     """Finds a threshold of 0.5 on logits, for which the middle is 0."""
-    wrong = [m for m in given if m in (*PLAIN, "binary_accuracy") or (_is_binary(m) and _threshold_of(m) == 0.5)]
+    wrong = [
+        m for m in given if m in (*metrics.PLAIN, "binary_accuracy") or (_is_binary(m) and _threshold_of(m) == 0.5)
+    ]
     loss = subject.model.loss
     if not wrong or "crossentropy" not in task.loss_name(subject.model).replace("_", ""):
         return []
@@ -101,7 +97,9 @@ def _threshold(subject: Subject, given: list[Any]) -> list[Finding]:
 
 
 def _is_binary(metric: Any) -> bool:
-    return isinstance(metric, keras.metrics.BinaryAccuracy) or (isinstance(metric, str) and metric.lower() in BINARY)
+    return isinstance(metric, keras.metrics.BinaryAccuracy) or (
+        isinstance(metric, str) and metric.lower() in metrics.BINARY
+    )
 
 
 def _threshold_of(metric: Any) -> float:

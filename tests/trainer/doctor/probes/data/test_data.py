@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, unit
+from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, subject, unit
 from trainer.doctor import run_probes
 from trainer.doctor.clock import Clock
 from trainer.doctor.finding import NotApplicable
@@ -296,6 +296,38 @@ def test_an_accuracy_near_the_majoritys_of_a_model_that_tells_the_classes_apart(
     assert ids(doctor(probe, dataset=data, past=past, model=model)) == []
     model.layers[-1].set_weights([np.float32([[-1, 1]] * 3), np.float32([9, -9])])  # one answer
     assert ids(doctor(probe, dataset=data, past=past, model=model)) == ["accuracy-is-majority"]
+
+
+def test_accuracy_is_the_only_score():
+    probe = probe_of(class_balance, class_balance.accuracy_alone)
+    images = np.zeros((60, 4, 4, 3), np.float32)
+
+    def found(labels, score="accuracy", **more):
+        head = keras.layers.Dense(2, activation="softmax")
+        model = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), head])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=[score])
+        given = subject((images, labels), model=model, training=Training("fit", **more))
+        return run_probes.run(given, [probe])
+
+    two_to_one, equal, nine_to_one = np.arange(60) % 3 // 2, np.arange(60) % 2, np.arange(60) % 10 // 9
+    told = only(found(two_to_one), "accuracy-alone")
+    assert told.level == "info"
+    assert "always answering class 0 gives 66.7% already" in told.what
+    assert ids(found(two_to_one, "sparse_categorical_accuracy")) == ["accuracy-alone"]
+    assert ids(found(equal)) == []
+    assert ids(found(nine_to_one)) == []  # another finding says so
+    assert ids(found(two_to_one, keras.metrics.SparseTopKCategoricalAccuracy(1))) == []
+    assert ids(found(two_to_one, judged=True)) == []
+    assert ids(found(two_to_one, class_weight={0: 1.0, 1: 2.0})) == []
+    assert ids(found(two_to_one, callbacks=(Scores(),))) == []
+    assert ids(found(two_to_one, history={"val_accuracy": (0.5, 0.84)})) == []
+    assert ids(found(two_to_one, history={"val_accuracy": (0.5, 0.82)})) == ["accuracy-alone"]
+    assert ids(found(two_to_one, history={"accuracy": (1.0,)})) == ["accuracy-alone"]
+    assert ids(found(two_to_one, callbacks=(keras.callbacks.EarlyStopping(),))) == ["accuracy-alone"]
+
+
+class Scores(keras.callbacks.Callback):
+    """A callback of the program's own, which may compute other scores."""
 
 
 def test_one_answer_to_all(sets):

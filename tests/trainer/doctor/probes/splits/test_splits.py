@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tests.support.doctor import batches, doctor, ids, only, subject
+from tests.support.doctor import batches, doctor, ids, only, probe_of, subject
 from trainer.doctor import run_probes
 from trainer.doctor.probes.data import class_balance, pixel_order, sample_weights
 from trainer.doctor.probes.splits import splits
@@ -113,7 +113,8 @@ def test_a_validation_that_never_ends(repeat, expected):
 )
 def test_a_validation_that_was_cut_from_sorted_arrays(classes, case, level):
     train = np.arange(200) % (2 if classes == [1] else 4)
-    found = only(of(class_balance.PROBES[2:3], (X, train), (XV, np.resize(classes, 100))), "class-missing")
+    probe = probe_of(class_balance, class_balance.missing)
+    found = only(of([probe], (X, train), (XV, np.resize(classes, 100))), "class-missing")
     assert found.level == level
     assert ("sorted by class when they were cut" in found.cost) == bool(case)
 
