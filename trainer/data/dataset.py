@@ -15,7 +15,7 @@ import functools
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import tensorflow as tf
@@ -75,22 +75,27 @@ class ReadOptions:
             )
 
 
+class LoadOptions(TypedDict, total=False):
+    """Lists the options of `load` by name and type; `load` explains them.
+
+    Those but the last two are the fields of ReadOptions, which has their defaults.
+    """
+
+    shuffle: bool
+    seed: int | None
+    drop_remainder: bool
+    dequantize: bool
+    start: epoch_order.Start | None
+    resample: str
+    share: tuple[int, int] | None
+    cache: str
+    crops: jpeg_crops.Crops | None
+    fold: int | None
+    with_metadata: bool
+
+
 def load(
-    directory: str | os.PathLike[str],
-    split: str,
-    batch_size: int,
-    *,
-    shuffle: bool = False,
-    seed: int | None = None,
-    drop_remainder: bool = False,
-    dequantize: bool = True,
-    start: epoch_order.Start | None = None,
-    resample: str = NATURAL,
-    share: tuple[int, int] | None = None,
-    cache: str = NO_CACHE,
-    fold: int | None = None,
-    with_metadata: bool = False,
-    crops: jpeg_crops.Crops | None = None,
+    directory: str | os.PathLike[str], split: str, batch_size: int, **options: Unpack[LoadOptions]
 ) -> tf.data.Dataset:
     """Reads one pass over a split, each record exactly once.
 
@@ -112,32 +117,33 @@ def load(
         label, if the dataset has such: their labels are -1, or their targets NaN. Of a dataset with folds it may also
         be "fold-N" or "train-without-fold-N", see `fold`.
       batch_size: images a batch; the last batch holds the remaining records, unless `drop_remainder` is set.
-      shuffle: gives another order in every epoch. The order is over the complete split if the shards are local;
-        streams are shuffled in a buffer of 256 MB. Without it there is one order, which takes the records of 16 shards
-        in turn, and is not sorted by class.
-      seed: with it, the orders are the same in every run; without it, each run draws its own.
-      drop_remainder: omits a last batch that is not full.
-      dequantize: False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to convert
-        inside the compiled step. Then a quarter or half of the bytes is sent to the device.
-      start: with `shuffle`, a function that is called at the beginning of each pass. It returns the number of the pass,
-        which with the seed decides its order, and how many of its batches to leave out. Without it: complete passes 0,
-        1, 2 ...
-      resample: with `shuffle`, of the train split: "uniform" or "temperature=T" give records of rare classes more often
-        and records of frequent classes less often, in passes of the same length; see `class_sampling`. The numbers of
-        times that two records of one class come differ by at most one.
-      share: (index, number of shares): reads only this part of each batch; the parts of two indices have no record in
-        common. The elements are then pairs of (the batch as below, number of its records that count, int32 ()). If a
-        batch has fewer records than there are parts, a part without a record gets the first record of the batch, which
-        does not count.
-      cache: "memory": decodes compressed images once, see `trainer.data.decoded_cache`. Raw images need no decoding and
-        are read as without a cache.
-      fold: of a dataset that was prepared with --folds: with the split "train", all records of train that are not in
-        this fold, and with "validation" the originals of the fold, without the copies that balance classes.
-      with_metadata: adds a dictionary as the last element of a batch: column -> values (B,) of the columns that
-        `prepare --keep` named, int64, float32 or string. A missing value is -2**63, NaN or an empty string. These
-        tensors stay on the host: leave them out with `map` where a batch goes to a device or to `fit`.
-      crops: with `shuffle`, of a dataset of the encoding jpeg: the part of each image that is decoded and resized, see
-        `jpeg_crops`. The images are then of its size, and gray levels are rounded to whole numbers.
+      **options: each can be left out.
+        shuffle (False): gives another order in every epoch. The order is over the complete split if the shards are
+          local; streams are shuffled in a buffer of 256 MB. Without it there is one order, which takes the records of
+          16 shards in turn, and is not sorted by class.
+        seed (None): with it, the orders are the same in every run; without it, each run draws its own.
+        drop_remainder (False): omits a last batch that is not full.
+        dequantize (True): False leaves the images as they are stored, 8-bit pixels or float16, for `Dequantize` to
+          convert inside the compiled step. Then a quarter or half of the bytes is sent to the device.
+        start (None): with `shuffle`, a function that is called at the beginning of each pass. It returns the number of
+          the pass, which with the seed decides its order, and how many of its batches to leave out. Without it:
+          complete passes 0, 1, 2 ...
+        resample ("none"): with `shuffle`, of the train split: "uniform" or "temperature=T" give records of rare classes
+          more often and records of frequent classes less often, in passes of the same length; see `class_sampling`.
+          The numbers of times that two records of one class come differ by at most one.
+        share (None): (index, number of shares): reads only this part of each batch; the parts of two indices have no
+          record in common. The elements are then pairs of (the batch as below, number of its records that count, int32
+          ()). If a batch has fewer records than there are parts, a part without a record gets the first record of the
+          batch, which does not count.
+        cache ("none"): "memory" decodes compressed images once, see `trainer.data.decoded_cache`. Raw images need no
+          decoding and are read as without a cache.
+        crops (None): with `shuffle`, of a dataset of the encoding jpeg: the part of each image that is decoded and
+          resized, see `jpeg_crops`. The images are then of its size, and gray levels are rounded to whole numbers.
+        fold (None): of a dataset that was prepared with --folds: with the split "train", all records of train that are
+          not in this fold, and with "validation" the originals of the fold, without the copies that balance classes.
+        with_metadata (False): adds a dictionary as the last element of a batch: column -> values (B,) of the columns
+          that `prepare --keep` named, int64, float32 or string. A missing value is -2**63, NaN or an empty string.
+          These tensors stay on the host: leave them out with `map` where a batch goes to a device or to `fit`.
 
     Returns:
       Batches of (images float32 (B, H, W, C) normalized as the contract says, labels int64 (B,)), and if the contract
@@ -151,15 +157,11 @@ def load(
       TrainerError: there is no such fold; `resample` is none of its forms, is given without `shuffle`, or for another
         task than classes; `cache` is none of its values, or there is not enough memory for it; `crops` goes with
         `cache` or without `shuffle`; or there are no columns for `with_metadata`.
+      TypeError: there is no option of a given name.
       tf.errors.InvalidArgumentError, DataLossError, FailedPreconditionError, while iterating: a record is damaged,
         breaks the contract or is missing. Every checksum is compared at least once in a run.
     """
-    split = parts.name_of(split, fold)
-    options = ReadOptions(
-        split, batch_size, shuffle, seed, drop_remainder, dequantize, start, resample, share, cache, crops
-    )
-    order, read, raw = _opened(os.fspath(directory), options, with_metadata)
-    return _as_dataset(order, read, raw)
+    return _as_dataset(*_opened(os.fspath(directory), *_read_options(split, batch_size, options)))
 
 
 class Batches:
@@ -186,9 +188,7 @@ def batches(
     batch_size: int,
     *,
     numpy: bool = False,
-    fold: int | None = None,
-    with_metadata: bool = False,
-    **options: Any,
+    **options: Unpack[LoadOptions],
 ) -> Batches:
     """Reads the batches of `load` for a loop of Python, in less time.
 
@@ -203,9 +203,8 @@ def batches(
         [1, 1, 1, 0]
 
     Args:
-      directory, split, batch_size, fold, with_metadata: as for `load`.
+      directory, split, batch_size, **options: as for `load`.
       numpy: gives read-only NumPy arrays in place of tensors. They share the memory of the tensors.
-      **options: the others of `load`.
 
     Returns:
       Batches, to be iterated again for each pass. An iterator that is deleted, or left by an error, ends its threads.
@@ -213,11 +212,24 @@ def batches(
     Raises:
       The errors of `load`, also while iterating.
     """
-    read_options = ReadOptions(parts.name_of(split, fold), batch_size, **options)
-    order, read, raw = _opened(os.fspath(directory), read_options, with_metadata)
+    order, read, raw = _opened(os.fspath(directory), *_read_options(split, batch_size, options))
     by_position = raw and order.begin is not None
     one_pass = prefetch.passes(order, read) if by_position else _as_dataset(order, read, raw).__iter__
     return Batches(one_pass, int(order.elements.cardinality()), numpy)
+
+
+def _read_options(split: str, batch_size: int, given: LoadOptions) -> tuple[ReadOptions, bool]:
+    """Returns the options of a call of `load`, and whether batches have metadata.
+
+    Raises:
+      TypeError: there is no option of a given name.
+    """
+    unknown = sorted(given.keys() - LoadOptions.__annotations__.keys())
+    if unknown:
+        raise TypeError(f"The options are {', '.join(LoadOptions.__annotations__)}. Received: {', '.join(unknown)}.")
+    fields: dict[str, Any] = dict(given)
+    fold, with_metadata = fields.pop("fold", None), fields.pop("with_metadata", False)
+    return ReadOptions(parts.name_of(split, fold), batch_size, **fields), with_metadata
 
 
 def _opened(
