@@ -87,7 +87,7 @@ def write(
         with timings.part("parity"):
             given, scale = _answers(form, kind, whole, drawn, task.output), task.scale(fitted)
         allowed = export_check.tolerance(kind, contract, network, drawn)
-        found = export_check.judge(given / scale, expected / scale, drawn, allowed)
+        found = export_check.judge(given / scale, expected / scale, drawn, allowed, on_average=kind == INT8)
         export_check.refuse(found, path, task.unit, _TOO_COARSE if kind == INT8 else export_check.AGAIN)
         if os.path.lexists(path):
             os.replace(path, Path(temporary, "old"))
