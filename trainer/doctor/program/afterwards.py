@@ -124,7 +124,7 @@ class Afterwards:
 
     def unreset_metrics(self) -> list[Finding]:
         """Finds metrics of a loop of the program that are never set back."""
-        told = unreset_metrics.find(self.code) if self.watcher.loops or self.watcher.unknown_loop else None
+        told = unreset_metrics.find(self.code) if self.watcher.tape.loops or self.watcher.tape.unknown_loop else None
         if told is None:
             return []
         found = catalogue.found(
@@ -136,7 +136,7 @@ class Afterwards:
 
     def spread_in_unknown(self) -> list[Finding]:
         """Finds labels that a loop without a model spreads over its outputs."""
-        loop = self.watcher.unknown_loop
+        loop = self.watcher.tape.unknown_loop
         return [] if loop is None or loop.spread is None else [fitted.spread_finding(loop.spread)]
 
     def trained_on(self) -> list[Finding]:

@@ -237,14 +237,14 @@ class Examination:
         """Examines what has not been examined yet, and returns one report of all."""
         ended = str(error) if isinstance(error, Ended) else ""
         with self.watcher.inside(), _eagerly(False):
-            for loop in list(self.watcher.loops.values())[: MOST_EXAMINED - len(self.subjects)]:
+            for loop in list(self.watcher.tape.loops.values())[: MOST_EXAMINED - len(self.subjects)]:
                 subject = fitted.of_loop(self.watcher, loop, self.spec.deep)
                 if subject.training is not None:
                     numbered = dataclasses.replace(subject.training, number=len(self.trainings) + 1)
                     self.trainings.append(numbered)
                     subject = dataclasses.replace(subject, training=numbered)
                 self._examine(subject)
-            unknown = self.watcher.unknown_loop
+            unknown = self.watcher.tape.unknown_loop
             if unknown is not None:
                 self.trainings.append(Training(LOOP, unknown.place, number=len(self.trainings) + 1))
             if not self.subjects and self.watcher.evaluations:
@@ -405,10 +405,10 @@ def _unwatched(watcher: Watcher) -> str:
 
     It tells by a loop without a model, or by the libraries that the program loaded.
     """
-    if watcher.unknown_loop is not None:
+    if watcher.tape.unknown_loop is not None:
         return "the loop calls no Keras model: the program puts layers or variables together itself"
-    if watcher.taped_at is not None:
-        return f"no optimizer of Keras takes the gradients of the tape at {watcher.taped_at}"
+    if watcher.tape.taped_at is not None:
+        return f"no optimizer of Keras takes the gradients of the tape at {watcher.tape.taped_at}"
     others = {"tf_keras": "tf_keras (Keras 2)", "torch": "PyTorch", "jax": "JAX", "sklearn": "scikit-learn",
               "tensorflow.compat.v1": "TensorFlow 1"}  # fmt: skip
     found = [name for module, name in others.items() if module in sys.modules]

@@ -181,7 +181,7 @@ def of_loop(watcher: Watcher, loop: Loop, deep: bool) -> Subject:
         describe(watcher, model, {}, loop.place),
         kind=loop.kind,
         form=ITERABLE,
-        in_turn=len(watcher.loops) > 1,
+        in_turn=len(watcher.tape.loops) > 1,
         in_training=True in loop.modes if loop.modes else None,
     )
     if loop.kind == LOOP:

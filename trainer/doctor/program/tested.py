@@ -94,4 +94,4 @@ def _after_training(watcher: Watcher, model: Any) -> bool:
 def _trained_once(watcher: Watcher, model: Any) -> bool:
     """Tells whether all that a model learned is from one training."""
     names = [call.name for call in watcher.calls(model)]
-    return names.count("fit") == 1 and "load_weights" not in names and id(model) not in watcher.loops
+    return names.count("fit") == 1 and "load_weights" not in names and id(model) not in watcher.tape.loops

@@ -8,44 +8,33 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager import record
 
-from trainer.doctor.subject.training import LOOP, STEPS, Call, Place
+from trainer.doctor.subject.training import STEPS, Call, Place
 from trainer.doctor.tools import tfdata_steps
-from trainer.doctor.tools.broadcasts import Broadcasts
 from trainer.doctor.watching.category_codes import CategoryCodes
 from trainer.doctor.watching.divided_folders import READERS, DividedFolders
-from trainer.doctor.watching.gradient_sums import GradientSums
 from trainer.doctor.watching.joined_rows import JoinedRows
 from trainer.doctor.watching.places import Places
 from trainer.doctor.watching.seen_rows import SeenRows
 from trainer.doctor.watching.statistics_apart import LAYERS, StatisticsApart
+from trainer.doctor.watching.thread_calls import Inside, ThreadCalls
 from trainer.doctor.watching.training_mode import TrainingMode
 from trainer.doctor.watching.vocabularies import LOOKUPS, Vocabularies
-from trainer.doctor.watching.watched_loop import LayerCall, Loop, chain
+from trainer.doctor.watching.watched_loop import Loop
+from trainer.doctor.watching.watched_tape import LOSSES, NN_LOSSES, WatchedTape, has_numbers
 
 # Methods of a model that are only noted, with their line.
 NOTED = ("load_weights", "save_weights", "save", "export")
-LOSSES = tuple(name for name in dir(keras.losses) if name.endswith(("crossentropy", "_error", "divergence")))
-NN_LOSSES = (
-    "sparse_softmax_cross_entropy_with_logits", "softmax_cross_entropy_with_logits",
-    "sigmoid_cross_entropy_with_logits",
-)  # fmt: skip
 
 MOST_ANSWERED = 8  # calls of predict whose rows are compared with those of training
 MOST_ASKED = 64  # images of predict that are compared with those of training
-MOST_LOSSES = 8  # calls of losses until a step of an optimizer
-MOST_CALLS = 256  # of layers under a tape, until a step of an optimizer
-FOLLOWED_STEPS = 2  # of a loop, in which each operation on the model's outputs is looked at
 
 Trains = Callable[[Any, dict[str, Any], Callable[[dict[str, Any]], Any]], Any]
 
@@ -62,14 +51,12 @@ class Watcher:
     evaluations: (model, arguments, place) of each call of evaluate.
     reported: metric -> value that each of these calls gave; {} where it raised an exception.
     judged: True if the program's code calls evaluate or predict.
-    loops: the training loops that the program writes itself, by model.
-    unknown_loop: the first loop whose forward pass is not known; None without.
-    taped_at: the line of the first gradient that the program itself asks a tape for.
+    tape: the training loops that the program writes itself.
     metrics_as_weights: the place and the names of compile(loss_weights=...) that are text; None if there were none.
     vocabularies: what lookup layers made of texts. statistics: what others made of numbers.
     seen_rows: the rows on which models trained. `on_fit` tells it where a training begins and ends.
     folders: what the program read of which folder.
-    training_mode: calls of models with training=True, after the first training has begun, which `trained` tells.
+    training_mode: calls of models with training=True, after the first training has begun.
     codes: what pandas and scikit-learn made of categories. joined: how pandas joined rows.
     answered: (inputs, place) of the first calls of predict on arrays.
     unbuilt: the symbolic input of the first layer that could not be built; None if all could.
@@ -83,7 +70,6 @@ class Watcher:
         self.evaluations: list[tuple[Any, dict[str, Any], Place | None]] = []
         self.reported: list[dict[str, float]] = []
         self.judged = False
-        self.loops: dict[int, Loop] = {}
         self.predicted: list[tuple[Any, Place | None]] = []
         self.metrics_as_weights: tuple[Place | None, str] | None = None
         self.vocabularies = Vocabularies()
@@ -91,19 +77,13 @@ class Watcher:
         self.seen_rows = SeenRows()
         self.folders = DividedFolders()
         self.training_mode = TrainingMode()
-        self.trained = False
+        self._fitted = False
         self.codes = CategoryCodes(places)
         self.joined = JoinedRows(places)
         self.answered: list[tuple[Any, Place | None]] = []
         self.asked: weakref.WeakKeyDictionary[Any, tuple[list[np.ndarray], Place | None]] = weakref.WeakKeyDictionary()
         self.unbuilt: Any = None
-        self.unknown_loop: Loop | None = None
-        self.taped_at: Place | None = None
-        self._chains: dict[tuple[int, ...], Any] = {}  # by the layers, which the models keep
-        self._loose_steps = 0
-        self._gradient_sums = GradientSums()
         self._passed: dict[int, Any] = {}  # by id: a loop passes over one dataset many times
-        self._steps: weakref.WeakKeyDictionary[Any, Loop] = weakref.WeakKeyDictionary()  # by tf.function
         self._on_fit, self._end_loop = on_fit, end_loop
         self._built: weakref.WeakKeyDictionary[Any, Place] = weakref.WeakKeyDictionary()
         self.ignored_flags: tuple[Place | None, dict[str, bool]] | None = None  # layers, by what their flag is now
@@ -115,7 +95,8 @@ class Watcher:
         self._traced: weakref.WeakKeyDictionary[Any, dict[str, bool]] = weakref.WeakKeyDictionary()
         self._calls: weakref.WeakKeyDictionary[Any, list[Call]] = weakref.WeakKeyDictionary()
         self._undo: list[tuple[Any, str, Any]] = []
-        self._here = _Here()
+        self._here = ThreadCalls()
+        self.tape = WatchedTape(places, self._here, end_loop)
 
     # ---- what was seen
 
@@ -139,6 +120,10 @@ class Watcher:
     def calls(self, model: Any) -> tuple[Call, ...]:
         """Returns the watched calls on a model, in order."""
         return () if model is None else tuple(self._calls.get(model, ()))
+
+    @property
+    def _has_trained(self) -> bool:
+        return self._fitted or bool(self.tape.loops) or self.tape.unknown_loop is not None
 
     # ---- how it is seen
 
@@ -168,14 +153,14 @@ class Watcher:
         for name in NOTED:
             self._put(keras.Model, name, functools.partial(self._note, name))
         self._put(keras.layers.Layer, "__call__", self._called)
-        self._put(keras.losses.Loss, "__call__", self._loss_object)
-        self._put(tf.GradientTape, "gradient", self._gradient)
-        self._put(keras.optimizers.Optimizer, "apply", self._apply)
+        self._put(keras.losses.Loss, "__call__", self.tape.loss_object)
+        self._put(tf.GradientTape, "gradient", self.tape.gradient)
+        self._put(keras.optimizers.Optimizer, "apply", self.tape.apply)
         for module in (keras.losses, tf.keras.losses):
             for name in LOSSES:
-                self._put(module, name, self._loss_function)
+                self._put(module, name, self.tape.loss_function)
         for name in NN_LOSSES:
-            self._put(tf.nn, name, self._loss_function)
+            self._put(tf.nn, name, self.tape.loss_function)
 
     def stop(self) -> None:
         """Puts the originals back."""
@@ -280,7 +265,7 @@ class Watcher:
                 with self.inside():
                     return original(model, **changed)
 
-            self.trained = True
+            self._fitted = True
             try:
                 return self._on_fit(model, arguments, run)
             finally:
@@ -330,7 +315,7 @@ class Watcher:
             if self._here.inside:
                 return original(model, *args, **options)
             given = signature.bind(model, *args, **options).arguments
-            loop = self._loop(model, STEPS)
+            loop = self.tape.loop(model, STEPS)
             loop.step(given["x"], given.get("y"), given.get("sample_weight"))
             with self.inside():
                 found = original(model, *args, **options)
@@ -350,7 +335,7 @@ class Watcher:
                 self.predicted.append((x, self.places.of_caller()))
             elif not self._here.inside and len(self.answered) < MOST_ANSWERED:
                 self.answered.append((x, self.places.of_caller()))
-            if not self._here.inside and self.trained and hasattr(x, "__array__"):
+            if not self._here.inside and self._has_trained and hasattr(x, "__array__"):
                 arrays, _ = self.asked.setdefault(model, ([], self.places.of_caller()))
                 if sum(map(len, arrays)) < MOST_ASKED:
                     arrays.append(np.array(x[:MOST_ASKED]))
@@ -444,19 +429,13 @@ class Watcher:
                     made = original(layer, *args, **options)
                 self.statistics.note(layer, made)
                 return made
-            if self._here.inside or not args or not _known(args[0]):
+            if self._here.inside or not args or not has_numbers(args[0]):
                 return self._call_symbolic(original, layer, args, options)
             if not isinstance(layer, keras.Model):
-                return self._call_loose(original, layer, args, options)
-            self._here.inputs = (layer, args[0])
-            mode = options.get("training", args[1] if len(args) > 1 else None)
-            self._here.mode = mode is not None and mode is not False  # True for a tensor, too
-            with self.inside():
-                found = original(layer, *args, **options)
-            if self.trained and (options.get("training") is True or args[1:2] == (True,)):
-                steps = sum(loop.steps for loop in self.loops.values())
-                self.training_mode.note(layer, args[0], self.places.of_caller(), found, steps)
-            self._follow(found, self.loops[id(layer)].steps if id(layer) in self.loops else 0)
+                return self.tape.call_loose(original, layer, args, options)
+            found = self.tape.call_model(original, layer, args, options)
+            if self._has_trained and (options.get("training") is True or args[1:2] == (True,)):
+                self.training_mode.note(layer, args[0], self.places.of_caller(), found, self.tape.steps)
             return found
 
         return __call__
@@ -470,107 +449,6 @@ class Watcher:
                 self.unbuilt = args[0]
             raise
 
-    def _call_loose(self, original: Any, layer: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Calls a layer that the program itself calls.
-
-        Under a tape, such calls may be the forward pass of a loop without a model, as of a tf.Module.
-        """
-        before = len(self._here.calls)
-        found = original(layer, *args, **options)
-        if record.could_possibly_record():
-            del self._here.calls[before:]  # those of layers inside of it
-            if before >= MOST_CALLS:
-                self._here.calls.clear()
-            self._here.calls.append(LayerCall(layer, args[0], found))
-            self._follow(found, self._loose_steps)
-        return found
-
-    def _follow(self, outputs: Any, steps: int) -> None:
-        if steps < FOLLOWED_STEPS:
-            self._here.spreads = self._here.spreads or Broadcasts(self.places.of_caller)
-            self._here.spreads.begin(outputs)
-
-    def _loss_object(self, original: Any) -> Any:
-        def __call__(loss: Any, y_true: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - as above
-            if not self._here.inside and _known(y_true):
-                self._note_labels(loss, y_true)
-            with self.inside():
-                return original(loss, y_true, *args, **options)
-
-        return __call__
-
-    def _loss_function(self, original: Any) -> Any:
-        def loss(*args: Any, **options: Any) -> Any:
-            y_true = args[0] if args else options.get("y_true", options.get("labels"))
-            if not self._here.inside and _known(y_true):
-                self._note_labels(loss_of(original, options), y_true)
-            with self.inside():
-                return original(*args, **options)
-
-        return loss
-
-    def _note_labels(self, loss: Any, y_true: Any) -> None:
-        if len(self._here.labels) >= MOST_LOSSES:
-            self._here.labels.pop(0)
-        self._here.labels.append((loss, y_true))
-
-    def _gradient(self, original: Any) -> Any:
-        def gradient(tape: Any, *args: Any, **options: Any) -> Any:
-            found = original(tape, *args, **options)
-            if not self._here.inside:
-                self.taped_at = self.taped_at or self.places.of_caller()
-                self._gradient_sums.add(found)
-            return found
-
-        return gradient
-
-    def _apply(self, original: Any) -> Any:
-        def apply(optimizer: Any, *args: Any, **options: Any) -> Any:
-            calls, self._here.calls = self._here.calls, []
-            unknown = self._here.inputs is None  # as for the second optimizer of a step
-            if self._here.inside or (unknown and (self.taped_at is None or (self.loops and not calls))):
-                return original(optimizer, *args, **options)
-            model, x = self._here.inputs or (self._chained(calls), calls[0].inputs if calls else None)
-            self._loose_steps += unknown
-            loss, y = self._here.labels[-1] if self._here.labels else (None, None)
-            if len(self._here.labels) > 1 and all(_is_constant(labels) for _, labels in self._here.labels):
-                y = None  # ones and zeros for a discriminator are no labels of the data
-            loop = self._loop(model, LOOP)
-            loop.optimizer, loop.loss = optimizer, loss
-            if not unknown:
-                loop.modes.add(self._here.mode)
-            loop.step(x, y, None)
-            self._steps.update((function, loop) for function in self._here.functions)
-            if self._here.spreads is not None:
-                loop.spread = self._here.spreads.end() or loop.spread
-            given = args[0] if args else options.get("grads", ())
-            loop.summed = max(loop.summed, self._gradient_sums.apply(given))
-            self._here.inputs = None
-            self._here.labels.clear()
-            with self.inside():
-                found = original(optimizer, *args, **options)
-            self._end_loop(loop)
-            return found
-
-        return apply
-
-    def _loop(self, model: Any, kind: str) -> Loop:
-        self.trained = True
-        if model is None:
-            self.unknown_loop = self.unknown_loop or Loop(kind, None, self.places.of_caller(), time.monotonic())
-            return self.unknown_loop
-        if id(model) not in self.loops:
-            self.loops[id(model)] = Loop(kind, model, self.places.of_caller(), time.monotonic())
-        return self.loops[id(model)]
-
-    def _chained(self, calls: list[LayerCall]) -> Any:
-        """Returns the model of a chain of layers; None where they are no chain."""
-        key = tuple(id(call.layer) for call in calls)
-        if key not in self._chains:
-            with self.inside():
-                self._chains[key] = chain(calls)
-        return self._chains[key]
-
     def _note_call(self, model: Any, name: str) -> None:
         self._calls.setdefault(model, []).append(Call(name, self.places.of_caller()))
 
@@ -582,63 +460,12 @@ class Watcher:
         Args:
           has_enough: tells whether a loop has shown enough.
         """
-        self._replace(type(tf.function(lambda: None)), "__call__", functools.partial(self._function, has_enough))
+        called = functools.partial(self.tape.function, has_enough)
+        self._replace(type(tf.function(lambda: None)), "__call__", called)
 
-    def _function(self, has_enough: Callable[[Loop], bool], original: Any) -> Any:
-        def __call__(function: Any, *args: Any, **options: Any) -> Any:  # noqa: N807 - it stands in for __call__
-            loop = None if self._here.inside else self._steps.get(function)
-            if loop is not None and has_enough(loop):
-                tf.config.run_functions_eagerly(False)
-                try:
-                    found = original(function, *args, **options)
-                finally:
-                    tf.config.run_functions_eagerly(True)
-                self._end_loop(loop)
-                return found
-            self._here.functions = (*self._here.functions, function)
-            try:
-                return original(function, *args, **options)
-            finally:
-                self._here.functions = self._here.functions[:-1]
-
-        return __call__
-
-    def inside(self) -> _Inside:
+    def inside(self) -> Inside:
         """Returns a context in which calls of Keras are not taken for the user's."""
-        return _Inside(self)
-
-
-class _Here(threading.local):
-    """Holds what belongs to one thread: a program may train in several at once.
-
-    inside: number of calls of Keras that run, on which others depend; what they call is not the user's.
-    inputs, mode: (model, x) of the last call of a model, and whether it had training=True.
-    labels: (loss, y) of the last calls of losses, up to the next step.
-    spreads: follows the outputs of the models up to the next step of an optimizer.
-    functions: the calls of a tf.function that run, of `Watcher.hurry`.
-    calls: calls of layers that are in no model, under a tape, up to the next step of an optimizer.
-    """
-
-    inside: int = 0
-    inputs: tuple[Any, Any] | None = None
-    mode: bool = False
-    spreads: Broadcasts | None = None
-    functions: tuple[Any, ...] = ()
-
-    def __init__(self) -> None:
-        self.calls: list[LayerCall] = []
-        self.labels: list[tuple[Any, Any]] = []
-
-
-class _Inside:
-    def __init__(self, watcher: Watcher) -> None:
-        self._watcher = watcher
-
-    def __enter__(self) -> None:
-        self._watcher._here.inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        self._watcher._here.inside -= 1
+        return self._here.within()
 
 
 def flat(model: Any) -> Iterator[Any]:
@@ -646,22 +473,6 @@ def flat(model: Any) -> Iterator[Any]:
     for layer in getattr(model, "layers", ()):
         yield layer
         yield from flat(layer) if isinstance(layer, keras.Model) else ()
-
-
-def loss_of(function: Any, options: Mapping[str, Any]) -> Any:
-    """Returns the loss for compile that is the same as a function; None without."""
-    logits = bool(options.get("from_logits", False))
-    name = getattr(function, "__name__", "")
-    sparse, dense = keras.losses.SparseCategoricalCrossentropy, keras.losses.CategoricalCrossentropy
-    found = {
-        "sparse_categorical_crossentropy": (sparse, logits),
-        "categorical_crossentropy": (dense, logits),
-        "binary_crossentropy": (keras.losses.BinaryCrossentropy, logits),
-        "sparse_softmax_cross_entropy_with_logits": (sparse, True),
-        "softmax_cross_entropy_with_logits": (dense, True),
-        "sigmoid_cross_entropy_with_logits": (keras.losses.BinaryCrossentropy, True),
-    }.get(name)
-    return None if found is None else found[0](from_logits=found[1])
 
 
 def _reported(model: Any) -> dict[str, float]:
@@ -675,16 +486,3 @@ def _reported(model: Any) -> dict[str, float]:
 
 def _name(metric: Any) -> str:
     return metric if isinstance(metric, str) else str(getattr(metric, "name", getattr(metric, "__name__", metric)))
-
-
-def _is_constant(labels: Any) -> bool:
-    """Tells whether all labels of a batch are one number."""
-    return all(np.ptp(np.asarray(part)) == 0 for part in keras.tree.flatten(labels) if np.size(part))
-
-
-def _known(value: Any) -> bool:
-    """Tells whether a value has numbers, and is not a symbol of a graph."""
-    parts = keras.tree.flatten(value)
-    return bool(parts) and all(hasattr(part, "shape") and hasattr(part, "__array__") for part in parts) and not any(
-        isinstance(part, keras.KerasTensor) or (tf.is_tensor(part) and not hasattr(part, "numpy")) for part in parts
-    )  # fmt: skip
