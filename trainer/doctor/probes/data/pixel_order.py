@@ -23,6 +23,7 @@ JUMP, JUMPS = 0.75, 0.01  # of the span; share of neighbours. Photographs have s
 SMALL = 12  # pixels of a side that hold all that is to be seen
 LOST = 0.006  # share of the variance that such a small copy lacks
 SERIES, FEWEST_STEPS = 512, 16
+SMOOTHER = 0.7  # of the roughness of series as given; slow ones with noise fall to a half when they are put in order
 RELATED = 0.75  # roughness of noisy series in order; 1 is that of numbers that have nothing in common
 ALIKE = 2.0  # ratio of differences at two places of a row
 BROKEN = 1.3  # ratio of the differences where a series ends to the others
@@ -88,7 +89,7 @@ def series_order(subject: Subject, clock: Clock) -> list[Finding]:
             raise NotApplicable(f"the inputs are no series (steps, columns) of {FEWEST_STEPS} steps and 2 columns")
         clock.check()
         rough, better = _exchanged(np.nan_to_num(given, posinf=0, neginf=0))
-        if better < ROUGHER * rough or (rough >= NOISE and better <= RELATED):
+        if better < SMOOTHER * rough or (rough >= NOISE and better <= RELATED):
             _, steps, columns = given.shape
             found.append(
                 catalogue.found(

@@ -28,7 +28,8 @@ NEAR_BITS = 80
 SAME_LOOK = 0.975  # correlation at 32x32; different photographs on one background reach 0.96
 NEAR_SHARE = 0.01  # share of the validation images; fewer near ones do not change a score given in percent
 LEAST_CONTRAST = 0.05  # deviation of the gray values as a share of the range of all images
-MANY = 0.02  # share of the validation images; from here on their score is visibly wrong
+MANY = 0.05  # share of the validation images; from here on their score is visibly wrong
+REPEATED = 0.02  # share of the training rows that repeat another one, where rows were copied
 SHOWN = 4
 UNLIKE = 0.9  # share of different values among the different rows, in one column: it tells rows apart
 
@@ -97,7 +98,7 @@ def _rows(subject: Subject) -> list[Finding]:
     told = (
         f"Of {len(other.images):,} validation rows {len(equal):,} are also among the {len(rows):,} training rows seen"
     )
-    if np.mean(np.array(copies) > 1) >= 0.5 and len(times) < (1 - MANY) * len(rows):
+    if np.mean(np.array(copies) > 1) >= 0.5 and len(times) < (1 - REPEATED) * len(rows):
         return [
             catalogue.found(
                 "copied-before-split",

@@ -17,9 +17,12 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import LOOP, STEPS
 
-POINTS = 33  # steps of an epoch at which the schedule is asked
+POINTS, ALL_POINTS = 33, 200  # steps of the first epochs, and of all, at which the schedule is asked
 DECAYED = 0.03  # share of the greatest rate; a usual schedule falls so far at the end of all epochs only
 EPOCHS = 2
+# Steps with at least NOTHING of the greatest rate, as a share of all. A line and a cosine down to 0 have more than 0.9,
+# and a rate that falls by a thousand to the end has 0.67.
+NOTHING, USED = 0.01, 0.3
 EARLY = 0.3  # share of the greatest rate in the middle of the steps: a line or a cosine down to 0 has 0.5
 USUAL_MOMENTUM = 0.95  # above it, the momentum is the unusual one of the two
 LONG = 5.0  # a step's whole effect, rate / (1 - momentum); 0.1 with 0.9, the usual greatest, has 1
@@ -39,7 +42,7 @@ def schedule(subject: Subject, clock: Clock) -> list[Finding]:
     steps = EPOCHS * _steps(subject)
     rates = _rates(rate, steps)
     if not _vanishes(rates):
-        return []
+        return _of_all_epochs(rate, subject)
     return [
         catalogue.found(
             "schedule-ends",
@@ -47,6 +50,33 @@ def schedule(subject: Subject, clock: Clock) -> list[Finding]:
             case="in-fit",
             schedule=type(rate).__name__,
             steps=steps // EPOCHS,
+        )
+    ]
+
+
+def _of_all_epochs(rate: Callable[[int], Any], subject: Subject) -> list[Finding]:
+    """Finds a schedule that gives next to nothing in most of the steps of a training.
+
+    With EarlyStopping, `epochs` is a limit that nobody means to reach.
+    """
+    training = subject.training
+    if training is None or any(isinstance(c, keras.callbacks.EarlyStopping) for c in training.callbacks):
+        return []
+    epochs, of_epoch = training.epochs - training.initial_epoch, _steps(subject)
+    rates = np.array(_rates(rate, epochs * of_epoch, ALL_POINTS))
+    used = rates >= NOTHING * rates.max()
+    if rates.max() <= 0 or used.mean() >= USED:
+        return []
+    last = int(np.flatnonzero(used)[-1] + 1) * epochs / ALL_POINTS
+    return [
+        catalogue.found(
+            "schedule-ends",
+            f"It is {rates.max():.3g} at most, and under 1 % of that after {last:.1f} of {epochs} epochs of "
+            f"{of_epoch:,} steps.",
+            case="in-epochs",
+            schedule=type(rate).__name__,
+            share=1 - float(used.mean()),
+            steps=of_epoch,
         )
     ]
 
@@ -72,8 +102,8 @@ def _of_loop(rate: Callable[[int], Any], seen: int) -> list[Finding]:
     ]
 
 
-def _rates(rate: Callable[[int], Any], steps: int) -> list[float]:
-    return [float(rate(int(step))) for step in np.linspace(0, steps, POINTS)]
+def _rates(rate: Callable[[int], Any], steps: int, points: int = POINTS) -> list[float]:
+    return [float(rate(int(step))) for step in np.linspace(0, steps, points)]
 
 
 def _vanishes(rates: list[float]) -> bool:

@@ -31,6 +31,12 @@ def bursts(n=400, count=5, steps=48):
     return series
 
 
+def movements(n=300, count=6, steps=128):
+    """Waves of 40 steps with noise: numbers that are 6 apart still resemble each other, but less than neighbours."""
+    at = np.arange(steps) / 40 * RNG.normal(1, 0.2, (n, 1, 1)) + RNG.random((n, count, 1))
+    return 0.6 * np.sin(2 * np.pi * at) + RNG.normal(0, 0.35, (n, count, steps))
+
+
 def scaled(series):
     """Columns of other units, one of them around 9.8."""
     count = series.shape[1]
@@ -43,6 +49,7 @@ BY_COLUMN = {
     "walks": np.cumsum(RNG.normal(size=(200, 4, 100)), axis=2),
     "units": scaled(columns()),
     "long": columns(60, 3, 301, 12),
+    "movements": movements(),
 }
 
 

@@ -49,6 +49,34 @@ def test_rate_and_momentum(rule, expected):
 
 
 @pytest.mark.parametrize(
+    ("rate", "epochs", "callbacks", "expected"),
+    [
+        (DECAY(1e-3, 1, 0.95), 20, (), ["schedule-ends"]),  # 0.95 ** 32 is left after each epoch
+        (DECAY(1e-3, 32, 0.95), 20, (), []),
+        (DECAY(1e-3, 1, 0.95), 8, (), []),  # 90 of 256 steps have more than 1 %
+        (DECAY(1e-3, 1, 0.95), 20, (keras.callbacks.EarlyStopping(),), []),  # epochs are a limit there
+        (keras.optimizers.schedules.PolynomialDecay(1e-3, 640, 0), 20, (), []),
+        (keras.optimizers.schedules.CosineDecay(1e-3, 160), 20, (), ["schedule-ends"]),  # five epochs of 20
+        (keras.optimizers.schedules.CosineDecayRestarts(1e-3, 64), 20, (), []),
+    ],
+)
+def test_a_schedule_over_all_epochs_of_fit(rate, epochs, callbacks, expected):
+    model = network(rule=keras.optimizers.Adam(rate))
+    training = Training("fit", epochs=epochs, steps=32, callbacks=callbacks)
+    found = optimizer.schedule(subject((X, Y), model=model, training=training), Clock(5))
+    assert [finding.id for finding in found] == expected
+
+
+def test_what_is_said_of_a_schedule_over_all_epochs():
+    model = network(rule=keras.optimizers.Adam(DECAY(1e-3, 1, 0.95)))
+    given = subject((X, Y), model=model, training=Training("fit", epochs=20, steps=32))
+    (found,) = optimizer.schedule(given, Clock(5))
+    assert found.evidence == "It is 0.001 at most, and under 1 % of that after 2.8 of 20 epochs of 32 steps."
+    assert found.what == "ExponentialDecay leaves next to nothing of the learning rate for 86% of the training"
+    assert "multiply decay_steps by the steps of an epoch, which are 32 here" in found.fix
+
+
+@pytest.mark.parametrize(
     ("rate", "expected"),
     [
         (DECAY(1e-3, 4, 0.8, staircase=True), ["schedule-ends"]),  # meant for epochs
