@@ -11,6 +11,7 @@ import faulthandler
 import importlib
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -54,6 +55,8 @@ MORE_UNTIL = 45.0  # seconds after the first training began, in which another on
 
 # What is no fault of a training that another one follows, such as the first stage of two.
 OF_THE_LAST = ("loss-not-settled", "few-steps")
+# What a program calls to judge a model itself.
+JUDGES = re.compile(r"\.(evaluate|predict|predict_on_batch|test_on_batch)\(|\btraining\s*=\s*False\b")
 OF_PAIRS = ("labels-move", "labels-shuffled")  # which two shuffles before a zip cause
 
 
@@ -545,7 +548,7 @@ def _run(examination: Examination, code: str) -> tuple[dict[str, Any], BaseExcep
     signal.signal(signal.SIGALRM, _end)
     if not given.full:
         signal.setitimer(signal.ITIMER_REAL, given.reach_seconds, 5.0)
-    examination.watcher.judged = ".evaluate(" in code or ".predict(" in code
+    examination.watcher.judged = JUDGES.search(code) is not None
     examination.may_ask = training_mode.may_ask(code)
     category_codes.load(code)
     examination.watcher.start()

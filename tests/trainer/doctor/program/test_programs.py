@@ -783,6 +783,20 @@ def test_an_own_train_step_is_watched_through_fit(folder):
     assert any(line.startswith("train: 160 images") for line in report.about)
 
 
+@pytest.mark.parametrize(
+    ("judged", "told"),
+    [
+        ("model.predict_on_batch(x[:8])", False),
+        ("model.test_on_batch(x[:8], y[:8])", False),
+        ("model(x[:8], training=False)", False),
+        ("model.summary()", True),
+    ],
+)
+def test_a_program_that_judges_its_model_itself_has_validation(folder, judged, told):
+    report = run(folder, f"model = network()\nmodel.fit(x, y, epochs=2, verbose=0)\n{judged}\n")
+    assert ("no-validation" in ids(report)) == told
+
+
 def test_a_train_step_that_knows_its_loss_alone_is_left_alone(folder):
     """Keras has no loss to compute then, and its labels (n,) do not go with outputs (n, 1)."""
     code = """

@@ -18,6 +18,7 @@ from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import FIT, Training
 from trainer.doctor.tools import scores, task
+from trainer.doctor.tools.answer_scores import AnswerScore
 
 UNLEARNED_STEPS = 400  # fewer may be the reason why nothing was learned; of more, look for another
 LEARNED = 0.15  # balanced accuracy above guessing, from which on a trained model tells the classes apart
@@ -107,6 +108,9 @@ def settled(subject: Subject, clock: Clock) -> list[Finding]:
     best = state.reported_accuracy(history)
     if best is not None and best[1] >= ACCURATE and not task.is_multilabel(subject):
         return []  # the network only becomes surer of answers that are right
+    known = [score.value for score in scores.of_any_task(subject) if isinstance(score, AnswerScore)]
+    if known and min(known) >= ACCURATE:
+        return []  # so it does of several labels, and numbers are nearly exact
     told = {"val_loss": "validation loss", "loss": "training loss"}[name]
     return [
         catalogue.found(

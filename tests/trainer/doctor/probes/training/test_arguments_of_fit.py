@@ -72,6 +72,23 @@ def test_a_loss_that_still_falls(history, expected):
     assert ids(of(SETTLED, {"steps": 100, "epochs": len(history["loss"])}, history)) == expected
 
 
+@pytest.mark.parametrize(("right", "expected"), [(True, []), (False, ["loss-not-settled"])])
+def test_a_loss_that_still_falls_of_several_labels(right, expected):
+    """The outputs are the rows, of which two columns are the labels or are not."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random((64, 2)) < 0.5).astype(np.float32)
+    rows = np.where(labels > 0, 0.9, 0.1).astype(np.float32) if right else rng.random((64, 2)).astype(np.float32)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, activation="sigmoid")])
+    model.layers[0].set_weights([np.float32([[8, 0], [0, 8]]), np.float32([-4, -4])])
+    model.compile("adam", "binary_crossentropy")
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(100)
+    training = Training("fit", steps=100, epochs=8, whole=True)
+    history = {"loss": FALLS, "val_loss": FALLS}
+    given = subject((rows, labels), model=model, training=training, history=history)
+    assert ids(run_probes.run(given, [SETTLED])) == expected
+
+
 def test_a_training_that_was_cut_short_shows_nothing():
     report = of(SETTLED, {"steps": 100, "epochs": 8, "whole": False}, {"loss": FALLS})
     assert ids(report) == []
