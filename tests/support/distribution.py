@@ -46,7 +46,7 @@ def main(devices: int, runs: list[dict]) -> None:
 
     # No part of this, and half of the time.
     finalize.plots.write_all = finalize.tensorboard.write = finalize.write_page = lambda *_: None
-    finalize.export.write = lambda *_: Parity(0.0, 0.0, 0, 0)
+    finalize.export.write = lambda *_: Parity(0.0, 0.0, 0, 0, 0.0)
     for options in runs:
         kill, seconds = options.pop("kill", None), options.pop("seconds", None)
         if seconds is not None:

@@ -23,5 +23,5 @@ def without_reports(export: bool = True, page: bool = False) -> Iterator[None]:
         if not page:
             patch.setattr(finalize, "write_page", lambda *_: None)
         if not export:
-            patch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+            patch.setattr(finalize.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0, 0.0))
         yield

@@ -38,7 +38,7 @@ def without_pictures_and_exports_of_folds():
     """They are no part of this and take most of the time. The export of the whole run is made."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finalize.plots, "write_all", lambda *_: None)
-        patch.setattr(finalize, "export", SimpleNamespace(write=lambda *_: Parity(0.0, 0.0, 0, 0)))
+        patch.setattr(finalize, "export", SimpleNamespace(write=lambda *_: Parity(0.0, 0.0, 0, 0, 0.0)))
         patch.setattr(finalize.tensorboard, "write", lambda *_: None)
         yield
 

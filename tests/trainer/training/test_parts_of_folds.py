@@ -40,7 +40,7 @@ def test_the_answers_on_all_folds_and_on_other_splits_have_parts(tmp_path, monke
     write_dataset(tmp_path / "data", encoding="uint8", splits={"train": (9, 7), "test": (5, 3)})
     divide(tmp_path / "data", 2, 2, copies=True)
     monkeypatch.setattr(folds, "train", bright_top)
-    monkeypatch.setattr(folds.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0))
+    monkeypatch.setattr(folds.export, "write", lambda *_: Parity(0.0, 0.0, 0, 0, 0.0))
     config = TrainConfig(
         str(tmp_path / "data"), str(tmp_path / "run"), folds="all", slice_by="brightness", slice_size=2, verify="off"
     )
