@@ -119,12 +119,12 @@ def _slow(subject: Subject, twin: Twin, losses: list[float], level: float, clock
     """
     total = subject.training.total_steps if subject.training is not None else None
     reached = _reached(losses, level)
-    if (
-        total is None
-        or reached <= LEARNS
-        or losses[-1] < LEARNED * level
-        or (1 - reached) * total / len(losses) >= ENOUGH
-    ):
+    if total is None or reached <= LEARNS or losses[-1] < LEARNED * level:
+        return []
+    # A loss that begins far above guessing first comes down to it: then the pace of the second half counts.
+    begin = len(losses) // 2 if twin.start > level else 0
+    above = losses[begin] if begin else level
+    if above - (above - reached * level) * total / (len(losses) - begin) <= (1 - ENOUGH) * level:
         return []
     for rate in sorted(TRIED):
         if clock.over or rate < 3 * twin.learning_rate:

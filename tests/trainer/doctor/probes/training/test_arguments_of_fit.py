@@ -110,6 +110,20 @@ def test_a_rate_that_is_too_low_for_the_steps_of_a_regression(rate, epochs, expe
         assert "600 steps" in report.findings[0].what
 
 
+@pytest.mark.parametrize(
+    ("rate", "epochs", "expected"),
+    [(1e-3, 5000, []), (1e-3, 15, ["learning-rate-low"]), (1e-5, 500, ["learning-rate-low"])],
+)
+def test_a_rate_that_comes_down_from_weights_far_above_guessing(rate, epochs, expected):
+    """The first loss is 4 times ln(2): 80 steps do not reach guessing, some thousand pass far below it."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+    model.layers[0].set_weights([np.float32([[0, 0], [0, 0], [0, 0], [0, 0]]), np.float32([5.5, 0])])
+    model.compile(keras.optimizers.SGD(8 * rate), "sparse_categorical_crossentropy")
+    y = (X[:, 0] > 0).astype(np.int64)
+    report = of(overfit_one_batch.PROBES[0], {"steps": 6, "epochs": epochs}, y=y, model=model)
+    assert ids(report) == expected
+
+
 HISTORY = {"loss": (1.0, 0.5), "val_loss": (1.0, 0.9), "accuracy": (0.5, 0.6), "val_accuracy": (0.5, 0.6)}
 
 
