@@ -139,3 +139,9 @@ def test_a_program_ends_in_the_middle_of_a_pass(directory):
         "print([len(next(one)[1]) for one in passes])"
     )
     assert fresh_python.output_of(code) == b"[1, 1, 1]\n"
+
+
+@pytest.mark.parametrize("read", [dataset.load, dataset.batches])
+def test_an_option_that_does_not_exist_is_named_beside_those_that_do(directory, read):
+    with pytest.raises(TypeError, match=r"The options are shuffle, seed, .*, with_metadata\. Received: shufle\."):
+        read(directory, "train", 4, shufle=True)

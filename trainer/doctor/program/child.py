@@ -55,8 +55,9 @@ MORE_UNTIL = 45.0  # seconds after the first training began, in which another on
 
 # What is no fault of a training that another one follows, such as the first stage of two.
 OF_THE_LAST = ("loss-not-settled", "few-steps")
-# What a program calls to judge a model itself.
-JUDGES = re.compile(r"\.(evaluate|predict|predict_on_batch|test_on_batch)\(|\btraining\s*=\s*False\b")
+# What a program calls to judge a model itself; the second only after a training, since a backbone is called so, too.
+JUDGES = re.compile(r"\.(evaluate|predict|predict_on_batch|test_on_batch)\(")
+ASKS = re.compile(r"\.fit\(.*\btraining\s*=\s*False\b", re.DOTALL)
 OF_PAIRS = ("labels-move", "labels-shuffled")  # which two shuffles before a zip cause
 
 
@@ -548,7 +549,7 @@ def _run(examination: Examination, code: str) -> tuple[dict[str, Any], BaseExcep
     signal.signal(signal.SIGALRM, _end)
     if not given.full:
         signal.setitimer(signal.ITIMER_REAL, given.reach_seconds, 5.0)
-    examination.watcher.judged = JUDGES.search(code) is not None
+    examination.watcher.judged = bool(JUDGES.search(code) or ASKS.search(code))
     examination.may_ask = training_mode.may_ask(code)
     category_codes.load(code)
     examination.watcher.start()

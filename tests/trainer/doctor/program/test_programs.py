@@ -794,7 +794,9 @@ def test_an_own_train_step_is_watched_through_fit(folder):
     ],
 )
 def test_a_program_that_judges_its_model_itself_has_validation(folder, judged, told):
-    report = run(folder, f"model = network()\nmodel.fit(x, y, epochs=2, verbose=0)\n{judged}\n")
+    """A backbone that is called with training=False judges nothing."""
+    backbone = "network()(keras.Input((16, 16, 3)), training=False)"
+    report = run(folder, f"{backbone}\nmodel = network()\nmodel.fit(x, y, epochs=2, verbose=0)\n{judged}\n")
     assert ("no-validation" in ids(report)) == told
 
 

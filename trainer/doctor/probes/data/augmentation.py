@@ -234,7 +234,7 @@ def _said_unbalanced(function: Callable[..., Any] | None) -> str:
             if token.type == tokenize.COMMENT and SAID_UNBALANCED.search(token.string.lower()):
                 return f"line {token.start[0]} says {token.string.strip('# ')[:80]!r}"
     except (OSError, TypeError, SyntaxError, tokenize.TokenError):  # the source is missing, or is no file
-        pass
+        return ""
     return ""
 
 
