@@ -80,6 +80,26 @@ class Twin:
         schedule = model_variants.schedule_of(self._optimizer)
         return schedule is not None and float(schedule(0)) < COLD * self.learning_rate
 
+    def starts(self, draws: int) -> list[float]:
+        """Computes the first loss with trainable weights that are drawn anew, once for each draw.
+
+        What is not trained stays, such as the statistics of a Normalization layer or a frozen backbone.
+
+        Returns:
+          `draws` losses, or none where the model cannot be rebuilt from its layers.
+        """
+        found = []
+        try:
+            for _ in range(draws):
+                drawn = model_variants.clone(self.source).trainable_variables
+                for variable, value in zip(self.model.trainable_variables, drawn, strict=True):
+                    variable.assign(value)
+                found.append(self.step_loss())
+        except Exception:  # a subclassed model has no layers to draw again
+            found = []
+        self.model.set_weights(self._weights)
+        return found
+
     def shrink(self, images: int) -> None:
         """Leaves out all but the first images of the batch."""
         self.x, self.y = keras.tree.map_structure(lambda part: part[:images], (self.x, self.y))

@@ -18,11 +18,9 @@ from trainer.doctor.tools import metrics, scores
 
 UNBALANCED = 5.0  # largest class to smallest; below this ratio a model still learns the rare class, but less well
 LEAST_IMAGES = 50  # least number of images in a sample from which the balance is judged
-FEW = 10  # train images of a class; fewer hardly show how the class varies
 LIKE_MAJORITY = 0.02  # an accuracy less than this above the majority's shows nothing about the other classes
 LEARNED = 0.15  # balanced accuracy above guessing, from which on a trained model tells the classes apart
 ABOVE_CHANCE = 0.1  # by which the commonest class exceeds an equal share, where accuracy alone begins to mislead
-HIGH = 0.95  # an accuracy that leaves little to be won
 ONE_ANSWER = 0.98
 LIBRARIES = "keras", "tf_keras", "tensorflow"  # whose callbacks compute no scores
 LEAST_ANSWERS = 40
@@ -227,34 +225,6 @@ def _absent(subject: Subject, absent: list[int]) -> tuple[str, str]:
     return evidence, names
 
 
-def few(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds classes with fewer than FEW train images."""
-    del clock
-    counts, whole = state.counts(subject, subject.split("train"))
-    if not whole:
-        raise NotApplicable("not all train labels were seen; --deep looks at more")
-    poor = {label: n for label, n in counts.items() if n < FEW}
-    if not poor:
-        return []
-    names = (f"{state.label_name(label, subject.labels, quoted=True)} {n}" for label, n in sorted(poor.items()))
-    return [catalogue.found("few-images", f"Fewer than {FEW}: {listed(names, 10)}.", classes=len(poor))]
-
-
-def random_weights(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds a run that began with random weights and had few images.
-
-    A run whose accuracy is high needs no others.
-    """
-    del clock
-    if not subject.few_images:
-        raise NotApplicable("it is no run of `train` that began with random weights and had few images")
-    reported = state.reported_accuracy(subject.history)
-    if reported is not None and reported[1] >= HIGH:
-        return []
-    reached = f" The best {reported[0]} was {reported[1]:.1%}." if reported is not None else ""
-    return [catalogue.found("random-weights", f"It had {subject.few_images}.{reached}")]
-
-
 UNSEEN = Probe("classes that training has not", unseen, ("images", "validation"), 1.0, exclusive=True)
 PROBES = (
     Probe("balance of the classes", imbalance, ("images",), 1.0, exclusive=True),
@@ -268,7 +238,5 @@ PROBES = (
     ),
     Probe("accuracy as the only score", accuracy_alone, ("images", "loss"), 1.0, of_classes=True, exclusive=True),
     Probe("classes in every split", missing, ("images", "validation"), 1.0, exclusive=True),
-    Probe("images of each class", few, ("images",), 1.0, exclusive=True),
-    Probe("weights that a run began with", random_weights, ("model",), 1.0),
     Probe("answers of more than one class", one_answer, ("images", "model"), 15.0, exclusive=True),
 )

@@ -18,6 +18,8 @@ from trainer.doctor.subject.subject import Subject
 
 HIGH, LOW = 3.0, 0.3  # limits of the first loss, as multiples of ln(classes)
 MORE = 3.0  # nats; columns in centimetres or years begin so far above ln(2), and a few steps mend it
+DRAWS = 7  # of the weights, before a first loss is called unusual
+NEAR = 2.0  # a first loss within so many times that of a draw may be one of them
 EXPLODES = 1e3  # limit of the global norm; the usual norms are 0.1 to 100
 VANISHES = 1e-5  # limit of the first kernel's gradient, as a share of the last one's
 LARGE = 30_000  # trainable parameters for each train image
@@ -25,22 +27,29 @@ FULL_SHARE = 0.8
 
 
 def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds a first loss that is far from ln(classes)."""
+    """Finds a first loss that is far from ln(classes).
+
+    A loss that only this draw of the weights has is none: the next run of the program draws other ones.
+    """
     _untrained(subject)
     twin = Twin(subject)
     clock.check()
     if not math.isfinite(twin.chance):
         raise NotApplicable("the loss is not a cross-entropy")
     guess = max(twin.chance, math.log(2))  # of many columns, of which few are right, guessing is less than one bit
-    if LOW * twin.chance <= twin.start <= max(HIGH * guess, guess + MORE):
+    low, high = LOW * twin.chance, max(HIGH * guess, guess + MORE)
+    if low <= twin.start <= high:
         return []
-    high = not twin.start < twin.chance
+    draws = twin.starts(DRAWS)
+    if draws and low <= np.median(draws) <= high and min(draws) / NEAR <= twin.start <= max(draws) * NEAR:
+        return []
+    drawn = f" Weights drawn anew give {min(draws):.3g} to {max(draws):.3g}." if draws else ""
     return [
         catalogue.found(
             "loss-at-start",
             f"It is {twin.start:.3g} on a batch; a model that knows nothing has ln({twin.classes}) = "
-            f"{twin.chance:.3g}.",
-            case="high" if high else "low",
+            f"{twin.chance:.3g}.{drawn}",
+            case="low" if twin.start < twin.chance else "high",
         )
     ]
 

@@ -12,12 +12,9 @@ import tensorflow as tf
 
 from tests.support.doctor import batches, cnn, doctor, ids, only, photos, probe_of, subject, unit
 from trainer.doctor import run_probes
-from trainer.doctor.clock import Clock
-from trainer.doctor.finding import NotApplicable
 from trainer.doctor.probes.data import augmentation, class_balance, shuffling
 from trainer.doctor.probes.splits import leakage
 from trainer.doctor.subject import load, state
-from trainer.doctor.subject.subject import Subject
 from trainer.doctor.subject.training import FIT, Training
 from trainer.doctor.tools import tfdata_steps
 
@@ -357,29 +354,6 @@ def test_classes_missing_from_a_split(sets):
     assert only(found, "class-missing").what == "The validation split has no image of class 4, class 5"
     assert not found.failed
     assert ids(doctor(probe, dataset=(batches(x, y), batches(v, w)))) == []
-
-
-def test_too_few_images(sets):
-    probe = probe_of(class_balance, class_balance.few)
-    x, y, *_ = sets
-    keep = np.flatnonzero((y != 2) | (np.cumsum(y == 2) <= 9))
-    assert "Fewer than 10: class 2 9." in only(doctor(probe, dataset=batches(x[keep], y[keep])), "few-images").evidence
-    assert ids(doctor(probe, dataset=batches(x, y))) == []
-
-
-def test_a_run_with_few_images_began_with_random_weights():
-    few = "32 train images for each class on average"
-
-    def told(*accuracies, few=few):
-        past = {"val_accuracy": accuracies} if accuracies else None
-        found = class_balance.random_weights(Subject(few_images=few, history=past), Clock(1.0))
-        return [(finding.id, finding.level, finding.evidence) for finding in found]
-
-    assert told(0.5, 0.75, 0.7) == [("random-weights", "info", f"It had {few}. The best val_accuracy was 75.0%.")]
-    assert told() == [("random-weights", "info", f"It had {few}.")]
-    assert told(0.5, 0.96) == []
-    with pytest.raises(NotApplicable):  # published weights, enough images, or no run of `train`
-        told(0.5, few="")
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,21 @@ def test_the_loss_before_training(data):
     assert ids(doctor(FIRST_LOSS, dataset=data, model=loud)) == []  # trained: there is no first loss to see
 
 
+@pytest.mark.parametrize(("weight", "expected"), [(0.5, []), (1.6, []), (16.0, ["loss-at-start"])])
+def test_a_first_loss_that_other_draws_of_the_weights_do_not_have(weight, expected):
+    """A column of 0 and 10: Glorot's draws of the weight lie within 1.7, and most of them give less than the limit."""
+    x = np.tile([0.0, 10.0], 16).astype(np.float32)[:, None]
+    y = (x[:, 0] == 0).astype(int)
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((1,)), layers.Dense(1, activation="sigmoid")])
+    model.compile("adam", "binary_crossentropy")
+    model.layers[-1].kernel.assign([[weight]])
+    report = run_probes.run(subject((x, y), model=model), [FIRST_LOSS])
+    assert ids(report) == expected
+    assert model.layers[-1].kernel.numpy() == np.float32(weight)
+    assert all("Weights drawn anew give" in finding.evidence for finding in report.findings)
+
+
 def test_gradients_that_vanish(data):
     deep = network(layers.Flatten(), *[layers.Dense(32, activation="sigmoid") for _ in range(12)])
     assert "times as much" in only(doctor(GRADIENTS, dataset=data, model=deep), "gradients-vanish").evidence
