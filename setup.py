@@ -25,6 +25,8 @@ train = requirements("requirements-train.in")
 aws = requirements("requirements-aws.in")
 onnx = requirements("requirements-onnx.in")
 heif = requirements("requirements-heif.in")
+mlflow = requirements("requirements-mlflow.in")
+wandb = requirements("requirements-wandb.in")
 
 setup(
     name="shardmill",
@@ -44,6 +46,8 @@ setup(
         "aws": aws,
         "onnx": onnx,
         "heif": heif,
+        "mlflow": mlflow,
+        "wandb": wandb,
     },
     entry_points={"console_scripts": ["shardmill = trainer.cli.shardmill:main"]},
 )

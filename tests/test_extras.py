@@ -16,6 +16,7 @@ import pytest
 
 from pipelines.core import extras
 from tests.support.datasets import write_dataset
+from trainer.config import LOGS, NO_LOG
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Imported, but brought along by a package that a requirement names.
@@ -66,6 +67,11 @@ def test_every_requirement_is_used():
     used = {package for _, name in imported("pipelines", "trainer") for package in packages(name)}
     given = named("read") | named("prepare") | named("train") | named("aws") | named("onnx") | named("heif")
     assert given - used == set()
+
+
+@pytest.mark.parametrize("tracker", [name for name in LOGS if name != NO_LOG])
+def test_each_tracker_is_an_extra(tracker):
+    assert named(tracker) == {tracker}  # imported by its name, so that no import statement shows it
 
 
 def test_the_lock_file_is_of_the_base_and_both_programs():

@@ -75,7 +75,7 @@ def test_the_wheel_says_what_it_is(wheel):
     assert scripts.split() == ["[console_scripts]", "shardmill", "=", "trainer.cli.shardmill:main"]
     assert f"Version: {pipelines.__version__}" in about
     extras = [line.partition(": ")[2] for line in about if line.startswith("Provides-Extra: ")]
-    assert sorted(extras) == ["all", "aws", "heif", "onnx", "prepare", "train"]
+    assert sorted(extras) == ["all", "aws", "heif", "mlflow", "onnx", "prepare", "train", "wandb"]
     base = [line for line in about if line.startswith("Requires-Dist: ") and "extra ==" not in line]
     assert not [line for line in base if "beam" in line or "matplotlib" in line or "transform" in line]
     assert "Requires-Dist: tensorflow==2.21.*" in base

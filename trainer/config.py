@@ -394,7 +394,7 @@ class TrainConfig:
     log: str = option(
         NO_LOG,
         "tracker of experiments that gets options, the metrics of each epoch, the scores, the page and the model card; "
-        "mlflow and wandb are packages of their own, which find their server and key as their manuals say",
+        "mlflow and wandb are extras of the installation, which find their server and key as their manuals say",
         choices=LOGS,
         decides=False,
     )

@@ -75,7 +75,7 @@ def _transfer(given: Mapping[str, Any], contract: Contract) -> dict[str, Any]:
     wanted = {"model": model, "init_weights": IMAGENET, "fit_head": True, "epochs": 0, **_rare_classes(given, contract)}
     if given.get("epochs"):
         wanted |= FINE_TUNING
-        wanted["warmup_epochs"] = min(FINE_TUNING["warmup_epochs"], _free_epochs(given, 0))
+        wanted["warmup_epochs"] = min(FINE_TUNING["warmup_epochs"], _free_epochs(given, 0) / 2)
     return wanted
 
 

@@ -29,6 +29,7 @@ def test_fine_tuning_is_at_a_low_rate():
         "schedule": "cosine", "warmup_epochs": 1.0,
     }  # fmt: skip
     TrainConfig("d", "o", model="ResNet50", epochs=3, **found)
+    assert chosen(model="ResNet50", epochs=1)["warmup_epochs"] == 0.5  # the other half is at the rate that was meant
     TrainConfig("d", "o", epochs=2, freeze_epochs=2, **chosen(epochs=2, freeze_epochs=2))
 
 

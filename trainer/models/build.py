@@ -213,17 +213,21 @@ def _load_weights(network: keras.Model, target: keras.Model, path: str) -> None:
     """
     if not os.path.isfile(path):
         raise TrainerError(f"--init-weights should be a .keras, .weights.h5 or .h5 file. There is no file {path!r}.")
+    if not path.endswith((".keras", *keras_file.HDF5)):
+        raise TrainerError(f"--init-weights should be a .keras, .weights.h5 or .h5 file. Received: {path!r}.")
     try:
         if path.endswith(".keras"):
             network.set_weights(_fitting(network, load(path).get_weights(), path))
-        elif path.endswith(keras_file.HDF5):
+        else:
             hdf5_file.check(path, path)
             target.load_weights(path)
-        else:
-            raise ValueError("the name ends in none of .keras, .weights.h5 and .h5")
     except TrainerError:
         raise
-    except (ValueError, OSError, KeyError, TypeError) as e:
+    except OSError as e:  # h5py raises it for a file of another format, or one that is cut off
+        raise TrainerError(
+            f"--init-weights cannot read {path!r} ({first_line(e)}): it is no HDF5 file, or not a whole one."
+        ) from e
+    except (ValueError, KeyError, TypeError) as e:
         raise TrainerError(
             f"The weights in {path!r} do not fit {target.name} ({first_line(e)}): "
             "use weights of the same network, for the same image shape and number of classes."

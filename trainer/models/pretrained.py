@@ -188,6 +188,7 @@ def imagenet_backbone(name: str, options: dict[str, Any]) -> keras.Model:
         if asked is None:
             raise
         reason = first_line(e).removeprefix(f"URL fetch failure on {asked['origin']}: ")
+        reason = reason.removeprefix("None -- ")  # of the status of an answer, where no server answered
         raise TrainerError(
             f"The ImageNet weights of {name} could not be downloaded ({reason}). With a browser, download "
             f"{asked['origin']} and put the file there as {asked['download_target']}, or name the file with "

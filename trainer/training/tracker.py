@@ -1,6 +1,6 @@
 """Reports a training to a tracker of experiments: MLflow or Weights & Biases.
 
-Both are packages of their own, which only --log needs. They find their server, project and key in their own variables
+Both are extras of Shardmill, which only --log needs. They find their server, project and key in their own variables
 and files, such as MLFLOW_TRACKING_URI and WANDB_API_KEY.
 """
 
@@ -192,5 +192,6 @@ def _client(name: str) -> Client:
         return CLIENTS[name]()
     except ImportError as e:
         raise TrainerError(
-            f"--log {name} needs the package {name} ({first_line(e)}): pip install {name}, or leave --log out."
+            f"--log {name} needs the package {name} ({first_line(e)}). Install it with: pip install {name}, or leave "
+            "--log out."
         ) from e

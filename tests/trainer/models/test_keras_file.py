@@ -284,7 +284,7 @@ def test_a_cycle_of_hard_links_ends(tmp_path):
 def test_files_of_other_kinds_are_not_weights(tmp_path):
     for name in ("m.weights.json", "m.npz", "m.pkl"):
         (tmp_path / name).write_text("{}")
-        with pytest.raises(TrainerError, match=r"ends in none of \.keras, \.weights\.h5 and \.h5"):
+        with pytest.raises(TrainerError, match=rf"should be a \.keras, \.weights\.h5 or \.h5 file. Received: .*{name}"):
             build.build("cnn", make_contract(), str(tmp_path / name))
 
 

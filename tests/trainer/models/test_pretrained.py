@@ -170,7 +170,7 @@ def test_without_a_network_the_error_says_what_to_get_and_where_to_put_it(cache,
     with pytest.warns(UserWarning, match="224"), pytest.raises(TrainerError) as error:
         build.build("MobileNetV2", make_contract(image_shape=SIZE), "imagenet")
     text = str(error.value)
-    assert text.startswith("The ImageNet weights of MobileNetV2 could not be downloaded (")
+    assert text.startswith("The ImageNet weights of MobileNetV2 could not be downloaded ([Errno ")
     assert f"download http://127.0.0.1:9/models/{FILE} and put the file there as {cache / FILE}," in text
     assert text.endswith("or name the file with --init-weights FILE.")
 

@@ -162,7 +162,9 @@ def test_a_tracker_that_fails_does_not_end_the_training(mlflow, tmp_path, caplog
 def test_a_package_that_is_missing_or_begins_nothing_is_told_before_the_training(mlflow, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
     write_dataset(tmp_path / "data", encoding="uint8")
-    with pytest.raises(TrainerError, match=r"--log wandb needs the package wandb \(.*\): pip install wandb"):
+    with pytest.raises(
+        TrainerError, match=r"--log wandb needs the package wandb \(.*\). Install it with: pip install wandb, or"
+    ):
         train(TrainConfig(str(tmp_path / "data"), str(tmp_path / "run"), log="wandb"))
     assert not (tmp_path / "run").exists()
     mlflow.start_run = lambda **_: 1 / 0

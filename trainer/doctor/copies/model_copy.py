@@ -81,7 +81,7 @@ class Twin:
         return schedule is not None and float(schedule(0)) < COLD * self.learning_rate
 
     def starts(self, draws: int) -> list[float]:
-        """Computes the first loss with trainable weights that are drawn anew, once for each draw.
+        """Computes the first loss with trainable weights that are drawn anew.
 
         What is not trained stays, such as the statistics of a Normalization layer or a frozen backbone.
 

@@ -1,4 +1,7 @@
-"""Checks the data for classes with few train images, and what a network that begins at random makes of them."""
+"""Checks whether there are enough train images.
+
+A network that begins with random weights needs more of them.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def of_a_run(subject: Subject, clock: Clock) -> list[Finding]:
 
 
 def at_random(subject: Subject, clock: Clock) -> list[Finding]:
-    """Finds a network that begins with random weights and has fewer than FEW_IMAGES train images for each class."""
+    """Finds a network that begins with random weights and has few images.
+
+    These are fewer than FEW_IMAGES train images for each class.
+    """
     del clock
     shape = subject.split("train").sample.images.shape[1:]
     if subject.trained is not None:
