@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "trainer/doctor/catalogue": "doctor/finding",
     "trainer/doctor/subject": "doctor/catalogue doctor/config doctor/clock doctor/finding config run_dir "
     "data models tasks pipelines/contract pipelines/core pipelines/images pipelines/options",
-    "trainer/doctor/advice": "doctor/config doctor/finding doctor/subject pipelines/contract",
+    "trainer/doctor/advice": "doctor/config doctor/finding doctor/subject models pipelines/contract",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation pipelines/contract",
     "trainer/doctor/copies": "doctor/finding doctor/subject doctor/tools",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/copies doctor/finding doctor/subject doctor/tools "

@@ -9,8 +9,7 @@ from trainer.doctor.config import DoctorConfig
 from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject import state
 from trainer.doctor.subject.subject import FOLDER, PREPARED, Subject
-
-FEW_IMAGES = 1000  # train images of each class; below it, published weights are worth a try first
+from trainer.models.pretrained import FEW_IMAGES
 
 
 def published_weights(config: DoctorConfig, subject: Subject) -> tuple[str, ...]:

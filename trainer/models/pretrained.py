@@ -23,6 +23,7 @@ from pipelines.core.text import first_line
 from trainer.config import IMAGENET, TRAIN_SPLIT, TrainerError
 from trainer.models import keras_file, view
 
+FEW_IMAGES = 1000  # for each class or label: below it, published weights are worth a try first
 SMALL = 128  # pixels; MobileNets have published weights for 128 pixels, too, and for no side below 96
 CONVERSION = "to_pretrained_range"  # name of the layer that changes the normalization
 WIDENING = "gray_to_rgb"  # name of the layer that repeats the channel of gray images

@@ -9,8 +9,6 @@ from trainer.config import TrainConfig
 from trainer.models import pretrained
 from trainer.tasks import kinds
 
-FEW_IMAGES = 1000  # for each class or label: below it, published weights are worth a try first
-
 
 def few(config: TrainConfig, contract: Contract) -> str:
     """Returns how few images a run with random weights had.
@@ -18,7 +16,7 @@ def few(config: TrainConfig, contract: Contract) -> str:
     It is such as "32 train images for each class on average", and "" if they were enough or the weights were given.
     """
     each, what = kinds.of(contract).few_images(contract)
-    return "" if config.init_weights or each >= FEW_IMAGES else f"{each:,.0f} {what}"
+    return "" if config.init_weights or each >= pretrained.FEW_IMAGES else f"{each:,.0f} {what}"
 
 
 def advice(config: TrainConfig, contract: Contract) -> str:

@@ -268,6 +268,8 @@ def test_the_package_holds_everything_of_both_programs(package_run):
         "requirements-aws.in",
         "requirements-onnx.in",
         "requirements-heif.in",
+        "requirements-mlflow.in",
+        "requirements-wandb.in",
     ):
         assert (root / name).read_bytes() == (ROOT / name).read_bytes()
 
@@ -282,7 +284,7 @@ def test_the_image_is_of_the_locked_versions_and_has_what_setup_reads():
     copied = [name for line in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE) for name in line.split()]
     read = re.findall(r'"(README\.md|requirements[\w-]*\.in)"', (ROOT / "setup.py").read_text())
     assert {"setup.py", "pyproject.toml", "pipelines", "trainer", "requirements.txt", *read} <= set(copied)
-    assert len(set(read)) == 7
+    assert len(set(read)) == 9
     sent = (ROOT / "engines/dataflow/Dockerfile.dockerignore").read_text().splitlines()
     assert set(copied) == {line[1:] for line in sent if line.startswith("!")}
     assert sent[1] == "*"

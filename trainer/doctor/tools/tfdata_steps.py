@@ -7,12 +7,15 @@ found.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+_SEEDS = itertools.count()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,11 +123,15 @@ def run_anew(step: Step, element: Any, times: int) -> list[np.ndarray]:
     """Returns the images that the Python function gives in `times` calls.
 
     All calls get the same element. Each call runs the Python code again, which ran only once for the graph. The random
-    generators of Python and NumPy are restored afterwards.
+    generators of Python and NumPy are seeded anew, else each element would get the draws of the one before it. They are
+    restored afterwards.
     """
     function = step.function or (lambda *parts: parts)
     state, numpy_state, eagerly = random.getstate(), np.random.get_state(), tf.config.functions_run_eagerly()
     try:
+        seed = next(_SEEDS)
+        random.seed(seed)
+        np.random.seed(seed)
         tf.config.run_functions_eagerly(True)  # otherwise a tf.function inside would be traced once, too
         arguments = element if isinstance(element, tuple) else (element,)
         return [np.asarray(tf.nest.flatten(function(*arguments))[0]) for _ in range(times)]

@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.doctor import batches, doctor, only
 from trainer.doctor.output import words
-from trainer.doctor.probes.data import class_balance, pixel_values
+from trainer.doctor.probes.data import few_images, pixel_values
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_a_report(shape, word):
     random = np.random.default_rng(0)
     x, y = random.random((60, *shape), np.float32), np.arange(60) % 2
     x[3] = np.nan
-    report = doctor(*pixel_values.PROBES, *class_balance.PROBES, dataset=batches(x, y))
+    report = doctor(*pixel_values.PROBES, *few_images.PROBES, dataset=batches(x, y))
     assert report.about[0].startswith(f"train: 60 {word} (")
     assert f"{word} of each class" in report.checked
     told = only(report, "not-finite")

@@ -13,8 +13,8 @@ from trainer.doctor.clock import Clock
 from trainer.doctor.finding import Finding, NotApplicable
 from trainer.doctor.probes.base import Probe
 from trainer.doctor.subject import state
-from trainer.doctor.subject.subject import Subject
-from trainer.tasks.pretrained_hint import FEW_IMAGES
+from trainer.doctor.subject.subject import FOLDER, PREPARED, Subject
+from trainer.models.pretrained import FEW_IMAGES
 
 FEW = 10  # train images of a class; fewer hardly show how the class varies
 HIGH = 0.95  # an accuracy that leaves little to be won
@@ -54,8 +54,8 @@ def at_random(subject: Subject, clock: Clock) -> list[Finding]:
     """
     del clock
     shape = subject.split("train").sample.images.shape[1:]
-    if subject.trained is not None:
-        raise NotApplicable("a run of `train` says itself how it began")
+    if subject.trained is not None or subject.origin in (FOLDER, PREPARED):
+        raise NotApplicable("runs of `train` and advice on --data say how to begin")
     if len(shape) != 3 or min(shape[:2]) < LEAST_SIDE or shape[2] not in (1, 3):
         raise NotApplicable(f"the inputs are no photographs of at least {LEAST_SIDE} pixels")
     if not _began_at_random(subject):

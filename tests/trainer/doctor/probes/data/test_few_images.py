@@ -126,6 +126,8 @@ def test_enough_images_and_small_ones_are_left_alone(images):
     x, y = images
     many = subject((np.resize(x, (6000, 32, 32, 3)), np.resize(y, 6000)), model=cnn(6))
     assert ids(of(many)) == []
+    assert ids(of(subject((x, y), model=cnn(6), origin="folder"))) == []  # the advice beside the findings says it
+    assert ids(of(subject((x, y), model=cnn(6)))) == ["few-images"]
     assert ids(of(subject((x[:, :31], y), model=cnn(6, shape=(31, 32, 3))))) == []
     assert ids(of(subject((x[:, :, :, [0, 0]], y), model=cnn(6, shape=(32, 32, 2))))) == []
 

@@ -7,7 +7,7 @@ from keras import layers
 
 from tests.support.doctor import ids, only, probe_of
 from trainer.doctor import run_probes
-from trainer.doctor.probes.data import class_balance
+from trainer.doctor.probes.data import few_images
 from trainer.doctor.probes.model import several_outputs
 from trainer.doctor.subject.sample import Batch, Sample, class_ids
 from trainer.doctor.subject.subject import Split, Subject
@@ -81,7 +81,7 @@ def test_a_model_with_one_output_and_one_without_labels_are_not_taken_apart():
 
 def test_classes_are_not_looked_for_in_the_first_of_several_labels():
     report = run_probes.run(
-        given(model_of(list, [CROSS, "mse"]), [KIND, AGE]), [probe_of(class_balance, class_balance.few)]
+        given(model_of(list, [CROSS, "mse"]), [KIND, AGE]), [probe_of(few_images, few_images.of_a_class)]
     )
     assert report.not_checked == (("rows of each class", "there are several outputs, and each is judged by itself"),)
 
