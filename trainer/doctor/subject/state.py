@@ -15,6 +15,7 @@ from trainer.doctor.finding import NotApplicable
 from trainer.doctor.subject.sample import Sample
 from trainer.doctor.subject.subject import Split, Subject
 
+ACCURATE = 0.98  # an accuracy from which more epochs gain little, however much the loss may still move
 ACCURACIES = ("accuracy", "acc", "sparse_categorical_accuracy", "categorical_accuracy", "binary_accuracy")
 
 

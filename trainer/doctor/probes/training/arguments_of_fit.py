@@ -26,7 +26,6 @@ LITTLE = 0.1  # of the way from the commonest class to no mistake, or of the fir
 MOST_EPOCHS = 20  # a training of more has been planned; at its end a loss may fall by a little in each
 FALLS = 0.03  # share of the loss by which it falls in an epoch at the end
 SMALL = 0.02  # share of the first loss; below it there is nothing more to gain
-ACCURATE = 0.98  # an accuracy from which more epochs gain little, however much the loss may still fall
 FEW_STEPS = 60  # a small network of random weights needs some hundred steps to tell two kinds of photographs apart
 
 
@@ -106,10 +105,10 @@ def settled(subject: Subject, clock: Clock) -> list[Finding]:
     if fall < FALLS or last[-1] < SMALL * losses[0] or others[-1] >= others[0]:
         return []
     best = state.reported_accuracy(history)
-    if best is not None and best[1] >= ACCURATE and not task.is_multilabel(subject):
+    if best is not None and best[1] >= state.ACCURATE and not task.is_multilabel(subject):
         return []  # the network only becomes surer of answers that are right
     known = [score.value for score in scores.of_any_task(subject) if isinstance(score, AnswerScore)]
-    if known and min(known) >= ACCURATE:
+    if known and min(known) >= state.ACCURATE:
         return []  # so it does of several labels, and numbers are nearly exact
     told = {"val_loss": "validation loss", "loss": "training loss"}[name]
     return [

@@ -38,7 +38,9 @@ def course(subject: Subject, clock: Clock) -> list[Finding]:
         return [_diverged(loss, chart)]
     if len(loss) < EPOCHS:
         raise NotApplicable(f"the history has fewer than {EPOCHS} epochs")
-    over = None if _generalizes(subject) else _over(*_until_kept(subject, loss, validation), chart)
+    over = (
+        None if _generalizes(subject) or _is_right(subject) else _over(*_until_kept(subject, loss, validation), chart)
+    )
     for found in (_too_high(loss, chart), over, _low_or_under(subject, loss, chart)):
         if found:
             return [found]
@@ -95,6 +97,17 @@ def _generalizes(subject: Subject) -> bool:
     """
     accuracy = {score.split: score.accuracy for score in scores.of(subject)}
     return len(accuracy) == 2 and accuracy["train"] <= accuracy["validation"]
+
+
+def _is_right(subject: Subject) -> bool:
+    """Tells whether the trained model is right on nearly all validation images.
+
+    Its loss may have risen by a few images of which it has become too sure, and no accuracy is lost.
+    """
+    return any(
+        score.split == "validation" and min(score.accuracy, score.balanced) >= state.ACCURATE
+        for score in scores.of(subject)
+    )
 
 
 def _over(loss: np.ndarray, validation: np.ndarray | None, chart: Chart) -> Finding | None:

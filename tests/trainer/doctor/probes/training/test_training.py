@@ -442,6 +442,19 @@ def test_a_model_that_is_no_better_on_training_rows_does_not_overfit(flipped, ex
     assert ids(run_probes.run(found, [COURSE])) == expected
 
 
+@pytest.mark.parametrize(("wrong", "expected"), [(1, []), (2, ["overfitting"])])
+def test_a_model_that_is_right_on_nearly_all_validation_rows_loses_nothing(wrong, expected):
+    """One wrong row of 60 leaves 98.3 %, two 96.7 %."""
+    other = RIGHT[60:].copy()
+    other[:wrong] = 1 - other[:wrong]
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(2)])
+    model.compile("adam", SPARSE)
+    model.set_weights([np.tile([[-1.0, 1.0]], (6, 1)), np.array([3.0, -3.0])])
+    model.optimizer.iterations.assign(1)  # it is trained
+    found = subject((ROWS[:60], RIGHT[:60]), (ROWS[60:], other), model=model, history=OVERFITTED)
+    assert ids(run_probes.run(found, [COURSE])) == expected
+
+
 @pytest.mark.parametrize(("restores", "expected"), [(True, []), (False, ["overfitting"])])
 def test_weights_that_a_callback_restored_are_those_that_count(data, restores, expected):
     stopping = keras.callbacks.EarlyStopping(restore_best_weights=restores)
