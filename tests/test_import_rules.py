@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "data models tasks pipelines/contract pipelines/core pipelines/images pipelines/options",
     "trainer/doctor/advice": "doctor/config doctor/finding doctor/subject models pipelines/contract",
     "trainer/doctor/tools": "doctor/clock doctor/finding doctor/subject data evaluation pipelines/contract",
-    "trainer/doctor/copies": "doctor/finding doctor/subject doctor/tools",
+    "trainer/doctor/copies": "doctor/clock doctor/finding doctor/subject doctor/tools",
     "trainer/doctor/probes": "doctor/catalogue doctor/clock doctor/copies doctor/finding doctor/subject doctor/tools "
     "models pipelines/contract pipelines/core",
     "trainer/doctor/proof": "",

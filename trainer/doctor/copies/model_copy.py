@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from trainer.doctor.clock import Clock
 from trainer.doctor.copies import model_variants
 from trainer.doctor.copies.deep_copy import deep_copy
 from trainer.doctor.copies.model_variants import Variant
@@ -80,17 +81,19 @@ class Twin:
         schedule = model_variants.schedule_of(self._optimizer)
         return schedule is not None and float(schedule(0)) < COLD * self.learning_rate
 
-    def starts(self, draws: int) -> list[float]:
+    def starts(self, draws: int, clock: Clock) -> list[float]:
         """Computes the first loss with trainable weights that are drawn anew.
 
         What is not trained stays, such as the statistics of a Normalization layer or a frozen backbone.
 
         Returns:
-          `draws` losses, or none where the model cannot be rebuilt from its layers.
+          `draws` losses, fewer where the time is over, and none where the model cannot be rebuilt from its layers.
         """
         found = []
         try:
             for _ in range(draws):
+                if clock.over:
+                    break
                 drawn = model_variants.clone(self.source).trainable_variables
                 for variable, value in zip(self.model.trainable_variables, drawn, strict=True):
                     variable.assign(value)

@@ -40,7 +40,7 @@ def first_loss(subject: Subject, clock: Clock) -> list[Finding]:
     low, high = LOW * twin.chance, max(HIGH * guess, guess + MORE)
     if low <= twin.start <= high:
         return []
-    draws = twin.starts(DRAWS)
+    draws = twin.starts(DRAWS, clock)
     if draws and low <= np.median(draws) <= high and min(draws) / NEAR <= twin.start <= max(draws) * NEAR:
         return []
     drawn = f" Weights drawn anew give {min(draws):.3g} to {max(draws):.3g}." if draws else ""
