@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes every table of docs/performance.md in one run, on a machine that does nothing else (about forty minutes).
+# Makes every table of docs/performance.md in one run, on a machine that does nothing else (fifty to ninety minutes).
 #
 #     SHARDMILL_DATA=/folder [FFCV_PYTHON=/venv/bin/python] [OUT=build/benchmarks] bash benchmarks/all.sh [NAME...]
 #
@@ -43,11 +43,15 @@ measure() {
 only=("$@")
 measure prepare --count 8000 --runs 3 --quality fast
 measure growth --counts 100 2000 16000 --runs 3
+measure growth:50000 --counts 50000 --runs 2 --megabytes 1430
 measure starts --runs 3
 measure loader --count 20000 --rounds 5 --work "$work/loader" "${ffcv[@]}"
 measure loader:6400 --count 6400 --rounds 5 --work "$work/loader6400" "${ffcv[@]}"
 measure jpeg_crops --work "$work/crops" "${ffcv[@]}"
 measure steps
+measure step_turns:cnn --network cnn --deterministic
+measure step_turns:resnet20 --network resnet20 --deterministic
+measure step_turns:mobilenet --network MobileNetV2 --deterministic
 measure feed --runs 3
 measure null_decoding --counts 2000 40000 --runs 3
 measure null_decoding:processes --counts 2000 40000 --runs 3 --direct_running_mode multi_processing --direct_num_workers 2
