@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from pipelines.contract import graph_check
-from pipelines.core.console.terminal import silent_imports, stderr_held
+from pipelines.core.console.terminal import silent_imports, stderr_held, without_keras
 from pipelines.core.files.urls import is_remote
 from pipelines.images import file_reader
 from pipelines.images.file_reader import Refused
@@ -110,7 +110,7 @@ def load(directory: str) -> Model:
       GraphError: its graph has an operation that is not allowed.
     """
     file_reader.start_for_records()  # the workers load TensorFlow while this process does and loads the model
-    with silent_imports():
+    with silent_imports(), without_keras():  # what is served needs no Keras
         import tensorflow as tf
 
     own = os.fspath(Run(directory).saved_model)

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from pipelines.core.console import terminal
+from tests.support import fresh_python
 
 BEGIN = """
 import logging, os, subprocess, sys
@@ -115,6 +116,7 @@ def test_without_a_command_nothing_is_printed_and_with_one_nothing_twice():
     code = """
 import logging, sys
 from pipelines.core.console import terminal
+from tests.support import fresh_python
 log = logging.getLogger("trainer.training.train")
 log.info("not shown")
 with terminal.log_printed():
@@ -162,6 +164,7 @@ def test_each_line_is_flushed_at_once():
     code = """
 import logging, os
 from pipelines.core.console import terminal
+from tests.support import fresh_python
 with terminal.log_printed():
     logging.getLogger("trainer.x").info("a line")
     os._exit(0)  # nothing that is still in a buffer is written
@@ -185,3 +188,35 @@ def test_a_terminal_shows_that_libraries_are_loading_and_clears_the_line(monkeyp
     with terminal.loading_shown():
         assert screen.getvalue() == ("The libraries are loading ..." if shown else "")
     assert screen.getvalue() == ("The libraries are loading ...\r\033[K" if shown else "")
+
+
+def test_keras_is_left_out_in_the_body_only(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf_keras", sys)  # it was imported before
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    with terminal.without_keras():
+        with pytest.raises(ImportError):
+            import keras  # noqa: F401
+        assert sys.modules["tf_keras"] is sys
+    assert "keras" not in sys.modules
+    assert sys.modules["tf_keras"] is sys
+
+
+def test_what_the_body_imports_after_all_stays(monkeypatch):
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
+    with terminal.without_keras():
+        sys.modules["keras"] = sys
+    assert sys.modules["keras"] is sys
+
+
+@pytest.mark.slow
+def test_keras_works_after_tensorflow_was_imported_without_it():
+    code = """
+import sys
+from pipelines.core.console.terminal import without_keras
+with without_keras():
+    import tensorflow as tf
+print("keras" in sys.modules, end=" ")
+import keras
+print(tf.keras.layers.Dense is keras.layers.Dense, tf.keras.Sequential([keras.layers.Dense(2)])(tf.ones((1, 3))).shape)
+"""
+    assert fresh_python.output_of(code) == b"False True (1, 2)\n"
