@@ -3,13 +3,12 @@
 import ast
 import importlib
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
+
+from tests.support import fresh_python
 
 ROOT = pathlib.Path(__file__).parents[1]
 # Room -> the rooms that it may import. A room is a sub-package, or a module at the top of a program.
@@ -258,11 +257,8 @@ HEAVY = {"tensorflow", "apache_beam", "tensorflow_transform", "keras", "tf_keras
 
 def _loaded(modules):
     """The modules that a new interpreter has loaded after these imports."""
-    # Importing TensorFlow Transform, as other tests do, sets this in the environment.
-    env = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
     code = f"import json, sys; import {', '.join(modules)}; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], env=env, cwd=ROOT, capture_output=True, text=True, check=True)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return set(json.loads(fresh_python.output_of(code).splitlines()[-1]))
 
 
 @pytest.mark.parametrize("module", LIGHT)

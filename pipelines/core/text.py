@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 _PLACES = ("Graph execution error", "Detected at node", "<stack traces", 'File "', "[[")  # the place in a graph
+# A place in a graph within a line. Its numbers depend on what the process made before, so equal runs differ in them.
+_PLACE = re.compile(r"\{\{[^{}]*\}\}|\[\[\{\{.*|\[Op:.*")
 # Lone surrogates (undecodable file names), control characters, and marks that reverse the direction of text.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff]")
 
@@ -118,12 +120,13 @@ def byte_size(value: float) -> str:
 def first_line(error: BaseException, limit: int = 300) -> str:
     """Returns the first line of an error that says what was wrong, else its type.
 
-    TensorFlow's errors begin with lines that say where in the graph the error occurred: those are skipped.
+    TensorFlow's errors begin with lines that say where in the graph the error occurred: those are skipped. Within a
+    line such places are left out, too, because their numbers depend on what the process did before.
 
     Args:
       error: The error.
       limit: Maximum number of characters.
     """
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(_PLACES)]
-    return (told or [type(error).__name__])[0][:limit]
+    told = [_PLACE.sub("", line).strip() for line in lines if not line.startswith(_PLACES)]
+    return next(filter(None, told), type(error).__name__)[:limit]

@@ -22,6 +22,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.core.elements import Header
+from pipelines.core.text import first_line
 from pipelines.images.files import band_values, formats, image_error, opening
 from pipelines.images.files.opening import WEBP_ANIMATION
 from pipelines.images.graph import exif_graph
@@ -112,7 +113,7 @@ def decoded(data: bytes, header: Header, spec: ImageSpec, limits: Limits) -> np.
     except tf.errors.ResourceExhaustedError as e:
         raise MemoryError from e
     except tf.errors.OpError as e:
-        why = CUT_OFF if opening.is_cut_off(data) else _first_sentence(e)
+        why = CUT_OFF if opening.is_cut_off(data) else first_line(e, 200)
         raise image_error.ImageError("undecodable", why) from e
 
 
@@ -135,7 +136,7 @@ def extremes(data: bytes, header: Header, limits: Limits, policy: SourcePolicy =
         except tf.errors.ResourceExhaustedError as e:
             raise MemoryError from e
         except tf.errors.OpError as e:
-            raise image_error.ImageError("undecodable", _first_sentence(e)) from e
+            raise image_error.ImageError("undecodable", first_line(e, 200)) from e
     colors = values[..., : values.shape[-1] - (values.shape[-1] + 1) % 2]  # 2 and 4 channels end with alpha
     return float(colors.min()), float(colors.max())
 
@@ -153,11 +154,6 @@ def alpha_varies(data: bytes, header: Header, limits: Limits, policy: SourcePoli
         return False
     with memory_limit.turn(header.width * header.height, limits.image_timeout / 4):
         return formats.alpha_varies(data, limits.max_pixels, limits.max_frames, policy)
-
-
-def _first_sentence(error: tf.errors.OpError) -> str:
-    text = " ".join(str(error.message).split())
-    return text.partition("} ")[2][:200] or text[:200]
 
 
 def warm_up() -> None:

@@ -116,7 +116,6 @@ def test_without_a_command_nothing_is_printed_and_with_one_nothing_twice():
     code = """
 import logging, sys
 from pipelines.core.console import terminal
-from tests.support import fresh_python
 log = logging.getLogger("trainer.training.train")
 log.info("not shown")
 with terminal.log_printed():
@@ -164,7 +163,6 @@ def test_each_line_is_flushed_at_once():
     code = """
 import logging, os
 from pipelines.core.console import terminal
-from tests.support import fresh_python
 with terminal.log_printed():
     logging.getLogger("trainer.x").info("a line")
     os._exit(0)  # nothing that is still in a buffer is written

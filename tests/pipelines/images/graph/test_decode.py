@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import pathlib
+import re
 import struct
 import time
 
@@ -20,6 +21,7 @@ from pipelines.images.files.image_error import ImageError
 from pipelines.images.graph import decode as images
 from pipelines.images.graph import exif_graph, resize
 from pipelines.images.image_spec import ImageSpec
+from pipelines.images.limits import Limits
 from tests.support.files import images as fx
 
 MAX_PIXELS = 1 << 20
@@ -801,6 +803,9 @@ def test_hostile_files_of_others_are_rejected_in_two_ways_only(real_data: pathli
             with pytest.raises(tf.errors.InvalidArgumentError):
                 in_graph(encoded, spec)
             undecodable += 1
+            # Numbers of nodes depend on what the process traced before: the ledgers of equal runs would differ.
+            with pytest.raises((ImageError, MemoryError), check=lambda e: not re.search(r"{{|\[\[|\[Op:", str(e))):
+                images.decoded(data, header, spec, Limits())
             continue
         np.testing.assert_array_equal(in_graph(encoded, spec), hinted, err_msg=str(path))
         decoded += 1
