@@ -37,7 +37,7 @@ MAY_IMPORT = {
     "tasks workers options",
     "pipelines/__main__": "cli",
     "pipelines/formats": "images",
-    "pipelines/prepare": "job",
+    "pipelines/prepare": "cli job",
     "trainer/config": "pipelines/core pipelines/options",
     "trainer/recipe": "config pipelines/contract pipelines/core pipelines/options",
     "trainer/run_dir": "config pipelines/contract pipelines/core pipelines/options",

@@ -20,10 +20,10 @@ from pipelines.core import errors
 ROOT = pathlib.Path(__file__).parents[3]
 
 
-def run(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+def run(*args: str, timeout: float = 300, module: str = "pipelines") -> subprocess.CompletedProcess[str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(("TF_", "CUDA_"))}
     return subprocess.run(
-        [sys.executable, "-m", "pipelines", *args], cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-m", module, *args], cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout
     )
 
 
@@ -51,6 +51,11 @@ def test_prepare_inspect_and_verify(photos, tmp_path, monkeypatch):
     broken = run("verify", str(out))
     assert broken.returncode == 1
     assert "data-test.tfrecord-00000-of-00001 should have" in broken.stdout
+
+
+def test_the_module_of_the_public_function_is_the_command_too():
+    done = run("--input=photos", module="pipelines.prepare")
+    assert (done.returncode, done.stderr) == (2, "error: The following options are required: --output.\n")
 
 
 @pytest.mark.slow
