@@ -2,6 +2,11 @@
 
 The order of pass e is a pure function of the seed and e. Therefore a run can resume in the middle of a pass, and the
 records of any batch can be found afterwards.
+
+If training has to be reproducible, tf.data removes all threads and buffers from a dataset, and each step waits for its
+batch, if one of the dataset's functions has an operation that TensorFlow calls stateful. Of the operations that make
+datasets, those of `from_tensors` and `shuffle` are such, and those of `range`, `from_tensor_slices` and TFRecordDataset
+are not (kDeterministicStatefulOps in TensorFlow's make_deterministic.cc). A test holds that batches are made ahead.
 """
 
 from __future__ import annotations
@@ -77,11 +82,30 @@ class Passes:
 
     def __call__(self, once: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Begins a pass in a function of tf.data; does not look at its argument."""
-        # The function is marked as not stateful and its argument is not a constant: if training has to be reproducible,
-        # tf.data removes all threads and buffers from a dataset with a stateful operation.
+        # The function is marked as not stateful and its argument is not a constant, see the top of this file.
         dtypes = [tf.uint32, tf.int64, tf.int64]
         words, skip, number = tf.numpy_function(lambda _: self.draw(), [once], dtypes, stateful=False)
         return tf.ensure_shape(words, (2,)), tf.ensure_shape(skip, ()), tf.ensure_shape(number, ())
+
+
+def shuffled(records: tf.data.Dataset, buffer: int, seed: tf.Tensor) -> tf.data.Dataset:
+    """Shuffles as `records.shuffle` does, without a stateful operation.
+
+    The order is that of `records.shuffle` in a graph with the seed 1, in each iteration alike.
+
+    Args:
+      records: what to shuffle.
+      buffer: number of elements in the buffer.
+      seed: int64 ().
+    """
+    spec = records.element_spec
+    parts = tf.nest.flatten(spec)
+    variant = tf.raw_ops.ShuffleDataset(
+        input_dataset=tf.data.experimental.to_variant(records), buffer_size=tf.constant(buffer, tf.int64),
+        seed=tf.constant(1, tf.int64), seed2=seed % (2**31 - 1), reshuffle_each_iteration=False,
+        output_types=[part.dtype for part in parts], output_shapes=[part.shape for part in parts],
+    )  # fmt: skip
+    return tf.data.experimental.from_variant(variant, spec)
 
 
 def in_order(positions: np.ndarray, batch_size: int, drop_remainder: bool) -> Order:
@@ -128,7 +152,8 @@ def permutation(
 
     def one(words: tf.Tensor, skip: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
         indices = tf.data.Dataset.range(skip, batches)
-        return tf.data.Dataset.zip(indices, tf.data.Dataset.from_tensors((words, number)).repeat())
+        of_pass = tf.data.Dataset.from_tensor_slices((words[tf.newaxis], number[tf.newaxis])).repeat()
+        return tf.data.Dataset.zip(indices, of_pass)
 
     def positions(index: tf.Tensor, of_pass: tuple[tf.Tensor, tf.Tensor]) -> tuple[tf.Tensor, ...]:
         words, number = of_pass
@@ -215,7 +240,9 @@ def repeated(
             return tf.tensor_scatter_nd_update(done, [[label]], [after]), (record, times)
 
         counted = records(seed).scan(tf.zeros(len(counts), tf.int64), step)
-        return counted.flat_map(lambda record, times: tf.data.Dataset.from_tensors(record).repeat(times))
+        return counted.flat_map(
+            lambda record, times: tf.data.Dataset.from_tensor_slices(record[tf.newaxis]).repeat(times)
+        )
 
     return stream
 
@@ -240,10 +267,9 @@ def buffered(
     """
 
     def one(words: tf.Tensor, skip: tf.Tensor, number: tf.Tensor) -> tf.data.Dataset:
-        tf.random.set_seed(1)  # the seed of this graph: orders must not depend on the program's own seed
         files, bytes_ = tf.unstack(tf.cast(words, tf.int64))
-        shuffled = records(files).shuffle(buffer, seed=bytes_, reshuffle_each_iteration=False)
-        batches = shuffled.batch(batch_size, drop_remainder=drop_remainder).skip(skip)
+        mixed = shuffled(records(files), buffer, bytes_)
+        batches = mixed.batch(batch_size, drop_remainder=drop_remainder).skip(skip)
         numbers = [tf.data.Dataset.range(number * numbered + skip, tf.int64.max)] if numbered else []
         return tf.data.Dataset.zip((batches, *numbers))
 

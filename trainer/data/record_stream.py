@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
+from trainer.data import epoch_order
 from trainer.data.parts import Part
 
 OPEN_SHARDS = 16  # read in parallel: the latency of one file is hidden behind the others
@@ -39,8 +40,8 @@ def stream(part: Part, paths: list[str], seed: tf.Tensor | None = None) -> tf.da
     if seed is not None:  # so that the shuffle buffer after this gets another mixture of shards in every pass
         # Threads pass on many records at a time: passing on single records costs as much as reading them.
         block = max(1, BLOCK_BYTES // _mean_bytes(part))
-        shuffled = files.shuffle(len(paths), seed=seed, reshuffle_each_iteration=False)
-        records = side_by_side(shuffled, lambda *file: opened(*file).batch(block)).unbatch()
+        mixed = epoch_order.shuffled(files, len(paths), seed)
+        records = side_by_side(mixed, lambda *file: opened(*file).batch(block)).unbatch()
     else:
         groups = files.batch(OPEN_SHARDS)  # `order` computes the same order
         records = groups.flat_map(lambda *group: side_by_side(tf.data.Dataset.from_tensor_slices(group), opened))

@@ -393,11 +393,12 @@ LEFT = {
     "w._fork_server(('tests.support.workers.slow_tasks', ())); "
     "import threading; threading.Thread(target=w.start, args=(('tests.support.workers.slow_tasks', ()),)).start(); "
     "import time; time.sleep(1); print(w._temporary_folder(), flush=True); time.sleep(99)",
-    "writing": "from pipelines.workers import pool, worker_process as w; "
+    # The folder is asked for first: two threads that ask at the same time would make two.
+    "writing": "from pipelines.workers import pool, worker_process as w; folder = w._temporary_folder(); "
     "p = pool.Workers(1, 'tests.support.workers.slow_tasks'); "
-    "p.submit('leave_files_for_ever', (), [()]); import os, time\n"
-    "while len(os.listdir(w._temporary_folder())) < 99: time.sleep(0.01)\n"
-    "print(w._temporary_folder(), flush=True); time.sleep(99)",
+    "[lost] = p.submit('leave_files_for_ever', (), [()]); import os, time\n"
+    "while len(os.listdir(folder)) < 99 and not lost.wait(0.01): pass\n"
+    "print(folder, flush=True); time.sleep(99)",
 }
 
 
