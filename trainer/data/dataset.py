@@ -44,7 +44,10 @@ AHEAD = 2  # batches that are prefetched
 
 @dataclasses.dataclass(frozen=True)
 class ReadOptions:
-    """Describes how a split is read; `load` explains each option.
+    """Describes how a split is read; `load` explains each option but `positions`.
+
+    positions: of the records to read, in this order, int64 (N,); None: all. They count records in the order of `load`
+      without shuffling. It is for shards that are read by position.
 
     Raises:
       TrainerError: `cache` is none of its values or is used with `crops`, or `resample` or `crops` is given without
@@ -62,6 +65,7 @@ class ReadOptions:
     share: tuple[int, int] | None = None
     cache: str = NO_CACHE
     crops: jpeg_crops.Crops | None = None
+    positions: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.cache not in CACHES:
@@ -78,7 +82,7 @@ class ReadOptions:
 class LoadOptions(TypedDict, total=False):
     """Lists the options of `load` by name and type; `load` explains them.
 
-    Those but the last two are the fields of ReadOptions, which has their defaults.
+    Those but the last two are fields of ReadOptions, which has their defaults.
     """
 
     shuffle: bool
@@ -216,6 +220,30 @@ def batches(
     by_position = raw and order.begin is not None
     one_pass = prefetch.passes(order, read) if by_position else _as_dataset(order, read, raw).__iter__
     return Batches(one_pass, int(order.elements.cardinality()), numpy)
+
+
+def load_at(
+    directory: str | os.PathLike[str], split: str, positions: np.ndarray, batch_size: int
+) -> tuple[tf.data.Dataset, np.ndarray]:
+    """Reads some records of a split as they are stored.
+
+    Local shards are read by position, so that only these records are decoded. Streams give all records.
+
+    Args:
+      directory, split, batch_size: as for `load`.
+      positions: of the records, int64 (N,), counted in the order of `load` without shuffling.
+
+    Returns:
+      Batches of `load(..., dequantize=False)`, and the positions of their records, int64 (M,).
+
+    Raises:
+      The errors of `load`, also while iterating.
+    """
+    if not is_gathered(directory, split):
+        records = parts.find(contracts.load(directory), os.fspath(directory), split).records
+        return load(directory, split, batch_size, dequantize=False), np.arange(records)
+    options = ReadOptions(split, batch_size, dequantize=False, positions=positions)
+    return _as_dataset(*_opened(os.fspath(directory), options, with_metadata=False)), positions
 
 
 def _read_options(split: str, batch_size: int, given: LoadOptions) -> tuple[ReadOptions, bool]:
@@ -372,7 +400,9 @@ def _in_order(
 ) -> epoch_order.Order:
     size, drop_remainder = options.batch_size, options.drop_remainder
     if shards is not None:
-        return epoch_order.in_order(record_stream.in_order(part), size, drop_remainder)
+        every = record_stream.in_order(part)
+        wanted = every if options.positions is None else every[options.positions]
+        return epoch_order.in_order(wanted, size, drop_remainder)
     return epoch_order.Order.of(record_stream.stream(part, paths).batch(size, drop_remainder))
 
 

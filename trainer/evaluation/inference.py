@@ -105,10 +105,15 @@ def pixels(data: str | os.PathLike[str], split: str, positions: np.ndarray, batc
     """
     n = contracts.load(data).normalization
     found: dict[int, np.ndarray] = {}
+    if not len(positions):
+        return []
     wanted, first = set(positions.tolist()), 0
-    for images, *_ in dataset.load(data, split, batch_size, dequantize=False) if wanted else ():
-        for position in (p for p in wanted if first <= p < first + len(images)):
-            image = images[position - first].numpy()
+    batches, read = dataset.load_at(data, split, np.unique(positions), batch_size)
+    for images, *_ in batches:
+        for place, position in enumerate(read[first : first + len(images)].tolist()):
+            if position not in wanted:
+                continue
+            image = images[place].numpy()
             if image.dtype != np.uint8:
                 levels = (image.astype(np.float32) - np.asarray(n.offset)) / np.asarray(n.scale)
                 image = np.clip(np.rint(levels), 0, 255).astype(np.uint8)

@@ -48,7 +48,7 @@ class Mistake:
 def worst(found: Assessment, data: str | os.PathLike[str], batch_size: int, most: int = MOST) -> list[Mistake]:
     """Returns at most `most` wrong answers, those with the highest probability first.
 
-    It reads the split once more, up to the last of these records.
+    It reads these records once more; of streamed shards all, up to the last of these.
     """
     positions = found.worst(most)
     images = inference.pixels(data, found.split, positions, batch_size)

@@ -29,7 +29,7 @@ class Picture(NamedTuple):
 def of_examples(examples: Sequence[Example], data: str, split: str) -> list[Picture]:
     """Reads the pictures of examples, in their order.
 
-    It reads the split once more, up to the last of these records.
+    It reads these records once more; of streamed shards all, up to the last of these.
     """
     if not examples:
         return []

@@ -6,6 +6,7 @@ import pytest
 from keras import layers
 
 from tests.support.datasets import picture, write_dataset
+from trainer.data import dataset
 from trainer.evaluation import inference, out_of_fold
 
 
@@ -49,15 +50,22 @@ def test_splits_and_last_batches_are_of_one_graph(tmp_path):
     assert [shape.as_list() for shape in traced] == [[None, 8, 8, 3]]
 
 
+@pytest.mark.parametrize("streamed", [False, True], ids=["local", "streamed"])
 @pytest.mark.parametrize(("encoding", "mode"), [("float16", "zscore"), ("uint8", "imagenet"), ("png", "none")])
-def test_the_pixels_of_some_records(tmp_path, encoding, mode):
+def test_the_pixels_of_some_records(tmp_path, encoding, mode, streamed, monkeypatch):
     write_dataset(tmp_path / "d", encoding=encoding, mode=mode, splits={"test": (6, 5)})
+    if streamed:
+        monkeypatch.setattr(dataset.mmap_tfrecord, "open_shards", lambda *_: None)
     keys, labels = inference.keys(tmp_path / "d", "test")
     positions = np.array([10, 0, 4])
     images = inference.pixels(tmp_path / "d", "test", positions, 4)
     for position, image in zip(positions, images, strict=True):
         np.testing.assert_array_equal(image, picture(int(keys[position][:16], 16), labels[position]))
     assert inference.pixels(tmp_path / "d", "test", np.zeros(0, np.int64), 4) == []
+    batches, read = dataset.load_at(tmp_path / "d", "test", positions, 2)
+    assert read.tolist() == (list(range(11)) if streamed else [10, 0, 4])  # of local shards, no other record is read
+    found = [label for _, of_batch in batches for label in of_batch.numpy().tolist()]
+    assert found == labels[read].tolist()
 
 
 def test_a_line_has_the_path_of_its_image_and_its_fold():
